@@ -1,0 +1,40 @@
+/*
+ * core.h
+ *		What every room may use: kept plans, the write guard, the rooms' Init
+ *		functions.
+ */
+#ifndef LOYALTY_CORE_H
+#define LOYALTY_CORE_H
+
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+
+/*
+ * A statement that is planned once per backend and kept.  Declare it static,
+ * filled in by hand; RunPlan() does the rest.
+ */
+#define KEPT_PLAN_MAX_ARGS	32
+
+typedef struct KeptPlan
+{
+	const char *query;
+	int			nargs;
+	Oid			argtypes[KEPT_PLAN_MAX_ARGS];
+	SPIPlanPtr	plan;			/* NULL until first used */
+} KeptPlan;
+
+extern int	RunPlan(KeptPlan *kept, Datum *values, const char *nulls, long limit);
+extern int	RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, long limit);
+
+/* The table layout: what a room expects, and the guard before each write. */
+extern void ExpectLayout(const char *room, int32 version);
+extern void RequireWritable(void);
+extern Oid	LoyaltyTable(const char *name);
+
+/* Rooms, in install order; each sets up what it needs once per backend. */
+extern void CoreInit(void);
+extern void LedgerInit(void);
+
+#endif							/* LOYALTY_CORE_H */

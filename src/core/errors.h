@@ -1,0 +1,40 @@
+/*
+ * errors.h
+ *		All SQLSTATEs of the extension, by room.
+ *
+ * Refusals that are business answers ("not enough points") have class LY, so
+ * that a driver can tell them from faults.  LY0xx is shared, LY1xx belongs to
+ * the ledger, LY2xx to members, LY3xx to segmentation and value, LY4xx to
+ * tiers.  Classes 40 and 55 are never used: REST layers answer 500 to them.
+ *
+ * The table in the README lists the same codes; a test compares the two.
+ */
+#ifndef LOYALTY_ERRORS_H
+#define LOYALTY_ERRORS_H
+
+#include "utils/elog.h"
+
+/* core */
+#define ERRCODE_LY_NOT_SET_UP			MAKE_SQLSTATE('L','Y','0','0','1')
+#define ERRCODE_LY_OUTDATED_LAYOUT		MAKE_SQLSTATE('L','Y','0','0','2')
+#define ERRCODE_LY_INVALID_ARGUMENT		MAKE_SQLSTATE('L','Y','0','0','3')
+#define ERRCODE_LY_IDEMPOTENCY_MISMATCH MAKE_SQLSTATE('L','Y','0','0','4')
+#define ERRCODE_LY_APPEND_ONLY			MAKE_SQLSTATE('L','Y','0','0','5')
+#define ERRCODE_LY_JOB_RUNNING			MAKE_SQLSTATE('L','Y','0','0','6')
+
+/* ledger */
+#define ERRCODE_LY_INSUFFICIENT_POINTS	MAKE_SQLSTATE('L','Y','1','0','1')
+#define ERRCODE_LY_UNKNOWN_CURRENCY		MAKE_SQLSTATE('L','Y','1','0','2')
+#define ERRCODE_LY_ENTRY_NOT_FOUND		MAKE_SQLSTATE('L','Y','1','0','3')
+#define ERRCODE_LY_WRONG_KIND			MAKE_SQLSTATE('L','Y','1','0','4')
+#define ERRCODE_LY_ALREADY_REVERSED		MAKE_SQLSTATE('L','Y','1','0','5')
+#define ERRCODE_LY_HOLD_LAPSED			MAKE_SQLSTATE('L','Y','1','0','6')
+#define ERRCODE_LY_HOLD_CLOSED			MAKE_SQLSTATE('L','Y','1','0','7')
+#define ERRCODE_LY_ALREADY_ACTIVE		MAKE_SQLSTATE('L','Y','1','0','8')
+#define ERRCODE_LY_POINTS_OVERFLOW		MAKE_SQLSTATE('L','Y','1','0','9')
+#define ERRCODE_LY_AS_OF_TOO_EARLY		MAKE_SQLSTATE('L','Y','1','1','0')
+#define ERRCODE_LY_CURRENCY_EXISTS		MAKE_SQLSTATE('L','Y','1','1','1')
+#define ERRCODE_LY_SAME_WALLET			MAKE_SQLSTATE('L','Y','1','1','2')
+#define ERRCODE_LY_INVALID_DIGEST		MAKE_SQLSTATE('L','Y','1','1','3')
+
+#endif							/* LOYALTY_ERRORS_H */

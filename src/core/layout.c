@@ -1,0 +1,173 @@
+/*
+ * layout.c
+ *		The layout of the program's tables: which version this library
+ *		expects, and the guard that every writing function passes first.
+ *
+ * The tables are made and migrated by setup() and belong to the user, so they
+ * can be older than the library (ALTER EXTENSION ... UPDATE without setup())
+ * or newer (a session that loaded the library before an upgrade).  Writing
+ * with the wrong idea of a table is refused in both cases.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "core/core.h"
+#include "core/errors.h"
+
+#define MAX_LAYOUTS		16
+
+typedef struct Layout
+{
+	const char *room;
+	int32		version;
+} Layout;
+
+static Layout layouts[MAX_LAYOUTS];
+static int	nlayouts = 0;
+
+/* The layout table as last found to be right; InvalidOid means look again. */
+static Oid	checked_layout_relid = InvalidOid;
+
+/*
+ * A room states the table layout that its code is written for.
+ */
+void
+ExpectLayout(const char *room, int32 version)
+{
+	if (nlayouts >= MAX_LAYOUTS)
+		elog(ERROR, "too many rooms");
+	layouts[nlayouts].room = room;
+	layouts[nlayouts].version = version;
+	nlayouts++;
+}
+
+static void
+ForgetLayout(Datum arg, Oid relid)
+{
+	(void) arg;
+	if (relid == InvalidOid || relid == checked_layout_relid)
+		checked_layout_relid = InvalidOid;
+}
+
+/*
+ * Core's part of _PG_init().
+ */
+void
+CoreInit(void)
+{
+	CacheRegisterRelcacheCallback(ForgetLayout, (Datum) 0);
+}
+
+/*
+ * OID of a table in our schema, or InvalidOid.
+ */
+Oid
+LoyaltyTable(const char *name)
+{
+	Oid			nspid = get_namespace_oid("loyalty", true);
+
+	return OidIsValid(nspid) ? get_relname_relid(name, nspid) : InvalidOid;
+}
+
+static int32
+StoredLayout(const char *room)
+{
+	static KeptPlan plan = {
+		.query = "SELECT version FROM loyalty.layout WHERE room OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(room);
+	bool		isnull;
+
+	RunPlan(&plan, &value, NULL, 1);
+	if (SPI_processed == 0)
+		return 0;
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+									   1, &isnull));
+}
+
+/*
+ * Raises a precise error unless this session may write the program's tables:
+ * not on a standby, not before setup(), not with another table layout.  Needs
+ * an SPI connection.  After the first call it costs a few instructions.
+ */
+void
+RequireWritable(void)
+{
+	Oid			relid;
+
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("loyalty cannot write on a standby server"),
+				 errhint("Send writing calls to the primary; every reading function works here.")));
+
+	if (OidIsValid(checked_layout_relid))
+		return;
+
+	relid = LoyaltyTable("layout");
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_NOT_SET_UP),
+				 errmsg("the tables of loyalty do not exist in this database"),
+				 errhint("Run SELECT loyalty.setup();")));
+
+	for (int i = 0; i < nlayouts; i++)
+	{
+		int32		stored = StoredLayout(layouts[i].room);
+
+		if (stored < layouts[i].version)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_OUTDATED_LAYOUT),
+					 errmsg("the tables of loyalty have an older layout than this library writes"),
+					 errdetail("Room \"%s\": tables have layout %d, the library needs %d.",
+							   layouts[i].room, stored, layouts[i].version),
+					 errhint("Run SELECT loyalty.setup(); to migrate them.")));
+		if (stored > layouts[i].version)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_OUTDATED_LAYOUT),
+					 errmsg("the tables of loyalty have a newer layout than this session's library writes"),
+					 errdetail("Room \"%s\": tables have layout %d, the library knows %d.",
+							   layouts[i].room, stored, layouts[i].version),
+					 errhint("Reconnect, so that the session loads the installed library.")));
+	}
+	checked_layout_relid = relid;
+}
+
+/*
+ * forget_cached() trigger: sessions keep what they read of a small table of
+ * settings; this tells them all, at commit, to read it again.
+ *
+ *	CREATE TRIGGER forget_cached
+ *		AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.layout
+ *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
+ */
+PG_FUNCTION_INFO_V1(loyalty_forget_cached);
+Datum
+loyalty_forget_cached(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "forget_cached")));
+	if (!TRIGGER_FIRED_AFTER(trigdata->tg_event) || !TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired AFTER a statement", "forget_cached")));
+
+	CacheInvalidateRelcache(trigdata->tg_relation);
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,90 @@
+/*
+ * plan.c
+ *		Statements planned once per backend and kept.
+ *
+ * All our statements name their tables with the schema and their operators
+ * as OPERATOR(pg_catalog.=), so that the caller's search_path cannot steer
+ * them.
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
+
+#include "core/core.h"
+
+/*
+ * Plans a kept statement with index access preferred.
+ *
+ * Our tables may be empty when a long-lived connection first plans a
+ * statement.  A generic plan made then would read the whole table for every
+ * call once it has grown, until the next ANALYZE.  Every kept statement has an
+ * index to use, so sequential scans are switched off while planning.
+ */
+static void
+PlanWithIndexes(KeptPlan *kept)
+{
+	int			nest = NewGUCNestLevel();
+	CachedPlan *cplan;
+
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	cplan = SPI_plan_get_cached_plan(kept->plan);
+	if (cplan != NULL)
+		ReleaseCachedPlan(cplan, CurrentResourceOwner);
+	AtEOXact_GUC(true, nest);
+}
+
+static int
+RunKept(KeptPlan *kept, Datum *values, const char *nulls, bool read_only, long limit)
+{
+	int			rc;
+	bool		replan;
+
+	if (kept->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare_cursor(kept->query, kept->nargs,
+											  kept->argtypes, CURSOR_OPT_GENERIC_PLAN);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare of \"%s\" failed: %s",
+				 kept->query, SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		kept->plan = plan;
+		replan = true;
+	}
+	else
+		replan = !SPI_plan_is_valid(kept->plan);
+
+	if (replan)
+		PlanWithIndexes(kept);
+
+	rc = SPI_execute_plan(kept->plan, values, nulls, read_only, limit);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan of \"%s\" failed: %s",
+			 kept->query, SPI_result_code_string(rc));
+	return rc;
+}
+
+/*
+ * Runs a kept statement that writes, or that must see what other sessions
+ * have committed up to now (a fresh snapshot in READ COMMITTED).  Needs an
+ * SPI connection; results are in SPI_tuptable and SPI_processed.
+ */
+int
+RunPlan(KeptPlan *kept, Datum *values, const char *nulls, long limit)
+{
+	return RunKept(kept, values, nulls, false, limit);
+}
+
+/*
+ * Runs a kept statement under the snapshot of the calling query.
+ */
+int
+RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, long limit)
+{
+	return RunKept(kept, values, nulls, true, limit);
+}
