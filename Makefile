@@ -70,13 +70,13 @@ EXTRA_CLEAN += .built-for tmp_check
 EXTRA_CLEAN += $(OBJS:.o=.d)
 
 $(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
-	( echo '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
+	( printf '%s\n' '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
 	  cat $(ROOM_SQL); \
-	  echo; \
-	  echo 'CREATE FUNCTION rooms() RETURNS text[]'; \
-	  echo 'LANGUAGE sql IMMUTABLE PARALLEL SAFE'; \
-	  echo "RETURN '{$(subst $(space),$(comma),$(ROOMS))}'::text[];" ; \
-	  echo "COMMENT ON FUNCTION rooms() IS 'The rooms of this extension, in install order.';" \
+	  printf '%s\n' '' \
+		'CREATE FUNCTION rooms() RETURNS text[]' \
+		'LANGUAGE sql IMMUTABLE PARALLEL SAFE' \
+		"RETURN '{$(subst $(space),$(comma),$(ROOMS))}'::text[];" \
+		"COMMENT ON FUNCTION rooms() IS 'The rooms of this extension, in install order.';" \
 	) > $@.tmp
 	mv $@.tmp $@
 
@@ -93,7 +93,7 @@ endif
 
 # What runs on a private cluster first sees to what the machine lacks.
 PREPARE = PG_CONFIG='$(PG_CONFIG)' $(HERE)/test/prepare.sh
-AGAIN = $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST))
+AGAIN = $(MAKE) -s --no-print-directory -f $(firstword $(MAKEFILE_LIST))
 export LOYALTY_MAKEFILE := $(firstword $(MAKEFILE_LIST))
 export LOYALTY_ROOMS := $(ROOMS)
 export PG_CONFIG

@@ -45,7 +45,7 @@ remove()
 settings()
 {
 	local quarter
-	quarter=$(awk '/^MemTotal/ { m = int($2 / 4096); print m > 1024 ? 1024 : m < 64 ? 64 : m }' /proc/meminfo)
+	quarter=$(awk '/^MemTotal/ { m = int($2 / 4096); print (m > 1024 ? 1024 : m < 64 ? 64 : m) }' /proc/meminfo)
 	cat <<-CONF
 		listen_addresses = ''
 		unix_socket_directories = '$base'

@@ -162,7 +162,7 @@ copy_checkout()
 {
 	rm -rf "$base/checkout"
 	mkdir "$base/checkout"
-	(cd "$HERE" && cp -R README.md loyalty.control src test "$base/checkout/")
+	(cd "$HERE" && cp -R README.md CHANGELOG.md META.json loyalty.control src test "$base/checkout/")
 	find "$base/checkout" \( -name '*.o' -o -name '*.d' \) -delete
 	chmod -R a+rX "$base/checkout"
 }
