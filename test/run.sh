@@ -98,6 +98,7 @@ regress_verdict()
 	else
 		tail -n 50 "$2/output"
 	fi
+	say "    (what came out: $2/results)"
 }
 
 run_goldens()
