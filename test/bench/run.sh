@@ -48,7 +48,7 @@ done
 # tab-separated rows into aligned columns, figures to the right
 say
 awk -F'\t' '
-	function line(a, i) { for (i = 1; i <= 6; i++) printf "%s%-" width[i] "s", i > 1 ? " | " : "", a[i]; print "" }
+	function line(a, i) { for (i = 1; i <= 6; i++) printf "%s%-" width[i] "s", (i > 1 ? " | " : ""), a[i]; print "" }
 	BEGIN { split("what\tours\trival\tratio\ttarget\tmet", cell0); for (i = 1; i <= 6; i++) width[i] = length(cell0[i]) }
 	{ rows++; for (i = 1; i <= 6; i++) { cell[rows, i] = $i; if (length($i) > width[i]) width[i] = length($i) } if ($6 == "yes") met++ }
 	END {
