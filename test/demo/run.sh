@@ -44,7 +44,8 @@ start_cluster()
 {
 	install_extension
 	"$cluster" demo start
-	database=postgres sql -c 'CREATE DATABASE demo'
+	database=postgres sql -c 'CREATE DATABASE demo' \
+		-c "ALTER DATABASE demo SET timezone = 'Europe/London'"	# the shop's
 	sql -c "SELECT split_part(version(), ' (', 1)"
 }
 
@@ -52,8 +53,7 @@ load_lines()
 {
 	sql -f "$demo/tables.sql"
 	if [ -n "$orders" ]; then
-		gzip -dcf -- "$orders" | sql -c "SET timezone = 'Europe/London'" \
-			-c "COPY shop.staging FROM STDIN (FORMAT csv, HEADER)"
+		gzip -dcf -- "$orders" | sql -c 'COPY shop.staging FROM STDIN (FORMAT csv, HEADER)'
 	else
 		sql -f "$demo/generate.sql"
 	fi
