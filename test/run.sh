@@ -191,9 +191,17 @@ run_tap()
 			LOYALTY_TOP="$base/checkout" LOYALTY_DATA="$data" LOYALTY_TEST_HOST="$base" \
 			timeout "$time_limit" perl -w "$base/checkout/test/tap/$name.pl" \
 			>"$out/tap/$name" 2>&1 </dev/null
-		tap_verdict "$out/tap/$name" $? || cp -R "$work/tmp_check/log" "$out/tap/$name.log" 2>/dev/null
+		tap_verdict "$out/tap/$name" $? || keep_logs "$work/tmp_check/log" "$out/tap/$name.log"
 		stop_servers "$work"
 	done
+}
+
+# What PostgreSQL::Test::Cluster has to say stands in a log of its own.
+keep_logs()
+{
+	[ -d "$1" ] || return
+	cp -R "$1" "$2"
+	tail -n 30 "$2"/regress_log_* 2>/dev/null | sed 's/^/    /'
 }
 
 # A TAP test that died may have left servers behind.
