@@ -7,7 +7,7 @@
 #   make bench           measure it against hand-written SQL
 #
 # The rooms, in install order.  A room uses only rooms to its left.
-ROOMS = core
+ROOMS = core member
 
 # src/<room>/<room>.sql of every room, in order, make the install script.
 HERE := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
@@ -52,7 +52,7 @@ $(sort $(dir $(OBJS))):
 EXTRA_CLEAN += $(OBJS:.o=.d)
 
 $(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
-	( echo '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
+	( printf '%s\n' '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
 	  cat $(ROOM_SQL); \
 	  echo; \
 	  echo 'CREATE FUNCTION rooms() RETURNS text[]'; \

@@ -1,0 +1,83 @@
+/*
+ * member: one person, one member.  Primitives: connected components and
+ * normalized identifiers.
+ */
+
+/* connected components */
+
+CREATE FUNCTION components_accum(state internal, a bigint, b bigint) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_accum';
+COMMENT ON FUNCTION components_accum(internal, bigint, bigint) IS 'Transition function of components_agg.';
+
+CREATE FUNCTION components_text_accum(state internal, a text, b text) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_text_accum';
+COMMENT ON FUNCTION components_text_accum(internal, text, text) IS 'Transition function of components_text_agg.';
+
+CREATE FUNCTION components_combine(state internal, other internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_combine';
+COMMENT ON FUNCTION components_combine(internal, internal) IS 'Joins partial states of components_agg or components_text_agg.';
+
+CREATE FUNCTION components_serialize(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_serialize';
+COMMENT ON FUNCTION components_serialize(internal) IS 'Writes a partial state of components_agg or components_text_agg for another process.';
+
+CREATE FUNCTION components_deserialize(bytes bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_deserialize';
+COMMENT ON FUNCTION components_deserialize(bytea, internal) IS 'Reads what components_serialize wrote.';
+
+CREATE FUNCTION components_final(state internal) RETURNS bigint[]
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_final';
+COMMENT ON FUNCTION components_final(internal) IS 'Final function of components_agg.';
+
+CREATE FUNCTION components_text_final(state internal) RETURNS text[]
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_text_final';
+COMMENT ON FUNCTION components_text_final(internal) IS 'Final function of components_text_agg.';
+
+CREATE AGGREGATE components_agg(a bigint, b bigint) (
+	SFUNC = components_accum,
+	STYPE = internal,
+	SSPACE = 8192,
+	FINALFUNC = components_final,
+	FINALFUNC_MODIFY = SHAREABLE,
+	COMBINEFUNC = components_combine,
+	SERIALFUNC = components_serialize,
+	DESERIALFUNC = components_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE components_agg(bigint, bigint) IS
+'Connected components of the graph whose edges are the rows (a, b): an n by 2 array of [node, component], ascending by node, each component named by its smallest node; ''{}'' without rows. A row with one NULL adds the other end as a node; two NULLs add nothing. The same for any order of rows, any plan and any number of workers. Memory goes with the number of nodes (28 to 50 bytes each, twice that for an instant while it grows, and 32 more for the result), not of edges; it is not bounded by work_mem, as with array_agg, but a hashed GROUP BY counts it. At most 67 million nodes in one group. Expand it with expand_components; pass stored components as edges again to add new edges to them.';
+
+CREATE AGGREGATE components_text_agg(a text, b text) (
+	SFUNC = components_text_accum,
+	STYPE = internal,
+	SSPACE = 8192,
+	FINALFUNC = components_text_final,
+	FINALFUNC_MODIFY = SHAREABLE,
+	COMBINEFUNC = components_combine,
+	SERIALFUNC = components_serialize,
+	DESERIALFUNC = components_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE components_text_agg(text, text) IS
+'Connected components of the graph whose edges are the rows (a, b), as components_agg, for nodes of text: an n by 2 array of [node, component]. Nodes are the same when their bytes are; order, and so the smallest node, is by bytes (collation "C"), whatever the collation. The result must fit in 1 GB. Expand it with expand_components_text.';
+
+CREATE FUNCTION expand_components(components bigint[], OUT node bigint, OUT component bigint) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1000 AS 'MODULE_PATHNAME', 'loyalty_expand_components';
+COMMENT ON FUNCTION expand_components(bigint[]) IS
+'Rows (node, component) of a value of components_agg, ascending by node. Use it in FROM: SELECT c.node, c.component FROM (SELECT components_agg(a, b) AS v FROM edge) e, expand_components(e.v) c. Error LY003 for an array that is not n by 2 or contains NULL.';
+
+CREATE FUNCTION expand_components_text(components text[], OUT node text, OUT component text) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1000 AS 'MODULE_PATHNAME', 'loyalty_expand_components_text';
+COMMENT ON FUNCTION expand_components_text(text[]) IS
+'Rows (node, component) of a value of components_text_agg, ascending by node in the order of bytes. Error LY003 for an array that is not n by 2 or contains NULL.';
+
+CREATE FUNCTION connected_components(pairs bigint[], OUT node bigint, OUT component bigint) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1000 AS 'MODULE_PATHNAME', 'loyalty_connected_components';
+COMMENT ON FUNCTION connected_components(bigint[]) IS
+'Rows (node, component), ascending by node, for the edges in an n by 2 array, for example ''{{1,2},{2,3}}'' or array_agg(ARRAY[a, b]): the components as components_agg finds them, for edges that an application passes. For edges in a table components_agg needs less memory. Error LY003 for an array that is not n by 2.';
+
+CREATE FUNCTION connected_components_text(pairs text[], OUT node text, OUT component text) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1000 AS 'MODULE_PATHNAME', 'loyalty_connected_components_text';
+COMMENT ON FUNCTION connected_components_text(text[]) IS
+'Rows (node, component), ascending by node in the order of bytes, for the edges in an n by 2 array of text: the components as components_text_agg finds them. Error LY003 for an array that is not n by 2.';
+
