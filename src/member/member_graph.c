@@ -409,6 +409,16 @@ MergeGraph(Graph *graph, Graph *other)
 	if (other->nnodes == 0)
 		return;
 
+	if (graph->nnodes == 0)
+	{
+		/* grow once, to what is known to be needed */
+		GrowNodes(graph, other->nnodes);
+		if (graph->kind == NODE_BIGINT && graph->bighash == NULL)
+			graph->bighash = bignode_create(graph->context, other->nnodes, NULL);
+		if (graph->kind == NODE_TEXT && graph->texthash == NULL)
+			graph->texthash = textnode_create(graph->context, other->nnodes, graph);
+	}
+
 	/*
 	 * A node's parent has a smaller number, so one pass in the order of
 	 * numbers always finds the parent's new number.
