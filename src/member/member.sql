@@ -81,3 +81,14 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 1000 AS 'MODULE_PATHNAME', 'loyal
 COMMENT ON FUNCTION connected_components_text(text[]) IS
 'Rows (node, component), ascending by node in the order of bytes, for the edges in an n by 2 array of text: the components as components_text_agg finds them. Error LY003 for an array that is not n by 2.';
 
+/* identifiers */
+
+CREATE FUNCTION normalize_identifier(namespace text, raw text, default_country text DEFAULT NULL,
+	provider_rules boolean DEFAULT false, fold_case boolean DEFAULT true, on_garbage text DEFAULT 'null') RETURNS text
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_normalize_identifier';
+COMMENT ON FUNCTION normalize_identifier(text, text, text, boolean, boolean, text) IS
+'The one spelling under which an identifier is stored and compared; NULL for NULL. All: Unicode NFKC, white space and invisible characters off both ends, at most 1024 bytes. Independent of locale and settings; applying it twice changes nothing.
+namespace ''phone'': E.164, + and at most 15 digits. Accepts + or tel:, the international prefix of default_country (ISO 3166-1, two letters; without it 00), national numbers of default_country with or without trunk prefix, a trunk prefix as in +44 (0)20, the calling code of default_country without +, digits of other scripts. Checked: calling code exists, number of digits for the country, North American area code and exchange begin with 2 to 9. Not checked: whether the number is assigned, mobile or fixed, or reachable; dialling of carriers and inner 9 or 15 of Argentina. Extensions, letters and short codes are garbage.
+namespace ''email'': case-folded, one @, domain of two labels or more; with provider_rules also without +tag for providers that ignore it, and without dots for gmail.com and googlemail.com (both gmail.com). Not checked: whether domain and mailbox exist, dots of the local part; quoted local parts are garbage; international domains stay as written (no Punycode).
+any other namespace: opaque; simple case folding unless fold_case is false (ids of messengers are often case-sensitive), white space inside stays, control characters are garbage.
+on_garbage: ''null'' gives NULL, ''error'' raises LY201 with the reason. Error LY003 for an unknown default_country or on_garbage.';
