@@ -118,8 +118,15 @@ SET client_min_messages = warning;
 SELECT is((SELECT count(*)::int FROM pg_backend_memory_contexts WHERE name = 'connected components'), 0, 'no state is left behind');
 
 -- a running aggregate can be cancelled
+CREATE FUNCTION pg_temp.is_cancelled() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM components_agg(i, i * 7) FROM generate_series(1, 100000000::bigint) i;
+	RETURN false;
+EXCEPTION WHEN query_canceled THEN
+	RETURN true;
+END $$;
 SET statement_timeout = 150;
-SELECT throws_ok($$SELECT components_agg(i, i * 7) FROM generate_series(1, 100000000::bigint) i$$, '57014', NULL, 'components_agg can be cancelled');
+SELECT ok(pg_temp.is_cancelled(), 'components_agg can be cancelled');
 RESET statement_timeout;
 
 -- real graph, when it is there
@@ -170,16 +177,16 @@ SELECT is_empty($$
 SELECT setseed(0.2) \g /dev/null
 SELECT is_empty($$
 	SELECT raw FROM (SELECT raw, normalize_identifier('phone', raw, country) AS n, country FROM
-		(SELECT (SELECT string_agg(substr('+0123456789 -()./008', 1 + floor(random() * 20 + 0 * i)::int, 1), '') FROM generate_series(1, 6 + i % 12)) AS raw,
+		(SELECT string_agg(substr('+0123456789 -()./008', 1 + floor(random() * 20)::int, 1), '') AS raw,
 				(ARRAY['DE', 'US', 'RU', 'IT', 'MX', 'HU', 'JP', 'AU', 'BY', NULL])[1 + i % 10] AS country
-		 FROM generate_series(1, 30000) i) r) s
+		 FROM generate_series(1, 30000) i, LATERAL generate_series(1, 6 + i % 12) j GROUP BY i) r) s
 	WHERE n IS DISTINCT FROM normalize_identifier('phone', n, country) OR n !~ '^\+[1-9][0-9]{6,14}$'$$,
 	'telephone: idempotent, and E.164, for random input');
 SELECT is_empty($$
 	SELECT raw FROM (SELECT raw, normalize_identifier('email', raw, provider_rules => true) AS n FROM
-		(SELECT (SELECT string_agg(substr('ab.+@-_ ÄßA', 1 + floor(random() * 11 + 0 * i)::int, 1), '') FROM generate_series(1, 3 + i % 5))
+		(SELECT string_agg(substr('ab.+@-_ ÄßA', 1 + floor(random() * 11)::int, 1), '')
 				|| (ARRAY['@x.de', '@GMail.com', '@outlook.com', ''])[1 + i % 4] AS raw
-		 FROM generate_series(1, 30000) i) r) s
+		 FROM generate_series(1, 30000) i, LATERAL generate_series(1, 3 + i % 5) j GROUP BY i) r) s
 	WHERE n IS DISTINCT FROM normalize_identifier('email', n, provider_rules => true)$$, 'e-mail: idempotent for random input');
 
 -- what every object must say of itself
