@@ -98,7 +98,7 @@ static const NumberingPlan plans[] = {
 	{"FM", 691, "", "00", 7, 7, false},
 	{"FO", 298, "", "00", 6, 6, false},
 	{"FR", 33, "0", "00", 9, 9, false},
-	{"GA", 241, "0", "00", 7, 8, false},
+	{"GA", 241, "0", "00", 8, 8, false},
 	{"GB", 44, "0", "00", 9, 10, false},
 	{"GD", 1, "1", "011", 10, 10, false},
 	{"GE", 995, "0", "00", 9, 9, false},
@@ -158,7 +158,7 @@ static const NumberingPlan plans[] = {
 	{"LV", 371, "", "00", 8, 8, false},
 	{"LY", 218, "0", "00", 9, 9, false},
 	{"MA", 212, "0", "00", 9, 9, false},
-	{"MC", 377, "", "00", 8, 9, false},
+	{"MC", 377, "0", "00", 8, 9, false},
 	{"MD", 373, "0", "00", 8, 8, false},
 	{"ME", 382, "0", "00", 8, 9, false},
 	{"MF", 590, "0", "00", 9, 9, false},
@@ -400,7 +400,7 @@ FormatInternational(const char *digits, int len, char *result)
 /*
  * Brings a telephone number to E.164, "+" and at most 15 digits.
  *
- * "text" is ASCII: digits, one "+" in front, and space - . / ( ) between.
+ * "text" is ASCII: digits, one "+" in front, and space - . / ( ) ~ between.
  * "country", an ISO code that IsPhoneCountry() knows or NULL, tells how to read
  * a number without "+"; without it only "+" and "00" are understood.  "result"
  * has room for PHONE_RESULT_SIZE bytes.  Returns NULL, or why it is garbage.
@@ -429,7 +429,7 @@ NormalizePhone(const char *text, const char *country, char *result)
 		}
 		else if (*p == '+' && len == 0 && !plus)
 			plus = true;
-		else if (strchr(" -./()", *p) == NULL)
+		else if (strchr(" -./()~", *p) == NULL)
 			return "It has characters that no telephone number has.";
 	}
 	digits[len] = '\0';
