@@ -1,6 +1,38 @@
 /*
- * member: one person, one member.  Primitives: connected components and
- * normalized identifiers.
+ * member: one person, one member.
+ *
+ * Primitives, which need no tables: connected components over pairs of bigint
+ * or of text, and the normal form of identifiers.
+ *
+ * The program, on tables that setup_member() makes.  The reasons are in
+ * src/member/member.h.
+ *
+ *	table					holds
+ *	member					member_id, public_id, status, joined, attributes
+ *	member_alias			absorbed member -> canonical member, depth one
+ *	identifier				(namespace, value) -> member and home member
+ *	identifier_namespace	normal form, priority, limits, merge rules
+ *	blocked_identifier		values that identify nobody
+ *	attribute_rule			which of several values of an attribute counts
+ *	member_fact				every attribute as it was given
+ *	member_merge			merges: edges of a forest, standing or undone
+ *	member_merge_item		what each merge moved
+ *	member_act				history of acts, append-only, without values
+ *	member_request			idempotency keys
+ *
+ *	function				does
+ *	resolve_member			finds, makes, joins, or says why not
+ *	link_identifier, unlink_identifier
+ *	merge_members, unmerge_members, preview_merge
+ *	canonical_member		the member who stands for a member, for ever
+ *	why_merged				identifiers and acts that join two members
+ *	member_history			what happened to a member
+ *	forget_member			personal data gone, points as they were
+ *	check_member			the present state follows from the history
+ *
+ * Everything that moves has a home, the member to whom it first came, and is
+ * with the root of its home's tree of standing merges.  A merge adds an edge,
+ * an unmerge takes any edge away; both move what the subtree brought.
  */
 
 /* connected components */
