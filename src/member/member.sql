@@ -76,7 +76,7 @@ CREATE AGGREGATE components_agg(a bigint, b bigint) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE components_agg(bigint, bigint) IS
-'Connected components of the graph whose edges are the rows (a, b): an n by 2 array of [node, component], ascending by node, each component named by its smallest node; ''{}'' without rows. A row with one NULL adds the other end as a node; two NULLs add nothing. The same for any order of rows, any plan and any number of workers. Memory goes with the number of nodes (28 to 50 bytes each, twice that for an instant while it grows, and 32 more for the result), not of edges; it is not bounded by work_mem, as with array_agg, but a hashed GROUP BY counts it. At most 67 million nodes in one group. Expand it with expand_components; pass stored components as edges again to add new edges to them.';
+'Connected components of the graph whose edges are the rows (a, b): an n by 2 array of [node, component], ascending by node, each component named by its smallest node; ''{}'' without rows. A row with one NULL adds the other end as a node; two NULLs add nothing. The same for any order of rows, any plan and any number of workers. Memory goes with the number of nodes (30 to 60 bytes each, half as much again for an instant while it grows, and 24 for listing them), not of edges; it is not bounded by work_mem, as with array_agg, but a hashed GROUP BY counts it. At most 67 million nodes in one group. Expand it with expand_components; pass stored components as edges again to add new edges to them.';
 
 CREATE AGGREGATE components_text_agg(a text, b text) (
 	SFUNC = components_text_accum,

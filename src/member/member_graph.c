@@ -3,10 +3,13 @@
  *		Connected components by union-find, in plain C.
  *
  * Edges are not kept: each is worked in and forgotten, so memory goes with the
- * number of different nodes, not of edges.  A bigint node costs 12 bytes in
- * arrays and 16 to 36 in the hash table; a text node 20 bytes, its own bytes,
- * and 12 to 27 in the hash table; arrays and hash table grow by doubling.  All
- * of it is in one memory context below the aggregate's, so that a hashed
+ * number of different nodes, not of edges.  Arrays and hash table grow by
+ * doubling, so a bigint node costs 12 to 24 bytes in the arrays and 18 to 36
+ * in the hash table; a text node 20 to 40 bytes, its own bytes, and 13 to 27
+ * in the hash table.  While the hash table doubles, the old one is there too;
+ * listing the components costs 24 bytes a node (text: 12) besides the result.
+ *
+ * All of it is in one memory context below the aggregate's, so that a hashed
  * GROUP BY counts it against work_mem * hash_mem_multiplier and spills further
  * groups; like the state of array_agg, one group's state is not limited by
  * work_mem and does not spill.

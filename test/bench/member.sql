@@ -11,15 +11,15 @@ SET search_path = pg_catalog, pg_temp;
 
 CREATE EXTENSION IF NOT EXISTS loyalty;
 CREATE TEMP TABLE result (what text, edges bigint, run int, ms numeric, PRIMARY KEY (what, edges, run));
-SELECT setseed(0.42);
+SELECT setseed(0.42) \g /dev/null
 CREATE UNLOGGED TABLE public.bench_edge AS
 	SELECT i AS id, floor(random() * :nodes)::bigint AS a, floor(random() * :nodes)::bigint AS b
 	FROM generate_series(1, :edges) i;
 ANALYZE public.bench_edge;
 -- a small graph of the same density, for what does not finish on the large one
 CREATE UNLOGGED TABLE public.bench_small AS
-	SELECT i AS id, floor(random() * 2000)::bigint AS a, floor(random() * 2000)::bigint AS b
-	FROM generate_series(1, 5000) i;
+	SELECT i AS id, floor(random() * 1000)::bigint AS a, floor(random() * 1000)::bigint AS b
+	FROM generate_series(1, 2500) i;
 CREATE INDEX ON public.bench_small (a);
 CREATE INDEX ON public.bench_small (b);
 ANALYZE public.bench_small;
@@ -54,8 +54,8 @@ SELECT pg_temp.measure('count(DISTINCT a), one process', :edges, 3, :'distinct')
 SELECT pg_temp.measure('pgr_connectedComponents', :edges, 1,
 	$$SELECT count(*) FROM pg_temp.pgr('SELECT id, a AS source, b AS target, 1::float8 AS cost FROM public.bench_edge')$$)
 WHERE to_regprocedure('pg_temp.pgr(text)') IS NOT NULL \g /dev/null
-SELECT pg_temp.measure('components_agg + expand_components', 5000, 3, :'oursmall') \g /dev/null
-SELECT pg_temp.measure('recursive CTE', 5000, 1, :'recursive') \g /dev/null
+SELECT pg_temp.measure('components_agg + expand_components', 2500, 3, :'oursmall') \g /dev/null
+SELECT pg_temp.measure('recursive CTE', 2500, 1, :'recursive') \g /dev/null
 RESET max_parallel_workers_per_gather;
 SELECT pg_temp.measure('components_agg + expand_components, parallel', :edges, 3, :'ours') \g /dev/null
 SELECT pg_temp.measure('count(DISTINCT a), default settings', :edges, 3, :'distinct') \g /dev/null
@@ -66,7 +66,7 @@ SELECT b.what, b.edges, round(b.ms, 1) AS ms, round(b.ms / o.ms, 2) AS "times ou
 	   CASE WHEN b.what LIKE 'count%' THEN 'at least 0.5'
 			WHEN b.what LIKE 'pgr%' OR b.what LIKE 'recursive%' THEN 'at least 5' END AS promise
 FROM best b JOIN best o ON o.edges = b.edges
-	AND o.what = CASE WHEN b.edges = 5000 THEN 'components_agg + expand_components' ELSE 'components_agg + expand_components, one process' END
+	AND o.what = CASE WHEN b.edges = 2500 THEN 'components_agg + expand_components' ELSE 'components_agg + expand_components, one process' END
 ORDER BY b.edges DESC, b.ms;
 
 TRUNCATE result;
