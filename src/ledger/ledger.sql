@@ -404,7 +404,6 @@ BEGIN
 			currency text NOT NULL,
 			balance loyalty.points_balance NOT NULL,
 			opened_at timestamptz NOT NULL DEFAULT now(),
-			next_expiry_at timestamptz GENERATED ALWAYS AS (loyalty.next_unbooked_expiry(balance)) STORED,
 			PRIMARY KEY (member_id, currency)
 		) WITH (fillfactor = 70);
 		COMMENT ON TABLE loyalty.wallet IS 'One member''s holding of one currency: the fold of its ledger entries. Read it with balance().';
@@ -412,7 +411,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.wallet.currency IS 'Code of the currency.';
 		COMMENT ON COLUMN loyalty.wallet.balance IS 'The state of the fold, with the head of the hash chain.';
 		COMMENT ON COLUMN loyalty.wallet.opened_at IS 'When the wallet was opened.';
-		COMMENT ON COLUMN loyalty.wallet.next_expiry_at IS 'When book_expiries() has something to book next; NULL for never.';
 		CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF balance OR DELETE OR TRUNCATE ON loyalty.wallet
 			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
 
@@ -837,7 +835,7 @@ BEGIN
 		WHERE j.job OPERATOR(pg_catalog.=) 'book_expiries' AND j.status OPERATOR(pg_catalog.=) 'running';
 		INSERT INTO loyalty.job_run (job, as_of, unit, total)
 		SELECT 'book_expiries', until, 'wallets', pg_catalog.count(*)
-		FROM loyalty.wallet w WHERE w.next_expiry_at OPERATOR(pg_catalog.<=) until
+		FROM loyalty.wallet w WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) until
 		RETURNING * INTO run;
 	END IF;
 	COMMIT;
@@ -848,7 +846,7 @@ BEGIN
 			pg_catalog.max(d.member_id) AS member_id
 		INTO batch
 		FROM (SELECT w.member_id, w.currency FROM loyalty.wallet w
-			WHERE w.next_expiry_at OPERATOR(pg_catalog.<=) until
+			WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) until
 				AND (last_member IS NULL OR w.member_id OPERATOR(pg_catalog.>=) last_member)
 			ORDER BY w.member_id, w.currency LIMIT batch_size) d;
 		EXIT WHEN batch.wallets OPERATOR(pg_catalog.=) 0;
