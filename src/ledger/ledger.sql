@@ -1035,3 +1035,60 @@ END
 $$;
 COMMENT ON FUNCTION verify_ledger(text) IS
 'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. Error: LY113 no digest.';
+
+-- ---------------------------------------------------------------------------
+-- Program: triggers for anybody's orders
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION earn_on_insert() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_earn_on_insert';
+COMMENT ON FUNCTION earn_on_insert() IS
+'Trigger function (AFTER INSERT, FOR EACH ROW; arguments: member column, amount column, time column, points per unit = 1, currency = points): a row earns floor(amount * points per unit) in the same commit. The table needs a primary key, which becomes the entry''s reference and idempotency key.';
+
+CREATE FUNCTION reverse_on_return() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_reverse_on_return';
+COMMENT ON FUNCTION reverse_on_return() IS
+'Trigger function (AFTER UPDATE OR DELETE, FOR EACH ROW; arguments as of earn_on_insert): a deleted row gives back all that it earned, a row whose amount becomes less the difference, any other update that WHEN lets through all of it.';
+
+-- ---------------------------------------------------------------------------
+-- Rights
+-- ---------------------------------------------------------------------------
+
+REVOKE EXECUTE ON FUNCTION
+	earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	redeem(bigint, bigint, text, timestamptz, text, text, jsonb),
+	hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb),
+	capture(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	release(bigint, bigint, timestamptz, text, text, jsonb),
+	reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	activate(bigint, bigint, timestamptz, text, text, jsonb),
+	adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb),
+	post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]),
+	backfill(regclass),
+	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text),
+	setup_ledger(),
+	wallet_apply(points_balance),
+	posted_lots(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
+	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
+	FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	redeem(bigint, bigint, text, timestamptz, text, text, jsonb),
+	hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb),
+	capture(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	release(bigint, bigint, timestamptz, text, text, jsonb),
+	reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	activate(bigint, bigint, timestamptz, text, text, jsonb),
+	adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb),
+	post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]),
+	backfill(regclass),
+	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text),
+	setup_ledger(),
+	wallet_apply(points_balance),
+	posted_lots(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
+	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
+	TO @extowner@;
+GRANT EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) TO @extowner@;
