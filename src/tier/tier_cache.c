@@ -1,0 +1,286 @@
+/*
+ * tier_cache.c
+ *		Ladders as a session knows them.  They are read once and dropped when
+ *		their tables change, told by the trigger forget_cached().
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "tier/tier_program.h"
+
+#define TIER_LAYOUT	1
+
+static MemoryContext cache = NULL;
+static Ladder *ladders = NULL;
+static bool stale = true;
+static uint64 changes_seen = 0;
+static int	users = 0;			/* calls that hold pointers into the cache */
+static Oid	cached_relids[3];
+
+static void
+ForgetLadders(Datum arg, Oid relid)
+{
+	(void) arg;
+	if (relid == InvalidOid || relid == cached_relids[0] || relid == cached_relids[1] ||
+		relid == cached_relids[2])
+	{
+		stale = true;
+		changes_seen++;
+	}
+}
+
+/* A call that ended in an error has not counted itself out. */
+static void
+ForgetUsers(XactEvent event, void *arg)
+{
+	(void) event;
+	(void) arg;
+	users = 0;
+}
+
+/*
+ * Room tier's part of _PG_init().
+ */
+void
+TierInit(void)
+{
+	ExpectLayout("tier", TIER_LAYOUT);
+	CacheRegisterRelcacheCallback(ForgetLadders, (Datum) 0);
+	RegisterXactCallback(ForgetUsers, NULL);
+}
+
+/*
+ * Between these two, what AllLadders() and FindLadder() gave stays where it
+ * is, even if another session changes a ladder meanwhile.
+ */
+void
+BeginTierUse(void)
+{
+	users++;
+}
+
+void
+EndTierUse(void)
+{
+	users--;
+}
+
+static Datum
+NamesArray(char (*names)[NAMEDATALEN], int n)
+{
+	Datum	   *datums = palloc(Max(1, n) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = CStringGetTextDatum(names[i]);
+	return PointerGetDatum(construct_array(datums, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* Where the facts of each measure are. */
+static void
+BindSources(Ladder *ladder)
+{
+	static KeptPlan plan = {
+		.query = "SELECT source, currency FROM loyalty.tier_measure WHERE measure OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	char		currencies[TIER_PLAN_MEASURES][NAMEDATALEN];
+	char		events[TIER_PLAN_MEASURES][NAMEDATALEN];
+	int			ncurrencies = 0;
+	int			nevents = 0;
+	MemoryContext target = CurrentMemoryContext;
+
+	for (int i = 0; i < ladder->plan->nmeasures; i++)
+	{
+		Datum		value = CStringGetTextDatum(ladder->plan->measure[i]);
+
+		RunPlanReadOnly(&plan, &value, NULL, 1);
+		ladder->source[i] = SOURCE_EVENT;
+		if (SPI_processed > 0 &&
+			strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "points") == 0)
+		{
+			ladder->source[i] = SOURCE_LEDGER;
+			strlcpy(ladder->currency[i], SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2), NAMEDATALEN);
+			strlcpy(currencies[ncurrencies++], ladder->currency[i], NAMEDATALEN);
+		}
+		else
+			strlcpy(events[nevents++], ladder->plan->measure[i], NAMEDATALEN);
+	}
+	MemoryContextSwitchTo(target);	/* SPI has left it */
+	ladder->currencies = NamesArray(currencies, ncurrencies);
+	ladder->events = NamesArray(events, nevents);
+	ladder->counts_ledger = ncurrencies > 0;
+	ladder->counts_events = nevents > 0;
+}
+
+/*
+ * Reads a ladder as known at an instant (infinity: now) into the current
+ * context; NULL when there is none.
+ */
+static Ladder *
+ReadLadder(const char *code, TimestampTz known_at)
+{
+	static KeptPlan plan = {
+		.query = "SELECT effective_from, definition FROM loyalty.ladder_version "
+		"WHERE ladder OPERATOR(pg_catalog.=) $1 AND recorded_at OPERATOR(pg_catalog.<=) $2 ORDER BY version",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TIMESTAMPTZOID}
+	};
+	MemoryContext target = CurrentMemoryContext;
+	Datum		values[2] = {CStringGetTextDatum(code), TimestampTzGetDatum(known_at)};
+	Ladder	   *ladder;
+	MemoryContext old;
+
+	RunPlanReadOnly(&plan, values, NULL, 0);
+	if (SPI_processed == 0)
+		return NULL;
+	old = MemoryContextSwitchTo(target);
+	ladder = palloc0(sizeof(Ladder));
+	strlcpy(ladder->code, code, NAMEDATALEN);
+	ladder->plan = palloc0(sizeof(TierPlan));
+	ladder->plan->nversions = (int) SPI_processed;
+	ladder->plan->version = palloc0(SPI_processed * sizeof(TierVersion));
+	for (int i = 0; i < ladder->plan->nversions; i++)
+	{
+		bool		isnull;
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+
+		ladder->plan->version[i].from = DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		ladder->plan->version[i].ladder = ParseLadder(DatumGetJsonbP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull)));
+	}
+	BindPlan(ladder->plan);
+	BindSources(ladder);
+	MemoryContextSwitchTo(old);
+	return ladder;
+}
+
+/*
+ * All ladders, by code.  Needs an SPI connection and BeginTierUse().
+ */
+Ladder *
+AllLadders(void)
+{
+	static KeptPlan plan = {
+		.query = "SELECT ladder FROM loyalty.ladder ORDER BY ladder"
+	};
+	uint64		changes;
+
+	if (!stale)
+		return ladders;
+	do
+	{
+		MemoryContext fresh = AllocSetContextCreate(TopMemoryContext, "loyalty ladders", ALLOCSET_DEFAULT_SIZES);
+		MemoryContext old;
+		Ladder	   *list = NULL;
+		Ladder	  **end = &list;
+		SPITupleTable *table;
+		uint64		n;
+
+		changes = changes_seen;
+		cached_relids[0] = LoyaltyTable("ladder");
+		cached_relids[1] = LoyaltyTable("ladder_version");
+		cached_relids[2] = LoyaltyTable("tier_measure");
+		if (!OidIsValid(cached_relids[0]))
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_NOT_SET_UP),
+					 errmsg("the tables of loyalty do not exist in this database"),
+					 errhint("Run SELECT loyalty.setup();")));
+		/* in REPEATABLE READ the transaction's snapshot may be older than the
+		 * change that made us read again */
+		PushActiveSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
+		RunPlanReadOnly(&plan, NULL, NULL, 0);
+		table = SPI_tuptable;
+		n = SPI_processed;
+		old = CurrentMemoryContext;
+		for (uint64 i = 0; i < n; i++)
+		{
+			MemoryContextSwitchTo(fresh);
+			*end = ReadLadder(SPI_getvalue(table->vals[i], table->tupdesc, 1), TIMESTAMP_INFINITY);
+			if (*end != NULL)
+				end = &(*end)->next;
+		}
+		MemoryContextSwitchTo(old);
+		PopActiveSnapshot();
+		/* a caller further up may still hold what was read before */
+		if (cache != NULL && users <= 1)
+			MemoryContextDelete(cache);
+		cache = fresh;
+		ladders = list;
+	} while (changes != changes_seen);
+	stale = false;
+	return ladders;
+}
+
+/*
+ * A ladder by its code, as it is now or, with a finite known_at, as it was
+ * known then; LY402 when there is none.  Needs an SPI connection and
+ * BeginTierUse().
+ */
+Ladder *
+FindLadder(const char *code, TimestampTz known_at)
+{
+	Ladder	   *ladder;
+
+	for (ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
+		if (strcmp(ladder->code, code) == 0)
+			break;
+	if (ladder == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_UNKNOWN_LADDER),
+				 errmsg("ladder \"%s\" does not exist", code),
+				 errhint("Create it with loyalty.define_ladder(), or see the table loyalty.ladder.")));
+	return known_at == TIMESTAMP_INFINITY ? ladder : ReadLadder(code, known_at);
+}
+
+/*
+ * A ladder of one's own, in a context; LY402 when there is none.  Needs an SPI
+ * connection.
+ */
+Ladder *
+CopyOfLadder(const char *code, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Ladder	   *ladder = ReadLadder(code, TIMESTAMP_INFINITY);
+
+	MemoryContextSwitchTo(old);
+	if (ladder == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_UNKNOWN_LADDER),
+				 errmsg("ladder \"%s\" does not exist", code)));
+	return ladder;
+}
+
+/*
+ * A ladder with one more version from as_of on, or with that one alone, in the
+ * current context.
+ */
+Ladder *
+PreviewLadder(const Ladder *ladder, Jsonb *definition, TimestampTz as_of, bool whole_history)
+{
+	Ladder	   *preview = palloc0(sizeof(Ladder));
+	int			n = whole_history ? 0 : VersionAt(ladder->plan, as_of) + 1;
+
+	strlcpy(preview->code, ladder->code, NAMEDATALEN);
+	preview->plan = palloc0(sizeof(TierPlan));
+	preview->plan->version = palloc0((n + 1) * sizeof(TierVersion));
+	for (int i = 0; i < n; i++)
+		preview->plan->version[i] = ladder->plan->version[i];
+	preview->plan->version[n].from = whole_history ? TIMESTAMP_MINUS_INFINITY : as_of;
+	preview->plan->version[n].ladder = ParseLadder(definition);
+	preview->plan->nversions = n + 1;
+	BindPlan(preview->plan);
+	BindSources(preview);
+	return preview;
+}

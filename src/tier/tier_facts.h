@@ -1,0 +1,26 @@
+/*
+ * tier_facts.h
+ *		Values of type tier_facts: the qualifying facts of one member, packed.
+ */
+#ifndef LOYALTY_TIER_FACTS_H
+#define LOYALTY_TIER_FACTS_H
+
+#include "tier/tier_machine.h"
+
+/* Facts with the names of their measures, which fact.measure numbers. */
+typedef struct FactSet
+{
+	int			nmeasures;
+	char		measure[TIER_PLAN_MEASURES][NAMEDATALEN];
+	int			n;
+	int			size;
+	TierFact   *facts;
+} FactSet;
+
+extern int	MeasureNumber(FactSet *set, const char *name, Size length);
+extern void AddFactToSet(FactSet *set, const TierFact *fact);
+extern struct varlena *PackFactSet(FactSet *set);
+extern void UnpackFactSet(struct varlena *value, FactSet *set);
+extern void HistoryOfSet(const TierPlan *plan, const FactSet *set, TierHistory *history);
+
+#endif							/* LOYALTY_TIER_FACTS_H */

@@ -1,0 +1,239 @@
+/*
+ * tier_gather.c
+ *		Reading a member's history from the program's tables.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "tier/tier_program.h"
+
+static void
+Run(bool fresh, KeptPlan *plan, Datum *values, const char *nulls, long limit)
+{
+	if (fresh)
+		RunPlan(plan, values, nulls, limit);
+	else
+		RunPlanReadOnly(plan, values, nulls, limit);
+}
+
+static TimestampTz
+GetInstant(HeapTuple tuple, TupleDesc tupdesc, int column, TimestampTz otherwise)
+{
+	bool		isnull;
+	Datum		datum = SPI_getbinval(tuple, tupdesc, column, &isnull);
+
+	return isnull ? otherwise : DatumGetTimestampTz(datum);
+}
+
+/*
+ * The member whom all that came to member_id counts for, as of an instant and
+ * as known at another: itself, or the root of the merges that stand.
+ */
+int64
+TierRoot(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh)
+{
+	static KeptPlan plan = {
+		.query = "SELECT survivor_id FROM loyalty.tier_merge "
+		"WHERE absorbed_id OPERATOR(pg_catalog.=) $1 AND merged_at OPERATOR(pg_catalog.<=) $2 "
+		"AND recorded_at OPERATOR(pg_catalog.<=) $3 "
+		"AND (unmerged_at IS NULL OR unmerged_at OPERATOR(pg_catalog.>) $3)",
+		.nargs = 3,
+		.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	};
+
+	for (int depth = 0; depth < 10000; depth++)
+	{
+		Datum		values[3] = {Int64GetDatum(member_id), TimestampTzGetDatum(as_of), TimestampTzGetDatum(known_at)};
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		Run(fresh, &plan, values, NULL, 1);
+		if (SPI_processed == 0)
+			return member_id;
+		member_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the merges of member %lld go in a circle", (long long) member_id)));
+}
+
+static void
+AddHistoryFact(TierHistory *history, int *size, const TierFact *fact)
+{
+	if (history->nfacts == *size)
+	{
+		*size = Max(32, *size * 2);
+		history->facts = history->facts ? repalloc_huge(history->facts, *size * sizeof(TierFact)) :
+			palloc(*size * sizeof(TierFact));
+	}
+	history->facts[history->nfacts++] = *fact;
+}
+
+static void
+GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
+{
+	static KeptPlan plan = {
+		.query = "SELECT e.currency, e.effective_at, coalesce(t.effective_at, e.effective_at), "
+		"CASE WHEN t.requested OPERATOR(pg_catalog.>) 0 THEN OPERATOR(pg_catalog.-) e.requested ELSE e.requested END "
+		"FROM loyalty.ledger e LEFT JOIN loyalty.ledger t ON e.kind OPERATOR(pg_catalog.=) 'reverse' "
+		"AND t.member_id OPERATOR(pg_catalog.=) e.member_id AND t.entry_id OPERATOR(pg_catalog.=) e.target_entry_id "
+		"WHERE e.member_id OPERATOR(pg_catalog.=) $1 AND e.currency OPERATOR(pg_catalog.=) ANY ($2) "
+		"AND coalesce(t.kind, e.kind) OPERATOR(pg_catalog.=) ANY ('{earn,adjust}') "
+		"AND e.recorded_at OPERATOR(pg_catalog.<=) $3",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTARRAYOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {Int64GetDatum(member_id), ladder->currencies, TimestampTzGetDatum(known_at)};
+
+	Run(fresh, &plan, values, NULL, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		char	   *currency = SPI_getvalue(tuple, tupdesc, 1);
+		TierFact	fact;
+		bool		isnull;
+
+		fact.at = GetInstant(tuple, tupdesc, 2, 0);
+		fact.counts_at = GetInstant(tuple, tupdesc, 3, 0);
+		fact.amount = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 4, &isnull)) * TIER_SCALE;
+		for (int m = 0; m < ladder->plan->nmeasures; m++)
+		{
+			if (ladder->source[m] != SOURCE_LEDGER || strcmp(ladder->currency[m], currency) != 0)
+				continue;
+			fact.measure = m;
+			AddHistoryFact(history, size, &fact);
+		}
+		pfree(currency);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+GatherEvents(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
+{
+	static KeptPlan plan = {
+		.query = "SELECT measure, at, counts_at, amount FROM loyalty.tier_event "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND measure OPERATOR(pg_catalog.=) ANY ($2) "
+		"AND recorded_at OPERATOR(pg_catalog.<=) $3",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTARRAYOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {Int64GetDatum(member_id), ladder->events, TimestampTzGetDatum(known_at)};
+
+	Run(fresh, &plan, values, NULL, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		TierFact	fact;
+		bool		isnull;
+
+		fact.at = GetInstant(tuple, tupdesc, 2, 0);
+		fact.counts_at = GetInstant(tuple, tupdesc, 3, fact.at);
+		fact.amount = ScaleAmount(SPI_getbinval(tuple, tupdesc, 4, &isnull));
+		fact.measure = AddPlanMeasure(ladder->plan, SPI_getvalue(tuple, tupdesc, 1), false);
+		AddHistoryFact(history, size, &fact);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+GatherGrants(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, bool fresh)
+{
+	static KeptPlan plan = {
+		.query = "SELECT level, starts_at, CASE WHEN ended_recorded_at OPERATOR(pg_catalog.<=) $3 "
+		"THEN ended_at ELSE ends_at END FROM loyalty.tier_grant "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 "
+		"AND recorded_at OPERATOR(pg_catalog.<=) $3 ORDER BY grant_id",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code), TimestampTzGetDatum(known_at)};
+
+	Run(fresh, &plan, values, NULL, 0);
+	history->grants = palloc0(Max(1, SPI_processed) * sizeof(TierGrant));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TierGrant  *grant = &history->grants[history->ngrants];
+
+		strlcpy(grant->code, SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1), NAMEDATALEN);
+		grant->from = GetInstant(tuple, SPI_tuptable->tupdesc, 2, 0);
+		grant->until = GetInstant(tuple, SPI_tuptable->tupdesc, 3, TIMESTAMP_INFINITY);
+		if (grant->from < grant->until)
+			history->ngrants++;
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static TierHistory *
+GatherMember(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, int depth, bool fresh)
+{
+	static KeptPlan joined_plan = {
+		.query = "SELECT joined_at FROM loyalty.tier_joined WHERE member_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	static KeptPlan merge_plan = {
+		.query = "SELECT absorbed_id, merged_at FROM loyalty.tier_merge "
+		"WHERE survivor_id OPERATOR(pg_catalog.=) $1 AND merged_at OPERATOR(pg_catalog.<=) $2 "
+		"AND recorded_at OPERATOR(pg_catalog.<=) $3 "
+		"AND (unmerged_at IS NULL OR unmerged_at OPERATOR(pg_catalog.>) $3) ORDER BY merged_at, merge_id",
+		.nargs = 3,
+		.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {Int64GetDatum(member_id), TimestampTzGetDatum(as_of), TimestampTzGetDatum(known_at)};
+	TierHistory *history = palloc0(sizeof(TierHistory));
+	int			size = 0;
+	int64	   *absorbed;
+
+	CHECK_FOR_INTERRUPTS();
+	if (depth > 10000)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the merges of member %lld go in a circle", (long long) member_id)));
+	history->joined_at = TIMESTAMP_INFINITY;
+	Run(fresh, &joined_plan, values, NULL, 1);
+	if (SPI_processed > 0)
+		history->joined_at = GetInstant(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, TIMESTAMP_INFINITY);
+	if (ladder->counts_ledger)
+		GatherLedger(ladder, member_id, known_at, history, &size, fresh);
+	if (ladder->counts_events)
+		GatherEvents(ladder, member_id, known_at, history, &size, fresh);
+	GatherGrants(ladder, member_id, known_at, history, fresh);
+
+	Run(fresh, &merge_plan, values, NULL, 0);
+	history->nmerges = (int) SPI_processed;
+	history->merges = palloc0(Max(1, history->nmerges) * sizeof(TierMerge));
+	absorbed = palloc(Max(1, history->nmerges) * sizeof(int64));
+	for (int i = 0; i < history->nmerges; i++)
+	{
+		bool		isnull;
+
+		absorbed[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		history->merges[i].at = GetInstant(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, 0);
+	}
+	for (int i = 0; i < history->nmerges; i++)
+		history->merges[i].absorbed = GatherMember(ladder, absorbed[i], as_of, known_at, depth + 1, fresh);
+	return history;
+}
+
+/*
+ * The history of a member who is not absorbed, as known at an instant
+ * (infinity: all that is recorded), with everybody who was merged into it by
+ * as_of.  fresh: with a snapshot of its own, otherwise with the calling query's.
+ * Needs an SPI connection; what it returns lives until that ends.
+ */
+TierHistory *
+GatherHistory(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh)
+{
+	return GatherMember(ladder, member_id, as_of, known_at, 0, fresh);
+}

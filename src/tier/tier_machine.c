@@ -1,0 +1,724 @@
+/*
+ * tier_machine.c
+ *		Windows over facts, and the clock between them.
+ */
+#include "postgres.h"
+
+#include "common/int.h"
+#include "miscadmin.h"
+
+#include "core/compat.h"
+#include "tier/tier_machine.h"
+
+/* ---------------------------------------------------------------------------
+ * Plans
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Number of a measure in the plan; -1 when it has none and add is false.
+ */
+int
+AddPlanMeasure(TierPlan *plan, const char *code, bool add)
+{
+	for (int i = 0; i < plan->nmeasures; i++)
+		if (strcmp(plan->measure[i], code) == 0)
+			return i;
+	if (!add)
+		return -1;
+	if (plan->nmeasures >= TIER_PLAN_MEASURES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the versions of a ladder use more than %d measures", TIER_PLAN_MEASURES)));
+	strlcpy(plan->measure[plan->nmeasures], code, NAMEDATALEN);
+	return plan->nmeasures++;
+}
+
+/*
+ * Completes a plan whose versions are there: its measures, and which slot of
+ * each version they are in.
+ */
+void
+BindPlan(TierPlan *plan)
+{
+	for (int v = 0; v < plan->nversions; v++)
+		for (int i = 0; i < plan->version[v].ladder->nmeasures; i++)
+			AddPlanMeasure(plan, plan->version[v].ladder->measure[i].code, true);
+	for (int v = 0; v < plan->nversions; v++)
+	{
+		TierVersion *version = &plan->version[v];
+
+		memset(version->slot, -1, sizeof(version->slot));
+		for (int i = 0; i < version->ladder->nmeasures; i++)
+			version->slot[AddPlanMeasure(plan, version->ladder->measure[i].code, false)] = i;
+	}
+}
+
+/*
+ * The plan of a ladder that never changed.
+ */
+TierPlan *
+PlanOfLadder(TierLadder *ladder)
+{
+	TierPlan   *plan = palloc0(sizeof(TierPlan));
+
+	plan->nversions = 1;
+	plan->version = palloc0(sizeof(TierVersion));
+	plan->version[0].from = TIMESTAMP_MINUS_INFINITY;
+	plan->version[0].ladder = ladder;
+	BindPlan(plan);
+	return plan;
+}
+
+/*
+ * The version in force at an instant; -1 before the first.
+ */
+int
+VersionAt(const TierPlan *plan, TimestampTz t)
+{
+	int			v = plan->nversions - 1;
+
+	while (v >= 0 && plan->version[v].from > t)
+		v--;
+	return v;
+}
+
+/* ---------------------------------------------------------------------------
+ * Windows
+ * ---------------------------------------------------------------------------
+ */
+
+static int64
+AddAmounts(int64 a, int64 b)
+{
+	int64		sum;
+
+	if (pg_add_s64_overflow(a, b, &sum))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("a qualifying sum is out of range")));
+	return sum;
+}
+
+/* Number of entries before t */
+static int
+EntriesBefore(const TierSlot *slot, TimestampTz t)
+{
+	int			low = 0;
+	int			high = slot->n;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (slot->at[middle] < t)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static int64
+SumFrom(const TierSlot *slot, TimestampTz from)
+{
+	int			first = EntriesBefore(slot, from);
+	int64		total = slot->n > 0 ? slot->sum[slot->n - 1] : slot->base;
+
+	return total - (first > 0 ? slot->sum[first - 1] : slot->base);
+}
+
+static void
+AddToSlot(TierSlot *slot, TimestampTz counts_at, int64 amount)
+{
+	int			i;
+
+	/* what a score is does not add up */
+	if (counts_at >= slot->latest_at)
+	{
+		slot->latest_at = counts_at;
+		slot->latest = amount;
+	}
+
+	i = slot->n;
+	while (i > 0 && slot->at[i - 1] > counts_at)
+		i--;
+	if (i > 0 && slot->at[i - 1] == counts_at)
+		i--;
+	else
+	{
+		if (slot->n == slot->size)
+		{
+			slot->size = Max(8, slot->size * 2);
+			slot->at = slot->at ? repalloc(slot->at, slot->size * sizeof(TimestampTz)) :
+				palloc(slot->size * sizeof(TimestampTz));
+			slot->sum = slot->sum ? repalloc(slot->sum, slot->size * sizeof(int64)) :
+				palloc(slot->size * sizeof(int64));
+		}
+		memmove(slot->at + i + 1, slot->at + i, (slot->n - i) * sizeof(TimestampTz));
+		memmove(slot->sum + i + 1, slot->sum + i, (slot->n - i) * sizeof(int64));
+		slot->n++;
+		slot->at[i] = counts_at;
+		slot->sum[i] = i > 0 ? slot->sum[i - 1] : slot->base;
+	}
+	for (; i < slot->n; i++)
+		slot->sum[i] = AddAmounts(slot->sum[i], amount);
+}
+
+static bool
+IsPeriod(TierWindow window)
+{
+	return window >= WINDOW_MONTH && window <= WINDOW_ANNIVERSARY;
+}
+
+/*
+ * The instant from which on facts count in a measure's window as of t.  At the
+ * end of a term, and in the grace after it, the period that ended counts.
+ */
+TimestampTz
+WindowStart(const TierMachine *machine, int i, TimestampTz t, bool at_end)
+{
+	const TierLadder *ladder = machine->ladder;
+	const TierMeasure *measure = &ladder->measure[i];
+	const TierState *state = &machine->state;
+
+	if (measure->window == WINDOW_ROLLING)
+		return AddSpan(ladder, t, &measure->interval, -1) + 1;
+	if (measure->window == WINDOW_TERM)
+		return machine->window_from;
+	if (!IsPeriod(measure->window))
+		return TIMESTAMP_MINUS_INFINITY;
+	if (state->grace_until != TIMESTAMP_MINUS_INFINITY)
+		t = state->valid_until - 1;
+	else if (at_end)
+		t = t - 1;
+	return PeriodStart(ladder, measure->window, state->joined_at, t);
+}
+
+/*
+ * What each measure amounts to in its window as of t, which is not before now.
+ */
+void
+MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *values)
+{
+	for (int i = 0; i < TIER_MAX_MEASURES; i++)
+	{
+		const TierSlot *slot = &machine->slot[i];
+		TierWindow	window;
+
+		values[i] = 0;
+		if (i >= machine->ladder->nmeasures)
+			continue;
+		window = machine->ladder->measure[i].window;
+		if (window == WINDOW_LATEST)
+			values[i] = slot->latest;
+		else if (window == WINDOW_LIFETIME)
+			values[i] = slot->n > 0 ? slot->sum[slot->n - 1] : slot->base;
+		else
+		{
+			TimestampTz from = WindowStart(machine, i, t, at_end);
+
+			values[i] = SumFrom(slot, from);
+			if (slot->carry != 0 && slot->carry_from == from)
+				values[i] = AddAmounts(values[i], slot->carry);
+		}
+	}
+}
+
+/* What of a measure is left over when a level has taken its threshold. */
+static int64
+Excess(const TierCriteria *criteria, int i, int64 value, int64 own)
+{
+	if (!(criteria->asked & (1U << i)) || value <= criteria->at_least[i])
+		return 0;
+	return Max(0, Min(value - criteria->at_least[i], own));
+}
+
+/*
+ * Finds the next end of a calendar window after t, where that matters.
+ */
+void
+PlanCarryOver(TierMachine *machine, TimestampTz t)
+{
+	machine->carry_next = TIMESTAMP_INFINITY;
+	if (machine->ladder == NULL || !machine->ladder->carry_over)
+		return;
+	for (int i = 0; i < machine->ladder->nmeasures; i++)
+		if (IsPeriod(machine->ladder->measure[i].window))
+			machine->carry_next = Min(machine->carry_next,
+									  PeriodEnd(machine->ladder, machine->ladder->measure[i].window,
+												machine->state.joined_at, t));
+}
+
+/*
+ * At the end of a calendar period: what exceeded the threshold of the level
+ * that is held goes into the next one.
+ */
+static void
+CarryOver(TierMachine *machine, TimestampTz end)
+{
+	const TierLadder *ladder = machine->ladder;
+	const TierState *state = &machine->state;
+
+	for (int i = 0; i < ladder->nmeasures; i++)
+	{
+		TierSlot   *slot = &machine->slot[i];
+		TierWindow	window = ladder->measure[i].window;
+		TimestampTz from;
+		int64		own;
+		int64		value;
+
+		if (!IsPeriod(window) || PeriodStart(ladder, window, state->joined_at, end) != end)
+			continue;
+		from = PeriodStart(ladder, window, state->joined_at, end - 1);
+		own = SumFrom(slot, from);
+		value = slot->carry_from == from ? AddAmounts(own, slot->carry) : own;
+		slot->carry = state->level > 0 ?
+			Excess(&ladder->level[state->level - 1].qualify, i, value, own) : 0;
+		slot->carry_from = end;
+	}
+	PlanCarryOver(machine, end);
+}
+
+/* ---------------------------------------------------------------------------
+ * Steps
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * The highest rank granted at an instant; 0 for none.
+ */
+int
+GrantedRank(const TierMachine *machine, TimestampTz t)
+{
+	int			granted = 0;
+
+	for (int i = 0; i < machine->ngrants; i++)
+		if (machine->grants[i].from <= t && t < machine->grants[i].until)
+			granted = Max(granted, RankOfCode(machine->ladder, machine->grants[i].code));
+	return granted;
+}
+
+static TimestampTz
+NextGrant(const TierMachine *machine)
+{
+	TimestampTz next = TIMESTAMP_INFINITY;
+
+	for (int i = 0; i < machine->ngrants; i++)
+	{
+		if (machine->grants[i].from > machine->granted_at)
+			next = Min(next, machine->grants[i].from);
+		if (machine->grants[i].until > machine->granted_at)
+			next = Min(next, machine->grants[i].until);
+	}
+	return next;
+}
+
+/*
+ * Until when the effective tier is held as things stand; infinity without end.
+ */
+TimestampTz
+MachineValidUntil(const TierMachine *machine)
+{
+	const TierState *state = &machine->state;
+	TimestampTz until = TIMESTAMP_MINUS_INFINITY;
+
+	if (state->effective == 0)
+		return TIMESTAMP_INFINITY;
+	if (state->level == state->effective)
+		until = state->valid_until;
+	if (state->granted == state->effective)
+		for (int i = 0; i < machine->ngrants; i++)
+			if (machine->grants[i].from <= machine->granted_at && machine->granted_at < machine->grants[i].until &&
+				RankOfCode(machine->ladder, machine->grants[i].code) == state->granted)
+				until = Max(until, machine->grants[i].until);
+	return until;
+}
+
+/*
+ * Records a step, where steps are recorded and something happened.
+ */
+void
+LogTierStep(TierMachine *machine, const TierStep *step)
+{
+	TierLog    *log;
+
+	if (!machine->logging || step->event == TIER_NONE)
+		return;
+	if (machine->nlogs == machine->log_size)
+	{
+		machine->log_size = Max(16, machine->log_size * 2);
+		machine->logs = machine->logs ? repalloc(machine->logs, machine->log_size * sizeof(TierLog)) :
+			palloc(machine->log_size * sizeof(TierLog));
+	}
+	log = &machine->logs[machine->nlogs++];
+	log->at = step->at;
+	log->event = step->event;
+	log->reason = step->reason;
+	log->rank = machine->state.effective;
+	log->ladder = machine->ladder;
+	log->valid_until = MachineValidUntil(machine);
+}
+
+/*
+ * A step at t, with what is qualified for there; facts: t's own are in it.
+ */
+void
+StepTierMachine(TierMachine *machine, TimestampTz t, bool facts)
+{
+	const TierLadder *ladder = machine->ladder;
+	int64		values[TIER_MAX_MEASURES];
+	TierInput	input;
+	TierStep	step;
+
+	MachineValues(machine, t, !facts, values);
+	input.at = t;
+	input.qualified = QualifiedRank(ladder, values);
+	input.renewed = RenewedRank(ladder, values);
+	input.granted = facts || machine->ngrants == 0 ? machine->state.granted : GrantedRank(machine, t);
+	machine->granted_at = t;
+	TierEvaluate(&machine->state, &input, ladder, &step);
+	if (step.event == TIER_UPGRADED || step.event == TIER_ENROLLED)
+	{
+		if (step.reason == REASON_QUALIFIED && machine->because != REASON_NONE)
+			step.reason = machine->because;
+	}
+	if (step.term_began)
+	{
+		/* facts that began the term are in the one before */
+		TimestampTz from = facts ? t + 1 : t;
+
+		for (int i = 0; i < ladder->nmeasures; i++)
+		{
+			TierSlot   *slot = &machine->slot[i];
+
+			if (ladder->measure[i].window != WINDOW_TERM)
+				continue;
+			slot->carry = ladder->carry_over && machine->state.level > 0 ?
+				Excess(&ladder->level[machine->state.level - 1].qualify, i, values[i],
+					   SumFrom(slot, machine->window_from)) : 0;
+			slot->carry_from = from;
+		}
+		machine->window_from = from;
+	}
+	LogTierStep(machine, &step);
+}
+
+/* A step that only looks at grants. */
+static void
+StepGrants(TierMachine *machine, TimestampTz t)
+{
+	TierInput	input = {t, 0, 0, GrantedRank(machine, t)};
+	TierStep	step;
+
+	machine->granted_at = t;
+	TierEvaluate(&machine->state, &input, machine->ladder, &step);
+	LogTierStep(machine, &step);
+}
+
+/*
+ * A machine that knows nothing yet, on the plan's first version if that has no
+ * beginning.
+ */
+void
+InitMachine(TierMachine *machine, const TierPlan *plan, TimestampTz joined_at)
+{
+	memset(machine, 0, sizeof(TierMachine));
+	machine->plan = plan;
+	machine->version = VersionAt(plan, TIMESTAMP_MINUS_INFINITY);
+	machine->ladder = machine->version < 0 ? NULL : plan->version[machine->version].ladder;
+	machine->now = TIMESTAMP_MINUS_INFINITY;
+	machine->window_from = TIMESTAMP_MINUS_INFINITY;
+	machine->granted_at = TIMESTAMP_MINUS_INFINITY;
+	machine->carry_next = TIMESTAMP_INFINITY;
+	for (int i = 0; i < TIER_MAX_MEASURES; i++)
+	{
+		machine->slot[i].latest_at = TIMESTAMP_MINUS_INFINITY;
+		machine->slot[i].carry_from = TIMESTAMP_MINUS_INFINITY;
+	}
+	InitTierState(&machine->state, joined_at);
+}
+
+/*
+ * The next instant at which something changes without further facts, other
+ * than by a new version of the ladder; infinity for never.
+ */
+TimestampTz
+NextChange(const TierMachine *machine)
+{
+	TimestampTz next;
+
+	if (machine->ladder == NULL)
+		return TIMESTAMP_INFINITY;
+	next = TierNext(&machine->state);
+	next = Min(next, machine->carry_next);
+	return machine->ngrants > 0 ? Min(next, NextGrant(machine)) : next;
+}
+
+/*
+ * Lets the clock run up to and including until.  No new version and no merge
+ * may lie between.
+ */
+void
+AdvanceMachine(TierMachine *machine, TimestampTz until)
+{
+	TimestampTz next;
+
+	while ((next = NextChange(machine)) <= until && next != TIMESTAMP_INFINITY)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (TierNext(&machine->state) <= next)
+			StepTierMachine(machine, next, false);
+		else if (machine->carry_next <= next)
+			CarryOver(machine, next);
+		else
+			StepGrants(machine, next);
+	}
+	machine->now = Max(machine->now, until);
+}
+
+/*
+ * Counts a fact in a window, without a step.
+ */
+void
+CountFact(TierMachine *machine, int slot, const TierFact *fact)
+{
+	AddToSlot(&machine->slot[slot], fact->counts_at, fact->amount);
+}
+
+static void
+AddFact(TierMachine *machine, const TierFact *fact)
+{
+	int			slot;
+
+	if (machine->keep_done)
+	{
+		if (machine->ndone == machine->done_size)
+		{
+			machine->done_size = Max(16, machine->done_size * 2);
+			machine->done = machine->done ? repalloc(machine->done, machine->done_size * sizeof(TierFact)) :
+				palloc(machine->done_size * sizeof(TierFact));
+		}
+		machine->done[machine->ndone++] = *fact;
+	}
+	if (machine->version < 0)
+		return;
+	slot = machine->plan->version[machine->version].slot[fact->measure];
+	if (slot >= 0)
+		AddToSlot(&machine->slot[slot], fact->counts_at, fact->amount);
+}
+
+/*
+ * All facts of one instant, which is after now, or at now where nothing but
+ * the clock happened there.
+ */
+void
+ApplyFacts(TierMachine *machine, const TierFact *facts, int nfacts)
+{
+	TimestampTz t = facts[0].at;
+
+	AdvanceMachine(machine, t);
+	for (int i = 0; i < nfacts; i++)
+		AddFact(machine, &facts[i]);
+	if (machine->ladder == NULL)
+		return;
+	if (machine->carry_next == TIMESTAMP_INFINITY)
+		PlanCarryOver(machine, t);
+	StepTierMachine(machine, t, true);
+}
+
+/* ---------------------------------------------------------------------------
+ * Bytes
+ * ---------------------------------------------------------------------------
+ */
+
+#define MACHINE_VERSION	1
+
+/*
+ * The instant before which no window will ever begin again.
+ */
+static TimestampTz
+KeepFrom(const TierMachine *machine, int i)
+{
+	TimestampTz from = WindowStart(machine, i, machine->now, true);
+
+	/* month arithmetic is not monotonous to the day */
+	if (machine->ladder->measure[i].window == WINDOW_ROLLING)
+		from -= 5 * USECS_PER_DAY;
+	return from;
+}
+
+static void
+PackSlot(PackWriter *writer, const TierMachine *machine, int i)
+{
+	const TierSlot *slot = &machine->slot[i];
+	TierWindow	window = machine->ladder->measure[i].window;
+	int			first;
+	int64		previous;
+	TimestampTz at = machine->now;
+
+	if (window == WINDOW_LATEST)
+	{
+		PackTime(writer, slot->latest_at, at);
+		PackSigned(writer, slot->latest);
+		return;
+	}
+	first = window == WINDOW_LIFETIME ? slot->n : EntriesBefore(slot, KeepFrom(machine, i));
+	previous = first > 0 ? slot->sum[first - 1] : slot->base;
+	PackSigned(writer, window == WINDOW_LIFETIME ? previous : 0);
+	PackTime(writer, slot->carry_from, at);
+	PackSigned(writer, slot->carry);
+	PackUnsigned(writer, slot->n - first);
+	for (int j = first; j < slot->n; j++)
+	{
+		PackTime(writer, slot->at[j], at);
+		PackSigned(writer, slot->sum[j] - previous);
+		at = slot->at[j];
+		previous = slot->sum[j];
+	}
+}
+
+/*
+ * A machine as bytes: its state, its grants that have not ended, and of its
+ * facts those that can still count.
+ */
+void
+PackMachine(PackWriter *writer, const TierMachine *machine)
+{
+	const TierState *state = &machine->state;
+	TimestampTz now = machine->now;
+	int			ngrants = 0;
+
+	PackUnsigned(writer, MACHINE_VERSION);
+	PackSigned(writer, machine->version);
+	PackTime(writer, now, 0);
+	PackTime(writer, machine->window_from, now);
+	PackTime(writer, machine->carry_next, now);
+	PackTime(writer, machine->granted_at, now);
+	PackUnsigned(writer, state->level);
+	PackTime(writer, state->joined_at, now);
+	PackTime(writer, state->since, now);
+	PackTime(writer, state->anchor, now);
+	PackUnsigned(writer, state->terms);
+	PackTime(writer, state->valid_until, now);
+	PackTime(writer, state->grace_until, now);
+	PackUnsigned(writer, state->pending);
+	PackTime(writer, state->pending_at, now);
+	PackUnsigned(writer, state->granted);
+	PackUnsigned(writer, state->effective);
+	PackTime(writer, state->effective_since, now);
+	for (int i = 0; i < machine->ngrants; i++)
+		ngrants += machine->grants[i].until > machine->granted_at;
+	PackUnsigned(writer, ngrants);
+	for (int i = 0; i < machine->ngrants; i++)
+	{
+		const TierGrant *grant = &machine->grants[i];
+
+		if (grant->until <= machine->granted_at)
+			continue;
+		PackUnsigned(writer, strlen(grant->code));
+		PackBytes(writer, grant->code, strlen(grant->code));
+		PackTime(writer, grant->from, now);
+		PackTime(writer, grant->until, now);
+	}
+	if (machine->ladder != NULL)
+		for (int i = 0; i < machine->ladder->nmeasures; i++)
+			PackSlot(writer, machine, i);
+}
+
+static void
+UnpackSlot(PackReader *reader, TierMachine *machine, int i)
+{
+	TierSlot   *slot = &machine->slot[i];
+	TimestampTz at = machine->now;
+	int64		sum;
+	uint64		n;
+
+	if (machine->ladder->measure[i].window == WINDOW_LATEST)
+	{
+		slot->latest_at = UnpackTime(reader, at);
+		slot->latest = UnpackSigned(reader);
+		return;
+	}
+	slot->base = sum = UnpackSigned(reader);
+	slot->carry_from = UnpackTime(reader, at);
+	slot->carry = UnpackSigned(reader);
+	n = UnpackUnsigned(reader);
+	if (reader->failed || n > (uint64) (reader->end - reader->next))
+	{
+		reader->failed = true;
+		return;
+	}
+	slot->n = (int) n;
+	slot->size = (int) n + 4;
+	slot->at = palloc(slot->size * sizeof(TimestampTz));
+	slot->sum = palloc(slot->size * sizeof(int64));
+	for (int j = 0; j < slot->n; j++)
+	{
+		slot->at[j] = at = UnpackTime(reader, at);
+		slot->sum[j] = sum = AddAmounts(sum, UnpackSigned(reader));
+	}
+}
+
+/*
+ * A machine from its bytes; false when they are nonsense, of another version,
+ * or of a ladder version that the plan does not have.
+ */
+bool
+UnpackMachine(PackReader *reader, const TierPlan *plan, TierMachine *machine)
+{
+	TierState  *state = &machine->state;
+	TimestampTz now;
+	int			version;
+	uint64		ngrants;
+
+	InitMachine(machine, plan, TIMESTAMP_INFINITY);
+	if (UnpackUnsigned(reader) != MACHINE_VERSION)
+		return false;
+	version = (int) UnpackSigned(reader);
+	if (reader->failed || version < -1 || version >= plan->nversions)
+		return false;
+	machine->version = version;
+	machine->ladder = version < 0 ? NULL : plan->version[version].ladder;
+	machine->now = now = UnpackTime(reader, 0);
+	machine->window_from = UnpackTime(reader, now);
+	machine->carry_next = UnpackTime(reader, now);
+	machine->granted_at = UnpackTime(reader, now);
+	state->level = (int) UnpackUnsigned(reader);
+	state->joined_at = UnpackTime(reader, now);
+	state->since = UnpackTime(reader, now);
+	state->anchor = UnpackTime(reader, now);
+	state->terms = (int) UnpackUnsigned(reader);
+	state->valid_until = UnpackTime(reader, now);
+	state->grace_until = UnpackTime(reader, now);
+	state->pending = (int) UnpackUnsigned(reader);
+	state->pending_at = UnpackTime(reader, now);
+	state->granted = (int) UnpackUnsigned(reader);
+	state->effective = (int) UnpackUnsigned(reader);
+	state->effective_since = UnpackTime(reader, now);
+	ngrants = UnpackUnsigned(reader);
+	if (reader->failed || ngrants > (uint64) (reader->end - reader->next))
+		return false;
+	machine->ngrants = (int) ngrants;
+	machine->grants = ngrants > 0 ? palloc0(ngrants * sizeof(TierGrant)) : NULL;
+	for (int i = 0; i < machine->ngrants; i++)
+	{
+		uint64		length = UnpackUnsigned(reader);
+
+		if (reader->failed || length >= NAMEDATALEN)
+			return false;
+		UnpackBytes(reader, machine->grants[i].code, length);
+		machine->grants[i].from = UnpackTime(reader, now);
+		machine->grants[i].until = UnpackTime(reader, now);
+	}
+	if (machine->ladder != NULL)
+	{
+		int			top = machine->ladder->nlevels;
+
+		if (state->level > top || state->pending > top || state->granted > top || !TierStateIsSound(state))
+			return false;
+		for (int i = 0; i < machine->ladder->nmeasures; i++)
+			UnpackSlot(reader, machine, i);
+	}
+	return !reader->failed;
+}

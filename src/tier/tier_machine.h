@@ -1,0 +1,141 @@
+/*
+ * tier_machine.h
+ *		Facts in, tiers out: windows over facts, and the replay of a history.
+ *		Plain C over plain structs.
+ */
+#ifndef LOYALTY_TIER_MACHINE_H
+#define LOYALTY_TIER_MACHINE_H
+
+#include "tier/tier.h"
+
+#define TIER_PLAN_MEASURES	32
+
+/* A ladder from an instant on. */
+typedef struct TierVersion
+{
+	TimestampTz from;			/* -infinity of the first one, usually */
+	TierLadder *ladder;
+	int8		slot[TIER_PLAN_MEASURES];	/* of the plan's measures; -1: none */
+} TierVersion;
+
+/* A ladder through time. */
+typedef struct TierPlan
+{
+	int			nmeasures;
+	char		measure[TIER_PLAN_MEASURES][NAMEDATALEN];
+	int			nversions;
+	TierVersion *version;		/* by from */
+} TierPlan;
+
+typedef struct TierFact
+{
+	TimestampTz at;				/* when it happened */
+	TimestampTz counts_at;		/* the date it counts at: at, or, of a return,
+								 * its order's */
+	int64		amount;			/* in ten-thousandths */
+	int			measure;		/* of the plan */
+} TierFact;
+
+/* Any of these, at the same instant or not, may overlap. */
+typedef struct TierGrant
+{
+	char		code[NAMEDATALEN];
+	TimestampTz from;
+	TimestampTz until;
+} TierGrant;
+
+typedef struct TierMerge TierMerge;
+
+/* All that there is to know of a member on a ladder. */
+typedef struct TierHistory
+{
+	TimestampTz joined_at;		/* infinity: its first fact or grant */
+	int			nfacts;
+	TierFact   *facts;			/* in any order */
+	int			ngrants;
+	TierGrant  *grants;
+	int			nmerges;
+	TierMerge  *merges;			/* by at */
+} TierHistory;
+
+struct TierMerge
+{
+	TimestampTz at;
+	TierHistory *absorbed;
+};
+
+/* A step as it is recorded: until the next one, this is the tier. */
+typedef struct TierLog
+{
+	TimestampTz at;
+	TierEvent	event;
+	TierReason	reason;
+	int			rank;			/* effective; 0 for none */
+	const TierLadder *ladder;
+	TimestampTz valid_until;
+} TierLog;
+
+/* One measure in its window: what counts when, and the sum up to there. */
+typedef struct TierSlot
+{
+	int			n;
+	int			size;
+	TimestampTz *at;
+	int64	   *sum;			/* with base and all before */
+	int64		base;			/* of what is kept no more */
+	TimestampTz latest_at;		/* WINDOW_LATEST */
+	int64		latest;
+	int64		carry;			/* brought into the period that begins at
+								 * carry_from */
+	TimestampTz carry_from;
+} TierSlot;
+
+typedef struct TierMachine
+{
+	const TierPlan *plan;
+	int			version;		/* of the plan; -1 before the first */
+	const TierLadder *ladder;	/* NULL before the first */
+	TierState	state;
+	TimestampTz now;			/* all that happened up to here is in it */
+	TimestampTz window_from;	/* WINDOW_TERM */
+	TimestampTz carry_next;		/* the next end of a period that matters */
+	TimestampTz granted_at;		/* when grants were last looked at */
+	TierSlot	slot[TIER_MAX_MEASURES];
+	int			ngrants;
+	TierGrant  *grants;
+	bool		keep_done;		/* collect facts in done */
+	int			ndone;
+	int			done_size;
+	TierFact   *done;
+	TierReason	because;		/* of the next step, where something outside
+								 * of facts caused it */
+	/* Where steps go; NULL: nowhere */
+	int			nlogs;
+	int			log_size;
+	TierLog    *logs;
+	bool		logging;
+} TierMachine;
+
+extern void InitMachine(TierMachine *machine, const TierPlan *plan, TimestampTz joined_at);
+extern void AdvanceMachine(TierMachine *machine, TimestampTz until);
+extern void ApplyFacts(TierMachine *machine, const TierFact *facts, int nfacts);
+extern void CountFact(TierMachine *machine, int slot, const TierFact *fact);
+extern void StepTierMachine(TierMachine *machine, TimestampTz t, bool facts);
+extern void LogTierStep(TierMachine *machine, const TierStep *step);
+extern void PlanCarryOver(TierMachine *machine, TimestampTz t);
+extern int	GrantedRank(const TierMachine *machine, TimestampTz t);
+extern TimestampTz NextChange(const TierMachine *machine);
+extern void MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *values);
+extern TimestampTz WindowStart(const TierMachine *machine, int slot, TimestampTz t, bool at_end);
+extern TimestampTz MachineValidUntil(const TierMachine *machine);
+extern int	VersionAt(const TierPlan *plan, TimestampTz t);
+extern void ReplayHistory(const TierPlan *plan, const TierHistory *history, TimestampTz until, TierMachine *machine);
+extern void ReplayLatest(const TierPlan *plan, const TierHistory *history, TimestampTz until, TierMachine *machine);
+extern TierPlan *PlanOfLadder(TierLadder *ladder);
+extern int	AddPlanMeasure(TierPlan *plan, const char *code, bool add);
+extern void BindPlan(TierPlan *plan);
+
+extern void PackMachine(PackWriter *writer, const TierMachine *machine);
+extern bool UnpackMachine(PackReader *reader, const TierPlan *plan, TierMachine *machine);
+
+#endif							/* LOYALTY_TIER_MACHINE_H */

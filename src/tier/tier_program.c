@@ -1,0 +1,533 @@
+/*
+ * tier_program.c
+ *		The program's functions: tiers as of any instant, progress, evaluation,
+ *		previews, checks.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "ledger/ledger.h"
+#include "tier/tier_facts.h"
+#include "tier/tier_functions.h"
+#include "tier/tier_program.h"
+
+static void
+Connect(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	BeginTierUse();
+}
+
+static void
+Disconnect(void)
+{
+	EndTierUse();
+	SPI_finish();
+}
+
+static int64
+MemberArgument(FunctionCallInfo fcinfo, int n)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("member_id must not be NULL")));
+	return PG_GETARG_INT64(n);
+}
+
+static Ladder *
+LadderArgument(FunctionCallInfo fcinfo, int n, TimestampTz known_at)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("ladder must not be NULL")));
+	return FindLadder(text_to_cstring(PG_GETARG_TEXT_PP(n)), known_at);
+}
+
+static TimestampTz
+AsOfArgument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? GetCurrentStatementStartTimestamp() :
+		FiniteInstant(PG_GETARG_TIMESTAMPTZ(n), "as_of");
+}
+
+static TimestampTz
+KnownAtArgument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(n);
+}
+
+/*
+ * The machine of a member as of an instant and as known at another: from the
+ * stored one where that will do, or else from the facts.
+ */
+static void
+MachineAsOf(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, TierMachine *machine)
+{
+	if (known_at == TIMESTAMP_INFINITY)
+	{
+		StoredTier	stored;
+
+		ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
+		if (stored.found && as_of >= stored.evaluated_at && stored.versions == ladder->plan->nversions &&
+			UnpackStored(&stored, ladder, machine) && machine->version == VersionAt(ladder->plan, as_of))
+		{
+			AdvanceMachine(machine, as_of);
+			return;
+		}
+	}
+	member_id = TierRoot(member_id, as_of, known_at, false);
+	ReplayLatest(ladder->plan, GatherHistory(ladder, member_id, as_of, known_at, false), as_of, machine);
+}
+
+/*
+ * tier_of(member_id, ladder, as_of, known_at): the code of the tier, NULL for
+ * none.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tier_of);
+Datum
+loyalty_tier_of(PG_FUNCTION_ARGS)
+{
+	int64		member_id = MemberArgument(fcinfo, 0);
+	TimestampTz as_of = AsOfArgument(fcinfo, 2);
+	TimestampTz known_at = KnownAtArgument(fcinfo, 3);
+	MemoryContext caller = CurrentMemoryContext;
+	Ladder	   *ladder;
+	const char *code = NULL;
+	text	   *result = NULL;
+	bool		answered = false;
+
+	Connect();
+	ladder = LadderArgument(fcinfo, 1, known_at);
+	if (known_at == TIMESTAMP_INFINITY)
+	{
+		StoredTier	stored;
+
+		/* between the last step and the next one there is nothing to compute */
+		ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
+		if (stored.evaluated && as_of >= stored.event_at && as_of < stored.next_at &&
+			(as_of >= stored.evaluated_at || stored.event_at != TIMESTAMP_MINUS_INFINITY) &&
+			stored.versions == ladder->plan->nversions)
+		{
+			code = stored.level;
+			answered = true;
+		}
+	}
+	if (!answered && ladder != NULL)
+	{
+		TierMachine machine;
+
+		MachineAsOf(ladder, member_id, as_of, known_at, &machine);
+		if (machine.state.effective > 0)
+			code = machine.ladder->level[machine.state.effective - 1].code;
+	}
+	if (code != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		result = cstring_to_text(code);
+		MemoryContextSwitchTo(old);
+	}
+	Disconnect();
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(result);
+}
+
+/*
+ * member_tiers(member_id, ladder, as_of, known_at): all steps up to as_of.
+ */
+PG_FUNCTION_INFO_V1(loyalty_member_tiers);
+Datum
+loyalty_member_tiers(PG_FUNCTION_ARGS)
+{
+	int64		member_id = MemberArgument(fcinfo, 0);
+	TimestampTz as_of = AsOfArgument(fcinfo, 2);
+	TimestampTz known_at = KnownAtArgument(fcinfo, 3);
+	Ladder	   *ladder;
+
+	InitReturnSet(fcinfo);
+	Connect();
+	ladder = LadderArgument(fcinfo, 1, known_at);
+	if (ladder != NULL)
+	{
+		TierMachine machine;
+
+		member_id = TierRoot(member_id, as_of, known_at, false);
+		ReplayHistory(ladder->plan, GatherHistory(ladder, member_id, as_of, known_at, false), as_of, &machine);
+		PutTimeline((ReturnSetInfo *) fcinfo->resultinfo, machine.logs, machine.nlogs);
+	}
+	Disconnect();
+	return (Datum) 0;
+}
+
+/* ---------------------------------------------------------------------------
+ * Progress
+ * ---------------------------------------------------------------------------
+ */
+
+/* Rows of tier_progress for one goal: what its criteria ask for. */
+static void
+PutGoal(ReturnSetInfo *rsinfo, const Ladder *ladder, const TierMachine *machine, const char *goal,
+		const TierLevel *level, const TierCriteria *criteria, const int64 *have, const TimestampTz *by)
+{
+	for (int i = 0; i < machine->ladder->nmeasures; i++)
+	{
+		Datum		values[9];
+		bool		nulls[9] = {false};
+
+		if (!(criteria->asked & (1U << i)))
+			continue;
+		values[0] = CStringGetTextDatum(ladder->code);
+		values[1] = CStringGetTextDatum(goal);
+		values[2] = CStringGetTextDatum(level->code);
+		values[3] = CStringGetTextDatum(machine->ladder->measure[i].code);
+		values[4] = UnscaleAmount(have[i]);
+		values[5] = UnscaleAmount(criteria->at_least[i]);
+		values[6] = UnscaleAmount(Max(0, criteria->at_least[i] - have[i]));
+		values[7] = Int32GetDatum(criteria->need);
+		values[8] = InstantOrNull(by[i], &nulls[8]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+static void
+PutProgress(ReturnSetInfo *rsinfo, const Ladder *ladder, TierMachine *machine, TimestampTz as_of)
+{
+	const TierLadder *l = machine->ladder;
+	const TierState *state = &machine->state;
+	int64		values[TIER_MAX_MEASURES];
+	TimestampTz by[TIER_MAX_MEASURES];
+
+	if (l == NULL)
+		return;
+	if (state->effective < l->nlevels)
+	{
+		MachineValues(machine, as_of, false, values);
+		for (int i = 0; i < l->nmeasures; i++)
+		{
+			TierWindow	window = l->measure[i].window;
+
+			by[i] = TIMESTAMP_INFINITY;
+			if (window >= WINDOW_MONTH && window <= WINDOW_ANNIVERSARY && state->joined_at != TIMESTAMP_INFINITY)
+				by[i] = PeriodEnd(l, window, state->joined_at, as_of);
+			else if (window == WINDOW_TERM && state->level > 0)
+				by[i] = state->valid_until;
+		}
+		PutGoal(rsinfo, ladder, machine, "reach", &l->level[state->effective],
+				&l->level[state->effective].qualify, values, by);
+	}
+	if (state->level > 0 && state->valid_until != TIMESTAMP_INFINITY)
+	{
+		TimestampTz end = TierNext(state);
+
+		if (state->pending != 0)
+			end = state->grace_until != TIMESTAMP_MINUS_INFINITY ? state->grace_until : state->valid_until;
+		/* what will count then of what is there now */
+		MachineValues(machine, end, true, values);
+		for (int i = 0; i < l->nmeasures; i++)
+			by[i] = end;
+		PutGoal(rsinfo, ladder, machine, "keep", &l->level[state->level - 1],
+				&l->level[state->level - 1].renew, values, by);
+	}
+}
+
+/*
+ * tier_progress(member_id, ladder, as_of): what is missing to the next level,
+ * and to keep this one; ladder NULL: on each.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tier_progress);
+Datum
+loyalty_tier_progress(PG_FUNCTION_ARGS)
+{
+	int64		member_id = MemberArgument(fcinfo, 0);
+	TimestampTz as_of = AsOfArgument(fcinfo, 2);
+
+	InitReturnSet(fcinfo);
+	Connect();
+	for (Ladder *ladder = PG_ARGISNULL(1) ? AllLadders() : LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY);
+		 ladder != NULL; ladder = PG_ARGISNULL(1) ? ladder->next : NULL)
+	{
+		TierMachine machine;
+
+		MachineAsOf(ladder, member_id, as_of, TIMESTAMP_INFINITY, &machine);
+		PutProgress((ReturnSetInfo *) fcinfo->resultinfo, ladder, &machine, as_of);
+	}
+	Disconnect();
+	return (Datum) 0;
+}
+
+/* ---------------------------------------------------------------------------
+ * Evaluation
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * maintain_tier(member_id, ladder, as_of): replays and stores; whether that
+ * changed anything.
+ */
+PG_FUNCTION_INFO_V1(loyalty_maintain_tier);
+Datum
+loyalty_maintain_tier(PG_FUNCTION_ARGS)
+{
+	int64		member_id = MemberArgument(fcinfo, 0);
+	TimestampTz as_of = AsOfArgument(fcinfo, 2);
+	bool		changed;
+
+	Connect();
+	RequireWritable();
+	changed = MaintainTier(LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY), member_id, NULL, 0, as_of);
+	Disconnect();
+	PG_RETURN_BOOL(changed);
+}
+
+/* The ladder of a call that asks about row after row. */
+typedef struct RowLadder
+{
+	char		code[NAMEDATALEN];
+	Ladder	   *ladder;
+	MemoryContext scratch;
+} RowLadder;
+
+/*
+ * stored_tier_is(facts, machine, versions, ladder, as_of): whether a stored
+ * machine, taken to as_of, is what a member's facts give; for members without
+ * grants and merges.
+ */
+PG_FUNCTION_INFO_V1(loyalty_stored_tier_is);
+Datum
+loyalty_stored_tier_is(PG_FUNCTION_ARGS)
+{
+	RowLadder  *row = fcinfo->flinfo->fn_extra;
+	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(4);
+	StoredTier	stored = {.found = true, .evaluated = true};
+	FactSet		set;
+	TierHistory history;
+	TierMachine then;
+	TierMachine now;
+	MemoryContext old;
+	bool		same;
+
+	if (row == NULL)
+	{
+		row = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(RowLadder));
+		row->scratch = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "loyalty tier", ALLOCSET_DEFAULT_SIZES);
+		fcinfo->flinfo->fn_extra = row;
+	}
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_BOOL(false);
+	if (row->ladder == NULL)
+	{
+		/* one that nobody else drops while the query runs */
+		MemoryContext context = fcinfo->flinfo->fn_mcxt;
+
+		Connect();
+		MemoryContextSwitchTo(context);
+		row->ladder = CopyOfLadder(text_to_cstring(PG_GETARG_TEXT_PP(3)), context);
+		Disconnect();
+	}
+	if (PG_GETARG_INT32(2) != row->ladder->plan->nversions)
+		PG_RETURN_BOOL(false);
+
+	old = MemoryContextSwitchTo(row->scratch);
+	stored.machine = PG_GETARG_VARLENA_PP(1);
+	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
+	HistoryOfSet(row->ladder->plan, &set, &history);
+	same = UnpackStored(&stored, row->ladder, &then) && then.ngrants == 0;
+	if (same && as_of > then.now)
+	{
+		if (VersionAt(row->ladder->plan, as_of) != then.version)
+			same = false;
+		else
+			AdvanceMachine(&then, as_of);
+	}
+	if (same)
+	{
+		ReplayLatest(row->ladder->plan, &history, then.now, &now);
+		same = SameMachine(&then, &now);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(row->scratch);
+	PG_RETURN_BOOL(same);
+}
+
+/*
+ * preview_tier(member_id, ladder, definition, as_of, whole_history): the tier
+ * of a member now, and under another definition, from as_of on or as if it had
+ * been so always.
+ */
+PG_FUNCTION_INFO_V1(loyalty_preview_tier);
+Datum
+loyalty_preview_tier(PG_FUNCTION_ARGS)
+{
+	int64		member_id = MemberArgument(fcinfo, 0);
+	TimestampTz as_of = AsOfArgument(fcinfo, 3);
+	bool		whole_history = PG_GETARG_BOOL(4);
+	MemoryContext caller = CurrentMemoryContext;
+	TupleDesc	tupdesc;
+	Datum		values[6];
+	bool		nulls[6] = {false};
+	Ladder	   *ladder;
+	Ladder	   *other;
+	TierMachine machines[2];
+	HeapTuple	tuple;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	Connect();
+	ladder = LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY);
+	member_id = TierRoot(member_id, as_of, TIMESTAMP_INFINITY, false);
+	ReplayLatest(ladder->plan, GatherHistory(ladder, member_id, as_of, TIMESTAMP_INFINITY, false), as_of, &machines[0]);
+	other = PreviewLadder(ladder, PG_GETARG_JSONB_P(2), as_of, whole_history);
+	ReplayLatest(other->plan, GatherHistory(other, member_id, as_of, TIMESTAMP_INFINITY, false), as_of, &machines[1]);
+
+	MemoryContextSwitchTo(caller);
+	for (int i = 0; i < 2; i++)
+	{
+		const TierMachine *m = &machines[i];
+
+		nulls[i * 3] = m->state.effective == 0;
+		values[i * 3] = nulls[i * 3] ? (Datum) 0 :
+			CStringGetTextDatum(m->ladder->level[m->state.effective - 1].code);
+		values[i * 3 + 1] = Int32GetDatum(m->state.effective);
+		values[i * 3 + 2] = InstantOrNull(MachineValidUntil(m), &nulls[i * 3 + 2]);
+	}
+	tuple = heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls);
+	Disconnect();
+	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
+}
+
+/* ---------------------------------------------------------------------------
+ * Proof
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * tier_problem(member_id, ladder): what is wrong with the stored state and
+ * history of a member, against a replay; NULL when nothing is.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tier_problem);
+Datum
+loyalty_tier_problem(PG_FUNCTION_ARGS)
+{
+	static KeptPlan history_plan = {
+		.query = "SELECT starts_at, ends_at, level, event FROM loyalty.tier_history "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 ORDER BY starts_at",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	int64		member_id = PG_GETARG_INT64(0);
+	MemoryContext caller = CurrentMemoryContext;
+	Ladder	   *ladder;
+	StoredTier	stored;
+	TierMachine then;
+	TierMachine now;
+	Datum		values[2];
+	const char *problem = NULL;
+	text	   *result = NULL;
+
+	Connect();
+	ladder = LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY);
+	ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
+	values[0] = Int64GetDatum(member_id);
+	values[1] = CStringGetTextDatum(ladder->code);
+	if (!stored.found)
+		problem = "facts without a state";
+	else if (stored.merged_into != 0)
+	{
+		if (TierRoot(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false) != stored.merged_into)
+			problem = "counted for a member that it is not merged into";
+	}
+	else if (!stored.evaluated)
+		problem = "never evaluated";
+	else if (!UnpackStored(&stored, ladder, &then))
+		problem = "the stored machine cannot be read";
+	else
+	{
+		ReplayHistory(ladder->plan, GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false),
+					  then.now, &now);
+		/* a version that came since is a change that is still to be booked */
+		if (then.version != now.version && stored.versions < ladder->plan->nversions)
+			problem = NULL;
+		else if (!SameMachine(&then, &now))
+			problem = psprintf("the stored state is not what the facts give: level %d until %s, instead of %d until %s",
+							   then.state.effective, TimestampText(then.state.valid_until),
+							   now.state.effective, TimestampText(now.state.valid_until));
+		else
+		{
+			int			n = 0;
+
+			for (int i = 0; i < now.nlogs; i++)
+				if (i + 1 == now.nlogs || now.logs[i + 1].at > now.logs[i].at)
+					now.logs[n++] = now.logs[i];
+			RunPlanReadOnly(&history_plan, values, NULL, 0);
+			if ((uint64) n != SPI_processed)
+				problem = psprintf("the history has %llu rows instead of %d", (unsigned long long) SPI_processed, n);
+			for (int i = 0; i < n && problem == NULL; i++)
+			{
+				HeapTuple	tuple = SPI_tuptable->vals[i];
+				TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+				bool		null_end;
+				bool		isnull;
+				TimestampTz starts_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 1, &isnull));
+				TimestampTz ends_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 2, &null_end));
+				char	   *level = SPI_getvalue(tuple, tupdesc, 3);
+				const TierLog *log = &now.logs[i];
+
+				if (starts_at != log->at || null_end != (i + 1 == n) ||
+					(!null_end && ends_at != now.logs[i + 1].at))
+					problem = psprintf("row %d of the history is not from %s to the next", i + 1, TimestampText(log->at));
+				else if (strcmp(level ? level : "", log->rank > 0 ? log->ladder->level[log->rank - 1].code : "") != 0 ||
+						 strcmp(SPI_getvalue(tuple, tupdesc, 4), TierEventName(log->event)) != 0)
+					problem = psprintf("row %d of the history is not what the facts give", i + 1);
+			}
+		}
+	}
+	if (problem != NULL)
+	{
+		MemoryContextSwitchTo(caller);
+		result = cstring_to_text(problem);
+	}
+	Disconnect();
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(result);
+}
+
+/*
+ * check_ladder_definition(definition): raises LY401 when it is none; the codes
+ * and names of its levels, in order, and its measures.
+ */
+PG_FUNCTION_INFO_V1(loyalty_ladder_levels);
+Datum
+loyalty_ladder_levels(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TierLadder *ladder;
+
+	InitReturnSet(fcinfo);
+	ladder = ParseLadder(PG_GETARG_JSONB_P(0));
+	for (int i = 0; i < ladder->nlevels; i++)
+	{
+		Datum		values[3];
+		bool		nulls[3] = {false};
+
+		values[0] = Int32GetDatum(i + 1);
+		values[1] = CStringGetTextDatum(ladder->level[i].code);
+		values[2] = CStringGetTextDatum(ladder->level[i].name);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * tier_program.h
+ *		The program's ladders as a session knows them, and members' histories
+ *		read from its tables.
+ */
+#ifndef LOYALTY_TIER_PROGRAM_H
+#define LOYALTY_TIER_PROGRAM_H
+
+#include "core/core.h"
+#include "tier/tier_machine.h"
+
+typedef enum MeasureSource
+{
+	SOURCE_LEDGER,				/* points of a currency */
+	SOURCE_EVENT				/* rows of tier_event, sampled functions too */
+} MeasureSource;
+
+/* A row of loyalty.ladder with its versions. */
+typedef struct Ladder
+{
+	struct Ladder *next;
+	char		code[NAMEDATALEN];
+	TierPlan   *plan;
+	MeasureSource source[TIER_PLAN_MEASURES];
+	char		currency[TIER_PLAN_MEASURES][NAMEDATALEN];
+	Datum		currencies;		/* text[] of all that its measures count */
+	Datum		events;			/* text[] of event measures */
+	bool		counts_ledger;
+	bool		counts_events;
+} Ladder;
+
+/* A row of loyalty.tier_state */
+typedef struct StoredTier
+{
+	bool		found;
+	bool		evaluated;		/* the machine is there */
+	int64		changes;
+	int64		merged_into;	/* 0: none */
+	int64		replayed_in;	/* transaction of the last replay */
+	int			versions;		/* of the ladder, when it was written */
+	TimestampTz event_at;
+	TimestampTz evaluated_at;
+	TimestampTz next_at;
+	char	   *level;			/* NULL: none */
+	struct varlena *machine;
+} StoredTier;
+
+/* How a row of tier_state is read. */
+typedef enum StoredRead
+{
+	STORED_AS_OF_QUERY,			/* with the calling query's snapshot */
+	STORED_FRESH,				/* as it is committed now */
+	STORED_LOCKED				/* and stays */
+} StoredRead;
+
+/* tier_cache.c */
+extern void TierCacheInit(void);
+extern void BeginTierUse(void);
+extern void EndTierUse(void);
+extern Ladder *AllLadders(void);
+extern Ladder *FindLadder(const char *code, TimestampTz known_at);
+
+extern Ladder *CopyOfLadder(const char *code, MemoryContext context);
+extern Ladder *PreviewLadder(const Ladder *ladder, Jsonb *definition, TimestampTz as_of, bool whole_history);
+
+/* tier_gather.c */
+extern int64 TierRoot(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
+extern TierHistory *GatherHistory(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
+
+/* tier_store.c */
+extern void ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *stored);
+extern bool UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMachine *machine);
+extern bool SameMachine(const TierMachine *a, const TierMachine *b);
+extern bool MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts, TimestampTz as_of);
+
+#endif							/* LOYALTY_TIER_PROGRAM_H */

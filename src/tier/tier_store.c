@@ -1,0 +1,439 @@
+/*
+ * tier_store.c
+ *		The stored state of a member on a ladder, and its history.
+ *
+ * Both are a replay's result, kept for speed and for reading.  A fact that
+ * comes in order takes the stored machine one step further.  Whatever else
+ * happens (a late fact, a return, a grant, a merge, a new version) replays the
+ * whole history, under the lock of the state's row, with a fresh snapshot.
+ *
+ * A replay sees all rows that its transaction has inserted, those too whose
+ * triggers are still to come.  So after a replay, further facts of the same
+ * transaction replay again: that is idempotent, a step is not.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "tier/tier_program.h"
+
+/*
+ * Reads a member's row of tier_state.
+ */
+void
+ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *stored)
+{
+#define STORED_COLUMNS "SELECT machine, changes, merged_into, replayed_in, versions, event_at, evaluated_at, next_at, level " \
+	"FROM loyalty.tier_state WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2"
+	static KeptPlan read_plan = {
+		.query = STORED_COLUMNS,
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	static KeptPlan lock_plan = {
+		.query = STORED_COLUMNS " FOR UPDATE",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
+	HeapTuple	tuple;
+	TupleDesc	tupdesc;
+	Datum		columns[9];
+	bool		nulls[9];
+
+	memset(stored, 0, sizeof(StoredTier));
+	if (how == STORED_AS_OF_QUERY)
+		RunPlanReadOnly(&read_plan, values, NULL, 1);
+	else
+		RunPlan(how == STORED_LOCKED ? &lock_plan : &read_plan, values, NULL, 1);
+	if (SPI_processed == 0)
+		return;
+	tuple = SPI_tuptable->vals[0];
+	tupdesc = SPI_tuptable->tupdesc;
+	heap_deform_tuple(tuple, tupdesc, columns, nulls);
+	stored->found = true;
+	stored->evaluated = !nulls[0];
+	stored->machine = nulls[0] ? NULL : (struct varlena *) PG_DETOAST_DATUM_PACKED(columns[0]);
+	stored->changes = DatumGetInt64(columns[1]);
+	stored->merged_into = nulls[2] ? 0 : DatumGetInt64(columns[2]);
+	stored->replayed_in = nulls[3] ? 0 : DatumGetInt64(columns[3]);
+	stored->versions = nulls[4] ? 0 : DatumGetInt32(columns[4]);
+	stored->event_at = nulls[5] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[5]);
+	stored->evaluated_at = nulls[6] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[6]);
+	stored->next_at = nulls[7] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[7]);
+	stored->level = nulls[8] ? NULL : TextDatumGetCString(columns[8]);
+}
+
+/*
+ * The stored machine; false when it cannot be taken further.
+ */
+bool
+UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMachine *machine)
+{
+	PackReader	reader;
+
+	if (!stored->evaluated || stored->merged_into != 0)
+		return false;
+	UnpackInit(&reader, VARDATA_ANY(stored->machine), VARSIZE_ANY_EXHDR(stored->machine));
+	return UnpackMachine(&reader, ladder->plan, machine);
+}
+
+/* ---------------------------------------------------------------------------
+ * Writing
+ * ---------------------------------------------------------------------------
+ */
+
+static Datum
+CodeDatum(const TierMachine *machine, int rank, char *null)
+{
+	*null = rank == 0 ? 'n' : ' ';
+	return rank == 0 ? (Datum) 0 : CStringGetTextDatum(machine->ladder->level[rank - 1].code);
+}
+
+static Datum
+InstantDatum(TimestampTz t, char *null)
+{
+	*null = TIMESTAMP_NOT_FINITE(t) ? 'n' : ' ';
+	return TimestampTzGetDatum(t);
+}
+
+/*
+ * Writes the state, if the row is as it was read; false when somebody else was
+ * faster.
+ */
+static bool
+WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, const TierMachine *machine, bool replayed)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.tier_state SET machine = $4, changes = changes OPERATOR(pg_catalog.+) 1, "
+		"merged_into = NULL, replayed_in = $5, versions = $6, event_at = $7, evaluated_at = $8, next_at = $9, "
+		"level = $10, earned_level = $11, since = $12, valid_until = $13, grace_until = $14 "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 "
+		"AND changes OPERATOR(pg_catalog.=) $3",
+		.nargs = 14,
+		.argtypes = {INT8OID, TEXTOID, INT8OID, BYTEAOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	};
+	const TierState *state = &machine->state;
+	TimestampTz event_at = machine->nlogs > 0 ? machine->logs[machine->nlogs - 1].at : stored->event_at;
+	TimestampTz next = NextChange(machine);
+	PackWriter	writer;
+	Datum		values[14];
+	char		nulls[14];
+
+	if (ladder->plan->nversions > machine->version + 1)
+		next = Min(next, ladder->plan->version[machine->version + 1].from);
+	PackInit(&writer, VARHDRSZ);
+	PackMachine(&writer, machine);
+	SET_VARSIZE(writer.data, writer.used);
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(member_id);
+	values[1] = CStringGetTextDatum(ladder->code);
+	values[2] = Int64GetDatum(stored->changes);
+	values[3] = PointerGetDatum(writer.data);
+	values[4] = Int64GetDatum(replayed ? (int64) U64FromFullTransactionId(GetTopFullTransactionId()) : stored->replayed_in);
+	values[5] = Int32GetDatum(ladder->plan->nversions);
+	values[6] = InstantDatum(replayed && machine->nlogs == 0 ? TIMESTAMP_MINUS_INFINITY : event_at, &nulls[6]);
+	values[7] = InstantDatum(machine->now, &nulls[7]);
+	values[8] = InstantDatum(next, &nulls[8]);
+	values[9] = CodeDatum(machine, state->effective, &nulls[9]);
+	values[10] = CodeDatum(machine, state->level, &nulls[10]);
+	values[11] = InstantDatum(state->effective_since, &nulls[11]);
+	values[12] = InstantDatum(MachineValidUntil(machine), &nulls[12]);
+	values[13] = InstantDatum(state->grace_until, &nulls[13]);
+	RunPlan(&plan, values, nulls, 0);
+	return SPI_processed == 1;
+}
+
+/* Steps that another follows at the same instant leave no trace. */
+static int
+DropEmptySteps(TierLog *logs, int nlogs)
+{
+	int			n = 0;
+
+	for (int i = 0; i < nlogs; i++)
+		if (i + 1 == nlogs || logs[i + 1].at > logs[i].at)
+			logs[n++] = logs[i];
+	return n;
+}
+
+/*
+ * Writes steps at the end of the history, in place of all that begins at or
+ * after the first of them.
+ */
+static void
+WriteHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlogs, TimestampTz from)
+{
+	static KeptPlan delete_plan = {
+		.query = "DELETE FROM loyalty.tier_history WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND ladder OPERATOR(pg_catalog.=) $2 AND starts_at OPERATOR(pg_catalog.>=) $3",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
+	};
+	static KeptPlan close_plan = {
+		.query = "UPDATE loyalty.tier_history h SET ends_at = $3 WHERE h.member_id OPERATOR(pg_catalog.=) $1 "
+		"AND h.ladder OPERATOR(pg_catalog.=) $2 AND h.starts_at OPERATOR(pg_catalog.=) (SELECT pg_catalog.max(x.starts_at) "
+		"FROM loyalty.tier_history x WHERE x.member_id OPERATOR(pg_catalog.=) $1 AND x.ladder OPERATOR(pg_catalog.=) $2)",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
+	};
+	static KeptPlan insert_plan = {
+		.query = "INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason, valid_until) "
+		"SELECT $1, $2, l.ladder_number, $3, $4, $5, $6, $7, $8 FROM loyalty.ladder l WHERE l.ladder OPERATOR(pg_catalog.=) $2",
+		.nargs = 8,
+		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[8];
+	char		nulls[8];
+
+	values[0] = Int64GetDatum(member_id);
+	values[1] = CStringGetTextDatum(ladder->code);
+	values[2] = TimestampTzGetDatum(from);
+	RunPlan(&delete_plan, values, NULL, 0);
+	memset(nulls, ' ', sizeof(nulls));
+	if (nlogs == 0)
+		nulls[2] = 'n';
+	RunPlan(&close_plan, values, nulls, 0);
+	for (int i = 0; i < nlogs; i++)
+	{
+		const TierLog *log = &logs[i];
+
+		memset(nulls, ' ', sizeof(nulls));
+		values[2] = TimestampTzGetDatum(log->at);
+		nulls[3] = i + 1 == nlogs ? 'n' : ' ';
+		values[3] = i + 1 == nlogs ? (Datum) 0 : TimestampTzGetDatum(logs[i + 1].at);
+		nulls[4] = log->rank == 0 ? 'n' : ' ';
+		values[4] = log->rank == 0 ? (Datum) 0 : CStringGetTextDatum(log->ladder->level[log->rank - 1].code);
+		values[5] = CStringGetTextDatum(TierEventName(log->event));
+		values[6] = CStringGetTextDatum(TierReasonName(log->reason));
+		values[7] = InstantDatum(log->valid_until, &nulls[7]);
+		RunPlan(&insert_plan, values, nulls, 0);
+	}
+}
+
+/*
+ * Makes the stored history that of a replay; writes from the first difference
+ * on.  Returns whether there was one.
+ */
+static bool
+SyncHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlogs)
+{
+	static KeptPlan plan = {
+		.query = "SELECT starts_at, level, event, reason, valid_until FROM loyalty.tier_history "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 ORDER BY starts_at",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
+	int			same = 0;
+	TimestampTz from;
+
+	RunPlan(&plan, values, NULL, 0);
+	for (; same < nlogs && (uint64) same < SPI_processed; same++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[same];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		const TierLog *log = &logs[same];
+		const char *code = log->rank > 0 ? log->ladder->level[log->rank - 1].code : NULL;
+		char	   *level = SPI_getvalue(tuple, tupdesc, 2);
+		bool		isnull;
+		TimestampTz valid_until;
+
+		if (DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 1, &isnull)) != log->at ||
+			(level == NULL) != (code == NULL) || (code != NULL && strcmp(level, code) != 0) ||
+			strcmp(SPI_getvalue(tuple, tupdesc, 3), TierEventName(log->event)) != 0 ||
+			strcmp(SPI_getvalue(tuple, tupdesc, 4), TierReasonName(log->reason)) != 0)
+			break;
+		valid_until = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 5, &isnull));
+		if ((isnull ? TIMESTAMP_INFINITY : valid_until) != log->valid_until)
+			break;
+	}
+	if (same == nlogs && (uint64) same == SPI_processed)
+		return false;
+	from = TIMESTAMP_INFINITY;
+	if (same < nlogs)
+		from = logs[same].at;
+	if ((uint64) same < SPI_processed)
+	{
+		bool		isnull;
+
+		from = Min(from, DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[same], SPI_tuptable->tupdesc, 1, &isnull)));
+	}
+	/* what is the same ends where the rest begins */
+	WriteHistory(ladder, member_id, logs + same, nlogs - same, from);
+	if (same > 0 && same < nlogs && from != logs[same].at)
+	{
+		static KeptPlan close_plan = {
+			.query = "UPDATE loyalty.tier_history SET ends_at = $3 WHERE member_id OPERATOR(pg_catalog.=) $1 "
+			"AND ladder OPERATOR(pg_catalog.=) $2 AND starts_at OPERATOR(pg_catalog.=) $4",
+			.nargs = 4,
+			.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		};
+		Datum		close[4] = {values[0], values[1], TimestampTzGetDatum(logs[same].at),
+		TimestampTzGetDatum(logs[same - 1].at)};
+
+		RunPlan(&close_plan, close, NULL, 0);
+	}
+	return true;
+}
+
+/* ---------------------------------------------------------------------------
+ * Maintaining
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+EnsureRow(const Ladder *ladder, int64 member_id)
+{
+	static KeptPlan plan = {
+		.query = "INSERT INTO loyalty.tier_state (member_id, ladder) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
+
+	RunPlan(&plan, values, NULL, 0);
+}
+
+/*
+ * Whether two machines, which are at the same instant, say the same.
+ */
+bool
+SameMachine(const TierMachine *a, const TierMachine *b)
+{
+	const TierState *x = &a->state;
+	const TierState *y = &b->state;
+	int64		values[2][TIER_MAX_MEASURES] = {{0}};
+
+	if (a->version == b->version && a->ladder != NULL)
+	{
+		MachineValues(a, a->now, false, values[0]);
+		MachineValues(b, b->now, false, values[1]);
+	}
+	return a->now == b->now && memcmp(values[0], values[1], sizeof(values[0])) == 0 && a->version == b->version && x->level == y->level && x->joined_at == y->joined_at &&
+		x->since == y->since && x->valid_until == y->valid_until && x->grace_until == y->grace_until &&
+		x->pending == y->pending && x->pending_at == y->pending_at && x->granted == y->granted &&
+		x->effective == y->effective && x->effective_since == y->effective_since;
+}
+
+/*
+ * One step further, if all comes in order.
+ */
+static bool
+TryStep(const Ladder *ladder, int64 member_id, const StoredTier *stored, const TierFact *facts, int nfacts)
+{
+	TierMachine machine;
+	TimestampTz at = facts[0].at;
+
+	if (stored->replayed_in != 0 &&
+		stored->replayed_in == (int64) U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
+		return false;
+	if (at <= stored->evaluated_at || stored->versions != ladder->plan->nversions ||
+		!UnpackStored(stored, ladder, &machine))
+		return false;
+	if (machine.version != VersionAt(ladder->plan, at))
+		return false;
+	for (int i = 0; i < nfacts; i++)
+		if (facts[i].at != at ||
+			(facts[i].counts_at < at && machine.ladder != NULL && machine.ladder->take_back))
+			return false;
+	machine.logging = true;
+	ApplyFacts(&machine, facts, nfacts);
+	if (!WriteState(ladder, member_id, stored, &machine, false))
+		return false;
+	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
+	if (machine.nlogs > 0)
+		WriteHistory(ladder, member_id, machine.logs, machine.nlogs, machine.logs[0].at);
+	return true;
+}
+
+static void
+ForgetState(const Ladder *ladder, int64 member_id, int64 root)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.tier_state SET machine = NULL, changes = changes OPERATOR(pg_catalog.+) 1, "
+		"merged_into = $3, replayed_in = NULL, versions = NULL, event_at = NULL, evaluated_at = NULL, next_at = NULL, "
+		"level = NULL, earned_level = NULL, since = NULL, valid_until = NULL, grace_until = NULL "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, INT8OID}
+	};
+	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code), Int64GetDatum(root)};
+
+	RunPlan(&plan, values, NULL, 0);
+	WriteHistory(ladder, member_id, NULL, 0, TIMESTAMP_MINUS_INFINITY);
+}
+
+static TimestampTz
+LatestFact(const TierHistory *history)
+{
+	TimestampTz latest = TIMESTAMP_MINUS_INFINITY;
+
+	for (int i = 0; i < history->nfacts; i++)
+		latest = Max(latest, history->facts[i].at);
+	for (int i = 0; i < history->nmerges; i++)
+		latest = Max(latest, Max(history->merges[i].at, LatestFact(history->merges[i].absorbed)));
+	return latest;
+}
+
+/*
+ * Brings a member's stored tier up to as_of, with facts that have just been
+ * recorded in its tables, or (nfacts 0) by a replay.  A member that is
+ * absorbed brings its root's up to date instead.  Returns whether anything was
+ * to be written.  Needs an SPI connection.
+ */
+bool
+MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts, TimestampTz as_of)
+{
+	StoredTier	stored;
+	TierHistory *history;
+	TierMachine machine;
+	TierMachine before;
+	int64		root;
+	bool		changed;
+
+	ReadStored(member_id, ladder, STORED_FRESH, &stored);
+	if (nfacts > 0 && stored.found && TryStep(ladder, member_id, &stored, facts, nfacts))
+		return true;
+
+	if (!stored.found)
+		EnsureRow(ladder, member_id);
+	ReadStored(member_id, ladder, STORED_LOCKED, &stored);
+	root = TierRoot(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, true);
+	if (root != member_id)
+	{
+		if (stored.merged_into != root)
+			ForgetState(ladder, member_id, root);
+		return MaintainTier(ladder, root, NULL, 0, as_of);
+	}
+
+	/* under the lock: what others have recorded since is seen */
+	history = GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, true);
+	for (int i = 0; i < nfacts; i++)
+		as_of = Max(as_of, facts[i].at);
+	if (stored.evaluated)
+		as_of = Max(as_of, stored.evaluated_at);
+	/* facts may be ahead of this clock by the skew that is allowed */
+	as_of = Max(as_of, LatestFact(history));
+	ReplayHistory(ladder->plan, history, as_of, &machine);
+	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
+
+	changed = SyncHistory(ladder, member_id, machine.logs, machine.nlogs);
+	if (!changed && nfacts == 0 && stored.versions == ladder->plan->nversions &&
+		UnpackStored(&stored, ladder, &before) && before.version == machine.version)
+	{
+		AdvanceMachine(&before, as_of);
+		changed = !SameMachine(&before, &machine) || stored.next_at <= as_of;
+	}
+	else
+		changed = true;
+	if (changed && !WriteState(ladder, member_id, &stored, &machine, true))
+		elog(ERROR, "row of tier_state is gone although it was locked");
+	return changed;
+}

@@ -1,0 +1,378 @@
+/*
+ * tier_trigger.c
+ *		evaluate_tier(): a fact and the tier it leads to, in one commit.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "ledger/fold.h"
+#include "ledger/post.h"
+#include "tier/tier_program.h"
+
+static void
+ProtocolViolation(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("function \"%s\" %s", "evaluate_tier", what)));
+}
+
+/*
+ * Facts that have just been recorded, to all ladders that count them.
+ * source and name say which measures they are of.
+ */
+static void
+SpreadFacts(int64 member_id, TimestampTz at, TimestampTz counts_at, MeasureSource source,
+			char (*names)[NAMEDATALEN], const int64 *amounts, int n)
+{
+	for (Ladder *ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
+	{
+		TierFact	facts[TIER_PLAN_MEASURES];
+		int			nfacts = 0;
+
+		for (int m = 0; m < ladder->plan->nmeasures; m++)
+			for (int i = 0; i < n; i++)
+				if (ladder->source[m] == source &&
+					strcmp(source == SOURCE_LEDGER ? ladder->currency[m] : ladder->plan->measure[m], names[i]) == 0)
+				{
+					TierFact	fact = {at, counts_at, amounts[i], m};
+
+					facts[nfacts++] = fact;
+				}
+		if (nfacts > 0)
+			MaintainTier(ladder, member_id, facts, nfacts, at);
+	}
+}
+
+static Datum
+ColumnOfRow(TriggerData *data, HeapTuple tuple, const char *column, Oid type, bool *isnull)
+{
+	TupleDesc	tupdesc = RelationGetDescr(data->tg_relation);
+	int			attnum = SPI_fnumber(tupdesc, column);
+	Oid			input;
+	Oid			ioparam;
+	char	   *text;
+
+	if (attnum <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of \"%s\" does not exist", column, RelationGetRelationName(data->tg_relation)),
+				 errdetail("Trigger \"%s\" names it.", data->tg_trigger->tgname)));
+	if (SPI_gettypeid(tupdesc, attnum) == type)
+		return heap_getattr(tuple, attnum, tupdesc, isnull);
+	text = SPI_getvalue(tuple, tupdesc, attnum);
+	*isnull = text == NULL;
+	if (text == NULL)
+		return (Datum) 0;
+	getTypeInputInfo(type, &input, &ioparam);
+	return OidInputFunctionCall(input, text, ioparam, -1);
+}
+
+/* A row that a posting has put into the ledger. */
+static void
+LedgerRowArrived(TriggerData *data)
+{
+	static KeptPlan target_plan = {
+		.query = "SELECT effective_at, kind, requested FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND entry_id OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	HeapTuple	tuple = data->tg_trigtuple;
+	bool		isnull;
+	char		names[1][NAMEDATALEN];
+	text	   *kind = DatumGetTextPP(ColumnOfRow(data, tuple, "kind", TEXTOID, &isnull));
+	EntryKind	k = EntryKindFromName(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
+	TimestampTz at;
+	TimestampTz counts_at;
+	int64		member_id;
+	int64		amount;
+
+	if (k != ENTRY_EARN && k != ENTRY_ADJUST && k != ENTRY_REVERSE)
+		return;
+	strlcpy(names[0], TextDatumGetCString(ColumnOfRow(data, tuple, "currency", TEXTOID, &isnull)), NAMEDATALEN);
+	member_id = DatumGetInt64(ColumnOfRow(data, tuple, "member_id", INT8OID, &isnull));
+	at = counts_at = DatumGetTimestampTz(ColumnOfRow(data, tuple, "effective_at", TIMESTAMPTZOID, &isnull));
+	amount = DatumGetInt64(ColumnOfRow(data, tuple, "requested", INT8OID, &isnull));
+	if (k == ENTRY_REVERSE)
+	{
+		Datum		values[2];
+		char	   *target;
+
+		values[0] = Int64GetDatum(member_id);
+		values[1] = ColumnOfRow(data, tuple, "target_entry_id", INT8OID, &isnull);
+		RunPlan(&target_plan, values, NULL, 1);
+		if (SPI_processed == 0)
+			return;
+		target = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+		if (strcmp(target, "earn") != 0 && strcmp(target, "adjust") != 0)
+			return;
+		counts_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		if (DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull)) > 0)
+			amount = -amount;
+	}
+	if (amount > PG_INT64_MAX / TIER_SCALE || amount < PG_INT64_MIN / TIER_SCALE)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("a qualifying sum is out of range")));
+	amount *= TIER_SCALE;
+	SpreadFacts(member_id, at, counts_at, SOURCE_LEDGER, names, &amount, 1);
+}
+
+/* ---------------------------------------------------------------------------
+ * Facts in tier_event
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+InsertEvent(int64 member_id, const char *measure, TimestampTz at, TimestampTz counts_at, int64 amount,
+			const char *reference, const char *key)
+{
+	static KeptPlan plan = {
+		.query = "INSERT INTO loyalty.tier_event (member_id, measure, at, counts_at, amount, reference, idempotency_key) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		.nargs = 7,
+		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[7];
+	char		nulls[7];
+
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(member_id);
+	values[1] = CStringGetTextDatum(measure);
+	values[2] = TimestampTzGetDatum(at);
+	values[3] = TimestampTzGetDatum(counts_at);
+	values[4] = UnscaleAmount(amount);
+	nulls[5] = reference ? ' ' : 'n';
+	values[5] = reference ? CStringGetTextDatum(reference) : (Datum) 0;
+	nulls[6] = key ? ' ' : 'n';
+	values[6] = key ? CStringGetTextDatum(key) : (Datum) 0;
+	RunPlan(&plan, values, nulls, 0);
+}
+
+static void
+CheckEventInstant(TimestampTz at, const char *name)
+{
+	if (TIMESTAMP_NOT_FINITE(at) || at > GetCurrentTimestamp() + CLOCK_SKEW_ALLOWED)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("%s must be a finite instant that is not in the future", name),
+				 errdetail("It is %s.", timestamptz_to_str(at))));
+}
+
+/*
+ * insert_tier_event(member_id, measure, at, counts_at, amount, reference,
+ * idempotency_key): records a fact and brings the tiers up to it; part of
+ * record_qualification(), which has checked its arguments.
+ */
+PG_FUNCTION_INFO_V1(loyalty_insert_tier_event);
+Datum
+loyalty_insert_tier_event(PG_FUNCTION_ARGS)
+{
+	char		names[1][NAMEDATALEN];
+	TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
+	TimestampTz counts_at = PG_ARGISNULL(3) ? at : PG_GETARG_TIMESTAMPTZ(3);
+	int64		amount = ScaleAmount(PG_GETARG_DATUM(4));
+
+	CheckEventInstant(at, "at");
+	CheckEventInstant(counts_at, "counts_at");
+	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), names[0], NAMEDATALEN);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+	BeginTierUse();
+	InsertEvent(PG_GETARG_INT64(0), names[0], at, counts_at, amount,
+				PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5)),
+				PG_ARGISNULL(6) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(6)));
+	SpreadFacts(PG_GETARG_INT64(0), at, counts_at, SOURCE_EVENT, names, &amount, 1);
+	EndTierUse();
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* What a row of somebody's table says */
+typedef struct RowFacts
+{
+	bool		known;			/* member and at are not NULL */
+	int64		member_id;
+	TimestampTz at;
+	TimestampTz counts_at;
+	int			n;
+	char		names[TIER_MAX_MEASURES][NAMEDATALEN];
+	int64		amounts[TIER_MAX_MEASURES];
+} RowFacts;
+
+static void
+ReadRowFacts(TriggerData *data, HeapTuple tuple, RowFacts *row)
+{
+	char	  **args = data->tg_trigger->tgargs;
+	int			nargs = data->tg_trigger->tgnargs;
+	bool		isnull;
+
+	memset(row, 0, sizeof(RowFacts));
+	row->member_id = DatumGetInt64(ColumnOfRow(data, tuple, args[0], INT8OID, &isnull));
+	row->known = !isnull;
+	row->at = DatumGetTimestampTz(ColumnOfRow(data, tuple, args[1], TIMESTAMPTZOID, &isnull));
+	row->known = row->known && !isnull;
+	row->counts_at = row->at;
+	for (int i = 2; i < nargs; i++)
+	{
+		char	   *equals = strchr(args[i], '=');
+		char	   *value;
+		Datum		amount;
+
+		if (equals == NULL || equals == args[i] || equals - args[i] >= NAMEDATALEN || row->n >= TIER_MAX_MEASURES)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("trigger \"%s\" gives evaluate_tier an argument \"%s\"", data->tg_trigger->tgname, args[i]),
+					 errhint("After the member and time columns, give up to %d of measure=column or measure=number, and counts_at=column.",
+							 TIER_MAX_MEASURES)));
+		value = equals + 1;
+		if (strncmp(args[i], "counts_at=", 10) == 0)
+		{
+			Datum		counts_at = ColumnOfRow(data, tuple, value, TIMESTAMPTZOID, &isnull);
+
+			if (!isnull)
+				row->counts_at = DatumGetTimestampTz(counts_at);
+			continue;
+		}
+		if (strspn(value, "-.0123456789") == strlen(value))
+			amount = DirectFunctionCall3(numeric_in, CStringGetDatum(value), ObjectIdGetDatum(InvalidOid),
+										 Int32GetDatum(-1));
+		else
+		{
+			amount = ColumnOfRow(data, tuple, value, NUMERICOID, &isnull);
+			if (isnull)
+				continue;
+		}
+		memcpy(row->names[row->n], args[i], equals - args[i]);
+		row->amounts[row->n++] = ScaleAmount(amount);
+	}
+}
+
+static void
+RecordRowFacts(TriggerData *data, RowFacts *row)
+{
+	int			n = 0;
+
+	if (!row->known)
+		return;
+	CheckEventInstant(row->at, "the time column");
+	CheckEventInstant(row->counts_at, "counts_at");
+	for (int i = 0; i < row->n; i++)
+	{
+		if (row->amounts[i] == 0)
+			continue;
+		if (i != n)
+		{
+			memcpy(row->names[n], row->names[i], NAMEDATALEN);
+			row->amounts[n] = row->amounts[i];
+		}
+		InsertEvent(row->member_id, row->names[n], row->at, row->counts_at, row->amounts[n],
+					RelationGetRelationName(data->tg_relation), NULL);
+		n++;
+	}
+	if (n > 0)
+		SpreadFacts(row->member_id, row->at, row->counts_at, SOURCE_EVENT, row->names, row->amounts, n);
+}
+
+/* What a row said, taken back now. */
+static void
+TakeRowBack(TriggerData *data, RowFacts *row)
+{
+	for (int i = 0; i < row->n; i++)
+		row->amounts[i] = -row->amounts[i];
+	row->at = Max(row->at, GetCurrentStatementStartTimestamp());
+	RecordRowFacts(data, row);
+}
+
+static void
+OwnRowArrived(TriggerData *data)
+{
+	RowFacts	before;
+	RowFacts	after;
+
+	if (data->tg_trigger->tgnargs < 3)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("trigger \"%s\" gives evaluate_tier %d arguments instead of at least 3",
+						data->tg_trigger->tgname, data->tg_trigger->tgnargs),
+				 errhint("Give the names of the member and time columns, then measure=column or measure=number.")));
+	ReadRowFacts(data, data->tg_trigtuple, &before);
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		RecordRowFacts(data, &before);
+	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
+		TakeRowBack(data, &before);
+	else
+	{
+		ReadRowFacts(data, data->tg_newtuple, &after);
+		if (before.known == after.known && before.member_id == after.member_id && before.at == after.at &&
+			before.counts_at == after.counts_at && before.n == after.n &&
+			memcmp(before.names, after.names, sizeof(before.names)) == 0)
+		{
+			/* the difference counts at the same date */
+			for (int i = 0; i < after.n; i++)
+				after.amounts[i] -= before.amounts[i];
+			after.at = Max(after.at, GetCurrentStatementStartTimestamp());
+			RecordRowFacts(data, &after);
+		}
+		else
+		{
+			TakeRowBack(data, &before);
+			RecordRowFacts(data, &after);
+		}
+	}
+}
+
+/*
+ * evaluate_tier() trigger: keeps tiers current in the commit of the fact.
+ * setup() puts it on the ledger:
+ *
+ *	CREATE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
+ *		FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
+ *
+ * On anybody's table, a row is a fact of one or several measures; what is
+ * updated or deleted is taken back, at the date that it counted at:
+ *
+ *	CREATE TRIGGER evaluate_tier AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW
+ *		EXECUTE FUNCTION loyalty.evaluate_tier('member_id', 'ordered_at', 'spend=amount', 'orders=1');
+ */
+PG_FUNCTION_INFO_V1(loyalty_evaluate_tier);
+Datum
+loyalty_evaluate_tier(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ProtocolViolation("was not called by trigger manager");
+	if (!TRIGGER_FIRED_AFTER(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		ProtocolViolation("must be fired AFTER the change, FOR EACH ROW");
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+	BeginTierUse();
+	if (AllLadders() == NULL)
+		 /* nobody climbs */ ;
+	else if (RelationGetRelid(data->tg_relation) == LoyaltyTable("ledger"))
+	{
+		if (!TRIGGER_FIRED_BY_INSERT(data->tg_event))
+			ProtocolViolation("must be fired for INSERT on the ledger");
+		LedgerRowArrived(data);
+	}
+	else
+		OwnRowArrived(data);
+	EndTierUse();
+	SPI_finish();
+	return PointerGetDatum(NULL);
+}
