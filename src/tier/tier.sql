@@ -63,7 +63,7 @@ LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_facts_fin
 COMMENT ON FUNCTION tier_facts_finalfn(internal) IS 'Final function of tier_facts_agg.';
 
 CREATE AGGREGATE tier_facts_agg(measure text, at timestamptz, amount numeric, counts_at timestamptz) (
-	SFUNC = tier_facts_transfn, STYPE = internal, SSPACE = 2400, FINALFUNC = tier_facts_finalfn,
+	SFUNC = tier_facts_transfn, STYPE = internal, SSPACE = 512, FINALFUNC = tier_facts_finalfn,
 	COMBINEFUNC = tier_facts_combine, SERIALFUNC = tier_facts_serialize, DESERIALFUNC = tier_facts_deserialize,
 	PARALLEL = SAFE
 );
@@ -71,7 +71,7 @@ COMMENT ON AGGREGATE tier_facts_agg(text, timestamptz, numeric, timestamptz) IS
 'Collects qualifying facts of any table into tier_facts. amount has four decimals; a return is a negative amount with counts_at, the date of its order (NULL: at). Rows with a NULL measure, at or amount are ignored. Needs no ORDER BY; the same bits in any order and with any number of workers.';
 
 CREATE AGGREGATE tier_points_agg(measure text, at timestamptz, points bigint, counts_at timestamptz) (
-	SFUNC = tier_points_transfn, STYPE = internal, SSPACE = 2400, FINALFUNC = tier_facts_finalfn,
+	SFUNC = tier_points_transfn, STYPE = internal, SSPACE = 512, FINALFUNC = tier_facts_finalfn,
 	COMBINEFUNC = tier_facts_combine, SERIALFUNC = tier_facts_serialize, DESERIALFUNC = tier_facts_deserialize,
 	PARALLEL = SAFE
 );
@@ -517,6 +517,11 @@ END
 $$;
 COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text) IS
 'Records a qualifying fact and brings the tiers up to it in the same commit. counts_at: of a return (amount negative) the date of its order. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
+
+CREATE FUNCTION step_tier(machine bytea, evaluated_at timestamptz, versions integer, replayed_in bigint) RETURNS bytea
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_step_tier';
+COMMENT ON FUNCTION step_tier(bytea, timestamptz, integer, bigint) IS
+'The stored machine one fact further; part of evaluate_tier(), cannot be called by itself.';
 
 CREATE FUNCTION maintain_tier(member_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS boolean
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_maintain_tier';
@@ -997,7 +1002,7 @@ REVOKE EXECUTE ON FUNCTION
 	evaluate_tier(), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
-	maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
+	step_tier(bytea, timestamptz, integer, bigint), maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
 	sample_measures(bigint, text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
 	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
 	open_grant(bigint, bigint), renew_grant(bigint, bigint, numeric, interval, text),
@@ -1009,7 +1014,7 @@ GRANT EXECUTE ON FUNCTION
 	evaluate_tier(), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
-	maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
+	step_tier(bytea, timestamptz, integer, bigint), maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
 	sample_measures(bigint, text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
 	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
 	open_grant(bigint, bigint), renew_grant(bigint, bigint, numeric, interval, text),

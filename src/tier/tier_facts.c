@@ -48,6 +48,9 @@ MeasureNumber(FactSet *set, const char *name, Size length)
 		InvalidFacts(psprintf("The name of a measure has 1 to %d bytes.", NAMEDATALEN - 1));
 	if (set->nmeasures >= TIER_PLAN_MEASURES)
 		InvalidFacts(psprintf("It has more than %d measures.", TIER_PLAN_MEASURES));
+	/* room for one, two, four, ... names */
+	if ((set->nmeasures & (set->nmeasures - 1)) == 0 && set->nmeasures > 0)
+		set->measure = repalloc(set->measure, 2 * set->nmeasures * NAMEDATALEN);
 	memcpy(set->measure[set->nmeasures], name, length);
 	set->measure[set->nmeasures][length] = '\0';
 	return set->nmeasures++;
@@ -75,6 +78,7 @@ NewSet(MemoryContext context)
 	set->n = 0;
 	set->size = 4;
 	set->facts = MemoryContextAlloc(context, set->size * sizeof(TierFact));
+	set->measure = MemoryContextAlloc(context, NAMEDATALEN);
 	return set;
 }
 
@@ -106,7 +110,8 @@ SortSet(FactSet *set)
 {
 	int			order[TIER_PLAN_MEASURES];
 	int			number[TIER_PLAN_MEASURES];
-	char		names[TIER_PLAN_MEASURES][NAMEDATALEN];
+	char		(*names)[NAMEDATALEN];
+	bool		renamed = false;
 
 	for (int i = 0; i < set->nmeasures; i++)
 	{
@@ -119,12 +124,18 @@ SortSet(FactSet *set)
 	for (int i = 0; i < set->nmeasures; i++)
 	{
 		number[order[i]] = i;
-		memcpy(names[i], set->measure[order[i]], NAMEDATALEN);
+		renamed |= order[i] != i;
 	}
-	memcpy(set->measure, names, set->nmeasures * NAMEDATALEN);
-	if (set->nmeasures > 1)
+	if (renamed)
+	{
+		/* the names of an aggregate's state are not ours to move */
+		names = palloc(set->nmeasures * NAMEDATALEN);
+		for (int i = 0; i < set->nmeasures; i++)
+			memcpy(names[i], set->measure[order[i]], NAMEDATALEN);
+		set->measure = names;
 		for (int i = 0; i < set->n; i++)
 			set->facts[i].measure = number[set->facts[i].measure];
+	}
 	for (int i = 1; i < set->n; i++)
 		if (CompareSetFacts(&set->facts[i - 1], &set->facts[i]) > 0)
 		{
@@ -186,6 +197,7 @@ UnpackFactSet(struct varlena *value, FactSet *set)
 	if (reader.failed || n > TIER_PLAN_MEASURES)
 		InvalidFacts("It is damaged.");
 	set->nmeasures = (int) n;
+	set->measure = palloc(Max(n, 1) * NAMEDATALEN);
 	for (int i = 0; i < set->nmeasures; i++)
 	{
 		uint64		length = UnpackUnsigned(&reader);

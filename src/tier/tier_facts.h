@@ -11,7 +11,7 @@
 typedef struct FactSet
 {
 	int			nmeasures;
-	char		measure[TIER_PLAN_MEASURES][NAMEDATALEN];
+	char		(*measure)[NAMEDATALEN];
 	int			n;
 	int			size;
 	TierFact   *facts;

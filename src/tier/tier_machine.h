@@ -107,6 +107,7 @@ typedef struct TierMachine
 	int			ndone;
 	int			done_size;
 	TierFact   *done;
+	bool		next_changed;	/* by the last facts; the caller's to set */
 	TierReason	because;		/* of the next step, where something outside
 								 * of facts caused it */
 	/* Where steps go; NULL: nowhere */

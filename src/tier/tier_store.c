@@ -323,33 +323,130 @@ SameMachine(const TierMachine *a, const TierMachine *b)
 }
 
 /*
- * One step further, if all comes in order.
+ * A step that is under way: the functions in its statement find it here, since
+ * SQL cannot pass a pointer.
+ */
+typedef struct TierStepping
+{
+	const Ladder *ladder;
+	const TierFact *facts;
+	int			nfacts;
+	MemoryContext context;
+	bool		done;			/* the machine took the facts */
+	TierMachine machine;
+} TierStepping;
+
+static TierStepping *stepping = NULL;
+
+/*
+ * Takes a stored machine one step further, if all comes in order.
  */
 static bool
-TryStep(const Ladder *ladder, int64 member_id, const StoredTier *stored, const TierFact *facts, int nfacts)
+StepStored(TierStepping *step, const StoredTier *stored)
 {
-	TierMachine machine;
-	TimestampTz at = facts[0].at;
+	const Ladder *ladder = step->ladder;
+	TimestampTz at = step->facts[0].at;
+	TierMachine *machine = &step->machine;
+	TimestampTz next;
 
 	if (stored->replayed_in != 0 &&
 		stored->replayed_in == (int64) U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
 		return false;
 	if (at <= stored->evaluated_at || stored->versions != ladder->plan->nversions ||
-		!UnpackStored(stored, ladder, &machine))
+		!UnpackStored(stored, ladder, machine) || machine->version != VersionAt(ladder->plan, at))
 		return false;
-	if (machine.version != VersionAt(ladder->plan, at))
-		return false;
-	for (int i = 0; i < nfacts; i++)
-		if (facts[i].at != at ||
-			(facts[i].counts_at < at && machine.ladder != NULL && machine.ladder->take_back))
+	for (int i = 0; i < step->nfacts; i++)
+		if (step->facts[i].at != at ||
+			(step->facts[i].counts_at < at && machine->ladder != NULL && machine->ladder->take_back))
 			return false;
-	machine.logging = true;
-	ApplyFacts(&machine, facts, nfacts);
-	if (!WriteState(ladder, member_id, stored, &machine, false))
+	machine->logging = true;
+	next = NextChange(machine);
+	ApplyFacts(machine, step->facts, step->nfacts);
+	machine->next_changed = NextChange(machine) != next;
+	return true;
+}
+
+/*
+ * step_tier(machine, evaluated_at, versions, replayed_in): the machine after
+ * the facts, or as it was where they take more than a step.
+ */
+PG_FUNCTION_INFO_V1(loyalty_step_tier);
+Datum
+loyalty_step_tier(PG_FUNCTION_ARGS)
+{
+	StoredTier	stored = {.found = true};
+	MemoryContext old;
+	PackWriter	writer;
+
+	if (stepping == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("this function is part of evaluate_tier() and cannot be called by itself")));
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	stored.evaluated = true;
+	stored.machine = PG_GETARG_VARLENA_PP(0);
+	stored.evaluated_at = PG_ARGISNULL(1) ? TIMESTAMP_MINUS_INFINITY : PG_GETARG_TIMESTAMPTZ(1);
+	stored.versions = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	stored.replayed_in = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
+
+	/* the statement may look at the row twice, when it had to wait for it */
+	old = MemoryContextSwitchTo(stepping->context);
+	stepping->done = StepStored(stepping, &stored);
+	MemoryContextSwitchTo(old);
+	if (!stepping->done)
+		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	PackInit(&writer, VARHDRSZ);
+	PackMachine(&writer, &stepping->machine);
+	SET_VARSIZE(writer.data, writer.used);
+	PG_RETURN_BYTEA_P(writer.data);
+}
+
+/*
+ * One step further, if all comes in order: one statement, which computes under
+ * the lock of the row that it updates.
+ */
+static bool
+TryStep(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.tier_state SET machine = loyalty.step_tier(machine, evaluated_at, versions, replayed_in), "
+		"changes = changes OPERATOR(pg_catalog.+) 1, evaluated_at = greatest(evaluated_at, $3) "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3];
+	TierStepping step = {.ladder = ladder, .facts = facts, .nfacts = nfacts, .context = CurrentMemoryContext};
+	TierStepping *outer = stepping;
+	TierMachine *machine = &step.machine;
+	StoredTier	stored;
+
+	values[0] = Int64GetDatum(member_id);
+	values[1] = CStringGetTextDatum(ladder->code);
+	values[2] = TimestampTzGetDatum(facts[0].at);
+	PG_TRY();
+	{
+		stepping = &step;
+		RunPlan(&plan, values, NULL, 0);
+	}
+	PG_FINALLY();
+	{
+		stepping = outer;
+	}
+	PG_END_TRY();
+	if (SPI_processed == 0 || !step.done)
 		return false;
-	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
-	if (machine.nlogs > 0)
-		WriteHistory(ladder, member_id, machine.logs, machine.nlogs, machine.logs[0].at);
+	if (machine->nlogs > 0 || machine->next_changed)
+	{
+		/* the row is ours now: what it says of the machine follows */
+		ReadStored(member_id, ladder, STORED_FRESH, &stored);
+		if (!WriteState(ladder, member_id, &stored, machine, false))
+			elog(ERROR, "row of tier_state is gone although it was locked");
+		machine->nlogs = DropEmptySteps(machine->logs, machine->nlogs);
+		if (machine->nlogs > 0)
+			WriteHistory(ladder, member_id, machine->logs, machine->nlogs, machine->logs[0].at);
+	}
 	return true;
 }
 
@@ -398,13 +495,15 @@ MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int n
 	int64		root;
 	bool		changed;
 
-	ReadStored(member_id, ladder, STORED_FRESH, &stored);
-	if (nfacts > 0 && stored.found && TryStep(ladder, member_id, &stored, facts, nfacts))
+	if (nfacts > 0 && TryStep(ladder, member_id, facts, nfacts))
 		return true;
 
-	if (!stored.found)
-		EnsureRow(ladder, member_id);
 	ReadStored(member_id, ladder, STORED_LOCKED, &stored);
+	if (!stored.found)
+	{
+		EnsureRow(ladder, member_id);
+		ReadStored(member_id, ladder, STORED_LOCKED, &stored);
+	}
 	root = TierRoot(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, true);
 	if (root != member_id)
 	{

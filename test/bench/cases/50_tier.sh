@@ -1,0 +1,69 @@
+# Tiers: what the trigger adds to earn(), evaluating all members against the
+# GROUP BY that computes the measure, tier_of() against a primary-key SELECT.
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+climbers=${TIER_MEMBERS:-$((ENTRIES / 5))}
+psql -Xq -v ON_ERROR_STOP=1 -v climbers="$climbers" -o /dev/null <<-'SQL'
+	SELECT loyalty.create_currency('bench_status');
+	SELECT loyalty.define_measure('bench_points', 'points', 'bench_status');
+	CREATE TABLE tier_source AS
+	SELECT m::bigint AS member_id, 'bench_status' AS currency, 'earn' AS kind,
+		(50 + (m * 7919 + i * 104729) % 900)::bigint AS points,
+		date_trunc('day', now()) - ((m * 31 + i * 17) % 1000 + 1) * interval '1 day' + i * interval '1 hour' AS effective_at
+	FROM generate_series(1, :climbers) m, generate_series(1, 5) i
+	ORDER BY member_id, effective_at;
+	SELECT count(*) FROM loyalty.backfill('tier_source');
+	DROP TABLE tier_source;
+	SELECT loyalty.define_ladder('bench_club', '{"measures": [{"measure": "bench_points", "window": "rolling", "interval": "12 months"}],
+		"validity": "interval", "validity_interval": "12 months", "at_end": "soft_landing",
+		"levels": [{"level": "member"}, {"level": "silver", "all": {"bench_points": 800}}, {"level": "gold", "all": {"bench_points": 1500}},
+			{"level": "platinum", "all": {"bench_points": 2500}}]}');
+	SELECT loyalty.evaluate_tiers();
+	VACUUM ANALYZE loyalty.ledger, loyalty.wallet, loyalty.tier_state, loyalty.tier_history;
+SQL
+
+for side in ENABLE DISABLE; do
+	cat >"$dir/earn_$side.sql" <<-SQL
+		ALTER TABLE loyalty.ledger $side TRIGGER evaluate_tier;
+		\timing on
+		DO \$\$
+		BEGIN
+			FOR i IN 1 .. 10000 LOOP
+				PERFORM loyalty.earn(1 + (random() * (:climbers - 1))::bigint, 10, 'bench_status');
+				IF i % 10 = 0 THEN
+					COMMIT;
+				END IF;
+			END LOOP;
+		END \$\$;
+		\timing off
+		ALTER TABLE loyalty.ledger ENABLE TRIGGER evaluate_tier;
+	SQL
+	sed -i "s/:climbers/$climbers/" "$dir/earn_$side.sql"
+done
+paired --what 'earn() with tiers kept current' --rival 'earn() without' --target '<= 1.25' --rounds "$ROUNDS" \
+	"$dir/earn_ENABLE.sql" "$dir/earn_DISABLE.sql"
+psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -c 'SELECT loyalty.evaluate_tiers()' -c 'VACUUM ANALYZE loyalty.ledger, loyalty.tier_state'
+
+cat >"$dir/evaluate.sql" <<-'SQL'
+	\timing on
+	SELECT loyalty.evaluate_tiers(ladder => 'bench_club');
+SQL
+cat >"$dir/group.sql" <<-'SQL'
+	\timing on
+	SELECT count(*), sum(points) FROM (
+		SELECT member_id, sum(requested) FILTER (WHERE effective_at > now() - interval '12 months') AS points
+		FROM loyalty.ledger WHERE currency = 'bench_status' AND kind IN ('earn', 'adjust') GROUP BY member_id) t;
+SQL
+paired --what "evaluate_tiers(), $climbers members" --rival 'GROUP BY of the measure' --target '<= 2' --rounds "$ROUNDS" \
+	"$dir/evaluate.sql" "$dir/group.sql"
+
+cat >"$dir/tier_of.sql" <<-'SQL'
+	\set member random(1, :climbers)
+	SELECT loyalty.tier_of(:member, 'bench_club');
+SQL
+cat >"$dir/select.sql" <<-'SQL'
+	\set member random(1, :climbers)
+	SELECT level FROM loyalty.tier_state WHERE member_id = :member AND ladder = 'bench_club';
+SQL
+paired --what 'tier_of()' --rival 'a primary-key SELECT' --target '>= 0.70' --rounds "$ROUNDS" --set climbers="$climbers" \
+	--pgbench '-c 8 -j 2 -T 3 -M prepared' "$dir/tier_of.sql" "$dir/select.sql"
