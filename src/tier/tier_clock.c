@@ -110,6 +110,9 @@ PeriodBoundary(const TierLadder *ladder, TierWindow period, TimestampTz joined_a
 		struct pg_tm joined;
 		int			n;
 
+		/* who has not joined yet, would do so now */
+		if (TIMESTAMP_NOT_FINITE(joined_at))
+			return end ? Anniversary(ladder, t, 1) : t;
 		ToWallClock(ladder, joined_at, &joined, &fsec);
 		n = tm.tm_year - joined.tm_year;
 		while (Anniversary(ladder, joined_at, n) > t)

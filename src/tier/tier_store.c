@@ -353,7 +353,8 @@ StepStored(TierStepping *step, const StoredTier *stored)
 		stored->replayed_in == (int64) U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
 		return false;
 	if (at <= stored->evaluated_at || stored->versions != ladder->plan->nversions ||
-		!UnpackStored(stored, ladder, machine) || machine->version != VersionAt(ladder->plan, at))
+		!UnpackStored(stored, ladder, machine) || machine->version != VersionAt(ladder->plan, at) ||
+		machine->state.joined_at == TIMESTAMP_INFINITY)
 		return false;
 	for (int i = 0; i < step->nfacts; i++)
 		if (step->facts[i].at != at ||

@@ -1,0 +1,182 @@
+-- tier: states kept by triggers, states evaluated in one go, and replays of
+-- the raw facts agree, whatever happened in whatever order.
+\set members `echo ${LOYALTY_SOAK:+4000}`
+CREATE EXTENSION pgtap;
+CREATE EXTENSION loyalty;
+SET search_path = public, pg_catalog;
+SET timezone = 'UTC';
+SELECT no_plan();
+SELECT ok(loyalty.setup() IS NOT NULL, 'set up');
+SELECT setseed(0.42);
+SELECT coalesce(nullif(:'members', '')::integer, 300) AS members
+\gset
+
+-- Three ladders that between them use every policy.
+SELECT loyalty.create_currency('status');
+SELECT loyalty.define_measure('status_points', 'points', 'status');
+SELECT loyalty.define_measure('spend');
+SELECT loyalty.define_measure('visits');
+SELECT loyalty.define_measure('score');
+CREATE TABLE definition (ladder text, definition jsonb);
+INSERT INTO definition VALUES
+	('rolling', '{"time_zone": "Europe/Berlin", "measures": [{"measure": "status_points", "window": "rolling", "interval": "6 months"}, {"measure": "visits", "window": "lifetime"}],
+		"validity": "interval", "validity_interval": "6 months", "at_end": "soft_landing", "grace": "20 days", "returns": "take_back", "minimum": "bronze",
+		"levels": [{"level": "bronze"}, {"level": "silver", "any": {"status_points": 300, "visits": 4}, "renew": {"all": {"status_points": 200}}},
+			{"level": "gold", "all": {"status_points": 700}}, {"level": "platinum", "need": 2, "of": {"status_points": 1000, "visits": 3}, "at_end": "never_down"}]}'),
+	('yearly', '{"time_zone": "America/Los_Angeles", "measures": [{"measure": "spend", "window": "year"}, {"measure": "score", "window": "latest"}],
+		"period": "year", "validity": "period", "at_end": "reassess", "returns": "keep", "carry_over": true, "upgrade": "next_period",
+		"levels": [{"level": "one", "any": {"spend": 50}}, {"level": "two", "any": {"spend": 300, "score": 450}}, {"level": "three", "any": {"spend": 800}, "grace": "2 months"}]}'),
+	('termwise', '{"time_zone": "Asia/Shanghai", "measures": [{"measure": "spend", "window": "term"}, {"measure": "visits", "window": "anniversary"}, {"measure": "status_points", "window": "quarter"}],
+		"period": "quarter", "validity": "interval", "validity_interval": "100 days", "at_end": "reassess", "returns": "take_back", "carry_over": true,
+		"levels": [{"level": "x", "any": {"spend": 100, "visits": 3}}, {"level": "y", "any": {"spend": 250, "status_points": 400}}, {"level": "z", "all": {"spend": 200, "visits": 2}, "validity": "forever"}]}');
+SELECT loyalty.define_ladder(ladder, definition) FROM definition;
+
+-- A shop's own table, with the trigger
+CREATE TABLE orders (order_id bigserial PRIMARY KEY, member_id bigint, at timestamptz, amount numeric, order_at timestamptz);
+CREATE TRIGGER evaluate_tier AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW
+	EXECUTE FUNCTION loyalty.evaluate_tier('member_id', 'at', 'spend=amount', 'visits=1', 'counts_at=order_at');
+
+-- What happens, in the order in which the database learns of it: mostly by
+-- time, one in five late.
+CREATE TABLE happening AS
+SELECT row_number() OVER (ORDER BY x.at + CASE WHEN random() < 0.2 THEN random() * 200 ELSE 0 END * interval '1 day') AS n, x.*
+FROM (SELECT 1 + floor(random() * :members)::bigint AS member_id, random() AS what, random() AS size,
+		date_trunc('hour', '2022-01-01'::timestamptz + random() * 1500 * interval '1 day') AS at
+	FROM generate_series(1, :members * 12)) x;
+
+CREATE PROCEDURE live() LANGUAGE plpgsql AS $$
+DECLARE
+	h happening;
+	merges bigint := 0;
+	other bigint;
+	merge_row record;
+BEGIN
+	FOR h IN SELECT * FROM happening ORDER BY n LOOP
+		IF h.what < 0.35 THEN
+			PERFORM loyalty.earn(h.member_id, 1 + (h.size * 400)::bigint, 'status', h.at);
+		ELSIF h.what < 0.43 THEN
+			PERFORM loyalty.reverse(e.member_id, e.entry_id, greatest(1, (e.requested * h.size)::bigint), greatest(h.at, e.effective_at))
+			FROM loyalty.ledger e
+			WHERE e.member_id = h.member_id AND e.kind = 'earn'
+				AND NOT EXISTS (SELECT FROM loyalty.ledger r WHERE r.member_id = e.member_id AND r.target_entry_id = e.entry_id)
+			ORDER BY e.entry_id DESC LIMIT 1;
+		ELSIF h.what < 0.70 THEN
+			INSERT INTO orders (member_id, at, amount) VALUES (h.member_id, h.at, round((h.size * 300)::numeric, 2));
+		ELSIF h.what < 0.76 THEN
+			INSERT INTO orders (member_id, at, amount, order_at)
+			SELECT o.member_id, greatest(h.at, o.at), -round(o.amount * h.size::numeric, 2), o.at FROM orders o
+			WHERE o.member_id = h.member_id AND o.amount > 0 ORDER BY o.order_id DESC LIMIT 1;
+		ELSIF h.what < 0.78 THEN
+			DELETE FROM orders o WHERE o.order_id = (SELECT max(x.order_id) FROM orders x WHERE x.member_id = h.member_id);
+		ELSIF h.what < 0.80 THEN
+			UPDATE orders o SET amount = o.amount + 10 WHERE o.order_id = (SELECT min(x.order_id) FROM orders x WHERE x.member_id = h.member_id);
+		ELSIF h.what < 0.86 THEN
+			PERFORM loyalty.record_qualification(h.member_id, 'score', 111 + floor(h.size * 445)::integer, h.at);
+		ELSIF h.what < 0.89 THEN
+			PERFORM loyalty.grant_tier(h.member_id, 'rolling', CASE WHEN h.size < 0.5 THEN 'silver' ELSE 'gold' END, 'paid', h.at, period => '90 days', fee => 30);
+		ELSIF h.what < 0.90 THEN
+			PERFORM loyalty.end_grant(g.member_id, g.grant_id, 'pro_rata', g.starts_at + h.size * (g.ends_at - g.starts_at))
+			FROM loyalty.tier_grant g WHERE g.member_id = h.member_id AND g.ended_at IS NULL LIMIT 1;
+		ELSIF h.what < 0.91 AND h.member_id % 10 < 4 THEN
+			-- into a neighbour; both must be roots
+			other := h.member_id - h.member_id % 10 + 4 + h.member_id % 3;
+			IF NOT EXISTS (SELECT FROM loyalty.tier_merge m WHERE m.absorbed_id IN (h.member_id, other) AND m.unmerged_at IS NULL) THEN
+				merges := merges + 1;
+				PERFORM loyalty.merge_tier(merges, other, h.member_id, h.at);
+			END IF;
+		ELSIF h.what < 0.915 THEN
+			FOR merge_row IN SELECT m.merge_id FROM loyalty.tier_merge m WHERE m.survivor_id = h.member_id AND m.unmerged_at IS NULL LOOP
+				PERFORM loyalty.unmerge_tier(merge_row.merge_id);
+			END LOOP;
+		ELSIF h.what < 0.93 THEN
+			PERFORM loyalty.evaluate_tiers(h.member_id, as_of => h.at);
+		ELSIF h.what < 0.94 THEN
+			PERFORM loyalty.set_joined(h.member_id, h.at - interval '1 year');
+		ELSIF h.what < 0.97 THEN
+			-- several rows in one statement, one of them late
+			INSERT INTO orders (member_id, at, amount)
+			SELECT h.member_id, h.at - i * interval '10 days', 40 FROM generate_series(0, 2) i;
+		END IF;
+		IF h.n % 1000 = 0 THEN
+			COMMIT;
+		END IF;
+	END LOOP;
+END $$;
+CALL live();
+ANALYZE loyalty.tier_state, loyalty.ledger, loyalty.tier_event;
+
+SELECT cmp_ok(count(*), '>', 1000::bigint, 'many steps were taken') FROM loyalty.tier_history;
+SELECT set_eq('SELECT DISTINCT event FROM loyalty.tier_history',
+	ARRAY['enrolled', 'upgraded', 'renewed', 'grace_started', 'downgraded', 'locked', 'expired'], 'all kinds of steps');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'kept by triggers: what a replay of all facts gives');
+
+-- The same from nothing, in one go
+SELECT max(evaluated_at) AS latest FROM loyalty.tier_state
+\gset
+CREATE TABLE kept_tier AS
+SELECT s.member_id, s.ladder, t.as_of, loyalty.tier_of(s.member_id, s.ladder, t.as_of) AS level
+FROM loyalty.tier_state s, generate_series('2022-03-01'::timestamptz, '2028-01-01', '89 days 7 hours') t(as_of);
+SELECT is(loyalty.evaluate_tiers(as_of => :'latest') >= 0, true, 'evaluated as of the latest fact');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'brought up to one instant');
+-- (a state of somebody who has no facts at all may be there, or not)
+CREATE VIEW state AS SELECT member_id, ladder, level, earned_level, since, valid_until, grace_until, merged_into FROM loyalty.tier_state
+	WHERE level IS NOT NULL OR merged_into IS NOT NULL;
+CREATE TABLE batch AS SELECT * FROM state;
+TRUNCATE loyalty.tier_state, loyalty.tier_history;
+SELECT cmp_ok(loyalty.evaluate_tiers(as_of => :'latest'), '>', 0::bigint, 'evaluated from nothing');
+SELECT is_empty('(SELECT * FROM batch EXCEPT SELECT * FROM state) UNION ALL (SELECT * FROM state EXCEPT SELECT * FROM batch)',
+	'states evaluated in one go are those that were kept');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'and what a replay gives');
+SELECT is(loyalty.evaluate_tiers(as_of => :'latest'), 0::bigint, 'evaluating again changes nothing');
+SELECT is_empty($$SELECT k.* FROM kept_tier k WHERE k.level IS DISTINCT FROM loyalty.tier_of(k.member_id, k.ladder, k.as_of)$$,
+	'tier_of() at any instant, past or to come, is the same from either state');
+SELECT is_empty($$SELECT k.* FROM kept_tier k WHERE k.member_id % 7 = 0
+	AND k.level IS DISTINCT FROM loyalty.tier_of(k.member_id, k.ladder, k.as_of, clock_timestamp())$$,
+	'and without any state');
+
+-- The primitives over the raw rows, for those without grants, merges and dates
+CREATE TABLE raw AS
+SELECT d.ladder, f.member_id, loyalty.tier_facts_agg(f.measure, f.at, f.amount, f.counts_at) AS facts
+FROM (SELECT e.member_id, 'status_points' AS measure, e.effective_at AS at, e.requested * CASE e.kind WHEN 'reverse' THEN -1 ELSE 1 END AS amount,
+		t.effective_at AS counts_at
+	FROM loyalty.ledger e LEFT JOIN loyalty.ledger t ON t.member_id = e.member_id AND t.entry_id = e.target_entry_id
+	UNION ALL SELECT member_id, measure, at, amount, counts_at FROM loyalty.tier_event) f
+JOIN definition d ON d.definition->'measures' @> jsonb_build_array(jsonb_build_object('measure', f.measure))
+WHERE f.member_id NOT IN (SELECT member_id FROM loyalty.tier_grant UNION SELECT absorbed_id FROM loyalty.tier_merge
+	UNION SELECT survivor_id FROM loyalty.tier_merge UNION SELECT member_id FROM loyalty.tier_joined)
+GROUP BY 1, 2;
+SELECT cmp_ok(count(*), '>', 300::bigint, 'enough of them') FROM raw;
+CREATE TABLE history_as_of AS
+SELECT r.ladder, r.member_id, t.* FROM raw r JOIN definition d USING (ladder), LATERAL loyalty.tier_timeline(r.facts, d.definition, :'latest') t;
+SELECT is_empty($$SELECT r.ladder, r.member_id, r.starts_at, r.ends_at, r.level, r.event, r.reason, r.valid_until FROM history_as_of r
+	EXCEPT SELECT h.ladder, h.member_id, h.starts_at, h.ends_at, h.level, h.event, h.reason, h.valid_until FROM loyalty.tier_history h$$,
+	'tier_timeline() over the raw rows is in the history');
+SELECT is_empty($$SELECT h.ladder, h.member_id, h.starts_at, h.ends_at, h.level, h.event, h.reason, h.valid_until FROM loyalty.tier_history h
+	JOIN raw USING (ladder, member_id)
+	EXCEPT SELECT r.ladder, r.member_id, r.starts_at, r.ends_at, r.level, r.event, r.reason, r.valid_until FROM history_as_of r$$,
+	'and the history in it');
+
+-- The timeline says what tier_of() says, at and around each of its instants
+SELECT is_empty($$SELECT * FROM history_as_of h,
+		LATERAL (VALUES (h.starts_at, true), (h.starts_at + interval '1 microsecond', true), (coalesce(h.ends_at, h.starts_at) - interval '1 microsecond', h.ends_at IS NOT NULL)) v(as_of, asked)
+	WHERE v.asked AND h.member_id % 5 = 0 AND loyalty.tier_of(h.member_id, h.ladder, v.as_of) IS DISTINCT FROM h.level
+		AND NOT EXISTS (SELECT FROM loyalty.tier_event e WHERE e.member_id = h.member_id AND e.counts_at < e.at)
+		AND NOT EXISTS (SELECT FROM loyalty.ledger e WHERE e.member_id = h.member_id AND e.kind = 'reverse')$$,
+	'tier_of() exactly at, just after and just before each step');
+
+-- In any order, plan and number of workers, the same bits
+SELECT is(a.f::text, b.f::text, 'facts in another order are the same')
+FROM (SELECT loyalty.tier_facts_agg(measure, at, amount, counts_at ORDER BY random()) AS f FROM loyalty.tier_event) a,
+	 (SELECT loyalty.tier_facts_agg(measure, at, amount, counts_at ORDER BY at DESC) AS f FROM loyalty.tier_event) b;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+CREATE TABLE p AS SELECT member_id, loyalty.tier_facts_agg(measure, at, amount, counts_at) AS f FROM loyalty.tier_event GROUP BY 1;
+RESET ALL;
+SET search_path = public, pg_catalog;
+SET max_parallel_workers_per_gather = 0;
+SELECT is_empty($$SELECT member_id FROM p JOIN (SELECT member_id, loyalty.tier_facts_agg(measure, at, amount, counts_at) AS f FROM loyalty.tier_event GROUP BY 1) s
+	USING (member_id) WHERE p.f::text <> s.f::text$$, 'parallel or not');
+SELECT is_empty($$SELECT member_id FROM p WHERE f::text::loyalty.tier_facts::text <> f::text$$, 'text form goes in as it came out');
+
+SELECT * FROM finish();
