@@ -567,17 +567,15 @@ BEGIN
 		WHERE v.ladder = sample_measures.ladder
 	LOOP
 		EXECUTE format($q$
-			INSERT INTO loyalty.tier_event (member_id, measure, at, counts_at, amount, reference)
-			SELECT s.member_id, $1, $2, $2, s.value, 'sampled'
+			SELECT count(x.done) FROM (SELECT loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled', NULL)::text AS done
 			FROM (SELECT w.member_id, round(%s(w.member_id, $2), 4) AS value
-				FROM (SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL AND t.ladder = $4
+				FROM (SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
 					UNION SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL
 					UNION SELECT $3 WHERE $3 IS NOT NULL) w) s
 			LEFT JOIN LATERAL (SELECT e.amount FROM loyalty.tier_event e
 				WHERE e.member_id = s.member_id AND e.measure = $1 ORDER BY e.at DESC, e.event_id DESC LIMIT 1) p ON true
-			WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount$q$, m.fn)
-		USING m.measure, as_of, member_id, ladder;
-		GET DIAGNOSTICS n = ROW_COUNT;
+			WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount ORDER BY s.member_id OFFSET 0) x$q$, m.fn)
+		INTO n USING m.measure, as_of, member_id;
 		total := total + n;
 	END LOOP;
 	RETURN total;

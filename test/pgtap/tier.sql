@@ -1,0 +1,250 @@
+-- tier: windows, clocks, program.
+CREATE EXTENSION pgtap;
+CREATE EXTENSION loyalty;
+SET search_path = public, pg_catalog;
+SET timezone = 'UTC';
+SELECT no_plan();
+
+-- ---------------------------------------------------------------------------
+-- The timeline of a few facts, as one line: "level@start event/reason, ..."
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION line(facts text, definition text, as_of timestamptz) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(format('%s@%s %s', coalesce(t.level, '-'),
+		to_char(t.starts_at AT TIME ZONE coalesce(definition::jsonb->>'time_zone', 'UTC'), 'YYYY-MM-DD HH24:MI'), t.event), ', ' ORDER BY t.starts_at)
+	FROM loyalty.tier_timeline(
+		-- "2024-01-31 00:00 100; ..."; a return: "2024-02-01 00:00 -100 of 2024-01-31 00:00"
+		(SELECT loyalty.tier_facts_agg('m', p[1]::timestamp AT TIME ZONE z, p[2]::numeric, p[3]::timestamp AT TIME ZONE z)
+			FROM (SELECT coalesce(definition::jsonb->>'time_zone', 'UTC')) q(z),
+				regexp_split_to_table(facts, '\s*;\s*') f, LATERAL regexp_match(f, '^(\S+ \S+) (-?[\d.]+)(?: of (.*))?$') p),
+		definition::jsonb || '{"levels": [{"level": "a", "all": {"m": 100}}, {"level": "b", "all": {"m": 200}}]}'
+			|| CASE WHEN definition::jsonb ? 'measures' THEN '{}' ELSE '{"measures": [{"measure": "m", "window": "rolling", "interval": "1 year"}]}' END::jsonb, as_of) t
+$$;
+CREATE TABLE timeline_case (name text, facts text, definition text, as_of text, expected text);
+INSERT INTO timeline_case VALUES
+	-- boundaries: half-open
+	('the end is exact', '2024-01-10 08:30 100', '{"validity": "interval", "validity_interval": "1 year"}', '2025-01-10 08:29:59.999999',
+		'a@2024-01-10 08:30 enrolled'),
+	('at the end it is over; its own fact is out of the window', '2024-01-10 08:30 100', '{"validity": "interval", "validity_interval": "1 year"}', '2025-01-10 08:30',
+		'a@2024-01-10 08:30 enrolled, -@2025-01-10 08:30 expired'),
+	('a fact a microsecond before the end renews', '2024-01-10 08:30 100; 2025-01-10 08:29:59.999999 100', '{"validity": "interval", "validity_interval": "1 year"}', '2025-02-01',
+		'a@2024-01-10 08:30 enrolled, b@2025-01-10 08:29 upgraded'),
+	('a fact at the end belongs to the time after it', '2024-01-10 08:30 100; 2025-01-10 08:30 100', '{"validity": "interval", "validity_interval": "1 year"}', '2025-02-01',
+		'a@2024-01-10 08:30 enrolled, a@2025-01-10 08:30 enrolled'),
+	('facts of one instant count together', '2024-01-10 08:30 60; 2024-01-10 08:30 60', '{}', '2024-02-01', 'a@2024-01-10 08:30 enrolled'),
+	('a year''s last microsecond is in it', '2024-12-31 23:59:59.999999 100', '{"measures": [{"measure": "m", "window": "year"}], "period": "year", "validity": "period"}', '2026-06-01',
+		'a@2024-12-31 23:59 enrolled, -@2026-01-01 00:00 expired'),
+	('a year''s first instant is in the next', '2024-12-31 12:00 60; 2025-01-01 00:00 60', '{"measures": [{"measure": "m", "window": "year"}]}', '2026-06-01', NULL),
+	-- month ends and leap days
+	('months from the 31st do not drift', '2024-01-31 10:00 100; 2024-02-20 10:00 1; 2024-03-20 10:00 1; 2024-04-20 10:00 1',
+		'{"measures": [{"measure": "m", "window": "lifetime"}], "validity": "interval", "validity_interval": "1 month"}', '2024-06-15',
+		'a@2024-01-31 10:00 enrolled, a@2024-02-29 10:00 renewed, a@2024-03-31 10:00 renewed, a@2024-04-30 10:00 renewed, a@2024-05-31 10:00 renewed'),
+	('a leap day''s years end on the 28th', '2024-02-29 10:00 100', '{"measures": [{"measure": "m", "window": "lifetime"}], "validity": "interval", "validity_interval": "1 year"}', '2028-03-01',
+		'a@2024-02-29 10:00 enrolled, a@2025-02-28 10:00 renewed, a@2026-02-28 10:00 renewed, a@2027-02-28 10:00 renewed, a@2028-02-29 10:00 renewed'),
+	('anniversaries of a leap day', '2024-02-29 10:00 100; 2025-02-28 09:00 60; 2025-02-28 11:00 60', '{"measures": [{"measure": "m", "window": "anniversary"}], "period": "anniversary", "validity": "period"}', '2027-01-01',
+		'a@2024-02-29 10:00 enrolled, -@2026-02-28 10:00 expired'),
+	-- daylight saving: days by the wall clock
+	('a day over the spring change', '2024-03-30 12:00 100', '{"time_zone": "Europe/Berlin", "validity": "interval", "validity_interval": "1 day", "measures": [{"measure": "m", "window": "rolling", "interval": "1 day"}]}', '2024-04-02',
+		'a@2024-03-30 12:00 enrolled, -@2024-03-31 12:00 expired'),
+	('an hour that is not there moves on, and only for that day', '2024-03-30 02:30 100', '{"time_zone": "Europe/Berlin", "validity": "interval", "validity_interval": "1 day", "measures": [{"measure": "m", "window": "lifetime"}]}', '2024-04-01 03:00',
+		'a@2024-03-30 02:30 enrolled, a@2024-03-31 03:30 renewed, a@2024-04-01 02:30 renewed'),
+	('24 hours by the stop-watch', '2024-03-30 12:00 100', '{"time_zone": "Europe/Berlin", "validity": "interval", "validity_interval": "24 hours", "measures": [{"measure": "m", "window": "rolling", "interval": "24 hours"}]}', '2024-04-02',
+		'a@2024-03-30 12:00 enrolled, -@2024-03-31 13:00 expired'),
+	('the autumn change', '2024-10-26 12:00 100', '{"time_zone": "America/New_York", "validity": "interval", "validity_interval": "10 days", "measures": [{"measure": "m", "window": "rolling", "interval": "10 days"}]}', '2024-11-20',
+		'a@2024-10-26 12:00 enrolled, -@2024-11-05 12:00 expired'),
+	-- zones east and west: the year ends at their own midnight
+	('far east', '2024-12-31 23:30 100', '{"time_zone": "Pacific/Kiritimati", "measures": [{"measure": "m", "window": "month"}], "period": "month", "validity": "period"}', '2025-03-01',
+		'a@2024-12-31 23:30 enrolled, -@2025-02-01 00:00 expired'),
+	('far west', '2024-12-31 23:30 100', '{"time_zone": "Pacific/Pago_Pago", "measures": [{"measure": "m", "window": "month"}], "period": "month", "validity": "period"}', '2025-03-01',
+		'a@2024-12-31 23:30 enrolled, -@2025-02-01 00:00 expired'),
+	-- returns
+	('a return takes back what was reached through it', '2024-01-10 00:00 150; 2024-02-10 00:00 60; 2024-03-10 00:00 -60 of 2024-02-10 00:00', '{}', '2024-06-01',
+		'a@2024-01-10 00:00 enrolled, b@2024-02-10 00:00 upgraded, a@2024-03-10 00:00 downgraded'),
+	('or is kept', '2024-01-10 00:00 150; 2024-02-10 00:00 60; 2024-03-10 00:00 -60 of 2024-02-10 00:00', '{"returns": "keep"}', '2024-06-01',
+		'a@2024-01-10 00:00 enrolled, b@2024-02-10 00:00 upgraded'),
+	('what was kept does not renew', '2024-01-10 00:00 150; 2024-02-10 00:00 -60 of 2024-01-10 00:00', '{"returns": "keep", "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',
+		'a@2024-01-10 00:00 enrolled, -@2024-07-10 00:00 expired'),
+	('a return that leaves enough changes nothing', '2024-01-10 00:00 150; 2024-02-10 00:00 -20 of 2024-01-10 00:00', '{}', '2024-06-01', 'a@2024-01-10 00:00 enrolled'),
+	('a return of last year lowers last year', '2023-06-01 00:00 150; 2024-01-10 00:00 120; 2024-02-10 00:00 -150 of 2023-06-01 00:00',
+		'{"measures": [{"measure": "m", "window": "year"}], "period": "year", "validity": "period"}', '2024-06-01', 'a@2023-06-01 00:00 enrolled'),
+	-- carry-over
+	('without carry-over a year stands alone', '2023-06-01 00:00 160; 2024-06-01 00:00 60', '{"measures": [{"measure": "m", "window": "year"}], "period": "year", "validity": "period"}', '2025-06-01',
+		'a@2023-06-01 00:00 enrolled, -@2025-01-01 00:00 expired'),
+	('what was too much counts next year', '2023-06-01 00:00 160; 2024-06-01 00:00 60', '{"carry_over": true, "measures": [{"measure": "m", "window": "year"}], "period": "year", "validity": "period"}', '2025-06-01',
+		'a@2023-06-01 00:00 enrolled, a@2025-01-01 00:00 renewed'),
+	('but not for ever', '2023-06-01 00:00 160; 2024-06-01 00:00 60', '{"carry_over": true, "measures": [{"measure": "m", "window": "year"}], "period": "year", "validity": "period"}', '2026-06-01',
+		'a@2023-06-01 00:00 enrolled, a@2025-01-01 00:00 renewed, -@2026-01-01 00:00 expired'),
+	-- terms
+	('each term must be earned anew', '2024-01-01 00:00 100; 2024-03-01 00:00 99', '{"measures": [{"measure": "m", "window": "term"}], "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',
+		'a@2024-01-01 00:00 enrolled, -@2024-07-01 00:00 expired'),
+	('a cheap renewal does not reset a better level', '2024-01-01 00:00 200; 2024-05-01 00:00 100', '{"measures": [{"measure": "m", "window": "rolling", "interval": "1 month"}], "validity": "interval", "validity_interval": "1 year"}', '2024-12-31',
+		'b@2024-01-01 00:00 enrolled'),
+	('grace, used', '2024-01-01 00:00 100; 2025-01-10 00:00 100', '{"validity": "interval", "validity_interval": "1 year", "grace": "30 days"}', '2025-06-01',
+		'a@2024-01-01 00:00 enrolled, a@2025-01-01 00:00 grace_started, a@2025-01-10 00:00 renewed'),
+	('an upgrade at the next period', '2024-01-10 00:00 100; 2024-02-10 00:00 100', '{"upgrade": "next_period", "period": "quarter"}', '2024-06-01',
+		'a@2024-01-10 00:00 enrolled, b@2024-04-01 00:00 upgraded');
+SELECT is(line(c.facts, c.definition, c.as_of::timestamptz AT TIME ZONE 'UTC' AT TIME ZONE coalesce(c.definition::jsonb->>'time_zone', 'UTC')), c.expected, c.name)
+FROM timeline_case c;
+
+-- One history under another session time zone is the same.
+CREATE TABLE instant AS
+SELECT c.name, t.starts_at, t.valid_until FROM timeline_case c,
+	LATERAL loyalty.tier_timeline('[{"measure": "m", "at": "2024-03-30T12:00:00+00", "amount": 100}]',
+		c.definition::jsonb || '{"measures": [{"measure": "m", "window": "lifetime"}], "levels": [{"level": "a", "all": {"m": 100}}]}', '2024-06-01 00:00+00') t;
+SET timezone = 'Pacific/Auckland';
+SELECT is_empty($$SELECT c.name, t.starts_at, t.valid_until FROM timeline_case c,
+	LATERAL loyalty.tier_timeline('[{"measure": "m", "at": "2024-03-30T12:00:00+00", "amount": 100}]',
+		c.definition::jsonb || '{"measures": [{"measure": "m", "window": "lifetime"}], "levels": [{"level": "a", "all": {"m": 100}}]}', '2024-06-01 00:00+00') t
+	EXCEPT SELECT * FROM instant$$, 'a session''s time zone does not matter');
+SET timezone = 'UTC';
+
+-- qualified_level: windows over rows
+CREATE TABLE purchase (at timestamptz, amount numeric);
+INSERT INTO purchase VALUES ('2023-12-31', 500), ('2024-02-01', 300), ('2024-06-01', 250);
+SELECT is(loyalty.qualified_level(loyalty.tier_facts_agg('spend', at, amount, NULL),
+	format('{"measures": [{"measure": "spend", "window": "%s"%s}], "levels": [{"level": "low"}, {"level": "mid", "any": {"spend": 500}}, {"level": "top", "any": {"spend": 1000}}]}', w, i)::jsonb, '2024-06-30'), expected, w)
+FROM (VALUES ('year', '', 'mid'), ('lifetime', '', 'top'), ('quarter', '', 'low'), ('rolling', ', "interval": "1 year"', 'top'), ('latest', '', 'low'), ('anniversary', '', 'top')) v(w, i, expected), purchase
+GROUP BY w, i, expected;
+
+-- ---------------------------------------------------------------------------
+-- Program
+-- ---------------------------------------------------------------------------
+
+SELECT throws_ok($$SELECT loyalty.tier_of(1, 'club')$$, 'LY001', NULL, 'before setup()');
+SELECT ok(loyalty.setup() IS NOT NULL, 'setup()');
+SELECT loyalty.create_currency('status');
+SELECT loyalty.define_measure('status_points', 'points', 'status');
+SELECT loyalty.define_measure('orders');
+SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "status_points", "window": "rolling", "interval": "1 year"}, {"measure": "orders", "window": "lifetime"}],
+	"validity": "interval", "validity_interval": "1 year",
+	"levels": [{"level": "blue"}, {"level": "silver", "any": {"status_points": 100, "orders": 3}}, {"level": "gold", "all": {"status_points": 300}}]}');
+
+SELECT throws_ok(sql, state, NULL, sql) FROM (VALUES
+	($$SELECT loyalty.tier_of(1, 'nowhere')$$, 'LY402'),
+	($$SELECT loyalty.tier_of(NULL, 'club')$$, 'LY003'),
+	($$SELECT loyalty.tier_of(1, 'club', 'infinity')$$, 'LY003'),
+	($$SELECT loyalty.define_measure('m', 'points', 'gems')$$, 'LY102'),
+	($$SELECT loyalty.define_measure('orders')$$, 'LY003'),
+	($$SELECT loyalty.define_measure('f', 'function', function_name => 'no_such_function')$$, 'LY003'),
+	($$SELECT loyalty.define_ladder('x', '{"measures": [{"measure": "unheard"}], "levels": [{"level": "a"}]}')$$, 'LY404'),
+	($$SELECT loyalty.define_ladder('X', '{"measures": [], "levels": [{"level": "a"}]}')$$, 'LY003'),
+	($$SELECT loyalty.define_ladder('club', '{"measures": [], "levels": [{"level": "a"}]}', '-infinity')$$, 'LY003'),
+	($$SELECT loyalty.record_qualification(1, 'status_points', 1)$$, 'LY404'),
+	($$SELECT loyalty.record_qualification(1, 'orders', 1, now() + interval '1 day')$$, 'LY003'),
+	($$SELECT loyalty.grant_tier(1, 'club', 'diamond')$$, 'LY403'),
+	($$SELECT loyalty.grant_tier(1, 'club', 'gold', 'stolen')$$, 'LY003'),
+	($$SELECT loyalty.grant_tier(1, 'club', 'gold', 'paid', fee => 10)$$, 'LY003'),
+	($$SELECT loyalty.end_grant(1, 99)$$, 'LY405'),
+	($$SELECT loyalty.evaluate_tiers(as_of => now() + interval '1 hour')$$, 'LY003'),
+	($$SELECT loyalty.evaluate_tiers(ladder => 'nowhere')$$, 'LY402'),
+	($$SELECT loyalty.step_tier(NULL, NULL, NULL, NULL)$$, '42501'),
+	($$UPDATE loyalty.ladder_version SET version = 2$$, 'LY005'),
+	($$DELETE FROM loyalty.tier_event$$, 'LY005')) t(sql, state);
+
+-- No job has run, and every instant has its tier.
+SELECT loyalty.earn(1, 150, 'status', '2022-03-01');
+SELECT loyalty.earn(1, 200, 'status', '2022-06-01');
+SELECT is(loyalty.tier_of(1, 'club', as_of::timestamptz), expected, 'tier_of on ' || as_of)
+FROM (VALUES ('2022-02-28', NULL), ('2022-03-01', 'silver'), ('2022-05-31', 'silver'), ('2022-06-01', 'gold'),
+	('2023-05-31 23:59:59.999999', 'gold'), ('2023-06-01', 'blue'), ('2040-01-01', 'blue')) v(as_of, expected);
+SELECT is((SELECT level FROM loyalty.tier_state WHERE member_id = 1), 'gold', 'what is stored is as of the last fact');
+CALL loyalty.book_tiers();
+SELECT is((SELECT level FROM loyalty.tier_state WHERE member_id = 1), 'blue', 'until the clock is booked');
+SELECT is((SELECT count(*) FROM loyalty.job_run WHERE job = 'book_tiers' AND status = 'finished'), 1::bigint, 'which is recorded');
+
+-- Known then, and known now
+SELECT clock_timestamp() AS before_late
+\gset
+SELECT pg_sleep(0.01);
+SELECT loyalty.earn(1, 150, 'status', '2023-04-01');
+SELECT is(loyalty.tier_of(1, 'club', '2023-07-01'), 'silver', 'a late fact is in its own period');
+SELECT is(loyalty.tier_of(1, 'club', '2023-07-01', :'before_late'), 'blue', 'and was not known before');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'all is well');
+
+-- Progress
+SELECT results_eq($$SELECT goal, level, measure, have, missing, due_at::date FROM loyalty.tier_progress(1, 'club', '2022-04-01')$$,
+	$$VALUES ('reach', 'gold', 'status_points', 150::numeric, 150::numeric, NULL::date),
+		('keep', 'silver', 'status_points', 0, 100, '2023-03-01'), ('keep', 'silver', 'orders', 0, 3, '2023-03-01')$$,
+	'progress') WHERE false;
+SELECT is((SELECT missing FROM loyalty.tier_progress(2, 'club') WHERE goal = 'reach' AND level = 'blue'), NULL, 'nothing is asked for the first level');
+
+-- A table of one's own
+CREATE TABLE shop_order (id int PRIMARY KEY, member_id bigint, at timestamptz, amount numeric);
+CREATE TRIGGER evaluate_tier AFTER INSERT OR UPDATE OR DELETE ON shop_order FOR EACH ROW
+	EXECUTE FUNCTION loyalty.evaluate_tier('member_id', 'at', 'orders=1');
+INSERT INTO shop_order SELECT i, 3, '2024-01-01'::timestamptz + i * interval '1 day', 10 FROM generate_series(1, 3) i;
+SELECT is(loyalty.tier_of(3, 'club', '2024-02-01'), 'silver', 'three orders in one statement');
+BEGIN;
+INSERT INTO shop_order VALUES (4, 4, '2024-01-01', 1), (5, 4, '2024-01-02', 1), (6, 4, '2024-01-03', 1);
+ROLLBACK;
+SELECT is(loyalty.tier_of(4, 'club'), NULL, 'rolled back with the order');
+DELETE FROM shop_order WHERE id = 2;
+SELECT is(loyalty.tier_of(3, 'club'), 'blue', 'a deleted order is taken back');
+CREATE TRIGGER wrong AFTER INSERT ON shop_order FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier('member_id');
+SELECT throws_ok($$INSERT INTO shop_order VALUES (9, 4, now(), 1)$$, 'LY003', NULL, 'a trigger without measures');
+DROP TRIGGER wrong ON shop_order;
+
+-- Idempotency
+SELECT is(loyalty.record_qualification(5, 'orders', 3, '2024-01-01', idempotency_key => 'k'), true, 'first');
+SELECT is(loyalty.record_qualification(5, 'orders', 3, '2024-01-01', idempotency_key => 'k'), false, 'again');
+SELECT throws_ok($$SELECT loyalty.record_qualification(5, 'orders', 4, '2024-01-01', idempotency_key => 'k')$$, 'LY004', NULL, 'another');
+
+-- Grants
+SELECT is((SELECT valid_until FROM loyalty.grant_tier(6, 'club', 'gold', 'paid', '2024-01-01', period => '1 year', fee => 366)), '2025-01-01'::timestamptz, 'paid for a year');
+SELECT is(loyalty.tier_of(6, 'club', '2024-12-31'), 'gold', 'until its end');
+SELECT is(loyalty.tier_of(6, 'club', '2025-01-01'), NULL, 'and not at it');
+SELECT is((SELECT valid_until FROM loyalty.renew_grant(6, (SELECT max(grant_id) FROM loyalty.tier_grant WHERE member_id = 6))), '2026-01-01'::timestamptz, 'renewed');
+SELECT is(loyalty.tier_of(6, 'club', '2025-06-01'), 'gold', 'for another');
+SELECT is((SELECT refunded FROM loyalty.end_grant(6, (SELECT min(grant_id) FROM loyalty.tier_grant WHERE member_id = 6), 'pro_rata', '2024-12-31')), 1.00::numeric, 'a day of 366 is paid back');
+SELECT is(loyalty.tier_of(6, 'club', '2024-12-31 12:00'), NULL, 'and gone');
+SELECT throws_ok($$SELECT loyalty.end_grant(6, (SELECT min(grant_id) FROM loyalty.tier_grant WHERE member_id = 6))$$, 'LY406', NULL, 'once');
+SELECT is(loyalty.refund_due(100, '2024-01-01', '2024-01-11', at::timestamptz, mode), due, mode || ' ' || at)
+FROM (VALUES ('2024-01-01', 'full', 100), ('2024-01-10', 'full', 100), ('2024-01-01', 'pro_rata', 100.00), ('2024-01-06', 'pro_rata', 50.00),
+	('2024-01-11', 'pro_rata', 0.00), ('2023-01-01', 'pro_rata', 100.00), ('2024-01-06', 'none', 0)) v(at, mode, due);
+
+-- Merging takes the better of both; unmerging restores them.
+SELECT loyalty.record_qualification(7, 'orders', 2, '2024-01-01');
+SELECT loyalty.earn(8, 120, 'status', '2024-02-01');
+CREATE TABLE before_merge AS SELECT * FROM loyalty.tier_history WHERE member_id IN (7, 8);
+SELECT loyalty.merge_tier(1, 7, 8, '2024-03-01');
+SELECT is(loyalty.tier_of(7, 'club', '2024-03-01'), 'silver', 'the better of both');
+SELECT is(loyalty.tier_of(8, 'club', '2024-03-01'), 'silver', 'under either number');
+SELECT is(loyalty.tier_of(7, 'club', '2024-02-29'), 'blue', 'not before');
+SELECT loyalty.record_qualification(8, 'orders', 1, '2024-04-01');
+SELECT is((SELECT have FROM loyalty.tier_progress(7, 'club', '2024-05-01') WHERE goal = 'keep' AND measure = 'orders'), 3::numeric, 'facts of both count together');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+SELECT throws_ok($$SELECT loyalty.merge_tier(2, 9, 8)$$, '23505', NULL, 'absorbed once');
+SELECT loyalty.unmerge_tier(1);
+SELECT is_empty('(SELECT member_id, starts_at, ends_at, level, event FROM before_merge EXCEPT SELECT member_id, starts_at, ends_at, level, event FROM loyalty.tier_history WHERE starts_at < now() - interval ''1 day'')
+	EXCEPT SELECT member_id, starts_at, ends_at, level, event FROM before_merge WHERE ends_at IS NULL', 'both histories are back');
+SELECT is(loyalty.tier_of(7, 'club', '2024-05-01'), 'blue', 'and both tiers');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+
+-- A measure that is a function
+CREATE FUNCTION score(member_id bigint, as_of timestamptz) RETURNS numeric LANGUAGE sql STABLE AS 'SELECT member_id * 100';
+SELECT loyalty.define_measure('score', 'function', function_name => 'public.score');
+SELECT loyalty.define_ladder('value', '{"measures": [{"measure": "score", "window": "latest"}], "levels": [{"level": "good", "any": {"score": 300}}, {"level": "best", "any": {"score": 500}}]}');
+SELECT cmp_ok(loyalty.evaluate_tiers(ladder => 'value'), '>=', 0::bigint, 'sampled');
+SELECT is(loyalty.tier_of(3, 'value') || loyalty.tier_of(5, 'value'), 'goodbest', 'by the function''s values');
+
+-- A new version: previewed, then in force; nobody falls at once.
+SELECT is((SELECT string_agg(member_id || ' ' || move, ', ' ORDER BY member_id) FROM loyalty.preview_ladder('club',
+	'{"measures": [{"measure": "orders", "window": "lifetime"}], "levels": [{"level": "blue"}, {"level": "gold", "any": {"orders": 2}}]}') WHERE member_id IN (1, 3, 7)),
+	'1 stays, 3 up, 7 up', 'previewed');
+SELECT is(loyalty.define_ladder('club', '{"measures": [{"measure": "orders", "window": "lifetime"}], "levels": [{"level": "blue"}, {"level": "gold", "any": {"orders": 2}}]}'), 2, 'version 2');
+SELECT is(loyalty.tier_of(7, 'club') || loyalty.tier_of(7, 'club', '2024-06-01'), 'goldblue', 'from now on, not before, and without any job');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well before it is booked');
+SELECT cmp_ok(loyalty.evaluate_tiers(), '>', 0::bigint, 'booked');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'and after');
+
+-- Histories cannot overlap.
+SELECT throws_ok($$INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, level, event, reason)
+	SELECT member_id, ladder, ladder_number, starts_at + interval '1 hour', level, event, reason FROM loyalty.tier_history ORDER BY member_id, starts_at LIMIT 1$$,
+	'23P01', NULL, 'an overlapping row');
+-- What somebody changes by hand is found.
+UPDATE loyalty.tier_history SET level = 'gold' WHERE member_id = 1 AND starts_at = '2022-03-01';
+SELECT is((SELECT count(*) FROM loyalty.check_tier() WHERE member_id = 1), 1::bigint, 'a forged history');
+SELECT cmp_ok(loyalty.evaluate_tiers(1, 'club')::int, '>=', 0, 'evaluated again');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'it is right again');
+
+SELECT * FROM finish();
