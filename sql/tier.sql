@@ -3,6 +3,7 @@
 --
 CREATE EXTENSION loyalty;
 SET timezone = 'UTC';
+SET datestyle = 'iso, ymd';
 -- primitives: the tiers of any rows under a definition
 CREATE TABLE purchase (member_id bigint, at timestamptz, amount numeric);
 INSERT INTO purchase VALUES (1, '2023-01-20', 600), (1, '2023-05-01', 500), (1, '2024-02-01', 300), (2, '2023-07-01', 90);

@@ -313,7 +313,7 @@ BEGIN
 			machine bytea,
 			PRIMARY KEY (member_id, ladder)
 		) WITH (fillfactor = 70);
-		CREATE INDEX tier_state_next_at ON loyalty.tier_state (ladder, next_at) WHERE next_at IS NOT NULL;
+		CREATE INDEX tier_state_next_at ON loyalty.tier_state (next_at);
 		COMMENT ON TABLE loyalty.tier_state IS 'The tier of a member on a ladder as of its last fact, kept by evaluate_tier(). Read it with tier_of(), which is right at any instant.';
 		COMMENT ON COLUMN loyalty.tier_state.member_id IS 'The member.';
 		COMMENT ON COLUMN loyalty.tier_state.ladder IS 'The ladder.';
@@ -363,9 +363,9 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_history.valid_until IS 'Until when it held as things stood then.';
 		COMMENT ON COLUMN loyalty.tier_history.recorded_at IS 'When this row was written.';
 
+		-- without WHEN: that would be parsed anew for each posting
 		CREATE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
-			FOR EACH ROW WHEN (NEW.kind IN ('earn', 'adjust', 'reverse'))
-			EXECUTE FUNCTION loyalty.evaluate_tier();
+			FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
 
 		INSERT INTO loyalty.layout (room, version) VALUES ('tier', 1);
 	END IF;
@@ -597,16 +597,18 @@ DECLARE
 	points boolean;
 	parts text;
 BEGIN
-	-- each measure is a branch of its own: no join on the way of many rows
+	-- each measure is a branch of its own, and one scan: a reversal looks up its
+	-- entry; that of a redemption gives NULL, which the aggregates ignore
 	SELECT bool_and(m.source = 'points'), string_agg(
 		CASE WHEN m.source = 'points' THEN format($q$
-			SELECT e.member_id, %1$L::text AS measure, e.effective_at AS at, e.requested AS amount, NULL::timestamptz AS counts_at
-			FROM loyalty.ledger e WHERE e.currency = %2$L AND e.kind IN ('earn', 'adjust')
-			UNION ALL
-			SELECT e.member_id, %1$L, e.effective_at, CASE WHEN t.requested > 0 THEN -e.requested ELSE e.requested END, t.effective_at
+			SELECT e.member_id, %1$L::text AS measure, e.effective_at AS at,
+				CASE e.kind WHEN 'reverse' THEN (SELECT CASE WHEN t.requested > 0 THEN -e.requested ELSE e.requested END FROM loyalty.ledger t
+					WHERE t.member_id = e.member_id AND t.entry_id = e.target_entry_id AND t.kind IN ('earn', 'adjust'))
+				ELSE e.requested END AS amount,
+				CASE e.kind WHEN 'reverse' THEN (SELECT t.effective_at FROM loyalty.ledger t
+					WHERE t.member_id = e.member_id AND t.entry_id = e.target_entry_id) END AS counts_at
 			FROM loyalty.ledger e
-			JOIN loyalty.ledger t ON t.member_id = e.member_id AND t.entry_id = e.target_entry_id AND t.kind IN ('earn', 'adjust')
-			WHERE e.currency = %2$L AND e.kind = 'reverse'$q$, m.measure, m.currency)
+			WHERE e.currency = %2$L AND e.kind IN ('earn', 'adjust', 'reverse')$q$, m.measure, m.currency)
 		ELSE format($q$
 			SELECT e.member_id, e.measure, e.at, e.amount, e.counts_at FROM loyalty.tier_event e WHERE e.measure = %1$L$q$, m.measure)
 		END, ' UNION ALL ')

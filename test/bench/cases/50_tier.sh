@@ -28,11 +28,9 @@ for side in ENABLE DISABLE; do
 		\timing on
 		DO \$\$
 		BEGIN
-			FOR i IN 1 .. 10000 LOOP
+			FOR i IN 1 .. 5000 LOOP
 				PERFORM loyalty.earn(1 + (random() * (:climbers - 1))::bigint, 10, 'bench_status');
-				IF i % 10 = 0 THEN
-					COMMIT;
-				END IF;
+				COMMIT;
 			END LOOP;
 		END \$\$;
 		\timing off
