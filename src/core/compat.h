@@ -26,6 +26,11 @@
 #include "common/pg_prng.h"
 #endif
 
+/* 14 cannot say why a hash failed */
+#if PG_VERSION_NUM < 150000
+#define pg_cryptohash_error(ctx)	"no reason known"
+#endif
+
 /* 17 gave the infinite timestamps function-like names of their own */
 #ifndef TIMESTAMP_INFINITY
 #define TIMESTAMP_INFINITY	PG_INT64_MAX

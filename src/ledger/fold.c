@@ -466,46 +466,58 @@ ApplyIncome(Balance *balance, Entry *entry, Total total)
 }
 
 /*
+ * Takes available lots for a burn or a hold: those recorded, or by the policy.
+ * Without burn_to_debt, too few of them change nothing.
+ */
+static FoldRefusal
+TakeAvailable(Balance *balance, const FoldPolicy *policy, Entry *entry,
+			  int64 points, int64 *taken)
+{
+	TimestampTz t = entry->effective_at;
+
+	if (entry->given != NULL)
+	{
+		*taken = TakeGivenLots(balance, entry->given, &entry->touched);
+		return *taken < points && !policy->burn_to_debt ? FOLD_LOTS_MISMATCH : FOLD_OK;
+	}
+	if (!policy->burn_to_debt && SumPassing(balance, LOTS_AVAILABLE, 0, t) < points)
+		return FOLD_INSUFFICIENT;
+	*taken = TakeLots(balance, LOTS_AVAILABLE, 0, t, points, &entry->touched);
+	return FOLD_OK;
+}
+
+/*
  * redeem, transfer_out and adjust down: consumes available lots.
  */
 static FoldRefusal
 ApplyBurn(Balance *balance, const FoldPolicy *policy, Entry *entry, Total total, int64 points)
 {
 	int64		taken;
+	FoldRefusal refusal = TakeAvailable(balance, policy, entry, points, &taken);
 
-	if (!AddTotal(balance, total, points))
+	if (refusal != FOLD_OK)
+		return refusal;
+	if (!AddTotal(balance, total, points) ||
+		pg_add_s64_overflow(balance->total[TOTAL_DEBT], points - taken,
+							&balance->total[TOTAL_DEBT]))
 		return FOLD_OVERFLOW;
-	if (entry->given != NULL)
-		taken = TakeGivenLots(balance, entry->given, &entry->touched);
-	else
-		taken = TakeLots(balance, LOTS_AVAILABLE, 0, entry->effective_at, points,
-						 &entry->touched);
-	if (taken < points)
-	{
-		if (!policy->burn_to_debt)
-			return entry->given != NULL ? FOLD_LOTS_MISMATCH : FOLD_INSUFFICIENT;
-		if (pg_add_s64_overflow(balance->total[TOTAL_DEBT], points - taken,
-								&balance->total[TOTAL_DEBT]))
-			return FOLD_OVERFLOW;
-	}
 	entry->posted = -points;
 	return FOLD_OK;
 }
 
 static FoldRefusal
-ApplyHold(Balance *balance, Entry *entry)
+ApplyHold(Balance *balance, const FoldPolicy *policy, Entry *entry)
 {
+	FoldPolicy	no_debt = *policy;
+	FoldRefusal refusal;
 	int64		taken;
 
 	if (entry->hold_until <= entry->effective_at)
 		return FOLD_HOLD_LAPSED;
-	if (entry->given != NULL)
-		taken = TakeGivenLots(balance, entry->given, &entry->touched);
-	else
-		taken = TakeLots(balance, LOTS_AVAILABLE, 0, entry->effective_at,
-						 entry->requested, &entry->touched);
-	if (taken < entry->requested)
-		return entry->given != NULL ? FOLD_LOTS_MISMATCH : FOLD_INSUFFICIENT;
+	no_debt.burn_to_debt = false;
+	refusal = TakeAvailable(balance, &no_debt, entry, entry->requested, &taken);
+	if (refusal != FOLD_OK)
+		return refusal;
 
 	ForEachLot(part, &entry->touched)
 	{
@@ -889,7 +901,7 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 			refusal = ApplyBurn(balance, policy, entry, TOTAL_REDEEMED, entry->requested);
 			break;
 		case ENTRY_HOLD:
-			refusal = ApplyHold(balance, entry);
+			refusal = ApplyHold(balance, policy, entry);
 			break;
 		case ENTRY_CAPTURE:
 			refusal = ApplyCapture(balance, entry);

@@ -2,7 +2,6 @@
 -- often and most once or twice, autumn is busy, one line in fifty comes back.
 -- Every number is a hash of what it is for, so that the same data come out on
 -- any version and with any plan.
-SET timezone = 'Europe/London';
 
 -- uniform in (0, 1), one stream for each purpose
 CREATE FUNCTION pg_temp.u(purpose text, n bigint) RETURNS double precision

@@ -1,5 +1,4 @@
 -- What a person wants to see.
-SET timezone = 'Europe/London';
 SELECT closing, reward FROM shop.calendar
 \gset
 CREATE TEMP TABLE holding AS
@@ -10,38 +9,38 @@ FROM (SELECT DISTINCT member_id FROM shop.orders) m,
 \echo
 \echo 'The shop, and its points as of' :closing
 \echo
-SELECT label, value, unit
-FROM (SELECT 1 AS n, 'members' AS label, to_char(count(DISTINCT member_id), 'FM999,999,990') AS value, '' AS unit FROM shop.orders
-	  UNION ALL SELECT 2, 'invoices', to_char(count(*), 'FM999,999,990'), '' FROM shop.orders
-	  UNION ALL SELECT 3, 'order lines', to_char(count(*), 'FM999,999,990'), '' FROM shop.order_line
-	  UNION ALL SELECT 4, 'worth', to_char(sum(amount), 'FM999,999,990.000'), 'money' FROM shop.orders
-	  UNION ALL SELECT 5, 'earned', to_char(sum(earned), 'FM999,999,990'), 'points' FROM holding
-	  UNION ALL SELECT 6, 'clawed back', to_char(sum(revoked), 'FM999,999,990'), 'points' FROM holding
-	  UNION ALL SELECT 7, 'redeemed', to_char(sum(redeemed), 'FM999,999,990'), 'points' FROM holding
-	  UNION ALL SELECT 8, 'expired', to_char(sum(expired), 'FM999,999,990'), 'points' FROM holding
-	  UNION ALL SELECT 9, 'available', to_char(sum(available), 'FM999,999,990'), 'points' FROM holding
-	  UNION ALL SELECT 10, 'owed by members', to_char(sum(debt), 'FM999,999,990'), 'points' FROM holding) t
+SELECT label, lpad(trim(value), 15) AS value, unit
+FROM (SELECT 1 AS n, 'members' AS label, to_char(count(DISTINCT member_id), '999,999,990') AS value, '' AS unit FROM shop.orders
+	  UNION ALL SELECT 2, 'invoices', to_char(count(*), '999,999,990'), '' FROM shop.orders
+	  UNION ALL SELECT 3, 'order lines', to_char(count(*), '999,999,990'), '' FROM shop.order_line
+	  UNION ALL SELECT 4, 'worth', to_char(sum(amount), '999,999,990.000'), 'money' FROM shop.orders
+	  UNION ALL SELECT 5, 'earned', to_char(sum(earned), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 6, 'clawed back', to_char(sum(revoked), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 7, 'redeemed', to_char(sum(redeemed), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 8, 'expired', to_char(sum(expired), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 9, 'available', to_char(sum(available), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 10, 'owed by members', to_char(sum(debt), '999,999,990'), 'points' FROM holding) t
 ORDER BY n;
 
 \echo 'Returns: what came back, and how much of it could be matched with an earlier order'
 \echo '(the member''s latest earlier order that has the same article)'
 \echo
 SELECT CASE WHEN of_invoice IS NOT NULL THEN 'matched' ELSE 'not matched: no earlier order with the article' END AS return_lines,
-	   to_char(count(*), 'FM999,999,990') AS lines,
-	   to_char(sum(amount), 'FM999,999,990.000') AS worth,
-	   CASE WHEN of_invoice IS NOT NULL THEN (SELECT to_char(sum(points), 'FM999,999,990') FROM shop.clawback) ELSE '0' END AS points_reversed
+	   to_char(count(*), '999,999,990') AS lines,
+	   to_char(sum(amount), '999,999,990.000') AS worth,
+	   to_char(CASE WHEN of_invoice IS NOT NULL THEN (SELECT sum(points) FROM shop.clawback) ELSE 0 END, '999,999,990') AS points_reversed
 FROM shop.return_line GROUP BY of_invoice IS NOT NULL ORDER BY 1;
 
 \echo 'Members with most points'
 \echo
-SELECT member_id, to_char(available, 'FM999,999,990') AS available, to_char(earned, 'FM999,999,990') AS earned,
-	   to_char(redeemed, 'FM999,999,990') AS redeemed, to_char(revoked, 'FM999,999,990') AS clawed_back
+SELECT member_id, to_char(available, '999,999,990') AS available, to_char(earned, '999,999,990') AS earned,
+	   to_char(redeemed, '999,999,990') AS redeemed, to_char(revoked, '999,999,990') AS clawed_back
 FROM holding ORDER BY holding.available DESC, member_id LIMIT 5;
 
 \echo 'Liability: points that members may still redeem, by the month at whose end they expire'
 \echo
-SELECT to_char(expires_at - interval '1 second', 'YYYY-MM') AS month, to_char(sum(points), 'FM999,999,990') AS points,
-	   to_char(count(DISTINCT member_id), 'FM999,999,990') AS members,
+SELECT to_char(expires_at - interval '1 second', 'YYYY-MM') AS month, to_char(sum(points), '999,999,990') AS points,
+	   to_char(count(DISTINCT member_id), '999,999,990') AS members,
 	   repeat('#', (40 * sum(points) / max(sum(points)) OVER ())::integer) AS share
 FROM (SELECT m.member_id, l.expires_at, l.points
 	  FROM holding m, LATERAL loyalty.lots(member_id => m.member_id, currency => 'rewards', as_of => :'closing') l) t

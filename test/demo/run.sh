@@ -40,23 +40,24 @@ step()
 	printf '%-66s %6s s\n' "$result" "$(seconds_since "$start")"
 }
 
+# A step's commands are joined by &&: set -e does not reach into it.
 start_cluster()
 {
-	install_extension
-	"$cluster" demo start
-	database=postgres sql -c 'CREATE DATABASE demo'
+	install_extension &&
+	"$cluster" demo start &&
+	database=postgres sql -c 'CREATE DATABASE demo' \
+		-c "ALTER DATABASE demo SET timezone = 'Europe/London'" &&	# the shop's
 	sql -c "SELECT split_part(version(), ' (', 1)"
 }
 
 load_lines()
 {
-	sql -f "$demo/tables.sql"
+	sql -f "$demo/tables.sql" &&
 	if [ -n "$orders" ]; then
-		gzip -dcf -- "$orders" | sql -c "SET timezone = 'Europe/London'" \
-			-c "COPY shop.staging FROM STDIN (FORMAT csv, HEADER)"
+		gzip -dcf -- "$orders" | sql -c 'COPY shop.staging FROM STDIN (FORMAT csv, HEADER)'
 	else
 		sql -f "$demo/generate.sql"
-	fi
+	fi &&
 	sql -c "SELECT to_char(count(*), 'FM999,999,999') || ' lines' FROM shop.staging"
 }
 

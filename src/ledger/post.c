@@ -1,0 +1,525 @@
+/*
+ * post.c
+ *		Posting an entry: the hot path.
+ *
+ * PostEntry() runs one UPDATE of the wallet, in which wallet_apply() computes
+ * the new balance from the one under the row's lock, and one INSERT into the
+ * ledger.  If another session changed the wallet meanwhile, the executor
+ * evaluates wallet_apply() anew on the newer row; whatever it has to look up
+ * (an idempotency key, how much of an entry is reversed) it looks up with a
+ * fresh snapshot each time, so the last evaluation, the one that counts, has
+ * seen every entry of this wallet that comes before.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "commands/sequence.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "ledger/post.h"
+
+/*
+ * A posting of a kind, with nothing optional in it.
+ */
+void
+InitPosting(Posting *posting, EntryKind kind, int64 member_id)
+{
+	memset(posting, 0, sizeof(Posting));
+	posting->member_id = member_id;
+	InitEntry(&posting->entry, kind, 0);
+	posting->effective_now = true;
+	posting->context = CurrentMemoryContext;
+}
+
+/* ---------------------------------------------------------------------------
+ * Look-ups
+ * ---------------------------------------------------------------------------
+ */
+
+static int64
+GetInt64(int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+/*
+ * Finds the entry that a capture, release, reverse or activate refers to and
+ * fills in what does not change about it, the currency included.  LY103 when
+ * this member has no such entry.
+ */
+void
+FindTarget(Posting *posting, int64 entry_id)
+{
+	static KeptPlan plan = {
+		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots "
+		"FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND entry_id OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id), Int64GetDatum(entry_id)};
+	Entry	   *entry = &posting->entry;
+	char	   *kind;
+	char	   *code;
+	bool		isnull;
+	Datum		lots;
+
+	entry->target = entry_id;
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
+				 errmsg("member " INT64_FORMAT " has no entry " INT64_FORMAT,
+						posting->member_id, entry_id),
+				 errhint("Check the entry_id that the posting returned; it belongs to one member.")));
+
+	code = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	kind = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	entry->target_kind = EntryKindFromName(kind, strlen(kind));
+	entry->target_points = GetInt64(4);
+	if (entry->target_points < 0)
+		entry->target_points = -entry->target_points;
+	entry->target_effective_at = GetInt64(5);
+	entry->target_hold_until = GetInt64(6);
+	lots = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 7, &isnull);
+	if (!isnull && GetInt64(3) < 0)
+	{
+		LotList    *taken = MemoryContextAlloc(posting->context, sizeof(LotList));
+		MemoryContext old = MemoryContextSwitchTo(posting->context);
+
+		UnpackLotsDatum(lots, taken);
+		MemoryContextSwitchTo(old);
+		entry->target_lots = taken;
+	}
+	FindCurrency(code, &posting->currency);
+}
+
+/*
+ * How much of the target earlier reversals have undone, as of now.
+ */
+static int64
+ReversedOfTarget(const Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "SELECT pg_catalog.sum(requested)::pg_catalog.int8 FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND target_entry_id OPERATOR(pg_catalog.=) $2 "
+		"AND kind OPERATOR(pg_catalog.=) 'reverse'",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id), Int64GetDatum(posting->entry.target)};
+
+	RunPlan(&plan, values, NULL, 1);
+	return GetInt64(1);
+}
+
+/*
+ * Looks for an entry that was posted with the same key.  If it was asked for
+ * with the same arguments, its result is this posting's; otherwise LY004.
+ */
+static void
+FindReplay(Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "SELECT entry_id, available, fingerprint, kind FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id),
+	CStringGetTextDatum(posting->idempotency_key)};
+	bytea	   *fingerprint;
+	bool		isnull;
+
+	posting->replayed = false;
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed == 0)
+		return;
+
+	fingerprint = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	if (VARSIZE_ANY_EXHDR(fingerprint) != FINGERPRINT_LENGTH ||
+		memcmp(VARDATA_ANY(fingerprint), VARDATA(posting->fingerprint), FINGERPRINT_LENGTH) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),
+				 errmsg("idempotency key \"%s\" was used with other arguments", posting->idempotency_key),
+				 errdetail("Member " INT64_FORMAT " used it for entry " INT64_FORMAT ", of kind %s.",
+						   posting->member_id, GetInt64(1),
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4)),
+				 errhint("Repeat a call with the very same arguments, or use a new key.")));
+	posting->replayed = true;
+	posting->entry_id = GetInt64(1);
+	posting->available = GetInt64(2);
+}
+
+/*
+ * Fingerprint of all arguments.  "Now" counts as an argument of its own, so
+ * that a call may be repeated later.
+ */
+static void
+ComputeFingerprint(Posting *posting)
+{
+	const Entry *entry = &posting->entry;
+	uint8		hash[CHAIN_LENGTH];
+	Preimage	preimage;
+
+	PreimageInit(&preimage, 1);
+	PreimageInt(&preimage, entry->kind);
+	PreimageText(&preimage, posting->currency.code);
+	PreimageInt(&preimage, entry->requested);
+	PreimageNullableTime(&preimage, posting->effective_now ? TIMESTAMP_MINUS_INFINITY : entry->effective_at);
+	PreimageNullableTime(&preimage, posting->available_given ? entry->available_at : TIMESTAMP_MINUS_INFINITY);
+	PreimageNullableTime(&preimage, posting->expires_given ? entry->expires_at : TIMESTAMP_MINUS_INFINITY);
+	PreimageNullableTime(&preimage, entry->hold_until);
+	PreimageInt(&preimage, entry->target);
+	PreimageInt(&preimage, posting->counterparty_id);
+	PreimageText(&preimage, posting->reference);
+	PreimageText(&preimage, posting->reason);
+	PreimageText(&preimage, posting->row.details);
+	HashPreimage(&preimage, hash);
+	pfree(preimage.data);
+
+	SET_VARSIZE(posting->fingerprint, sizeof(posting->fingerprint));
+	memcpy(VARDATA(posting->fingerprint), hash, FINGERPRINT_LENGTH);
+	posting->row.fingerprint = (struct varlena *) posting->fingerprint;
+}
+
+/* ---------------------------------------------------------------------------
+ * The entry itself
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Settles what the caller left open: when it is effective, when its lot opens
+ * and expires, by the currency's policies.
+ */
+static void
+CompleteEntry(Posting *posting, const Balance *balance, TimestampTz recorded_at)
+{
+	const Currency *currency = &posting->currency;
+	Entry	   *entry = &posting->entry;
+
+	if (posting->effective_now)
+		entry->effective_at = Max(recorded_at, balance->last_effective_at);
+	else if (!TIMESTAMP_NOT_FINITE(entry->effective_at) &&
+			 entry->effective_at > recorded_at + CLOCK_SKEW_ALLOWED)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("effective_at of %s lies in the future", EntryKindName(entry->kind)),
+				 errdetail("effective_at is %s, the server's clock says %s.",
+						   TimestampText(entry->effective_at), TimestampText(recorded_at)),
+				 errhint("For points that become available later, give available_at.")));
+	if (!posting->available_given)
+		entry->available_at = entry->effective_at;
+
+	if (entry->kind == ENTRY_EARN || (entry->kind == ENTRY_ADJUST && entry->requested > 0))
+	{
+		if (!posting->expires_given)
+			entry->expires_at = TIMESTAMP_NOT_FINITE(entry->effective_at) ?
+				TIMESTAMP_INFINITY : CurrencyExpiry(currency, entry->effective_at);
+	}
+	else if (entry->kind == ENTRY_REVERSE)
+		entry->expires_at = CurrencyGrace(currency, entry->effective_at);
+
+	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	if (currency->expiry == EXPIRY_SLIDING && (currency->qualifying & (1U << entry->kind)) &&
+		!TIMESTAMP_NOT_FINITE(entry->effective_at))
+		entry->extends_to = CurrencyExpiry(currency, entry->effective_at);
+}
+
+/*
+ * Lists the lots of an entry that are to be stored with it.
+ */
+static PackedValue *
+StoredLots(const Entry *entry)
+{
+	if (EntryTakesLots(entry->kind) || LotCount(&entry->touched) > 0)
+		return PackLotsValue(&entry->touched);
+	/* an earn that repaid debt and opened no lot */
+	return NULL;
+}
+
+/*
+ * Applies a posting's entry to a balance, draws its id, and fills in the row
+ * that is to be stored, its hash included.  What cannot be is noted in
+ * posting->refusal, and the balance is to be thrown away.
+ */
+void
+RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
+{
+	Entry	   *entry = &posting->entry;
+	LedgerRow  *row = &posting->row;
+	TimestampTz recorded_at = Max(now, balance->last_recorded_at);
+	BalanceAsOf sums;
+	bool		opens_lot;
+
+	CompleteEntry(posting, balance, recorded_at);
+	CheckEntry(entry, true);
+	entry->entry_id = nextval_internal(LoyaltyTable("ledger_entry_id_seq"), true);
+	memset(&entry->touched, 0, sizeof(LotList));
+	entry->posted = 0;
+
+	posting->before = *balance;
+	posting->refusal = ApplyEntry(balance, &posting->currency.fold, entry);
+	if (posting->refusal != FOLD_OK)
+		return;
+
+	balance->last_recorded_at = recorded_at;
+	BalanceAt(balance, Max(recorded_at, balance->last_effective_at), &sums);
+	posting->entry_id = entry->entry_id;
+	posting->available = sums.available;
+
+	opens_lot = entry->kind == ENTRY_EARN ||
+		(entry->kind == ENTRY_ADJUST && entry->requested > 0);
+	row->member_id = posting->member_id;
+	row->entry_id = entry->entry_id;
+	row->currency = posting->currency.code;
+	row->kind = entry->kind;
+	row->points = entry->posted;
+	row->requested = entry->requested;
+	row->available = sums.available;
+	row->effective_at = entry->effective_at;
+	row->recorded_at = recorded_at;
+	row->available_at = opens_lot ? entry->available_at : TIMESTAMP_MINUS_INFINITY;
+	row->expires_at = TIMESTAMP_MINUS_INFINITY;
+	if ((opens_lot || entry->kind == ENTRY_REVERSE) && !TIMESTAMP_NOT_FINITE(entry->expires_at))
+		row->expires_at = entry->expires_at;
+	row->hold_until = entry->hold_until;
+	row->extends_to = entry->extends_to;
+	row->target_entry_id = entry->target;
+	row->counterparty_id = posting->counterparty_id;
+	row->reference = posting->reference;
+	row->reason = posting->reason;
+	row->idempotency_key = posting->idempotency_key;
+	row->lots = StoredLots(entry);
+
+	ChainHash(row, balance->chain, balance->chain);
+	balance->chained = true;
+	SET_VARSIZE(posting->hash, sizeof(posting->hash));
+	memcpy(VARDATA(posting->hash), balance->chain, CHAIN_LENGTH);
+}
+
+/*
+ * wallet_apply(balance points_balance, posting internal): the balance after
+ * the posting.  Called by the UPDATE of PostEntry(), nowhere else.
+ */
+PG_FUNCTION_INFO_V1(loyalty_wallet_apply);
+Datum
+loyalty_wallet_apply(PG_FUNCTION_ARGS)
+{
+	Datum		stored = PG_GETARG_DATUM(0);
+	Posting    *posting = (Posting *) PG_GETARG_POINTER(1);
+	MemoryContext old = MemoryContextSwitchTo(posting->context);
+	Balance		balance;
+	PackedValue *result;
+
+	if (posting->idempotency_key != NULL || posting->entry.kind == ENTRY_REVERSE)
+	{
+		SPI_connect();
+		if (posting->idempotency_key != NULL)
+			FindReplay(posting);
+		if (posting->entry.kind == ENTRY_REVERSE)
+			posting->entry.target_reversed = ReversedOfTarget(posting);
+		SPI_finish();
+		MemoryContextSwitchTo(posting->context);
+	}
+	if (posting->replayed)
+	{
+		MemoryContextSwitchTo(old);
+		PG_RETURN_DATUM(stored);
+	}
+
+	UnpackBalanceDatum(stored, &balance);
+	RecordEntry(posting, &balance, GetCurrentTimestamp());
+	result = posting->refusal == FOLD_OK ? PackBalanceValue(&balance) : NULL;
+	MemoryContextSwitchTo(old);
+	if (result == NULL)
+		PG_RETURN_DATUM(stored);
+	PG_RETURN_POINTER(result);
+}
+
+/*
+ * posted_lots(posting internal): the lots to be stored with the entry.
+ * Called by the INSERT of PostEntry(), nowhere else.
+ */
+PG_FUNCTION_INFO_V1(loyalty_posted_lots);
+Datum
+loyalty_posted_lots(PG_FUNCTION_ARGS)
+{
+	Posting    *posting = (Posting *) PG_GETARG_POINTER(0);
+
+	if (posting->row.lots == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_POINTER(posting->row.lots);
+}
+
+/* ---------------------------------------------------------------------------
+ * Statements
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Updates the wallet; false when there is none yet.
+ */
+static bool
+UpdateWallet(Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance, $3) "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, INTERNALOID}
+	};
+	Datum		values[3] = {Int64GetDatum(posting->member_id),
+		CStringGetTextDatum(posting->currency.code),
+	PointerGetDatum(posting)};
+
+	RunGuarded(&plan, values, NULL);
+	return SPI_processed > 0;
+}
+
+static void
+OpenWallet(const Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "INSERT INTO loyalty.wallet (member_id, currency, balance) "
+		"VALUES ($1, $2, loyalty.empty_balance($3)) ON CONFLICT DO NOTHING",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, INT4OID}
+	};
+	Datum		values[3] = {Int64GetDatum(posting->member_id),
+		CStringGetTextDatum(posting->currency.code),
+	Int32GetDatum(posting->currency.fold.order)};
+
+	RunGuarded(&plan, values, NULL);
+}
+
+static void
+InsertEntry(Posting *posting)
+{
+#define INSERT_ENTRY \
+	"INSERT INTO loyalty.ledger (member_id, entry_id, currency, kind, points, requested, " \
+	"available, effective_at, recorded_at, available_at, expires_at, hold_until, extends_to, " \
+	"target_entry_id, counterparty_id, reference, reason, details, idempotency_key, " \
+	"fingerprint, hash, lots) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
+	"$13, $14, $15, $16, $17, $18, $19, $20, $21, loyalty.posted_lots($22))"
+#define INSERT_ENTRY_TYPES \
+	{INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, \
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
+	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID, INTERNALOID}
+	static KeptPlan plan = {
+		.query = INSERT_ENTRY,
+		.nargs = 22,
+		.argtypes = INSERT_ENTRY_TYPES
+	};
+	static KeptPlan plan_with_key = {
+		.query = INSERT_ENTRY " ON CONFLICT (member_id, idempotency_key) "
+		"WHERE idempotency_key IS NOT NULL DO NOTHING",
+		.nargs = 22,
+		.argtypes = INSERT_ENTRY_TYPES
+	};
+	const LedgerRow *row = &posting->row;
+	Datum		values[22] = {0};
+	char		nulls[22];
+	int			n = 0;
+
+	memset(nulls, ' ', sizeof(nulls));
+#define PUT(value)				(values[n++] = (value))
+#define PUT_TIME(t)				(nulls[n] = (t) == TIMESTAMP_MINUS_INFINITY ? 'n' : ' ', \
+								 values[n++] = TimestampTzGetDatum(t))
+#define PUT_ID(id)				(nulls[n] = (id) == 0 ? 'n' : ' ', values[n++] = Int64GetDatum(id))
+#define PUT_TEXT(string)		((string) == NULL ? (nulls[n++] = 'n', (void) 0) : \
+								 (void) (values[n++] = CStringGetTextDatum(string)))
+	PUT(Int64GetDatum(row->member_id));
+	PUT(Int64GetDatum(row->entry_id));
+	PUT(CStringGetTextDatum(row->currency));
+	PUT(CStringGetTextDatum(EntryKindName(row->kind)));
+	PUT(Int64GetDatum(row->points));
+	PUT(Int64GetDatum(row->requested));
+	PUT(Int64GetDatum(row->available));
+	PUT(TimestampTzGetDatum(row->effective_at));
+	PUT(TimestampTzGetDatum(row->recorded_at));
+	PUT_TIME(row->available_at);
+	PUT_TIME(row->expires_at);
+	PUT_TIME(row->hold_until);
+	PUT_TIME(row->extends_to);
+	PUT_ID(row->target_entry_id);
+	PUT_ID(row->counterparty_id);
+	PUT_TEXT(row->reference);
+	PUT_TEXT(row->reason);
+	nulls[n] = posting->details == 0 ? 'n' : ' ';
+	PUT(posting->details);
+	PUT_TEXT(row->idempotency_key);
+	nulls[n] = row->fingerprint == NULL ? 'n' : ' ';
+	PUT(PointerGetDatum(row->fingerprint));
+	PUT(PointerGetDatum(posting->hash));
+	PUT(PointerGetDatum(posting));
+	Assert(n == 22);
+
+	RunGuarded(posting->idempotency_key ? &plan_with_key : &plan, values, nulls);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),
+				 errmsg("idempotency key \"%s\" is being used in another currency at this moment",
+						posting->idempotency_key),
+				 errdetail("Member " INT64_FORMAT ".", posting->member_id),
+				 errhint("Use a new key for each posting.")));
+}
+
+static bool
+MayOpenWallet(const Entry *entry)
+{
+	return entry->kind == ENTRY_EARN || entry->kind == ENTRY_TRANSFER_IN ||
+		(entry->kind == ENTRY_ADJUST && entry->requested > 0);
+}
+
+/*
+ * Posts an entry: changes the wallet, records it, and fills in the results.
+ * Needs an SPI connection, a currency, and, where it refers to another entry,
+ * FindTarget() before.  Raises an error for whatever is refused.
+ */
+void
+PostEntry(Posting *posting)
+{
+	if (posting->details != 0)
+		posting->row.details = JsonbToCString(NULL, &DatumGetJsonbP(posting->details)->root, 0);
+	if (posting->idempotency_key != NULL)
+		ComputeFingerprint(posting);
+
+	while (!UpdateWallet(posting))
+	{
+		if (!MayOpenWallet(&posting->entry))
+		{
+			/* it has nothing: let the fold say what that means */
+			Balance		balance;
+
+			InitBalance(&balance, posting->currency.fold.order);
+			RecordEntry(posting, &balance, GetCurrentTimestamp());
+			if (posting->refusal == FOLD_OK)
+				elog(ERROR, "entry on a wallet that does not exist was not refused");
+			break;
+		}
+		CHECK_FOR_INTERRUPTS();
+		OpenWallet(posting);
+	}
+	if (posting->replayed)
+		return;
+	if (posting->refusal != FOLD_OK)
+	{
+		Refused		refused = {
+			.refusal = posting->refusal,.entry = &posting->entry,.balance = &posting->before,
+			.member_id = posting->member_id,.currency = posting->currency.code
+		};
+
+		RaiseRefusal(&refused);
+	}
+	InsertEntry(posting);
+}
