@@ -150,7 +150,7 @@ InvalidEntry(const Entry *entry, const char *what, const char *value, const char
 			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 			 errmsg("%s of %s must be %s", what, EntryKindName(entry->kind), hint),
 			 errdetail("It is %s.", value),
-			 errhint("Give %s %s.", what, hint)));
+			 errhint("Give another %s.", what)));
 }
 
 /* 1900-01-01 and 9999-12-31 UTC; outside lies a mistake, not a date */

@@ -11,6 +11,12 @@
 #include "ledger/post.h"
 
 /*
+ * The posting whose statement is running.  The functions in that statement
+ * find it here, since SQL cannot pass a pointer.
+ */
+static Posting *current_posting = NULL;
+
+/*
  * Set while a statement of our own is started, and taken back by the first
  * guard that it meets: a trigger of the user's that this statement fires has
  * no permit any more.
@@ -18,24 +24,42 @@
 static bool permit = false;
 
 /*
- * Runs one of our own writing statements, with a permit for its guard.
+ * Runs one of our own writing statements, with a permit for its guard, on
+ * behalf of a posting (or NULL).
  */
 int
-RunGuarded(KeptPlan *kept, Datum *values, const char *nulls)
+RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting)
 {
+	Posting    *outer = current_posting;
 	int			rc;
 
 	PG_TRY();
 	{
+		current_posting = posting;
 		permit = true;
 		rc = RunPlan(kept, values, nulls, 0);
 	}
 	PG_FINALLY();
 	{
+		current_posting = outer;
 		permit = false;
 	}
 	PG_END_TRY();
 	return rc;
+}
+
+/*
+ * The posting whose statement is running; an error when there is none.
+ */
+Posting *
+CurrentPosting(void)
+{
+	if (current_posting == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("this function is part of the writing functions and cannot be called by itself"),
+				 errhint("Use loyalty.earn(), loyalty.redeem() and the like.")));
+	return current_posting;
 }
 
 /*

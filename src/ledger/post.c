@@ -236,14 +236,18 @@ CompleteEntry(Posting *posting, const Balance *balance, TimestampTz recorded_at)
 }
 
 /*
- * Lists the lots of an entry that are to be stored with it.
+ * The lots that are stored with an entry: those it touched.  An earn stores
+ * its own lot only where debt has taken from it; otherwise it is all of it.
  */
 static PackedValue *
-StoredLots(const Entry *entry)
+StoredLots(const Posting *posting)
 {
-	if (EntryTakesLots(entry->kind) || LotCount(&entry->touched) > 0)
+	const Entry *entry = &posting->entry;
+
+	if (EntryTakesLots(entry->kind) && !(entry->kind == ENTRY_ADJUST && entry->posted > 0))
 		return PackLotsValue(&entry->touched);
-	/* an earn that repaid debt and opened no lot */
+	if (entry->posted > 0 && posting->before.total[TOTAL_DEBT] > 0)
+		return PackLotsValue(&entry->touched);
 	return NULL;
 }
 
@@ -299,7 +303,7 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	row->reference = posting->reference;
 	row->reason = posting->reason;
 	row->idempotency_key = posting->idempotency_key;
-	row->lots = StoredLots(entry);
+	row->lots = StoredLots(posting);
 
 	ChainHash(row, balance->chain, balance->chain);
 	balance->chained = true;
@@ -308,15 +312,15 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 }
 
 /*
- * wallet_apply(balance points_balance, posting internal): the balance after
- * the posting.  Called by the UPDATE of PostEntry(), nowhere else.
+ * wallet_apply(balance points_balance): the balance after the posting whose
+ * statement is running.  Called by the UPDATE of PostEntry(), nowhere else.
  */
 PG_FUNCTION_INFO_V1(loyalty_wallet_apply);
 Datum
 loyalty_wallet_apply(PG_FUNCTION_ARGS)
 {
 	Datum		stored = PG_GETARG_DATUM(0);
-	Posting    *posting = (Posting *) PG_GETARG_POINTER(1);
+	Posting    *posting = CurrentPosting();
 	MemoryContext old = MemoryContextSwitchTo(posting->context);
 	Balance		balance;
 	PackedValue *result;
@@ -347,14 +351,13 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 }
 
 /*
- * posted_lots(posting internal): the lots to be stored with the entry.
- * Called by the INSERT of PostEntry(), nowhere else.
+ * posted_lots(): the lots to be stored with the entry.  Called by the INSERT of PostEntry(), nowhere else.
  */
 PG_FUNCTION_INFO_V1(loyalty_posted_lots);
 Datum
 loyalty_posted_lots(PG_FUNCTION_ARGS)
 {
-	Posting    *posting = (Posting *) PG_GETARG_POINTER(0);
+	Posting    *posting = CurrentPosting();
 
 	if (posting->row.lots == NULL)
 		PG_RETURN_NULL();
@@ -373,16 +376,15 @@ static bool
 UpdateWallet(Posting *posting)
 {
 	static KeptPlan plan = {
-		.query = "UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance, $3) "
+		.query = "UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance) "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
-		.nargs = 3,
-		.argtypes = {INT8OID, TEXTOID, INTERNALOID}
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
 	};
-	Datum		values[3] = {Int64GetDatum(posting->member_id),
-		CStringGetTextDatum(posting->currency.code),
-	PointerGetDatum(posting)};
+	Datum		values[2] = {Int64GetDatum(posting->member_id),
+	CStringGetTextDatum(posting->currency.code)};
 
-	RunGuarded(&plan, values, NULL);
+	RunGuarded(&plan, values, NULL, posting);
 	return SPI_processed > 0;
 }
 
@@ -399,7 +401,7 @@ OpenWallet(const Posting *posting)
 		CStringGetTextDatum(posting->currency.code),
 	Int32GetDatum(posting->currency.fold.order)};
 
-	RunGuarded(&plan, values, NULL);
+	RunGuarded(&plan, values, NULL, NULL);
 }
 
 static void
@@ -410,25 +412,25 @@ InsertEntry(Posting *posting)
 	"available, effective_at, recorded_at, available_at, expires_at, hold_until, extends_to, " \
 	"target_entry_id, counterparty_id, reference, reason, details, idempotency_key, " \
 	"fingerprint, hash, lots) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
-	"$13, $14, $15, $16, $17, $18, $19, $20, $21, loyalty.posted_lots($22))"
+	"$13, $14, $15, $16, $17, $18, $19, $20, $21, loyalty.posted_lots())"
 #define INSERT_ENTRY_TYPES \
 	{INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, \
 	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
-	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID, INTERNALOID}
+	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID}
 	static KeptPlan plan = {
 		.query = INSERT_ENTRY,
-		.nargs = 22,
+		.nargs = 21,
 		.argtypes = INSERT_ENTRY_TYPES
 	};
 	static KeptPlan plan_with_key = {
 		.query = INSERT_ENTRY " ON CONFLICT (member_id, idempotency_key) "
 		"WHERE idempotency_key IS NOT NULL DO NOTHING",
-		.nargs = 22,
+		.nargs = 21,
 		.argtypes = INSERT_ENTRY_TYPES
 	};
 	const LedgerRow *row = &posting->row;
-	Datum		values[22] = {0};
-	char		nulls[22];
+	Datum		values[21] = {0};
+	char		nulls[21];
 	int			n = 0;
 
 	memset(nulls, ' ', sizeof(nulls));
@@ -461,10 +463,9 @@ InsertEntry(Posting *posting)
 	nulls[n] = row->fingerprint == NULL ? 'n' : ' ';
 	PUT(PointerGetDatum(row->fingerprint));
 	PUT(PointerGetDatum(posting->hash));
-	PUT(PointerGetDatum(posting));
-	Assert(n == 22);
+	Assert(n == 21);
 
-	RunGuarded(posting->idempotency_key ? &plan_with_key : &plan, values, nulls);
+	RunGuarded(posting->idempotency_key ? &plan_with_key : &plan, values, nulls, posting);
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),

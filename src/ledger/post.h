@@ -52,6 +52,7 @@ extern void FindTarget(Posting *posting, int64 entry_id);
 extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
 
 /* ledger_guard.c: our own statements pass the guards on our tables */
-extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls);
+extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
+extern Posting *CurrentPosting(void);
 
 #endif							/* LOYALTY_POST_H */
