@@ -43,18 +43,10 @@ sub state_of
 }
 
 # All parts, in the order in which they are consumed.
-sub in_order
-{
-	my ($self) = @_;
-	return sort {
-		($self->{order} eq 'earliest_expiry' && $a->{expires} <=> $b->{expires})
-		  || $a->{earned} <=> $b->{earned} || $a->{lot} <=> $b->{lot}
-		  || $a->{expires} <=> $b->{expires} || $a->{available} <=> $b->{available}
-		  || $a->{hold} <=> $b->{hold}
-	} @{ $self->{parts} };
-}
+sub in_order { return @{ $_[0]{parts} } }
 
-# Parts that differ in nothing but points are one; what is empty is gone.
+# Parts that differ in nothing but points are one; what is empty is gone; the
+# rest stands in the order of consumption.
 sub tidy
 {
 	my ($self) = @_;
@@ -65,8 +57,12 @@ sub tidy
 		if ($seen{$key}) { $seen{$key}{points} += $part->{points} }
 		else { $seen{$key} = $part }
 	}
-	$self->{parts} = [ grep { $_->{points} > 0 } values %seen ];
-	$self->{parts} = [ $self->in_order ];
+	$self->{parts} = [ sort {
+		($self->{order} eq 'earliest_expiry' && $a->{expires} <=> $b->{expires})
+		  || $a->{earned} <=> $b->{earned} || $a->{lot} <=> $b->{lot}
+		  || $a->{expires} <=> $b->{expires} || $a->{available} <=> $b->{available}
+		  || $a->{hold} <=> $b->{hold}
+	} grep { $_->{points} > 0 } values %seen ];
 }
 
 sub sum { my $sum = 0; $sum += $_->{points} for @_; return $sum }
@@ -230,7 +226,7 @@ sub apply
 	}
 	elsif ($kind eq 'activate')
 	{
-		my @waiting = grep { $_->{lot} == $e->{target} && state_of($_, $t) eq 'pending' } $self->in_order;
+		my @waiting = grep { $_->{lot} == $e->{target} && state_of($_, $t) eq 'pending' && $_->{earned} <= $t } $self->in_order;
 		return NOTHING_PENDING unless @waiting;
 		$_->{available} = $t for @waiting;
 	}
@@ -250,15 +246,14 @@ sub apply
 	}
 	else { die "unknown kind $kind" }
 
-	$self->tidy;
 	if ($e->{extend})
 	{
 		for my $part (@{ $self->{parts} })
 		{
 			$part->{expires} = $e->{extend} if $t < $part->{expires} && $part->{expires} < $e->{extend};
 		}
-		$self->tidy;
 	}
+	$self->tidy;
 	$self->{last} = $t if $t > $self->{last};
 	push @{ $self->{past} }, {
 		kind => $kind, at => $t, until => $e->{until}, points => abs $points, reversed => 0,

@@ -10,7 +10,7 @@ use FoldReference;
 
 my $ticks = 120;
 my @kinds = map { my ($kind, $weight) = @$_; ($kind) x $weight } (
-	[ earn => 26 ], [ redeem => 14 ], [ hold => 10 ], [ capture => 8 ], [ release => 5 ], [ reverse => 16 ],
+	[ earn => 26 ], [ redeem => 14 ], [ hold => 10 ], [ capture => 8 ], [ release => 9 ], [ reverse => 16 ],
 	[ activate => 6 ], [ adjust => 6 ], [ transfer_out => 4 ], [ transfer_in => 4 ], [ expire => 3 ]);
 
 # Perl's own generator differs between builds; this one does not.
@@ -211,7 +211,7 @@ sub new
 		}
 	}
 	my $last = $wallet->{last} < 0 ? $t : $wallet->{last};
-	$self->{at} = [ $last, sort { $a <=> $b } map { $last + pick($ticks - $last + 1) } 1 .. 4 ];
+	$self->{at} = [ $last, sort { $a <=> $b } map { $last + pick($ticks - $last + 1) } 1 .. 3 ];
 	return $self;
 }
 
