@@ -52,12 +52,15 @@ static inline EntryRun *
 AddToRun(EntryRun *run, const PlainEntry *entry)
 {
 	PackWriter	writer = {(char *) run, run->used, run->size};
+	int64		lifetime = run->lifetime;
 
-	PackPlainEntry(&writer, entry, run->previous, &run->lifetime);
+	/* the run may move while it is written to: nothing may point into it */
+	PackPlainEntry(&writer, entry, run->previous, &lifetime);
 	run = (EntryRun *) writer.data;
 	run->used = writer.used;
 	run->size = writer.size;
 	run->previous = entry->effective_at;
+	run->lifetime = lifetime;
 	run->count++;
 	return run;
 }
