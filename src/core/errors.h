@@ -37,4 +37,7 @@
 #define ERRCODE_LY_SAME_WALLET			MAKE_SQLSTATE('L','Y','1','1','2')
 #define ERRCODE_LY_INVALID_DIGEST		MAKE_SQLSTATE('L','Y','1','1','3')
 
+/* member */
+#define ERRCODE_LY_INVALID_IDENTIFIER	MAKE_SQLSTATE('L','Y','2','0','1')
+
 #endif							/* LOYALTY_ERRORS_H */

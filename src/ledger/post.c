@@ -342,6 +342,20 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 	}
 
 	UnpackBalanceDatum(stored, &balance);
+	if (posting->entry.kind == ENTRY_EXPIRE)
+	{
+		/* what there is to book is known only now */
+		BalanceAsOf sums;
+
+		BalanceAt(&balance, posting->entry.effective_at, &sums);
+		posting->entry.requested = sums.expired - balance.total[TOTAL_BOOKED];
+		posting->nothing_to_do = posting->entry.requested == 0;
+		if (posting->nothing_to_do)
+		{
+			MemoryContextSwitchTo(old);
+			PG_RETURN_DATUM(stored);
+		}
+	}
 	RecordEntry(posting, &balance, GetCurrentTimestamp());
 	result = posting->refusal == FOLD_OK ? PackBalanceValue(&balance) : NULL;
 	MemoryContextSwitchTo(old);
@@ -511,7 +525,7 @@ PostEntry(Posting *posting)
 		CHECK_FOR_INTERRUPTS();
 		OpenWallet(posting);
 	}
-	if (posting->replayed)
+	if (posting->replayed || posting->nothing_to_do)
 		return;
 	if (posting->refusal != FOLD_OK)
 	{

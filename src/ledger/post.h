@@ -34,6 +34,7 @@ typedef struct Posting
 
 	/* Results */
 	bool		replayed;
+	bool		nothing_to_do;	/* an expire that has nothing to book */
 	int64		entry_id;
 	int64		available;
 
