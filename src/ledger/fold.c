@@ -160,6 +160,17 @@ ReserveLot(LotList *list)
 }
 
 /*
+ * Makes sure that a list has memory of its own in the current context; it
+ * stays there however the list grows.
+ */
+void
+ReserveLots(LotList *list)
+{
+	if (list->lots == NULL)
+		ReserveLot(list);
+}
+
+/*
  * Adds a lot at the end of a list.
  */
 void

@@ -234,6 +234,7 @@ extern const char *EntryKindName(EntryKind kind);
 extern EntryKind EntryKindFromName(const char *name, size_t len);
 
 extern int	CompareLots(ConsumptionOrder order, const Lot *a, const Lot *b);
+extern void ReserveLots(LotList *list);
 extern void AppendLot(LotList *list, const Lot *lot);
 extern void InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot);
 extern int64 SumLots(const LotList *list);

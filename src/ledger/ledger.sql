@@ -404,7 +404,6 @@ BEGIN
 			currency text NOT NULL,
 			balance loyalty.points_balance NOT NULL,
 			opened_at timestamptz NOT NULL DEFAULT now(),
-			next_expiry_at timestamptz GENERATED ALWAYS AS (loyalty.next_unbooked_expiry(balance)) STORED,
 			PRIMARY KEY (member_id, currency)
 		) WITH (fillfactor = 70);
 		COMMENT ON TABLE loyalty.wallet IS 'One member''s holding of one currency: the fold of its ledger entries. Read it with balance().';
@@ -412,7 +411,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.wallet.currency IS 'Code of the currency.';
 		COMMENT ON COLUMN loyalty.wallet.balance IS 'The state of the fold, with the head of the hash chain.';
 		COMMENT ON COLUMN loyalty.wallet.opened_at IS 'When the wallet was opened.';
-		COMMENT ON COLUMN loyalty.wallet.next_expiry_at IS 'When book_expiries() has something to book next; NULL for never.';
 		CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF balance OR DELETE OR TRUNCATE ON loyalty.wallet
 			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
 
@@ -673,6 +671,12 @@ $$;
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
 'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never. lot_id is the id of the entry that opened it.';
 
+CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
+	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_running_balance';
+COMMENT ON FUNCTION running_balance(bigint, text, timestamptz) IS
+'For each entry of a wallet recorded by known_at, in that order, what was available after it, as of the latest effective_at so far. Error: LY102 unknown currency.';
+
 CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
 	from_at timestamptz DEFAULT '-infinity', until_at timestamptz DEFAULT 'infinity',
 	known_at timestamptz DEFAULT 'infinity')
@@ -680,15 +684,15 @@ RETURNS TABLE (entry_id bigint, effective_at timestamptz, recorded_at timestampt
 	points bigint, available bigint, target_entry_id bigint, counterparty_id bigint, reference text, reason text)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT e.entry_id, e.effective_at, e.recorded_at, e.kind, e.points, e.available,
+	SELECT e.entry_id, e.effective_at, e.recorded_at, e.kind, e.points, r.available,
 		e.target_entry_id, e.counterparty_id, e.reference, e.reason
-	FROM loyalty.ledger e
-	WHERE e.member_id = $1 AND e.currency = $2
-		AND e.effective_at >= $3 AND e.effective_at < $4 AND e.recorded_at <= $5
+	FROM loyalty.running_balance($1, $2, $5) r
+	JOIN loyalty.ledger e ON e.member_id = $1 AND e.entry_id = r.entry_id
+	WHERE e.effective_at >= $3 AND e.effective_at < $4
 	ORDER BY e.entry_id
 $$;
 COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestamptz) IS
-'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded. available is what could be redeemed right after the entry was recorded.';
+'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded. available is what could be redeemed after the entry, as of the latest effective_at so far.';
 
 CREATE FUNCTION expiring(member_id bigint, currency text DEFAULT 'points',
 	until timestamptz DEFAULT 'infinity', as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
@@ -837,7 +841,7 @@ BEGIN
 		WHERE j.job OPERATOR(pg_catalog.=) 'book_expiries' AND j.status OPERATOR(pg_catalog.=) 'running';
 		INSERT INTO loyalty.job_run (job, as_of, unit, total)
 		SELECT 'book_expiries', until, 'wallets', pg_catalog.count(*)
-		FROM loyalty.wallet w WHERE w.next_expiry_at OPERATOR(pg_catalog.<=) until
+		FROM loyalty.wallet w WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) until
 		RETURNING * INTO run;
 	END IF;
 	COMMIT;
@@ -848,7 +852,7 @@ BEGIN
 			pg_catalog.max(d.member_id) AS member_id
 		INTO batch
 		FROM (SELECT w.member_id, w.currency FROM loyalty.wallet w
-			WHERE w.next_expiry_at OPERATOR(pg_catalog.<=) until
+			WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) until
 				AND (last_member IS NULL OR w.member_id OPERATOR(pg_catalog.>=) last_member)
 			ORDER BY w.member_id, w.currency LIMIT batch_size) d;
 		EXIT WHEN batch.wallets OPERATOR(pg_catalog.=) 0;
@@ -1037,3 +1041,60 @@ END
 $$;
 COMMENT ON FUNCTION verify_ledger(text) IS
 'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. Error: LY113 no digest.';
+
+-- ---------------------------------------------------------------------------
+-- Program: triggers for anybody's orders
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION earn_on_insert() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_earn_on_insert';
+COMMENT ON FUNCTION earn_on_insert() IS
+'Trigger function (AFTER INSERT, FOR EACH ROW; arguments: member column, amount column, time column, points per unit = 1, currency = points): a row earns floor(amount * points per unit) in the same commit. The table needs a primary key, which becomes the entry''s reference and idempotency key.';
+
+CREATE FUNCTION reverse_on_return() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_reverse_on_return';
+COMMENT ON FUNCTION reverse_on_return() IS
+'Trigger function (AFTER UPDATE OR DELETE, FOR EACH ROW; arguments as of earn_on_insert): a deleted row gives back all that it earned, a row whose amount becomes less the difference, any other update that WHEN lets through all of it.';
+
+-- ---------------------------------------------------------------------------
+-- Rights
+-- ---------------------------------------------------------------------------
+
+REVOKE EXECUTE ON FUNCTION
+	earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	redeem(bigint, bigint, text, timestamptz, text, text, jsonb),
+	hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb),
+	capture(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	release(bigint, bigint, timestamptz, text, text, jsonb),
+	reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	activate(bigint, bigint, timestamptz, text, text, jsonb),
+	adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb),
+	post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]),
+	backfill(regclass),
+	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text),
+	setup_ledger(),
+	wallet_apply(points_balance),
+	posted_lots(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
+	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
+	FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	redeem(bigint, bigint, text, timestamptz, text, text, jsonb),
+	hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb),
+	capture(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	release(bigint, bigint, timestamptz, text, text, jsonb),
+	reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	activate(bigint, bigint, timestamptz, text, text, jsonb),
+	adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb),
+	post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]),
+	backfill(regclass),
+	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text),
+	setup_ledger(),
+	wallet_apply(points_balance),
+	posted_lots(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
+	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
+	TO @extowner@;
+GRANT EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) TO @extowner@;

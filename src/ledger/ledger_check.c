@@ -187,10 +187,7 @@ ScanEntry(WalletScan *scan, HeapTuple row, bool *chain_broken)
 		return;
 	}
 
-	/* lists of lots that the balance keeps live as long as the wallet */
-	MemoryContextSwitchTo(scan->context);
 	refusal = ReplayEntry(balance, &stored, true);
-	MemoryContextSwitchTo(scan->row_context);
 	if (refusal != FOLD_OK)
 	{
 		scan->folded = false;
@@ -268,6 +265,8 @@ NextWallet(WalletScan *scan)
 		FindCurrency(scan->currency, &currency);
 		InitBalance(&scan->balance, currency.fold.order);
 	}
+
+	ReserveLots(&scan->balance.lots);
 
 	while (entry != NULL && cmp <= 0)
 	{

@@ -23,6 +23,7 @@
 #include "core/compat.h"
 #include "core/errors.h"
 #include "ledger/post.h"
+#include "ledger/replay.h"
 
 /*
  * A posting of a kind, with nothing optional in it.
@@ -106,7 +107,7 @@ FindTarget(Posting *posting, int64 entry_id)
 /*
  * How much of the target earlier reversals have undone, as of now.
  */
-static int64
+int64
 ReversedOfTarget(const Posting *posting)
 {
 	static KeptPlan plan = {
@@ -190,6 +191,19 @@ ComputeFingerprint(Posting *posting)
 	SET_VARSIZE(posting->fingerprint, sizeof(posting->fingerprint));
 	memcpy(VARDATA(posting->fingerprint), hash, FINGERPRINT_LENGTH);
 	posting->row.fingerprint = (struct varlena *) posting->fingerprint;
+}
+
+/*
+ * Prepares what does not depend on the wallet: the text of details, which the
+ * hash chain takes, and the fingerprint of a call with a key.
+ */
+void
+PreparePosting(Posting *posting)
+{
+	if (posting->details != 0)
+		posting->row.details = JsonbToCString(NULL, &DatumGetJsonbP(posting->details)->root, 0);
+	if (posting->idempotency_key != NULL)
+		ComputeFingerprint(posting);
 }
 
 /* ---------------------------------------------------------------------------
@@ -312,6 +326,20 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 }
 
 /*
+ * Raises the error that belongs to posting->refusal.
+ */
+void
+RaisePostingRefusal(const Posting *posting)
+{
+	Refused		refused = {
+		.refusal = posting->refusal,.entry = &posting->entry,.balance = &posting->before,
+		.member_id = posting->member_id,.currency = posting->currency.code
+	};
+
+	RaiseRefusal(&refused);
+}
+
+/*
  * wallet_apply(balance points_balance): the balance after the posting whose
  * statement is running.  Called by the UPDATE of PostEntry(), nowhere else.
  */
@@ -402,7 +430,10 @@ UpdateWallet(Posting *posting)
 	return SPI_processed > 0;
 }
 
-static void
+/*
+ * Makes an empty wallet, unless there is one; true when it was made.
+ */
+bool
 OpenWallet(const Posting *posting)
 {
 	static KeptPlan plan = {
@@ -416,48 +447,29 @@ OpenWallet(const Posting *posting)
 	Int32GetDatum(posting->currency.fold.order)};
 
 	RunGuarded(&plan, values, NULL, NULL);
+	return SPI_processed > 0;
 }
 
-static void
-InsertEntry(Posting *posting)
+/*
+ * The columns of the row to be stored, in the order of LEDGER_COLUMNS.
+ */
+void
+LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS])
 {
-#define INSERT_ENTRY \
-	"INSERT INTO loyalty.ledger (member_id, entry_id, currency, kind, points, requested, " \
-	"available, effective_at, recorded_at, available_at, expires_at, hold_until, extends_to, " \
-	"target_entry_id, counterparty_id, reference, reason, details, idempotency_key, " \
-	"fingerprint, hash, lots) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
-	"$13, $14, $15, $16, $17, $18, $19, $20, $21, loyalty.posted_lots())"
-#define INSERT_ENTRY_TYPES \
-	{INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, \
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
-	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID}
-	static KeptPlan plan = {
-		.query = INSERT_ENTRY,
-		.nargs = 21,
-		.argtypes = INSERT_ENTRY_TYPES
-	};
-	static KeptPlan plan_with_key = {
-		.query = INSERT_ENTRY " ON CONFLICT (member_id, idempotency_key) "
-		"WHERE idempotency_key IS NOT NULL DO NOTHING",
-		.nargs = 21,
-		.argtypes = INSERT_ENTRY_TYPES
-	};
 	const LedgerRow *row = &posting->row;
-	Datum		values[21] = {0};
-	char		nulls[21];
 	int			n = 0;
 
-	memset(nulls, ' ', sizeof(nulls));
-#define PUT(value)				(values[n++] = (value))
-#define PUT_TIME(t)				(nulls[n] = (t) == TIMESTAMP_MINUS_INFINITY ? 'n' : ' ', \
-								 values[n++] = TimestampTzGetDatum(t))
-#define PUT_ID(id)				(nulls[n] = (id) == 0 ? 'n' : ' ', values[n++] = Int64GetDatum(id))
-#define PUT_TEXT(string)		((string) == NULL ? (nulls[n++] = 'n', (void) 0) : \
-								 (void) (values[n++] = CStringGetTextDatum(string)))
+	memset(nulls, false, LEDGER_NCOLUMNS * sizeof(bool));
+#define PUT(value)			(values[n++] = (value))
+#define PUT_TIME(t)			(nulls[n] = (t) == TIMESTAMP_MINUS_INFINITY, PUT(TimestampTzGetDatum(t)))
+#define PUT_ID(id)			(nulls[n] = (id) == 0, PUT(Int64GetDatum(id)))
+#define PUT_TEXT(string)	(nulls[n] = (string) == NULL, \
+							 PUT((string) == NULL ? (Datum) 0 : CStringGetTextDatum(string)))
+#define PUT_VALUE(pointer)	(nulls[n] = (pointer) == NULL, PUT(PointerGetDatum(pointer)))
 	PUT(Int64GetDatum(row->member_id));
 	PUT(Int64GetDatum(row->entry_id));
-	PUT(CStringGetTextDatum(row->currency));
-	PUT(CStringGetTextDatum(EntryKindName(row->kind)));
+	PUT_TEXT(row->currency);
+	PUT_TEXT(EntryKindName(row->kind));
 	PUT(Int64GetDatum(row->points));
 	PUT(Int64GetDatum(row->requested));
 	PUT(Int64GetDatum(row->available));
@@ -471,13 +483,44 @@ InsertEntry(Posting *posting)
 	PUT_ID(row->counterparty_id);
 	PUT_TEXT(row->reference);
 	PUT_TEXT(row->reason);
-	nulls[n] = posting->details == 0 ? 'n' : ' ';
-	PUT(posting->details);
+	PUT_VALUE(DatumGetPointer(posting->details));
 	PUT_TEXT(row->idempotency_key);
-	nulls[n] = row->fingerprint == NULL ? 'n' : ' ';
-	PUT(PointerGetDatum(row->fingerprint));
+	PUT_VALUE(row->fingerprint);
 	PUT(PointerGetDatum(posting->hash));
-	Assert(n == 21);
+	PUT_VALUE(row->lots);
+	Assert(n == LEDGER_NCOLUMNS);
+}
+
+static void
+InsertEntry(Posting *posting)
+{
+	/* lots are of a type of our own, which a parameter cannot name for good */
+#define INSERT_ENTRY \
+	"INSERT INTO loyalty.ledger (" LEDGER_COLUMNS ") " \
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
+	"$13, $14, $15, $16, $17, $18, $19, $20, $21, loyalty.posted_lots())"
+#define INSERT_ENTRY_TYPES \
+	{INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, \
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
+	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID}
+	static KeptPlan plan = {
+		.query = INSERT_ENTRY,
+		.nargs = LEDGER_NCOLUMNS - 1,
+		.argtypes = INSERT_ENTRY_TYPES
+	};
+	static KeptPlan plan_with_key = {
+		.query = INSERT_ENTRY " ON CONFLICT (member_id, idempotency_key) "
+		"WHERE idempotency_key IS NOT NULL DO NOTHING",
+		.nargs = LEDGER_NCOLUMNS - 1,
+		.argtypes = INSERT_ENTRY_TYPES
+	};
+	Datum		values[LEDGER_NCOLUMNS];
+	bool		isnull[LEDGER_NCOLUMNS];
+	char		nulls[LEDGER_NCOLUMNS];
+
+	LedgerRowValues(posting, values, isnull);
+	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
+		nulls[i] = isnull[i] ? 'n' : ' ';
 
 	RunGuarded(posting->idempotency_key ? &plan_with_key : &plan, values, nulls, posting);
 	if (SPI_processed == 0)
@@ -504,11 +547,7 @@ MayOpenWallet(const Entry *entry)
 void
 PostEntry(Posting *posting)
 {
-	if (posting->details != 0)
-		posting->row.details = JsonbToCString(NULL, &DatumGetJsonbP(posting->details)->root, 0);
-	if (posting->idempotency_key != NULL)
-		ComputeFingerprint(posting);
-
+	PreparePosting(posting);
 	while (!UpdateWallet(posting))
 	{
 		if (!MayOpenWallet(&posting->entry))
@@ -528,13 +567,6 @@ PostEntry(Posting *posting)
 	if (posting->replayed || posting->nothing_to_do)
 		return;
 	if (posting->refusal != FOLD_OK)
-	{
-		Refused		refused = {
-			.refusal = posting->refusal,.entry = &posting->entry,.balance = &posting->before,
-			.member_id = posting->member_id,.currency = posting->currency.code
-		};
-
-		RaiseRefusal(&refused);
-	}
+		RaisePostingRefusal(posting);
 	InsertEntry(posting);
 }

@@ -11,6 +11,7 @@
 #include "ledger/chain.h"
 #include "ledger/currency.h"
 #include "ledger/ledger.h"
+#include "ledger/replay.h"
 
 #define FINGERPRINT_LENGTH	16
 
@@ -50,7 +51,12 @@ typedef struct Posting
 extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
 extern void PostEntry(Posting *posting);
 extern void FindTarget(Posting *posting, int64 entry_id);
+extern int64 ReversedOfTarget(const Posting *posting);
+extern void PreparePosting(Posting *posting);
+extern bool OpenWallet(const Posting *posting);
 extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
+extern void LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS]);
+extern void RaisePostingRefusal(const Posting *posting) pg_attribute_noreturn();
 
 /* ledger_guard.c: our own statements pass the guards on our tables */
 extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
