@@ -96,6 +96,15 @@ sub run
 	return @answers;
 }
 
+# Runs statements without parameters; returns what run() returns for one list,
+# undef when the connection was lost.
+sub query
+{
+	my ($self, $sql) = @_;
+	$self->put(typed('Q', "$sql\0")) or return undef;
+	return $self->answer;
+}
+
 # Everything up to the next ReadyForQuery; undef when the connection is lost.
 sub answer
 {
