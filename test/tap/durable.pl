@@ -238,13 +238,14 @@ for my $read ('balance(1)', 'lots(1)', 'statement(1)', 'expiring(1)', 'explain_e
 }
 for my $write ('SELECT loyalty.earn(1, 1)', 'SELECT loyalty.redeem(1, 1)', "SELECT loyalty.hold(1, 1, hold_until => '2999-01-01')", 'SELECT loyalty.reverse(1, 1)',
 	'SELECT loyalty.transfer(1, 2, 1)', "SELECT loyalty.adjust(1, 1, 'x')", "SELECT loyalty.post_many(ARRAY[1], ARRAY['earn'], ARRAY[1])",
-	'CALL loyalty.book_expiries()', 'SELECT loyalty.rebuild_wallets()', 'SELECT loyalty.ledger_digest()', 'SELECT loyalty.setup()', "SELECT loyalty.create_currency('x')")
+	'CALL loyalty.book_expiries()', 'SELECT loyalty.rebuild_wallets()', 'SELECT loyalty.ledger_digest()', "SELECT loyalty.create_currency('x')")
 {
 	my ($state, $message) = fails_with($standby, 'postgres', $write);
 	is($state, '25006', "standby: $write: $message");
 }
 my ($state) = fails_with($node, 'postgres', 'BEGIN READ ONLY; SELECT loyalty.earn(1, 1)');
 is($state, '25006', 'the same in a read-only transaction');
+is($standby->safe_psql('postgres', 'SELECT loyalty.setup()'), $node->safe_psql('postgres', 'SELECT loyalty.setup()'), 'standby: setup() has nothing to do');
 $standby->promote;
 $standby->safe_psql('postgres', 'SELECT loyalty.earn(m, 1) FROM generate_series(1, 30) m');
 is($standby->safe_psql('postgres', 'SELECT * FROM loyalty.check()'), '', 'promoted: the program goes on');
@@ -261,7 +262,7 @@ $subscriber->start;
 PostgreSQL::Test::Utils::run_log([ 'pg_dump', '--schema-only', '-d', $node->connstr('postgres'), '-f', "$directory/logical.sql" ]);
 PostgreSQL::Test::Utils::run_log([ 'psql', '-Xq', '-d', $subscriber->connstr('postgres'), '-f', "$directory/logical.sql" ]);
 $node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR TABLE loyalty.layout, loyalty.currency, loyalty.wallet, loyalty.ledger, loyalty.job_run');
-$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION everything CONNECTION '" . $node->connstr('postgres') . "' PUBLICATION everything");
+$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION everything CONNECTION 'host=" . $node->host . ' port=' . $node->port . " dbname=postgres' PUBLICATION everything");
 $subscriber->wait_for_subscription_sync($node, 'everything') if $subscriber->can('wait_for_subscription_sync');
 $subscriber->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_subscription_rel WHERE srsubstate NOT IN ('r', 's')");
 $node->safe_psql('postgres', q{
