@@ -69,4 +69,11 @@ InitReturnSet(FunctionCallInfo fcinfo)
 }
 #endif
 
+/* Asks the processor to fetch memory that is needed soon. */
+#ifdef __GNUC__
+#define PrefetchMemory(address)	__builtin_prefetch(address)
+#else
+#define PrefetchMemory(address)	((void) (address))
+#endif
+
 #endif							/* LOYALTY_COMPAT_H */

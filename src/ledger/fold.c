@@ -93,13 +93,23 @@ void
 InitPlainEntry(Entry *entry, const PlainEntry *plain)
 {
 	memset(entry, 0, sizeof(Entry));
+	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
+	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	SetPlainEntry(entry, plain);
+}
+
+/*
+ * The same for an entry that was plain before: sets only what differs.
+ */
+void
+SetPlainEntry(Entry *entry, const PlainEntry *plain)
+{
 	entry->kind = plain->kind;
 	entry->requested = plain->points;
 	entry->effective_at = plain->effective_at;
 	entry->available_at = plain->available_at;
 	entry->expires_at = plain->expires_at;
 	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
-	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
 	if (plain->kind == ENTRY_HOLD)
 	{
 		entry->hold_until = plain->expires_at;
@@ -191,7 +201,8 @@ InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot)
 	int			high = list->end;
 
 	/* most lots are newer than all others, and expire later */
-	if (high > low && CompareLots(order, &list->lots[high - 1], lot) < 0)
+	if (high > low && list->lots[high - 1].earned_at < lot->earned_at &&
+		(order == CONSUME_OLDEST_FIRST || list->lots[high - 1].expires_at <= lot->expires_at))
 		low = high;
 	while (low < high)
 	{
@@ -325,7 +336,8 @@ LotPasses(const Lot *lot, LotFilter filter, int64 id, TimestampTz t)
 
 /*
  * Takes up to points out of the lots that pass, in consumption order, and
- * records them in touched as they stood.  Returns how many were taken.
+ * lists them in touched, if that is wanted, as they stood.  Returns how many
+ * points were taken.
  */
 static int64
 TakeLots(Balance *balance, LotFilter filter, int64 id, TimestampTz t,
@@ -338,15 +350,18 @@ TakeLots(Balance *balance, LotFilter filter, int64 id, TimestampTz t,
 	for (int i = list->first; i < list->end && left > 0; i++)
 	{
 		Lot		   *lot = &list->lots[i];
-		Lot			part;
+		int64		taken;
 
 		if (!LotPasses(lot, filter, id, t))
 			continue;
-		part = *lot;
-		part.points = Min(lot->points, left);
-		lot->points -= part.points;
-		left -= part.points;
-		AppendLot(touched, &part);
+		taken = Min(lot->points, left);
+		left -= taken;
+		if (touched != NULL)
+		{
+			AppendLot(touched, lot);
+			touched->lots[touched->end - 1].points = taken;
+		}
+		lot->points -= taken;
 		if (lot->points == 0)
 		{
 			if (i == list->first)
@@ -493,7 +508,8 @@ TakeAvailable(Balance *balance, const FoldPolicy *policy, Entry *entry,
 	}
 	if (!policy->burn_to_debt && SumPassing(balance, LOTS_AVAILABLE, 0, t) < points)
 		return FOLD_INSUFFICIENT;
-	*taken = TakeLots(balance, LOTS_AVAILABLE, 0, t, points, &entry->touched);
+	*taken = TakeLots(balance, LOTS_AVAILABLE, 0, t, points,
+					  policy->forget ? NULL : &entry->touched);
 	return FOLD_OK;
 }
 
@@ -526,6 +542,7 @@ ApplyHold(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	if (entry->hold_until <= entry->effective_at)
 		return FOLD_HOLD_LAPSED;
 	no_debt.burn_to_debt = false;
+	no_debt.forget = false;
 	refusal = TakeAvailable(balance, &no_debt, entry, entry->requested, &taken);
 	if (refusal != FOLD_OK)
 		return refusal;
@@ -901,7 +918,9 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 {
 	FoldRefusal refusal = FOLD_WRONG_KIND;
 
-	if (policy->settle)
+	if (policy->settle && LotCount(&balance->lots) > 0 &&
+		(balance->order != CONSUME_EARLIEST_EXPIRY ||
+		 balance->lots.lots[balance->lots.first].expires_at <= entry->effective_at))
 		SettleExpired(balance, entry->effective_at);
 
 	switch (entry->kind)

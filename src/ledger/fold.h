@@ -83,6 +83,8 @@ typedef struct FoldPolicy
 								 * instead of being refused */
 	bool		settle;			/* drop lots as they expire: only where no
 								 * entry can reach back before the last one */
+	bool		forget;			/* do not list the lots that an entry takes:
+								 * only where nobody will ask */
 } FoldPolicy;
 
 typedef struct Lot
@@ -225,6 +227,7 @@ extern void InitBalance(Balance *balance, ConsumptionOrder order);
 extern FoldRefusal ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry);
 extern void InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at);
 extern void InitPlainEntry(Entry *entry, const PlainEntry *plain);
+extern void SetPlainEntry(Entry *entry, const PlainEntry *plain);
 extern void BalanceAt(const Balance *balance, TimestampTz as_of, BalanceAsOf *result);
 extern int64 ExpiringBetween(const Balance *balance, TimestampTz from, TimestampTz until);
 extern void SettleExpired(Balance *balance, TimestampTz as_of);

@@ -582,8 +582,9 @@ UnpackPlainEntry(PackReader *reader, PlainEntry *entry, TimestampTz previous, in
 }
 
 /*
- * Reads what PackEntry() wrote.  Checks the form, not the sense: what a kind
- * needs is checked by whoever takes entries from outside.
+ * Reads what PackEntry() wrote, into an entry that InitEntry() has cleared once
+ * and that may have held others since.  Checks the form, not the sense: what a
+ * kind needs is checked by whoever takes entries from outside.
  */
 void
 UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifetime)
@@ -591,9 +592,12 @@ UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifet
 	PlainEntry	plain;
 	uint8		head = UnpackEntryHead(reader, &plain, previous, lifetime);
 
-	if (reader->failed)
+	if (unlikely(reader->failed))
 		return;
-	InitPlainEntry(entry, &plain);
+	SetPlainEntry(entry, &plain);
+	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	entry->target = 0;
+	entry->given = NULL;
 
 	if (head & ENTRY_EXTENDED)
 	{
