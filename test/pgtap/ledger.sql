@@ -12,10 +12,10 @@ SELECT lives_ok($$SELECT loyalty.setup()$$, 'setup()');
 SELECT lives_ok($$SELECT loyalty.setup()$$, 'setup() again');
 
 SELECT is(loyalty.create_currency('oldest', consumption_order => 'oldest_first', time_zone => 'UTC'), 'oldest', 'create_currency() returns the code');
-SELECT loyalty.create_currency('in_lot', clawback_policy => 'within_lot', time_zone => 'UTC');
-SELECT loyalty.create_currency('in_balance', clawback_policy => 'within_balance', time_zone => 'UTC');
-SELECT loyalty.create_currency('grace', refund_grace => '10 days', time_zone => 'UTC');
-SELECT loyalty.create_currency('slide', expiry_policy => 'sliding', expiry_interval => '10 days', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('in_lot', clawback_policy => 'within_lot', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('in_balance', clawback_policy => 'within_balance', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('grace', refund_grace => '10 days', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('slide', expiry_policy => 'sliding', expiry_interval => '10 days', time_zone => 'UTC');
 
 -- ---------------------------------------------------------------------------
 -- Stories
@@ -314,6 +314,9 @@ INSERT INTO expiry (policy, earned, expires) VALUES
 	($$'rolling', '1 day', time_zone => 'Europe/Berlin'$$, '2024-03-30 11:00Z', '2024-03-31 10:00Z'),
 	($$'rolling', '1 day', time_zone => 'Europe/Berlin'$$, '2024-10-26 10:00Z', '2024-10-27 11:00Z'),
 	($$'rolling', '1 day', time_zone => 'Europe/Berlin'$$, '2024-03-30 01:30Z', '2024-03-31 01:30Z'),
+	($$'rolling', '2 hours', time_zone => 'Europe/Berlin'$$, '2024-03-31 00:30Z', '2024-03-31 02:30Z'),
+	($$'rolling', '10 minutes', time_zone => 'Europe/Berlin'$$, '2024-10-27 00:20Z', '2024-10-27 00:30Z'),
+	($$'rolling', '1 day 2 hours', time_zone => 'Europe/Berlin'$$, '2024-10-25 23:30Z', '2024-10-27 01:30Z'),
 	($$'rolling', '1 month', time_zone => 'Europe/Berlin'$$, '2024-03-15 11:00Z', '2024-04-15 10:00Z'),
 	($$'rolling', '1 day', 'day', time_zone => 'Asia/Shanghai'$$, '2024-01-15 20:00Z', '2024-01-17 16:00Z'),
 	($$'rolling', '1 year', 'year', time_zone => 'America/New_York'$$, '2024-01-01 03:00Z', '2025-01-01 05:00Z'),
@@ -330,15 +333,16 @@ INSERT INTO expiry (policy, earned, expires) VALUES
 	($$'calendar', expiry_month => 2, expiry_day => 29, time_zone => 'UTC'$$, '2025-01-01', '2025-03-01'),
 	($$'calendar', expiry_month => 6, expiry_day => 30, time_zone => 'Europe/Berlin'$$, '2024-01-01', '2024-06-30 22:00Z'),
 	($$'calendar', expiry_month => 3, expiry_day => 31, time_zone => 'America/New_York'$$, '2024-01-01', '2024-04-01 04:00Z'),
+	($$'calendar', expiry_month => 4, expiry_day => 31, time_zone => 'UTC'$$, '2024-01-01', '2024-05-01'),
 	-- sliding: like rolling, for the lot that opens
 	($$'sliding', '1 month', time_zone => 'UTC'$$, '2024-01-31', '2024-02-29'),
 	($$'sliding', '1 month', 'month', time_zone => 'UTC'$$, '2024-01-31', '2024-03-01');
 
 SELECT lives_ok(format('SELECT loyalty.create_currency(%L, %L, %s)', 'expiry_' || n, 'x', policy), 'create_currency ' || policy) FROM expiry ORDER BY n;
-SELECT is((SELECT l.expires_at FROM loyalty.earn(n, 10, 'expiry_' || n, effective_at => earned::timestamptz) e
-		JOIN LATERAL (SELECT * FROM loyalty.lots(e2.n, 'expiry_' || e2.n, as_of => earned::timestamptz)) l ON true),
+SELECT lives_ok(format('SELECT loyalty.earn(%s, 10, %L, effective_at => %L)', n, 'expiry_' || n, earned::timestamptz), format('%s: earn at %s', policy, earned)) FROM expiry ORDER BY n;
+SELECT is((SELECT l.expires_at FROM loyalty.lots(n, 'expiry_' || n, as_of => earned::timestamptz) l),
 	expires::timestamptz, format('%s: earned %s, expires %s', policy, earned, coalesce(expires, 'never')))
-FROM expiry e2 ORDER BY n;
+FROM expiry ORDER BY n;
 
 CREATE TEMP TABLE bad_currency (arguments text, state text);
 INSERT INTO bad_currency VALUES
@@ -351,7 +355,7 @@ INSERT INTO bad_currency VALUES
 	($$'a', expiry_policy => 'rolling', expiry_interval => '1 month', expiry_rounding => 'week'$$, 'LY003'),
 	($$'a', expiry_policy => 'calendar'$$, 'LY003'), ($$'a', expiry_policy => 'calendar', expiry_month => 13, expiry_day => 1$$, 'LY003'),
 	($$'a', expiry_policy => 'calendar', expiry_month => 2$$, 'LY003'), ($$'a', expiry_policy => 'calendar', expiry_month => 2, expiry_day => 0$$, 'LY003'),
-	($$'a', expiry_policy => 'calendar', expiry_month => 2, expiry_day => 30$$, 'LY003'), ($$'a', expiry_policy => 'calendar', expiry_month => 4, expiry_day => 31$$, 'LY003'),
+	($$'a', expiry_policy => 'calendar', expiry_month => 2, expiry_day => 32$$, 'LY003'),
 	($$'a', minimum_life => '-1 day'$$, 'LY003'), ($$'a', consumption_order => 'newest_first'$$, 'LY003'),
 	($$'a', clawback_policy => 'none'$$, 'LY003'), ($$'a', refund_grace => '-1 day'$$, 'LY003'),
 	($$'a', qualifying_kinds => '{steal}'$$, 'LY003'), ($$'a', time_zone => 'Mars/Olympus'$$, 'LY003'), ($$'a', time_zone => NULL$$, 'LY003');
@@ -363,8 +367,8 @@ SELECT throws_ok($$UPDATE loyalty.currency SET time_zone = 'Mars/Olympus' WHERE 
 -- Jobs and reading
 -- ---------------------------------------------------------------------------
 
-SELECT loyalty.earn(500, 100, effective_at => '2020-01-01', expires_at => '2021-01-01');
-SELECT loyalty.earn(500, 50, effective_at => '2020-01-01', expires_at => '2022-01-01');
+SELECT FROM loyalty.earn(500, 100, effective_at => '2020-01-01', expires_at => '2021-01-01');
+SELECT FROM loyalty.earn(500, 50, effective_at => '2020-01-01', expires_at => '2022-01-01');
 SELECT is((SELECT available FROM loyalty.balance(500)), 0::bigint, 'what has expired is expired without any job');
 SELECT is((SELECT expired FROM loyalty.balance(500)), 150::bigint, 'and is called so');
 CALL loyalty.book_expiries('2021-06-01');
@@ -379,10 +383,11 @@ SELECT throws_ok($$CALL loyalty.book_expiries('infinity')$$, 'LY003', NULL, 'boo
 SELECT throws_ok($$CALL loyalty.book_expiries('2999-01-01')$$, 'LY003', NULL, 'book_expiries() in the future');
 SELECT throws_ok($$CALL loyalty.book_expiries(batch_size => 0)$$, 'LY003', NULL, 'book_expiries() of no batch');
 
-SELECT loyalty.earn(501, 100, effective_at => '2020-01-01');
-SELECT loyalty.redeem(501, 30, effective_at => '2020-03-01');
-SELECT set_config('test.known', (SELECT max(recorded_at)::text FROM loyalty.ledger), false);
-SELECT loyalty.redeem(501, 20, effective_at => '2020-02-01');
+SELECT FROM loyalty.earn(501, 100, effective_at => '2020-01-01');
+SELECT FROM loyalty.redeem(501, 30, effective_at => '2020-03-01');
+SELECT max(recorded_at)::text AS known FROM loyalty.ledger \gset
+SET test.known = :'known';
+SELECT FROM loyalty.redeem(501, 20, effective_at => '2020-02-01');
 SELECT results_eq(
 	$$SELECT (SELECT available FROM loyalty.balance(501, as_of => t::timestamptz)) FROM unnest(ARRAY['2019-12-31', '2020-01-15', '2020-02-15', '2020-03-01', '2024-01-01']) t$$,
 	$$VALUES (0::bigint), (100), (80), (50), (50)$$, 'balance() as of an instant');
