@@ -781,6 +781,9 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 {
 	int64		reversible = entry->target_points - entry->target_reversed;
 
+	if (entry->target_kind != ENTRY_EARN && entry->target_kind != ENTRY_REDEEM &&
+		entry->target_kind != ENTRY_CAPTURE && entry->target_kind != ENTRY_ADJUST)
+		return FOLD_WRONG_KIND;
 	if (entry->effective_at < entry->target_effective_at)
 		return FOLD_BEFORE_TARGET;
 	if (entry->requested == 0)
@@ -790,8 +793,6 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 
 	switch (entry->target_kind)
 	{
-		case ENTRY_EARN:
-			return ApplyClawback(balance, policy, entry);
 		case ENTRY_REDEEM:
 		case ENTRY_CAPTURE:
 			return ApplyRestore(balance, entry);
@@ -800,7 +801,7 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 				return ApplyRestore(balance, entry);
 			return ApplyClawback(balance, policy, entry);
 		default:
-			return FOLD_WRONG_KIND;
+			return ApplyClawback(balance, policy, entry);
 	}
 }
 

@@ -335,7 +335,8 @@ UnpackLots(PackReader *reader, LotList *list)
 		lot->hold_id = flags & LOT_HAS_HOLD ?
 			(int64) ((uint64) lot->lot_id + (uint64) UnpackSigned(reader)) : 0;
 
-		if (lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
+		if (reader->failed ||
+			lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
 			TIMESTAMP_NOT_FINITE(lot->earned_at) ||
 			lot->available_at == TIMESTAMP_MINUS_INFINITY ||
 			lot->expires_at == TIMESTAMP_MINUS_INFINITY)
