@@ -7,7 +7,7 @@
 #   make bench           measure it against hand-written SQL
 #
 # The rooms, in install order.  A room uses only rooms to its left.
-ROOMS = core
+ROOMS = core rfm
 
 # src/<room>/<room>.sql of every room, in order, make the install script.
 HERE := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))

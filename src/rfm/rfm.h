@@ -24,6 +24,7 @@
 #include "core/compat.h"
 
 #include "fmgr.h"
+#include "pgtime.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
@@ -104,7 +105,17 @@ extern int	RfmUnitsFromNumeric(Numeric packed, int128 *units); /* gives decimals
 extern int128 RfmRescale(int128 units, int from_decimals, int to_decimals);
 extern int128 RfmAddUnits(int128 a, int128 b);
 extern double RfmUnitsToDouble(int128 units, int decimals);
+extern void RfmUnitsToText(int128 units, int decimals, char *buf);	/* 48 bytes */
 extern Numeric RfmUnitsToNumeric(int128 units, int decimals);
+
+/* Errors out unless the instant of an event is finite. */
+extern void RfmCheckInstant(TimestampTz at);
+
+/* rfm_access.c: whole days by a local clock; a NULL zone is UTC */
+extern pg_tz *RfmFindZone(text *name);
+extern int	RfmDaysBetween(TimestampTz from, TimestampTz to, pg_tz *zone);
+
+extern const char *RfmUnitName(RfmUnit unit);
 
 /*
  * Mean amount of the repeat purchases (those after the first instant), which
