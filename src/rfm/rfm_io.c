@@ -26,6 +26,14 @@ RfmUnitName(RfmUnit unit)
 	return unit_names[unit];
 }
 
+/* A broken-down instant of UTC as text, whatever the settings. */
+static void
+WriteInstant(struct pg_tm *tm, fsec_t fsec, char *text)
+{
+	tm->tm_isdst = 0;			/* below zero, the zone would not be written */
+	EncodeDateTime(tm, fsec, true, 0, NULL, USE_ISO_DATES, text);
+}
+
 /* Appends "key":"instant in UTC", or null for an infinite one. */
 static void
 AppendInstant(StringInfo buf, const char *key, TimestampTz instant)
@@ -41,7 +49,7 @@ AppendInstant(StringInfo buf, const char *key, TimestampTz instant)
 	}
 	if (timestamp2tm(instant, NULL, &tm, &fsec, NULL, NULL) != 0)
 		elog(ERROR, "instant of an rfm value is out of range");
-	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, text);
+	WriteInstant(&tm, fsec, text);
 	appendStringInfo(buf, ",\"%s\":\"%s\"", key, text);
 }
 
@@ -252,7 +260,7 @@ ReadInstant(Scanner *in, TimestampTz absent, TimestampTz *instant)
 
 	if (timestamp2tm(*instant, NULL, &tm, &fsec, NULL, NULL) != 0)
 		return false;
-	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, text);
+	WriteInstant(&tm, fsec, text);
 	if (strlen(text) != (size_t) (at - start) || memcmp(text, start, at - start) != 0)
 		return false;
 	in->at = at + 1;
