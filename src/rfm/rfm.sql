@@ -158,3 +158,53 @@ COMMENT ON FUNCTION previous_purchase_at(rfm) IS 'Instant of the latest purchase
 CREATE FUNCTION last_purchase_at(summary rfm) RETURNS timestamptz
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_last_purchase_at';
 COMMENT ON FUNCTION last_purchase_at(rfm) IS 'Instant of the latest purchase; NULL without one.';
+
+CREATE FUNCTION rfm_by_accum(state internal, at timestamptz, amount numeric, unit text, time_zone text) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_accum';
+COMMENT ON FUNCTION rfm_by_accum(internal, timestamptz, numeric, text, text) IS 'Transition function of rfm_agg_by.';
+
+CREATE FUNCTION rfm_by_key_accum(state internal, at timestamptz, amount numeric, key text) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_key_accum';
+COMMENT ON FUNCTION rfm_by_key_accum(internal, timestamptz, numeric, text) IS 'Transition function of rfm_agg_by_key.';
+
+CREATE FUNCTION rfm_by_combine(internal, internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_combine';
+COMMENT ON FUNCTION rfm_by_combine(internal, internal) IS 'Combine function of rfm_agg_by and rfm_agg_by_key.';
+
+CREATE FUNCTION rfm_by_serialize(internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_serialize';
+COMMENT ON FUNCTION rfm_by_serialize(internal) IS 'Serialization function of rfm_agg_by and rfm_agg_by_key.';
+
+CREATE FUNCTION rfm_by_deserialize(bytea, internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_deserialize';
+COMMENT ON FUNCTION rfm_by_deserialize(bytea, internal) IS 'Deserialization function of rfm_agg_by and rfm_agg_by_key.';
+
+CREATE FUNCTION rfm_by_final(state internal) RETURNS rfm
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_final';
+COMMENT ON FUNCTION rfm_by_final(internal) IS 'Final function of rfm_agg_by and rfm_agg_by_key.';
+
+CREATE AGGREGATE rfm_agg_by(at timestamptz, amount numeric, unit text, time_zone text) (
+	SFUNC = rfm_by_accum,
+	STYPE = internal,
+	SSPACE = 512,
+	FINALFUNC = rfm_by_final,
+	COMBINEFUNC = rfm_by_combine,
+	SERIALFUNC = rfm_by_serialize,
+	DESERIALFUNC = rfm_by_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE rfm_agg_by(timestamptz, numeric, text, text) IS
+'As rfm_agg, but all purchases of one hour, day, week (from Monday) or month of the time zone are one purchase, and all its refunds one refund, at the unit''s start. Its state keeps one entry for each unit, for a fixed size cannot count days exactly; the result is an rfm. Merging results that hold parts of one unit counts that unit twice. Unknown or changing unit: LY306.';
+
+CREATE AGGREGATE rfm_agg_by_key(at timestamptz, amount numeric, key text) (
+	SFUNC = rfm_by_key_accum,
+	STYPE = internal,
+	SSPACE = 1024,
+	FINALFUNC = rfm_by_final,
+	COMBINEFUNC = rfm_by_combine,
+	SERIALFUNC = rfm_by_serialize,
+	DESERIALFUNC = rfm_by_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE rfm_agg_by_key(timestamptz, numeric, text) IS
+'As rfm_agg, but all rows of one key, such as the lines of an order, are one event: their amounts are added up, the sum decides whether it is a purchase or a refund, and it lies at their earliest instant. Rows with a NULL are left out. Its state keeps one entry for each key; the result is an rfm.';

@@ -346,15 +346,16 @@ loyalty_rfm_in(PG_FUNCTION_ARGS)
 	PG_RETURN_RFM_P(s);
 }
 
-static void
-SendUnits(StringInfo buf, int128 units)
+/* A sum in 16 bytes, high half first. */
+void
+RfmSendUnits(StringInfo buf, int128 units)
 {
 	pq_sendint64(buf, (int64) (units >> 64));
 	pq_sendint64(buf, (int64) (uint64) units);
 }
 
-static int128
-ReceiveUnits(StringInfo buf)
+int128
+RfmReceiveUnits(StringInfo buf)
 {
 	uint64		high = (uint64) pq_getmsgint64(buf);
 	uint64		low = (uint64) pq_getmsgint64(buf);
@@ -386,9 +387,9 @@ loyalty_rfm_send(PG_FUNCTION_ARGS)
 	pq_sendint64(&buf, s->second);
 	pq_sendint64(&buf, s->previous);
 	pq_sendint64(&buf, s->last);
-	SendUnits(&buf, s->bought);
-	SendUnits(&buf, s->refunded);
-	SendUnits(&buf, s->first_bought);
+	RfmSendUnits(&buf, s->bought);
+	RfmSendUnits(&buf, s->refunded);
+	RfmSendUnits(&buf, s->first_bought);
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
@@ -418,9 +419,9 @@ loyalty_rfm_recv(PG_FUNCTION_ARGS)
 		s->second = pq_getmsgint64(buf);
 		s->previous = pq_getmsgint64(buf);
 		s->last = pq_getmsgint64(buf);
-		s->bought = ReceiveUnits(buf);
-		s->refunded = ReceiveUnits(buf);
-		s->first_bought = ReceiveUnits(buf);
+		s->bought = RfmReceiveUnits(buf);
+		s->refunded = RfmReceiveUnits(buf);
+		s->first_bought = RfmReceiveUnits(buf);
 	}
 	problem = RfmProblem(s);
 	if (problem != NULL)
