@@ -34,8 +34,12 @@
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #define LY_ESCONTEXT(fcinfo)	((fcinfo)->context)
+#define LY_INPUT_CALL(function, text, escontext, result) \
+	DirectInputFunctionCallSafe(function, text, InvalidOid, -1, escontext, result)
 #else
 #define LY_ESCONTEXT(fcinfo)	NULL
+#define LY_INPUT_CALL(function, text, escontext, result) \
+	(*(result) = DirectFunctionCall1(function, CStringGetDatum(text)), true)
 #define ereturn(escontext, dummy, ...) \
 	do { \
 		(void) (escontext); \

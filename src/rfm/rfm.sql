@@ -208,3 +208,102 @@ CREATE AGGREGATE rfm_agg_by_key(at timestamptz, amount numeric, key text) (
 );
 COMMENT ON AGGREGATE rfm_agg_by_key(timestamptz, numeric, text) IS
 'As rfm_agg, but all rows of one key, such as the lines of an order, are one event: their amounts are added up, the sum decides whether it is a purchase or a refund, and it lies at their earliest instant. Rows with a NULL are left out. Its state keeps one entry for each key; the result is an rfm.';
+
+CREATE TYPE rfm_breaks;
+
+CREATE FUNCTION rfm_breaks_in(cstring) RETURNS rfm_breaks
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_in';
+COMMENT ON FUNCTION rfm_breaks_in(cstring) IS
+'Text input of type rfm_breaks: its JSON, or a method''s name with the number of bins in brackets: quantile, ntile(10).';
+
+CREATE FUNCTION rfm_breaks_out(rfm_breaks) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_out';
+COMMENT ON FUNCTION rfm_breaks_out(rfm_breaks) IS 'Text output of type rfm_breaks: one JSON object.';
+
+CREATE FUNCTION rfm_breaks_recv(internal) RETURNS rfm_breaks
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_recv';
+COMMENT ON FUNCTION rfm_breaks_recv(internal) IS 'Binary input of type rfm_breaks.';
+
+CREATE FUNCTION rfm_breaks_send(rfm_breaks) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_send';
+COMMENT ON FUNCTION rfm_breaks_send(rfm_breaks) IS 'Binary output of type rfm_breaks: a version byte and its JSON.';
+
+CREATE TYPE rfm_breaks (
+	INPUT = rfm_breaks_in,
+	OUTPUT = rfm_breaks_out,
+	RECEIVE = rfm_breaks_recv,
+	SEND = rfm_breaks_send,
+	INTERNALLENGTH = VARIABLE,
+	ALIGNMENT = double,
+	STORAGE = extended
+);
+COMMENT ON TYPE rfm_breaks IS
+'A scoring method with its options and, once the aggregate rfm_breaks has seen the members, its cut points; can be stored and applied later by rfm_score.';
+
+CREATE FUNCTION rfm_method(method text DEFAULT 'quantile', bins integer DEFAULT NULL, monetary text DEFAULT 'total', time_zone text DEFAULT 'UTC') RETURNS rfm_breaks
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_method';
+COMMENT ON FUNCTION rfm_method(text, integer, text, text) IS
+'A scoring method for rfm_breaks, without cut points yet. method: quantile (type 7; a value equal to a cut goes below it, so ties stay together), ntile (equal numbers of members, as SQL''s ntile), rfmr (the rule of the R package rfm: type 7 plus one, a value equal to a cut goes above it), mean (two bins: strictly better than the mean, or not). bins: 2 to 10, 5 when NULL. monetary: total, or mean of a purchase. time_zone: whose clock counts days. Errors: LY303.';
+
+CREATE FUNCTION rfm_thresholds(recency double precision[], frequency double precision[], monetary double precision[], reading text DEFAULT 'total', time_zone text DEFAULT 'UTC') RETURNS rfm_breaks
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_thresholds';
+COMMENT ON FUNCTION rfm_thresholds(double precision[], double precision[], double precision[], text, text) IS
+'Breaks with given cut points, ready for rfm_score: n rising numbers (days, purchases, amount) make n + 1 bins, and a value equal to a cut goes above it, as with width_bucket. reading: monetary is total or mean. Errors: LY303.';
+
+CREATE FUNCTION rfm_cuts(breaks rfm_breaks, dimension text) RETURNS double precision[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_cuts';
+COMMENT ON FUNCTION rfm_cuts(rfm_breaks, text) IS
+'The cut points of dimension recency (days), frequency or monetary; infinity where no member reaches a bin; NULL for a method alone.';
+
+CREATE FUNCTION rfm_breaks_accum(state internal, summary rfm, as_of timestamptz, method rfm_breaks) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_accum';
+COMMENT ON FUNCTION rfm_breaks_accum(internal, rfm, timestamptz, rfm_breaks) IS 'Transition function of rfm_breaks.';
+
+CREATE FUNCTION rfm_breaks_keyed_accum(state internal, summary rfm, as_of timestamptz, method rfm_breaks, member_key text) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_keyed_accum';
+COMMENT ON FUNCTION rfm_breaks_keyed_accum(internal, rfm, timestamptz, rfm_breaks, text) IS 'Transition function of rfm_breaks_keyed.';
+
+CREATE FUNCTION rfm_breaks_combine(internal, internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_combine';
+COMMENT ON FUNCTION rfm_breaks_combine(internal, internal) IS 'Combine function of rfm_breaks and rfm_breaks_keyed.';
+
+CREATE FUNCTION rfm_breaks_serialize(internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_serialize';
+COMMENT ON FUNCTION rfm_breaks_serialize(internal) IS 'Serialization function of rfm_breaks and rfm_breaks_keyed.';
+
+CREATE FUNCTION rfm_breaks_deserialize(bytea, internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_deserialize';
+COMMENT ON FUNCTION rfm_breaks_deserialize(bytea, internal) IS 'Deserialization function of rfm_breaks and rfm_breaks_keyed.';
+
+CREATE FUNCTION rfm_breaks_final(state internal) RETURNS rfm_breaks
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_final';
+COMMENT ON FUNCTION rfm_breaks_final(internal) IS 'Final function of rfm_breaks and rfm_breaks_keyed.';
+
+CREATE AGGREGATE rfm_breaks(summary rfm, as_of timestamptz, method rfm_breaks) (
+	SFUNC = rfm_breaks_accum,
+	STYPE = internal,
+	FINALFUNC = rfm_breaks_final,
+	COMBINEFUNC = rfm_breaks_combine,
+	SERIALFUNC = rfm_breaks_serialize,
+	DESERIALFUNC = rfm_breaks_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE rfm_breaks(rfm, timestamptz, rfm_breaks) IS
+'The cut points that the method finds among the members as of an instant, for rfm_score; method is rfm_method(...) or just a name such as ''quantile'' or ''ntile(4)''. Summaries that are NULL or without a purchase are left out; NULL without any. With ntile, members of equal value stay together in the lowest tile that any of them falls into; rfm_breaks_keyed parts them. The result does not depend on row order or workers. Errors: LY302 (as_of before a last purchase), LY303.';
+
+CREATE AGGREGATE rfm_breaks_keyed(summary rfm, as_of timestamptz, method rfm_breaks, member_key text) (
+	SFUNC = rfm_breaks_keyed_accum,
+	STYPE = internal,
+	FINALFUNC = rfm_breaks_final,
+	COMBINEFUNC = rfm_breaks_combine,
+	SERIALFUNC = rfm_breaks_serialize,
+	DESERIALFUNC = rfm_breaks_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE rfm_breaks_keyed(rfm, timestamptz, rfm_breaks, text) IS
+'As rfm_breaks, but with ntile members of equal value are parted by their key, in byte order: exactly what ntile(n) OVER (ORDER BY value, key COLLATE "C") gives, when rfm_score is given the key too.';
+
+CREATE FUNCTION rfm_score(summary rfm, breaks rfm_breaks, as_of timestamptz, member_key text DEFAULT NULL, OUT r integer, OUT f integer, OUT m integer) RETURNS record
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_score';
+COMMENT ON FUNCTION rfm_score(rfm, rfm_breaks, timestamptz, text) IS
+'Recency, frequency and monetary score of a member, 1 to the number of bins, the best highest; NULL without a purchase. member_key: only for breaks made by rfm_breaks_keyed. Errors: LY302 (as_of before the last purchase), LY303 (breaks without cut points).';
