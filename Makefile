@@ -3,14 +3,25 @@
 #   make                 build the extension
 #   make install         install it for the PostgreSQL that PG_CONFIG names
 #   make demo            see it work on a private, throw-away cluster
+#                        (DATA=file.csv.gz: on your own order lines)
+#   make psql            open a session on the cluster of the demo
 #   make test            run every test on a private, throw-away cluster
+#                        (ONLY=pattern: those whose name matches)
+#   make soak            run the long tests
 #   make bench           measure it against hand-written SQL
+#   make clean           remove what was built, and the private clusters
+#
+# demo, test, soak and bench install through apt what they miss, and say so.
 #
 # The rooms, in install order.  A room uses only rooms to its left.
-ROOMS = core cohort
+ROOMS = core rfm cohort
 
 # src/<room>/<room>.sql of every room, in order, make the install script.
 HERE := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
+
+# To PGXS, DATA means files to install; to us, the orders of the demo.
+export LOYALTY_ORDERS := $(DATA)
+override DATA :=
 
 comma := ,
 empty :=
@@ -47,19 +58,67 @@ $(OBJS): | $(sort $(dir $(OBJS)))
 $(sort $(dir $(OBJS))):
 	mkdir -p $@
 
+# Objects made for another PostgreSQL are made anew.
+.built-for: FORCE
+	@echo '$(VERSION) $(CC)' | cmp -s - $@ || echo '$(VERSION) $(CC)' > $@
+$(OBJS): .built-for
+FORCE:
+EXTRA_CLEAN += .built-for tmp_check
+
 # PGXS knows no header dependencies: the compiler writes them beside each object.
 -include $(OBJS:.o=.d)
 EXTRA_CLEAN += $(OBJS:.o=.d)
 
 $(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
-	( echo '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
+	( printf '%s\n' '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
 	  cat $(ROOM_SQL); \
-	  echo; \
-	  echo 'CREATE FUNCTION rooms() RETURNS text[]'; \
-	  echo 'LANGUAGE sql IMMUTABLE PARALLEL SAFE'; \
-	  echo "RETURN '{$(subst $(space),$(comma),$(ROOMS))}'::text[];" ; \
-	  echo "COMMENT ON FUNCTION rooms() IS 'The rooms of this extension, in install order.';" \
+	  printf '%s\n' '' \
+		'CREATE FUNCTION rooms() RETURNS text[]' \
+		'LANGUAGE sql IMMUTABLE PARALLEL SAFE' \
+		"RETURN '{$(subst $(space),$(comma),$(ROOMS))}'::text[];" \
+		"COMMENT ON FUNCTION rooms() IS 'The rooms of this extension, in install order.';" \
 	) > $@.tmp
 	mv $@.tmp $@
 
+clean: clean-clusters
+
+else
+
+all install clean:
+	@echo 'There is no PostgreSQL to build for: $(PG_CONFIG) finds no server headers.'
+	@echo 'make demo and make test install what is missing; or name another PG_CONFIG.'
+	@false
+
 endif
+
+# What runs on a private cluster first sees to what the machine lacks.
+PREPARE = PG_CONFIG='$(PG_CONFIG)' $(HERE)/test/prepare.sh
+AGAIN = $(MAKE) -s --no-print-directory -f $(firstword $(MAKEFILE_LIST))
+export LOYALTY_MAKEFILE := $(firstword $(MAKEFILE_LIST))
+export LOYALTY_ROOMS := $(ROOMS)
+export PG_CONFIG
+
+demo psql:
+	@$(PREPARE) demo $(AGAIN) run-$@
+test soak:
+	@$(PREPARE) test $(AGAIN) WERROR=1 run-$@
+bench:
+	@$(PREPARE) bench $(AGAIN) run-$@
+
+run-demo: all
+	@$(HERE)/test/demo/run.sh
+run-psql:
+	@$(HERE)/test/demo/psql.sh
+run-test: all
+	@$(HERE)/test/run.sh
+run-soak: all
+	@LOYALTY_SOAK=1 $(HERE)/test/run.sh
+run-bench: all
+	@$(HERE)/test/bench/run.sh
+
+clean-clusters:
+	@if $(PG_CONFIG) --bindir >/dev/null 2>&1; then \
+		for name in demo test bench; do $(HERE)/test/cluster.sh $$name remove; done; \
+	fi
+
+.PHONY: FORCE demo psql test soak bench clean-clusters run-demo run-psql run-test run-soak run-bench

@@ -1,0 +1,141 @@
+-- core: what holds for every object of the extension, whatever its room.
+CREATE EXTENSION pgtap;
+SET search_path = public, pg_catalog;
+SELECT no_plan();
+
+-- CREATE EXTENSION brings its own schema and no table.
+CREATE EXTENSION loyalty;
+SELECT is_empty(
+	$$SELECT relname FROM pg_class
+	  WHERE relnamespace = 'loyalty'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')$$,
+	'CREATE EXTENSION creates no table');
+
+CREATE TEMP VIEW member AS
+SELECT d.classid, d.objid, i.type, i.identity
+FROM pg_depend d, LATERAL pg_identify_object(d.classid, d.objid, 0) i
+WHERE d.refclassid = 'pg_extension'::regclass
+  AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'loyalty')
+  AND d.deptype = 'e';
+
+SELECT cmp_ok((SELECT count(*) FROM member), '>=', 5::bigint, 'the extension has members');
+
+-- The functions behind a type, an aggregate or an operator are documented by
+-- what they serve; all that a user may name has a comment of its own.
+SELECT is_empty(
+	$$SELECT m.type, m.identity FROM member m
+	  WHERE m.classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_cast'::regclass,
+						  'pg_operator'::regclass, 'pg_class'::regclass)
+		AND NOT (m.classid = 'pg_type'::regclass AND EXISTS (
+				 SELECT FROM pg_type t WHERE t.oid = m.objid AND t.typelem <> 0 AND t.typcategory = 'A'))
+		AND obj_description(m.objid, m.classid::regclass::name) IS NULL
+	  ORDER BY 1, 2$$,
+	'every function, aggregate, type, cast and operator has a comment');
+
+-- A body kept as text is parsed by each caller, so it must not see the
+-- caller's search_path; one written as RETURN or BEGIN ATOMIC is parsed once.
+SELECT is_empty(
+	$$SELECT m.identity, p.proconfig
+	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	  JOIN pg_language l ON l.oid = p.prolang
+	  WHERE l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL
+		AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c
+						WHERE c ~ '^search_path=' AND c ~ '[ =,]"?pg_temp"?$')
+	  ORDER BY 1$$,
+	'every SQL and PL/pgSQL body pins search_path, with pg_temp last');
+
+SELECT is_empty(
+	$$SELECT m.identity
+	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	  WHERE (p.provolatile = 'v' OR p.prokind = 'p') AND p.prorettype <> 'trigger'::regtype
+		AND has_function_privilege('public', p.oid, 'execute')
+	  ORDER BY 1$$,
+	'no volatile function or procedure is executable by PUBLIC');
+
+SELECT is_empty(
+	$$SELECT m.identity
+	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	  WHERE p.prosecdef ORDER BY 1$$,
+	'no function is SECURITY DEFINER');
+
+SELECT is_empty(
+	$$SELECT p.proname, count(*)
+	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	  GROUP BY p.proname HAVING count(*) > 1 ORDER BY 1$$,
+	'no function name is overloaded');
+
+-- REST and GraphQL layers call by name.
+SELECT is_empty(
+	$$SELECT m.identity
+	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	  WHERE p.provolatile = 'v' AND p.pronargs > 0 AND p.prorettype <> 'trigger'::regtype
+		AND (p.proargnames IS NULL OR '' = ANY (p.proargnames))
+	  ORDER BY 1$$,
+	'every argument of a writing function has a name');
+
+SELECT is_empty(
+	$$SELECT m.identity
+	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	  JOIN pg_language l ON l.oid = p.prolang
+	  WHERE l.lanname = 'c' AND p.prosrc <> 'loyalty_' || p.proname
+		AND p.prosrc !~ '^loyalty_'
+	  ORDER BY 1$$,
+	'every C symbol begins with loyalty_');
+
+-- An aggregate of ours gives the same bits for any plan, so none takes ORDER
+-- BY, and each can be computed in parallel.
+SELECT is_empty(
+	$$SELECT m.identity
+	  FROM member m JOIN pg_aggregate a ON m.classid = 'pg_proc'::regclass AND m.objid = a.aggfnoid
+	  JOIN pg_proc p ON p.oid = a.aggfnoid
+	  WHERE a.aggkind <> 'n' OR a.aggcombinefn = 0 OR p.proparallel <> 's'
+		 OR (a.aggtranstype = 'internal'::regtype AND (a.aggserialfn = 0 OR a.aggdeserialfn = 0))
+	  ORDER BY 1$$,
+	'every aggregate is parallel, with combine and, over internal, serialize');
+
+-- setup()
+SELECT lives_ok('SELECT loyalty.setup()', 'setup() creates the tables');
+
+CREATE TEMP VIEW shape AS
+SELECT c.relname::text, c.relkind::text, a.attname::text, format_type(a.atttypid, a.atttypmod) AS type
+FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'loyalty'::regnamespace
+UNION ALL
+SELECT t.tgrelid::regclass::text, 'trigger', t.tgname, pg_get_triggerdef(t.oid)
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace = 'loyalty'::regnamespace AND NOT t.tgisinternal
+UNION ALL
+SELECT t.conrelid::regclass::text, 'constraint', t.conname, pg_get_constraintdef(t.oid)
+FROM pg_constraint t WHERE t.connamespace = 'loyalty'::regnamespace AND t.conrelid <> 0;
+CREATE TEMP TABLE shape_before AS SELECT * FROM shape;
+CREATE TEMP TABLE layout_before AS SELECT * FROM loyalty.layout;
+
+SELECT lives_ok('SELECT loyalty.setup()', 'setup() may be repeated');
+SELECT bag_eq('TABLE shape', 'TABLE shape_before', 'the second setup() changes no table');
+SELECT bag_eq('TABLE loyalty.layout', 'TABLE layout_before', 'nor a layout version');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check() of what setup() made finds nothing');
+
+SELECT is_empty(
+	$$SELECT c.relname FROM pg_class c
+	  WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+		AND obj_description(c.oid, 'pg_class') IS NULL$$,
+	'every table has a comment');
+SELECT is_empty(
+	$$SELECT c.relname, a.attname
+	  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+	  WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+		AND col_description(c.oid, a.attnum) IS NULL$$,
+	'every column has a comment');
+SELECT is_empty(
+	$$SELECT c.relname FROM pg_class c JOIN pg_depend d
+		ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+	  WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'S')$$,
+	'no table is a member of the extension, so that dumps hold the rows');
+
+-- Data is never lost with the code.
+SELECT throws_ok('DROP EXTENSION loyalty', '2BP01', NULL, 'DROP EXTENSION refuses while there is data');
+
+-- An older layout is noticed by the guard that every writing function passes;
+-- the table that it reads says so to every session.
+SELECT trigger_is('loyalty', 'layout', 'forget_cached', 'loyalty', 'forget_cached');
+
+SELECT * FROM finish();

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Makes sure that what a make target needs is on the machine, then runs a
+# command with PG_CONFIG=... appended:
+#
+#	test/prepare.sh TARGET COMMAND...
+#
+# What is missing is installed through apt, as root or with sudo, and named
+# before.  No cluster is created by that.  Nothing missing: nothing done.
+set -euo pipefail
+
+target=$1
+shift
+pg_config=${PG_CONFIG:-pg_config}
+
+# A pg_config is of use if the server's headers and make files are there.
+usable() { local pgxs; pgxs=$("$1" --pgxs 2>/dev/null) && [ -f "$pgxs" ] && [ -f "$("$1" --includedir-server)/postgres.h" ]; }
+
+# Without one on the PATH, the newest of those that Debian puts aside.  One
+# that was named is not replaced by another.
+find_pg_config()
+{
+	local candidate
+	if usable "$pg_config"; then return; fi
+	if [ "$pg_config" != pg_config ]; then
+		echo "PG_CONFIG=$pg_config has no PostgreSQL with server headers behind it." >&2
+		exit 1
+	fi
+	for candidate in $(ls -rv /usr/lib/postgresql/*/bin/pg_config 2>/dev/null); do
+		if usable "$candidate"; then
+			pg_config=$candidate
+			return
+		fi
+	done
+}
+
+# What stands between us and the target: one word for each thing.
+missing()
+{
+	local bindir sharedir pgxs_test
+	command -v gcc >/dev/null || command -v cc >/dev/null || echo gcc
+	[ -e /usr/include/stdio.h ] || echo libc6-dev
+	command -v perl >/dev/null || echo perl
+	command -v gzip >/dev/null || echo gzip
+	if ! usable "$pg_config"; then
+		echo server server-dev
+		[ "$target" != test ] || echo pgtap
+	else
+		bindir=$("$pg_config" --bindir)
+		sharedir=$("$pg_config" --sharedir)
+		pgxs_test=$(dirname "$("$pg_config" --pgxs)")/../test
+		[ -x "$bindir/postgres" ] && [ -x "$bindir/initdb" ] && [ -x "$bindir/psql" ] || echo server
+		[ "$target" != test ] || [ -f "$sharedir/extension/pgtap.control" ] || echo pgtap
+		[ "$target" != test ] || [ -x "$pgxs_test/isolation/pg_isolation_regress" ] || echo server-dev
+	fi
+	[ "$target" != test ] || perl -MIPC::Run -MTest::More -e 1 2>/dev/null || echo libipc-run-perl
+}
+
+# The version of a pg_config that works, or the one that the distribution
+# means by "postgresql".
+version()
+{
+	if usable "$pg_config"; then
+		"$pg_config" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/'
+	else
+		apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9][0-9]*\)$/\1/p' | head -n 1
+	fi
+}
+
+install_packages()
+{
+	local sudo= n word packages=() apt
+	command -v apt-get >/dev/null || {
+		echo "make $target needs: $*; there is no apt here to install them with." >&2
+		exit 1
+	}
+	if [ "$(id -u)" -ne 0 ]; then
+		command -v sudo >/dev/null || {
+			echo "make $target needs: $*; become root, or install sudo." >&2
+			exit 1
+		}
+		sudo=sudo
+	fi
+	apt=($sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+
+	echo "make $target needs what is not on this machine: $*"
+	echo "Reading the package lists (apt-get update)"
+	"${apt[@]}" update >/dev/null
+	n=$(version)
+	[ -n "$n" ] || { echo "apt knows no package \"postgresql\"." >&2; exit 1; }
+	for word; do
+		case $word in
+			server) packages+=("postgresql-$n") ;;
+			server-dev) packages+=("postgresql-server-dev-$n") ;;
+			pgtap) packages+=("postgresql-$n-pgtap") ;;
+			*) packages+=("$word") ;;
+		esac
+	done
+	echo "Installing through apt: ${packages[*]}"
+
+	# The server's package would create and start a cluster of its own; it
+	# does not while this file is there.
+	local dropin=/etc/postgresql-common/createcluster.d/loyalty-no-main-cluster.conf
+	$sudo mkdir -p "${dropin%/*}"
+	echo 'create_main_cluster = false' | $sudo tee "$dropin" >/dev/null
+	trap "$sudo rm -f $dropin" EXIT
+	"${apt[@]}" install -y --no-install-recommends "${packages[@]}" </dev/null |
+		sed -n 's/^Setting up /  /p'
+	$sudo rm -f "$dropin"
+	trap - EXIT
+}
+
+find_pg_config
+needs=$(missing | xargs)
+if [ -n "$needs" ]; then
+	install_packages $needs
+	hash -r
+	find_pg_config
+	needs=$(missing | xargs)
+	if [ -n "$needs" ]; then
+		echo "make $target still misses: $needs (PG_CONFIG is $pg_config)." >&2
+		exit 1
+	fi
+fi
+[ $# -eq 0 ] || exec "$@" PG_CONFIG="$pg_config"

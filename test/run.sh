@@ -1,0 +1,214 @@
+#!/usr/bin/env bash
+# Runs every test on a private cluster and ends with one line, "N passed, N
+# failed".  make test builds the extension and then calls this.
+#
+#	goldens		sql/<room>.sql against expected/<room>.out		1 each
+#	pgTAP		test/pgtap/*.sql, each in an empty database		its assertions
+#	isolation	test/isolation/specs/*.spec, each in a database
+#				with the extension set up						1 each
+#	TAP			test/tap/*.pl, as the server's user				its assertions
+#
+# ONLY=pattern runs those whose kind/name matches.  LOYALTY_SOAK=1 makes long
+# tests long (they look at it).  KEEP=1 leaves the cluster for a look.
+set -uo pipefail
+. "$(dirname "$0")/lib.sh"
+
+out=$PWD/tmp_check
+base=$(cluster_dir test)
+cluster=$HERE/test/cluster.sh
+time_limit=${LOYALTY_TIME_LIMIT:-1800}		# seconds for one file
+passed=0
+failed=0
+finished=
+
+# However this script ends, it ends with the line and takes the cluster along.
+finish()
+{
+	[ -n "$finished" ] || { say "The test run died."; failed=$((failed + 1)); }
+	[ -n "${KEEP:-}" ] || "$cluster" test remove
+	[ $((passed + failed)) -gt 0 ] || { say "No test was run."; failed=1; }
+	say "$passed passed, $failed failed"
+	[ "$failed" -eq 0 ]
+	exit
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+psql_in() { "$cluster" test psql -Xq -v ON_ERROR_STOP=1 -d "$@" </dev/null; }
+wanted() { [ -z "${ONLY:-}" ] || [[ $1 =~ $ONLY ]]; }
+
+# heading NAME, verdict PASSED FAILED NOTE: one line for each test, its first
+# half while the test still runs.
+heading() { printf '%-32s ' "$1"; began=$EPOCHREALTIME; }
+verdict()
+{
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+	printf '%5d passed' "$1"
+	[ "$2" -eq 0 ] || printf ', %d FAILED' "$2"
+	printf '  %6s s%s\n' "$(seconds_since "$began")" "${3:+  ($3)}"
+}
+
+# count_tap FILE STATUS: reads TAP output and prints "passed failed note".  A
+# file without a plan, with another number of assertions than planned, or
+# whose runner ended badly has failed, whatever it printed.
+count_tap()
+{
+	awk -v status="$2" '
+		/^1\.\.[0-9]+/		{ planned = 1; plan = substr($1, 4) + 0 }
+		/^ok/				{ if (toupper($0) ~ /# *SKIP/) skipped++; else passed++ }
+		/^not ok/			{ if (toupper($0) ~ /# *TODO/) passed++; else failed++ }
+		/^Bail out!/		{ failed++; note = note " bailed out;" }
+		END {
+			seen = passed + failed + skipped
+			if (!planned) { failed++; note = note " no plan;" }
+			else if (seen != plan)
+			{
+				failed += seen < plan ? plan - seen : seen - plan
+				note = note " planned " plan ", ran " seen ";"
+			}
+			if (status != 0 && !failed) failed++
+			if (status != 0) note = note " exit status " status ";"
+			if (skipped) note = note " " skipped " skipped;"
+			sub(/;$/, "", note); sub(/^ /, "", note)
+			print passed + 0, failed + 0, note
+		}' "$1"
+}
+
+# tap_verdict FILE STATUS: counts and, where something failed, shows it.
+tap_verdict()
+{
+	local p f note
+	read -r p f note < <(count_tap "$1" "$2")
+	verdict "$p" "$f" "$note"
+	grep -hi '^ok.*# *skip\|^1\.\.0.*# *skip' "$1" | sed 's/^/    /' | sort -u | head -n 20
+	[ "$f" -eq 0 ] || {
+		grep -v '^ok' "$1" | tail -n 150 | sed 's/^/    /'
+		say "    (all of it: $1)"
+	}
+}
+
+# regress_verdict STATUS DIRECTORY: the same for one run of pg_regress.
+regress_verdict()
+{
+	if [ "$1" -eq 0 ]; then verdict 1 0; return; fi
+	verdict 0 1 "exit status $1"
+	if [ -s "$2/regression.diffs" ]; then
+		head -n 300 "$2/regression.diffs"
+	else
+		tail -n 50 "$2/output"
+	fi
+	say "    (what came out: $2/results)"
+}
+
+run_goldens()
+{
+	local room dir
+	for room in $LOYALTY_ROOMS; do
+		[ -f "$HERE/sql/$room.sql" ] && wanted "golden/$room" || continue
+		heading "golden/$room"
+		dir=$out/golden/$room
+		mkdir -p "$dir"
+		(cd "$dir" && timeout "$time_limit" "$PGXS_TEST/regress/pg_regress" --bindir="$BINDIR" \
+			--inputdir="$HERE" --outputdir="$dir" --host="$base" --user=postgres \
+			--dbname="golden_$room" "$room") >"$dir/output" 2>&1 </dev/null
+		regress_verdict $? "$dir"
+	done
+}
+
+run_pgtap()
+{
+	local file name
+	mkdir -p "$out/pgtap"
+	for file in "$HERE"/test/pgtap/*.sql; do
+		name=$(basename "$file" .sql)
+		[ -f "$file" ] && wanted "pgtap/$name" || continue
+		heading "pgtap/$name"
+		psql_in postgres -c "CREATE DATABASE \"pgtap_$name\""
+		(cd "$HERE" && timeout "$time_limit" "$cluster" test psql -XqAt -P pager=off -v ON_ERROR_STOP=1 \
+			-v data="$data" -d "pgtap_$name" -f "$file") >"$out/pgtap/$name" 2>&1 </dev/null
+		tap_verdict "$out/pgtap/$name" $?
+	done
+}
+
+run_isolation()
+{
+	local file name dir
+	for file in "$HERE"/test/isolation/specs/*.spec; do
+		name=$(basename "$file" .spec)
+		[ -f "$file" ] && wanted "isolation/$name" || continue
+		heading "isolation/$name"
+		dir=$out/isolation/$name
+		mkdir -p "$dir"
+		isolation_template
+		psql_in postgres -c "CREATE DATABASE \"isolation_$name\" TEMPLATE isolation_template"
+		(cd "$dir" && timeout "$time_limit" "$PGXS_TEST/isolation/pg_isolation_regress" --bindir="$BINDIR" \
+			--inputdir="$HERE/test/isolation" --outputdir="$dir" --host="$base" --user=postgres \
+			--use-existing --dbname="isolation_$name" "$name") >"$dir/output" 2>&1 </dev/null
+		regress_verdict $? "$dir"
+	done
+}
+
+# Made once: a database with the extension set up.
+isolation_template()
+{
+	[ -z "${have_template:-}" ] || return 0
+	have_template=1
+	psql_in postgres -c 'CREATE DATABASE isolation_template'
+	psql_in isolation_template -o /dev/null -c 'CREATE EXTENSION loyalty' -c 'SELECT loyalty.setup()'
+}
+
+# The server's user may be unable to read the checkout: it gets a copy.
+copy_checkout()
+{
+	rm -rf "$base/checkout"
+	mkdir "$base/checkout"
+	(cd "$HERE" && cp -R README.md CHANGELOG.md META.json loyalty.control src test "$base/checkout/")
+	find "$base/checkout" \( -name '*.o' -o -name '*.d' \) -delete
+	chmod -R a+rX "$base/checkout"
+}
+
+run_tap()
+{
+	local file name work
+	copy_checkout
+	mkdir -p "$out/tap"
+	for file in "$HERE"/test/tap/*.pl; do
+		name=$(basename "$file" .pl)
+		[ -f "$file" ] && wanted "tap/$name" || continue
+		heading "tap/$name"
+		work=$base/tap/$name
+		as_server mkdir -p "$work"
+		as_server env -C "$work" TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" \
+			PATH="$BINDIR:$PATH" PERL5LIB="$PGXS_TEST/perl:$base/checkout/test/tap" \
+			PG_REGRESS="$PGXS_TEST/regress/pg_regress" PGPORT=65432 \
+			LOYALTY_TOP="$base/checkout" LOYALTY_DATA="$data" LOYALTY_TEST_HOST="$base" \
+			timeout "$time_limit" perl -w "$base/checkout/test/tap/$name.pl" \
+			>"$out/tap/$name" 2>&1 </dev/null
+		tap_verdict "$out/tap/$name" $?
+		stop_servers "$work"
+	done
+}
+
+# A TAP test that died may have left servers behind.
+stop_servers()
+{
+	local pid
+	find "$1" -name postmaster.pid 2>/dev/null | while read -r pid; do
+		as_server "$BINDIR/pg_ctl" -D "${pid%/*}" -m immediate stop >/dev/null 2>&1
+	done
+}
+
+say "PostgreSQL: $("$PG_CONFIG" --version) at $BINDIR"
+data=$(data_dir)
+say "Real data:  ${data:-none beside the checkout (../shared/data); tests that need it say that they skip}"
+install_extension || exit 1
+rm -rf "$out"
+mkdir -p "$out"
+"$cluster" test start || exit 1
+
+run_goldens
+run_pgtap
+run_isolation
+run_tap
+finished=1

@@ -1,0 +1,43 @@
+# The table of SQLSTATEs in README.md lists what src/core/errors.h defines:
+# the same codes, each under the name of its macro.
+use strict;
+use warnings;
+
+use Test::More;
+
+my $top = $ENV{LOYALTY_TOP} || '.';
+
+sub slurp
+{
+	my ($file) = @_;
+	open my $handle, '<', $file or die "cannot read $file: $!";
+	local $/;
+	return scalar <$handle>;
+}
+
+# #define ERRCODE_LY_NOT_SET_UP MAKE_SQLSTATE('L','Y','0','0','1')
+my %defined;
+my $header = slurp("$top/src/core/errors.h");
+while ($header =~ /^#define\s+ERRCODE_LY_(\w+)\s+MAKE_SQLSTATE\(([^)]*)\)/mg)
+{
+	my ($name, $code) = (lc $1, $2);
+	$code =~ s/[',\s]//g;
+	ok(!exists $defined{$code}, "$code is defined once");
+	$defined{$code} = $name;
+}
+cmp_ok(scalar keys %defined, '>', 0, 'errors.h defines SQLSTATEs');
+
+# | `LY001` | `not_set_up` | ...
+my %documented;
+my $readme = slurp("$top/README.md");
+while ($readme =~ /^\|\s*`(LY\w{3})`\s*\|\s*`(\w+)`\s*\|(.*)\|\s*$/mg)
+{
+	my ($code, $name, $rest) = ($1, $2, $3);
+	ok(!exists $documented{$code}, "$code is documented once");
+	$documented{$code} = $name;
+	unlike($rest, qr/^\s*\||\|\s*$/, "$code has its meaning and its remedy");
+}
+
+is_deeply(\%documented, \%defined, 'README.md documents exactly the codes of errors.h');
+
+done_testing();
