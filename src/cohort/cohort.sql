@@ -247,7 +247,7 @@ COMMENT ON FUNCTION activity_growth(cohort_matrix) IS
 'Period by period: active members; new ones (first event ever) and returning ones (active = new_members + returning_members); of the returning, those kept (active in the period before as well) and those won back (not active in it); churned (active in the period before, not in this one). kept_rate and churn_rate are shares of the members active in the period before, growth_rate is active / active before - 1; NULL when nobody was.';
 
 CREATE FUNCTION growth(current_value numeric, previous_value numeric) RETURNS numeric
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN current_value / nullif(previous_value, 0) - 1;
 COMMENT ON FUNCTION growth(numeric, numeric) IS
 'current_value / previous_value - 1, for figures of two periods, for example with lag(); NULL when the previous one is 0 or NULL.';
