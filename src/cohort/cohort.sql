@@ -42,7 +42,7 @@ CREATE TYPE activity (
 	STORAGE = extended
 );
 COMMENT ON TYPE activity IS
-'In which periods (days, weeks, months, …) a member had events, and how many events: a sparse bitmap of about 40 bytes and 8 for each block of 32 periods. Made by activity_agg, merged by activity_rollup, read by functions. Its own aggregate state, so partial aggregation and stored partials need nothing more.';
+'In which periods (days, weeks, months, ...) a member had events, and how many events: a sparse bitmap of about 40 bytes and 8 for each block of 32 periods. Made by activity_agg, merged by activity_rollup, read by functions. Its own aggregate state, so partial aggregation and stored partials need nothing more.';
 
 CREATE FUNCTION merge_activity(a activity, b activity) RETURNS activity
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_merge_activity';
@@ -128,7 +128,7 @@ COMMENT ON FUNCTION streaks(activity) IS
 CREATE FUNCTION repurchased_within(summary activity, periods integer, as_of date) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchased_within';
 COMMENT ON FUNCTION repurchased_within(activity, integer, date) IS
-'Did a second event follow the first within so many periods (days, for an activity by day)? NULL for a member whose first event is fewer periods before as_of, as nothing can be said yet, and without events. So count() of it is the number of members that can be judged, and avg(…::int) their rate. A second event in the same period counts. Negative number of periods: LY003.';
+'Did a second event follow the first within so many periods (days, for an activity by day)? NULL for a member whose first event is fewer periods before as_of, as nothing can be said yet, and without events. So count of it is the number of members that can be judged, and avg of it, cast to integer, their rate. A second event in the same period counts. Negative number of periods: LY003.';
 
 /* ---- retention ---- */
 
@@ -478,7 +478,7 @@ COMMENT ON FUNCTION amount_total(concentration) IS
 CREATE FUNCTION gini(summary concentration) RETURNS numeric
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_gini';
 COMMENT ON FUNCTION gini(concentration) IS
-'Gini coefficient: the sum over i of (2 i - n - 1) x_i, divided by n times the sum of all x, for amounts x_1 <= … <= x_n. 0 when all are equal, (n - 1) / n when one member has all; above 1 only with negative amounts. NULL when the sum is not positive. (Corrado Gini, Variabilità e mutabilità, 1912.)';
+'Gini coefficient: the sum over i of (2 i - n - 1) x_i, divided by n times the sum of all x, for amounts x_1 <= ... <= x_n. 0 when all are equal, (n - 1) / n when one member has all; above 1 only with negative amounts. NULL when the sum is not positive. (Corrado Gini, Variabilita e mutabilita, 1912.)';
 
 CREATE FUNCTION top_share(summary concentration, percent numeric) RETURNS numeric
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_top_share';
@@ -609,7 +609,7 @@ CREATE AGGREGATE preferred_value_agg(value text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE preferred_value_agg(text) IS
-'Most frequent value (category, channel, shop, …) with its share. Values are equal when their bytes are; of equally frequent ones the first in the order of bytes. NULLs are left out, NULL when none is left. Memory grows with the number of different values.';
+'Most frequent value (category, channel, shop, ...) with its share. Values are equal when their bytes are; of equally frequent ones the first in the order of bytes. NULLs are left out, NULL when none is left. Memory grows with the number of different values.';
 
 CREATE FUNCTION discount_trans(state internal, amount numeric, discount numeric) RETURNS internal
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_trans';

@@ -279,7 +279,7 @@ CheckFiniteAmount(Numeric amount, const char *what)
 				(errcode(ERRCODE_LY_AMOUNT_NOT_FINITE),
 				 errmsg("%s is %s", what, numeric_is_nan(amount) ? "NaN" : "infinite"),
 				 errdetail("Sums and shares need finite amounts."),
-				 errhint("Leave such rows out with FILTER (WHERE …), or correct them.")));
+				 errhint("Leave such rows out with FILTER (WHERE ...), or correct them.")));
 }
 
 /*
