@@ -29,6 +29,7 @@ CREATE VIEW monthly AS SELECT member_id, activity_agg(at, 'month', 'UTC') AS a F
 SELECT m.* FROM (SELECT retention_agg(a) AS r FROM monthly) x, retention_matrix(r) m;
 SELECT m.* FROM (SELECT retention_agg(a) AS r FROM monthly) x, retention_matrix(r, until => '2024-02-29', fill => false) m;
 SELECT g.* FROM (SELECT retention_agg(a) AS r FROM monthly) x, activity_growth(r) g;
+SELECT retention_events_agg(member_id, at, 'quarter', 'UTC') FROM purchase;
 SELECT m.cohort, m.cohort_size, m.offset_periods, m.active
 FROM (SELECT retention_signup_agg(joined_at, a, 'month', 'UTC') AS r
 	FROM (VALUES (1, timestamptz '2023-12-24 00:00+00'), (2, '2024-02-01 00:00+00'), (3, '2024-02-02 00:00+00'), (5, '2024-02-03 00:00+00'), (6, NULL)) v(member_id, joined_at)

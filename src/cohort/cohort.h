@@ -120,6 +120,8 @@ extern int32 ActivityFirst(const Activity *a);
 extern int32 ActivityLast(const Activity *a);
 extern int32 ActivityCount(const Activity *a);
 extern bool ActivityHas(const Activity *a, int32 period);
+extern Activity *MakeActivity(const Period *period, int capacity);
+extern Activity *ActivityAdd(Activity *a, int32 period);
 
 /* Walks through the active periods, in order. */
 typedef struct ActivityCursor
@@ -197,6 +199,19 @@ extern TallyState *TallyStateMake(MemoryContext context, TallyType type);
 extern void TallySetPeriod(TallyState *state, const Period *period);
 extern void TallyAdd(TallyState *state, TallyKind kind, int64 a, int32 b, int64 n);
 extern Tally *TallyFinish(TallyState *state);
+
+/* cohort_retention.c: counts the active periods of one member, in order */
+typedef struct MemberCount
+{
+	TallyState *state;
+	int32		cohort;
+	int32		previous;
+	bool		any;
+} MemberCount;
+
+extern void CountMember(MemberCount *count, TallyState *state, int32 cohort);
+extern void CountPeriod(MemberCount *count, int32 period);
+
 extern Tally *GetTally(Datum d, TallyType type);
 extern Period TallyPeriod(const Tally *t);
 extern int	TallyFind(const Tally *t, TallyKind kind, int64 a, int32 b);

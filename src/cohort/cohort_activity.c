@@ -153,7 +153,10 @@ ActivityNext(ActivityCursor *cursor, int32 *period)
 	return true;
 }
 
-static Activity *
+/*
+ * An empty activity with room for some blocks, in the current context.
+ */
+Activity *
 MakeActivity(const Period *period, int capacity)
 {
 	Activity   *a = palloc0(ACTIVITY_SIZE(capacity));
@@ -170,8 +173,8 @@ MakeActivity(const Period *period, int capacity)
  * Counts one event.  Works in place while there is room, and otherwise on a
  * larger copy, which it returns.
  */
-static Activity *
-AddEvent(Activity *a, int32 period)
+Activity *
+ActivityAdd(Activity *a, int32 period)
 {
 	bool		found;
 	int			i = FindBlock(a, BLOCK_OF(period), &found);
@@ -356,7 +359,7 @@ loyalty_activity_in(PG_FUNCTION_ARGS)
 		for (int64 p = from; p <= until; p++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			a = AddEvent(a, (int32) p);
+			a = ActivityAdd(a, (int32) p);
 		}
 		if (*s == ',')
 			s++;
@@ -511,7 +514,7 @@ loyalty_activity_trans(PG_FUNCTION_ARGS)
 		TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
 
 		CheckFiniteInstant(at, "the instant of an event");
-		a = AddEvent(a, PeriodOfInstant(clock, at));
+		a = ActivityAdd(a, PeriodOfInstant(clock, at));
 	}
 	PG_RETURN_POINTER(a);
 }

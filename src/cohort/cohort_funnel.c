@@ -66,7 +66,7 @@ Reach(Chain *chain, int64 start)
  * bipartite graph of levels and rows.
  */
 static bool
-Augment(const Event *rows, int nrows, int level, int *taken_by, uint32 *used,
+Augment(const Event *rows, int nrows, int level, uint32 *used,
 		uint32 *capacity_left, bool *tried)
 {
 	for (int r = 0; r < nrows; r++)
@@ -78,7 +78,6 @@ Augment(const Event *rows, int nrows, int level, int *taken_by, uint32 *used,
 		{
 			capacity_left[r]--;
 			used[r] |= ((uint32) 1) << level;
-			taken_by[level] = r;
 			return true;
 		}
 		for (int other = 0; other < EVENTS_MAX_CONDITIONS; other++)
@@ -86,12 +85,11 @@ Augment(const Event *rows, int nrows, int level, int *taken_by, uint32 *used,
 			if ((used[r] & (((uint32) 1) << other)) == 0)
 				continue;
 			/* could that level take another row? */
-			if (Augment(rows, nrows, other, taken_by, used, capacity_left, tried))
+			if (Augment(rows, nrows, other, used, capacity_left, tried))
 			{
 				used[r] &= ~(((uint32) 1) << other);
 				used[r] |= ((uint32) 1) << level;
-				taken_by[level] = r;
-				return true;
+					return true;
 			}
 		}
 	}
@@ -118,8 +116,6 @@ StepOnce(Chain *chains, int levels, const Event *rows, int nrows, int64 window)
 
 	for (int from = 0; from < levels; from++)
 	{
-		int			taken_by[EVENTS_MAX_CONDITIONS];
-
 		if (!before[from].reached || !InWindow(before[from].start, at, window))
 			continue;
 		for (int r = 0; r < nrows; r++)
@@ -129,8 +125,9 @@ StepOnce(Chain *chains, int levels, const Event *rows, int nrows, int64 window)
 		}
 		for (int level = from; level < levels; level++)
 		{
+			CHECK_FOR_INTERRUPTS();
 			memset(tried, 0, sizeof(bool) * nrows);
-			if (!Augment(rows, nrows, level, taken_by, used, capacity, tried))
+			if (!Augment(rows, nrows, level, used, capacity, tried))
 				break;
 			Reach(&chains[level], before[from].start);
 		}

@@ -5,7 +5,6 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "datatype/timestamp.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -323,6 +322,20 @@ NeedAggContext(FunctionCallInfo fcinfo, const char *name)
 	return context;
 }
 
+/*
+ * A hash of a time zone's name (FNV-1a), the same on every machine and in
+ * every version, because it is stored.
+ */
+static uint32
+HashZone(const char *name)
+{
+	uint32		hash = 2166136261U;
+
+	for (; *name != '\0'; name++)
+		hash = (hash ^ (unsigned char) *name) * 16777619U;
+	return hash;
+}
+
 static bool
 SameArgument(FunctionCallInfo fcinfo, int argno, const char *kept, int kept_len)
 {
@@ -411,11 +424,6 @@ GetPeriodClock(FunctionCallInfo fcinfo, int period_argno, int zone_argno)
 		clock->period_len = len;
 	}
 
-	{
-		const char *canonical = pg_get_timezone_name(clock->tz);
-
-		clock->period.zone = DatumGetUInt32(hash_any((const unsigned char *) canonical,
-													 strlen(canonical)));
-	}
+	clock->period.zone = HashZone(pg_get_timezone_name(clock->tz));
 	return clock;
 }

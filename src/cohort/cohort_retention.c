@@ -18,34 +18,52 @@
 /* ---- plain computing ---- */
 
 /*
- * Counts one member of a cohort.  Activity before the cohort's period is
- * counted in its own period, but in no cell.
+ * Counts one member of a cohort; its active periods follow, in order, one call
+ * of CountPeriod each.
  */
-static void
-CountMember(TallyState *state, int32 cohort, const Activity *a)
+void
+CountMember(MemberCount *count, TallyState *state, int32 cohort)
 {
-	ActivityCursor cursor;
-	int32		p,
-				previous = 0;
-	bool		any = false;
-
+	count->state = state;
+	count->cohort = cohort;
+	count->previous = 0;
+	count->any = false;
 	TallyAdd(state, TALLY_SIZE, cohort, 0, 1);
+}
+
+/*
+ * Counts one active period of the member.  One before the cohort's is counted
+ * as activity, but in no cell.
+ */
+void
+CountPeriod(MemberCount *count, int32 period)
+{
+	if (period >= count->cohort)
+		TallyAdd(count->state, TALLY_CELL, count->cohort, period - count->cohort, 1);
+	TallyAdd(count->state, TALLY_ACTIVE, period, 0, 1);
+	if (!count->any)
+		TallyAdd(count->state, TALLY_FIRST, period, 0, 1);
+	else if (period == count->previous + 1)
+		TallyAdd(count->state, TALLY_KEPT, period, 0, 1);
+	count->any = true;
+	count->previous = period;
+}
+
+static void
+CountActivity(TallyState *state, int32 cohort, const Activity *a)
+{
+	MemberCount count;
+	ActivityCursor cursor;
+	int32		p;
+
+	CountMember(&count, state, cohort);
 	if (a == NULL)
 		return;
-
 	ActivityRewind(&cursor, a);
 	while (ActivityNext(&cursor, &p))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (p >= cohort)
-			TallyAdd(state, TALLY_CELL, cohort, p - cohort, 1);
-		TallyAdd(state, TALLY_ACTIVE, p, 0, 1);
-		if (!any)
-			TallyAdd(state, TALLY_FIRST, p, 0, 1);
-		else if (p == previous + 1)
-			TallyAdd(state, TALLY_KEPT, p, 0, 1);
-		any = true;
-		previous = p;
+		CountPeriod(&count, p);
 	}
 }
 
@@ -98,7 +116,7 @@ loyalty_retention_agg_trans(PG_FUNCTION_ARGS)
 
 		TallySetPeriod(state, &period);
 		if (a->nblocks > 0)
-			CountMember(state, ActivityFirst(a), a);
+			CountActivity(state, ActivityFirst(a), a);
 	}
 	PG_RETURN_POINTER(state);
 }
@@ -136,7 +154,7 @@ loyalty_retention_signup_trans(PG_FUNCTION_ARGS)
 
 			CheckSamePeriod(&clock->period, &period);
 		}
-		CountMember(state, PeriodOfInstant(clock, at), a);
+		CountActivity(state, PeriodOfInstant(clock, at), a);
 	}
 	PG_RETURN_POINTER(state);
 }

@@ -104,7 +104,19 @@ GROUP BY on_date, want;
 CREATE TEMP VIEW joined AS
 SELECT f.c AS cohort, (extract(year FROM age(p, f.c)) * 12 + extract(month FROM age(p, f.c)))::int AS k, p, count(*) AS n
 FROM month_active JOIN (SELECT member_id, min(p) AS c FROM month_active GROUP BY 1) f USING (member_id) GROUP BY 1, 2, 3;
+CREATE TEMP TABLE wide AS SELECT (random() * 20)::bigint AS m, timestamptz '4000-01-01 00:00+00 BC' + random() * interval '2190000 days' AS at FROM generate_series(1, 300);
+INSERT INTO wide SELECT m, at + i * interval '30 days' FROM wide, generate_series(-3, 3) i;
 CREATE TEMP TABLE matrix AS SELECT retention_agg(a) AS r FROM act;
+SELECT is(retention_events_agg(member_id, at, 'month', 'Europe/London')::text, (SELECT r::text FROM matrix), 'retention_events_agg is the same in one step') FROM o;
+SELECT is((SELECT retention_events_agg(member_id, at, u, z)::text FROM o), (SELECT retention_agg(a)::text FROM (SELECT activity_agg(at, u, z) AS a FROM o GROUP BY member_id) x), 'by ' || u)
+FROM (VALUES ('day', 'UTC'), ('3 days', 'Asia/Tokyo'), ('week', 'America/New_York'), ('year', 'UTC')) v(u, z);
+SELECT is((SELECT retention_events_agg(m, at, 'day', 'UTC')::text FROM wide), (SELECT retention_agg(a)::text FROM (SELECT activity_agg(at, 'day', 'UTC') AS a FROM wide GROUP BY m) x), 'over six thousand years')
+FROM (SELECT 1) one;
+SELECT is((SELECT m.cohort_size FROM (SELECT retention_events_agg(m, at, 'day', 'UTC') AS r FROM (VALUES (NULL::bigint, now()), (1, NULL), (1, now()), (-9223372036854775808, now())) v(m, at)) x, retention_matrix(r) m), 2::bigint, 'NULL members and instants are left out');
+SELECT is(retention_events_agg(1, at, 'day', 'UTC')::text, NULL, 'no rows, no matrix') FROM (SELECT now() WHERE false) v(at);
+SELECT throws_ok($$SELECT retention_events_agg(1, 'infinity', 'day', 'UTC')$$, 'LY342', NULL, 'infinity is refused');
+SELECT throws_ok($$SELECT retention_events_agg(1, now(), 'eon', 'UTC')$$, 'LY340', NULL, 'an unknown period is refused');
+SELECT throws_ok($$SELECT retention_events_agg(1, now(), u, 'UTC') FROM unnest('{day,week}'::text[]) u$$, 'LY341', NULL, 'a period that varies is refused');
 SELECT results_eq('SELECT cohort, offset_periods, period_start, active FROM matrix, retention_matrix(r, fill => false)',
 	'SELECT cohort, k, p, n FROM joined ORDER BY 1, 2', 'retention_matrix without filling is the self-join');
 SELECT results_eq('SELECT cohort, cohort_size, offset_periods, active, rate FROM matrix, retention_matrix(r)',
@@ -371,7 +383,7 @@ CREATE VIEW answer AS
 SELECT activity_agg(at, 'week', 'America/New_York')::text AS a, preferred_hour_agg(at, 'UTC')::text AS h, preferred_weekday_agg(at, NULL)::text AS wd, preferred_value_agg(channel)::text AS ch,
 	discount_agg(amount, discount)::text AS di, concentration_agg(amount)::text AS c, window_funnel_agg('30 days', 'strict_increase', at, channel = 'web', channel = 'app', amount > 200, channel = 'store')::text AS f,
 	window_funnel_agg('1 day', 'strict_order', at, channel = 'web', channel = 'app', amount > 200)::text AS fo, sequence_count_agg('(?1).*(?2)(?t<86400)(?1)', at, channel = 'web', channel = 'app')::text AS s,
-	sequence_match_agg('(?1)(?2)(?1)(?2)(?2)', at, channel = 'web', channel = 'app')::text AS sm, retention(amount > 279.9, channel = 'phone', amount < -20)::text AS r FROM po;
+	sequence_match_agg('(?1)(?2)(?1)(?2)(?2)', at, channel = 'web', channel = 'app')::text AS sm, retention(amount > 279.9, channel = 'phone', amount < -20)::text AS r, retention_events_agg(member_id, at, 'day', 'UTC')::text AS e FROM po;
 CREATE VIEW answer2 AS SELECT retention_agg(a)::text AS m, repurchase_agg(d)::text AS r, retention_signup_agg('2023-01-05', a, 'month', 'Europe/London')::text AS s, activity_rollup(a)::text AS ar FROM pact;
 CREATE VIEW answer3 AS SELECT cohort_rollup(m)::text AS m, repurchase_rollup(r)::text AS r, concentration_rollup(c)::text AS c FROM
 	(SELECT retention_agg(a) AS m, repurchase_agg(d) AS r, concentration_agg(event_count(a)) AS c FROM pact GROUP BY member_id % 100) x;
@@ -424,7 +436,7 @@ SELECT results_eq($$SELECT m.* FROM (SELECT retention_agg(a) AS r FROM (SELECT a
 	$$VALUES (date '4713-01-01 BC', 1::bigint, 0, date '4713-01-01 BC', 1::bigint, 1.0), (date '4713-01-01 BC', 1::bigint, 298988, date '294276-01-01', 1::bigint, 1.0)$$, 'from the first to the last date');
 CREATE TEMP TABLE million AS SELECT timestamptz '2024-01-01 12:00+00' AS at, 7.50 AS x, 'web' AS v FROM generate_series(1, 1000000);
 SELECT is(ROW(a, h, w, v, d, c, gini(c), f, o, s, r)::text,
-	'(day@148e0d44:1000000:1000000:{8764},"(12,1000000,1000000,1.00000000000000000000)","(1,1000000,1000000,1.00000000000000000000)","(web,1000000,1000000,1.00000000000000000000)","(1000000,0,0.000000000000000000000000,7500000.00,0,0,0.000000000000000000000000)",{7.5=1000000},0.00000000000000000000000000000000,2,1,500000,{t})', 'a million equal rows')
+	'(day@c06e567d:1000000:1000000:{8764},"(12,1000000,1000000,1.00000000000000000000)","(1,1000000,1000000,1.00000000000000000000)","(web,1000000,1000000,1.00000000000000000000)","(1000000,0,0.000000000000000000000000,7500000.00,0,0,0.000000000000000000000000)",{7.5=1000000},0.00000000000000000000000000000000,2,1,500000,{t})', 'a million equal rows')
 FROM (SELECT activity_agg(at, 'day', 'UTC') AS a, preferred_hour_agg(at, 'UTC') AS h, preferred_weekday_agg(at, 'UTC') AS w, preferred_value_agg(v) AS v, discount_agg(x, 0) AS d, concentration_agg(x) AS c,
 	window_funnel_agg('1 day', NULL, at, true, x > 1) AS f, window_funnel_agg('1 day', 'strict_order,strict_once', at, true, false) AS o, sequence_count_agg('(?1)(?1)', at, true) AS s, retention(x > 1) AS r FROM million) y;
 SELECT is(window_funnel_agg('1 day', 'strict_deduplication', at, true, x > 1), 2, 'a million equal rows, deduplicated') FROM million;
