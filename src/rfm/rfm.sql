@@ -544,3 +544,134 @@ COMMENT ON FUNCTION check_rfm() IS 'Invariants of room rfm, for check(): every s
 
 REVOKE EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() TO @extowner@;
+
+/* The aggregate that a table's columns ask for; for the functions below. */
+CREATE FUNCTION rfm_agg_call(at_column text, amount_column text, key_column text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN key_column IS NULL
+		THEN format('loyalty.rfm_agg(o.%I::timestamptz, o.%I::numeric)', at_column, amount_column)
+		ELSE format('loyalty.rfm_agg_by_key(o.%I::timestamptz, o.%I::numeric, o.%I::text)', at_column, amount_column, key_column)
+		END
+$$;
+COMMENT ON FUNCTION rfm_agg_call(text, text, text) IS
+'Text of the aggregate call that rfm_table and its kin make: rfm_agg, or rfm_agg_by_key when there is a key column.';
+
+CREATE FUNCTION rfm_table(
+	orders regclass,
+	member_column text DEFAULT 'member_id',
+	at_column text DEFAULT 'at',
+	amount_column text DEFAULT 'amount',
+	key_column text DEFAULT NULL,
+	as_of timestamptz DEFAULT now(),
+	method rfm_breaks DEFAULT 'quantile',
+	scheme text DEFAULT 'code125',
+	language text DEFAULT 'en',
+	OUT member text, OUT recency integer, OUT frequency bigint, OUT monetary numeric,
+	OUT r integer, OUT f integer, OUT m integer, OUT segment text
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF as_of IS NULL OR method IS NULL OR orders IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'LY003',
+			MESSAGE = 'orders, as_of and method must not be null',
+			HINT = 'Leave out what should have its default.';
+	END IF;
+	RETURN QUERY EXECUTE format($query$
+		WITH s AS (
+			SELECT o.%1$I::text AS member, %2$s AS summary
+			FROM %3$s o WHERE o.%4$I::timestamptz <= $1 GROUP BY o.%1$I
+		), b AS (
+			SELECT coalesce(loyalty.rfm_breaks_keyed(s.summary, $1, $2, s.member), $2) AS breaks FROM s
+		)
+		SELECT s.member, loyalty.recency(s.summary, $1, $5), loyalty.frequency(s.summary),
+			   loyalty.monetary_total(s.summary), x.r, x.f, x.m, loyalty.rfm_segment(x.r, x.f, x.m, $3, $4)
+		FROM s CROSS JOIN b CROSS JOIN LATERAL loyalty.rfm_score(s.summary, b.breaks, $1, s.member) x
+		WHERE s.summary IS NOT NULL
+		$query$,
+		member_column, loyalty.rfm_agg_call(at_column, amount_column, key_column), orders, at_column)
+	USING as_of, method, scheme, language, method::text::jsonb ->> 'time_zone';
+END
+$$;
+COMMENT ON FUNCTION rfm_table(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text) IS
+'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order). NULL scores for members with refunds only. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
+
+CREATE FUNCTION rfm_segment_sizes(
+	orders regclass,
+	member_column text DEFAULT 'member_id',
+	at_column text DEFAULT 'at',
+	amount_column text DEFAULT 'amount',
+	key_column text DEFAULT NULL,
+	as_of timestamptz DEFAULT now(),
+	method rfm_breaks DEFAULT 'quantile',
+	scheme text DEFAULT 'code125',
+	language text DEFAULT 'en',
+	OUT segment text, OUT members bigint, OUT orders_placed numeric, OUT revenue numeric,
+	OUT mean_recency numeric, OUT member_share numeric, OUT revenue_share numeric
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT t.segment, count(*), sum(t.frequency), sum(t.monetary), round(avg(t.recency), 4),
+		   round(count(*) / sum(count(*)) OVER (), 4),
+		   round(sum(t.monetary) / nullif(sum(sum(t.monetary)) OVER (), 0), 4)
+	FROM loyalty.rfm_table(orders, member_column, at_column, amount_column, key_column,
+						   as_of, method, scheme, language) t
+	GROUP BY t.segment
+	ORDER BY sum(t.monetary) DESC, t.segment
+$$;
+COMMENT ON FUNCTION rfm_segment_sizes(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text) IS
+'Members, orders, revenue, mean recency (days) and shares of each segment of an orders table as of an instant; arguments and errors as rfm_table. Segment NULL: members that no rule takes, or with refunds only.';
+
+CREATE FUNCTION rfm_transitions(
+	orders regclass,
+	from_as_of timestamptz,
+	to_as_of timestamptz DEFAULT now(),
+	member_column text DEFAULT 'member_id',
+	at_column text DEFAULT 'at',
+	amount_column text DEFAULT 'amount',
+	key_column text DEFAULT NULL,
+	method rfm_breaks DEFAULT 'quantile',
+	scheme text DEFAULT 'code125',
+	language text DEFAULT 'en',
+	refit boolean DEFAULT false,
+	OUT from_segment text, OUT to_segment text, OUT members bigint, OUT share numeric
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF orders IS NULL OR from_as_of IS NULL OR to_as_of IS NULL OR method IS NULL OR from_as_of > to_as_of THEN
+		RAISE EXCEPTION USING ERRCODE = 'LY003',
+			MESSAGE = 'orders, from_as_of, to_as_of and method must not be null, nor from_as_of after to_as_of',
+			HINT = 'Pass the earlier instant as from_as_of.';
+	END IF;
+	RETURN QUERY EXECUTE format($query$
+		WITH s AS (
+			SELECT o.%1$I::text AS member, %2$s AS later,
+				   %2$s FILTER (WHERE o.%4$I::timestamptz <= $1) AS earlier
+			FROM %3$s o WHERE o.%4$I::timestamptz <= $2 GROUP BY o.%1$I
+		), first AS (
+			SELECT coalesce(loyalty.rfm_breaks_keyed(s.earlier, $1, $3, s.member), $3) AS breaks FROM s
+		), second AS (
+			SELECT coalesce(CASE WHEN $6 THEN loyalty.rfm_breaks_keyed(s.later, $2, $3, s.member) END,
+							(SELECT breaks FROM first)) AS breaks FROM s
+		), named AS (
+			SELECT loyalty.rfm_segment(x.r, x.f, x.m, $4, $5) AS from_segment,
+				   loyalty.rfm_segment(y.r, y.f, y.m, $4, $5) AS to_segment
+			FROM s CROSS JOIN first CROSS JOIN second
+			CROSS JOIN LATERAL loyalty.rfm_score(s.earlier, first.breaks, $1, s.member) x
+			CROSS JOIN LATERAL loyalty.rfm_score(s.later, second.breaks, $2, s.member) y
+			WHERE s.later IS NOT NULL
+		)
+		SELECT n.from_segment, n.to_segment, count(*),
+			   round(count(*) / sum(count(*)) OVER (PARTITION BY n.from_segment), 4)
+		FROM named n
+		GROUP BY n.from_segment, n.to_segment
+		ORDER BY n.from_segment NULLS FIRST, count(*) DESC, n.to_segment
+		$query$,
+		member_column, loyalty.rfm_agg_call(at_column, amount_column, key_column), orders, at_column)
+	USING from_as_of, to_as_of, method, scheme, language, refit;
+END
+$$;
+COMMENT ON FUNCTION rfm_transitions(regclass, timestamptz, timestamptz, text, text, text, text, rfm_breaks, text, text, boolean) IS
+'How many members went from which segment to which between two instants; from_segment NULL: they came after the first. share: of those that were in from_segment. Both instants are scored by the cut points of the first, so that a move means that the member changed, not the others; refit finds new ones for the second. Other arguments and errors as rfm_table.';
