@@ -443,6 +443,11 @@ LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_segmen
 COMMENT ON FUNCTION rfm_segment(integer, integer, integer, text, text) IS
 'The segment that a scheme gives to scores: of the rules that take them, the first. scheme: code125, rfm_r_v030, rfm_r_v022, putler_ranges, rf_grid, cn_8_quadrant, one''s own (define_rfm_scheme), or a definition in place. language: en or zh. NULL where no rule takes the scores and there is no otherwise. Errors: LY003 (scores beyond the scheme''s bins), LY304 (unknown scheme), LY305 (invalid definition).';
 
+CREATE FUNCTION rfm_segment_of(summary rfm, breaks rfm_breaks, as_of timestamptz, scheme text DEFAULT 'code125', language text DEFAULT 'en', member_key text DEFAULT NULL) RETURNS text
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_segment_of';
+COMMENT ON FUNCTION rfm_segment_of(rfm, rfm_breaks, timestamptz, text, text, text) IS
+'The segment of a member: rfm_score and rfm_segment in one call, for long lists. NULL without a purchase. Errors: LY003, LY302 to LY305, as of those.';
+
 CREATE FUNCTION define_rfm_scheme(scheme text, definition jsonb, strict boolean DEFAULT false, OUT problem text, OUT rule integer, OUT segment text, OUT codes text[]) RETURNS SETOF record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -43,8 +43,8 @@ static const char *const limit_names[LIMITS] = {"r", "f", "m", "fm"};
 
 typedef struct Rule
 {
-	char	   *segment;
-	char	   *chinese;		/* NULL: the same */
+	text	   *segment;
+	text	   *chinese;		/* NULL: the same */
 	bool		by_code;
 	bool		codes[MAX_CODES];
 	double		least[LIMITS];
@@ -109,24 +109,25 @@ NumberOf(const JsonbValue *value)
 	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
 }
 
-static char *
+static text *
 TextOf(const JsonbValue *value)
 {
 	if (value->type != jbvString || value->val.string.len == 0)
 		return NULL;
-	return pnstrdup(value->val.string.val, value->val.string.len);
+	return cstring_to_text_with_len(value->val.string.val, value->val.string.len);
 }
 
 /* Reads a code, digits or numbers with dashes; false when it is none. */
 static bool
 ReadCode(const Scheme *scheme, const JsonbValue *value, int *code)
 {
-	char	   *text = TextOf(value);
+	char	   *text;
 	int			scores[DIMENSIONS];
 	int			used = 0;
 
-	if (text == NULL)
+	if (value->type != jbvString)
 		return false;
+	text = pnstrdup(value->val.string.val, value->val.string.len);
 	if (strchr(text, '-') == NULL)
 	{
 		if (strlen(text) != DIMENSIONS)
@@ -312,45 +313,79 @@ FindScheme(text *name)
 	return found;
 }
 
-/* What a call site keeps: the scheme it met last. */
+/* What a call site keeps: the scheme and the breaks it met last. */
 typedef struct SegmentCache
 {
-	MemoryContext context;		/* holds the rest */
+	MemoryContext context;		/* holds name and scheme */
 	text	   *name;
 	Scheme	   *scheme;
+	BreaksCache breaks;
 } SegmentCache;
 
 /* The scheme of a name, or of a definition in place (it begins with a brace). */
 static Scheme *
-GetScheme(FunctionCallInfo fcinfo, text *name)
+GetScheme(FunctionCallInfo fcinfo, SegmentCache *cache, const text *name)
 {
-	SegmentCache *cache = fcinfo->flinfo->fn_extra;
-	MemoryContext context;
 	MemoryContext old;
 	int			size = (int) VARSIZE_ANY_EXHDR(name);
+	Scheme	   *scheme;
 
-	if (cache != NULL && (int) VARSIZE_ANY_EXHDR(cache->name) == size &&
-		memcmp(VARDATA_ANY(cache->name), VARDATA_ANY(name), size) == 0)
+	if (likely(cache->scheme != NULL && (int) VARSIZE_ANY_EXHDR(cache->name) == size &&
+			   memcmp(VARDATA_ANY(cache->name), VARDATA_ANY(name), size) == 0))
 		return cache->scheme;
 
-	if (cache != NULL)
-	{
-		fcinfo->flinfo->fn_extra = NULL;
-		MemoryContextDelete(cache->context);
-	}
-	context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "segment scheme", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(context);
-	cache = palloc(sizeof(SegmentCache));
-	cache->context = context;
+	cache->scheme = NULL;
+	if (cache->context == NULL)
+		cache->context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "segment scheme", ALLOCSET_DEFAULT_SIZES);
+	else
+		MemoryContextReset(cache->context);
+	old = MemoryContextSwitchTo(cache->context);
 	cache->name = cstring_to_text_with_len(VARDATA_ANY(name), size);
 	if (size > 0 && *VARDATA_ANY(name) == '{')
-		cache->scheme = ReadScheme(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-																	  CStringGetDatum(text_to_cstring(name)))));
+		scheme = ReadScheme(DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+															   CStringGetDatum(text_to_cstring(name)))));
 	else
-		cache->scheme = ReadScheme(FindScheme(cache->name));
+		scheme = ReadScheme(FindScheme(cache->name));
 	MemoryContextSwitchTo(old);
-	fcinfo->flinfo->fn_extra = cache;
-	return cache->scheme;
+	cache->scheme = scheme;
+	return scheme;
+}
+
+static SegmentCache *
+GetCache(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->flinfo->fn_extra == NULL)
+		fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(SegmentCache));
+	return fcinfo->flinfo->fn_extra;
+}
+
+/* The name of the segment of scores, or NULL where no rule takes them. */
+static text *
+NameSegment(const Scheme *scheme, const int *scores, const text *language)
+{
+	const Rule *rule;
+	int			first;
+	bool		chinese;
+
+	for (int dim = 0; dim < DIMENSIONS; dim++)
+		if (scores[dim] < 1 || scores[dim] > scheme->bins)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("%s score %d is not between 1 and %d", dimension_names[dim], scores[dim], scheme->bins),
+					 errdetail("The scheme has %d bins.", scheme->bins),
+					 errhint("Score with as many bins as the scheme has: rfm_method('quantile', %d).", scheme->bins)));
+	chinese = VARSIZE_ANY_EXHDR(language) == 2 && memcmp(VARDATA_ANY(language), "zh", 2) == 0;
+	if (!chinese && !(VARSIZE_ANY_EXHDR(language) == 2 && memcmp(VARDATA_ANY(language), "en", 2) == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("unknown language \"%s\"", text_to_cstring(language)),
+				 errhint("Use en or zh.")));
+
+	first = scheme->first[CodeOf(scheme, scores[0], scores[1], scores[2])];
+	rule = first >= 0 ? &scheme->rules[first] : scheme->otherwise;
+	if (rule == NULL)
+		return NULL;
+	return chinese && rule->chinese != NULL ? rule->chinese : rule->segment;
 }
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_segment);
@@ -367,35 +402,37 @@ PG_FUNCTION_INFO_V1(loyalty_rfm_segment);
 Datum
 loyalty_rfm_segment(PG_FUNCTION_ARGS)
 {
-	int			scores[DIMENSIONS];
-	text	   *language = PG_GETARG_TEXT_PP(4);
-	Scheme	   *scheme = GetScheme(fcinfo, PG_GETARG_TEXT_PP(3));
-	Rule	   *rule;
-	int			first;
-	bool		chinese;
+	const int	scores[DIMENSIONS] = {PG_GETARG_INT32(0), PG_GETARG_INT32(1), PG_GETARG_INT32(2)};
+	Scheme	   *scheme = GetScheme(fcinfo, GetCache(fcinfo), PG_GETARG_TEXT_PP(3));
+	text	   *name = NameSegment(scheme, scores, PG_GETARG_TEXT_PP(4));
 
-	for (int dim = 0; dim < DIMENSIONS; dim++)
-	{
-		scores[dim] = PG_GETARG_INT32(dim);
-		if (scores[dim] < 1 || scores[dim] > scheme->bins)
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("%s score %d is not between 1 and %d", dimension_names[dim], scores[dim], scheme->bins),
-					 errdetail("The scheme has %d bins.", scheme->bins),
-					 errhint("Score with as many bins as the scheme has: rfm_method('quantile', %d).", scheme->bins)));
-	}
-	chinese = VARSIZE_ANY_EXHDR(language) == 2 && memcmp(VARDATA_ANY(language), "zh", 2) == 0;
-	if (!chinese && !(VARSIZE_ANY_EXHDR(language) == 2 && memcmp(VARDATA_ANY(language), "en", 2) == 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("unknown language \"%s\"", text_to_cstring(language)),
-				 errhint("Use en or zh.")));
-
-	first = scheme->first[CodeOf(scheme, scores[0], scores[1], scores[2])];
-	rule = first >= 0 ? &scheme->rules[first] : scheme->otherwise;
-	if (rule == NULL)
+	if (name == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(chinese && rule->chinese != NULL ? rule->chinese : rule->segment));
+	PG_RETURN_TEXT_P(name);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_rfm_segment_of);
+/*
+ * rfm_segment_of(summary rfm, breaks rfm_breaks, as_of timestamptz,
+ *				  scheme text DEFAULT 'code125', language text DEFAULT 'en',
+ *				  member_key text DEFAULT NULL) returns text
+ *
+ * rfm_score and rfm_segment in one call, for long lists of members.  NULL where
+ * one of the first five is NULL or there is no purchase; errors as theirs.
+ */
+Datum
+loyalty_rfm_segment_of(PG_FUNCTION_ARGS)
+{
+	SegmentCache *cache = GetCache(fcinfo);
+	int			scores[DIMENSIONS];
+	text	   *name;
+
+	if (PG_ARGISNULL(3) || PG_ARGISNULL(4) || !ScoreMember(fcinfo, 5, &cache->breaks, scores))
+		PG_RETURN_NULL();
+	name = NameSegment(GetScheme(fcinfo, cache, PG_GETARG_TEXT_PP(3)), scores, PG_GETARG_TEXT_PP(4));
+	if (name == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(name);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_scheme_codes);
