@@ -69,12 +69,71 @@ ScoreValue(const Breaks *b, Dimension dim, double value, const char *key, int ke
 	return dim == DIM_RECENCY && !falling ? b->bins[dim] - passed : 1 + passed;
 }
 
-/* What a call site keeps: the breaks it met last, unpacked. */
+/* The breaks of a call, unpacked; those met last are kept in the cache. */
+static const Breaks *
+KeepBreaks(BreaksCache *cache, const StoredBreaks *stored, MemoryContext context)
+{
+	StoredBreaks *copy;
+
+	if (likely(cache->stored != NULL && VARSIZE(stored) == VARSIZE(cache->stored) &&
+			   memcmp(stored, cache->stored, VARSIZE(stored)) == 0))
+		return &cache->breaks;
+
+	copy = MemoryContextAlloc(context, VARSIZE(stored));
+	memcpy(copy, stored, VARSIZE(stored));
+	UnpackBreaks(copy, &cache->breaks);
+	/* the name is not needed any more, and lies in another context */
+	cache->breaks.zone_name = NULL;
+	if (cache->stored != NULL)
+		pfree(cache->stored);
+	cache->stored = copy;
+	if (!cache->breaks.has_cuts)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_RFM_BREAKS),
+				 errmsg("breaks have no cut points yet"),
+				 errdetail("They are a method only."),
+				 errhint("Find the cut points among the members first: rfm_breaks(summary, as_of, method).")));
+	return &cache->breaks;
+}
+
+/*
+ * Scores the member of a call whose arguments begin with summary, breaks and
+ * as_of; false where one of them is NULL or there is no purchase.
+ */
+bool
+ScoreMember(FunctionCallInfo fcinfo, int key_arg, BreaksCache *cache, int *scores)
+{
+	const char *key = "";
+	int			key_size = 0;
+	rfm		   *s;
+	TimestampTz as_of;
+	const Breaks *b;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		return false;
+	s = PG_GETARG_RFM_P(0);
+	b = KeepBreaks(cache, (StoredBreaks *) PG_DETOAST_DATUM(PG_GETARG_DATUM(1)), fcinfo->flinfo->fn_mcxt);
+	as_of = PG_GETARG_TIMESTAMPTZ(2);
+	if (!PG_ARGISNULL(key_arg))
+	{
+		text	   *member_key = PG_GETARG_TEXT_PP(key_arg);
+
+		key = VARDATA_ANY(member_key);
+		key_size = (int) VARSIZE_ANY_EXHDR(member_key);
+	}
+	RfmCheckAsOf(s, as_of);
+	if (!RFM_HAS_PURCHASE(s))
+		return false;
+	for (Dimension dim = DIM_RECENCY; dim < DIMENSIONS; dim++)
+		scores[dim] = ScoreValue(b, dim, MemberValue(s, b, dim, as_of), key, key_size);
+	return true;
+}
+
+/* What a call site keeps. */
 typedef struct ScoreCache
 {
 	TupleDesc	desc;
-	StoredBreaks *stored;
-	Breaks		breaks;
+	BreaksCache breaks;
 } ScoreCache;
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_score);
@@ -92,26 +151,9 @@ Datum
 loyalty_rfm_score(PG_FUNCTION_ARGS)
 {
 	ScoreCache *cache = fcinfo->flinfo->fn_extra;
-	StoredBreaks *stored;
-	rfm		   *s;
-	TimestampTz as_of;
-	const char *key = "";
-	int			key_size = 0;
+	int			scores[DIMENSIONS];
 	Datum		values[DIMENSIONS];
 	bool		nulls[DIMENSIONS] = {false, false, false};
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		PG_RETURN_NULL();
-	s = PG_GETARG_RFM_P(0);
-	stored = (StoredBreaks *) PG_DETOAST_DATUM(PG_GETARG_DATUM(1));
-	as_of = PG_GETARG_TIMESTAMPTZ(2);
-	if (!PG_ARGISNULL(3))
-	{
-		text	   *member_key = PG_GETARG_TEXT_PP(3);
-
-		key = VARDATA_ANY(member_key);
-		key_size = (int) VARSIZE_ANY_EXHDR(member_key);
-	}
 
 	if (cache == NULL)
 	{
@@ -124,30 +166,9 @@ loyalty_rfm_score(PG_FUNCTION_ARGS)
 		fcinfo->flinfo->fn_extra = cache;
 		MemoryContextSwitchTo(old);
 	}
-	if (cache->stored == NULL || VARSIZE(stored) != VARSIZE(cache->stored) ||
-		memcmp(stored, cache->stored, VARSIZE(stored)) != 0)
-	{
-		StoredBreaks *copy = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, VARSIZE(stored));
-
-		memcpy(copy, stored, VARSIZE(stored));
-		UnpackBreaks(copy, &cache->breaks);
-		if (cache->stored != NULL)
-			pfree(cache->stored);
-		cache->stored = copy;
-	}
-	if (!cache->breaks.has_cuts)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_RFM_BREAKS),
-				 errmsg("breaks have no cut points yet"),
-				 errdetail("They are a method only."),
-				 errhint("Find the cut points among the members first: rfm_breaks(summary, as_of, method).")));
-
-	RfmCheckAsOf(s, as_of);
-	if (!RFM_HAS_PURCHASE(s))
+	if (!ScoreMember(fcinfo, 3, &cache->breaks, scores))
 		PG_RETURN_NULL();
-	for (Dimension dim = DIM_RECENCY; dim < DIMENSIONS; dim++)
-		values[dim] = Int32GetDatum(ScoreValue(&cache->breaks, dim,
-											   MemberValue(s, &cache->breaks, dim, as_of),
-											   key, key_size));
+	for (int dim = 0; dim < DIMENSIONS; dim++)
+		values[dim] = Int32GetDatum(scores[dim]);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(cache->desc, values, nulls)));
 }

@@ -91,6 +91,14 @@ RecencyCutsFall(BreaksMethod method)
 }
 
 extern double MemberValue(const rfm *s, const Breaks *b, Dimension dim, TimestampTz as_of);
+/* What a call site keeps of the breaks it met last; zero to begin with. */
+typedef struct BreaksCache
+{
+	StoredBreaks *stored;
+	Breaks		breaks;
+} BreaksCache;
+
+extern bool ScoreMember(FunctionCallInfo fcinfo, int key_arg, BreaksCache *cache, int *scores);
 extern int	ScoreValue(const Breaks *b, Dimension dim, double value, const char *key, int key_size);
 
 #endif							/* LOYALTY_RFM_SCORE_H */
