@@ -384,6 +384,10 @@ bad:
 	PG_RETURN_NULL();
 }
 
+/*
+ * activity_out
+ *		Text output, for dump and restore.
+ */
 PG_FUNCTION_INFO_V1(loyalty_activity_out);
 Datum
 loyalty_activity_out(PG_FUNCTION_ARGS)
@@ -459,6 +463,10 @@ loyalty_activity_recv(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(CheckActivity(a));
 }
 
+/*
+ * activity_send
+ *		Binary output; see the receiving function for the format.
+ */
 PG_FUNCTION_INFO_V1(loyalty_activity_send);
 Datum
 loyalty_activity_send(PG_FUNCTION_ARGS)
@@ -555,6 +563,9 @@ loyalty_event_count(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(PG_GETARG_ACTIVITY(0)->events);
 }
 
+/*
+ * active_periods(activity) -> integer: in how many different periods.
+ */
 PG_FUNCTION_INFO_V1(loyalty_active_periods);
 Datum
 loyalty_active_periods(PG_FUNCTION_ARGS)
@@ -590,6 +601,9 @@ loyalty_first_active(PG_FUNCTION_ARGS)
 	return StartOf(fcinfo, &period, ActivityFirst(a));
 }
 
+/*
+ * last_active(activity) -> date: see first_active.
+ */
 PG_FUNCTION_INFO_V1(loyalty_last_active);
 Datum
 loyalty_last_active(PG_FUNCTION_ARGS)

@@ -550,6 +550,10 @@ bad:
 	PG_RETURN_NULL();
 }
 
+/*
+ * concentration_out
+ *		Text output, for dump and restore.
+ */
 PG_FUNCTION_INFO_V1(loyalty_concentration_out);
 Datum
 loyalty_concentration_out(PG_FUNCTION_ARGS)
@@ -640,6 +644,10 @@ loyalty_concentration_recv(PG_FUNCTION_ARGS)
 												   CurrentMemoryContext)));
 }
 
+/*
+ * concentration_send
+ *		Binary output; see the receiving function for the format.
+ */
 PG_FUNCTION_INFO_V1(loyalty_concentration_send);
 Datum
 loyalty_concentration_send(PG_FUNCTION_ARGS)
@@ -710,6 +718,11 @@ loyalty_concentration_rollup_trans(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+/*
+ * concentration_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_concentration_combine);
 Datum
 loyalty_concentration_combine(PG_FUNCTION_ARGS)
@@ -737,6 +750,10 @@ loyalty_concentration_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(a);
 }
 
+/*
+ * concentration_serialize
+ *		The state field by field, for another process of the same server.
+ */
 PG_FUNCTION_INFO_V1(loyalty_concentration_serialize);
 Datum
 loyalty_concentration_serialize(PG_FUNCTION_ARGS)
@@ -756,6 +773,10 @@ loyalty_concentration_serialize(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/*
+ * concentration_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
 PG_FUNCTION_INFO_V1(loyalty_concentration_deserialize);
 Datum
 loyalty_concentration_deserialize(PG_FUNCTION_ARGS)
@@ -772,6 +793,10 @@ loyalty_concentration_deserialize(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+/*
+ * concentration_final
+ *		Final function: leaves the state as it was; NULL for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_concentration_final);
 Datum
 loyalty_concentration_final(PG_FUNCTION_ARGS)
@@ -794,6 +819,9 @@ loyalty_member_count(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(GetConcentration(PG_GETARG_DATUM(0))->members);
 }
 
+/*
+ * amount_total(concentration) -> numeric: the exact sum of all amounts.
+ */
 PG_FUNCTION_INFO_V1(loyalty_amount_total);
 Datum
 loyalty_amount_total(PG_FUNCTION_ARGS)

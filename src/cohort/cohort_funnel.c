@@ -511,6 +511,11 @@ loyalty_window_funnel_trans(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+/*
+ * window_funnel_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_window_funnel_combine);
 Datum
 loyalty_window_funnel_combine(PG_FUNCTION_ARGS)
@@ -533,6 +538,10 @@ loyalty_window_funnel_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(a);
 }
 
+/*
+ * window_funnel_serialize
+ *		The state field by field, for another process of the same server.
+ */
 PG_FUNCTION_INFO_V1(loyalty_window_funnel_serialize);
 Datum
 loyalty_window_funnel_serialize(PG_FUNCTION_ARGS)
@@ -549,6 +558,10 @@ loyalty_window_funnel_serialize(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/*
+ * window_funnel_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
 PG_FUNCTION_INFO_V1(loyalty_window_funnel_deserialize);
 Datum
 loyalty_window_funnel_deserialize(PG_FUNCTION_ARGS)
@@ -604,6 +617,11 @@ loyalty_retention_trans(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) (((uint64) n << 32) | (uint32) state | mask));
 }
 
+/*
+ * retention_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_retention_combine);
 Datum
 loyalty_retention_combine(PG_FUNCTION_ARGS)

@@ -267,6 +267,11 @@ loyalty_retention_events_trans(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+/*
+ * retention_events_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_retention_events_combine);
 Datum
 loyalty_retention_events_combine(PG_FUNCTION_ARGS)
@@ -301,6 +306,10 @@ loyalty_retention_events_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(a);
 }
 
+/*
+ * retention_events_serialize
+ *		The state field by field, for another process of the same server.
+ */
 PG_FUNCTION_INFO_V1(loyalty_retention_events_serialize);
 Datum
 loyalty_retention_events_serialize(PG_FUNCTION_ARGS)
@@ -338,6 +347,10 @@ loyalty_retention_events_serialize(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/*
+ * retention_events_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
 PG_FUNCTION_INFO_V1(loyalty_retention_events_deserialize);
 Datum
 loyalty_retention_events_deserialize(PG_FUNCTION_ARGS)

@@ -382,6 +382,11 @@ loyalty_sequence_trans(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+/*
+ * sequence_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_sequence_combine);
 Datum
 loyalty_sequence_combine(PG_FUNCTION_ARGS)
@@ -403,6 +408,10 @@ loyalty_sequence_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(a);
 }
 
+/*
+ * sequence_serialize
+ *		The state field by field, for another process of the same server.
+ */
 PG_FUNCTION_INFO_V1(loyalty_sequence_serialize);
 Datum
 loyalty_sequence_serialize(PG_FUNCTION_ARGS)
@@ -419,6 +428,10 @@ loyalty_sequence_serialize(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/*
+ * sequence_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
 PG_FUNCTION_INFO_V1(loyalty_sequence_deserialize);
 Datum
 loyalty_sequence_deserialize(PG_FUNCTION_ARGS)
@@ -456,6 +469,9 @@ loyalty_sequence_match_final(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(CountPaths(&state->list, state->pattern, true) > 0);
 }
 
+/*
+ * sequence_count_final(internal) -> bigint; NULL for a group without rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_sequence_count_final);
 Datum
 loyalty_sequence_count_final(PG_FUNCTION_ARGS)

@@ -212,6 +212,11 @@ loyalty_preferred_weekday_trans(PG_FUNCTION_ARGS)
 	return CountSlot(fcinfo, WeekdayOf);
 }
 
+/*
+ * preferred_slot_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_preferred_slot_combine);
 Datum
 loyalty_preferred_slot_combine(PG_FUNCTION_ARGS)
@@ -233,6 +238,10 @@ loyalty_preferred_slot_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(a);
 }
 
+/*
+ * preferred_slot_serialize
+ *		The state field by field, for another process of the same server.
+ */
 PG_FUNCTION_INFO_V1(loyalty_preferred_slot_serialize);
 Datum
 loyalty_preferred_slot_serialize(PG_FUNCTION_ARGS)
@@ -247,6 +256,10 @@ loyalty_preferred_slot_serialize(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/*
+ * preferred_slot_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
 PG_FUNCTION_INFO_V1(loyalty_preferred_slot_deserialize);
 Datum
 loyalty_preferred_slot_deserialize(PG_FUNCTION_ARGS)
@@ -317,6 +330,11 @@ loyalty_preferred_value_trans(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+/*
+ * preferred_value_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_preferred_value_combine);
 Datum
 loyalty_preferred_value_combine(PG_FUNCTION_ARGS)
@@ -344,6 +362,10 @@ loyalty_preferred_value_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(a);
 }
 
+/*
+ * preferred_value_serialize
+ *		The state field by field, for another process of the same server.
+ */
 PG_FUNCTION_INFO_V1(loyalty_preferred_value_serialize);
 Datum
 loyalty_preferred_value_serialize(PG_FUNCTION_ARGS)
@@ -366,6 +388,10 @@ loyalty_preferred_value_serialize(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/*
+ * preferred_value_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
 PG_FUNCTION_INFO_V1(loyalty_preferred_value_deserialize);
 Datum
 loyalty_preferred_value_deserialize(PG_FUNCTION_ARGS)
@@ -392,6 +418,10 @@ loyalty_preferred_value_deserialize(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+/*
+ * preferred_value_final
+ *		Final function: leaves the state as it was; NULL for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_preferred_value_final);
 Datum
 loyalty_preferred_value_final(PG_FUNCTION_ARGS)
@@ -496,6 +526,11 @@ loyalty_discount_trans(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+/*
+ * discount_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
 PG_FUNCTION_INFO_V1(loyalty_discount_combine);
 Datum
 loyalty_discount_combine(PG_FUNCTION_ARGS)
@@ -541,6 +576,10 @@ ReceiveNumeric(StringInfo buf)
 											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }
 
+/*
+ * discount_serialize
+ *		The state field by field, for another process of the same server.
+ */
 PG_FUNCTION_INFO_V1(loyalty_discount_serialize);
 Datum
 loyalty_discount_serialize(PG_FUNCTION_ARGS)
@@ -558,6 +597,10 @@ loyalty_discount_serialize(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/*
+ * discount_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
 PG_FUNCTION_INFO_V1(loyalty_discount_deserialize);
 Datum
 loyalty_discount_deserialize(PG_FUNCTION_ARGS)

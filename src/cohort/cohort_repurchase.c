@@ -178,6 +178,9 @@ loyalty_order_count(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(SumWeighted(GetTally(PG_GETARG_DATUM(0), TALLY_REPURCHASE), TALLY_ORDERS));
 }
 
+/*
+ * mean_orders(repurchase) -> numeric: orders per member; NULL without members.
+ */
 PG_FUNCTION_INFO_V1(loyalty_mean_orders);
 Datum
 loyalty_mean_orders(PG_FUNCTION_ARGS)

@@ -403,6 +403,10 @@ loyalty_cohort_matrix_in(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(TallyIn(PG_GETARG_CSTRING(0), TALLY_COHORT_MATRIX));
 }
 
+/*
+ * cohort_matrix_out
+ *		Text output, for dump and restore.
+ */
 PG_FUNCTION_INFO_V1(loyalty_cohort_matrix_out);
 Datum
 loyalty_cohort_matrix_out(PG_FUNCTION_ARGS)
@@ -410,6 +414,10 @@ loyalty_cohort_matrix_out(PG_FUNCTION_ARGS)
 	PG_RETURN_CSTRING(TallyOut(GetTally(PG_GETARG_DATUM(0), TALLY_COHORT_MATRIX)));
 }
 
+/*
+ * cohort_matrix_recv
+ *		Binary input; errors with 22P03 on what cannot have been computed.
+ */
 PG_FUNCTION_INFO_V1(loyalty_cohort_matrix_recv);
 Datum
 loyalty_cohort_matrix_recv(PG_FUNCTION_ARGS)
@@ -417,6 +425,10 @@ loyalty_cohort_matrix_recv(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(TallyReceive((StringInfo) PG_GETARG_POINTER(0), TALLY_COHORT_MATRIX));
 }
 
+/*
+ * cohort_matrix_send
+ *		Binary output; see the receiving function for the format.
+ */
 PG_FUNCTION_INFO_V1(loyalty_cohort_matrix_send);
 Datum
 loyalty_cohort_matrix_send(PG_FUNCTION_ARGS)
@@ -428,6 +440,10 @@ loyalty_cohort_matrix_send(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/*
+ * repurchase_in
+ *		Text input; errors with 22P02.
+ */
 PG_FUNCTION_INFO_V1(loyalty_repurchase_in);
 Datum
 loyalty_repurchase_in(PG_FUNCTION_ARGS)
@@ -435,6 +451,10 @@ loyalty_repurchase_in(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(TallyIn(PG_GETARG_CSTRING(0), TALLY_REPURCHASE));
 }
 
+/*
+ * repurchase_out
+ *		Text output, for dump and restore.
+ */
 PG_FUNCTION_INFO_V1(loyalty_repurchase_out);
 Datum
 loyalty_repurchase_out(PG_FUNCTION_ARGS)
@@ -442,6 +462,10 @@ loyalty_repurchase_out(PG_FUNCTION_ARGS)
 	PG_RETURN_CSTRING(TallyOut(GetTally(PG_GETARG_DATUM(0), TALLY_REPURCHASE)));
 }
 
+/*
+ * repurchase_recv
+ *		Binary input; errors with 22P03 on what cannot have been computed.
+ */
 PG_FUNCTION_INFO_V1(loyalty_repurchase_recv);
 Datum
 loyalty_repurchase_recv(PG_FUNCTION_ARGS)
@@ -449,6 +473,10 @@ loyalty_repurchase_recv(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(TallyReceive((StringInfo) PG_GETARG_POINTER(0), TALLY_REPURCHASE));
 }
 
+/*
+ * repurchase_send
+ *		Binary output; see the receiving function for the format.
+ */
 PG_FUNCTION_INFO_V1(loyalty_repurchase_send);
 Datum
 loyalty_repurchase_send(PG_FUNCTION_ARGS)
@@ -497,6 +525,10 @@ loyalty_tally_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(a);
 }
 
+/*
+ * tally_serialize
+ *		The state field by field, for another process of the same server.
+ */
 PG_FUNCTION_INFO_V1(loyalty_tally_serialize);
 Datum
 loyalty_tally_serialize(PG_FUNCTION_ARGS)
@@ -509,6 +541,10 @@ loyalty_tally_serialize(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
+/*
+ * tally_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
 PG_FUNCTION_INFO_V1(loyalty_tally_deserialize);
 Datum
 loyalty_tally_deserialize(PG_FUNCTION_ARGS)
@@ -574,6 +610,9 @@ loyalty_cohort_rollup_trans(PG_FUNCTION_ARGS)
 	return RollupTrans(fcinfo, TALLY_COHORT_MATRIX);
 }
 
+/*
+ * repurchase_rollup(repurchase): as cohort_rollup.
+ */
 PG_FUNCTION_INFO_V1(loyalty_repurchase_rollup_trans);
 Datum
 loyalty_repurchase_rollup_trans(PG_FUNCTION_ARGS)
