@@ -807,3 +807,141 @@ CREATE AGGREGATE retention(VARIADIC conditions boolean[]) (
 );
 COMMENT ON AGGREGATE retention(VARIADIC boolean[]) IS
 'Which conditions did the rows of one member meet? The first element tells it of the first condition, each further one whether both the first and that one were met: the semantics that ClickHouse documents for retention. NULL conditions are false; NULL without rows. Fewer than 1 or more than 32 conditions: LY345; a number that varies: LY344.';
+
+/* ---- equality: DISTINCT, GROUP BY and joins on stored values ---- */
+
+CREATE FUNCTION activity_eq(activity, activity) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';
+COMMENT ON FUNCTION activity_eq(activity, activity) IS 'Are the two values of type activity equal in everything?';
+
+CREATE FUNCTION activity_ne(activity, activity) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_ne';
+COMMENT ON FUNCTION activity_ne(activity, activity) IS 'Do the two values of type activity differ in anything?';
+
+CREATE FUNCTION activity_hash(activity) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash';
+COMMENT ON FUNCTION activity_hash(activity) IS 'Hash of a value of type activity, for grouping and hash joins.';
+
+CREATE FUNCTION activity_hash_extended(activity, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash_extended';
+COMMENT ON FUNCTION activity_hash_extended(activity, bigint) IS 'Seeded 64-bit hash of a value of type activity, for hash partitioning.';
+
+CREATE OPERATOR = (
+	LEFTARG = activity, RIGHTARG = activity, FUNCTION = activity_eq,
+	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (activity, activity) IS 'Are the two values of type activity equal in everything?';
+
+CREATE OPERATOR <> (
+	LEFTARG = activity, RIGHTARG = activity, FUNCTION = activity_ne,
+	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (activity, activity) IS 'Do the two values of type activity differ in anything?';
+
+CREATE OPERATOR CLASS activity_hash_ops DEFAULT FOR TYPE activity USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 activity_hash(activity),
+	FUNCTION 2 activity_hash_extended(activity, bigint);
+COMMENT ON OPERATOR CLASS activity_hash_ops USING hash IS 'Hash support of type activity, for GROUP BY, DISTINCT and joins.';
+
+CREATE FUNCTION cohort_matrix_eq(cohort_matrix, cohort_matrix) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';
+COMMENT ON FUNCTION cohort_matrix_eq(cohort_matrix, cohort_matrix) IS 'Are the two values of type cohort_matrix equal in everything?';
+
+CREATE FUNCTION cohort_matrix_ne(cohort_matrix, cohort_matrix) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_ne';
+COMMENT ON FUNCTION cohort_matrix_ne(cohort_matrix, cohort_matrix) IS 'Do the two values of type cohort_matrix differ in anything?';
+
+CREATE FUNCTION cohort_matrix_hash(cohort_matrix) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash';
+COMMENT ON FUNCTION cohort_matrix_hash(cohort_matrix) IS 'Hash of a value of type cohort_matrix, for grouping and hash joins.';
+
+CREATE FUNCTION cohort_matrix_hash_extended(cohort_matrix, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash_extended';
+COMMENT ON FUNCTION cohort_matrix_hash_extended(cohort_matrix, bigint) IS 'Seeded 64-bit hash of a value of type cohort_matrix, for hash partitioning.';
+
+CREATE OPERATOR = (
+	LEFTARG = cohort_matrix, RIGHTARG = cohort_matrix, FUNCTION = cohort_matrix_eq,
+	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (cohort_matrix, cohort_matrix) IS 'Are the two values of type cohort_matrix equal in everything?';
+
+CREATE OPERATOR <> (
+	LEFTARG = cohort_matrix, RIGHTARG = cohort_matrix, FUNCTION = cohort_matrix_ne,
+	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (cohort_matrix, cohort_matrix) IS 'Do the two values of type cohort_matrix differ in anything?';
+
+CREATE OPERATOR CLASS cohort_matrix_hash_ops DEFAULT FOR TYPE cohort_matrix USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 cohort_matrix_hash(cohort_matrix),
+	FUNCTION 2 cohort_matrix_hash_extended(cohort_matrix, bigint);
+COMMENT ON OPERATOR CLASS cohort_matrix_hash_ops USING hash IS 'Hash support of type cohort_matrix, for GROUP BY, DISTINCT and joins.';
+
+CREATE FUNCTION repurchase_eq(repurchase, repurchase) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';
+COMMENT ON FUNCTION repurchase_eq(repurchase, repurchase) IS 'Are the two values of type repurchase equal in everything?';
+
+CREATE FUNCTION repurchase_ne(repurchase, repurchase) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_ne';
+COMMENT ON FUNCTION repurchase_ne(repurchase, repurchase) IS 'Do the two values of type repurchase differ in anything?';
+
+CREATE FUNCTION repurchase_hash(repurchase) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash';
+COMMENT ON FUNCTION repurchase_hash(repurchase) IS 'Hash of a value of type repurchase, for grouping and hash joins.';
+
+CREATE FUNCTION repurchase_hash_extended(repurchase, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash_extended';
+COMMENT ON FUNCTION repurchase_hash_extended(repurchase, bigint) IS 'Seeded 64-bit hash of a value of type repurchase, for hash partitioning.';
+
+CREATE OPERATOR = (
+	LEFTARG = repurchase, RIGHTARG = repurchase, FUNCTION = repurchase_eq,
+	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (repurchase, repurchase) IS 'Are the two values of type repurchase equal in everything?';
+
+CREATE OPERATOR <> (
+	LEFTARG = repurchase, RIGHTARG = repurchase, FUNCTION = repurchase_ne,
+	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (repurchase, repurchase) IS 'Do the two values of type repurchase differ in anything?';
+
+CREATE OPERATOR CLASS repurchase_hash_ops DEFAULT FOR TYPE repurchase USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 repurchase_hash(repurchase),
+	FUNCTION 2 repurchase_hash_extended(repurchase, bigint);
+COMMENT ON OPERATOR CLASS repurchase_hash_ops USING hash IS 'Hash support of type repurchase, for GROUP BY, DISTINCT and joins.';
+
+CREATE FUNCTION concentration_eq(concentration, concentration) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';
+COMMENT ON FUNCTION concentration_eq(concentration, concentration) IS 'Are the two values of type concentration equal in everything?';
+
+CREATE FUNCTION concentration_ne(concentration, concentration) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_ne';
+COMMENT ON FUNCTION concentration_ne(concentration, concentration) IS 'Do the two values of type concentration differ in anything?';
+
+CREATE FUNCTION concentration_hash(concentration) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash';
+COMMENT ON FUNCTION concentration_hash(concentration) IS 'Hash of a value of type concentration, for grouping and hash joins.';
+
+CREATE FUNCTION concentration_hash_extended(concentration, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash_extended';
+COMMENT ON FUNCTION concentration_hash_extended(concentration, bigint) IS 'Seeded 64-bit hash of a value of type concentration, for hash partitioning.';
+
+CREATE OPERATOR = (
+	LEFTARG = concentration, RIGHTARG = concentration, FUNCTION = concentration_eq,
+	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (concentration, concentration) IS 'Are the two values of type concentration equal in everything?';
+
+CREATE OPERATOR <> (
+	LEFTARG = concentration, RIGHTARG = concentration, FUNCTION = concentration_ne,
+	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (concentration, concentration) IS 'Do the two values of type concentration differ in anything?';
+
+CREATE OPERATOR CLASS concentration_hash_ops DEFAULT FOR TYPE concentration USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 concentration_hash(concentration),
+	FUNCTION 2 concentration_hash_extended(concentration, bigint);
+COMMENT ON OPERATOR CLASS concentration_hash_ops USING hash IS 'Hash support of type concentration, for GROUP BY, DISTINCT and joins.';

@@ -453,6 +453,9 @@ SELECT throws_ok(format('SELECT %L::%s', value, type), '22P02', NULL, format('%s
 FROM (VALUES ('activity', ''), ('activity', 'day@0:1:1:{}'), ('activity', 'day@0:0:0:{1}'), ('activity', 'day@0:1:1:{2,1}'), ('activity', 'day@0:2:1:{1,1}'), ('activity', 'day@0:1:2:{1}'), ('activity', 'eon@0:1:1:{1}'), ('activity', 'day@0:1:1:{1'), ('activity', 'day@0:1:1:{1}x'), ('activity', 'day@0:1:1:{2..1}'), ('activity', 'day@0:1:1:{99999999999}'),
 	('cohort_matrix', ''), ('cohort_matrix', 'month@0:{8/1/0=1}'), ('cohort_matrix', 'month@0:{0/1/0=0}'), ('cohort_matrix', 'month@0:{0/1/-1=1}'), ('cohort_matrix', 'month@0:{0/1/0=1'), ('cohort_matrix', 'month@0:{0/99999999999/0=1}'), ('repurchase', 'day@0:{1/1/0=1}'), ('repurchase', '{}x'),
 	('concentration', ''), ('concentration', '{1}'), ('concentration', '{1=0}'), ('concentration', '{NaN=1}'), ('concentration', '{x=1}'), ('concentration', '{1=1')) v(type, value);
+SELECT is_empty('SELECT FROM kept WHERE a <> a::text::activity OR m <> m::text::cohort_matrix OR r <> r::text::repurchase OR c <> c::text::concentration OR NOT a = a OR a = d', 'equality');
+SELECT is((SELECT ROW(count(DISTINCT a::text), (SELECT count(*) FROM (SELECT a FROM kept GROUP BY a) x), (SELECT count(*) FROM (SELECT m, r, c FROM kept GROUP BY 1, 2, 3) x)) FROM kept)::text,
+	(SELECT ROW(count(DISTINCT a::text), count(DISTINCT a::text), 1) FROM kept)::text, 'grouping');
 SELECT ok(max(pg_column_size(a)) <= 56, 'an activity by month takes at most 56 bytes over two years') FROM act;
 
 -- ---- real data: Online Retail
