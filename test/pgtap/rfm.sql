@@ -232,7 +232,7 @@ SELECT dataset, 'mean', 'cn_8_quadrant', rfm_segment(r_mean, f_mean, m_mean, 'cn
 FROM score GROUP BY 1, 4;
 SELECT bag_eq(
 	format('SELECT scoring, scheme, segment, customers, orders, revenue, round(mean_recency, 3) FROM have WHERE dataset = %L AND (scoring, scheme) IN (SELECT scoring, segmentation FROM expected_summary WHERE dataset = %1$L)', d),
-	format('SELECT scoring, segmentation, segment, customers, orders, round(revenue, 2), round(mean_recency, 3) FROM expected_summary WHERE dataset = %L AND scoring IN (SELECT scoring FROM have WHERE dataset = %1$L)', d),
+	format('SELECT scoring, segmentation, segment, customers, orders, round(revenue, 2) AS revenue, round(mean_recency, 3) AS days FROM expected_summary WHERE dataset = %L AND scoring IN (SELECT scoring FROM have WHERE dataset = %1$L)', d),
 	'counts, orders, revenue and mean recency of the segments of ' || d)
 FROM unnest('{rfm_data_orders,online_retail,rfm_data_customer}'::text[]) d;
 
