@@ -8,6 +8,8 @@
 
 #include "postgres.h"
 
+#include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #if PG_VERSION_NUM < 140000
@@ -46,6 +48,38 @@
 		ereport(ERROR, __VA_ARGS__); \
 		return dummy; \
 	} while (0)
+#endif
+
+/*
+ * Starts a set-returning function that materializes its rows: afterwards
+ * rsinfo->setResult and setDesc are ready.  15.0 to 15.1 and 16 differ in the
+ * name of the function behind it, 14 has none.
+ */
+#if PG_VERSION_NUM >= 160000
+#define InitReturnSet(fcinfo)	InitMaterializedSRF(fcinfo, 0)
+#elif PG_VERSION_NUM >= 150000
+#define InitReturnSet(fcinfo)	SetSingleFuncCall(fcinfo, 0)
+#else
+static inline void
+InitReturnSet(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old;
+	TupleDesc	tupdesc;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
+		!(rsinfo->allowedModes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	rsinfo->setDesc = BlessTupleDesc(tupdesc);
+	rsinfo->setResult = tuplestore_begin_heap(true, false, work_mem);
+	rsinfo->returnMode = SFRM_Materialize;
+	MemoryContextSwitchTo(old);
+}
 #endif
 
 #endif							/* LOYALTY_COMPAT_H */

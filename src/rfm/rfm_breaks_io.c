@@ -154,7 +154,8 @@ CheckBreaks(const Breaks *b)
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_BREAKS),
-				 errmsg("unusable breaks: %s", problem)));
+				 errmsg("unusable breaks: %s", problem),
+				 errhint("Use 2 to 10 bins, and finite cut points in rising order.")));
 }
 
 static bool

@@ -204,7 +204,7 @@ ReadRule(Scheme *scheme, Rule *rule, JsonbContainer *object, int number)
 				int			code;
 
 				if (!ReadCode(scheme, getIthJsonbValueFromContainer(value.val.binary.data, i), &code))
-					InvalidScheme(number, psprintf("has a code, the %uth, that is no text of three scores", i + 1));
+					InvalidScheme(number, psprintf("has a code (number %u) that is no text of three scores", i + 1));
 				rule->codes[code] = true;
 			}
 			rule->by_code = true;
