@@ -8,8 +8,7 @@
 
 #include "core/errors.h"
 
-static void
-pg_attribute_noreturn()
+pg_noreturn static void
 InstantRefused(TimestampTz at)
 {
 	ereport(ERROR,

@@ -79,8 +79,7 @@ RuleTakes(const Scheme *scheme, const Rule *rule, int r, int f, int m)
 	return true;
 }
 
-static void
-pg_attribute_noreturn()
+pg_noreturn static void
 InvalidScheme(int rule, const char *why)
 {
 	if (rule < 0)
