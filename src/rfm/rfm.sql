@@ -620,7 +620,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rfm_table(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text) IS
-'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count, those without a member do not. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order). NULL scores for members with refunds only. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
+'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count, those without a member do not. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order). NULL scores for members with refunds only. Dates, and instants without a zone, are read in the session''s time zone. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
 
 CREATE FUNCTION rfm_segment_sizes(
 	orders regclass,
