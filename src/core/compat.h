@@ -26,6 +26,11 @@
 #include "common/pg_prng.h"
 #endif
 
+/* 14 cannot say why a hash failed */
+#if PG_VERSION_NUM < 150000
+#define pg_cryptohash_error(ctx)	"no reason known"
+#endif
+
 /* 17 gave the infinite timestamps function-like names of their own */
 #ifndef TIMESTAMP_INFINITY
 #define TIMESTAMP_INFINITY	PG_INT64_MAX
@@ -85,6 +90,13 @@ InitReturnSet(FunctionCallInfo fcinfo)
 	rsinfo->returnMode = SFRM_Materialize;
 	MemoryContextSwitchTo(old);
 }
+#endif
+
+/* Asks the processor to fetch memory that is needed soon. */
+#ifdef __GNUC__
+#define PrefetchMemory(address)	__builtin_prefetch(address)
+#else
+#define PrefetchMemory(address)	((void) (address))
 #endif
 
 #endif							/* LOYALTY_COMPAT_H */

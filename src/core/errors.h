@@ -37,6 +37,9 @@
 #define ERRCODE_LY_SAME_WALLET			MAKE_SQLSTATE('L','Y','1','1','2')
 #define ERRCODE_LY_INVALID_DIGEST		MAKE_SQLSTATE('L','Y','1','1','3')
 
+/* member */
+#define ERRCODE_LY_INVALID_IDENTIFIER	MAKE_SQLSTATE('L','Y','2','0','1')
+
 /* rfm (LY300 to LY319) */
 #define ERRCODE_LY_RFM_AMOUNT			MAKE_SQLSTATE('L','Y','3','0','1')
 #define ERRCODE_LY_RFM_INSTANT			MAKE_SQLSTATE('L','Y','3','0','2')

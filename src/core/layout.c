@@ -25,6 +25,7 @@
 #include "core/errors.h"
 
 #define MAX_LAYOUTS		16
+#define CORE_LAYOUT		1
 
 typedef struct Layout
 {
@@ -65,6 +66,7 @@ ForgetLayout(Datum arg, Oid relid)
 void
 CoreInit(void)
 {
+	ExpectLayout("core", CORE_LAYOUT);
 	CacheRegisterRelcacheCallback(ForgetLayout, (Datum) 0);
 }
 

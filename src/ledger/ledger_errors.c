@@ -130,6 +130,13 @@ RaiseRefusal(const Refused *refused)
 					 errhint("Give an effective_at that is not earlier.")));
 			break;
 		case FOLD_LOTS_MISMATCH:
+			if (refused->currency == NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+						 errmsg("the lots given with entry " INT64_FORMAT " do not fit it", entry->entry_id),
+						 errdetail("A %s of " INT64_FORMAT " points has lots of other points, or lots that are not in the balance.",
+								   kind, entry->requested),
+						 errhint("Give the very lots of the entry that they come from.")));
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("the lots recorded with %s " INT64_FORMAT " are not in its balance",
@@ -150,7 +157,7 @@ InvalidEntry(const Entry *entry, const char *what, const char *value, const char
 			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 			 errmsg("%s of %s must be %s", what, EntryKindName(entry->kind), hint),
 			 errdetail("It is %s.", value),
-			 errhint("Give %s %s.", what, hint)));
+			 errhint("Give another %s.", what)));
 }
 
 /* 1900-01-01 and 9999-12-31 UTC; outside lies a mistake, not a date */

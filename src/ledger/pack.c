@@ -224,7 +224,8 @@ UnpackTime(PackReader *reader, TimestampTz base)
 #define LOT_SAME_LIFETIME		0x02	/* as the lot before */
 #define LOT_AVAILABLE_AT_ONCE	0x04	/* available_at = earned_at */
 #define LOT_HAS_HOLD			0x08
-#define LOT_FLAGS				0x0F
+#define LOT_JOINED				0x10
+#define LOT_FLAGS				0x1F
 
 /* expires_at - earned_at, or -1 where that is not a proper number */
 static int64
@@ -259,6 +260,8 @@ PackLots(PackWriter *writer, const LotList *list)
 			flags |= LOT_AVAILABLE_AT_ONCE;
 		if (lot->hold_id != 0)
 			flags |= LOT_HAS_HOLD;
+		if (lot->joined)
+			flags |= LOT_JOINED;
 
 		PackBytes(writer, &flags, 1);
 		PackSigned(writer, (int64) ((uint64) lot->lot_id - (uint64) lot_id));
@@ -328,10 +331,12 @@ UnpackLots(PackReader *reader, LotList *list)
 		}
 		else
 			lot->expires_at = UnpackTime(reader, lot->earned_at);
+		lot->joined = (flags & LOT_JOINED) != 0;
 		lot->hold_id = flags & LOT_HAS_HOLD ?
 			(int64) ((uint64) lot->lot_id + (uint64) UnpackSigned(reader)) : 0;
 
-		if (lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
+		if (reader->failed ||
+			lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
 			TIMESTAMP_NOT_FINITE(lot->earned_at) ||
 			lot->available_at == TIMESTAMP_MINUS_INFINITY ||
 			lot->expires_at == TIMESTAMP_MINUS_INFINITY)
@@ -581,8 +586,9 @@ UnpackPlainEntry(PackReader *reader, PlainEntry *entry, TimestampTz previous, in
 }
 
 /*
- * Reads what PackEntry() wrote.  Checks the form, not the sense: what a kind
- * needs is checked by whoever takes entries from outside.
+ * Reads what PackEntry() wrote, into an entry that InitEntry() has cleared once
+ * and that may have held others since.  Checks the form, not the sense: what a
+ * kind needs is checked by whoever takes entries from outside.
  */
 void
 UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifetime)
@@ -590,9 +596,12 @@ UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifet
 	PlainEntry	plain;
 	uint8		head = UnpackEntryHead(reader, &plain, previous, lifetime);
 
-	if (reader->failed)
+	if (unlikely(reader->failed))
 		return;
-	InitPlainEntry(entry, &plain);
+	SetPlainEntry(entry, &plain);
+	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	entry->target = 0;
+	entry->given = NULL;
 
 	if (head & ENTRY_EXTENDED)
 	{

@@ -14,6 +14,8 @@
 
 #include "postgres.h"
 
+#include "port/pg_bitutils.h"
+
 #include "ledger/fold.h"
 
 /* A growing run of bytes; data may begin with room for a varlena header. */
@@ -56,13 +58,37 @@ extern void PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previo
 extern void UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifetime);
 
 /*
- * An unsigned integer.  Most are one or two bytes.
+ * An unsigned integer.
+ *
+ * Up to eight bytes are taken at once where the machine's byte order allows:
+ * the lowest byte without its high bit set is the last one; the groups of
+ * seven bits are then pushed together pairwise.
  */
 static inline uint64
 UnpackUnsigned(PackReader *reader)
 {
 	if (likely(reader->next < reader->end && *reader->next < 0x80))
 		return *reader->next++;
+#ifndef WORDS_BIGENDIAN
+	if (likely(reader->end - reader->next >= 8))
+	{
+		uint64		word;
+		uint64		last;
+
+		memcpy(&word, reader->next, 8);
+		last = ~word & UINT64CONST(0x8080808080808080);
+		if (likely(last != 0))
+		{
+			int			length = pg_rightmost_one_pos64(last) / 8 + 1;
+
+			reader->next += length;
+			word &= UINT64CONST(0x7F7F7F7F7F7F7F7F) >> (64 - 8 * length);
+			word = (word & UINT64CONST(0x007F007F007F007F)) | (word & UINT64CONST(0x7F007F007F007F00)) >> 1;
+			word = (word & UINT64CONST(0x00003FFF00003FFF)) | (word & UINT64CONST(0x3FFF00003FFF0000)) >> 2;
+			return (word & UINT64CONST(0x000000000FFFFFFF)) | (word & UINT64CONST(0x0FFFFFFF00000000)) >> 4;
+		}
+	}
+#endif
 	return UnpackUnsignedSlow(reader);
 }
 

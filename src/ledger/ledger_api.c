@@ -1,0 +1,562 @@
+/*
+ * ledger_api.c
+ *		The writing functions, as SQL calls them: earn(), redeem(), ...
+ *
+ * Each reads its arguments into a Posting, posts it, and returns (entry_id,
+ * available, replayed).  NULL for an optional argument means its default; NULL
+ * for any other raises LY003.  effective_at defaults to statement_timestamp(),
+ * which stands for "now": the instant at which the entry is recorded.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "ledger/post.h"
+
+/* ---------------------------------------------------------------------------
+ * Arguments
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+RequireArgument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("%s must not be NULL", name),
+				 errhint("Give a value for %s.", name)));
+}
+
+static int64
+IntArgument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	RequireArgument(fcinfo, n, name);
+	return PG_GETARG_INT64(n);
+}
+
+static TimestampTz
+InstantArgument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	RequireArgument(fcinfo, n, name);
+	return PG_GETARG_TIMESTAMPTZ(n);
+}
+
+static char *
+TextArgument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * points of a kind that takes "all there is" for NULL: 0 then, and never 0 or
+ * less when given.
+ */
+static int64
+OptionalPoints(FunctionCallInfo fcinfo, int n, EntryKind kind)
+{
+	if (PG_ARGISNULL(n))
+		return 0;
+	if (PG_GETARG_INT64(n) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("points of %s must be positive, or absent for all", EntryKindName(kind)),
+				 errdetail("It is " INT64_FORMAT ".", PG_GETARG_INT64(n)),
+				 errhint("Give points positive, or leave it out.")));
+	return PG_GETARG_INT64(n);
+}
+
+static void
+SetEffectiveAt(Posting *posting, TimestampTz effective_at)
+{
+	posting->effective_now = effective_at == GetCurrentStatementStartTimestamp();
+	posting->entry.effective_at = effective_at;
+}
+
+static void
+SetExpiresAt(Posting *posting, FunctionCallInfo fcinfo, int n)
+{
+	posting->expires_given = !PG_ARGISNULL(n);
+	if (posting->expires_given)
+		posting->entry.expires_at = PG_GETARG_TIMESTAMPTZ(n);
+}
+
+static void
+SetAvailableAt(Posting *posting, FunctionCallInfo fcinfo, int n)
+{
+	posting->available_given = !PG_ARGISNULL(n);
+	if (posting->available_given)
+		posting->entry.available_at = PG_GETARG_TIMESTAMPTZ(n);
+}
+
+/*
+ * The arguments that every writing function ends with: reference,
+ * idempotency_key, details.
+ */
+static void
+SetCommon(Posting *posting, FunctionCallInfo fcinfo, int n)
+{
+	posting->reference = TextArgument(fcinfo, n);
+	posting->idempotency_key = TextArgument(fcinfo, n + 1);
+	posting->details = PG_ARGISNULL(n + 2) ? 0 : PG_GETARG_DATUM(n + 2);
+	if (posting->idempotency_key != NULL && posting->idempotency_key[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("idempotency_key must not be empty"),
+				 errhint("Give a key of the caller's own choice, such as the order number, or leave it out.")));
+}
+
+static void
+SetCurrency(Posting *posting, FunctionCallInfo fcinfo, int n)
+{
+	RequireArgument(fcinfo, n, "currency");
+	FindCurrency(text_to_cstring(PG_GETARG_TEXT_PP(n)), &posting->currency);
+}
+
+/*
+ * Starts a writing function.
+ */
+static void
+BeginPosting(Posting *posting, EntryKind kind, int64 member_id)
+{
+	InitPosting(posting, kind, member_id);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+}
+
+static Datum
+ResultRow(FunctionCallInfo fcinfo, const Posting *posting)
+{
+	TupleDesc	tupdesc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	tupdesc = BlessTupleDesc(tupdesc);
+	values[0] = Int64GetDatum(posting->entry_id);
+	values[1] = Int64GetDatum(posting->available);
+	values[2] = BoolGetDatum(posting->replayed);
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+}
+
+/*
+ * Posts, and returns the row (entry_id, available, replayed).
+ */
+static Datum
+FinishPosting(FunctionCallInfo fcinfo, Posting *posting)
+{
+	PostEntry(posting);
+	SPI_finish();
+	return ResultRow(fcinfo, posting);
+}
+
+/* ---------------------------------------------------------------------------
+ * Functions
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * earn(member_id, points, currency, effective_at, available_at, expires_at,
+ * reference, idempotency_key, details)
+ */
+PG_FUNCTION_INFO_V1(loyalty_earn);
+Datum
+loyalty_earn(PG_FUNCTION_ARGS)
+{
+	Posting		posting;
+
+	BeginPosting(&posting, ENTRY_EARN, IntArgument(fcinfo, 0, "member_id"));
+	posting.entry.requested = IntArgument(fcinfo, 1, "points");
+	SetCurrency(&posting, fcinfo, 2);
+	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
+	SetAvailableAt(&posting, fcinfo, 4);
+	SetExpiresAt(&posting, fcinfo, 5);
+	SetCommon(&posting, fcinfo, 6);
+	return FinishPosting(fcinfo, &posting);
+}
+
+/*
+ * redeem(member_id, points, currency, effective_at, reference,
+ * idempotency_key, details)
+ */
+PG_FUNCTION_INFO_V1(loyalty_redeem);
+Datum
+loyalty_redeem(PG_FUNCTION_ARGS)
+{
+	Posting		posting;
+
+	BeginPosting(&posting, ENTRY_REDEEM, IntArgument(fcinfo, 0, "member_id"));
+	posting.entry.requested = IntArgument(fcinfo, 1, "points");
+	SetCurrency(&posting, fcinfo, 2);
+	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
+	SetCommon(&posting, fcinfo, 4);
+	return FinishPosting(fcinfo, &posting);
+}
+
+/*
+ * hold(member_id, points, hold_until, currency, effective_at, reference,
+ * idempotency_key, details)
+ */
+PG_FUNCTION_INFO_V1(loyalty_hold);
+Datum
+loyalty_hold(PG_FUNCTION_ARGS)
+{
+	Posting		posting;
+
+	BeginPosting(&posting, ENTRY_HOLD, IntArgument(fcinfo, 0, "member_id"));
+	posting.entry.requested = IntArgument(fcinfo, 1, "points");
+	posting.entry.hold_until = InstantArgument(fcinfo, 2, "hold_until");
+	SetCurrency(&posting, fcinfo, 3);
+	SetEffectiveAt(&posting, InstantArgument(fcinfo, 4, "effective_at"));
+	SetCommon(&posting, fcinfo, 5);
+	return FinishPosting(fcinfo, &posting);
+}
+
+/*
+ * capture(member_id, entry_id, points, effective_at, reference,
+ * idempotency_key, details), and reverse() likewise; points NULL is all.
+ */
+static Datum
+PostPartOfTarget(FunctionCallInfo fcinfo, EntryKind kind)
+{
+	Posting		posting;
+
+	BeginPosting(&posting, kind, IntArgument(fcinfo, 0, "member_id"));
+	FindTarget(&posting, IntArgument(fcinfo, 1, "entry_id"));
+	posting.entry.requested = OptionalPoints(fcinfo, 2, kind);
+	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
+	SetCommon(&posting, fcinfo, 4);
+	return FinishPosting(fcinfo, &posting);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_capture);
+Datum
+loyalty_capture(PG_FUNCTION_ARGS)
+{
+	return PostPartOfTarget(fcinfo, ENTRY_CAPTURE);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_reverse);
+Datum
+loyalty_reverse(PG_FUNCTION_ARGS)
+{
+	return PostPartOfTarget(fcinfo, ENTRY_REVERSE);
+}
+
+/*
+ * release(member_id, entry_id, effective_at, reference, idempotency_key,
+ * details), and activate() likewise
+ */
+static Datum
+PostWholeTarget(FunctionCallInfo fcinfo, EntryKind kind)
+{
+	Posting		posting;
+
+	BeginPosting(&posting, kind, IntArgument(fcinfo, 0, "member_id"));
+	FindTarget(&posting, IntArgument(fcinfo, 1, "entry_id"));
+	SetEffectiveAt(&posting, InstantArgument(fcinfo, 2, "effective_at"));
+	SetCommon(&posting, fcinfo, 3);
+	return FinishPosting(fcinfo, &posting);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_release);
+Datum
+loyalty_release(PG_FUNCTION_ARGS)
+{
+	return PostWholeTarget(fcinfo, ENTRY_RELEASE);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_activate);
+Datum
+loyalty_activate(PG_FUNCTION_ARGS)
+{
+	return PostWholeTarget(fcinfo, ENTRY_ACTIVATE);
+}
+
+/*
+ * adjust(member_id, points, reason, currency, effective_at, available_at,
+ * expires_at, reference, idempotency_key, details); points may be negative.
+ */
+PG_FUNCTION_INFO_V1(loyalty_adjust);
+Datum
+loyalty_adjust(PG_FUNCTION_ARGS)
+{
+	Posting		posting;
+
+	BeginPosting(&posting, ENTRY_ADJUST, IntArgument(fcinfo, 0, "member_id"));
+	posting.entry.requested = IntArgument(fcinfo, 1, "points");
+	RequireArgument(fcinfo, 2, "reason");
+	posting.reason = TextArgument(fcinfo, 2);
+	SetCurrency(&posting, fcinfo, 3);
+	SetEffectiveAt(&posting, InstantArgument(fcinfo, 4, "effective_at"));
+	SetAvailableAt(&posting, fcinfo, 5);
+	SetExpiresAt(&posting, fcinfo, 6);
+	SetCommon(&posting, fcinfo, 7);
+	return FinishPosting(fcinfo, &posting);
+}
+
+/*
+ * Locks a wallet if it is there, so that wallets are always locked in the
+ * order of their member ids.
+ */
+static void
+LockWallet(int64 member_id, const char *currency)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(currency)};
+
+	RunPlan(&plan, values, NULL, 0);
+}
+
+/*
+ * transfer(from_member_id, to_member_id, points, currency, effective_at,
+ * reference, idempotency_key, details): the result is that of the sender; the
+ * key belongs to the sender.
+ */
+PG_FUNCTION_INFO_V1(loyalty_transfer);
+Datum
+loyalty_transfer(PG_FUNCTION_ARGS)
+{
+	Posting		out;
+	Posting		in;
+
+	BeginPosting(&out, ENTRY_TRANSFER_OUT, IntArgument(fcinfo, 0, "from_member_id"));
+	out.counterparty_id = IntArgument(fcinfo, 1, "to_member_id");
+	out.entry.requested = IntArgument(fcinfo, 2, "points");
+	SetCurrency(&out, fcinfo, 3);
+	SetEffectiveAt(&out, InstantArgument(fcinfo, 4, "effective_at"));
+	SetCommon(&out, fcinfo, 5);
+	if (out.counterparty_id == out.member_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_SAME_WALLET),
+				 errmsg("member " INT64_FORMAT " cannot transfer points to itself", out.member_id),
+				 errhint("Give two different members.")));
+
+	if (out.counterparty_id < out.member_id)
+		LockWallet(out.counterparty_id, out.currency.code);
+	PostEntry(&out);
+
+	if (!out.replayed)
+	{
+		InitPosting(&in, ENTRY_TRANSFER_IN, out.counterparty_id);
+		in.currency = out.currency;
+		in.counterparty_id = out.member_id;
+		in.entry.requested = out.entry.requested;
+		in.entry.given = &out.entry.touched;
+		in.effective_now = out.effective_now;
+		in.entry.effective_at = out.entry.effective_at;
+		in.reference = out.reference;
+		in.details = out.details;
+		PostEntry(&in);
+	}
+	SPI_finish();
+	return ResultRow(fcinfo, &out);
+}
+
+/* ---------------------------------------------------------------------------
+ * post_many()
+ * ---------------------------------------------------------------------------
+ */
+
+/* An array argument, or no elements where it is NULL */
+typedef struct Column
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+} Column;
+
+static Column
+ArrayArgument(FunctionCallInfo fcinfo, int n, Oid type, const char *name, int expected)
+{
+	Column		column = {0};
+	int16		length = type == INT8OID || type == TIMESTAMPTZOID ? 8 : -1;
+
+	if (PG_ARGISNULL(n))
+		return column;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), type, length,
+					  length == 8, length == 8 ? TYPALIGN_DOUBLE : TYPALIGN_INT,
+					  &column.values, &column.nulls, &column.count);
+	if (expected >= 0 && column.count != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("array \"%s\" has %d elements, \"member_ids\" has %d",
+						name, column.count, expected),
+				 errhint("All arrays that are given must have the same length.")));
+	return column;
+}
+
+static bool
+Given(const Column *column, int i)
+{
+	return column->count > 0 && !column->nulls[i];
+}
+
+static void
+RequireElement(const Column *column, int i, const char *name)
+{
+	if (!Given(column, i))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("element %d of \"%s\" must not be NULL", i + 1, name)));
+}
+
+typedef struct ManyOrder
+{
+	int			index;
+	int64		member_id;
+	const char *currency;
+} ManyOrder;
+
+static int
+CompareManyOrder(const void *a, const void *b)
+{
+	const ManyOrder *x = a;
+	const ManyOrder *y = b;
+	int			cmp;
+
+	if (x->member_id != y->member_id)
+		return x->member_id < y->member_id ? -1 : 1;
+	cmp = strcmp(x->currency, y->currency);
+	return cmp != 0 ? cmp : x->index - y->index;
+}
+
+/*
+ * post_many(member_ids, kinds, points, currencies, effective_ats,
+ * available_ats, expires_ats, hold_untils, target_entry_ids, reasons, refs,
+ * idempotency_keys, details): posts one entry for each element, all or none.
+ * Wallets are taken in the order of their ids, entries of one wallet in the
+ * order given.  Returns one row for each element, in the order given.
+ */
+PG_FUNCTION_INFO_V1(loyalty_post_many);
+Datum
+loyalty_post_many(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Column		members,
+				kinds,
+				points,
+				currencies,
+				effective,
+				available,
+				expires,
+				holds,
+				targets,
+				reasons,
+				references,
+				keys,
+				details;
+	ManyOrder  *order;
+	Posting    *results;
+	MemoryContext per_entry;
+	int			n;
+
+	RequireArgument(fcinfo, 0, "member_ids");
+	RequireArgument(fcinfo, 1, "kinds");
+	RequireArgument(fcinfo, 2, "points");
+	InitReturnSet(fcinfo);
+	members = ArrayArgument(fcinfo, 0, INT8OID, "member_ids", -1);
+	n = members.count;
+	kinds = ArrayArgument(fcinfo, 1, TEXTOID, "kinds", n);
+	points = ArrayArgument(fcinfo, 2, INT8OID, "points", n);
+	currencies = ArrayArgument(fcinfo, 3, TEXTOID, "currencies", n);
+	effective = ArrayArgument(fcinfo, 4, TIMESTAMPTZOID, "effective_ats", n);
+	available = ArrayArgument(fcinfo, 5, TIMESTAMPTZOID, "available_ats", n);
+	expires = ArrayArgument(fcinfo, 6, TIMESTAMPTZOID, "expires_ats", n);
+	holds = ArrayArgument(fcinfo, 7, TIMESTAMPTZOID, "hold_untils", n);
+	targets = ArrayArgument(fcinfo, 8, INT8OID, "target_entry_ids", n);
+	reasons = ArrayArgument(fcinfo, 9, TEXTOID, "reasons", n);
+	references = ArrayArgument(fcinfo, 10, TEXTOID, "refs", n);
+	keys = ArrayArgument(fcinfo, 11, TEXTOID, "idempotency_keys", n);
+	details = ArrayArgument(fcinfo, 12, JSONBOID, "details", n);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+
+	order = palloc(Max(n, 1) * sizeof(ManyOrder));
+	results = palloc_extended(Max(n, 1) * sizeof(Posting), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < n; i++)
+	{
+		RequireElement(&members, i, "member_ids");
+		RequireElement(&kinds, i, "kinds");
+		order[i].index = i;
+		order[i].member_id = DatumGetInt64(members.values[i]);
+		order[i].currency = Given(&currencies, i) ?
+			TextDatumGetCString(currencies.values[i]) : "points";
+	}
+	qsort(order, n, sizeof(ManyOrder), CompareManyOrder);
+
+	per_entry = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
+									  ALLOCSET_DEFAULT_SIZES);
+	for (int k = 0; k < n; k++)
+	{
+		int			i = order[k].index;
+		Posting    *posting = &results[i];
+		MemoryContext old = MemoryContextSwitchTo(per_entry);
+		char	   *kind_name = TextDatumGetCString(kinds.values[i]);
+		EntryKind	kind = EntryKindFromName(kind_name, strlen(kind_name));
+
+		CHECK_FOR_INTERRUPTS();
+		if (kind == 0 || kind == ENTRY_TRANSFER_OUT || kind == ENTRY_TRANSFER_IN || kind == ENTRY_EXPIRE)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_WRONG_KIND),
+					 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
+					 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
+		InitPosting(posting, kind, order[k].member_id);
+		if (Given(&targets, i))
+			FindTarget(posting, DatumGetInt64(targets.values[i]));
+		else
+			FindCurrency(order[k].currency, &posting->currency);
+		posting->entry.requested = Given(&points, i) ? DatumGetInt64(points.values[i]) : 0;
+		if (Given(&effective, i))
+			SetEffectiveAt(posting, DatumGetTimestampTz(effective.values[i]));
+		posting->available_given = Given(&available, i);
+		if (posting->available_given)
+			posting->entry.available_at = DatumGetTimestampTz(available.values[i]);
+		posting->expires_given = Given(&expires, i);
+		if (posting->expires_given)
+			posting->entry.expires_at = DatumGetTimestampTz(expires.values[i]);
+		if (Given(&holds, i))
+			posting->entry.hold_until = DatumGetTimestampTz(holds.values[i]);
+		posting->reason = Given(&reasons, i) ? TextDatumGetCString(reasons.values[i]) : NULL;
+		posting->reference = Given(&references, i) ? TextDatumGetCString(references.values[i]) : NULL;
+		posting->idempotency_key = Given(&keys, i) ? TextDatumGetCString(keys.values[i]) : NULL;
+		posting->details = Given(&details, i) ? details.values[i] : 0;
+		PostEntry(posting);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(per_entry);
+	}
+	SPI_finish();
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[4];
+		bool		nulls[4] = {false};
+
+		values[0] = Int64GetDatum(i + 1);
+		values[1] = Int64GetDatum(results[i].entry_id);
+		values[2] = Int64GetDatum(results[i].available);
+		values[3] = BoolGetDatum(results[i].replayed);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,526 @@
+/*
+ * ledger_bulk.c
+ *		backfill(): a whole history in one statement.
+ *
+ * The rows of the source are read in the order of wallets and time.  Each
+ * wallet is opened and locked, its entries are folded in memory just as a
+ * posting folds one, and the rows of the ledger are gathered and inserted by
+ * plain INSERT statements of some thousand rows, so that triggers, policies
+ * and partitions of the table work as ever.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/rel.h"
+#include "utils/tuplestore.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "ledger/post.h"
+#include "ledger/replay.h"
+
+#define FETCH_ROWS		10000
+#define INSERT_ROWS		10000
+#define GATHERED		"loyalty_gathered_entries"
+
+/* Columns of the source, in the order in which we select them */
+enum
+{
+	COL_MEMBER_ID, COL_CURRENCY, COL_KIND, COL_POINTS, COL_EFFECTIVE_AT,
+	COL_AVAILABLE_AT, COL_EXPIRES_AT, COL_HOLD_UNTIL, COL_TARGET_KEY,
+	COL_REFERENCE, COL_REASON, COL_IDEMPOTENCY_KEY, COL_DETAILS, COLUMNS
+};
+
+static const struct
+{
+	const char *name;
+	const char *type;
+	const char *otherwise;		/* expression where the source has no such
+								 * column; NULL where it must */
+}			source_columns[COLUMNS] = {
+	{"member_id", "int8", NULL},
+	{"currency", "text", "'points'"},
+	{"kind", "text", "NULL"},
+	{"points", "int8", NULL},
+	{"effective_at", "timestamptz", NULL},
+	{"available_at", "timestamptz", "NULL"},
+	{"expires_at", "timestamptz", "NULL"},
+	{"hold_until", "timestamptz", "NULL"},
+	{"target_key", "text", "NULL"},
+	{"reference", "text", "NULL"},
+	{"reason", "text", "NULL"},
+	{"idempotency_key", "text", "NULL"},
+	{"details", "jsonb", "NULL"}
+};
+
+/* An entry of the present wallet that a later one may refer to by its key */
+typedef struct KeyedEntry
+{
+	char		key[256];		/* hash key */
+	int64		entry_id;
+	EntryKind	kind;
+	int64		points;
+	int64		reversed;
+	TimestampTz effective_at;
+	TimestampTz hold_until;
+	TimestampTz expires_at;
+	bool		burned;
+	LotList		touched;
+} KeyedEntry;
+
+typedef struct Backfill
+{
+	bool		has_targets;
+	Tuplestorestate *gathered;
+	TupleDesc	ledger_desc;
+	KeptPlan	insert;
+	int64		ngathered;
+
+	/* the present wallet */
+	bool		open;
+	int64		member_id;
+	Currency	currency;
+	Balance		balance;
+	HTAB	   *keyed;
+	MemoryContext wallet_context;
+	MemoryContext row_context;
+
+	/* results */
+	int64		entries;
+	int64		wallets;
+	int64		first_entry_id;
+	int64		last_entry_id;
+} Backfill;
+
+/*
+ * The query that reads the source: our columns, in the order of posting.
+ */
+static char *
+SourceQuery(Oid source, bool *has_targets)
+{
+	Relation	rel = relation_open(source, AccessShareLock);
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	StringInfoData query;
+
+	initStringInfo(&query);
+	appendStringInfoString(&query, "SELECT * FROM (SELECT ");
+	for (int i = 0; i < COLUMNS; i++)
+	{
+		int			attnum = SPI_fnumber(tupdesc, source_columns[i].name);
+
+		if (i > 0)
+			appendStringInfoString(&query, ", ");
+		if (attnum > 0)
+			appendStringInfo(&query, "s.%s::pg_catalog.%s",
+							 quote_identifier(source_columns[i].name), source_columns[i].type);
+		else if (source_columns[i].otherwise != NULL)
+			appendStringInfo(&query, "%s::pg_catalog.%s",
+							 source_columns[i].otherwise, source_columns[i].type);
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("\"%s\" has no column \"%s\"", RelationGetRelationName(rel),
+							source_columns[i].name),
+					 errhint("A source needs member_id, points and effective_at.")));
+		appendStringInfo(&query, " AS c%d", i);
+		if (i == COL_TARGET_KEY)
+			*has_targets = attnum > 0;
+	}
+	appendStringInfo(&query, " FROM %s s) q ORDER BY c0, c1 COLLATE pg_catalog.\"C\", c4, "
+					 "CASE WHEN c2 IS NULL THEN c3 OPERATOR(pg_catalog.<) 0 "
+					 "WHEN c2 OPERATOR(pg_catalog.=) 'earn' THEN false "
+					 "WHEN c2 OPERATOR(pg_catalog.=) 'adjust' THEN c3 OPERATOR(pg_catalog.<) 0 ELSE true END, "
+					 "c6, c3, c11 COLLATE pg_catalog.\"C\", c9 COLLATE pg_catalog.\"C\"",
+					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+												RelationGetRelationName(rel)));
+	relation_close(rel, NoLock);
+	return query.data;
+}
+
+/*
+ * Sets up the place where rows are gathered, and the statement that inserts
+ * them from there.
+ */
+static void
+BeginGathering(Backfill *state)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+	if (SPI_execute("SELECT " LEDGER_COLUMNS " FROM loyalty.ledger LIMIT 0", true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the ledger");
+	state->ledger_desc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
+	state->gathered = tuplestore_begin_heap(false, false, work_mem);
+
+	enr->md.name = GATHERED;
+	enr->md.reliddesc = InvalidOid;
+	enr->md.tupdesc = state->ledger_desc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = INSERT_ROWS;
+	enr->reldata = state->gathered;
+	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the gathered entries");
+
+	state->insert.query = "INSERT INTO loyalty.ledger (" LEDGER_COLUMNS ") "
+		"SELECT " LEDGER_COLUMNS " FROM " GATHERED;
+	state->insert.plan = SPI_prepare(state->insert.query, 0, NULL);
+	if (state->insert.plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+}
+
+static void
+InsertGathered(Backfill *state)
+{
+	if (state->ngathered == 0)
+		return;
+	RunGuarded(&state->insert, NULL, NULL, NULL);
+	tuplestore_clear(state->gathered);
+	state->ngathered = 0;
+}
+
+/*
+ * Ends the present wallet: stores its balance.
+ */
+static void
+CloseWallet(Backfill *state)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.wallet SET balance = loyalty.rebuilt_balance($3) "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, BYTEAOID}
+	};
+	MemoryContext old;
+	Datum		values[3];
+
+	if (!state->open)
+		return;
+	old = MemoryContextSwitchTo(state->wallet_context);
+	values[0] = Int64GetDatum(state->member_id);
+	values[1] = CStringGetTextDatum(state->currency.code);
+	values[2] = PointerGetDatum(PackBalanceValue(&state->balance));
+	RunGuarded(&plan, values, NULL, NULL);
+	MemoryContextSwitchTo(old);
+	state->open = false;
+	state->wallets++;
+}
+
+/*
+ * Opens and locks the wallet of the next row.
+ */
+static void
+OpenWalletOf(Backfill *state, int64 member_id, const char *code)
+{
+	static KeptPlan plan = {
+		.query = "SELECT balance FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Posting		posting;
+	MemoryContext old;
+
+	CloseWallet(state);
+	MemoryContextReset(state->wallet_context);
+	state->keyed = NULL;
+	state->member_id = member_id;
+	FindCurrency(code, &state->currency);
+
+	InitPosting(&posting, ENTRY_EARN, member_id);
+	posting.currency = state->currency;
+	if (OpenWallet(&posting))
+	{
+		old = MemoryContextSwitchTo(state->wallet_context);
+		InitBalance(&state->balance, state->currency.fold.order);
+	}
+	else
+	{
+		Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(code)};
+		bool		isnull;
+
+		RunPlan(&plan, values, NULL, 1);
+		if (SPI_processed == 0)
+			elog(ERROR, "wallet of member " INT64_FORMAT " vanished", member_id);
+		old = MemoryContextSwitchTo(state->wallet_context);
+		UnpackBalanceDatum(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull),
+						   &state->balance);
+	}
+	ReserveLots(&state->balance.lots);
+	if (state->has_targets)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(((KeyedEntry *) 0)->key);
+		ctl.entrysize = sizeof(KeyedEntry);
+		ctl.hcxt = state->wallet_context;
+		state->keyed = hash_create("loyalty backfill keys", 64, &ctl,
+								   HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	}
+	MemoryContextSwitchTo(old);
+	state->open = true;
+}
+
+/*
+ * Fills in what an entry refers to: an earlier row of this backfill, or an
+ * entry that was recorded before.
+ */
+static void
+ResolveTarget(Backfill *state, Posting *posting, const char *key)
+{
+	static KeptPlan plan = {
+		.query = "SELECT entry_id FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Entry	   *entry = &posting->entry;
+	Datum		values[2] = {Int64GetDatum(posting->member_id), CStringGetTextDatum(key)};
+	KeyedEntry *found = NULL;
+	bool		isnull;
+
+	if (strlen(key) < sizeof(found->key))
+		found = hash_search(state->keyed, key, HASH_FIND, NULL);
+	if (found != NULL)
+	{
+		entry->target = found->entry_id;
+		entry->target_kind = found->kind;
+		entry->target_points = found->points;
+		entry->target_reversed = found->reversed;
+		entry->target_effective_at = found->effective_at;
+		entry->target_hold_until = found->hold_until;
+		entry->target_expires_at = found->expires_at;
+		entry->target_lots = found->burned ? &found->touched : NULL;
+		return;
+	}
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
+				 errmsg("member " INT64_FORMAT " has no earlier entry with idempotency key \"%s\"",
+						posting->member_id, key),
+				 errhint("target_key names the idempotency_key of the row that is referred to; it must be effective before.")));
+	FindTarget(posting, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	entry->target_reversed = ReversedOfTarget(posting);
+}
+
+/*
+ * Remembers an entry that later rows may refer to.
+ */
+static void
+RememberKey(Backfill *state, const Posting *posting, const char *target_key)
+{
+	const Entry *entry = &posting->entry;
+	KeyedEntry *own;
+
+	if (entry->kind == ENTRY_REVERSE && target_key != NULL &&
+		strlen(target_key) < sizeof(own->key))
+	{
+		KeyedEntry *target = hash_search(state->keyed, target_key, HASH_FIND, NULL);
+
+		if (target != NULL)
+			target->reversed += entry->requested;
+	}
+	if (posting->idempotency_key == NULL || strlen(posting->idempotency_key) >= sizeof(own->key))
+		return;
+	own = hash_search(state->keyed, posting->idempotency_key, HASH_ENTER, NULL);
+	own->entry_id = entry->entry_id;
+	own->kind = entry->kind;
+	own->points = entry->requested < 0 ? -entry->requested : entry->requested;
+	own->reversed = 0;
+	own->effective_at = entry->effective_at;
+	own->hold_until = entry->hold_until;
+	own->expires_at = entry->expires_at;
+	own->burned = entry->posted < 0;
+	memset(&own->touched, 0, sizeof(LotList));
+	if (own->burned)
+	{
+		MemoryContext old = MemoryContextSwitchTo(state->wallet_context);
+
+		ForEachLot(lot, &entry->touched)
+			AppendLot(&own->touched, lot);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+static void
+RequireColumn(const bool *nulls, int column)
+{
+	if (nulls[column])
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("%s of a row to backfill must not be NULL", source_columns[column].name),
+				 errhint("Leave such rows out of the source.")));
+}
+
+static char *
+TextColumn(const Datum *values, const bool *nulls, int column)
+{
+	return nulls[column] ? NULL : TextDatumGetCString(values[column]);
+}
+
+/*
+ * Posts one row of the source into the present wallet.
+ */
+static void
+BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz now)
+{
+	EntryKind	kind;
+	Posting		posting;
+	Entry	   *entry = &posting.entry;
+	char	   *target_key = TextColumn(values, nulls, COL_TARGET_KEY);
+	int64		points = nulls[COL_POINTS] ? 0 : DatumGetInt64(values[COL_POINTS]);
+	Datum		row[LEDGER_NCOLUMNS];
+	bool		row_nulls[LEDGER_NCOLUMNS];
+
+	if (nulls[COL_KIND])
+	{
+		/* without a kind, the sign tells */
+		kind = points < 0 ? ENTRY_REDEEM : ENTRY_EARN;
+		if (points < 0 && points != PG_INT64_MIN)
+			points = -points;
+	}
+	else
+	{
+		char	   *name = TextDatumGetCString(values[COL_KIND]);
+
+		kind = EntryKindFromName(name, strlen(name));
+		if (kind == 0 || kind == ENTRY_TRANSFER_OUT || kind == ENTRY_TRANSFER_IN || kind == ENTRY_EXPIRE)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_WRONG_KIND),
+					 errmsg("backfill cannot post kind \"%s\"", name),
+					 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust; post transfers with transfer(), and book expiries with book_expiries().")));
+	}
+
+	InitPosting(&posting, kind, state->member_id);
+	posting.currency = state->currency;
+	posting.effective_now = false;
+	entry->requested = points;
+	entry->effective_at = DatumGetTimestampTz(values[COL_EFFECTIVE_AT]);
+	posting.available_given = !nulls[COL_AVAILABLE_AT];
+	if (posting.available_given)
+		entry->available_at = DatumGetTimestampTz(values[COL_AVAILABLE_AT]);
+	posting.expires_given = !nulls[COL_EXPIRES_AT];
+	if (posting.expires_given)
+		entry->expires_at = DatumGetTimestampTz(values[COL_EXPIRES_AT]);
+	if (!nulls[COL_HOLD_UNTIL])
+		entry->hold_until = DatumGetTimestampTz(values[COL_HOLD_UNTIL]);
+	posting.reference = TextColumn(values, nulls, COL_REFERENCE);
+	posting.reason = TextColumn(values, nulls, COL_REASON);
+	posting.idempotency_key = TextColumn(values, nulls, COL_IDEMPOTENCY_KEY);
+	posting.details = nulls[COL_DETAILS] ? (Datum) 0 : values[COL_DETAILS];
+	if (kind >= ENTRY_CAPTURE && kind <= ENTRY_ACTIVATE)
+	{
+		RequireColumn(nulls, COL_TARGET_KEY);
+		ResolveTarget(state, &posting, target_key);
+	}
+
+	PreparePosting(&posting);
+	RecordEntry(&posting, &state->balance, now);
+	if (posting.refusal != FOLD_OK)
+		RaisePostingRefusal(&posting);
+
+	LedgerRowValues(&posting, row, row_nulls);
+	tuplestore_putvalues(state->gathered, state->ledger_desc, row, row_nulls);
+	state->ngathered++;
+	state->entries++;
+	if (state->first_entry_id == 0)
+		state->first_entry_id = posting.entry_id;
+	state->last_entry_id = posting.entry_id;
+	if (state->has_targets)
+		RememberKey(state, &posting, target_key);
+}
+
+/*
+ * backfill(source regclass): posts all rows of a table or view; returns how
+ * many entries, in how many wallets, and their first and last id.
+ */
+PG_FUNCTION_INFO_V1(loyalty_backfill);
+Datum
+loyalty_backfill(PG_FUNCTION_ARGS)
+{
+	Backfill	state = {0};
+	char	   *query;
+	SPIPlanPtr	plan;
+	Portal		portal;
+	TupleDesc	tupdesc;
+	Datum		result[4];
+	bool		nulls[4] = {false};
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("source must not be NULL"),
+				 errhint("Give the name of a table or view.")));
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	tupdesc = BlessTupleDesc(tupdesc);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+	state.wallet_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty backfill wallet",
+												 ALLOCSET_DEFAULT_SIZES);
+	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty backfill row",
+											  ALLOCSET_DEFAULT_SIZES);
+	BeginGathering(&state);
+	query = SourceQuery(PG_GETARG_OID(0), &state.has_targets);
+	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
+
+	for (;;)
+	{
+		SPITupleTable *table;
+		uint64		count;
+		TimestampTz now = GetCurrentTimestamp();
+
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		table = SPI_tuptable;
+		count = SPI_processed;
+		if (count == 0)
+			break;
+		for (uint64 i = 0; i < count; i++)
+		{
+			MemoryContext old;
+			Datum		values[COLUMNS];
+			bool		isnull[COLUMNS];
+			char	   *code;
+
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(state.row_context);
+			old = MemoryContextSwitchTo(state.row_context);
+			heap_deform_tuple(table->vals[i], table->tupdesc, values, isnull);
+			RequireColumn(isnull, COL_MEMBER_ID);
+			RequireColumn(isnull, COL_EFFECTIVE_AT);
+			code = isnull[COL_CURRENCY] ? "points" : TextDatumGetCString(values[COL_CURRENCY]);
+			if (!state.open || state.member_id != DatumGetInt64(values[COL_MEMBER_ID]) ||
+				strcmp(state.currency.code, code) != 0)
+				OpenWalletOf(&state, DatumGetInt64(values[COL_MEMBER_ID]), code);
+			BackfillRow(&state, values, isnull, now);
+			MemoryContextSwitchTo(old);
+			if (state.ngathered >= INSERT_ROWS)
+				InsertGathered(&state);
+		}
+		SPI_freetuptable(table);
+	}
+	CloseWallet(&state);
+	InsertGathered(&state);
+	SPI_finish();
+
+	result[0] = Int64GetDatum(state.entries);
+	result[1] = Int64GetDatum(state.wallets);
+	result[2] = Int64GetDatum(state.first_entry_id);
+	result[3] = Int64GetDatum(state.last_entry_id);
+	nulls[2] = nulls[3] = state.entries == 0;
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, result, nulls));
+}

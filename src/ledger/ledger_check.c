@@ -1,0 +1,417 @@
+/*
+ * ledger_check.c
+ *		check_wallets(), rebuild_wallets() and verify_chain(): every entry of
+ *		every wallet, folded and hashed again.
+ *
+ * The ledger is read once in the order (member, currency, entry), beside the
+ * wallets in the same order; memory is that of one wallet.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "core/compat.h"
+#include "core/core.h"
+#include "core/errors.h"
+#include "ledger/post.h"
+#include "ledger/replay.h"
+
+#define FETCH_ROWS	1000
+
+/* Rows of a query, fetched in batches */
+typedef struct RowSource
+{
+	Portal		portal;
+	SPITupleTable *table;
+	uint64		count;
+	uint64		next;
+} RowSource;
+
+/* The wallet that is being read */
+typedef struct WalletScan
+{
+	RowSource	entries;
+	RowSource	wallets;
+	MemoryContext context;		/* of one wallet */
+	MemoryContext row_context;	/* of one row */
+
+	int64		member_id;
+	char	   *currency;
+	bool		has_wallet;
+	PackedValue *stored;		/* its balance, detoasted */
+	Balance		balance;		/* folded again */
+	bool		folded;			/* no entry was refused */
+
+	/* where violations go */
+	ReturnSetInfo *rsinfo;
+	bool		chain_only;
+	int64		up_to;			/* entries beyond this id do not count */
+} WalletScan;
+
+static void
+OpenSource(RowSource *source, const char *query)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(query, 0, NULL, 0);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare of \"%s\" failed: %s", query, SPI_result_code_string(SPI_result));
+	memset(source, 0, sizeof(RowSource));
+	source->portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+}
+
+/*
+ * The row that is next, without taking it; NULL at the end.
+ */
+static HeapTuple
+PeekRow(RowSource *source)
+{
+	if (source->next >= source->count)
+	{
+		if (source->table != NULL)
+			SPI_freetuptable(source->table);
+		SPI_cursor_fetch(source->portal, true, FETCH_ROWS);
+		source->table = SPI_tuptable;
+		source->count = SPI_processed;
+		source->next = 0;
+		CHECK_FOR_INTERRUPTS();
+	}
+	return source->count == 0 ? NULL : source->table->vals[source->next];
+}
+
+static void
+Violation(WalletScan *scan, const char *invariant, int64 entry_id, char *detail)
+{
+	Datum		values[5];
+	bool		nulls[5] = {false};
+
+	if (scan->rsinfo == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("invariant \"%s\" is violated in the wallet of member " INT64_FORMAT ", currency \"%s\"",
+						invariant, scan->member_id, scan->currency),
+				 errdetail("Entry " INT64_FORMAT ": %s", entry_id, detail),
+				 errhint("Run SELECT * FROM loyalty.check();")));
+	values[0] = CStringGetTextDatum(invariant);
+	values[1] = Int64GetDatum(scan->member_id);
+	values[2] = CStringGetTextDatum(scan->currency);
+	values[3] = Int64GetDatum(entry_id);
+	nulls[3] = entry_id == 0;
+	values[4] = CStringGetTextDatum(detail);
+	tuplestore_putvalues(scan->rsinfo->setResult, scan->rsinfo->setDesc, values, nulls);
+}
+
+static void
+BeginScan(WalletScan *scan)
+{
+	OpenSource(&scan->entries, "SELECT " LEDGER_COLUMNS " FROM loyalty.ledger "
+			   "ORDER BY member_id, currency COLLATE pg_catalog.\"C\", entry_id");
+	OpenSource(&scan->wallets, "SELECT member_id, currency, balance FROM loyalty.wallet "
+			   "ORDER BY member_id, currency COLLATE pg_catalog.\"C\"");
+	scan->context = AllocSetContextCreate(CurrentMemoryContext, "loyalty wallet scan",
+										  ALLOCSET_DEFAULT_SIZES);
+	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty row",
+											  ALLOCSET_DEFAULT_SIZES);
+}
+
+/* The (member, currency) of a row; both queries have them somewhere */
+static void
+RowKey(RowSource *source, HeapTuple row, int currency_column, int64 *member_id, char **currency)
+{
+	bool		isnull;
+
+	*member_id = DatumGetInt64(SPI_getbinval(row, source->table->tupdesc, 1, &isnull));
+	*currency = TextDatumGetCString(SPI_getbinval(row, source->table->tupdesc,
+												  currency_column, &isnull));
+}
+
+static int
+CompareKeys(int64 a_member, const char *a_currency, int64 b_member, const char *b_currency)
+{
+	if (a_member != b_member)
+		return a_member < b_member ? -1 : 1;
+	return strcmp(a_currency, b_currency);
+}
+
+/*
+ * One entry of the wallet: its hash, its place, and what it did.
+ */
+static void
+ScanEntry(WalletScan *scan, HeapTuple row, bool *chain_broken)
+{
+	Balance    *balance = &scan->balance;
+	StoredEntry stored;
+	uint8		hash[CHAIN_LENGTH];
+	FoldRefusal refusal;
+	BalanceAsOf sums;
+	MemoryContext old;
+
+	MemoryContextReset(scan->row_context);
+	old = MemoryContextSwitchTo(scan->row_context);
+	ReadStoredEntry(row, scan->entries.table->tupdesc, true, &stored);
+
+	if (stored.row.entry_id > scan->up_to)
+	{
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	ChainHash(&stored.row, balance->chain, hash);
+	if (!*chain_broken &&
+		(!stored.has_hash || memcmp(hash, stored.hash, CHAIN_LENGTH) != 0))
+	{
+		*chain_broken = true;
+		Violation(scan, "chain", stored.row.entry_id,
+				  "its hash is not that of itself and of the entry before it: it was changed, inserted, or follows one that was removed");
+	}
+	memcpy(balance->chain, stored.hash, CHAIN_LENGTH);
+	balance->chained = true;
+	if (scan->chain_only)
+	{
+		MemoryContextSwitchTo(old);
+		return;
+	}
+
+	if (stored.row.recorded_at < balance->last_recorded_at ||
+		stored.row.entry_id <= balance->last_entry_id)
+		Violation(scan, "order", stored.row.entry_id,
+				  psprintf("recorded at %s, before the entry before it",
+						   TimestampText(stored.row.recorded_at)));
+	if (!scan->folded)
+	{
+		MemoryContextSwitchTo(old);
+		return;
+	}
+
+	refusal = ReplayEntry(balance, &stored, true);
+	if (refusal != FOLD_OK)
+	{
+		scan->folded = false;
+		Violation(scan, "fold", stored.row.entry_id,
+				  psprintf("%s of " INT64_FORMAT " points cannot follow the entries before it",
+						   EntryKindName(stored.row.kind), stored.row.requested));
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	BalanceAt(balance, Max(stored.row.recorded_at, balance->last_effective_at), &sums);
+	if (stored.entry.posted != stored.row.points || stored.entry.requested != stored.row.requested ||
+		sums.available != stored.row.available)
+		Violation(scan, "entry", stored.row.entry_id,
+				  psprintf("posted " INT64_FORMAT " of " INT64_FORMAT ", leaving " INT64_FORMAT
+						   " available; it should be " INT64_FORMAT " of " INT64_FORMAT ", leaving " INT64_FORMAT,
+						   stored.row.points, stored.row.requested, stored.row.available,
+						   stored.entry.posted, stored.entry.requested, sums.available));
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Reads the next wallet with all its entries; false at the end.
+ */
+static bool
+NextWallet(WalletScan *scan)
+{
+	MemoryContext old;
+	HeapTuple	entry;
+	HeapTuple	wallet;
+	int64		entry_member = 0,
+				wallet_member = 0;
+	char	   *entry_currency = NULL,
+			   *wallet_currency = NULL;
+	bool		chain_broken = false;
+	bool		isnull;
+	int			cmp;
+
+	MemoryContextReset(scan->context);
+	old = MemoryContextSwitchTo(scan->context);
+	entry = PeekRow(&scan->entries);
+	wallet = PeekRow(&scan->wallets);
+	if (entry == NULL && wallet == NULL)
+	{
+		MemoryContextSwitchTo(old);
+		return false;
+	}
+	if (entry != NULL)
+		RowKey(&scan->entries, entry, 3, &entry_member, &entry_currency);
+	if (wallet != NULL)
+		RowKey(&scan->wallets, wallet, 2, &wallet_member, &wallet_currency);
+	cmp = entry == NULL ? 1 : wallet == NULL ? -1 :
+		CompareKeys(entry_member, entry_currency, wallet_member, wallet_currency);
+
+	scan->member_id = cmp <= 0 ? entry_member : wallet_member;
+	scan->currency = cmp <= 0 ? entry_currency : wallet_currency;
+	scan->has_wallet = cmp >= 0;
+	scan->stored = NULL;
+	scan->folded = true;
+	if (scan->has_wallet)
+	{
+		Balance		stored;
+
+		scan->stored = PG_DETOAST_DATUM_COPY(SPI_getbinval(wallet, scan->wallets.table->tupdesc, 3, &isnull));
+		scan->wallets.next++;
+		UnpackBalanceDatum(PointerGetDatum(scan->stored), &stored);
+		InitBalance(&scan->balance, stored.order);
+		if (!scan->chain_only && !BalanceIsConserved(&stored))
+			Violation(scan, "conservation", 0,
+					  "points that came in are not points that are there or went out");
+	}
+	else
+	{
+		Currency	currency;
+
+		FindCurrency(scan->currency, &currency);
+		InitBalance(&scan->balance, currency.fold.order);
+	}
+
+	ReserveLots(&scan->balance.lots);
+
+	while (entry != NULL && cmp <= 0)
+	{
+		ScanEntry(scan, entry, &chain_broken);
+		scan->entries.next++;
+		entry = PeekRow(&scan->entries);
+		if (entry == NULL)
+			break;
+		MemoryContextReset(scan->row_context);
+		MemoryContextSwitchTo(scan->row_context);
+		RowKey(&scan->entries, entry, 3, &entry_member, &entry_currency);
+		MemoryContextSwitchTo(scan->context);
+		cmp = CompareKeys(entry_member, entry_currency, scan->member_id, scan->currency);
+		if (cmp != 0)
+			break;
+	}
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static bool
+WalletIsFold(const WalletScan *scan, const PackedValue *folded)
+{
+	return scan->has_wallet && VARSIZE(folded) == VARSIZE(scan->stored) &&
+		memcmp(folded, scan->stored, VARSIZE(folded)) == 0;
+}
+
+/*
+ * check_wallets(): a row for each violated invariant of an entry or a wallet.
+ */
+PG_FUNCTION_INFO_V1(loyalty_check_wallets);
+Datum
+loyalty_check_wallets(PG_FUNCTION_ARGS)
+{
+	WalletScan	scan = {.up_to = PG_INT64_MAX};
+
+	InitReturnSet(fcinfo);
+	scan.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	BeginScan(&scan);
+	while (NextWallet(&scan))
+	{
+		MemoryContext old = MemoryContextSwitchTo(scan.context);
+
+		if (!scan.has_wallet)
+			Violation(&scan, "wallet", 0, "the ledger has entries, but there is no wallet");
+		else if (scan.folded && !WalletIsFold(&scan, PackBalanceValue(&scan.balance)))
+			Violation(&scan, "wallet", 0, "the wallet is not the fold of its entries");
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/*
+ * verify_chain(up_to): a row for each wallet whose chain is broken by an entry
+ * with an id up to up_to, naming the first such entry.
+ */
+PG_FUNCTION_INFO_V1(loyalty_verify_chain);
+Datum
+loyalty_verify_chain(PG_FUNCTION_ARGS)
+{
+	WalletScan	scan = {.chain_only = true,.up_to = PG_GETARG_INT64(0)};
+
+	InitReturnSet(fcinfo);
+	scan.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	BeginScan(&scan);
+	while (NextWallet(&scan))
+		;
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/*
+ * rebuild_wallets(): makes every wallet the fold of its entries again; returns
+ * how many had to be changed.  Postings wait meanwhile.
+ */
+PG_FUNCTION_INFO_V1(loyalty_rebuild_wallets);
+Datum
+loyalty_rebuild_wallets(PG_FUNCTION_ARGS)
+{
+	/* two statements: one with ON CONFLICT DO UPDATE would meet two guards */
+	static KeptPlan update = {
+		.query = "UPDATE loyalty.wallet SET balance = loyalty.rebuilt_balance($3) "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, BYTEAOID}
+	};
+	static KeptPlan insert = {
+		.query = "INSERT INTO loyalty.wallet (member_id, currency, balance) "
+		"VALUES ($1, $2, loyalty.rebuilt_balance($3))",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, BYTEAOID}
+	};
+	WalletScan	scan = {.up_to = PG_INT64_MAX};
+	int64		changed = 0;
+
+	(void) fcinfo;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+	if (SPI_execute("LOCK TABLE loyalty.wallet IN SHARE ROW EXCLUSIVE MODE", false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not lock the wallets");
+	PushActiveSnapshot(GetLatestSnapshot());
+	BeginScan(&scan);
+	while (NextWallet(&scan))
+	{
+		MemoryContext old = MemoryContextSwitchTo(scan.context);
+		PackedValue *folded = PackBalanceValue(&scan.balance);
+
+		if (!WalletIsFold(&scan, folded))
+		{
+			Datum		values[3] = {Int64GetDatum(scan.member_id),
+				CStringGetTextDatum(scan.currency),
+			PointerGetDatum(folded)};
+
+			RunGuarded(scan.has_wallet ? &update : &insert, values, NULL, NULL);
+			changed++;
+		}
+		MemoryContextSwitchTo(old);
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+	PG_RETURN_INT64(changed);
+}
+
+/*
+ * rebuilt_balance(bytea): the bytes of a balance as a balance; they are
+ * checked like any that come from outside.
+ */
+PG_FUNCTION_INFO_V1(loyalty_rebuilt_balance);
+Datum
+loyalty_rebuilt_balance(PG_FUNCTION_ARGS)
+{
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+	PackReader	reader;
+	Balance		balance;
+
+	UnpackInit(&reader, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+	if (!UnpackBalance(&reader, &balance) || !BalanceIsConserved(&balance))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid binary format of points_balance")));
+	PG_RETURN_POINTER(PackBalanceValue(&balance));
+}

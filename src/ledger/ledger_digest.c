@@ -1,0 +1,174 @@
+/*
+ * ledger_digest.c
+ *		ledger_digest() and block_digests(): a value to keep outside, against
+ *		which the ledger can be checked later.
+ *
+ * A chain per wallet shows that an entry was edited, but not that a wallet or
+ * the end of one was removed, nor that a chain was written anew from some
+ * entry on.  The digest does: it is the SHA-256 over the hashes of all entries
+ * up to a horizon, in the order of their ids, taken in blocks of ids so that a
+ * difference can be located.
+ *
+ * The horizon is an id.  Ids are drawn by transactions that hold a lock on the
+ * wallets (every posting updates one first), so: read how far the sequence
+ * is, wait for all transactions that hold such a lock at that moment, as
+ * CREATE INDEX CONCURRENTLY does, then read with a new snapshot.  Every id up
+ * to the horizon is then committed or will never be; a transaction that
+ * commits late has been waited for, and nobody was blocked.  Unlike
+ * transaction ids, entry ids survive dump and restore.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type_d.h"
+#include "common/cryptohash.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "core/compat.h"
+#include "core/core.h"
+#include "core/errors.h"
+#include "ledger/chain.h"
+
+#define FETCH_ROWS	10000
+
+/*
+ * settled_entry_id(): the horizon, an id such that whatever will ever be
+ * recorded up to it is recorded and visible to the next statement.
+ */
+PG_FUNCTION_INFO_V1(loyalty_settled_entry_id);
+Datum
+loyalty_settled_entry_id(PG_FUNCTION_ARGS)
+{
+	static KeptPlan plan = {
+		.query = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM loyalty.ledger_entry_id_seq"
+	};
+	int64		horizon;
+	LOCKTAG		tag;
+	Oid			wallets;
+	bool		isnull;
+
+	(void) fcinfo;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a ledger digest can only be taken in READ COMMITTED"),
+				 errhint("It has to see what other transactions commit while it waits for them.")));
+	RunPlan(&plan, NULL, NULL, 1);
+	horizon = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+
+	wallets = LoyaltyTable("wallet");
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, wallets);
+	WaitForLockers(tag, ShareLock, false);
+	SPI_finish();
+	PG_RETURN_INT64(horizon);
+}
+
+/*
+ * block_digests(after, up_to, width): the SHA-256 of each block of width ids
+ * behind after, as far as up_to; blocks without entries are left out.
+ */
+PG_FUNCTION_INFO_V1(loyalty_block_digests);
+Datum
+loyalty_block_digests(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int64		after = PG_GETARG_INT64(0);
+	int64		up_to = PG_GETARG_INT64(1);
+	int64		width = PG_GETARG_INT64(2);
+	Oid			types[2] = {INT8OID, INT8OID};
+	Datum		bounds[2] = {Int64GetDatum(after), Int64GetDatum(up_to)};
+	pg_cryptohash_ctx *ctx;
+	SPIPlanPtr	plan;
+	Portal		portal;
+	int64		block = -1;
+	int64		count = 0;
+
+	if (width <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("width of a block must be positive")));
+	InitReturnSet(fcinfo);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	plan = SPI_prepare_cursor("SELECT member_id, entry_id, hash FROM loyalty.ledger "
+							  "WHERE entry_id OPERATOR(pg_catalog.>) $1 "
+							  "AND entry_id OPERATOR(pg_catalog.<=) $2 "
+							  "ORDER BY entry_id, member_id", 2, types, 0);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	portal = SPI_cursor_open(NULL, plan, bounds, NULL, true);
+	ctx = pg_cryptohash_create(PG_SHA256);
+
+	for (;;)
+	{
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		for (uint64 i = 0; i <= SPI_processed; i++)
+		{
+			bool		at_end = i == SPI_processed;
+			TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+			int64		own_block = block;
+			int64		entry_id = 0;
+			bool		isnull;
+
+			if (at_end && SPI_processed > 0)
+				break;
+			if (!at_end)
+			{
+				entry_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], tupdesc, 2, &isnull));
+				own_block = (entry_id - after - 1) / width;
+			}
+			if (count > 0 && (at_end || own_block != block))
+			{
+				Datum		values[3];
+				bool		nulls[3] = {false};
+				bytea	   *digest = palloc(VARHDRSZ + CHAIN_LENGTH);
+
+				SET_VARSIZE(digest, VARHDRSZ + CHAIN_LENGTH);
+				if (pg_cryptohash_final(ctx, (uint8 *) VARDATA(digest), CHAIN_LENGTH) < 0)
+					elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
+				values[0] = Int64GetDatum(block);
+				values[1] = Int64GetDatum(count);
+				values[2] = PointerGetDatum(digest);
+				tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+				count = 0;
+			}
+			if (!at_end)
+			{
+				Preimage	preimage;
+				bytea	   *hash;
+
+				if (count == 0)
+				{
+					if (pg_cryptohash_init(ctx) < 0)
+						elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
+					block = own_block;
+				}
+				hash = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[i], tupdesc, 3, &isnull));
+				PreimageInit(&preimage, 1);
+				PreimageInt(&preimage, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], tupdesc, 1, &isnull)));
+				PreimageInt(&preimage, entry_id);
+				PreimageBytes(&preimage, VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash));
+				if (pg_cryptohash_update(ctx, (uint8 *) preimage.data, preimage.used) < 0)
+					elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
+				pfree(preimage.data);
+				count++;
+			}
+		}
+		if (SPI_processed == 0)
+			break;
+		SPI_freetuptable(SPI_tuptable);
+		CHECK_FOR_INTERRUPTS();
+	}
+	pg_cryptohash_free(ctx);
+	SPI_finish();
+	return (Datum) 0;
+}

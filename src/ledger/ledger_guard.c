@@ -1,0 +1,102 @@
+/*
+ * ledger_guard.c
+ *		Guards on wallet and ledger: only postings write there.
+ */
+#include "postgres.h"
+
+#include "commands/trigger.h"
+#include "utils/rel.h"
+
+#include "core/errors.h"
+#include "ledger/post.h"
+
+/*
+ * The posting whose statement is running.  The functions in that statement
+ * find it here, since SQL cannot pass a pointer.
+ */
+static Posting *current_posting = NULL;
+
+/*
+ * Set while a statement of our own is started, and taken back by the first
+ * guard that it meets: a trigger of the user's that this statement fires has
+ * no permit any more.
+ */
+static bool permit = false;
+
+/*
+ * Runs one of our own writing statements, with a permit for its guard, on
+ * behalf of a posting (or NULL).
+ */
+int
+RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting)
+{
+	Posting    *outer = current_posting;
+	int			rc;
+
+	PG_TRY();
+	{
+		current_posting = posting;
+		permit = true;
+		rc = RunPlan(kept, values, nulls, 0);
+	}
+	PG_FINALLY();
+	{
+		current_posting = outer;
+		permit = false;
+	}
+	PG_END_TRY();
+	return rc;
+}
+
+/*
+ * The posting whose statement is running; an error when there is none.
+ */
+Posting *
+CurrentPosting(void)
+{
+	if (current_posting == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("this function is part of the writing functions and cannot be called by itself"),
+				 errhint("Use loyalty.earn(), loyalty.redeem() and the like.")));
+	return current_posting;
+}
+
+/*
+ * guard() trigger: refuses statements that are not a posting's.
+ *
+ *	CREATE TRIGGER guard BEFORE INSERT ON loyalty.ledger
+ *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
+ *	CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF balance OR DELETE OR TRUNCATE ON loyalty.wallet
+ *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
+ */
+PG_FUNCTION_INFO_V1(loyalty_guard);
+Datum
+loyalty_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TriggerEvent event;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager", "guard")));
+	event = trigdata->tg_event;
+	if (!TRIGGER_FIRED_BEFORE(event) || !TRIGGER_FIRED_FOR_STATEMENT(event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired BEFORE a statement", "guard")));
+
+	if (!permit)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_APPEND_ONLY),
+				 errmsg("direct %s on \"%s\" is refused",
+						TRIGGER_FIRED_BY_INSERT(event) ? "INSERT" :
+						TRIGGER_FIRED_BY_UPDATE(event) ? "UPDATE" :
+						TRIGGER_FIRED_BY_DELETE(event) ? "DELETE" : "TRUNCATE",
+						RelationGetRelationName(trigdata->tg_relation)),
+				 errdetail("Only the functions of loyalty write points into this table."),
+				 errhint("Use loyalty.earn(), loyalty.adjust() and the like; restore a data-only dump with --disable-triggers.")));
+	permit = false;
+	return PointerGetDatum(NULL);
+}

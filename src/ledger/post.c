@@ -1,0 +1,612 @@
+/*
+ * post.c
+ *		Posting an entry: the hot path.
+ *
+ * PostEntry() runs one UPDATE of the wallet, in which wallet_apply() computes
+ * the new balance from the one under the row's lock, and one INSERT into the
+ * ledger.  If another session changed the wallet meanwhile, the executor
+ * evaluates wallet_apply() anew on the newer row; whatever it has to look up
+ * (how much of an entry is reversed) it looks up with a fresh snapshot each
+ * time, so the last evaluation, the one that counts, has seen every entry of
+ * this wallet that comes before.
+ *
+ * An idempotency key is not looked up beforehand: most are new.  If the INSERT
+ * finds that it was used, or the posting is refused, the entry that used it is
+ * looked up and the wallet put back as it was.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "commands/sequence.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "ledger/post.h"
+#include "ledger/replay.h"
+
+/*
+ * A posting of a kind, with nothing optional in it.
+ */
+void
+InitPosting(Posting *posting, EntryKind kind, int64 member_id)
+{
+	memset(posting, 0, sizeof(Posting));
+	posting->member_id = member_id;
+	InitEntry(&posting->entry, kind, 0);
+	posting->effective_now = true;
+	posting->context = CurrentMemoryContext;
+}
+
+/* ---------------------------------------------------------------------------
+ * Look-ups
+ * ---------------------------------------------------------------------------
+ */
+
+static int64
+GetInt64(int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+/*
+ * Finds the entry that a capture, release, reverse or activate refers to and
+ * fills in what does not change about it, the currency included.  LY103 when
+ * this member has no such entry.
+ */
+void
+FindTarget(Posting *posting, int64 entry_id)
+{
+	static KeptPlan plan = {
+		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, expires_at "
+		"FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND entry_id OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id), Int64GetDatum(entry_id)};
+	Entry	   *entry = &posting->entry;
+	char	   *kind;
+	char	   *code;
+	bool		isnull;
+	Datum		lots;
+
+	entry->target = entry_id;
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
+				 errmsg("member " INT64_FORMAT " has no entry " INT64_FORMAT,
+						posting->member_id, entry_id),
+				 errhint("Check the entry_id that the posting returned; it belongs to one member.")));
+
+	code = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	kind = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	entry->target_kind = EntryKindFromName(kind, strlen(kind));
+	entry->target_points = GetInt64(4);
+	if (entry->target_points < 0)
+		entry->target_points = -entry->target_points;
+	entry->target_effective_at = GetInt64(5);
+	entry->target_hold_until = GetInt64(6);
+	entry->target_expires_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
+																 SPI_tuptable->tupdesc, 8, &isnull));
+	if (isnull)
+		entry->target_expires_at = TIMESTAMP_INFINITY;
+	lots = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 7, &isnull);
+	if (!isnull && GetInt64(3) < 0)
+	{
+		LotList    *taken = MemoryContextAlloc(posting->context, sizeof(LotList));
+		MemoryContext old = MemoryContextSwitchTo(posting->context);
+
+		UnpackLotsDatum(lots, taken);
+		MemoryContextSwitchTo(old);
+		entry->target_lots = taken;
+	}
+	FindCurrency(code, &posting->currency);
+}
+
+/*
+ * How much of the target earlier reversals have undone, as of now.
+ */
+int64
+ReversedOfTarget(const Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "SELECT pg_catalog.sum(requested)::pg_catalog.int8 FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND target_entry_id OPERATOR(pg_catalog.=) $2 "
+		"AND kind OPERATOR(pg_catalog.=) 'reverse'",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id), Int64GetDatum(posting->entry.target)};
+
+	RunPlan(&plan, values, NULL, 1);
+	return GetInt64(1);
+}
+
+/*
+ * Looks for an entry that was posted with the same key.  If it was asked for
+ * with the same arguments, its result is this posting's; otherwise LY004.
+ */
+static void
+FindReplay(Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "SELECT entry_id, available, fingerprint, kind FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id),
+	CStringGetTextDatum(posting->idempotency_key)};
+	bytea	   *fingerprint;
+	bool		isnull;
+
+	posting->replayed = false;
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed == 0)
+		return;
+
+	fingerprint = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	if (VARSIZE_ANY_EXHDR(fingerprint) != FINGERPRINT_LENGTH ||
+		memcmp(VARDATA_ANY(fingerprint), VARDATA(posting->fingerprint), FINGERPRINT_LENGTH) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),
+				 errmsg("idempotency key \"%s\" was used with other arguments", posting->idempotency_key),
+				 errdetail("Member " INT64_FORMAT " used it for entry " INT64_FORMAT ", of kind %s.",
+						   posting->member_id, GetInt64(1),
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4)),
+				 errhint("Repeat a call with the very same arguments, or use a new key.")));
+	posting->replayed = true;
+	posting->entry_id = GetInt64(1);
+	posting->available = GetInt64(2);
+}
+
+/*
+ * Fingerprint of all arguments.  "Now" counts as an argument of its own, so
+ * that a call may be repeated later.
+ */
+static void
+ComputeFingerprint(Posting *posting)
+{
+	const Entry *entry = &posting->entry;
+	uint8		hash[CHAIN_LENGTH];
+	Preimage	preimage;
+
+	PreimageInit(&preimage, 1);
+	PreimageInt(&preimage, entry->kind);
+	PreimageText(&preimage, posting->currency.code);
+	PreimageInt(&preimage, entry->requested);
+	PreimageNullableTime(&preimage, posting->effective_now ? TIMESTAMP_MINUS_INFINITY : entry->effective_at);
+	PreimageNullableTime(&preimage, posting->available_given ? entry->available_at : TIMESTAMP_MINUS_INFINITY);
+	PreimageNullableTime(&preimage, posting->expires_given ? entry->expires_at : TIMESTAMP_MINUS_INFINITY);
+	PreimageNullableTime(&preimage, entry->hold_until);
+	PreimageInt(&preimage, entry->target);
+	PreimageInt(&preimage, posting->counterparty_id);
+	PreimageText(&preimage, posting->reference);
+	PreimageText(&preimage, posting->reason);
+	PreimageText(&preimage, posting->row.details);
+	HashPreimage(&preimage, hash);
+	pfree(preimage.data);
+
+	SET_VARSIZE(posting->fingerprint, sizeof(posting->fingerprint));
+	memcpy(VARDATA(posting->fingerprint), hash, FINGERPRINT_LENGTH);
+	posting->row.fingerprint = (struct varlena *) posting->fingerprint;
+}
+
+/*
+ * Prepares what does not depend on the wallet: the text of details, which the
+ * hash chain takes, and the fingerprint of a call with a key.
+ */
+void
+PreparePosting(Posting *posting)
+{
+	if (posting->details != 0)
+		posting->row.details = JsonbToCString(NULL, &DatumGetJsonbP(posting->details)->root, 0);
+	if (posting->idempotency_key != NULL)
+		ComputeFingerprint(posting);
+}
+
+/* ---------------------------------------------------------------------------
+ * The entry itself
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Settles what the caller left open: when it is effective, when its lot opens
+ * and expires, by the currency's policies.
+ */
+static void
+CompleteEntry(Posting *posting, const Balance *balance, TimestampTz recorded_at)
+{
+	const Currency *currency = &posting->currency;
+	Entry	   *entry = &posting->entry;
+
+	if (posting->effective_now)
+		entry->effective_at = Max(recorded_at, balance->last_effective_at);
+	else if (!TIMESTAMP_NOT_FINITE(entry->effective_at) &&
+			 entry->effective_at > recorded_at + CLOCK_SKEW_ALLOWED)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("effective_at of %s lies in the future", EntryKindName(entry->kind)),
+				 errdetail("effective_at is %s, the server's clock says %s.",
+						   TimestampText(entry->effective_at), TimestampText(recorded_at)),
+				 errhint("For points that become available later, give available_at.")));
+	if (!posting->available_given)
+		entry->available_at = entry->effective_at;
+
+	if (entry->kind == ENTRY_EARN || (entry->kind == ENTRY_ADJUST && entry->requested > 0))
+	{
+		if (!posting->expires_given)
+			entry->expires_at = TIMESTAMP_NOT_FINITE(entry->effective_at) ?
+				TIMESTAMP_INFINITY : CurrencyExpiry(currency, entry->effective_at);
+	}
+	else if (entry->kind == ENTRY_REVERSE)
+		entry->expires_at = CurrencyGrace(currency, entry->effective_at);
+
+	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	if (currency->expiry == EXPIRY_SLIDING && (currency->qualifying & (1U << entry->kind)) &&
+		!TIMESTAMP_NOT_FINITE(entry->effective_at))
+		entry->extends_to = CurrencyExpiry(currency, entry->effective_at);
+}
+
+/*
+ * The lots that are stored with an entry: those it touched.  An earn stores
+ * its own lot only where debt has taken from it; otherwise it is all of it.
+ */
+static PackedValue *
+StoredLots(const Posting *posting)
+{
+	const Entry *entry = &posting->entry;
+
+	if (EntryTakesLots(entry->kind) && !(entry->kind == ENTRY_ADJUST && entry->posted > 0))
+		return PackLotsValue(&entry->touched);
+	if (entry->posted > 0 && posting->before.total[TOTAL_DEBT] > 0)
+		return PackLotsValue(&entry->touched);
+	return NULL;
+}
+
+/*
+ * Applies a posting's entry to a balance, draws its id, and fills in the row
+ * that is to be stored, its hash included.  What cannot be is noted in
+ * posting->refusal, and the balance is to be thrown away.
+ */
+void
+RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
+{
+	Entry	   *entry = &posting->entry;
+	LedgerRow  *row = &posting->row;
+	TimestampTz recorded_at = Max(now, balance->last_recorded_at);
+	BalanceAsOf sums;
+	bool		opens_lot;
+
+	CompleteEntry(posting, balance, recorded_at);
+	CheckEntry(entry, true);
+	entry->entry_id = nextval_internal(LoyaltyTable("ledger_entry_id_seq"), true);
+	memset(&entry->touched, 0, sizeof(LotList));
+	entry->posted = 0;
+
+	posting->before = *balance;
+	posting->refusal = ApplyEntry(balance, &posting->currency.fold, entry);
+	if (posting->refusal != FOLD_OK)
+		return;
+
+	balance->last_recorded_at = recorded_at;
+	BalanceAt(balance, Max(recorded_at, balance->last_effective_at), &sums);
+	posting->entry_id = entry->entry_id;
+	posting->available = sums.available;
+
+	opens_lot = entry->kind == ENTRY_EARN ||
+		(entry->kind == ENTRY_ADJUST && entry->requested > 0);
+	row->member_id = posting->member_id;
+	row->entry_id = entry->entry_id;
+	row->currency = posting->currency.code;
+	row->kind = entry->kind;
+	row->points = entry->posted;
+	row->requested = entry->requested;
+	row->available = sums.available;
+	row->effective_at = entry->effective_at;
+	row->recorded_at = recorded_at;
+	row->available_at = opens_lot ? entry->available_at : TIMESTAMP_MINUS_INFINITY;
+	row->expires_at = TIMESTAMP_MINUS_INFINITY;
+	if ((opens_lot || entry->kind == ENTRY_REVERSE) && !TIMESTAMP_NOT_FINITE(entry->expires_at))
+		row->expires_at = entry->expires_at;
+	row->hold_until = entry->hold_until;
+	row->extends_to = entry->extends_to;
+	row->target_entry_id = entry->target;
+	row->counterparty_id = posting->counterparty_id;
+	row->reference = posting->reference;
+	row->reason = posting->reason;
+	row->idempotency_key = posting->idempotency_key;
+	row->lots = StoredLots(posting);
+
+	ChainHash(row, balance->chain, balance->chain);
+	balance->chained = true;
+	SET_VARSIZE(posting->hash, sizeof(posting->hash));
+	memcpy(VARDATA(posting->hash), balance->chain, CHAIN_LENGTH);
+}
+
+/*
+ * Raises the error that belongs to posting->refusal.
+ */
+void
+RaisePostingRefusal(const Posting *posting)
+{
+	Refused		refused = {
+		.refusal = posting->refusal,.entry = &posting->entry,.balance = &posting->before,
+		.member_id = posting->member_id,.currency = posting->currency.code
+	};
+
+	RaiseRefusal(&refused);
+}
+
+/*
+ * wallet_apply(balance points_balance): the balance after the posting whose
+ * statement is running.  Called by the UPDATE of PostEntry(), nowhere else.
+ */
+PG_FUNCTION_INFO_V1(loyalty_wallet_apply);
+Datum
+loyalty_wallet_apply(PG_FUNCTION_ARGS)
+{
+	Datum		stored = PG_GETARG_DATUM(0);
+	Posting    *posting = CurrentPosting();
+	MemoryContext old = MemoryContextSwitchTo(posting->context);
+	Balance		balance;
+	PackedValue *result;
+
+	if (posting->entry.kind == ENTRY_REVERSE)
+	{
+		SPI_connect();
+		posting->entry.target_reversed = ReversedOfTarget(posting);
+		SPI_finish();
+		MemoryContextSwitchTo(posting->context);
+	}
+	if (posting->idempotency_key != NULL)
+		posting->stored = PG_DETOAST_DATUM_COPY(stored);
+
+	UnpackBalanceDatum(stored, &balance);
+	if (posting->entry.kind == ENTRY_EXPIRE)
+	{
+		/* what there is to book is known only now */
+		BalanceAsOf sums;
+
+		BalanceAt(&balance, posting->entry.effective_at, &sums);
+		posting->entry.requested = sums.expired - balance.total[TOTAL_BOOKED];
+		posting->nothing_to_do = posting->entry.requested == 0;
+		if (posting->nothing_to_do)
+		{
+			MemoryContextSwitchTo(old);
+			PG_RETURN_DATUM(stored);
+		}
+	}
+	RecordEntry(posting, &balance, GetCurrentTimestamp());
+	result = posting->refusal == FOLD_OK ? PackBalanceValue(&balance) : NULL;
+	MemoryContextSwitchTo(old);
+	if (result == NULL)
+		PG_RETURN_DATUM(stored);
+	PG_RETURN_POINTER(result);
+}
+
+/*
+ * wallet_unapply(): the balance before the posting whose statement is running.
+ * Called by the UPDATE of UndoWallet(), nowhere else.
+ */
+PG_FUNCTION_INFO_V1(loyalty_wallet_unapply);
+Datum
+loyalty_wallet_unapply(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_POINTER(CurrentPosting()->stored);
+}
+
+/*
+ * posted_lots(): the lots to be stored with the entry.  Called by the INSERT of PostEntry(), nowhere else.
+ */
+PG_FUNCTION_INFO_V1(loyalty_posted_lots);
+Datum
+loyalty_posted_lots(PG_FUNCTION_ARGS)
+{
+	Posting    *posting = CurrentPosting();
+
+	if (posting->row.lots == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_POINTER(posting->row.lots);
+}
+
+/* ---------------------------------------------------------------------------
+ * Statements
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Updates the wallet; false when there is none yet.
+ */
+static bool
+UpdateWallet(Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance) "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id),
+	CStringGetTextDatum(posting->currency.code)};
+
+	RunGuarded(&plan, values, NULL, posting);
+	return SPI_processed > 0;
+}
+
+/*
+ * Gives the wallet back the balance it had: its key turned out to be used.
+ */
+static void
+UndoWallet(Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.wallet SET balance = loyalty.wallet_unapply() "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id),
+	CStringGetTextDatum(posting->currency.code)};
+
+	RunGuarded(&plan, values, NULL, posting);
+}
+
+/*
+ * Makes an empty wallet, unless there is one; true when it was made.
+ */
+bool
+OpenWallet(const Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "INSERT INTO loyalty.wallet (member_id, currency, balance) "
+		"VALUES ($1, $2, loyalty.empty_balance($3)) ON CONFLICT DO NOTHING",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, INT4OID}
+	};
+	Datum		values[3] = {Int64GetDatum(posting->member_id),
+		CStringGetTextDatum(posting->currency.code),
+	Int32GetDatum(posting->currency.fold.order)};
+
+	RunGuarded(&plan, values, NULL, NULL);
+	return SPI_processed > 0;
+}
+
+/*
+ * The columns of the row to be stored, in the order of LEDGER_COLUMNS.
+ */
+void
+LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS])
+{
+	const LedgerRow *row = &posting->row;
+	int			n = 0;
+
+	memset(nulls, false, LEDGER_NCOLUMNS * sizeof(bool));
+#define PUT(value)			(values[n++] = (value))
+#define PUT_TIME(t)			(nulls[n] = (t) == TIMESTAMP_MINUS_INFINITY, PUT(TimestampTzGetDatum(t)))
+#define PUT_ID(id)			(nulls[n] = (id) == 0, PUT(Int64GetDatum(id)))
+#define PUT_TEXT(string)	(nulls[n] = (string) == NULL, \
+							 PUT((string) == NULL ? (Datum) 0 : CStringGetTextDatum(string)))
+#define PUT_VALUE(pointer)	(nulls[n] = (pointer) == NULL, PUT(PointerGetDatum(pointer)))
+	PUT(Int64GetDatum(row->member_id));
+	PUT(Int64GetDatum(row->entry_id));
+	PUT_TEXT(row->currency);
+	PUT_TEXT(EntryKindName(row->kind));
+	PUT(Int64GetDatum(row->points));
+	PUT(Int64GetDatum(row->requested));
+	PUT(Int64GetDatum(row->available));
+	PUT(TimestampTzGetDatum(row->effective_at));
+	PUT(TimestampTzGetDatum(row->recorded_at));
+	PUT_TIME(row->available_at);
+	PUT_TIME(row->expires_at);
+	PUT_TIME(row->hold_until);
+	PUT_TIME(row->extends_to);
+	PUT_ID(row->target_entry_id);
+	PUT_ID(row->counterparty_id);
+	PUT_TEXT(row->reference);
+	PUT_TEXT(row->reason);
+	PUT_VALUE(DatumGetPointer(posting->details));
+	PUT_TEXT(row->idempotency_key);
+	PUT_VALUE(row->fingerprint);
+	PUT(PointerGetDatum(posting->hash));
+	PUT_VALUE(row->lots);
+	Assert(n == LEDGER_NCOLUMNS);
+}
+
+/*
+ * Records the entry; false when its key was used before.
+ */
+static bool
+InsertEntry(Posting *posting)
+{
+	/* lots are of a type of our own, which a parameter cannot name for good */
+#define INSERT_ENTRY \
+	"INSERT INTO loyalty.ledger (" LEDGER_COLUMNS ") " \
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
+	"$13, $14, $15, $16, $17, $18, $19, $20, $21, loyalty.posted_lots())"
+#define INSERT_ENTRY_TYPES \
+	{INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, \
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
+	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID}
+	static KeptPlan plan = {
+		.query = INSERT_ENTRY,
+		.nargs = LEDGER_NCOLUMNS - 1,
+		.argtypes = INSERT_ENTRY_TYPES
+	};
+	static KeptPlan plan_with_key = {
+		.query = INSERT_ENTRY " ON CONFLICT (member_id, idempotency_key) "
+		"WHERE idempotency_key IS NOT NULL DO NOTHING",
+		.nargs = LEDGER_NCOLUMNS - 1,
+		.argtypes = INSERT_ENTRY_TYPES
+	};
+	Datum		values[LEDGER_NCOLUMNS];
+	bool		isnull[LEDGER_NCOLUMNS];
+	char		nulls[LEDGER_NCOLUMNS];
+
+	LedgerRowValues(posting, values, isnull);
+	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
+		nulls[i] = isnull[i] ? 'n' : ' ';
+
+	RunGuarded(posting->idempotency_key ? &plan_with_key : &plan, values, nulls, posting);
+	return SPI_processed > 0;
+}
+
+static bool
+MayOpenWallet(const Entry *entry)
+{
+	return entry->kind == ENTRY_EARN || entry->kind == ENTRY_TRANSFER_IN ||
+		(entry->kind == ENTRY_ADJUST && entry->requested > 0);
+}
+
+/*
+ * Posts an entry: changes the wallet, records it, and fills in the results.
+ * Needs an SPI connection, a currency, and, where it refers to another entry,
+ * FindTarget() before.  Raises an error for whatever is refused.
+ */
+void
+PostEntry(Posting *posting)
+{
+	PreparePosting(posting);
+	while (!UpdateWallet(posting))
+	{
+		if (!MayOpenWallet(&posting->entry))
+		{
+			/* it has nothing: let the fold say what that means */
+			Balance		balance;
+
+			InitBalance(&balance, posting->currency.fold.order);
+			RecordEntry(posting, &balance, GetCurrentTimestamp());
+			if (posting->refusal == FOLD_OK)
+				elog(ERROR, "entry on a wallet that does not exist was not refused");
+			break;
+		}
+		CHECK_FOR_INTERRUPTS();
+		OpenWallet(posting);
+	}
+	if (posting->nothing_to_do)
+		return;
+	if (posting->refusal != FOLD_OK)
+	{
+		if (posting->idempotency_key != NULL)
+			FindReplay(posting);
+		if (!posting->replayed)
+			RaisePostingRefusal(posting);
+	}
+	else if (!InsertEntry(posting))
+	{
+		UndoWallet(posting);
+		FindReplay(posting);
+		if (!posting->replayed)
+			elog(ERROR, "entry with idempotency key \"%s\" vanished", posting->idempotency_key);
+	}
+}

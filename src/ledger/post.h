@@ -1,0 +1,66 @@
+/*
+ * post.h
+ *		Posting: one entry into one wallet and the ledger.
+ */
+#ifndef LOYALTY_POST_H
+#define LOYALTY_POST_H
+
+#include "postgres.h"
+
+#include "core/core.h"
+#include "ledger/chain.h"
+#include "ledger/currency.h"
+#include "ledger/ledger.h"
+#include "ledger/replay.h"
+
+#define FINGERPRINT_LENGTH	16
+
+/* How far a caller's clock may run ahead of the server's. */
+#define CLOCK_SKEW_ALLOWED	USECS_PER_MINUTE
+
+typedef struct Posting
+{
+	/* What is asked for.  Texts are NULL where absent. */
+	int64		member_id;
+	Currency	currency;
+	Entry		entry;			/* kind, requested, target and instants */
+	bool		effective_now;	/* effective_at is the instant of recording */
+	bool		available_given;	/* otherwise available_at is effective_at */
+	bool		expires_given;	/* otherwise expires_at is by the policy */
+	int64		counterparty_id;
+	char	   *reference;
+	char	   *reason;
+	Datum		details;		/* jsonb, or 0 */
+	char	   *idempotency_key;
+
+	/* Results */
+	bool		replayed;
+	bool		nothing_to_do;	/* an expire that has nothing to book */
+	int64		entry_id;
+	int64		available;
+
+	/* Working space */
+	MemoryContext context;
+	FoldRefusal refusal;
+	Balance		before;
+	struct varlena *stored;		/* the wallet's balance before, as stored */
+	LedgerRow	row;
+	char		fingerprint[VARHDRSZ + FINGERPRINT_LENGTH];
+	char		hash[VARHDRSZ + CHAIN_LENGTH];
+} Posting;
+
+extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
+extern void PostEntry(Posting *posting);
+extern void FindTarget(Posting *posting, int64 entry_id);
+extern int64 ReversedOfTarget(const Posting *posting);
+extern void PreparePosting(Posting *posting);
+extern bool OpenWallet(const Posting *posting);
+extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
+extern void LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS]);
+extern void RaisePostingRefusal(const Posting *posting) pg_attribute_noreturn();
+
+/* ledger_guard.c: our own statements pass the guards on our tables */
+extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
+extern Posting *CurrentPosting(void);
+
+#endif							/* LOYALTY_POST_H */

@@ -1,0 +1,460 @@
+/*
+ * member_components.c
+ *		SQL functions for connected components: two aggregates, and functions
+ *		that list components as rows.
+ *
+ * An aggregate's value is an array of pairs [node, component], sorted by node,
+ * the component named by its smallest node.  It is a list of edges itself, so
+ * that stored components and new edges are joined by the same aggregate.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "catalog/pg_type_d.h"
+#include "libpq/pqformat.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/tuplestore.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "member/member_graph.h"
+
+/*
+ * The graph of an aggregate's state, made at the first row.
+ */
+static Graph *
+StateGraph(FunctionCallInfo fcinfo, NodeKind kind)
+{
+	MemoryContext aggcontext;
+
+	if (!PG_ARGISNULL(0))
+		return (Graph *) PG_GETARG_POINTER(0);
+	if (!AggCheckCallContext(fcinfo, &aggcontext))
+		elog(ERROR, "aggregate function called in non-aggregate context");
+	return CreateGraph(aggcontext, kind);
+}
+
+/*
+ * components_accum(internal, a bigint, b bigint) -> internal
+ *		Transition function of components_agg.  A row with one NULL makes the
+ *		other end known as a node; a row of two NULLs adds nothing.
+ */
+PG_FUNCTION_INFO_V1(loyalty_components_accum);
+Datum
+loyalty_components_accum(PG_FUNCTION_ARGS)
+{
+	Graph	   *graph = StateGraph(fcinfo, NODE_BIGINT);
+
+	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2))
+	{
+		int64		a = PG_ARGISNULL(1) ? PG_GETARG_INT64(2) : PG_GETARG_INT64(1);
+		int64		b = PG_ARGISNULL(2) ? a : PG_GETARG_INT64(2);
+
+		AddBigEdge(graph, a, b);
+	}
+	PG_RETURN_POINTER(graph);
+}
+
+static void
+AddTextDatums(Graph *graph, Datum a, bool anull, Datum b, bool bnull)
+{
+	text	   *x;
+	text	   *y;
+
+	if (anull && bnull)
+		return;
+	x = DatumGetTextPP(anull ? b : a);
+	y = anull || bnull ? x : DatumGetTextPP(b);
+	AddTextEdge(graph, VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x), VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
+}
+
+/*
+ * components_text_accum(internal, a text, b text) -> internal
+ *		The same for text.  Texts are compared byte by byte, whatever their
+ *		collation.
+ */
+PG_FUNCTION_INFO_V1(loyalty_components_text_accum);
+Datum
+loyalty_components_text_accum(PG_FUNCTION_ARGS)
+{
+	Graph	   *graph = StateGraph(fcinfo, NODE_TEXT);
+
+	AddTextDatums(graph, PG_GETARG_DATUM(1), PG_ARGISNULL(1), PG_GETARG_DATUM(2), PG_ARGISNULL(2));
+	PG_RETURN_POINTER(graph);
+}
+
+/*
+ * components_combine(internal, internal) -> internal
+ *		Joins two partial graphs; everything kept is in the first one's memory.
+ */
+PG_FUNCTION_INFO_V1(loyalty_components_combine);
+Datum
+loyalty_components_combine(PG_FUNCTION_ARGS)
+{
+	Graph	   *other = PG_ARGISNULL(1) ? NULL : (Graph *) PG_GETARG_POINTER(1);
+	Graph	   *graph;
+
+	if (other == NULL)
+	{
+		if (PG_ARGISNULL(0))
+			PG_RETURN_NULL();
+		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	}
+	graph = StateGraph(fcinfo, other->kind);
+	MergeGraph(graph, other);
+	PG_RETURN_POINTER(graph);
+}
+
+/*
+ * components_serialize(internal) -> bytea
+ */
+PG_FUNCTION_INFO_V1(loyalty_components_serialize);
+Datum
+loyalty_components_serialize(PG_FUNCTION_ARGS)
+{
+	StringInfoData buf;
+
+	if (!AggCheckCallContext(fcinfo, NULL))
+		elog(ERROR, "aggregate function called in non-aggregate context");
+	pq_begintypsend(&buf);
+	SerializeGraph((Graph *) PG_GETARG_POINTER(0), &buf);
+	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+}
+
+/*
+ * components_deserialize(bytea, internal) -> internal
+ */
+PG_FUNCTION_INFO_V1(loyalty_components_deserialize);
+Datum
+loyalty_components_deserialize(PG_FUNCTION_ARGS)
+{
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+	StringInfoData buf;
+	Graph	   *graph;
+
+	if (!AggCheckCallContext(fcinfo, NULL))
+		elog(ERROR, "aggregate function called in non-aggregate context");
+
+	buf.data = VARDATA_ANY(bytes);
+	buf.len = VARSIZE_ANY_EXHDR(bytes);
+	buf.maxlen = buf.len;
+	buf.cursor = 0;
+	graph = DeserializeGraph(CurrentMemoryContext, &buf);
+	pq_getmsgend(&buf);
+	PG_RETURN_POINTER(graph);
+}
+
+static void
+CheckArraySize(uint32 nnodes, uint64 size)
+{
+	if (size > MaxAllocSize || nnodes > INT_MAX / 4)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("connected components are too large for one array"),
+				 errdetail("%u nodes need %llu bytes, and %llu are possible.", nnodes,
+						   (unsigned long long) size, (unsigned long long) MaxAllocSize),
+				 errhint("Split the graph, for example with GROUP BY, where no edge crosses.")));
+}
+
+/*
+ * components_final(internal) -> bigint[]
+ *		Array of pairs [node, component], ascending; '{}' without nodes.  The
+ *		state may take more rows afterwards.
+ */
+PG_FUNCTION_INFO_V1(loyalty_components_final);
+Datum
+loyalty_components_final(PG_FUNCTION_ARGS)
+{
+	Graph	   *graph = PG_ARGISNULL(0) ? NULL : (Graph *) PG_GETARG_POINTER(0);
+	NodeComponent *list = graph == NULL ? NULL : ListComponents(graph);
+	ArrayType  *array;
+	int64	   *value;
+	Size		size;
+
+	if (list == NULL)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(INT8OID));
+
+	size = ARR_OVERHEAD_NONULLS(2) + (uint64) graph->nnodes * 2 * sizeof(int64);
+	CheckArraySize(graph->nnodes, size);
+	array = palloc0(size);
+	SET_VARSIZE(array, size);
+	array->ndim = 2;
+	array->dataoffset = 0;
+	array->elemtype = INT8OID;
+	ARR_DIMS(array)[0] = (int) graph->nnodes;
+	ARR_DIMS(array)[1] = 2;
+	ARR_LBOUND(array)[0] = 1;
+	ARR_LBOUND(array)[1] = 1;
+	value = (int64 *) ARR_DATA_PTR(array);
+	for (uint32 i = 0; i < graph->nnodes; i++)
+	{
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
+		*value++ = graph->bignodes[list[i].node];
+		*value++ = graph->bignodes[list[i].component];
+	}
+	pfree(list);
+	PG_RETURN_ARRAYTYPE_P(array);
+}
+
+/*
+ * components_text_final(internal) -> text[]
+ *		The same for text, in the order of bytes.
+ */
+PG_FUNCTION_INFO_V1(loyalty_components_text_final);
+Datum
+loyalty_components_text_final(PG_FUNCTION_ARGS)
+{
+	Graph	   *graph = PG_ARGISNULL(0) ? NULL : (Graph *) PG_GETARG_POINTER(0);
+	NodeComponent *list = graph == NULL ? NULL : ListComponents(graph);
+	ArrayType  *array;
+	char	   *value;
+	uint64		size;
+
+	if (list == NULL)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
+
+	size = ARR_OVERHEAD_NONULLS(2);
+	for (uint32 i = 0; i < graph->nnodes; i++)
+	{
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
+		size += INTALIGN(VARHDRSZ + (uint64) graph->textnodes[list[i].node].len) +
+			INTALIGN(VARHDRSZ + (uint64) graph->textnodes[list[i].component].len);
+	}
+	CheckArraySize(graph->nnodes, size);
+	array = palloc0(size);
+	SET_VARSIZE(array, size);
+	array->ndim = 2;
+	array->dataoffset = 0;
+	array->elemtype = TEXTOID;
+	ARR_DIMS(array)[0] = (int) graph->nnodes;
+	ARR_DIMS(array)[1] = 2;
+	ARR_LBOUND(array)[0] = 1;
+	ARR_LBOUND(array)[1] = 1;
+	value = ARR_DATA_PTR(array);
+	for (uint32 i = 0; i < graph->nnodes; i++)
+	{
+		uint32		pair[2] = {list[i].node, list[i].component};
+
+		if ((i & 0xffff) == 0)
+			CHECK_FOR_INTERRUPTS();
+		for (int j = 0; j < 2; j++)
+		{
+			TextNode   *node = &graph->textnodes[pair[j]];
+
+			SET_VARSIZE(value, VARHDRSZ + node->len);
+			memcpy(VARDATA(value), node->data, node->len);
+			value += INTALIGN(VARHDRSZ + node->len);
+		}
+	}
+	pfree(list);
+	PG_RETURN_ARRAYTYPE_P(array);
+}
+
+/*
+ * Where a set-returning function of the caller's row type (node, component)
+ * puts its rows: a tuplestore that goes to disk beyond work_mem.
+ */
+static Tuplestorestate *
+BeginRows(FunctionCallInfo fcinfo, TupleDesc *tupdesc)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext oldcontext;
+	Tuplestorestate *rows;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || (rsinfo->allowedModes & SFRM_Materialize) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("function that returns a set is called where it cannot return one")));
+	if (get_call_result_type(fcinfo, NULL, tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	oldcontext = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	*tupdesc = CreateTupleDescCopy(*tupdesc);
+	rows = tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0, false, work_mem);
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setResult = rows;
+	rsinfo->setDesc = *tupdesc;
+	MemoryContextSwitchTo(oldcontext);
+	return rows;
+}
+
+/*
+ * Raises an error unless an array is empty or a list of pairs; returns the
+ * number of pairs.
+ */
+static int
+CheckPairs(ArrayType *array, const char *name, bool nulls_allowed)
+{
+	if (ARR_NDIM(array) == 0)
+		return 0;
+	if (ARR_NDIM(array) != 2 || ARR_DIMS(array)[1] != 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("\"%s\" must be an array of pairs", name),
+				 ARR_NDIM(array) == 2 ?
+				 errdetail("It has 2 dimensions, of %d by %d.", ARR_DIMS(array)[0], ARR_DIMS(array)[1]) :
+				 errdetail("It has %d dimension(s).", ARR_NDIM(array)),
+				 errhint("Pass an n by 2 array such as '{{1,2},{2,3}}'.")));
+	if (!nulls_allowed && array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("\"%s\" must not contain NULL", name),
+				 errdetail("Every node belongs to a component."),
+				 errhint("Pass a value of components_agg or components_text_agg.")));
+	return ARR_DIMS(array)[0];
+}
+
+/*
+ * expand_components(components bigint[]) -> set of (node bigint, component bigint)
+ *		The pairs of a value of components_agg as rows, in its order.
+ */
+PG_FUNCTION_INFO_V1(loyalty_expand_components);
+Datum
+loyalty_expand_components(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
+	int			npairs = CheckPairs(array, "components", false);
+	TupleDesc	tupdesc;
+	Tuplestorestate *rows = BeginRows(fcinfo, &tupdesc);
+	int64	   *value = (int64 *) ARR_DATA_PTR(array);
+
+	for (int i = 0; i < npairs; i++)
+	{
+		Datum		values[2] = {Int64GetDatum(value[2 * i]), Int64GetDatum(value[2 * i + 1])};
+		bool		nulls[2] = {false, false};
+
+		if ((i & 0xfff) == 0)
+			CHECK_FOR_INTERRUPTS();
+		tuplestore_putvalues(rows, tupdesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * expand_components_text(components text[]) -> set of (node text, component text)
+ *		The pairs of a value of components_text_agg as rows, in its order.
+ */
+PG_FUNCTION_INFO_V1(loyalty_expand_components_text);
+Datum
+loyalty_expand_components_text(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
+	int			npairs = CheckPairs(array, "components", false);
+	TupleDesc	tupdesc;
+	Tuplestorestate *rows = BeginRows(fcinfo, &tupdesc);
+	char	   *value = ARR_DATA_PTR(array);
+
+	for (int i = 0; i < npairs; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		if ((i & 0xfff) == 0)
+			CHECK_FOR_INTERRUPTS();
+		for (int j = 0; j < 2; j++)
+		{
+			values[j] = PointerGetDatum(value);
+			value += VARSIZE_ANY(value);
+			value = (char *) att_align_nominal(value, TYPALIGN_INT);
+		}
+		tuplestore_putvalues(rows, tupdesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * connected_components(pairs bigint[]) -> set of (node bigint, component bigint)
+ *		Components of the edges in an n by 2 array; NULL as in components_agg.
+ */
+PG_FUNCTION_INFO_V1(loyalty_connected_components);
+Datum
+loyalty_connected_components(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
+	int			npairs = CheckPairs(array, "pairs", true);
+	Graph	   *graph = CreateGraph(CurrentMemoryContext, NODE_BIGINT);
+	TupleDesc	tupdesc;
+	Tuplestorestate *rows = BeginRows(fcinfo, &tupdesc);
+	NodeComponent *list;
+	Datum	   *ends;
+	bool	   *endnulls;
+	int			nends;
+
+	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &ends, &endnulls, &nends);
+	Assert(nends == 2 * npairs);
+	for (int i = 0; i < npairs; i++)
+	{
+		Datum	   *end = &ends[2 * i];
+		bool	   *null = &endnulls[2 * i];
+
+		if (!null[0] || !null[1])
+			AddBigEdge(graph, DatumGetInt64(null[0] ? end[1] : end[0]),
+					   DatumGetInt64(null[1] ? end[0] : end[1]));
+	}
+
+	list = ListComponents(graph);
+	for (uint32 i = 0; i < graph->nnodes; i++)
+	{
+		Datum		values[2] = {Int64GetDatum(graph->bignodes[list[i].node]),
+		Int64GetDatum(graph->bignodes[list[i].component])};
+		bool		nulls[2] = {false, false};
+
+		if ((i & 0xfff) == 0)
+			CHECK_FOR_INTERRUPTS();
+		tuplestore_putvalues(rows, tupdesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * connected_components_text(pairs text[]) -> set of (node text, component text)
+ *		The same for text.
+ */
+PG_FUNCTION_INFO_V1(loyalty_connected_components_text);
+Datum
+loyalty_connected_components_text(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
+	int			npairs = CheckPairs(array, "pairs", true);
+	Graph	   *graph = CreateGraph(CurrentMemoryContext, NODE_TEXT);
+	TupleDesc	tupdesc;
+	Tuplestorestate *rows = BeginRows(fcinfo, &tupdesc);
+	NodeComponent *list;
+	Datum	   *ends;
+	bool	   *endnulls;
+	int			nends;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &ends, &endnulls, &nends);
+	Assert(nends == 2 * npairs);
+	for (int i = 0; i < npairs; i++)
+	{
+		if ((i & 0xff) == 0)
+			CHECK_FOR_INTERRUPTS();
+		AddTextDatums(graph, ends[2 * i], endnulls[2 * i], ends[2 * i + 1], endnulls[2 * i + 1]);
+	}
+
+	list = ListComponents(graph);
+	for (uint32 i = 0; i < graph->nnodes; i++)
+	{
+		TextNode   *node = &graph->textnodes[list[i].node];
+		TextNode   *component = &graph->textnodes[list[i].component];
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		if ((i & 0xfff) == 0)
+			CHECK_FOR_INTERRUPTS();
+		values[0] = PointerGetDatum(cstring_to_text_with_len(node->data, (int) node->len));
+		values[1] = PointerGetDatum(cstring_to_text_with_len(component->data, (int) component->len));
+		tuplestore_putvalues(rows, tupdesc, values, nulls);
+		pfree(DatumGetPointer(values[0]));
+		pfree(DatumGetPointer(values[1]));
+	}
+	return (Datum) 0;
+}

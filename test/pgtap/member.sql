@@ -1,0 +1,198 @@
+-- Room member: components against a slow reference, in every order and plan;
+-- normal forms; refusals with their SQLSTATE.
+\set ECHO none
+\set QUIET on
+\pset format unaligned
+\pset tuples_only on
+\set ON_ERROR_STOP on
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS loyalty;
+SET search_path = loyalty, public;
+SELECT no_plan();
+
+-- The slow, obvious reference: spread the smallest label until nothing changes.
+CREATE FUNCTION pg_temp.reference_components(edges bigint[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+	changed bigint;
+BEGIN
+	CREATE TEMP TABLE label AS
+		SELECT DISTINCT v AS node, v AS component FROM unnest(edges) v WHERE v IS NOT NULL;
+	CREATE TEMP TABLE link AS
+		SELECT edges[i][1] AS a, edges[i][2] AS b FROM generate_subscripts(edges, 1) i
+		UNION SELECT edges[i][2], edges[i][1] FROM generate_subscripts(edges, 1) i;
+	LOOP
+		UPDATE label l SET component = s.least
+		FROM (SELECT k.a, min(n.component) AS least FROM link k JOIN label n ON n.node = k.b GROUP BY k.a) s
+		WHERE s.a = l.node AND s.least < l.component;
+		GET DIAGNOSTICS changed = ROW_COUNT;
+		EXIT WHEN changed = 0;
+	END LOOP;
+	RETURN (SELECT coalesce(array_agg(ARRAY[node, component] ORDER BY node), '{}') FROM label);
+END $$;
+
+CREATE TEMP TABLE graph (g int, a bigint, b bigint);
+SELECT setseed(0.1) \g /dev/null
+INSERT INTO graph
+SELECT g, CASE WHEN random() < 0.03 THEN NULL ELSE floor(random() * n.nodes) - n.nodes / 2 END,
+	   CASE WHEN random() < 0.03 THEN NULL ELSE floor(random() * n.nodes) - n.nodes / 2 END
+FROM generate_series(1, 300) g, LATERAL (SELECT 1 + (g * 7919) % 97 AS nodes, (g * 104729) % 113 AS edges) n,
+	 LATERAL generate_series(1, n.edges) e;
+
+CREATE TEMP TABLE answer (g int PRIMARY KEY, reference bigint[]);
+DO $$
+DECLARE
+	graph_no int;
+BEGIN
+	FOR graph_no IN SELECT DISTINCT g FROM graph LOOP
+		INSERT INTO answer SELECT graph_no, pg_temp.reference_components(array_agg(ARRAY[a, b])) FROM graph WHERE g = graph_no;
+		DROP TABLE label, link;
+	END LOOP;
+END $$;
+
+SELECT is((SELECT count(*)::int FROM answer), (SELECT count(DISTINCT g)::int FROM graph), 'every random graph has a reference');
+SELECT is_empty($$SELECT g FROM answer JOIN (SELECT g, components_agg(a, b) AS v FROM graph GROUP BY g) x USING (g)
+				  WHERE v IS DISTINCT FROM reference$$, 'random graphs: components_agg is the reference');
+SELECT is_empty($$SELECT g FROM answer JOIN (SELECT g, components_agg(b, a) AS v FROM (SELECT * FROM graph ORDER BY random()) s GROUP BY g) x USING (g)
+				  WHERE v IS DISTINCT FROM reference$$, 'random graphs: any order and direction of edges');
+SELECT is_empty($$SELECT g FROM answer JOIN (SELECT g, array_agg(ARRAY[a, b]) AS pairs FROM graph GROUP BY g) x USING (g)
+				  WHERE (SELECT coalesce(array_agg(ARRAY[node, component]), '{}') FROM connected_components(pairs)) IS DISTINCT FROM reference$$,
+				'random graphs: connected_components lists the same, in order');
+SELECT is_empty($$SELECT g FROM answer WHERE reference IS DISTINCT FROM
+				  (SELECT coalesce(array_agg(ARRAY[node, component]), '{}') FROM expand_components(reference))$$,
+				'expand_components lists a value as it is');
+SELECT is_empty($$SELECT g FROM answer WHERE reference IS DISTINCT FROM
+				  (SELECT components_agg(node, component) FROM expand_components(reference))$$,
+				'components are edges of themselves');
+-- text: names of fixed width order as the numbers do
+CREATE FUNCTION pg_temp.name_of(n bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT repeat('ü', 20) || (5000 + n)$$;
+SELECT is_empty($$SELECT g FROM answer JOIN (SELECT g, components_text_agg(pg_temp.name_of(a), pg_temp.name_of(b)) AS v FROM graph GROUP BY g) x USING (g)
+				  WHERE v IS DISTINCT FROM (SELECT coalesce(array_agg(ARRAY[pg_temp.name_of(node), pg_temp.name_of(component)]), '{}')
+											FROM expand_components(reference))$$,
+				'random graphs: components_text_agg finds the same');
+SELECT is_empty($$SELECT g FROM answer JOIN (SELECT g, array_agg(ARRAY[pg_temp.name_of(a), pg_temp.name_of(b)]) AS pairs FROM graph GROUP BY g) x USING (g)
+				  WHERE (SELECT coalesce(array_agg(ARRAY[node, component]), '{}') FROM connected_components_text(pairs)) IS DISTINCT FROM
+						(SELECT coalesce(array_agg(ARRAY[node, component]), '{}') FROM expand_components_text(
+							(SELECT coalesce(array_agg(ARRAY[pg_temp.name_of(node), pg_temp.name_of(component)]), '{}') FROM expand_components(reference))))$$,
+				'random graphs: connected_components_text lists the same');
+
+-- one long path, the worst order for a naive union-find
+SELECT is((SELECT array_agg(DISTINCT component) FROM (SELECT components_agg(i, i - 1) AS v FROM generate_series(100000, 1, -1) i) e,
+		   expand_components(e.v)), '{0}', 'a path of 100,000 edges, from its end');
+SELECT is((SELECT array_agg(DISTINCT component) FROM (SELECT components_agg(i, i + 1) AS v FROM generate_series(1, 100000) i) e,
+		   expand_components(e.v)), '{1}', 'a path of 100,000 edges, from its beginning');
+
+-- parallel plans
+COMMIT;
+DROP TABLE IF EXISTS public.member_tap_edge;
+CREATE TABLE public.member_tap_edge AS
+	SELECT i AS id, (i * 7919::bigint) % 30000 AS a, (i * 104729::bigint) % 50021 AS b FROM generate_series(1, 40000) i;
+ANALYZE public.member_tap_edge;
+CREATE FUNCTION pg_temp.plan_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+	plan text := '';
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || query LOOP
+		plan := plan || line || E'\n';
+	END LOOP;
+	RETURN plan;
+END $$;
+SET max_parallel_workers_per_gather = 0;
+CREATE TEMP TABLE serial AS
+	SELECT components_agg(a, b) AS v, components_text_agg('n' || a, 'n' || b) AS t FROM public.member_tap_edge;
+SET max_parallel_workers_per_gather = 4;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT matches(pg_temp.plan_of('SELECT components_agg(a, b) FROM public.member_tap_edge'), 'Finalize.*Gather.*Partial', 'components_agg runs in a parallel plan');
+SELECT ok((SELECT components_agg(a, b) FROM public.member_tap_edge) = (SELECT v FROM serial), 'parallel and serial components are the same');
+SELECT ok((SELECT components_text_agg('n' || a, 'n' || b) FROM public.member_tap_edge) = (SELECT t FROM serial), 'the same for text');
+SELECT is_empty($$SELECT g FROM (SELECT id % 7 AS g, components_agg(a, b) AS v FROM public.member_tap_edge GROUP BY 1) p
+				  JOIN (SELECT id % 7 AS g, components_agg(a, b) AS w FROM (SELECT * FROM public.member_tap_edge ORDER BY id DESC OFFSET 0) o GROUP BY 1) s USING (g)
+				  WHERE v IS DISTINCT FROM w$$, 'parallel by groups is serial by groups in reverse order');
+RESET ALL;
+SET search_path = loyalty, public;
+SET client_min_messages = warning;
+SELECT is((SELECT count(*)::int FROM pg_backend_memory_contexts WHERE name = 'connected components'), 0, 'no state is left behind');
+
+-- a running aggregate can be cancelled
+CREATE FUNCTION pg_temp.is_cancelled() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM components_agg(i, i * 7) FROM generate_series(1, 100000000::bigint) i;
+	RETURN false;
+EXCEPTION WHEN query_canceled THEN
+	RETURN true;
+END $$;
+SET statement_timeout = 150;
+SELECT ok(pg_temp.is_cancelled(), 'components_agg can be cancelled');
+RESET statement_timeout;
+
+-- real graph, when it is there
+\set there `test -r "${LOYALTY_DATA:-../shared/data}/graphs/CA-GrQc.txt.gz" && echo true || echo false`
+\if :there
+CREATE TEMP TABLE grqc_line (line text);
+CREATE TEMP TABLE grqc_expected (node bigint, component bigint);
+\copy grqc_line FROM PROGRAM 'gzip -dc "${LOYALTY_DATA:-../shared/data}/graphs/CA-GrQc.txt.gz" | tail -n +2' WITH (FORMAT csv, DELIMITER E'\x01')
+\copy grqc_expected FROM PROGRAM 'gzip -dc "${LOYALTY_DATA:-../shared/data}/expected/components_CA-GrQc.csv.gz"' WITH (FORMAT csv, HEADER)
+CREATE TEMP TABLE grqc AS SELECT split_part(line, E'\t', 1)::bigint AS a, split_part(line, E'\t', 2)::bigint AS b FROM grqc_line;
+SELECT is((SELECT count(*)::int FROM grqc_expected), 5242, 'CA-GrQc: 5,242 nodes are expected');
+SELECT set_eq($$SELECT c.node, c.component FROM (SELECT components_agg(a, b) AS v FROM grqc) e, expand_components(e.v) c$$,
+			  $$SELECT node, component FROM grqc_expected$$, 'CA-GrQc: components are the expected ones');
+SELECT set_eq($$SELECT c.node, c.component FROM (SELECT array_agg(ARRAY[a, b]) AS v FROM grqc) e, connected_components(e.v) c$$,
+			  $$SELECT node, component FROM grqc_expected$$, 'CA-GrQc: connected_components, too');
+SELECT set_eq($$SELECT c.node, c.component FROM (SELECT components_text_agg(lpad(a::text, 9, '0'), lpad(b::text, 9, '0')) AS v FROM grqc) e, expand_components_text(e.v) c$$,
+			  $$SELECT lpad(node::text, 9, '0') AS node, lpad(component::text, 9, '0') AS component FROM grqc_expected$$, 'CA-GrQc: as text, too');
+\else
+SELECT skip('CA-GrQc is not at ../shared/data/graphs', 4);
+\endif
+
+-- refusals
+SELECT throws_ok($$SELECT * FROM expand_components('{1,2}')$$, 'LY003', '"components" must be an array of pairs', 'a flat array is refused');
+SELECT throws_ok($$SELECT * FROM expand_components('{{1,NULL}}')$$, 'LY003', '"components" must not contain NULL', 'a NULL is refused');
+SELECT throws_ok($$SELECT * FROM connected_components_text('{{a,b,c}}')$$, 'LY003', '"pairs" must be an array of pairs', 'triples are refused');
+SELECT throws_ok($$SELECT normalize_identifier('email', 'nope', on_garbage => 'error')$$, 'LY201', '"nope" is no valid identifier of namespace "email"', 'garbage is an error when asked');
+SELECT throws_ok($$SELECT normalize_identifier('phone', '1', 'XX')$$, 'LY003', 'unknown default_country "XX"', 'an unknown country is an error');
+SELECT throws_ok($$SELECT normalize_identifier('phone', '1', on_garbage => 'no')$$, 'LY003', 'unknown on_garbage "no"', 'a misspelt on_garbage is an error');
+
+-- normal forms
+SELECT is(normalize_identifier(namespace, raw, country), normal, format('%s %L', namespace, raw)) FROM (VALUES
+	('phone', '٠٣٠ ١٢٣٤٥٦٧', 'DE', '+49301234567'),
+	('phone', '+４９　３０１２３４５６７', NULL, '+49301234567'),
+	('phone', U&'\200E+49\00A030\20111234567\200B', NULL, '+49301234567'),
+	('phone', '+44 (0)20 7946 0958', NULL, '+442079460958'),
+	('email', 'Ｊｏｈｎ＠Example。ＣＯＭ', NULL, 'john@example.com'),
+	('email', U&'a\200Bb@x.de', NULL, 'ab@x.de'),
+	('email', 'STRAßE@X.DE', NULL, 'straße@x.de'),
+	('email', 'İ@x.de', NULL, 'İ@x.de'),
+	('email', 'ΣΊΣΥΦΟΣ@x.gr', NULL, 'σίσυφοσ@x.gr'),
+	('card', U&' ＡＢ１２ cafe\0301\00A0', NULL, 'ab12 café'),
+	('card', U&'\FEFF\200B', NULL, NULL)) v(namespace, raw, country, normal);
+
+-- a normal form is its own normal form: every character, and random garbage
+SELECT is_empty($$
+	SELECT c FROM (SELECT c, normalize_identifier('x', chr(c) || 'a' || chr(c)) AS n FROM generate_series(1, 1114111) c WHERE c NOT BETWEEN 55296 AND 57343) s
+	WHERE n IS DISTINCT FROM normalize_identifier('x', n)$$, 'opaque ids: idempotent for every character');
+SELECT setseed(0.2) \g /dev/null
+SELECT is_empty($$
+	SELECT raw FROM (SELECT raw, normalize_identifier('phone', raw, country) AS n, country FROM
+		(SELECT string_agg(substr('+0123456789 -()./008', 1 + floor(random() * 20)::int, 1), '') AS raw,
+				(ARRAY['DE', 'US', 'RU', 'IT', 'MX', 'HU', 'JP', 'AU', 'BY', NULL])[1 + i % 10] AS country
+		 FROM generate_series(1, 30000) i, LATERAL generate_series(1, 6 + i % 12) j GROUP BY i) r) s
+	WHERE n IS DISTINCT FROM normalize_identifier('phone', n, country) OR n !~ '^\+[1-9][0-9]{6,14}$'$$,
+	'telephone: idempotent, and E.164, for random input');
+SELECT is_empty($$
+	SELECT raw FROM (SELECT raw, normalize_identifier('email', raw, provider_rules => true) AS n FROM
+		(SELECT string_agg(substr('ab.+@-_ ÄßA', 1 + floor(random() * 11)::int, 1), '')
+				|| (ARRAY['@x.de', '@GMail.com', '@outlook.com', ''])[1 + i % 4] AS raw
+		 FROM generate_series(1, 30000) i, LATERAL generate_series(1, 3 + i % 5) j GROUP BY i) r) s
+	WHERE n IS DISTINCT FROM normalize_identifier('email', n, provider_rules => true)$$, 'e-mail: idempotent for random input');
+
+-- what every object must say of itself
+SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+				  WHERE p.pronamespace = 'loyalty'::regnamespace AND p.proname ~ 'components|normalize_identifier'
+				  AND (obj_description(p.oid, 'pg_proc') IS NULL OR p.proparallel <> 's' OR p.provolatile <> 'i')$$,
+				'functions of this room are commented, immutable, parallel safe');
+DROP TABLE public.member_tap_edge;
+SELECT * FROM finish();
