@@ -59,4 +59,5 @@
 #define ERRCODE_LY_INVALID_POLICY		MAKE_SQLSTATE('L','Y','3','4','7')
 #define ERRCODE_LY_INVALID_COHORT_VALUE MAKE_SQLSTATE('L','Y','3','4','8')
 
+
 #endif							/* LOYALTY_ERRORS_H */
