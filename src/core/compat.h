@@ -34,6 +34,8 @@
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #define LY_ESCONTEXT(fcinfo)	((fcinfo)->context)
+#define LyInputFunction(function, text, escontext, result) \
+	DirectInputFunctionCallSafe(function, text, InvalidOid, -1, escontext, result)
 #else
 #define LY_ESCONTEXT(fcinfo)	NULL
 #define ereturn(escontext, dummy, ...) \
@@ -42,6 +44,8 @@
 		ereport(ERROR, __VA_ARGS__); \
 		return dummy; \
 	} while (0)
+#define LyInputFunction(function, text, escontext, result) \
+	((void) (escontext), *(result) = DirectFunctionCall1(function, CStringGetDatum(text)), true)
 #endif
 
 #endif							/* LOYALTY_COMPAT_H */

@@ -45,4 +45,8 @@
 #define ERRCODE_LY_INVALID_SCHEME		MAKE_SQLSTATE('L','Y','3','0','5')
 #define ERRCODE_LY_RFM_UNIT				MAKE_SQLSTATE('L','Y','3','0','6')
 
+/* clv (LY320 to LY339) */
+#define ERRCODE_LY_CLV_HOLDOUT			MAKE_SQLSTATE('L','Y','3','2','0')
+#define ERRCODE_LY_CLV_NOT_FITTED		MAKE_SQLSTATE('L','Y','3','2','1')
+
 #endif							/* LOYALTY_ERRORS_H */
