@@ -485,11 +485,11 @@ loyalty_clv_holdout_error(PG_FUNCTION_ARGS)
 	double		horizon;
 	int64		members = 0;
 	int64		orders = 0;
-	double		expected = 0.0;
-	double		absolute = 0.0;
-	double		square = 0.0;
-	double		amount = 0.0;
-	double		expected_amount = 0.0;
+	ClvSum		expected = {0.0, 0.0};
+	ClvSum		absolute = {0.0, 0.0};
+	ClvSum		square = {0.0, 0.0};
+	ClvSum		amount = {0.0, 0.0};
+	ClvSum		expected_amount = {0.0, 0.0};
 	TupleDesc	desc;
 	Datum		values[10];
 	bool		nulls[10];
@@ -539,22 +539,23 @@ loyalty_clv_holdout_error(PG_FUNCTION_ARGS)
 		off = e - (double) h->held_x;
 		members += h->n;
 		orders += h->n * h->held_x;
-		expected += n * e;
-		absolute += n * fabs(off);
-		square += n * off * off;
-		amount += n * h->held_amount;
-		expected_amount += n * e * spend;
+		ClvAdd(&expected, n * e);
+		ClvAdd(&absolute, n * fabs(off));
+		ClvAdd(&square, n * off * off);
+		ClvAdd(&amount, n * h->held_amount);
+		ClvAdd(&expected_amount, n * e * spend);
 	}
 
 	values[0] = Int64GetDatum(members);
 	values[1] = Int64GetDatum(orders);
-	values[2] = Forecast(expected, &nulls[2]);
-	values[3] = Forecast(orders > 0 ? expected / (double) orders - 1.0 : get_float8_nan(), &nulls[3]);
-	values[4] = Forecast(absolute / (double) members, &nulls[4]);
-	values[5] = Forecast(sqrt(square / (double) members), &nulls[5]);
-	values[6] = Forecast(amount, &nulls[6]);
-	values[7] = Forecast(expected_amount, &nulls[7]);
-	values[8] = Forecast(amount > 0.0 ? expected_amount / amount - 1.0 : get_float8_nan(), &nulls[8]);
+	values[2] = Forecast(ClvTotal(&expected), &nulls[2]);
+	values[3] = Forecast(orders > 0 ? ClvTotal(&expected) / (double) orders - 1.0 : get_float8_nan(), &nulls[3]);
+	values[4] = Forecast(ClvTotal(&absolute) / (double) members, &nulls[4]);
+	values[5] = Forecast(sqrt(ClvTotal(&square) / (double) members), &nulls[5]);
+	values[6] = Forecast(ClvTotal(&amount), &nulls[6]);
+	values[7] = Forecast(ClvTotal(&expected_amount), &nulls[7]);
+	values[8] = Forecast(ClvTotal(&amount) > 0.0 ? ClvTotal(&expected_amount) / ClvTotal(&amount) - 1.0 :
+						 get_float8_nan(), &nulls[8]);
 	values[9] = Forecast((double) sample->horizon / CLV_USECS_PER_DAY, &nulls[9]);
 	nulls[0] = nulls[1] = false;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));

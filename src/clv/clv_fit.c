@@ -21,35 +21,21 @@ const char *const clv_count_param[CLV_KINDS + 1][CLV_COUNT_PARAMS] = {
 };
 const char *const clv_spend_param[CLV_SPEND_PARAMS] = {"p", "q", "v"};
 
-/* A sum that keeps what rounding loses (Neumaier 1974). */
-typedef struct ExactSum
-{
-	double		sum;
-	double		lost;
-} ExactSum;
-
-static inline void
-AddTo(ExactSum *s, double value)
-{
-	double		sum = s->sum + value;
-
-	if (fabs(s->sum) >= fabs(value))
-		s->lost += (s->sum - sum) + value;
-	else
-		s->lost += (value - sum) + s->sum;
-	s->sum = sum;
-}
-
 typedef struct CountProblem
 {
 	ClvKind		kind;
 	const ClvCell *cell;
 	size_t		ncells;
+	size_t		stride;			/* look at every so many cells */
 	ClvPoll		poll;
 } CountProblem;
 
 /* How many cells go by between two calls of poll. */
 #define POLL_EVERY			4096
+
+/* With more cells than this, every so many of them give the start of a fit. */
+#define THIN_FROM			20000
+#define THIN_STRIDE			16
 
 /*
  * BG/NBD and MBG/NBD.  With k = x chances to drop out (BG) or k = x + 1 (MBG),
@@ -77,12 +63,12 @@ BetaGeometric(const double *theta, double grad[CLV_MAX_PARAMS],
 	ClvPoch		poch_r = {0.0, 0.0, 0.0};
 	ClvPoch		poch_b = {0.0, 0.0, 0.0};
 	ClvPoch		poch_ab = {0.0, 0.0, 0.0};
-	ExactSum	total = {0.0, 0.0};
+	ClvSum		total = {0.0, 0.0};
 
 	memset(grad, 0, sizeof(double) * CLV_MAX_PARAMS);
 	memset(hess, 0, sizeof(double) * CLV_MAX_PARAMS * CLV_MAX_PARAMS);
 
-	for (size_t i = 0; i < problem->ncells; i++)
+	for (size_t i = 0; i < problem->ncells; i += problem->stride)
 	{
 		const ClvCell *c = &problem->cell[i];
 		double		x = c->x;
@@ -93,7 +79,7 @@ BetaGeometric(const double *theta, double grad[CLV_MAX_PARAMS],
 		double		rx = r + x;
 		double		ll;
 
-		if (i % POLL_EVERY == 0 && problem->poll != NULL)
+		if (i / problem->stride % POLL_EVERY == 0 && problem->poll != NULL)
 			problem->poll();
 
 		/* cells come sorted by x: gamma functions once for each x */
@@ -158,7 +144,7 @@ BetaGeometric(const double *theta, double grad[CLV_MAX_PARAMS],
 			hess[2][3] += ns * d2 * d3;
 			hess[3][3] += (ns + nd) * d3 * d3;
 		}
-		AddTo(&total, n * ll);
+		ClvAdd(&total, n * ll);
 	}
 
 	for (int i = 0; i < CLV_COUNT_PARAMS; i++)
@@ -166,21 +152,27 @@ BetaGeometric(const double *theta, double grad[CLV_MAX_PARAMS],
 		for (int j = 0; j < i; j++)
 			hess[i][j] = hess[j][i];
 	}
-	return total.sum + total.lost;
+	return ClvTotal(&total);
 }
 
-/* Nodes and weights of the 12-point Gauss-Legendre rule on [-1, 1], one half. */
-#define HALF_NODES			6
+/* Nodes and weights of the 16-point Gauss-Legendre rule on [-1, 1], one half. */
+#define HALF_NODES			8
 static const double legendre_node[HALF_NODES] = {
-	0.125233408511468915472441369463853, 0.367831498998180193752691536643718,
-	0.587317954286617447296702418940534, 0.769902674194304687036893833212818,
-	0.904117256370474856678465866119096, 0.981560634246719250690549090149281
+	0.0950125098376374401853193354249581, 0.281603550779258913230460501460496,
+	0.458016777657227386342419442983578, 0.617876244402643748446671764048791,
+	0.755404408355003033895101194847442, 0.865631202387831743880467897712393,
+	0.944575023073232576077988415534608, 0.989400934991649932596154173450333
 };
 static const double legendre_weight[HALF_NODES] = {
-	0.249147045813402785000562436042951, 0.233492536538354808760849898924878,
-	0.203167426723065921749064455809798, 0.160078328543346226334652529543359,
-	0.106939325995318430960254718193996, 0.047175336386511827194615961485017
+	0.189450610455068496285396723208283, 0.182603415044923588866763667969220,
+	0.169156519395002538189312079030360, 0.149595988816576732081501730547479,
+	0.124628971255533872052476282192016, 0.095158511682492784809925107602246,
+	0.062253523938647892862843836994378, 0.027152459411754094851780572456018
 };
+
+/* A panel is no wider than this, and the integrand falls by no more on it. */
+#define PANEL_WIDTH			3.0
+#define PANEL_FALL			16.0
 
 /*
  * Pareto/NBD: ln of the odds of having died in (t_x, T) against being alive,
@@ -191,8 +183,8 @@ static const double legendre_weight[HALF_NODES] = {
  * which is the difference of two hypergeometric functions in the published
  * likelihood, without their cancellation.  The integrand falls steadily; it is
  * taken in v = ln(min(alpha, beta) + u), where its nearest singularity is pi
- * away, on panels on which it falls by less than e^7 or so, until the rest is
- * below 1e-17 of the sum.  Derivatives of D are the mean of the derivatives of
+ * away, on panels short enough for the rule to be exact to rounding, until the
+ * rest is below 1e-17 of the sum.  Derivatives of D are the mean of the derivatives of
  * the integrand's logarithm, and their mean second derivatives plus their
  * covariance, on the same nodes.  grad and hess may be NULL, both or neither;
  * they are set, not added to.  -Infinity where t_x = T.
@@ -207,7 +199,8 @@ ClvParetoLogOdds(const double *theta, double x, double t_x, double t,
 	double		s = theta[2];
 	double		beta = theta[3];
 	double		base = alpha < beta ? alpha : beta;
-	double		v = log(base + t_x);
+	double		v_start = log(base + t_x);
+	double		v = v_start;
 	double		v_end = log(base + t);
 	double		inv_end_a = 1.0 / (alpha + t);
 	double		inv_end_b = 1.0 / (beta + t);
@@ -253,13 +246,13 @@ ClvParetoLogOdds(const double *theta, double x, double t_x, double t,
 		double		half;
 		double		before = sum;
 
-		/* steepest fall on a panel of width 1 is at its end */
-		if (width > 1.0)
-			width = 1.0;
+		/* the fall is steepest at the end of the panel */
+		if (width > PANEL_WIDTH)
+			width = PANEL_WIDTH;
 		far = exp(v + width);
 		slope = rx * far / (far + alpha - base) + (s + 1.0) * far / (far + beta - base);
-		if (slope * width > 7.0)
-			width = 7.0 / slope;
+		if (slope * width > PANEL_FALL)
+			width = PANEL_FALL / slope;
 		half = 0.5 * width;
 		mid = v + half;
 		v = (v + width < v_end) ? v + width : v_end;
@@ -267,11 +260,12 @@ ClvParetoLogOdds(const double *theta, double x, double t_x, double t,
 		for (int i = 0; i < 2 * HALF_NODES; i++)
 		{
 			int			j = i / 2;
-			double		du = exp(mid + (i % 2 == 0 ? half : -half) * legendre_node[j]);
+			double		at = mid + (i % 2 == 0 ? half : -half) * legendre_node[j];
+			double		du = exp(at);
 			double		inv_a = 1.0 / (du + (alpha - base));
 			double		inv_b = 1.0 / (du + (beta - base));
-			double		log_a = -log(inv_start_a / inv_a);
-			double		log_b = -log(inv_start_b / inv_b);
+			double		log_a = alpha <= beta ? v_start - at : log(inv_a / inv_start_a);
+			double		log_b = alpha >= beta ? v_start - at : log(inv_b / inv_start_b);
 			double		w = exp(rx * log_a + (s + 1.0) * log_b) * du * half * legendre_weight[j];
 
 			sum += w;
@@ -358,12 +352,12 @@ ParetoNbd(const double *theta, double grad[CLV_MAX_PARAMS],
 	double		last_x = -1.0;
 	double		by_x = 0.0;
 	ClvPoch		poch_r = {0.0, 0.0, 0.0};
-	ExactSum	total = {0.0, 0.0};
+	ClvSum		total = {0.0, 0.0};
 
 	memset(grad, 0, sizeof(double) * CLV_MAX_PARAMS);
 	memset(hess, 0, sizeof(double) * CLV_MAX_PARAMS * CLV_MAX_PARAMS);
 
-	for (size_t i = 0; i < problem->ncells; i++)
+	for (size_t i = 0; i < problem->ncells; i += problem->stride)
 	{
 		const ClvCell *c = &problem->cell[i];
 		double		n = c->n;
@@ -379,7 +373,7 @@ ParetoNbd(const double *theta, double grad[CLV_MAX_PARAMS],
 		double		dead;
 		double		spread;
 
-		if (i % (POLL_EVERY / 16) == 0 && problem->poll != NULL)
+		if (i / problem->stride % (POLL_EVERY / 16) == 0 && problem->poll != NULL)
 			problem->poll();
 		if (c->x != last_x)
 		{
@@ -408,7 +402,7 @@ ParetoNbd(const double *theta, double grad[CLV_MAX_PARAMS],
 			for (int k = j; k < CLV_COUNT_PARAMS; k++)
 				hess[j][k] += n * (spread * dg[j] * dg[k] + dead * dh[j][k]);
 		}
-		AddTo(&total, n * (by_x - rx * log_a - s * log_b +
+		ClvAdd(&total, n * (by_x - rx * log_a - s * log_b +
 						   (d > 0.0 ? d : 0.0) + log1p(e)));
 	}
 
@@ -417,7 +411,7 @@ ParetoNbd(const double *theta, double grad[CLV_MAX_PARAMS],
 		for (int j = 0; j < i; j++)
 			hess[i][j] = hess[j][i];
 	}
-	return total.sum + total.lost;
+	return ClvTotal(&total);
 }
 
 /*
@@ -427,7 +421,7 @@ double
 ClvCountLogLikelihood(const ClvCountModel *model, const ClvCell *cell,
 					  size_t ncells, ClvPoll poll)
 {
-	CountProblem problem = {model->kind, cell, ncells, poll};
+	CountProblem problem = {model->kind, cell, ncells, 1, poll};
 	double		grad[CLV_MAX_PARAMS];
 	double		hess[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
 
@@ -453,7 +447,8 @@ KeepBetter(ClvMaximum *best, const ClvMaximum *other)
  * purchase the likelihood grows without end as r goes to zero.
  *
  * Starts from the mean rate of purchase with moderate spread; other starts are
- * tried only when that does not converge.
+ * tried only when that does not converge.  Of many cells, every 16th is fitted
+ * first: few steps are left to do over all of them.
  */
 void
 ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
@@ -462,7 +457,7 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 	static const double spread[3][3] = {	/* r, then a and b (or s) */
 		{0.6, 0.8, 2.0}, {2.0, 0.2, 2.0}, {0.2, 1.5, 1.0}
 	};
-	CountProblem problem = {kind, cell, ncells, poll};
+	CountProblem problem = {kind, cell, ncells, 1, poll};
 	double		members = 0.0;
 	double		orders = 0.0;
 	double		time = 0.0;
@@ -485,6 +480,7 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 
 	for (int i = 0; i < 3; i++)
 	{
+		ClvObjective objective = kind == CLV_PARETO_NBD ? ParetoNbd : BetaGeometric;
 		double		start[CLV_COUNT_PARAMS];
 		ClvMaximum	attempt;
 
@@ -492,8 +488,15 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 		start[1] = spread[i][0] * 0.5 * time / orders;
 		start[2] = spread[i][1];
 		start[3] = kind == CLV_PARETO_NBD ? time / members : spread[i][2];
-		ClvMaximize(kind == CLV_PARETO_NBD ? ParetoNbd : BetaGeometric, &problem,
-					CLV_COUNT_PARAMS, start, max_iterations, &attempt);
+		if (i == 0 && ncells > THIN_FROM)
+		{
+			problem.stride = THIN_STRIDE;
+			ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, max_iterations, &attempt);
+			problem.stride = 1;
+			if (attempt.status == CLV_CONVERGED)
+				memcpy(start, attempt.theta, sizeof(start));
+		}
+		ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, max_iterations, &attempt);
 		if (i == 0)
 			*result = attempt;
 		else
@@ -530,7 +533,7 @@ GammaGamma(const double *theta, double grad[CLV_MAX_PARAMS],
 	double		psi2_sum = 0.0;
 	ClvPoch		poch_p = {0.0, 0.0, 0.0};
 	ClvPoch		poch_q = {0.0, 0.0, 0.0};
-	ExactSum	total = {0.0, 0.0};
+	ClvSum		total = {0.0, 0.0};
 
 	memset(grad, 0, sizeof(double) * CLV_MAX_PARAMS);
 	memset(hess, 0, sizeof(double) * CLV_MAX_PARAMS * CLV_MAX_PARAMS);
@@ -565,14 +568,14 @@ GammaGamma(const double *theta, double grad[CLV_MAX_PARAMS],
 		hess[1][1] += n * poch_q.d2;
 		hess[1][2] += n * (1.0 / v - inv);
 		hess[2][2] += n * ((p * x + q) * inv * inv - q / (v * v));
-		AddTo(&total, n * (by_x + p * x * log_s + q * log_v - log(c->m)));
+		ClvAdd(&total, n * (by_x + p * x * log_s + q * log_v - log(c->m)));
 	}
 	for (int i = 0; i < CLV_SPEND_PARAMS; i++)
 	{
 		for (int j = 0; j < i; j++)
 			hess[i][j] = hess[j][i];
 	}
-	return total.sum + total.lost;
+	return ClvTotal(&total);
 }
 
 /*

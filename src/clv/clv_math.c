@@ -274,6 +274,13 @@ SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
 #define MAX_LOG_STD_ERR		20.0
 /* Newton decrement, in units of log-likelihood, at which we stop. */
 #define DECREMENT_DONE		1e-9
+/*
+ * This many steps in a row that gain next to nothing, with a parameter as far
+ * out as this, creep along a flat ridge towards a boundary.
+ */
+#define CREEPING_STEPS		5
+#define CREEPING_GAIN		1e-4
+#define CREEPING_BOUND		9.0
 
 /*
  * Maximises a log-likelihood over n positive parameters, in their logarithms,
@@ -295,6 +302,7 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 	double		info[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
 	double		damping = 0.0;
 	bool		done = false;
+	int			creeping = 0;
 
 	memset(result, 0, sizeof(*result));
 	result->status = CLV_NOT_CONVERGED;
@@ -319,6 +327,7 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 		double		longest = 0.0;
 		double		value;
 		bool		at_bound = false;
+		bool		far_out = false;
 
 		/* the step from the best point so far; none on the first pass */
 		for (int i = 0; i < n; i++)
@@ -364,6 +373,8 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 			theta[i] = exp(try_phi[i]);
 			if (fabs(try_phi[i]) > LOG_BOUND)
 				at_bound = true;
+			if (fabs(try_phi[i]) > CREEPING_BOUND)
+				far_out = true;
 		}
 		value = objective(theta, g, h, arg);
 		result->iterations = pass;
@@ -387,6 +398,10 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 			return;
 
 		/* accept, with derivatives turned to those in the logarithms */
+		if (far_out && pass > 0 && value - result->loglik < CREEPING_GAIN)
+			creeping++;
+		else
+			creeping = 0;
 		result->loglik = value;
 		damping = damping > 1e-4 ? damping * 0.2 : 0.0;
 		for (int i = 0; i < n; i++)
@@ -400,7 +415,7 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 		for (int i = 0; i < n; i++)
 			info[i][i] -= grad[i];
 
-		if (at_bound)
+		if (at_bound || (creeping >= CREEPING_STEPS && !done))
 		{
 			result->status = CLV_BOUNDARY;
 			return;

@@ -10,6 +10,7 @@
 #ifndef LOYALTY_CLV_MATH_H
 #define LOYALTY_CLV_MATH_H
 
+#include <math.h>
 #include <stdbool.h>
 
 #define CLV_MAX_PARAMS		4
@@ -28,6 +29,31 @@ extern double ClvLogBeta(double a, double b);
 
 typedef double (*ClvIntegrand) (double u, const void *arg);
 extern double ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi);
+
+/* A sum that keeps what rounding loses (Neumaier 1974). */
+typedef struct ClvSum
+{
+	double		sum;
+	double		lost;
+} ClvSum;
+
+static inline void
+ClvAdd(ClvSum *s, double value)
+{
+	double		sum = s->sum + value;
+
+	if (fabs(s->sum) >= fabs(value))
+		s->lost += (s->sum - sum) + value;
+	else
+		s->lost += (value - sum) + s->sum;
+	s->sum = sum;
+}
+
+static inline double
+ClvTotal(const ClvSum *s)
+{
+	return s->sum + s->lost;
+}
 
 /* How a maximisation ended. */
 typedef enum ClvStatus
