@@ -14,7 +14,7 @@
 # demo, test, soak and bench install through apt what they miss, and say so.
 #
 # The rooms, in install order.  A room uses only rooms to its left.
-ROOMS = core rfm clv
+ROOMS = core ledger rfm clv
 
 # src/<room>/<room>.sql of every room, in order, make the install script.
 HERE := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
@@ -45,6 +45,7 @@ ifdef WERROR
 PG_CFLAGS += -Werror
 endif
 SHLIB_LINK = -lm
+EXTRA_CLEAN = $(OBJS:.o=.d) .built-for tmp_check
 
 ifneq ($(wildcard $(PGXS)),)
 
@@ -53,9 +54,11 @@ override with_llvm = no
 include $(PGXS)
 override with_llvm = no
 
-# A VPATH build has no src/<room> folders of its own yet.
-$(OBJS): | $(sort $(dir $(OBJS)))
-$(sort $(dir $(OBJS))):
+# A VPATH build has no src/<room> folders of its own yet.  (Absolute names, so
+# that make does not find those of the source instead.)
+FOLDERS = $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
+$(OBJS): | $(FOLDERS)
+$(FOLDERS):
 	mkdir -p $@
 
 # Objects made for another PostgreSQL are made anew.
@@ -63,11 +66,9 @@ $(sort $(dir $(OBJS))):
 	@echo '$(VERSION) $(CC)' | cmp -s - $@ || echo '$(VERSION) $(CC)' > $@
 $(OBJS): .built-for
 FORCE:
-EXTRA_CLEAN += .built-for tmp_check
 
 # PGXS knows no header dependencies: the compiler writes them beside each object.
 -include $(OBJS:.o=.d)
-EXTRA_CLEAN += $(OBJS:.o=.d)
 
 $(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
 	( printf '%s\n' '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \

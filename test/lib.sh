@@ -10,6 +10,7 @@ PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 unset PGHOST PGPORT PGDATABASE PGUSER PGSERVICE PGOPTIONS PGPASSWORD PGSSLMODE PGTZ PGDATESTYLE
 unset LC_ALL LANGUAGE
 export LANG=C.UTF-8 PGCONNECT_TIMEOUT=10
+PATH=$PATH:/usr/sbin:/sbin		# runuser
 
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }

@@ -68,7 +68,7 @@ version()
 
 install_packages()
 {
-	local sudo= n word packages=() apt
+	local sudo= n word packages=() apt log
 	command -v apt-get >/dev/null || {
 		echo "make $target needs: $*; there is no apt here to install them with." >&2
 		exit 1
@@ -102,10 +102,14 @@ install_packages()
 	local dropin=/etc/postgresql-common/createcluster.d/loyalty-no-main-cluster.conf
 	$sudo mkdir -p "${dropin%/*}"
 	echo 'create_main_cluster = false' | $sudo tee "$dropin" >/dev/null
-	trap "$sudo rm -f $dropin" EXIT
-	"${apt[@]}" install -y --no-install-recommends "${packages[@]}" </dev/null |
-		sed -n 's/^Setting up /  /p'
-	$sudo rm -f "$dropin"
+	log=$(mktemp)
+	trap "$sudo rm -f $dropin $log" EXIT
+	"${apt[@]}" install -y --no-install-recommends "${packages[@]}" >"$log" 2>&1 </dev/null || {
+		tail -n 40 "$log" >&2
+		exit 1
+	}
+	echo "Installed $(grep -c '^Setting up ' "$log") packages"
+	$sudo rm -f "$dropin" "$log"
 	trap - EXIT
 }
 

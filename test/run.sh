@@ -8,6 +8,11 @@
 #				with the extension set up						1 each
 #	TAP			test/tap/*.pl, as the server's user				its assertions
 #
+# Real data beside the checkout: pgTAP files find its directory in the psql
+# variable data, TAP tests in LOYALTY_DATA; empty where there is none.  TAP
+# tests find a readable copy of the checkout in LOYALTY_TOP, and the socket of
+# the private cluster in LOYALTY_TEST_HOST.
+#
 # ONLY=pattern runs those whose kind/name matches.  LOYALTY_SOAK=1 makes long
 # tests long (they look at it).  KEEP=1 leaves the cluster for a look.
 set -uo pipefail
@@ -28,8 +33,7 @@ finish()
 	[ -n "${KEEP:-}" ] || "$cluster" test remove
 	[ $((passed + failed)) -gt 0 ] || { say "No test was run."; failed=1; }
 	say "$passed passed, $failed failed"
-	[ "$failed" -eq 0 ]
-	exit
+	exit $((failed > 0))		# a bare exit would repeat what led here
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -86,6 +90,7 @@ tap_verdict()
 		grep -v '^ok' "$1" | tail -n 150 | sed 's/^/    /'
 		say "    (all of it: $1)"
 	}
+	[ "$f" -eq 0 ]
 }
 
 # regress_verdict STATUS DIRECTORY: the same for one run of pg_regress.
@@ -170,8 +175,9 @@ copy_checkout()
 
 run_tap()
 {
-	local file name work
+	local file name work data=$data
 	copy_checkout
+	[ -z "$data" ] || as_server test -r "$data/README.md" || data=
 	mkdir -p "$out/tap"
 	for file in "$HERE"/test/tap/*.pl; do
 		name=$(basename "$file" .pl)
@@ -185,9 +191,17 @@ run_tap()
 			LOYALTY_TOP="$base/checkout" LOYALTY_DATA="$data" LOYALTY_TEST_HOST="$base" \
 			timeout "$time_limit" perl -w "$base/checkout/test/tap/$name.pl" \
 			>"$out/tap/$name" 2>&1 </dev/null
-		tap_verdict "$out/tap/$name" $?
+		tap_verdict "$out/tap/$name" $? || keep_logs "$work/tmp_check/log" "$out/tap/$name.log"
 		stop_servers "$work"
 	done
+}
+
+# What PostgreSQL::Test::Cluster has to say stands in a log of its own.
+keep_logs()
+{
+	[ -d "$1" ] || return
+	cp -R "$1" "$2"
+	tail -n 30 "$2"/regress_log_* 2>/dev/null | sed 's/^/    /'
 }
 
 # A TAP test that died may have left servers behind.
@@ -197,6 +211,19 @@ stop_servers()
 	find "$1" -name postmaster.pid 2>/dev/null | while read -r pid; do
 		as_server "$BINDIR/pg_ctl" -D "${pid%/*}" -m immediate stop >/dev/null 2>&1
 	done
+}
+
+# A crash that nobody noticed is one all the same.
+check_server_log()
+{
+	heading 'no crash in the server log'
+	if grep -E 'terminated by signal|PANIC:|TRAP:' "$base/log" >"$out/crashes"; then
+		verdict 0 1
+		head -n 20 "$out/crashes"
+		cp "$base/log" "$out/server.log"
+	else
+		verdict 1 0
+	fi
 }
 
 say "PostgreSQL: $("$PG_CONFIG" --version) at $BINDIR"
@@ -211,4 +238,5 @@ run_goldens
 run_pgtap
 run_isolation
 run_tap
+[ $((passed + failed)) -eq 0 ] || check_server_log
 finished=1

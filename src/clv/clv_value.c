@@ -328,7 +328,7 @@ loyalty_clv_model_in(PG_FUNCTION_ARGS)
 	const char *key;
 	const char *problem;
 
-	if (!LyInputFunction(jsonb_in, text, LY_ESCONTEXT(fcinfo), &json))
+	if (!LY_INPUT_CALL(jsonb_in, text, LY_ESCONTEXT(fcinfo), &json))
 		PG_RETURN_NULL();
 	key = ReadModel(&DatumGetJsonbP(json)->root, model);
 	if (key != NULL)

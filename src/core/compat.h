@@ -8,6 +8,8 @@
 
 #include "postgres.h"
 
+#include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #if PG_VERSION_NUM < 140000
@@ -34,10 +36,12 @@
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #define LY_ESCONTEXT(fcinfo)	((fcinfo)->context)
-#define LyInputFunction(function, text, escontext, result) \
+#define LY_INPUT_CALL(function, text, escontext, result) \
 	DirectInputFunctionCallSafe(function, text, InvalidOid, -1, escontext, result)
 #else
 #define LY_ESCONTEXT(fcinfo)	NULL
+#define LY_INPUT_CALL(function, text, escontext, result) \
+	(*(result) = DirectFunctionCall1(function, CStringGetDatum(text)), true)
 #define ereturn(escontext, dummy, ...) \
 	do { \
 		(void) (escontext); \
@@ -46,6 +50,38 @@
 	} while (0)
 #define LyInputFunction(function, text, escontext, result) \
 	((void) (escontext), *(result) = DirectFunctionCall1(function, CStringGetDatum(text)), true)
+#endif
+
+/*
+ * Starts a set-returning function that materializes its rows: afterwards
+ * rsinfo->setResult and setDesc are ready.  15.0 to 15.1 and 16 differ in the
+ * name of the function behind it, 14 has none.
+ */
+#if PG_VERSION_NUM >= 160000
+#define InitReturnSet(fcinfo)	InitMaterializedSRF(fcinfo, 0)
+#elif PG_VERSION_NUM >= 150000
+#define InitReturnSet(fcinfo)	SetSingleFuncCall(fcinfo, 0)
+#else
+static inline void
+InitReturnSet(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old;
+	TupleDesc	tupdesc;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
+		!(rsinfo->allowedModes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	rsinfo->setDesc = BlessTupleDesc(tupdesc);
+	rsinfo->setResult = tuplestore_begin_heap(true, false, work_mem);
+	rsinfo->returnMode = SFRM_Materialize;
+	MemoryContextSwitchTo(old);
+}
 #endif
 
 #endif							/* LOYALTY_COMPAT_H */

@@ -24,6 +24,7 @@
 #include "core/compat.h"
 
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "pgtime.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -115,7 +116,10 @@ extern void RfmCheckInstant(TimestampTz at);
 extern pg_tz *RfmFindZone(text *name);
 extern int	RfmDaysBetween(TimestampTz from, TimestampTz to, pg_tz *zone);
 
+/* rfm_io.c */
 extern const char *RfmUnitName(RfmUnit unit);
+extern void RfmSendUnits(StringInfo buf, int128 units);
+extern int128 RfmReceiveUnits(StringInfo buf);
 
 /*
  * Mean amount of the repeat purchases (those after the first instant), which

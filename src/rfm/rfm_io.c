@@ -26,6 +26,14 @@ RfmUnitName(RfmUnit unit)
 	return unit_names[unit];
 }
 
+/* A broken-down instant of UTC as text, whatever the settings. */
+static void
+WriteInstant(struct pg_tm *tm, fsec_t fsec, char *text)
+{
+	tm->tm_isdst = 0;			/* below zero, the zone would not be written */
+	EncodeDateTime(tm, fsec, true, 0, NULL, USE_ISO_DATES, text);
+}
+
 /* Appends "key":"instant in UTC", or null for an infinite one. */
 static void
 AppendInstant(StringInfo buf, const char *key, TimestampTz instant)
@@ -41,7 +49,7 @@ AppendInstant(StringInfo buf, const char *key, TimestampTz instant)
 	}
 	if (timestamp2tm(instant, NULL, &tm, &fsec, NULL, NULL) != 0)
 		elog(ERROR, "instant of an rfm value is out of range");
-	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, text);
+	WriteInstant(&tm, fsec, text);
 	appendStringInfo(buf, ",\"%s\":\"%s\"", key, text);
 }
 
@@ -252,7 +260,7 @@ ReadInstant(Scanner *in, TimestampTz absent, TimestampTz *instant)
 
 	if (timestamp2tm(*instant, NULL, &tm, &fsec, NULL, NULL) != 0)
 		return false;
-	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, text);
+	WriteInstant(&tm, fsec, text);
 	if (strlen(text) != (size_t) (at - start) || memcmp(text, start, at - start) != 0)
 		return false;
 	in->at = at + 1;
@@ -338,15 +346,16 @@ loyalty_rfm_in(PG_FUNCTION_ARGS)
 	PG_RETURN_RFM_P(s);
 }
 
-static void
-SendUnits(StringInfo buf, int128 units)
+/* A sum in 16 bytes, high half first. */
+void
+RfmSendUnits(StringInfo buf, int128 units)
 {
 	pq_sendint64(buf, (int64) (units >> 64));
 	pq_sendint64(buf, (int64) (uint64) units);
 }
 
-static int128
-ReceiveUnits(StringInfo buf)
+int128
+RfmReceiveUnits(StringInfo buf)
 {
 	uint64		high = (uint64) pq_getmsgint64(buf);
 	uint64		low = (uint64) pq_getmsgint64(buf);
@@ -378,9 +387,9 @@ loyalty_rfm_send(PG_FUNCTION_ARGS)
 	pq_sendint64(&buf, s->second);
 	pq_sendint64(&buf, s->previous);
 	pq_sendint64(&buf, s->last);
-	SendUnits(&buf, s->bought);
-	SendUnits(&buf, s->refunded);
-	SendUnits(&buf, s->first_bought);
+	RfmSendUnits(&buf, s->bought);
+	RfmSendUnits(&buf, s->refunded);
+	RfmSendUnits(&buf, s->first_bought);
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
@@ -410,9 +419,9 @@ loyalty_rfm_recv(PG_FUNCTION_ARGS)
 		s->second = pq_getmsgint64(buf);
 		s->previous = pq_getmsgint64(buf);
 		s->last = pq_getmsgint64(buf);
-		s->bought = ReceiveUnits(buf);
-		s->refunded = ReceiveUnits(buf);
-		s->first_bought = ReceiveUnits(buf);
+		s->bought = RfmReceiveUnits(buf);
+		s->refunded = RfmReceiveUnits(buf);
+		s->first_bought = RfmReceiveUnits(buf);
 	}
 	problem = RfmProblem(s);
 	if (problem != NULL)

@@ -1,0 +1,1010 @@
+/*
+ * fold.c
+ *		How entries become a balance.  See fold.h for the rules.
+ */
+#include "postgres.h"
+
+#include "common/int.h"
+#include "miscadmin.h"
+
+#include "core/compat.h"
+#include "ledger/fold.h"
+
+static const char *const entry_kind_names[] = {
+	[ENTRY_EARN] = "earn",
+	[ENTRY_REDEEM] = "redeem",
+	[ENTRY_HOLD] = "hold",
+	[ENTRY_CAPTURE] = "capture",
+	[ENTRY_RELEASE] = "release",
+	[ENTRY_REVERSE] = "reverse",
+	[ENTRY_ACTIVATE] = "activate",
+	[ENTRY_TRANSFER_OUT] = "transfer_out",
+	[ENTRY_TRANSFER_IN] = "transfer_in",
+	[ENTRY_ADJUST] = "adjust",
+	[ENTRY_EXPIRE] = "expire"
+};
+
+/*
+ * Name of a kind, as users write it.
+ */
+const char *
+EntryKindName(EntryKind kind)
+{
+	Assert(kind >= ENTRY_EARN && kind <= ENTRY_KIND_MAX);
+	return entry_kind_names[kind];
+}
+
+/*
+ * Kind of a name of len bytes; 0 when there is none of that name.
+ */
+EntryKind
+EntryKindFromName(const char *name, size_t len)
+{
+	for (int kind = ENTRY_EARN; kind <= ENTRY_KIND_MAX; kind++)
+	{
+		if (strlen(entry_kind_names[kind]) == len &&
+			memcmp(entry_kind_names[kind], name, len) == 0)
+			return (EntryKind) kind;
+	}
+	return 0;
+}
+
+/*
+ * Whether entries of this kind name the lots that they took or gave.
+ */
+bool
+EntryTakesLots(EntryKind kind)
+{
+	return kind != ENTRY_EARN && kind != ENTRY_ACTIVATE && kind != ENTRY_EXPIRE;
+}
+
+/*
+ * An empty balance.
+ */
+void
+InitBalance(Balance *balance, ConsumptionOrder order)
+{
+	memset(balance, 0, sizeof(Balance));
+	balance->order = order;
+	balance->last_effective_at = TIMESTAMP_MINUS_INFINITY;
+	balance->last_recorded_at = TIMESTAMP_MINUS_INFINITY;
+	balance->booked_through = TIMESTAMP_MINUS_INFINITY;
+}
+
+/*
+ * An entry that is available at once and never expires.
+ */
+void
+InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at)
+{
+	memset(entry, 0, sizeof(Entry));
+	entry->kind = kind;
+	entry->effective_at = effective_at;
+	entry->available_at = effective_at;
+	entry->expires_at = TIMESTAMP_INFINITY;
+	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
+	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+}
+
+/*
+ * An entry from its least form.
+ */
+void
+InitPlainEntry(Entry *entry, const PlainEntry *plain)
+{
+	memset(entry, 0, sizeof(Entry));
+	entry->kind = plain->kind;
+	entry->requested = plain->points;
+	entry->effective_at = plain->effective_at;
+	entry->available_at = plain->available_at;
+	entry->expires_at = plain->expires_at;
+	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
+	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	if (plain->kind == ENTRY_HOLD)
+	{
+		entry->hold_until = plain->expires_at;
+		entry->expires_at = TIMESTAMP_INFINITY;
+	}
+}
+
+/* ---------------------------------------------------------------------------
+ * Lists of lots
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Consumption order: negative where a goes first.  Total, so that a list has
+ * one order only.
+ */
+int
+CompareLots(ConsumptionOrder order, const Lot *a, const Lot *b)
+{
+	if (order == CONSUME_EARLIEST_EXPIRY && a->expires_at != b->expires_at)
+		return a->expires_at < b->expires_at ? -1 : 1;
+	if (a->earned_at != b->earned_at)
+		return a->earned_at < b->earned_at ? -1 : 1;
+	if (a->lot_id != b->lot_id)
+		return a->lot_id < b->lot_id ? -1 : 1;
+	if (a->expires_at != b->expires_at)
+		return a->expires_at < b->expires_at ? -1 : 1;
+	if (a->available_at != b->available_at)
+		return a->available_at < b->available_at ? -1 : 1;
+	if (a->hold_id != b->hold_id)
+		return a->hold_id < b->hold_id ? -1 : 1;
+	return 0;
+}
+
+/*
+ * Makes room for one lot at the end.  Room that consumption has left at the
+ * front is used again before more is allocated.
+ */
+static void
+ReserveLot(LotList *list)
+{
+	int			count = LotCount(list);
+
+	if (list->end < list->size)
+		return;
+	if (list->first > count)
+	{
+		memmove(list->lots, list->lots + list->first, count * sizeof(Lot));
+		list->first = 0;
+		list->end = count;
+		return;
+	}
+	list->size = list->size == 0 ? 8 : list->size * 2;
+	if (list->lots == NULL)
+		list->lots = palloc(list->size * sizeof(Lot));
+	else
+		list->lots = repalloc_huge(list->lots, list->size * sizeof(Lot));
+}
+
+/*
+ * Adds a lot at the end of a list.
+ */
+void
+AppendLot(LotList *list, const Lot *lot)
+{
+	ReserveLot(list);
+	list->lots[list->end++] = *lot;
+}
+
+/*
+ * Adds a lot at its place in consumption order.  A part of the same lot with
+ * the same instants and hold is joined with it.
+ */
+void
+InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot)
+{
+	int			low = list->first;
+	int			high = list->end;
+
+	/* most lots are newer than all others, and expire later */
+	if (high > low && CompareLots(order, &list->lots[high - 1], lot) < 0)
+		low = high;
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		int			cmp = CompareLots(order, &list->lots[middle], lot);
+
+		if (cmp == 0)
+		{
+			list->lots[middle].points += lot->points;
+			return;
+		}
+		if (cmp < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+
+	low -= list->first;
+	ReserveLot(list);
+	low += list->first;
+	memmove(list->lots + low + 1, list->lots + low, (list->end - low) * sizeof(Lot));
+	list->lots[low] = *lot;
+	list->end++;
+}
+
+/*
+ * Sum of the points of a list.  Callers keep lists whose sum is in range.
+ */
+int64
+SumLots(const LotList *list)
+{
+	int64		sum = 0;
+
+	ForEachLot(lot, list)
+		sum += lot->points;
+	return sum;
+}
+
+/*
+ * Drops lots with no points left.
+ */
+static void
+DropEmptyLots(LotList *list)
+{
+	int			to;
+
+	while (list->first < list->end && list->lots[list->first].points == 0)
+		list->first++;
+	to = list->first;
+	for (int from = list->first; from < list->end; from++)
+	{
+		if (list->lots[from].points != 0)
+		{
+			if (to != from)
+				list->lots[to] = list->lots[from];
+			to++;
+		}
+	}
+	list->end = to;
+}
+
+static int
+CompareLotsByExpiry(const void *a, const void *b)
+{
+	return CompareLots(CONSUME_EARLIEST_EXPIRY, a, b);
+}
+
+static int
+CompareLotsByAge(const void *a, const void *b)
+{
+	return CompareLots(CONSUME_OLDEST_FIRST, a, b);
+}
+
+/*
+ * Brings a list into consumption order again after instants in it were
+ * changed, and joins parts that have become alike.
+ */
+static void
+RestoreOrder(Balance *balance)
+{
+	LotList    *list = &balance->lots;
+	int			to;
+
+	if (LotCount(list) < 2)
+		return;
+	qsort(list->lots + list->first, LotCount(list), sizeof(Lot),
+		  balance->order == CONSUME_EARLIEST_EXPIRY ? CompareLotsByExpiry : CompareLotsByAge);
+
+	to = list->first;
+	for (int from = list->first + 1; from < list->end; from++)
+	{
+		if (CompareLots(balance->order, &list->lots[to], &list->lots[from]) == 0)
+			list->lots[to].points += list->lots[from].points;
+		else
+			list->lots[++to] = list->lots[from];
+	}
+	list->end = to + 1;
+}
+
+/* ---------------------------------------------------------------------------
+ * Taking points out of lots
+ * ---------------------------------------------------------------------------
+ */
+
+/* Which lots a taking may touch. */
+typedef enum LotFilter
+{
+	LOTS_AVAILABLE,				/* available at t */
+	LOTS_PENDING,				/* pending at t, and earned by then */
+	LOTS_OF_HOLD,				/* of hold id, held at t */
+	LOTS_OF_LOT					/* parts of lot id that are not held at t */
+} LotFilter;
+
+static inline bool
+LotPasses(const Lot *lot, LotFilter filter, int64 id, TimestampTz t)
+{
+	switch (filter)
+	{
+		case LOTS_AVAILABLE:
+			return LotIsAvailable(lot, t);
+		case LOTS_PENDING:
+			return lot->hold_id == 0 && lot->available_at > t &&
+				lot->expires_at > t && lot->earned_at <= t;
+		case LOTS_OF_HOLD:
+			return lot->hold_id == id && lot->available_at > t;
+		case LOTS_OF_LOT:
+			return lot->lot_id == id && !LotIsHeld(lot, t);
+	}
+	return false;
+}
+
+/*
+ * Takes up to points out of the lots that pass, in consumption order, and
+ * records them in touched as they stood.  Returns how many were taken.
+ */
+static int64
+TakeLots(Balance *balance, LotFilter filter, int64 id, TimestampTz t,
+		 int64 points, LotList *touched)
+{
+	LotList    *list = &balance->lots;
+	int64		left = points;
+	bool		emptied = false;
+
+	for (int i = list->first; i < list->end && left > 0; i++)
+	{
+		Lot		   *lot = &list->lots[i];
+		Lot			part;
+
+		if (!LotPasses(lot, filter, id, t))
+			continue;
+		part = *lot;
+		part.points = Min(lot->points, left);
+		lot->points -= part.points;
+		left -= part.points;
+		AppendLot(touched, &part);
+		if (lot->points == 0)
+		{
+			if (i == list->first)
+				list->first++;
+			else
+				emptied = true;
+		}
+	}
+	if (emptied)
+		DropEmptyLots(list);
+	return points - left;
+}
+
+/*
+ * Takes just the lots that were recorded with an entry.  Where a part is not
+ * there with these very instants (a balance as of the past is folded without
+ * entries that were effective later), other parts of its lot serve.  Returns
+ * how many points were there to take.
+ */
+static int64
+TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
+{
+	LotList    *list = &balance->lots;
+	int64		taken = 0;
+
+	ForEachLot(wanted, given)
+	{
+		int64		left = wanted->points;
+
+		for (int exact = 1; exact >= 0 && left > 0; exact--)
+		{
+			for (int i = list->first; i < list->end && left > 0; i++)
+			{
+				Lot		   *lot = &list->lots[i];
+				Lot			part;
+
+				if (lot->lot_id != wanted->lot_id || lot->points == 0)
+					continue;
+				if (exact && (lot->available_at != wanted->available_at ||
+							  lot->hold_id != wanted->hold_id))
+					continue;
+				part = *lot;
+				part.points = Min(lot->points, left);
+				lot->points -= part.points;
+				left -= part.points;
+				taken += part.points;
+				AppendLot(touched, &part);
+			}
+		}
+	}
+	DropEmptyLots(list);
+	return taken;
+}
+
+/*
+ * Points of the lots that pass.
+ */
+static int64
+SumPassing(const Balance *balance, LotFilter filter, int64 id, TimestampTz t)
+{
+	int64		sum = 0;
+
+	ForEachLot(lot, &balance->lots)
+	{
+		if (LotPasses(lot, filter, id, t))
+			sum += lot->points;
+	}
+	return sum;
+}
+
+/* ---------------------------------------------------------------------------
+ * Entries
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Adds to a lifetime total; false when it would overflow.  What came in, all
+ * together, must fit as well, since a balance may be all of it.
+ */
+static bool
+AddTotal(Balance *balance, Total which, int64 points)
+{
+	int64		incoming = 0;
+
+	if (pg_add_s64_overflow(balance->total[which], points, &balance->total[which]))
+		return false;
+	for (int i = TOTAL_EARNED; i <= TOTAL_RESTORED; i++)
+	{
+		if (pg_add_s64_overflow(incoming, balance->total[i], &incoming))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * earn and adjust up: repays debt, then opens a lot.  Only where debt was
+ * repaid does the entry list the lot as opened; otherwise it is all of it.
+ */
+static FoldRefusal
+ApplyIncome(Balance *balance, Entry *entry, Total total)
+{
+	int64		debt = balance->total[TOTAL_DEBT];
+	Lot			lot;
+
+	if (!AddTotal(balance, total, entry->requested))
+		return FOLD_OVERFLOW;
+
+	lot.lot_id = entry->entry_id;
+	lot.points = entry->requested;
+	lot.hold_id = 0;
+	lot.earned_at = entry->effective_at;
+	lot.available_at = entry->available_at;
+	lot.expires_at = entry->expires_at;
+
+	if (debt > 0)
+	{
+		int64		repaid = Min(debt, lot.points);
+
+		balance->total[TOTAL_DEBT] -= repaid;
+		lot.points -= repaid;
+		if (lot.points > 0)
+			AppendLot(&entry->touched, &lot);
+	}
+	if (lot.points > 0)
+		InsertLot(&balance->lots, balance->order, &lot);
+	entry->posted = entry->requested;
+	return FOLD_OK;
+}
+
+/*
+ * redeem, transfer_out and adjust down: consumes available lots.
+ */
+static FoldRefusal
+ApplyBurn(Balance *balance, const FoldPolicy *policy, Entry *entry, Total total, int64 points)
+{
+	int64		taken;
+
+	if (!AddTotal(balance, total, points))
+		return FOLD_OVERFLOW;
+	if (entry->given != NULL)
+		taken = TakeGivenLots(balance, entry->given, &entry->touched);
+	else
+		taken = TakeLots(balance, LOTS_AVAILABLE, 0, entry->effective_at, points,
+						 &entry->touched);
+	if (taken < points)
+	{
+		if (!policy->burn_to_debt)
+			return entry->given != NULL ? FOLD_LOTS_MISMATCH : FOLD_INSUFFICIENT;
+		if (pg_add_s64_overflow(balance->total[TOTAL_DEBT], points - taken,
+								&balance->total[TOTAL_DEBT]))
+			return FOLD_OVERFLOW;
+	}
+	entry->posted = -points;
+	return FOLD_OK;
+}
+
+static FoldRefusal
+ApplyHold(Balance *balance, Entry *entry)
+{
+	int64		taken;
+
+	if (entry->hold_until <= entry->effective_at)
+		return FOLD_HOLD_LAPSED;
+	if (entry->given != NULL)
+		taken = TakeGivenLots(balance, entry->given, &entry->touched);
+	else
+		taken = TakeLots(balance, LOTS_AVAILABLE, 0, entry->effective_at,
+						 entry->requested, &entry->touched);
+	if (taken < entry->requested)
+		return entry->given != NULL ? FOLD_LOTS_MISMATCH : FOLD_INSUFFICIENT;
+
+	ForEachLot(part, &entry->touched)
+	{
+		Lot			held = *part;
+
+		held.hold_id = entry->entry_id;
+		held.available_at = entry->hold_until;
+		InsertLot(&balance->lots, balance->order, &held);
+	}
+	entry->posted = 0;
+	return FOLD_OK;
+}
+
+/*
+ * Gives what is left of a hold back to its lots, available from now on.
+ */
+static int64
+ReleaseHold(Balance *balance, int64 hold_id, TimestampTz t, LotList *released)
+{
+	int64		points = 0;
+
+	ForEachLot(lot, &balance->lots)
+	{
+		if (!LotPasses(lot, LOTS_OF_HOLD, hold_id, t))
+			continue;
+		lot->available_at = t;
+		lot->hold_id = 0;
+		points += lot->points;
+		if (released != NULL)
+			AppendLot(released, lot);
+	}
+	if (points > 0)
+		RestoreOrder(balance);
+	return points;
+}
+
+/*
+ * What capture and release need: a hold that stands at effective_at.
+ */
+static FoldRefusal
+CheckHold(const Balance *balance, const Entry *entry)
+{
+	if (entry->target_kind != ENTRY_HOLD)
+		return FOLD_WRONG_KIND;
+	if (entry->effective_at < entry->target_effective_at)
+		return FOLD_BEFORE_TARGET;
+	if (entry->effective_at >= entry->target_hold_until)
+		return FOLD_HOLD_LAPSED;
+	ForEachLot(lot, &balance->lots)
+	{
+		if (LotPasses(lot, LOTS_OF_HOLD, entry->target, entry->effective_at))
+			return FOLD_OK;
+	}
+	return FOLD_HOLD_CLOSED;
+}
+
+static FoldRefusal
+ApplyCapture(Balance *balance, Entry *entry)
+{
+	FoldRefusal refusal = CheckHold(balance, entry);
+	int64		held;
+
+	if (refusal != FOLD_OK)
+		return refusal;
+	held = SumPassing(balance, LOTS_OF_HOLD, entry->target, entry->effective_at);
+	if (entry->requested == 0)
+		entry->requested = held;
+	if (entry->requested > held)
+		return FOLD_INSUFFICIENT;
+	if (!AddTotal(balance, TOTAL_REDEEMED, entry->requested))
+		return FOLD_OVERFLOW;
+	if (entry->given != NULL)
+	{
+		if (TakeGivenLots(balance, entry->given, &entry->touched) < entry->requested)
+			return FOLD_LOTS_MISMATCH;
+	}
+	else
+		TakeLots(balance, LOTS_OF_HOLD, entry->target, entry->effective_at,
+				 entry->requested, &entry->touched);
+	ReleaseHold(balance, entry->target, entry->effective_at, NULL);
+	entry->posted = -entry->requested;
+	return FOLD_OK;
+}
+
+static FoldRefusal
+ApplyRelease(Balance *balance, Entry *entry)
+{
+	FoldRefusal refusal = CheckHold(balance, entry);
+
+	if (refusal != FOLD_OK)
+		return refusal;
+	entry->requested = ReleaseHold(balance, entry->target, entry->effective_at,
+								   &entry->touched);
+	entry->posted = 0;
+	return FOLD_OK;
+}
+
+/*
+ * reverse of an earn, or of an adjust up: takes the points out of its lot,
+ * whatever the state of that lot is (points that have expired are not taken a
+ * second time from elsewhere), then as far as the clawback policy reaches out
+ * of other lots, available ones first, pending ones next, and in the end as
+ * debt.  Held points are out of reach.
+ */
+static FoldRefusal
+ApplyClawback(Balance *balance, const FoldPolicy *policy, Entry *entry)
+{
+	TimestampTz t = entry->effective_at;
+	int64		left = entry->requested;
+	int64		debt = 0;
+
+	if (entry->given != NULL)
+		left -= TakeGivenLots(balance, entry->given, &entry->touched);
+	else
+	{
+		left -= TakeLots(balance, LOTS_OF_LOT, entry->target, t, left, &entry->touched);
+		if (left > 0 && policy->clawback != CLAWBACK_WITHIN_LOT)
+			left -= TakeLots(balance, LOTS_AVAILABLE, 0, t, left, &entry->touched);
+		if (left > 0 && policy->clawback != CLAWBACK_WITHIN_LOT)
+			left -= TakeLots(balance, LOTS_PENDING, 0, t, left, &entry->touched);
+	}
+
+	/* folding a recorded entry again: what it posted tells what became debt */
+	if (entry->given != NULL)
+		debt = -entry->posted - (entry->requested - left);
+	else if (policy->clawback == CLAWBACK_ALLOW_DEBT)
+		debt = left;
+	if (debt < 0 || debt > left)
+		return FOLD_LOTS_MISMATCH;
+	left -= debt;
+
+	if (!AddTotal(balance, TOTAL_REVOKED, entry->requested - left) ||
+		pg_add_s64_overflow(balance->total[TOTAL_DEBT], debt, &balance->total[TOTAL_DEBT]))
+		return FOLD_OVERFLOW;
+	entry->posted = -(entry->requested - left);
+	return FOLD_OK;
+}
+
+/*
+ * reverse of a redeem, a capture, or an adjust down: gives points back to the
+ * lots they came from, those consumed last first.  They keep their expiry,
+ * unless the entry grants a later one.  What had been taken as debt is taken
+ * off the debt; if that has been repaid meanwhile, it comes back as a lot of
+ * the reversal's own.
+ */
+static FoldRefusal
+ApplyRestore(Balance *balance, Entry *entry)
+{
+	const LotList *taken = entry->target_lots;
+	TimestampTz t = entry->effective_at;
+	int64		skip = entry->target_reversed;
+	int64		left = entry->requested;
+	int64		as_debt = entry->given ? 0 : entry->target_points - SumLots(taken);
+	Lot			lot;
+
+	if (!AddTotal(balance, TOTAL_RESTORED, entry->requested))
+		return FOLD_OVERFLOW;
+
+	if (entry->given != NULL)
+	{
+		int64		forgiven = entry->requested - SumLots(entry->given);
+
+		if (forgiven < 0 || forgiven > balance->total[TOTAL_DEBT])
+			return FOLD_LOTS_MISMATCH;
+		balance->total[TOTAL_DEBT] -= forgiven;
+		ForEachLot(part, entry->given)
+			AppendLot(&entry->touched, part);
+		left = 0;
+	}
+	else if (skip < as_debt)
+	{
+		int64		points = Min(left, as_debt - skip);
+		int64		forgiven = Min(points, balance->total[TOTAL_DEBT]);
+
+		left -= points;
+		skip = 0;
+		balance->total[TOTAL_DEBT] -= forgiven;
+		if (points > forgiven)
+		{
+			lot.lot_id = entry->entry_id;
+			lot.points = points - forgiven;
+			lot.hold_id = 0;
+			lot.earned_at = t;
+			lot.available_at = t;
+			lot.expires_at = entry->expires_at == TIMESTAMP_MINUS_INFINITY ?
+				TIMESTAMP_INFINITY : entry->expires_at;
+			AppendLot(&entry->touched, &lot);
+		}
+	}
+	else
+		skip -= as_debt;
+
+	for (int i = taken->end - 1; left > 0 && i >= taken->first; i--)
+	{
+		int64		points = taken->lots[i].points;
+
+		if (skip >= points)
+		{
+			skip -= points;
+			continue;
+		}
+		points = Min(points - skip, left);
+		skip = 0;
+		left -= points;
+		lot = taken->lots[i];
+		lot.points = points;
+		lot.hold_id = 0;
+		lot.available_at = t;
+		lot.expires_at = Max(lot.expires_at, entry->expires_at);
+		AppendLot(&entry->touched, &lot);
+	}
+	if (left > 0)
+		return FOLD_LOTS_MISMATCH;
+
+	ForEachLot(part, &entry->touched)
+		InsertLot(&balance->lots, balance->order, part);
+	entry->posted = entry->requested;
+	return FOLD_OK;
+}
+
+static FoldRefusal
+ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
+{
+	int64		reversible = entry->target_points - entry->target_reversed;
+
+	if (entry->effective_at < entry->target_effective_at)
+		return FOLD_BEFORE_TARGET;
+	if (entry->requested == 0)
+		entry->requested = reversible;
+	if (reversible <= 0 || entry->requested > reversible)
+		return FOLD_ALREADY_REVERSED;
+
+	switch (entry->target_kind)
+	{
+		case ENTRY_EARN:
+			return ApplyClawback(balance, policy, entry);
+		case ENTRY_REDEEM:
+		case ENTRY_CAPTURE:
+			return ApplyRestore(balance, entry);
+		case ENTRY_ADJUST:
+			if (entry->target_lots != NULL)
+				return ApplyRestore(balance, entry);
+			return ApplyClawback(balance, policy, entry);
+		default:
+			return FOLD_WRONG_KIND;
+	}
+}
+
+static FoldRefusal
+ApplyActivate(Balance *balance, Entry *entry)
+{
+	int64		points = 0;
+
+	if (entry->target_kind != ENTRY_EARN)
+		return FOLD_WRONG_KIND;
+	if (entry->effective_at < entry->target_effective_at)
+		return FOLD_BEFORE_TARGET;
+	ForEachLot(lot, &balance->lots)
+	{
+		if (lot->lot_id == entry->target &&
+			LotPasses(lot, LOTS_PENDING, 0, entry->effective_at))
+		{
+			lot->available_at = entry->effective_at;
+			points += lot->points;
+		}
+	}
+	if (points == 0)
+		return FOLD_NOTHING_PENDING;
+	RestoreOrder(balance);
+	entry->requested = points;
+	entry->posted = 0;
+	return FOLD_OK;
+}
+
+/*
+ * transfer_in: lots arrive as they left, available from the transfer on.
+ */
+static FoldRefusal
+ApplyTransferIn(Balance *balance, Entry *entry)
+{
+	if (!AddTotal(balance, TOTAL_TRANSFERRED_IN, entry->requested))
+		return FOLD_OVERFLOW;
+	if (entry->given == NULL || SumLots(entry->given) != entry->requested)
+		return FOLD_LOTS_MISMATCH;
+	ForEachLot(given, entry->given)
+	{
+		Lot			lot = *given;
+
+		lot.hold_id = 0;
+		lot.available_at = Max(lot.available_at, entry->effective_at);
+		AppendLot(&entry->touched, &lot);
+		InsertLot(&balance->lots, balance->order, &lot);
+	}
+	entry->posted = entry->requested;
+	return FOLD_OK;
+}
+
+/*
+ * expire: books what has expired.  No lot changes by it.
+ */
+static FoldRefusal
+ApplyExpire(Balance *balance, Entry *entry)
+{
+	if (!AddTotal(balance, TOTAL_BOOKED, entry->requested))
+		return FOLD_OVERFLOW;
+	balance->booked_through = Max(balance->booked_through, entry->effective_at);
+	entry->posted = -entry->requested;
+	return FOLD_OK;
+}
+
+/*
+ * Sliding expiry: what has not expired by t lives at least until extends_to.
+ */
+static void
+ExtendLots(Balance *balance, TimestampTz t, TimestampTz extends_to)
+{
+	bool		changed = false;
+
+	ForEachLot(lot, &balance->lots)
+	{
+		if (lot->expires_at > t && lot->expires_at < extends_to)
+		{
+			lot->expires_at = extends_to;
+			changed = true;
+		}
+	}
+	if (changed)
+		RestoreOrder(balance);
+}
+
+/*
+ * Moves lots that have expired by as_of out of the list.  Allowed only where
+ * nothing can reach back before as_of any more.
+ */
+void
+SettleExpired(Balance *balance, TimestampTz as_of)
+{
+	LotList    *list = &balance->lots;
+	bool		emptied = false;
+
+	for (int i = list->first; i < list->end; i++)
+	{
+		Lot		   *lot = &list->lots[i];
+
+		/* the list is by expiry: nothing behind has expired either */
+		if (balance->order == CONSUME_EARLIEST_EXPIRY && lot->expires_at > as_of)
+			break;
+		if (!LotIsExpired(lot, as_of))
+			continue;
+		balance->total[TOTAL_SETTLED] += lot->points;
+		lot->points = 0;
+		if (i == list->first)
+			list->first++;
+		else
+			emptied = true;
+	}
+	if (emptied)
+		DropEmptyLots(list);
+}
+
+/*
+ * Applies one entry.  On any other result than FOLD_OK the balance is to be
+ * thrown away.  Lots in entry->touched are allocated in the current memory
+ * context.  The caller has checked that instants are finite where they must
+ * be and that requested is positive where it must be.
+ */
+FoldRefusal
+ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
+{
+	FoldRefusal refusal = FOLD_WRONG_KIND;
+
+	if (policy->settle)
+		SettleExpired(balance, entry->effective_at);
+
+	switch (entry->kind)
+	{
+		case ENTRY_EARN:
+			refusal = ApplyIncome(balance, entry, TOTAL_EARNED);
+			break;
+		case ENTRY_REDEEM:
+			refusal = ApplyBurn(balance, policy, entry, TOTAL_REDEEMED, entry->requested);
+			break;
+		case ENTRY_HOLD:
+			refusal = ApplyHold(balance, entry);
+			break;
+		case ENTRY_CAPTURE:
+			refusal = ApplyCapture(balance, entry);
+			break;
+		case ENTRY_RELEASE:
+			refusal = ApplyRelease(balance, entry);
+			break;
+		case ENTRY_REVERSE:
+			refusal = ApplyReverse(balance, policy, entry);
+			break;
+		case ENTRY_ACTIVATE:
+			refusal = ApplyActivate(balance, entry);
+			break;
+		case ENTRY_TRANSFER_OUT:
+			refusal = ApplyBurn(balance, policy, entry, TOTAL_TRANSFERRED_OUT, entry->requested);
+			break;
+		case ENTRY_TRANSFER_IN:
+			refusal = ApplyTransferIn(balance, entry);
+			break;
+		case ENTRY_ADJUST:
+			if (entry->requested > 0)
+				refusal = ApplyIncome(balance, entry, TOTAL_ADJUSTED_UP);
+			else
+				refusal = ApplyBurn(balance, policy, entry, TOTAL_ADJUSTED_DOWN,
+									-entry->requested);
+			break;
+		case ENTRY_EXPIRE:
+			refusal = ApplyExpire(balance, entry);
+			break;
+	}
+	if (refusal != FOLD_OK)
+		return refusal;
+
+	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)
+		ExtendLots(balance, entry->effective_at, entry->extends_to);
+
+	balance->entries++;
+	balance->last_entry_id = entry->entry_id;
+	balance->last_effective_at = Max(balance->last_effective_at, entry->effective_at);
+	return FOLD_OK;
+}
+
+/* ---------------------------------------------------------------------------
+ * Reading a balance
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Sums a balance up as of an instant.
+ */
+void
+BalanceAt(const Balance *balance, TimestampTz as_of, BalanceAsOf *result)
+{
+	memset(result, 0, sizeof(BalanceAsOf));
+	result->expired = balance->total[TOTAL_SETTLED];
+	result->next_expiry_at = TIMESTAMP_INFINITY;
+
+	ForEachLot(lot, &balance->lots)
+	{
+		if (LotIsHeld(lot, as_of))
+			result->held += lot->points;
+		else if (lot->expires_at <= as_of)
+			result->expired += lot->points;
+		else if (lot->available_at > as_of)
+			result->pending += lot->points;
+		else
+		{
+			result->available += lot->points;
+			if (lot->expires_at < result->next_expiry_at)
+			{
+				result->next_expiry_at = lot->expires_at;
+				result->next_expiry_points = 0;
+			}
+			if (lot->expires_at == result->next_expiry_at &&
+				lot->expires_at != TIMESTAMP_INFINITY)
+				result->next_expiry_points += lot->points;
+		}
+	}
+}
+
+/*
+ * Points that are not expired as of from, and will have expired by until
+ * (from < expiry <= until) if nobody touches them.  Held points count as of
+ * the instant at which they would be given up.
+ */
+int64
+ExpiringBetween(const Balance *balance, TimestampTz from, TimestampTz until)
+{
+	int64		points = 0;
+
+	ForEachLot(lot, &balance->lots)
+	{
+		if (!LotIsExpired(lot, from) && LotIsExpired(lot, until))
+			points += lot->points;
+	}
+	return points;
+}
+
+/*
+ * Whether the identity in fold.h's header holds.  It cannot fail by entries;
+ * a value that comes from outside is checked with it.
+ */
+bool
+BalanceIsConserved(const Balance *balance)
+{
+	const int64 *total = balance->total;
+	uint64		in = (uint64) total[TOTAL_DEBT];
+	uint64		out = 0;
+
+	/* modulo 2^64, so that no sum on the way can overflow */
+	for (int i = TOTAL_EARNED; i <= TOTAL_RESTORED; i++)
+		in += (uint64) total[i];
+	for (int i = TOTAL_REDEEMED; i <= TOTAL_SETTLED; i++)
+		out += (uint64) total[i];
+	ForEachLot(lot, &balance->lots)
+		out += (uint64) lot->points;
+	return in == out;
+}

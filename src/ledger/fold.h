@@ -1,0 +1,259 @@
+/*
+ * fold.h
+ *		The fold: how entries of a points ledger become a balance.
+ *
+ * This is the one place where the rules of points are written.  The write
+ * path applies one entry to a wallet's balance, the aggregates fold rows of
+ * any table, the checker folds again and compares; all call ApplyEntry().
+ * Plain C over plain structs: no catalog, no SPI, no clock.
+ *
+ * A balance is a list of lots in consumption order, a debt, and lifetime
+ * totals.  Nothing in it says "now"; every question is asked as of an
+ * instant t.  What a lot is at t follows from its two instants alone:
+ *
+ *		held		hold_id <> 0 and t < available_at
+ *		expired		not held, and expires_at <= t
+ *		pending		not held, not expired, and t < available_at
+ *		available	not held, not expired, and available_at <= t
+ *
+ * A hold sets points aside by giving them an available_at at the instant at
+ * which the hold lapses: a lapse needs nobody to do anything.  While it is
+ * held a part of a lot does not expire; when it comes back after its expiry,
+ * it has expired.  One lot may thus stand in the list in several parts, with
+ * the same lot_id and different available_at or hold_id.
+ *
+ * At every instant:
+ *
+ *		earned + adjusted_up + transferred_in + restored
+ *		  = available + pending + held + expired
+ *		  + redeemed + revoked + adjusted_down + transferred_out - debt
+ *
+ * Entries are applied in the order in which they were recorded, each seeing
+ * the lots as of its own effective_at.  What an earlier entry consumed is
+ * never assigned anew, so parts that became available later than an entry's
+ * effective_at (a refund, for one) are out of its reach.
+ */
+#ifndef LOYALTY_FOLD_H
+#define LOYALTY_FOLD_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+/*
+ * Kinds of entries.  The numbers are stored: never change or reuse one.
+ */
+typedef enum EntryKind
+{
+	ENTRY_EARN = 1,				/* opens a lot; repays debt first */
+	ENTRY_REDEEM = 2,			/* consumes available lots */
+	ENTRY_HOLD = 3,				/* sets available lots aside until hold_until */
+	ENTRY_CAPTURE = 4,			/* redeems (part of) a hold, releases the rest */
+	ENTRY_RELEASE = 5,			/* gives a hold back to its lots */
+	ENTRY_REVERSE = 6,			/* undoes (part of) an earlier entry */
+	ENTRY_ACTIVATE = 7,			/* makes a pending lot available */
+	ENTRY_TRANSFER_OUT = 8,		/* lots leave for another wallet */
+	ENTRY_TRANSFER_IN = 9,		/* lots arrive from another wallet */
+	ENTRY_ADJUST = 10,			/* an operator's correction, up or down */
+	ENTRY_EXPIRE = 11			/* books what has expired already */
+} EntryKind;
+
+#define ENTRY_KIND_MAX	ENTRY_EXPIRE
+
+/* Which available lot is consumed first. */
+typedef enum ConsumptionOrder
+{
+	CONSUME_EARLIEST_EXPIRY = 0,	/* ties: the oldest */
+	CONSUME_OLDEST_FIRST = 1
+} ConsumptionOrder;
+
+/* How far the reversal of an earn reaches. */
+typedef enum ClawbackPolicy
+{
+	CLAWBACK_ALLOW_DEBT = 0,	/* its lot, then other lots, then debt */
+	CLAWBACK_WITHIN_BALANCE = 1,	/* its lot, then other lots */
+	CLAWBACK_WITHIN_LOT = 2		/* its lot only */
+} ClawbackPolicy;
+
+typedef struct FoldPolicy
+{
+	ConsumptionOrder order;
+	ClawbackPolicy clawback;
+	bool		burn_to_debt;	/* a burn beyond the balance becomes debt
+								 * instead of being refused */
+	bool		settle;			/* drop lots as they expire: only where no
+								 * entry can reach back before the last one */
+} FoldPolicy;
+
+typedef struct Lot
+{
+	int64		lot_id;			/* id of the entry that first opened it */
+	int64		points;			/* what is left; always positive */
+	int64		hold_id;		/* id of the hold entry, or 0 */
+	TimestampTz earned_at;		/* effective_at of that first entry */
+	TimestampTz available_at;	/* infinity: waits for an activate */
+	TimestampTz expires_at;		/* infinity: never */
+} Lot;
+
+typedef struct LotList
+{
+	Lot		   *lots;			/* lots[first .. end - 1] */
+	int			first;
+	int			end;
+	int			size;			/* allocated */
+} LotList;
+
+#define LotCount(list)	((list)->end - (list)->first)
+#define ForEachLot(lot, list) \
+	for (Lot *lot = (list)->lots + (list)->first; lot < (list)->lots + (list)->end; lot++)
+
+#define CHAIN_LENGTH	32		/* SHA-256 */
+
+/* The lifetime totals, in the order in which they are stored. */
+typedef enum Total
+{
+	TOTAL_EARNED,
+	TOTAL_ADJUSTED_UP,
+	TOTAL_TRANSFERRED_IN,
+	TOTAL_RESTORED,
+	TOTAL_REDEEMED,
+	TOTAL_REVOKED,
+	TOTAL_ADJUSTED_DOWN,
+	TOTAL_TRANSFERRED_OUT,
+	TOTAL_SETTLED,				/* expired lots that have left the list */
+	TOTAL_BOOKED,				/* expiry booked by expire entries; may exceed
+								 * what is expired after a late entry */
+	TOTAL_DEBT,
+	TOTALS
+} Total;
+
+typedef struct Balance
+{
+	int64		entries;		/* how many were applied */
+	int64		last_entry_id;
+	TimestampTz last_effective_at;	/* the latest; -infinity when none */
+	TimestampTz last_recorded_at;	/* -infinity where not recorded */
+	TimestampTz booked_through; /* effective_at of the last expire entry */
+	ConsumptionOrder order;		/* in which the lots stand */
+	bool		chained;		/* chain is set */
+	int64		total[TOTALS];
+	LotList		lots;
+	uint8		chain[CHAIN_LENGTH];	/* hash of the last entry */
+} Balance;
+
+/*
+ * An entry, as asked for and, after ApplyEntry(), as it took effect.
+ */
+typedef struct Entry
+{
+	EntryKind	kind;
+	int64		entry_id;
+	int64		requested;		/* points asked for: positive; signed for
+								 * adjust and expire; 0 for "all that there
+								 * is" of capture, release, reverse, activate */
+	TimestampTz effective_at;
+	TimestampTz available_at;	/* of the lot that it opens */
+	TimestampTz expires_at;		/* of the lot that it opens; of a reverse: the
+								 * least expiry of what it gives back, or
+								 * -infinity */
+	TimestampTz hold_until;		/* of a hold; otherwise -infinity */
+	TimestampTz extends_to;		/* sliding expiry: every open lot lives at
+								 * least until then; -infinity: no extension */
+	int64		target;			/* id of the entry it refers to, or 0 */
+
+	/* What the caller knows of the target of a capture or reverse. */
+	EntryKind	target_kind;
+	int64		target_points;	/* how much of it there was to reverse */
+	int64		target_reversed;	/* how much of that is reversed already */
+	TimestampTz target_effective_at;
+	TimestampTz target_hold_until;
+	const LotList *target_lots; /* the lots that it took */
+
+	/*
+	 * The lots of a transfer_in.  For any other kind that takes lots: NULL to
+	 * choose them by the policy, or the lots that were recorded, to take just
+	 * those.
+	 */
+	const LotList *given;
+
+	/* Results */
+	int64		posted;			/* signed change of the balance */
+	LotList		touched;		/* lots taken, set aside, given back, opened */
+} Entry;
+
+/*
+ * An entry that refers to no other, in its least form: what the aggregates
+ * collect, sort and fold.
+ */
+typedef struct PlainEntry
+{
+	EntryKind	kind;
+	int64		points;
+	TimestampTz effective_at;
+	TimestampTz available_at;
+	TimestampTz expires_at;		/* of a hold: its hold_until */
+} PlainEntry;
+
+/* Why an entry cannot be applied. */
+typedef enum FoldRefusal
+{
+	FOLD_OK = 0,
+	FOLD_INSUFFICIENT,			/* fewer points available than asked for */
+	FOLD_OVERFLOW,				/* a sum leaves the range of bigint */
+	FOLD_HOLD_LAPSED,			/* hold_until is not after effective_at */
+	FOLD_HOLD_CLOSED,			/* nothing of the hold is left */
+	FOLD_NOTHING_PENDING,		/* the lot of an activate is not pending */
+	FOLD_ALREADY_REVERSED,		/* more asked for than is left to reverse */
+	FOLD_WRONG_KIND,			/* the target is of a kind that this entry
+								 * cannot refer to */
+	FOLD_BEFORE_TARGET,			/* effective before its target was */
+	FOLD_LOTS_MISMATCH			/* recorded lots are not there */
+} FoldRefusal;
+
+/* A balance as of an instant, summed up. */
+typedef struct BalanceAsOf
+{
+	int64		available;
+	int64		pending;
+	int64		held;
+	int64		expired;		/* since the beginning */
+	TimestampTz next_expiry_at; /* of available lots; infinity when none */
+	int64		next_expiry_points;
+} BalanceAsOf;
+
+extern void InitBalance(Balance *balance, ConsumptionOrder order);
+extern FoldRefusal ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry);
+extern void InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at);
+extern void InitPlainEntry(Entry *entry, const PlainEntry *plain);
+extern void BalanceAt(const Balance *balance, TimestampTz as_of, BalanceAsOf *result);
+extern int64 ExpiringBetween(const Balance *balance, TimestampTz from, TimestampTz until);
+extern void SettleExpired(Balance *balance, TimestampTz as_of);
+extern bool BalanceIsConserved(const Balance *balance);
+extern bool EntryTakesLots(EntryKind kind);
+extern const char *EntryKindName(EntryKind kind);
+extern EntryKind EntryKindFromName(const char *name, size_t len);
+
+extern int	CompareLots(ConsumptionOrder order, const Lot *a, const Lot *b);
+extern void AppendLot(LotList *list, const Lot *lot);
+extern void InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot);
+extern int64 SumLots(const LotList *list);
+
+static inline bool
+LotIsHeld(const Lot *lot, TimestampTz t)
+{
+	return lot->hold_id != 0 && t < lot->available_at;
+}
+
+static inline bool
+LotIsExpired(const Lot *lot, TimestampTz t)
+{
+	return lot->expires_at <= t && !LotIsHeld(lot, t);
+}
+
+static inline bool
+LotIsAvailable(const Lot *lot, TimestampTz t)
+{
+	return lot->available_at <= t && t < lot->expires_at;
+}
+
+#endif							/* LOYALTY_FOLD_H */

@@ -1,0 +1,257 @@
+/*
+ * ledger_errors.c
+ *		What this room refuses, and how it says so.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "ledger/ledger.h"
+
+/*
+ * An instant as the session shows it.
+ */
+char *
+TimestampText(TimestampTz t)
+{
+	return pstrdup(timestamptz_to_str(t));
+}
+
+/*
+ * "wallet 42/points", or "the ledger" where there is no wallet.
+ */
+static char *
+WalletText(const Refused *refused)
+{
+	if (refused->currency == NULL)
+		return pstrdup("the ledger");
+	return psprintf("member " INT64_FORMAT ", currency \"%s\"",
+					refused->member_id, refused->currency);
+}
+
+/*
+ * Raises the error that belongs to a refusal of ApplyEntry().
+ */
+void
+RaiseRefusal(const Refused *refused)
+{
+	const Entry *entry = refused->entry;
+	const char *kind = EntryKindName(entry->kind);
+	BalanceAsOf sums;
+
+	switch (refused->refusal)
+	{
+		case FOLD_INSUFFICIENT:
+			BalanceAt(refused->balance, entry->effective_at, &sums);
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INSUFFICIENT_POINTS),
+					 errmsg("not enough points for %s of " INT64_FORMAT,
+							kind, entry->requested < 0 ? -entry->requested : entry->requested),
+					 errdetail("%s as of %s: " INT64_FORMAT " available, " INT64_FORMAT
+							   " pending, " INT64_FORMAT " held.",
+							   WalletText(refused), TimestampText(entry->effective_at),
+							   sums.available, sums.pending, sums.held),
+					 errhint("Ask for fewer points, or check the balance first.")));
+			break;
+		case FOLD_OVERFLOW:
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_POINTS_OVERFLOW),
+					 errmsg("%s of " INT64_FORMAT " points exceeds what a balance can hold",
+							kind, entry->requested),
+					 errdetail("%s: a lifetime total would leave the range of bigint.",
+							   WalletText(refused)),
+					 errhint("Check the number of points.")));
+			break;
+		case FOLD_HOLD_LAPSED:
+			if (entry->kind == ENTRY_HOLD)
+				ereport(ERROR,
+						(errcode(ERRCODE_LY_HOLD_LAPSED),
+						 errmsg("hold_until must be after effective_at"),
+						 errdetail("hold_until is %s, effective_at is %s.",
+								   TimestampText(entry->hold_until),
+								   TimestampText(entry->effective_at)),
+						 errhint("Give a later hold_until.")));
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_HOLD_LAPSED),
+					 errmsg("hold " INT64_FORMAT " has lapsed", entry->target),
+					 errdetail("It lapsed at %s; the %s is effective at %s.",
+							   TimestampText(entry->target_hold_until), kind,
+							   TimestampText(entry->effective_at)),
+					 errhint("Its points are in the balance again: redeem them, or hold them anew.")));
+			break;
+		case FOLD_HOLD_CLOSED:
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_HOLD_CLOSED),
+					 errmsg("nothing is left of hold " INT64_FORMAT, entry->target),
+					 errdetail("It was captured or released before."),
+					 errhint("Look at the entries that refer to it in loyalty.ledger.")));
+			break;
+		case FOLD_NOTHING_PENDING:
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_ALREADY_ACTIVE),
+					 errmsg("entry " INT64_FORMAT " has no pending points", entry->target),
+					 errdetail("As of %s its points are available, held, expired, or gone.",
+							   TimestampText(entry->effective_at)),
+					 errhint("Only points that are still pending can be activated.")));
+			break;
+		case FOLD_ALREADY_REVERSED:
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_ALREADY_REVERSED),
+					 errmsg("entry " INT64_FORMAT " has only " INT64_FORMAT " points left to reverse",
+							entry->target, entry->target_points - entry->target_reversed),
+					 errdetail("Of its " INT64_FORMAT " points " INT64_FORMAT
+							   " were reversed before; " INT64_FORMAT " were asked for.",
+							   entry->target_points, entry->target_reversed, entry->requested),
+					 errhint("Reverse no more than is left.")));
+			break;
+		case FOLD_WRONG_KIND:
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_WRONG_KIND),
+					 errmsg("%s cannot refer to entry " INT64_FORMAT " of kind %s",
+							kind, entry->target, EntryKindName(entry->target_kind)),
+					 entry->kind == ENTRY_REVERSE
+					 ? errhint("An earn, redeem, capture or adjust can be reversed; release a hold, and transfer a transfer back.")
+					 : entry->kind == ENTRY_ACTIVATE
+					 ? errhint("Refer to the earn whose points are pending.")
+					 : errhint("Refer to a hold.")));
+			break;
+		case FOLD_BEFORE_TARGET:
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("%s would be effective before entry " INT64_FORMAT " that it refers to",
+							kind, entry->target),
+					 errdetail("effective_at is %s; entry " INT64_FORMAT " is effective at %s.",
+							   TimestampText(entry->effective_at), entry->target,
+							   TimestampText(entry->target_effective_at)),
+					 errhint("Give an effective_at that is not earlier.")));
+			break;
+		case FOLD_LOTS_MISMATCH:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("the lots recorded with %s " INT64_FORMAT " are not in its balance",
+							kind, entry->entry_id),
+					 errdetail("%s.", WalletText(refused)),
+					 errhint("Run SELECT * FROM loyalty.check();")));
+			break;
+		case FOLD_OK:
+			break;
+	}
+	elog(ERROR, "unexpected refusal %d", refused->refusal);
+}
+
+static void
+InvalidEntry(const Entry *entry, const char *what, const char *value, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg("%s of %s must be %s", what, EntryKindName(entry->kind), hint),
+			 errdetail("It is %s.", value),
+			 errhint("Give %s %s.", what, hint)));
+}
+
+/* 1900-01-01 and 9999-12-31 UTC; outside lies a mistake, not a date */
+#define EARLIEST_INSTANT	(-(INT64CONST(36524) * USECS_PER_DAY))
+#define LATEST_INSTANT		(INT64CONST(2921939) * USECS_PER_DAY)
+
+static void
+CheckInstant(const Entry *entry, const char *what, TimestampTz t, bool infinity_allowed)
+{
+	if (t == TIMESTAMP_INFINITY && infinity_allowed)
+		return;
+	if (TIMESTAMP_NOT_FINITE(t))
+		InvalidEntry(entry, what, t == TIMESTAMP_INFINITY ? "infinity" : "-infinity",
+					 infinity_allowed ? "an instant or infinity" : "a finite instant");
+	if (t < EARLIEST_INSTANT || t > LATEST_INSTANT)
+		InvalidEntry(entry, what, TimestampText(t), "between the years 1900 and 9999");
+}
+
+/*
+ * Checks what an entry of each kind needs, before it is applied.  Owns the
+ * wording of every complaint about an argument of an entry.
+ *
+ * available_at may be infinity (the lot waits for an activate), expires_at
+ * may be (the lot never expires); no other instant may.
+ */
+void
+CheckEntry(const Entry *entry, bool in_program)
+{
+	CheckInstant(entry, "effective_at", entry->effective_at, false);
+	switch (entry->kind)
+	{
+		case ENTRY_EARN:
+		case ENTRY_REDEEM:
+		case ENTRY_HOLD:
+		case ENTRY_TRANSFER_OUT:
+		case ENTRY_TRANSFER_IN:
+			if (entry->requested <= 0)
+				InvalidEntry(entry, "points", psprintf(INT64_FORMAT, entry->requested),
+							 "positive");
+			break;
+		case ENTRY_ADJUST:
+		case ENTRY_EXPIRE:
+			if (entry->requested == 0 || entry->requested == PG_INT64_MIN)
+				InvalidEntry(entry, "points", psprintf(INT64_FORMAT, entry->requested),
+							 "positive or negative, and not zero");
+			break;
+		case ENTRY_CAPTURE:
+		case ENTRY_RELEASE:
+		case ENTRY_REVERSE:
+		case ENTRY_ACTIVATE:
+			if (entry->requested < 0)
+				InvalidEntry(entry, "points", psprintf(INT64_FORMAT, entry->requested),
+							 "positive, or absent for all");
+			if (entry->target <= 0)
+				InvalidEntry(entry, "entry_id", psprintf(INT64_FORMAT, entry->target),
+							 "the id of an earlier entry");
+			break;
+	}
+	if (entry->target != 0 &&
+		!(entry->kind >= ENTRY_CAPTURE && entry->kind <= ENTRY_ACTIVATE))
+		InvalidEntry(entry, "target", psprintf(INT64_FORMAT, entry->target), "absent");
+
+	if (entry->kind == ENTRY_EARN || (entry->kind == ENTRY_ADJUST && entry->requested > 0))
+	{
+		CheckInstant(entry, "available_at", entry->available_at, true);
+		CheckInstant(entry, "expires_at", entry->expires_at, true);
+		if (entry->available_at < entry->effective_at)
+			InvalidEntry(entry, "available_at", TimestampText(entry->available_at),
+						 "not before effective_at");
+		if (in_program && (entry->expires_at <= entry->effective_at ||
+						   (entry->expires_at <= entry->available_at &&
+							entry->available_at != TIMESTAMP_INFINITY)))
+			InvalidEntry(entry, "expires_at", TimestampText(entry->expires_at),
+						 "after effective_at and available_at");
+	}
+	if (entry->kind == ENTRY_HOLD)
+		CheckInstant(entry, "hold_until", entry->hold_until, false);
+	if (entry->kind == ENTRY_TRANSFER_IN && entry->given == NULL)
+		InvalidEntry(entry, "lots", "absent", "the lots that arrive");
+	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)
+		CheckInstant(entry, "extends_to", entry->extends_to, false);
+}
+
+/*
+ * A balance can be asked as of the instant of its last entry and later: what
+ * it was before is no longer in it.
+ */
+void
+CheckAsOf(const Balance *balance, TimestampTz as_of)
+{
+	if (as_of == TIMESTAMP_MINUS_INFINITY || as_of == TIMESTAMP_INFINITY)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("as_of must be a finite instant"),
+				 errhint("Give the instant as of which you want to know.")));
+	if (as_of < balance->last_effective_at)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_AS_OF_TOO_EARLY),
+				 errmsg("a balance cannot be asked as of %s, before its last entry",
+						TimestampText(as_of)),
+				 errdetail("Its last entry is effective at %s.",
+						   TimestampText(balance->last_effective_at)),
+				 errhint("Fold only the rows that were effective by then.")));
+}

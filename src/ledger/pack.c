@@ -1,0 +1,618 @@
+/*
+ * pack.c
+ *		Bytes of the stored types.  See pack.h.
+ */
+#include "postgres.h"
+
+#include "common/int.h"
+#include "miscadmin.h"
+
+#include "core/compat.h"
+#include "ledger/pack.h"
+
+/* The low two bits of a packed instant tell how the rest is meant. */
+#define TIME_SPECIAL	0
+#define TIME_SECONDS	1
+#define TIME_MICROS		2
+#define TIME_DAYS		3
+
+#define SPECIAL_INFINITY		0
+#define SPECIAL_MINUS_INFINITY	1
+#define SPECIAL_ABSOLUTE		2	/* eight bytes follow */
+
+/* ---------------------------------------------------------------------------
+ * Writing
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Starts a run of bytes, leaving reserve bytes at its head unwritten.
+ */
+void
+PackInit(PackWriter *writer, Size reserve)
+{
+	writer->size = 120;
+	writer->data = palloc(writer->size);
+	writer->used = reserve;
+}
+
+static inline void
+Reserve(PackWriter *writer, Size more)
+{
+	if (unlikely(writer->used + more > writer->size))
+	{
+		writer->size = Max(writer->size * 2, writer->used + more);
+		writer->data = repalloc(writer->data, writer->size);
+	}
+}
+
+void
+PackBytes(PackWriter *writer, const void *bytes, Size length)
+{
+	Reserve(writer, length);
+	memcpy(writer->data + writer->used, bytes, length);
+	writer->used += length;
+}
+
+void
+PackUnsigned(PackWriter *writer, uint64 value)
+{
+	uint8	   *to;
+
+	Reserve(writer, 10);
+	to = (uint8 *) writer->data + writer->used;
+	while (value >= 0x80)
+	{
+		*to++ = (uint8) value | 0x80;
+		value >>= 7;
+	}
+	*to++ = (uint8) value;
+	writer->used = (char *) to - writer->data;
+}
+
+static inline uint64
+Zigzag(int64 value)
+{
+	return ((uint64) value << 1) ^ (uint64) (value >> 63);
+}
+
+void
+PackSigned(PackWriter *writer, int64 value)
+{
+	PackUnsigned(writer, Zigzag(value));
+}
+
+/*
+ * An instant, as difference from base.
+ */
+void
+PackTime(PackWriter *writer, TimestampTz value, TimestampTz base)
+{
+	int64		delta;
+
+	if (value == TIMESTAMP_INFINITY)
+		PackUnsigned(writer, SPECIAL_INFINITY << 2 | TIME_SPECIAL);
+	else if (value == TIMESTAMP_MINUS_INFINITY)
+		PackUnsigned(writer, SPECIAL_MINUS_INFINITY << 2 | TIME_SPECIAL);
+	else if (pg_sub_s64_overflow(value, base, &delta) ||
+			 delta >= (INT64CONST(1) << 60) || delta <= -(INT64CONST(1) << 60))
+	{
+		uint8		bytes[8];
+
+		for (int i = 0; i < 8; i++)
+			bytes[i] = (uint8) ((uint64) value >> (8 * i));
+		PackUnsigned(writer, SPECIAL_ABSOLUTE << 2 | TIME_SPECIAL);
+		PackBytes(writer, bytes, 8);
+	}
+	else if (delta % USECS_PER_SEC != 0)
+		PackUnsigned(writer, Zigzag(delta) << 2 | TIME_MICROS);
+	else if (delta % USECS_PER_DAY != 0)
+		PackUnsigned(writer, Zigzag(delta / USECS_PER_SEC) << 2 | TIME_SECONDS);
+	else
+		PackUnsigned(writer, Zigzag(delta / USECS_PER_DAY) << 2 | TIME_DAYS);
+}
+
+/* ---------------------------------------------------------------------------
+ * Reading
+ * ---------------------------------------------------------------------------
+ */
+
+void
+UnpackInit(PackReader *reader, const void *bytes, Size length)
+{
+	reader->next = bytes;
+	reader->end = reader->next + length;
+	reader->failed = false;
+}
+
+/*
+ * An unsigned integer of any length.  Beyond the end it is 0, and the reader
+ * has failed.
+ */
+uint64
+UnpackUnsignedSlow(PackReader *reader)
+{
+	uint64		value = 0;
+	int			shift = 0;
+
+	while (reader->next < reader->end && shift < 64)
+	{
+		uint8		byte = *reader->next++;
+
+		if (shift == 63 && byte > 1)
+			break;
+		value |= (uint64) (byte & 0x7F) << shift;
+		if (byte < 0x80)
+			return value;
+		shift += 7;
+	}
+	reader->failed = true;
+	reader->next = reader->end;
+	return 0;
+}
+
+void
+UnpackBytes(PackReader *reader, void *bytes, Size length)
+{
+	if ((Size) (reader->end - reader->next) < length)
+	{
+		reader->failed = true;
+		reader->next = reader->end;
+		memset(bytes, 0, length);
+		return;
+	}
+	memcpy(bytes, reader->next, length);
+	reader->next += length;
+}
+
+/*
+ * An instant, given as difference from base.  Nonsense fails the reader.
+ */
+TimestampTz
+UnpackTime(PackReader *reader, TimestampTz base)
+{
+	uint64		u = UnpackUnsigned(reader);
+	uint64		rest = u >> 2;
+	int64		delta = (int64) (rest >> 1) ^ -(int64) (rest & 1);
+	int64		unit = 1;
+	TimestampTz value;
+
+	switch (u & 3)
+	{
+		case TIME_SPECIAL:
+			if (rest == SPECIAL_INFINITY)
+				return TIMESTAMP_INFINITY;
+			if (rest == SPECIAL_MINUS_INFINITY)
+				return TIMESTAMP_MINUS_INFINITY;
+			if (rest == SPECIAL_ABSOLUTE)
+			{
+				uint8		bytes[8];
+				uint64		absolute = 0;
+
+				UnpackBytes(reader, bytes, 8);
+				for (int i = 0; i < 8; i++)
+					absolute |= (uint64) bytes[i] << (8 * i);
+				value = (TimestampTz) absolute;
+				if (IS_VALID_TIMESTAMP(value))
+					return value;
+			}
+			reader->failed = true;
+			return 0;
+		case TIME_SECONDS:
+			unit = USECS_PER_SEC;
+			break;
+		case TIME_DAYS:
+			unit = USECS_PER_DAY;
+			break;
+	}
+	if (pg_mul_s64_overflow(delta, unit, &delta) ||
+		pg_add_s64_overflow(base, delta, &value) ||
+		!IS_VALID_TIMESTAMP(value))
+	{
+		reader->failed = true;
+		return 0;
+	}
+	return value;
+}
+
+/* ---------------------------------------------------------------------------
+ * Lots
+ * ---------------------------------------------------------------------------
+ */
+
+#define LOT_NEVER_EXPIRES		0x01
+#define LOT_SAME_LIFETIME		0x02	/* as the lot before */
+#define LOT_AVAILABLE_AT_ONCE	0x04	/* available_at = earned_at */
+#define LOT_HAS_HOLD			0x08
+#define LOT_FLAGS				0x0F
+
+/* expires_at - earned_at, or -1 where that is not a proper number */
+static int64
+Lifetime(TimestampTz from, TimestampTz until)
+{
+	if (TIMESTAMP_NOT_FINITE(from) || TIMESTAMP_NOT_FINITE(until) || until < from)
+		return -1;
+	return until - from;
+}
+
+/*
+ * A list of lots: how many, then each by its difference from the one before.
+ */
+void
+PackLots(PackWriter *writer, const LotList *list)
+{
+	TimestampTz earned_at = 0;
+	int64		lot_id = 0;
+	int64		lifetime = -1;
+
+	PackUnsigned(writer, LotCount(list));
+	ForEachLot(lot, list)
+	{
+		int64		own = Lifetime(lot->earned_at, lot->expires_at);
+		uint8		flags = 0;
+
+		if (lot->expires_at == TIMESTAMP_INFINITY)
+			flags |= LOT_NEVER_EXPIRES;
+		else if (own >= 0 && own == lifetime)
+			flags |= LOT_SAME_LIFETIME;
+		if (lot->available_at == lot->earned_at)
+			flags |= LOT_AVAILABLE_AT_ONCE;
+		if (lot->hold_id != 0)
+			flags |= LOT_HAS_HOLD;
+
+		PackBytes(writer, &flags, 1);
+		PackSigned(writer, (int64) ((uint64) lot->lot_id - (uint64) lot_id));
+		PackUnsigned(writer, (uint64) lot->points);
+		PackTime(writer, lot->earned_at, earned_at);
+		if (!(flags & LOT_AVAILABLE_AT_ONCE))
+			PackTime(writer, lot->available_at, lot->earned_at);
+		if (!(flags & (LOT_NEVER_EXPIRES | LOT_SAME_LIFETIME)))
+			PackTime(writer, lot->expires_at, lot->earned_at);
+		if (flags & LOT_HAS_HOLD)
+			PackSigned(writer, (int64) ((uint64) lot->hold_id - (uint64) lot->lot_id));
+
+		lot_id = lot->lot_id;
+		earned_at = lot->earned_at;
+		if (own >= 0)
+			lifetime = own;
+	}
+}
+
+/*
+ * Reads what PackLots() wrote.  A lot without points, with an id that is not
+ * positive, or earned at an infinite instant fails the reader.
+ */
+void
+UnpackLots(PackReader *reader, LotList *list)
+{
+	uint64		count = UnpackUnsigned(reader);
+	TimestampTz earned_at = 0;
+	int64		lot_id = 0;
+	int64		lifetime = -1;
+
+	memset(list, 0, sizeof(LotList));
+
+	/* a lot takes four bytes at least: no count can make us allocate wildly */
+	if (count > (uint64) (reader->end - reader->next) / 4)
+	{
+		reader->failed = true;
+		return;
+	}
+	if (count == 0)
+		return;
+	list->size = (int) count + 1;
+	list->lots = palloc_extended(list->size * sizeof(Lot), MCXT_ALLOC_HUGE);
+
+	for (uint64 i = 0; i < count && !reader->failed; i++)
+	{
+		Lot		   *lot = &list->lots[list->end];
+		uint8		flags;
+		int64		own;
+
+		UnpackBytes(reader, &flags, 1);
+		if (flags & ~LOT_FLAGS)
+			reader->failed = true;
+		lot->lot_id = (int64) ((uint64) lot_id + (uint64) UnpackSigned(reader));
+		lot->points = (int64) UnpackUnsigned(reader);
+		lot->earned_at = UnpackTime(reader, earned_at);
+		lot->available_at = flags & LOT_AVAILABLE_AT_ONCE ?
+			lot->earned_at : UnpackTime(reader, lot->earned_at);
+		if (flags & LOT_NEVER_EXPIRES)
+			lot->expires_at = TIMESTAMP_INFINITY;
+		else if (flags & LOT_SAME_LIFETIME)
+		{
+			if (lifetime < 0 ||
+				pg_add_s64_overflow(lot->earned_at, lifetime, &lot->expires_at) ||
+				!IS_VALID_TIMESTAMP(lot->expires_at))
+				reader->failed = true;
+		}
+		else
+			lot->expires_at = UnpackTime(reader, lot->earned_at);
+		lot->hold_id = flags & LOT_HAS_HOLD ?
+			(int64) ((uint64) lot->lot_id + (uint64) UnpackSigned(reader)) : 0;
+
+		if (lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
+			TIMESTAMP_NOT_FINITE(lot->earned_at) ||
+			lot->available_at == TIMESTAMP_MINUS_INFINITY ||
+			lot->expires_at == TIMESTAMP_MINUS_INFINITY)
+			reader->failed = true;
+		if (reader->failed)
+			break;
+
+		lot_id = lot->lot_id;
+		earned_at = lot->earned_at;
+		own = Lifetime(lot->earned_at, lot->expires_at);
+		if (own >= 0)
+			lifetime = own;
+		list->end++;
+	}
+}
+
+/* ---------------------------------------------------------------------------
+ * Balances
+ * ---------------------------------------------------------------------------
+ */
+
+#define BALANCE_OLDEST_FIRST	0x01
+#define BALANCE_CHAINED			0x02
+#define BALANCE_FLAGS			0x03
+
+/*
+ * A balance.  Equal balances have equal bytes.
+ */
+void
+PackBalance(PackWriter *writer, const Balance *balance)
+{
+	uint8		head[2];
+	uint32		mask = 0;
+
+	head[0] = PACK_VERSION;
+	head[1] = (balance->order == CONSUME_OLDEST_FIRST ? BALANCE_OLDEST_FIRST : 0) |
+		(balance->chained ? BALANCE_CHAINED : 0);
+	PackBytes(writer, head, 2);
+	PackUnsigned(writer, (uint64) balance->entries);
+	PackUnsigned(writer, (uint64) balance->last_entry_id);
+	PackTime(writer, balance->last_effective_at, 0);
+	PackTime(writer, balance->last_recorded_at, 0);
+	PackTime(writer, balance->booked_through, 0);
+	for (int i = 0; i < TOTALS; i++)
+	{
+		if (balance->total[i] != 0)
+			mask |= 1U << i;
+	}
+	PackUnsigned(writer, mask);
+	for (int i = 0; i < TOTALS; i++)
+	{
+		if (balance->total[i] != 0)
+			PackSigned(writer, balance->total[i]);
+	}
+	PackLots(writer, &balance->lots);
+	if (balance->chained)
+		PackBytes(writer, balance->chain, CHAIN_LENGTH);
+}
+
+/*
+ * Reads what PackBalance() wrote, up to the end of the reader.  False when
+ * the bytes are no balance.
+ */
+bool
+UnpackBalance(PackReader *reader, Balance *balance)
+{
+	uint8		head[2];
+	uint64		mask;
+
+	UnpackBytes(reader, head, 2);
+	if (head[0] != PACK_VERSION || (head[1] & ~BALANCE_FLAGS))
+		return false;
+	InitBalance(balance, head[1] & BALANCE_OLDEST_FIRST ?
+				CONSUME_OLDEST_FIRST : CONSUME_EARLIEST_EXPIRY);
+	balance->chained = (head[1] & BALANCE_CHAINED) != 0;
+	balance->entries = (int64) UnpackUnsigned(reader);
+	balance->last_entry_id = (int64) UnpackUnsigned(reader);
+	balance->last_effective_at = UnpackTime(reader, 0);
+	balance->last_recorded_at = UnpackTime(reader, 0);
+	balance->booked_through = UnpackTime(reader, 0);
+	mask = UnpackUnsigned(reader);
+	if (mask >= (1U << TOTALS))
+		return false;
+	for (int i = 0; i < TOTALS; i++)
+	{
+		if (mask & (1U << i))
+			balance->total[i] = UnpackSigned(reader);
+		if (balance->total[i] < 0 && i != TOTAL_BOOKED)
+			return false;
+	}
+	UnpackLots(reader, &balance->lots);
+	if (balance->chained)
+		UnpackBytes(reader, balance->chain, CHAIN_LENGTH);
+	return !reader->failed && reader->next == reader->end &&
+		balance->entries >= 0 && balance->last_entry_id >= 0 &&
+		balance->last_effective_at != TIMESTAMP_INFINITY &&
+		balance->last_recorded_at != TIMESTAMP_INFINITY &&
+		balance->booked_through != TIMESTAMP_INFINITY;
+}
+
+/* ---------------------------------------------------------------------------
+ * Entries
+ * ---------------------------------------------------------------------------
+ */
+
+/* The low four bits of an entry's first byte are its kind. */
+#define ENTRY_KIND_MASK			0x0F
+#define ENTRY_AVAILABLE_LATER	0x10	/* available_at follows */
+#define ENTRY_NEVER_EXPIRES		0x20
+#define ENTRY_SAME_LIFETIME		0x40	/* as the last entry that had one */
+#define ENTRY_EXTENDED			0x80	/* an optional part follows */
+
+/* Bits of the optional part */
+#define EXTENDED_TARGET			0x01
+#define EXTENDED_EXTENDS_TO		0x02
+#define EXTENDED_HOLD_UNTIL		0x04
+#define EXTENDED_LOTS			0x08
+#define EXTENDED_BITS			0x0F
+
+/*
+ * The part that every entry has: kind, points, instants; relative to the
+ * effective_at of the entry before and to the lifetime of the last lot that
+ * had one.
+ */
+static inline void
+PackEntryHead(PackWriter *writer, EntryKind kind, int64 points,
+			  TimestampTz effective_at, TimestampTz available_at, TimestampTz expires_at,
+			  TimestampTz previous, int64 *lifetime, uint8 flags)
+{
+	int64		own = Lifetime(effective_at, expires_at);
+	uint8		head = (uint8) kind | flags;
+
+	if (available_at != effective_at)
+		head |= ENTRY_AVAILABLE_LATER;
+	if (expires_at == TIMESTAMP_INFINITY)
+		head |= ENTRY_NEVER_EXPIRES;
+	else if (own >= 0 && own == *lifetime)
+		head |= ENTRY_SAME_LIFETIME;
+
+	PackBytes(writer, &head, 1);
+	PackSigned(writer, points);
+	PackTime(writer, effective_at, previous);
+	if (head & ENTRY_AVAILABLE_LATER)
+		PackTime(writer, available_at, effective_at);
+	if (!(head & (ENTRY_NEVER_EXPIRES | ENTRY_SAME_LIFETIME)))
+		PackTime(writer, expires_at, effective_at);
+	if (own >= 0)
+		*lifetime = own;
+}
+
+/*
+ * An entry that refers to no other: what the aggregates collect.
+ */
+void
+PackPlainEntry(PackWriter *writer, const PlainEntry *entry, TimestampTz previous, int64 *lifetime)
+{
+	PackEntryHead(writer, entry->kind, entry->points, entry->effective_at,
+				  entry->available_at, entry->expires_at, previous, lifetime, 0);
+}
+
+/*
+ * An entry as asked for; results are not kept.
+ */
+void
+PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previous, int64 *lifetime)
+{
+	uint8		extended = 0;
+
+	if (entry->target != 0)
+		extended |= EXTENDED_TARGET;
+	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)
+		extended |= EXTENDED_EXTENDS_TO;
+	if (entry->hold_until != TIMESTAMP_MINUS_INFINITY)
+		extended |= EXTENDED_HOLD_UNTIL;
+	if (entry->given != NULL)
+		extended |= EXTENDED_LOTS;
+
+	PackEntryHead(writer, entry->kind, entry->requested, entry->effective_at,
+				  entry->available_at, entry->expires_at, previous, lifetime,
+				  extended ? ENTRY_EXTENDED : 0);
+	if (extended)
+	{
+		PackBytes(writer, &extended, 1);
+		if (extended & EXTENDED_TARGET)
+			PackUnsigned(writer, (uint64) entry->target);
+		if (extended & EXTENDED_EXTENDS_TO)
+			PackTime(writer, entry->extends_to, entry->effective_at);
+		if (extended & EXTENDED_HOLD_UNTIL)
+			PackTime(writer, entry->hold_until, entry->effective_at);
+		if (extended & EXTENDED_LOTS)
+			PackLots(writer, entry->given);
+	}
+}
+
+/*
+ * Reads what PackEntryHead() wrote; returns its first byte.
+ */
+static inline uint8
+UnpackEntryHead(PackReader *reader, PlainEntry *entry, TimestampTz previous, int64 *lifetime)
+{
+	uint8		head;
+	int64		own;
+
+	if (unlikely(reader->next >= reader->end))
+	{
+		reader->failed = true;
+		return 0;
+	}
+	head = *reader->next++;
+	entry->kind = (EntryKind) (head & ENTRY_KIND_MASK);
+	entry->points = UnpackSigned(reader);
+	entry->effective_at = UnpackTime(reader, previous);
+	if (entry->kind < ENTRY_EARN || entry->kind > ENTRY_KIND_MAX ||
+		TIMESTAMP_NOT_FINITE(entry->effective_at))
+		reader->failed = true;
+	if (reader->failed)
+		return 0;
+	entry->available_at = head & ENTRY_AVAILABLE_LATER ?
+		UnpackTime(reader, entry->effective_at) : entry->effective_at;
+	if (head & ENTRY_NEVER_EXPIRES)
+		entry->expires_at = TIMESTAMP_INFINITY;
+	else if (head & ENTRY_SAME_LIFETIME)
+	{
+		if (*lifetime < 0 ||
+			pg_add_s64_overflow(entry->effective_at, *lifetime, &entry->expires_at) ||
+			!IS_VALID_TIMESTAMP(entry->expires_at))
+			reader->failed = true;
+	}
+	else
+	{
+		entry->expires_at = UnpackTime(reader, entry->effective_at);
+		own = Lifetime(entry->effective_at, entry->expires_at);
+		if (own >= 0)
+			*lifetime = own;
+	}
+	return head;
+}
+
+/*
+ * Reads what PackPlainEntry() wrote.
+ */
+void
+UnpackPlainEntry(PackReader *reader, PlainEntry *entry, TimestampTz previous, int64 *lifetime)
+{
+	if (UnpackEntryHead(reader, entry, previous, lifetime) & ENTRY_EXTENDED)
+		reader->failed = true;
+}
+
+/*
+ * Reads what PackEntry() wrote.  Checks the form, not the sense: what a kind
+ * needs is checked by whoever takes entries from outside.
+ */
+void
+UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifetime)
+{
+	PlainEntry	plain;
+	uint8		head = UnpackEntryHead(reader, &plain, previous, lifetime);
+
+	if (reader->failed)
+		return;
+	InitPlainEntry(entry, &plain);
+
+	if (head & ENTRY_EXTENDED)
+	{
+		uint8		extended;
+
+		UnpackBytes(reader, &extended, 1);
+		if (extended & ~EXTENDED_BITS)
+			reader->failed = true;
+		if (extended & EXTENDED_TARGET)
+			entry->target = (int64) UnpackUnsigned(reader);
+		if (extended & EXTENDED_EXTENDS_TO)
+			entry->extends_to = UnpackTime(reader, entry->effective_at);
+		if (extended & EXTENDED_HOLD_UNTIL)
+			entry->hold_until = UnpackTime(reader, entry->effective_at);
+		if (extended & EXTENDED_LOTS)
+		{
+			LotList    *given = palloc(sizeof(LotList));
+
+			UnpackLots(reader, given);
+			entry->given = given;
+		}
+	}
+}

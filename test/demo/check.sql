@@ -1,0 +1,11 @@
+DO $$
+DECLARE
+	violations bigint := (SELECT count(*) FROM loyalty.check());
+BEGIN
+	IF violations > 0 THEN
+		RAISE EXCEPTION '% invariants are violated', violations
+			USING HINT = 'SELECT * FROM loyalty.check(); in make psql shows them.';
+	END IF;
+END
+$$;
+SELECT 'no violation';

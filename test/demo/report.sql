@@ -1,0 +1,92 @@
+-- What a person wants to see.
+SELECT closing, reward FROM shop.calendar
+\gset
+CREATE TEMP TABLE holding AS
+SELECT m.member_id, b.*
+FROM (SELECT DISTINCT member_id FROM shop.orders) m,
+	 LATERAL loyalty.balance(member_id => m.member_id, currency => 'rewards', as_of => :'closing') b;
+
+\echo
+\echo 'The shop, and its points as of' :closing
+\echo
+SELECT label, lpad(trim(value), 15) AS value, unit
+FROM (SELECT 1 AS n, 'members' AS label, to_char(count(DISTINCT member_id), '999,999,990') AS value, '' AS unit FROM shop.orders
+	  UNION ALL SELECT 2, 'invoices', to_char(count(*), '999,999,990'), '' FROM shop.orders
+	  UNION ALL SELECT 3, 'order lines', to_char(count(*), '999,999,990'), '' FROM shop.order_line
+	  UNION ALL SELECT 4, 'worth', to_char(sum(amount), '999,999,990.000'), 'money' FROM shop.orders
+	  UNION ALL SELECT 5, 'earned', to_char(sum(earned), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 6, 'clawed back', to_char(sum(revoked), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 7, 'redeemed', to_char(sum(redeemed), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 8, 'expired', to_char(sum(expired), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 9, 'available', to_char(sum(available), '999,999,990'), 'points' FROM holding
+	  UNION ALL SELECT 10, 'owed by members', to_char(sum(debt), '999,999,990'), 'points' FROM holding) t
+ORDER BY n;
+
+\echo 'Returns: what came back, and how much of it could be matched with an earlier order'
+\echo '(the member''s latest earlier order that has the same article)'
+\echo
+SELECT CASE WHEN of_invoice IS NOT NULL THEN 'matched' ELSE 'not matched: no earlier order with the article' END AS return_lines,
+	   to_char(count(*), '999,999,990') AS lines,
+	   to_char(sum(amount), '999,999,990.000') AS worth,
+	   to_char(CASE WHEN of_invoice IS NOT NULL THEN (SELECT sum(points) FROM shop.clawback) ELSE 0 END, '999,999,990') AS points_reversed
+FROM shop.return_line GROUP BY of_invoice IS NOT NULL ORDER BY 1;
+
+\echo 'Members with most points'
+\echo
+SELECT member_id, to_char(available, '999,999,990') AS available, to_char(earned, '999,999,990') AS earned,
+	   to_char(redeemed, '999,999,990') AS redeemed, to_char(revoked, '999,999,990') AS clawed_back
+FROM holding ORDER BY holding.available DESC, member_id LIMIT 5;
+
+\echo 'Liability: points that members may still redeem, by the month at whose end they expire'
+\echo
+SELECT to_char(expires_at - interval '1 second', 'YYYY-MM') AS month, to_char(sum(points), '999,999,990') AS points,
+	   to_char(count(DISTINCT member_id), '999,999,990') AS members,
+	   repeat('#', (40 * sum(points) / max(sum(points)) OVER ())::integer) AS share
+FROM (SELECT m.member_id, l.expires_at, l.points
+	  FROM holding m, LATERAL loyalty.lots(member_id => m.member_id, currency => 'rewards', as_of => :'closing') l) t
+GROUP BY month ORDER BY month;
+
+-- a member with a bit of everything
+SELECT c.member_id AS member
+FROM shop.clawback c JOIN holding h USING (member_id)
+WHERE h.redeemed > 0 AND h.available > 0
+GROUP BY c.member_id, h.earned HAVING count(*) BETWEEN 1 AND 3
+ORDER BY (SELECT abs(count(*) - 6) FROM shop.orders o WHERE o.member_id = c.member_id), c.member_id LIMIT 1
+\gset
+\echo 'Statement of member' :member
+\echo
+SELECT * FROM loyalty.statement(member_id => :member, currency => 'rewards');
+
+\echo 'Lots of member' :member 'as of' :closing
+\echo
+SELECT * FROM loyalty.lots(member_id => :member, currency => 'rewards', as_of => :'closing');
+
+SELECT max(entry_id) AS entry FROM loyalty.ledger WHERE member_id = :member AND kind = 'redeem'
+\gset
+\echo 'Which lots the redemption took, and why: explain_entry(' :member ',' :entry ')'
+\echo
+SELECT * FROM loyalty.explain_entry(member_id => :member, entry_id => :entry);
+
+\echo 'A live order: the order and its points are one commit'
+\echo
+CREATE TRIGGER earn AFTER INSERT ON shop.orders FOR EACH ROW
+	EXECUTE FUNCTION loyalty.earn_on_insert('member_id', 'amount', 'at', '1', 'rewards');
+CREATE TEMP TABLE live AS
+SELECT 1 AS n, 'before' AS moment, available FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
+BEGIN;
+INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-1', :member, :'closing', 250.00);
+SELECT available AS rolled_back FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing')
+\gset
+ROLLBACK;
+INSERT INTO live VALUES (2, 'an order of 250.00, not yet committed', :rolled_back);
+INSERT INTO live SELECT 3, 'rolled back', available FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
+INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-2', :member, :'closing', 100.00);
+INSERT INTO live SELECT 4, 'another of 100.00, committed', available FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
+SELECT moment, available AS points_available FROM live ORDER BY n;
+
+\echo 'Digest of the ledger, to keep outside; verify_ledger(digest) proves later that nothing was changed'
+\echo
+SELECT loyalty.ledger_digest() AS digest
+\gset
+\echo ' ' :digest
+\echo

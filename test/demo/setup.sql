@@ -1,0 +1,13 @@
+-- Points that live for twelve months, rounded up to the end of the month.
+CREATE EXTENSION loyalty;
+SELECT loyalty.setup();
+SELECT loyalty.create_currency(
+	code => 'rewards',
+	expiry => 'rolling',
+	expiry_interval => '12 months',
+	expiry_round => 'month',
+	clawback => 'allow_debt',
+	refund_grace => '14 days',
+	time_zone => 'Europe/London') IS NOT NULL;
+SELECT 'loyalty ' || extversion || '; currency rewards: 12 months to the end of the month'
+FROM pg_extension WHERE extname = 'loyalty';
