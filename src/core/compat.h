@@ -48,8 +48,6 @@
 		ereport(ERROR, __VA_ARGS__); \
 		return dummy; \
 	} while (0)
-#define LyInputFunction(function, text, escontext, result) \
-	((void) (escontext), *(result) = DirectFunctionCall1(function, CStringGetDatum(text)), true)
 #endif
 
 /*

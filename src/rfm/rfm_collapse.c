@@ -239,7 +239,7 @@ AlignDecimals(CollapseState *state, int128 units, int decimals)
 
 /* Appends an event; its key is copied. */
 static void
-Append(CollapseState *state, TimestampTz at, int128 units, const char *key, int key_size)
+AppendEvent(CollapseState *state, TimestampTz at, int128 units, const char *key, int key_size)
 {
 	Event	   *last;
 
@@ -349,7 +349,7 @@ loyalty_rfm_by_accum(PG_FUNCTION_ARGS)
 	at = ReadRow(fcinfo, &units, &decimals);
 	if (decimals != state->decimals)
 		units = AlignDecimals(state, units, decimals);
-	Append(state, StartOfUnit(at, state->unit, state->zone), units, NULL, 0);
+	AppendEvent(state, StartOfUnit(at, state->unit, state->zone), units, NULL, 0);
 	PG_RETURN_POINTER(state);
 }
 
@@ -377,7 +377,7 @@ loyalty_rfm_by_key_accum(PG_FUNCTION_ARGS)
 	at = ReadRow(fcinfo, &units, &decimals);
 	if (decimals != state->decimals)
 		units = AlignDecimals(state, units, decimals);
-	Append(state, at, units, VARDATA_ANY(key), (int) VARSIZE_ANY_EXHDR(key));
+	AppendEvent(state, at, units, VARDATA_ANY(key), (int) VARSIZE_ANY_EXHDR(key));
 	PG_RETURN_POINTER(state);
 }
 
@@ -424,7 +424,7 @@ loyalty_rfm_by_combine(PG_FUNCTION_ARGS)
 		KeyedEvent *keyed = other->unit == RFM_UNIT_KEY ? (KeyedEvent *) event : NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		Append(state, event->at, AlignDecimals(state, event->units, other->decimals),
+		AppendEvent(state, event->at, AlignDecimals(state, event->units, other->decimals),
 			   keyed ? keyed->key : NULL, keyed ? keyed->key_size : 0);
 	}
 	PG_RETURN_POINTER(state);
@@ -510,7 +510,7 @@ loyalty_rfm_by_deserialize(PG_FUNCTION_ARGS)
 			key_size = (int) pq_getmsgint(&buf, 4);
 			key = pq_getmsgbytes(&buf, key_size);
 		}
-		Append(state, at, units, key, key_size);
+		AppendEvent(state, at, units, key, key_size);
 	}
 	pq_getmsgend(&buf);
 	pfree(buf.data);
