@@ -65,7 +65,7 @@ CREATE TYPE clv_model (
 	STORAGE = plain
 );
 COMMENT ON TYPE clv_model IS
-'A fitted model of customer value: BG/NBD, MBG/NBD or Pareto/NBD for orders, Gamma-Gamma for spend, with standard errors and how the fit went. Made by clv_fit or make_clv_model; casts to and from jsonb; read by clv_parameters and clv_report.';
+'A fitted model of customer value: BG/NBD, MBG/NBD or Pareto/NBD for orders, Gamma-Gamma for spend, with standard errors and how the fit went. Made by clv_fit or make_clv_model; casts to and from jsonb; read by clv_parameters and clv_report. Fit once and keep it, in a column or a materialized CTE: a planner that moves clv_fit next to the forecasts fits once for each member.';
 
 CREATE CAST (clv_model AS jsonb) WITH INOUT;
 COMMENT ON CAST (clv_model AS jsonb) IS 'The model as a JSON object, for columns and applications that take only core types.';
@@ -188,15 +188,15 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_tem
 AS $$
 	SELECT r.model_name, r.converged, r.status, r.loglik, r.aic,
 		r.aic - min(r.aic) OVER (),
-		row_number() OVER (ORDER BY r.converged DESC, r.aic, n.ordinality) = 1 AND r.aic IS NOT NULL,
+		row_number() OVER (ORDER BY r.status IN ('converged', 'boundary') DESC, r.aic, n.ordinality) = 1 AND r.aic IS NOT NULL,
 		f.model
 	FROM ROWS FROM (unnest(models)) WITH ORDINALITY AS n (name, ordinality)
 	CROSS JOIN LATERAL (SELECT loyalty.clv_fit(sample, n.name, unit_days) AS model OFFSET 0) AS f
 	CROSS JOIN LATERAL loyalty.clv_report(f.model) AS r
-	ORDER BY r.converged DESC, r.aic, n.ordinality
+	ORDER BY r.status IN ('converged', 'boundary') DESC, r.aic, n.ordinality
 $$;
 COMMENT ON FUNCTION clv_compare(clv_sample, text[], double precision) IS
-'Fits several models to one sample and ranks them by Akaike''s criterion, converged ones first; best is true for the first. Returns the fitted models too.';
+'Fits several models to one sample and ranks them by Akaike''s criterion, those behind that ended with status not_converged or too_few; best is true for the first. A fit at a boundary ranks by what it reached there. Returns the fitted models too.';
 
 CREATE FUNCTION clv_holdout_error(sample clv_sample, model clv_model, OUT members bigint, OUT orders bigint, OUT expected_orders numeric,
 	OUT orders_off numeric, OUT mean_absolute_error numeric, OUT root_mean_square_error numeric,

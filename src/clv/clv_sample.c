@@ -429,7 +429,7 @@ HistoryProblem(const ClvHistory *h, bool holdout)
 	if (h->t_x < 0 || h->t < h->t_x)
 		return "the last purchase is not between the first and the end";
 	if ((h->x == 0) != (h->t_x == 0))
-		return "a repeat purchase is later than the first";
+		return "x and t_x disagree on whether there was a repeat purchase";
 	if (!isfinite(h->m) || !(h->m >= 0.0) || (h->x == 0 && h->m != 0.0))
 		return "a mean amount is negative, no number, or has no purchase";
 	if (!isfinite(h->held_amount) || !(h->held_amount >= 0.0) ||
