@@ -200,6 +200,7 @@ RequireSpendPart(const ClvModel *model)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_CLV_NOT_FITTED),
 				 errmsg("the model has no fitted parameters of spend"),
+				 model->status == CLV_GIVEN ? errdetail("It was made without p, q and v.") :
 				 errdetail("Its fit of Gamma-Gamma ended with status %s, over " INT64_FORMAT " members who bought again.",
 						   clv_status_name[model->spend_status], model->spenders),
 				 errhint("Fit to more members, or give parameters with make_clv_model().")));

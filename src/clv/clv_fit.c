@@ -33,9 +33,11 @@ typedef struct CountProblem
 /* How many cells go by between two calls of poll. */
 #define POLL_EVERY			4096
 
-/* With more cells than this, every so many of them give the start of a fit. */
-#define THIN_FROM			20000
-#define THIN_STRIDE			16
+/* With more cells than this, every so many of them tell where to start. */
+#define THIN_FROM			4000
+#define THIN_STRIDE			4
+#define THINNER_FROM		20000
+#define THINNER_STRIDE		16
 
 /*
  * BG/NBD and MBG/NBD.  With k = x chances to drop out (BG) or k = x + 1 (MBG),
@@ -447,8 +449,8 @@ KeepBetter(ClvMaximum *best, const ClvMaximum *other)
  * purchase the likelihood grows without end as r goes to zero.
  *
  * Starts from the mean rate of purchase with moderate spread; other starts are
- * tried only when that does not converge.  Of many cells, every 16th is fitted
- * first: few steps are left to do over all of them.
+ * tried only when that does not converge.  Where there are many cells, that is
+ * done with some of them, and few steps are left to do over all.
  */
 void
 ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
@@ -458,6 +460,9 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 		{0.6, 0.8, 2.0}, {2.0, 0.2, 2.0}, {0.2, 1.5, 1.0}
 	};
 	CountProblem problem = {kind, cell, ncells, 1, poll};
+	ClvObjective objective = kind == CLV_PARETO_NBD ? ParetoNbd : BetaGeometric;
+	double		start[CLV_COUNT_PARAMS];
+	double		first[CLV_COUNT_PARAMS] = {0};
 	double		members = 0.0;
 	double		orders = 0.0;
 	double		time = 0.0;
@@ -478,24 +483,18 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 		return;
 	}
 
+	if (ncells > THIN_FROM)
+		problem.stride = ncells > THINNER_FROM ? THINNER_STRIDE : THIN_STRIDE;
 	for (int i = 0; i < 3; i++)
 	{
-		ClvObjective objective = kind == CLV_PARETO_NBD ? ParetoNbd : BetaGeometric;
-		double		start[CLV_COUNT_PARAMS];
 		ClvMaximum	attempt;
 
 		start[0] = spread[i][0];
 		start[1] = spread[i][0] * 0.5 * time / orders;
 		start[2] = spread[i][1];
 		start[3] = kind == CLV_PARETO_NBD ? time / members : spread[i][2];
-		if (i == 0 && ncells > THIN_FROM)
-		{
-			problem.stride = THIN_STRIDE;
-			ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, max_iterations, &attempt);
-			problem.stride = 1;
-			if (attempt.status == CLV_CONVERGED)
-				memcpy(start, attempt.theta, sizeof(start));
-		}
+		if (i == 0)
+			memcpy(first, start, sizeof(first));
 		ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, max_iterations, &attempt);
 		if (i == 0)
 			*result = attempt;
@@ -503,6 +502,12 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 			KeepBetter(result, &attempt);
 		if (result->status == CLV_CONVERGED)
 			break;
+	}
+	if (problem.stride > 1)
+	{
+		memcpy(start, result->status == CLV_CONVERGED ? result->theta : first, sizeof(start));
+		problem.stride = 1;
+		ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, max_iterations, result);
 	}
 }
 
