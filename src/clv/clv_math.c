@@ -268,7 +268,10 @@ SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
 	return true;
 }
 
-/* Beyond these natural logarithms a parameter counts as 0 or infinite. */
+/*
+ * This far from its start, in natural logarithms, a parameter counts as 0 or
+ * infinite.  Starts follow the units of time and money, so the bound does too.
+ */
 #define LOG_BOUND			16.0
 /* A log-parameter less certain than this is not identified by the data. */
 #define MAX_LOG_STD_ERR		20.0
@@ -371,9 +374,9 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 		{
 			try_phi[i] = phi[i] + step[i];
 			theta[i] = exp(try_phi[i]);
-			if (fabs(try_phi[i]) > LOG_BOUND)
+			if (fabs(try_phi[i] - log(start[i])) > LOG_BOUND)
 				at_bound = true;
-			if (fabs(try_phi[i]) > CREEPING_BOUND)
+			if (fabs(try_phi[i] - log(start[i])) > CREEPING_BOUND)
 				far_out = true;
 		}
 		value = objective(theta, g, h, arg);

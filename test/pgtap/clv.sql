@@ -215,6 +215,17 @@ JOIN loyalty.clv_parameters((SELECT model FROM fit WHERE kind = 'bg/nbd')) q ON 
 SELECT near(loyalty.expected_orders(member(3, 20, 30), loyalty.clv_fit(sample, unit_days => 1), '90 days', '2020-01-01'),
 	loyalty.expected_orders(member(3, 20, 30), loyalty.clv_fit(sample), '90 days', '2020-01-01'), 1e-7, 'and so are forecasts') FROM sample;
 
+-- whatever the currency: a fit knows no scale of money or time
+CREATE FUNCTION scaled(factor numeric) RETURNS loyalty.clv_model LANGUAGE sql STABLE AS $$
+	SELECT loyalty.clv_fit(loyalty.clv_agg(summary, '2020-01-01'), unit_days => 1 / 86400.0)
+	FROM (SELECT member(h.repeat_orders::int, h.t_x_days / 7, h.t_days / 7, coalesce(h.mean_amount, 1) * factor) AS summary
+		FROM sample, loyalty.clv_histories(sample) h) m
+$$;
+SELECT near((b.estimate / a.estimate / CASE a.parameter WHEN 'v' THEN factor ELSE 1 END)::numeric, 1, 1e-6, format('amounts times %s, time in seconds: %s', factor, a.parameter)),
+	is((loyalty.clv_report(scaled(factor))).spend_converged, true, 'converges')
+FROM (VALUES (1e12), (1e-6)) f (factor), LATERAL loyalty.clv_parameters(scaled(1)) a, LATERAL loyalty.clv_parameters(scaled(factor)) b
+WHERE a.parameter = b.parameter ORDER BY 1;
+
 -- which is best
 SELECT results_eq($$SELECT model_name, rank() OVER (ORDER BY aic) = 1, model::text FROM loyalty.clv_compare((SELECT sample FROM sample)) ORDER BY aic$$,
 	$$SELECT kind, rank() OVER (ORDER BY aic) = 1, model::text FROM fit, loyalty.clv_report(model) ORDER BY aic$$, 'clv_compare ranks the fits by AIC');
