@@ -178,7 +178,7 @@ CREATE FUNCTION clv_report(model clv_model, OUT model_name text, OUT unit_days d
 RETURNS record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_clv_report';
 COMMENT ON FUNCTION clv_report(clv_model) IS
-'How a fit went: status is converged (at a maximum), boundary (a parameter tends to zero or infinity: the data have a simpler pattern than the model, forecasts are usable, standard errors are not), not_converged, too_few (no fit: fewer than two members or no repeat purchase; for spend fewer than three members who bought again), or given. Log-likelihood and Akaike''s criterion (lower is better; comparable for the same sample and the same unit of time). The columns spend_ are those of Gamma-Gamma.';
+'How a fit went: status is converged (at a maximum), boundary (a parameter tends to zero or infinity: the data have a simpler pattern than the model, forecasts are usable, standard errors are not), not_converged, too_few (no fit: fewer than two members or no repeat purchase; for spend fewer than three members who bought again), or given. iterations are those over all histories. Log-likelihood and Akaike''s criterion (lower is better; comparable for the same sample and the same unit of time). The columns spend_ are those of Gamma-Gamma.';
 
 CREATE FUNCTION clv_compare(sample clv_sample, models text[] DEFAULT '{bg/nbd,mbg/nbd,pareto/nbd}', unit_days double precision DEFAULT 7,
 	OUT model_name text, OUT converged boolean, OUT status text, OUT loglik double precision, OUT aic double precision,

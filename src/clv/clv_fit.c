@@ -495,7 +495,7 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 		start[3] = kind == CLV_PARETO_NBD ? time / members : spread[i][2];
 		if (i == 0)
 			memcpy(first, start, sizeof(first));
-		ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, max_iterations, &attempt);
+		ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, start, max_iterations, &attempt);
 		if (i == 0)
 			*result = attempt;
 		else
@@ -505,9 +505,11 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 	}
 	if (problem.stride > 1)
 	{
-		memcpy(start, result->status == CLV_CONVERGED ? result->theta : first, sizeof(start));
+		bool		usable = result->status == CLV_CONVERGED || result->status == CLV_BOUNDARY;
+
+		memcpy(start, usable ? result->theta : first, sizeof(start));
 		problem.stride = 1;
-		ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, max_iterations, result);
+		ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, first, max_iterations, result);
 	}
 }
 
@@ -620,7 +622,7 @@ ClvFitSpend(const ClvSpendCell *cell, size_t ncells,
 		start[0] = spread[i][0];
 		start[1] = spread[i][1];
 		start[2] = exp(log_m / members) * (spread[i][1] - 1.0) / spread[i][0];
-		ClvMaximize(GammaGamma, &problem, CLV_SPEND_PARAMS, start, max_iterations, &attempt);
+		ClvMaximize(GammaGamma, &problem, CLV_SPEND_PARAMS, start, start, max_iterations, &attempt);
 		if (i == 0)
 			*result = attempt;
 		else

@@ -269,8 +269,8 @@ SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
 }
 
 /*
- * This far from its start, in natural logarithms, a parameter counts as 0 or
- * infinite.  Starts follow the units of time and money, so the bound does too.
+ * This far from the origin, in natural logarithms, a parameter counts as 0 or
+ * infinite.  Origins follow the units of time and money, so the bound does too.
  */
 #define LOG_BOUND			16.0
 /* A log-parameter less certain than this is not identified by the data. */
@@ -287,7 +287,7 @@ SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
 
 /*
  * Maximises a log-likelihood over n positive parameters, in their logarithms,
- * from start: Newton's method with the analytic Hessian, damped as by Levenberg
+ * from start (origin: a usual value of each, for LOG_BOUND): Newton's method with the analytic Hessian, damped as by Levenberg
  * and Marquardt wherever the Hessian is not negative definite or a step does
  * not help.  Ends when the step that is left would gain less than 1e-9 in
  * log-likelihood, and takes that step.
@@ -298,7 +298,7 @@ SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
  */
 void
 ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
-			int max_iterations, ClvMaximum *result)
+			const double *origin, int max_iterations, ClvMaximum *result)
 {
 	double		phi[CLV_MAX_PARAMS];
 	double		grad[CLV_MAX_PARAMS];
@@ -374,9 +374,9 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 		{
 			try_phi[i] = phi[i] + step[i];
 			theta[i] = exp(try_phi[i]);
-			if (fabs(try_phi[i] - log(start[i])) > LOG_BOUND)
+			if (fabs(try_phi[i] - log(origin[i])) > LOG_BOUND)
 				at_bound = true;
-			if (fabs(try_phi[i] - log(start[i])) > CREEPING_BOUND)
+			if (fabs(try_phi[i] - log(origin[i])) > CREEPING_BOUND)
 				far_out = true;
 		}
 		value = objective(theta, g, h, arg);
@@ -418,7 +418,8 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 		for (int i = 0; i < n; i++)
 			info[i][i] -= grad[i];
 
-		if (at_bound || (creeping >= CREEPING_STEPS && !done))
+		/* a start out there gets some steps, for the sake of the others */
+		if ((at_bound && pass >= 3) || (creeping >= CREEPING_STEPS && !done))
 		{
 			result->status = CLV_BOUNDARY;
 			return;

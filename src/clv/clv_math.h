@@ -81,6 +81,7 @@ typedef struct ClvMaximum
 } ClvMaximum;
 
 extern void ClvMaximize(ClvObjective objective, void *arg, int n,
-						const double *start, int max_iterations, ClvMaximum *result);
+						const double *start, const double *origin, int max_iterations,
+						ClvMaximum *result);
 
 #endif							/* LOYALTY_CLV_MATH_H */
