@@ -287,10 +287,11 @@ SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
 
 /*
  * Maximises a log-likelihood over n positive parameters, in their logarithms,
- * from start (origin: a usual value of each, for LOG_BOUND): Newton's method with the analytic Hessian, damped as by Levenberg
- * and Marquardt wherever the Hessian is not negative definite or a step does
- * not help.  Ends when the step that is left would gain less than 1e-9 in
- * log-likelihood, and takes that step.
+ * from start (origin: a usual value of each, for LOG_BOUND): Newton's method
+ * with the analytic Hessian, damped as by Levenberg and Marquardt wherever the
+ * Hessian is not negative definite or a step does not help.  Ends when the
+ * undamped step that is left would gain less than 1e-9 in log-likelihood, and
+ * takes that step.
  *
  * Standard errors come from the observed information at the maximum: minus the
  * inverse Hessian in the logarithms, times the parameter (at a maximum, where
@@ -337,6 +338,18 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 			step[i] = 0.0;
 		if (pass > 0)
 		{
+			/*
+			 * Damping that is left from farther out would hide that nothing is
+			 * left to gain, as rounding may refuse the steps that reduce it.
+			 */
+			if (damping > 0.0 && SolvePositive(n, info, grad, step, NULL))
+			{
+				for (int i = 0; i < n; i++)
+					decrement += step[i] * grad[i];
+				if (decrement < DECREMENT_DONE)
+					damping = 0.0;
+				decrement = 0.0;
+			}
 			for (;;)
 			{
 				double		m[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
