@@ -13,12 +13,13 @@
 -- Each statement runs in turn, rounds times, serial and with two workers.
 -- The table at the end has medians, ratios (ours / rival) and the peak of the
 -- backend's private memory, where /proc tells it (serial runs; in parallel
--- it is the leader's alone).
+-- it is the leader's alone).  Table cohort_bench_order stays.
 \set ON_ERROR_STOP 1
 \set QUIET on
 \if :{?orders} \else \set orders 10000000 \endif
 \if :{?members} \else \set members 500000 \endif
 \if :{?rounds} \else \set rounds 3 \endif
+\if :{?steps} \else \set steps /tmp/cohort_bench_steps.sql \endif
 \if :{?work_mem} \else \set work_mem 256MB \endif
 SET client_min_messages = warning;
 SET timezone = 'UTC';
@@ -79,8 +80,8 @@ $s$, workers, what, query, :'work_mem',
 FROM generate_series(1, :rounds) round, unnest('{0,2}'::int[]) workers,
 	(VALUES (1, 'one step', :'onestep'), (2, 'self-join', :'selfjoin'), (3, 'two steps', :'twosteps'), (4, 'window', :'window')) q(n, what, query)
 ORDER BY workers, round, CASE WHEN round % 2 = 1 THEN n ELSE -n END
-\g /tmp/cohort_bench_steps.sql
-\i /tmp/cohort_bench_steps.sql
+\g :steps
+\i :steps
 
 \pset format aligned
 \pset tuples_only off
@@ -92,4 +93,3 @@ SELECT o.workers, o.what AS ours, r.what AS rival, round(o.seconds::numeric, 2) 
 	round((o.seconds / r.seconds)::numeric, 2) AS ratio, round((r.seconds / o.seconds)::numeric, 2) AS "times faster",
 	CASE WHEN r.what = 'self-join' AND o.what = 'one step' THEN 'at least 3' END AS target, o.mb AS "ours, MB", r.mb AS "rival, MB"
 FROM median r JOIN median o USING (workers) WHERE o.what ~ 'step' AND r.what !~ 'step' ORDER BY 1, 2, 3;
-DROP TABLE cohort_bench_order;

@@ -1,11 +1,10 @@
 # rfm: orders to summaries, to stored summaries, to segments, against the SQL
-# written by hand.  ORDERS and BUYERS say how much (10 million, 500,000).
-orders=${ORDERS:-$((ENTRIES * 2))}
-buyers=${BUYERS:-$((MEMBERS * 5))}
+# written by hand, and beside DuckDB.  ORDERS and BUYERS say how much.
+. "$BENCH/duckdb.sh"
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-psql -Xq -v ON_ERROR_STOP=1 -v orders="$orders" -v buyers="$buyers" <<-'SQL'
+psql -Xq -v ON_ERROR_STOP=1 -v orders="$ORDERS" -v buyers="$BUYERS" <<-'SQL'
 	SET seed = 0.5;
 	CREATE UNLOGGED TABLE bench_order AS
 	SELECT (random() * (:buyers - 1))::bigint + 1 AS member_id,
@@ -23,6 +22,13 @@ hand=$(psql -XqAt <<-'SQL'
 SQL
 )
 
+duck=
+if have_duckdb && duckdb_load "$dir/orders.duckdb" "SELECT member_id, at AT TIME ZONE 'UTC', amount FROM bench_order"; then
+	echo 'SELECT count(*), count(DISTINCT member_id), sum(amount) FROM orders;' >"$dir/total.sql"
+	! duckdb_agrees "$dir/orders.duckdb" "$dir/total.sql" \
+		"$(psql -XAtqc 'SELECT count(*), count(DISTINCT member_id), sum(amount) FROM bench_order')" || duck=$dir/orders.duckdb
+fi
+
 for workers in 0 2; do
 	name=$([ "$workers" = 0 ] && echo serial || echo "$workers workers")
 	settings="SET search_path = loyalty, public; SET timezone = 'UTC'; SET work_mem = '256MB'; SET max_parallel_workers_per_gather = $workers;"
@@ -38,14 +44,18 @@ for workers in 0 2; do
 		\timing on
 		SELECT count(l), count(c), count(a) FROM (SELECT member_id, max(at) AS l, count(*) AS c, sum(amount) AS a FROM bench_order GROUP BY member_id) x;
 	SQL
-	paired --what "rfm_agg, $orders orders ($name)" --rival 'max, count, sum' --target '<= 1.0' --rounds "$ROUNDS" "$dir/ours.sql" "$dir/rival.sql"
+	paired --what "rfm_agg, $ORDERS orders ($name)" --rival 'max, count, sum' --target '<= 1.0' --rounds "$ROUNDS" "$dir/ours.sql" "$dir/rival.sql"
+	if [ -n "$duck" ]; then
+		sed -n 's/bench_order/orders/; s/max(at)/max(ordered_at)/; /^SELECT/p' "$dir/rival.sql" >"$dir/duckdb.sql"
+		duckdb_row "rfm_agg, $ORDERS orders ($name)" "$duck" $((workers + 1)) "$dir/ours.sql" "$dir/duckdb.sql"
+	fi
 
 	cat >"$dir/ours.sql" <<-SQL
 		$settings
 		\timing on
 		SELECT count(summary) FROM rfm_members('bench_order', as_of => '2026-01-01');
 	SQL
-	paired --what "rfm_members, $orders orders ($name)" --rival 'max, count, sum' --target '<= 1.0' --rounds "$ROUNDS" "$dir/ours.sql" "$dir/rival.sql"
+	paired --what "rfm_members, $ORDERS orders ($name)" --rival 'max, count, sum' --target '<= 1.0' --rounds "$ROUNDS" "$dir/ours.sql" "$dir/rival.sql"
 
 	# the summary is made and stored, then asked; by hand, each question reads the orders
 	cat >"$dir/ours.sql" <<-SQL
@@ -78,22 +88,33 @@ for workers in 0 2; do
 		\timing on
 		WITH s AS (SELECT member_id, max(at) AS l, count(*) AS c, sum(amount) AS a FROM bench_order GROUP BY member_id),
 			 n AS (SELECT s.*, ntile(5) OVER (ORDER BY l) AS r, ntile(5) OVER (ORDER BY c) AS f, ntile(5) OVER (ORDER BY a) AS m FROM s),
-			 k AS (SELECT n.*, r::text || f || m AS code FROM n)
+			 k AS (SELECT n.*, concat(r, f, m) AS code FROM n)
 		SELECT $hand AS segment, count(*), sum(c), sum(a) FROM k GROUP BY 1;
 	SQL
 	paired --what "orders to segments ($name)" --rival 'CTE with three ntile' --target '<= 0.6' --rounds "$ROUNDS" "$dir/ours.sql" "$dir/rival.sql"
+	if [ -n "$duck" ]; then
+		sed -n 's/bench_order/orders/; s/max(at)/max(ordered_at)/; /^WITH/,$p' "$dir/rival.sql" >"$dir/duckdb.sql"
+		duckdb_row "orders to segments ($name)" "$duck" $((workers + 1)) "$dir/ours.sql" "$dir/duckdb.sql"
+	fi
+	cp "$dir/ours.sql" "$dir/chain$workers.sql"
+	cp "$dir/rival.sql" "$dir/chain_rival$workers.sql"
 done
 
-# Peak memory of the grouping, as EXPLAIN tells it.
+# Peak of the backend's private memory, in MB, serial; with work_mem that lets
+# either side group in memory.
 memory()
 {
-	psql -XqAt -c "SET max_parallel_workers_per_gather = 0" -c "SET work_mem = '2GB'" \
-		-c "EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF) SELECT member_id, $1 FROM bench_order GROUP BY member_id" |
-		sed -n 's/.*Memory Usage: \([0-9]*\)kB.*/\1/p'
+	{
+		echo "SET max_parallel_workers_per_gather = 0; SET work_mem = '2GB'; SET timezone = 'UTC'; SET search_path = loyalty, public;"
+		cat
+		echo "\\o"
+		echo "SELECT ((regexp_match(s, 'VmHWM:\s+(\d+)'))[1]::bigint - (regexp_match(s, 'RssShmem:\s+(\d+)'))[1]::bigint) / 1024.0 FROM pg_read_file('/proc/' || pg_backend_pid() || '/status') s;"
+	} | psql -XAtq -v ON_ERROR_STOP=1 -o /dev/null
 }
-ours=$(memory 'loyalty.rfm_agg(at, amount)')
-rival=$(memory 'max(at), count(*), sum(amount)')
-paired --what "memory of rfm_agg ($((ours / 1024)) MB of $((rival / 1024)) MB)" --target '<= 1.0' \
-	--value "$(awk -v a="$ours" -v b="$rival" 'BEGIN { print a / b }')" --unit 'of max, count, sum'
+paired --what 'peak memory of rfm_agg' --rival 'max, count, sum' --target '<= 1.0' --unit MB \
+	--value "$(memory <<<'SELECT count(s) FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM bench_order GROUP BY member_id) x;')" \
+	--against "$(memory <<<'SELECT count(l), count(c), count(a) FROM (SELECT member_id, max(at) AS l, count(*) AS c, sum(amount) AS a FROM bench_order GROUP BY member_id) x;')"
+paired --what 'peak memory of orders to segments' --rival 'CTE with three ntile' --unit MB \
+	--value "$(sed -n '/^WITH/,$p' "$dir/chain0.sql" | memory)" --against "$(sed -n '/^WITH/,$p' "$dir/chain_rival0.sql" | memory)"
 
 psql -Xq -v ON_ERROR_STOP=1 -c 'DROP TABLE bench_order'
