@@ -208,7 +208,7 @@ CREATE AGGREGATE retention_agg(summary activity) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE retention_agg(activity) IS
-'Retention of cohorts, one row for each member; the cohort of a member is the period of its first event. NULL and empty activities are left out. Periods or time zones that differ: LY341. Exact, the same in any row order and with any number of workers.';
+'Retention of cohorts, one row for each member; the cohort of a member is the period of its first event. NULL and empty activities are left out. Periods or time zones that differ: LY341. Exact, the same in any row order and with any number of workers. NULL over no row, an empty value when no row counts.';
 
 CREATE AGGREGATE retention_signup_agg(signup_at timestamptz, summary activity, period text, time_zone text) (
 	SFUNC = retention_signup_trans,
@@ -348,7 +348,7 @@ CREATE AGGREGATE repurchase_agg(summary activity) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE repurchase_agg(activity) IS
-'Repurchase figures of all members, one row for each member, of an activity with one event for each order. Intervals are counted in periods of the activity, so its period is mostly day; orders of one day are 0 days apart. NULL and empty activities are left out. Periods or time zones that differ: LY341.';
+'Repurchase figures of all members, one row for each member, of an activity with one event for each order. Intervals are counted in periods of the activity, so its period is mostly day; orders of one day are 0 days apart. NULL and empty activities are left out. Periods or time zones that differ: LY341. NULL over no row, an empty value when no row counts.';
 
 CREATE AGGREGATE repurchase_rollup(summary repurchase) (
 	SFUNC = repurchase_rollup_trans,
@@ -488,7 +488,7 @@ CREATE AGGREGATE concentration_agg(amount numeric) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE concentration_agg(numeric) IS
-'How amounts (revenue, orders, points) are spread over members, one row for each member. NULLs are left out; negative amounts are taken as they are; NaN and infinite amounts: LY343. Exact, the same in any row order and with any number of workers; memory grows with the number of different amounts.';
+'How amounts (revenue, orders, points) are spread over members, one row for each member. NULLs are left out; negative amounts are taken as they are; NaN and infinite amounts: LY343. Exact, the same in any row order and with any number of workers; memory grows with the number of different amounts. NULL over no row, an empty value when no row counts.';
 
 CREATE AGGREGATE concentration_rollup(summary concentration) (
 	SFUNC = concentration_rollup_trans,

@@ -56,6 +56,7 @@ for workers in 0 2; do
 		SELECT count(summary) FROM rfm_members('bench_order', as_of => '2026-01-01');
 	SQL
 	paired --what "rfm_members, $ORDERS orders ($name)" --rival 'max, count, sum' --target '<= 1.0' --rounds "$ROUNDS" "$dir/ours.sql" "$dir/rival.sql"
+	[ -z "$duck" ] || duckdb_row "rfm_members, $ORDERS orders ($name)" "$duck" $((workers + 1)) "$dir/ours.sql" "$dir/duckdb.sql"
 
 	# the summary is made and stored, then asked; by hand, each question reads the orders
 	cat >"$dir/ours.sql" <<-SQL
