@@ -152,6 +152,7 @@ ReadCurrency(const char *code, Currency *currency)
 	strlcpy(currency->rounding, GetString(3), sizeof(currency->rounding));
 	currency->fold.order = ConsumptionOrderFromText(GetString(7));
 	currency->fold.clawback = ClawbackPolicyFromText(GetString(8));
+	currency->fold.join = true;
 	currency->grants_grace = GetInterval(9, &currency->refund_grace);
 	currency->qualifying = GetQualifyingKinds(10);
 	strlcpy(currency->time_zone, GetString(11), sizeof(currency->time_zone));

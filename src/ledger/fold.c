@@ -84,6 +84,7 @@ InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at)
 	entry->expires_at = TIMESTAMP_INFINITY;
 	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
 	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	entry->target_expires_at = TIMESTAMP_MINUS_INFINITY;
 }
 
 /*
@@ -92,9 +93,7 @@ InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at)
 void
 InitPlainEntry(Entry *entry, const PlainEntry *plain)
 {
-	memset(entry, 0, sizeof(Entry));
-	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
-	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	InitEntry(entry, plain->kind, plain->effective_at);
 	SetPlainEntry(entry, plain);
 }
 
@@ -313,7 +312,8 @@ typedef enum LotFilter
 	LOTS_AVAILABLE,				/* available at t */
 	LOTS_PENDING,				/* pending at t, and earned by then */
 	LOTS_OF_HOLD,				/* of hold id, held at t */
-	LOTS_OF_LOT					/* parts of lot id that are not held at t */
+	LOTS_OF_LOT,				/* parts of lot id that are not held at t */
+	LOTS_JOINED					/* joined lots that expire at instant id */
 } LotFilter;
 
 static inline bool
@@ -330,6 +330,8 @@ LotPasses(const Lot *lot, LotFilter filter, int64 id, TimestampTz t)
 			return lot->hold_id == id && lot->available_at > t;
 		case LOTS_OF_LOT:
 			return lot->lot_id == id && !LotIsHeld(lot, t);
+		case LOTS_JOINED:
+			return lot->joined && lot->expires_at == id && !LotIsHeld(lot, t);
 	}
 	return false;
 }
@@ -378,8 +380,9 @@ TakeLots(Balance *balance, LotFilter filter, int64 id, TimestampTz t,
 /*
  * Takes just the lots that were recorded with an entry.  Where a part is not
  * there with these very instants (a balance as of the past is folded without
- * entries that were effective later), other parts of its lot serve.  Returns
- * how many points were there to take.
+ * entries that were effective later), other parts of its lot serve, and for a
+ * joined lot those with its expiry.  Returns how many points were there to
+ * take.
  */
 static int64
 TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
@@ -391,17 +394,20 @@ TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
 	{
 		int64		left = wanted->points;
 
-		for (int exact = 1; exact >= 0 && left > 0; exact--)
+		for (int likeness = 2; likeness >= 0 && left > 0; likeness--)
 		{
 			for (int i = list->first; i < list->end && left > 0; i++)
 			{
 				Lot		   *lot = &list->lots[i];
 				Lot			part;
 
-				if (lot->lot_id != wanted->lot_id || lot->points == 0)
+				if (lot->points == 0)
 					continue;
-				if (exact && (lot->available_at != wanted->available_at ||
-							  lot->hold_id != wanted->hold_id))
+				if (likeness > 0 ? lot->lot_id != wanted->lot_id :
+					!wanted->joined || lot->expires_at != wanted->expires_at)
+					continue;
+				if (likeness == 2 && (lot->available_at != wanted->available_at ||
+									  lot->hold_id != wanted->hold_id))
 					continue;
 				part = *lot;
 				part.points = Min(lot->points, left);
@@ -475,6 +481,7 @@ ApplyIncome(Balance *balance, Entry *entry, Total total)
 	lot.earned_at = entry->effective_at;
 	lot.available_at = entry->available_at;
 	lot.expires_at = entry->expires_at;
+	lot.joined = false;
 
 	if (debt > 0)
 	{
@@ -662,6 +669,8 @@ ApplyClawback(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	else
 	{
 		left -= TakeLots(balance, LOTS_OF_LOT, entry->target, t, left, &entry->touched);
+		if (left > 0 && entry->target_expires_at != TIMESTAMP_MINUS_INFINITY)
+			left -= TakeLots(balance, LOTS_JOINED, entry->target_expires_at, t, left, &entry->touched);
 		if (left > 0 && policy->clawback != CLAWBACK_WITHIN_LOT)
 			left -= TakeLots(balance, LOTS_AVAILABLE, 0, t, left, &entry->touched);
 		if (left > 0 && policy->clawback != CLAWBACK_WITHIN_LOT)
@@ -732,6 +741,7 @@ ApplyRestore(Balance *balance, Entry *entry)
 			lot.available_at = t;
 			lot.expires_at = entry->expires_at == TIMESTAMP_MINUS_INFINITY ?
 				TIMESTAMP_INFINITY : entry->expires_at;
+			lot.joined = false;
 			AppendLot(&entry->touched, &lot);
 		}
 	}
@@ -878,6 +888,37 @@ ExtendLots(Balance *balance, TimestampTz t, TimestampTz extends_to)
 }
 
 /*
+ * Joins neighbours that are available and expire at the same instant.  The
+ * joined lot is available from when the last of them was, so that no late
+ * entry can reach points before they were there.
+ */
+static void
+JoinLots(Balance *balance)
+{
+	LotList    *list = &balance->lots;
+	TimestampTz t = balance->last_effective_at;
+	int			to = list->first;
+
+	for (int from = list->first + 1; from < list->end; from++)
+	{
+		Lot		   *lot = &list->lots[from];
+		Lot		   *before = &list->lots[to];
+
+		if (lot->expires_at == before->expires_at &&
+			lot->hold_id == 0 && before->hold_id == 0 &&
+			LotIsAvailable(lot, t) && LotIsAvailable(before, t))
+		{
+			before->points += lot->points;
+			before->available_at = Max(before->available_at, lot->available_at);
+			before->joined = true;
+		}
+		else
+			list->lots[++to] = *lot;
+	}
+	list->end = to + 1;
+}
+
+/*
  * Moves lots that have expired by as_of out of the list.  Allowed only where
  * nothing can reach back before as_of any more.
  */
@@ -972,6 +1013,8 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	balance->entries++;
 	balance->last_entry_id = entry->entry_id;
 	balance->last_effective_at = Max(balance->last_effective_at, entry->effective_at);
+	if (policy->join && LotCount(&balance->lots) > JOIN_LOTS_ABOVE)
+		JoinLots(balance);
 	return FOLD_OK;
 }
 

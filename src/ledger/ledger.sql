@@ -322,6 +322,11 @@ LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_wallet_apply';
 COMMENT ON FUNCTION wallet_apply(points_balance) IS
 'The balance after a posting; part of the writing functions, cannot be called by itself.';
 
+CREATE FUNCTION wallet_unapply() RETURNS points_balance
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_wallet_unapply';
+COMMENT ON FUNCTION wallet_unapply() IS
+'The balance before a posting; part of the writing functions, cannot be called by itself.';
+
 CREATE FUNCTION posted_lots() RETURNS points_lots
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_posted_lots';
 COMMENT ON FUNCTION posted_lots() IS
@@ -352,7 +357,7 @@ AS $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = 'ledger') THEN
 		CREATE TABLE loyalty.currency (
-			code text PRIMARY KEY CHECK (code ~ '^[a-z][a-z0-9_]{0,62}$'),
+			code text COLLATE "C" PRIMARY KEY CHECK (code ~ '^[a-z][a-z0-9_]{0,62}$'),
 			name text NOT NULL,
 			expiry_policy text NOT NULL DEFAULT 'none'
 				CHECK (expiry_policy IN ('none', 'rolling', 'calendar', 'sliding')),
@@ -401,7 +406,7 @@ BEGIN
 
 		CREATE TABLE loyalty.wallet (
 			member_id bigint NOT NULL,
-			currency text NOT NULL,
+			currency text COLLATE "C" NOT NULL,
 			balance loyalty.points_balance NOT NULL,
 			opened_at timestamptz NOT NULL DEFAULT now(),
 			PRIMARY KEY (member_id, currency)
@@ -419,8 +424,8 @@ BEGIN
 		CREATE TABLE loyalty.ledger (
 			member_id bigint NOT NULL,
 			entry_id bigint NOT NULL,
-			currency text NOT NULL,
-			kind text NOT NULL,
+			currency text COLLATE "C" NOT NULL,
+			kind text COLLATE "C" NOT NULL,
 			points bigint NOT NULL,
 			requested bigint NOT NULL,
 			available bigint NOT NULL,
@@ -435,7 +440,7 @@ BEGIN
 			reference text,
 			reason text,
 			details jsonb,
-			idempotency_key text,
+			idempotency_key text COLLATE "C",
 			fingerprint bytea,
 			lots loyalty.points_lots,
 			hash bytea NOT NULL,
@@ -1075,7 +1080,7 @@ REVOKE EXECUTE ON FUNCTION
 	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text),
 	setup_ledger(),
 	wallet_apply(points_balance),
-	posted_lots(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
+	posted_lots(), wallet_unapply(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
 	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
 	FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) FROM PUBLIC;
@@ -1094,7 +1099,7 @@ GRANT EXECUTE ON FUNCTION
 	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text),
 	setup_ledger(),
 	wallet_apply(points_balance),
-	posted_lots(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
+	posted_lots(), wallet_unapply(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
 	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
 	TO @extowner@;
 GRANT EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) TO @extowner@;

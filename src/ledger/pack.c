@@ -224,7 +224,8 @@ UnpackTime(PackReader *reader, TimestampTz base)
 #define LOT_SAME_LIFETIME		0x02	/* as the lot before */
 #define LOT_AVAILABLE_AT_ONCE	0x04	/* available_at = earned_at */
 #define LOT_HAS_HOLD			0x08
-#define LOT_FLAGS				0x0F
+#define LOT_JOINED				0x10
+#define LOT_FLAGS				0x1F
 
 /* expires_at - earned_at, or -1 where that is not a proper number */
 static int64
@@ -259,6 +260,8 @@ PackLots(PackWriter *writer, const LotList *list)
 			flags |= LOT_AVAILABLE_AT_ONCE;
 		if (lot->hold_id != 0)
 			flags |= LOT_HAS_HOLD;
+		if (lot->joined)
+			flags |= LOT_JOINED;
 
 		PackBytes(writer, &flags, 1);
 		PackSigned(writer, (int64) ((uint64) lot->lot_id - (uint64) lot_id));
@@ -328,6 +331,7 @@ UnpackLots(PackReader *reader, LotList *list)
 		}
 		else
 			lot->expires_at = UnpackTime(reader, lot->earned_at);
+		lot->joined = (flags & LOT_JOINED) != 0;
 		lot->hold_id = flags & LOT_HAS_HOLD ?
 			(int64) ((uint64) lot->lot_id + (uint64) UnpackSigned(reader)) : 0;
 

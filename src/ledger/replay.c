@@ -120,7 +120,8 @@ ReplayEntry(Balance *balance, StoredEntry *stored, bool whole_history)
 	FoldPolicy	policy = {
 		.order = balance->order,
 		.clawback = CLAWBACK_ALLOW_DEBT,
-		.burn_to_debt = !whole_history
+		.burn_to_debt = !whole_history,
+		.join = true
 	};
 	Entry	   *entry = &stored->entry;
 	FoldRefusal refusal;
