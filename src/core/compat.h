@@ -37,6 +37,24 @@
 #define TIMESTAMP_MINUS_INFINITY PG_INT64_MIN
 #endif
 
+/* 16 brought soft errors: an input function may return instead of throwing */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#define LY_ESCONTEXT(fcinfo)	((fcinfo)->context)
+#define LY_INPUT_CALL(function, text, escontext, result) \
+	DirectInputFunctionCallSafe(function, text, InvalidOid, -1, escontext, result)
+#else
+#define LY_ESCONTEXT(fcinfo)	NULL
+#define LY_INPUT_CALL(function, text, escontext, result) \
+	(*(result) = DirectFunctionCall1(function, CStringGetDatum(text)), true)
+#define ereturn(escontext, dummy, ...) \
+	do { \
+		(void) (escontext); \
+		ereport(ERROR, __VA_ARGS__); \
+		return dummy; \
+	} while (0)
+#endif
+
 /*
  * Starts a set-returning function that materializes its rows: afterwards
  * rsinfo->setResult and setDesc are ready.  15.0 to 15.1 and 16 differ in the

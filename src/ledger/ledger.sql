@@ -357,7 +357,7 @@ AS $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = 'ledger') THEN
 		CREATE TABLE loyalty.currency (
-			code text COLLATE "C" PRIMARY KEY CHECK (code ~ '^[a-z][a-z0-9_]{0,62}$'),
+			code text PRIMARY KEY CHECK (code ~ '^[a-z][a-z0-9_]{0,62}$'),
 			name text NOT NULL,
 			expiry_policy text NOT NULL DEFAULT 'none'
 				CHECK (expiry_policy IN ('none', 'rolling', 'calendar', 'sliding')),
@@ -406,7 +406,7 @@ BEGIN
 
 		CREATE TABLE loyalty.wallet (
 			member_id bigint NOT NULL,
-			currency text COLLATE "C" NOT NULL,
+			currency text NOT NULL,
 			balance loyalty.points_balance NOT NULL,
 			opened_at timestamptz NOT NULL DEFAULT now(),
 			PRIMARY KEY (member_id, currency)
@@ -424,8 +424,8 @@ BEGIN
 		CREATE TABLE loyalty.ledger (
 			member_id bigint NOT NULL,
 			entry_id bigint NOT NULL,
-			currency text COLLATE "C" NOT NULL,
-			kind text COLLATE "C" NOT NULL,
+			currency text NOT NULL,
+			kind text NOT NULL,
 			points bigint NOT NULL,
 			requested bigint NOT NULL,
 			available bigint NOT NULL,
@@ -440,7 +440,7 @@ BEGIN
 			reference text,
 			reason text,
 			details jsonb,
-			idempotency_key text COLLATE "C",
+			idempotency_key text,
 			fingerprint bytea,
 			lots loyalty.points_lots,
 			hash bytea NOT NULL,
