@@ -14,7 +14,7 @@
 # demo, test, soak and bench install through apt what they miss, and say so.
 #
 # The rooms, in install order.  A room uses only rooms to its left.
-ROOMS = core ledger member rfm cohort
+ROOMS = core ledger member rfm clv cohort
 
 # src/<room>/<room>.sql of every room, in order, make the install script.
 HERE := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))

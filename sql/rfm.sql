@@ -193,6 +193,8 @@ SELECT try(q) FROM (VALUES
 SELECT drop_rfm_scheme('mine'), drop_rfm_scheme('mine');
 
 -- a whole table in one call
+SELECT member_id, summary = rfm_agg(at, amount) AS same FROM purchase JOIN rfm_members('purchase', as_of => '2026-12-31') USING (member_id) GROUP BY member_id, summary ORDER BY member_id;
+SELECT count(*) FROM rfm_members('purchase', as_of => '2000-01-01');
 SELECT * FROM rfm_table('purchase'::regclass, as_of => '2026-02-01', method => 'ntile(2)', scheme => 'cn_8_quadrant') ORDER BY member;
 SELECT * FROM rfm_table('purchase'::regclass, as_of => '2026-02-01', method => rfm_thresholds('{5}', '{2}', '{10}'), scheme => 'cn_8_quadrant', key_column => 'order_id', language => 'zh') ORDER BY member;
 SELECT * FROM rfm_segment_sizes('purchase'::regclass, as_of => '2026-02-01', method => 'mean', scheme => 'cn_8_quadrant');
@@ -201,5 +203,8 @@ SELECT count(*) FROM rfm_table('purchase'::regclass, as_of => '2000-01-01');
 SELECT try(q) FROM (VALUES
 	(1, $$SELECT * FROM rfm_table('purchase'::regclass, as_of => NULL)$$),
 	(2, $$SELECT * FROM rfm_table('purchase'::regclass, at_column => 'when')$$),
-	(3, $$SELECT * FROM rfm_transitions('purchase'::regclass, '2026-02-01', '2026-01-01')$$)
+	(3, $$SELECT * FROM rfm_transitions('purchase'::regclass, '2026-02-01', '2026-01-01')$$),
+	(4, $$SELECT * FROM rfm_members('purchase', 'order_id')$$),
+	(5, $$SELECT * FROM rfm_members('purchase', at_column => 'when; DROP TABLE purchase')$$),
+	(6, $$SELECT * FROM rfm_members(0::regclass)$$)
 ) v (n, q) ORDER BY n;

@@ -37,6 +37,11 @@
 #define TIMESTAMP_MINUS_INFINITY PG_INT64_MIN
 #endif
 
+/* 18 marks functions that do not return in front, as C11 does */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* 16 brought soft errors: an input function may return instead of throwing */
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"

@@ -59,4 +59,8 @@
 #define ERRCODE_LY_INVALID_POLICY		MAKE_SQLSTATE('L','Y','3','4','7')
 #define ERRCODE_LY_INVALID_COHORT_VALUE MAKE_SQLSTATE('L','Y','3','4','8')
 
+/* clv (LY320 to LY339) */
+#define ERRCODE_LY_CLV_HOLDOUT			MAKE_SQLSTATE('L','Y','3','2','0')
+#define ERRCODE_LY_CLV_NOT_FITTED		MAKE_SQLSTATE('L','Y','3','2','1')
+
 #endif							/* LOYALTY_ERRORS_H */

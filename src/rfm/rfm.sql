@@ -550,6 +550,18 @@ COMMENT ON FUNCTION check_rfm() IS 'Invariants of room rfm, for check(): every s
 REVOKE EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() TO @extowner@;
 
+CREATE FUNCTION rfm_members(
+	orders regclass,
+	member_column text DEFAULT 'member_id',
+	at_column text DEFAULT 'at',
+	amount_column text DEFAULT 'amount',
+	as_of timestamptz DEFAULT now(),
+	OUT member_id bigint, OUT summary rfm
+) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 100000 AS 'MODULE_PATHNAME', 'loyalty_rfm_members';
+COMMENT ON FUNCTION rfm_members(regclass, text, text, text, timestamptz) IS
+'rfm_agg(at, amount) of every member of an orders table, over the rows up to as_of: the same as GROUP BY, but faster where there are many members. The member column must cast to bigint; rows with a NULL are left out. Keeps about 150 bytes of memory for each member, whatever work_mem says. Reads with the caller''s rights. Errors: LY301, LY302.';
+
 /* The aggregate that a table's columns ask for; for the functions below. */
 CREATE FUNCTION rfm_agg_call(at_column text, amount_column text, key_column text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -577,6 +589,11 @@ CREATE FUNCTION rfm_table(
 ) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	whole_numbers boolean := EXISTS (
+		SELECT FROM pg_attribute a
+		WHERE a.attrelid = orders AND a.attname = member_column
+		  AND a.atttypid IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype));
 BEGIN
 	IF as_of IS NULL OR method IS NULL OR orders IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
@@ -584,10 +601,7 @@ BEGIN
 			HINT = 'Leave out what should have its default.';
 	END IF;
 	RETURN QUERY EXECUTE format($query$
-		WITH s AS (
-			SELECT o.%1$I::text AS member, %2$s AS summary
-			FROM %3$s o WHERE o.%4$I::timestamptz <= $1 GROUP BY o.%1$I
-		), b AS (
+		WITH s AS (%s), b AS (
 			SELECT coalesce(loyalty.rfm_breaks_keyed(s.summary, $1, $2, s.member), $2) AS breaks FROM s
 		)
 		SELECT s.member, loyalty.recency(s.summary, $1, $5), loyalty.frequency(s.summary),
@@ -595,12 +609,18 @@ BEGIN
 		FROM s CROSS JOIN b CROSS JOIN LATERAL loyalty.rfm_score(s.summary, b.breaks, $1, s.member) x
 		WHERE s.summary IS NOT NULL
 		$query$,
-		member_column, loyalty.rfm_agg_call(at_column, amount_column, key_column), orders, at_column)
+		CASE WHEN key_column IS NULL AND whole_numbers THEN
+			format('SELECT o.member_id::text AS member, o.summary FROM loyalty.rfm_members(%L::regclass, %L, %L, %L, $1) o',
+				   orders::oid, member_column, at_column, amount_column)
+		ELSE
+			format('SELECT o.%1$I::text AS member, %2$s AS summary FROM %3$s o WHERE o.%1$I IS NOT NULL AND o.%4$I::timestamptz <= $1 GROUP BY o.%1$I',
+				   member_column, loyalty.rfm_agg_call(at_column, amount_column, key_column), orders, at_column)
+		END)
 	USING as_of, method, scheme, language, method::text::jsonb ->> 'time_zone';
 END
 $$;
 COMMENT ON FUNCTION rfm_table(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text) IS
-'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order). NULL scores for members with refunds only. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
+'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count, those without a member do not. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order). NULL scores for members with refunds only. Dates, and instants without a zone, are read in the session''s time zone. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
 
 CREATE FUNCTION rfm_segment_sizes(
 	orders regclass,
@@ -654,7 +674,7 @@ BEGIN
 		WITH s AS (
 			SELECT o.%1$I::text AS member, %2$s AS later,
 				   %2$s FILTER (WHERE o.%4$I::timestamptz <= $1) AS earlier
-			FROM %3$s o WHERE o.%4$I::timestamptz <= $2 GROUP BY o.%1$I
+			FROM %3$s o WHERE o.%1$I IS NOT NULL AND o.%4$I::timestamptz <= $2 GROUP BY o.%1$I
 		), first AS (
 			SELECT coalesce(loyalty.rfm_breaks_keyed(s.earlier, $1, $3, s.member), $3) AS breaks FROM s
 		), second AS (

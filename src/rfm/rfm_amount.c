@@ -43,8 +43,7 @@ static const int64 group_power[] = {
 	INT64CONST(10000000000000000)
 };
 
-static void
-pg_attribute_noreturn()
+pg_noreturn static void
 SumTooLarge(void)
 {
 	ereport(ERROR,
@@ -54,8 +53,7 @@ SumTooLarge(void)
 			 errhint("Round the amounts to the decimals of the currency: round(amount, 2).")));
 }
 
-static void
-pg_attribute_noreturn()
+pg_noreturn static void
 AmountRefused(Numeric packed, const char *why, const char *hint)
 {
 	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(PG_DETOAST_DATUM(packed))));

@@ -430,6 +430,13 @@ loyalty_rfm_by_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
+static void
+SendText(StringInfo buf, const text *t)
+{
+	pq_sendint32(buf, VARSIZE_ANY_EXHDR(t));
+	pq_sendbytes(buf, VARDATA_ANY(t), (int) VARSIZE_ANY_EXHDR(t));
+}
+
 PG_FUNCTION_INFO_V1(loyalty_rfm_by_serialize);
 /* rfm_by_serialize(internal) returns bytea: a state on its way to another process. */
 Datum
@@ -445,8 +452,8 @@ loyalty_rfm_by_serialize(PG_FUNCTION_ARGS)
 	pq_sendint8(&buf, state->decimals);
 	if (state->unit != RFM_UNIT_KEY)
 	{
-		pq_sendcountedtext(&buf, VARDATA_ANY(state->unit_name), (int) VARSIZE_ANY_EXHDR(state->unit_name), false);
-		pq_sendcountedtext(&buf, VARDATA_ANY(state->zone_name), (int) VARSIZE_ANY_EXHDR(state->zone_name), false);
+		SendText(&buf, state->unit_name);
+		SendText(&buf, state->zone_name);
 	}
 	pq_sendint64(&buf, state->size);
 	for (int64 i = 0; i < state->size; i++)

@@ -79,20 +79,23 @@ KeepBreaks(BreaksCache *cache, const StoredBreaks *stored, MemoryContext context
 			   memcmp(stored, cache->stored, VARSIZE(stored)) == 0))
 		return &cache->breaks;
 
-	copy = MemoryContextAlloc(context, VARSIZE(stored));
-	memcpy(copy, stored, VARSIZE(stored));
-	UnpackBreaks(copy, &cache->breaks);
-	/* the name is not needed any more, and lies in another context */
-	cache->breaks.zone_name = NULL;
-	if (cache->stored != NULL)
-		pfree(cache->stored);
-	cache->stored = copy;
-	if (!cache->breaks.has_cuts)
+	if (stored->version == BREAKS_VERSION && !stored->has_cuts)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_BREAKS),
 				 errmsg("breaks have no cut points yet"),
 				 errdetail("They are a method only."),
 				 errhint("Find the cut points among the members first: rfm_breaks(summary, as_of, method).")));
+
+	/* until it is filled anew, the cache is empty */
+	if (cache->stored != NULL)
+		pfree(cache->stored);
+	cache->stored = NULL;
+	copy = MemoryContextAlloc(context, VARSIZE(stored));
+	memcpy(copy, stored, VARSIZE(stored));
+	UnpackBreaks(copy, &cache->breaks);
+	/* the name is not needed any more, and lies in another context */
+	cache->breaks.zone_name = NULL;
+	cache->stored = copy;
 	return &cache->breaks;
 }
 

@@ -79,8 +79,7 @@ RuleTakes(const Scheme *scheme, const Rule *rule, int r, int f, int m)
 	return true;
 }
 
-static void
-pg_attribute_noreturn()
+pg_noreturn static void
 InvalidScheme(int rule, const char *why)
 {
 	if (rule < 0)
@@ -359,11 +358,13 @@ GetCache(FunctionCallInfo fcinfo)
 	return fcinfo->flinfo->fn_extra;
 }
 
-/* The name of the segment of scores, or NULL where no rule takes them. */
+/* A copy of the name of the segment of scores, or NULL where no rule takes them. */
 static text *
 NameSegment(const Scheme *scheme, const int *scores, const text *language)
 {
 	const Rule *rule;
+	const text *name;
+	text	   *copy;
 	int			first;
 	bool		chinese;
 
@@ -385,7 +386,12 @@ NameSegment(const Scheme *scheme, const int *scores, const text *language)
 	rule = first >= 0 ? &scheme->rules[first] : scheme->otherwise;
 	if (rule == NULL)
 		return NULL;
-	return chinese && rule->chinese != NULL ? rule->chinese : rule->segment;
+	name = chinese && rule->chinese != NULL ? rule->chinese : rule->segment;
+
+	/* the caller may keep it longer than this call site keeps the scheme */
+	copy = palloc(VARSIZE(name));
+	memcpy(copy, name, VARSIZE(name));
+	return copy;
 }
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_segment);

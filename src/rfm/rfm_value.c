@@ -143,6 +143,7 @@ RfmMerge(rfm *s, const rfm *other)
 		s->previous = Max(s->previous, other->last);
 	else
 		s->previous = Max(s->previous, other->previous);
+	Assert(RfmProblem(s) == NULL);
 }
 
 /* How many of the last decimals of the scale must be zero. */

@@ -60,6 +60,12 @@ SELECT is_empty($$
 	SELECT a.member_id FROM whole a JOIN whole b ON b.member_id = (a.member_id * 7) % 500 JOIN whole c ON c.member_id = (a.member_id * 11) % 500
 	WHERE a.s + b.s <> b.s + a.s OR (a.s + b.s) + c.s <> a.s + (b.s + c.s)$$, '+ is commutative and associative');
 
+SELECT bag_eq($$SELECT member_id, summary::text FROM rfm_members('event')$$, 'SELECT member_id, s::text FROM whole', 'rfm_members is GROUP BY');
+CREATE TABLE many AS SELECT (g * 7919 % 60000) * 4294967296 - 5 + g % 2 AS member_id, timestamptz '2026-01-01' + g * interval '1 minute' AS at, g % 100 - 3 AS amount
+FROM generate_series(1, 200000) g;
+SELECT bag_eq($$SELECT member_id, summary::text FROM rfm_members('many', as_of => '2026-04-01')$$,
+	$$SELECT member_id, rfm_agg(at, amount)::text FROM many WHERE at <= '2026-04-01' GROUP BY member_id$$, 'with many members, negative and huge ids, as of an instant');
+
 -- The collapsing aggregates against a first GROUP BY, in three zones.
 SELECT bag_eq(format($$SELECT member_id, s::text::jsonb - 'unit' FROM (SELECT member_id, rfm_agg_by(at, amount, %L, %L) AS s FROM event GROUP BY member_id) x$$, unit, zone),
 	format($$SELECT member_id, rollup(s)::text::jsonb - 'unit' FROM (SELECT member_id, rfm_agg(date_trunc(%1$L, at, %2$L), amount) AS s FROM (
