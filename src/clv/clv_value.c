@@ -354,11 +354,23 @@ SendNumbers(StringInfo buf, const double *values, int n)
 		pq_sendfloat8(buf, values[i]);
 }
 
+/*
+ * A number from outside.  There are many NaNs, and one text for all: one is
+ * stored.
+ */
+static double
+ReceiveNumber(StringInfo buf)
+{
+	double		value = pq_getmsgfloat8(buf);
+
+	return isnan(value) ? get_float8_nan() : value;
+}
+
 static void
 ReceiveNumbers(StringInfo buf, double *values, int n)
 {
 	for (int i = 0; i < n; i++)
-		values[i] = pq_getmsgfloat8(buf);
+		values[i] = ReceiveNumber(buf);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_clv_model_send);
@@ -411,16 +423,16 @@ loyalty_clv_model_recv(PG_FUNCTION_ARGS)
 		m->spend_status = (uint8) pq_getmsgbyte(buf);
 		m->iterations = (int32) pq_getmsgint(buf, 4);
 		m->spend_iterations = (int32) pq_getmsgint(buf, 4);
-		m->unit_days = pq_getmsgfloat8(buf);
+		m->unit_days = ReceiveNumber(buf);
 		m->members = pq_getmsgint64(buf);
 		m->repeaters = pq_getmsgint64(buf);
 		m->spenders = pq_getmsgint64(buf);
 		ReceiveNumbers(buf, m->theta, CLV_COUNT_PARAMS);
 		ReceiveNumbers(buf, m->std_err, CLV_COUNT_PARAMS);
-		m->loglik = pq_getmsgfloat8(buf);
+		m->loglik = ReceiveNumber(buf);
 		ReceiveNumbers(buf, m->spend, CLV_SPEND_PARAMS);
 		ReceiveNumbers(buf, m->spend_std_err, CLV_SPEND_PARAMS);
-		m->spend_loglik = pq_getmsgfloat8(buf);
+		m->spend_loglik = ReceiveNumber(buf);
 		problem = ClvModelProblem(m);
 	}
 	if (problem != NULL)

@@ -40,6 +40,8 @@ ActivityProblem(const Activity *a, Size size)
 	{
 		if (a->blocks[i].bits == 0)
 			return "empty block";
+		if (a->blocks[i].key < BLOCK_OF(PG_INT32_MIN) || a->blocks[i].key > BLOCK_OF(PG_INT32_MAX))
+			return "period out of range";
 		if (i > 0 && a->blocks[i].key <= a->blocks[i - 1].key)
 			return "blocks out of order";
 	}

@@ -511,7 +511,8 @@ TakeAvailable(Balance *balance, const FoldPolicy *policy, Entry *entry,
 	if (entry->given != NULL)
 	{
 		*taken = TakeGivenLots(balance, entry->given, &entry->touched);
-		return *taken < points && !policy->burn_to_debt ? FOLD_LOTS_MISMATCH : FOLD_OK;
+		return *taken > points || (*taken < points && !policy->burn_to_debt) ?
+			FOLD_LOTS_MISMATCH : FOLD_OK;
 	}
 	if (!policy->burn_to_debt && SumPassing(balance, LOTS_AVAILABLE, 0, t) < points)
 		return FOLD_INSUFFICIENT;
@@ -626,7 +627,7 @@ ApplyCapture(Balance *balance, Entry *entry)
 		return FOLD_OVERFLOW;
 	if (entry->given != NULL)
 	{
-		if (TakeGivenLots(balance, entry->given, &entry->touched) < entry->requested)
+		if (TakeGivenLots(balance, entry->given, &entry->touched) != entry->requested)
 			return FOLD_LOTS_MISMATCH;
 	}
 	else

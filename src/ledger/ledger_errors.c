@@ -235,6 +235,8 @@ CheckEntry(const Entry *entry, bool in_program)
 	}
 	if (entry->kind == ENTRY_HOLD)
 		CheckInstant(entry, "hold_until", entry->hold_until, false);
+	if (entry->kind != ENTRY_TRANSFER_IN && entry->given != NULL && !in_program)
+		InvalidEntry(entry, "lots", "given", "absent");
 	if (entry->kind == ENTRY_TRANSFER_IN && entry->given == NULL)
 		InvalidEntry(entry, "lots", "absent", "the lots that arrive");
 	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)

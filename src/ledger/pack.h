@@ -14,6 +14,7 @@
 
 #include "postgres.h"
 
+#include "common/int.h"
 #include "port/pg_bitutils.h"
 
 #include "ledger/fold.h"
@@ -44,7 +45,7 @@ extern void PackTime(PackWriter *writer, TimestampTz value, TimestampTz base);
 
 extern void UnpackInit(PackReader *reader, const void *bytes, Size length);
 extern uint64 UnpackUnsignedSlow(PackReader *reader);
-extern TimestampTz UnpackTime(PackReader *reader, TimestampTz base);
+extern TimestampTz UnpackSpecialTime(PackReader *reader, uint64 packed);
 extern void UnpackBytes(PackReader *reader, void *bytes, Size length);
 
 extern void PackLots(PackWriter *writer, const LotList *list);
@@ -98,6 +99,39 @@ UnpackSigned(PackReader *reader)
 	uint64		u = UnpackUnsigned(reader);
 
 	return (int64) (u >> 1) ^ -(int64) (u & 1);
+}
+
+/* The low two bits of a packed instant tell how the rest is meant. */
+#define TIME_SPECIAL	0
+#define TIME_SECONDS	1
+#define TIME_MICROS		2
+#define TIME_DAYS		3
+
+/*
+ * An instant, given as difference from base, which must be a valid one.
+ * Nonsense fails the reader.
+ */
+static inline TimestampTz
+UnpackTime(PackReader *reader, TimestampTz base)
+{
+	static const int64 units[] = {
+		[TIME_SECONDS] = USECS_PER_SEC,[TIME_MICROS] = 1,[TIME_DAYS] = USECS_PER_DAY
+	};
+	uint64		packed = UnpackUnsigned(reader);
+	uint64		rest = packed >> 2;
+	int64		delta = (int64) (rest >> 1) ^ -(int64) (rest & 1);
+	TimestampTz value;
+
+	if (unlikely((packed & 3) == TIME_SPECIAL))
+		return UnpackSpecialTime(reader, rest);
+	if (unlikely(pg_mul_s64_overflow(delta, units[packed & 3], &delta) ||
+				 pg_add_s64_overflow(base, delta, &value) ||
+				 !IS_VALID_TIMESTAMP(value)))
+	{
+		reader->failed = true;
+		return 0;
+	}
+	return value;
 }
 
 #endif							/* LOYALTY_PACK_H */

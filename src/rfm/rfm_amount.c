@@ -56,7 +56,7 @@ SumTooLarge(void)
 pg_noreturn static void
 AmountRefused(Numeric packed, const char *why, const char *hint)
 {
-	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(PG_DETOAST_DATUM(packed))));
+	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(PG_DETOAST_DATUM(PointerGetDatum(packed)))));
 
 	if (strlen(text) > 60)
 		strcpy(text + 57, "...");

@@ -22,12 +22,12 @@ my @outgo = qw(redeemed revoked adjusted_down transferred_out);
 our @totals = (@income, @outgo, 'debt', 'booked');
 
 # order: earliest_expiry or oldest_first; clawback: allow_debt, within_balance
-# or within_lot.  A burn beyond the balance becomes debt.
+# or within_lot.  A burn beyond the balance becomes debt; strict: is refused.
 sub new
 {
-	my ($class, $order, $clawback) = @_;
+	my ($class, $order, $clawback, $strict) = @_;
 	return bless {
-		order => $order || 'earliest_expiry', clawback => $clawback || 'allow_debt',
+		order => $order || 'earliest_expiry', clawback => $clawback || 'allow_debt', strict => $strict,
 		parts => [], past => [], last => NEVER, map { $_ => 0 } @totals
 	}, $class;
 }
@@ -131,6 +131,7 @@ sub apply
 		$points = -$points if $kind eq 'adjust';
 		my $total = { redeem => 'redeemed', transfer_out => 'transferred_out', adjust => 'adjusted_down' }->{$kind};
 		my $short = $points - sum(@available);
+		return INSUFFICIENT if $self->{strict} && $short > 0;
 		return OVERFLOW unless $self->fits($points, $total) && $self->fits($short, 'debt');
 		$self->{$total} += $points;
 		@taken = take($points, @available);

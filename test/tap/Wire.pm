@@ -24,15 +24,28 @@ sub new
 	return $self;
 }
 
+# Sends, and takes in meanwhile what the server has to say: neither side waits
+# for the other to read.
 sub put
 {
 	my ($self, $bytes) = @_;
 	local $SIG{PIPE} = 'IGNORE';
+	my $socket = $self->{socket};
+	my $me = '';
+	vec($me, fileno $socket, 1) = 1;
 	while (length $bytes)
 	{
-		my $sent = syswrite $self->{socket}, $bytes;
-		return 0 unless $sent;
-		substr($bytes, 0, $sent) = '';
+		select my $readable = $me, my $writable = $me, undef, undef;
+		if (vec($readable, fileno $socket, 1))
+		{
+			sysread $socket, $self->{in}, 65536, length $self->{in} or return 0;
+		}
+		elsif (vec($writable, fileno $socket, 1))
+		{
+			my $sent = syswrite $socket, $bytes, 4096;
+			return 0 unless $sent;
+			substr($bytes, 0, $sent) = '';
+		}
 	}
 	return 1;
 }
