@@ -43,6 +43,7 @@ typedef struct Posting
 	MemoryContext context;
 	FoldRefusal refusal;
 	Balance		before;
+	struct varlena *stored;		/* the wallet's balance before, as stored */
 	LedgerRow	row;
 	char		fingerprint[VARHDRSZ + FINGERPRINT_LENGTH];
 	char		hash[VARHDRSZ + CHAIN_LENGTH];
