@@ -281,8 +281,8 @@ typedef struct TierStep
 
 /* tier_clock.c */
 extern TimestampTz AddSpan(const TierLadder *ladder, TimestampTz t, const TierSpan *span, int times);
-extern TimestampTz PeriodStart(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t);
-extern TimestampTz PeriodEnd(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t);
+extern TimestampTz TierPeriodStart(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t);
+extern TimestampTz TierPeriodEnd(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t);
 
 /* tier_evaluate.c */
 extern void InitTierState(TierState *state, TimestampTz joined_at);

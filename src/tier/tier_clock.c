@@ -132,7 +132,7 @@ PeriodBoundary(const TierLadder *ladder, TierWindow period, TimestampTz joined_a
  * The start of the month, quarter, year, or year of membership that t is in.
  */
 TimestampTz
-PeriodStart(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t)
+TierPeriodStart(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t)
 {
 	return PeriodBoundary(ladder, period, joined_at, t, false);
 }
@@ -141,7 +141,7 @@ PeriodStart(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, 
  * The instant at which the period that t is in is over: the next one's start.
  */
 TimestampTz
-PeriodEnd(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t)
+TierPeriodEnd(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t)
 {
 	return PeriodBoundary(ladder, period, joined_at, t, true);
 }

@@ -132,8 +132,8 @@ BeginTerm(TierState *state, const TierLadder *ladder, int level, TimestampTz sta
 	else if (l->validity == VALID_INTERVAL)
 		state->valid_until = AddSpan(ladder, start, &l->interval, 1);
 	else
-		state->valid_until = PeriodEnd(ladder, ladder->period, state->joined_at,
-									   PeriodEnd(ladder, ladder->period, state->joined_at,
+		state->valid_until = TierPeriodEnd(ladder, ladder->period, state->joined_at,
+									   TierPeriodEnd(ladder, ladder->period, state->joined_at,
 												 at_end ? start - 1 : start));
 	if (state->valid_until <= now)
 	{
@@ -267,7 +267,7 @@ StepAtFact(TierState *state, const TierInput *input, const TierLadder *ladder, T
 		if (input->qualified > state->pending)
 		{
 			state->pending = input->qualified;
-			state->pending_at = PeriodEnd(ladder, ladder->period, state->joined_at, input->at);
+			state->pending_at = TierPeriodEnd(ladder, ladder->period, state->joined_at, input->at);
 			step->reason = REASON_NEXT_PERIOD;
 		}
 	}

@@ -192,7 +192,7 @@ WindowStart(const TierMachine *machine, int i, TimestampTz t, bool at_end)
 		t = state->valid_until - 1;
 	else if (at_end)
 		t = t - 1;
-	return PeriodStart(ladder, measure->window, state->joined_at, t);
+	return TierPeriodStart(ladder, measure->window, state->joined_at, t);
 }
 
 /*
@@ -246,7 +246,7 @@ PlanCarryOver(TierMachine *machine, TimestampTz t)
 	for (int i = 0; i < machine->ladder->nmeasures; i++)
 		if (IsPeriod(machine->ladder->measure[i].window))
 			machine->carry_next = Min(machine->carry_next,
-									  PeriodEnd(machine->ladder, machine->ladder->measure[i].window,
+									  TierPeriodEnd(machine->ladder, machine->ladder->measure[i].window,
 												machine->state.joined_at, t));
 }
 
@@ -268,9 +268,9 @@ CarryOver(TierMachine *machine, TimestampTz end)
 		int64		own;
 		int64		value;
 
-		if (!IsPeriod(window) || PeriodStart(ladder, window, state->joined_at, end) != end)
+		if (!IsPeriod(window) || TierPeriodStart(ladder, window, state->joined_at, end) != end)
 			continue;
-		from = PeriodStart(ladder, window, state->joined_at, end - 1);
+		from = TierPeriodStart(ladder, window, state->joined_at, end - 1);
 		own = SumFrom(slot, from);
 		value = slot->carry_from == from ? AddAmounts(own, slot->carry) : own;
 		slot->carry = state->level > 0 ?

@@ -222,7 +222,7 @@ PutProgress(ReturnSetInfo *rsinfo, const Ladder *ladder, TierMachine *machine, T
 
 			by[i] = TIMESTAMP_INFINITY;
 			if (window >= WINDOW_MONTH && window <= WINDOW_ANNIVERSARY && state->joined_at != TIMESTAMP_INFINITY)
-				by[i] = PeriodEnd(l, window, state->joined_at, as_of);
+				by[i] = TierPeriodEnd(l, window, state->joined_at, as_of);
 			else if (window == WINDOW_TERM && state->level > 0)
 				by[i] = state->valid_until;
 		}
