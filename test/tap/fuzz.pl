@@ -62,6 +62,7 @@ my %aggregates = (
 	cohort_matrix => "(SELECT loyalty.retention_agg(a) FROM (SELECT loyalty.activity_agg(at, 'month', 'UTC') AS a FROM $events GROUP BY i %% 7) x)",
 	repurchase => "(SELECT loyalty.repurchase_agg(a) FROM (SELECT loyalty.activity_agg(at, 'month', 'UTC') AS a FROM $events GROUP BY i %% 7) x)",
 	concentration => "(SELECT loyalty.concentration_agg(amount) FROM $events)",
+	tier_facts => "(SELECT loyalty.tier_facts_agg(CASE WHEN i %% 3 = 0 THEN 'orders' ELSE 'spend' END, at, round(amount, 4), NULL) FROM $events)",
 	clv_sample => "(SELECT loyalty.clv_agg(r, '2040-01-01') FROM (SELECT loyalty.rfm_agg(at, amount) AS r FROM $events GROUP BY i %% 7) x)",
 	clv_model => q{loyalty.clv_fit((SELECT loyalty.clv_agg(r, '2026-01-01') FROM (SELECT loyalty.rfm_agg(timestamptz '2024-01-01' + m * interval '1 day' + i * i * interval '5 days', 10 + m + i) AS r FROM generate_series(1, 40) m, generate_series(1, 1 + m %% 6) i GROUP BY m) x), CASE WHEN %d %% 2 = 0 THEN 'bg/nbd' ELSE 'mbg/nbd' END)});
 for my $type (sort keys %aggregates)
