@@ -36,5 +36,6 @@ extern Oid	LoyaltyTable(const char *name);
 /* Rooms, in install order; each sets up what it needs once per backend. */
 extern void CoreInit(void);
 extern void LedgerInit(void);
+extern void MemberInit(void);
 
 #endif							/* LOYALTY_CORE_H */
