@@ -212,4 +212,7 @@
 #include "member/member_graph.h"
 #include "member/member_identifier.h"
 
+/* member_resolve.c */
+extern void ResolveInit(void);
+
 #endif							/* LOYALTY_MEMBER_H */

@@ -124,6 +124,7 @@ MemberInit(void)
 {
 	ExpectLayout("member", MEMBER_LAYOUT);
 	merged_members = &merged;
+	ResolveInit();
 }
 
 /* ---------------------------------------------------------------------------
@@ -137,11 +138,11 @@ MemberInit(void)
 /* Results of look-ups that are kept where the aliases do not fit in memory */
 #define KEPT_RESULTS			8192	/* a power of two */
 
-typedef struct Alias
+typedef struct MemberAlias
 {
 	int64		member_id;
 	int64		canonical_id;	/* 0: an empty slot */
-} Alias;
+} MemberAlias;
 
 /* What identifies the snapshot that the kept aliases belong to */
 typedef struct SnapshotMark
@@ -162,7 +163,7 @@ typedef struct AliasCache
 	int64		calls;
 	bool		complete;		/* table has all aliases: a miss is an answer */
 	bool		too_many;		/* they do not fit: table is of KEPT_RESULTS */
-	Alias	   *table;			/* open addressing when complete, otherwise one
+	MemberAlias	   *table;			/* open addressing when complete, otherwise one
 								 * result for each slot */
 	uint64		mask;
 } AliasCache;
@@ -199,7 +200,7 @@ ReadAliases(AliasCache *cache)
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
-	uint64		limit = (uint64) work_mem * 1024 / (2 * sizeof(Alias));
+	uint64		limit = (uint64) work_mem * 1024 / (2 * sizeof(MemberAlias));
 	Datum		value = Int64GetDatum((int64) limit + 1);
 	uint64		size = 64;
 
@@ -211,7 +212,7 @@ ReadAliases(AliasCache *cache)
 	}
 	while (size < SPI_processed * 3 / 2 && !cache->too_many)
 		size *= 2;
-	cache->table = MemoryContextAllocExtended(cache->context, size * sizeof(Alias),
+	cache->table = MemoryContextAllocExtended(cache->context, size * sizeof(MemberAlias),
 											  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	cache->mask = size - 1;
 	cache->complete = !cache->too_many;
@@ -236,7 +237,7 @@ static int64
 LookUpAlias(AliasCache *cache, int64 member_id)
 {
 	int64		canonical = member_id;
-	Alias	   *kept = NULL;
+	MemberAlias	   *kept = NULL;
 
 	if (cache->too_many)
 	{
