@@ -1022,7 +1022,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	given jsonb;
-	found bigint[];
+	owners bigint[];
 	again bigint[];
 	linked jsonb := '[]';
 	evidence jsonb := '[]';
@@ -1061,18 +1061,18 @@ BEGIN
 
 	<<attempts>>
 	LOOP
-		found := (SELECT array_agg(DISTINCT i.member_id)
+		owners := (SELECT array_agg(DISTINCT i.member_id)
 			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
 			JOIN loyalty.identifier i ON i.exclusive AND i.namespace = g.namespace AND i.value = g.value
 			WHERE g.exclusive AND g.ignored IS NULL);
-		EXIT WHEN found IS NULL AND NOT usable;
-		IF found IS NOT NULL THEN
-			found := (SELECT array_agg(DISTINCT m) FROM unnest(loyalty.lock_members(found)) m);
+		EXIT WHEN owners IS NULL AND NOT usable;
+		IF owners IS NOT NULL THEN
+			owners := (SELECT array_agg(DISTINCT m) FROM unnest(loyalty.lock_members(owners)) m);
 			again := (SELECT array_agg(DISTINCT i.member_id)
 				FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
 				JOIN loyalty.identifier i ON i.exclusive AND i.namespace = g.namespace AND i.value = g.value
 				WHERE g.exclusive AND g.ignored IS NULL);
-			CONTINUE attempts WHEN again IS DISTINCT FROM found;
+			CONTINUE attempts WHEN again IS DISTINCT FROM owners;
 			SELECT i.member_id, i.home_member_id INTO member_id, home_member_id
 			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer)
 			JOIN loyalty.identifier i ON i.exclusive AND i.namespace = g.namespace AND i.value = g.value
@@ -1086,13 +1086,13 @@ BEGIN
 					verified boolean, merge_unverified boolean)
 				JOIN loyalty.identifier i ON i.exclusive AND i.namespace = g.namespace AND i.value = g.value
 				WHERE g.exclusive AND g.ignored IS NULL);
-			IF cardinality(found) > 1 AND on_conflict = 'refuse' THEN
+			IF cardinality(owners) > 1 AND on_conflict = 'refuse' THEN
 				refusal := 'identifiers of several members';
-			ELSIF cardinality(found) > 1 AND on_conflict = 'first' THEN
+			ELSIF cardinality(owners) > 1 AND on_conflict = 'first' THEN
 				refusal := NULL;
-			ELSIF cardinality(found) > 1 THEN
+			ELSIF cardinality(owners) > 1 THEN
 				SELECT format('member %s is known by nothing that may merge', m) INTO refusal
-				FROM unnest(found) m
+				FROM unnest(owners) m
 				WHERE NOT EXISTS (SELECT FROM jsonb_to_recordset(evidence) e (member_id bigint, may_merge boolean)
 					WHERE e.member_id = m AND e.may_merge) LIMIT 1;
 				IF refusal IS NULL THEN
@@ -1100,7 +1100,7 @@ BEGIN
 					INTO refusal
 					FROM (SELECT n.namespace, n.max_per_member, count(DISTINCT i.value) AS have
 						FROM loyalty.identifier i JOIN loyalty.identifier_namespace n ON n.namespace = i.namespace
-						WHERE i.member_id = ANY (found) AND n.max_per_member IS NOT NULL
+						WHERE i.member_id = ANY (owners) AND n.max_per_member IS NOT NULL
 						GROUP BY n.namespace, n.max_per_member) x
 					WHERE x.have > x.max_per_member ORDER BY x.namespace LIMIT 1;
 				END IF;
@@ -1112,7 +1112,7 @@ BEGIN
 		END IF;
 
 		BEGIN
-			IF found IS NULL THEN
+			IF owners IS NULL THEN
 				INSERT INTO loyalty.member AS m (joined_at, joined_via) VALUES (effective_at, channel)
 				RETURNING m.member_id INTO member_id;
 				home_member_id := member_id;
@@ -1127,7 +1127,7 @@ BEGIN
 					WHERE r.exclusive AND r.ignored IS NULL
 						AND NOT EXISTS (SELECT FROM loyalty.identifier i WHERE i.exclusive AND i.namespace = r.namespace AND i.value = r.value)) g
 				WHERE g.max_per_member IS NULL OR g.nth + (SELECT count(*) FROM loyalty.identifier i
-					WHERE i.member_id = ANY (coalesce(CASE WHEN on_conflict = 'first' THEN ARRAY[member_id] ELSE found END, '{}'))
+					WHERE i.member_id = ANY (coalesce(CASE WHEN on_conflict = 'first' THEN ARRAY[member_id] ELSE owners END, '{}'))
 						AND i.namespace = g.namespace) <= g.max_per_member
 				ORDER BY g.namespace COLLATE "C", g.value COLLATE "C"
 				RETURNING i.identifier_id, i.namespace
@@ -1151,7 +1151,7 @@ BEGIN
 		SET last_seen = greatest(i.last_seen, effective_at), verified = i.verified OR g.verified
 		FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, verified boolean)
 		WHERE g.exclusive AND g.ignored IS NULL AND i.exclusive AND i.namespace = g.namespace AND i.value = g.value
-			AND i.member_id = ANY (found)
+			AND i.member_id = ANY (owners)
 			AND (i.last_seen < effective_at - interval '1 day' OR g.verified AND NOT i.verified);
 		INSERT INTO loyalty.identifier AS i (member_id, namespace, value, home_member_id, verified, exclusive, channel, first_seen, last_seen)
 		SELECT member_id, g.namespace, g.value, home_member_id, g.verified, false, channel, effective_at, effective_at
@@ -1160,7 +1160,7 @@ BEGIN
 		ORDER BY g.namespace COLLATE "C", g.value COLLATE "C"
 		ON CONFLICT DO NOTHING;
 
-		IF cardinality(found) > 1 AND on_conflict = 'merge' THEN
+		IF cardinality(owners) > 1 AND on_conflict = 'merge' THEN
 			FOR other IN
 				SELECT e.member_id AS id, array_agg(DISTINCT e.identifier_id) || w.ids AS ids,
 					array_agg(DISTINCT e.namespace) || w.namespaces AS namespaces,
@@ -1212,7 +1212,7 @@ BEGIN
 					WHEN member_id IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.identifier i
 						WHERE i.exclusive AND i.namespace = g.namespace AND i.value = g.value) THEN 'too many of this namespace' END) AS reason) x
 			WHERE x.reason IS NOT NULL),
-		'reason', coalesce(refusal, CASE WHEN cardinality(found) > 1 AND on_conflict = 'first' THEN 'identifiers of several members; the first counts' END)));
+		'reason', coalesce(refusal, CASE WHEN cardinality(owners) > 1 AND on_conflict = 'first' THEN 'identifiers of several members; the first counts' END)));
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request(0, idempotency_key, jsonb_build_object('member_id', member_id, 'outcome', outcome, 'why', why,
 			'merge_id', merge_id, 'home_member_id', home_member_id), member_id);
