@@ -320,6 +320,7 @@ loyalty_transfer(PG_FUNCTION_ARGS)
 	Posting		out;
 	Posting		in;
 	int64		canonical[2];
+	const char *currencies[2];
 
 	BeginPosting(&out, ENTRY_TRANSFER_OUT, IntArgument(fcinfo, 0, "from_member_id"));
 	out.counterparty_id = IntArgument(fcinfo, 1, "to_member_id");
@@ -329,8 +330,8 @@ loyalty_transfer(PG_FUNCTION_ARGS)
 	SetCommon(&out, fcinfo, 5);
 	canonical[0] = out.member_id;
 	canonical[1] = out.counterparty_id;
-	if (merged_members != NULL)
-		merged_members->canonical(canonical, 2, false);
+	currencies[0] = currencies[1] = out.currency.code;
+	LockRoutes(canonical, currencies, 2);
 	if (canonical[0] == canonical[1])
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_SAME_WALLET),
@@ -459,6 +460,8 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 				keys,
 				details;
 	ManyOrder  *order;
+	int64	   *canonical;
+	const char **codes;
 	Posting    *results;
 	MemoryContext per_entry;
 	int			n;
@@ -497,17 +500,16 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 		order[i].currency = Given(&currencies, i) ?
 			TextDatumGetCString(currencies.values[i]) : "points";
 	}
-	if (merged_members != NULL && n > 0)
+	canonical = palloc(Max(n, 1) * sizeof(int64));
+	codes = palloc(Max(n, 1) * sizeof(char *));
+	for (int i = 0; i < n; i++)
 	{
-		/* wallets are locked in the order of those who stand for the members */
-		int64	   *canonical = palloc(n * sizeof(int64));
-
-		for (int i = 0; i < n; i++)
-			canonical[i] = order[i].member_id;
-		merged_members->canonical(canonical, n, false);
-		for (int i = 0; i < n; i++)
-			order[i].member_id = canonical[i];
+		canonical[i] = order[i].member_id;
+		codes[i] = order[i].currency;
 	}
+	LockRoutes(canonical, codes, n);
+	for (int i = 0; i < n; i++)
+		order[i].member_id = canonical[i];
 	qsort(order, n, sizeof(ManyOrder), CompareManyOrder);
 
 	per_entry = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",

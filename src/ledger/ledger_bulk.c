@@ -257,6 +257,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 						   &state->balance);
 	}
 	ReserveLots(&state->balance.lots);
+	ReserveLots(&state->balance.owed);
 	if (state->has_targets)
 	{
 		HASHCTL		ctl = {0};

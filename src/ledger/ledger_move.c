@@ -12,6 +12,9 @@
  *
  * Who stands for a member is known to room member, which sets merged_members.
  *
+ * No posting keeps a lock on a wallet whose points have moved: see
+ * ReplaceByMoved().
+ *
  * Locks: a merge or its undoing locks wallets marked as moved before live
  * ones, and live ones ascending by member and currency, as all postings do.
  * It makes the wallets that are missing first, so that no posting can open one
@@ -20,12 +23,16 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -98,6 +105,86 @@ RoutePosting(Posting *posting)
 	return true;
 }
 
+/* A wallet that a call is going to post to */
+typedef struct Route
+{
+	int64		member_id;		/* who stands for the member addressed */
+	const char *currency;
+} Route;
+
+static int
+CompareRoutes(const void *a, const void *b)
+{
+	const Route *x = a;
+	const Route *y = b;
+
+	if (x->member_id != y->member_id)
+		return x->member_id < y->member_id ? -1 : 1;
+	return strcmp(x->currency, y->currency);
+}
+
+/*
+ * Locks the wallets of the members who stand for these, in their order, and
+ * replaces the ids by theirs.  False when others stand for them once they are
+ * locked: then nothing stays locked, which is what the subtransaction is for.
+ */
+static bool
+TryToLockRoutes(int64 *member_ids, const char *const *currencies, int n)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int64	   *canonical = palloc(n * sizeof(int64));
+	int64	   *again = palloc(n * sizeof(int64));
+	Route	   *routes = palloc(n * sizeof(Route));
+	volatile bool right = false;
+
+	memcpy(canonical, member_ids, n * sizeof(int64));
+	memcpy(again, member_ids, n * sizeof(int64));
+	merged_members->canonical(canonical, n, false);
+	for (int i = 0; i < n; i++)
+	{
+		routes[i].member_id = canonical[i];
+		routes[i].currency = currencies[i];
+	}
+	qsort(routes, n, sizeof(Route), CompareRoutes);
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		for (int i = 0; i < n; i++)
+		{
+			if (i == 0 || CompareRoutes(&routes[i], &routes[i - 1]) != 0)
+				LockWallet(routes[i].member_id, routes[i].currency);
+		}
+		merged_members->canonical(again, n, false);
+		right = memcmp(canonical, again, n * sizeof(int64)) == 0;
+		if (right)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		/* whoever catches it shall find the subtransaction that he left */
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	if (right)
+		memcpy(member_ids, canonical, n * sizeof(int64));
+	return right;
+}
+
 /*
  * Locks the wallet of a posting that was sent there.  False when another
  * member stands for the one addressed by now; the posting is sent on.
@@ -105,8 +192,35 @@ RoutePosting(Posting *posting)
 bool
 LockRoute(Posting *posting)
 {
-	LockWallet(posting->member_id, posting->currency.code);
-	return !RoutePosting(posting);
+	int64		member_id = posting->asked_id;
+	const char *currency = posting->currency.code;
+
+	if (TryToLockRoutes(&member_id, &currency, 1) && member_id == posting->member_id)
+		return true;
+	RoutePosting(posting);
+	return false;
+}
+
+/*
+ * For a call that posts to several wallets: replaces the ids of members by
+ * those who stand for them.  Where these are others, their wallets are locked
+ * in order, so that the call does not meet another one that goes the other way
+ * around.
+ */
+void
+LockRoutes(int64 *member_ids, const char *const *currencies, int n)
+{
+	int64	   *canonical;
+
+	if (merged_members == NULL || n == 0)
+		return;
+	canonical = palloc(n * sizeof(int64));
+	memcpy(canonical, member_ids, n * sizeof(int64));
+	merged_members->canonical(canonical, n, false);
+	if (memcmp(canonical, member_ids, n * sizeof(int64)) == 0)
+		return;
+	while (!TryToLockRoutes(member_ids, currencies, n))
+		CHECK_FOR_INTERRUPTS();
 }
 
 /*
@@ -304,6 +418,39 @@ loyalty_lock_wallets(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Marks the wallets of a member as moved, by rows put in the place of theirs.
+ * A posting that waits for one of the old rows then finds it gone, and holds
+ * nothing when it goes on to another wallet; had the row been changed instead,
+ * it would lock the new one before it saw the mark, and keep that lock.
+ */
+static int64
+ReplaceByMoved(int64 member_id)
+{
+	Relation	rel = table_open(LoyaltyTable("wallet"), RowExclusiveLock);
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	StringInfoData columns;
+	StringInfoData query;
+
+	/* columns that users have added come along */
+	initStringInfo(&columns);
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		if (!att->attisdropped && !att->attgenerated && strcmp(NameStr(att->attname), "moved") != 0)
+			appendStringInfo(&columns, "%s, ", quote_identifier(NameStr(att->attname)));
+	}
+	table_close(rel, NoLock);
+	initStringInfo(&query);
+	appendStringInfo(&query, "WITH gone AS (DELETE FROM loyalty.wallet "
+					 "WHERE member_id OPERATOR(pg_catalog.=) $1 AND moved IS NOT TRUE RETURNING *) "
+					 "INSERT INTO loyalty.wallet (%smoved) OVERRIDING SYSTEM VALUE SELECT %strue FROM gone",
+					 columns.data, columns.data);
+	ExecuteGuarded(query.data, member_id, 2);
+	return SPI_processed;
+}
+
+/*
  * mark_wallets(member_id bigint, moved boolean) -> bigint
  */
 PG_FUNCTION_INFO_V1(loyalty_mark_wallets);
@@ -320,8 +467,13 @@ loyalty_mark_wallets(PG_FUNCTION_ARGS)
 	int64		marked;
 
 	BeginMoving();
-	RunGuarded(&plan, values, NULL, NULL);
-	marked = SPI_processed;
+	if (PG_GETARG_BOOL(1))
+		marked = ReplaceByMoved(PG_GETARG_INT64(0));
+	else
+	{
+		RunGuarded(&plan, values, NULL, NULL);
+		marked = SPI_processed;
+	}
 	SPI_finish();
 	PG_RETURN_INT64(marked);
 }

@@ -68,6 +68,7 @@ extern void RaisePostingRefusal(const Posting *posting) pg_attribute_noreturn();
 /* ledger_move.c: the wallets of members that were merged */
 extern bool RoutePosting(Posting *posting);
 extern bool LockRoute(Posting *posting);
+extern void LockRoutes(int64 *member_ids, const char *const *currencies, int n);
 extern void PlaceTarget(Posting *posting);
 extern int64 MemberOfTarget(int64 asked_id, int64 entry_id);
 extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);
@@ -75,6 +76,7 @@ extern void LockWallet(int64 member_id, const char *currency);
 
 /* ledger_guard.c: our own statements pass the guards on our tables */
 extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
+extern void ExecuteGuarded(const char *query, int64 member_id, int guards);
 extern Posting *CurrentPosting(void);
 
 #endif							/* LOYALTY_POST_H */
