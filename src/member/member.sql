@@ -521,15 +521,25 @@ COMMENT ON FUNCTION canonical_member(bigint) IS
 'The member who stands for a member: itself, or the one it was merged into, over however many merges. One index look-up; in a query over many rows a look-up in memory (of work_mem). An id that is no member stands for itself.';
 
 CREATE FUNCTION member_tree(member_id bigint) RETURNS bigint[]
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
-	WITH RECURSIVE tree (id) AS (
-		SELECT $1
-		UNION
-		SELECT m.absorbed_id FROM tree t JOIN loyalty.member_merge m ON m.survivor_id = t.id
-		WHERE m.unmerged_at IS NULL
-	)
-	SELECT array_agg(t.id ORDER BY t.id) FROM tree t
+BEGIN
+	-- most members stand for nobody else
+	IF NOT EXISTS (SELECT FROM loyalty.member_merge m WHERE m.survivor_id = $1 AND m.unmerged_at IS NULL) THEN
+		RETURN ARRAY[$1];
+	END IF;
+	RETURN (
+		WITH RECURSIVE tree (id) AS (
+			SELECT $1
+			UNION
+			SELECT m.absorbed_id FROM tree t JOIN loyalty.member_merge m ON m.survivor_id = t.id
+			WHERE m.unmerged_at IS NULL
+		)
+		SELECT array_agg(t.id ORDER BY t.id) FROM tree t
+	);
+END
 $$;
 COMMENT ON FUNCTION member_tree(bigint) IS
 'A member and all that were absorbed in it, and in those, by merges that stand; ascending. Of a canonical member: everybody for whom it stands.';
@@ -625,14 +635,22 @@ COMMENT ON FUNCTION claim_request(bigint, text, text) IS
 'The result of an earlier call with this idempotency key; NULL when this is the first. LY004 when its arguments were others. Part of the writing functions.';
 
 CREATE FUNCTION finish_request(member_id bigint, idempotency_key text, result jsonb, result_member_id bigint DEFAULT NULL) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
 	UPDATE loyalty.member_request r SET result = $3, result_member_id = $4
-	WHERE r.member_id = $1 AND r.idempotency_key = $2
+	WHERE r.member_id = $1 AND r.idempotency_key = $2;
+END
 $$;
 COMMENT ON FUNCTION finish_request(bigint, text, jsonb, bigint) IS 'Keeps the result of a call with an idempotency key. Part of the writing functions.';
 
 /* locks and attributes */
+
+/*
+ * Functions that write plan each statement once, with indexes only: tables may be
+ * empty when a long-lived connection first plans, and such a plan would read
+ * them whole, and lock late, once they have grown.
+ */
 
 CREATE FUNCTION lock_members(member_ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -686,51 +704,64 @@ $$;
 COMMENT ON FUNCTION require_not_forgotten(bigint[]) IS 'LY203 when one of the members is forgotten. Part of the writing functions.';
 
 CREATE FUNCTION surviving_attributes(member_ids bigint[]) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
-	SELECT coalesce(jsonb_object_agg(w.attribute, w.value) FILTER (WHERE w.value <> 'null'), '{}')
-	FROM (
-		SELECT DISTINCT ON (x.attribute) x.attribute, x.value
+BEGIN
+	RETURN (
+		SELECT coalesce(jsonb_object_agg(w.attribute, w.value) FILTER (WHERE w.value <> 'null'), '{}')
 		FROM (
-			SELECT f.attribute, f.value, f.given_at, f.fact_id, coalesce(r.rule, o.rule, 'recent') AS rule,
-				coalesce(array_position(coalesce(r.channels, o.channels), f.channel), 2147483647) AS rank,
-				count(*) OVER (PARTITION BY f.attribute, f.value) AS times
-			FROM loyalty.member_fact f
-			LEFT JOIN loyalty.attribute_rule r ON r.attribute = f.attribute
-			LEFT JOIN loyalty.attribute_rule o ON o.attribute = '*'
-			WHERE f.home_member_id = ANY ($1)
-		) x
-		WHERE x.rule = 'recent' OR x.value <> 'null'
-		ORDER BY x.attribute,
-			CASE WHEN x.rule = 'frequent' THEN -x.times WHEN x.rule = 'priority' THEN x.rank END,
-			CASE WHEN x.rule = 'first' THEN x.given_at END,
-			CASE WHEN x.rule = 'first' THEN x.fact_id END,
-			x.given_at DESC, x.fact_id DESC
-	) w
+			SELECT DISTINCT ON (x.attribute) x.attribute, x.value
+			FROM (
+				SELECT f.attribute, f.value, f.given_at, f.fact_id, coalesce(r.rule, o.rule, 'recent') AS rule,
+					coalesce(array_position(coalesce(r.channels, o.channels), f.channel), 2147483647) AS rank,
+					count(*) OVER (PARTITION BY f.attribute, f.value) AS times
+				FROM loyalty.member_fact f
+				LEFT JOIN loyalty.attribute_rule r ON r.attribute = f.attribute
+				LEFT JOIN loyalty.attribute_rule o ON o.attribute = '*'
+				WHERE f.home_member_id = ANY ($1)
+			) x
+			WHERE x.rule = 'recent' OR x.value <> 'null'
+			ORDER BY x.attribute,
+				CASE WHEN x.rule = 'frequent' THEN -x.times WHEN x.rule = 'priority' THEN x.rank END,
+				CASE WHEN x.rule = 'first' THEN x.given_at END,
+				CASE WHEN x.rule = 'first' THEN x.fact_id END,
+				x.given_at DESC, x.fact_id DESC
+		) w
+	);
+END
 $$;
 COMMENT ON FUNCTION surviving_attributes(bigint[]) IS
 'The attributes that the rules of attribute_rule choose among all that were given for these members. Part of merges.';
 
 CREATE FUNCTION refresh_attributes(member_id bigint) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
+BEGIN
 	UPDATE loyalty.member m SET attributes = s.attributes
 	FROM (SELECT loyalty.surviving_attributes(loyalty.member_tree($1)) AS attributes) s
-	WHERE m.member_id = $1 AND m.attributes <> s.attributes
+	WHERE m.member_id = $1 AND m.attributes <> s.attributes;
+END
 $$;
 COMMENT ON FUNCTION refresh_attributes(bigint) IS 'Computes a canonical member''s attributes again, after a rule was changed.';
 
 /* merging */
 
 CREATE FUNCTION limit_exceeded(survivor_id bigint, absorbed_id bigint, OUT namespace text, OUT have bigint, OUT allowed integer) RETURNS SETOF record
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+	RETURN QUERY
 	SELECT n.namespace, count(DISTINCT i.value), n.max_per_member
 	FROM loyalty.identifier i JOIN loyalty.identifier_namespace n ON n.namespace = i.namespace
 	WHERE i.member_id IN ($1, $2) AND n.max_per_member IS NOT NULL
 	GROUP BY n.namespace, n.max_per_member
 	HAVING count(DISTINCT i.value) > n.max_per_member
-	ORDER BY n.namespace
+	ORDER BY n.namespace;
+END
 $$;
 COMMENT ON FUNCTION limit_exceeded(bigint, bigint) IS 'The namespaces of which two members together would have more identifiers than one member may have.';
 
@@ -793,10 +824,14 @@ COMMENT ON FUNCTION join_members(bigint, bigint, bigint, bigint, text, text, tim
 'Merges one canonical member into another; both are locked already. Returns merge_id. Part of merge_members() and resolve_member().';
 
 CREATE FUNCTION moved_items(merge_id bigint, direction text) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce(jsonb_agg(jsonb_build_object('room', i.room, 'kind', i.kind, 'item', i.item) ORDER BY i.item_id), '[]')
-	FROM loyalty.member_merge_item i WHERE i.merge_id = $1 AND i.direction = $2
+BEGIN
+	RETURN (
+		SELECT coalesce(jsonb_agg(jsonb_build_object('room', i.room, 'kind', i.kind, 'item', i.item) ORDER BY i.item_id), '[]')
+		FROM loyalty.member_merge_item i WHERE i.merge_id = $1 AND i.direction = $2
+	);
+END
 $$;
 COMMENT ON FUNCTION moved_items(bigint, text) IS 'What a merge, or its undoing, moved: an array of {room, kind, item}.';
 
@@ -804,6 +839,8 @@ CREATE FUNCTION merge_members(survivor_id bigint, absorbed_id bigint, reason tex
 	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
 	OUT merge_id bigint, OUT moved jsonb, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -853,6 +890,8 @@ CREATE FUNCTION unmerge_members(merge_id bigint, earned_since text DEFAULT 'home
 	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
 	OUT member_id bigint, OUT moved jsonb, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -967,6 +1006,8 @@ COMMENT ON FUNCTION unmerge_members(bigint, text, text, timestamptz, text) IS
 
 CREATE FUNCTION preview_merge(survivor_id bigint, absorbed_id bigint, OUT room text, OUT kind text, OUT item jsonb) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -1018,6 +1059,8 @@ CREATE FUNCTION resolve_member_fully(identifiers jsonb, channel text, attributes
 	effective_at timestamptz, idempotency_key text,
 	OUT member_id bigint, OUT outcome text, OUT why jsonb, OUT merge_id bigint, OUT home_member_id bigint, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -1233,6 +1276,8 @@ CREATE FUNCTION link_identifier(member_id bigint, namespace text, value text, ve
 	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
 	OUT identifier_id bigint, OUT linked boolean, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -1306,6 +1351,8 @@ CREATE FUNCTION unlink_identifier(member_id bigint, namespace text, value text, 
 	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
 	OUT identifier_id bigint, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -1401,6 +1448,8 @@ COMMENT ON FUNCTION member_history(bigint) IS
 CREATE FUNCTION forget_member(member_id bigint, reason text DEFAULT NULL,
 	OUT members bigint[], OUT identifiers bigint, OUT facts bigint) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
