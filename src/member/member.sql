@@ -19,12 +19,14 @@
  *	member_merge_item		what each merge moved
  *	member_act				history of acts, append-only, without values
  *	member_request			idempotency keys
+ *	merge_handler			how things of other rooms are merged
  *
  *	function				does
  *	resolve_member			finds, makes, joins, or says why not
  *	link_identifier, unlink_identifier
  *	merge_members, unmerge_members, preview_merge
  *	canonical_member		the member who stands for a member, for ever
+ *	configure_namespace, block_identifier, register_merge_handler
  *	why_merged				identifiers and acts that join two members
  *	member_history			what happened to a member
  *	forget_member			personal data gone, points as they were

@@ -166,21 +166,37 @@ typedef struct AliasCache
 	MemberAlias	   *table;			/* open addressing when complete, otherwise one
 								 * result for each slot */
 	uint64		mask;
+	uint8	   *filter;			/* when complete: eight bits for each slot, set
+								 * where there may be an alias; small enough to
+								 * stay near the processor */
 } AliasCache;
+
+#define FILTER_BIT(hash, mask)	(((hash) >> 8) & ((mask) << 3 | 7))
+
+static inline uint64
+HashOfMember(int64 member_id)
+{
+	/* multiplication by 2^64 / golden ratio spreads consecutive ids */
+	return (uint64) member_id * UINT64CONST(0x9E3779B97F4A7C15);
+}
 
 static inline uint64
 SlotOf(int64 member_id, uint64 mask)
 {
-	/* multiplication by 2^64 / golden ratio spreads consecutive ids */
-	return ((uint64) member_id * UINT64CONST(0x9E3779B97F4A7C15) >> 32) & mask;
+	return (HashOfMember(member_id) >> 32) & mask;
+}
+
+static inline bool
+SameSnapshot(const SnapshotMark *mark, Snapshot snapshot)
+{
+	return mark->xmin == snapshot->xmin && mark->xmax == snapshot->xmax &&
+		mark->xcnt == snapshot->xcnt && mark->subxcnt == snapshot->subxcnt &&
+		mark->curcid == snapshot->curcid && mark->lxid == LOCAL_TRANSACTION_ID;
 }
 
 static void
-MarkSnapshot(SnapshotMark *mark)
+MarkSnapshot(SnapshotMark *mark, Snapshot snapshot)
 {
-	Snapshot	snapshot = GetActiveSnapshot();
-
-	memset(mark, 0, sizeof(SnapshotMark));
 	mark->lxid = LOCAL_TRANSACTION_ID;
 	mark->xmin = snapshot->xmin;
 	mark->xmax = snapshot->xmax;
@@ -216,13 +232,18 @@ ReadAliases(AliasCache *cache)
 											  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	cache->mask = size - 1;
 	cache->complete = !cache->too_many;
+	if (cache->complete)
+		cache->filter = MemoryContextAllocExtended(cache->context, size,
+												   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (uint64 i = 0; i < SPI_processed && cache->complete; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		isnull;
 		int64		member_id = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
 		uint64		slot = SlotOf(member_id, cache->mask);
+		uint64		bit = FILTER_BIT(HashOfMember(member_id), cache->mask);
 
+		cache->filter[bit / 8] |= 1 << bit % 8;
 		while (cache->table[slot].canonical_id != 0)
 			slot = (slot + 1) & cache->mask;
 		cache->table[slot].member_id = member_id;
@@ -272,7 +293,7 @@ loyalty_canonical_member(PG_FUNCTION_ARGS)
 {
 	int64		member_id = PG_GETARG_INT64(0);
 	AliasCache *cache = fcinfo->flinfo->fn_extra;
-	SnapshotMark mark;
+	Snapshot	snapshot = GetActiveSnapshot();
 
 	if (cache == NULL)
 	{
@@ -282,21 +303,26 @@ loyalty_canonical_member(PG_FUNCTION_ARGS)
 	}
 
 	/* an expression that is kept may be called for another statement */
-	MarkSnapshot(&mark);
-	if (memcmp(&mark, &cache->mark, sizeof(mark)) != 0)
+	if (!SameSnapshot(&cache->mark, snapshot))
 	{
 		if (cache->table != NULL)
 			pfree(cache->table);
+		if (cache->filter != NULL)
+			pfree(cache->filter);
 		cache->table = NULL;
+		cache->filter = NULL;
 		cache->complete = cache->too_many = false;
 		cache->calls = 0;
-		cache->mark = mark;
+		MarkSnapshot(&cache->mark, snapshot);
 	}
 
 	if (cache->complete)
 	{
 		uint64		slot = SlotOf(member_id, cache->mask);
+		uint64		bit = FILTER_BIT(HashOfMember(member_id), cache->mask);
 
+		if (!(cache->filter[bit / 8] & 1 << bit % 8))
+			PG_RETURN_INT64(member_id);
 		while (cache->table[slot].canonical_id != 0)
 		{
 			if (cache->table[slot].member_id == member_id)

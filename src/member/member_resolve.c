@@ -21,6 +21,7 @@
 #include "utils/inval.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -306,45 +307,152 @@ CompareGiven(const void *a, const void *b)
 }
 
 /*
+ * The statement that looks up n identifiers: n index scans, started once.
+ */
+static KeptPlan *
+LookUpPlan(int n)
+{
+	static KeptPlan plans[MAX_FAST_IDENTIFIERS + 1];
+	KeptPlan   *plan = &plans[n];
+
+	if (plan->query == NULL)
+	{
+		StringInfoData query;
+
+		initStringInfo(&query);
+		for (int i = 0; i < n; i++)
+		{
+			appendStringInfo(&query, "%sSELECT %d, identifier_id, member_id, home_member_id, verified, last_seen "
+							 "FROM loyalty.identifier WHERE exclusive AND namespace OPERATOR(pg_catalog.=) $%d "
+							 "AND value OPERATOR(pg_catalog.=) $%d", i > 0 ? " UNION ALL " : "", i, 2 * i + 1, 2 * i + 2);
+			plan->argtypes[2 * i] = plan->argtypes[2 * i + 1] = TEXTOID;
+		}
+		plan->nargs = 2 * n;
+		plan->query = MemoryContextStrdup(TopMemoryContext, query.data);
+	}
+	return plan;
+}
+
+/*
  * Looks all of them up; false unless all are known, of one member, and there
  * is nothing to note.
  */
 static bool
 LookUpGiven(Given *given, int n, TimestampTz effective_at)
 {
-	static KeptPlan plan = {
-		.query = "SELECT identifier_id, member_id, home_member_id, verified, last_seen FROM loyalty.identifier "
-		"WHERE exclusive AND namespace OPERATOR(pg_catalog.=) $1 AND value OPERATOR(pg_catalog.=) $2",
-		.nargs = 2,
-		.argtypes = {TEXTOID, TEXTOID}
-	};
+	Datum		values[2 * MAX_FAST_IDENTIFIERS];
 
 	for (int i = 0; i < n; i++)
 	{
-		Datum		values[2] = {CStringGetTextDatum(given[i].space->name),
-		PointerGetDatum(cstring_to_text_with_len(given[i].value.data, given[i].value.len))};
-		HeapTuple	row;
-		TupleDesc	desc;
-		bool		isnull;
+		values[2 * i] = CStringGetTextDatum(given[i].space->name);
+		values[2 * i + 1] = PointerGetDatum(cstring_to_text_with_len(given[i].value.data, given[i].value.len));
+	}
+	RunPlanReadOnly(LookUpPlan(n), values, NULL, 0);
+	if (SPI_processed != (uint64) n)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		Datum		row[6];
+		bool		nulls[6];
+		Given	   *own;
 
-		RunPlanReadOnly(&plan, values, NULL, 1);
-		if (SPI_processed == 0)
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
+		own = &given[DatumGetInt32(row[0])];
+		own->identifier_id = DatumGetInt64(row[1]);
+		own->member_id = DatumGetInt64(row[2]);
+		own->home_id = DatumGetInt64(row[3]);
+		if (DatumGetBool(row[4]))
+			own->verified = true;
+		else if (own->verified)
 			return false;
-		row = SPI_tuptable->vals[0];
-		desc = SPI_tuptable->tupdesc;
-		given[i].identifier_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-		given[i].member_id = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
-		given[i].home_id = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
-		if (DatumGetBool(SPI_getbinval(row, desc, 4, &isnull)))
-			given[i].verified = true;
-		else if (given[i].verified)
+		if (DatumGetTimestampTz(row[5]) < effective_at - USECS_PER_DAY)
 			return false;
-		if (DatumGetTimestampTz(SPI_getbinval(row, desc, 5, &isnull)) < effective_at - USECS_PER_DAY)
-			return false;
+	}
+	for (int i = 1; i < n; i++)
+	{
 		if (given[i].member_id != given[0].member_id)
 			return false;
 	}
 	return true;
+}
+
+static void
+PushKey(JsonbParseState **state, const char *key)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = unconstify(char *, key);
+	v.val.string.len = (int) strlen(key);
+	pushJsonbValue(state, WJB_KEY, &v);
+}
+
+static void
+PushNumber(JsonbParseState **state, const char *key, int64 number)
+{
+	JsonbValue	v = {.type = jbvNumeric};
+
+	v.val.numeric = int64_to_numeric(number);
+	PushKey(state, key);
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+PushBoolean(JsonbParseState **state, const char *key, bool boolean)
+{
+	JsonbValue	v = {.type = jbvBool};
+
+	v.val.boolean = boolean;
+	PushKey(state, key);
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/*
+ * why, as resolve_member_fully() tells it: what was found.
+ */
+static Datum
+WhyFound(const Given *given, int n)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	PushKey(&state, "found");
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue	v = {.type = jbvString};
+
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		PushNumber(&state, "identifier_id", given[i].identifier_id);
+		PushNumber(&state, "member_id", given[i].member_id);
+		PushNumber(&state, "priority", given[i].space->priority);
+		PushBoolean(&state, "may_merge", given[i].verified || given[i].space->merge_unverified);
+		PushBoolean(&state, "verified", given[i].verified);
+		PushKey(&state, "namespace");
+		v.val.string.val = pstrdup(given[i].space->name);
+		v.val.string.len = (int) strlen(given[i].space->name);
+		pushJsonbValue(&state, WJB_VALUE, &v);
+		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	}
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/*
+ * The row type of the result: the query knows it already where the function
+ * stands in FROM.
+ */
+static TupleDesc
+ResultDesc(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TupleDesc	tupdesc;
+
+	if (rsinfo != NULL && IsA(rsinfo, ReturnSetInfo) && rsinfo->expectedDesc != NULL &&
+		rsinfo->expectedDesc->natts == 6)
+		return BlessTupleDesc(rsinfo->expectedDesc);
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return BlessTupleDesc(tupdesc);
 }
 
 /*
@@ -373,9 +481,7 @@ loyalty_resolve_member(PG_FUNCTION_ARGS)
 	Given		given[MAX_FAST_IDENTIFIERS];
 	int			n = -1;
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	tupdesc = BlessTupleDesc(tupdesc);
+	tupdesc = ResultDesc(fcinfo);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (!RecoveryInProgress())
@@ -393,22 +499,10 @@ loyalty_resolve_member(PG_FUNCTION_ARGS)
 
 	if (n > 0 && LookUpGiven(given, n, PG_GETARG_TIMESTAMPTZ(4)))
 	{
-		StringInfoData why;
-
 		qsort(given, n, sizeof(Given), CompareGiven);
-		initStringInfo(&why);
-		appendStringInfoString(&why, "{\"found\": [");
-		for (int i = 0; i < n; i++)
-			appendStringInfo(&why, "%s{\"namespace\": \"%s\", \"identifier_id\": " INT64_FORMAT ", \"member_id\": " INT64_FORMAT
-							 ", \"verified\": %s, \"may_merge\": %s, \"priority\": %d}",
-							 i > 0 ? ", " : "", given[i].space->name, given[i].identifier_id, given[i].member_id,
-							 given[i].verified ? "true" : "false",
-							 given[i].verified || given[i].space->merge_unverified ? "true" : "false",
-							 given[i].space->priority);
-		appendStringInfoString(&why, "]}");
 		values[0] = Int64GetDatum(given[0].member_id);
 		values[1] = CStringGetTextDatum("matched");
-		values[2] = DirectFunctionCall1(jsonb_in, CStringGetDatum(why.data));
+		values[2] = WhyFound(given, n);
 		isnull[3] = true;
 		values[4] = Int64GetDatum(given[0].home_id);
 		values[5] = BoolGetDatum(false);
