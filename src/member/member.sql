@@ -536,8 +536,8 @@ BEGIN
 		WITH RECURSIVE tree (id) AS (
 			SELECT $1
 			UNION
-			SELECT m.absorbed_id FROM tree t JOIN loyalty.member_merge m ON m.survivor_id = t.id
-			WHERE m.unmerged_at IS NULL
+			SELECT m.absorbed_id FROM tree t,
+			LATERAL (SELECT x.absorbed_id FROM loyalty.member_merge x WHERE x.survivor_id = t.id AND x.unmerged_at IS NULL OFFSET 0) m
 		)
 		SELECT array_agg(t.id ORDER BY t.id) FROM tree t
 	);
@@ -593,7 +593,7 @@ BEGIN
 		CASE WHEN x.value IS NULL THEN 'garbage' WHEN x.blocked THEN 'blocked' END
 	FROM (SELECT e.ordinality, n.namespace, v.value, coalesce((e.value ->> 'verified')::boolean, false) AS verified,
 			n.priority, n.max_per_member, n.shared, n.merge_unverified,
-			EXISTS (SELECT FROM loyalty.blocked_identifier b WHERE b.namespace IN (n.namespace, '*')
+			0 < (SELECT count(*) FROM loyalty.blocked_identifier b WHERE b.namespace IN (n.namespace, '*')
 				AND b.value IN (v.value, lower(btrim(e.value ->> 'value')))) AS blocked
 		FROM jsonb_array_elements(identifiers) WITH ORDINALITY e
 		JOIN loyalty.identifier_namespace n ON n.namespace = e.value ->> 'namespace',
@@ -651,7 +651,9 @@ COMMENT ON FUNCTION finish_request(bigint, text, jsonb, bigint) IS 'Keeps the re
 /*
  * Functions that write plan each statement once, with indexes only: tables may be
  * empty when a long-lived connection first plans, and such a plan would read
- * them whole, and lock late, once they have grown.
+ * them whole once they have grown.  For the same reason look-ups for each of a
+ * few rows are written as LATERAL with LIMIT or OFFSET, or as scalar
+ * subqueries: the order of a join would be chosen for an empty table.
  */
 
 CREATE FUNCTION lock_members(member_ids bigint[]) RETURNS bigint[]
@@ -663,19 +665,19 @@ DECLARE
 	missing bigint;
 BEGIN
 	SELECT m INTO missing FROM unnest(member_ids) m
-	WHERE m IS NULL OR NOT EXISTS (SELECT FROM loyalty.member x WHERE x.member_id = m) LIMIT 1;
+	WHERE m IS NULL OR (SELECT count(*) FROM loyalty.member x WHERE x.member_id = m) = 0 LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'there is no member %', coalesce(missing::text, 'NULL')
 			USING ERRCODE = 'LY202', HINT = 'Members are made by loyalty.resolve_member().';
 	END IF;
 	LOOP
-		roots := (SELECT array_agg(coalesce(a.canonical_id, m.id) ORDER BY m.n)
-			FROM unnest(member_ids) WITH ORDINALITY m (id, n) LEFT JOIN loyalty.member_alias a ON a.member_id = m.id);
+		roots := (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
+			FROM unnest(member_ids) WITH ORDINALITY m (id, n));
 		BEGIN
 			-- a subtransaction, so that locks on members that stand for nobody any more are given back
 			PERFORM FROM loyalty.member m WHERE m.member_id = ANY (roots || member_ids) ORDER BY m.member_id FOR NO KEY UPDATE;
-			again := (SELECT array_agg(coalesce(a.canonical_id, m.id) ORDER BY m.n)
-				FROM unnest(member_ids) WITH ORDINALITY m (id, n) LEFT JOIN loyalty.member_alias a ON a.member_id = m.id);
+			again := (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
+			FROM unnest(member_ids) WITH ORDINALITY m (id, n));
 			IF again = roots THEN
 				RETURN roots;
 			END IF;
@@ -1108,19 +1110,19 @@ BEGIN
 	LOOP
 		owners := (SELECT array_agg(DISTINCT i.member_id)
 			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
-			JOIN loyalty.identifier i ON i.exclusive AND i.namespace = g.namespace AND i.value = g.value
+			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
 			WHERE g.exclusive AND g.ignored IS NULL);
 		EXIT WHEN owners IS NULL AND NOT usable;
 		IF owners IS NOT NULL THEN
 			owners := (SELECT array_agg(DISTINCT m) FROM unnest(loyalty.lock_members(owners)) m);
 			again := (SELECT array_agg(DISTINCT i.member_id)
 				FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
-				JOIN loyalty.identifier i ON i.exclusive AND i.namespace = g.namespace AND i.value = g.value
+				CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
 				WHERE g.exclusive AND g.ignored IS NULL);
 			CONTINUE attempts WHEN again IS DISTINCT FROM owners;
 			SELECT i.member_id, i.home_member_id INTO member_id, home_member_id
 			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer)
-			JOIN loyalty.identifier i ON i.exclusive AND i.namespace = g.namespace AND i.value = g.value
+			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
 			WHERE g.exclusive AND g.ignored IS NULL
 			ORDER BY g.priority, i.member_id, i.identifier_id LIMIT 1;
 			outcome := 'matched';
@@ -1129,7 +1131,7 @@ BEGIN
 					'may_merge', i.verified OR g.verified OR g.merge_unverified, 'priority', g.priority) ORDER BY g.priority, i.member_id), '[]')
 				FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer,
 					verified boolean, merge_unverified boolean)
-				JOIN loyalty.identifier i ON i.exclusive AND i.namespace = g.namespace AND i.value = g.value
+				CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
 				WHERE g.exclusive AND g.ignored IS NULL);
 			IF cardinality(owners) > 1 AND on_conflict = 'refuse' THEN
 				refusal := 'identifiers of several members';
@@ -1170,7 +1172,7 @@ BEGIN
 				FROM (SELECT r.*, row_number() OVER (PARTITION BY r.namespace ORDER BY r.ordinal) AS nth
 					FROM jsonb_to_recordset(given) r (ordinal bigint, namespace text, value text, exclusive boolean, ignored text, verified boolean, max_per_member integer)
 					WHERE r.exclusive AND r.ignored IS NULL
-						AND NOT EXISTS (SELECT FROM loyalty.identifier i WHERE i.exclusive AND i.namespace = r.namespace AND i.value = r.value)) g
+						AND (SELECT count(*) FROM loyalty.identifier i WHERE i.exclusive AND i.namespace = r.namespace AND i.value = r.value) = 0) g
 				WHERE g.max_per_member IS NULL OR g.nth + (SELECT count(*) FROM loyalty.identifier i
 					WHERE i.member_id = ANY (coalesce(CASE WHEN on_conflict = 'first' THEN ARRAY[member_id] ELSE owners END, '{}'))
 						AND i.namespace = g.namespace) <= g.max_per_member
@@ -1192,12 +1194,17 @@ BEGIN
 		INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, effective_at)
 		SELECT member_id, 'linked', l.identifier_id, l.namespace, channel, effective_at
 		FROM jsonb_to_recordset(linked) l (identifier_id bigint, namespace text);
-		UPDATE loyalty.identifier i
-		SET last_seen = greatest(i.last_seen, effective_at), verified = i.verified OR g.verified
-		FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, verified boolean)
-		WHERE g.exclusive AND g.ignored IS NULL AND i.exclusive AND i.namespace = g.namespace AND i.value = g.value
-			AND i.member_id = ANY (owners)
-			AND (i.last_seen < effective_at - interval '1 day' OR g.verified AND NOT i.verified);
+		FOR other IN
+			SELECT i.member_id, i.identifier_id, g.verified
+			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, verified boolean)
+			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
+			WHERE g.exclusive AND g.ignored IS NULL AND i.member_id = ANY (owners)
+				AND (i.last_seen < effective_at - interval '1 day' OR g.verified AND NOT i.verified)
+		LOOP
+			UPDATE loyalty.identifier i
+			SET last_seen = greatest(i.last_seen, effective_at), verified = i.verified OR other.verified
+			WHERE i.member_id = other.member_id AND i.identifier_id = other.identifier_id;
+		END LOOP;
 		INSERT INTO loyalty.identifier AS i (member_id, namespace, value, home_member_id, verified, exclusive, channel, first_seen, last_seen)
 		SELECT member_id, g.namespace, g.value, home_member_id, g.verified, false, channel, effective_at, effective_at
 		FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, verified boolean)
@@ -1254,7 +1261,7 @@ BEGIN
 		'ignored', (SELECT jsonb_agg(jsonb_build_object('namespace', g.namespace, 'reason', x.reason) ORDER BY g.namespace)
 			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text),
 				LATERAL (SELECT coalesce(g.ignored, CASE WHEN NOT g.exclusive THEN 'shared'
-					WHEN member_id IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.identifier i
+					WHEN member_id IS NOT NULL AND 0 = (SELECT count(*) FROM loyalty.identifier i
 						WHERE i.exclusive AND i.namespace = g.namespace AND i.value = g.value) THEN 'too many of this namespace' END) AS reason) x
 			WHERE x.reason IS NOT NULL),
 		'reason', coalesce(refusal, CASE WHEN cardinality(owners) > 1 AND on_conflict = 'first' THEN 'identifiers of several members; the first counts' END)));

@@ -99,7 +99,7 @@ MembersEverMergedWith(int64 member_id)
 		.query = "WITH RECURSIVE kin (member_id) AS (SELECT $1 UNION "
 		"SELECT n.member_id FROM kin k, LATERAL ("
 		"SELECT m.survivor_id FROM loyalty.member_merge m WHERE m.absorbed_id OPERATOR(pg_catalog.=) k.member_id "
-		"UNION ALL SELECT m.absorbed_id FROM loyalty.member_merge m WHERE m.survivor_id OPERATOR(pg_catalog.=) k.member_id"
+		"UNION ALL SELECT m.absorbed_id FROM loyalty.member_merge m WHERE m.survivor_id OPERATOR(pg_catalog.=) k.member_id OFFSET 0"
 		") n (member_id)) SELECT pg_catalog.array_agg(member_id) FROM kin",
 		.nargs = 1,
 		.argtypes = {INT8OID}

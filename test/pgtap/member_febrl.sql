@@ -54,18 +54,32 @@ BEGIN
 			jsonb_build_object('channel', r.channel));
 		PERFORM loyalty.earn(m, 100 + r.n % 7, expires_at => '2100-01-01');
 		UPDATE record SET member_id = m WHERE dataset = r.dataset AND rec_id = r.rec_id;
+		IF r.n % 100 = 0 THEN
+			COMMIT;
+		END IF;
 	END LOOP;
 END $$;
 SELECT is((SELECT count(*) FROM loyalty.member), 6000::bigint, 'each of 6,000 records is a member');
 
 -- who they are: new identifiers are linked, known ones join
-CREATE TEMP TABLE outcome AS
-SELECT r.dataset, r.rec_id, o.* FROM (SELECT * FROM record ORDER BY n) r, LATERAL (SELECT x.outcome, x.merge_id FROM loyalty.resolve_member(r.told, r.channel) x) o;
+DO $$
+DECLARE
+	r record;
+BEGIN
+	FOR r IN SELECT * FROM record ORDER BY n LOOP
+		PERFORM loyalty.resolve_member(r.told, r.channel);
+		IF r.n % 100 = 0 THEN
+			COMMIT;
+		END IF;
+	END LOOP;
+END $$;
 CREATE TEMP TABLE score AS
-WITH pair AS (
-	SELECT a.dataset, a.person = b.person AS same, loyalty.canonical_member(a.member_id) = loyalty.canonical_member(b.member_id) AS joined
-	FROM record a JOIN record b ON b.dataset = a.dataset AND b.n > a.n
-	WHERE a.person = b.person OR loyalty.canonical_member(a.member_id) = loyalty.canonical_member(b.member_id)
+WITH one AS MATERIALIZED (
+	SELECT dataset, n, person, loyalty.canonical_member(member_id) AS c FROM record
+), pair AS (
+	SELECT a.dataset, a.n, b.n, true AS same, a.c = b.c AS joined FROM one a JOIN one b ON b.dataset = a.dataset AND b.person = a.person AND b.n > a.n
+	UNION
+	SELECT a.dataset, a.n, b.n, a.person = b.person, true FROM one a JOIN one b ON b.dataset = a.dataset AND b.c = a.c AND b.n > a.n
 )
 SELECT dataset, count(*) FILTER (WHERE same AND joined) AS hits, count(*) FILTER (WHERE joined) AS joined, count(*) FILTER (WHERE same) AS true_pairs
 FROM pair GROUP BY dataset;
@@ -102,6 +116,9 @@ BEGIN
 	PERFORM setseed(0.5);
 	FOR m IN SELECT merge_id FROM loyalty.member_merge WHERE unmerged_at IS NULL ORDER BY random() LOOP
 		PERFORM loyalty.unmerge_members(m);
+		IF m % 100 = 0 THEN
+			COMMIT;
+		END IF;
 	END LOOP;
 END $$;
 SELECT is_empty('SELECT * FROM loyalty.member_alias', 'nobody is absorbed any more');
