@@ -14,7 +14,7 @@
 # demo, test, soak and bench install through apt what they miss, and say so.
 #
 # The rooms, in install order.  A room uses only rooms to its left.
-ROOMS = core ledger member
+ROOMS = core ledger member rfm clv cohort
 
 # src/<room>/<room>.sql of every room, in order, make the install script.
 HERE := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
@@ -40,11 +40,11 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # Our headers are src/<room>/<room>.h, included as "core/errors.h".  The
 # server's headers count as system headers: warnings in them are not ours.
 PG_CPPFLAGS = -I$(HERE)/src -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
-PG_CFLAGS = -Wall -Wextra -MMD -MP
+PG_CFLAGS = -Wall -Wextra -MMD -MP -fno-semantic-interposition
 ifdef WERROR
 PG_CFLAGS += -Werror
 endif
-SHLIB_LINK = -lm
+SHLIB_LINK = -lm $(if $(filter linux,$(PORTNAME)),-Wl$(comma)-Bsymbolic-functions)
 EXTRA_CLEAN = $(OBJS:.o=.d) .built-for tmp_check
 
 ifneq ($(wildcard $(PGXS)),)

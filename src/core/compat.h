@@ -45,6 +45,29 @@
 #define TIMESTAMP_MINUS_INFINITY PG_INT64_MIN
 #endif
 
+/* 18 marks functions that do not return in front, as C11 does */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
+/* 16 brought soft errors: an input function may return instead of throwing */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#define LY_ESCONTEXT(fcinfo)	((fcinfo)->context)
+#define LY_INPUT_CALL(function, text, escontext, result) \
+	DirectInputFunctionCallSafe(function, text, InvalidOid, -1, escontext, result)
+#else
+#define LY_ESCONTEXT(fcinfo)	NULL
+#define LY_INPUT_CALL(function, text, escontext, result) \
+	(*(result) = DirectFunctionCall1(function, CStringGetDatum(text)), true)
+#define ereturn(escontext, dummy, ...) \
+	do { \
+		(void) (escontext); \
+		ereport(ERROR, __VA_ARGS__); \
+		return dummy; \
+	} while (0)
+#endif
+
 /*
  * Starts a set-returning function that materializes its rows: afterwards
  * rsinfo->setResult and setDesc are ready.  15.0 to 15.1 and 16 differ in the
@@ -75,6 +98,13 @@ InitReturnSet(FunctionCallInfo fcinfo)
 	rsinfo->returnMode = SFRM_Materialize;
 	MemoryContextSwitchTo(old);
 }
+#endif
+
+/* Asks the processor to fetch memory that is needed soon. */
+#ifdef __GNUC__
+#define PrefetchMemory(address)	__builtin_prefetch(address)
+#else
+#define PrefetchMemory(address)	((void) (address))
 #endif
 
 #endif							/* LOYALTY_COMPAT_H */

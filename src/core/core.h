@@ -37,5 +37,6 @@ extern Oid	LoyaltyTable(const char *name);
 extern void CoreInit(void);
 extern void LedgerInit(void);
 extern void MemberInit(void);
+extern void RfmInit(void);
 
 #endif							/* LOYALTY_CORE_H */

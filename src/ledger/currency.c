@@ -152,6 +152,7 @@ ReadCurrency(const char *code, Currency *currency)
 	strlcpy(currency->rounding, GetString(3), sizeof(currency->rounding));
 	currency->fold.order = ConsumptionOrderFromText(GetString(7));
 	currency->fold.clawback = ClawbackPolicyFromText(GetString(8));
+	currency->fold.join = true;
 	currency->grants_grace = GetInterval(9, &currency->refund_grace);
 	currency->qualifying = GetQualifyingKinds(10);
 	strlcpy(currency->time_zone, GetString(11), sizeof(currency->time_zone));
@@ -225,12 +226,31 @@ FromLocal(const Currency *currency, Timestamp t)
 												   TimestampGetDatum(t)));
 }
 
-static Timestamp
-AddInterval(Timestamp t, const Interval *interval)
+/*
+ * An instant plus an interval, as PostgreSQL adds them: months and days by the
+ * calendar of the currency's time zone, then the rest as time that passes.
+ */
+static TimestampTz
+AddInterval(const Currency *currency, TimestampTz t, const Interval *interval)
 {
-	return DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval,
-												 TimestampGetDatum(t),
-												 IntervalPGetDatum(interval)));
+	Interval	days = *interval;
+	Interval	rest = {.time = interval->time};
+
+	days.time = 0;
+	if (days.month != 0 || days.day != 0)
+	{
+		Timestamp	local = ToLocal(currency, t);
+
+		local = DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval,
+													  TimestampGetDatum(local),
+													  IntervalPGetDatum(&days)));
+		t = FromLocal(currency, local);
+	}
+	if (rest.time != 0)
+		t = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													TimestampTzGetDatum(t),
+													IntervalPGetDatum(&rest)));
+	return t;
 }
 
 /* Midnight of a date; day may be one past the last of its month. */
@@ -317,10 +337,11 @@ RoundUp(Timestamp t, const char *rounding)
 
 /*
  * The end of the currency's yearly expiry day, the first that is not before
- * t.  A 29th of February is the 28th in a common year.
+ * t, and after earned: what is earned at the end of one belongs to the next.
+ * A 29th of February is the 28th in a common year.
  */
 static Timestamp
-EndOfExpiryDay(const Currency *currency, Timestamp t)
+EndOfExpiryDay(const Currency *currency, Timestamp t, Timestamp earned)
 {
 	int			year,
 				month,
@@ -332,7 +353,7 @@ EndOfExpiryDay(const Currency *currency, Timestamp t)
 		int			last = Min(currency->expiry_day, MonthLength(y, currency->expiry_month));
 		Timestamp	end = Midnight(y, currency->expiry_month, last) + USECS_PER_DAY;
 
-		if (end >= t)
+		if (end >= t && end > earned)
 			return end;
 	}
 }
@@ -345,16 +366,17 @@ EndOfExpiryDay(const Currency *currency, Timestamp t)
 TimestampTz
 CurrencyExpiry(const Currency *currency, TimestampTz effective_at)
 {
-	Timestamp	local;
+	TimestampTz end;
 
 	if (currency->expiry == EXPIRY_NONE)
 		return TIMESTAMP_INFINITY;
-	local = AddInterval(ToLocal(currency, effective_at), &currency->lifetime);
+	end = AddInterval(currency, effective_at, &currency->lifetime);
 	if (currency->expiry == EXPIRY_CALENDAR)
-		local = EndOfExpiryDay(currency, local);
-	else
-		local = RoundUp(local, currency->rounding);
-	return FromLocal(currency, local);
+		return FromLocal(currency, EndOfExpiryDay(currency, ToLocal(currency, end),
+												  ToLocal(currency, effective_at)));
+	if (strcmp(currency->rounding, "none") == 0)
+		return end;
+	return FromLocal(currency, RoundUp(ToLocal(currency, end), currency->rounding));
 }
 
 /*
@@ -366,6 +388,5 @@ CurrencyGrace(const Currency *currency, TimestampTz effective_at)
 {
 	if (!currency->grants_grace)
 		return TIMESTAMP_MINUS_INFINITY;
-	return FromLocal(currency, AddInterval(ToLocal(currency, effective_at),
-										   &currency->refund_grace));
+	return AddInterval(currency, effective_at, &currency->refund_grace);
 }

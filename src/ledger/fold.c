@@ -84,6 +84,7 @@ InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at)
 	entry->expires_at = TIMESTAMP_INFINITY;
 	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
 	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	entry->target_expires_at = TIMESTAMP_MINUS_INFINITY;
 }
 
 /*
@@ -92,14 +93,22 @@ InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at)
 void
 InitPlainEntry(Entry *entry, const PlainEntry *plain)
 {
-	memset(entry, 0, sizeof(Entry));
+	InitEntry(entry, plain->kind, plain->effective_at);
+	SetPlainEntry(entry, plain);
+}
+
+/*
+ * The same for an entry that was plain before: sets only what differs.
+ */
+void
+SetPlainEntry(Entry *entry, const PlainEntry *plain)
+{
 	entry->kind = plain->kind;
 	entry->requested = plain->points;
 	entry->effective_at = plain->effective_at;
 	entry->available_at = plain->available_at;
 	entry->expires_at = plain->expires_at;
 	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
-	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
 	if (plain->kind == ENTRY_HOLD)
 	{
 		entry->hold_until = plain->expires_at;
@@ -193,7 +202,8 @@ InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot)
 	int			high = list->end;
 
 	/* most lots are newer than all others, and expire later */
-	if (high > low && CompareLots(order, &list->lots[high - 1], lot) < 0)
+	if (high > low && list->lots[high - 1].earned_at < lot->earned_at &&
+		(order == CONSUME_OLDEST_FIRST || list->lots[high - 1].expires_at <= lot->expires_at))
 		low = high;
 	while (low < high)
 	{
@@ -304,7 +314,8 @@ typedef enum LotFilter
 	LOTS_AVAILABLE,				/* available at t */
 	LOTS_PENDING,				/* pending at t, and earned by then */
 	LOTS_OF_HOLD,				/* of hold id, held at t */
-	LOTS_OF_LOT					/* parts of lot id that are not held at t */
+	LOTS_OF_LOT,				/* parts of lot id that are not held at t */
+	LOTS_JOINED					/* joined lots that expire at instant id */
 } LotFilter;
 
 static inline bool
@@ -321,13 +332,16 @@ LotPasses(const Lot *lot, LotFilter filter, int64 id, TimestampTz t)
 			return lot->hold_id == id && lot->available_at > t;
 		case LOTS_OF_LOT:
 			return lot->lot_id == id && !LotIsHeld(lot, t);
+		case LOTS_JOINED:
+			return lot->joined && lot->expires_at == id && !LotIsHeld(lot, t);
 	}
 	return false;
 }
 
 /*
  * Takes up to points out of the lots that pass, in consumption order, and
- * records them in touched as they stood.  Returns how many were taken.
+ * lists them in touched, if that is wanted, as they stood.  Returns how many
+ * points were taken.
  */
 static int64
 TakeLots(Balance *balance, LotFilter filter, int64 id, TimestampTz t,
@@ -340,15 +354,18 @@ TakeLots(Balance *balance, LotFilter filter, int64 id, TimestampTz t,
 	for (int i = list->first; i < list->end && left > 0; i++)
 	{
 		Lot		   *lot = &list->lots[i];
-		Lot			part;
+		int64		taken;
 
 		if (!LotPasses(lot, filter, id, t))
 			continue;
-		part = *lot;
-		part.points = Min(lot->points, left);
-		lot->points -= part.points;
-		left -= part.points;
-		AppendLot(touched, &part);
+		taken = Min(lot->points, left);
+		left -= taken;
+		if (touched != NULL)
+		{
+			AppendLot(touched, lot);
+			touched->lots[touched->end - 1].points = taken;
+		}
+		lot->points -= taken;
 		if (lot->points == 0)
 		{
 			if (i == list->first)
@@ -365,8 +382,9 @@ TakeLots(Balance *balance, LotFilter filter, int64 id, TimestampTz t,
 /*
  * Takes just the lots that were recorded with an entry.  Where a part is not
  * there with these very instants (a balance as of the past is folded without
- * entries that were effective later), other parts of its lot serve.  Returns
- * how many points were there to take.
+ * entries that were effective later), other parts of its lot serve, and for a
+ * joined lot those with its expiry.  Returns how many points were there to
+ * take.
  */
 static int64
 TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
@@ -378,19 +396,22 @@ TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
 	{
 		int64		left = wanted->points;
 
-		for (int exact = 1; exact >= 0 && left > 0; exact--)
+		for (int likeness = 2; likeness >= 0 && left > 0; likeness--)
 		{
 			for (int i = list->first; i < list->end && left > 0; i++)
 			{
 				Lot		   *lot = &list->lots[i];
 				Lot			part;
 
-				if (lot->lot_id != wanted->lot_id || lot->points == 0)
+				if (lot->points == 0)
 					continue;
-				if (exact && (lot->available_at != wanted->available_at ||
-							  lot->hold_id != wanted->hold_id ||
-							  lot->home_id != wanted->home_id ||
-							  lot->expires_at != wanted->expires_at))
+				if (likeness > 0 ? lot->lot_id != wanted->lot_id :
+					!wanted->joined || lot->expires_at != wanted->expires_at)
+					continue;
+				if (likeness == 2 && (lot->available_at != wanted->available_at ||
+									  lot->hold_id != wanted->hold_id ||
+									  lot->home_id != wanted->home_id ||
+									  lot->expires_at != wanted->expires_at))
 					continue;
 				part = *lot;
 				part.points = Min(lot->points, left);
@@ -544,6 +565,7 @@ ApplyIncome(Balance *balance, Entry *entry, Total total)
 	lot.earned_at = entry->effective_at;
 	lot.available_at = entry->available_at;
 	lot.expires_at = entry->expires_at;
+	lot.joined = false;
 
 	if (debt > 0)
 	{
@@ -572,11 +594,13 @@ TakeAvailable(Balance *balance, const FoldPolicy *policy, Entry *entry,
 		int64		expected = entry->kind == ENTRY_TRANSFER_OUT ? SumLots(entry->given) : points;
 
 		*taken = TakeGivenLots(balance, entry->given, &entry->touched);
-		return *taken < expected && !policy->burn_to_debt ? FOLD_LOTS_MISMATCH : FOLD_OK;
+		return *taken > points || (*taken < expected && !policy->burn_to_debt) ?
+			FOLD_LOTS_MISMATCH : FOLD_OK;
 	}
 	if (!policy->burn_to_debt && SumPassing(balance, LOTS_AVAILABLE, 0, t) < points)
 		return FOLD_INSUFFICIENT;
-	*taken = TakeLots(balance, LOTS_AVAILABLE, 0, t, points, &entry->touched);
+	*taken = TakeLots(balance, LOTS_AVAILABLE, 0, t, points,
+					  policy->forget ? NULL : &entry->touched);
 	return FOLD_OK;
 }
 
@@ -608,6 +632,7 @@ ApplyHold(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	if (entry->hold_until <= entry->effective_at)
 		return FOLD_HOLD_LAPSED;
 	no_debt.burn_to_debt = false;
+	no_debt.forget = false;
 	refusal = TakeAvailable(balance, &no_debt, entry, entry->requested, &taken);
 	if (refusal != FOLD_OK)
 		return refusal;
@@ -684,7 +709,7 @@ ApplyCapture(Balance *balance, Entry *entry)
 		return FOLD_OVERFLOW;
 	if (entry->given != NULL)
 	{
-		if (TakeGivenLots(balance, entry->given, &entry->touched) < entry->requested)
+		if (TakeGivenLots(balance, entry->given, &entry->touched) != entry->requested)
 			return FOLD_LOTS_MISMATCH;
 	}
 	else
@@ -727,6 +752,8 @@ ApplyClawback(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	else
 	{
 		left -= TakeLots(balance, LOTS_OF_LOT, entry->target, t, left, &entry->touched);
+		if (left > 0 && entry->target_expires_at != TIMESTAMP_MINUS_INFINITY)
+			left -= TakeLots(balance, LOTS_JOINED, entry->target_expires_at, t, left, &entry->touched);
 		if (left > 0 && policy->clawback != CLAWBACK_WITHIN_LOT)
 			left -= TakeLots(balance, LOTS_AVAILABLE, 0, t, left, &entry->touched);
 		if (left > 0 && policy->clawback != CLAWBACK_WITHIN_LOT)
@@ -797,6 +824,7 @@ ApplyRestore(Balance *balance, Entry *entry)
 			lot.available_at = t;
 			lot.expires_at = entry->expires_at == TIMESTAMP_MINUS_INFINITY ?
 				TIMESTAMP_INFINITY : entry->expires_at;
+			lot.joined = false;
 			AppendLot(&entry->touched, &lot);
 		}
 	}
@@ -836,6 +864,9 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 {
 	int64		reversible = entry->target_points - entry->target_reversed;
 
+	if (entry->target_kind != ENTRY_EARN && entry->target_kind != ENTRY_REDEEM &&
+		entry->target_kind != ENTRY_CAPTURE && entry->target_kind != ENTRY_ADJUST)
+		return FOLD_WRONG_KIND;
 	if (entry->effective_at < entry->target_effective_at)
 		return FOLD_BEFORE_TARGET;
 	if (entry->requested == 0)
@@ -845,8 +876,6 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 
 	switch (entry->target_kind)
 	{
-		case ENTRY_EARN:
-			return ApplyClawback(balance, policy, entry);
 		case ENTRY_REDEEM:
 		case ENTRY_CAPTURE:
 			return ApplyRestore(balance, entry);
@@ -855,7 +884,7 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 				return ApplyRestore(balance, entry);
 			return ApplyClawback(balance, policy, entry);
 		default:
-			return FOLD_WRONG_KIND;
+			return ApplyClawback(balance, policy, entry);
 	}
 }
 
@@ -953,6 +982,37 @@ ExtendLots(Balance *balance, TimestampTz t, TimestampTz extends_to)
 }
 
 /*
+ * Joins neighbours that are available and expire at the same instant.  The
+ * joined lot is available from when the last of them was, so that no late
+ * entry can reach points before they were there.
+ */
+static void
+JoinLots(Balance *balance)
+{
+	LotList    *list = &balance->lots;
+	TimestampTz t = balance->last_effective_at;
+	int			to = list->first;
+
+	for (int from = list->first + 1; from < list->end; from++)
+	{
+		Lot		   *lot = &list->lots[from];
+		Lot		   *before = &list->lots[to];
+
+		if (lot->expires_at == before->expires_at &&
+			lot->hold_id == 0 && before->hold_id == 0 && lot->home_id == before->home_id &&
+			LotIsAvailable(lot, t) && LotIsAvailable(before, t))
+		{
+			before->points += lot->points;
+			before->available_at = Max(before->available_at, lot->available_at);
+			before->joined = true;
+		}
+		else
+			list->lots[++to] = *lot;
+	}
+	list->end = to + 1;
+}
+
+/*
  * Moves lots that have expired by as_of out of the list.  Allowed only where
  * nothing can reach back before as_of any more.
  */
@@ -993,7 +1053,9 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 {
 	FoldRefusal refusal = FOLD_WRONG_KIND;
 
-	if (policy->settle)
+	if (policy->settle && LotCount(&balance->lots) > 0 &&
+		(balance->order != CONSUME_EARLIEST_EXPIRY ||
+		 balance->lots.lots[balance->lots.first].expires_at <= entry->effective_at))
 		SettleExpired(balance, entry->effective_at);
 
 	switch (entry->kind)
@@ -1045,6 +1107,8 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	balance->entries++;
 	balance->last_entry_id = entry->entry_id;
 	balance->last_effective_at = Max(balance->last_effective_at, entry->effective_at);
+	if (policy->join && LotCount(&balance->lots) > JOIN_LOTS_ABOVE)
+		JoinLots(balance);
 	return FOLD_OK;
 }
 

@@ -28,6 +28,12 @@
  *		  = available + pending + held + expired
  *		  + redeemed + revoked + adjusted_down + transferred_out - debt
  *
+ * A wallet that very many earns go into would carry very many lots.  Beyond
+ * JOIN_LOTS_ABOVE of them, lots that are available and expire at the same
+ * instant, neighbours in consumption order, are joined: points that no member
+ * and no policy can tell apart.  Only the reversal of an earn could; it takes
+ * its points out of the joined lot with the expiry of its own.
+ *
  * Entries are applied in the order in which they were recorded, each seeing
  * the lots as of its own effective_at.  What an earlier entry consumed is
  * never assigned anew, so parts that became available later than an entry's
@@ -89,6 +95,9 @@ typedef struct FoldPolicy
 								 * instead of being refused */
 	bool		settle;			/* drop lots as they expire: only where no
 								 * entry can reach back before the last one */
+	bool		join;			/* join lots beyond JOIN_LOTS_ABOVE */
+	bool		forget;			/* do not list the lots that an entry takes:
+								 * only where nobody will ask */
 } FoldPolicy;
 
 typedef struct Lot
@@ -101,6 +110,7 @@ typedef struct Lot
 	TimestampTz earned_at;		/* effective_at of that first entry */
 	TimestampTz available_at;	/* infinity: waits for an activate */
 	TimestampTz expires_at;		/* infinity: never */
+	bool		joined;			/* holds the points of several lots */
 } Lot;
 
 typedef struct LotList
@@ -114,6 +124,8 @@ typedef struct LotList
 #define LotCount(list)	((list)->end - (list)->first)
 #define ForEachLot(lot, list) \
 	for (Lot *lot = (list)->lots + (list)->first; lot < (list)->lots + (list)->end; lot++)
+
+#define JOIN_LOTS_ABOVE	64
 
 #define CHAIN_LENGTH	32		/* SHA-256 */
 
@@ -179,6 +191,7 @@ typedef struct Entry
 	int64		target_reversed;	/* how much of that is reversed already */
 	TimestampTz target_effective_at;
 	TimestampTz target_hold_until;
+	TimestampTz target_expires_at;	/* of the lot that it opened */
 	const LotList *target_lots; /* the lots that it took */
 
 	/*
@@ -240,6 +253,7 @@ extern void InitBalance(Balance *balance, ConsumptionOrder order);
 extern FoldRefusal ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry);
 extern void InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at);
 extern void InitPlainEntry(Entry *entry, const PlainEntry *plain);
+extern void SetPlainEntry(Entry *entry, const PlainEntry *plain);
 extern void BalanceAt(const Balance *balance, TimestampTz as_of, BalanceAsOf *result);
 extern int64 ExpiringBetween(const Balance *balance, TimestampTz from, TimestampTz until);
 extern void SettleExpired(Balance *balance, TimestampTz as_of);

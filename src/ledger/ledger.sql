@@ -322,6 +322,11 @@ LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_wallet_apply';
 COMMENT ON FUNCTION wallet_apply(points_balance, boolean) IS
 'The balance after a posting; part of the writing functions, cannot be called by itself.';
 
+CREATE FUNCTION wallet_unapply() RETURNS points_balance
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_wallet_unapply';
+COMMENT ON FUNCTION wallet_unapply() IS
+'The balance before a posting; part of the writing functions, cannot be called by itself.';
+
 CREATE FUNCTION posted_lots() RETURNS points_lots
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_posted_lots';
 COMMENT ON FUNCTION posted_lots() IS
@@ -675,6 +680,12 @@ $$;
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
 'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never. lot_id is the id of the entry that opened it.';
 
+CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
+	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_running_balance';
+COMMENT ON FUNCTION running_balance(bigint, text, timestamptz) IS
+'For each entry of a wallet recorded by known_at, in that order, what was available after it, as of the latest effective_at so far. Error: LY102 unknown currency.';
+
 CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
 	from_at timestamptz DEFAULT '-infinity', until_at timestamptz DEFAULT 'infinity',
 	known_at timestamptz DEFAULT 'infinity')
@@ -682,15 +693,15 @@ RETURNS TABLE (entry_id bigint, effective_at timestamptz, recorded_at timestampt
 	points bigint, available bigint, target_entry_id bigint, counterparty_id bigint, reference text, reason text)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT e.entry_id, e.effective_at, e.recorded_at, e.kind, e.points, e.available,
+	SELECT e.entry_id, e.effective_at, e.recorded_at, e.kind, e.points, r.available,
 		e.target_entry_id, e.counterparty_id, e.reference, e.reason
-	FROM loyalty.ledger e
-	WHERE e.member_id = $1 AND e.currency = $2
-		AND e.effective_at >= $3 AND e.effective_at < $4 AND e.recorded_at <= $5
+	FROM loyalty.running_balance($1, $2, $5) r
+	JOIN loyalty.ledger e ON e.member_id = $1 AND e.entry_id = r.entry_id
+	WHERE e.effective_at >= $3 AND e.effective_at < $4
 	ORDER BY e.entry_id
 $$;
 COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestamptz) IS
-'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded. available is what could be redeemed right after the entry was recorded.';
+'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded. available is what could be redeemed after the entry, as of the latest effective_at so far.';
 
 CREATE FUNCTION expiring(member_id bigint, currency text DEFAULT 'points',
 	until timestamptz DEFAULT 'infinity', as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
@@ -1099,7 +1110,7 @@ REVOKE EXECUTE ON FUNCTION
 	setup_ledger(),
 	wallet_apply(points_balance, boolean),
 	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
-	posted_lots(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
+	posted_lots(), wallet_unapply(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
 	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
 	FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) FROM PUBLIC;
@@ -1119,7 +1130,7 @@ GRANT EXECUTE ON FUNCTION
 	setup_ledger(),
 	wallet_apply(points_balance, boolean),
 	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
-	posted_lots(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
+	posted_lots(), wallet_unapply(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
 	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
 	TO @extowner@;
 GRANT EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) TO @extowner@;

@@ -18,69 +18,202 @@
 #include "ledger/points_ledger.h"
 
 /*
- * The state: this head, then packed entries, in one allocation.  A zero byte
- * in place of an entry's first begins a part whose differences start anew.
+ * The state of one group: a run of packed entries.  A zero byte in place of an
+ * entry's first begins a part whose differences start anew.
  */
 typedef struct EntryRun
 {
-	Size		used;			/* bytes, head included */
-	Size		size;
+	PackWriter	bytes;
 	int64		count;			/* entries */
 	TimestampTz previous;
 	int64		lifetime;
+	struct RowBuffer *buffer;	/* where rows of this group may still be */
 } EntryRun;
 
-#define RUN_START_SIZE	(256 - 16)	/* with the allocator's header, a power of two */
+/*
+ * Rows on their way to their groups.
+ *
+ * With many groups, each row meets a run that is not in the processor's
+ * caches, and waiting for it would be most of the work.  So rows are gathered
+ * in a buffer that all groups of an aggregate share, and handed out together:
+ * while one row is packed, the memory of the next ones is already being
+ * fetched.  Whoever reads a run empties its buffer first.
+ */
+#define BUFFER_ROWS		256
+#define FETCH_RUN_AHEAD	16
+#define FETCH_END_AHEAD	8
+
+typedef struct BufferedRow
+{
+	EntryRun   *run;
+	PlainEntry	entry;
+} BufferedRow;
+
+typedef struct RowBuffer
+{
+	struct RowBuffers *owner;
+	MemoryContext context;		/* the aggregate's */
+	MemoryContext runs;			/* a child of it: apart from the groups' keys,
+								 * which so lie close together */
+	MemoryContextCallback gone;
+	int			count;
+	BufferedRow rows[BUFFER_ROWS];
+} RowBuffer;
+
+/*
+ * The buffers of one aggregate in a query: one for each of its memory contexts
+ * (there are several with GROUPING SETS), dropped when that is reset.
+ */
+typedef struct RowBuffers
+{
+	int			count;
+	int			size;
+	RowBuffer **buffers;
+} RowBuffers;
+
+static void
+EmptyBuffer(RowBuffer *buffer)
+{
+	int			count = buffer->count;
+
+	for (int i = 0; i < count; i++)
+	{
+		BufferedRow *row = &buffer->rows[i];
+		EntryRun   *run = row->run;
+
+		if (i + FETCH_RUN_AHEAD < count)
+			PrefetchMemory(buffer->rows[i + FETCH_RUN_AHEAD].run);
+		if (i + FETCH_END_AHEAD < count)
+		{
+			EntryRun   *ahead = buffer->rows[i + FETCH_END_AHEAD].run;
+
+			PrefetchMemory(ahead->bytes.data + ahead->bytes.used);
+		}
+		PackPlainEntry(&run->bytes, &row->entry, run->previous, &run->lifetime);
+		run->previous = row->entry.effective_at;
+		run->count++;
+	}
+	buffer->count = 0;
+}
+
+/*
+ * The context of a buffer is being reset: its groups are gone.
+ */
+static void
+ForgetBuffer(void *arg)
+{
+	RowBuffer  *buffer = arg;
+	RowBuffers *owner = buffer->owner;
+
+	for (int i = 0; i < owner->count; i++)
+	{
+		if (owner->buffers[i] == buffer)
+		{
+			owner->buffers[i] = owner->buffers[--owner->count];
+			return;
+		}
+	}
+}
+
+static RowBuffer *
+NewBuffer(RowBuffers *owner, MemoryContext context)
+{
+	RowBuffer  *buffer;
+
+	if (owner->count >= owner->size)
+	{
+		owner->size *= 2;
+		owner->buffers = repalloc(owner->buffers, owner->size * sizeof(RowBuffer *));
+	}
+	buffer = MemoryContextAlloc(context, sizeof(RowBuffer));
+	buffer->owner = owner;
+	buffer->context = context;
+	buffer->runs = AllocSetContextCreate(context, "loyalty entry runs", ALLOCSET_DEFAULT_SIZES);
+	buffer->count = 0;
+	buffer->gone.func = ForgetBuffer;
+	buffer->gone.arg = buffer;
+	MemoryContextRegisterResetCallback(context, &buffer->gone);
+	owner->buffers[owner->count++] = buffer;
+	return buffer;
+}
+
+/*
+ * The buffer of the context in which an aggregate works now.
+ */
+static inline RowBuffer *
+BufferOf(FunctionCallInfo fcinfo, MemoryContext context)
+{
+	RowBuffers *owner = fcinfo->flinfo->fn_extra;
+
+	if (unlikely(owner == NULL))
+	{
+		owner = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(RowBuffers));
+		owner->size = 4;
+		owner->buffers = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, owner->size * sizeof(RowBuffer *));
+		fcinfo->flinfo->fn_extra = owner;
+	}
+	for (int i = 0; i < owner->count; i++)
+	{
+		if (owner->buffers[i]->context == context)
+			return owner->buffers[i];
+	}
+	return NewBuffer(owner, context);
+}
 
 static EntryRun *
-NewRun(MemoryContext context)
+NewRun(RowBuffer *buffer)
 {
-	EntryRun   *run = MemoryContextAlloc(context, RUN_START_SIZE);
+	EntryRun   *run = MemoryContextAlloc(buffer->runs, sizeof(EntryRun));
 
-	run->used = sizeof(EntryRun);
-	run->size = RUN_START_SIZE;
+	run->bytes.size = 64;
+	run->bytes.data = MemoryContextAlloc(buffer->runs, run->bytes.size);
+	run->bytes.used = 0;
 	run->count = 0;
 	run->previous = 0;
 	run->lifetime = -1;
+	run->buffer = buffer;
 	return run;
 }
 
 /*
- * Adds an entry; returns the run, which may have moved.
+ * Adds a row to the run of its group, without touching the run's memory.
  */
-static inline EntryRun *
-AddToRun(EntryRun *run, const PlainEntry *entry)
+static inline void
+AddRow(RowBuffer *buffer, EntryRun *run, const PlainEntry *entry)
 {
-	PackWriter	writer = {(char *) run, run->used, run->size};
+	if (unlikely(buffer->count >= BUFFER_ROWS))
+		EmptyBuffer(buffer);
+	buffer->rows[buffer->count].run = run;
+	buffer->rows[buffer->count].entry = *entry;
+	buffer->count++;
+}
 
-	PackPlainEntry(&writer, entry, run->previous, &run->lifetime);
-	run = (EntryRun *) writer.data;
-	run->used = writer.used;
-	run->size = writer.size;
-	run->previous = entry->effective_at;
-	run->count++;
+/*
+ * A state, with all its rows in it.
+ */
+static EntryRun *
+CompleteRun(EntryRun *run)
+{
+	if (run->buffer != NULL && run->buffer->count > 0)
+		EmptyBuffer(run->buffer);
 	return run;
 }
 
 /*
  * Adds all bytes of another run as a part of its own.
  */
-static EntryRun *
+static void
 AddPart(EntryRun *run, const char *bytes, Size length, int64 count)
 {
-	PackWriter	writer = {(char *) run, run->used, run->size};
 	uint8		part = 0;
 
-	PackBytes(&writer, &part, 1);
-	PackBytes(&writer, bytes, length);
-	PackBytes(&writer, &part, 1);
-	run = (EntryRun *) writer.data;
-	run->used = writer.used;
-	run->size = writer.size;
+	if (run->bytes.used > 0)
+		PackBytes(&run->bytes, &part, 1);
+	PackBytes(&run->bytes, bytes, length);
+	PackBytes(&run->bytes, &part, 1);
 	run->count += count;
 	run->previous = 0;
 	run->lifetime = -1;
-	return run;
 }
 
 /* ---------------------------------------------------------------------------
@@ -138,7 +271,7 @@ SortedEntries(const EntryRun *run)
 	bool		sorted = true;
 	PackReader	reader;
 
-	UnpackInit(&reader, (const char *) run + sizeof(EntryRun), run->used - sizeof(EntryRun));
+	UnpackInit(&reader, run->bytes.data, run->bytes.used);
 	for (int64 i = 0; i < run->count;)
 	{
 		if (reader.next < reader.end && *reader.next == 0)
@@ -166,14 +299,19 @@ SortedEntries(const EntryRun *run)
  * ---------------------------------------------------------------------------
  */
 
-static EntryRun *
-GetRun(FunctionCallInfo fcinfo, const char *name)
+/*
+ * The buffer and the run of an aggregate that is being called; a group that
+ * has no run yet gets one.
+ */
+static inline EntryRun *
+RunOf(FunctionCallInfo fcinfo, RowBuffer **buffer)
 {
 	MemoryContext context;
 
 	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "%s called in non-aggregate context", name);
-	return PG_ARGISNULL(0) ? NewRun(context) : (EntryRun *) PG_GETARG_POINTER(0);
+		elog(ERROR, "aggregate function called in non-aggregate context");
+	*buffer = BufferOf(fcinfo, context);
+	return PG_ARGISNULL(0) ? NewRun(*buffer) : (EntryRun *) PG_GETARG_POINTER(0);
 }
 
 /*
@@ -183,6 +321,7 @@ PG_FUNCTION_INFO_V1(loyalty_entry_run_combine);
 Datum
 loyalty_entry_run_combine(PG_FUNCTION_ARGS)
 {
+	RowBuffer  *buffer;
 	EntryRun   *run;
 	EntryRun   *other;
 
@@ -192,10 +331,10 @@ loyalty_entry_run_combine(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	}
-	run = GetRun(fcinfo, "entry_run_combine");
-	other = (EntryRun *) PG_GETARG_POINTER(1);
-	PG_RETURN_POINTER(AddPart(run, (char *) other + sizeof(EntryRun),
-							  other->used - sizeof(EntryRun), other->count));
+	run = CompleteRun(RunOf(fcinfo, &buffer));
+	other = CompleteRun((EntryRun *) PG_GETARG_POINTER(1));
+	AddPart(run, other->bytes.data, other->bytes.used, other->count);
+	PG_RETURN_POINTER(run);
 }
 
 /*
@@ -205,12 +344,12 @@ PG_FUNCTION_INFO_V1(loyalty_entry_run_serialize);
 Datum
 loyalty_entry_run_serialize(PG_FUNCTION_ARGS)
 {
-	EntryRun   *run = (EntryRun *) PG_GETARG_POINTER(0);
+	EntryRun   *run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
 	StringInfoData buf;
 
 	pq_begintypsend(&buf);
 	pq_sendint64(&buf, run->count);
-	pq_sendbytes(&buf, (char *) run + sizeof(EntryRun), run->used - sizeof(EntryRun));
+	pq_sendbytes(&buf, run->bytes.data, run->bytes.used);
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
@@ -223,17 +362,17 @@ loyalty_entry_run_deserialize(PG_FUNCTION_ARGS)
 {
 	bytea	   *state = PG_GETARG_BYTEA_PP(0);
 	StringInfoData buf;
-	EntryRun   *run;
-	int64		count;
-	int			length;
+	EntryRun   *run = palloc(sizeof(EntryRun));
 
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, VARDATA_ANY(state), VARSIZE_ANY_EXHDR(state));
-	count = pq_getmsgint64(&buf);
-	length = buf.len - buf.cursor;
-	run = AddPart(NewRun(CurrentMemoryContext), pq_getmsgbytes(&buf, length), length, count);
+	/* read in place: combining copies what it keeps */
+	buf.data = VARDATA_ANY(state);
+	buf.len = buf.maxlen = VARSIZE_ANY_EXHDR(state);
+	buf.cursor = 0;
+	memset(run, 0, sizeof(EntryRun));
+	run->count = pq_getmsgint64(&buf);
+	run->bytes.used = buf.len - buf.cursor;
+	run->bytes.data = unconstify(char *, pq_getmsgbytes(&buf, run->bytes.used));
 	pq_getmsgend(&buf);
-	pfree(buf.data);
 	PG_RETURN_POINTER(run);
 }
 
@@ -251,7 +390,8 @@ PG_FUNCTION_INFO_V1(loyalty_balance_agg_transfn);
 Datum
 loyalty_balance_agg_transfn(PG_FUNCTION_ARGS)
 {
-	EntryRun   *run = GetRun(fcinfo, "balance_agg_transfn");
+	RowBuffer  *buffer;
+	EntryRun   *run = RunOf(fcinfo, &buffer);
 	int64		points = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
 	PlainEntry	entry;
 
@@ -283,7 +423,8 @@ loyalty_balance_agg_transfn(PG_FUNCTION_ARGS)
 		entry.points = -points;
 		entry.expires_at = TIMESTAMP_INFINITY;
 	}
-	PG_RETURN_POINTER(AddToRun(run, &entry));
+	AddRow(buffer, run, &entry);
+	PG_RETURN_POINTER(run);
 }
 
 /*
@@ -297,30 +438,30 @@ loyalty_balance_agg_finalfn(PG_FUNCTION_ARGS)
 		.order = CONSUME_EARLIEST_EXPIRY,
 		.clawback = CLAWBACK_ALLOW_DEBT,
 		.burn_to_debt = true,
-		.settle = true
+		.settle = true,
+		.forget = true
 	};
 	EntryRun   *run;
 	PlainEntry *entries;
-	LotList		scratch = {0};
 	Balance		balance;
 	Entry		entry;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	run = (EntryRun *) PG_GETARG_POINTER(0);
+	run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
 	entries = SortedEntries(run);
 
 	InitBalance(&balance, policy.order);
+	InitEntry(&entry, ENTRY_EARN, 0);
 	for (int64 i = 0; i < run->count; i++)
 	{
 		FoldRefusal refusal;
 
 		if ((i & 0xFFF) == 0xFFF)
 			CHECK_FOR_INTERRUPTS();
-		InitPlainEntry(&entry, &entries[i]);
+		SetPlainEntry(&entry, &entries[i]);
 		entry.entry_id = i + 1;
-		scratch.first = scratch.end = 0;
-		entry.touched = scratch;
+		entry.touched.first = entry.touched.end = 0;
 		refusal = ApplyEntry(&balance, &policy, &entry);
 		if (refusal != FOLD_OK)
 		{
@@ -328,7 +469,6 @@ loyalty_balance_agg_finalfn(PG_FUNCTION_ARGS)
 
 			RaiseRefusal(&refused);
 		}
-		scratch = entry.touched;
 	}
 	SettleExpired(&balance, balance.last_effective_at);
 	PG_RETURN_POINTER(PackBalanceValue(&balance));
@@ -348,7 +488,8 @@ PG_FUNCTION_INFO_V1(loyalty_ledger_agg_transfn);
 Datum
 loyalty_ledger_agg_transfn(PG_FUNCTION_ARGS)
 {
-	EntryRun   *run = GetRun(fcinfo, "ledger_agg_transfn");
+	RowBuffer  *buffer;
+	EntryRun   *run = RunOf(fcinfo, &buffer);
 	PlainEntry	plain;
 	Entry		entry;
 	text	   *name;
@@ -390,7 +531,8 @@ loyalty_ledger_agg_transfn(PG_FUNCTION_ARGS)
 	}
 	InitPlainEntry(&entry, &plain);
 	CheckEntry(&entry, false);
-	PG_RETURN_POINTER(AddToRun(run, &plain));
+	AddRow(buffer, run, &plain);
+	PG_RETURN_POINTER(run);
 }
 
 /*
@@ -407,7 +549,7 @@ loyalty_ledger_agg_finalfn(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	run = (EntryRun *) PG_GETARG_POINTER(0);
+	run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
 	entries = SortedEntries(run);
 
 	BeginLedger(&builder);

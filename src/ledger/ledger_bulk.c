@@ -73,6 +73,7 @@ typedef struct KeyedEntry
 	int64		reversed;
 	TimestampTz effective_at;
 	TimestampTz hold_until;
+	TimestampTz expires_at;
 	bool		burned;
 	LotList		touched;
 } KeyedEntry;
@@ -300,6 +301,7 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 		entry->target_reversed = found->reversed;
 		entry->target_effective_at = found->effective_at;
 		entry->target_hold_until = found->hold_until;
+		entry->target_expires_at = found->expires_at;
 		entry->target_lots = found->burned ? &found->touched : NULL;
 		return;
 	}
@@ -342,6 +344,7 @@ RememberKey(Backfill *state, const Posting *posting, const char *target_key)
 	own->reversed = 0;
 	own->effective_at = entry->effective_at;
 	own->hold_until = entry->hold_until;
+	own->expires_at = entry->expires_at;
 	own->burned = entry->posted < 0;
 	memset(&own->touched, 0, sizeof(LotList));
 	if (own->burned)

@@ -352,10 +352,16 @@ PG_FUNCTION_INFO_V1(loyalty_rebuild_wallets);
 Datum
 loyalty_rebuild_wallets(PG_FUNCTION_ARGS)
 {
-	static KeptPlan plan = {
+	/* two statements: one with ON CONFLICT DO UPDATE would meet two guards */
+	static KeptPlan update = {
+		.query = "UPDATE loyalty.wallet SET balance = loyalty.rebuilt_balance($3) "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, BYTEAOID}
+	};
+	static KeptPlan insert = {
 		.query = "INSERT INTO loyalty.wallet (member_id, currency, balance) "
-		"VALUES ($1, $2, loyalty.rebuilt_balance($3)) ON CONFLICT (member_id, currency) "
-		"DO UPDATE SET balance = excluded.balance",
+		"VALUES ($1, $2, loyalty.rebuilt_balance($3))",
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, BYTEAOID}
 	};
@@ -381,7 +387,7 @@ loyalty_rebuild_wallets(PG_FUNCTION_ARGS)
 				CStringGetTextDatum(scan.currency),
 			PointerGetDatum(folded)};
 
-			RunGuarded(&plan, values, NULL, NULL);
+			RunGuarded(scan.has_wallet ? &update : &insert, values, NULL, NULL);
 			changed++;
 		}
 		MemoryContextSwitchTo(old);

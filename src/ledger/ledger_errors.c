@@ -130,6 +130,13 @@ RaiseRefusal(const Refused *refused)
 					 errhint("Give an effective_at that is not earlier.")));
 			break;
 		case FOLD_LOTS_MISMATCH:
+			if (refused->currency == NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+						 errmsg("the lots given with entry " INT64_FORMAT " do not fit it", entry->entry_id),
+						 errdetail("A %s of " INT64_FORMAT " points has lots of other points, or lots that are not in the balance.",
+								   kind, entry->requested),
+						 errhint("Give the very lots of the entry that they come from.")));
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("the lots recorded with %s " INT64_FORMAT " are not in its balance",
@@ -228,6 +235,8 @@ CheckEntry(const Entry *entry, bool in_program)
 	}
 	if (entry->kind == ENTRY_HOLD)
 		CheckInstant(entry, "hold_until", entry->hold_until, false);
+	if (entry->kind != ENTRY_TRANSFER_IN && entry->given != NULL && !in_program)
+		InvalidEntry(entry, "lots", "given", "absent");
 	if (entry->kind == ENTRY_TRANSFER_IN && entry->given == NULL)
 		InvalidEntry(entry, "lots", "absent", "the lots that arrive");
 	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)

@@ -70,6 +70,8 @@ LotsToJson(StringInfo buf, const LotList *list)
 			appendStringInfo(buf, ", \"hold_id\": " INT64_FORMAT, lot->hold_id);
 		if (lot->home_id != 0)
 			appendStringInfo(buf, ", \"home_id\": " INT64_FORMAT, lot->home_id);
+		if (lot->joined)
+			appendStringInfoString(buf, ", \"joined\": true");
 		appendStringInfoChar(buf, '}');
 		first = false;
 	}
@@ -244,6 +246,18 @@ GetInstant(JsonbContainer *json, const char *key, TimestampTz otherwise)
 												   Int32GetDatum(-1)));
 }
 
+static bool
+GetBoolean(JsonbContainer *json, const char *key)
+{
+	JsonbValue	found;
+
+	if (GetKey(json, key, &found) == NULL)
+		return false;
+	if (found.type != jbvBool)
+		MalformedValue(key, "true or false");
+	return found.val.boolean;
+}
+
 static JsonbContainer *
 GetContainer(JsonbContainer *json, const char *key)
 {
@@ -296,6 +310,7 @@ LotsFromJson(JsonbContainer *json, LotList *list)
 		lot.earned_at = GetInstant(element, "earned_at", TIMESTAMP_INFINITY);
 		lot.available_at = GetInstant(element, "available_at", lot.earned_at);
 		lot.expires_at = GetInstant(element, "expires_at", TIMESTAMP_INFINITY);
+		lot.joined = GetBoolean(element, "joined");
 		if (lot.lot_id <= 0)
 			MalformedValue("lot_id", "positive");
 		if (lot.points <= 0)

@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
@@ -131,6 +132,56 @@ PointsOfRow(const OrderTrigger *order, HeapTuple tuple)
 }
 
 /*
+ * Whether two versions of a row have different amounts.
+ */
+static bool
+AmountDiffers(const OrderTrigger *order, HeapTuple older, HeapTuple newer)
+{
+	Datum		a;
+	Datum		b;
+	bool		has_a = ReadColumn(order, older, order->amount_column, NUMERICOID, &a);
+	bool		has_b = ReadColumn(order, newer, order->amount_column, NUMERICOID, &b);
+
+	if (!has_a || !has_b)
+		return has_a != has_b;
+	return !DatumGetBool(DirectFunctionCall2(numeric_eq, a, b));
+}
+
+/*
+ * The text of a key's column, the same whatever the session's settings; of a
+ * key of several columns, with what separates them escaped.
+ */
+static void
+AppendKeyColumn(StringInfo key, HeapTuple tuple, TupleDesc tupdesc, int attnum, bool escape)
+{
+	Oid			type = SPI_gettypeid(tupdesc, attnum);
+	int			nest = 0;
+	char	   *value;
+
+	if (type != INT8OID && type != INT4OID && type != INT2OID && type != TEXTOID &&
+		type != VARCHAROID && type != BPCHAROID && type != UUIDOID && type != NUMERICOID)
+	{
+		nest = NewGUCNestLevel();
+		(void) set_config_option("datestyle", "ISO, YMD", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option("timezone", "UTC", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option("intervalstyle", "postgres", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option("extra_float_digits", "1", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option("bytea_output", "hex", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+	value = SPI_getvalue(tuple, tupdesc, attnum);
+	if (nest > 0)
+		AtEOXact_GUC(true, nest);
+
+	appendStringInfoChar(key, ':');
+	for (const char *c = value ? value : ""; *c; c++)
+	{
+		if (escape && (*c == ':' || *c == '\\'))
+			appendStringInfoChar(key, '\\');
+		appendStringInfoChar(key, *c);
+	}
+}
+
+/*
  * "schema.table:key": names the row that earned.
  */
 static char *
@@ -155,11 +206,8 @@ KeyOfRow(const OrderTrigger *order, HeapTuple tuple)
 					 RelationGetRelationName(rel));
 	index = relation_open(pkey, AccessShareLock);
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
-	{
-		char	   *value = SPI_getvalue(tuple, order->tupdesc, index->rd_index->indkey.values[i]);
-
-		appendStringInfo(&key, ":%s", value ? value : "");
-	}
+		AppendKeyColumn(&key, tuple, order->tupdesc, index->rd_index->indkey.values[i],
+						IndexRelationGetNumberOfKeyAttributes(index) > 1);
 	relation_close(index, AccessShareLock);
 	return key.data;
 }
@@ -288,6 +336,10 @@ loyalty_reverse_on_return(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("reverse_on_return cannot raise what a row earned by " INT64_FORMAT " points", -points),
 				 errhint("Let WHEN leave such updates out, and post the difference with loyalty.earn().")));
+	/* less money, but not less by a point */
+	if (TRIGGER_FIRED_BY_UPDATE(order.data->tg_event) && points == 0 &&
+		AmountDiffers(&order, older, order.data->tg_newtuple))
+		return PointerGetDatum(NULL);
 	key = KeyOfRow(&order, older);
 
 	if (SPI_connect() != SPI_OK_CONNECT)

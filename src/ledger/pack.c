@@ -10,12 +10,7 @@
 #include "core/compat.h"
 #include "ledger/pack.h"
 
-/* The low two bits of a packed instant tell how the rest is meant. */
-#define TIME_SPECIAL	0
-#define TIME_SECONDS	1
-#define TIME_MICROS		2
-#define TIME_DAYS		3
-
+/* What a special instant is */
 #define SPECIAL_INFINITY		0
 #define SPECIAL_MINUS_INFINITY	1
 #define SPECIAL_ABSOLUTE		2	/* eight bytes follow */
@@ -54,20 +49,16 @@ PackBytes(PackWriter *writer, const void *bytes, Size length)
 	writer->used += length;
 }
 
-void
-PackUnsigned(PackWriter *writer, uint64 value)
+static inline uint8 *
+PutUnsigned(uint8 *to, uint64 value)
 {
-	uint8	   *to;
-
-	Reserve(writer, 10);
-	to = (uint8 *) writer->data + writer->used;
 	while (value >= 0x80)
 	{
 		*to++ = (uint8) value | 0x80;
 		value >>= 7;
 	}
 	*to++ = (uint8) value;
-	writer->used = (char *) to - writer->data;
+	return to;
 }
 
 static inline uint64
@@ -76,40 +67,65 @@ Zigzag(int64 value)
 	return ((uint64) value << 1) ^ (uint64) (value >> 63);
 }
 
+/*
+ * An instant, as difference from base: at most TIME_BYTES.
+ */
+#define TIME_BYTES	10
+
+static inline uint8 *
+PutTime(uint8 *to, TimestampTz value, TimestampTz base)
+{
+	int64		delta;
+
+	if (value == TIMESTAMP_INFINITY)
+		return PutUnsigned(to, SPECIAL_INFINITY << 2 | TIME_SPECIAL);
+	if (value == TIMESTAMP_MINUS_INFINITY)
+		return PutUnsigned(to, SPECIAL_MINUS_INFINITY << 2 | TIME_SPECIAL);
+	if (unlikely(pg_sub_s64_overflow(value, base, &delta) ||
+				 delta >= (INT64CONST(1) << 60) || delta <= -(INT64CONST(1) << 60)))
+	{
+		to = PutUnsigned(to, SPECIAL_ABSOLUTE << 2 | TIME_SPECIAL);
+		for (int i = 0; i < 8; i++)
+			*to++ = (uint8) ((uint64) value >> (8 * i));
+		return to;
+	}
+	if (delta % USECS_PER_SEC != 0)
+		return PutUnsigned(to, Zigzag(delta) << 2 | TIME_MICROS);
+	if (delta % USECS_PER_DAY != 0)
+		return PutUnsigned(to, Zigzag(delta / USECS_PER_SEC) << 2 | TIME_SECONDS);
+	return PutUnsigned(to, Zigzag(delta / USECS_PER_DAY) << 2 | TIME_DAYS);
+}
+
+/* Room for more bytes, and where they go; then how far they went. */
+static inline uint8 *
+StartPut(PackWriter *writer, Size more)
+{
+	Reserve(writer, more);
+	return (uint8 *) writer->data + writer->used;
+}
+
+static inline void
+EndPut(PackWriter *writer, const uint8 *to)
+{
+	writer->used = (const char *) to - writer->data;
+}
+
+void
+PackUnsigned(PackWriter *writer, uint64 value)
+{
+	EndPut(writer, PutUnsigned(StartPut(writer, 10), value));
+}
+
 void
 PackSigned(PackWriter *writer, int64 value)
 {
 	PackUnsigned(writer, Zigzag(value));
 }
 
-/*
- * An instant, as difference from base.
- */
 void
 PackTime(PackWriter *writer, TimestampTz value, TimestampTz base)
 {
-	int64		delta;
-
-	if (value == TIMESTAMP_INFINITY)
-		PackUnsigned(writer, SPECIAL_INFINITY << 2 | TIME_SPECIAL);
-	else if (value == TIMESTAMP_MINUS_INFINITY)
-		PackUnsigned(writer, SPECIAL_MINUS_INFINITY << 2 | TIME_SPECIAL);
-	else if (pg_sub_s64_overflow(value, base, &delta) ||
-			 delta >= (INT64CONST(1) << 60) || delta <= -(INT64CONST(1) << 60))
-	{
-		uint8		bytes[8];
-
-		for (int i = 0; i < 8; i++)
-			bytes[i] = (uint8) ((uint64) value >> (8 * i));
-		PackUnsigned(writer, SPECIAL_ABSOLUTE << 2 | TIME_SPECIAL);
-		PackBytes(writer, bytes, 8);
-	}
-	else if (delta % USECS_PER_SEC != 0)
-		PackUnsigned(writer, Zigzag(delta) << 2 | TIME_MICROS);
-	else if (delta % USECS_PER_DAY != 0)
-		PackUnsigned(writer, Zigzag(delta / USECS_PER_SEC) << 2 | TIME_SECONDS);
-	else
-		PackUnsigned(writer, Zigzag(delta / USECS_PER_DAY) << 2 | TIME_DAYS);
+	EndPut(writer, PutTime(StartPut(writer, TIME_BYTES), value, base));
 }
 
 /* ---------------------------------------------------------------------------
@@ -166,53 +182,28 @@ UnpackBytes(PackReader *reader, void *bytes, Size length)
 }
 
 /*
- * An instant, given as difference from base.  Nonsense fails the reader.
+ * An instant that is no difference: infinite, or in full.
  */
 TimestampTz
-UnpackTime(PackReader *reader, TimestampTz base)
+UnpackSpecialTime(PackReader *reader, uint64 packed)
 {
-	uint64		u = UnpackUnsigned(reader);
-	uint64		rest = u >> 2;
-	int64		delta = (int64) (rest >> 1) ^ -(int64) (rest & 1);
-	int64		unit = 1;
-	TimestampTz value;
-
-	switch (u & 3)
+	if (packed == SPECIAL_INFINITY)
+		return TIMESTAMP_INFINITY;
+	if (packed == SPECIAL_MINUS_INFINITY)
+		return TIMESTAMP_MINUS_INFINITY;
+	if (packed == SPECIAL_ABSOLUTE)
 	{
-		case TIME_SPECIAL:
-			if (rest == SPECIAL_INFINITY)
-				return TIMESTAMP_INFINITY;
-			if (rest == SPECIAL_MINUS_INFINITY)
-				return TIMESTAMP_MINUS_INFINITY;
-			if (rest == SPECIAL_ABSOLUTE)
-			{
-				uint8		bytes[8];
-				uint64		absolute = 0;
+		uint8		bytes[8];
+		uint64		absolute = 0;
 
-				UnpackBytes(reader, bytes, 8);
-				for (int i = 0; i < 8; i++)
-					absolute |= (uint64) bytes[i] << (8 * i);
-				value = (TimestampTz) absolute;
-				if (IS_VALID_TIMESTAMP(value))
-					return value;
-			}
-			reader->failed = true;
-			return 0;
-		case TIME_SECONDS:
-			unit = USECS_PER_SEC;
-			break;
-		case TIME_DAYS:
-			unit = USECS_PER_DAY;
-			break;
+		UnpackBytes(reader, bytes, 8);
+		for (int i = 0; i < 8; i++)
+			absolute |= (uint64) bytes[i] << (8 * i);
+		if (IS_VALID_TIMESTAMP((TimestampTz) absolute))
+			return (TimestampTz) absolute;
 	}
-	if (pg_mul_s64_overflow(delta, unit, &delta) ||
-		pg_add_s64_overflow(base, delta, &value) ||
-		!IS_VALID_TIMESTAMP(value))
-	{
-		reader->failed = true;
-		return 0;
-	}
-	return value;
+	reader->failed = true;
+	return 0;
 }
 
 /* ---------------------------------------------------------------------------
@@ -224,8 +215,9 @@ UnpackTime(PackReader *reader, TimestampTz base)
 #define LOT_SAME_LIFETIME		0x02	/* as the lot before */
 #define LOT_AVAILABLE_AT_ONCE	0x04	/* available_at = earned_at */
 #define LOT_HAS_HOLD			0x08
-#define LOT_HAS_HOME			0x10
-#define LOT_FLAGS				0x1F
+#define LOT_JOINED				0x10
+#define LOT_HAS_HOME			0x20
+#define LOT_FLAGS				0x3F
 
 /* expires_at - earned_at, or -1 where that is not a proper number */
 static int64
@@ -251,6 +243,7 @@ PackLots(PackWriter *writer, const LotList *list)
 	{
 		int64		own = Lifetime(lot->earned_at, lot->expires_at);
 		uint8		flags = 0;
+		uint8	   *to;
 
 		if (lot->expires_at == TIMESTAMP_INFINITY)
 			flags |= LOT_NEVER_EXPIRES;
@@ -260,21 +253,25 @@ PackLots(PackWriter *writer, const LotList *list)
 			flags |= LOT_AVAILABLE_AT_ONCE;
 		if (lot->hold_id != 0)
 			flags |= LOT_HAS_HOLD;
+		if (lot->joined)
+			flags |= LOT_JOINED;
 		if (lot->home_id != 0)
 			flags |= LOT_HAS_HOME;
 
-		PackBytes(writer, &flags, 1);
-		PackSigned(writer, (int64) ((uint64) lot->lot_id - (uint64) lot_id));
-		PackUnsigned(writer, (uint64) lot->points);
-		PackTime(writer, lot->earned_at, earned_at);
+		to = StartPut(writer, 1 + 4 * 10 + 3 * TIME_BYTES);
+		*to++ = flags;
+		to = PutUnsigned(to, Zigzag((int64) ((uint64) lot->lot_id - (uint64) lot_id)));
+		to = PutUnsigned(to, (uint64) lot->points);
+		to = PutTime(to, lot->earned_at, earned_at);
 		if (!(flags & LOT_AVAILABLE_AT_ONCE))
-			PackTime(writer, lot->available_at, lot->earned_at);
+			to = PutTime(to, lot->available_at, lot->earned_at);
 		if (!(flags & (LOT_NEVER_EXPIRES | LOT_SAME_LIFETIME)))
-			PackTime(writer, lot->expires_at, lot->earned_at);
+			to = PutTime(to, lot->expires_at, lot->earned_at);
 		if (flags & LOT_HAS_HOLD)
-			PackSigned(writer, (int64) ((uint64) lot->hold_id - (uint64) lot->lot_id));
+			to = PutUnsigned(to, Zigzag((int64) ((uint64) lot->hold_id - (uint64) lot->lot_id)));
 		if (flags & LOT_HAS_HOME)
-			PackSigned(writer, lot->home_id);
+			to = PutUnsigned(to, Zigzag(lot->home_id));
+		EndPut(writer, to);
 
 		lot_id = lot->lot_id;
 		earned_at = lot->earned_at;
@@ -333,11 +330,13 @@ UnpackLots(PackReader *reader, LotList *list)
 		}
 		else
 			lot->expires_at = UnpackTime(reader, lot->earned_at);
+		lot->joined = (flags & LOT_JOINED) != 0;
 		lot->hold_id = flags & LOT_HAS_HOLD ?
 			(int64) ((uint64) lot->lot_id + (uint64) UnpackSigned(reader)) : 0;
 		lot->home_id = flags & LOT_HAS_HOME ? UnpackSigned(reader) : 0;
 
-		if (lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
+		if (reader->failed ||
+			lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
 			TIMESTAMP_NOT_FINITE(lot->earned_at) ||
 			lot->available_at == TIMESTAMP_MINUS_INFINITY ||
 			lot->expires_at == TIMESTAMP_MINUS_INFINITY)
@@ -500,6 +499,7 @@ PackEntryHead(PackWriter *writer, EntryKind kind, int64 points,
 {
 	int64		own = Lifetime(effective_at, expires_at);
 	uint8		head = (uint8) kind | flags;
+	uint8	   *to;
 
 	if (available_at != effective_at)
 		head |= ENTRY_AVAILABLE_LATER;
@@ -508,13 +508,15 @@ PackEntryHead(PackWriter *writer, EntryKind kind, int64 points,
 	else if (own >= 0 && own == *lifetime)
 		head |= ENTRY_SAME_LIFETIME;
 
-	PackBytes(writer, &head, 1);
-	PackSigned(writer, points);
-	PackTime(writer, effective_at, previous);
+	to = StartPut(writer, 1 + 10 + 3 * TIME_BYTES);
+	*to++ = head;
+	to = PutUnsigned(to, Zigzag(points));
+	to = PutTime(to, effective_at, previous);
 	if (head & ENTRY_AVAILABLE_LATER)
-		PackTime(writer, available_at, effective_at);
+		to = PutTime(to, available_at, effective_at);
 	if (!(head & (ENTRY_NEVER_EXPIRES | ENTRY_SAME_LIFETIME)))
-		PackTime(writer, expires_at, effective_at);
+		to = PutTime(to, expires_at, effective_at);
+	EndPut(writer, to);
 	if (own >= 0)
 		*lifetime = own;
 }
@@ -618,8 +620,9 @@ UnpackPlainEntry(PackReader *reader, PlainEntry *entry, TimestampTz previous, in
 }
 
 /*
- * Reads what PackEntry() wrote.  Checks the form, not the sense: what a kind
- * needs is checked by whoever takes entries from outside.
+ * Reads what PackEntry() wrote, into an entry that InitEntry() has cleared once
+ * and that may have held others since.  Checks the form, not the sense: what a
+ * kind needs is checked by whoever takes entries from outside.
  */
 void
 UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifetime)
@@ -627,9 +630,12 @@ UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifet
 	PlainEntry	plain;
 	uint8		head = UnpackEntryHead(reader, &plain, previous, lifetime);
 
-	if (reader->failed)
+	if (unlikely(reader->failed))
 		return;
-	InitPlainEntry(entry, &plain);
+	SetPlainEntry(entry, &plain);
+	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
+	entry->target = 0;
+	entry->given = NULL;
 
 	if (head & ENTRY_EXTENDED)
 	{

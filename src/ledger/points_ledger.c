@@ -202,10 +202,11 @@ FoldLedger(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int
 {
 	FoldPolicy	own_policy = *policy;
 	PastEntry  *past = NULL;
-	LotList		scratch = {0};
 	Entry		entry;
 
 	own_policy.settle = !(reader->flags & (LEDGER_HAS_LATE | LEDGER_HAS_TARGETS));
+	own_policy.forget = !(reader->flags & LEDGER_HAS_TARGETS);
+	InitEntry(&entry, ENTRY_EARN, 0);
 	if (reader->flags & LEDGER_HAS_TARGETS)
 		past = palloc_extended(reader->count * sizeof(PastEntry), MCXT_ALLOC_HUGE);
 	InitBalance(balance, policy->order);
@@ -217,12 +218,14 @@ FoldLedger(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int
 		if ((reader->done & 0xFFF) == 0)
 			CHECK_FOR_INTERRUPTS();
 		if (past == NULL)
+			entry.touched.first = entry.touched.end = 0;
+		else
 		{
-			scratch.first = scratch.end = 0;
-			entry.touched = scratch;
+			/* what it takes is remembered: a list of its own */
+			memset(&entry.touched, 0, sizeof(LotList));
+			if (entry.target != 0)
+				FillTarget(&entry, past);
 		}
-		else if (entry.target != 0)
-			FillTarget(&entry, past);
 		refusal = ApplyEntry(balance, &own_policy, &entry);
 		if (unlikely(refusal != FOLD_OK))
 		{
@@ -230,9 +233,7 @@ FoldLedger(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int
 
 			RaiseRefusal(&refused);
 		}
-		if (past == NULL)
-			scratch = entry.touched;
-		else
+		if (past != NULL)
 			Remember(past, &entry);
 	}
 	SettleExpired(balance, balance->last_effective_at);
@@ -300,6 +301,7 @@ loyalty_points_ledger_out(PG_FUNCTION_ARGS)
 	Entry		entry;
 
 	OpenLedgerDatum(&reader, PG_GETARG_DATUM(0));
+	InitEntry(&entry, ENTRY_EARN, 0);
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, '[');
 	while (NextEntry(&reader, &entry, ERRCODE_DATA_CORRUPTED))
@@ -332,6 +334,7 @@ loyalty_points_ledger_recv(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 				 errmsg("invalid binary format of points_ledger")));
 	BeginLedger(&builder);
+	InitEntry(&entry, ENTRY_EARN, 0);
 	while (NextEntry(&reader, &entry, ERRCODE_INVALID_BINARY_REPRESENTATION))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -449,6 +452,7 @@ loyalty_entries(PG_FUNCTION_ARGS)
 	Entry		entry;
 
 	OpenLedgerDatum(&reader, PG_GETARG_DATUM(0));
+	InitEntry(&entry, ENTRY_EARN, 0);
 	InitReturnSet(fcinfo);
 	while (NextEntry(&reader, &entry, ERRCODE_DATA_CORRUPTED))
 	{

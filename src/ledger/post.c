@@ -6,9 +6,13 @@
  * the new balance from the one under the row's lock, and one INSERT into the
  * ledger.  If another session changed the wallet meanwhile, the executor
  * evaluates wallet_apply() anew on the newer row; whatever it has to look up
- * (an idempotency key, how much of an entry is reversed) it looks up with a
- * fresh snapshot each time, so the last evaluation, the one that counts, has
- * seen every entry of this wallet that comes before.
+ * (how much of an entry is reversed) it looks up with a fresh snapshot each
+ * time, so the last evaluation, the one that counts, has seen every entry of
+ * this wallet that comes before.
+ *
+ * An idempotency key is not looked up beforehand: most are new.  If the INSERT
+ * finds that it was used, or the posting is refused, the entry that used it is
+ * looked up and the wallet put back as it was.
  */
 #include "postgres.h"
 
@@ -62,7 +66,7 @@ void
 FindTarget(Posting *posting, int64 entry_id)
 {
 	static KeptPlan plan = {
-		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, home_id "
+		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, expires_at, home_id "
 		"FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) $1 "
 		"AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
@@ -90,7 +94,7 @@ FindTarget(Posting *posting, int64 entry_id)
 	if (found != NULL)
 	{
 		SPITupleTable *table = SPI_tuptable;
-		int64		home_id = GetInt64(8);
+		int64		home_id = GetInt64(9);
 
 		kind = SPI_getvalue(found, table->tupdesc, 2);
 		entry->target_kind = EntryKindFromName(kind, strlen(kind));
@@ -113,6 +117,10 @@ FindTarget(Posting *posting, int64 entry_id)
 		entry->target_points = -entry->target_points;
 	entry->target_effective_at = GetInt64(5);
 	entry->target_hold_until = GetInt64(6);
+	entry->target_expires_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
+																 SPI_tuptable->tupdesc, 8, &isnull));
+	if (isnull)
+		entry->target_expires_at = TIMESTAMP_INFINITY;
 	lots = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 7, &isnull);
 	if (!isnull && GetInt64(3) < 0)
 	{
@@ -425,12 +433,14 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 	Balance		balance;
 	PackedValue *result;
 
-	if (posting->idempotency_key != NULL || posting->entry.kind == ENTRY_REVERSE)
+	posting->has_kin = has_kin || posting->entry.home_id != 0 ||
+		(posting->entry.target != 0 && posting->target_member_id != posting->member_id);
+	if (posting->entry.kind == ENTRY_REVERSE ||
+		(posting->idempotency_key != NULL && posting->has_kin))
 	{
 		SPI_connect();
-		posting->has_kin = has_kin || posting->entry.home_id != 0 ||
-			(posting->entry.target != 0 && posting->target_member_id != posting->member_id);
-		if (posting->idempotency_key != NULL)
+		/* the index of keys does not see those of merged members */
+		if (posting->idempotency_key != NULL && posting->has_kin)
 			FindReplay(posting);
 		if (posting->entry.kind == ENTRY_REVERSE)
 			posting->entry.target_reversed = ReversedOfTarget(posting);
@@ -442,6 +452,8 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(old);
 		PG_RETURN_DATUM(stored);
 	}
+	if (posting->idempotency_key != NULL)
+		posting->stored = PG_DETOAST_DATUM_COPY(stored);
 
 	UnpackBalanceDatum(stored, &balance);
 	if (posting->entry.kind == ENTRY_EXPIRE)
@@ -464,6 +476,18 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 	if (result == NULL)
 		PG_RETURN_DATUM(stored);
 	PG_RETURN_POINTER(result);
+}
+
+/*
+ * wallet_unapply(): the balance before the posting whose statement is running.
+ * Called by the UPDATE of UndoWallet(), nowhere else.
+ */
+PG_FUNCTION_INFO_V1(loyalty_wallet_unapply);
+Datum
+loyalty_wallet_unapply(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_POINTER(CurrentPosting()->stored);
 }
 
 /*
@@ -510,6 +534,24 @@ UpdateWallet(Posting *posting)
 
 	RunGuarded(posting->this_wallet ? &plan_this_wallet : &plan, values, NULL, posting);
 	return SPI_processed > 0;
+}
+
+/*
+ * Gives the wallet back the balance it had: its key turned out to be used.
+ */
+static void
+UndoWallet(Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.wallet SET balance = loyalty.wallet_unapply() "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id),
+	CStringGetTextDatum(posting->currency.code)};
+
+	RunGuarded(&plan, values, NULL, posting);
 }
 
 /*
@@ -574,7 +616,10 @@ LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDG
 	Assert(n == LEDGER_NCOLUMNS);
 }
 
-static void
+/*
+ * Records the entry; false when its key was used before.
+ */
+static bool
 InsertEntry(Posting *posting)
 {
 	/* lots are of a type of our own, which a parameter cannot name for good */
@@ -606,13 +651,7 @@ InsertEntry(Posting *posting)
 		nulls[i] = isnull[i] ? 'n' : ' ';
 
 	RunGuarded(posting->idempotency_key ? &plan_with_key : &plan, values, nulls, posting);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),
-				 errmsg("idempotency key \"%s\" is being used in another currency at this moment",
-						posting->idempotency_key),
-				 errdetail("Member " INT64_FORMAT ".", posting->member_id),
-				 errhint("Use a new key for each posting.")));
+	return SPI_processed > 0;
 }
 
 static bool
@@ -666,6 +705,17 @@ PostEntry(Posting *posting)
 	if (posting->replayed || posting->nothing_to_do)
 		return;
 	if (posting->refusal != FOLD_OK)
-		RaisePostingRefusal(posting);
-	InsertEntry(posting);
+	{
+		if (posting->idempotency_key != NULL)
+			FindReplay(posting);
+		if (!posting->replayed)
+			RaisePostingRefusal(posting);
+	}
+	else if (!InsertEntry(posting))
+	{
+		UndoWallet(posting);
+		FindReplay(posting);
+		if (!posting->replayed)
+			elog(ERROR, "entry with idempotency key \"%s\" vanished", posting->idempotency_key);
+	}
 }

@@ -50,6 +50,7 @@ typedef struct Posting
 	const LotList *target_taken;	/* target_lots as recorded there */
 	FoldRefusal refusal;
 	Balance		before;
+	struct varlena *stored;		/* the wallet's balance before, as stored */
 	LedgerRow	row;
 	char		fingerprint[VARHDRSZ + FINGERPRINT_LENGTH];
 	char		hash[VARHDRSZ + CHAIN_LENGTH];

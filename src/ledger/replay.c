@@ -155,7 +155,8 @@ ReplayEntry(Balance *balance, StoredEntry *stored, bool whole_history)
 	FoldPolicy	policy = {
 		.order = balance->order,
 		.clawback = CLAWBACK_ALLOW_DEBT,
-		.burn_to_debt = !whole_history
+		.burn_to_debt = !whole_history,
+		.join = true
 	};
 	Entry	   *entry = &stored->entry;
 	FoldRefusal refusal;
@@ -191,10 +192,11 @@ ReplayEntry(Balance *balance, StoredEntry *stored, bool whole_history)
 
 /*
  * Folds the entries of a wallet that were effective and recorded by then.
+ * With rsinfo, adds a row (entry_id, available) after each of them.
  */
 static void
 FoldPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known_at,
-		 Balance *balance)
+		 Balance *balance, ReturnSetInfo *rsinfo)
 {
 	static KeptPlan plan = {
 		.query = "SELECT " LEDGER_COLUMNS " FROM loyalty.ledger "
@@ -232,6 +234,17 @@ FoldPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known
 			};
 
 			RaiseRefusal(&refused);
+		}
+		if (rsinfo != NULL)
+		{
+			BalanceAsOf sums;
+			Datum		row[2];
+			bool		nulls[2] = {false};
+
+			BalanceAt(balance, balance->last_effective_at, &sums);
+			row[0] = Int64GetDatum(stored.row.entry_id);
+			row[1] = Int64GetDatum(sums.available);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
 		}
 	}
 	MemoryContextSwitchTo(old);
@@ -273,6 +286,22 @@ BalanceOfCanonical(int64 member_id, const char *code, Datum *result)
 	}
 	SPI_finish();
 	return canonical != member_id;
+}
+
+/*
+ * running_balance(member_id, currency, known_at): for each entry recorded by
+ * known_at, what was available after it, as of the latest effective_at so far.
+ */
+PG_FUNCTION_INFO_V1(loyalty_running_balance);
+Datum
+loyalty_running_balance(PG_FUNCTION_ARGS)
+{
+	Balance		balance;
+
+	InitReturnSet(fcinfo);
+	FoldPast(PG_GETARG_INT64(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), TIMESTAMP_INFINITY,
+			 PG_GETARG_TIMESTAMPTZ(2), &balance, (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
 }
 
 static bool
@@ -353,7 +382,7 @@ loyalty_wallet_as_of(PG_FUNCTION_ARGS)
 	}
 
 	FoldPast(PG_GETARG_INT64(1), code,
-			 MeansNow(as_of) ? TIMESTAMP_INFINITY : as_of, known_at, &balance);
+			 MeansNow(as_of) ? TIMESTAMP_INFINITY : as_of, known_at, &balance, NULL);
 	PG_RETURN_POINTER(PackBalanceValue(&balance));
 }
 

@@ -67,6 +67,26 @@ SELECT max(entry_id) AS entry FROM loyalty.ledger WHERE member_id = :member AND 
 \echo
 SELECT * FROM loyalty.explain_entry(member_id => :member, entry_id => :entry);
 
+\echo 'Segments of customers: recency, frequency and monetary, the partition of the 125 codes'
+\echo
+SELECT segment, to_char(members, '999,990') AS members, to_char(revenue, '999,999,990.00') AS revenue,
+	   to_char(100 * revenue_share, '990.0') || ' %' AS share, repeat('#', (40 * revenue / max(revenue) OVER ())::integer) AS bar
+FROM shop.segment ORDER BY shop.segment.revenue DESC;
+
+\echo 'Retention: percent of the members of a month of first orders that buy again so many months later'
+\echo
+SELECT to_char(cohort, 'YYYY-MM') AS cohort, cohort_size AS members, string_agg(lpad(round(100 * rate)::text, 4), '' ORDER BY offset_periods) AS "  +1  +2  +3  +4  +5  +6  +7  +8  +9 +10 +11 +12"
+FROM shop.cohort, loyalty.retention_matrix(cohorts)
+WHERE offset_periods > 0 GROUP BY 1, 2 ORDER BY 1;
+
+\echo 'Customer value: what the next year is likely to bring, discounted by 10 percent'
+\echo
+SELECT member_id, round(p_alive, 2) AS p_alive, round(expected_orders, 1) AS orders, round(expected_spend, 2) AS spend,
+	   to_char(lifetime_value, '999,999,990') AS value
+FROM shop.customer, (SELECT model, as_of FROM shop.value_model WHERE best) v,
+	 loyalty.clv_forecast(summary, model, horizon => '365 days', discount_rate => 0.1, as_of => as_of)
+ORDER BY lifetime_value DESC LIMIT 5;
+
 \echo 'A live order: the order and its points are one commit'
 \echo
 CREATE TRIGGER earn AFTER INSERT ON shop.orders FOR EACH ROW
@@ -86,7 +106,7 @@ SELECT moment, available AS points_available FROM live ORDER BY n;
 
 \echo 'Digest of the ledger, to keep outside; verify_ledger(digest) proves later that nothing was changed'
 \echo
-SELECT loyalty.ledger_digest() AS digest
+SELECT loyalty.ledger_digest(blocks => 4) AS digest
 \gset
 \echo ' ' :digest
 \echo

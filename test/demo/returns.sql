@@ -13,7 +13,6 @@ CROSS JOIN LATERAL loyalty.reverse(
 	member_id => c.member_id,
 	entry_id => c.entry_id,
 	points => c.points,
-	currency => 'rewards',
 	effective_at => c.at,
 	reference => c.invoice,
 	idempotency_key => 'return:' || c.invoice || ':' || c.of_invoice) r;

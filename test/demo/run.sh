@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# make demo: a private cluster, a year of orders, and the points they earn.
+# make demo: a private cluster, a year of orders, the points they earn, and who
+# the customers are.
 #
 #	make demo								a data set made from a fixed seed
 #	make demo DATA=orders.csv.gz			order lines of one's own, CSV or gzip
@@ -15,7 +16,7 @@ orders=${LOYALTY_ORDERS:-}
 began=$EPOCHREALTIME
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
-steps=10
+steps=13
 number=0
 
 if [ -n "$orders" ]; then
@@ -76,6 +77,9 @@ step 'Members redeem points'				sql -f "$demo/redeem.sql"
 step 'Claw returns back, after rewards'		sql -v after=reward -v before=infinity -f "$demo/returns.sql"
 step 'Book what has expired'				sql -f "$demo/expire.sql"
 step 'Check every invariant'				sql -f "$demo/check.sql"
+step 'Name the segments of customers'		sql -f "$demo/segments.sql"
+step 'Follow the cohorts'					sql -f "$demo/cohorts.sql"
+step 'Fit customer value'					sql -f "$demo/value.sql"
 
 "$cluster" demo psql -Xq -P pager=off -P footer=off -P null='' -v ON_ERROR_STOP=1 -d demo -f "$demo/report.sql"
 

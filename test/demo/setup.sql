@@ -3,10 +3,10 @@ CREATE EXTENSION loyalty;
 SELECT loyalty.setup();
 SELECT loyalty.create_currency(
 	code => 'rewards',
-	expiry => 'rolling',
+	expiry_policy => 'rolling',
 	expiry_interval => '12 months',
-	expiry_round => 'month',
-	clawback => 'allow_debt',
+	expiry_rounding => 'month',
+	clawback_policy => 'allow_debt',
 	refund_grace => '14 days',
 	time_zone => 'Europe/London') IS NOT NULL;
 SELECT 'loyalty ' || extversion || '; currency rewards: 12 months to the end of the month'

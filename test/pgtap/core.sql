@@ -38,6 +38,9 @@ SELECT is_empty(
 	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
 	  JOIN pg_language l ON l.oid = p.prolang
 	  WHERE l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL
+		-- a pinned function is not inlined, a pinned procedure cannot commit:
+		-- these qualify every name and operator instead
+		AND p.proname NOT IN ('balance', 'book_expiries')
 		AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c
 						WHERE c ~ '^search_path=' AND c ~ '[ =,]"?pg_temp"?$')
 	  ORDER BY 1$$,

@@ -1,0 +1,465 @@
+/*
+ * clv_math.c
+ *		Special functions, quadrature and a small maximiser; see clv_math.h.
+ */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "clv/clv_math.h"
+
+/* Asymptotic series are used from here on; the error is below 1e-16. */
+#define ASYMPTOTIC_FROM		12.0
+
+/* The part of ln Gamma, digamma, trigamma that Stirling's leading terms lack. */
+static double
+LogGammaRest(double z)
+{
+	double		i = 1.0 / z;
+	double		q = i * i;
+
+	return i * (1.0 / 12 - q * (1.0 / 360 - q * (1.0 / 1260 - q * (1.0 / 1680
+									- q * (1.0 / 1188 - q * (691.0 / 360360))))));
+}
+
+static double
+DigammaRest(double z)
+{
+	double		i = 1.0 / z;
+	double		q = i * i;
+
+	return -0.5 * i - q * (1.0 / 12 - q * (1.0 / 120 - q * (1.0 / 252 - q * (1.0 / 240
+									- q * (1.0 / 132 - q * (691.0 / 32760))))));
+}
+
+static double
+TrigammaRest(double z)
+{
+	double		i = 1.0 / z;
+	double		q = i * i;
+
+	return q * (0.5 + i * (1.0 / 6 - q * (1.0 / 30 - q * (1.0 / 42 - q * (1.0 / 30
+									- q * (5.0 / 66 - q * (691.0 / 2730)))))));
+}
+
+/*
+ * ln of the rising factorial (y)_k = Gamma(y + k) / Gamma(y), y > 0, k >= 0
+ * (k need not be whole), with its first two derivatives in y.
+ *
+ * Differences are taken term by term, so nothing cancels where y is huge and k
+ * small, as it would in lgamma(y + k) - lgamma(y).  Formulas: Abramowitz and
+ * Stegun, Handbook of Mathematical Functions (1972), 6.1.40, 6.3.18, 6.4.12,
+ * and the recurrences 6.1.15, 6.3.5, 6.4.6.
+ */
+ClvPoch
+ClvLogPoch(double y, double k)
+{
+	ClvPoch		p = {0.0, 0.0, 0.0};
+	double		z = y;
+	double		w;
+	double		l;
+
+	if (k <= 16.0 && k == floor(k))
+	{
+		int			n = (int) k;
+
+		for (int i = 0; i < n; i++)
+		{
+			double		inv = 1.0 / (y + i);
+
+			p.f += log(y + i);
+			p.d1 += inv;
+			p.d2 -= inv * inv;
+		}
+		return p;
+	}
+
+	for (; z < ASYMPTOTIC_FROM; z += 1.0)
+	{
+		double		far = z + k;
+
+		p.f -= log1p(k / z);
+		p.d1 += k / (z * far);
+		p.d2 -= k * (z + far) / (z * z * far * far);
+	}
+	w = z + k;
+	l = log1p(k / z);
+	p.f += (z - 0.5) * l + k * (log(w) - 1.0) + (LogGammaRest(w) - LogGammaRest(z));
+	p.d1 += l + (DigammaRest(w) - DigammaRest(z));
+	p.d2 += -k / (z * w) + (TrigammaRest(w) - TrigammaRest(z));
+	return p;
+}
+
+/*
+ * Trigamma of y > 0 (second derivative of ln Gamma).
+ */
+double
+ClvTrigamma(double y)
+{
+	double		sum = 0.0;
+
+	for (; y < ASYMPTOTIC_FROM; y += 1.0)
+		sum += 1.0 / (y * y);
+	return sum + 1.0 / y + TrigammaRest(y);
+}
+
+/*
+ * ln Beta(a, b), a > 0, b > 0; exact also where one of them is huge.
+ */
+double
+ClvLogBeta(double a, double b)
+{
+	double		small = a < b ? a : b;
+	double		large = a < b ? b : a;
+
+	return lgamma(small) - ClvLogPoch(large, small).f;
+}
+
+/*
+ * Gauss-Kronrod 7-15 rule on one panel; the difference of the two rules goes to
+ * *error.  Nodes and weights: Piessens et al., QUADPACK (1983).
+ */
+static double
+Kronrod15(ClvIntegrand f, const void *arg, double lo, double hi, double *error)
+{
+	static const double node[7] = {
+		0.991455371120812639206854697526329, 0.949107912342758524526189684047851,
+		0.864864423359769072789712788640926, 0.741531185599394439863864773280788,
+		0.586087235467691130294144693693013, 0.405845151377397166906606412076961,
+		0.207784955007898467600689403773245
+	};
+	static const double weight15[8] = {
+		0.022935322010529224963732008058970, 0.063092092629978553290700663189204,
+		0.104790010322250183839876322541518, 0.140653259715525918745189590510238,
+		0.169004726639267902826583426598550, 0.190350578064785409913256402421014,
+		0.204432940075298892414161999234649, 0.209482141084727828012999174891714
+	};
+	static const double weight7[4] = {
+		0.129484966168869693270611432679082, 0.279705391489276667901467771423780,
+		0.381830050505118944950369775488975, 0.417959183673469387755102040816327
+	};
+	double		mid = 0.5 * (lo + hi);
+	double		half = 0.5 * (hi - lo);
+	double		centre = f(mid, arg);
+	double		fine = weight15[7] * centre;
+	double		coarse = weight7[3] * centre;
+
+	for (int i = 0; i < 7; i++)
+	{
+		double		pair = f(mid - half * node[i], arg) + f(mid + half * node[i], arg);
+
+		fine += weight15[i] * pair;
+		if (i % 2 == 1)
+			coarse += weight7[i / 2] * pair;
+	}
+	*error = fabs(fine - coarse) * half;
+	return fine * half;
+}
+
+/*
+ * Integral of a smooth function over [lo, hi], by bisecting panels until each
+ * one's error is below its share of 1e-12 of the whole.  Up to 40 levels deep
+ * and 2000 panels; at most that much work is done for a hopeless integrand.
+ */
+double
+ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi)
+{
+	struct
+	{
+		double		lo;
+		double		hi;
+		int			level;
+	}			todo[64];
+	int			ntodo = 0;
+	int			npanels = 0;
+	double		sum = 0.0;
+	double		error;
+	double		whole;
+
+	if (!(hi > lo))
+		return 0.0;
+	whole = Kronrod15(f, arg, lo, hi, &error);
+	if (error <= 1e-12 * fabs(whole))
+		return whole;
+
+	todo[ntodo].lo = lo;
+	todo[ntodo].hi = hi;
+	todo[ntodo++].level = 0;
+	while (ntodo > 0)
+	{
+		double		a = todo[--ntodo].lo;
+		double		b = todo[ntodo].hi;
+		int			level = todo[ntodo].level;
+		double		part = Kronrod15(f, arg, a, b, &error);
+		double		seen = fabs(sum) > fabs(whole) ? fabs(sum) : fabs(whole);
+
+		if (error <= 1e-12 * fabs(part) || error <= 1e-14 * seen ||
+			level >= 40 || npanels >= 2000)
+		{
+			sum += part;
+			npanels++;
+			continue;
+		}
+		/* the left half is taken first, so at most 40 panels wait */
+		todo[ntodo].lo = 0.5 * (a + b);
+		todo[ntodo].hi = b;
+		todo[ntodo++].level = level + 1;
+		todo[ntodo].lo = a;
+		todo[ntodo].hi = 0.5 * (a + b);
+		todo[ntodo++].level = level + 1;
+	}
+	return sum;
+}
+
+/*
+ * Solves m x = g for a symmetric positive definite m by Cholesky; false when m
+ * is not (numerically) positive definite.  inverse, when wanted, is m^-1.
+ */
+static bool
+SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
+			  double *x, double inverse[CLV_MAX_PARAMS][CLV_MAX_PARAMS])
+{
+	double		l[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
+
+	for (int i = 0; i < n; i++)
+	{
+		for (int j = 0; j <= i; j++)
+		{
+			double		sum = m[i][j];
+
+			for (int k = 0; k < j; k++)
+				sum -= l[i][k] * l[j][k];
+			if (i == j)
+			{
+				if (!(sum > 1e-14 * fabs(m[i][i])) || !isfinite(sum))
+					return false;
+				l[i][i] = sqrt(sum);
+			}
+			else
+				l[i][j] = sum / l[j][j];
+		}
+	}
+	for (int column = (g != NULL ? -1 : 0); column < (inverse != NULL ? n : 0); column++)
+	{
+		double		y[CLV_MAX_PARAMS];
+
+		for (int i = 0; i < n; i++)
+		{
+			double		sum = column < 0 ? g[i] : (i == column ? 1.0 : 0.0);
+
+			for (int k = 0; k < i; k++)
+				sum -= l[i][k] * y[k];
+			y[i] = sum / l[i][i];
+		}
+		for (int i = n - 1; i >= 0; i--)
+		{
+			for (int k = i + 1; k < n; k++)
+				y[i] -= l[k][i] * y[k];
+			y[i] /= l[i][i];
+		}
+		for (int i = 0; i < n; i++)
+		{
+			if (column < 0)
+				x[i] = y[i];
+			else
+				inverse[i][column] = y[i];
+		}
+	}
+	return true;
+}
+
+/*
+ * This far from the origin, in natural logarithms, a parameter counts as 0 or
+ * infinite.  Origins follow the units of time and money, so the bound does too.
+ */
+#define LOG_BOUND			16.0
+/* A log-parameter less certain than this is not identified by the data. */
+#define MAX_LOG_STD_ERR		20.0
+/* Newton decrement, in units of log-likelihood, at which we stop. */
+#define DECREMENT_DONE		1e-9
+/*
+ * This many steps in a row that gain next to nothing, with a parameter as far
+ * out as this, creep along a flat ridge towards a boundary.
+ */
+#define CREEPING_STEPS		5
+#define CREEPING_GAIN		1e-4
+#define CREEPING_BOUND		9.0
+
+/*
+ * Maximises a log-likelihood over n positive parameters, in their logarithms,
+ * from start (origin: a usual value of each, for LOG_BOUND): Newton's method
+ * with the analytic Hessian, damped as by Levenberg and Marquardt wherever the
+ * Hessian is not negative definite or a step does not help.  Ends when the
+ * undamped step that is left would gain less than 1e-9 in log-likelihood, and
+ * takes that step.
+ *
+ * Standard errors come from the observed information at the maximum: minus the
+ * inverse Hessian in the logarithms, times the parameter (at a maximum, where
+ * the gradient vanishes, that is the inverse Hessian in the parameters).
+ */
+void
+ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
+			const double *origin, int max_iterations, ClvMaximum *result)
+{
+	double		phi[CLV_MAX_PARAMS];
+	double		grad[CLV_MAX_PARAMS];
+	double		info[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
+	double		damping = 0.0;
+	bool		done = false;
+	int			creeping = 0;
+
+	memset(result, 0, sizeof(*result));
+	result->status = CLV_NOT_CONVERGED;
+	for (int i = 0; i < CLV_MAX_PARAMS; i++)
+	{
+		result->theta[i] = NAN;
+		result->std_err[i] = NAN;
+	}
+	result->loglik = NAN;
+
+	for (int i = 0; i < n; i++)
+		phi[i] = log(start[i]);
+
+	for (int pass = 0; pass <= max_iterations + 1; pass++)
+	{
+		double		try_phi[CLV_MAX_PARAMS];
+		double		theta[CLV_MAX_PARAMS] = {0};
+		double		g[CLV_MAX_PARAMS];
+		double		h[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
+		double		step[CLV_MAX_PARAMS];
+		double		decrement = 0.0;
+		double		longest = 0.0;
+		double		value;
+		bool		at_bound = false;
+		bool		far_out = false;
+
+		/* the step from the best point so far; none on the first pass */
+		for (int i = 0; i < n; i++)
+			step[i] = 0.0;
+		if (pass > 0)
+		{
+			/*
+			 * Damping that is left from farther out would hide that nothing is
+			 * left to gain, as rounding may refuse the steps that reduce it.
+			 */
+			if (damping > 0.0 && SolvePositive(n, info, grad, step, NULL))
+			{
+				for (int i = 0; i < n; i++)
+					decrement += step[i] * grad[i];
+				if (decrement < DECREMENT_DONE)
+					damping = 0.0;
+				decrement = 0.0;
+			}
+			for (;;)
+			{
+				double		m[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
+
+				for (int i = 0; i < n; i++)
+				{
+					for (int j = 0; j < n; j++)
+						m[i][j] = info[i][j];
+					m[i][i] += damping * (1.0 + fabs(info[i][i]));
+				}
+				if (SolvePositive(n, m, grad, step, NULL))
+					break;
+				damping = damping > 0.0 ? damping * 4.0 : 1e-3;
+				if (damping > 1e12)
+					return;
+			}
+			for (int i = 0; i < n; i++)
+			{
+				decrement += step[i] * grad[i];
+				if (fabs(step[i]) > longest)
+					longest = fabs(step[i]);
+			}
+			if (longest > 2.0)
+			{
+				for (int i = 0; i < n; i++)
+					step[i] *= 2.0 / longest;
+			}
+			if (damping == 0.0 && decrement < DECREMENT_DONE && longest <= 2.0)
+				done = true;
+			else if (pass > max_iterations)
+				return;
+		}
+
+		for (int i = 0; i < n; i++)
+		{
+			try_phi[i] = phi[i] + step[i];
+			theta[i] = exp(try_phi[i]);
+			if (fabs(try_phi[i] - log(origin[i])) > LOG_BOUND)
+				at_bound = true;
+			if (fabs(try_phi[i] - log(origin[i])) > CREEPING_BOUND)
+				far_out = true;
+		}
+		value = objective(theta, g, h, arg);
+		result->iterations = pass;
+
+		/* the last, tiny step may lose what rounding loses */
+		if (pass > 0 && !(value >= result->loglik) &&
+			!(done && value >= result->loglik - 1e-9 - 1e-13 * fabs(result->loglik)))
+		{
+			if (done)
+			{
+				/* the best point is good enough: stay there */
+				result->status = CLV_CONVERGED;
+				break;
+			}
+			damping = damping > 0.0 ? damping * 4.0 : 1e-3;
+			if (damping > 1e12)
+				return;
+			continue;
+		}
+		if (!isfinite(value))
+			return;
+
+		/* accept, with derivatives turned to those in the logarithms */
+		if (far_out && pass > 0 && value - result->loglik < CREEPING_GAIN)
+			creeping++;
+		else
+			creeping = 0;
+		result->loglik = value;
+		damping = damping > 1e-4 ? damping * 0.2 : 0.0;
+		for (int i = 0; i < n; i++)
+		{
+			phi[i] = try_phi[i];
+			result->theta[i] = theta[i];
+			grad[i] = theta[i] * g[i];
+			for (int j = 0; j < n; j++)
+				info[i][j] = -theta[i] * theta[j] * h[i][j];
+		}
+		for (int i = 0; i < n; i++)
+			info[i][i] -= grad[i];
+
+		/* a start out there gets some steps, for the sake of the others */
+		if ((at_bound && pass >= 3) || (creeping >= CREEPING_STEPS && !done))
+		{
+			result->status = CLV_BOUNDARY;
+			return;
+		}
+		if (done)
+		{
+			result->status = CLV_CONVERGED;
+			break;
+		}
+	}
+
+	if (result->status == CLV_CONVERGED)
+	{
+		double		covariance[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
+
+		if (!SolvePositive(n, info, NULL, NULL, covariance))
+		{
+			result->status = CLV_BOUNDARY;
+			return;
+		}
+		for (int i = 0; i < n; i++)
+		{
+			double		se = sqrt(covariance[i][i]);
+
+			if (!(se < MAX_LOG_STD_ERR))
+				result->status = CLV_BOUNDARY;
+			result->std_err[i] = result->theta[i] * se;
+		}
+	}
+}

@@ -1,0 +1,292 @@
+/*
+ * cohort.h
+ *		Room cohort: activity of members by period, retention, repurchase,
+ *		concentration, preferences, funnels and paths, lifecycle stages.
+ *
+ * The computing is plain C over the structs below; the Datum functions stand
+ * over it, at the bottom of each file.
+ */
+#ifndef LOYALTY_COHORT_H
+#define LOYALTY_COHORT_H
+
+#include "core/compat.h"
+
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "pgtime.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+/*
+ * A period is a whole number of days or of months.  Periods of days are
+ * counted from Monday 2000-01-03, periods of months from January of the
+ * astronomical year 0, so weeks begin on Monday and quarters in January.
+ */
+typedef enum PeriodBase
+{
+	PERIOD_DAYS = 1,
+	PERIOD_MONTHS = 2
+} PeriodBase;
+
+typedef struct Period
+{
+	uint8		base;			/* PeriodBase */
+	uint16		step;			/* days or months, at least 1 */
+	uint32		zone;			/* hash of the time zone's name */
+} Period;
+
+#define PERIOD_MAX_STEP		36500
+
+/* cohort_period.c: plain computing */
+extern bool ParsePeriod(const char *str, int len, Period *period);
+extern void FormatPeriod(const Period *period, char *buf, size_t size);
+extern int32 PeriodOfDate(const Period *period, int32 date);
+extern bool PeriodStart(const Period *period, int32 number, int32 *date);
+
+/*
+ * Translates instants into period numbers, with what is expensive kept: the
+ * parsed arguments, and the spans of time in which the zone's offset from UTC
+ * is constant.
+ */
+#define PERIOD_CLOCK_SPANS	64
+
+typedef struct ZoneSpan
+{
+	TimestampTz from;			/* inclusive */
+	TimestampTz until;			/* exclusive */
+	int64		offset;			/* microseconds east of UTC */
+} ZoneSpan;
+
+typedef struct PeriodClock
+{
+	Period		period;
+	pg_tz	   *tz;
+	int			nspans;
+	int			last;			/* the span that served last */
+	ZoneSpan	spans[PERIOD_CLOCK_SPANS];
+	/* the arguments that period and tz were made from */
+	int			period_len;
+	int			zone_len;		/* -1 for NULL */
+	char		period_arg[64];
+	char		zone_arg[TZ_STRLEN_MAX + 1];
+} PeriodClock;
+
+extern PeriodClock *GetPeriodClock(FunctionCallInfo fcinfo, int period_argno, int zone_argno);
+extern Timestamp LocalTime(PeriodClock *clock, TimestampTz at);
+extern int32 LocalDate(PeriodClock *clock, TimestampTz at);
+extern int32 PeriodOfInstant(PeriodClock *clock, TimestampTz at);
+
+/* The checkers: they own the SQLSTATE and the wording. */
+extern void CheckFiniteInstant(TimestampTz at, const char *what);
+extern void CheckSamePeriod(const Period *a, const Period *b);
+extern void CheckFiniteAmount(Numeric amount, const char *what);
+extern MemoryContext NeedAggContext(FunctionCallInfo fcinfo, const char *name);
+
+/*
+ * The set of periods in which a member was active, and how often.  Blocks are
+ * sorted by key and hold at least one bit; block key k holds periods 32k to
+ * 32k + 31.  A value that is an aggregate's state may have room behind its
+ * last block; a stored one has none.
+ */
+typedef struct ActivityBlock
+{
+	int32		key;
+	uint32		bits;
+} ActivityBlock;
+
+#define ACTIVITY_VERSION	1
+
+typedef struct Activity
+{
+	int32		vl_len_;		/* varlena header */
+	uint8		version;		/* ACTIVITY_VERSION */
+	uint8		base;			/* the period: PeriodBase, */
+	uint16		step;			/* its length, */
+	uint32		zone;			/* and the hash of its time zone */
+	int32		nblocks;
+	int64		events;			/* all events */
+	int64		first_events;	/* those in the first active period */
+	ActivityBlock blocks[FLEXIBLE_ARRAY_MEMBER];
+} Activity;
+
+#define ACTIVITY_SIZE(n)	(offsetof(Activity, blocks) + (n) * sizeof(ActivityBlock))
+#define DatumGetActivity(d) ((Activity *) PG_DETOAST_DATUM(d))
+#define PG_GETARG_ACTIVITY(n) ActivityCheckVersion(DatumGetActivity(PG_GETARG_DATUM(n)))
+
+extern Activity *ActivityCheckVersion(Activity *a);
+extern const char *ActivityProblem(const Activity *a, Size size);
+extern Period ActivityPeriod(const Activity *a);
+extern int32 ActivityFirst(const Activity *a);
+extern int32 ActivityLast(const Activity *a);
+extern int32 ActivityCount(const Activity *a);
+extern bool ActivityHas(const Activity *a, int32 period);
+extern Activity *MakeActivity(const Period *period, int capacity);
+extern Activity *ActivityAdd(Activity *a, int32 period);
+
+/* Walks through the active periods, in order. */
+typedef struct ActivityCursor
+{
+	const Activity *a;
+	int			block;
+	uint32		bits;			/* what is left of the block */
+} ActivityCursor;
+
+extern void ActivityRewind(ActivityCursor *cursor, const Activity *a);
+extern bool ActivityNext(ActivityCursor *cursor, int32 *period);
+
+/*
+ * A tally: counts by (kind, a, b), sorted.  Types cohort_matrix and
+ * repurchase are tallies with different kinds.
+ */
+typedef enum TallyKind
+{
+	/* cohort_matrix; a is a cohort or a period, b an offset in periods */
+	TALLY_SIZE = 0,				/* members of cohort a */
+	TALLY_CELL = 1,				/* of cohort a, active b periods later */
+	TALLY_ACTIVE = 2,			/* active in period a */
+	TALLY_KEPT = 3,				/* active in period a and in a - 1 */
+	TALLY_FIRST = 4,			/* active for the first time in period a */
+	/* repurchase */
+	TALLY_ORDERS = 8,			/* members with a orders */
+	TALLY_INTERVAL = 9			/* pairs of consecutive orders a periods apart */
+} TallyKind;
+
+typedef enum TallyType
+{
+	TALLY_COHORT_MATRIX = 1,
+	TALLY_REPURCHASE = 2
+} TallyType;
+
+typedef struct TallyEntry
+{
+	int64		n;
+	int64		a;
+	int32		b;
+	int32		kind;
+} TallyEntry;
+
+#define TALLY_VERSION	1
+
+typedef struct Tally
+{
+	int32		vl_len_;		/* varlena header */
+	uint8		version;		/* TALLY_VERSION */
+	uint8		type;			/* TallyType */
+	uint8		base;			/* the period, as in Activity; 0 when empty */
+	uint8		reserved;
+	uint32		zone;
+	uint16		step;
+	uint16		reserved2;
+	int32		nentries;
+	int32		reserved3;
+	TallyEntry	entries[FLEXIBLE_ARRAY_MEMBER];
+} Tally;
+
+#define TALLY_SIZE_OF(n)	(offsetof(Tally, entries) + (n) * sizeof(TallyEntry))
+
+/* cohort_tally.c */
+struct tally_hash;
+typedef struct TallyState
+{
+	uint8		type;
+	bool		has_period;
+	Period		period;
+	struct tally_hash *hash;
+	MemoryContext context;
+} TallyState;
+
+extern TallyState *TallyStateMake(MemoryContext context, TallyType type);
+extern void TallySetPeriod(TallyState *state, const Period *period);
+extern void TallyAdd(TallyState *state, TallyKind kind, int64 a, int32 b, int64 n);
+extern Tally *TallyFinish(TallyState *state);
+
+/* cohort_retention.c: counts the active periods of one member, in order */
+typedef struct MemberCount
+{
+	TallyState *state;
+	int32		cohort;
+	int32		previous;
+	bool		any;
+} MemberCount;
+
+extern void CountMember(MemberCount *count, TallyState *state, int32 cohort);
+extern void CountPeriod(MemberCount *count, int32 period);
+
+extern Tally *GetTally(Datum d, TallyType type);
+extern Period TallyPeriod(const Tally *t);
+extern int	TallyFind(const Tally *t, TallyKind kind, int64 a, int32 b);
+extern int64 TallyCount(const Tally *t, TallyKind kind, int64 a, int32 b);
+
+/*
+ * Events of one member with the conditions that hold for each: what funnels
+ * and paths are found in.  Equal events are kept once, with their number.
+ */
+#define EVENTS_MAX_CONDITIONS	32
+
+typedef struct Event
+{
+	int64		at;				/* microseconds since 2000-01-01 UTC */
+	uint32		mask;			/* bit i: condition i + 1 holds */
+	uint32		count;
+} Event;
+
+typedef struct EventList
+{
+	MemoryContext context;
+	int			nconditions;	/* 0 until known */
+	bool		sorted;
+	Size		n;
+	Size		capacity;
+	Event	   *events;
+} EventList;
+
+extern void EventListInit(EventList *list, MemoryContext context);
+extern void EventListAdd(EventList *list, int64 at, uint32 mask, uint32 count);
+extern void EventListSort(EventList *list);
+extern void EventListAppend(EventList *list, const EventList *other);
+extern void EventListSend(StringInfo buf, const EventList *list);
+extern void EventListReceive(StringInfo buf, EventList *list);
+extern uint32 GetConditions(FunctionCallInfo fcinfo, int argno, int *nconditions);
+extern void CheckConditionCount(EventList *list, int nconditions);
+
+/* Modes of a window funnel, as a set of bits. */
+#define FUNNEL_STRICT_DEDUPLICATION 1
+#define FUNNEL_STRICT_ORDER			2
+#define FUNNEL_STRICT_INCREASE		4
+#define FUNNEL_STRICT_ONCE			8
+#define FUNNEL_ALLOW_REENTRY		16
+
+extern int	FunnelLevel(const EventList *list, int64 window, int modes);
+
+/*
+ * A path pattern: elements that take one event each, and what may lie between
+ * an element and the one before it.
+ */
+#define PATH_MAX_ELEMENTS	64
+
+typedef enum PathGap
+{
+	PATH_ADJACENT,				/* nothing */
+	PATH_ANY,					/* any number of events */
+	PATH_TIMED					/* any number of events, and a span of time */
+} PathGap;
+
+typedef struct PathElement
+{
+	uint32		mask;			/* the condition, or 0 for any event */
+	PathGap		gap;
+	int64		at_least;		/* microseconds; for PATH_TIMED */
+	int64		at_most;
+} PathElement;
+
+typedef struct PathPattern
+{
+	int			n;
+	int			highest;		/* highest condition named */
+	PathElement elements[PATH_MAX_ELEMENTS];
+} PathPattern;
+
+extern const char *ParsePath(const char *str, int len, PathPattern *pattern, int *where);
+extern int64 CountPaths(const EventList *list, const PathPattern *pattern, bool first_only);
+
+#endif							/* LOYALTY_COHORT_H */

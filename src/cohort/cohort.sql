@@ -1,0 +1,947 @@
+/*
+ * cohort: activity by period, retention, repurchase, lifecycle, concentration,
+ * preferences, funnels and paths.
+ *
+ * One row of orders goes in, at most two steps come out.  activity_agg() makes
+ * one small value of each member's events; retention_agg() and
+ * repurchase_agg() make one value of all members; functions read both.
+ *
+ * Aggregates take no defaults and no named arguments in PostgreSQL, so period
+ * and time zone are written out there.  A time zone of NULL is the session's:
+ * the right one for columns of type date and timestamp, which become
+ * timestamptz by it.
+ */
+
+/* ---- activity ---- */
+
+CREATE TYPE activity;
+
+CREATE FUNCTION activity_in(cstring) RETURNS activity
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_in';
+COMMENT ON FUNCTION activity_in(cstring) IS 'Text input of type activity: reads what activity_out writes.';
+
+CREATE FUNCTION activity_out(activity) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_out';
+COMMENT ON FUNCTION activity_out(activity) IS 'Text output of type activity, for dump and restore.';
+
+CREATE FUNCTION activity_recv(internal) RETURNS activity
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_recv';
+COMMENT ON FUNCTION activity_recv(internal) IS 'Binary input of type activity; refuses what cannot have been computed.';
+
+CREATE FUNCTION activity_send(activity) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_send';
+COMMENT ON FUNCTION activity_send(activity) IS 'Binary output of type activity.';
+
+CREATE TYPE activity (
+	INPUT = activity_in,
+	OUTPUT = activity_out,
+	RECEIVE = activity_recv,
+	SEND = activity_send,
+	INTERNALLENGTH = variable,
+	ALIGNMENT = double,
+	STORAGE = extended
+);
+COMMENT ON TYPE activity IS
+'In which periods (days, weeks, months, ...) a member had events, and how many events: a sparse bitmap of about 40 bytes and 8 for each block of 32 periods. Made by activity_agg, merged by activity_rollup, read by functions. Its own aggregate state, so partial aggregation and stored partials need nothing more.';
+
+CREATE FUNCTION merge_activity(a activity, b activity) RETURNS activity
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_merge_activity';
+COMMENT ON FUNCTION merge_activity(activity, activity) IS
+'The events of both: the union of their periods, the sum of their numbers. LY341 when periods or time zones differ.';
+
+CREATE FUNCTION activity_trans(state activity, at timestamptz, period text, time_zone text) RETURNS activity
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_trans';
+COMMENT ON FUNCTION activity_trans(activity, timestamptz, text, text) IS
+'Transition function of activity_agg.';
+
+CREATE FUNCTION activity_final(state activity) RETURNS activity
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_final';
+COMMENT ON FUNCTION activity_final(activity) IS
+'Final function of activity_agg: the state without spare room.';
+
+CREATE AGGREGATE activity_agg(at timestamptz, period text, time_zone text) (
+	SFUNC = activity_trans,
+	STYPE = activity,
+	SSPACE = 64,
+	FINALFUNC = activity_final,
+	COMBINEFUNC = merge_activity,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE activity_agg(timestamptz, text, text) IS
+'In which periods one member had events; one row for each event. period is day, week (from Monday), month, quarter or year, or a multiple such as 2 weeks (counted from Monday 2000-01-03) or 6 months (counted from January of the year 0). time_zone is where days begin, by name; NULL is the zone of the session, which is right for columns of type date and timestamp. Rows with a NULL instant count for nothing, and a group of only such rows has an empty activity. Unknown period or zone: LY340; infinite instant: LY342. Exact, the same in any row order and with any number of workers.';
+
+CREATE AGGREGATE activity_rollup(summary activity) (
+	SFUNC = merge_activity,
+	STYPE = activity,
+	SSPACE = 64,
+	COMBINEFUNC = merge_activity,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE activity_rollup(activity) IS
+'Merges activities of one member (of shops, of years, of shards), as activity_agg over all their events would. NULLs are left out. Periods or time zones that differ: LY341.';
+
+CREATE FUNCTION event_count(summary activity) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_event_count';
+COMMENT ON FUNCTION event_count(activity) IS
+'Number of events.';
+
+CREATE FUNCTION active_periods(summary activity) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_active_periods';
+COMMENT ON FUNCTION active_periods(activity) IS
+'Number of different periods with events.';
+
+CREATE FUNCTION active_dates(summary activity) RETURNS date[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_active_dates';
+COMMENT ON FUNCTION active_dates(activity) IS
+'First days of the periods with events, in order; NULL for one before the first date that PostgreSQL knows.';
+
+CREATE FUNCTION first_active(summary activity) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_first_active';
+COMMENT ON FUNCTION first_active(activity) IS
+'First day of the first period with events; NULL without events.';
+
+CREATE FUNCTION last_active(summary activity) RETURNS date
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_last_active';
+COMMENT ON FUNCTION last_active(activity) IS
+'First day of the last period with events; NULL without events.';
+
+CREATE FUNCTION was_active(summary activity, on_date date) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_was_active';
+COMMENT ON FUNCTION was_active(activity, date) IS
+'Were there events in the period that holds the date (a date of the time zone that the activity was made with)? False for an infinite date.';
+
+CREATE FUNCTION longest_streak(summary activity) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_longest_streak';
+COMMENT ON FUNCTION longest_streak(activity) IS
+'Largest number of consecutive periods with events; 0 without events.';
+
+CREATE FUNCTION current_streak(summary activity, on_date date) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_current_streak';
+COMMENT ON FUNCTION current_streak(activity, date) IS
+'Number of consecutive periods with events up to the one that holds the date. That one may still be running: without events in it, the streak that ended with the period before counts. 0 when neither has events, and for an infinite date.';
+
+CREATE FUNCTION streaks(summary activity, OUT first_period date, OUT last_period date, OUT periods integer) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_streaks';
+COMMENT ON FUNCTION streaks(activity) IS
+'Every run of consecutive periods with events, in order: the first days of its first and last period, and its length.';
+
+CREATE FUNCTION repurchased_within(summary activity, periods integer, as_of date) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchased_within';
+COMMENT ON FUNCTION repurchased_within(activity, integer, date) IS
+'Did a second event follow the first within so many periods (days, for an activity by day)? NULL for a member whose first event is fewer periods before as_of, as nothing can be said yet, and without events. So count of it is the number of members that can be judged, and avg of it, cast to integer, their rate. A second event in the same period counts. Negative number of periods: LY003.';
+
+/* ---- retention ---- */
+
+CREATE TYPE cohort_matrix;
+
+CREATE FUNCTION cohort_matrix_in(cstring) RETURNS cohort_matrix
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_matrix_in';
+COMMENT ON FUNCTION cohort_matrix_in(cstring) IS 'Text input of type cohort_matrix: reads what cohort_matrix_out writes.';
+
+CREATE FUNCTION cohort_matrix_out(cohort_matrix) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_matrix_out';
+COMMENT ON FUNCTION cohort_matrix_out(cohort_matrix) IS 'Text output of type cohort_matrix, for dump and restore.';
+
+CREATE FUNCTION cohort_matrix_recv(internal) RETURNS cohort_matrix
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_matrix_recv';
+COMMENT ON FUNCTION cohort_matrix_recv(internal) IS 'Binary input of type cohort_matrix; refuses what cannot have been computed.';
+
+CREATE FUNCTION cohort_matrix_send(cohort_matrix) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_matrix_send';
+COMMENT ON FUNCTION cohort_matrix_send(cohort_matrix) IS 'Binary output of type cohort_matrix.';
+
+CREATE TYPE cohort_matrix (
+	INPUT = cohort_matrix_in,
+	OUTPUT = cohort_matrix_out,
+	RECEIVE = cohort_matrix_recv,
+	SEND = cohort_matrix_send,
+	INTERNALLENGTH = variable,
+	ALIGNMENT = double,
+	STORAGE = extended
+);
+COMMENT ON TYPE cohort_matrix IS
+'How many members of each cohort were active in each period after, and how many stayed, came and went from period to period; exact counts. Made by retention_agg and retention_signup_agg, merged by cohort_rollup, read by retention_matrix and activity_growth.';
+
+CREATE FUNCTION tally_combine(a internal, b internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_combine';
+COMMENT ON FUNCTION tally_combine(internal, internal) IS
+'Combine function of the aggregates that make a cohort_matrix or a repurchase.';
+
+CREATE FUNCTION tally_serialize(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_serialize';
+COMMENT ON FUNCTION tally_serialize(internal) IS
+'Serialization of the aggregates that make a cohort_matrix or a repurchase.';
+
+CREATE FUNCTION tally_deserialize(bytes bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_deserialize';
+COMMENT ON FUNCTION tally_deserialize(bytea, internal) IS
+'Deserialization of the aggregates that make a cohort_matrix or a repurchase.';
+
+CREATE FUNCTION cohort_matrix_final(state internal) RETURNS cohort_matrix
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_final';
+COMMENT ON FUNCTION cohort_matrix_final(internal) IS
+'Final function of the aggregates that make a cohort_matrix.';
+
+CREATE FUNCTION retention_agg_trans(state internal, summary activity) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_agg_trans';
+COMMENT ON FUNCTION retention_agg_trans(internal, activity) IS
+'Transition function of retention_agg.';
+
+CREATE FUNCTION retention_signup_trans(state internal, signup_at timestamptz, summary activity, period text, time_zone text) RETURNS internal
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_signup_trans';
+COMMENT ON FUNCTION retention_signup_trans(internal, timestamptz, activity, text, text) IS
+'Transition function of retention_signup_agg.';
+
+CREATE FUNCTION cohort_rollup_trans(state internal, cohorts cohort_matrix) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_rollup_trans';
+COMMENT ON FUNCTION cohort_rollup_trans(internal, cohort_matrix) IS
+'Transition function of cohort_rollup.';
+
+CREATE AGGREGATE retention_agg(summary activity) (
+	SFUNC = retention_agg_trans,
+	STYPE = internal,
+	SSPACE = 16384,
+	FINALFUNC = cohort_matrix_final,
+	COMBINEFUNC = tally_combine,
+	SERIALFUNC = tally_serialize,
+	DESERIALFUNC = tally_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE retention_agg(activity) IS
+'Retention of cohorts, one row for each member; the cohort of a member is the period of its first event. NULL and empty activities are left out. Periods or time zones that differ: LY341. Exact, the same in any row order and with any number of workers. NULL over no row, an empty value when no row counts.';
+
+CREATE AGGREGATE retention_signup_agg(signup_at timestamptz, summary activity, period text, time_zone text) (
+	SFUNC = retention_signup_trans,
+	STYPE = internal,
+	SSPACE = 16384,
+	FINALFUNC = cohort_matrix_final,
+	COMBINEFUNC = tally_combine,
+	SERIALFUNC = tally_serialize,
+	DESERIALFUNC = tally_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE retention_signup_agg(timestamptz, activity, text, text) IS
+'Retention of cohorts, one row for each member; the cohort of a member is the period in which it signed up. A member without activity (NULL) counts in the size of its cohort, one without signup_at not at all. Activity before the period of signing up is in no cell of the matrix. period and time_zone as in activity_agg, and the same as there: LY341 otherwise. Infinite signup_at: LY342.';
+
+CREATE FUNCTION retention_events_trans(state internal, member_id bigint, at timestamptz, period text, time_zone text) RETURNS internal
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_trans';
+COMMENT ON FUNCTION retention_events_trans(internal, bigint, timestamptz, text, text) IS
+'Transition function of retention_events_agg.';
+
+CREATE FUNCTION retention_events_combine(a internal, b internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_combine';
+COMMENT ON FUNCTION retention_events_combine(internal, internal) IS
+'Combine function of retention_events_agg.';
+
+CREATE FUNCTION retention_events_serialize(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_serialize';
+COMMENT ON FUNCTION retention_events_serialize(internal) IS
+'Serialization of retention_events_agg.';
+
+CREATE FUNCTION retention_events_deserialize(bytes bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_deserialize';
+COMMENT ON FUNCTION retention_events_deserialize(bytea, internal) IS
+'Deserialization of retention_events_agg.';
+
+CREATE FUNCTION retention_events_final(state internal) RETURNS cohort_matrix
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_final';
+COMMENT ON FUNCTION retention_events_final(internal) IS
+'Final function of retention_events_agg.';
+
+CREATE AGGREGATE retention_events_agg(member_id bigint, at timestamptz, period text, time_zone text) (
+	SFUNC = retention_events_trans,
+	STYPE = internal,
+	SSPACE = 8388608,
+	FINALFUNC = retention_events_final,
+	COMBINEFUNC = retention_events_combine,
+	SERIALFUNC = retention_events_serialize,
+	DESERIALFUNC = retention_events_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE retention_events_agg(bigint, timestamptz, text, text) IS
+'Retention of cohorts in one step, one row for each event, where members have a number: what retention_agg answers over activity_agg of each member, to the bit, and faster. It holds all members in memory, 40 to 80 bytes for each, 64 periods included; with tens of millions of members group by member instead. Rows with a NULL member or instant are left out. period, time_zone and errors as in activity_agg.';
+
+CREATE AGGREGATE cohort_rollup(cohorts cohort_matrix) (
+	SFUNC = cohort_rollup_trans,
+	STYPE = internal,
+	SSPACE = 16384,
+	FINALFUNC = cohort_matrix_final,
+	COMBINEFUNC = tally_combine,
+	SERIALFUNC = tally_serialize,
+	DESERIALFUNC = tally_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cohort_rollup(cohort_matrix) IS
+'Adds up matrices that were made of different members (of shops, countries, shards). NULLs are left out. Periods or time zones that differ: LY341.';
+
+CREATE FUNCTION retention_matrix(cohorts cohort_matrix, until date DEFAULT NULL, fill boolean DEFAULT true, OUT cohort date, OUT cohort_size bigint, OUT offset_periods integer, OUT period_start date, OUT active bigint, OUT rate numeric) RETURNS SETOF record
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_matrix';
+COMMENT ON FUNCTION retention_matrix(cohort_matrix, date, boolean) IS
+'The cells of a matrix, sorted: for each cohort and each period from its own on, how many of its members were active, and the rate (active / cohort_size). cohort and period_start are first days of periods. Up to the period that holds until; by default up to the last one that has activity or a cohort. With fill false, only cells in which somebody was active.';
+
+CREATE FUNCTION activity_growth(cohorts cohort_matrix, OUT period_start date, OUT active bigint, OUT new_members bigint, OUT returning_members bigint, OUT kept bigint, OUT won_back bigint, OUT churned bigint, OUT kept_rate numeric, OUT churn_rate numeric, OUT growth_rate numeric) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_growth';
+COMMENT ON FUNCTION activity_growth(cohort_matrix) IS
+'Period by period: active members; new ones (first event ever) and returning ones (active = new_members + returning_members); of the returning, those kept (active in the period before as well) and those won back (not active in it); churned (active in the period before, not in this one). kept_rate and churn_rate are shares of the members active in the period before, growth_rate is active / active before - 1; NULL when nobody was.';
+
+CREATE FUNCTION growth(current_value numeric, previous_value numeric) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN current_value / nullif(previous_value, 0) - 1;
+COMMENT ON FUNCTION growth(numeric, numeric) IS
+'current_value / previous_value - 1, for figures of two periods, for example with lag(); NULL when the previous one is 0 or NULL.';
+
+/* ---- repurchase ---- */
+
+CREATE TYPE repurchase;
+
+CREATE FUNCTION repurchase_in(cstring) RETURNS repurchase
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_in';
+COMMENT ON FUNCTION repurchase_in(cstring) IS 'Text input of type repurchase: reads what repurchase_out writes.';
+
+CREATE FUNCTION repurchase_out(repurchase) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_out';
+COMMENT ON FUNCTION repurchase_out(repurchase) IS 'Text output of type repurchase, for dump and restore.';
+
+CREATE FUNCTION repurchase_recv(internal) RETURNS repurchase
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_recv';
+COMMENT ON FUNCTION repurchase_recv(internal) IS 'Binary input of type repurchase; refuses what cannot have been computed.';
+
+CREATE FUNCTION repurchase_send(repurchase) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_send';
+COMMENT ON FUNCTION repurchase_send(repurchase) IS 'Binary output of type repurchase.';
+
+CREATE TYPE repurchase (
+	INPUT = repurchase_in,
+	OUTPUT = repurchase_out,
+	RECEIVE = repurchase_recv,
+	SEND = repurchase_send,
+	INTERNALLENGTH = variable,
+	ALIGNMENT = double,
+	STORAGE = extended
+);
+COMMENT ON TYPE repurchase IS
+'How many members have how many orders, and how many pairs of consecutive orders are how far apart; exact counts. Made by repurchase_agg, merged by repurchase_rollup, read by functions.';
+
+CREATE FUNCTION repurchase_final(state internal) RETURNS repurchase
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_final';
+COMMENT ON FUNCTION repurchase_final(internal) IS
+'Final function of the aggregates that make a repurchase.';
+
+CREATE FUNCTION repurchase_agg_trans(state internal, summary activity) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_agg_trans';
+COMMENT ON FUNCTION repurchase_agg_trans(internal, activity) IS
+'Transition function of repurchase_agg.';
+
+CREATE FUNCTION repurchase_rollup_trans(state internal, summary repurchase) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_rollup_trans';
+COMMENT ON FUNCTION repurchase_rollup_trans(internal, repurchase) IS
+'Transition function of repurchase_rollup.';
+
+CREATE AGGREGATE repurchase_agg(summary activity) (
+	SFUNC = repurchase_agg_trans,
+	STYPE = internal,
+	SSPACE = 16384,
+	FINALFUNC = repurchase_final,
+	COMBINEFUNC = tally_combine,
+	SERIALFUNC = tally_serialize,
+	DESERIALFUNC = tally_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE repurchase_agg(activity) IS
+'Repurchase figures of all members, one row for each member, of an activity with one event for each order. Intervals are counted in periods of the activity, so its period is mostly day; orders of one day are 0 days apart. NULL and empty activities are left out. Periods or time zones that differ: LY341. NULL over no row, an empty value when no row counts.';
+
+CREATE AGGREGATE repurchase_rollup(summary repurchase) (
+	SFUNC = repurchase_rollup_trans,
+	STYPE = internal,
+	SSPACE = 16384,
+	FINALFUNC = repurchase_final,
+	COMBINEFUNC = tally_combine,
+	SERIALFUNC = tally_serialize,
+	DESERIALFUNC = tally_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE repurchase_rollup(repurchase) IS
+'Adds up values that were made of different members. NULLs are left out. Periods or time zones that differ: LY341.';
+
+CREATE FUNCTION buyers(summary repurchase, min_orders integer DEFAULT 1) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_buyers';
+COMMENT ON FUNCTION buyers(repurchase, integer) IS
+'Number of members with at least so many orders.';
+
+CREATE FUNCTION repurchase_rate(summary repurchase, after_orders integer DEFAULT 1) RETURNS numeric
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_rate';
+COMMENT ON FUNCTION repurchase_rate(repurchase, integer) IS
+'Of the members with at least after_orders orders, the share that has one more: with 1 the repurchase rate, with k the probability of order k + 1 given order k. NULL when there are no such members; fewer than 1: LY003.';
+
+CREATE FUNCTION order_count(summary repurchase) RETURNS numeric
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_order_count';
+COMMENT ON FUNCTION order_count(repurchase) IS
+'Number of orders of all members.';
+
+CREATE FUNCTION mean_orders(summary repurchase) RETURNS numeric
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_mean_orders';
+COMMENT ON FUNCTION mean_orders(repurchase) IS
+'Orders per member; NULL without members.';
+
+CREATE FUNCTION mean_interval(summary repurchase) RETURNS numeric
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_mean_interval';
+COMMENT ON FUNCTION mean_interval(repurchase) IS
+'Mean distance between consecutive orders of a member, in periods, over all such pairs; NULL without any.';
+
+CREATE FUNCTION interval_percentile(summary repurchase, fraction double precision) RETURNS double precision
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_interval_percentile';
+COMMENT ON FUNCTION interval_percentile(repurchase, double precision) IS
+'Quantile of the distances between consecutive orders, in periods, interpolated as percentile_cont does (type 7 of Hyndman and Fan, Sample Quantiles in Statistical Packages, 1996); NULL without any. Fraction outside 0 to 1: LY003.';
+
+/* ---- lifecycle ---- */
+
+CREATE FUNCTION lifecycle_stage(summary rfm, as_of timestamptz, policy jsonb DEFAULT '{}') RETURNS text
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_lifecycle_stage';
+COMMENT ON FUNCTION lifecycle_stage(rfm, timestamptz, jsonb) IS
+'Stage of a member at an instant, the first of these that holds; days have 24 hours, bounds are inclusive. prospect: no purchase, or a NULL summary. new: first purchase at most new_days ago. lost: last purchase more than dormant_days ago. dormant: more than at_risk_days ago. at_risk: more than active_days ago. won_back: the last purchase came more than won_back_days after the one before. loyal: loyal_orders purchases or more. active: all others. What the policy leaves out has the default of lifecycle_policy. NULL for a NULL as_of or policy. Unfit policy: LY347; as_of infinite or before the last purchase: LY302.';
+
+CREATE FUNCTION lifecycle_policy(
+	new_days integer DEFAULT 30,
+	active_days integer DEFAULT 90,
+	at_risk_days integer DEFAULT 180,
+	dormant_days integer DEFAULT 365,
+	won_back_days integer DEFAULT 365,
+	loyal_orders integer DEFAULT 5
+) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN jsonb_build_object('new_days', new_days, 'active_days', active_days, 'at_risk_days', at_risk_days,
+						  'dormant_days', dormant_days, 'won_back_days', won_back_days, 'loyal_orders', loyal_orders);
+COMMENT ON FUNCTION lifecycle_policy(integer, integer, integer, integer, integer, integer) IS
+'A policy for lifecycle_stage, to be stored or passed on. new_days, won_back_days and loyal_orders may be NULL: then nobody is new, won back or loyal. lifecycle_stage checks it.';
+
+/* ---- concentration ---- */
+
+CREATE TYPE concentration;
+
+CREATE FUNCTION concentration_in(cstring) RETURNS concentration
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_in';
+COMMENT ON FUNCTION concentration_in(cstring) IS 'Text input of type concentration: reads what concentration_out writes.';
+
+CREATE FUNCTION concentration_out(concentration) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_out';
+COMMENT ON FUNCTION concentration_out(concentration) IS 'Text output of type concentration, for dump and restore.';
+
+CREATE FUNCTION concentration_recv(internal) RETURNS concentration
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_recv';
+COMMENT ON FUNCTION concentration_recv(internal) IS 'Binary input of type concentration; refuses what cannot have been computed.';
+
+CREATE FUNCTION concentration_send(concentration) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_send';
+COMMENT ON FUNCTION concentration_send(concentration) IS 'Binary output of type concentration.';
+
+CREATE TYPE concentration (
+	INPUT = concentration_in,
+	OUTPUT = concentration_out,
+	RECEIVE = concentration_recv,
+	SEND = concentration_send,
+	INTERNALLENGTH = variable,
+	ALIGNMENT = double,
+	STORAGE = extended
+);
+COMMENT ON TYPE concentration IS
+'Which amounts members have, and how many members each: what Gini coefficient, shares of the top and Pareto curve are read from. Exact; its size grows with the number of different amounts. Made by concentration_agg, merged by concentration_rollup.';
+
+CREATE FUNCTION concentration_combine(a internal, b internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_combine';
+COMMENT ON FUNCTION concentration_combine(internal, internal) IS
+'Combine function of concentration_agg and concentration_rollup.';
+
+CREATE FUNCTION concentration_serialize(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_serialize';
+COMMENT ON FUNCTION concentration_serialize(internal) IS
+'Serialization of concentration_agg and concentration_rollup.';
+
+CREATE FUNCTION concentration_deserialize(bytes bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_deserialize';
+COMMENT ON FUNCTION concentration_deserialize(bytea, internal) IS
+'Deserialization of concentration_agg and concentration_rollup.';
+
+CREATE FUNCTION concentration_final(state internal) RETURNS concentration
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_final';
+COMMENT ON FUNCTION concentration_final(internal) IS
+'Final function of concentration_agg and concentration_rollup.';
+
+CREATE FUNCTION concentration_trans(state internal, amount numeric) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_trans';
+COMMENT ON FUNCTION concentration_trans(internal, numeric) IS
+'Transition function of concentration_agg.';
+
+CREATE FUNCTION concentration_rollup_trans(state internal, summary concentration) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_rollup_trans';
+COMMENT ON FUNCTION concentration_rollup_trans(internal, concentration) IS
+'Transition function of concentration_rollup.';
+
+CREATE AGGREGATE concentration_agg(amount numeric) (
+	SFUNC = concentration_trans,
+	STYPE = internal,
+	SSPACE = 65536,
+	FINALFUNC = concentration_final,
+	COMBINEFUNC = concentration_combine,
+	SERIALFUNC = concentration_serialize,
+	DESERIALFUNC = concentration_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE concentration_agg(numeric) IS
+'How amounts (revenue, orders, points) are spread over members, one row for each member. NULLs are left out; negative amounts are taken as they are; NaN and infinite amounts: LY343. Exact, the same in any row order and with any number of workers; memory grows with the number of different amounts. NULL over no row, an empty value when no row counts.';
+
+CREATE AGGREGATE concentration_rollup(summary concentration) (
+	SFUNC = concentration_rollup_trans,
+	STYPE = internal,
+	SSPACE = 65536,
+	FINALFUNC = concentration_final,
+	COMBINEFUNC = concentration_combine,
+	SERIALFUNC = concentration_serialize,
+	DESERIALFUNC = concentration_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE concentration_rollup(concentration) IS
+'Adds up values that were made of different members. NULLs are left out.';
+
+CREATE FUNCTION member_count(summary concentration) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_member_count';
+COMMENT ON FUNCTION member_count(concentration) IS
+'Number of members.';
+
+CREATE FUNCTION amount_total(summary concentration) RETURNS numeric
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_amount_total';
+COMMENT ON FUNCTION amount_total(concentration) IS
+'Sum of all amounts, exact.';
+
+CREATE FUNCTION gini(summary concentration) RETURNS numeric
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_gini';
+COMMENT ON FUNCTION gini(concentration) IS
+'Gini coefficient: the sum over i of (2 i - n - 1) x_i, divided by n times the sum of all x, for amounts x_1 <= ... <= x_n. 0 when all are equal, (n - 1) / n when one member has all; above 1 only with negative amounts. NULL when the sum is not positive. (Corrado Gini, Variabilita e mutabilita, 1912.)';
+
+CREATE FUNCTION top_share(summary concentration, percent numeric) RETURNS numeric
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_top_share';
+COMMENT ON FUNCTION top_share(concentration, numeric) IS
+'Part of the whole amount, from 0 to 1, that the top percent of the members have; their number is rounded up to a whole one. Ties do not matter. NULL when the whole amount is not positive; percent outside 0 to 100: LY003.';
+
+CREATE FUNCTION members_for_share(summary concentration, percent numeric) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_members_for_share';
+COMMENT ON FUNCTION members_for_share(concentration, numeric) IS
+'Smallest number of top members who together have at least that percentage of the whole amount. NULL when it is not positive; percent outside 0 to 100: LY003.';
+
+CREATE FUNCTION pareto_curve(summary concentration, points integer DEFAULT 100, OUT member_share numeric, OUT members bigint, OUT amount numeric, OUT amount_share numeric) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_pareto_curve';
+COMMENT ON FUNCTION pareto_curve(concentration, integer) IS
+'For i from 1 to points: what the top i / points of the members have together; their number is rounded up to a whole one. amount_share is NULL when the whole amount is not positive. No rows without members. points outside 1 to 10000: LY003.';
+
+/* ---- preferences ---- */
+
+CREATE TYPE preference AS (value text, events bigint, total bigint, share numeric);
+COMMENT ON TYPE preference IS
+'Most frequent value, how many events have it, how many there are, and the quotient of the two.';
+
+CREATE TYPE preferred_number AS (value integer, events bigint, total bigint, share numeric);
+COMMENT ON TYPE preferred_number IS
+'Most frequent hour or weekday, how many events have it, how many there are, and the quotient of the two.';
+
+CREATE TYPE discount_profile AS (
+	orders bigint,
+	discounted_orders bigint,
+	discounted_share numeric,
+	amount numeric,
+	discounted_amount numeric,
+	discount numeric,
+	depth numeric
+);
+COMMENT ON TYPE discount_profile IS
+'How much a member buys at a discount: orders, those with a discount and their share; what was paid in all and for the discounted ones; the discount, and its depth: its part of the undiscounted price of all orders (NULL when that is 0).';
+
+CREATE FUNCTION preferred_hour_trans(state internal, at timestamptz, time_zone text) RETURNS internal
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_hour_trans';
+COMMENT ON FUNCTION preferred_hour_trans(internal, timestamptz, text) IS
+'Transition function of preferred_hour_agg.';
+
+CREATE FUNCTION preferred_weekday_trans(state internal, at timestamptz, time_zone text) RETURNS internal
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_weekday_trans';
+COMMENT ON FUNCTION preferred_weekday_trans(internal, timestamptz, text) IS
+'Transition function of preferred_weekday_agg.';
+
+CREATE FUNCTION preferred_slot_combine(a internal, b internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_slot_combine';
+COMMENT ON FUNCTION preferred_slot_combine(internal, internal) IS
+'Combine function of preferred_hour_agg and preferred_weekday_agg.';
+
+CREATE FUNCTION preferred_slot_serialize(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_slot_serialize';
+COMMENT ON FUNCTION preferred_slot_serialize(internal) IS
+'Serialization of preferred_hour_agg and preferred_weekday_agg.';
+
+CREATE FUNCTION preferred_slot_deserialize(bytes bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_slot_deserialize';
+COMMENT ON FUNCTION preferred_slot_deserialize(bytea, internal) IS
+'Deserialization of preferred_hour_agg and preferred_weekday_agg.';
+
+CREATE FUNCTION preferred_slot_final(state internal) RETURNS preferred_number
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_slot_final';
+COMMENT ON FUNCTION preferred_slot_final(internal) IS
+'Final function of preferred_hour_agg and preferred_weekday_agg.';
+
+CREATE AGGREGATE preferred_hour_agg(at timestamptz, time_zone text) (
+	SFUNC = preferred_hour_trans,
+	STYPE = internal,
+	SSPACE = 200,
+	FINALFUNC = preferred_slot_final,
+	COMBINEFUNC = preferred_slot_combine,
+	SERIALFUNC = preferred_slot_serialize,
+	DESERIALFUNC = preferred_slot_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE preferred_hour_agg(timestamptz, text) IS
+'Hour of the day, 0 to 23, in which most events lie, by the wall clock of the time zone, with its share; of equally frequent ones the smallest. NULL instants are left out, NULL when none is left; a NULL time zone is the session''s. Unknown zone: LY340; infinite instant: LY342.';
+
+CREATE AGGREGATE preferred_weekday_agg(at timestamptz, time_zone text) (
+	SFUNC = preferred_weekday_trans,
+	STYPE = internal,
+	SSPACE = 200,
+	FINALFUNC = preferred_slot_final,
+	COMBINEFUNC = preferred_slot_combine,
+	SERIALFUNC = preferred_slot_serialize,
+	DESERIALFUNC = preferred_slot_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE preferred_weekday_agg(timestamptz, text) IS
+'Weekday on which most events lie, 1 for Monday to 7 for Sunday, in the time zone, with its share; of equally frequent ones the smallest. NULL instants are left out, NULL when none is left; a NULL time zone is the session''s. Unknown zone: LY340; infinite instant: LY342.';
+
+CREATE FUNCTION preferred_value_trans(state internal, value text) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_trans';
+COMMENT ON FUNCTION preferred_value_trans(internal, text) IS
+'Transition function of preferred_value_agg.';
+
+CREATE FUNCTION preferred_value_combine(a internal, b internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_combine';
+COMMENT ON FUNCTION preferred_value_combine(internal, internal) IS
+'Combine function of preferred_value_agg.';
+
+CREATE FUNCTION preferred_value_serialize(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_serialize';
+COMMENT ON FUNCTION preferred_value_serialize(internal) IS
+'Serialization of preferred_value_agg.';
+
+CREATE FUNCTION preferred_value_deserialize(bytes bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_deserialize';
+COMMENT ON FUNCTION preferred_value_deserialize(bytea, internal) IS
+'Deserialization of preferred_value_agg.';
+
+CREATE FUNCTION preferred_value_final(state internal) RETURNS preference
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_final';
+COMMENT ON FUNCTION preferred_value_final(internal) IS
+'Final function of preferred_value_agg.';
+
+CREATE AGGREGATE preferred_value_agg(value text) (
+	SFUNC = preferred_value_trans,
+	STYPE = internal,
+	SSPACE = 400,
+	FINALFUNC = preferred_value_final,
+	COMBINEFUNC = preferred_value_combine,
+	SERIALFUNC = preferred_value_serialize,
+	DESERIALFUNC = preferred_value_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE preferred_value_agg(text) IS
+'Most frequent value (category, channel, shop, ...) with its share. Values are equal when their bytes are; of equally frequent ones the first in the order of bytes. NULLs are left out, NULL when none is left. Memory grows with the number of different values.';
+
+CREATE FUNCTION discount_trans(state internal, amount numeric, discount numeric) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_trans';
+COMMENT ON FUNCTION discount_trans(internal, numeric, numeric) IS
+'Transition function of discount_agg.';
+
+CREATE FUNCTION discount_combine(a internal, b internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_combine';
+COMMENT ON FUNCTION discount_combine(internal, internal) IS
+'Combine function of discount_agg.';
+
+CREATE FUNCTION discount_serialize(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_serialize';
+COMMENT ON FUNCTION discount_serialize(internal) IS
+'Serialization of discount_agg.';
+
+CREATE FUNCTION discount_deserialize(bytes bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_deserialize';
+COMMENT ON FUNCTION discount_deserialize(bytea, internal) IS
+'Deserialization of discount_agg.';
+
+CREATE FUNCTION discount_final(state internal) RETURNS discount_profile
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_final';
+COMMENT ON FUNCTION discount_final(internal) IS
+'Final function of discount_agg.';
+
+CREATE AGGREGATE discount_agg(amount numeric, discount numeric) (
+	SFUNC = discount_trans,
+	STYPE = internal,
+	SSPACE = 200,
+	FINALFUNC = discount_final,
+	COMBINEFUNC = discount_combine,
+	SERIALFUNC = discount_serialize,
+	DESERIALFUNC = discount_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE discount_agg(numeric, numeric) IS
+'Discount sensitivity of a member, one row for each order: amount is what was paid, after the discount; a NULL discount is none. Rows with a NULL amount and refunds (negative amounts) are left out, NULL when no row is left. Sums are exact. NaN and infinite amounts: LY343; negative discount: LY003.';
+
+/* ---- funnels and paths ---- */
+
+CREATE FUNCTION window_funnel_trans(state internal, within interval, mode text, at timestamptz, VARIADIC conditions boolean[]) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_window_funnel_trans';
+COMMENT ON FUNCTION window_funnel_trans(internal, interval, text, timestamptz, VARIADIC boolean[]) IS
+'Transition function of window_funnel_agg.';
+
+CREATE FUNCTION window_funnel_combine(a internal, b internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_window_funnel_combine';
+COMMENT ON FUNCTION window_funnel_combine(internal, internal) IS
+'Combine function of window_funnel_agg.';
+
+CREATE FUNCTION window_funnel_serialize(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_window_funnel_serialize';
+COMMENT ON FUNCTION window_funnel_serialize(internal) IS
+'Serialization of window_funnel_agg.';
+
+CREATE FUNCTION window_funnel_deserialize(bytes bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_window_funnel_deserialize';
+COMMENT ON FUNCTION window_funnel_deserialize(bytea, internal) IS
+'Deserialization of window_funnel_agg.';
+
+CREATE FUNCTION window_funnel_final(state internal) RETURNS integer
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_window_funnel_final';
+COMMENT ON FUNCTION window_funnel_final(internal) IS
+'Final function of window_funnel_agg.';
+
+CREATE AGGREGATE window_funnel_agg(within interval, mode text, at timestamptz, VARIADIC conditions boolean[]) (
+	SFUNC = window_funnel_trans,
+	STYPE = internal,
+	SSPACE = 256,
+	FINALFUNC = window_funnel_final,
+	COMBINEFUNC = window_funnel_combine,
+	SERIALFUNC = window_funnel_serialize,
+	DESERIALFUNC = window_funnel_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE window_funnel_agg(interval, text, timestamptz, VARIADIC boolean[]) IS
+'How far one member went through a funnel: the largest number of conditions, from the first on, that events met one after the other, all at most within after the first; the semantics that ClickHouse documents for windowFunnel (SQL reference, Parametric aggregate functions). mode is NULL or a list of: strict_deduplication (a condition beyond the first that was met before ends the search), strict_order (an event that meets no condition, or one out of turn, ends the search once it has begun), strict_increase (only events with strictly growing instants), strict_once (an event counts for one condition only), allow_reentry (with strict_order: the first condition, met again, is passed over). Events of one instant count in the order of the conditions, so row order never matters. within has a fixed length: days of 24 hours, no months. NULL instants are left out, NULL conditions are false. Unfit window or mode, more than 32 conditions: LY345; arguments that vary: LY344; infinite instant: LY342.';
+
+CREATE FUNCTION sequence_trans(state internal, pattern text, at timestamptz, VARIADIC conditions boolean[]) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_sequence_trans';
+COMMENT ON FUNCTION sequence_trans(internal, text, timestamptz, VARIADIC boolean[]) IS
+'Transition function of sequence_match_agg and sequence_count_agg.';
+
+CREATE FUNCTION sequence_combine(a internal, b internal) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_sequence_combine';
+COMMENT ON FUNCTION sequence_combine(internal, internal) IS
+'Combine function of sequence_match_agg and sequence_count_agg.';
+
+CREATE FUNCTION sequence_serialize(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_sequence_serialize';
+COMMENT ON FUNCTION sequence_serialize(internal) IS
+'Serialization of sequence_match_agg and sequence_count_agg.';
+
+CREATE FUNCTION sequence_deserialize(bytes bytea, state internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_sequence_deserialize';
+COMMENT ON FUNCTION sequence_deserialize(bytea, internal) IS
+'Deserialization of sequence_match_agg and sequence_count_agg.';
+
+CREATE FUNCTION sequence_match_final(state internal) RETURNS boolean
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_sequence_match_final';
+COMMENT ON FUNCTION sequence_match_final(internal) IS
+'Final function of sequence_match_agg.';
+
+CREATE FUNCTION sequence_count_final(state internal) RETURNS bigint
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_sequence_count_final';
+COMMENT ON FUNCTION sequence_count_final(internal) IS
+'Final function of sequence_count_agg.';
+
+CREATE AGGREGATE sequence_match_agg(pattern text, at timestamptz, VARIADIC conditions boolean[]) (
+	SFUNC = sequence_trans,
+	STYPE = internal,
+	SSPACE = 256,
+	FINALFUNC = sequence_match_final,
+	COMBINEFUNC = sequence_combine,
+	SERIALFUNC = sequence_serialize,
+	DESERIALFUNC = sequence_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE sequence_match_agg(text, timestamptz, VARIADIC boolean[]) IS
+'Do the events of one member hold a chain that matches the pattern? The semantics that ClickHouse documents for sequenceMatch (SQL reference, Parametric aggregate functions): (?N) is an event that meets condition N, . any event, .* any number of events, (?t<=60) bounds the seconds between the events around it, with any events between them (operators >=, >, <, <=, ==; several all hold). Only events that meet a condition take part; events of one instant stand in the order of the conditions they meet. NULL instants are left out, NULL conditions are false. Unreadable pattern: LY346; more than 32 conditions: LY345; arguments that vary: LY344; infinite instant: LY342.';
+
+CREATE AGGREGATE sequence_count_agg(pattern text, at timestamptz, VARIADIC conditions boolean[]) (
+	SFUNC = sequence_trans,
+	STYPE = internal,
+	SSPACE = 256,
+	FINALFUNC = sequence_count_final,
+	COMBINEFUNC = sequence_combine,
+	SERIALFUNC = sequence_serialize,
+	DESERIALFUNC = sequence_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE sequence_count_agg(text, timestamptz, VARIADIC boolean[]) IS
+'How many chains that match the pattern, without overlap, do the events of one member hold? The semantics that ClickHouse documents for sequenceCount: the search for the next chain begins behind the event that completed the last. (?N) is an event that meets condition N, . any event, .* any number of events, (?t<=60) bounds the seconds between the events around it, with any events between them (operators >=, >, <, <=, ==; several all hold). Only events that meet a condition take part; events of one instant stand in the order of the conditions they meet. NULL instants are left out, NULL conditions are false. Unreadable pattern: LY346; more than 32 conditions: LY345; arguments that vary: LY344; infinite instant: LY342.';
+
+CREATE FUNCTION retention_trans(state bigint, VARIADIC conditions boolean[]) RETURNS bigint
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_trans';
+COMMENT ON FUNCTION retention_trans(bigint, VARIADIC boolean[]) IS
+'Transition function of retention.';
+
+CREATE FUNCTION retention_combine(a bigint, b bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_combine';
+COMMENT ON FUNCTION retention_combine(bigint, bigint) IS
+'Combine function of retention.';
+
+CREATE FUNCTION retention_final(state bigint) RETURNS boolean[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_final';
+COMMENT ON FUNCTION retention_final(bigint) IS
+'Final function of retention.';
+
+CREATE AGGREGATE retention(VARIADIC conditions boolean[]) (
+	SFUNC = retention_trans,
+	STYPE = bigint,
+	FINALFUNC = retention_final,
+	COMBINEFUNC = retention_combine,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE retention(VARIADIC boolean[]) IS
+'Which conditions did the rows of one member meet? The first element tells it of the first condition, each further one whether both the first and that one were met: the semantics that ClickHouse documents for retention. NULL conditions are false; NULL without rows. Fewer than 1 or more than 32 conditions: LY345; a number that varies: LY344.';
+
+/* ---- equality: DISTINCT, GROUP BY and joins on stored values ---- */
+
+CREATE FUNCTION activity_eq(activity, activity) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';
+COMMENT ON FUNCTION activity_eq(activity, activity) IS 'Are the two values of type activity equal in everything?';
+
+CREATE FUNCTION activity_ne(activity, activity) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_ne';
+COMMENT ON FUNCTION activity_ne(activity, activity) IS 'Do the two values of type activity differ in anything?';
+
+CREATE FUNCTION activity_hash(activity) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash';
+COMMENT ON FUNCTION activity_hash(activity) IS 'Hash of a value of type activity, for grouping and hash joins.';
+
+CREATE FUNCTION activity_hash_extended(activity, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash_extended';
+COMMENT ON FUNCTION activity_hash_extended(activity, bigint) IS 'Seeded 64-bit hash of a value of type activity, for hash partitioning.';
+
+CREATE OPERATOR = (
+	LEFTARG = activity, RIGHTARG = activity, FUNCTION = activity_eq,
+	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (activity, activity) IS 'Are the two values of type activity equal in everything?';
+
+CREATE OPERATOR <> (
+	LEFTARG = activity, RIGHTARG = activity, FUNCTION = activity_ne,
+	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (activity, activity) IS 'Do the two values of type activity differ in anything?';
+
+CREATE OPERATOR CLASS activity_hash_ops DEFAULT FOR TYPE activity USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 activity_hash(activity),
+	FUNCTION 2 activity_hash_extended(activity, bigint);
+COMMENT ON OPERATOR CLASS activity_hash_ops USING hash IS 'Hash support of type activity, for GROUP BY, DISTINCT and joins.';
+
+CREATE FUNCTION cohort_matrix_eq(cohort_matrix, cohort_matrix) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';
+COMMENT ON FUNCTION cohort_matrix_eq(cohort_matrix, cohort_matrix) IS 'Are the two values of type cohort_matrix equal in everything?';
+
+CREATE FUNCTION cohort_matrix_ne(cohort_matrix, cohort_matrix) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_ne';
+COMMENT ON FUNCTION cohort_matrix_ne(cohort_matrix, cohort_matrix) IS 'Do the two values of type cohort_matrix differ in anything?';
+
+CREATE FUNCTION cohort_matrix_hash(cohort_matrix) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash';
+COMMENT ON FUNCTION cohort_matrix_hash(cohort_matrix) IS 'Hash of a value of type cohort_matrix, for grouping and hash joins.';
+
+CREATE FUNCTION cohort_matrix_hash_extended(cohort_matrix, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash_extended';
+COMMENT ON FUNCTION cohort_matrix_hash_extended(cohort_matrix, bigint) IS 'Seeded 64-bit hash of a value of type cohort_matrix, for hash partitioning.';
+
+CREATE OPERATOR = (
+	LEFTARG = cohort_matrix, RIGHTARG = cohort_matrix, FUNCTION = cohort_matrix_eq,
+	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (cohort_matrix, cohort_matrix) IS 'Are the two values of type cohort_matrix equal in everything?';
+
+CREATE OPERATOR <> (
+	LEFTARG = cohort_matrix, RIGHTARG = cohort_matrix, FUNCTION = cohort_matrix_ne,
+	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (cohort_matrix, cohort_matrix) IS 'Do the two values of type cohort_matrix differ in anything?';
+
+CREATE OPERATOR CLASS cohort_matrix_hash_ops DEFAULT FOR TYPE cohort_matrix USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 cohort_matrix_hash(cohort_matrix),
+	FUNCTION 2 cohort_matrix_hash_extended(cohort_matrix, bigint);
+COMMENT ON OPERATOR CLASS cohort_matrix_hash_ops USING hash IS 'Hash support of type cohort_matrix, for GROUP BY, DISTINCT and joins.';
+
+CREATE FUNCTION repurchase_eq(repurchase, repurchase) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';
+COMMENT ON FUNCTION repurchase_eq(repurchase, repurchase) IS 'Are the two values of type repurchase equal in everything?';
+
+CREATE FUNCTION repurchase_ne(repurchase, repurchase) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_ne';
+COMMENT ON FUNCTION repurchase_ne(repurchase, repurchase) IS 'Do the two values of type repurchase differ in anything?';
+
+CREATE FUNCTION repurchase_hash(repurchase) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash';
+COMMENT ON FUNCTION repurchase_hash(repurchase) IS 'Hash of a value of type repurchase, for grouping and hash joins.';
+
+CREATE FUNCTION repurchase_hash_extended(repurchase, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash_extended';
+COMMENT ON FUNCTION repurchase_hash_extended(repurchase, bigint) IS 'Seeded 64-bit hash of a value of type repurchase, for hash partitioning.';
+
+CREATE OPERATOR = (
+	LEFTARG = repurchase, RIGHTARG = repurchase, FUNCTION = repurchase_eq,
+	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (repurchase, repurchase) IS 'Are the two values of type repurchase equal in everything?';
+
+CREATE OPERATOR <> (
+	LEFTARG = repurchase, RIGHTARG = repurchase, FUNCTION = repurchase_ne,
+	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (repurchase, repurchase) IS 'Do the two values of type repurchase differ in anything?';
+
+CREATE OPERATOR CLASS repurchase_hash_ops DEFAULT FOR TYPE repurchase USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 repurchase_hash(repurchase),
+	FUNCTION 2 repurchase_hash_extended(repurchase, bigint);
+COMMENT ON OPERATOR CLASS repurchase_hash_ops USING hash IS 'Hash support of type repurchase, for GROUP BY, DISTINCT and joins.';
+
+CREATE FUNCTION concentration_eq(concentration, concentration) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';
+COMMENT ON FUNCTION concentration_eq(concentration, concentration) IS 'Are the two values of type concentration equal in everything?';
+
+CREATE FUNCTION concentration_ne(concentration, concentration) RETURNS boolean
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_ne';
+COMMENT ON FUNCTION concentration_ne(concentration, concentration) IS 'Do the two values of type concentration differ in anything?';
+
+CREATE FUNCTION concentration_hash(concentration) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash';
+COMMENT ON FUNCTION concentration_hash(concentration) IS 'Hash of a value of type concentration, for grouping and hash joins.';
+
+CREATE FUNCTION concentration_hash_extended(concentration, bigint) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash_extended';
+COMMENT ON FUNCTION concentration_hash_extended(concentration, bigint) IS 'Seeded 64-bit hash of a value of type concentration, for hash partitioning.';
+
+CREATE OPERATOR = (
+	LEFTARG = concentration, RIGHTARG = concentration, FUNCTION = concentration_eq,
+	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR = (concentration, concentration) IS 'Are the two values of type concentration equal in everything?';
+
+CREATE OPERATOR <> (
+	LEFTARG = concentration, RIGHTARG = concentration, FUNCTION = concentration_ne,
+	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (concentration, concentration) IS 'Do the two values of type concentration differ in anything?';
+
+CREATE OPERATOR CLASS concentration_hash_ops DEFAULT FOR TYPE concentration USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 concentration_hash(concentration),
+	FUNCTION 2 concentration_hash_extended(concentration, bigint);
+COMMENT ON OPERATOR CLASS concentration_hash_ops USING hash IS 'Hash support of type concentration, for GROUP BY, DISTINCT and joins.';

@@ -1,0 +1,817 @@
+/*
+ * cohort_activity.c
+ *		Type activity: in which periods a member was active, as a sparse
+ *		bitmap, with the number of events.  It is its own aggregate state.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "libpq/pqformat.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+
+#include "cohort/cohort.h"
+#include "core/errors.h"
+
+#define BLOCK_OF(period)	((period) >> 5)
+#define BIT_OF(period)		(((uint32) 1) << ((period) & 31))
+
+/* ---- plain computing ---- */
+
+/*
+ * What is wrong with a value of the given size, or NULL.
+ */
+const char *
+ActivityProblem(const Activity *a, Size size)
+{
+	if (size < ACTIVITY_SIZE(0) || a->version != ACTIVITY_VERSION)
+		return "unknown version";
+	if ((a->base != PERIOD_DAYS && a->base != PERIOD_MONTHS) ||
+		a->step < 1 || a->step > PERIOD_MAX_STEP)
+		return "unknown period";
+	if (a->nblocks < 0 || ACTIVITY_SIZE((Size) a->nblocks) > size)
+		return "wrong size";
+	for (int i = 0; i < a->nblocks; i++)
+	{
+		if (a->blocks[i].bits == 0)
+			return "empty block";
+		if (a->blocks[i].key < BLOCK_OF(PG_INT32_MIN) || a->blocks[i].key > BLOCK_OF(PG_INT32_MAX))
+			return "period out of range";
+		if (i > 0 && a->blocks[i].key <= a->blocks[i - 1].key)
+			return "blocks out of order";
+	}
+	if (a->nblocks == 0 ? (a->events != 0 || a->first_events != 0)
+		: (a->first_events < 1 || a->events < a->first_events + ActivityCount(a) - 1))
+		return "wrong number of events";
+	return NULL;
+}
+
+Period
+ActivityPeriod(const Activity *a)
+{
+	Period		period = {a->base, a->step, a->zone};
+
+	return period;
+}
+
+/*
+ * The first and the last active period; the value must not be empty.
+ */
+int32
+ActivityFirst(const Activity *a)
+{
+	return a->blocks[0].key * 32 + pg_rightmost_one_pos32(a->blocks[0].bits);
+}
+
+int32
+ActivityLast(const Activity *a)
+{
+	const ActivityBlock *b = &a->blocks[a->nblocks - 1];
+
+	return b->key * 32 + pg_leftmost_one_pos32(b->bits);
+}
+
+/*
+ * The number of active periods.
+ */
+int32
+ActivityCount(const Activity *a)
+{
+	int32		count = 0;
+
+	for (int i = 0; i < a->nblocks; i++)
+		count += pg_popcount32(a->blocks[i].bits);
+	return count;
+}
+
+/*
+ * The position of a block, or where it would have to be inserted.
+ */
+static int
+FindBlock(const Activity *a, int32 key, bool *found)
+{
+	int			low = 0,
+				high = a->nblocks;
+
+	/* mostly there are one or two, or the wanted one is the last */
+	if (high > 0 && a->blocks[high - 1].key <= key)
+	{
+		*found = a->blocks[high - 1].key == key;
+		return *found ? high - 1 : high;
+	}
+	while (low < high)
+	{
+		int			mid = low + (high - low) / 2;
+
+		if (a->blocks[mid].key < key)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	*found = low < a->nblocks && a->blocks[low].key == key;
+	return low;
+}
+
+/*
+ * Was the member active in a period?
+ */
+bool
+ActivityHas(const Activity *a, int32 period)
+{
+	bool		found;
+	int			i = FindBlock(a, BLOCK_OF(period), &found);
+
+	return found && (a->blocks[i].bits & BIT_OF(period)) != 0;
+}
+
+void
+ActivityRewind(ActivityCursor *cursor, const Activity *a)
+{
+	cursor->a = a;
+	cursor->block = 0;
+	cursor->bits = a->nblocks > 0 ? a->blocks[0].bits : 0;
+}
+
+/*
+ * The next active period; false behind the last.
+ */
+bool
+ActivityNext(ActivityCursor *cursor, int32 *period)
+{
+	while (cursor->bits == 0)
+	{
+		if (cursor->block + 1 >= cursor->a->nblocks)
+			return false;
+		cursor->bits = cursor->a->blocks[++cursor->block].bits;
+	}
+	*period = cursor->a->blocks[cursor->block].key * 32 +
+		pg_rightmost_one_pos32(cursor->bits);
+	cursor->bits &= cursor->bits - 1;
+	return true;
+}
+
+/*
+ * An empty activity with room for some blocks, in the current context.
+ */
+Activity *
+MakeActivity(const Period *period, int capacity)
+{
+	Activity   *a = palloc0(ACTIVITY_SIZE(capacity));
+
+	SET_VARSIZE(a, ACTIVITY_SIZE(capacity));
+	a->version = ACTIVITY_VERSION;
+	a->base = period->base;
+	a->step = period->step;
+	a->zone = period->zone;
+	return a;
+}
+
+/*
+ * Counts one event.  Works in place while there is room, and otherwise on a
+ * larger copy, which it returns.
+ */
+Activity *
+ActivityAdd(Activity *a, int32 period)
+{
+	bool		found;
+	int			i = FindBlock(a, BLOCK_OF(period), &found);
+	int32		first = a->nblocks > 0 ? ActivityFirst(a) : PG_INT32_MAX;
+
+	if (period < first)
+		a->first_events = 0;
+	if (period <= first)
+		a->first_events++;
+	a->events++;
+
+	if (found)
+	{
+		a->blocks[i].bits |= BIT_OF(period);
+		return a;
+	}
+
+	if (ACTIVITY_SIZE((Size) a->nblocks + 1) > VARSIZE(a))
+	{
+		Period		p = ActivityPeriod(a);
+		Activity   *larger = MakeActivity(&p, a->nblocks + Max(1, a->nblocks / 2));
+		Size		size = VARSIZE(larger);
+
+		memcpy(larger, a, ACTIVITY_SIZE(a->nblocks));
+		SET_VARSIZE(larger, size);
+		a = larger;
+	}
+	memmove(&a->blocks[i + 1], &a->blocks[i], (a->nblocks - i) * sizeof(ActivityBlock));
+	a->blocks[i].key = BLOCK_OF(period);
+	a->blocks[i].bits = BIT_OF(period);
+	a->nblocks++;
+	return a;
+}
+
+/*
+ * The union of two values, in fresh memory and without spare room.
+ */
+static Activity *
+MergeActivity(const Activity *a, const Activity *b)
+{
+	Period		pa = ActivityPeriod(a),
+				pb = ActivityPeriod(b);
+	Activity   *m;
+	int			i = 0,
+				j = 0;
+
+	CheckSamePeriod(&pa, &pb);
+	m = MakeActivity(&pa, a->nblocks + b->nblocks);
+	while (i < a->nblocks || j < b->nblocks)
+	{
+		ActivityBlock *to = &m->blocks[m->nblocks++];
+
+		CHECK_FOR_INTERRUPTS();
+		if (j == b->nblocks || (i < a->nblocks && a->blocks[i].key < b->blocks[j].key))
+			*to = a->blocks[i++];
+		else if (i == a->nblocks || b->blocks[j].key < a->blocks[i].key)
+			*to = b->blocks[j++];
+		else
+		{
+			to->key = a->blocks[i].key;
+			to->bits = a->blocks[i++].bits | b->blocks[j++].bits;
+		}
+	}
+	SET_VARSIZE(m, ACTIVITY_SIZE(m->nblocks));
+	m->events = a->events + b->events;
+	if (m->nblocks > 0)
+	{
+		int32		first = ActivityFirst(m);
+
+		if (a->nblocks > 0 && ActivityFirst(a) == first)
+			m->first_events += a->first_events;
+		if (b->nblocks > 0 && ActivityFirst(b) == first)
+			m->first_events += b->first_events;
+	}
+	return m;
+}
+
+/*
+ * A copy without spare room: what is stored.
+ */
+static Activity *
+TrimActivity(const Activity *a)
+{
+	Activity   *t = palloc(ACTIVITY_SIZE(a->nblocks));
+
+	memcpy(t, a, ACTIVITY_SIZE(a->nblocks));
+	SET_VARSIZE(t, ACTIVITY_SIZE(a->nblocks));
+	return t;
+}
+
+/*
+ * Errors out on a value that another version of the extension wrote.
+ */
+Activity *
+ActivityCheckVersion(Activity *a)
+{
+	if (VARSIZE(a) < ACTIVITY_SIZE(0) || a->version != ACTIVITY_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_COHORT_VALUE),
+				 errmsg("this activity has format %d", a->version),
+				 errdetail("This version of the extension reads format %d.", ACTIVITY_VERSION),
+				 errhint("Run ALTER EXTENSION loyalty UPDATE.")));
+#ifdef USE_ASSERT_CHECKING
+	Assert(ActivityProblem(a, VARSIZE(a)) == NULL);
+#endif
+	return a;
+}
+
+static Activity *
+CheckActivity(Activity *a)
+{
+	const char *problem = ActivityProblem(a, VARSIZE(a));
+
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid activity: %s", problem),
+				 errdetail("An activity holds a period, counts of events and a sorted set of periods."),
+				 errhint("Compute it with activity_agg().")));
+	return a;
+}
+
+/* ---- input and output ---- */
+
+/*
+ * activity_in(cstring), activity_out(activity)
+ *		The text form is period@zone:events:first_events:{periods}: the
+ *		period's name, the hash of its time zone in hex, and the numbers of
+ *		the active periods, with a..b for a run.  It is made for dump and
+ *		restore; errors are 22P02.
+ */
+PG_FUNCTION_INFO_V1(loyalty_activity_in);
+Datum
+loyalty_activity_in(PG_FUNCTION_ARGS)
+{
+	char	   *str = PG_GETARG_CSTRING(0);
+	char	   *s = str;
+	char	   *end;
+	char	   *at = strchr(s, '@');
+	Period		period;
+	Activity   *a;
+	int64		events,
+				first_events;
+	int64		previous = PG_INT64_MIN;
+
+	if (at == NULL || !ParsePeriod(s, at - s, &period))
+		goto bad;
+	period.zone = strtoul(at + 1, &end, 16);
+	if (end == at + 1 || *end != ':')
+		goto bad;
+	s = end + 1;
+	events = strtoll(s, &end, 10);
+	if (end == s || *end != ':')
+		goto bad;
+	s = end + 1;
+	first_events = strtoll(s, &end, 10);
+	if (end == s || strncmp(end, ":{", 2) != 0)
+		goto bad;
+	s = end + 2;
+
+	a = MakeActivity(&period, 2);
+	while (*s != '}')
+	{
+		int64		from,
+					until;
+
+		from = until = strtoll(s, &end, 10);
+		if (end == s)
+			goto bad;
+		s = end;
+		if (strncmp(s, "..", 2) == 0)
+		{
+			s += 2;
+			until = strtoll(s, &end, 10);
+			if (end == s)
+				goto bad;
+			s = end;
+		}
+		if (from <= previous || from < PG_INT32_MIN || until < from || until > PG_INT32_MAX)
+			goto bad;
+		previous = until;
+		for (int64 p = from; p <= until; p++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			a = ActivityAdd(a, (int32) p);
+		}
+		if (*s == ',')
+			s++;
+		else if (*s != '}')
+			goto bad;
+	}
+	if (s[1] != '\0')
+		goto bad;
+
+	a->events = events;
+	a->first_events = first_events;
+	if (ActivityProblem(a, VARSIZE(a)) != NULL)
+		goto bad;
+	PG_RETURN_POINTER(TrimActivity(a));
+
+bad:
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("invalid input syntax for type activity: \"%s\"", str),
+			 errdetail("The text form is period@zone:events:first_events:{periods}."),
+			 errhint("Compute it with activity_agg().")));
+	PG_RETURN_NULL();
+}
+
+/*
+ * activity_out
+ *		Text output, for dump and restore.
+ */
+PG_FUNCTION_INFO_V1(loyalty_activity_out);
+Datum
+loyalty_activity_out(PG_FUNCTION_ARGS)
+{
+	Activity   *a = PG_GETARG_ACTIVITY(0);
+	Period		period = ActivityPeriod(a);
+	char		name[32];
+	StringInfoData buf;
+	ActivityCursor cursor;
+	int32		p;
+	bool		more;
+	const char *separator = "";
+
+	FormatPeriod(&period, name, sizeof(name));
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%s@%08x:" INT64_FORMAT ":" INT64_FORMAT ":{",
+					 name, a->zone, a->events, a->first_events);
+	ActivityRewind(&cursor, a);
+	more = ActivityNext(&cursor, &p);
+	while (more)
+	{
+		int32		from = p,
+					until = p;
+
+		CHECK_FOR_INTERRUPTS();
+		while ((more = ActivityNext(&cursor, &p)) && p == until + 1)
+			until = p;
+		if (from == until)
+			appendStringInfo(&buf, "%s%d", separator, from);
+		else
+			appendStringInfo(&buf, "%s%d..%d", separator, from, until);
+		separator = ",";
+	}
+	appendStringInfoChar(&buf, '}');
+	PG_RETURN_CSTRING(buf.data);
+}
+
+/*
+ * activity_recv(internal), activity_send(activity)
+ *		Version byte, period, counts, and the blocks of the bitmap.
+ */
+PG_FUNCTION_INFO_V1(loyalty_activity_recv);
+Datum
+loyalty_activity_recv(PG_FUNCTION_ARGS)
+{
+	StringInfo	buf = (StringInfo) PG_GETARG_POINTER(0);
+	int			version = pq_getmsgbyte(buf);
+	Period		period;
+	int			n;
+	Activity   *a;
+
+	if (version != ACTIVITY_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("this activity has format %d", version),
+				 errdetail("This version of the extension reads format %d.", ACTIVITY_VERSION),
+				 errhint("Send it from the same version of the extension.")));
+	period.base = pq_getmsgbyte(buf);
+	period.step = pq_getmsgint(buf, 2);
+	period.zone = pq_getmsgint(buf, 4);
+	n = pq_getmsgint(buf, 4);
+	if (n < 0 || (Size) n > (Size) (buf->len - buf->cursor) / sizeof(ActivityBlock))
+		n = 0;					/* the message ends early, which is found below */
+	a = MakeActivity(&period, n);
+	a->nblocks = n;
+	a->events = pq_getmsgint64(buf);
+	a->first_events = pq_getmsgint64(buf);
+	for (int i = 0; i < n; i++)
+	{
+		a->blocks[i].key = pq_getmsgint(buf, 4);
+		a->blocks[i].bits = pq_getmsgint(buf, 4);
+	}
+	PG_RETURN_POINTER(CheckActivity(a));
+}
+
+/*
+ * activity_send
+ *		Binary output; see the receiving function for the format.
+ */
+PG_FUNCTION_INFO_V1(loyalty_activity_send);
+Datum
+loyalty_activity_send(PG_FUNCTION_ARGS)
+{
+	Activity   *a = PG_GETARG_ACTIVITY(0);
+	StringInfoData buf;
+
+	pq_begintypsend(&buf);
+	pq_sendbyte(&buf, a->version);
+	pq_sendbyte(&buf, a->base);
+	pq_sendint16(&buf, a->step);
+	pq_sendint32(&buf, a->zone);
+	pq_sendint32(&buf, a->nblocks);
+	pq_sendint64(&buf, a->events);
+	pq_sendint64(&buf, a->first_events);
+	for (int i = 0; i < a->nblocks; i++)
+	{
+		pq_sendint32(&buf, a->blocks[i].key);
+		pq_sendint32(&buf, a->blocks[i].bits);
+	}
+	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+}
+
+/* ---- the aggregates ---- */
+
+/*
+ * activity_agg(at timestamptz, period text, timezone text) -> activity
+ *		Transition.  A row with a NULL instant counts for nothing, but makes
+ *		an empty activity of a group that has no other row.  The state is
+ *		changed in place; it is a plain value, so it needs no serialization.
+ */
+PG_FUNCTION_INFO_V1(loyalty_activity_trans);
+Datum
+loyalty_activity_trans(PG_FUNCTION_ARGS)
+{
+	PeriodClock *clock = GetPeriodClock(fcinfo, 2, 3);
+	Activity   *a;
+
+	(void) NeedAggContext(fcinfo, "activity_trans");
+	if (PG_ARGISNULL(0))
+		a = MakeActivity(&clock->period, 2);
+	else
+	{
+		Period		period;
+
+		a = DatumGetActivity(PG_GETARG_DATUM(0));
+		period = ActivityPeriod(a);
+		CheckSamePeriod(&period, &clock->period);
+	}
+
+	if (!PG_ARGISNULL(1))
+	{
+		TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
+
+		CheckFiniteInstant(at, "the instant of an event");
+		a = ActivityAdd(a, PeriodOfInstant(clock, at));
+	}
+	PG_RETURN_POINTER(a);
+}
+
+/*
+ * activity_final(activity) -> activity: the state without its spare room.
+ */
+PG_FUNCTION_INFO_V1(loyalty_activity_final);
+Datum
+loyalty_activity_final(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(TrimActivity(DatumGetActivity(PG_GETARG_DATUM(0))));
+}
+
+/*
+ * merge_activity(activity, activity) -> activity
+ *		The union of two activities of the same period and time zone (LY341
+ *		otherwise); the numbers of events add up.  Also the combine function
+ *		of activity_agg.
+ */
+PG_FUNCTION_INFO_V1(loyalty_merge_activity);
+Datum
+loyalty_merge_activity(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(MergeActivity(PG_GETARG_ACTIVITY(0), PG_GETARG_ACTIVITY(1)));
+}
+
+/* ---- accessors ---- */
+
+/*
+ * events(activity) -> bigint, active_periods(activity) -> integer
+ *		How many events there were, and in how many different periods.
+ */
+PG_FUNCTION_INFO_V1(loyalty_event_count);
+Datum
+loyalty_event_count(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(PG_GETARG_ACTIVITY(0)->events);
+}
+
+/*
+ * active_periods(activity) -> integer: in how many different periods.
+ */
+PG_FUNCTION_INFO_V1(loyalty_active_periods);
+Datum
+loyalty_active_periods(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(ActivityCount(PG_GETARG_ACTIVITY(0)));
+}
+
+static Datum
+StartOf(FunctionCallInfo fcinfo, const Period *period, int32 number)
+{
+	int32		date;
+
+	if (!PeriodStart(period, number, &date))
+		PG_RETURN_NULL();
+	PG_RETURN_DATEADT(date);
+}
+
+/*
+ * first_active(activity) -> date, last_active(activity) -> date
+ *		The first day of the first and of the last active period; NULL for an
+ *		activity without events, and where that day is before the first date
+ *		that PostgreSQL knows.
+ */
+PG_FUNCTION_INFO_V1(loyalty_first_active);
+Datum
+loyalty_first_active(PG_FUNCTION_ARGS)
+{
+	Activity   *a = PG_GETARG_ACTIVITY(0);
+	Period		period = ActivityPeriod(a);
+
+	if (a->nblocks == 0)
+		PG_RETURN_NULL();
+	return StartOf(fcinfo, &period, ActivityFirst(a));
+}
+
+/*
+ * last_active(activity) -> date: see first_active.
+ */
+PG_FUNCTION_INFO_V1(loyalty_last_active);
+Datum
+loyalty_last_active(PG_FUNCTION_ARGS)
+{
+	Activity   *a = PG_GETARG_ACTIVITY(0);
+	Period		period = ActivityPeriod(a);
+
+	if (a->nblocks == 0)
+		PG_RETURN_NULL();
+	return StartOf(fcinfo, &period, ActivityLast(a));
+}
+
+/*
+ * was_active(activity, on_date date) -> boolean
+ *		Was the member active in the period that holds the date?
+ */
+PG_FUNCTION_INFO_V1(loyalty_was_active);
+Datum
+loyalty_was_active(PG_FUNCTION_ARGS)
+{
+	Activity   *a = PG_GETARG_ACTIVITY(0);
+	DateADT		date = PG_GETARG_DATEADT(1);
+	Period		period = ActivityPeriod(a);
+
+	if (DATE_NOT_FINITE(date))
+		PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(ActivityHas(a, PeriodOfDate(&period, date)));
+}
+
+/*
+ * longest_streak(activity) -> integer
+ *		The largest number of consecutive active periods; 0 without events.
+ */
+PG_FUNCTION_INFO_V1(loyalty_longest_streak);
+Datum
+loyalty_longest_streak(PG_FUNCTION_ARGS)
+{
+	ActivityCursor cursor;
+	int32		p,
+				last = 0,
+				streak = 0,
+				longest = 0;
+
+	ActivityRewind(&cursor, PG_GETARG_ACTIVITY(0));
+	while (ActivityNext(&cursor, &p))
+	{
+		streak = streak > 0 && p == last + 1 ? streak + 1 : 1;
+		longest = Max(longest, streak);
+		last = p;
+	}
+	PG_RETURN_INT32(longest);
+}
+
+/*
+ * current_streak(activity, on_date date) -> integer
+ *		The number of consecutive active periods up to the one that holds the
+ *		date.  That period may still be running: without activity in it, the
+ *		streak that ended with the period before counts.  Otherwise 0.
+ */
+PG_FUNCTION_INFO_V1(loyalty_current_streak);
+Datum
+loyalty_current_streak(PG_FUNCTION_ARGS)
+{
+	Activity   *a = PG_GETARG_ACTIVITY(0);
+	DateADT		date = PG_GETARG_DATEADT(1);
+	Period		period = ActivityPeriod(a);
+	int32		p;
+	int32		streak = 0;
+
+	if (DATE_NOT_FINITE(date))
+		PG_RETURN_INT32(0);
+	p = PeriodOfDate(&period, date);
+	if (!ActivityHas(a, p))
+		p--;
+	for (; ActivityHas(a, p); p--)
+		streak++;
+	PG_RETURN_INT32(streak);
+}
+
+/*
+ * repurchased_within(activity, periods integer, as_of date) -> boolean
+ *		Did a second event follow the first within so many periods?  NULL for
+ *		a member whose first event is less than that before as_of (nothing can
+ *		be said yet), and without events.  A second event in the same period
+ *		counts.  Events after as_of are not left out: the first one decides
+ *		who is eligible, and what follows within the span is known by then.
+ */
+PG_FUNCTION_INFO_V1(loyalty_repurchased_within);
+Datum
+loyalty_repurchased_within(PG_FUNCTION_ARGS)
+{
+	Activity   *a = PG_GETARG_ACTIVITY(0);
+	int32		within = PG_GETARG_INT32(1);
+	DateADT		as_of = PG_GETARG_DATEADT(2);
+	Period		period = ActivityPeriod(a);
+	ActivityCursor cursor;
+	int32		first,
+				second;
+
+	if (within < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("the number of periods is %d", within),
+				 errdetail("A repurchase lies behind the first purchase."),
+				 errhint("Pass a number of periods from 0 up.")));
+	if (DATE_NOT_FINITE(as_of))
+		CheckFiniteInstant(DATE_IS_NOEND(as_of) ? TIMESTAMP_INFINITY : TIMESTAMP_MINUS_INFINITY,
+						   "as_of");
+	ActivityRewind(&cursor, a);
+	if (!ActivityNext(&cursor, &first) ||
+		(int64) first + within > PeriodOfDate(&period, as_of))
+		PG_RETURN_NULL();
+	if (a->first_events > 1)
+		PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(ActivityNext(&cursor, &second) && second - (int64) first <= within);
+}
+
+/*
+ * active_dates(activity) -> date[]
+ *		The first days of the active periods, in order.
+ */
+PG_FUNCTION_INFO_V1(loyalty_active_dates);
+Datum
+loyalty_active_dates(PG_FUNCTION_ARGS)
+{
+	Activity   *a = PG_GETARG_ACTIVITY(0);
+	Period		period = ActivityPeriod(a);
+	ActivityCursor cursor;
+	Datum	   *dates = palloc(sizeof(Datum) * Max(1, ActivityCount(a)));
+	bool	   *nulls = palloc0(sizeof(bool) * Max(1, ActivityCount(a)));
+	int			n = 0;
+	int			lower = 1;
+	int32		p;
+
+	ActivityRewind(&cursor, a);
+	while (ActivityNext(&cursor, &p))
+	{
+		int32		date = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		nulls[n] = !PeriodStart(&period, p, &date);
+		dates[n++] = DateADTGetDatum(date);
+	}
+	if (n == 0)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(DATEOID));
+	PG_RETURN_ARRAYTYPE_P(construct_md_array(dates, nulls, 1, &n, &lower, DATEOID, 4, true, 'i'));
+}
+
+/*
+ * streaks(activity) -> setof (first_period date, last_period date, periods integer)
+ *		Every run of consecutive active periods, in order; the dates are the
+ *		first days of its first and last period.
+ */
+PG_FUNCTION_INFO_V1(loyalty_streaks);
+Datum
+loyalty_streaks(PG_FUNCTION_ARGS)
+{
+	typedef struct
+	{
+		ActivityCursor cursor;
+		Period		period;
+		bool		more;
+		int32		next;
+	} Walk;
+	FuncCallContext *funcctx;
+	Walk	   *walk;
+
+	if (SRF_IS_FIRSTCALL())
+	{
+		MemoryContext old;
+		TupleDesc	tupdesc;
+		Activity   *a;
+
+		funcctx = SRF_FIRSTCALL_INIT();
+		old = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "streaks returns rows");
+		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
+		a = ActivityCheckVersion((Activity *) PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0)));
+		walk = palloc(sizeof(Walk));
+		ActivityRewind(&walk->cursor, a);
+		walk->period = ActivityPeriod(a);
+		walk->more = ActivityNext(&walk->cursor, &walk->next);
+		funcctx->user_fctx = walk;
+		MemoryContextSwitchTo(old);
+	}
+	funcctx = SRF_PERCALL_SETUP();
+	walk = (Walk *) funcctx->user_fctx;
+
+	if (walk->more)
+	{
+		int32		from = walk->next,
+					until = walk->next;
+		int32		date = 0;
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
+
+		while ((walk->more = ActivityNext(&walk->cursor, &walk->next)) && walk->next == until + 1)
+			until = walk->next;
+		nulls[0] = !PeriodStart(&walk->period, from, &date);
+		values[0] = DateADTGetDatum(date);
+		nulls[1] = !PeriodStart(&walk->period, until, &date);
+		values[1] = DateADTGetDatum(date);
+		values[2] = Int32GetDatum(until - from + 1);
+		SRF_RETURN_NEXT(funcctx,
+						HeapTupleGetDatum(heap_form_tuple(funcctx->tuple_desc, values, nulls)));
+	}
+	SRF_RETURN_DONE(funcctx);
+}

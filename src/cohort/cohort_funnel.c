@@ -1,0 +1,654 @@
+/*
+ * cohort_funnel.c
+ *		How far a member went through a chain of conditions within a window,
+ *		and whether it met several conditions.
+ *
+ * The semantics are those that the documentation of ClickHouse gives for
+ * windowFunnel and retention ("Parametric aggregate functions" and
+ * "Aggregate functions" of its SQL reference).
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "libpq/pqformat.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "cohort/cohort.h"
+#include "core/errors.h"
+
+static const struct
+{
+	const char *name;
+	int			bit;
+}			funnel_modes[] =
+{
+	{"strict_deduplication", FUNNEL_STRICT_DEDUPLICATION},
+	{"strict_order", FUNNEL_STRICT_ORDER},
+	{"strict_increase", FUNNEL_STRICT_INCREASE},
+	{"strict_once", FUNNEL_STRICT_ONCE},
+	{"allow_reentry", FUNNEL_ALLOW_REENTRY}
+};
+
+/* ---- plain computing ---- */
+
+/*
+ * A chain that has reached some level: when it began.  A later beginning
+ * leaves more of the window, so only the latest is kept for each level.
+ */
+typedef struct Chain
+{
+	bool		reached;
+	int64		start;
+} Chain;
+
+static inline bool
+InWindow(int64 start, int64 at, int64 window)
+{
+	return (uint64) at - (uint64) start <= (uint64) window;
+}
+
+static inline void
+Reach(Chain *chain, int64 start)
+{
+	if (!chain->reached || start > chain->start)
+	{
+		chain->reached = true;
+		chain->start = start;
+	}
+}
+
+/*
+ * Finds a row of its own for one more level: an augmenting path in the
+ * bipartite graph of levels and rows.
+ */
+static bool
+Augment(const Event *rows, int nrows, int level, uint32 *used,
+		uint32 *capacity_left, bool *tried)
+{
+	for (int r = 0; r < nrows; r++)
+	{
+		if ((rows[r].mask & (((uint32) 1) << level)) == 0 || tried[r])
+			continue;
+		tried[r] = true;
+		if (capacity_left[r] > 0)
+		{
+			capacity_left[r]--;
+			used[r] |= ((uint32) 1) << level;
+			return true;
+		}
+		for (int other = 0; other < EVENTS_MAX_CONDITIONS; other++)
+		{
+			if ((used[r] & (((uint32) 1) << other)) == 0)
+				continue;
+			/* could that level take another row? */
+			if (Augment(rows, nrows, other, used, capacity_left, tried))
+			{
+				used[r] &= ~(((uint32) 1) << other);
+				used[r] |= ((uint32) 1) << level;
+					return true;
+			}
+		}
+	}
+	return false;
+}
+
+/*
+ * strict_once: the rows of one instant lengthen the chains, each row taking
+ * one level at most.  The order of rows of one instant does not matter.
+ */
+static void
+StepOnce(Chain *chains, int levels, const Event *rows, int nrows, int64 window)
+{
+	Chain		before[EVENTS_MAX_CONDITIONS + 1];
+	int64		at = rows[0].at;
+	bool	   *tried = palloc(sizeof(bool) * nrows);
+	uint32	   *capacity = palloc(sizeof(uint32) * nrows);
+	uint32	   *used = palloc(sizeof(uint32) * nrows);
+
+	/* before[l]: a chain that has reached level l; level 0 starts here */
+	before[0].reached = true;
+	before[0].start = at;
+	memcpy(&before[1], chains, levels * sizeof(Chain));
+
+	for (int from = 0; from < levels; from++)
+	{
+		if (!before[from].reached || !InWindow(before[from].start, at, window))
+			continue;
+		for (int r = 0; r < nrows; r++)
+		{
+			capacity[r] = rows[r].count;
+			used[r] = 0;
+		}
+		for (int level = from; level < levels; level++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			memset(tried, 0, sizeof(bool) * nrows);
+			if (!Augment(rows, nrows, level, used, capacity, tried))
+				break;
+			Reach(&chains[level], before[from].start);
+		}
+	}
+	pfree(tried);
+	pfree(capacity);
+	pfree(used);
+}
+
+/*
+ * The level without strict_order: any events may lie between those of a chain.
+ */
+static int
+FreeLevel(const EventList *list, int64 window, int modes)
+{
+	int			levels = list->nconditions;
+	Chain		chains[EVENTS_MAX_CONDITIONS];
+	int			best = 0;
+	Size		i = 0;
+
+	memset(chains, 0, sizeof(chains));
+	while (i < list->n && best < levels)
+	{
+		const Event *rows = &list->events[i];
+		int64		at = rows[0].at;
+		uint32		met = 0;	/* conditions met at this instant, */
+		uint32		repeated = 0;	/* and those met more than once */
+		Size		n = 0;
+		bool		stop = false;
+
+		CHECK_FOR_INTERRUPTS();
+		for (; i + n < list->n && rows[n].at == at; n++)
+		{
+			repeated |= (met | (rows[n].count > 1 ? rows[n].mask : 0)) & rows[n].mask;
+			met |= rows[n].mask;
+		}
+
+		if (modes & FUNNEL_STRICT_DEDUPLICATION)
+		{
+			/* the first condition starts anew, it does not repeat */
+			for (int level = 1; level < levels; level++)
+				if ((met & (((uint32) 1) << level)) && chains[level].reached)
+					return best;
+		}
+
+		if (modes & FUNNEL_STRICT_INCREASE)
+		{
+			/* downwards: each level sees what was reached before this instant */
+			for (int level = levels - 1; level >= 0; level--)
+			{
+				if ((met & (((uint32) 1) << level)) == 0)
+					continue;
+				if (level == 0)
+					Reach(&chains[0], at);
+				else if (chains[level - 1].reached &&
+						 InWindow(chains[level - 1].start, at, window))
+					Reach(&chains[level], chains[level - 1].start);
+			}
+		}
+		else if (modes & FUNNEL_STRICT_ONCE)
+			StepOnce(chains, levels, rows, (int) n, window);
+		else
+		{
+			/* upwards: one row may take several levels */
+			for (int level = 0; level < levels; level++)
+			{
+				if ((met & (((uint32) 1) << level)) == 0)
+					continue;
+				if (level == 0)
+					Reach(&chains[0], at);
+				else if (chains[level - 1].reached &&
+						 InWindow(chains[level - 1].start, at, window))
+					Reach(&chains[level], chains[level - 1].start);
+			}
+		}
+
+		for (int level = best; level < levels; level++)
+			if (chains[level].reached)
+				best = level + 1;
+		if (modes & FUNNEL_STRICT_DEDUPLICATION)
+		{
+			for (int level = 1; level < levels; level++)
+				if ((repeated & (((uint32) 1) << level)) && chains[level].reached)
+					stop = true;
+		}
+		if (stop)
+			break;
+		i += n;
+	}
+	return best;
+}
+
+/*
+ * The level with strict_order: once a chain has begun, an event that neither
+ * takes it on nor repeats a condition it has met ends the search, and so does
+ * the first condition when more than that has been met; allow_reentry
+ * passes over the latter.  A chain whose window is over ends too, and the
+ * first condition begins the next.
+ */
+static int
+OrderedLevel(const EventList *list, int64 window, int modes)
+{
+	int			levels = list->nconditions;
+	int			best = 0;
+	int			level = 0;		/* what the current chain has reached */
+	int64		start = 0;
+	int64		last = 0;
+
+	for (Size i = 0; i < list->n; i++)
+	{
+		const Event *e = &list->events[i];
+		uint32		turns = Min(e->count, EVENTS_MAX_CONDITIONS + 1);
+
+		CHECK_FOR_INTERRUPTS();
+		for (uint32 turn = 0; turn < turns; turn++)
+		{
+			bool		first = (e->mask & 1) != 0;
+			bool		useful = false;
+
+			if (level > 0 && !InWindow(start, e->at, window))
+				level = 0;
+
+			if (level == 0)
+			{
+				if (!first)
+					continue;
+				level = 1;
+				start = last = e->at;
+				useful = true;
+				if (modes & (FUNNEL_STRICT_INCREASE | FUNNEL_STRICT_ONCE))
+				{
+					best = Max(best, level);
+					continue;
+				}
+			}
+			else if ((modes & FUNNEL_STRICT_INCREASE) && e->at <= last)
+				continue;
+			else
+			{
+				if (modes & FUNNEL_STRICT_DEDUPLICATION)
+				{
+					for (int l = 1; l < level; l++)
+						if (e->mask & (((uint32) 1) << l))
+							return best;
+				}
+				if (first && level > 1 && !(modes & FUNNEL_ALLOW_REENTRY))
+					return best;
+				if (first && level == 1 &&
+					(levels == 1 || (e->mask & 2) == 0))
+				{
+					start = last = e->at;	/* begins anew, with a later window */
+					continue;
+				}
+				/* a condition met already repeats; the first may only re-enter */
+				useful = (e->mask & ((((uint64) 1) << level) - 1)) != 0;
+			}
+
+			while (level < levels && (e->mask & (((uint32) 1) << level)))
+			{
+				level++;
+				last = e->at;
+				useful = true;
+				if (modes & (FUNNEL_STRICT_INCREASE | FUNNEL_STRICT_ONCE))
+					break;
+			}
+			best = Max(best, level);
+			if (best == levels || !useful)
+				return best;
+		}
+	}
+	return best;
+}
+
+/*
+ * The longest chain: the number of conditions, from the first on, that events
+ * met one after the other, all within window microseconds of the first.  The
+ * list must be sorted.
+ */
+int
+FunnelLevel(const EventList *list, int64 window, int modes)
+{
+	if (modes & FUNNEL_STRICT_ORDER)
+		return OrderedLevel(list, window, modes);
+	return FreeLevel(list, window, modes);
+}
+
+/* ---- arguments ---- */
+
+typedef struct FunnelState
+{
+	int64		window;
+	int32		modes;
+	EventList	list;
+} FunnelState;
+
+/*
+ * The modes named in a text, separated by commas; NULL and '' are none.
+ */
+static int
+ReadModes(FunctionCallInfo fcinfo, int argno)
+{
+	text	   *arg;
+	const char *s;
+	const char *end;
+	int			modes = 0;
+
+	if (PG_ARGISNULL(argno))
+		return 0;
+	arg = PG_GETARG_TEXT_PP(argno);
+	s = VARDATA_ANY(arg);
+	end = s + VARSIZE_ANY_EXHDR(arg);
+	while (s < end)
+	{
+		const char *name;
+		size_t		len;
+		bool		found = false;
+
+		if (*s == ' ' || *s == ',')
+		{
+			s++;
+			continue;
+		}
+		name = s;
+		while (s < end && *s != ',' && *s != ' ')
+			s++;
+		len = s - name;
+		for (size_t m = 0; m < lengthof(funnel_modes); m++)
+		{
+			if (strlen(funnel_modes[m].name) == len &&
+				memcmp(funnel_modes[m].name, name, len) == 0)
+			{
+				modes |= funnel_modes[m].bit;
+				found = true;
+			}
+		}
+		if (!found)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_FUNNEL),
+					 errmsg("\"%s\" is not a mode of a funnel", pnstrdup(name, len)),
+					 errdetail("Modes are strict_deduplication, strict_order, strict_increase, strict_once and allow_reentry."),
+					 errhint("Pass NULL, one mode, or several separated by commas.")));
+	}
+	if ((modes & FUNNEL_ALLOW_REENTRY) && !(modes & FUNNEL_STRICT_ORDER))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_FUNNEL),
+				 errmsg("allow_reentry stands without strict_order"),
+				 errdetail("It relaxes strict_order and has no effect by itself."),
+				 errhint("Pass 'strict_order, allow_reentry'.")));
+	return modes;
+}
+
+/*
+ * The window in microseconds; a day counts 24 hours.
+ */
+static int64
+ReadWindow(FunctionCallInfo fcinfo, int argno)
+{
+	Interval   *window;
+	int64		days;
+	int64		result;
+
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_FUNNEL),
+				 errmsg("the window of a funnel is NULL"),
+				 errdetail("A chain must end within the window of its first event."),
+				 errhint("Pass an interval, for example '7 days'.")));
+	window = PG_GETARG_INTERVAL_P(argno);
+	days = (int64) window->day * USECS_PER_DAY;
+	if (window->month != 0 ||
+		pg_add_s64_overflow(days, window->time, &result) || result < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_FUNNEL),
+				 errmsg("the window of a funnel is %s",
+						DatumGetCString(DirectFunctionCall1(interval_out,
+															IntervalPGetDatum(window)))),
+				 errdetail("A window has a fixed length of 0 or more: days of 24 hours, hours, minutes and seconds, no months."),
+				 errhint("Pass for example '30 days' instead of '1 month'.")));
+	return result;
+}
+
+/* What was read last from the arguments that are the same for every row. */
+typedef struct FunnelArguments
+{
+	bool		valid;
+	bool		modes_null;
+	Interval	window;
+	int			modes_len;
+	char		modes_text[128];
+	int64		microseconds;
+	int			modes;
+} FunnelArguments;
+
+static FunnelArguments *
+ReadArguments(FunctionCallInfo fcinfo)
+{
+	FunnelArguments *kept = (FunnelArguments *) fcinfo->flinfo->fn_extra;
+	text	   *modes = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
+
+	if (kept == NULL)
+		kept = fcinfo->flinfo->fn_extra =
+			MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(FunnelArguments));
+	if (kept->valid && !PG_ARGISNULL(1) &&
+		memcmp(&kept->window, PG_GETARG_INTERVAL_P(1), sizeof(Interval)) == 0 &&
+		kept->modes_null == (modes == NULL) &&
+		(modes == NULL ||
+		 ((Size) kept->modes_len == VARSIZE_ANY_EXHDR(modes) &&
+		  memcmp(kept->modes_text, VARDATA_ANY(modes), kept->modes_len) == 0)))
+		return kept;
+
+	kept->valid = false;
+	kept->microseconds = ReadWindow(fcinfo, 1);
+	kept->modes = ReadModes(fcinfo, 2);
+	kept->window = *PG_GETARG_INTERVAL_P(1);
+	kept->modes_null = modes == NULL;
+	kept->modes_len = modes ? VARSIZE_ANY_EXHDR(modes) : 0;
+	if (kept->modes_len <= (int) sizeof(kept->modes_text))
+	{
+		if (modes != NULL)
+			memcpy(kept->modes_text, VARDATA_ANY(modes), kept->modes_len);
+		kept->valid = true;
+	}
+	return kept;
+}
+
+static void
+CheckSameFunnel(const FunnelState *state, int64 window, int modes)
+{
+	if (state->window != window || state->modes != modes)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_ARGUMENT_VARIES),
+				 errmsg("the window or the mode of a funnel changes within a group"),
+				 errdetail("All rows of a group must have the same window and mode."),
+				 errhint("Pass constants.")));
+}
+
+static FunnelState *
+MakeFunnel(MemoryContext context, int64 window, int modes)
+{
+	FunnelState *state = MemoryContextAlloc(context, sizeof(FunnelState));
+
+	state->window = window;
+	state->modes = modes;
+	EventListInit(&state->list, context);
+	return state;
+}
+
+/* ---- the aggregates ---- */
+
+/*
+ * window_funnel_agg("window" interval, mode text, at timestamptz, VARIADIC conditions boolean[])
+ *		-> integer
+ *		Transition.  Rows with a NULL instant are skipped, NULL conditions are
+ *		false.  LY345 for an unfit window, an unknown mode, or more than 32
+ *		conditions; LY344 when window, mode or number of conditions varies
+ *		within a group; LY342 for an infinite instant.
+ */
+PG_FUNCTION_INFO_V1(loyalty_window_funnel_trans);
+Datum
+loyalty_window_funnel_trans(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = NeedAggContext(fcinfo, "window_funnel_trans");
+	FunnelState *state = PG_ARGISNULL(0) ? NULL : (FunnelState *) PG_GETARG_POINTER(0);
+	FunnelArguments *args = ReadArguments(fcinfo);
+	int			n;
+	uint32		mask = GetConditions(fcinfo, 4, &n);
+
+	if (state == NULL)
+		state = MakeFunnel(context, args->microseconds, args->modes);
+	CheckSameFunnel(state, args->microseconds, args->modes);
+	CheckConditionCount(&state->list, n);
+	if (!PG_ARGISNULL(3))
+	{
+		TimestampTz at = PG_GETARG_TIMESTAMPTZ(3);
+
+		CheckFiniteInstant(at, "the instant of an event");
+		/* an event that meets no condition only ever breaks the order */
+		if (mask != 0 || (state->modes & FUNNEL_STRICT_ORDER))
+			EventListAdd(&state->list, at, mask, 1);
+	}
+	PG_RETURN_POINTER(state);
+}
+
+/*
+ * window_funnel_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
+PG_FUNCTION_INFO_V1(loyalty_window_funnel_combine);
+Datum
+loyalty_window_funnel_combine(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = NeedAggContext(fcinfo, "window_funnel_combine");
+	FunnelState *a = PG_ARGISNULL(0) ? NULL : (FunnelState *) PG_GETARG_POINTER(0);
+	FunnelState *b = PG_ARGISNULL(1) ? NULL : (FunnelState *) PG_GETARG_POINTER(1);
+
+	if (b == NULL)
+	{
+		if (a == NULL)
+			PG_RETURN_NULL();
+		PG_RETURN_POINTER(a);
+	}
+	if (a == NULL)
+		a = MakeFunnel(context, b->window, b->modes);
+	CheckSameFunnel(a, b->window, b->modes);
+	CheckConditionCount(&a->list, b->list.nconditions);
+	EventListAppend(&a->list, &b->list);
+	PG_RETURN_POINTER(a);
+}
+
+/*
+ * window_funnel_serialize
+ *		The state field by field, for another process of the same server.
+ */
+PG_FUNCTION_INFO_V1(loyalty_window_funnel_serialize);
+Datum
+loyalty_window_funnel_serialize(PG_FUNCTION_ARGS)
+{
+	FunnelState *state = (FunnelState *) PG_GETARG_POINTER(0);
+	StringInfoData buf;
+
+	(void) NeedAggContext(fcinfo, "window_funnel_serialize");
+	EventListSort(&state->list);
+	pq_begintypsend(&buf);
+	pq_sendint64(&buf, state->window);
+	pq_sendint32(&buf, state->modes);
+	EventListSend(&buf, &state->list);
+	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+}
+
+/*
+ * window_funnel_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
+PG_FUNCTION_INFO_V1(loyalty_window_funnel_deserialize);
+Datum
+loyalty_window_funnel_deserialize(PG_FUNCTION_ARGS)
+{
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+	FunnelState *state = MakeFunnel(CurrentMemoryContext, 0, 0);
+	StringInfoData buf;
+
+	(void) NeedAggContext(fcinfo, "window_funnel_deserialize");
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+	state->window = pq_getmsgint64(&buf);
+	state->modes = pq_getmsgint(&buf, 4);
+	EventListReceive(&buf, &state->list);
+	pq_getmsgend(&buf);
+	PG_RETURN_POINTER(state);
+}
+
+/*
+ * window_funnel_final(internal) -> integer: 0 when the first condition was
+ * never met; NULL for a group without rows.
+ */
+PG_FUNCTION_INFO_V1(loyalty_window_funnel_final);
+Datum
+loyalty_window_funnel_final(PG_FUNCTION_ARGS)
+{
+	FunnelState *state;
+
+	(void) NeedAggContext(fcinfo, "window_funnel_final");
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	state = (FunnelState *) PG_GETARG_POINTER(0);
+	EventListSort(&state->list);
+	PG_RETURN_INT32(FunnelLevel(&state->list, state->window, state->modes));
+}
+
+/*
+ * retention(VARIADIC conditions boolean[]) -> boolean[]
+ *		Transition.  The state is a bigint: bit i for condition i + 1, and the
+ *		number of conditions above bit 32.
+ */
+PG_FUNCTION_INFO_V1(loyalty_retention_trans);
+Datum
+loyalty_retention_trans(PG_FUNCTION_ARGS)
+{
+	uint64		state = PG_ARGISNULL(0) ? 0 : (uint64) PG_GETARG_INT64(0);
+	EventList	list;
+	int			n;
+	uint32		mask = GetConditions(fcinfo, 1, &n);
+
+	list.nconditions = (int) (state >> 32);
+	CheckConditionCount(&list, n);
+	PG_RETURN_INT64((int64) (((uint64) n << 32) | (uint32) state | mask));
+}
+
+/*
+ * retention_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
+PG_FUNCTION_INFO_V1(loyalty_retention_combine);
+Datum
+loyalty_retention_combine(PG_FUNCTION_ARGS)
+{
+	uint64		a = (uint64) PG_GETARG_INT64(0);
+	uint64		b = (uint64) PG_GETARG_INT64(1);
+	EventList	list;
+
+	list.nconditions = (int) (a >> 32);
+	CheckConditionCount(&list, (int) (b >> 32));
+	PG_RETURN_INT64((int64) (a | b));
+}
+
+/*
+ * retention_final(bigint) -> boolean[]
+ *		The first element tells whether the first condition was met by any
+ *		row, each further one whether both the first and that one were.
+ */
+PG_FUNCTION_INFO_V1(loyalty_retention_final);
+Datum
+loyalty_retention_final(PG_FUNCTION_ARGS)
+{
+	uint64		state = (uint64) PG_GETARG_INT64(0);
+	int			n = (int) (state >> 32);
+	Datum		values[EVENTS_MAX_CONDITIONS];
+
+	for (int i = 0; i < n; i++)
+		values[i] = BoolGetDatum((state & 1) && (state & (((uint64) 1) << i)));
+	PG_RETURN_ARRAYTYPE_P(construct_array(values, n, BOOLOID, 1, true, 'c'));
+}

@@ -1,0 +1,429 @@
+/*
+ * cohort_member.c
+ *		Retention from events in one step: the aggregate keeps the members
+ *		itself, in a hash table of 32 bytes for each, instead of a group of the
+ *		query for each.
+ */
+#include "postgres.h"
+
+#include "libpq/pqformat.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+
+#include "cohort/cohort.h"
+#include "core/errors.h"
+
+/*
+ * The active periods of one member: those near the first one seen in a bitmap,
+ * period base + i in bit i, and the others in an activity of their own.
+ */
+typedef struct MemberSlot
+{
+	int64		member;
+	uint64		bits;
+	Activity   *others;			/* or NULL */
+	int32		base;
+	char		status;
+} MemberSlot;
+
+static inline uint32
+HashMember(int64 member)
+{
+	uint64		h = (uint64) member;
+
+	/* Stafford's mix of 64 bits, variant 13 */
+	h = (h ^ (h >> 30)) * UINT64CONST(0xbf58476d1ce4e5b9);
+	h = (h ^ (h >> 27)) * UINT64CONST(0x94d049bb133111eb);
+	return (uint32) (h ^ (h >> 31));
+}
+
+#define SH_PREFIX members
+#define SH_ELEMENT_TYPE MemberSlot
+#define SH_KEY_TYPE int64
+#define SH_KEY member
+#define SH_HASH_KEY(tb, key) HashMember(key)
+#define SH_EQUAL(tb, x, y) ((x) == (y))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/*
+ * The table is larger than the processor's caches, so a member is looked up
+ * only some rows after its slot has been asked for.
+ */
+#define NWAITING	16			/* a power of two */
+
+typedef struct WaitingEvent
+{
+	int64		member;
+	int32		period;
+} WaitingEvent;
+
+typedef struct MemberState
+{
+	MemoryContext context;
+	Period		period;
+	members_hash *hash;
+	uint32		arrived;		/* events since the last flush */
+	WaitingEvent waiting[NWAITING];
+} MemberState;
+
+/* ---- plain computing ---- */
+
+static MemberState *
+MakeMemberState(MemoryContext context, const Period *period)
+{
+	MemberState *state = MemoryContextAlloc(context, sizeof(MemberState));
+
+	state->context = context;
+	state->period = *period;
+	state->hash = members_create(context, 256, NULL);
+	state->arrived = 0;
+	return state;
+}
+
+static void
+AddPeriod(MemberState *state, MemberSlot *slot, int32 period)
+{
+	int64		i = (int64) period - slot->base;
+	MemoryContext old;
+
+	if (i >= 0 && i < 64)
+	{
+		slot->bits |= UINT64CONST(1) << i;
+		return;
+	}
+
+	old = MemoryContextSwitchTo(state->context);
+	if (slot->others == NULL)
+		slot->others = MakeActivity(&state->period, 1);
+	if (!ActivityHas(slot->others, period))
+	{
+		Activity   *larger = ActivityAdd(slot->others, period);
+
+		if (larger != slot->others)
+		{
+			pfree(slot->others);
+			slot->others = larger;
+		}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static MemberSlot *
+FindMember(MemberState *state, int64 member, int32 period)
+{
+	bool		found;
+	MemberSlot *slot = members_insert(state->hash, member, &found);
+
+	if (!found)
+	{
+		slot->bits = 0;
+		slot->others = NULL;
+		slot->base = period > PG_INT32_MIN + 32 ? period - 32 : PG_INT32_MIN;
+	}
+	return slot;
+}
+
+static void
+CountEvent(MemberState *state, const WaitingEvent *event)
+{
+	AddPeriod(state, FindMember(state, event->member, event->period), event->period);
+}
+
+/*
+ * Takes one event; it is counted when NWAITING more have come, or at the next
+ * flush.
+ */
+static void
+TakeEvent(MemberState *state, int64 member, int32 period)
+{
+	WaitingEvent *event = &state->waiting[state->arrived % NWAITING];
+	MemberSlot *slot = &state->hash->data[HashMember(member) & state->hash->sizemask];
+
+	__builtin_prefetch(slot, 1);
+	if (state->arrived >= NWAITING)
+		CountEvent(state, event);
+	event->member = member;
+	event->period = period;
+	state->arrived++;
+	if (state->arrived == 2 * NWAITING)	/* the same place in the ring */
+		state->arrived = NWAITING;
+}
+
+static void
+FlushEvents(MemberState *state)
+{
+	uint32		n = Min(state->arrived, NWAITING);
+
+	for (uint32 i = 0; i < n; i++)
+		CountEvent(state, &state->waiting[i]);
+	state->arrived = 0;
+}
+
+/*
+ * Calls back for each active period of a member, in order.
+ */
+static void
+WalkPeriods(const MemberSlot *slot, void (*callback) (void *arg, int32 period), void *arg)
+{
+	uint64		bits = slot->bits;
+	ActivityCursor cursor;
+	int32		other = 0;
+	bool		more = false;
+
+	if (slot->others != NULL)
+	{
+		ActivityRewind(&cursor, slot->others);
+		more = ActivityNext(&cursor, &other);
+	}
+	while (bits != 0 || more)
+	{
+		if (bits != 0)
+		{
+			int32		p = slot->base + pg_rightmost_one_pos64(bits);
+
+			if (!more || p < other)
+			{
+				callback(arg, p);
+				bits &= bits - 1;
+				continue;
+			}
+		}
+		CHECK_FOR_INTERRUPTS();
+		callback(arg, other);
+		more = ActivityNext(&cursor, &other);
+	}
+}
+
+static int32
+FirstPeriod(const MemberSlot *slot)
+{
+	int32		first = slot->base + pg_rightmost_one_pos64(slot->bits);
+
+	return slot->others != NULL ? Min(first, ActivityFirst(slot->others)) : first;
+}
+
+static void
+Count(void *arg, int32 period)
+{
+	CountPeriod((MemberCount *) arg, period);
+}
+
+typedef struct MergeTarget
+{
+	MemberState *state;
+	MemberSlot *slot;
+} MergeTarget;
+
+static void
+Merge(void *arg, int32 period)
+{
+	MergeTarget *target = (MergeTarget *) arg;
+
+	AddPeriod(target->state, target->slot, period);
+}
+
+static void
+Send(void *arg, int32 period)
+{
+	pq_sendint32((StringInfo) arg, period);
+}
+
+static int
+PeriodsOf(const MemberSlot *slot)
+{
+	return pg_popcount64(slot->bits) + (slot->others ? ActivityCount(slot->others) : 0);
+}
+
+/* ---- the aggregate ---- */
+
+/*
+ * retention_events_agg(member_id bigint, at timestamptz, period text, time_zone text)
+ *		-> cohort_matrix
+ *		Transition.  One row for each event, in any order.  Rows with a NULL
+ *		member or instant are skipped.  Periods, time zones and errors as in
+ *		activity_agg: LY340, LY341, LY342.
+ */
+PG_FUNCTION_INFO_V1(loyalty_retention_events_trans);
+Datum
+loyalty_retention_events_trans(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = NeedAggContext(fcinfo, "retention_events_trans");
+	MemberState *state = PG_ARGISNULL(0) ? NULL : (MemberState *) PG_GETARG_POINTER(0);
+	PeriodClock *clock = GetPeriodClock(fcinfo, 3, 4);
+
+	if (state == NULL)
+		state = MakeMemberState(context, &clock->period);
+	CheckSamePeriod(&state->period, &clock->period);
+	if (!PG_ARGISNULL(1) && !PG_ARGISNULL(2))
+	{
+		TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
+
+		CheckFiniteInstant(at, "the instant of an event");
+		TakeEvent(state, PG_GETARG_INT64(1), PeriodOfInstant(clock, at));
+	}
+	PG_RETURN_POINTER(state);
+}
+
+/*
+ * retention_events_combine
+ *		Combine function: what it keeps of the second state is copied into the
+ *		aggregate's context.  A NULL state stands for no rows.
+ */
+PG_FUNCTION_INFO_V1(loyalty_retention_events_combine);
+Datum
+loyalty_retention_events_combine(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = NeedAggContext(fcinfo, "retention_events_combine");
+	MemberState *a = PG_ARGISNULL(0) ? NULL : (MemberState *) PG_GETARG_POINTER(0);
+	MemberState *b = PG_ARGISNULL(1) ? NULL : (MemberState *) PG_GETARG_POINTER(1);
+	members_iterator it;
+	MemberSlot *slot;
+
+	if (b == NULL)
+	{
+		if (a == NULL)
+			PG_RETURN_NULL();
+		PG_RETURN_POINTER(a);
+	}
+	if (a == NULL)
+		a = MakeMemberState(context, &b->period);
+	CheckSamePeriod(&a->period, &b->period);
+	FlushEvents(b);
+	members_start_iterate(b->hash, &it);
+	while ((slot = members_iterate(b->hash, &it)) != NULL)
+	{
+		MergeTarget target = {a, FindMember(a, slot->member, slot->base + 32)};
+
+		CHECK_FOR_INTERRUPTS();
+		if (target.slot->base == slot->base && slot->others == NULL)
+			target.slot->bits |= slot->bits;
+		else
+			WalkPeriods(slot, Merge, &target);
+	}
+	PG_RETURN_POINTER(a);
+}
+
+/*
+ * retention_events_serialize
+ *		The state field by field, for another process of the same server.
+ */
+PG_FUNCTION_INFO_V1(loyalty_retention_events_serialize);
+Datum
+loyalty_retention_events_serialize(PG_FUNCTION_ARGS)
+{
+	MemberState *state = (MemberState *) PG_GETARG_POINTER(0);
+	StringInfoData buf;
+	members_iterator it;
+	MemberSlot *slot;
+
+	(void) NeedAggContext(fcinfo, "retention_events_serialize");
+	FlushEvents(state);
+	pq_begintypsend(&buf);
+	pq_sendbyte(&buf, state->period.base);
+	pq_sendint16(&buf, state->period.step);
+	pq_sendint32(&buf, state->period.zone);
+	pq_sendint64(&buf, state->hash->members);
+	members_start_iterate(state->hash, &it);
+	while ((slot = members_iterate(state->hash, &it)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pq_sendint64(&buf, slot->member);
+		if (slot->others == NULL)
+		{
+			/* mostly: the bitmap as it is */
+			pq_sendint32(&buf, 0);
+			pq_sendint32(&buf, slot->base);
+			pq_sendint64(&buf, slot->bits);
+		}
+		else
+		{
+			pq_sendint32(&buf, PeriodsOf(slot));
+			WalkPeriods(slot, Send, &buf);
+		}
+	}
+	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+}
+
+/*
+ * retention_events_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
+PG_FUNCTION_INFO_V1(loyalty_retention_events_deserialize);
+Datum
+loyalty_retention_events_deserialize(PG_FUNCTION_ARGS)
+{
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+	MemberState *state;
+	StringInfoData buf;
+	Period		period;
+	int64		n;
+
+	(void) NeedAggContext(fcinfo, "retention_events_deserialize");
+	buf.data = VARDATA_ANY(bytes);	/* read in place: it may be large */
+	buf.len = buf.maxlen = VARSIZE_ANY_EXHDR(bytes);
+	buf.cursor = 0;
+	memset(&period, 0, sizeof(period));
+	period.base = pq_getmsgbyte(&buf);
+	period.step = pq_getmsgint(&buf, 2);
+	period.zone = pq_getmsgint(&buf, 4);
+	state = MakeMemberState(CurrentMemoryContext, &period);
+	n = pq_getmsgint64(&buf);
+	for (int64 i = 0; i < n; i++)
+	{
+		int64		member = pq_getmsgint64(&buf);
+		int			periods = pq_getmsgint(&buf, 4);
+		MemberSlot *slot = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (periods == 0)
+		{
+			slot = FindMember(state, member, 0);
+			slot->base = pq_getmsgint(&buf, 4);
+			slot->bits = pq_getmsgint64(&buf);
+		}
+		for (int k = 0; k < periods; k++)
+		{
+			int32		p = pq_getmsgint(&buf, 4);
+
+			if (slot == NULL)
+				slot = FindMember(state, member, p);
+			AddPeriod(state, slot, p);
+		}
+	}
+	pq_getmsgend(&buf);
+	PG_RETURN_POINTER(state);
+}
+
+/*
+ * retention_events_final(internal) -> cohort_matrix; NULL for no rows.
+ */
+PG_FUNCTION_INFO_V1(loyalty_retention_events_final);
+Datum
+loyalty_retention_events_final(PG_FUNCTION_ARGS)
+{
+	MemberState *state;
+	TallyState *tally;
+	members_iterator it;
+	MemberSlot *slot;
+
+	(void) NeedAggContext(fcinfo, "retention_events_final");
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	state = (MemberState *) PG_GETARG_POINTER(0);
+	FlushEvents(state);
+	tally = TallyStateMake(CurrentMemoryContext, TALLY_COHORT_MATRIX);
+	TallySetPeriod(tally, &state->period);
+	members_start_iterate(state->hash, &it);
+	while ((slot = members_iterate(state->hash, &it)) != NULL)
+	{
+		MemberCount count;
+
+		CHECK_FOR_INTERRUPTS();
+		CountMember(&count, tally, FirstPeriod(slot));
+		WalkPeriods(slot, Count, &count);
+	}
+	PG_RETURN_POINTER(TallyFinish(tally));
+}

@@ -1,0 +1,621 @@
+/*
+ * cohort_tally.c
+ *		Tallies: counts by (kind, a, b), as an aggregate's state and as the
+ *		stored value behind the types cohort_matrix and repurchase.
+ *
+ * Counts are whole numbers and add up in any order, and a stored tally is
+ * sorted: so the same rows give the same bits whatever the plan.
+ */
+#include "postgres.h"
+
+#include "libpq/pqformat.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "cohort/cohort.h"
+#include "core/errors.h"
+
+typedef struct TallySlot
+{
+	TallyEntry	entry;
+	char		status;
+} TallySlot;
+
+static inline uint32
+HashTallyKey(TallyEntry key)
+{
+	uint64		h = ((uint64) key.a << 24) ^ ((uint64) (uint32) key.b << 4) ^ (uint64) key.kind;
+
+	h *= UINT64CONST(0x9e3779b97f4a7c15);
+	return (uint32) (h >> 32) ^ (uint32) (h >> 17);
+}
+
+#define SH_PREFIX tally
+#define SH_ELEMENT_TYPE TallySlot
+#define SH_KEY_TYPE TallyEntry
+#define SH_KEY entry
+#define SH_HASH_KEY(tb, key) HashTallyKey(key)
+#define SH_EQUAL(tb, x, y) ((x).a == (y).a && (x).b == (y).b && (x).kind == (y).kind)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static const char *const tally_names[] = {"", "cohort_matrix", "repurchase"};
+
+/* ---- plain computing ---- */
+
+TallyState *
+TallyStateMake(MemoryContext context, TallyType type)
+{
+	TallyState *state = MemoryContextAllocZero(context, sizeof(TallyState));
+
+	state->type = type;
+	state->context = context;
+	state->hash = tally_create(context, 64, NULL);
+	return state;
+}
+
+/*
+ * Notes the period of a value that is going to be counted; all of them must
+ * have the same.
+ */
+void
+TallySetPeriod(TallyState *state, const Period *period)
+{
+	if (state->has_period)
+		CheckSamePeriod(&state->period, period);
+	else
+	{
+		state->period = *period;
+		state->has_period = true;
+	}
+}
+
+void
+TallyAdd(TallyState *state, TallyKind kind, int64 a, int32 b, int64 n)
+{
+	TallyEntry	key = {0, a, b, kind};
+	TallySlot  *slot;
+	bool		found;
+
+	slot = tally_insert(state->hash, key, &found);
+	if (!found)
+		slot->entry = key;
+	slot->entry.n += n;
+}
+
+static int
+CompareEntries(const void *pa, const void *pb)
+{
+	const TallyEntry *a = pa;
+	const TallyEntry *b = pb;
+
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	if (a->a != b->a)
+		return a->a < b->a ? -1 : 1;
+	if (a->b != b->b)
+		return a->b < b->b ? -1 : 1;
+	return 0;
+}
+
+/*
+ * The state as a stored value, in the current context.
+ */
+Tally *
+TallyFinish(TallyState *state)
+{
+	Size		n = state->hash->members;
+	Tally	   *t;
+	tally_iterator it;
+	TallySlot  *slot;
+
+	if (!AllocSizeIsValid(TALLY_SIZE_OF(n)))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("this %s would need %zu bytes", tally_names[state->type], TALLY_SIZE_OF(n)),
+				 errdetail("It has %zu cells; a value can hold 1 GB.", n),
+				 errhint("Choose a longer period.")));
+	t = palloc0(TALLY_SIZE_OF(n));
+	SET_VARSIZE(t, TALLY_SIZE_OF(n));
+	t->version = TALLY_VERSION;
+	t->type = state->type;
+	if (state->has_period)
+	{
+		t->base = state->period.base;
+		t->step = state->period.step;
+		t->zone = state->period.zone;
+	}
+
+	tally_start_iterate(state->hash, &it);
+	while ((slot = tally_iterate(state->hash, &it)) != NULL)
+		t->entries[t->nentries++] = slot->entry;
+	qsort(t->entries, t->nentries, sizeof(TallyEntry), CompareEntries);
+	return t;
+}
+
+static void
+AddTally(TallyState *state, const Tally *t)
+{
+	if (t->base != 0)
+	{
+		Period		period = TallyPeriod(t);
+
+		TallySetPeriod(state, &period);
+	}
+	for (int i = 0; i < t->nentries; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		TallyAdd(state, t->entries[i].kind, t->entries[i].a, t->entries[i].b, t->entries[i].n);
+	}
+}
+
+static const char *
+TallyProblem(const Tally *t, Size size, TallyType type)
+{
+	if (size < TALLY_SIZE_OF(0) || t->version != TALLY_VERSION || t->type != type)
+		return "unknown version";
+	if (t->nentries < 0 || TALLY_SIZE_OF((Size) t->nentries) != size)
+		return "wrong size";
+	if (t->base == 0 ? t->nentries != 0
+		: ((t->base != PERIOD_DAYS && t->base != PERIOD_MONTHS) ||
+		   t->step < 1 || t->step > PERIOD_MAX_STEP))
+		return "unknown period";
+	for (int i = 0; i < t->nentries; i++)
+	{
+		const TallyEntry *e = &t->entries[i];
+
+		if (e->n < 1)
+			return "a count below one";
+		if (type == TALLY_COHORT_MATRIX ? (e->kind < TALLY_SIZE || e->kind > TALLY_FIRST)
+			: (e->kind < TALLY_ORDERS || e->kind > TALLY_INTERVAL))
+			return "an unknown kind of count";
+		if ((type == TALLY_COHORT_MATRIX && (e->a < PG_INT32_MIN || e->a > PG_INT32_MAX)) ||
+			e->b < 0)
+			return "a period out of range";
+		if (i > 0 && CompareEntries(e - 1, e) >= 0)
+			return "counts out of order";
+	}
+	return NULL;
+}
+
+Period
+TallyPeriod(const Tally *t)
+{
+	Period		period = {t->base, t->step, t->zone};
+
+	return period;
+}
+
+/*
+ * The position of the first entry that is not before (kind, a, b).
+ */
+int
+TallyFind(const Tally *t, TallyKind kind, int64 a, int32 b)
+{
+	TallyEntry	key = {0, a, b, kind};
+	int			low = 0,
+				high = t->nentries;
+
+	while (low < high)
+	{
+		int			mid = low + (high - low) / 2;
+
+		if (CompareEntries(&t->entries[mid], &key) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/*
+ * The count of (kind, a, b), 0 where there is none.
+ */
+int64
+TallyCount(const Tally *t, TallyKind kind, int64 a, int32 b)
+{
+	int			i = TallyFind(t, kind, a, b);
+
+	if (i < t->nentries && t->entries[i].kind == (int32) kind &&
+		t->entries[i].a == a && t->entries[i].b == b)
+		return t->entries[i].n;
+	return 0;
+}
+
+/*
+ * A stored value; errors out on one of another version.
+ */
+Tally *
+GetTally(Datum d, TallyType type)
+{
+	Tally	   *t = (Tally *) PG_DETOAST_DATUM(d);
+
+	if (VARSIZE(t) < TALLY_SIZE_OF(0) || t->version != TALLY_VERSION || t->type != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_COHORT_VALUE),
+				 errmsg("this %s has format %d", tally_names[type], t->version),
+				 errdetail("This version of the extension reads format %d.", TALLY_VERSION),
+				 errhint("Run ALTER EXTENSION loyalty UPDATE.")));
+#ifdef USE_ASSERT_CHECKING
+	Assert(TallyProblem(t, VARSIZE(t), type) == NULL);
+#endif
+	return t;
+}
+
+/* ---- input and output ---- */
+
+static Tally *
+TallyIn(const char *str, TallyType type)
+{
+	const char *s = str;
+	char	   *end;
+	const char *at = strchr(s, '@');
+	TallyState *state = TallyStateMake(CurrentMemoryContext, type);
+	Tally	   *t;
+
+	if (strcmp(s, "{}") == 0)
+		return TallyFinish(state);
+
+	if (at == NULL || !ParsePeriod(s, at - s, &state->period))
+		goto bad;
+	state->has_period = true;
+	state->period.zone = strtoul(at + 1, &end, 16);
+	if (end == at + 1 || strncmp(end, ":{", 2) != 0)
+		goto bad;
+	s = end + 2;
+	while (*s != '}')
+	{
+		int64		numbers[4];
+		static const char follows[] = "//=";
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < 4; i++)
+		{
+			numbers[i] = strtoll(s, &end, 10);
+			if (end == s || (i < 3 && *end != follows[i]))
+				goto bad;
+			s = i < 3 ? end + 1 : end;
+		}
+		if (numbers[0] < 0 || numbers[0] > TALLY_INTERVAL ||
+			numbers[2] < 0 || numbers[2] > PG_INT32_MAX || numbers[3] < 1)
+			goto bad;
+		TallyAdd(state, (TallyKind) numbers[0], numbers[1], (int32) numbers[2], numbers[3]);
+		if (*s == ',')
+			s++;
+		else if (*s != '}')
+			goto bad;
+	}
+	if (s[1] != '\0')
+		goto bad;
+	t = TallyFinish(state);
+	if (TallyProblem(t, VARSIZE(t), type) != NULL)
+		goto bad;
+	return t;
+
+bad:
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("invalid input syntax for type %s: \"%s\"", tally_names[type], str),
+			 errdetail("The text form is period@zone:{kind/a/b=count,...}."),
+			 errhint("Compute it with %s().",
+					 type == TALLY_COHORT_MATRIX ? "retention_agg" : "repurchase_agg")));
+	return NULL;
+}
+
+static char *
+TallyOut(const Tally *t)
+{
+	StringInfoData buf;
+	Period		period = TallyPeriod(t);
+	char		name[32];
+
+	if (t->base == 0)
+		return pstrdup("{}");
+	FormatPeriod(&period, name, sizeof(name));
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%s@%08x:{", name, t->zone);
+	for (int i = 0; i < t->nentries; i++)
+	{
+		const TallyEntry *e = &t->entries[i];
+
+		CHECK_FOR_INTERRUPTS();
+		appendStringInfo(&buf, "%s%d/" INT64_FORMAT "/%d=" INT64_FORMAT,
+						 i > 0 ? "," : "", e->kind, e->a, e->b, e->n);
+	}
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
+static void
+TallySendTo(StringInfo buf, const Tally *t)
+{
+	pq_sendbyte(buf, t->version);
+	pq_sendbyte(buf, t->type);
+	pq_sendbyte(buf, t->base);
+	pq_sendint16(buf, t->step);
+	pq_sendint32(buf, t->zone);
+	pq_sendint32(buf, t->nentries);
+	for (int i = 0; i < t->nentries; i++)
+	{
+		const TallyEntry *e = &t->entries[i];
+
+		pq_sendint32(buf, e->kind);
+		pq_sendint64(buf, e->a);
+		pq_sendint32(buf, e->b);
+		pq_sendint64(buf, e->n);
+	}
+}
+
+static Tally *
+TallyReceive(StringInfo buf, TallyType type)
+{
+	Tally		head;
+	Tally	   *t;
+	const char *problem;
+
+	memset(&head, 0, sizeof(head));
+	head.version = pq_getmsgbyte(buf);
+	head.type = pq_getmsgbyte(buf);
+	head.base = pq_getmsgbyte(buf);
+	head.step = pq_getmsgint(buf, 2);
+	head.zone = pq_getmsgint(buf, 4);
+	head.nentries = pq_getmsgint(buf, 4);
+	if (head.nentries < 0 ||
+		(Size) head.nentries > (Size) (buf->len - buf->cursor) / 24)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid %s: the message is too short", tally_names[type]),
+				 errdetail("It promises %d counts.", head.nentries),
+				 errhint("Send it from the same version of the extension.")));
+
+	t = palloc0(TALLY_SIZE_OF(head.nentries));
+	memcpy(t, &head, offsetof(Tally, entries));
+	SET_VARSIZE(t, TALLY_SIZE_OF(head.nentries));
+	for (int i = 0; i < t->nentries; i++)
+	{
+		t->entries[i].kind = pq_getmsgint(buf, 4);
+		t->entries[i].a = pq_getmsgint64(buf);
+		t->entries[i].b = pq_getmsgint(buf, 4);
+		t->entries[i].n = pq_getmsgint64(buf);
+	}
+	problem = TallyProblem(t, VARSIZE(t), type);
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid %s: %s", tally_names[type], problem),
+				 errdetail("A tally holds sorted counts, each at least one."),
+				 errhint("Send it from the same version of the extension.")));
+	return t;
+}
+
+/*
+ * Input and output of cohort_matrix and repurchase.
+ *		The text form is period@zone:{kind/a/b=count,...}, or {} for an empty
+ *		value; it is made for dump and restore, errors are 22P02.
+ */
+PG_FUNCTION_INFO_V1(loyalty_cohort_matrix_in);
+Datum
+loyalty_cohort_matrix_in(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(TallyIn(PG_GETARG_CSTRING(0), TALLY_COHORT_MATRIX));
+}
+
+/*
+ * cohort_matrix_out
+ *		Text output, for dump and restore.
+ */
+PG_FUNCTION_INFO_V1(loyalty_cohort_matrix_out);
+Datum
+loyalty_cohort_matrix_out(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_CSTRING(TallyOut(GetTally(PG_GETARG_DATUM(0), TALLY_COHORT_MATRIX)));
+}
+
+/*
+ * cohort_matrix_recv
+ *		Binary input; errors with 22P03 on what cannot have been computed.
+ */
+PG_FUNCTION_INFO_V1(loyalty_cohort_matrix_recv);
+Datum
+loyalty_cohort_matrix_recv(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(TallyReceive((StringInfo) PG_GETARG_POINTER(0), TALLY_COHORT_MATRIX));
+}
+
+/*
+ * cohort_matrix_send
+ *		Binary output; see the receiving function for the format.
+ */
+PG_FUNCTION_INFO_V1(loyalty_cohort_matrix_send);
+Datum
+loyalty_cohort_matrix_send(PG_FUNCTION_ARGS)
+{
+	StringInfoData buf;
+
+	pq_begintypsend(&buf);
+	TallySendTo(&buf, GetTally(PG_GETARG_DATUM(0), TALLY_COHORT_MATRIX));
+	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+}
+
+/*
+ * repurchase_in
+ *		Text input; errors with 22P02.
+ */
+PG_FUNCTION_INFO_V1(loyalty_repurchase_in);
+Datum
+loyalty_repurchase_in(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(TallyIn(PG_GETARG_CSTRING(0), TALLY_REPURCHASE));
+}
+
+/*
+ * repurchase_out
+ *		Text output, for dump and restore.
+ */
+PG_FUNCTION_INFO_V1(loyalty_repurchase_out);
+Datum
+loyalty_repurchase_out(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_CSTRING(TallyOut(GetTally(PG_GETARG_DATUM(0), TALLY_REPURCHASE)));
+}
+
+/*
+ * repurchase_recv
+ *		Binary input; errors with 22P03 on what cannot have been computed.
+ */
+PG_FUNCTION_INFO_V1(loyalty_repurchase_recv);
+Datum
+loyalty_repurchase_recv(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(TallyReceive((StringInfo) PG_GETARG_POINTER(0), TALLY_REPURCHASE));
+}
+
+/*
+ * repurchase_send
+ *		Binary output; see the receiving function for the format.
+ */
+PG_FUNCTION_INFO_V1(loyalty_repurchase_send);
+Datum
+loyalty_repurchase_send(PG_FUNCTION_ARGS)
+{
+	StringInfoData buf;
+
+	pq_begintypsend(&buf);
+	TallySendTo(&buf, GetTally(PG_GETARG_DATUM(0), TALLY_REPURCHASE));
+	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+}
+
+/* ---- what the aggregates over tallies share ---- */
+
+/*
+ * tally_combine(internal, internal) -> internal
+ *		Combine function of retention_agg, retention_signup_agg, repurchase_agg
+ *		and the rollups.  Counts are copied into the first state, which lives
+ *		in the aggregate's context.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tally_combine);
+Datum
+loyalty_tally_combine(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = NeedAggContext(fcinfo, "tally_combine");
+	TallyState *a = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
+	TallyState *b = PG_ARGISNULL(1) ? NULL : (TallyState *) PG_GETARG_POINTER(1);
+	tally_iterator it;
+	TallySlot  *slot;
+
+	if (b == NULL)
+	{
+		if (a == NULL)
+			PG_RETURN_NULL();
+		PG_RETURN_POINTER(a);
+	}
+	if (a == NULL)
+		a = TallyStateMake(context, b->type);
+	if (b->has_period)
+		TallySetPeriod(a, &b->period);
+	tally_start_iterate(b->hash, &it);
+	while ((slot = tally_iterate(b->hash, &it)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		TallyAdd(a, slot->entry.kind, slot->entry.a, slot->entry.b, slot->entry.n);
+	}
+	PG_RETURN_POINTER(a);
+}
+
+/*
+ * tally_serialize
+ *		The state field by field, for another process of the same server.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tally_serialize);
+Datum
+loyalty_tally_serialize(PG_FUNCTION_ARGS)
+{
+	StringInfoData buf;
+
+	(void) NeedAggContext(fcinfo, "tally_serialize");
+	pq_begintypsend(&buf);
+	TallySendTo(&buf, TallyFinish((TallyState *) PG_GETARG_POINTER(0)));
+	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+}
+
+/*
+ * tally_deserialize
+ *		Reads what the serialization wrote; anything behind it is an error.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tally_deserialize);
+Datum
+loyalty_tally_deserialize(PG_FUNCTION_ARGS)
+{
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+	StringInfoData buf;
+	Tally	   *t;
+	TallyState *state;
+	TallyType	type;
+
+	(void) NeedAggContext(fcinfo, "tally_deserialize");
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+	type = buf.len > 1 && buf.data[1] == TALLY_REPURCHASE ? TALLY_REPURCHASE : TALLY_COHORT_MATRIX;
+	t = TallyReceive(&buf, type);
+	pq_getmsgend(&buf);
+	state = TallyStateMake(CurrentMemoryContext, type);
+	AddTally(state, t);
+	PG_RETURN_POINTER(state);
+}
+
+/*
+ * tally_final(internal) -> cohort_matrix or repurchase; NULL where no row
+ * was counted.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tally_final);
+Datum
+loyalty_tally_final(PG_FUNCTION_ARGS)
+{
+	(void) NeedAggContext(fcinfo, "tally_final");
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	PG_RETURN_POINTER(TallyFinish((TallyState *) PG_GETARG_POINTER(0)));
+}
+
+static Datum
+RollupTrans(FunctionCallInfo fcinfo, TallyType type)
+{
+	MemoryContext context = NeedAggContext(fcinfo, "tally_rollup");
+	TallyState *state = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
+
+	if (PG_ARGISNULL(1))
+	{
+		if (state == NULL)
+			PG_RETURN_NULL();
+		PG_RETURN_POINTER(state);
+	}
+	if (state == NULL)
+		state = TallyStateMake(context, type);
+	AddTally(state, GetTally(PG_GETARG_DATUM(1), type));
+	PG_RETURN_POINTER(state);
+}
+
+/*
+ * cohort_rollup(cohort_matrix), repurchase_rollup(repurchase)
+ *		Transition.  Adds up values that were computed over different
+ *		members; NULLs are skipped; LY341 when periods or time zones differ.
+ */
+PG_FUNCTION_INFO_V1(loyalty_cohort_rollup_trans);
+Datum
+loyalty_cohort_rollup_trans(PG_FUNCTION_ARGS)
+{
+	return RollupTrans(fcinfo, TALLY_COHORT_MATRIX);
+}
+
+/*
+ * repurchase_rollup(repurchase): as cohort_rollup.
+ */
+PG_FUNCTION_INFO_V1(loyalty_repurchase_rollup_trans);
+Datum
+loyalty_repurchase_rollup_trans(PG_FUNCTION_ARGS)
+{
+	return RollupTrans(fcinfo, TALLY_REPURCHASE);
+}

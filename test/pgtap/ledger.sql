@@ -1,0 +1,426 @@
+-- ledger: the program, case by case.  A story is one member's; its steps run in
+-- order; each says what the balance is afterwards, or which SQLSTATE refuses it.
+CREATE EXTENSION pgtap;
+CREATE EXTENSION loyalty;
+SET search_path = public, pg_catalog;
+SET timezone = 'UTC';
+SELECT no_plan();
+
+-- Before setup() there is nothing to write to.
+SELECT throws_ok($$SELECT loyalty.earn(1, 1)$$, 'LY001', NULL, 'earn() before setup()');
+SELECT lives_ok($$SELECT loyalty.setup()$$, 'setup()');
+SELECT lives_ok($$SELECT loyalty.setup()$$, 'setup() again');
+
+SELECT is(loyalty.create_currency('oldest', consumption_order => 'oldest_first', time_zone => 'UTC'), 'oldest', 'create_currency() returns the code');
+SELECT FROM loyalty.create_currency('in_lot', clawback_policy => 'within_lot', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('in_balance', clawback_policy => 'within_balance', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('grace', refund_grace => '10 days', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('slide', expiry_policy => 'sliding', expiry_interval => '10 days', time_zone => 'UTC');
+
+-- ---------------------------------------------------------------------------
+-- Stories
+-- ---------------------------------------------------------------------------
+
+CREATE TEMP TABLE step (
+	n serial,
+	story text,			-- one member each
+	name text,			-- of the entry, for {name} in later calls
+	call text,			-- $m is the member; @5 is the 5th of January 2024
+	outcome text		-- available/pending/held/debt on that day, or SQLSTATE
+);
+INSERT INTO step (story, name, call, outcome) VALUES
+	('earn and redeem', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('earn and redeem', 'b', 'redeem($m, 30, effective_at => @2)', '70/0/0/0'),
+	('earn and redeem', 'c', 'redeem($m, 71, effective_at => @2)', 'LY101'),
+	('earn and redeem', 'd', 'redeem($m, 70, effective_at => @2)', '0/0/0/0'),
+	('earn and redeem', 'e', 'redeem($m, 1, effective_at => @2)', 'LY101'),
+
+	('no wallet', 'a', 'redeem($m, 1, effective_at => @2)', 'LY101'),
+	('no wallet', 'b', 'adjust($m, -1, ''x'', effective_at => @2)', 'LY101'),
+	('no wallet', 'c', 'hold($m, 1, hold_until => @9, effective_at => @2)', 'LY101'),
+	('no wallet', 'd', 'transfer($m, 999999, 1, effective_at => @2)', 'LY101'),
+
+	('earliest expiry first', 'a', 'earn($m, 10, effective_at => @1, expires_at => @20)', '10/0/0/0'),
+	('earliest expiry first', 'b', 'earn($m, 10, effective_at => @2, expires_at => @10)', '20/0/0/0'),
+	('earliest expiry first', 'c', 'redeem($m, 10, effective_at => @3)', '10/0/0/0'),
+	('earliest expiry first', 'd', 'redeem($m, 10, effective_at => @12)', '0/0/0/0'),
+
+	('oldest first', 'a', 'earn($m, 10, currency => ''oldest'', effective_at => @1, expires_at => @20)', '10/0/0/0'),
+	('oldest first', 'b', 'earn($m, 10, currency => ''oldest'', effective_at => @2, expires_at => @10)', '20/0/0/0'),
+	('oldest first', 'c', 'redeem($m, 10, currency => ''oldest'', effective_at => @3)', '10/0/0/0'),
+	('oldest first', 'd', 'redeem($m, 10, currency => ''oldest'', effective_at => @12)', 'LY101'),
+
+	('expiry', 'a', 'earn($m, 10, effective_at => @1, expires_at => @5)', '10/0/0/0'),
+	('expiry', 'b', 'redeem($m, 1, effective_at => @5)', 'LY101'),
+	('expiry', 'c', 'redeem($m, 1, effective_at => @5 - interval ''1 microsecond'')', '9/0/0/0'),
+
+	('pending', 'a', 'earn($m, 10, effective_at => @1, available_at => @5)', '0/10/0/0'),
+	('pending', 'b', 'redeem($m, 1, effective_at => @5 - interval ''1 microsecond'')', 'LY101'),
+	('pending', 'c', 'redeem($m, 1, effective_at => @5)', '9/0/0/0'),
+
+	('activate', 'a', 'earn($m, 10, effective_at => @1, available_at => ''infinity'')', '0/10/0/0'),
+	('activate', 'b', 'activate($m, {a}, effective_at => @3)', '10/0/0/0'),
+	('activate', 'c', 'activate($m, {a}, effective_at => @4)', 'LY108'),
+	('activate', 'd', 'redeem($m, 1, effective_at => @2)', 'LY101'),
+	('activate', 'e', 'redeem($m, 1, effective_at => @4)', '9/0/0/0'),
+	('activate', 'f', 'activate($m, {e}, effective_at => @4)', 'LY104'),
+
+	('hold and capture', 'a', 'earn($m, 100, effective_at => @1, expires_at => @10)', '100/0/0/0'),
+	('hold and capture', 'b', 'hold($m, 40, hold_until => @20, effective_at => @2)', '60/0/40/0'),
+	('hold and capture', 'c', 'hold($m, 61, hold_until => @20, effective_at => @2)', 'LY101'),
+	('hold and capture', 'd', 'capture($m, {b}, 41, effective_at => @3)', 'LY101'),
+	('hold and capture', 'e', 'capture($m, {b}, 30, effective_at => @3)', '70/0/0/0'),
+	('hold and capture', 'f', 'capture($m, {b}, effective_at => @3)', 'LY107'),
+	('hold and capture', 'g', 'release($m, {b}, effective_at => @3)', 'LY107'),
+	('hold and capture', 'h', 'reverse($m, {e}, effective_at => @4)', '100/0/0/0'),
+	('hold and capture', 'i', 'capture($m, {a}, effective_at => @4)', 'LY104'),
+
+	('a hold outlives the expiry', 'a', 'earn($m, 100, effective_at => @1, expires_at => @10)', '100/0/0/0'),
+	('a hold outlives the expiry', 'b', 'hold($m, 40, hold_until => @20, effective_at => @2)', '60/0/40/0'),
+	('a hold outlives the expiry', 'c', 'capture($m, {b}, 30, effective_at => @15)', '0/0/0/0'),
+	('a hold outlives the expiry', 'd', 'redeem($m, 1, effective_at => @15)', 'LY101'),
+
+	('a hold released after the expiry', 'a', 'earn($m, 100, effective_at => @1, expires_at => @10)', '100/0/0/0'),
+	('a hold released after the expiry', 'b', 'hold($m, 40, hold_until => @20, effective_at => @2)', '60/0/40/0'),
+	('a hold released after the expiry', 'c', 'release($m, {b}, effective_at => @15)', '0/0/0/0'),
+
+	('a hold lapses by itself', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('a hold lapses by itself', 'b', 'hold($m, 40, hold_until => @5, effective_at => @2)', '60/0/40/0'),
+	('a hold lapses by itself', 'c', 'redeem($m, 61, effective_at => @5 - interval ''1 microsecond'')', 'LY101'),
+	('a hold lapses by itself', 'd', 'capture($m, {b}, effective_at => @5)', 'LY106'),
+	('a hold lapses by itself', 'e', 'release($m, {b}, effective_at => @5)', 'LY106'),
+	('a hold lapses by itself', 'f', 'redeem($m, 100, effective_at => @5)', '0/0/0/0'),
+	('a hold lapses by itself', 'g', 'hold($m, 1, hold_until => @6, effective_at => @6)', 'LY106'),
+
+	('refund to the very lot', 'a', 'earn($m, 10, effective_at => @1, expires_at => @5)', '10/0/0/0'),
+	('refund to the very lot', 'b', 'earn($m, 10, effective_at => @1, expires_at => @20)', '20/0/0/0'),
+	('refund to the very lot', 'c', 'redeem($m, 15, effective_at => @2)', '5/0/0/0'),
+	('refund to the very lot', 'd', 'reverse($m, {c}, effective_at => @8)', '10/0/0/0'),
+	('refund to the very lot', 'e', 'reverse($m, {c}, effective_at => @8)', 'LY105'),
+
+	('refund with grace', 'a', 'earn($m, 10, currency => ''grace'', effective_at => @1, expires_at => @5)', '10/0/0/0'),
+	('refund with grace', 'b', 'redeem($m, 10, currency => ''grace'', effective_at => @2)', '0/0/0/0'),
+	('refund with grace', 'c', 'reverse($m, {b}, effective_at => @8)', '10/0/0/0'),
+	('refund with grace', 'd', 'redeem($m, 1, currency => ''grace'', effective_at => @18)', 'LY101'),
+	('refund with grace', 'e', 'redeem($m, 1, currency => ''grace'', effective_at => @17)', '9/0/0/0'),
+
+	('partial refunds', 'a', 'earn($m, 10, effective_at => @1)', '10/0/0/0'),
+	('partial refunds', 'b', 'redeem($m, 10, effective_at => @2)', '0/0/0/0'),
+	('partial refunds', 'c', 'reverse($m, {b}, 4, effective_at => @3)', '4/0/0/0'),
+	('partial refunds', 'd', 'reverse($m, {b}, 7, effective_at => @3)', 'LY105'),
+	('partial refunds', 'e', 'reverse($m, {b}, effective_at => @3)', '10/0/0/0'),
+	('partial refunds', 'f', 'reverse($m, {e}, effective_at => @3)', 'LY104'),
+	('partial refunds', 'g', 'reverse($m, {b}, 1, effective_at => @1)', 'LY003'),
+
+	('clawback into debt', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('clawback into debt', 'b', 'redeem($m, 90, effective_at => @2)', '10/0/0/0'),
+	('clawback into debt', 'c', 'earn($m, 20, effective_at => @3)', '30/0/0/0'),
+	('clawback into debt', 'd', 'reverse($m, {a}, effective_at => @4)', '0/0/0/70'),
+	('clawback into debt', 'e', 'redeem($m, 1, effective_at => @5)', 'LY101'),
+	('clawback into debt', 'f', 'earn($m, 50, effective_at => @5)', '0/0/0/20'),
+	('clawback into debt', 'g', 'earn($m, 50, effective_at => @6)', '30/0/0/0'),
+
+	('clawback within the balance', 'a', 'earn($m, 100, currency => ''in_balance'', effective_at => @1)', '100/0/0/0'),
+	('clawback within the balance', 'b', 'redeem($m, 90, currency => ''in_balance'', effective_at => @2)', '10/0/0/0'),
+	('clawback within the balance', 'c', 'earn($m, 20, currency => ''in_balance'', effective_at => @3)', '30/0/0/0'),
+	('clawback within the balance', 'd', 'reverse($m, {a}, effective_at => @4)', '0/0/0/0'),
+
+	('clawback within the lot', 'a', 'earn($m, 100, currency => ''in_lot'', effective_at => @1)', '100/0/0/0'),
+	('clawback within the lot', 'b', 'redeem($m, 90, currency => ''in_lot'', effective_at => @2)', '10/0/0/0'),
+	('clawback within the lot', 'c', 'earn($m, 20, currency => ''in_lot'', effective_at => @3)', '30/0/0/0'),
+	('clawback within the lot', 'd', 'reverse($m, {a}, effective_at => @4)', '20/0/0/0'),
+
+	('clawback of the right lot', 'a', 'earn($m, 10, effective_at => @1, expires_at => @5)', '10/0/0/0'),
+	('clawback of the right lot', 'b', 'earn($m, 10, effective_at => @1, expires_at => @20)', '20/0/0/0'),
+	('clawback of the right lot', 'c', 'reverse($m, {b}, effective_at => @2)', '10/0/0/0'),
+	('clawback of the right lot', 'd', 'redeem($m, 1, effective_at => @6)', 'LY101'),
+
+	('clawback of what has expired', 'a', 'earn($m, 10, effective_at => @1, expires_at => @5)', '10/0/0/0'),
+	('clawback of what has expired', 'b', 'earn($m, 10, effective_at => @1)', '20/0/0/0'),
+	('clawback of what has expired', 'c', 'reverse($m, {a}, effective_at => @6)', '10/0/0/0'),
+
+	('adjust', 'a', 'adjust($m, 10, ''welcome'', effective_at => @1, expires_at => @9)', '10/0/0/0'),
+	('adjust', 'b', 'adjust($m, -11, ''mistake'', effective_at => @2)', 'LY101'),
+	('adjust', 'c', 'adjust($m, -4, ''mistake'', effective_at => @2)', '6/0/0/0'),
+	('adjust', 'd', 'reverse($m, {c}, effective_at => @3)', '10/0/0/0'),
+	('adjust', 'e', 'reverse($m, {a}, 3, effective_at => @3)', '7/0/0/0'),
+	('adjust', 'f', 'reverse($m, {a}, 8, effective_at => @3)', 'LY105'),
+
+	('late entries', 'a', 'earn($m, 10, effective_at => @1, expires_at => @5)', '10/0/0/0'),
+	('late entries', 'b', 'earn($m, 10, effective_at => @6)', '10/0/0/0'),
+	('late entries', 'c', 'redeem($m, 10, effective_at => @7)', '0/0/0/0'),
+	('late entries', 'd', 'redeem($m, 10, effective_at => @4)', 'ok'),
+	('late entries', 'e', 'redeem($m, 1, effective_at => @4)', 'LY101'),
+
+	('sliding', 'a', 'earn($m, 10, currency => ''slide'', effective_at => @1)', '10/0/0/0'),
+	('sliding', 'b', 'redeem($m, 1, currency => ''slide'', effective_at => @10)', '9/0/0/0'),
+	('sliding', 'c', 'redeem($m, 1, currency => ''slide'', effective_at => @19)', '8/0/0/0'),
+	('sliding', 'd', 'redeem($m, 1, currency => ''slide'', effective_at => @29)', 'LY101'),
+
+	('keys', 'a', 'earn($m, 10, effective_at => @1, idempotency_key => ''k'')', '10/0/0/0'),
+	('keys', 'b', 'earn($m, 10, effective_at => @1, idempotency_key => ''k'')', 'replayed {a}'),
+	('keys', 'c', 'earn($m, 11, effective_at => @1, idempotency_key => ''k'')', 'LY004'),
+	('keys', 'd', 'earn($m, 10, effective_at => @2, idempotency_key => ''k'')', 'LY004'),
+	('keys', 'e', 'earn($m, 10, effective_at => @1, expires_at => @9, idempotency_key => ''k'')', 'LY004'),
+	('keys', 'f', 'earn($m, 10, effective_at => @1, reference => ''r'', idempotency_key => ''k'')', 'LY004'),
+	('keys', 'g', 'earn($m, 10, effective_at => @1, details => ''{}'', idempotency_key => ''k'')', 'LY004'),
+	('keys', 'h', 'earn($m, 10, currency => ''oldest'', effective_at => @1, idempotency_key => ''k'')', 'LY004'),
+	('keys', 'i', 'redeem($m, 10, effective_at => @1, idempotency_key => ''k'')', 'LY004'),
+	('keys', 'j', 'redeem($m, 10, effective_at => @2, idempotency_key => ''l'')', '0/0/0/0'),
+	('keys', 'k', 'redeem($m, 10, effective_at => @2, idempotency_key => ''l'')', 'replayed {j}'),
+	('keys', 'l', 'earn($m, 5, idempotency_key => ''now'')', 'ok'),
+	('keys', 'm', 'earn($m, 5, idempotency_key => ''now'')', 'replayed {l}'),
+	('keys', 'n', 'earn($m, 5, idempotency_key => '''')', 'LY003'),
+	('another''s keys', 'a', 'earn($m, 11, effective_at => @1, idempotency_key => ''k'')', '11/0/0/0'),
+	('another''s entries', 'a', 'earn($m, 11, effective_at => @1)', '11/0/0/0'),
+	('another''s entries', 'b', 'reverse($m - 1, {a})', 'LY103'),
+	('another''s entries', 'c', 'reverse($m, 999999999)', 'LY103'),
+	('another''s entries', 'd', 'capture($m, 999999999)', 'LY103'),
+	('another''s entries', 'e', 'release($m, 999999999)', 'LY103'),
+	('another''s entries', 'f', 'activate($m, 999999999)', 'LY103'),
+
+	('transfer', 'a', 'earn($m, 10, effective_at => @1, expires_at => @9)', '10/0/0/0'),
+	('transfer', 'b', 'transfer($m, $m + 1000000, 11, effective_at => @2)', 'LY101'),
+	('transfer', 'c', 'transfer($m, $m + 1000000, 4, effective_at => @2, idempotency_key => ''t'')', '6/0/0/0'),
+	('transfer', 'd', 'transfer($m, $m + 1000000, 4, effective_at => @2, idempotency_key => ''t'')', 'replayed {c}'),
+	('transfer', 'e', 'transfer($m, $m + 1000001, 4, effective_at => @2, idempotency_key => ''t'')', 'LY004'),
+	('transfer', 'f', 'transfer($m, $m, 1, effective_at => @2)', 'LY112'),
+	('transfer', 'g', 'reverse($m, {c}, effective_at => @2)', 'LY104'),
+	('transfer', 'h', 'transfer($m + 1000000, $m, 4, effective_at => @3)', 'ok'),
+	('transfer', 'i', 'redeem($m, 10, effective_at => @4)', '0/0/0/0'),
+
+	('overflow', 'a', 'earn($m, 9223372036854775807, effective_at => @1)', '9223372036854775807/0/0/0'),
+	('overflow', 'b', 'earn($m, 1, effective_at => @1)', 'LY109'),
+	('overflow', 'c', 'adjust($m, 1, ''x'', effective_at => @1)', 'LY109'),
+	('overflow', 'd', 'redeem($m, 9223372036854775807, effective_at => @1)', '0/0/0/0');
+
+-- Refused whatever the balance.
+INSERT INTO step (story, call, outcome)
+SELECT 'arguments', c, s FROM (VALUES
+	('earn($m, 0)', 'LY003'), ('earn($m, -1)', 'LY003'), ('earn($m, NULL)', 'LY003'), ('earn(NULL, 1)', 'LY003'),
+	('earn($m, 1, currency => NULL)', 'LY003'), ('earn($m, 1, currency => ''none_such'')', 'LY102'),
+	('earn($m, 1, currency => repeat(''x'', 100))', 'LY102'), ('earn($m, 1, currency => '''')', 'LY102'),
+	('earn($m, 1, effective_at => NULL)', 'LY003'),
+	('earn($m, 1, effective_at => ''infinity'')', 'LY003'), ('earn($m, 1, effective_at => ''-infinity'')', 'LY003'),
+	('earn($m, 1, effective_at => ''1815-06-18'')', 'LY003'), ('earn($m, 1, effective_at => ''0044-03-15 BC'')', 'LY003'),
+	('earn($m, 1, effective_at => ''9999-01-01'')', 'LY003'), ('earn($m, 1, effective_at => now() + interval ''1 day'')', 'LY003'),
+	('earn($m, 1, available_at => ''-infinity'')', 'LY003'), ('earn($m, 1, available_at => ''2000-01-01'')', 'LY003'),
+	('earn($m, 1, available_at => ''12000-01-01'')', 'LY003'),
+	('earn($m, 1, expires_at => ''-infinity'')', 'LY003'), ('earn($m, 1, expires_at => ''2000-01-01'')', 'LY003'),
+	('earn($m, 1, expires_at => ''12000-01-01'')', 'LY003'),
+	('earn($m, 1, effective_at => @1, expires_at => @1)', 'LY003'),
+	('earn($m, 1, effective_at => @1, available_at => @5, expires_at => @5)', 'LY003'),
+	('redeem($m, 0)', 'LY003'), ('redeem($m, -5)', 'LY003'), ('redeem($m, NULL)', 'LY003'), ('redeem($m, 1, currency => ''none_such'')', 'LY102'),
+	('redeem($m, 1, effective_at => ''infinity'')', 'LY003'),
+	('hold($m, 0, hold_until => ''2999-01-01'')', 'LY003'), ('hold($m, 1, hold_until => NULL)', 'LY003'),
+	('hold($m, 1, hold_until => ''infinity'')', 'LY003'), ('hold($m, 1, hold_until => ''-infinity'')', 'LY003'),
+	('hold($m, 1, hold_until => ''12000-01-01'')', 'LY003'), ('hold($m, 1, hold_until => ''2999-01-01'', currency => ''none_such'')', 'LY102'),
+	('capture($m, NULL)', 'LY003'), ('capture(1, {first}, 0)', 'LY003'), ('capture(1, {first}, -1)', 'LY003'),
+	('release($m, NULL)', 'LY003'), ('activate($m, NULL)', 'LY003'), ('reverse($m, NULL)', 'LY003'),
+	('reverse(1, {first}, 0)', 'LY003'), ('reverse(1, {first}, -1)', 'LY003'),
+	('reverse(1, {first}, effective_at => NULL)', 'LY003'), ('reverse(1, {first}, effective_at => ''infinity'')', 'LY003'),
+	('adjust($m, 0, ''x'')', 'LY003'), ('adjust($m, NULL, ''x'')', 'LY003'), ('adjust($m, 1, NULL)', 'LY003'),
+	('adjust($m, (-9223372036854775808)::bigint, ''x'')', 'LY003'),
+	('transfer($m, NULL, 1)', 'LY003'), ('transfer($m, 999999, 0)', 'LY003'), ('transfer($m, 999999, -1)', 'LY003'), ('transfer($m, 999999, 1, currency => ''none_such'')', 'LY102'),
+	('post_many(ARRAY[$m, $m], ARRAY[''earn''], ARRAY[1, 2])', 'LY003'), ('post_many(NULL, ARRAY[''earn''], ARRAY[1])', 'LY003'),
+	('post_many(ARRAY[$m], ARRAY[''steal''], ARRAY[1])', 'LY104'), ('post_many(ARRAY[$m], ARRAY[''transfer_in''], ARRAY[1])', 'LY104'),
+	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[0])', 'LY003'), ('post_many(ARRAY[NULL::bigint], ARRAY[''earn''], ARRAY[1])', 'LY003'),
+	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[1], currencies => ARRAY[''none_such''])', 'LY102')) v(c, s);
+
+CREATE FUNCTION run_step(s step) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+	member bigint := 1000 + (SELECT min(n) FROM step WHERE story = s.story);
+	call text := replace(s.call, '$m', member::text);
+	entry record;
+	posted record;
+	day text;
+	result text;
+BEGIN
+	FOR entry IN SELECT * FROM entry_name e WHERE e.story = s.story OR e.story = '' LOOP
+		call := replace(call, '{' || entry.name || '}', entry.entry_id::text);
+	END LOOP;
+	day := (regexp_match(call, 'effective_at => (@\d+)'))[1];
+	call := regexp_replace(call, '@(\d+)', 'timestamptz ''2024-01-01'' + interval ''1 day'' * (\1 - 1)', 'g');
+	BEGIN
+		EXECUTE 'SELECT entry_id, available, replayed FROM loyalty.' || call INTO posted;
+	EXCEPTION WHEN OTHERS THEN
+		IF SQLERRM = '' OR SQLSTATE LIKE 'LY%' AND position(E'\n' IN SQLERRM) > 0 THEN
+			RETURN SQLSTATE || ' without a proper message';
+		END IF;
+		RETURN SQLSTATE;
+	END;
+	IF posted.replayed THEN
+		RETURN 'replayed ' || (SELECT '{' || e.name || '}' FROM entry_name e WHERE e.story = s.story AND e.entry_id = posted.entry_id);
+	END IF;
+	INSERT INTO entry_name VALUES (s.story, s.name, posted.entry_id);
+	IF s.outcome = 'ok' THEN
+		RETURN 'ok';
+	END IF;
+	SELECT concat_ws('/', b.available, b.pending, b.held, b.debt) INTO result
+	FROM loyalty.ledger l,
+		LATERAL loyalty.balance(l.member_id, l.currency, as_of => l.effective_at) b
+	WHERE l.entry_id = posted.entry_id;
+	RETURN result;
+END
+$$;
+CREATE TEMP TABLE entry_name (story text, name text, entry_id bigint);
+INSERT INTO entry_name SELECT '', 'first', entry_id FROM loyalty.earn(1, 1);
+
+SELECT is(run_step(s), s.outcome, s.story || ': ' || s.call) FROM step s ORDER BY n;
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check() finds nothing after all of it');
+SELECT is_empty($$SELECT * FROM loyalty.ledger WHERE member_id = (SELECT 1000 + min(n) FROM step WHERE story = 'arguments')$$, 'what was refused left no entry');
+
+-- ---------------------------------------------------------------------------
+-- Expiry policies
+-- ---------------------------------------------------------------------------
+
+CREATE TEMP TABLE expiry (
+	n serial,
+	policy text,		-- arguments of create_currency()
+	earned text,
+	expires text		-- NULL: never
+);
+INSERT INTO expiry (policy, earned, expires) VALUES
+	($$'none'$$, '2024-01-01', NULL),
+	-- calendar arithmetic: month ends and leap days
+	($$'rolling', '1 month', time_zone => 'UTC'$$, '2024-01-31', '2024-02-29'),
+	($$'rolling', '1 month', time_zone => 'UTC'$$, '2023-01-31', '2023-02-28'),
+	($$'rolling', '1 month', time_zone => 'UTC'$$, '2024-02-29', '2024-03-29'),
+	($$'rolling', '1 year', time_zone => 'UTC'$$, '2024-02-29', '2025-02-28'),
+	($$'rolling', '4 years', time_zone => 'UTC'$$, '2020-02-29', '2024-02-29'),
+	($$'rolling', '24 months', time_zone => 'UTC'$$, '2024-02-29 12:34:56.789', '2026-02-28 12:34:56.789'),
+	($$'rolling', '30 days', time_zone => 'UTC'$$, '2024-02-01', '2024-03-02'),
+	($$'rolling', '90 minutes', time_zone => 'UTC'$$, '2024-02-01', '2024-02-01 01:30'),
+	-- rounding up; what stands on an end stays
+	($$'rolling', '1 month', 'day', time_zone => 'UTC'$$, '2024-01-15 10:00', '2024-02-16'),
+	($$'rolling', '1 month', 'day', time_zone => 'UTC'$$, '2024-01-15', '2024-02-15'),
+	($$'rolling', '1 month', 'month', time_zone => 'UTC'$$, '2024-01-31 10:00', '2024-03-01'),
+	($$'rolling', '1 month', 'month', time_zone => 'UTC'$$, '2024-01-01', '2024-02-01'),
+	($$'rolling', '1 year', 'month', time_zone => 'UTC'$$, '2023-12-15', '2025-01-01'),
+	($$'rolling', '1 month', 'quarter', time_zone => 'UTC'$$, '2024-01-15', '2024-04-01'),
+	($$'rolling', '1 month', 'quarter', time_zone => 'UTC'$$, '2023-10-15', '2024-01-01'),
+	($$'rolling', '1 month', 'quarter', time_zone => 'UTC'$$, '2023-12-01', '2024-01-01'),
+	($$'rolling', '1 year', 'year', time_zone => 'UTC'$$, '2024-06-30', '2026-01-01'),
+	($$'rolling', '1 year', 'year', time_zone => 'UTC'$$, '2024-01-01', '2025-01-01'),
+	($$'rolling', '1 year', 'march', time_zone => 'UTC'$$, '2023-02-10', '2024-04-01'),
+	($$'rolling', '1 year', 'march', time_zone => 'UTC'$$, '2023-03-31 23:59:59', '2024-04-01'),
+	($$'rolling', '1 year', 'march', time_zone => 'UTC'$$, '2023-04-01', '2024-04-01'),
+	($$'rolling', '1 year', 'march', time_zone => 'UTC'$$, '2023-04-01 00:00:00.000001', '2025-04-01'),
+	($$'rolling', '1 year', 'february', time_zone => 'UTC'$$, '2023-01-10', '2024-03-01'),
+	($$'rolling', '1 year', 'december', time_zone => 'UTC'$$, '2024-01-01', '2025-01-01'),
+	($$'rolling', '1 year', 'december', time_zone => 'UTC'$$, '2024-01-02', '2026-01-01'),
+	-- time zones and clock changes: a day is a day, an hour is an hour
+	($$'rolling', '1 day', time_zone => 'Europe/Berlin'$$, '2024-03-30 11:00Z', '2024-03-31 10:00Z'),
+	($$'rolling', '1 day', time_zone => 'Europe/Berlin'$$, '2024-10-26 10:00Z', '2024-10-27 11:00Z'),
+	($$'rolling', '1 day', time_zone => 'Europe/Berlin'$$, '2024-03-30 01:30Z', '2024-03-31 01:30Z'),
+	($$'rolling', '2 hours', time_zone => 'Europe/Berlin'$$, '2024-03-31 00:30Z', '2024-03-31 02:30Z'),
+	($$'rolling', '10 minutes', time_zone => 'Europe/Berlin'$$, '2024-10-27 00:20Z', '2024-10-27 00:30Z'),
+	($$'rolling', '1 day 2 hours', time_zone => 'Europe/Berlin'$$, '2024-10-25 23:30Z', '2024-10-27 01:30Z'),
+	($$'rolling', '1 month', time_zone => 'Europe/Berlin'$$, '2024-03-15 11:00Z', '2024-04-15 10:00Z'),
+	($$'rolling', '1 day', 'day', time_zone => 'Asia/Shanghai'$$, '2024-01-15 20:00Z', '2024-01-17 16:00Z'),
+	($$'rolling', '1 year', 'year', time_zone => 'America/New_York'$$, '2024-01-01 03:00Z', '2025-01-01 05:00Z'),
+	($$'rolling', '1 year', 'year', time_zone => 'Pacific/Kiritimati'$$, '2024-12-31 09:00Z', '2025-12-31 10:00Z'),
+	($$'rolling', '1 year', 'year', time_zone => 'Pacific/Kiritimati'$$, '2024-12-31 11:00Z', '2026-12-31 10:00Z'),
+	($$'rolling', '1 month', 'month', time_zone => 'Europe/Berlin'$$, '2024-02-15', '2024-03-31 22:00Z'),
+	-- calendar: the end of a day each year, after a minimum life
+	($$'calendar', expiry_month => 12, expiry_day => 31, time_zone => 'UTC'$$, '2024-06-01', '2025-01-01'),
+	($$'calendar', expiry_month => 12, expiry_day => 31, time_zone => 'UTC'$$, '2024-12-31 23:59', '2025-01-01'),
+	($$'calendar', expiry_month => 12, expiry_day => 31, time_zone => 'UTC'$$, '2025-01-01', '2026-01-01'),
+	($$'calendar', expiry_month => 12, expiry_day => 31, minimum_life => '6 months', time_zone => 'UTC'$$, '2024-07-01', '2025-01-01'),
+	($$'calendar', expiry_month => 12, expiry_day => 31, minimum_life => '6 months', time_zone => 'UTC'$$, '2024-07-01 00:00:01', '2026-01-01'),
+	($$'calendar', expiry_month => 2, expiry_day => 29, time_zone => 'UTC'$$, '2024-01-01', '2024-03-01'),
+	($$'calendar', expiry_month => 2, expiry_day => 29, time_zone => 'UTC'$$, '2025-01-01', '2025-03-01'),
+	($$'calendar', expiry_month => 6, expiry_day => 30, time_zone => 'Europe/Berlin'$$, '2024-01-01', '2024-06-30 22:00Z'),
+	($$'calendar', expiry_month => 3, expiry_day => 31, time_zone => 'America/New_York'$$, '2024-01-01', '2024-04-01 04:00Z'),
+	($$'calendar', expiry_month => 4, expiry_day => 31, time_zone => 'UTC'$$, '2024-01-01', '2024-05-01'),
+	-- sliding: like rolling, for the lot that opens
+	($$'sliding', '1 month', time_zone => 'UTC'$$, '2024-01-31', '2024-02-29'),
+	($$'sliding', '1 month', 'month', time_zone => 'UTC'$$, '2024-01-31', '2024-03-01');
+
+SELECT lives_ok(format('SELECT loyalty.create_currency(%L, %L, %s)', 'expiry_' || n, 'x', policy), 'create_currency ' || policy) FROM expiry ORDER BY n;
+SELECT lives_ok(format('SELECT loyalty.earn(%s, 10, %L, effective_at => %L)', n, 'expiry_' || n, earned::timestamptz), format('%s: earn at %s', policy, earned)) FROM expiry ORDER BY n;
+SELECT is((SELECT l.expires_at FROM loyalty.lots(n, 'expiry_' || n, as_of => earned::timestamptz) l),
+	expires::timestamptz, format('%s: earned %s, expires %s', policy, earned, coalesce(expires, 'never')))
+FROM expiry ORDER BY n;
+
+CREATE TEMP TABLE bad_currency (arguments text, state text);
+INSERT INTO bad_currency VALUES
+	($$'points'$$, 'LY111'), ($$'oldest'$$, 'LY111'), ($$NULL$$, 'LY003'), ($$''$$, 'LY003'), ($$'With Space'$$, 'LY003'), ($$'UPPER'$$, 'LY003'),
+	($$repeat('x', 64)$$, 'LY003'),
+	($$'a', expiry_policy => 'never'$$, 'LY003'), ($$'a', expiry_policy => NULL$$, 'LY003'),
+	($$'a', expiry_policy => 'rolling'$$, 'LY003'), ($$'a', expiry_policy => 'sliding'$$, 'LY003'),
+	($$'a', expiry_policy => 'none', expiry_interval => '1 year'$$, 'LY003'),
+	($$'a', expiry_policy => 'rolling', expiry_interval => '0'$$, 'LY003'), ($$'a', expiry_policy => 'rolling', expiry_interval => '-1 day'$$, 'LY003'),
+	($$'a', expiry_policy => 'rolling', expiry_interval => '1 month', expiry_rounding => 'week'$$, 'LY003'),
+	($$'a', expiry_policy => 'calendar'$$, 'LY003'), ($$'a', expiry_policy => 'calendar', expiry_month => 13, expiry_day => 1$$, 'LY003'),
+	($$'a', expiry_policy => 'calendar', expiry_month => 2$$, 'LY003'), ($$'a', expiry_policy => 'calendar', expiry_month => 2, expiry_day => 0$$, 'LY003'),
+	($$'a', expiry_policy => 'calendar', expiry_month => 2, expiry_day => 32$$, 'LY003'),
+	($$'a', minimum_life => '-1 day'$$, 'LY003'), ($$'a', consumption_order => 'newest_first'$$, 'LY003'),
+	($$'a', clawback_policy => 'none'$$, 'LY003'), ($$'a', refund_grace => '-1 day'$$, 'LY003'),
+	($$'a', qualifying_kinds => '{steal}'$$, 'LY003'), ($$'a', time_zone => 'Mars/Olympus'$$, 'LY003'), ($$'a', time_zone => NULL$$, 'LY003');
+SELECT throws_ok(format('SELECT loyalty.create_currency(%s)', arguments), state, NULL, 'create_currency ' || arguments) FROM bad_currency;
+SELECT throws_ok($$UPDATE loyalty.currency SET consumption_order = 'oldest_first' WHERE code = 'points'$$, 'LY003', NULL, 'the order of consumption stays');
+SELECT throws_ok($$UPDATE loyalty.currency SET time_zone = 'Mars/Olympus' WHERE code = 'points'$$, 'LY003', NULL, 'the time zone must exist');
+
+-- ---------------------------------------------------------------------------
+-- Jobs and reading
+-- ---------------------------------------------------------------------------
+
+SELECT FROM loyalty.earn(500, 100, effective_at => '2020-01-01', expires_at => '2021-01-01');
+SELECT FROM loyalty.earn(500, 50, effective_at => '2020-01-01', expires_at => '2022-01-01');
+SELECT is((SELECT available FROM loyalty.balance(500)), 0::bigint, 'what has expired is expired without any job');
+SELECT is((SELECT expired FROM loyalty.balance(500)), 150::bigint, 'and is called so');
+CALL loyalty.book_expiries('2021-06-01');
+SELECT results_eq($$SELECT kind, points FROM loyalty.ledger WHERE member_id = 500 AND kind = 'expire'$$, $$VALUES ('expire', -100::bigint)$$, 'book_expiries() books what had expired');
+CALL loyalty.book_expiries('2021-06-01');
+SELECT is((SELECT count(*) FROM loyalty.ledger WHERE member_id = 500 AND kind = 'expire'), 1::bigint, 'once');
+CALL loyalty.book_expiries();
+SELECT is((SELECT sum(points) FROM loyalty.ledger WHERE member_id = 500), 0::numeric, 'then the rest');
+SELECT is((SELECT expired FROM loyalty.balance(500)), 150::bigint, 'no balance changes by it');
+SELECT is((SELECT array_agg(DISTINCT status) FROM loyalty.job_run WHERE job = 'book_expiries'), ARRAY['finished'], 'job_run tells');
+SELECT throws_ok($$CALL loyalty.book_expiries('infinity')$$, 'LY003', NULL, 'book_expiries(infinity)');
+SELECT throws_ok($$CALL loyalty.book_expiries('2999-01-01')$$, 'LY003', NULL, 'book_expiries() in the future');
+SELECT throws_ok($$CALL loyalty.book_expiries(batch_size => 0)$$, 'LY003', NULL, 'book_expiries() of no batch');
+
+SELECT FROM loyalty.earn(501, 100, effective_at => '2020-01-01');
+SELECT FROM loyalty.redeem(501, 30, effective_at => '2020-03-01');
+SELECT max(recorded_at)::text AS known FROM loyalty.ledger \gset
+SET test.known = :'known';
+SELECT FROM loyalty.redeem(501, 20, effective_at => '2020-02-01');
+SELECT results_eq(
+	$$SELECT (SELECT available FROM loyalty.balance(501, as_of => t::timestamptz)) FROM unnest(ARRAY['2019-12-31', '2020-01-15', '2020-02-15', '2020-03-01', '2024-01-01']) t$$,
+	$$VALUES (0::bigint), (100), (80), (50), (50)$$, 'balance() as of an instant');
+SELECT results_eq(
+	$$SELECT (SELECT available FROM loyalty.balance(501, as_of => t::timestamptz, known_at => current_setting('test.known')::timestamptz)) FROM unnest(ARRAY['2020-02-15', '2020-03-01']) t$$,
+	$$VALUES (100::bigint), (70)$$, 'balance() as known at an instant');
+SELECT results_eq('SELECT available, pending, held, debt, earned FROM loyalty.balance(987654321)', 'VALUES (0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint)', 'balance() of nobody');
+SELECT throws_ok($$SELECT * FROM loyalty.balance(501, 'none_such')$$, 'LY102', NULL, 'balance() of an unknown currency');
+SELECT throws_ok($$SELECT * FROM loyalty.balance(501, as_of => 'infinity')$$, 'LY003', NULL, 'balance(infinity)');
+SELECT throws_ok($$SELECT * FROM loyalty.lots(501, 'none_such')$$, 'LY102', NULL, 'lots() of an unknown currency');
+SELECT throws_ok($$SELECT loyalty.available(loyalty.balance_agg(1, '2024-01-02', NULL), '2024-01-01')$$, 'LY110', NULL, 'a balance before its last entry');
+SELECT throws_ok($$SELECT loyalty.balance_agg(1, NULL, NULL)$$, 'LY003', NULL, 'balance_agg() of no instant');
+SELECT throws_ok($$SELECT loyalty.balance_agg(1, 'infinity', NULL)$$, 'LY003', NULL, 'balance_agg(infinity)');
+SELECT throws_ok($$SELECT loyalty.balance_agg(9223372036854775807, '2024-01-01', NULL) FROM generate_series(1, 2)$$, 'LY109', NULL, 'balance_agg() beyond bigint');
+SELECT throws_ok($$SELECT loyalty.ledger_agg('steal', 1, '2024-01-01', NULL, NULL)$$, 'LY104', NULL, 'ledger_agg() of an unknown kind');
+SELECT throws_ok($$SELECT loyalty.ledger_agg('reverse', 1, '2024-01-01', NULL, NULL)$$, 'LY104', NULL, 'ledger_agg() of a kind that refers to another entry');
+SELECT throws_ok($$SELECT * FROM loyalty.verify_ledger('nonsense')$$, 'LY113', NULL, 'verify_ledger() of no digest');
+SELECT throws_ok($$SELECT * FROM loyalty.verify_ledger(NULL)$$, 'LY113', NULL, 'verify_ledger(NULL)');
+SELECT is((SELECT intact FROM loyalty.verify_ledger(loyalty.ledger_digest())), true, 'ledger_digest() verifies');
+
+-- post_many(): all or none, in the order given
+SELECT results_eq($$SELECT ordinal, available, replayed FROM loyalty.post_many(ARRAY[601, 600, 601, 601], ARRAY['earn', 'earn', 'redeem', 'earn'], ARRAY[10, 5, 4, 1], idempotency_keys => ARRAY['a', NULL, NULL, 'b'])$$,
+	$$VALUES (1::bigint, 10::bigint, false), (2, 5, false), (3, 6, false), (4, 7, false)$$, 'post_many()');
+SELECT throws_ok($$SELECT * FROM loyalty.post_many(ARRAY[600, 601], ARRAY['earn', 'redeem'], ARRAY[100, 100])$$, 'LY101', NULL, 'post_many() of what cannot be');
+SELECT is((SELECT available FROM loyalty.balance(600)), 5::bigint, 'posts nothing');
+SELECT results_eq($$SELECT available, replayed FROM loyalty.post_many(ARRAY[601], ARRAY['earn'], ARRAY[10], idempotency_keys => ARRAY['a'])$$, $$VALUES (10::bigint, true)$$, 'post_many() replays');
+
+-- explain_entry() and statement() add up
+SELECT is_empty($$SELECT l.entry_id FROM loyalty.ledger l WHERE NOT EXISTS (SELECT FROM loyalty.explain_entry(l.member_id, l.entry_id))$$, 'explain_entry() explains every entry');
+SELECT is_empty($$SELECT w.member_id FROM loyalty.wallet w, LATERAL (SELECT sum(points) AS points, count(*) AS n FROM loyalty.statement(w.member_id, w.currency)) s,
+	LATERAL (SELECT sum(points) AS points, count(*) AS n FROM loyalty.ledger l WHERE (l.member_id, l.currency) = (w.member_id, w.currency)) l WHERE (s.points, s.n) IS DISTINCT FROM (l.points, l.n)$$,
+	'statement() has every entry');
+
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check() finds nothing at the end');
+SELECT is(loyalty.rebuild_wallets(), 0::bigint, 'rebuild_wallets() has nothing to do');
+SELECT * FROM finish();

@@ -1,0 +1,100 @@
+-- ledger: what works on anybody's own tables.
+CREATE EXTENSION pgtap;
+CREATE EXTENSION loyalty;
+SET search_path = public, pg_catalog;
+SET timezone = 'UTC';
+SELECT no_plan();
+
+-- ---------------------------------------------------------------------------
+-- points_ledger and append_only()
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE customer (id int PRIMARY KEY, name text, points loyalty.points_ledger);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON customer FOR EACH ROW EXECUTE FUNCTION loyalty.append_only('points');
+CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON customer FOR EACH STATEMENT EXECUTE FUNCTION loyalty.append_only();
+INSERT INTO customer VALUES (1, 'Ada', '[]'), (2, 'Bea', NULL);
+
+SELECT lives_ok($$UPDATE customer SET points = points OPERATOR(loyalty.||) loyalty.ledger_entry('earn', 100, '2024-01-01', expires_at => '2024-12-31') WHERE id = 1$$, 'a ledger grows');
+SELECT lives_ok($$UPDATE customer SET points = points OPERATOR(loyalty.||) loyalty.ledger_entry('redeem', 30, '2024-02-01') WHERE id = 1$$, 'and grows');
+SELECT lives_ok($$UPDATE customer SET points = points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 10, '2024-03-01', target => 2) WHERE id = 1$$, 'by an entry that refers to another');
+SELECT results_eq($$SELECT entry_id, kind, e.points, target FROM customer, loyalty.entries(customer.points) e WHERE id = 1$$,
+	$$VALUES (1::bigint, 'earn', 100::bigint, NULL::bigint), (2, 'redeem', 30, NULL), (3, 'reverse', 10, 2)$$, 'entries() lists them');
+SELECT is((SELECT loyalty.available(loyalty.fold(points), '2024-03-01') FROM customer WHERE id = 1), 80::bigint, 'fold()');
+SELECT is((SELECT loyalty.available(loyalty.fold(points), '2024-12-31') FROM customer WHERE id = 1), 0::bigint, 'expires by itself');
+SELECT is((SELECT loyalty.expiring(loyalty.fold(points), '2025-01-01', '2024-04-01') FROM customer WHERE id = 1), 80::bigint, 'expiring()');
+SELECT is((SELECT jsonb_array_length(points::jsonb) FROM customer WHERE id = 1), 3, 'a ledger as jsonb');
+SELECT is((SELECT (loyalty.fold(points)::jsonb)->>'earned' FROM customer WHERE id = 1), '100', 'a balance as jsonb');
+
+CREATE TEMP TABLE refused (call text, state text);
+INSERT INTO refused VALUES
+	($$UPDATE customer SET points = '[]' WHERE id = 1$$, 'LY005'),
+	($$UPDATE customer SET points = NULL WHERE id = 1$$, 'LY005'),
+	($$UPDATE customer SET points = loyalty.ledger_append('[]', loyalty.ledger_entry('earn', 101, '2024-01-01')) WHERE id = 1$$, 'LY005'),
+	($$DELETE FROM customer WHERE id = 1$$, 'LY005'),
+	($$TRUNCATE customer$$, 'LY005'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('hold', 1000, '2024-04-01', hold_until => '2024-05-01') FROM customer WHERE id = 1$$, 'LY101'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 21, '2024-04-01', target => 2) FROM customer WHERE id = 1$$, 'LY105'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 1, '2024-04-01', target => 4) FROM customer WHERE id = 1$$, 'LY103'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 1, '2024-04-01', target => 3) FROM customer WHERE id = 1$$, 'LY104'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('earn', 0, '2024-04-01') FROM customer WHERE id = 1$$, 'LY003'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('steal', 1, '2024-04-01') FROM customer WHERE id = 1$$, '22P02'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('adjust', -2, '2024-04-01', lots => '[{"lot_id": 1, "points": 5, "earned_at": "2024-01-01Z"}]') FROM customer WHERE id = 1$$, 'LY003'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('transfer_in', 2, '2024-04-01', lots => '[{"lot_id": 9, "points": 5, "earned_at": "2024-01-01Z"}]') FROM customer WHERE id = 1$$, 'LY003'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('transfer_in', 2, '2024-04-01') FROM customer WHERE id = 1$$, 'LY003'),
+	($$SELECT points OPERATOR(loyalty.||) '[]' FROM customer WHERE id = 1$$, '22P02'),
+	($$SELECT loyalty.fold('[]', 'newest_first')$$, 'LY003'),
+	($$SELECT loyalty.fold('[]', clawback_policy => 'none')$$, 'LY003'),
+	($$SELECT '{}'::loyalty.points_ledger$$, '22P02'),
+	($$SELECT '[{"kind": "earn", "points": 1, "effective_at": "now"}]'::loyalty.points_ledger$$, '22P02'),
+	($$SELECT '{"entries": 1, "earned": 5}'::loyalty.points_balance$$, '22P02'),
+	($$SELECT loyalty.available('{"entries": 0}', 'infinity')$$, 'LY003');
+SELECT throws_ok(call, state, NULL, call) FROM refused;
+SELECT lives_ok($$UPDATE customer SET name = 'Ada L.' WHERE id = 1$$, 'other columns may change');
+SELECT lives_ok($$UPDATE customer SET points = '[{"kind": "earn", "points": 5, "effective_at": "2024-01-01Z"}]' WHERE id = 2$$, 'NULL may become a ledger');
+SELECT is((SELECT loyalty.available(loyalty.fold(points), '2024-03-01') FROM customer WHERE id = 1), 80::bigint, 'nothing was changed by it');
+
+-- ---------------------------------------------------------------------------
+-- earn_on_insert() and reverse_on_return()
+-- ---------------------------------------------------------------------------
+
+SELECT lives_ok('SELECT loyalty.setup()', 'setup()');
+CREATE TABLE orders (shop text, no text, ordered_at timestamptz, member_id bigint, amount numeric, status text DEFAULT 'paid', PRIMARY KEY (shop, no, ordered_at));
+CREATE TRIGGER earn AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION loyalty.earn_on_insert('member_id', 'amount', 'ordered_at', '1');
+CREATE TRIGGER give_back AFTER UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION loyalty.reverse_on_return('member_id', 'amount', 'ordered_at', '1');
+CREATE FUNCTION available(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT available FROM loyalty.balance($1)';
+
+INSERT INTO orders VALUES ('a', '1', '2024-01-01', 1, 100.5), ('a', '2', '2024-01-01', 1, 10), ('a', '3', '2024-01-01', NULL, 10), ('a', '4', '2024-01-01', 2, 0.99), ('a', '5', '2024-01-01', 2, NULL);
+SELECT is(available(1), 110::bigint, 'orders earn floor(amount)');
+SELECT is(available(2), 0::bigint, 'an amount of less than a point, or none, earns nothing');
+UPDATE orders SET amount = 100.2 WHERE no = '1';
+SELECT is(available(1), 110::bigint, 'less by less than a point takes nothing');
+UPDATE orders SET amount = 60.2 WHERE no = '1';
+SELECT is(available(1), 70::bigint, 'less by 40 takes 40');
+SET timezone = 'Asia/Shanghai';
+SET datestyle = 'sql, dmy';
+UPDATE orders SET status = 'cancelled' WHERE no = '1';
+SELECT is(available(1), 10::bigint, 'a cancelled order takes the rest, whatever the session''s settings');
+UPDATE orders SET status = 'cancelled twice' WHERE no = '1';
+SELECT is(available(1), 10::bigint, 'once');
+RESET timezone;
+RESET datestyle;
+DELETE FROM orders WHERE no = '2';
+SELECT is(available(1), 0::bigint, 'a deleted order takes what it earned');
+SELECT throws_ok($$UPDATE orders SET amount = 1000 WHERE no = '4'$$, 'LY003', NULL, 'a return does not earn');
+INSERT INTO orders VALUES ('x:y', 'z', '2024-01-01', 3, 10), ('x', 'y:z', '2024-01-01', 3, 10), ('x\', 'y', '2024-01-01', 3, 10), ('x', '\y', '2024-01-01', 3, 10);
+SELECT is(available(3), 40::bigint, 'keys that look alike are different rows');
+BEGIN;
+INSERT INTO orders VALUES ('a', '9', '2024-01-01', 4, 10);
+ROLLBACK;
+SELECT is(available(4), 0::bigint, 'no order, no points');
+SELECT throws_ok($$INSERT INTO orders VALUES ('a', '6', '2024-01-01', 1, 'NaN')$$, 'LY003', NULL, 'NaN earns nothing');
+SELECT throws_ok($$INSERT INTO orders VALUES ('a', '6', 'infinity', 1, 5)$$, 'LY003', NULL, 'nor does an infinite time');
+CREATE TABLE keyless (member_id bigint, amount numeric, at timestamptz);
+CREATE TRIGGER earn AFTER INSERT ON keyless FOR EACH ROW EXECUTE FUNCTION loyalty.earn_on_insert('member_id', 'amount', 'at');
+SELECT throws_ok($$INSERT INTO keyless VALUES (1, 1, now())$$, 'LY003', NULL, 'a table needs a primary key');
+CREATE TABLE misspelt (id int PRIMARY KEY, member_id bigint, amount numeric, at timestamptz);
+CREATE TRIGGER earn AFTER INSERT ON misspelt FOR EACH ROW EXECUTE FUNCTION loyalty.earn_on_insert('member', 'amount', 'at');
+SELECT throws_ok($$INSERT INTO misspelt VALUES (1, 1, 1, now())$$, '42703', NULL, 'a column must exist');
+SELECT throws_ok($$SELECT loyalty.earn_on_insert()$$, '39P01', NULL, 'earn_on_insert() is a trigger function');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check() finds nothing');
+SELECT * FROM finish();

@@ -1,0 +1,315 @@
+# The rules of points once more: slow, obvious, and written from the design,
+# not from src/ledger/fold.c.  What the C says is compared with what this says.
+#
+# Instants are whole numbers ("ticks"); FOREVER stands for infinity.  A wallet
+# is a plain list of parts of lots; every question walks all of it.
+package FoldReference;
+
+use strict;
+use warnings;
+
+use constant { FOREVER => 1_000_000_000, NEVER => -1, MAX => 9223372036854775807 };
+
+# States of a refusal, as SQLSTATEs
+use constant {
+	INSUFFICIENT => 'LY101', NOT_FOUND => 'LY103', WRONG_KIND => 'LY104',
+	ALREADY_REVERSED => 'LY105', HOLD_LAPSED => 'LY106', HOLD_CLOSED => 'LY107',
+	NOTHING_PENDING => 'LY108', OVERFLOW => 'LY109', INVALID => 'LY003',
+};
+
+my @income = qw(earned adjusted_up transferred_in restored);
+my @outgo = qw(redeemed revoked adjusted_down transferred_out);
+our @totals = (@income, @outgo, 'debt', 'booked');
+
+# order: earliest_expiry or oldest_first; clawback: allow_debt, within_balance
+# or within_lot.  A burn beyond the balance becomes debt; strict: is refused.
+sub new
+{
+	my ($class, $order, $clawback, $strict) = @_;
+	return bless {
+		order => $order || 'earliest_expiry', clawback => $clawback || 'allow_debt', strict => $strict,
+		parts => [], past => [], last => NEVER, map { $_ => 0 } @totals
+	}, $class;
+}
+
+# What a part of a lot is at an instant.
+sub state_of
+{
+	my ($part, $t) = @_;
+	return 'held' if $part->{hold} && $t < $part->{available};
+	return 'expired' if $part->{expires} <= $t;
+	return 'pending' if $t < $part->{available};
+	return 'available';
+}
+
+# All parts, in the order in which they are consumed.
+sub in_order { return @{ $_[0]{parts} } }
+
+# Parts that differ in nothing but points are one; what is empty is gone; the
+# rest stands in the order of consumption.
+sub tidy
+{
+	my ($self) = @_;
+	my %seen;
+	for my $part (@{ $self->{parts} })
+	{
+		my $key = join ',', @$part{qw(lot hold earned available expires)};
+		if ($seen{$key}) { $seen{$key}{points} += $part->{points} }
+		else { $seen{$key} = $part }
+	}
+	$self->{parts} = [ sort {
+		($self->{order} eq 'earliest_expiry' && $a->{expires} <=> $b->{expires})
+		  || $a->{earned} <=> $b->{earned} || $a->{lot} <=> $b->{lot}
+		  || $a->{expires} <=> $b->{expires} || $a->{available} <=> $b->{available}
+		  || $a->{hold} <=> $b->{hold}
+	} grep { $_->{points} > 0 } values %seen ];
+}
+
+sub sum { my $sum = 0; $sum += $_->{points} for @_; return $sum }
+
+# Takes points from given parts, first to last; returns what was taken.
+sub take
+{
+	my ($points, @from) = @_;
+	my @taken;
+	for my $part (@from)
+	{
+		my $n = $part->{points} < $points ? $part->{points} : $points;
+		next if $n == 0;
+		push @taken, { %$part, points => $n };
+		$part->{points} -= $n;
+		$points -= $n;
+	}
+	return @taken;
+}
+
+# What came in is there at once, so its sum must fit; what went out, each kind.
+sub fits
+{
+	my ($self, $points, @totals) = @_;
+	my $room = MAX;
+	$room -= $self->{$_} for @totals;
+	return $points <= $room;
+}
+
+# Applies an entry; returns undef, or the SQLSTATE of the refusal, and then
+# nothing has changed.
+sub apply
+{
+	my ($self, $e) = @_;
+	my ($kind, $t) = ($e->{kind}, $e->{at});
+	my $id = @{ $self->{past} } + 1;
+	my $points = $e->{points} || 0;
+	my ($target, @taken);
+	my $lapsed = $kind eq 'hold' && $e->{until} <= $t;
+	my @available = grep { state_of($_, $t) eq 'available' } $self->in_order;
+
+	if ($e->{target})
+	{
+		return NOT_FOUND if $e->{target} >= $id;
+		$target = $self->{past}[ $e->{target} - 1 ];
+		my %may = (
+			reverse => [qw(earn redeem capture adjust)], capture => ['hold'],
+			release => ['hold'], activate => ['earn']);
+		return WRONG_KIND unless grep { $_ eq $target->{kind} } @{ $may{$kind} };
+		return INVALID if $t < $target->{at};
+		return HOLD_LAPSED if $target->{kind} eq 'hold' && $t >= $target->{until};
+	}
+
+	if ($kind eq 'earn' || $kind eq 'adjust' && $points > 0)
+	{
+		return OVERFLOW unless $self->fits($points, @income);
+		$self->{ $kind eq 'earn' ? 'earned' : 'adjusted_up' } += $points;
+		my $repaid = $points < $self->{debt} ? $points : $self->{debt};
+		$self->{debt} -= $repaid;
+		push @{ $self->{parts} }, {
+			lot => $id, points => $points - $repaid, hold => 0, earned => $t,
+			available => $e->{available} // $t, expires => $e->{expires} // FOREVER };
+	}
+	elsif ($kind eq 'redeem' || $kind eq 'transfer_out' || $kind eq 'adjust')
+	{
+		$points = -$points if $kind eq 'adjust';
+		my $total = { redeem => 'redeemed', transfer_out => 'transferred_out', adjust => 'adjusted_down' }->{$kind};
+		my $short = $points - sum(@available);
+		return INSUFFICIENT if $self->{strict} && $short > 0;
+		return OVERFLOW unless $self->fits($points, $total) && $self->fits($short, 'debt');
+		$self->{$total} += $points;
+		@taken = take($points, @available);
+		$self->{debt} += $points - sum(@taken);
+	}
+	elsif ($kind eq 'hold')
+	{
+		return HOLD_LAPSED if $lapsed;
+		return INSUFFICIENT if $points > sum(@available);
+		@taken = take($points, @available);
+		push @{ $self->{parts} }, map { { %$_, hold => $id, available => $e->{until} } } @taken;
+	}
+	elsif ($kind eq 'capture' || $kind eq 'release')
+	{
+		my @held = grep { $_->{hold} == $e->{target} && state_of($_, $t) eq 'held' } $self->in_order;
+		return HOLD_CLOSED unless @held;
+		if ($kind eq 'capture')
+		{
+			$points ||= sum(@held);
+			return INSUFFICIENT if $points > sum(@held);
+			return OVERFLOW unless $self->fits($points, 'redeemed');
+			$self->{redeemed} += $points;
+			# a hold's lapse is of no concern to points that are gone
+			@taken = map { { %$_, available => $t } } take($points, @held);
+		}
+		# the rest goes back to its lots, where later entries find it
+		for my $part (@held)
+		{
+			$part->{hold} = 0;
+			$part->{available} = $t;
+		}
+	}
+	elsif ($kind eq 'reverse')
+	{
+		my $left = $target->{points} - $target->{reversed};
+		$points ||= $left;
+		return ALREADY_REVERSED if $points > $left || $left == 0;
+		if ($target->{burned})
+		{
+			return OVERFLOW unless $self->fits($points, @income);
+			$self->{restored} += $points;
+
+			# Last taken, first given back.  What became debt was taken last;
+			# where that debt was repaid meanwhile, the points come as a new lot.
+			my $skip = $target->{reversed};
+			my $wanted = $points;
+			my @steps = (reverse(@{ $target->{taken} }));
+			unshift @steps, { points => $target->{points} - sum(@steps), debt => 1 };
+			for my $step (@steps)
+			{
+				my $n = $step->{points};
+				my $skipped = $skip < $n ? $skip : $n;
+				$skip -= $skipped;
+				$n -= $skipped;
+				$n = $wanted if $n > $wanted;
+				$wanted -= $n;
+				next if $n == 0;
+				if ($step->{debt})
+				{
+					my $repaid = $n < $self->{debt} ? $n : $self->{debt};
+					$self->{debt} -= $repaid;
+					push @{ $self->{parts} }, {
+						lot => $id, points => $n - $repaid, hold => 0, earned => $t,
+						available => $t, expires => $e->{expires} // FOREVER };
+				}
+				else
+				{
+					my $grace = $e->{expires} // NEVER;
+					push @{ $self->{parts} }, {
+						%$step, points => $n, hold => 0,
+						available => $step->{available} > $t ? $step->{available} : $t,
+						expires => $step->{expires} > $grace ? $step->{expires} : $grace };
+				}
+			}
+		}
+		else
+		{
+			# of the lot itself whatever is not held, then what is available of
+			# other lots, then what is pending, then debt
+			my @own = grep { $_->{lot} == $e->{target} && state_of($_, $t) ne 'held' } $self->in_order;
+			my @others = map {
+				my $state = $_;
+				grep { $_->{lot} != $e->{target} && state_of($_, $t) eq $state && $_->{earned} <= $t } $self->in_order
+			} 'available', 'pending';
+			@others = () if $self->{clawback} eq 'within_lot';
+			my $reach = sum(@own, @others);
+			my $revoked = $points < $reach || $self->{clawback} eq 'allow_debt' ? $points : $reach;
+			return OVERFLOW unless $self->fits($revoked, 'revoked') && $self->fits($revoked - $reach, 'debt');
+			$self->{revoked} += $revoked;
+			$self->{debt} += $revoked - sum(take($revoked, @own, @others));
+		}
+		$target->{reversed} += $points;
+	}
+	elsif ($kind eq 'activate')
+	{
+		my @waiting = grep { $_->{lot} == $e->{target} && state_of($_, $t) eq 'pending' && $_->{earned} <= $t } $self->in_order;
+		return NOTHING_PENDING unless @waiting;
+		$_->{available} = $t for @waiting;
+	}
+	elsif ($kind eq 'transfer_in')
+	{
+		return OVERFLOW unless $self->fits($points, @income);
+		$self->{transferred_in} += $points;
+		push @{ $self->{parts} }, map { {
+			lot => $_->{lot}, points => $_->{points}, hold => 0, earned => $_->{earned},
+			available => $_->{available} > $t ? $_->{available} : $t, expires => $_->{expires} } } @{ $e->{lots} };
+	}
+	elsif ($kind eq 'expire')
+	{
+		my $booked = $self->{booked};
+		return OVERFLOW if $points > 0 ? $booked > MAX - $points : $booked < -MAX - $points;
+		$self->{booked} += $points;
+	}
+	else { die "unknown kind $kind" }
+
+	if ($e->{extend})
+	{
+		for my $part (@{ $self->{parts} })
+		{
+			$part->{expires} = $e->{extend} if $t < $part->{expires} && $part->{expires} < $e->{extend};
+		}
+	}
+	$self->tidy;
+	$self->{last} = $t if $t > $self->{last};
+	push @{ $self->{past} }, {
+		kind => $kind, at => $t, until => $e->{until}, points => abs $points, reversed => 0,
+		burned => ($kind eq 'redeem' || $kind eq 'transfer_out' || $kind eq 'capture' || $kind eq 'adjust' && $e->{points} < 0),
+		taken => [@taken] };
+	return undef;
+}
+
+# Folds entries; returns the wallet, or the SQLSTATE of the first refusal.
+sub fold
+{
+	my ($order, $clawback, @entries) = @_;
+	my $self = FoldReference->new($order, $clawback);
+	for my $entry (@entries)
+	{
+		my $refusal = $self->apply($entry);
+		return (undef, $refusal) if $refusal;
+	}
+	return ($self, undef);
+}
+
+# Sums as of an instant: available, pending, held, expired, when the next
+# points expire (FOREVER: none will), how many.
+sub sums
+{
+	my ($self, $t) = @_;
+	my %sum = (available => 0, pending => 0, held => 0, expired => 0);
+	my ($next, $next_points) = (FOREVER, 0);
+	for my $part (@{ $self->{parts} })
+	{
+		my $state = state_of($part, $t);
+		$sum{$state} += $part->{points};
+		next unless $state eq 'available' && $part->{expires} < FOREVER;
+		($next, $next_points) = ($part->{expires}, 0) if $part->{expires} < $next;
+		$next_points += $part->{points} if $part->{expires} == $next;
+	}
+	return (@sum{qw(available pending held expired)}, $next, $next_points);
+}
+
+# Points that are not expired at one instant and are at a later one.
+sub expiring
+{
+	my ($self, $from, $until) = @_;
+	return sum(grep { state_of($_, $from) ne 'expired' && state_of($_, $until) eq 'expired' } @{ $self->{parts} });
+}
+
+# Whether every point that came in is there or went out.
+sub conserved
+{
+	my ($self, $t) = @_;
+	my ($in, $out) = (0, 0);
+	$in += $self->{$_} for @income;
+	$out += $self->{$_} for @outgo;
+	$out += sum(@{ $self->{parts} });
+	return $in == $out - $self->{debt};
+}
+
+1;
