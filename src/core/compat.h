@@ -10,6 +10,7 @@
 
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/timestamp.h"
 
 #if PG_VERSION_NUM < 140000
@@ -29,6 +30,13 @@
 /* 14 cannot say why a hash failed */
 #if PG_VERSION_NUM < 150000
 #define pg_cryptohash_error(ctx)	"no reason known"
+#endif
+
+/* 17 moved the number of this backend's transaction */
+#if PG_VERSION_NUM >= 170000
+#define LOCAL_TRANSACTION_ID	(MyProc->vxid.lxid)
+#else
+#define LOCAL_TRANSACTION_ID	(MyProc->lxid)
 #endif
 
 /* 17 gave the infinite timestamps function-like names of their own */

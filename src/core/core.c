@@ -20,6 +20,7 @@ _PG_init(void)
 {
 	CoreInit();
 	LedgerInit();
+	MemberInit();
 	RfmInit();
 	TierInit();
 }

@@ -36,6 +36,7 @@ extern Oid	LoyaltyTable(const char *name);
 /* Rooms, in install order; each sets up what it needs once per backend. */
 extern void CoreInit(void);
 extern void LedgerInit(void);
+extern void MemberInit(void);
 extern void RfmInit(void);
 extern void TierInit(void);
 

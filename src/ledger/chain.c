@@ -116,6 +116,8 @@ ChainHash(const LedgerRow *row, const uint8 previous[CHAIN_LENGTH], uint8 hash[C
 	PreimageText(&preimage, row->idempotency_key);
 	PreimageVarlena(&preimage, row->fingerprint);
 	PreimageVarlena(&preimage, row->lots);
+	if (row->home_id != 0)
+		PreimageInt(&preimage, row->home_id);
 	HashPreimage(&preimage, hash);
 	pfree(preimage.data);
 }

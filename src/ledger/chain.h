@@ -35,6 +35,7 @@ typedef struct LedgerRow
 	TimestampTz extends_to;
 	int64		target_entry_id;	/* 0 is NULL */
 	int64		counterparty_id;	/* 0 is NULL */
+	int64		home_id;		/* 0 is NULL */
 	const char *reference;
 	const char *reason;
 	const char *details;

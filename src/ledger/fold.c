@@ -140,6 +140,8 @@ CompareLots(ConsumptionOrder order, const Lot *a, const Lot *b)
 		return a->available_at < b->available_at ? -1 : 1;
 	if (a->hold_id != b->hold_id)
 		return a->hold_id < b->hold_id ? -1 : 1;
+	if (a->home_id != b->home_id)
+		return a->home_id < b->home_id ? -1 : 1;
 	return 0;
 }
 
@@ -407,7 +409,9 @@ TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
 					!wanted->joined || lot->expires_at != wanted->expires_at)
 					continue;
 				if (likeness == 2 && (lot->available_at != wanted->available_at ||
-									  lot->hold_id != wanted->hold_id))
+									  lot->hold_id != wanted->hold_id ||
+									  lot->home_id != wanted->home_id ||
+									  lot->expires_at != wanted->expires_at))
 					continue;
 				part = *lot;
 				part.points = Min(lot->points, left);
@@ -463,6 +467,85 @@ AddTotal(Balance *balance, Total which, int64 points)
 }
 
 /*
+ * The debt of one home; 0 is the wallet's own member.
+ */
+int64
+DebtOfHome(const Balance *balance, int64 home_id)
+{
+	int64		own = balance->total[TOTAL_DEBT];
+
+	ForEachLot(part, &balance->owed)
+	{
+		if (part->lot_id == home_id)
+			return part->points;
+		own -= part->points;
+	}
+	return home_id == 0 ? own : 0;
+}
+
+/*
+ * Adds to (or, with negative points, takes off) the debt of one home; false
+ * when it would overflow.
+ */
+static bool
+AddDebt(Balance *balance, int64 points, int64 home_id)
+{
+	LotList    *owed = &balance->owed;
+	Lot			part = {.lot_id = home_id,.points = points,.available_at = 0,
+		.expires_at = TIMESTAMP_INFINITY
+	};
+	int			at;
+
+	if (pg_add_s64_overflow(balance->total[TOTAL_DEBT], points, &balance->total[TOTAL_DEBT]))
+		return false;
+	if (home_id == 0 || points == 0)
+		return true;
+	ForEachLot(old, owed)
+	{
+		if (old->lot_id == home_id)
+		{
+			old->points += points;
+			if (old->points == 0)
+				DropEmptyLots(owed);
+			return true;
+		}
+	}
+	AppendLot(owed, &part);
+	for (at = owed->end - 1; at > owed->first && owed->lots[at - 1].lot_id > home_id; at--)
+		owed->lots[at] = owed->lots[at - 1];
+	owed->lots[at] = part;
+	return true;
+}
+
+/*
+ * Repays debt with up to points: that of home_id first, then the wallet's own,
+ * then the others by their homes.  Returns how many points it took.
+ */
+static int64
+RepayDebt(Balance *balance, int64 points, int64 home_id)
+{
+	int64		left = Min(points, balance->total[TOTAL_DEBT]);
+	int64		repaid = left;
+	int64		part;
+
+	part = Min(left, DebtOfHome(balance, home_id));
+	AddDebt(balance, -part, home_id);
+	left -= part;
+	part = Min(left, DebtOfHome(balance, 0));
+	AddDebt(balance, -part, 0);
+	left -= part;
+	while (left > 0)
+	{
+		Lot		   *first = &balance->owed.lots[balance->owed.first];
+
+		part = Min(left, first->points);
+		AddDebt(balance, -part, first->lot_id);
+		left -= part;
+	}
+	return repaid;
+}
+
+/*
  * earn and adjust up: repays debt, then opens a lot.  Only where debt was
  * repaid does the entry list the lot as opened; otherwise it is all of it.
  */
@@ -478,6 +561,7 @@ ApplyIncome(Balance *balance, Entry *entry, Total total)
 	lot.lot_id = entry->entry_id;
 	lot.points = entry->requested;
 	lot.hold_id = 0;
+	lot.home_id = entry->home_id;
 	lot.earned_at = entry->effective_at;
 	lot.available_at = entry->available_at;
 	lot.expires_at = entry->expires_at;
@@ -485,10 +569,7 @@ ApplyIncome(Balance *balance, Entry *entry, Total total)
 
 	if (debt > 0)
 	{
-		int64		repaid = Min(debt, lot.points);
-
-		balance->total[TOTAL_DEBT] -= repaid;
-		lot.points -= repaid;
+		lot.points -= RepayDebt(balance, lot.points, entry->home_id);
 		if (lot.points > 0)
 			AppendLot(&entry->touched, &lot);
 	}
@@ -510,8 +591,10 @@ TakeAvailable(Balance *balance, const FoldPolicy *policy, Entry *entry,
 
 	if (entry->given != NULL)
 	{
+		int64		expected = entry->kind == ENTRY_TRANSFER_OUT ? SumLots(entry->given) : points;
+
 		*taken = TakeGivenLots(balance, entry->given, &entry->touched);
-		return *taken > points || (*taken < points && !policy->burn_to_debt) ?
+		return *taken > points || (*taken < expected && !policy->burn_to_debt) ?
 			FOLD_LOTS_MISMATCH : FOLD_OK;
 	}
 	if (!policy->burn_to_debt && SumPassing(balance, LOTS_AVAILABLE, 0, t) < points)
@@ -533,8 +616,7 @@ ApplyBurn(Balance *balance, const FoldPolicy *policy, Entry *entry, Total total,
 	if (refusal != FOLD_OK)
 		return refusal;
 	if (!AddTotal(balance, total, points) ||
-		pg_add_s64_overflow(balance->total[TOTAL_DEBT], points - taken,
-							&balance->total[TOTAL_DEBT]))
+		!AddDebt(balance, points - taken, entry->home_id))
 		return FOLD_OVERFLOW;
 	entry->posted = -points;
 	return FOLD_OK;
@@ -688,7 +770,7 @@ ApplyClawback(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	left -= debt;
 
 	if (!AddTotal(balance, TOTAL_REVOKED, entry->requested - left) ||
-		pg_add_s64_overflow(balance->total[TOTAL_DEBT], debt, &balance->total[TOTAL_DEBT]))
+		!AddDebt(balance, debt, entry->home_id))
 		return FOLD_OVERFLOW;
 	entry->posted = -(entry->requested - left);
 	return FOLD_OK;
@@ -720,7 +802,7 @@ ApplyRestore(Balance *balance, Entry *entry)
 
 		if (forgiven < 0 || forgiven > balance->total[TOTAL_DEBT])
 			return FOLD_LOTS_MISMATCH;
-		balance->total[TOTAL_DEBT] -= forgiven;
+		RepayDebt(balance, forgiven, entry->home_id);
 		ForEachLot(part, entry->given)
 			AppendLot(&entry->touched, part);
 		left = 0;
@@ -728,16 +810,16 @@ ApplyRestore(Balance *balance, Entry *entry)
 	else if (skip < as_debt)
 	{
 		int64		points = Min(left, as_debt - skip);
-		int64		forgiven = Min(points, balance->total[TOTAL_DEBT]);
+		int64		forgiven = RepayDebt(balance, points, entry->home_id);
 
 		left -= points;
 		skip = 0;
-		balance->total[TOTAL_DEBT] -= forgiven;
 		if (points > forgiven)
 		{
 			lot.lot_id = entry->entry_id;
 			lot.points = points - forgiven;
 			lot.hold_id = 0;
+			lot.home_id = entry->home_id;
 			lot.earned_at = t;
 			lot.available_at = t;
 			lot.expires_at = entry->expires_at == TIMESTAMP_MINUS_INFINITY ?
@@ -749,7 +831,7 @@ ApplyRestore(Balance *balance, Entry *entry)
 	else
 		skip -= as_debt;
 
-	for (int i = taken->end - 1; left > 0 && i >= taken->first; i--)
+	for (int i = left > 0 ? taken->end - 1 : -1; left > 0 && i >= taken->first; i--)
 	{
 		int64		points = taken->lots[i].points;
 
@@ -833,21 +915,32 @@ ApplyActivate(Balance *balance, Entry *entry)
 }
 
 /*
- * transfer_in: lots arrive as they left, available from the transfer on.
+ * transfer_in: lots arrive as they left, available from the transfer on.  In
+ * a merge they arrive exactly as given, and debt of home_id may be repaid.
  */
 static FoldRefusal
 ApplyTransferIn(Balance *balance, Entry *entry)
 {
+	int64		repaid;
+
 	if (!AddTotal(balance, TOTAL_TRANSFERRED_IN, entry->requested))
 		return FOLD_OVERFLOW;
-	if (entry->given == NULL || SumLots(entry->given) != entry->requested)
+	if (entry->given == NULL)
 		return FOLD_LOTS_MISMATCH;
+	repaid = entry->requested - SumLots(entry->given);
+	if (repaid < 0 || (repaid > 0 && (!entry->exact || repaid > DebtOfHome(balance, entry->home_id))))
+		return FOLD_LOTS_MISMATCH;
+	AddDebt(balance, -repaid, entry->home_id);
 	ForEachLot(given, entry->given)
 	{
 		Lot			lot = *given;
 
-		lot.hold_id = 0;
-		lot.available_at = Max(lot.available_at, entry->effective_at);
+		if (!entry->exact)
+		{
+			lot.hold_id = 0;
+			lot.home_id = entry->home_id;
+			lot.available_at = Max(lot.available_at, entry->effective_at);
+		}
 		AppendLot(&entry->touched, &lot);
 		InsertLot(&balance->lots, balance->order, &lot);
 	}
@@ -906,7 +999,7 @@ JoinLots(Balance *balance)
 		Lot		   *before = &list->lots[to];
 
 		if (lot->expires_at == before->expires_at &&
-			lot->hold_id == 0 && before->hold_id == 0 &&
+			lot->hold_id == 0 && before->hold_id == 0 && lot->home_id == before->home_id &&
 			LotIsAvailable(lot, t) && LotIsAvailable(before, t))
 		{
 			before->points += lot->points;

@@ -38,6 +38,12 @@
  * the lots as of its own effective_at.  What an earlier entry consumed is
  * never assigned anew, so parts that became available later than an entry's
  * effective_at (a refund, for one) are out of its reach.
+ *
+ * Members may be merged, and the merge undone.  So each lot and each part of a
+ * debt knows its home, the member to whom it first came; a wallet's own are 0.
+ * A merge moves lots with their homes, and debt without repaying it: a
+ * transfer_out beyond the lots it names makes debt of its home_id, and the
+ * transfer_in on the other side repays debt of that home there.
  */
 #ifndef LOYALTY_FOLD_H
 #define LOYALTY_FOLD_H
@@ -99,6 +105,8 @@ typedef struct Lot
 	int64		lot_id;			/* id of the entry that first opened it */
 	int64		points;			/* what is left; always positive */
 	int64		hold_id;		/* id of the hold entry, or 0 */
+	int64		home_id;		/* the member to whom it first came, where that
+								 * is not the wallet's own; otherwise 0 */
 	TimestampTz earned_at;		/* effective_at of that first entry */
 	TimestampTz available_at;	/* infinity: waits for an activate */
 	TimestampTz expires_at;		/* infinity: never */
@@ -150,6 +158,8 @@ typedef struct Balance
 	bool		chained;		/* chain is set */
 	int64		total[TOTALS];
 	LotList		lots;
+	LotList		owed;			/* the parts of the debt with a home elsewhere:
+								 * lot_id is the home, ascending */
 	uint8		chain[CHAIN_LENGTH];	/* hash of the last entry */
 } Balance;
 
@@ -172,6 +182,8 @@ typedef struct Entry
 	TimestampTz extends_to;		/* sliding expiry: every open lot lives at
 								 * least until then; -infinity: no extension */
 	int64		target;			/* id of the entry it refers to, or 0 */
+	int64		home_id;		/* of the lot that it opens and the debt that it
+								 * makes or repays: as Lot.home_id */
 
 	/* What the caller knows of the target of a capture or reverse. */
 	EntryKind	target_kind;
@@ -188,6 +200,9 @@ typedef struct Entry
 	 * those.
 	 */
 	const LotList *given;
+	bool		exact;			/* transfer_in: the lots arrive just as given,
+								 * holds and homes included; what requested is
+								 * more than their sum repays debt of home_id */
 
 	/* Results */
 	int64		posted;			/* signed change of the balance */
@@ -252,6 +267,7 @@ extern void ReserveLots(LotList *list);
 extern void AppendLot(LotList *list, const Lot *lot);
 extern void InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot);
 extern int64 SumLots(const LotList *list);
+extern int64 DebtOfHome(const Balance *balance, int64 home_id);
 
 static inline bool
 LotIsHeld(const Lot *lot, TimestampTz t)

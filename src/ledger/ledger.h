@@ -53,6 +53,25 @@ extern void LotsFromJson(JsonbContainer *json, LotList *list);
 extern void BalanceFromJson(JsonbContainer *json, Balance *balance);
 extern void EntryFromJson(JsonbContainer *json, Entry *entry);
 
+/*
+ * Members that were merged.  Room member sets these; without it every member
+ * stands for itself.  canonical() replaces ids by those of the members who
+ * stand for them now, as the transaction sees it now (read_only: as the query
+ * sees it); kin() is a bigint[] of all members that were ever merged with one,
+ * itself included.  Both need an SPI connection.
+ */
+typedef struct MergedMembers
+{
+	void		(*canonical) (int64 *member_ids, int n, bool read_only);
+	Datum		(*kin) (int64 member_id);
+} MergedMembers;
+
+extern MergedMembers *merged_members;
+
+/* ledger_move.c */
+extern int64 CanonicalMember(int64 member_id);
+extern Datum KinOfMember(int64 member_id);
+
 /* ledger_errors.c: the wording of what is refused */
 typedef struct Refused
 {

@@ -317,9 +317,9 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_empty_b
 COMMENT ON FUNCTION empty_balance(integer) IS
 'A balance without entries; consumption_order 0 is earliest_expiry, 1 is oldest_first.';
 
-CREATE FUNCTION wallet_apply(balance points_balance) RETURNS points_balance
+CREATE FUNCTION wallet_apply(balance points_balance, has_kin boolean) RETURNS points_balance
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_wallet_apply';
-COMMENT ON FUNCTION wallet_apply(points_balance) IS
+COMMENT ON FUNCTION wallet_apply(points_balance, boolean) IS
 'The balance after a posting; part of the writing functions, cannot be called by itself.';
 
 CREATE FUNCTION wallet_unapply() RETURNS points_balance
@@ -409,6 +409,7 @@ BEGIN
 			currency text NOT NULL,
 			balance loyalty.points_balance NOT NULL,
 			opened_at timestamptz NOT NULL DEFAULT now(),
+			moved boolean,
 			PRIMARY KEY (member_id, currency)
 		) WITH (fillfactor = 70);
 		COMMENT ON TABLE loyalty.wallet IS 'One member''s holding of one currency: the fold of its ledger entries. Read it with balance().';
@@ -416,7 +417,8 @@ BEGIN
 		COMMENT ON COLUMN loyalty.wallet.currency IS 'Code of the currency.';
 		COMMENT ON COLUMN loyalty.wallet.balance IS 'The state of the fold, with the head of the hash chain.';
 		COMMENT ON COLUMN loyalty.wallet.opened_at IS 'When the wallet was opened.';
-		CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF balance OR DELETE OR TRUNCATE ON loyalty.wallet
+		COMMENT ON COLUMN loyalty.wallet.moved IS 'True while the member is absorbed in another, where its points are; false when it once took part in a merge; otherwise NULL.';
+		CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF balance, moved OR DELETE OR TRUNCATE ON loyalty.wallet
 			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
 
 		CREATE SEQUENCE loyalty.ledger_entry_id_seq;
@@ -444,6 +446,7 @@ BEGIN
 			fingerprint bytea,
 			lots loyalty.points_lots,
 			hash bytea NOT NULL,
+			home_id bigint,
 			PRIMARY KEY (member_id, entry_id)
 		);
 		CREATE UNIQUE INDEX ledger_idempotency_key ON loyalty.ledger (member_id, idempotency_key)
@@ -475,6 +478,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.fingerprint IS 'Of the arguments of a call with an idempotency key.';
 		COMMENT ON COLUMN loyalty.ledger.lots IS 'The lots that the entry took, set aside, gave back, or moved.';
 		COMMENT ON COLUMN loyalty.ledger.hash IS 'SHA-256 of this entry and of the hash of the one before it in its wallet.';
+		COMMENT ON COLUMN loyalty.ledger.home_id IS 'The member that the posting addressed, where that one is absorbed in member_id: the points came to it first. Of a transfer that moves debt in a merge: whose debt.';
 		CREATE TRIGGER guard BEFORE INSERT ON loyalty.ledger
 			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
 		CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON loyalty.ledger
@@ -802,6 +806,32 @@ COMMENT ON FUNCTION explain_entry(bigint, bigint) IS
 'Which lots an entry touched, what it did to them, and why, one row for each. No rows when the member has no such entry.';
 
 -- ---------------------------------------------------------------------------
+-- Program: moving points between members that are merged
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION balance_homes(balance points_balance, OUT home_id bigint, OUT points bigint, OUT debt bigint) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 2 AS 'MODULE_PATHNAME', 'loyalty_balance_homes';
+COMMENT ON FUNCTION balance_homes(points_balance) IS
+'To whom the points and the debt of a balance first came: one row for each home, 0 for the wallet''s own member; points in lots of any state, those that have expired included.';
+
+CREATE FUNCTION lock_wallets(live_ids bigint[], moved_ids bigint[] DEFAULT '{}') RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_lock_wallets';
+COMMENT ON FUNCTION lock_wallets(bigint[], bigint[]) IS
+'Opens, where they are missing, and locks the wallets of members in every currency: first those of moved_ids, whose points are elsewhere, then those of live_ids, ascending by member and currency. Returns how many. Part of merge_members() and unmerge_members(), before move_points().';
+
+CREATE FUNCTION move_points(from_id bigint, to_id bigint, homes bigint[] DEFAULT NULL, opened_by bigint[] DEFAULT NULL,
+	settle boolean DEFAULT false, reason text DEFAULT NULL,
+	OUT currency text, OUT points bigint, OUT lots bigint, OUT debt bigint, OUT entry_id bigint) RETURNS SETOF record
+LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 2 AS 'MODULE_PATHNAME', 'loyalty_move_points';
+COMMENT ON FUNCTION move_points(bigint, bigint, bigint[], bigint[], boolean, text) IS
+'Moves lots of every state (available, pending, held, expired) and debt from all wallets of one member to those of another, by transfer_out and transfer_in entries effective now. Lots keep lot_id, origin, expiry, hold and home; debt is moved without being repaid. homes: only what first came to these members (NULL: everything); opened_by: only lots opened by these entries, and no debt (NULL: all). settle: what arrives belongs to to_id from now on and has no home elsewhere. One row for each currency in which something moved; entry_id is the last entry of the receiving wallet. Part of merge_members() and unmerge_members(); the wallets must be locked by lock_wallets().';
+
+CREATE FUNCTION mark_wallets(member_id bigint, moved boolean) RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_mark_wallets';
+COMMENT ON FUNCTION mark_wallets(bigint, boolean) IS
+'Notes on all wallets of a member that their points are elsewhere (true) or here (false); postings to a wallet whose points are elsewhere go to the member who stands for it. Returns how many. Part of merge_members() and unmerge_members().';
+
+-- ---------------------------------------------------------------------------
 -- Program: expiry
 -- ---------------------------------------------------------------------------
 
@@ -902,8 +932,7 @@ AS $$
 		format('%s refers to entry %s, which %s', e.kind, e.target_entry_id,
 			CASE WHEN t.entry_id IS NULL THEN 'does not exist'
 			ELSE format('is of kind %s and currency %s', t.kind, t.currency) END)
-	FROM loyalty.ledger e LEFT JOIN loyalty.ledger t
-		ON t.member_id = e.member_id AND t.entry_id = e.target_entry_id
+	FROM loyalty.ledger e LEFT JOIN loyalty.ledger t ON t.entry_id = e.target_entry_id
 	WHERE e.target_entry_id IS NOT NULL
 		AND (t.entry_id IS NULL OR t.currency <> e.currency OR t.entry_id >= e.entry_id
 			OR NOT CASE e.kind WHEN 'capture' THEN t.kind = 'hold' WHEN 'release' THEN t.kind = 'hold'
@@ -912,10 +941,10 @@ AS $$
 	UNION ALL
 	SELECT 'reversal', t.member_id, t.currency, t.entry_id,
 		format('%s of its %s points are reversed', r.points, abs(t.requested))
-	FROM (SELECT e.member_id, e.target_entry_id, sum(e.requested) AS points
+	FROM (SELECT e.target_entry_id, sum(e.requested) AS points
 		FROM loyalty.ledger e WHERE e.kind = 'reverse' AND e.target_entry_id IS NOT NULL
-		GROUP BY e.member_id, e.target_entry_id) r
-	JOIN loyalty.ledger t ON t.member_id = r.member_id AND t.entry_id = r.target_entry_id
+		GROUP BY e.target_entry_id) r
+	JOIN loyalty.ledger t ON t.entry_id = r.target_entry_id
 	WHERE r.points > abs(t.requested)
 	UNION ALL
 	SELECT 'transfer', NULL, e.currency, NULL, format('%s points were received more than were sent', sum(e.points))
@@ -1079,7 +1108,8 @@ REVOKE EXECUTE ON FUNCTION
 	backfill(regclass),
 	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text),
 	setup_ledger(),
-	wallet_apply(points_balance),
+	wallet_apply(points_balance, boolean),
+	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
 	posted_lots(), wallet_unapply(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
 	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
 	FROM PUBLIC;
@@ -1098,7 +1128,8 @@ GRANT EXECUTE ON FUNCTION
 	backfill(regclass),
 	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text),
 	setup_ledger(),
-	wallet_apply(points_balance),
+	wallet_apply(points_balance, boolean),
+	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
 	posted_lots(), wallet_unapply(), book_expiry(bigint, text, timestamptz), rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer),
 	currency_is_sound(), guard(), earn_on_insert(), reverse_on_return()
 	TO @extowner@;

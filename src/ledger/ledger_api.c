@@ -309,24 +309,6 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 }
 
 /*
- * Locks a wallet if it is there, so that wallets are always locked in the
- * order of their member ids.
- */
-static void
-LockWallet(int64 member_id, const char *currency)
-{
-	static KeptPlan plan = {
-		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
-		"AND currency OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
-	};
-	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(currency)};
-
-	RunPlan(&plan, values, NULL, 0);
-}
-
-/*
  * transfer(from_member_id, to_member_id, points, currency, effective_at,
  * reference, idempotency_key, details): the result is that of the sender; the
  * key belongs to the sender.
@@ -337,6 +319,8 @@ loyalty_transfer(PG_FUNCTION_ARGS)
 {
 	Posting		out;
 	Posting		in;
+	int64		canonical[2];
+	const char *currencies[2];
 
 	BeginPosting(&out, ENTRY_TRANSFER_OUT, IntArgument(fcinfo, 0, "from_member_id"));
 	out.counterparty_id = IntArgument(fcinfo, 1, "to_member_id");
@@ -344,14 +328,19 @@ loyalty_transfer(PG_FUNCTION_ARGS)
 	SetCurrency(&out, fcinfo, 3);
 	SetEffectiveAt(&out, InstantArgument(fcinfo, 4, "effective_at"));
 	SetCommon(&out, fcinfo, 5);
-	if (out.counterparty_id == out.member_id)
+	canonical[0] = out.member_id;
+	canonical[1] = out.counterparty_id;
+	currencies[0] = currencies[1] = out.currency.code;
+	LockRoutes(canonical, currencies, 2);
+	if (canonical[0] == canonical[1])
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_SAME_WALLET),
 				 errmsg("member " INT64_FORMAT " cannot transfer points to itself", out.member_id),
+				 errdetail("Member " INT64_FORMAT " is the same as member " INT64_FORMAT ".", out.counterparty_id, out.member_id),
 				 errhint("Give two different members.")));
 
-	if (out.counterparty_id < out.member_id)
-		LockWallet(out.counterparty_id, out.currency.code);
+	if (canonical[1] < canonical[0])
+		LockWallet(canonical[1], out.currency.code);
 	PostEntry(&out);
 
 	if (!out.replayed)
@@ -366,6 +355,12 @@ loyalty_transfer(PG_FUNCTION_ARGS)
 		in.reference = out.reference;
 		in.details = out.details;
 		PostEntry(&in);
+		if (in.member_id == out.member_id)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_SAME_WALLET),
+					 errmsg("member " INT64_FORMAT " cannot transfer points to itself", out.asked_id),
+					 errdetail("Member " INT64_FORMAT " was merged with it at this moment.", in.asked_id),
+					 errhint("Give two different members.")));
 	}
 	SPI_finish();
 	return ResultRow(fcinfo, &out);
@@ -465,6 +460,8 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 				keys,
 				details;
 	ManyOrder  *order;
+	int64	   *canonical;
+	const char **codes;
 	Posting    *results;
 	MemoryContext per_entry;
 	int			n;
@@ -503,6 +500,16 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 		order[i].currency = Given(&currencies, i) ?
 			TextDatumGetCString(currencies.values[i]) : "points";
 	}
+	canonical = palloc(Max(n, 1) * sizeof(int64));
+	codes = palloc(Max(n, 1) * sizeof(char *));
+	for (int i = 0; i < n; i++)
+	{
+		canonical[i] = order[i].member_id;
+		codes[i] = order[i].currency;
+	}
+	LockRoutes(canonical, codes, n);
+	for (int i = 0; i < n; i++)
+		order[i].member_id = canonical[i];
 	qsort(order, n, sizeof(ManyOrder), CompareManyOrder);
 
 	per_entry = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
@@ -521,7 +528,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_LY_WRONG_KIND),
 					 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
 					 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
-		InitPosting(posting, kind, order[k].member_id);
+		InitPosting(posting, kind, DatumGetInt64(members.values[i]));
 		if (Given(&targets, i))
 			FindTarget(posting, DatumGetInt64(targets.values[i]));
 		else

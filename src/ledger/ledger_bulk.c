@@ -88,7 +88,8 @@ typedef struct Backfill
 
 	/* the present wallet */
 	bool		open;
-	int64		member_id;
+	int64		asked_id;		/* as the source names the member */
+	int64		member_id;		/* who stands for it */
 	Currency	currency;
 	Balance		balance;
 	HTAB	   *keyed;
@@ -232,6 +233,8 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 	CloseWallet(state);
 	MemoryContextReset(state->wallet_context);
 	state->keyed = NULL;
+	state->asked_id = member_id;
+	member_id = CanonicalMember(member_id);
 	state->member_id = member_id;
 	FindCurrency(code, &state->currency);
 
@@ -255,6 +258,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 						   &state->balance);
 	}
 	ReserveLots(&state->balance.lots);
+	ReserveLots(&state->balance.owed);
 	if (state->has_targets)
 	{
 		HASHCTL		ctl = {0};
@@ -309,6 +313,8 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 						posting->member_id, key),
 				 errhint("target_key names the idempotency_key of the row that is referred to; it must be effective before.")));
 	FindTarget(posting, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	PlaceTarget(posting);
+	posting->has_kin = posting->target_member_id != posting->member_id || entry->home_id != 0;
 	entry->target_reversed = ReversedOfTarget(posting);
 }
 
@@ -401,6 +407,9 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	}
 
 	InitPosting(&posting, kind, state->member_id);
+	posting.asked_id = state->asked_id;
+	if (state->asked_id != state->member_id)
+		entry->home_id = state->asked_id;
 	posting.currency = state->currency;
 	posting.effective_now = false;
 	entry->requested = points;
@@ -503,7 +512,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 			RequireColumn(isnull, COL_MEMBER_ID);
 			RequireColumn(isnull, COL_EFFECTIVE_AT);
 			code = isnull[COL_CURRENCY] ? "points" : TextDatumGetCString(values[COL_CURRENCY]);
-			if (!state.open || state.member_id != DatumGetInt64(values[COL_MEMBER_ID]) ||
+			if (!state.open || state.asked_id != DatumGetInt64(values[COL_MEMBER_ID]) ||
 				strcmp(state.currency.code, code) != 0)
 				OpenWalletOf(&state, DatumGetInt64(values[COL_MEMBER_ID]), code);
 			BackfillRow(&state, values, isnull, now);

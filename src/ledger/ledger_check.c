@@ -267,6 +267,7 @@ NextWallet(WalletScan *scan)
 	}
 
 	ReserveLots(&scan->balance.lots);
+	ReserveLots(&scan->balance.owed);
 
 	while (entry != NULL && cmp <= 0)
 	{

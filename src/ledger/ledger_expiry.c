@@ -29,6 +29,7 @@ loyalty_book_expiry(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
 	FindCurrency(text_to_cstring(PG_GETARG_TEXT_PP(1)), &posting.currency);
+	posting.this_wallet = true;
 	posting.effective_now = false;
 	posting.entry.effective_at = PG_GETARG_TIMESTAMPTZ(2);
 	PostEntry(&posting);

@@ -17,11 +17,11 @@
 static Posting *current_posting = NULL;
 
 /*
- * Set while a statement of our own is started, and taken back by the first
- * guard that it meets: a trigger of the user's that this statement fires has
- * no permit any more.
+ * Set while a statement of our own is started, and taken back by the guards
+ * that it meets, one for each table and kind of change: a trigger of the
+ * user's that this statement fires has no permit any more.
  */
-static bool permit = false;
+static int	permits = 0;
 
 /*
  * Runs one of our own writing statements, with a permit for its guard, on
@@ -36,16 +36,41 @@ RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting)
 	PG_TRY();
 	{
 		current_posting = posting;
-		permit = true;
+		permits = 1;
 		rc = RunPlan(kept, values, nulls, 0);
 	}
 	PG_FINALLY();
 	{
 		current_posting = outer;
-		permit = false;
+		permits = 0;
 	}
 	PG_END_TRY();
 	return rc;
+}
+
+/*
+ * Runs one of our own writing statements that is not kept, with permits for
+ * so many guards.  $1 is a member.
+ */
+void
+ExecuteGuarded(const char *query, int64 member_id, int guards)
+{
+	Oid			type = INT8OID;
+	Datum		value = Int64GetDatum(member_id);
+	int			rc;
+
+	PG_TRY();
+	{
+		permits = guards;
+		rc = SPI_execute_with_args(query, 1, &type, &value, NULL, false, 0);
+		if (rc < 0)
+			elog(ERROR, "\"%s\" failed: %s", query, SPI_result_code_string(rc));
+	}
+	PG_FINALLY();
+	{
+		permits = 0;
+	}
+	PG_END_TRY();
 }
 
 /*
@@ -87,7 +112,7 @@ loyalty_guard(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be fired BEFORE a statement", "guard")));
 
-	if (!permit)
+	if (permits <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_APPEND_ONLY),
 				 errmsg("direct %s on \"%s\" is refused",
@@ -97,6 +122,6 @@ loyalty_guard(PG_FUNCTION_ARGS)
 						RelationGetRelationName(trigdata->tg_relation)),
 				 errdetail("Only the functions of loyalty write points into this table."),
 				 errhint("Use loyalty.earn(), loyalty.adjust() and the like; restore a data-only dump with --disable-triggers.")));
-	permit = false;
+	permits--;
 	return PointerGetDatum(NULL);
 }

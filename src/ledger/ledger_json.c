@@ -68,6 +68,8 @@ LotsToJson(StringInfo buf, const LotList *list)
 		}
 		if (lot->hold_id != 0)
 			appendStringInfo(buf, ", \"hold_id\": " INT64_FORMAT, lot->hold_id);
+		if (lot->home_id != 0)
+			appendStringInfo(buf, ", \"home_id\": " INT64_FORMAT, lot->home_id);
 		if (lot->joined)
 			appendStringInfoString(buf, ", \"joined\": true");
 		appendStringInfoChar(buf, '}');
@@ -109,6 +111,19 @@ BalanceToJson(StringInfo buf, const Balance *balance)
 	}
 	appendStringInfoString(buf, ", \"lots\": ");
 	LotsToJson(buf, &balance->lots);
+	if (LotCount(&balance->owed) > 0)
+	{
+		bool		first = true;
+
+		appendStringInfoString(buf, ", \"owed\": [");
+		ForEachLot(part, &balance->owed)
+		{
+			appendStringInfo(buf, "%s{\"home_id\": " INT64_FORMAT ", \"points\": " INT64_FORMAT "}",
+							 first ? "" : ", ", part->lot_id, part->points);
+			first = false;
+		}
+		appendStringInfoChar(buf, ']');
+	}
 	if (balance->chained)
 	{
 		appendStringInfoString(buf, ", \"chain\": \"");
@@ -291,6 +306,7 @@ LotsFromJson(JsonbContainer *json, LotList *list)
 		lot.lot_id = GetInteger(element, "lot_id", true);
 		lot.points = GetInteger(element, "points", true);
 		lot.hold_id = GetInteger(element, "hold_id", false);
+		lot.home_id = GetInteger(element, "home_id", false);
 		lot.earned_at = GetInstant(element, "earned_at", TIMESTAMP_INFINITY);
 		lot.available_at = GetInstant(element, "available_at", lot.earned_at);
 		lot.expires_at = GetInstant(element, "expires_at", TIMESTAMP_INFINITY);
@@ -308,6 +324,32 @@ LotsFromJson(JsonbContainer *json, LotList *list)
 		if (lot.expires_at == TIMESTAMP_MINUS_INFINITY)
 			MalformedValue("expires_at", "an instant or infinity");
 		AppendLot(list, &lot);
+	}
+}
+
+/*
+ * The parts of a debt with a home elsewhere, ascending by home.
+ */
+static void
+OwedFromJson(JsonbContainer *json, Balance *balance)
+{
+	JsonbContainer *owed = GetContainer(json, "owed");
+	int64		left = balance->total[TOTAL_DEBT];
+
+	for (uint32 i = 0; owed != NULL && i < JsonContainerSize(owed); i++)
+	{
+		JsonbContainer *element = GetElement(owed, i);
+		Lot			part = {.expires_at = TIMESTAMP_INFINITY};
+
+		part.lot_id = GetInteger(element, "home_id", true);
+		part.points = GetInteger(element, "points", true);
+		if (part.lot_id == 0 ||
+			(i > 0 && part.lot_id <= balance->owed.lots[balance->owed.end - 1].lot_id))
+			MalformedValue("home_id", "another member, ascending");
+		if (part.points <= 0 || part.points > left)
+			MalformedValue("points", "a part of the debt");
+		left -= part.points;
+		AppendLot(&balance->owed, &part);
 	}
 }
 
@@ -377,6 +419,7 @@ BalanceFromJson(JsonbContainer *json, Balance *balance)
 		ForEachLot(lot, &list)
 			AppendLot(&balance->lots, lot);
 	}
+	OwedFromJson(json, balance);
 	ChainFromJson(json, balance);
 }
 

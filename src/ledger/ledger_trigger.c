@@ -278,15 +278,15 @@ EarnedByRow(int64 member_id, const char *key, int64 *left)
 {
 	static KeptPlan plan = {
 		.query = "SELECT e.entry_id, e.requested OPERATOR(pg_catalog.-) coalesce((SELECT pg_catalog.sum(r.requested)::pg_catalog.int8 "
-		"FROM loyalty.ledger r WHERE r.member_id OPERATOR(pg_catalog.=) e.member_id "
+		"FROM loyalty.ledger r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND r.target_entry_id OPERATOR(pg_catalog.=) e.entry_id "
 		"AND r.kind OPERATOR(pg_catalog.=) 'reverse'), 0) "
-		"FROM loyalty.ledger e WHERE e.member_id OPERATOR(pg_catalog.=) $1 "
+		"FROM loyalty.ledger e WHERE e.member_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND e.idempotency_key OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
+		.argtypes = {INT8ARRAYOID, TEXTOID}
 	};
-	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(key)};
+	Datum		values[2] = {KinOfMember(member_id), CStringGetTextDatum(key)};
 	bool		isnull;
 
 	RunPlan(&plan, values, NULL, 1);

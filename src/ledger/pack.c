@@ -216,7 +216,8 @@ UnpackSpecialTime(PackReader *reader, uint64 packed)
 #define LOT_AVAILABLE_AT_ONCE	0x04	/* available_at = earned_at */
 #define LOT_HAS_HOLD			0x08
 #define LOT_JOINED				0x10
-#define LOT_FLAGS				0x1F
+#define LOT_HAS_HOME			0x20
+#define LOT_FLAGS				0x3F
 
 /* expires_at - earned_at, or -1 where that is not a proper number */
 static int64
@@ -254,8 +255,10 @@ PackLots(PackWriter *writer, const LotList *list)
 			flags |= LOT_HAS_HOLD;
 		if (lot->joined)
 			flags |= LOT_JOINED;
+		if (lot->home_id != 0)
+			flags |= LOT_HAS_HOME;
 
-		to = StartPut(writer, 1 + 3 * 10 + 3 * TIME_BYTES);
+		to = StartPut(writer, 1 + 4 * 10 + 3 * TIME_BYTES);
 		*to++ = flags;
 		to = PutUnsigned(to, Zigzag((int64) ((uint64) lot->lot_id - (uint64) lot_id)));
 		to = PutUnsigned(to, (uint64) lot->points);
@@ -266,6 +269,8 @@ PackLots(PackWriter *writer, const LotList *list)
 			to = PutTime(to, lot->expires_at, lot->earned_at);
 		if (flags & LOT_HAS_HOLD)
 			to = PutUnsigned(to, Zigzag((int64) ((uint64) lot->hold_id - (uint64) lot->lot_id)));
+		if (flags & LOT_HAS_HOME)
+			to = PutUnsigned(to, Zigzag(lot->home_id));
 		EndPut(writer, to);
 
 		lot_id = lot->lot_id;
@@ -328,6 +333,7 @@ UnpackLots(PackReader *reader, LotList *list)
 		lot->joined = (flags & LOT_JOINED) != 0;
 		lot->hold_id = flags & LOT_HAS_HOLD ?
 			(int64) ((uint64) lot->lot_id + (uint64) UnpackSigned(reader)) : 0;
+		lot->home_id = flags & LOT_HAS_HOME ? UnpackSigned(reader) : 0;
 
 		if (reader->failed ||
 			lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
@@ -354,7 +360,8 @@ UnpackLots(PackReader *reader, LotList *list)
 
 #define BALANCE_OLDEST_FIRST	0x01
 #define BALANCE_CHAINED			0x02
-#define BALANCE_FLAGS			0x03
+#define BALANCE_OWES			0x04	/* debt with a home elsewhere */
+#define BALANCE_FLAGS			0x07
 
 /*
  * A balance.  Equal balances have equal bytes.
@@ -367,7 +374,8 @@ PackBalance(PackWriter *writer, const Balance *balance)
 
 	head[0] = PACK_VERSION;
 	head[1] = (balance->order == CONSUME_OLDEST_FIRST ? BALANCE_OLDEST_FIRST : 0) |
-		(balance->chained ? BALANCE_CHAINED : 0);
+		(balance->chained ? BALANCE_CHAINED : 0) |
+		(LotCount(&balance->owed) > 0 ? BALANCE_OWES : 0);
 	PackBytes(writer, head, 2);
 	PackUnsigned(writer, (uint64) balance->entries);
 	PackUnsigned(writer, (uint64) balance->last_entry_id);
@@ -386,6 +394,15 @@ PackBalance(PackWriter *writer, const Balance *balance)
 			PackSigned(writer, balance->total[i]);
 	}
 	PackLots(writer, &balance->lots);
+	if (LotCount(&balance->owed) > 0)
+	{
+		PackUnsigned(writer, LotCount(&balance->owed));
+		ForEachLot(part, &balance->owed)
+		{
+			PackSigned(writer, part->lot_id);
+			PackUnsigned(writer, (uint64) part->points);
+		}
+	}
 	if (balance->chained)
 		PackBytes(writer, balance->chain, CHAIN_LENGTH);
 }
@@ -422,6 +439,26 @@ UnpackBalance(PackReader *reader, Balance *balance)
 			return false;
 	}
 	UnpackLots(reader, &balance->lots);
+	if (head[1] & BALANCE_OWES)
+	{
+		uint64		count = UnpackUnsigned(reader);
+		int64		left = balance->total[TOTAL_DEBT];
+
+		if (count == 0 || count > (uint64) (reader->end - reader->next) / 2)
+			return false;
+		for (uint64 i = 0; i < count; i++)
+		{
+			Lot			part = {.expires_at = TIMESTAMP_INFINITY};
+
+			part.lot_id = UnpackSigned(reader);
+			part.points = (int64) UnpackUnsigned(reader);
+			if (reader->failed || part.lot_id == 0 || part.points <= 0 || part.points > left ||
+				(i > 0 && part.lot_id <= balance->owed.lots[balance->owed.end - 1].lot_id))
+				return false;
+			left -= part.points;
+			AppendLot(&balance->owed, &part);
+		}
+	}
 	if (balance->chained)
 		UnpackBytes(reader, balance->chain, CHAIN_LENGTH);
 	return !reader->failed && reader->next == reader->end &&

@@ -37,6 +37,7 @@ InitPosting(Posting *posting, EntryKind kind, int64 member_id)
 {
 	memset(posting, 0, sizeof(Posting));
 	posting->member_id = member_id;
+	posting->asked_id = member_id;
 	InitEntry(&posting->entry, kind, 0);
 	posting->effective_now = true;
 	posting->context = CurrentMemoryContext;
@@ -65,7 +66,7 @@ void
 FindTarget(Posting *posting, int64 entry_id)
 {
 	static KeptPlan plan = {
-		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, expires_at "
+		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, expires_at, home_id "
 		"FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) $1 "
 		"AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
@@ -73,14 +74,37 @@ FindTarget(Posting *posting, int64 entry_id)
 	};
 	Datum		values[2] = {Int64GetDatum(posting->member_id), Int64GetDatum(entry_id)};
 	Entry	   *entry = &posting->entry;
+	HeapTuple	found;
 	char	   *kind;
 	char	   *code;
 	bool		isnull;
 	Datum		lots;
 
 	entry->target = entry_id;
+	posting->target_member_id = posting->member_id;
 	RunPlan(&plan, values, NULL, 1);
 	if (SPI_processed == 0)
+	{
+		/* merged members: it may be recorded in the wallet of another */
+		posting->target_member_id = MemberOfTarget(posting->asked_id, entry_id);
+		values[0] = Int64GetDatum(posting->target_member_id);
+		RunPlan(&plan, values, NULL, 1);
+	}
+	found = SPI_processed > 0 ? SPI_tuptable->vals[0] : NULL;
+	if (found != NULL)
+	{
+		SPITupleTable *table = SPI_tuptable;
+		int64		home_id = GetInt64(9);
+
+		kind = SPI_getvalue(found, table->tupdesc, 2);
+		entry->target_kind = EntryKindFromName(kind, strlen(kind));
+		if (home_id == 0)
+			home_id = posting->target_member_id;
+		if (!MayReferTo(posting->asked_id, entry->target_kind, home_id))
+			found = NULL;
+		SPI_tuptable = table;
+	}
+	if (found == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
 				 errmsg("member " INT64_FORMAT " has no entry " INT64_FORMAT,
@@ -88,8 +112,6 @@ FindTarget(Posting *posting, int64 entry_id)
 				 errhint("Check the entry_id that the posting returned; it belongs to one member.")));
 
 	code = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	kind = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-	entry->target_kind = EntryKindFromName(kind, strlen(kind));
 	entry->target_points = GetInt64(4);
 	if (entry->target_points < 0)
 		entry->target_points = -entry->target_points;
@@ -108,6 +130,7 @@ FindTarget(Posting *posting, int64 entry_id)
 		UnpackLotsDatum(lots, taken);
 		MemoryContextSwitchTo(old);
 		entry->target_lots = taken;
+		posting->target_taken = taken;
 	}
 	FindCurrency(code, &posting->currency);
 }
@@ -118,6 +141,13 @@ FindTarget(Posting *posting, int64 entry_id)
 int64
 ReversedOfTarget(const Posting *posting)
 {
+	static KeptPlan kin_plan = {
+		.query = "SELECT coalesce(pg_catalog.sum(requested), 0)::pg_catalog.int8 FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND target_entry_id OPERATOR(pg_catalog.=) $2 "
+		"AND kind OPERATOR(pg_catalog.=) 'reverse'",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, INT8OID}
+	};
 	static KeptPlan plan = {
 		.query = "SELECT pg_catalog.sum(requested)::pg_catalog.int8 FROM loyalty.ledger "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND target_entry_id OPERATOR(pg_catalog.=) $2 "
@@ -127,7 +157,13 @@ ReversedOfTarget(const Posting *posting)
 	};
 	Datum		values[2] = {Int64GetDatum(posting->member_id), Int64GetDatum(posting->entry.target)};
 
-	RunPlan(&plan, values, NULL, 1);
+	if (posting->has_kin)
+	{
+		values[0] = KinOfMember(posting->asked_id);
+		RunPlan(&kin_plan, values, NULL, 1);
+	}
+	else
+		RunPlan(&plan, values, NULL, 1);
 	return GetInt64(1);
 }
 
@@ -139,34 +175,67 @@ static void
 FindReplay(Posting *posting)
 {
 	static KeptPlan plan = {
-		.query = "SELECT entry_id, available, fingerprint, kind FROM loyalty.ledger "
+		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.ledger "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
 	};
+	static KeptPlan kin_plan = {
+		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND idempotency_key OPERATOR(pg_catalog.=) $2 "
+		"ORDER BY entry_id DESC",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, TEXTOID}
+	};
 	Datum		values[2] = {Int64GetDatum(posting->member_id),
 	CStringGetTextDatum(posting->idempotency_key)};
-	bytea	   *fingerprint;
+	SPITupleTable *found;
+	uint64		nfound;
+	HeapTuple	other = NULL;
 	bool		isnull;
 
 	posting->replayed = false;
-	RunPlan(&plan, values, NULL, 1);
-	if (SPI_processed == 0)
-		return;
+	if (posting->has_kin)
+	{
+		values[0] = KinOfMember(posting->asked_id);
+		RunPlan(&kin_plan, values, NULL, 0);
+	}
+	else
+		RunPlan(&plan, values, NULL, 1);
+	found = SPI_tuptable;
+	nfound = SPI_processed;
 
-	fingerprint = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
-	if (VARSIZE_ANY_EXHDR(fingerprint) != FINGERPRINT_LENGTH ||
-		memcmp(VARDATA_ANY(fingerprint), VARDATA(posting->fingerprint), FINGERPRINT_LENGTH) != 0)
+	for (uint64 i = 0; i < nfound; i++)
+	{
+		HeapTuple	row = found->vals[i];
+		bytea	   *fingerprint = DatumGetByteaPP(SPI_getbinval(row, found->tupdesc, 3, &isnull));
+		int64		member_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 5, &isnull));
+		int64		home_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 6, &isnull));
+
+		if (isnull)
+			home_id = member_id;
+		/* of somebody who was merged once, and is another member again */
+		if (member_id != posting->member_id && CanonicalMember(home_id) != posting->member_id)
+			continue;
+		if (VARSIZE_ANY_EXHDR(fingerprint) == FINGERPRINT_LENGTH &&
+			memcmp(VARDATA_ANY(fingerprint), VARDATA(posting->fingerprint), FINGERPRINT_LENGTH) == 0)
+		{
+			posting->replayed = true;
+			posting->entry_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 1, &isnull));
+			posting->available = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 2, &isnull));
+			return;
+		}
+		if (home_id == posting->asked_id || member_id == posting->member_id)
+			other = row;
+	}
+	if (other != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),
 				 errmsg("idempotency key \"%s\" was used with other arguments", posting->idempotency_key),
-				 errdetail("Member " INT64_FORMAT " used it for entry " INT64_FORMAT ", of kind %s.",
-						   posting->member_id, GetInt64(1),
-						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4)),
+				 errdetail("Member " INT64_FORMAT " used it for entry %s, of kind %s.",
+						   posting->member_id, SPI_getvalue(other, found->tupdesc, 1),
+						   SPI_getvalue(other, found->tupdesc, 4)),
 				 errhint("Repeat a call with the very same arguments, or use a new key.")));
-	posting->replayed = true;
-	posting->entry_id = GetInt64(1);
-	posting->available = GetInt64(2);
 }
 
 /*
@@ -252,7 +321,7 @@ CompleteEntry(Posting *posting, const Balance *balance, TimestampTz recorded_at)
 		entry->expires_at = CurrencyGrace(currency, entry->effective_at);
 
 	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
-	if (currency->expiry == EXPIRY_SLIDING && (currency->qualifying & (1U << entry->kind)) &&
+	if (currency->expiry == EXPIRY_SLIDING && !posting->is_move && (currency->qualifying & (1U << entry->kind)) &&
 		!TIMESTAMP_NOT_FINITE(entry->effective_at))
 		entry->extends_to = CurrencyExpiry(currency, entry->effective_at);
 }
@@ -322,6 +391,7 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	row->extends_to = entry->extends_to;
 	row->target_entry_id = entry->target;
 	row->counterparty_id = posting->counterparty_id;
+	row->home_id = entry->home_id;
 	row->reference = posting->reference;
 	row->reason = posting->reason;
 	row->idempotency_key = posting->idempotency_key;
@@ -348,25 +418,39 @@ RaisePostingRefusal(const Posting *posting)
 }
 
 /*
- * wallet_apply(balance points_balance): the balance after the posting whose
- * statement is running.  Called by the UPDATE of PostEntry(), nowhere else.
+ * wallet_apply(balance points_balance, has_kin boolean): the balance after the
+ * posting whose statement is running.  has_kin says that the wallet took part
+ * in a merge.  Called by the UPDATE of PostEntry(), nowhere else.
  */
 PG_FUNCTION_INFO_V1(loyalty_wallet_apply);
 Datum
 loyalty_wallet_apply(PG_FUNCTION_ARGS)
 {
 	Datum		stored = PG_GETARG_DATUM(0);
+	bool		has_kin = PG_GETARG_BOOL(1);
 	Posting    *posting = CurrentPosting();
 	MemoryContext old = MemoryContextSwitchTo(posting->context);
 	Balance		balance;
 	PackedValue *result;
 
-	if (posting->entry.kind == ENTRY_REVERSE)
+	posting->has_kin = has_kin || posting->entry.home_id != 0 ||
+		(posting->entry.target != 0 && posting->target_member_id != posting->member_id);
+	if (posting->entry.kind == ENTRY_REVERSE ||
+		(posting->idempotency_key != NULL && posting->has_kin))
 	{
 		SPI_connect();
-		posting->entry.target_reversed = ReversedOfTarget(posting);
+		/* the index of keys does not see those of merged members */
+		if (posting->idempotency_key != NULL && posting->has_kin)
+			FindReplay(posting);
+		if (posting->entry.kind == ENTRY_REVERSE)
+			posting->entry.target_reversed = ReversedOfTarget(posting);
 		SPI_finish();
 		MemoryContextSwitchTo(posting->context);
+	}
+	if (posting->replayed)
+	{
+		MemoryContextSwitchTo(old);
+		PG_RETURN_DATUM(stored);
 	}
 	if (posting->idempotency_key != NULL)
 		posting->stored = PG_DETOAST_DATUM_COPY(stored);
@@ -426,21 +510,29 @@ loyalty_posted_lots(PG_FUNCTION_ARGS)
  */
 
 /*
- * Updates the wallet; false when there is none yet.
+ * Updates the wallet; false when there is none yet, or when its points have
+ * moved to another in a merge.
  */
 static bool
 UpdateWallet(Posting *posting)
 {
+#define UPDATE_WALLET \
+	"UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance, moved IS NOT NULL) " \
+	"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2"
 	static KeptPlan plan = {
-		.query = "UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance) "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
+		.query = UPDATE_WALLET " AND moved IS NOT TRUE",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	static KeptPlan plan_this_wallet = {
+		.query = UPDATE_WALLET,
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
 	};
 	Datum		values[2] = {Int64GetDatum(posting->member_id),
 	CStringGetTextDatum(posting->currency.code)};
 
-	RunGuarded(&plan, values, NULL, posting);
+	RunGuarded(posting->this_wallet ? &plan_this_wallet : &plan, values, NULL, posting);
 	return SPI_processed > 0;
 }
 
@@ -519,6 +611,7 @@ LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDG
 	PUT_TEXT(row->idempotency_key);
 	PUT_VALUE(row->fingerprint);
 	PUT(PointerGetDatum(posting->hash));
+	PUT_ID(row->home_id);
 	PUT_VALUE(row->lots);
 	Assert(n == LEDGER_NCOLUMNS);
 }
@@ -533,11 +626,11 @@ InsertEntry(Posting *posting)
 #define INSERT_ENTRY \
 	"INSERT INTO loyalty.ledger (" LEDGER_COLUMNS ") " \
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
-	"$13, $14, $15, $16, $17, $18, $19, $20, $21, loyalty.posted_lots())"
+	"$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, loyalty.posted_lots())"
 #define INSERT_ENTRY_TYPES \
 	{INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, \
 	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
-	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID}
+	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID, INT8OID}
 	static KeptPlan plan = {
 		.query = INSERT_ENTRY,
 		.nargs = LEDGER_NCOLUMNS - 1,
@@ -577,13 +670,29 @@ void
 PostEntry(Posting *posting)
 {
 	PreparePosting(posting);
-	while (!UpdateWallet(posting))
+	for (int attempt = 1;; attempt++)
 	{
+		if (attempt > 1000)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("the wallet of member " INT64_FORMAT ", currency \"%s\", is marked as moved, but the member is not absorbed",
+							posting->member_id, posting->currency.code),
+					 errhint("Run SELECT * FROM loyalty.check();")));
+		if (posting->entry.home_id != 0 && !posting->is_move && !LockRoute(posting))
+			continue;
+		PlaceTarget(posting);
+		if (UpdateWallet(posting))
+			break;
+		if (!posting->this_wallet && RoutePosting(posting))
+			continue;
 		if (!MayOpenWallet(&posting->entry))
 		{
-			/* it has nothing: let the fold say what that means */
 			Balance		balance;
 
+			/* a merge may have been undone just after that statement began */
+			if (attempt == 1 && merged_members != NULL)
+				continue;
+			/* it has nothing: let the fold say what that means */
 			InitBalance(&balance, posting->currency.fold.order);
 			RecordEntry(posting, &balance, GetCurrentTimestamp());
 			if (posting->refusal == FOLD_OK)
@@ -593,7 +702,7 @@ PostEntry(Posting *posting)
 		CHECK_FOR_INTERRUPTS();
 		OpenWallet(posting);
 	}
-	if (posting->nothing_to_do)
+	if (posting->replayed || posting->nothing_to_do)
 		return;
 	if (posting->refusal != FOLD_OK)
 	{

@@ -21,7 +21,11 @@
 typedef struct Posting
 {
 	/* What is asked for.  Texts are NULL where absent. */
-	int64		member_id;
+	int64		member_id;		/* whose wallet; changes to the member who stands
+								 * for asked_id */
+	int64		asked_id;		/* the member that the caller addressed */
+	bool		this_wallet;	/* not to be routed elsewhere */
+	bool		is_move;		/* part of a merge, or of undoing one */
 	Currency	currency;
 	Entry		entry;			/* kind, requested, target and instants */
 	bool		effective_now;	/* effective_at is the instant of recording */
@@ -41,6 +45,9 @@ typedef struct Posting
 
 	/* Working space */
 	MemoryContext context;
+	bool		has_kin;		/* entries of merged members count */
+	int64		target_member_id;	/* in whose wallet the target is recorded */
+	const LotList *target_taken;	/* target_lots as recorded there */
 	FoldRefusal refusal;
 	Balance		before;
 	struct varlena *stored;		/* the wallet's balance before, as stored */
@@ -59,8 +66,18 @@ extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
 extern void LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS]);
 extern void RaisePostingRefusal(const Posting *posting) pg_attribute_noreturn();
 
+/* ledger_move.c: the wallets of members that were merged */
+extern bool RoutePosting(Posting *posting);
+extern bool LockRoute(Posting *posting);
+extern void LockRoutes(int64 *member_ids, const char *const *currencies, int n);
+extern void PlaceTarget(Posting *posting);
+extern int64 MemberOfTarget(int64 asked_id, int64 entry_id);
+extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);
+extern void LockWallet(int64 member_id, const char *currency);
+
 /* ledger_guard.c: our own statements pass the guards on our tables */
 extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
+extern void ExecuteGuarded(const char *query, int64 member_id, int guards);
 extern Posting *CurrentPosting(void);
 
 #endif							/* LOYALTY_POST_H */

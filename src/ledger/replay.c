@@ -70,6 +70,7 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 	row->extends_to = NullableTime(values, nulls, 12);
 	row->target_entry_id = nulls[13] ? 0 : DatumGetInt64(values[13]);
 	row->counterparty_id = nulls[14] ? 0 : DatumGetInt64(values[14]);
+	row->home_id = nulls[21] ? 0 : DatumGetInt64(values[21]);
 	if (for_chain)
 	{
 		row->currency = NullableText(values, nulls, 2);
@@ -88,8 +89,8 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 			if (stored->has_hash)
 				memcpy(stored->hash, VARDATA_ANY(hash), CHAIN_LENGTH);
 		}
-		if (!nulls[21])
-			row->lots = PG_DETOAST_DATUM_PACKED(values[21]);
+		if (!nulls[22])
+			row->lots = PG_DETOAST_DATUM_PACKED(values[22]);
 	}
 
 	InitEntry(entry, row->kind, row->effective_at);
@@ -100,13 +101,47 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 	entry->hold_until = row->hold_until;
 	entry->extends_to = row->extends_to;
 	entry->target = row->target_entry_id;
+	entry->home_id = row->home_id;
+	entry->exact = true;
 	entry->posted = row->points;
-	if (!nulls[21] && EntryTakesLots(row->kind) &&
+	if (!nulls[22] && EntryTakesLots(row->kind) &&
 		!(row->kind == ENTRY_ADJUST && row->points > 0))
 	{
-		UnpackLotsDatum(values[21], &stored->lots);
+		UnpackLotsDatum(values[22], &stored->lots);
 		entry->given = &stored->lots;
 	}
+}
+
+/*
+ * A recorded entry that was refused because what it refers to is not there.
+ * As of a past instant that can be: a hold of a member that was merged later
+ * may have been captured, after the merge, as of a time before it.  The hold
+ * was in the other wallet then.  A capture takes its points all the same, as
+ * debt if need be, so that both wallets together are right; a release and an
+ * activate have nothing to do.
+ */
+static FoldRefusal
+ReplayWithoutTarget(Balance *balance, const FoldPolicy *policy, Entry *entry, FoldRefusal refusal)
+{
+	Entry		plain;
+
+	if (entry->kind == ENTRY_CAPTURE &&
+		(refusal == FOLD_HOLD_CLOSED || refusal == FOLD_INSUFFICIENT))
+	{
+		plain = *entry;
+		plain.kind = ENTRY_REDEEM;
+		plain.target = 0;
+		return ApplyEntry(balance, policy, &plain);
+	}
+	if ((entry->kind == ENTRY_RELEASE && refusal == FOLD_HOLD_CLOSED) ||
+		(entry->kind == ENTRY_ACTIVATE && refusal == FOLD_NOTHING_PENDING))
+	{
+		balance->entries++;
+		balance->last_entry_id = entry->entry_id;
+		balance->last_effective_at = Max(balance->last_effective_at, entry->effective_at);
+		return FOLD_OK;
+	}
+	return refusal;
 }
 
 /*
@@ -148,6 +183,8 @@ ReplayEntry(Balance *balance, StoredEntry *stored, bool whole_history)
 	}
 
 	refusal = ApplyEntry(balance, &policy, entry);
+	if (refusal != FOLD_OK && !whole_history)
+		refusal = ReplayWithoutTarget(balance, &policy, entry, refusal);
 	if (refusal == FOLD_OK)
 		balance->last_recorded_at = stored->row.recorded_at;
 	return refusal;
@@ -212,6 +249,43 @@ FoldPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known
 	}
 	MemoryContextSwitchTo(old);
 	SPI_finish();
+}
+
+/*
+ * The present balance of a member that was absorbed in a merge is that of the
+ * member who stands for it now: its own wallet is empty.  False when it has
+ * not been absorbed.
+ */
+static bool
+BalanceOfCanonical(int64 member_id, const char *code, Datum *result)
+{
+	static KeptPlan plan = {
+		.query = "SELECT balance FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	int64		canonical = member_id;
+	bool		isnull;
+
+	if (merged_members == NULL)
+		return false;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	merged_members->canonical(&canonical, 1, true);
+	if (canonical != member_id)
+	{
+		Datum		values[2] = {Int64GetDatum(canonical), CStringGetTextDatum(code)};
+
+		RunPlanReadOnly(&plan, values, NULL, 1);
+		if (SPI_processed > 0)
+			*result = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull),
+										false, -1);
+		else
+			canonical = member_id;
+	}
+	SPI_finish();
+	return canonical != member_id;
 }
 
 /*
@@ -289,11 +363,24 @@ loyalty_wallet_as_of(PG_FUNCTION_ARGS)
 	}
 
 	UnpackBalanceDatum(PG_GETARG_DATUM(0), &balance);
+	code = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	if ((MeansNow(as_of) || as_of >= balance.last_effective_at) &&
 		known_at >= balance.last_recorded_at)
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	{
+		Datum		canonical = 0;
 
-	code = text_to_cstring(PG_GETARG_TEXT_PP(2));
+		if (LotCount(&balance.lots) == 0 && balance.total[TOTAL_DEBT] == 0 &&
+			BalanceOfCanonical(PG_GETARG_INT64(1), code, &canonical))
+		{
+			UnpackBalanceDatum(canonical, &balance);
+			if (MeansNow(as_of) || (as_of >= balance.last_effective_at && known_at >= balance.last_recorded_at))
+				PG_RETURN_DATUM(canonical);
+			/* that member's wallet has moved on since: its own past is asked */
+			UnpackBalanceDatum(PG_GETARG_DATUM(0), &balance);
+		}
+		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+	}
+
 	FoldPast(PG_GETARG_INT64(1), code,
 			 MeansNow(as_of) ? TIMESTAMP_INFINITY : as_of, known_at, &balance, NULL);
 	PG_RETURN_POINTER(PackBalanceValue(&balance));

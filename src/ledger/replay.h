@@ -16,8 +16,8 @@
 #define LEDGER_COLUMNS \
 	"member_id, entry_id, currency, kind, points, requested, available, effective_at, " \
 	"recorded_at, available_at, expires_at, hold_until, extends_to, target_entry_id, " \
-	"counterparty_id, reference, reason, details, idempotency_key, fingerprint, hash, lots"
-#define LEDGER_NCOLUMNS		22
+	"counterparty_id, reference, reason, details, idempotency_key, fingerprint, hash, home_id, lots"
+#define LEDGER_NCOLUMNS		23
 
 /* A recorded entry, read back. */
 typedef struct StoredEntry

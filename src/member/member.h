@@ -51,7 +51,7 @@
  *		last_seen; exclusive, copied from the namespace.  Primary key
  *		(member_id, identifier_id) as every key of a member's table; unique
  *		index (namespace, value) where exclusive, which is the arbiter between
- *		sessions; plain index (namespace, value) for shared values.
+ *		sessions; for shared values unique (namespace, value, home).
  *
  * identifier_namespace: namespace (primary key); kind ('phone', 'email',
  *		'opaque'), default_country, provider_rules, fold_case: how values are
@@ -64,7 +64,7 @@
  *		are ignored by resolve_member and refused by link_identifier.
  *
  * attribute_rule: attribute (primary key, '*' for the others), rule ('recent',
- *		'frequent', 'priority', 'first_non_null'), channels text[] for
+ *		'non_null', 'frequent', 'priority', 'first'), channels text[] for
  *		'priority'.
  *
  * member_fact: home_member_id, attribute, value jsonb, channel, given_at,
@@ -74,9 +74,9 @@
  *
  * member_merge: merge_id bigint identity; survivor_id, absorbed_id (the roots,
  *		the edge); asked_survivor_id, asked_absorbed_id (as called); cause
- *		('identifier', 'operator'), identifier_id where one caused it, reason;
- *		effective_at, recorded_at, unmerged_at, unmerge_reason.  Unique index
- *		on absorbed_id where unmerged_at is null: a forest.
+ *		('identifier', 'operator'), identifier_ids and what they were worth,
+ *		reason; effective_at, recorded_at, unmerged_at, unmerge_reason.  Unique
+ *		index on absorbed_id where unmerged_at is null: a forest.
  *
  * member_merge_item: merge_id, room, kind, item jsonb: what moved, there and
  *		back; written by each room's functions and read by preview and report.
@@ -89,14 +89,17 @@
  * member_request: member_id, idempotency_key, fingerprint, result: as in the
  *		ledger; a resolve without a member yet is keyed by member_id 0.
  *
+ * merge_handler: how things of other rooms are merged; see below.
+ *
  *
  * Functions
  * ---------
  *
  * resolve_member(identifiers jsonb, channel, attributes, on_conflict,
  *		effective_at, idempotency_key) -> member_id, outcome, why jsonb,
- *		merge_id, replayed.  identifiers is [{"namespace", "value",
- *		"verified"}, ...] or {"email": "a@b.c", ...}.
+ *		merge_id, home_member_id, replayed.  identifiers is [{"namespace",
+ *		"value", "verified"}, ...] or {"email": "a@b.c", ...}.  Steps 1 and 2
+ *		are in member_resolve.c, the others in resolve_member_fully().
  *
  *		1. Normalize; drop blocked, shared and garbage values, and say so.
  *		2. Look all of them up at once, without locks.  One member, nothing new
@@ -105,11 +108,11 @@
  *		3. Otherwise lock the members found, ascending by id, look up again,
  *		   and go on until locked and found are the same.
  *		4. None: insert the member, then its exclusive identifiers ascending by
- *		   (namespace, value) with ON CONFLICT DO NOTHING.  Where another
- *		   session was faster the statement waits for it, inserts nothing, and
- *		   the new member is deleted again before anybody saw it; back to 2.
- *		   Since all insert in one order, nobody waits in a circle.
- *		5. Several: they may be joined when each pair is linked by a value that
+ *		   (namespace, value), in a subtransaction.  Where another session was
+ *		   faster the statement waits for it and fails as a duplicate, the
+ *		   subtransaction is undone before anybody saw the new member, and
+ *		   back to 2.  Since all insert in one order, nobody waits in a circle.
+ *		5. Several: they may be joined when each is known by a given value that
  *		   its namespace lets merge (exclusive, verified or merge_unverified)
  *		   and no namespace would exceed max_per_member.  on_conflict: 'merge'
  *		   joins into the member found by the highest priority, then the
@@ -140,76 +143,91 @@
  * Points
  * ------
  *
- * A merge posts transfer_out and transfer_in for each wallet of the absorbed
- * root, lots keeping lot_id, origin, expiry and hold; holds are captured or
- * released afterwards under their own number, addressed to either member.  A
- * posting that addresses an absorbed member goes to the root's wallet and
- * records the member addressed: that is the new lot's home.  An unmerge posts
- * the same two kinds for the lots, or the parts that are left of them, whose
- * home is in the subtree.  Spent points are not reconstructed: whoever's lot
- * was consumed first bore it, as the consumption order said when it happened.
- * Debt goes with the entry that caused it, to the root of its home.
+ * The ledger does the moving (ledger_move.c).  Each lot, and each part of a
+ * debt, carries its home in the wallet's balance; a wallet's own is 0.  A merge
+ * posts transfer_out and transfer_in for each wallet of the absorbed root with
+ * all its lots, in whatever state, each keeping lot_id, origin, instants, hold
+ * and home; debt moves the other way, as points sent that are not there, so
+ * that it is not repaid on the way.  Expired lots move too: a return of what
+ * expired must find its lot.  An unmerge posts the same two kinds for what has
+ * its home in the subtree.  Points move at the instant of recording; the
+ * effective_at of a merge says when it was decided.
  *
- * Needed from the ledger: a transfer of chosen lots (lot_id, all holds with
- * them) in one posting, a transfer that carries debt without repaying it
- * first (else a merge would repay one's debt with the other's points, and an
- * unmerge could not be the inverse), and the member addressed in each entry.
+ * A posting that addresses an absorbed member goes to the root's wallet, and
+ * its entry names the member addressed (home_id), the home of the lot that it
+ * opens.  So a caller who posts to resolve_member()'s home_member_id need not
+ * know of merges at all.  Entries are found through whoever is one with their
+ * home now; the parts of a hold go where their lots go.  Spent points are not
+ * reconstructed: whoever's lot was consumed first bore it, as the consumption
+ * order said when it happened; a refund whose lot has left since goes to the
+ * member whose redemption it was.
+ *
+ * A person's idempotency keys count together while its members are one: the
+ * same call through another id is a replay.
  *
  *
  * Other rooms
  * -----------
  *
- * As setup_<room>() and check_<room>(), found by name for each room of rooms()
- * (never from stored text): merge_<room>(merge_id, survivor_id, absorbed_id),
- * unmerge_<room>(merge_id, root_id, subtree bigint[]), preview_merge_<room>,
- * forget_<room>(member_id).  A room whose setup made a table with a column
- * member_id, and which has no merge_<room>, is a violation in check_member().
+ * register_merge_handler() names a room's tables with a column member_id and
+ * its functions: merge(merge_id, survivor_id, absorbed_id), unmerge(merge_id,
+ * root_id, member_id, subtree bigint[]), preview(survivor_id, absorbed_id),
+ * forget(member_ids bigint[]).  A table in schema loyalty that has a column
+ * member_id and that no room has registered is a violation in check_member().
  *
  *
  * Locks
  * -----
  *
- * Every writer takes: member rows ascending by member_id FOR UPDATE, then
- * identifiers ascending by (namespace, value), then wallets ascending by
- * (member_id, currency).  A posting takes its wallet first and no member row:
- * it reads the alias after it has locked the wallet, and starts again at the
- * root's wallet when a merge was faster.  Merges lock the wallets of both
- * sides before they write the alias.  So a redeem either comes before the
- * merge and its lots move, or after it and finds the root's wallet.
+ * Every writer takes: member rows ascending by member_id, then identifiers
+ * ascending by (namespace, value), then wallets: those marked as moved first,
+ * live ones ascending by (member_id, currency).  A member who turns out to be
+ * absorbed by the time its row is locked is given back (subtransaction).  A
+ * posting takes its wallet and no member row; it leaves out wallets marked as
+ * moved, and then asks who stands for the member, locks that wallet, and asks
+ * again under the lock.  So a redeem either comes before the merge and its
+ * lots move, or after it and finds the root's wallet.  A merge puts new rows in
+ * the place of the wallets that it marks, so that who waited for the old ones
+ * holds nothing when going on.  What is left: a batch over several members of
+ * which some are being merged at this very instant may meet another such batch
+ * the other way around; PostgreSQL then refuses one of them (40P01).
  *
  *
- * Refusals (class LY2; a code enters core/errors.h with its first use)
- * ---------------------------------------------------------------------
+ * Refusals (class LY2)
+ * --------------------
  *
  * 01 invalid identifier; 02 no such member; 03 member forgotten; 04 identifier
  * belongs to another member; 05 identifier blocked; 06 too many identifiers of
  * a namespace; 07 members may not be joined; 08 merge already undone; 09 same
- * member; 10 unknown namespace; 11 merge not found.
+ * member; 10 unknown namespace; 11 merge not found; 12 identifier not found.
  *
  *
  * forget_member
  * -------------
  *
- * For all members of the tree: identifiers of personal namespaces, all
- * member_fact rows and attributes, idempotency results and merge items that
- * carry values are deleted; member rows stay as 'forgotten' with their points,
- * and merges of the tree can no longer be undone (LY203).  Nothing is left to
- * match, so later identifiers of that person make a new member.
+ * For all members of the tree: identifiers, member_fact rows and attributes,
+ * results of idempotency keys and reasons are deleted; member rows stay as
+ * 'forgotten' with their points, and merges of the tree can no longer be undone
+ * (LY203).  Identifiers of namespaces that are not personal go as well: nothing
+ * is left to match, so later identifiers of that person make a new member.
  *
  *
  * check_member()
  * --------------
  *
  * Every identifier is with the root of its home, a live member; aliases are
- * exactly the roots that the standing merges give (components_agg over them
- * tells the trees); no exclusive value twice; no namespace beyond its limit;
- * every open lot is with the root of its home; attributes are what the rules
- * give; a forgotten member has no personal data; every room takes part.
+ * exactly the roots that the standing merges give, depth one, no circle; no
+ * exclusive value twice; every point and debt is with the root of its home, and
+ * wallets are marked accordingly; attributes are what the rules give; a
+ * forgotten member has no personal data; every table takes part.
  */
 #ifndef LOYALTY_MEMBER_H
 #define LOYALTY_MEMBER_H
 
 #include "member/member_graph.h"
 #include "member/member_identifier.h"
+
+/* member_resolve.c */
+extern void ResolveInit(void);
 
 #endif							/* LOYALTY_MEMBER_H */

@@ -1,0 +1,708 @@
+/*
+ * ledger_move.c
+ *		Points of members that are merged, and the wallets that their postings
+ *		go to.
+ *
+ * A member that is absorbed in another keeps its id, its ledger and its
+ * wallets; the wallets are empty and marked as moved.  An UPDATE of a wallet
+ * leaves out those, so that an ordinary posting pays nothing for all this.  A
+ * posting that updated no wallet asks who stands for the member, and goes
+ * there; its entry names the member addressed as home, and so does the lot
+ * that it opens.
+ *
+ * Who stands for a member is known to room member, which sets merged_members.
+ *
+ * No posting keeps a lock on a wallet whose points have moved: see
+ * ReplaceByMoved().
+ *
+ * Locks: a merge or its undoing locks wallets marked as moved before live
+ * ones, and live ones ascending by member and currency, as all postings do.
+ * It makes the wallets that are missing first, so that no posting can open one
+ * unseen meanwhile.  A posting that goes elsewhere locks that wallet, and asks
+ * again under the lock.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "ledger/post.h"
+
+MergedMembers *merged_members = NULL;
+
+/*
+ * The member who stands for a member now.
+ */
+int64
+CanonicalMember(int64 member_id)
+{
+	if (merged_members != NULL)
+		merged_members->canonical(&member_id, 1, false);
+	return member_id;
+}
+
+/*
+ * bigint[] of the members that were ever merged with a member, and itself.
+ */
+Datum
+KinOfMember(int64 member_id)
+{
+	Datum		self = Int64GetDatum(member_id);
+
+	if (merged_members != NULL)
+		return merged_members->kin(member_id);
+	return PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* ---------------------------------------------------------------------------
+ * Routing
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Locks a wallet if it is there, so that wallets are always locked in the
+ * order of their member ids.
+ */
+void
+LockWallet(int64 member_id, const char *currency)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(currency)};
+
+	RunPlan(&plan, values, NULL, 0);
+}
+
+/*
+ * Sends a posting to the wallet of the member who stands for the one that it
+ * addressed.  True when that is another wallet than before.
+ */
+bool
+RoutePosting(Posting *posting)
+{
+	int64		canonical = CanonicalMember(posting->asked_id);
+
+	CHECK_FOR_INTERRUPTS();
+	if (canonical == posting->member_id)
+		return false;
+	posting->member_id = canonical;
+	posting->entry.home_id = canonical == posting->asked_id ? 0 : posting->asked_id;
+	return true;
+}
+
+/* A wallet that a call is going to post to */
+typedef struct Route
+{
+	int64		member_id;		/* who stands for the member addressed */
+	const char *currency;
+} Route;
+
+static int
+CompareRoutes(const void *a, const void *b)
+{
+	const Route *x = a;
+	const Route *y = b;
+
+	if (x->member_id != y->member_id)
+		return x->member_id < y->member_id ? -1 : 1;
+	return strcmp(x->currency, y->currency);
+}
+
+/*
+ * Locks the wallets of the members who stand for these, in their order, and
+ * replaces the ids by theirs.  False when others stand for them once they are
+ * locked: then nothing stays locked, which is what the subtransaction is for.
+ */
+static bool
+TryToLockRoutes(int64 *member_ids, const char *const *currencies, int n)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int64	   *canonical = palloc(n * sizeof(int64));
+	int64	   *again = palloc(n * sizeof(int64));
+	Route	   *routes = palloc(n * sizeof(Route));
+	volatile bool right = false;
+
+	memcpy(canonical, member_ids, n * sizeof(int64));
+	memcpy(again, member_ids, n * sizeof(int64));
+	merged_members->canonical(canonical, n, false);
+	for (int i = 0; i < n; i++)
+	{
+		routes[i].member_id = canonical[i];
+		routes[i].currency = currencies[i];
+	}
+	qsort(routes, n, sizeof(Route), CompareRoutes);
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		for (int i = 0; i < n; i++)
+		{
+			if (i == 0 || CompareRoutes(&routes[i], &routes[i - 1]) != 0)
+				LockWallet(routes[i].member_id, routes[i].currency);
+		}
+		merged_members->canonical(again, n, false);
+		right = memcmp(canonical, again, n * sizeof(int64)) == 0;
+		if (right)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		/* whoever catches it shall find the subtransaction that he left */
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	if (right)
+		memcpy(member_ids, canonical, n * sizeof(int64));
+	return right;
+}
+
+/*
+ * Locks the wallet of a posting that was sent there.  False when another
+ * member stands for the one addressed by now; the posting is sent on.
+ */
+bool
+LockRoute(Posting *posting)
+{
+	int64		member_id = posting->asked_id;
+	const char *currency = posting->currency.code;
+
+	if (TryToLockRoutes(&member_id, &currency, 1) && member_id == posting->member_id)
+		return true;
+	RoutePosting(posting);
+	return false;
+}
+
+/*
+ * For a call that posts to several wallets: replaces the ids of members by
+ * those who stand for them.  Where these are others, their wallets are locked
+ * in order, so that the call does not meet another one that goes the other way
+ * around.
+ */
+void
+LockRoutes(int64 *member_ids, const char *const *currencies, int n)
+{
+	int64	   *canonical;
+
+	if (merged_members == NULL || n == 0)
+		return;
+	canonical = palloc(n * sizeof(int64));
+	memcpy(canonical, member_ids, n * sizeof(int64));
+	merged_members->canonical(canonical, n, false);
+	if (memcmp(canonical, member_ids, n * sizeof(int64)) == 0)
+		return;
+	while (!TryToLockRoutes(member_ids, currencies, n))
+		CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * The member in whose wallet an entry is recorded, where that is not the
+ * member who was asked for it: one of those it was merged with.
+ */
+int64
+MemberOfTarget(int64 asked_id, int64 entry_id)
+{
+	static KeptPlan plan = {
+		.query = "SELECT member_id FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND entry_id OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, INT8OID}
+	};
+	Datum		values[2] = {KinOfMember(asked_id), Int64GetDatum(entry_id)};
+	bool		isnull;
+
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed == 0)
+		return asked_id;
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * Whether an entry of this home can be referred to through a member: they are
+ * one now.  A hold is found through everybody it was merged with, since its
+ * parts go where their lots go.
+ */
+bool
+MayReferTo(int64 asked_id, EntryKind kind, int64 home_id)
+{
+	return home_id == asked_id || kind == ENTRY_HOLD ||
+		CanonicalMember(home_id) == CanonicalMember(asked_id);
+}
+
+/*
+ * The lots that a reversal gives back, as the wallet of the posting has to
+ * call their homes.  A lot whose home has left the wallet since comes back to
+ * the member whose redemption is reversed.
+ */
+void
+PlaceTarget(Posting *posting)
+{
+	MemoryContext old;
+	LotList    *placed;
+	bool		elsewhere = posting->target_member_id != posting->member_id;
+
+	if (posting->target_taken == NULL)
+		return;
+	ForEachLot(lot, posting->target_taken)
+	{
+		if (lot->home_id != 0)
+			elsewhere = true;
+	}
+	if (!elsewhere)
+	{
+		posting->entry.target_lots = posting->target_taken;
+		return;
+	}
+
+	old = MemoryContextSwitchTo(posting->context);
+	placed = palloc0(sizeof(LotList));
+	ForEachLot(lot, posting->target_taken)
+	{
+		Lot			part = *lot;
+		int64		home_id = lot->home_id != 0 ? lot->home_id : posting->target_member_id;
+
+		if (home_id == posting->member_id || CanonicalMember(home_id) != posting->member_id)
+			home_id = posting->entry.home_id;
+		part.home_id = home_id;
+		AppendLot(placed, &part);
+	}
+	MemoryContextSwitchTo(old);
+	posting->entry.target_lots = placed;
+}
+
+/* ---------------------------------------------------------------------------
+ * Moving
+ * ---------------------------------------------------------------------------
+ */
+
+/* Elements of a bigint[] argument; NULL is none, and no element may be NULL */
+typedef struct IdSet
+{
+	bool		all;			/* the argument is NULL */
+	Datum	   *ids;
+	int			count;
+} IdSet;
+
+static IdSet
+IdsArgument(FunctionCallInfo fcinfo, int n)
+{
+	IdSet		set = {.all = PG_ARGISNULL(n)};
+	bool	   *nulls;
+
+	if (set.all)
+		return set;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &set.ids, &nulls, &set.count);
+	for (int i = 0; i < set.count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("an array of ids must not contain NULL"),
+					 errhint("Give ids only.")));
+	}
+	return set;
+}
+
+static int
+CompareIds(const void *a, const void *b)
+{
+	int64		x = DatumGetInt64(*(const Datum *) a);
+	int64		y = DatumGetInt64(*(const Datum *) b);
+
+	return x < y ? -1 : x > y;
+}
+
+static void
+SortIds(IdSet *set)
+{
+	qsort(set->ids, set->count, sizeof(Datum), CompareIds);
+}
+
+static bool
+HasId(const IdSet *set, int64 id)
+{
+	Datum		key = Int64GetDatum(id);
+
+	return set->all || bsearch(&key, set->ids, set->count, sizeof(Datum), CompareIds) != NULL;
+}
+
+static void
+BeginMoving(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+}
+
+static int64
+LockWalletsOf(const IdSet *members, bool moved)
+{
+	static KeptPlan open = {
+		.query = "INSERT INTO loyalty.wallet (member_id, currency, balance, moved) "
+		"SELECT $1, c.code, loyalty.empty_balance(CASE WHEN c.consumption_order OPERATOR(pg_catalog.=) 'oldest_first' THEN 1 ELSE 0 END), "
+		"CASE WHEN $2 THEN true END "
+		"FROM loyalty.currency c ORDER BY c.code COLLATE pg_catalog.\"C\" ON CONFLICT DO NOTHING",
+		.nargs = 2,
+		.argtypes = {INT8OID, BOOLOID}
+	};
+	static KeptPlan lock = {
+		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"ORDER BY currency COLLATE pg_catalog.\"C\" FOR NO KEY UPDATE",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	int64		locked = 0;
+
+	for (int i = 0; i < members->count; i++)
+	{
+		Datum		values[2] = {members->ids[i], BoolGetDatum(moved)};
+
+		CHECK_FOR_INTERRUPTS();
+		RunGuarded(&open, values, NULL, NULL);
+		RunPlan(&lock, values, NULL, 0);
+		locked += SPI_processed;
+	}
+	return locked;
+}
+
+/*
+ * lock_wallets(live_ids bigint[], moved_ids bigint[]) -> bigint
+ *
+ * Opens what is missing and locks the wallets in every currency, those marked
+ * as moved first, all ascending.  NULL is no member.
+ */
+PG_FUNCTION_INFO_V1(loyalty_lock_wallets);
+Datum
+loyalty_lock_wallets(PG_FUNCTION_ARGS)
+{
+	IdSet		live = IdsArgument(fcinfo, 0);
+	IdSet		moved = IdsArgument(fcinfo, 1);
+	int64		locked;
+
+	SortIds(&live);
+	SortIds(&moved);
+	BeginMoving();
+	locked = LockWalletsOf(&moved, true);
+	locked += LockWalletsOf(&live, false);
+	SPI_finish();
+	PG_RETURN_INT64(locked);
+}
+
+/*
+ * Marks the wallets of a member as moved, by rows put in the place of theirs.
+ * A posting that waits for one of the old rows then finds it gone, and holds
+ * nothing when it goes on to another wallet; had the row been changed instead,
+ * it would lock the new one before it saw the mark, and keep that lock.
+ */
+static int64
+ReplaceByMoved(int64 member_id)
+{
+	Relation	rel = table_open(LoyaltyTable("wallet"), RowExclusiveLock);
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	StringInfoData columns;
+	StringInfoData query;
+
+	/* columns that users have added come along */
+	initStringInfo(&columns);
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		if (!att->attisdropped && !att->attgenerated && strcmp(NameStr(att->attname), "moved") != 0)
+			appendStringInfo(&columns, "%s, ", quote_identifier(NameStr(att->attname)));
+	}
+	table_close(rel, NoLock);
+	initStringInfo(&query);
+	appendStringInfo(&query, "WITH gone AS (DELETE FROM loyalty.wallet "
+					 "WHERE member_id OPERATOR(pg_catalog.=) $1 AND moved IS NOT TRUE RETURNING *) "
+					 "INSERT INTO loyalty.wallet (%smoved) OVERRIDING SYSTEM VALUE SELECT %strue FROM gone",
+					 columns.data, columns.data);
+	ExecuteGuarded(query.data, member_id, 2);
+	return SPI_processed;
+}
+
+/*
+ * mark_wallets(member_id bigint, moved boolean) -> bigint
+ */
+PG_FUNCTION_INFO_V1(loyalty_mark_wallets);
+Datum
+loyalty_mark_wallets(PG_FUNCTION_ARGS)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.wallet SET moved = $2 WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND moved IS DISTINCT FROM $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, BOOLOID}
+	};
+	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	int64		marked;
+
+	BeginMoving();
+	if (PG_GETARG_BOOL(1))
+		marked = ReplaceByMoved(PG_GETARG_INT64(0));
+	else
+	{
+		RunGuarded(&plan, values, NULL, NULL);
+		marked = SPI_processed;
+	}
+	SPI_finish();
+	PG_RETURN_INT64(marked);
+}
+
+/* What is moved from one wallet to another */
+typedef struct Move
+{
+	int64		from_id;
+	int64		to_id;
+	Currency	currency;
+	TimestampTz effective_at;
+	char	   *reason;
+	int64		entry_id;		/* the last one in the receiving wallet */
+} Move;
+
+static void
+PostMove(Move *move, EntryKind kind, int64 member_id, int64 points,
+		 const LotList *lots, int64 home_id)
+{
+	Posting		posting;
+
+	InitPosting(&posting, kind, member_id);
+	posting.this_wallet = true;
+	posting.is_move = true;
+	posting.currency = move->currency;
+	posting.counterparty_id = member_id == move->from_id ? move->to_id : move->from_id;
+	posting.reason = move->reason;
+	posting.effective_now = false;
+	posting.entry.effective_at = move->effective_at;
+	posting.entry.requested = points;
+	posting.entry.given = lots;
+	posting.entry.exact = true;
+	posting.entry.home_id = home_id;
+	PostEntry(&posting);
+	if (member_id == move->to_id)
+		move->entry_id = posting.entry_id;
+}
+
+static bool
+ReadWallet(int64 member_id, const char *code, Balance *balance)
+{
+	static KeptPlan plan = {
+		.query = "SELECT balance FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(code)};
+	bool		isnull;
+
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed == 0)
+		return false;
+	UnpackBalanceDatum(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull), balance);
+	return true;
+}
+
+/* How the receiving wallet calls a home that the sending one calls home_id */
+static int64
+HomeThere(const Move *move, int64 home_id, bool settle)
+{
+	if (settle)
+		return 0;
+	if (home_id == 0)
+		home_id = move->from_id;
+	return home_id == move->to_id ? 0 : home_id;
+}
+
+/*
+ * move_points(from_id bigint, to_id bigint, homes bigint[], opened_by bigint[],
+ * settle boolean, reason text) -> (currency, points, lots, debt, entry_id)
+ */
+PG_FUNCTION_INFO_V1(loyalty_move_points);
+Datum
+loyalty_move_points(PG_FUNCTION_ARGS)
+{
+	static KeptPlan plan = {
+		.query = "SELECT currency FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"ORDER BY currency COLLATE pg_catalog.\"C\"",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	IdSet		homes = IdsArgument(fcinfo, 2);
+	IdSet		opened_by = IdsArgument(fcinfo, 3);
+	bool		settle = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+	Move		move = {0};
+	Datum		from;
+	SPITupleTable *wallets;
+	uint64		nwallets;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("from_id and to_id must not be NULL"),
+				 errhint("Give two members.")));
+	from = PG_GETARG_DATUM(0);
+	move.from_id = DatumGetInt64(from);
+	move.to_id = PG_GETARG_INT64(1);
+	if (move.from_id == move.to_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_SAME_WALLET),
+				 errmsg("points of member " INT64_FORMAT " cannot be moved to itself", move.from_id),
+				 errhint("Give two different members.")));
+	move.reason = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
+	if (!homes.all)
+		SortIds(&homes);
+	if (!opened_by.all)
+		SortIds(&opened_by);
+	InitReturnSet(fcinfo);
+	BeginMoving();
+
+	RunPlan(&plan, &from, NULL, 0);
+	wallets = SPI_tuptable;
+	nwallets = SPI_processed;
+	for (uint64 i = 0; i < nwallets; i++)
+	{
+		char	   *code = SPI_getvalue(wallets->vals[i], wallets->tupdesc, 1);
+		LotList		leaving = {0};
+		LotList		arriving = {0};
+		LotList		none = {0};
+		LotList		owed;
+		Lot			own = {0};
+		Balance		balance;
+		Balance		other;
+		Datum		values[5];
+		bool		nulls[5] = {false};
+		int64		debt = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!ReadWallet(move.from_id, code, &balance))
+			continue;
+		FindCurrency(code, &move.currency);
+		move.entry_id = 0;
+		move.effective_at = Max(GetCurrentTimestamp(), balance.last_effective_at);
+		move.effective_at = Max(move.effective_at, balance.last_recorded_at);
+		if (ReadWallet(move.to_id, code, &other))
+		{
+			move.effective_at = Max(move.effective_at, other.last_effective_at);
+			move.effective_at = Max(move.effective_at, other.last_recorded_at);
+		}
+
+		ForEachLot(lot, &balance.lots)
+		{
+			Lot			part = *lot;
+
+			if (!HasId(&homes, lot->home_id != 0 ? lot->home_id : move.from_id) ||
+				!HasId(&opened_by, lot->lot_id))
+				continue;
+			AppendLot(&leaving, lot);
+			part.home_id = HomeThere(&move, lot->home_id, settle);
+			AppendLot(&arriving, &part);
+		}
+		if (LotCount(&leaving) > 0)
+		{
+			PostMove(&move, ENTRY_TRANSFER_OUT, move.from_id, SumLots(&leaving), &leaving, 0);
+			PostMove(&move, ENTRY_TRANSFER_IN, move.to_id, SumLots(&leaving), &arriving, 0);
+		}
+
+		/* debt moves the other way: who takes it over sends points it lacks */
+		owed = balance.owed;
+		own.points = DebtOfHome(&balance, 0);
+		if (own.points > 0)
+			AppendLot(&owed, &own);
+		ForEachLot(part, &owed)
+		{
+			if (!opened_by.all || !HasId(&homes, part->lot_id != 0 ? part->lot_id : move.from_id))
+				continue;
+			PostMove(&move, ENTRY_TRANSFER_OUT, move.to_id, part->points, &none,
+					 HomeThere(&move, part->lot_id, settle));
+			PostMove(&move, ENTRY_TRANSFER_IN, move.from_id, part->points, &none, part->lot_id);
+			debt += part->points;
+		}
+		if (move.entry_id == 0)
+			continue;
+
+		values[0] = CStringGetTextDatum(code);
+		values[1] = Int64GetDatum(SumLots(&leaving));
+		values[2] = Int64GetDatum(LotCount(&leaving));
+		values[3] = Int64GetDatum(debt);
+		values[4] = Int64GetDatum(move.entry_id);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/*
+ * balance_homes(balance) -> (home_id, points, debt): a row for each home.
+ */
+PG_FUNCTION_INFO_V1(loyalty_balance_homes);
+Datum
+loyalty_balance_homes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Balance		balance;
+	Datum	   *homes;
+	int			n = 0;
+
+	InitReturnSet(fcinfo);
+	PG_GETARG_BALANCE(0, &balance);
+	homes = palloc((LotCount(&balance.lots) + LotCount(&balance.owed) + 1) * sizeof(Datum));
+	ForEachLot(lot, &balance.lots)
+		homes[n++] = Int64GetDatum(lot->home_id);
+	ForEachLot(part, &balance.owed)
+		homes[n++] = Int64GetDatum(part->lot_id);
+	if (balance.total[TOTAL_DEBT] > 0)
+		homes[n++] = Int64GetDatum(0);
+	qsort(homes, n, sizeof(Datum), CompareIds);
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[3];
+		bool		nulls[3] = {false};
+		int64		points = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		if (i > 0 && homes[i] == homes[i - 1])
+			continue;
+		ForEachLot(lot, &balance.lots)
+		{
+			if (lot->home_id == DatumGetInt64(homes[i]))
+				points += lot->points;
+		}
+		values[0] = homes[i];
+		values[1] = Int64GetDatum(points);
+		values[2] = Int64GetDatum(DebtOfHome(&balance, DatumGetInt64(homes[i])));
+		if (points > 0 || DatumGetInt64(values[2]) > 0)
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,234 @@
+-- Room member, the program: resolving, linking, merging, unmerging, explaining
+-- and forgetting; points of merged members; refusals with their SQLSTATE.
+\set ECHO none
+\set QUIET on
+\pset format unaligned
+\pset tuples_only on
+\set ON_ERROR_STOP on
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS loyalty;
+SET search_path = loyalty, public;
+SELECT no_plan();
+
+SELECT throws_ok($$SELECT * FROM resolve_member('{"email": "a@b.example"}')$$, 'LY001', NULL, 'before setup(): LY001');
+SELECT setup() \g /dev/null
+SELECT configure_namespace('shop', priority => 30, max_per_member => 2) \g /dev/null
+SELECT configure_namespace('openid', priority => 5, fold_case => false, merge_unverified => true) \g /dev/null
+SELECT configure_namespace('tablet', shared => true) \g /dev/null
+CREATE FUNCTION pg_temp.resolve(identifiers jsonb, channel text DEFAULT 'app', attributes jsonb DEFAULT NULL, on_conflict text DEFAULT 'merge') RETURNS text LANGUAGE sql AS
+	$$ SELECT format('%s %s', outcome, member_id) FROM loyalty.resolve_member(identifiers, channel, attributes, on_conflict) $$;
+-- [["email", "a@b.example"], ...], all verified
+CREATE FUNCTION pg_temp.verified(VARIADIC pairs text[]) RETURNS jsonb LANGUAGE sql AS
+	$$ SELECT jsonb_agg(jsonb_build_object('namespace', split_part(p, '=', 1), 'value', split_part(p, '=', 2), 'verified', true)) FROM unnest(pairs) p $$;
+CREATE FUNCTION pg_temp.points(m bigint, c text DEFAULT 'points') RETURNS text LANGUAGE sql AS
+	$$ SELECT format('%s available, %s pending, %s held, %s owed', available, pending, held, debt) FROM loyalty.balance(m, c) $$;
+
+-- resolving
+SELECT is(pg_temp.resolve('{"email": "Ann@B.example", "phone": "+49 170 1234567"}', 'app', '{"name": "Ann"}'), 'created 1', 'a new person');
+SELECT is(pg_temp.resolve('{"email": " ann@b.EXAMPLE "}'), 'matched 1', 'known by another spelling');
+SELECT is(pg_temp.resolve('[{"namespace": "phone", "value": "00491701234567"}, {"namespace": "shop", "value": "77"}]'), 'matched 1', 'a new identifier comes along');
+SELECT is(member_of('shop', '77'), 1::bigint, 'and finds the member');
+SELECT is(pg_temp.resolve('{"shop": "78", "tablet": "T1", "email": "ann@b.example"}'), 'matched 1', 'a shared value comes along');
+SELECT is(pg_temp.resolve('{"tablet": "T1", "email": "bob@b.example"}'), 'created 2', 'and makes nobody the same');
+SELECT is((SELECT count(*) FROM identifier WHERE namespace = 'tablet'), 2::bigint, 'both have it');
+SELECT is((SELECT format('%s %s %s', outcome, member_id, why) FROM resolve_member('{"tablet": "T1"}')),
+	'conflict  {"reason": "no identifier that tells who it is", "ignored": [{"reason": "shared", "namespace": "tablet"}]}', 'a shared value finds nobody');
+SELECT is((SELECT why -> 'ignored' FROM resolve_member('{"email": "ann@b.example", "phone": "0000000000", "shop": "UNKNOWN"}')),
+	'[{"reason": "garbage", "namespace": "phone"}, {"reason": "blocked", "namespace": "shop"}]'::jsonb, 'garbage and blocked values are ignored');
+SELECT is((SELECT why -> 'ignored' FROM resolve_member('{"email": "ann@b.example", "shop": "79"}')),
+	'[{"reason": "too many of this namespace", "namespace": "shop"}]'::jsonb, 'at most two shop ids for one member');
+SELECT is(pg_temp.resolve('{"openid": "oAbC"}'), 'created 3', 'openid is case-sensitive');
+SELECT is(pg_temp.resolve('{"openid": "oabc"}'), 'created 4', 'so this is somebody else');
+SELECT is((SELECT format('%s %s %s', outcome, member_id, why ->> 'reason') FROM resolve_member('{"email": "ann@b.example", "openid": "oAbC"}')),
+	'conflict  member 1 is known by nothing that may merge', 'an unverified e-mail does not merge');
+SELECT is(pg_temp.resolve('{"email": "ann@b.example", "openid": "oAbC"}', on_conflict => 'first'), 'matched 3', 'first: the highest priority');
+SELECT is(pg_temp.resolve('{"email": "ann@b.example", "openid": "oAbC"}', on_conflict => 'refuse'), 'conflict ', 'refuse: nobody');
+SELECT is((SELECT format('%s %s %s', outcome, member_id, merge_id) FROM resolve_member(pg_temp.verified('email=ann@b.example', 'openid=oAbC'))),
+	'merged 3 1', 'verified, it does');
+SELECT is(canonical_member(1), 3::bigint, 'the old id leads to the member');
+SELECT is((SELECT format('%s %s %s', outcome, member_id, home_member_id) FROM resolve_member('{"shop": "77"}')), 'matched 3 1', 'its identifiers too, and tell their home');
+SELECT is((SELECT format('%s %s, %s %s', a.outcome, a.replayed, b.outcome, b.replayed) FROM resolve_member('{"email": "key@b.example"}', idempotency_key => 'k') a,
+	resolve_member('{"email": "key@b.example"}', idempotency_key => 'k') b), 'created f, created t', 'a repeated key');
+SELECT throws_ok($$SELECT * FROM resolve_member('{"email": "other@b.example"}', idempotency_key => 'k')$$, 'LY004', NULL, 'with other arguments: LY004');
+SELECT is((SELECT array_agg(x.member_id ORDER BY x.member_id) FROM unnest('{oAbC,oabc}'::text[]) v, LATERAL resolve_member(jsonb_build_object('openid', v)) x),
+	'{3,4}', 'fast path: with case');
+
+-- attributes by their rules, undone with the merge
+SELECT is((SELECT attributes FROM member WHERE member_id = 3), '{"name": "Ann"}', 'attributes came along');
+SELECT is((SELECT attributes FROM member WHERE member_id = 1), '{}', 'and are kept once');
+SELECT is(pg_temp.resolve('{"openid": "oAbC"}', 'mini', '{"name": "Anna", "city": "Ulm"}'), 'matched 3', 'given in another channel');
+INSERT INTO attribute_rule VALUES ('name', 'priority', '{app,mini}');
+SELECT refresh_attributes(3) \g /dev/null
+SELECT is((SELECT attributes FROM member WHERE member_id = 3), '{"name": "Ann", "city": "Ulm"}', 'the app is trusted before the mini-program');
+SELECT is((SELECT member_id FROM unmerge_members(1)), 1::bigint, 'the merge is undone');
+SELECT is((SELECT array_agg(attributes ORDER BY member_id) FROM member WHERE member_id IN (1, 3)),
+	'{"{\"name\": \"Ann\"}","{\"city\": \"Ulm\", \"name\": \"Anna\"}"}'::jsonb[], 'and each has its own attributes');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+
+-- why, and the weakest link: 4 -operator-> 3, then 5 -phone-> 3
+SELECT member_id AS eve FROM resolve_member('{"email": "eve@b.example"}') \gset
+SELECT is((SELECT outcome FROM resolve_member(pg_temp.verified('email=eve@b.example', 'openid=oabc'))), 'merged', 'by an identifier');
+SELECT merge_id AS by_hand FROM merge_members(1, :eve, 'called us') \gset
+SELECT is((SELECT array_agg(format('%s>%s %s %s', member_id, joined_to, cause, weakest) ORDER BY step) FROM why_merged(:eve, 1)),
+	ARRAY[format('%s>4 identifier t', :eve), '4>1 operator f'], 'the chain; an identifier is doubted before an operator');
+SELECT is_empty('SELECT * FROM why_merged(1, 2)', 'no chain to somebody else');
+SELECT is((SELECT count(*) FROM member_history(1) WHERE act = 'merged'), 3::bigint, 'history tells all merges');
+SELECT is((SELECT identifiers FROM (SELECT count(*) AS identifiers FROM identifier WHERE member_id = 1) x), 7::bigint, 'identifiers of all three');
+
+-- preview changes nothing, and tells what happens
+SELECT earn(2, 30, 'points') \g /dev/null
+CREATE TEMP TABLE preview AS SELECT kind, item - 'entry_id' AS item FROM preview_merge(1, 2) WHERE kind IN ('points', 'identifiers');
+SELECT is((SELECT count(*) FROM member_alias), 2::bigint, 'preview_merge changes nothing');
+SELECT merge_id AS m, moved FROM merge_members(1, 2) \gset
+SELECT bag_eq($$SELECT kind, item FROM preview$$,
+	$$SELECT kind, CASE WHEN kind = 'points' THEN item - 'entry_id' ELSE item END FROM member_merge_item WHERE merge_id = (SELECT max(merge_id) FROM member_merge) AND kind IN ('points', 'identifiers')$$,
+	'and merge_members does what it said');
+SELECT is((SELECT member_id FROM unmerge_members(:m)), 2::bigint, 'taken back');
+
+-- points: holds, pending, expired, debt; through either id
+SELECT member_id AS p FROM resolve_member('{"email": "p@b.example"}') \gset
+SELECT member_id AS q FROM resolve_member('{"email": "q@b.example"}') \gset
+SELECT earn(:p, 100) \g /dev/null
+SELECT entry_id AS earned FROM earn(:q, 50) \gset
+SELECT entry_id AS held FROM hold(:q, 20, now() + interval '1 hour') \gset
+SELECT entry_id AS waiting FROM earn(:q, 30, available_at => 'infinity') \gset
+SELECT earn(:q, 11, effective_at => now() - interval '2 days', expires_at => now() - interval '1 day') \g /dev/null
+SELECT merge_id AS m FROM merge_members(:p, :q) \gset
+SELECT is(pg_temp.points(:p), '130 available, 30 pending, 20 held, 0 owed', 'holds and pending points stay what they are');
+SELECT is(pg_temp.points(:q), pg_temp.points(:p), 'either id tells the balance');
+SELECT is((SELECT available FROM capture(:p, :held, 15)), 135::bigint, 'a hold of the absorbed, captured through the survivor');
+SELECT is((SELECT available FROM activate(:q, :waiting)), 165::bigint, 'an activation through the absorbed');
+SELECT is((SELECT format('%s %s', a.replayed, b.replayed) FROM earn(:q, 5, idempotency_key => 'x') a, earn(:q, 5, idempotency_key => 'x') b), 'f t', 'idempotency keys of the absorbed');
+SELECT throws_ok(format('SELECT transfer(%s, %s, 5)', :p, :q), 'LY112', NULL, 'no transfer to oneself: LY112');
+SELECT is((SELECT available FROM reverse(:q, :earned)), 120::bigint, 'a return of what the absorbed earned');
+SELECT throws_ok(format('SELECT * FROM reverse(%s, %s)', :p, :earned), 'LY105', NULL, 'once: LY105');
+SELECT is((SELECT home_id FROM ledger WHERE member_id = :p AND kind = 'reverse'), :q::bigint, 'the entry names the member addressed');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+SELECT is((SELECT member_id FROM unmerge_members(:m)), :q::bigint, 'undone');
+SELECT is(pg_temp.points(:p), '85 available, 0 pending, 0 held, 0 owed', 'the return took what was there first');
+SELECT is(pg_temp.points(:q), '35 available, 0 pending, 0 held, 0 owed', 'what is left of what the other brought, and earned since');
+SELECT is((SELECT replayed FROM earn(:q, 5, idempotency_key => 'x')), true, 'its idempotency keys went with it');
+SELECT throws_ok(format('SELECT * FROM reverse(%s, %s)', :p, :earned), 'LY103', NULL, 'its entries too: LY103');
+SELECT is(rebuild_wallets(), 0::bigint, 'wallets are the fold of the ledger');
+
+-- debt is carried, and not repaid
+SELECT member_id AS r FROM resolve_member('{"email": "r@b.example"}') \gset
+SELECT entry_id AS e FROM earn(:r, 40) \gset
+SELECT redeem(:r, 40) \g /dev/null
+SELECT reverse(:r, :e) \g /dev/null
+SELECT merge_id AS m FROM merge_members(:q, :r) \gset
+SELECT is(pg_temp.points(:q), '35 available, 0 pending, 0 held, 40 owed', 'debt comes along');
+SELECT is((SELECT member_id FROM unmerge_members(:m)), :r::bigint, 'and goes back');
+SELECT is(pg_temp.points(:q) || '; ' || pg_temp.points(:r), '35 available, 0 pending, 0 held, 0 owed; 0 available, 0 pending, 0 held, 40 owed', 'to whoever owed it');
+SELECT merge_id AS m FROM merge_members(:q, :r) \gset
+SELECT earn(:q, 10) \g /dev/null
+SELECT is(pg_temp.points(:r), '35 available, 0 pending, 0 held, 30 owed', 'the next earn repays it');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+
+-- whose is what was earned since
+SELECT member_id AS u FROM resolve_member('{"email": "u@b.example"}') \gset
+SELECT member_id AS v FROM resolve_member('{"email": "v@b.example"}') \gset
+SELECT merge_id AS m FROM merge_members(:u, :v) \gset
+SELECT earn(:v, 7), earn(:u, 9, details => jsonb_build_object('identifier_id', (SELECT identifier_id FROM identifier WHERE value = 'v@b.example'))), earn(:u, 1) \g /dev/null
+BEGIN;
+SELECT unmerge_members(:m) \g /dev/null
+SELECT is((SELECT format('%s %s', a.available, b.available) FROM balance(:u) a, balance(:v) b), '10 7', 'home: of the member addressed');
+ROLLBACK;
+BEGIN;
+SELECT unmerge_members(:m, 'survivor') \g /dev/null
+SELECT is((SELECT format('%s %s', a.available, b.available) FROM balance(:u) a, balance(:v) b), '17 0', 'survivor: of who stood for both');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+ROLLBACK;
+BEGIN;
+SELECT unmerge_members(:m, 'identifier') \g /dev/null
+SELECT is((SELECT format('%s %s', a.available, b.available) FROM balance(:u) a, balance(:v) b), '1 16', 'identifier: of whose identifier the posting names');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+ROLLBACK;
+
+-- as of the past each had its own
+SELECT is((SELECT available FROM balance(:q, as_of => (SELECT min(recorded_at) - interval '1 hour' FROM member_merge))), 0::bigint, 'as of a past instant: the member''s own balance');
+
+-- linking
+SELECT is((SELECT linked FROM link_identifier(:u, 'phone', '+4930123456')), true, 'linked');
+SELECT is((SELECT linked FROM link_identifier(:u, 'phone', '+49 30 123456', verified => true)), false, 'it had it');
+SELECT is((SELECT verified FROM identifier WHERE value = '+4930123456'), true, 'and is verified now');
+SELECT is((SELECT format('%s %s', a.replayed, b.replayed) FROM link_identifier(:u, 'shop', 'k1', idempotency_key => 'l') a, link_identifier(:u, 'shop', 'k1', idempotency_key => 'l') b), 'f t', 'a repeated key');
+SELECT throws_ok(format($$SELECT link_identifier(%s, 'phone', '+4930123456')$$, :p), 'LY204', NULL, 'of another member: LY204');
+SELECT throws_ok(format($$SELECT link_identifier(%s, 'phone', 'x')$$, :p), 'LY201', NULL, 'garbage: LY201');
+SELECT throws_ok(format($$SELECT link_identifier(%s, 'shop', 'unknown')$$, :p), 'LY205', NULL, 'blocked: LY205');
+SELECT throws_ok(format($$SELECT link_identifier(%s, 'shop', v) FROM unnest('{a1,a2,a3}'::text[]) v$$, :p), 'LY206', NULL, 'too many: LY206');
+SELECT throws_ok(format($$SELECT link_identifier(%s, 'nope', 'x')$$, :p), 'LY210', NULL, 'unknown namespace: LY210');
+SELECT throws_ok($$SELECT link_identifier(999999, 'shop', 'x')$$, 'LY202', NULL, 'no such member: LY202');
+SELECT lives_ok(format($$SELECT unlink_identifier(%s, 'phone', '+4930123456')$$, :u), 'unlinked');
+SELECT throws_ok(format($$SELECT unlink_identifier(%s, 'phone', '+4930123456')$$, :u), 'LY212', NULL, 'no such identifier: LY212');
+SELECT is(block_identifier('email', 'Shop@B.example', 'the shop''s own'), 'shop@b.example', 'blocked as it is stored');
+SELECT throws_ok(format($$SELECT link_identifier(%s, 'email', 'SHOP@b.example')$$, :p), 'LY205', NULL, 'LY205');
+SELECT is((SELECT outcome FROM resolve_member('{"email": "shop@b.example"}')), 'conflict', 'and finds nobody');
+
+-- refusals
+SELECT throws_ok(format('SELECT merge_members(%s, %s)', :u, :v), 'LY209', NULL, 'one already: LY209');
+SELECT throws_ok(format('SELECT preview_merge(%s, %s)', :u, :v), 'LY209', NULL, 'LY209 in preview');
+SELECT throws_ok('SELECT merge_members(1, 999999)', 'LY202', NULL, 'no such member: LY202');
+SELECT throws_ok('SELECT merge_members(1, NULL)', 'LY003', NULL, 'NULL: LY003');
+SELECT throws_ok('SELECT unmerge_members(999999)', 'LY211', NULL, 'no such merge: LY211');
+SELECT throws_ok('SELECT unmerge_members(1)', 'LY208', NULL, 'undone already: LY208');
+SELECT throws_ok(format($$SELECT unmerge_members(%s, 'nobody')$$, :m), 'LY003', NULL, 'unknown policy: LY003');
+SELECT is((SELECT count(*) FROM link_identifier(2, 'shop', 'z1')) + (SELECT count(*) FROM link_identifier(2, 'shop', 'z2')), 2::bigint, 'two shop ids');
+SELECT throws_ok('SELECT merge_members(1, 2)', 'LY207', NULL, 'four together: LY207');
+SELECT is((SELECT item FROM preview_merge(1, 2) WHERE kind = 'refusal'), '{"have": 4, "allowed": 2, "namespace": "shop"}', 'and preview says so');
+SELECT throws_ok($$SELECT resolve_member('{"nope": "x"}')$$, 'LY210', NULL, 'LY210');
+SELECT throws_ok($$SELECT resolve_member('"x"')$$, 'LY003', NULL, 'LY003');
+SELECT throws_ok($$SELECT resolve_member('{"email": "a@b.example"}', on_conflict => 'x')$$, 'LY003', NULL, 'LY003');
+SELECT throws_ok($$SELECT configure_namespace('shop', fold_case => false)$$, 'LY003', NULL, 'how values are stored stays: LY003');
+SELECT throws_ok($$SELECT register_merge_handler('x', '{}', 'loyalty.nope')$$, 'LY003', NULL, 'no such function: LY003');
+SELECT is((SELECT format('%s %s', a.merge_id = b.merge_id, b.replayed) FROM merge_members(:p, 4, idempotency_key => 'mm') a, merge_members(:p, 4, idempotency_key => 'mm') b), 't t', 'a repeated merge');
+
+-- canonical_member: in a big join, and inside one transaction
+CREATE TEMP TABLE many AS SELECT member_id, canonical_member(member_id) AS c FROM member, generate_series(1, 50);
+SELECT is_empty('SELECT m.member_id FROM many m LEFT JOIN member_alias a USING (member_id) WHERE m.c <> coalesce(a.canonical_id, m.member_id)', 'canonical_member over many rows');
+SELECT is((SELECT array_agg(canonical_member(m)) FROM unnest(ARRAY[NULL, 999999]::bigint[]) m), '{NULL,999999}', 'of NULL and of a stranger');
+CREATE FUNCTION pg_temp.sees(m bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN loyalty.canonical_member(m); END $$;
+BEGIN;
+SELECT is((SELECT array_agg(DISTINCT pg_temp.sees(:r)) FROM generate_series(1, 40)), ARRAY[:q]::bigint[], 'kept expressions');
+SELECT unmerge_members((SELECT merge_id FROM member_alias WHERE member_id = :r)) \g /dev/null
+SELECT is((SELECT array_agg(DISTINCT pg_temp.sees(:r)) FROM generate_series(1, 40)), ARRAY[:r]::bigint[], 'see what the transaction did');
+ROLLBACK;
+SELECT is(pg_temp.sees(:r), :q::bigint, 'and that it was rolled back');
+
+-- forgetting
+CREATE TEMP TABLE sums AS SELECT currency, sum(points) AS points, count(*) AS entries FROM ledger GROUP BY currency;
+SELECT is((SELECT members FROM forget_member(:v, 'asked for it')), ARRAY[:u, :v]::bigint[], 'the person, under every id');
+SELECT is_empty('SELECT currency, points, entries FROM sums EXCEPT SELECT currency, sum(points), count(*) FROM ledger GROUP BY currency', 'ledger sums are unchanged');
+SELECT is_empty(format('SELECT 1 FROM identifier WHERE home_member_id IN (%s, %s) UNION ALL SELECT 1 FROM member_fact WHERE home_member_id IN (%1$s, %2$s)', :u, :v), 'no identifier and no attribute is left');
+SELECT is_empty($$SELECT t.relname FROM (VALUES ('member'), ('identifier'), ('member_fact'), ('member_act'), ('member_merge'), ('member_merge_item'), ('member_request')) t (relname),
+	LATERAL query_to_xml(format('SELECT * FROM loyalty.%I', t.relname), true, false, '') x WHERE x::text ~ '[uv]@b.example|asked for it'$$, 'nor a copy anywhere');
+SELECT throws_ok(format('SELECT unmerge_members(%s)', :m), 'LY203', NULL, 'its merges stay: LY203');
+SELECT throws_ok(format($$SELECT link_identifier(%s, 'email', 'new@b.example')$$, :u), 'LY203', NULL, 'nothing is linked any more: LY203');
+SELECT is((SELECT outcome FROM resolve_member('{"email": "v@b.example"}')), 'created', 'the person is new when it comes again');
+SELECT is((SELECT available FROM redeem(:v, 1)), 16::bigint, 'points are there, by number');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+
+-- what check() finds
+CREATE FUNCTION pg_temp.found(broken text) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+	result text[];
+BEGIN
+	EXECUTE broken;
+	result := (SELECT array_agg(DISTINCT invariant ORDER BY invariant) FROM loyalty.check());
+	RAISE EXCEPTION USING ERRCODE = 'LYRLB';
+EXCEPTION WHEN SQLSTATE 'LYRLB' THEN
+	RETURN result;
+END $$;
+SELECT is(pg_temp.found(b), f, 'check() finds: ' || b) FROM (VALUES
+	('UPDATE loyalty.member_alias SET canonical_id = 2 WHERE member_id = 4', '{alias}'::text[]),
+	('DELETE FROM loyalty.member_alias WHERE member_id = 4', '{alias,status,wallet}'),
+	('UPDATE loyalty.identifier SET member_id = 2 WHERE namespace = ''openid'' AND value = ''oAbC''', '{identifier}'),
+	('UPDATE loyalty.member SET status = ''absorbed'' WHERE member_id = 2', '{identifier,status}'),
+	('UPDATE loyalty.member SET attributes = ''{"x": 1}'' WHERE member_id = 3', '{attributes}'),
+	('DELETE FROM loyalty.member WHERE member_id = 3', '{identifier}'),
+	('UPDATE loyalty.member_merge SET survivor_id = 4 WHERE absorbed_id = 1 AND unmerged_at IS NULL', '{alias,identifier,merge}'),
+	('CREATE TABLE loyalty.thing (member_id bigint)', '{handler}')) v (b, f);
+SELECT throws_ok('UPDATE loyalty.wallet SET moved = true', 'LY005', NULL, 'only merges mark wallets: LY005');
+SELECT throws_ok('SELECT loyalty.wallet_apply(loyalty.empty_balance(), true)', '42501', NULL, 'not by itself');
+SELECT * FROM finish();
