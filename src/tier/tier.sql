@@ -368,6 +368,8 @@ BEGIN
 			FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
 
 		INSERT INTO loyalty.layout (room, version) VALUES ('tier', 1);
+		PERFORM loyalty.register_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
+			'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers');
 	END IF;
 END
 $$;
@@ -928,6 +930,29 @@ $$;
 COMMENT ON FUNCTION unmerge_tier(bigint, bigint, bigint[]) IS
 'Takes a merge out of the facts: both members'' tiers are as if it had never been. root_id and subtree are given by the room that merges; they are not needed.';
 
+-- What room member calls, in the form that it calls.
+CREATE FUNCTION merge_member_tiers(merge_id bigint, survivor_id bigint, absorbed_id bigint) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM loyalty.merge_tier($1, $2, $3);
+	RETURN jsonb_build_object('ladders', (SELECT count(*) FROM loyalty.tier_state s WHERE s.member_id = $3));
+END
+$$;
+COMMENT ON FUNCTION merge_member_tiers(bigint, bigint, bigint) IS
+'merge_tier(), as merge_members() calls it; returns in how many ladders the absorbed member had a state.';
+
+CREATE FUNCTION unmerge_member_tiers(merge_id bigint, root_id bigint, member_id bigint, subtree bigint[]) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM loyalty.unmerge_tier($1, $2, $4);
+	RETURN jsonb_build_object('ladders', (SELECT count(*) FROM loyalty.tier_state s WHERE s.member_id = $3));
+END
+$$;
+COMMENT ON FUNCTION unmerge_member_tiers(bigint, bigint, bigint, bigint[]) IS
+'unmerge_tier(), as unmerge_members() calls it; returns in how many ladders the separated member has a state.';
+
 -- ---------------------------------------------------------------------------
 -- Program: previews
 -- ---------------------------------------------------------------------------
@@ -1022,3 +1047,6 @@ GRANT EXECUTE ON FUNCTION
 	unmerge_tier(bigint, bigint, bigint[])
 	TO @extowner@;
 GRANT EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) TO @extowner@;
+
+REVOKE EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]) TO @extowner@;
