@@ -415,6 +415,22 @@ loyalty_cohort_matrix_out(PG_FUNCTION_ARGS)
 }
 
 /*
+ * A value that came in bytes, if these are the one form that its text has;
+ * otherwise 22P03.
+ */
+static Tally *
+CanonicalTally(Tally *t, TallyType type)
+{
+	Tally	   *canonical = TallyIn(TallyOut(t), type);
+
+	if (VARSIZE(canonical) != VARSIZE(t) || memcmp(canonical, t, VARSIZE(t)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid binary format: not the form in which such a value is computed")));
+	return canonical;
+}
+
+/*
  * cohort_matrix_recv
  *		Binary input; errors with 22P03 on what cannot have been computed.
  */
@@ -422,7 +438,8 @@ PG_FUNCTION_INFO_V1(loyalty_cohort_matrix_recv);
 Datum
 loyalty_cohort_matrix_recv(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(TallyReceive((StringInfo) PG_GETARG_POINTER(0), TALLY_COHORT_MATRIX));
+	PG_RETURN_POINTER(CanonicalTally(TallyReceive((StringInfo) PG_GETARG_POINTER(0), TALLY_COHORT_MATRIX),
+									 TALLY_COHORT_MATRIX));
 }
 
 /*
@@ -470,7 +487,8 @@ PG_FUNCTION_INFO_V1(loyalty_repurchase_recv);
 Datum
 loyalty_repurchase_recv(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(TallyReceive((StringInfo) PG_GETARG_POINTER(0), TALLY_REPURCHASE));
+	PG_RETURN_POINTER(CanonicalTally(TallyReceive((StringInfo) PG_GETARG_POINTER(0), TALLY_REPURCHASE),
+									 TALLY_REPURCHASE));
 }
 
 /*

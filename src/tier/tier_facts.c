@@ -338,6 +338,10 @@ loyalty_tier_facts_in(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(PackFactSet(set));
 }
 
+/*
+ * tier_facts_recv(internal): the stored bytes, in the one form that they have
+ * when facts are collected; 22P03 for any other.
+ */
 PG_FUNCTION_INFO_V1(loyalty_tier_facts_recv);
 Datum
 loyalty_tier_facts_recv(PG_FUNCTION_ARGS)
@@ -345,12 +349,20 @@ loyalty_tier_facts_recv(PG_FUNCTION_ARGS)
 	StringInfo	buf = (StringInfo) PG_GETARG_POINTER(0);
 	int			length = buf->len - buf->cursor;
 	struct varlena *value = palloc(VARHDRSZ + length);
+	struct varlena *canonical;
+	Datum		text;
 	FactSet		set;
 
 	SET_VARSIZE(value, VARHDRSZ + length);
 	memcpy(VARDATA(value), pq_getmsgbytes(buf, length), length);
 	UnpackFactSet(value, &set);
-	PG_RETURN_POINTER(PackFactSet(&set));
+	text = DirectFunctionCall1(loyalty_tier_facts_out, PointerGetDatum(PackFactSet(&set)));
+	canonical = (struct varlena *) DatumGetPointer(DirectFunctionCall1(loyalty_tier_facts_in, text));
+	if (VARSIZE(canonical) != VARSIZE(value) || memcmp(canonical, value, VARSIZE(value)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid binary format of tier_facts")));
+	PG_RETURN_POINTER(canonical);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_tier_facts_send);
