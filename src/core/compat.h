@@ -22,11 +22,6 @@
 #include "varatt.h"
 #endif
 
-/* 15 made the global PRNG state and its functions public */
-#if PG_VERSION_NUM >= 150000
-#include "common/pg_prng.h"
-#endif
-
 /* 14 cannot say why a hash failed */
 #if PG_VERSION_NUM < 150000
 #define pg_cryptohash_error(ctx)	"no reason known"
