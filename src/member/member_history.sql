@@ -59,11 +59,10 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	root bigint := (loyalty.lock_members(ARRAY[member_id]))[1];
+	root bigint := (loyalty.lock_members(ARRAY[member_id], whole_trees => true))[1];
 	h loyalty.merge_handler;
 BEGIN
 	members := loyalty.member_tree(root);
-	PERFORM FROM loyalty.member m WHERE m.member_id = ANY (members) ORDER BY m.member_id FOR NO KEY UPDATE;
 	DELETE FROM loyalty.identifier i WHERE i.member_id = root;
 	GET DIAGNOSTICS identifiers = ROW_COUNT;
 	DELETE FROM loyalty.member_fact f WHERE f.home_member_id = ANY (members);

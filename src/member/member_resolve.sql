@@ -115,52 +115,55 @@ BEGIN
 			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
 			WHERE g.exclusive AND g.ignored IS NULL);
 		EXIT WHEN owners IS NULL AND NOT usable;
-		IF owners IS NOT NULL THEN
-			owners := (SELECT array_agg(DISTINCT m) FROM unnest(loyalty.lock_members(owners)) m);
-			again := (SELECT array_agg(DISTINCT i.member_id)
-				FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
+		-- a subtransaction, and none within: whoever begins anew has given back what he locked, and who waits for it is told
+		BEGIN
+			IF owners IS NOT NULL THEN
+				owners := (SELECT array_agg(DISTINCT m) FROM unnest(loyalty.try_to_lock_members(owners)) m);
+				again := (SELECT array_agg(DISTINCT i.member_id)
+					FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
+					CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
+					WHERE g.exclusive AND g.ignored IS NULL);
+				IF again IS DISTINCT FROM owners THEN
+					RAISE EXCEPTION 'identifiers changed hands at this moment' USING ERRCODE = 'LY207';
+				END IF;
+				SELECT i.member_id, i.home_member_id INTO member_id, home_member_id
+				FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer)
 				CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
-				WHERE g.exclusive AND g.ignored IS NULL);
-			CONTINUE attempts WHEN again IS DISTINCT FROM owners;
-			SELECT i.member_id, i.home_member_id INTO member_id, home_member_id
-			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer)
-			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
-			WHERE g.exclusive AND g.ignored IS NULL
-			ORDER BY g.priority, i.member_id, i.identifier_id LIMIT 1;
-			outcome := 'matched';
-			evidence := (SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', i.namespace, 'identifier_id', i.identifier_id,
-					'member_id', i.member_id, 'verified', i.verified OR g.verified,
-					'may_merge', i.verified OR g.verified OR g.merge_unverified, 'priority', g.priority) ORDER BY g.priority, i.member_id), '[]')
-				FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer,
-					verified boolean, merge_unverified boolean)
-				CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
-				WHERE g.exclusive AND g.ignored IS NULL);
-			IF cardinality(owners) > 1 AND on_conflict = 'refuse' THEN
-				refusal := 'identifiers of several members';
-			ELSIF cardinality(owners) > 1 AND on_conflict = 'first' THEN
-				refusal := NULL;
-			ELSIF cardinality(owners) > 1 THEN
-				SELECT format('member %s is known by nothing that may merge', m) INTO refusal
-				FROM unnest(owners) m
-				WHERE NOT EXISTS (SELECT FROM jsonb_to_recordset(evidence) e (member_id bigint, may_merge boolean)
-					WHERE e.member_id = m AND e.may_merge) LIMIT 1;
-				IF refusal IS NULL THEN
-					SELECT format('together they would have %s identifiers of namespace "%s", of which a member may have %s', x.have, x.namespace, x.max_per_member)
-					INTO refusal
-					FROM (SELECT n.namespace, n.max_per_member, count(DISTINCT i.value) AS have
-						FROM loyalty.identifier i JOIN loyalty.identifier_namespace n ON n.namespace = i.namespace
-						WHERE i.member_id = ANY (owners) AND n.max_per_member IS NOT NULL
-						GROUP BY n.namespace, n.max_per_member) x
-					WHERE x.have > x.max_per_member ORDER BY x.namespace LIMIT 1;
+				WHERE g.exclusive AND g.ignored IS NULL
+				ORDER BY g.priority, i.member_id, i.identifier_id LIMIT 1;
+				outcome := 'matched';
+				evidence := (SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', i.namespace, 'identifier_id', i.identifier_id,
+						'member_id', i.member_id, 'verified', i.verified OR g.verified,
+						'may_merge', i.verified OR g.verified OR g.merge_unverified, 'priority', g.priority) ORDER BY g.priority, i.member_id), '[]')
+					FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer,
+						verified boolean, merge_unverified boolean)
+					CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
+					WHERE g.exclusive AND g.ignored IS NULL);
+				IF cardinality(owners) > 1 AND on_conflict = 'refuse' THEN
+					refusal := 'identifiers of several members';
+				ELSIF cardinality(owners) > 1 AND on_conflict = 'first' THEN
+					refusal := NULL;
+				ELSIF cardinality(owners) > 1 THEN
+					SELECT format('member %s is known by nothing that may merge', m) INTO refusal
+					FROM unnest(owners) m
+					WHERE NOT EXISTS (SELECT FROM jsonb_to_recordset(evidence) e (member_id bigint, may_merge boolean)
+						WHERE e.member_id = m AND e.may_merge) LIMIT 1;
+					IF refusal IS NULL THEN
+						SELECT format('together they would have %s identifiers of namespace "%s", of which a member may have %s', x.have, x.namespace, x.max_per_member)
+						INTO refusal
+						FROM (SELECT n.namespace, n.max_per_member, count(DISTINCT i.value) AS have
+							FROM loyalty.identifier i JOIN loyalty.identifier_namespace n ON n.namespace = i.namespace
+							WHERE i.member_id = ANY (owners) AND n.max_per_member IS NOT NULL
+							GROUP BY n.namespace, n.max_per_member) x
+						WHERE x.have > x.max_per_member ORDER BY x.namespace LIMIT 1;
+					END IF;
+				END IF;
+				IF refusal IS NOT NULL THEN
+					member_id := NULL; home_member_id := NULL; outcome := 'conflict';
+					EXIT attempts;
 				END IF;
 			END IF;
-			IF refusal IS NOT NULL THEN
-				member_id := NULL; home_member_id := NULL; outcome := 'conflict';
-				EXIT attempts;
-			END IF;
-		END IF;
 
-		BEGIN
 			IF owners IS NULL THEN
 				INSERT INTO loyalty.member AS m (joined_at, joined_via) VALUES (effective_at, channel)
 				RETURNING m.member_id INTO member_id;
@@ -183,9 +186,14 @@ BEGIN
 			)
 			SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.identifier_id), '[]') INTO linked FROM added a;
 			EXIT attempts;
-		EXCEPTION WHEN unique_violation THEN
+		EXCEPTION WHEN unique_violation OR SQLSTATE 'LY207' THEN
 			-- another session was faster: it knows the person now
 			member_id := NULL;
+			home_member_id := NULL;
+			IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+				RAISE EXCEPTION 'could not serialize access due to another resolve of this person'
+					USING ERRCODE = 'serialization_failure', HINT = 'Begin the transaction anew.';
+			END IF;
 		END;
 	END LOOP;
 
@@ -215,6 +223,8 @@ BEGIN
 		ON CONFLICT DO NOTHING;
 
 		IF cardinality(owners) > 1 AND on_conflict = 'merge' THEN
+			-- all wallets in one order, before the first of several merges
+			PERFORM loyalty.lock_wallets(owners);
 			FOR other IN
 				SELECT e.member_id AS id, array_agg(DISTINCT e.identifier_id) || w.ids AS ids,
 					array_agg(DISTINCT e.namespace) || w.namespaces AS namespaces,
@@ -309,8 +319,6 @@ BEGIN
 		RAISE EXCEPTION '"%" is blocked in namespace "%"', value, namespace
 			USING ERRCODE = 'LY205', DETAIL = 'It identifies nobody.', HINT = 'See loyalty.blocked_identifier.';
 	END IF;
-	root := (loyalty.lock_members(ARRAY[member_id]))[1];
-	PERFORM loyalty.require_not_forgotten(ARRAY[member_id, root]);
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(member_id, idempotency_key, format('link %s %L %L %s %L %s', member_id, namespace, g.value, verified, channel,
 			nullif(effective_at, statement_timestamp())));
@@ -319,6 +327,8 @@ BEGIN
 			RETURN;
 		END IF;
 	END IF;
+	root := (loyalty.lock_members(ARRAY[member_id]))[1];
+	PERFORM loyalty.require_not_forgotten(ARRAY[member_id, root]);
 
 	linked := false;
 	LOOP
@@ -377,7 +387,6 @@ BEGIN
 		RAISE EXCEPTION 'effective_at must be a finite instant' USING ERRCODE = 'LY003', HINT = 'Leave it out for now.';
 	END IF;
 	SELECT * INTO g FROM loyalty.read_identifiers(jsonb_build_array(jsonb_build_object('namespace', namespace, 'value', value)));
-	root := (loyalty.lock_members(ARRAY[member_id]))[1];
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(member_id, idempotency_key, format('unlink %s %L %L %L %s', member_id, namespace, g.value, reason,
 			nullif(effective_at, statement_timestamp())));
@@ -386,6 +395,7 @@ BEGIN
 			RETURN;
 		END IF;
 	END IF;
+	root := (loyalty.lock_members(ARRAY[member_id]))[1];
 	DELETE FROM loyalty.identifier i
 	WHERE i.member_id = root AND i.namespace = g.namespace AND i.value = g.value
 	RETURNING i.identifier_id, i.home_member_id INTO identifier_id, home;

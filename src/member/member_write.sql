@@ -51,12 +51,33 @@ COMMENT ON FUNCTION finish_request(bigint, text, jsonb, bigint) IS 'Keeps the re
 
 /* locks */
 
-CREATE FUNCTION lock_members(member_ids bigint[]) RETURNS bigint[]
+CREATE FUNCTION try_to_lock_members(member_ids bigint[], whole_trees boolean DEFAULT false) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	roots bigint[];
-	again bigint[];
+	roots bigint[] := (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
+		FROM unnest(member_ids) WITH ORDINALITY m (id, n));
+	others bigint[] := '{}';
+BEGIN
+	IF whole_trees THEN
+		others := (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id));
+	END IF;
+	PERFORM FROM loyalty.member m WHERE m.member_id = ANY (roots || member_ids || others) ORDER BY m.member_id FOR NO KEY UPDATE;
+	IF roots <> (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
+			FROM unnest(member_ids) WITH ORDINALITY m (id, n))
+		OR whole_trees AND NOT others @> (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id)) THEN
+		RAISE EXCEPTION 'members were merged at this moment' USING ERRCODE = 'LY207';
+	END IF;
+	RETURN roots;
+END
+$$;
+COMMENT ON FUNCTION try_to_lock_members(bigint[], boolean) IS
+'Locks members and those who stand for them (whole_trees: with all who are absorbed in those), ascending, and returns the latter in the order of the argument. LY207 when others stand for them once they are locked: the caller''s subtransaction, which must be that of the call itself, gives the locks back. Part of the writing functions.';
+
+CREATE FUNCTION lock_members(member_ids bigint[], whole_trees boolean DEFAULT false) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
 	missing bigint;
 BEGIN
 	SELECT m INTO missing FROM unnest(member_ids) m
@@ -66,25 +87,16 @@ BEGIN
 			USING ERRCODE = 'LY202', HINT = 'Members are made by loyalty.resolve_member().';
 	END IF;
 	LOOP
-		roots := (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
-			FROM unnest(member_ids) WITH ORDINALITY m (id, n));
 		BEGIN
-			-- a subtransaction, so that locks on members that stand for nobody any more are given back
-			PERFORM FROM loyalty.member m WHERE m.member_id = ANY (roots || member_ids) ORDER BY m.member_id FOR NO KEY UPDATE;
-			again := (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
-			FROM unnest(member_ids) WITH ORDINALITY m (id, n));
-			IF again = roots THEN
-				RETURN roots;
-			END IF;
-			RAISE EXCEPTION 'members were merged at this moment' USING ERRCODE = 'LY207';
+			RETURN loyalty.try_to_lock_members(member_ids, whole_trees);
 		EXCEPTION WHEN SQLSTATE 'LY207' THEN
 			NULL;
 		END;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION lock_members(bigint[]) IS
-'Locks members and those who stand for them, ascending, and returns the latter in the order of the argument. LY202 no such member. Part of the writing functions.';
+COMMENT ON FUNCTION lock_members(bigint[], boolean) IS
+'Locks members and those who stand for them as try_to_lock_members(), as often as it takes. LY202 no such member. Part of the writing functions.';
 
 CREATE FUNCTION require_not_forgotten(member_ids bigint[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -154,12 +166,14 @@ COMMENT ON FUNCTION refresh_attributes(bigint) IS 'Computes a canonical member''
 REVOKE EXECUTE ON FUNCTION
 	claim_request(bigint, text, text),
 	finish_request(bigint, text, jsonb, bigint),
-	lock_members(bigint[]),
+	try_to_lock_members(bigint[], boolean),
+	lock_members(bigint[], boolean),
 	refresh_attributes(bigint)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	claim_request(bigint, text, text),
 	finish_request(bigint, text, jsonb, bigint),
-	lock_members(bigint[]),
+	try_to_lock_members(bigint[], boolean),
+	lock_members(bigint[], boolean),
 	refresh_attributes(bigint)
 	TO @extowner@;
