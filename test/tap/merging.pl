@@ -72,6 +72,7 @@ INSERT INTO loyalty.member (member_id) SELECT m FROM generate_series(1, $members
 SELECT setval(pg_get_serial_sequence('loyalty.member', 'member_id'), 1000);
 SELECT loyalty.link_identifier(m, 'email', m || '\@b.example', true), loyalty.link_identifier(m, 'card', m::text, true),
 	loyalty.earn(m, 100) FROM generate_series(1, $members) m;
+SELECT loyalty.hold(1, 2, now() + interval '1 hour');
 CREATE FUNCTION some_merge() RETURNS bigint LANGUAGE sql VOLATILE AS
 	'SELECT merge_id FROM loyalty.member_merge WHERE unmerged_at IS NULL ORDER BY random() LIMIT 1';
 CREATE FUNCTION some_hold(OUT m bigint, OUT e bigint) RETURNS SETOF record LANGUAGE sql VOLATILE AS
