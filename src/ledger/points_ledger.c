@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
+#include "core/core.h"
 #include "core/errors.h"
 #include "ledger/points_ledger.h"
 
@@ -531,27 +532,14 @@ PG_FUNCTION_INFO_V1(loyalty_append_only);
 Datum
 loyalty_append_only(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	Trigger    *trigger;
-	TriggerEvent event;
-	Relation	rel;
+	TriggerData *trigdata = RequireTrigger(fcinfo, "append_only",
+										   FIRED_BEFORE | FIRED_FOR_ROW | FIRED_FOR_STATEMENT |
+										   FIRED_BY_UPDATE | FIRED_BY_DELETE | FIRED_BY_TRUNCATE);
+	Trigger    *trigger = trigdata->tg_trigger;
+	TriggerEvent event = trigdata->tg_event;
+	Relation	rel = trigdata->tg_relation;
 	const char *what;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" was not called by trigger manager", "append_only")));
-	trigger = trigdata->tg_trigger;
-	event = trigdata->tg_event;
-	rel = trigdata->tg_relation;
-	if (!TRIGGER_FIRED_BEFORE(event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired BEFORE the change", "append_only")));
-	if (TRIGGER_FIRED_BY_INSERT(event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired for UPDATE, DELETE or TRUNCATE", "append_only")));
 	what = TRIGGER_FIRED_BY_UPDATE(event) ? "UPDATE" :
 		TRIGGER_FIRED_BY_DELETE(event) ? "DELETE" : "TRUNCATE";
 
@@ -560,10 +548,7 @@ loyalty_append_only(PG_FUNCTION_ARGS)
 		RefuseChange(rel, what, "Rows of this table are never changed or removed.");
 		return PointerGetDatum(NULL);	/* keep compiler quiet */
 	}
-	if (!TRIGGER_FIRED_FOR_ROW(event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" with column names must be fired FOR EACH ROW", "append_only")));
+	RequireTrigger(fcinfo, "append_only", FIRED_BEFORE | FIRED_FOR_ROW | FIRED_BY_UPDATE | FIRED_BY_DELETE);
 
 	for (int i = 0; i < trigger->tgnargs; i++)
 	{
