@@ -123,7 +123,38 @@ COMMENT ON FUNCTION ladder_levels(jsonb) IS
 CREATE FUNCTION evaluate_tier() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_evaluate_tier';
 COMMENT ON FUNCTION evaluate_tier() IS
-'Trigger function (AFTER, FOR EACH ROW): keeps tiers current in the commit of the fact. On the ledger, without arguments (setup() does it). On anybody''s table (INSERT, UPDATE, DELETE), with the names of the member and time columns, then measure=column or measure=number, and counts_at=column for returns. What is updated or deleted is taken back at the date that it counted at.';
+'Trigger function (AFTER, FOR EACH ROW): keeps tiers current in the commit of the fact. On the ledger, without arguments (define_ladder() does it). On anybody''s table (INSERT, UPDATE, DELETE), with the names of the member and time columns, then measure=column or measure=number, and counts_at=column for returns. What is updated or deleted is taken back at the date that it counted at.';
+
+CREATE FUNCTION ledger_is_unwatched() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
+			JOIN loyalty.tier_measure m ON m.measure = d->>'measure' AND m.source = 'points')
+		AND NOT EXISTS (SELECT FROM pg_trigger t
+			WHERE t.tgrelid = 'loyalty.ledger'::regclass AND t.tgfoid = 'loyalty.evaluate_tier()'::regprocedure AND t.tgenabled IN ('O', 'A'))
+$$;
+COMMENT ON FUNCTION ledger_is_unwatched() IS 'Whether a ladder counts points and the ledger lacks the trigger evaluate_tier; part of define_ladder(), setup() and check().';
+
+CREATE FUNCTION watch_facts(source text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- whoever has recorded a fact that no ladder counted has committed now, and
+	-- whoever is going to waits, and will know of the ladder
+	IF source = 'points' THEN
+		LOCK TABLE loyalty.ledger IN SHARE ROW EXCLUSIVE MODE;
+		IF loyalty.ledger_is_unwatched() THEN
+			-- without WHEN: that would be parsed anew for each posting
+			CREATE OR REPLACE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
+				FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
+		END IF;
+	ELSE
+		LOCK TABLE loyalty.tier_event IN SHARE ROW EXCLUSIVE MODE;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION watch_facts(text) IS
+'Waits for transactions that have recorded facts of a source (points or event) that a ladder begins to count, keeps others waiting until commit, and puts the trigger evaluate_tier on the ledger where it is missing. Part of define_ladder() and setup().';
 
 CREATE FUNCTION setup_tier() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -363,13 +394,13 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_history.valid_until IS 'Until when it held as things stood then.';
 		COMMENT ON COLUMN loyalty.tier_history.recorded_at IS 'When this row was written.';
 
-		-- without WHEN: that would be parsed anew for each posting
-		CREATE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
-			FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
-
 		INSERT INTO loyalty.layout (room, version) VALUES ('tier', 1);
 		PERFORM loyalty.register_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
 			'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers');
+	END IF;
+	-- ladders may have come as rows, from a dump without its schema
+	IF loyalty.ledger_is_unwatched() THEN
+		PERFORM loyalty.watch_facts('points');
 	END IF;
 END
 $$;
@@ -447,11 +478,13 @@ BEGIN
 	VALUES (ladder, coalesce(last.version, 0) + 1, effective_from, definition);
 	INSERT INTO loyalty.tier_level AS t (ladder, version, rank, level, name)
 	SELECT define_ladder.ladder, coalesce(last.version, 0) + 1, x.rank, x.level, x.name FROM loyalty.ladder_levels(definition) x;
+	PERFORM loyalty.watch_facts(x.source) FROM (SELECT DISTINCT CASE WHEN m.source = 'points' THEN 'points' ELSE 'event' END AS source
+		FROM jsonb_array_elements(definition->'measures') d JOIN loyalty.tier_measure m ON m.measure = d->>'measure' ORDER BY 1 DESC) x;
 	RETURN coalesce(last.version, 0) + 1;
 END
 $$;
 COMMENT ON FUNCTION define_ladder(text, jsonb, timestamptz, text) IS
-'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one). Returns the version. The definition: {"time_zone", "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. Errors: LY401 definition, LY404 measure, LY003.';
+'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one). Returns the version. The definition: {"time_zone", "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. All facts recorded before count too: tier_of() knows of them at once, evaluate_tiers() stores what they give. Waits for transactions that are posting, and they for its commit; the first ladder that counts points puts the trigger evaluate_tier on the ledger. Errors: LY401 definition, LY404 measure, LY003.';
 
 -- ---------------------------------------------------------------------------
 -- Program: reading
@@ -1015,16 +1048,19 @@ AS $$
 	SELECT 'version', NULL, NULL, NULL, format('%s: version %s is not after the one before it', v.ladder, v.version)
 	FROM (SELECT x.*, lag(x.effective_from) OVER (PARTITION BY x.ladder ORDER BY x.version) AS before FROM loyalty.ladder_version x) v
 	WHERE v.effective_from <= v.before
+	UNION ALL
+	SELECT 'trigger', NULL, NULL, NULL, 'a ladder counts points, and the ledger lacks the trigger evaluate_tier; setup() puts it there, evaluate_tiers() makes up for what it missed'
+	WHERE loyalty.ledger_is_unwatched()
 $$;
 COMMENT ON FUNCTION check_tier() IS
-'Every invariant of room tier: a row for each violation; part of check(). Stored states and histories are what a replay of all facts gives; histories have no gaps. (No overlaps: that is a constraint.)';
+'Every invariant of room tier: a row for each violation; part of check(). Stored states and histories are what a replay of all facts gives; histories have no gaps (no overlaps: that is a constraint); the ledger has its trigger once a ladder counts points.';
 
 -- ---------------------------------------------------------------------------
 -- Rights
 -- ---------------------------------------------------------------------------
 
 REVOKE EXECUTE ON FUNCTION
-	evaluate_tier(), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
+	evaluate_tier(), watch_facts(text), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
 	step_tier(bytea, timestamptz, integer, bigint), maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
@@ -1036,7 +1072,7 @@ REVOKE EXECUTE ON FUNCTION
 	FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	evaluate_tier(), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
+	evaluate_tier(), watch_facts(text), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
 	step_tier(bytea, timestamptz, integer, bigint), maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
