@@ -396,7 +396,7 @@ BEGIN
 
 		INSERT INTO loyalty.layout (room, version) VALUES ('tier', 1);
 		PERFORM loyalty.register_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
-			'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers');
+			'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers', 'loyalty.preview_member_tiers', 'loyalty.forget_member_tiers');
 	END IF;
 	-- ladders may have come as rows, from a dump without its schema
 	IF loyalty.ledger_is_unwatched() THEN
@@ -986,6 +986,32 @@ $$;
 COMMENT ON FUNCTION unmerge_member_tiers(bigint, bigint, bigint, bigint[]) IS
 'unmerge_tier(), as unmerge_members() calls it; returns in how many ladders the separated member has a state.';
 
+CREATE FUNCTION tier_if_merged(survivor_id bigint, absorbed_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_if_merged';
+COMMENT ON FUNCTION tier_if_merged(bigint, bigint, text, timestamptz) IS
+'The tier that a member would have at an instant (NULL: now), if another were merged into it then. Nothing is written. Error: LY402 ladder.';
+
+CREATE FUNCTION preview_member_tiers(survivor_id bigint, absorbed_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_object_agg(t.ladder, jsonb_build_object('survivor', t.survivor, 'absorbed', t.absorbed, 'together', t.together))
+	FROM (SELECT l.ladder, loyalty.tier_of($1, l.ladder) AS survivor, loyalty.tier_of($2, l.ladder) AS absorbed,
+			loyalty.tier_if_merged($1, $2, l.ladder) AS together
+		FROM loyalty.ladder l OFFSET 0) t
+	WHERE t.together IS NOT NULL
+$$;
+COMMENT ON FUNCTION preview_member_tiers(bigint, bigint) IS
+'What merge_members() would do to tiers, as preview_merge() shows it: for each ladder the tiers of the survivor, of the absorbed, and the one that they would have together.';
+
+CREATE FUNCTION forget_member_tiers(member_ids bigint[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+	UPDATE loyalty.tier_grant g SET reason = NULL, end_reason = NULL
+	WHERE g.member_id = ANY ($1) AND (g.reason IS NOT NULL OR g.end_reason IS NOT NULL)
+$$;
+COMMENT ON FUNCTION forget_member_tiers(bigint[]) IS
+'What forget_member() means here: the reasons of grants are deleted. Levels, dates and amounts stay with the number of the member, as the ledger does, and so do references, which are the caller''s.';
+
 -- ---------------------------------------------------------------------------
 -- Program: previews
 -- ---------------------------------------------------------------------------
@@ -1084,5 +1110,7 @@ GRANT EXECUTE ON FUNCTION
 	TO @extowner@;
 GRANT EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) TO @extowner@;
 
-REVOKE EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]) TO @extowner@;
+REVOKE EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]),
+	forget_member_tiers(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]),
+	forget_member_tiers(bigint[]) TO @extowner@;

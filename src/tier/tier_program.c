@@ -409,6 +409,48 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
 }
 
+/*
+ * tier_if_merged(survivor_id, absorbed_id, ladder, as_of): the tier of a
+ * member, if another were merged into it at as_of.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tier_if_merged);
+Datum
+loyalty_tier_if_merged(PG_FUNCTION_ARGS)
+{
+	TimestampTz as_of = AsOfArgument(fcinfo, 3);
+	MemoryContext caller = CurrentMemoryContext;
+	Ladder	   *ladder;
+	TierHistory *history;
+	TierMerge  *merges;
+	TierMachine machine;
+	text	   *result = NULL;
+
+	Connect();
+	ladder = LadderArgument(fcinfo, 2, TIMESTAMP_INFINITY);
+	history = GatherHistory(ladder, TierRoot(MemberArgument(fcinfo, 0), as_of, TIMESTAMP_INFINITY, false),
+							as_of, TIMESTAMP_INFINITY, false);
+	merges = palloc((history->nmerges + 1) * sizeof(TierMerge));
+	memcpy(merges, history->merges, history->nmerges * sizeof(TierMerge));
+	merges[history->nmerges].at = as_of;
+	merges[history->nmerges].absorbed =
+		GatherHistory(ladder, TierRoot(MemberArgument(fcinfo, 1), as_of, TIMESTAMP_INFINITY, false),
+					  as_of, TIMESTAMP_INFINITY, false);
+	history->merges = merges;
+	history->nmerges++;
+	ReplayLatest(ladder->plan, history, as_of, &machine);
+	if (machine.state.effective > 0)
+	{
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		result = cstring_to_text(machine.ladder->level[machine.state.effective - 1].code);
+		MemoryContextSwitchTo(old);
+	}
+	Disconnect();
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(result);
+}
+
 /* ---------------------------------------------------------------------------
  * Proof
  * ---------------------------------------------------------------------------

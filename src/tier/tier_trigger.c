@@ -127,6 +127,12 @@ ReversalCounts(int64 member_id, int64 target_entry_id, TimestampTz *counts_at, i
 
 	RunPlan(&target_plan, values, NULL, 1);
 	if (SPI_processed == 0)
+	{
+		/* merged members: it may be recorded in the wallet of another */
+		values[0] = Int64GetDatum(MemberOfTarget(member_id, target_entry_id));
+		RunPlan(&target_plan, values, NULL, 1);
+	}
+	if (SPI_processed == 0)
 		return false;
 	target = SPI_tuptable->vals[0];
 	tupdesc = SPI_tuptable->tupdesc;
