@@ -624,14 +624,17 @@ LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_stored_tier_is';
 COMMENT ON FUNCTION stored_tier_is(tier_facts, bytea, integer, text, timestamptz) IS
 'Whether a stored state is what a member''s facts give at an instant; part of evaluate_tiers().';
 
-CREATE FUNCTION tiers_to_evaluate(ladder text, as_of timestamptz) RETURNS SETOF bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION first_tier(facts tier_facts, ladder text, as_of timestamptz,
+	OUT machine bytea, OUT versions integer, OUT event_at timestamptz, OUT evaluated_at timestamptz, OUT next_at timestamptz,
+	OUT level text, OUT earned_level text, OUT since timestamptz, OUT valid_until timestamptz, OUT grace_until timestamptz,
+	OUT step_starts timestamptz[], OUT step_levels text[], OUT step_events text[], OUT step_reasons text[], OUT step_valid_untils timestamptz[]) RETURNS record
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_first_tier';
+COMMENT ON FUNCTION first_tier(tier_facts, text, timestamptz) IS
+'What is to be stored of a member of whom nothing is stored yet: the columns of tier_state, and those of tier_history as arrays; part of evaluate_tiers().';
+
+CREATE FUNCTION ladder_facts(ladder text, OUT points boolean, OUT query text) RETURNS record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
-DECLARE
-	points boolean;
-	parts text;
-BEGIN
 	-- each measure is a branch of its own, and one scan: a reversal looks up its
 	-- entry; that of a redemption gives NULL, which the aggregates ignore
 	SELECT bool_and(m.source = 'points'), string_agg(
@@ -647,32 +650,65 @@ BEGIN
 		ELSE format($q$
 			SELECT e.member_id, e.measure, e.at, e.amount, e.counts_at FROM loyalty.tier_event e WHERE e.measure = %1$L$q$, m.measure)
 		END, ' UNION ALL ')
-	INTO points, parts
 	FROM (SELECT DISTINCT d->>'measure' AS measure FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
-		WHERE v.ladder = tiers_to_evaluate.ladder) used
-	JOIN loyalty.tier_measure m ON m.measure = used.measure;
+		WHERE v.ladder = $1) used
+	JOIN loyalty.tier_measure m ON m.measure = used.measure
+$$;
+COMMENT ON FUNCTION ladder_facts(text) IS
+'The query that reads all facts of a ladder, of members who were never merged, and whether they are points alone; NULL for a ladder without measures. Part of evaluate_tiers().';
 
-	-- members with grants, merges or a date of their own are computed one by one
-	RETURN QUERY EXECUTE format($q$
-		SELECT f.member_id
-		FROM (SELECT x.member_id, %s(x.measure, x.at, x.amount, x.counts_at) AS facts FROM (%s) x GROUP BY x.member_id) f
-		LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
-		WHERE NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, $1, $2)
-		UNION
-		SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
-		UNION
-		SELECT u.member_id FROM loyalty.tier_merge g, LATERAL (VALUES (g.absorbed_id), (g.survivor_id)) u(member_id)
-		UNION
-		SELECT j.member_id FROM loyalty.tier_joined j
-		UNION
-		SELECT s.member_id FROM loyalty.tier_state s WHERE s.ladder = $1 AND (s.next_at <= $2 OR s.machine IS NULL)
-		ORDER BY 1$q$,
-		CASE WHEN points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END, parts)
-	USING ladder, as_of;
+CREATE FUNCTION store_first_tiers(ladder text, as_of timestamptz, OUT stored bigint, OUT others bigint[]) RETURNS record
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	facts record;
+BEGIN
+	SELECT * INTO facts FROM loyalty.ladder_facts(ladder);
+	-- Members with grants, merges or a date of their own are computed one by one.
+	-- Where somebody is faster, with a fact that this statement does not see, the
+	-- state is there, and is left.
+	EXECUTE format($q$
+		WITH alone AS MATERIALIZED (
+			SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
+			UNION
+			SELECT u.member_id FROM loyalty.tier_merge g, LATERAL (VALUES (g.absorbed_id), (g.survivor_id)) u(member_id)
+			UNION
+			SELECT j.member_id FROM loyalty.tier_joined j
+		), differing AS MATERIALIZED (
+			SELECT f.member_id, s.member_id IS NULL AS is_first, loyalty.first_tier(CASE WHEN s.member_id IS NULL THEN f.facts END, $1, $2) AS t
+			FROM (SELECT x.member_id, %s(x.measure, x.at, x.amount, x.counts_at) AS facts FROM (%s) x GROUP BY x.member_id) f
+			LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
+			WHERE f.member_id NOT IN (SELECT a.member_id FROM alone a)
+				AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, $1, $2))
+		), first AS (
+			INSERT INTO loyalty.tier_state (member_id, ladder, level, earned_level, since, valid_until, grace_until, event_at,
+				evaluated_at, next_at, versions, replayed_in, machine)
+			SELECT d.member_id, $1, (d.t).level, (d.t).earned_level, (d.t).since, (d.t).valid_until, (d.t).grace_until, (d.t).event_at,
+				(d.t).evaluated_at, (d.t).next_at, (d.t).versions, $3, (d.t).machine
+			FROM differing d WHERE d.is_first
+			ON CONFLICT DO NOTHING RETURNING member_id
+		), steps AS (
+			INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason, valid_until)
+			SELECT d.member_id, $1, l.ladder_number, p.starts_at, (d.t).step_starts[p.n + 1], p.level, p.event, p.reason, p.valid_until
+			FROM first JOIN differing d ON d.member_id = first.member_id
+			CROSS JOIN (SELECT x.ladder_number FROM loyalty.ladder x WHERE x.ladder = $1) l
+			CROSS JOIN LATERAL unnest((d.t).step_starts, (d.t).step_levels, (d.t).step_events, (d.t).step_reasons, (d.t).step_valid_untils)
+				WITH ORDINALITY p(starts_at, level, event, reason, valid_until, n)
+		)
+		SELECT (SELECT count(*) FROM first), ARRAY(
+			SELECT a.member_id FROM alone a
+			UNION
+			SELECT d.member_id FROM differing d WHERE NOT d.is_first
+			UNION
+			SELECT s.member_id FROM loyalty.tier_state s WHERE s.ladder = $1 AND (s.next_at <= $2 OR s.machine IS NULL)
+			ORDER BY 1)$q$,
+		CASE WHEN facts.points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END,
+		coalesce(facts.query, 'SELECT NULL::bigint, NULL::text, NULL::timestamptz, NULL::numeric, NULL::timestamptz WHERE false'))
+	INTO stored, others USING ladder, as_of, pg_current_xact_id()::text::bigint;
 END
 $$;
-COMMENT ON FUNCTION tiers_to_evaluate(text, timestamptz) IS
-'Members whose stored tier is, or may be, not what their facts give; part of evaluate_tiers().';
+COMMENT ON FUNCTION store_first_tiers(text, timestamptz) IS
+'Stores tiers and histories of all members with facts of whom nothing is stored on a ladder, in one go, and returns how many these were; others: those whose stored tier is, or may be, not what their facts give. Part of evaluate_tiers().';
 
 CREATE FUNCTION check_ladder_exists(ladder text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -708,9 +744,8 @@ BEGIN
 		IF member_id IS NOT NULL THEN
 			n := loyalty.maintain_tier(member_id, one, until)::integer;
 		ELSE
-			-- the list is complete before the first is written
-			SELECT count(*) FILTER (WHERE loyalty.maintain_tier(m.member_id, one, until)) INTO n
-			FROM unnest(ARRAY(SELECT loyalty.tiers_to_evaluate(one, until))) m(member_id);
+			SELECT f.stored + (SELECT count(*) FILTER (WHERE loyalty.maintain_tier(m.member_id, one, until)) FROM unnest(f.others) m(member_id))
+			INTO n FROM loyalty.store_first_tiers(one, until) f;
 		END IF;
 		total := total + n;
 	END LOOP;
@@ -1090,7 +1125,7 @@ REVOKE EXECUTE ON FUNCTION
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
 	step_tier(bytea, timestamptz, integer, bigint), maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
-	sample_measures(bigint, text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
+	sample_measures(bigint, text, timestamptz), store_first_tiers(text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
 	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
 	open_grant(bigint, bigint), renew_grant(bigint, bigint, numeric, interval, text),
 	end_grant(bigint, bigint, text, timestamptz, text), merge_tier(bigint, bigint, bigint, timestamptz),
@@ -1102,7 +1137,7 @@ GRANT EXECUTE ON FUNCTION
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
 	step_tier(bytea, timestamptz, integer, bigint), maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
-	sample_measures(bigint, text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
+	sample_measures(bigint, text, timestamptz), store_first_tiers(text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
 	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
 	open_grant(bigint, bigint), renew_grant(bigint, bigint, numeric, interval, text),
 	end_grant(bigint, bigint, text, timestamptz, text), merge_tier(bigint, bigint, bigint, timestamptz),
