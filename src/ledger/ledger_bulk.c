@@ -26,12 +26,10 @@
 
 #include "core/compat.h"
 #include "core/errors.h"
+#include "ledger/ledger_insert.h"
 #include "ledger/post.h"
-#include "ledger/replay.h"
 
 #define FETCH_ROWS		10000
-#define INSERT_ROWS		10000
-#define GATHERED		"loyalty_gathered_entries"
 
 /* Columns of the source, in the order in which we select them */
 enum
@@ -81,10 +79,7 @@ typedef struct KeyedEntry
 typedef struct Backfill
 {
 	bool		has_targets;
-	Tuplestorestate *gathered;
-	TupleDesc	ledger_desc;
-	KeptPlan	insert;
-	int64		ngathered;
+	LedgerInsert *insert;
 
 	/* the present wallet */
 	bool		open;
@@ -146,46 +141,6 @@ SourceQuery(Oid source, bool *has_targets)
 												RelationGetRelationName(rel)));
 	relation_close(rel, NoLock);
 	return query.data;
-}
-
-/*
- * Sets up the place where rows are gathered, and the statement that inserts
- * them from there.
- */
-static void
-BeginGathering(Backfill *state)
-{
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-
-	if (SPI_execute("SELECT " LEDGER_COLUMNS " FROM loyalty.ledger LIMIT 0", true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the ledger");
-	state->ledger_desc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
-	state->gathered = tuplestore_begin_heap(false, false, work_mem);
-
-	enr->md.name = GATHERED;
-	enr->md.reliddesc = InvalidOid;
-	enr->md.tupdesc = state->ledger_desc;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = INSERT_ROWS;
-	enr->reldata = state->gathered;
-	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the gathered entries");
-
-	state->insert.query = "INSERT INTO loyalty.ledger (" LEDGER_COLUMNS ") "
-		"SELECT " LEDGER_COLUMNS " FROM " GATHERED;
-	state->insert.plan = SPI_prepare(state->insert.query, 0, NULL);
-	if (state->insert.plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-}
-
-static void
-InsertGathered(Backfill *state)
-{
-	if (state->ngathered == 0)
-		return;
-	RunGuarded(&state->insert, NULL, NULL, NULL);
-	tuplestore_clear(state->gathered);
-	state->ngathered = 0;
 }
 
 /*
@@ -384,8 +339,6 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	Entry	   *entry = &posting.entry;
 	char	   *target_key = TextColumn(values, nulls, COL_TARGET_KEY);
 	int64		points = nulls[COL_POINTS] ? 0 : DatumGetInt64(values[COL_POINTS]);
-	Datum		row[LEDGER_NCOLUMNS];
-	bool		row_nulls[LEDGER_NCOLUMNS];
 
 	if (nulls[COL_KIND])
 	{
@@ -437,9 +390,7 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	if (posting.refusal != FOLD_OK)
 		RaisePostingRefusal(&posting);
 
-	LedgerRowValues(&posting, row, row_nulls);
-	tuplestore_putvalues(state->gathered, state->ledger_desc, row, row_nulls);
-	state->ngathered++;
+	AddLedgerRow(state->insert, &posting);
 	state->entries++;
 	if (state->first_entry_id == 0)
 		state->first_entry_id = posting.entry_id;
@@ -480,7 +431,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 												 ALLOCSET_DEFAULT_SIZES);
 	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty backfill row",
 											  ALLOCSET_DEFAULT_SIZES);
-	BeginGathering(&state);
+	state.insert = BeginLedgerInsert();
 	query = SourceQuery(PG_GETARG_OID(0), &state.has_targets);
 	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
@@ -517,13 +468,11 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 				OpenWalletOf(&state, DatumGetInt64(values[COL_MEMBER_ID]), code);
 			BackfillRow(&state, values, isnull, now);
 			MemoryContextSwitchTo(old);
-			if (state.ngathered >= INSERT_ROWS)
-				InsertGathered(&state);
 		}
 		SPI_freetuptable(table);
 	}
 	CloseWallet(&state);
-	InsertGathered(&state);
+	EndLedgerInsert(state.insert);
 	SPI_finish();
 
 	result[0] = Int64GetDatum(state.entries);
