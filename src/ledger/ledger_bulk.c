@@ -29,7 +29,7 @@
 #include "ledger/ledger_insert.h"
 #include "ledger/post.h"
 
-#define FETCH_ROWS		10000
+#define FETCH_ROWS		1000
 
 /* Columns of the source, in the order in which we select them */
 enum
@@ -39,26 +39,33 @@ enum
 	COL_REFERENCE, COL_REASON, COL_IDEMPOTENCY_KEY, COL_DETAILS, COLUMNS
 };
 
+#define TEXT_TO_SORT	"text COLLATE pg_catalog.\"C\""
+
 static const struct
 {
 	const char *name;
 	const char *type;
-	const char *otherwise;		/* expression where the source has no such
-								 * column; NULL where it must */
+	bool		required;
 }			source_columns[COLUMNS] = {
-	{"member_id", "int8", NULL},
-	{"currency", "text", "'points'"},
-	{"kind", "text", "NULL"},
-	{"points", "int8", NULL},
-	{"effective_at", "timestamptz", NULL},
-	{"available_at", "timestamptz", "NULL"},
-	{"expires_at", "timestamptz", "NULL"},
-	{"hold_until", "timestamptz", "NULL"},
-	{"target_key", "text", "NULL"},
-	{"reference", "text", "NULL"},
-	{"reason", "text", "NULL"},
-	{"idempotency_key", "text", "NULL"},
-	{"details", "jsonb", "NULL"}
+	{"member_id", "int8", true},
+	{"currency", TEXT_TO_SORT, false},
+	{"kind", TEXT_TO_SORT, false},
+	{"points", "int8", true},
+	{"effective_at", "timestamptz", true},
+	{"available_at", "timestamptz", false},
+	{"expires_at", "timestamptz", false},
+	{"hold_until", "timestamptz", false},
+	{"target_key", "text", false},
+	{"reference", TEXT_TO_SORT, false},
+	{"reason", "text", false},
+	{"idempotency_key", TEXT_TO_SORT, false},
+	{"details", "jsonb", false}
+};
+
+/* In which order rows are posted; at one instant what comes in first */
+static const int posting_order[] = {
+	COL_MEMBER_ID, COL_CURRENCY, COL_EFFECTIVE_AT, COL_KIND, COL_EXPIRES_AT,
+	COL_POINTS, COL_IDEMPOTENCY_KEY, COL_REFERENCE
 };
 
 /* An entry of the present wallet that a later one may refer to by its key */
@@ -78,7 +85,7 @@ typedef struct KeyedEntry
 
 typedef struct Backfill
 {
-	bool		has_targets;
+	bool		has[COLUMNS];	/* columns of the source */
 	LedgerInsert *insert;
 
 	/* the present wallet */
@@ -99,48 +106,72 @@ typedef struct Backfill
 } Backfill;
 
 /*
- * The query that reads the source: our columns, in the order of posting.
+ * The query that reads the source: those of our columns that it has, in the
+ * order of posting.  No others, nor any twice: all of it is sorted.
  */
 static char *
-SourceQuery(Oid source, bool *has_targets)
+SourceQuery(Backfill *state, Oid source)
 {
 	Relation	rel = relation_open(source, AccessShareLock);
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	StringInfoData query;
+	int			n = 0;
 
 	initStringInfo(&query);
 	appendStringInfoString(&query, "SELECT * FROM (SELECT ");
 	for (int i = 0; i < COLUMNS; i++)
 	{
-		int			attnum = SPI_fnumber(tupdesc, source_columns[i].name);
-
-		if (i > 0)
-			appendStringInfoString(&query, ", ");
-		if (attnum > 0)
-			appendStringInfo(&query, "s.%s::pg_catalog.%s",
-							 quote_identifier(source_columns[i].name), source_columns[i].type);
-		else if (source_columns[i].otherwise != NULL)
-			appendStringInfo(&query, "%s::pg_catalog.%s",
-							 source_columns[i].otherwise, source_columns[i].type);
-		else
+		state->has[i] = SPI_fnumber(tupdesc, source_columns[i].name) > 0;
+		if (!state->has[i] && source_columns[i].required)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("\"%s\" has no column \"%s\"", RelationGetRelationName(rel),
 							source_columns[i].name),
 					 errhint("A source needs member_id, points and effective_at.")));
-		appendStringInfo(&query, " AS c%d", i);
-		if (i == COL_TARGET_KEY)
-			*has_targets = attnum > 0;
+		if (state->has[i])
+			appendStringInfo(&query, "%ss.%s::pg_catalog.%s AS c%d", n++ > 0 ? ", " : "",
+							 quote_identifier(source_columns[i].name), source_columns[i].type, i);
 	}
-	appendStringInfo(&query, " FROM %s s) q ORDER BY c0, c1 COLLATE pg_catalog.\"C\", c4, "
-					 "CASE WHEN c2 IS NULL THEN c3 OPERATOR(pg_catalog.<) 0 "
-					 "WHEN c2 OPERATOR(pg_catalog.=) 'earn' THEN false "
-					 "WHEN c2 OPERATOR(pg_catalog.=) 'adjust' THEN c3 OPERATOR(pg_catalog.<) 0 ELSE true END, "
-					 "c6, c3, c11 COLLATE pg_catalog.\"C\", c9 COLLATE pg_catalog.\"C\"",
+	appendStringInfo(&query, " FROM %s s) q ORDER BY",
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												RelationGetRelationName(rel)));
+	for (int i = 0; i < (int) lengthof(posting_order); i++)
+	{
+		if (posting_order[i] != COL_KIND)
+		{
+			if (state->has[posting_order[i]])
+				appendStringInfo(&query, " c%d,", posting_order[i]);
+		}
+		else if (state->has[COL_KIND])
+			appendStringInfoString(&query, " CASE WHEN c2 IS NULL THEN c3 OPERATOR(pg_catalog.<) 0 "
+								   "WHEN c2 OPERATOR(pg_catalog.=) 'earn' THEN false "
+								   "WHEN c2 OPERATOR(pg_catalog.=) 'adjust' THEN c3 OPERATOR(pg_catalog.<) 0 "
+								   "ELSE true END,");
+		else
+			appendStringInfoString(&query, " c3 OPERATOR(pg_catalog.<) 0,");
+	}
+	query.data[--query.len] = '\0';
 	relation_close(rel, NoLock);
 	return query.data;
+}
+
+/*
+ * Reads a row of the source; a column that it does not have is NULL.
+ */
+static void
+ReadSourceRow(const Backfill *state, HeapTuple row, TupleDesc tupdesc, Datum *values, bool *nulls)
+{
+	Datum		given[COLUMNS];
+	bool		given_nulls[COLUMNS];
+	int			n = 0;
+
+	heap_deform_tuple(row, tupdesc, given, given_nulls);
+	for (int i = 0; i < COLUMNS; i++)
+	{
+		nulls[i] = !state->has[i] || given_nulls[n];
+		if (state->has[i])
+			values[i] = given[n++];
+	}
 }
 
 /*
@@ -214,7 +245,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 	}
 	ReserveLots(&state->balance.lots);
 	ReserveLots(&state->balance.owed);
-	if (state->has_targets)
+	if (state->has[COL_TARGET_KEY])
 	{
 		HASHCTL		ctl = {0};
 
@@ -395,7 +426,7 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	if (state->first_entry_id == 0)
 		state->first_entry_id = posting.entry_id;
 	state->last_entry_id = posting.entry_id;
-	if (state->has_targets)
+	if (state->has[COL_TARGET_KEY])
 		RememberKey(state, &posting, target_key);
 }
 
@@ -432,7 +463,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty backfill row",
 											  ALLOCSET_DEFAULT_SIZES);
 	state.insert = BeginLedgerInsert();
-	query = SourceQuery(PG_GETARG_OID(0), &state.has_targets);
+	query = SourceQuery(&state, PG_GETARG_OID(0));
 	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -459,7 +490,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextReset(state.row_context);
 			old = MemoryContextSwitchTo(state.row_context);
-			heap_deform_tuple(table->vals[i], table->tupdesc, values, isnull);
+			ReadSourceRow(&state, table->vals[i], table->tupdesc, values, isnull);
 			RequireColumn(isnull, COL_MEMBER_ID);
 			RequireColumn(isnull, COL_EFFECTIVE_AT);
 			code = isnull[COL_CURRENCY] ? "points" : TextDatumGetCString(values[COL_CURRENCY]);
