@@ -3,10 +3,11 @@
  *		Many rows at once into the ledger, as backfill() gathers them.
  *
  * Rows go in by INSERT ... SELECT from a tuplestore, in batches, so that
- * triggers, row-level security, rules and partitions of the ledger work as
- * ever.  Where the ledger is just the plain table that setup() made, with
- * whatever indexes and CHECK constraints, none of these can notice the
- * difference, and rows go in page by page instead, as COPY does it.
+ * triggers, row-level security, rules, partitions and further columns of the
+ * ledger work as ever.  Where the ledger has none of these, and is just the
+ * plain table that setup() made with whatever indexes and CHECK constraints,
+ * nobody can tell the difference, and rows go in page by page instead, as COPY
+ * does it: that takes half the time and less WAL.
  */
 #include "postgres.h"
 
@@ -15,6 +16,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type_d.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -33,14 +35,23 @@
 
 #define GATHERED		"loyalty_gathered_entries"
 
-/* How many rows a batch has */
+/* How much a batch has at most; a tuplestore sees to its memory itself */
 #define STATEMENT_ROWS	10000
 #define PAGE_ROWS		1000
+#define PAGE_BYTES		(1024 * 1024)
+
+/* Types of LEDGER_COLUMNS, as LedgerRowValues() gives them; the last is lots */
+static const Oid ledger_types[LEDGER_NCOLUMNS - 1] = {
+	INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
+	INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID, INT8OID
+};
 
 struct LedgerInsert
 {
 	TupleDesc	desc;			/* of LEDGER_COLUMNS */
 	int			count;			/* rows gathered */
+	Size		bytes;			/* of their values of variable length */
 
 	/* by statement */
 	Tuplestorestate *gathered;
@@ -76,25 +87,36 @@ HasInsertTrigger(Relation rel)
 }
 
 /*
- * Whether the ledger has our columns, and none besides that has to be computed
- * or filled in.  Says where they are.
+ * Whether the ledger has our columns, and no others, which an INSERT might
+ * have to fill in.  Says where they are.
  */
 static bool
-HasOurColumns(Relation rel, LedgerInsert *insert)
+HasJustOurColumns(Relation rel, LedgerInsert *insert)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
+	int			columns = 0;
 
 	if (desc->constr != NULL && (desc->constr->num_defval > 0 || desc->constr->has_generated_stored))
 		return false;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			columns++;
+	}
 	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
 	{
-		int			attnum = SPI_fnumber(desc, NameStr(TupleDescAttr(insert->desc, i)->attname));
+		Form_pg_attribute ours = TupleDescAttr(insert->desc, i);
+		int			attnum = SPI_fnumber(desc, NameStr(ours->attname));
+		Form_pg_attribute theirs;
 
-		if (attnum <= 0 || TupleDescAttr(desc, attnum - 1)->atttypid != TupleDescAttr(insert->desc, i)->atttypid)
+		if (attnum <= 0)
+			return false;
+		theirs = TupleDescAttr(desc, attnum - 1);
+		if (theirs->atttypid != ours->atttypid || theirs->atttypmod != -1 || theirs->attidentity != '\0')
 			return false;
 		insert->column[i] = attnum - 1;
 	}
-	return true;
+	return columns == LEDGER_NCOLUMNS;
 }
 
 /*
@@ -108,9 +130,10 @@ static bool
 InsertIsPlain(Relation rel, LedgerInsert *insert)
 {
 	return rel->rd_rel->relkind == RELKIND_RELATION &&
+		!rel->rd_rel->relispartition &&
 		rel->rd_rules == NULL &&
 		!HasInsertTrigger(rel) &&
-		HasOurColumns(rel, insert) &&
+		HasJustOurColumns(rel, insert) &&
 		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED &&
 		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_INSERT) == ACLCHECK_OK &&
 		ExecutorCheckPerms_hook == NULL &&
@@ -179,9 +202,28 @@ BeginLedgerInsert(void)
 	if (SPI_execute("SELECT " LEDGER_COLUMNS " FROM loyalty.ledger LIMIT 0", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the ledger");
 	insert->desc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
+	for (int i = 0; i < LEDGER_NCOLUMNS - 1; i++)
+	{
+		NameData	name = TupleDescAttr(insert->desc, i)->attname;
+
+		TupleDescInitEntry(insert->desc, i + 1, NameStr(name), ledger_types[i], -1, 0);
+	}
 	if (!BeginPages(insert))
 		BeginStatement(insert);
 	return insert;
+}
+
+static Size
+VariableBytes(const LedgerInsert *insert, const Datum *values, const bool *nulls)
+{
+	Size		bytes = 0;
+
+	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
+	{
+		if (!nulls[i] && TupleDescAttr(insert->desc, i)->attlen == -1)
+			bytes += VARSIZE_ANY(DatumGetPointer(values[i]));
+	}
+	return bytes;
 }
 
 static void
@@ -210,12 +252,18 @@ AddLedgerRow(LedgerInsert *insert, Posting *posting)
 
 	LedgerRowValues(posting, values, nulls);
 	if (insert->rel != NULL)
-		StoreInSlot(insert, insert->slots[insert->count], values, nulls);
+	{
+		StoreInSlot(insert, insert->slots[insert->count++], values, nulls);
+		insert->bytes += VariableBytes(insert, values, nulls);
+		if (insert->count == PAGE_ROWS || insert->bytes >= PAGE_BYTES)
+			FlushLedgerRows(insert);
+	}
 	else
+	{
 		tuplestore_putvalues(insert->gathered, insert->desc, values, nulls);
-	insert->count++;
-	if (insert->count == (insert->rel != NULL ? PAGE_ROWS : STATEMENT_ROWS))
-		FlushLedgerRows(insert);
+		if (++insert->count == STATEMENT_ROWS)
+			FlushLedgerRows(insert);
+	}
 }
 
 static void
@@ -253,6 +301,7 @@ FlushLedgerRows(LedgerInsert *insert)
 		tuplestore_clear(insert->gathered);
 	}
 	insert->count = 0;
+	insert->bytes = 0;
 }
 
 /*
