@@ -414,6 +414,14 @@ RequireElement(const Column *column, int i, const char *name)
 				 errmsg("element %d of \"%s\" must not be NULL", i + 1, name)));
 }
 
+/* What became of an element */
+typedef struct ManyResult
+{
+	int64		entry_id;
+	int64		available;
+	bool		replayed;
+} ManyResult;
+
 typedef struct ManyOrder
 {
 	int			index;
@@ -462,7 +470,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	ManyOrder  *order;
 	int64	   *canonical;
 	const char **codes;
-	Posting    *results;
+	ManyResult *results;
 	MemoryContext per_entry;
 	int			n;
 
@@ -485,12 +493,13 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	keys = ArrayArgument(fcinfo, 11, TEXTOID, "idempotency_keys", n);
 	details = ArrayArgument(fcinfo, 12, JSONBOID, "details", n);
 
+	/* outlives the SPI connection */
+	results = palloc_extended(Max(n, 1) * sizeof(ManyResult), MCXT_ALLOC_HUGE);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
 
-	order = palloc(Max(n, 1) * sizeof(ManyOrder));
-	results = palloc_extended(Max(n, 1) * sizeof(Posting), MCXT_ALLOC_HUGE);
+	order = palloc_extended(Max(n, 1) * sizeof(ManyOrder), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < n; i++)
 	{
 		RequireElement(&members, i, "member_ids");
@@ -517,7 +526,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	for (int k = 0; k < n; k++)
 	{
 		int			i = order[k].index;
-		Posting    *posting = &results[i];
+		Posting		posting;
 		MemoryContext old = MemoryContextSwitchTo(per_entry);
 		char	   *kind_name = TextDatumGetCString(kinds.values[i]);
 		EntryKind	kind = EntryKindFromName(kind_name, strlen(kind_name));
@@ -528,27 +537,30 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_LY_WRONG_KIND),
 					 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
 					 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
-		InitPosting(posting, kind, DatumGetInt64(members.values[i]));
+		InitPosting(&posting, kind, DatumGetInt64(members.values[i]));
 		if (Given(&targets, i))
-			FindTarget(posting, DatumGetInt64(targets.values[i]));
+			FindTarget(&posting, DatumGetInt64(targets.values[i]));
 		else
-			FindCurrency(order[k].currency, &posting->currency);
-		posting->entry.requested = Given(&points, i) ? DatumGetInt64(points.values[i]) : 0;
+			FindCurrency(order[k].currency, &posting.currency);
+		posting.entry.requested = Given(&points, i) ? DatumGetInt64(points.values[i]) : 0;
 		if (Given(&effective, i))
-			SetEffectiveAt(posting, DatumGetTimestampTz(effective.values[i]));
-		posting->available_given = Given(&available, i);
-		if (posting->available_given)
-			posting->entry.available_at = DatumGetTimestampTz(available.values[i]);
-		posting->expires_given = Given(&expires, i);
-		if (posting->expires_given)
-			posting->entry.expires_at = DatumGetTimestampTz(expires.values[i]);
+			SetEffectiveAt(&posting, DatumGetTimestampTz(effective.values[i]));
+		posting.available_given = Given(&available, i);
+		if (posting.available_given)
+			posting.entry.available_at = DatumGetTimestampTz(available.values[i]);
+		posting.expires_given = Given(&expires, i);
+		if (posting.expires_given)
+			posting.entry.expires_at = DatumGetTimestampTz(expires.values[i]);
 		if (Given(&holds, i))
-			posting->entry.hold_until = DatumGetTimestampTz(holds.values[i]);
-		posting->reason = Given(&reasons, i) ? TextDatumGetCString(reasons.values[i]) : NULL;
-		posting->reference = Given(&references, i) ? TextDatumGetCString(references.values[i]) : NULL;
-		posting->idempotency_key = Given(&keys, i) ? TextDatumGetCString(keys.values[i]) : NULL;
-		posting->details = Given(&details, i) ? details.values[i] : 0;
-		PostEntry(posting);
+			posting.entry.hold_until = DatumGetTimestampTz(holds.values[i]);
+		posting.reason = Given(&reasons, i) ? TextDatumGetCString(reasons.values[i]) : NULL;
+		posting.reference = Given(&references, i) ? TextDatumGetCString(references.values[i]) : NULL;
+		posting.idempotency_key = Given(&keys, i) ? TextDatumGetCString(keys.values[i]) : NULL;
+		posting.details = Given(&details, i) ? details.values[i] : 0;
+		PostEntry(&posting);
+		results[i].entry_id = posting.entry_id;
+		results[i].available = posting.available;
+		results[i].replayed = posting.replayed;
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(per_entry);
 	}
