@@ -24,8 +24,11 @@ PreimageInit(Preimage *preimage, uint8 version)
 	preimage->used = 1;
 }
 
-void
-PreimageInt(Preimage *preimage, int64 value)
+/*
+ * An integer: eight bytes, low byte first.
+ */
+static inline void
+PutInt(Preimage *preimage, int64 value)
 {
 	uint8	   *to;
 
@@ -40,6 +43,12 @@ PreimageInt(Preimage *preimage, int64 value)
 	preimage->used += 8;
 }
 
+void
+PreimageInt(Preimage *preimage, int64 value)
+{
+	PutInt(preimage, value);
+}
+
 /*
  * An instant, or a mark where it is -infinity, which stands for NULL.
  */
@@ -50,13 +59,13 @@ PreimageNullableTime(Preimage *preimage, TimestampTz value)
 
 	PackBytes(preimage, &present, 1);
 	if (present)
-		PreimageInt(preimage, value);
+		PutInt(preimage, value);
 }
 
 void
 PreimageBytes(Preimage *preimage, const void *bytes, Size length)
 {
-	PreimageInt(preimage, (int64) length);
+	PutInt(preimage, (int64) length);
 	PackBytes(preimage, bytes, length);
 }
 
@@ -67,7 +76,7 @@ void
 PreimageText(Preimage *preimage, const char *value)
 {
 	if (value == NULL)
-		PreimageInt(preimage, -1);
+		PutInt(preimage, -1);
 	else
 		PreimageBytes(preimage, value, strlen(value));
 }
@@ -76,7 +85,7 @@ static void
 PreimageVarlena(Preimage *preimage, const struct varlena *value)
 {
 	if (value == NULL)
-		PreimageInt(preimage, -1);
+		PutInt(preimage, -1);
 	else
 		PreimageBytes(preimage, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
@@ -135,21 +144,21 @@ ChainHash(const LedgerRow *row, const uint8 previous[CHAIN_LENGTH], uint8 hash[C
 
 	PreimageInit(&preimage, ROW_VERSION);
 	PackBytes(&preimage, previous, CHAIN_LENGTH);
-	PreimageInt(&preimage, row->member_id);
-	PreimageInt(&preimage, row->entry_id);
+	PutInt(&preimage, row->member_id);
+	PutInt(&preimage, row->entry_id);
 	PreimageText(&preimage, row->currency);
-	PreimageInt(&preimage, row->kind);
-	PreimageInt(&preimage, row->points);
-	PreimageInt(&preimage, row->requested);
-	PreimageInt(&preimage, row->available);
-	PreimageInt(&preimage, row->effective_at);
-	PreimageInt(&preimage, row->recorded_at);
+	PutInt(&preimage, row->kind);
+	PutInt(&preimage, row->points);
+	PutInt(&preimage, row->requested);
+	PutInt(&preimage, row->available);
+	PutInt(&preimage, row->effective_at);
+	PutInt(&preimage, row->recorded_at);
 	PreimageNullableTime(&preimage, row->available_at);
 	PreimageNullableTime(&preimage, row->expires_at);
 	PreimageNullableTime(&preimage, row->hold_until);
 	PreimageNullableTime(&preimage, row->extends_to);
-	PreimageInt(&preimage, row->target_entry_id);
-	PreimageInt(&preimage, row->counterparty_id);
+	PutInt(&preimage, row->target_entry_id);
+	PutInt(&preimage, row->counterparty_id);
 	PreimageText(&preimage, row->reference);
 	PreimageText(&preimage, row->reason);
 	PreimageText(&preimage, row->details);
@@ -157,7 +166,7 @@ ChainHash(const LedgerRow *row, const uint8 previous[CHAIN_LENGTH], uint8 hash[C
 	PreimageVarlena(&preimage, row->fingerprint);
 	PreimageVarlena(&preimage, row->lots);
 	if (row->home_id != 0)
-		PreimageInt(&preimage, row->home_id);
+		PutInt(&preimage, row->home_id);
 	HashPreimage(&preimage, hash);
 	pfree(preimage.data);
 }

@@ -169,6 +169,10 @@ BeginPages(LedgerInsert *insert)
 	return true;
 }
 
+/*
+ * Sets up the place where rows are gathered, and the statement that inserts
+ * them from there.
+ */
 static void
 BeginStatement(LedgerInsert *insert)
 {
@@ -213,6 +217,9 @@ BeginLedgerInsert(void)
 	return insert;
 }
 
+/*
+ * How many bytes a row has in columns that can be long.
+ */
 static Size
 VariableBytes(const LedgerInsert *insert, const Datum *values, const bool *nulls)
 {
@@ -226,6 +233,9 @@ VariableBytes(const LedgerInsert *insert, const Datum *values, const bool *nulls
 	return bytes;
 }
 
+/*
+ * Forms a row of the table, and checks its constraints.
+ */
 static void
 StoreInSlot(LedgerInsert *insert, TupleTableSlot *slot, const Datum *values, const bool *nulls)
 {
@@ -266,6 +276,9 @@ AddLedgerRow(LedgerInsert *insert, Posting *posting)
 	}
 }
 
+/*
+ * Stores and indexes the rows in the slots.
+ */
 static void
 FlushPages(LedgerInsert *insert)
 {
