@@ -500,7 +500,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 		SPI_freetuptable(table);
 	}
 	CloseWallet(&state);
-	EndLedgerInsert(state.insert);
+	FlushLedgerRows(state.insert);
 	SPI_finish();
 
 	result[0] = Int64GetDatum(state.entries);

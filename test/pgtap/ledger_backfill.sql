@@ -7,7 +7,6 @@ SET timezone = 'UTC';
 SET client_min_messages = warning;
 SELECT no_plan();
 SELECT FROM loyalty.setup();
-DROP TRIGGER IF EXISTS evaluate_tier ON loyalty.ledger;
 
 -- 30 members with 50 rows each; a round of backfill takes the members from round * 1000 on
 CREATE TABLE history AS
