@@ -200,6 +200,14 @@ SELECT * FROM rfm_table('purchase'::regclass, as_of => '2026-02-01', method => r
 SELECT * FROM rfm_segment_sizes('purchase'::regclass, as_of => '2026-02-01', method => 'mean', scheme => 'cn_8_quadrant');
 SELECT * FROM rfm_transitions('purchase'::regclass, '2026-01-10', '2026-02-01', method => rfm_thresholds('{5}', '{2}', '{10}'), scheme => 'cn_8_quadrant');
 SELECT count(*) FROM rfm_table('purchase'::regclass, as_of => '2000-01-01');
+-- from before anybody bought: everybody came after, and is scored among those who did
+SELECT * FROM rfm_transitions('purchase'::regclass, '2000-01-01', '2026-02-01', method => 'mean', scheme => 'cn_8_quadrant');
+SELECT * FROM rfm_transitions('purchase'::regclass, '2000-01-01', '2026-02-01', method => rfm_thresholds('{5}', '{2}', '{10}'), scheme => 'cn_8_quadrant');
+-- members with refunds only have no scores, even where all are such
+CREATE VIEW refund AS SELECT * FROM purchase WHERE amount < 0;
+SELECT * FROM rfm_table('refund'::regclass, as_of => '2026-02-01') ORDER BY member;
+SELECT * FROM rfm_segment_sizes('refund'::regclass, as_of => '2026-02-01');
+SELECT * FROM rfm_transitions('refund'::regclass, '2026-01-10', '2026-02-01');
 SELECT try(q) FROM (VALUES
 	(1, $$SELECT * FROM rfm_table('purchase'::regclass, as_of => NULL)$$),
 	(2, $$SELECT * FROM rfm_table('purchase'::regclass, at_column => 'when')$$),

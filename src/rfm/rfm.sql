@@ -678,10 +678,10 @@ BEGIN
 				   %2$s FILTER (WHERE o.%4$I::timestamptz <= $1) AS earlier
 			FROM %3$s o WHERE o.%1$I IS NOT NULL AND o.%4$I::timestamptz <= $2 GROUP BY o.%1$I
 		), first AS (
-			SELECT coalesce(loyalty.rfm_breaks_keyed(s.earlier, $1, $3, s.member), $3) AS breaks FROM s
+			SELECT loyalty.rfm_breaks_keyed(s.earlier, $1, $3, s.member) AS breaks FROM s
 		), second AS (
-			SELECT coalesce(CASE WHEN $6 THEN loyalty.rfm_breaks_keyed(s.later, $2, $3, s.member) END,
-							(SELECT breaks FROM first)) AS breaks FROM s
+			SELECT CASE WHEN $6 OR first.breaks IS NULL THEN (SELECT loyalty.rfm_breaks_keyed(s.later, $2, $3, s.member) FROM s)
+						ELSE first.breaks END AS breaks FROM first
 		), named AS (
 			SELECT loyalty.rfm_segment(x.r, x.f, x.m, $4, $5) AS from_segment,
 				   loyalty.rfm_segment(y.r, y.f, y.m, $4, $5) AS to_segment
@@ -701,4 +701,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rfm_transitions(regclass, timestamptz, timestamptz, text, text, text, text, rfm_breaks, text, text, boolean) IS
-'How many members went from which segment to which between two instants; from_segment NULL: they came after the first. share: of those that were in from_segment. Both instants are scored by the cut points of the first, so that a move means that the member changed, not the others; refit finds new ones for the second. Other arguments and errors as rfm_table.';
+'How many members went from which segment to which between two instants; from_segment NULL: they came after the first. share: of those that were in from_segment. Both instants are scored by the cut points of the first, so that a move means that the member changed, not the others; refit finds new ones for the second, as happens where nobody had bought at the first. Other arguments and errors as rfm_table.';
