@@ -16,7 +16,9 @@
 # The rooms, in install order.  A room uses only rooms to its left.
 ROOMS = core ledger member rfm tier clv cohort
 
-# src/<room>/<room>.sql of every room, in order, make the install script.
+# The install script is put together of the rooms' SQL, in that order: of each
+# room first src/<room>/<room>.sql (types and primitives), then its other .sql
+# files, sorted by name.
 HERE := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
 
 # To PGXS, DATA means files to install; to us, the orders of the demo.
@@ -32,7 +34,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(HERE)/loya
 MODULE_big = loyalty
 OBJS = $(patsubst $(HERE)/%.c,%.o,$(foreach room,$(ROOMS),$(sort $(wildcard $(HERE)/src/$(room)/*.c))))
 DATA_built = loyalty--$(EXTVERSION).sql
-ROOM_SQL = $(foreach room,$(ROOMS),$(HERE)/src/$(room)/$(room).sql)
+ROOM_SQL = $(foreach room,$(ROOMS),$(HERE)/src/$(room)/$(room).sql $(sort $(filter-out %/$(room).sql,$(wildcard $(HERE)/src/$(room)/*.sql))))
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -45,6 +47,8 @@ ifdef WERROR
 PG_CFLAGS += -Werror
 endif
 SHLIB_LINK = -lm $(if $(filter linux,$(PORTNAME)),-Wl$(comma)-Bsymbolic-functions)
+# The hash chain calls the OpenSSL that the server itself uses, if it does.
+SHLIB_LINK += $(filter -lcrypto,$(LIBS))
 EXTRA_CLEAN = $(OBJS:.o=.d) .built-for tmp_check
 
 ifneq ($(wildcard $(PGXS)),)

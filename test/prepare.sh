@@ -6,6 +6,7 @@
 #
 # What is missing is installed through apt, as root or with sudo, and named
 # before.  No cluster is created by that.  Nothing missing: nothing done.
+# For bench, pgRouting comes along as a rival where the distribution has it.
 set -euo pipefail
 
 target=$1
@@ -55,6 +56,18 @@ missing()
 	[ "$target" != test ] || perl -MIPC::Run -MTest::More -e 1 2>/dev/null || echo libipc-run-perl
 }
 
+# A rival that bench does without: wanted where the server is the one that the
+# distribution's packages are for, and apt has it.
+rival()
+{
+	local n
+	[ "$target" = bench ] && usable "$pg_config" && command -v apt-cache >/dev/null || return 0
+	n=$(version)
+	[ "$("$pg_config" --pkglibdir)" = "/usr/lib/postgresql/$n/lib" ] || return 0
+	! ls "/usr/lib/postgresql/$n/lib"/libpgrouting-*.so >/dev/null 2>&1 || return 0
+	! apt-cache show "postgresql-$n-pgrouting" >/dev/null 2>&1 || echo pgrouting
+}
+
 # The version of a pg_config that works, or the one that the distribution
 # means by "postgresql".
 version()
@@ -92,6 +105,7 @@ install_packages()
 			server) packages+=("postgresql-$n") ;;
 			server-dev) packages+=("postgresql-server-dev-$n") ;;
 			pgtap) packages+=("postgresql-$n-pgtap") ;;
+			pgrouting) packages+=("postgresql-$n-pgrouting") ;;
 			*) packages+=("$word") ;;
 		esac
 	done
@@ -125,4 +139,6 @@ if [ -n "$needs" ]; then
 		exit 1
 	fi
 fi
+wishes=$(rival)
+[ -z "$wishes" ] || (install_packages $wishes) || echo "make $target goes on without $wishes." >&2
 [ $# -eq 0 ] || exec "$@" PG_CONFIG="$pg_config"

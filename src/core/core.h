@@ -1,7 +1,7 @@
 /*
  * core.h
- *		What every room may use: kept plans, the write guard, the rooms' Init
- *		functions.
+ *		What every room may use: kept plans, the write guard, the check of
+ *		triggers, the rooms' Init functions.
  */
 #ifndef LOYALTY_CORE_H
 #define LOYALTY_CORE_H
@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 
 /*
@@ -32,6 +33,18 @@ extern int	RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, lon
 extern void ExpectLayout(const char *room, int32 version);
 extern void RequireWritable(void);
 extern Oid	LoyaltyTable(const char *name);
+
+/* How a trigger function may be fired: the mask of RequireTrigger(). */
+#define FIRED_BEFORE			0x01
+#define FIRED_AFTER				0x02
+#define FIRED_FOR_ROW			0x04
+#define FIRED_FOR_STATEMENT		0x08
+#define FIRED_BY_INSERT			0x10
+#define FIRED_BY_UPDATE			0x20
+#define FIRED_BY_DELETE			0x40
+#define FIRED_BY_TRUNCATE		0x80
+
+extern TriggerData *RequireTrigger(FunctionCallInfo fcinfo, const char *name, int allowed);
 
 /* Rooms, in install order; each sets up what it needs once per backend. */
 extern void CoreInit(void);

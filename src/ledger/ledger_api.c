@@ -308,6 +308,63 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	return FinishPosting(fcinfo, &posting);
 }
 
+/* A call of transfer() */
+typedef struct Transfer
+{
+	FunctionCallInfo fcinfo;
+	Posting		out;
+	Posting		in;
+} Transfer;
+
+/*
+ * Posts both entries; run by PostTogether().
+ */
+static void
+PostTransfer(void *call)
+{
+	Transfer   *transfer = call;
+	FunctionCallInfo fcinfo = transfer->fcinfo;
+	Posting    *out = &transfer->out;
+	Posting    *in = &transfer->in;
+	int64		members[2];
+
+	InitPosting(out, ENTRY_TRANSFER_OUT, IntArgument(fcinfo, 0, "from_member_id"));
+	out->counterparty_id = IntArgument(fcinfo, 1, "to_member_id");
+	out->entry.requested = IntArgument(fcinfo, 2, "points");
+	SetCurrency(out, fcinfo, 3);
+	SetEffectiveAt(out, InstantArgument(fcinfo, 4, "effective_at"));
+	SetCommon(out, fcinfo, 5);
+	InitPosting(in, ENTRY_TRANSFER_IN, out->counterparty_id);
+	in->currency = out->currency;
+
+	members[0] = out->asked_id;
+	members[1] = in->asked_id;
+	FindRoutes(members, 2);
+	if (members[0] == members[1])
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_SAME_WALLET),
+				 errmsg("member " INT64_FORMAT " cannot transfer points to itself", out->asked_id),
+				 errdetail("Member " INT64_FORMAT " is the same as member " INT64_FORMAT ".", in->asked_id, out->asked_id),
+				 errhint("Give two different members.")));
+	out->together = in->together = true;
+	SendPosting(out, members[0]);
+	SendPosting(in, members[1]);
+	if (in->member_id < out->member_id)
+		TakeWallet(in);
+	PostEntry(out);
+	if (out->replayed)
+		return;
+
+	in->counterparty_id = out->member_id;
+	in->entry.requested = out->entry.requested;
+	in->entry.given = &out->entry.touched;
+	in->effective_now = out->effective_now;
+	in->entry.effective_at = out->entry.effective_at;
+	in->reference = out->reference;
+	in->details = out->details;
+	PostEntry(in);
+}
+
 /*
  * transfer(from_member_id, to_member_id, points, currency, effective_at,
  * reference, idempotency_key, details): the result is that of the sender; the
@@ -317,53 +374,14 @@ PG_FUNCTION_INFO_V1(loyalty_transfer);
 Datum
 loyalty_transfer(PG_FUNCTION_ARGS)
 {
-	Posting		out;
-	Posting		in;
-	int64		canonical[2];
-	const char *currencies[2];
+	Transfer	transfer = {.fcinfo = fcinfo};
 
-	BeginPosting(&out, ENTRY_TRANSFER_OUT, IntArgument(fcinfo, 0, "from_member_id"));
-	out.counterparty_id = IntArgument(fcinfo, 1, "to_member_id");
-	out.entry.requested = IntArgument(fcinfo, 2, "points");
-	SetCurrency(&out, fcinfo, 3);
-	SetEffectiveAt(&out, InstantArgument(fcinfo, 4, "effective_at"));
-	SetCommon(&out, fcinfo, 5);
-	canonical[0] = out.member_id;
-	canonical[1] = out.counterparty_id;
-	currencies[0] = currencies[1] = out.currency.code;
-	LockRoutes(canonical, currencies, 2);
-	if (canonical[0] == canonical[1])
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_SAME_WALLET),
-				 errmsg("member " INT64_FORMAT " cannot transfer points to itself", out.member_id),
-				 errdetail("Member " INT64_FORMAT " is the same as member " INT64_FORMAT ".", out.counterparty_id, out.member_id),
-				 errhint("Give two different members.")));
-
-	if (canonical[1] < canonical[0])
-		LockWallet(canonical[1], out.currency.code);
-	PostEntry(&out);
-
-	if (!out.replayed)
-	{
-		InitPosting(&in, ENTRY_TRANSFER_IN, out.counterparty_id);
-		in.currency = out.currency;
-		in.counterparty_id = out.member_id;
-		in.entry.requested = out.entry.requested;
-		in.entry.given = &out.entry.touched;
-		in.effective_now = out.effective_now;
-		in.entry.effective_at = out.entry.effective_at;
-		in.reference = out.reference;
-		in.details = out.details;
-		PostEntry(&in);
-		if (in.member_id == out.member_id)
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_SAME_WALLET),
-					 errmsg("member " INT64_FORMAT " cannot transfer points to itself", out.asked_id),
-					 errdetail("Member " INT64_FORMAT " was merged with it at this moment.", in.asked_id),
-					 errhint("Give two different members.")));
-	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+	PostTogether(PostTransfer, &transfer);
 	SPI_finish();
-	return ResultRow(fcinfo, &out);
+	return ResultRow(fcinfo, &transfer.out);
 }
 
 /* ---------------------------------------------------------------------------
@@ -414,24 +432,171 @@ RequireElement(const Column *column, int i, const char *name)
 				 errmsg("element %d of \"%s\" must not be NULL", i + 1, name)));
 }
 
+/* One element, in the order of posting */
 typedef struct ManyOrder
 {
 	int			index;
-	int64		member_id;
+	int64		member_id;		/* who stands for the member addressed */
 	const char *currency;
 } ManyOrder;
+
+static int
+CompareWallets(const ManyOrder *x, const ManyOrder *y)
+{
+	if (x->member_id != y->member_id)
+		return x->member_id < y->member_id ? -1 : 1;
+	return strcmp(x->currency, y->currency);
+}
 
 static int
 CompareManyOrder(const void *a, const void *b)
 {
 	const ManyOrder *x = a;
 	const ManyOrder *y = b;
-	int			cmp;
+	int			cmp = CompareWallets(x, y);
 
-	if (x->member_id != y->member_id)
-		return x->member_id < y->member_id ? -1 : 1;
-	cmp = strcmp(x->currency, y->currency);
 	return cmp != 0 ? cmp : x->index - y->index;
+}
+
+/* A call of post_many() */
+typedef struct Many
+{
+	Column		members,
+				kinds,
+				points,
+				currencies,
+				effective,
+				available,
+				expires,
+				holds,
+				targets,
+				reasons,
+				references,
+				keys,
+				details;
+	int			n;
+	ManyOrder  *order;
+	int64	   *canonical;
+	Posting    *results;		/* in the order given */
+	MemoryContext per_entry;
+} Many;
+
+/*
+ * Starts the posting of element i: its kind, and its currency, which may be
+ * that of the entry that it refers to.
+ */
+static void
+BeginElement(const Many *many, int i)
+{
+	Posting    *posting = &many->results[i];
+	char	   *kind_name = TextDatumGetCString(many->kinds.values[i]);
+	EntryKind	kind = EntryKindFromName(kind_name, strlen(kind_name));
+
+	if (kind == 0 || kind == ENTRY_TRANSFER_OUT || kind == ENTRY_TRANSFER_IN || kind == ENTRY_EXPIRE)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_WRONG_KIND),
+				 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
+				 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
+	InitPosting(posting, kind, DatumGetInt64(many->members.values[i]));
+	if (Given(&many->targets, i))
+		FindTarget(posting, DatumGetInt64(many->targets.values[i]));
+	else
+		FindCurrency(Given(&many->currencies, i) ? TextDatumGetCString(many->currencies.values[i]) : "points",
+					 &posting->currency);
+}
+
+/*
+ * Posts element i into the wallet of the member who stands for its own.
+ */
+static void
+PostElement(const Many *many, int i, int64 member_id)
+{
+	Posting    *posting = &many->results[i];
+
+	posting->context = CurrentMemoryContext;
+	posting->together = true;
+	SendPosting(posting, member_id);
+	posting->entry.requested = Given(&many->points, i) ? DatumGetInt64(many->points.values[i]) : 0;
+	if (Given(&many->effective, i))
+		SetEffectiveAt(posting, DatumGetTimestampTz(many->effective.values[i]));
+	posting->available_given = Given(&many->available, i);
+	if (posting->available_given)
+		posting->entry.available_at = DatumGetTimestampTz(many->available.values[i]);
+	posting->expires_given = Given(&many->expires, i);
+	if (posting->expires_given)
+		posting->entry.expires_at = DatumGetTimestampTz(many->expires.values[i]);
+	if (Given(&many->holds, i))
+		posting->entry.hold_until = DatumGetTimestampTz(many->holds.values[i]);
+	posting->reason = Given(&many->reasons, i) ? TextDatumGetCString(many->reasons.values[i]) : NULL;
+	posting->reference = Given(&many->references, i) ? TextDatumGetCString(many->references.values[i]) : NULL;
+	posting->idempotency_key = Given(&many->keys, i) ? TextDatumGetCString(many->keys.values[i]) : NULL;
+	posting->details = Given(&many->details, i) ? many->details.values[i] : 0;
+	PostEntry(posting);
+}
+
+/*
+ * Takes the other wallets of a member before its first entry, where there are
+ * several: what the entries of one set off may be waiting for those of another.
+ */
+static void
+TakeWalletsOfMember(const Many *many, int first)
+{
+	const ManyOrder *order = many->order;
+
+	for (int k = first; k < many->n && order[k].member_id == order[first].member_id; k++)
+	{
+		Posting		posting;
+
+		if (k > first && CompareWallets(&order[k], &order[k - 1]) == 0)
+			continue;
+		posting = many->results[order[k].index];
+		posting.together = true;
+		SendPosting(&posting, order[k].member_id);
+		TakeWallet(&posting);
+	}
+}
+
+/*
+ * Posts all elements; run by PostTogether().
+ */
+static void
+PostElements(void *call)
+{
+	Many	   *many = call;
+	ManyOrder  *order = many->order;
+
+	for (int i = 0; i < many->n; i++)
+	{
+		BeginElement(many, i);
+		many->canonical[i] = many->results[i].asked_id;
+	}
+	FindRoutes(many->canonical, many->n);
+	for (int i = 0; i < many->n; i++)
+	{
+		order[i].index = i;
+		order[i].member_id = many->canonical[i];
+		order[i].currency = many->results[i].currency.code;
+	}
+	qsort(order, many->n, sizeof(ManyOrder), CompareManyOrder);
+
+	for (int k = 0; k < many->n; k++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(many->per_entry);
+
+		CHECK_FOR_INTERRUPTS();
+		if (k == 0 || order[k].member_id != order[k - 1].member_id)
+		{
+			int			last = k;
+
+			while (last + 1 < many->n && order[last + 1].member_id == order[k].member_id)
+				last++;
+			if (CompareWallets(&order[k], &order[last]) != 0)
+				TakeWalletsOfMember(many, k);
+		}
+		PostElement(many, order[k].index, order[k].member_id);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(many->per_entry);
+	}
 }
 
 /*
@@ -446,123 +611,54 @@ Datum
 loyalty_post_many(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Column		members,
-				kinds,
-				points,
-				currencies,
-				effective,
-				available,
-				expires,
-				holds,
-				targets,
-				reasons,
-				references,
-				keys,
-				details;
-	ManyOrder  *order;
-	int64	   *canonical;
-	const char **codes;
-	Posting    *results;
-	MemoryContext per_entry;
+	Many		many = {0};
 	int			n;
 
 	RequireArgument(fcinfo, 0, "member_ids");
 	RequireArgument(fcinfo, 1, "kinds");
 	RequireArgument(fcinfo, 2, "points");
 	InitReturnSet(fcinfo);
-	members = ArrayArgument(fcinfo, 0, INT8OID, "member_ids", -1);
-	n = members.count;
-	kinds = ArrayArgument(fcinfo, 1, TEXTOID, "kinds", n);
-	points = ArrayArgument(fcinfo, 2, INT8OID, "points", n);
-	currencies = ArrayArgument(fcinfo, 3, TEXTOID, "currencies", n);
-	effective = ArrayArgument(fcinfo, 4, TIMESTAMPTZOID, "effective_ats", n);
-	available = ArrayArgument(fcinfo, 5, TIMESTAMPTZOID, "available_ats", n);
-	expires = ArrayArgument(fcinfo, 6, TIMESTAMPTZOID, "expires_ats", n);
-	holds = ArrayArgument(fcinfo, 7, TIMESTAMPTZOID, "hold_untils", n);
-	targets = ArrayArgument(fcinfo, 8, INT8OID, "target_entry_ids", n);
-	reasons = ArrayArgument(fcinfo, 9, TEXTOID, "reasons", n);
-	references = ArrayArgument(fcinfo, 10, TEXTOID, "refs", n);
-	keys = ArrayArgument(fcinfo, 11, TEXTOID, "idempotency_keys", n);
-	details = ArrayArgument(fcinfo, 12, JSONBOID, "details", n);
+	many.members = ArrayArgument(fcinfo, 0, INT8OID, "member_ids", -1);
+	n = many.n = many.members.count;
+	many.kinds = ArrayArgument(fcinfo, 1, TEXTOID, "kinds", n);
+	many.points = ArrayArgument(fcinfo, 2, INT8OID, "points", n);
+	many.currencies = ArrayArgument(fcinfo, 3, TEXTOID, "currencies", n);
+	many.effective = ArrayArgument(fcinfo, 4, TIMESTAMPTZOID, "effective_ats", n);
+	many.available = ArrayArgument(fcinfo, 5, TIMESTAMPTZOID, "available_ats", n);
+	many.expires = ArrayArgument(fcinfo, 6, TIMESTAMPTZOID, "expires_ats", n);
+	many.holds = ArrayArgument(fcinfo, 7, TIMESTAMPTZOID, "hold_untils", n);
+	many.targets = ArrayArgument(fcinfo, 8, INT8OID, "target_entry_ids", n);
+	many.reasons = ArrayArgument(fcinfo, 9, TEXTOID, "reasons", n);
+	many.references = ArrayArgument(fcinfo, 10, TEXTOID, "refs", n);
+	many.keys = ArrayArgument(fcinfo, 11, TEXTOID, "idempotency_keys", n);
+	many.details = ArrayArgument(fcinfo, 12, JSONBOID, "details", n);
+	for (int i = 0; i < n; i++)
+	{
+		RequireElement(&many.members, i, "member_ids");
+		RequireElement(&many.kinds, i, "kinds");
+	}
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
-
-	order = palloc(Max(n, 1) * sizeof(ManyOrder));
-	results = palloc_extended(Max(n, 1) * sizeof(Posting), MCXT_ALLOC_HUGE);
-	for (int i = 0; i < n; i++)
-	{
-		RequireElement(&members, i, "member_ids");
-		RequireElement(&kinds, i, "kinds");
-		order[i].index = i;
-		order[i].member_id = DatumGetInt64(members.values[i]);
-		order[i].currency = Given(&currencies, i) ?
-			TextDatumGetCString(currencies.values[i]) : "points";
-	}
-	canonical = palloc(Max(n, 1) * sizeof(int64));
-	codes = palloc(Max(n, 1) * sizeof(char *));
-	for (int i = 0; i < n; i++)
-	{
-		canonical[i] = order[i].member_id;
-		codes[i] = order[i].currency;
-	}
-	LockRoutes(canonical, codes, n);
-	for (int i = 0; i < n; i++)
-		order[i].member_id = canonical[i];
-	qsort(order, n, sizeof(ManyOrder), CompareManyOrder);
-
-	per_entry = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
-									  ALLOCSET_DEFAULT_SIZES);
-	for (int k = 0; k < n; k++)
-	{
-		int			i = order[k].index;
-		Posting    *posting = &results[i];
-		MemoryContext old = MemoryContextSwitchTo(per_entry);
-		char	   *kind_name = TextDatumGetCString(kinds.values[i]);
-		EntryKind	kind = EntryKindFromName(kind_name, strlen(kind_name));
-
-		CHECK_FOR_INTERRUPTS();
-		if (kind == 0 || kind == ENTRY_TRANSFER_OUT || kind == ENTRY_TRANSFER_IN || kind == ENTRY_EXPIRE)
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_WRONG_KIND),
-					 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
-					 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
-		InitPosting(posting, kind, DatumGetInt64(members.values[i]));
-		if (Given(&targets, i))
-			FindTarget(posting, DatumGetInt64(targets.values[i]));
-		else
-			FindCurrency(order[k].currency, &posting->currency);
-		posting->entry.requested = Given(&points, i) ? DatumGetInt64(points.values[i]) : 0;
-		if (Given(&effective, i))
-			SetEffectiveAt(posting, DatumGetTimestampTz(effective.values[i]));
-		posting->available_given = Given(&available, i);
-		if (posting->available_given)
-			posting->entry.available_at = DatumGetTimestampTz(available.values[i]);
-		posting->expires_given = Given(&expires, i);
-		if (posting->expires_given)
-			posting->entry.expires_at = DatumGetTimestampTz(expires.values[i]);
-		if (Given(&holds, i))
-			posting->entry.hold_until = DatumGetTimestampTz(holds.values[i]);
-		posting->reason = Given(&reasons, i) ? TextDatumGetCString(reasons.values[i]) : NULL;
-		posting->reference = Given(&references, i) ? TextDatumGetCString(references.values[i]) : NULL;
-		posting->idempotency_key = Given(&keys, i) ? TextDatumGetCString(keys.values[i]) : NULL;
-		posting->details = Given(&details, i) ? details.values[i] : 0;
-		PostEntry(posting);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(per_entry);
-	}
+	many.order = palloc(Max(n, 1) * sizeof(ManyOrder));
+	many.canonical = palloc(Max(n, 1) * sizeof(int64));
+	many.results = palloc_extended(Max(n, 1) * sizeof(Posting), MCXT_ALLOC_HUGE);
+	many.per_entry = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
+										   ALLOCSET_DEFAULT_SIZES);
+	PostTogether(PostElements, &many);
 	SPI_finish();
 
 	for (int i = 0; i < n; i++)
 	{
+		const Posting *posting = &many.results[i];
 		Datum		values[4];
 		bool		nulls[4] = {false};
 
 		values[0] = Int64GetDatum(i + 1);
-		values[1] = Int64GetDatum(results[i].entry_id);
-		values[2] = Int64GetDatum(results[i].available);
-		values[3] = BoolGetDatum(results[i].replayed);
+		values[1] = Int64GetDatum(posting->entry_id);
+		values[2] = Int64GetDatum(posting->available);
+		values[3] = BoolGetDatum(posting->replayed);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -99,18 +99,10 @@ PG_FUNCTION_INFO_V1(loyalty_guard);
 Datum
 loyalty_guard(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	TriggerEvent event;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" was not called by trigger manager", "guard")));
-	event = trigdata->tg_event;
-	if (!TRIGGER_FIRED_BEFORE(event) || !TRIGGER_FIRED_FOR_STATEMENT(event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired BEFORE a statement", "guard")));
+	TriggerData *trigdata = RequireTrigger(fcinfo, "guard",
+										   FIRED_BEFORE | FIRED_FOR_STATEMENT | FIRED_BY_INSERT |
+										   FIRED_BY_UPDATE | FIRED_BY_DELETE | FIRED_BY_TRUNCATE);
+	TriggerEvent event = trigdata->tg_event;
 
 	if (permits <= 0)
 		ereport(ERROR,

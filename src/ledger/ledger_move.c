@@ -12,14 +12,18 @@
  *
  * Who stands for a member is known to room member, which sets merged_members.
  *
- * No posting keeps a lock on a wallet whose points have moved: see
- * ReplaceByMoved().
+ * Locks: everybody takes live wallets in one order, ascending by member and
+ * currency (as bytes), and whoever finds that a wallet's points have moved lets
+ * go of all of them before going on to another:
  *
- * Locks: a merge or its undoing locks wallets marked as moved before live
- * ones, and live ones ascending by member and currency, as all postings do.
- * It makes the wallets that are missing first, so that no posting can open one
- * unseen meanwhile.  A posting that goes elsewhere locks that wallet, and asks
- * again under the lock.
+ * - a merge or its undoing takes wallets marked as moved first, which no
+ *	 posting takes, then live ones in that order, one by one; those that are
+ *	 missing it makes in their turn, so that no posting opens one unseen;
+ * - a posting takes one wallet.  One that goes elsewhere locks that wallet, asks
+ *	 again under the lock, and lets go when the answer is another;
+ * - a call that posts to several wallets knows their order beforehand, and
+ *	 begins anew when it changes under way (PostTogether());
+ * - no posting keeps a lock on a wallet that it found marked (ReplaceByMoved()).
  */
 #include "postgres.h"
 
@@ -71,21 +75,84 @@ KinOfMember(int64 member_id)
  */
 
 /*
- * Locks a wallet if it is there, so that wallets are always locked in the
- * order of their member ids.
+ * Locks a wallet, unless it is not there or its points have moved; true when it
+ * did.
  */
-void
+static bool
 LockWallet(int64 member_id, const char *currency)
 {
 	static KeptPlan plan = {
 		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
-		"AND currency OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
+		"AND currency OPERATOR(pg_catalog.=) $2 AND moved IS NOT TRUE FOR NO KEY UPDATE",
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
 	};
 	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(currency)};
 
 	RunPlan(&plan, values, NULL, 0);
+	return SPI_processed > 0;
+}
+
+/* Set when PostTogether() is to begin anew, until it does */
+static bool route_changed = false;
+
+/*
+ * Another member than before stands for one to whom a call posts that posts to
+ * several: lets go of what it has done and locked.
+ */
+static void
+BeginAnew(void)
+{
+	route_changed = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("members were merged at this moment")));
+}
+
+/*
+ * Runs a function that takes several locks on wallets, in a subtransaction; and
+ * again from its beginning when it finds on the way that they are others than
+ * it thought (BeginAnew()).  Then nothing stays locked.
+ */
+void
+PostTogether(void (*post) (void *), void *call)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	while (!done)
+	{
+		CHECK_FOR_INTERRUPTS();
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		PG_TRY();
+		{
+			post(call);
+			ReleaseCurrentSubTransaction();
+			done = true;
+		}
+		PG_CATCH();
+		{
+			bool		again = route_changed;
+			ErrorData  *error;
+
+			/* whoever catches it shall find the subtransaction that he left */
+			route_changed = false;
+			MemoryContextSwitchTo(context);
+			error = CopyErrorData();
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+			if (!again)
+				ReThrowError(error);
+			FreeErrorData(error);
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
 }
 
 /*
@@ -100,127 +167,77 @@ RoutePosting(Posting *posting)
 	CHECK_FOR_INTERRUPTS();
 	if (canonical == posting->member_id)
 		return false;
-	posting->member_id = canonical;
-	posting->entry.home_id = canonical == posting->asked_id ? 0 : posting->asked_id;
+	if (posting->together)
+		BeginAnew();
+	SendPosting(posting, canonical);
 	return true;
 }
 
-/* A wallet that a call is going to post to */
-typedef struct Route
+/*
+ * Sends a posting to the wallet of a member who stands for the one that it
+ * addressed.
+ */
+void
+SendPosting(Posting *posting, int64 member_id)
 {
-	int64		member_id;		/* who stands for the member addressed */
-	const char *currency;
-} Route;
-
-static int
-CompareRoutes(const void *a, const void *b)
-{
-	const Route *x = a;
-	const Route *y = b;
-
-	if (x->member_id != y->member_id)
-		return x->member_id < y->member_id ? -1 : 1;
-	return strcmp(x->currency, y->currency);
+	posting->member_id = member_id;
+	posting->entry.home_id = member_id == posting->asked_id ? 0 : posting->asked_id;
 }
 
 /*
- * Locks the wallets of the members who stand for these, in their order, and
- * replaces the ids by theirs.  False when others stand for them once they are
- * locked: then nothing stays locked, which is what the subtransaction is for.
+ * Locks the wallet of a posting, and begins anew if somebody else stands for
+ * its member by then.
  */
-static bool
-TryToLockRoutes(int64 *member_ids, const char *const *currencies, int n)
+static void
+LockAndAskAgain(void *call)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	int64	   *canonical = palloc(n * sizeof(int64));
-	int64	   *again = palloc(n * sizeof(int64));
-	Route	   *routes = palloc(n * sizeof(Route));
-	volatile bool right = false;
+	Posting    *posting = call;
 
-	memcpy(canonical, member_ids, n * sizeof(int64));
-	memcpy(again, member_ids, n * sizeof(int64));
-	merged_members->canonical(canonical, n, false);
-	for (int i = 0; i < n; i++)
-	{
-		routes[i].member_id = canonical[i];
-		routes[i].currency = currencies[i];
-	}
-	qsort(routes, n, sizeof(Route), CompareRoutes);
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		for (int i = 0; i < n; i++)
-		{
-			if (i == 0 || CompareRoutes(&routes[i], &routes[i - 1]) != 0)
-				LockWallet(routes[i].member_id, routes[i].currency);
-		}
-		merged_members->canonical(again, n, false);
-		right = memcmp(canonical, again, n * sizeof(int64)) == 0;
-		if (right)
-			ReleaseCurrentSubTransaction();
-		else
-			RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		/* whoever catches it shall find the subtransaction that he left */
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		ReThrowError(error);
-	}
-	PG_END_TRY();
-	if (right)
-		memcpy(member_ids, canonical, n * sizeof(int64));
-	return right;
+	if (!posting->together)
+		SendPosting(posting, CanonicalMember(posting->asked_id));
+	(void) LockWallet(posting->member_id, posting->currency.code);
+	if (CanonicalMember(posting->asked_id) != posting->member_id)
+		BeginAnew();
 }
 
 /*
- * Locks the wallet of a posting that was sent there.  False when another
- * member stands for the one addressed by now; the posting is sent on.
+ * Locks the wallet of a posting that was sent there, or the one to which it is
+ * to be sent by now.
  */
-bool
+void
 LockRoute(Posting *posting)
 {
-	int64		member_id = posting->asked_id;
-	const char *currency = posting->currency.code;
-
-	if (TryToLockRoutes(&member_id, &currency, 1) && member_id == posting->member_id)
-		return true;
-	RoutePosting(posting);
-	return false;
+	if (posting->together)
+		LockAndAskAgain(posting);
+	else
+		PostTogether(LockAndAskAgain, posting);
 }
 
 /*
  * For a call that posts to several wallets: replaces the ids of members by
- * those who stand for them.  Where these are others, their wallets are locked
- * in order, so that the call does not meet another one that goes the other way
- * around.
+ * those who stand for them.
  */
 void
-LockRoutes(int64 *member_ids, const char *const *currencies, int n)
+FindRoutes(int64 *member_ids, int n)
 {
-	int64	   *canonical;
+	if (merged_members != NULL && n > 0)
+		merged_members->canonical(member_ids, n, false);
+}
 
-	if (merged_members == NULL || n == 0)
-		return;
-	canonical = palloc(n * sizeof(int64));
-	memcpy(canonical, member_ids, n * sizeof(int64));
-	merged_members->canonical(canonical, n, false);
-	if (memcmp(canonical, member_ids, n * sizeof(int64)) == 0)
-		return;
-	while (!TryToLockRoutes(member_ids, currencies, n))
-		CHECK_FOR_INTERRUPTS();
+/*
+ * Locks the wallet of a posting ahead of it, or opens it; for a call that posts
+ * to several.
+ */
+void
+TakeWallet(Posting *posting)
+{
+	while (!LockWallet(posting->member_id, posting->currency.code))
+	{
+		if (OpenWallet(posting))
+			return;
+		/* somebody else opened it, or a merge has marked it */
+		(void) RoutePosting(posting);
+	}
 }
 
 /*
@@ -363,42 +380,68 @@ BeginMoving(void)
 	RequireWritable();
 }
 
+/*
+ * Locks a wallet, or makes one that is empty.
+ */
+static void
+LockOrMakeWallet(Datum member_id, Datum currency, Datum order, bool moved)
+{
+	static KeptPlan lock = {
+		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	static KeptPlan make = {
+		.query = "INSERT INTO loyalty.wallet (member_id, currency, balance, moved) "
+		"VALUES ($1, $2, loyalty.empty_balance($3), $4) ON CONFLICT DO NOTHING",
+		.nargs = 4,
+		.argtypes = {INT8OID, TEXTOID, INT4OID, BOOLOID}
+	};
+	Datum		values[4] = {member_id, currency, order, BoolGetDatum(true)};
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		RunPlan(&lock, values, NULL, 0);
+		if (SPI_processed > 0)
+			return;
+		RunGuarded(&make, values, moved ? NULL : "   n", NULL);
+		if (SPI_processed > 0)
+			return;
+	}
+}
+
 static int64
 LockWalletsOf(const IdSet *members, bool moved)
 {
-	static KeptPlan open = {
-		.query = "INSERT INTO loyalty.wallet (member_id, currency, balance, moved) "
-		"SELECT $1, c.code, loyalty.empty_balance(CASE WHEN c.consumption_order OPERATOR(pg_catalog.=) 'oldest_first' THEN 1 ELSE 0 END), "
-		"CASE WHEN $2 THEN true END "
-		"FROM loyalty.currency c ORDER BY c.code COLLATE pg_catalog.\"C\" ON CONFLICT DO NOTHING",
-		.nargs = 2,
-		.argtypes = {INT8OID, BOOLOID}
+	static KeptPlan plan = {
+		.query = "SELECT code, CASE WHEN consumption_order OPERATOR(pg_catalog.=) 'oldest_first' THEN 1 ELSE 0 END "
+		"FROM loyalty.currency ORDER BY code COLLATE pg_catalog.\"C\"",
 	};
-	static KeptPlan lock = {
-		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
-		"ORDER BY currency COLLATE pg_catalog.\"C\" FOR NO KEY UPDATE",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
-	int64		locked = 0;
+	SPITupleTable *currencies;
+	uint64		ncurrencies;
+	bool		isnull;
 
+	RunPlan(&plan, NULL, NULL, 0);
+	currencies = SPI_tuptable;
+	ncurrencies = SPI_processed;
 	for (int i = 0; i < members->count; i++)
 	{
-		Datum		values[2] = {members->ids[i], BoolGetDatum(moved)};
-
-		CHECK_FOR_INTERRUPTS();
-		RunGuarded(&open, values, NULL, NULL);
-		RunPlan(&lock, values, NULL, 0);
-		locked += SPI_processed;
+		for (uint64 j = 0; j < ncurrencies; j++)
+			LockOrMakeWallet(members->ids[i],
+							 SPI_getbinval(currencies->vals[j], currencies->tupdesc, 1, &isnull),
+							 SPI_getbinval(currencies->vals[j], currencies->tupdesc, 2, &isnull),
+							 moved);
 	}
-	return locked;
+	return members->count * (int64) ncurrencies;
 }
 
 /*
  * lock_wallets(live_ids bigint[], moved_ids bigint[]) -> bigint
  *
- * Opens what is missing and locks the wallets in every currency, those marked
- * as moved first, all ascending.  NULL is no member.
+ * Locks the wallets in every currency, those marked as moved first, all
+ * ascending by member and currency, and makes what is missing.  Returns how many.
  */
 PG_FUNCTION_INFO_V1(loyalty_lock_wallets);
 Datum

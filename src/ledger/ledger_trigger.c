@@ -41,25 +41,13 @@ typedef struct OrderTrigger
 } OrderTrigger;
 
 static void
-ProtocolViolation(const char *function, const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-			 errmsg("function \"%s\" %s", function, what)));
-}
-
-static void
-ReadTrigger(FunctionCallInfo fcinfo, const char *function, OrderTrigger *order)
+ReadTrigger(FunctionCallInfo fcinfo, const char *function, int changes, OrderTrigger *order)
 {
 	char	  **args;
 	int			nargs;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ProtocolViolation(function, "was not called by trigger manager");
-	order->data = (TriggerData *) fcinfo->context;
+	order->data = RequireTrigger(fcinfo, function, FIRED_AFTER | FIRED_FOR_ROW | changes);
 	order->function = function;
-	if (!TRIGGER_FIRED_AFTER(order->data->tg_event) || !TRIGGER_FIRED_FOR_ROW(order->data->tg_event))
-		ProtocolViolation(function, "must be fired AFTER the change, FOR EACH ROW");
 	args = order->data->tg_trigger->tgargs;
 	nargs = order->data->tg_trigger->tgnargs;
 	if (nargs < 3 || nargs > 5)
@@ -243,9 +231,7 @@ loyalty_earn_on_insert(PG_FUNCTION_ARGS)
 	bool		known;
 	Datum		at;
 
-	ReadTrigger(fcinfo, "earn_on_insert", &order);
-	if (!TRIGGER_FIRED_BY_INSERT(order.data->tg_event))
-		ProtocolViolation("earn_on_insert", "must be fired for INSERT");
+	ReadTrigger(fcinfo, "earn_on_insert", FIRED_BY_INSERT, &order);
 	tuple = order.data->tg_trigtuple;
 	points = PointsOfRow(&order, tuple);
 	member_id = MemberOfRow(&order, tuple, &known);
@@ -322,9 +308,7 @@ loyalty_reverse_on_return(PG_FUNCTION_ARGS)
 	bool		known;
 	char	   *key;
 
-	ReadTrigger(fcinfo, "reverse_on_return", &order);
-	if (TRIGGER_FIRED_BY_INSERT(order.data->tg_event))
-		ProtocolViolation("reverse_on_return", "must be fired for UPDATE or DELETE");
+	ReadTrigger(fcinfo, "reverse_on_return", FIRED_BY_UPDATE | FIRED_BY_DELETE, &order);
 	older = order.data->tg_trigtuple;
 	member_id = MemberOfRow(&order, older, &known);
 	if (!known)

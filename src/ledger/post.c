@@ -678,8 +678,8 @@ PostEntry(Posting *posting)
 					 errmsg("the wallet of member " INT64_FORMAT ", currency \"%s\", is marked as moved, but the member is not absorbed",
 							posting->member_id, posting->currency.code),
 					 errhint("Run SELECT * FROM loyalty.check();")));
-		if (posting->entry.home_id != 0 && !posting->is_move && !LockRoute(posting))
-			continue;
+		if (posting->entry.home_id != 0 && !posting->is_move)
+			LockRoute(posting);
 		PlaceTarget(posting);
 		if (UpdateWallet(posting))
 			break;

@@ -25,6 +25,7 @@ typedef struct Posting
 								 * for asked_id */
 	int64		asked_id;		/* the member that the caller addressed */
 	bool		this_wallet;	/* not to be routed elsewhere */
+	bool		together;		/* with others, by PostTogether() */
 	bool		is_move;		/* part of a merge, or of undoing one */
 	Currency	currency;
 	Entry		entry;			/* kind, requested, target and instants */
@@ -68,12 +69,14 @@ extern void RaisePostingRefusal(const Posting *posting) pg_attribute_noreturn();
 
 /* ledger_move.c: the wallets of members that were merged */
 extern bool RoutePosting(Posting *posting);
-extern bool LockRoute(Posting *posting);
-extern void LockRoutes(int64 *member_ids, const char *const *currencies, int n);
+extern void SendPosting(Posting *posting, int64 member_id);
+extern void LockRoute(Posting *posting);
+extern void PostTogether(void (*post) (void *), void *call);
+extern void FindRoutes(int64 *member_ids, int n);
+extern void TakeWallet(Posting *posting);
 extern void PlaceTarget(Posting *posting);
 extern int64 MemberOfTarget(int64 asked_id, int64 entry_id);
 extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);
-extern void LockWallet(int64 member_id, const char *currency);
 
 /* ledger_guard.c: our own statements pass the guards on our tables */
 extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);

@@ -1,0 +1,136 @@
+/*
+ * Settings: namespaces, blocked values, and how other rooms are merged.
+ */
+
+CREATE FUNCTION configure_namespace(namespace text, kind text DEFAULT NULL, default_country text DEFAULT NULL,
+	provider_rules boolean DEFAULT NULL, fold_case boolean DEFAULT NULL, priority integer DEFAULT NULL,
+	max_per_member integer DEFAULT NULL, shared boolean DEFAULT NULL, merge_unverified boolean DEFAULT NULL,
+	personal boolean DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	n loyalty.identifier_namespace;
+	normalize_anew boolean;
+BEGIN
+	IF namespace IS NULL OR namespace !~ '^[a-z][a-z0-9_]{0,62}$' THEN
+		RAISE EXCEPTION 'invalid name of a namespace: "%"', coalesce(namespace, 'NULL')
+			USING ERRCODE = 'LY003', HINT = 'Use lower-case letters, digits and underscores.';
+	END IF;
+	IF coalesce(kind, 'opaque') NOT IN ('phone', 'email', 'opaque') OR coalesce(max_per_member, 1) < 0 THEN
+		RAISE EXCEPTION 'invalid setting of namespace "%"', namespace
+			USING ERRCODE = 'LY003', DETAIL = format('kind is %L, max_per_member is %s.', kind, max_per_member),
+				HINT = 'kind is phone, email or opaque; max_per_member is positive, 0 for any number.';
+	END IF;
+	-- an unknown country is refused
+	PERFORM loyalty.normalize_identifier('phone', NULL, default_country);
+
+	SELECT * INTO n FROM loyalty.identifier_namespace i WHERE i.namespace = configure_namespace.namespace FOR UPDATE;
+	IF NOT FOUND THEN
+		INSERT INTO loyalty.identifier_namespace AS i (namespace, kind, default_country, provider_rules, fold_case,
+			priority, max_per_member, shared, merge_unverified, personal)
+		VALUES (namespace, coalesce(kind, CASE WHEN namespace IN ('phone', 'email') THEN namespace ELSE 'opaque' END),
+			upper(default_country), coalesce(provider_rules, false), coalesce(fold_case, true), coalesce(priority, 100),
+			nullif(max_per_member, 0), coalesce(shared, false), coalesce(merge_unverified, false), coalesce(personal, true));
+		RETURN namespace;
+	END IF;
+
+	normalize_anew := coalesce(kind, n.kind) <> n.kind
+		OR upper(coalesce(default_country, n.default_country)) IS DISTINCT FROM n.default_country AND n.default_country IS NOT NULL
+		OR coalesce(provider_rules, n.provider_rules) <> n.provider_rules
+		OR coalesce(fold_case, n.fold_case) <> n.fold_case
+		OR coalesce(shared, n.shared) <> n.shared;
+	IF normalize_anew AND EXISTS (SELECT FROM loyalty.identifier i WHERE i.namespace = configure_namespace.namespace) THEN
+		RAISE EXCEPTION 'namespace "%" has identifiers already', namespace
+			USING ERRCODE = 'LY003', DETAIL = 'kind, default_country, provider_rules, fold_case and shared decide how they are stored.',
+				HINT = 'Configure another namespace, and link the identifiers there.';
+	END IF;
+	UPDATE loyalty.identifier_namespace AS i
+	SET kind = coalesce(configure_namespace.kind, i.kind),
+		default_country = coalesce(upper(configure_namespace.default_country), i.default_country),
+		provider_rules = coalesce(configure_namespace.provider_rules, i.provider_rules),
+		fold_case = coalesce(configure_namespace.fold_case, i.fold_case),
+		priority = coalesce(configure_namespace.priority, i.priority),
+		max_per_member = CASE WHEN configure_namespace.max_per_member IS NULL THEN i.max_per_member
+			ELSE nullif(configure_namespace.max_per_member, 0) END,
+		shared = coalesce(configure_namespace.shared, i.shared),
+		merge_unverified = coalesce(configure_namespace.merge_unverified, i.merge_unverified),
+		personal = coalesce(configure_namespace.personal, i.personal)
+	WHERE i.namespace = configure_namespace.namespace;
+	RETURN namespace;
+END
+$$;
+COMMENT ON FUNCTION configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean) IS
+'Makes a namespace of identifiers, or changes the settings that are given. kind: phone, email or opaque, how values are normalized (with default_country, provider_rules, fold_case as normalize_identifier()); priority: the smallest finds first (default 100); max_per_member: 0 for any number; shared: values that several members may have, such as a family tablet, which never find or merge anybody; merge_unverified: whether a value that nobody verified may join two members; personal: whether values are personal data. What decides how values are stored cannot be changed once there are any. Returns the namespace. Error: LY003.';
+
+CREATE FUNCTION block_identifier(namespace text, value text, reason text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	n loyalty.identifier_namespace;
+	blocked text;
+BEGIN
+	IF value IS NULL OR btrim(value) = '' THEN
+		RAISE EXCEPTION 'value must not be empty' USING ERRCODE = 'LY003', HINT = 'Give the value that identifies nobody.';
+	END IF;
+	IF namespace IS DISTINCT FROM '*' THEN
+		SELECT * INTO n FROM loyalty.identifier_namespace i WHERE i.namespace = block_identifier.namespace;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'unknown namespace "%"', coalesce(namespace, 'NULL')
+				USING ERRCODE = 'LY210', HINT = 'Make it with loyalty.configure_namespace(), or pass * for every namespace.';
+		END IF;
+		blocked := loyalty.normalize_identifier(n.kind, value, n.default_country, n.provider_rules, n.fold_case);
+	END IF;
+	blocked := coalesce(blocked, lower(btrim(value)));
+	INSERT INTO loyalty.blocked_identifier AS b (namespace, value, reason) VALUES (namespace, blocked, reason)
+	ON CONFLICT ON CONSTRAINT blocked_identifier_pkey DO UPDATE SET reason = excluded.reason;
+	RETURN blocked;
+END
+$$;
+COMMENT ON FUNCTION block_identifier(text, text, text) IS
+'Blocks a value that identifies nobody (unknown, 0000000000, a test address): resolve_member() ignores it, link_identifier() refuses it. namespace * blocks it everywhere. Identifiers that are linked already stay. Returns the value as stored. Errors: LY003, LY210 unknown namespace.';
+
+CREATE FUNCTION register_merge_handler(room text, tables text[], merge_function text DEFAULT NULL,
+	unmerge_function text DEFAULT NULL, preview_function text DEFAULT NULL, forget_function text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	missing text;
+BEGIN
+	IF room IS NULL OR tables IS NULL THEN
+		RAISE EXCEPTION 'room and tables must not be NULL' USING ERRCODE = 'LY003', HINT = 'Name the room and its tables.';
+	END IF;
+	SELECT f.name || f.arguments INTO missing
+	FROM (VALUES (merge_function, '(bigint,bigint,bigint)'), (unmerge_function, '(bigint,bigint,bigint,bigint[])'),
+			(preview_function, '(bigint,bigint)'), (forget_function, '(bigint[])')) f (name, arguments)
+	WHERE f.name IS NOT NULL AND to_regprocedure(f.name || f.arguments) IS NULL
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'function % does not exist', missing
+			USING ERRCODE = 'LY003', HINT = 'Name it with its schema; see the comments of loyalty.merge_handler for the arguments.';
+	END IF;
+	INSERT INTO loyalty.merge_handler AS h (room, tables, merge_function, unmerge_function, preview_function, forget_function)
+	VALUES (room, tables, merge_function, unmerge_function, preview_function, forget_function)
+	ON CONFLICT ON CONSTRAINT merge_handler_pkey DO UPDATE SET tables = excluded.tables, merge_function = excluded.merge_function,
+		unmerge_function = excluded.unmerge_function, preview_function = excluded.preview_function,
+		forget_function = excluded.forget_function;
+	RETURN room;
+END
+$$;
+COMMENT ON FUNCTION register_merge_handler(text, text[], text, text, text, text) IS
+'Says how things of a room that belong to a member are merged, unmerged, previewed and forgotten: names of functions with their schema (NULL: nothing to do), called with member rows and wallets locked. merge(merge_id, survivor_id, absorbed_id) returns jsonb, what moved; unmerge(merge_id, root_id, member_id, subtree) returns jsonb: the things whose home is in subtree go from root_id back to member_id; preview(survivor_id, absorbed_id) returns jsonb; forget(member_ids). tables: the room''s tables with a column member_id; check() reports tables that no room registered. Error: LY003.';
+
+/* rights */
+
+REVOKE EXECUTE ON FUNCTION
+	configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean),
+	block_identifier(text, text, text),
+	register_merge_handler(text, text[], text, text, text, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean),
+	block_identifier(text, text, text),
+	register_merge_handler(text, text[], text, text, text, text)
+	TO @extowner@;

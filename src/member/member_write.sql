@@ -1,0 +1,179 @@
+/*
+ * What the writing functions share: idempotency keys, locks, attributes.
+ *
+ * Functions that write plan each statement once, with indexes only: tables may be
+ * empty when a long-lived connection first plans, and such a plan would read
+ * them whole once they have grown.  For the same reason look-ups for each of a
+ * few rows are written as LATERAL with LIMIT or OFFSET, or as scalar
+ * subqueries: the order of a join would be chosen for an empty table.
+ */
+
+/* idempotency */
+
+CREATE FUNCTION claim_request(member_id bigint, idempotency_key text, arguments text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	mark CONSTANT bytea := sha256(convert_to(arguments, 'UTF8'));
+	earlier record;
+BEGIN
+	IF idempotency_key = '' THEN
+		RAISE EXCEPTION 'idempotency_key must not be empty'
+			USING ERRCODE = 'LY003', HINT = 'Give a key of the caller''s own choice, or leave it out.';
+	END IF;
+	INSERT INTO loyalty.member_request AS r (member_id, idempotency_key, fingerprint)
+	VALUES (member_id, idempotency_key, mark) ON CONFLICT DO NOTHING;
+	IF FOUND THEN
+		RETURN NULL;
+	END IF;
+	SELECT r.fingerprint, r.result INTO earlier FROM loyalty.member_request r
+	WHERE r.member_id = claim_request.member_id AND r.idempotency_key = claim_request.idempotency_key;
+	IF earlier.fingerprint <> mark THEN
+		RAISE EXCEPTION 'idempotency key "%" was used with other arguments', idempotency_key
+			USING ERRCODE = 'LY004', HINT = 'Repeat a call with the very same arguments, or use a new key.';
+	END IF;
+	RETURN coalesce(earlier.result, '{}');
+END
+$$;
+COMMENT ON FUNCTION claim_request(bigint, text, text) IS
+'The result of an earlier call with this idempotency key; NULL when this is the first. LY004 when its arguments were others. Part of the writing functions.';
+
+CREATE FUNCTION finish_request(member_id bigint, idempotency_key text, result jsonb, result_member_id bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE loyalty.member_request r SET result = $3, result_member_id = $4
+	WHERE r.member_id = $1 AND r.idempotency_key = $2;
+END
+$$;
+COMMENT ON FUNCTION finish_request(bigint, text, jsonb, bigint) IS 'Keeps the result of a call with an idempotency key. Part of the writing functions.';
+
+/* locks */
+
+CREATE FUNCTION try_to_lock_members(member_ids bigint[], whole_trees boolean DEFAULT false) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	roots bigint[] := (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
+		FROM unnest(member_ids) WITH ORDINALITY m (id, n));
+	others bigint[] := '{}';
+BEGIN
+	IF whole_trees THEN
+		others := (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id));
+	END IF;
+	PERFORM FROM loyalty.member m WHERE m.member_id = ANY (roots || member_ids || others) ORDER BY m.member_id FOR NO KEY UPDATE;
+	IF roots <> (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
+			FROM unnest(member_ids) WITH ORDINALITY m (id, n))
+		OR whole_trees AND NOT others @> (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id)) THEN
+		RAISE EXCEPTION 'members were merged at this moment' USING ERRCODE = 'LY207';
+	END IF;
+	RETURN roots;
+END
+$$;
+COMMENT ON FUNCTION try_to_lock_members(bigint[], boolean) IS
+'Locks members and those who stand for them (whole_trees: with all who are absorbed in those), ascending, and returns the latter in the order of the argument. LY207 when others stand for them once they are locked: the caller''s subtransaction, which must be that of the call itself, gives the locks back. Part of the writing functions.';
+
+CREATE FUNCTION lock_members(member_ids bigint[], whole_trees boolean DEFAULT false) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	missing bigint;
+BEGIN
+	SELECT m INTO missing FROM unnest(member_ids) m
+	WHERE m IS NULL OR (SELECT count(*) FROM loyalty.member x WHERE x.member_id = m) = 0 LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'there is no member %', coalesce(missing::text, 'NULL')
+			USING ERRCODE = 'LY202', HINT = 'Members are made by loyalty.resolve_member().';
+	END IF;
+	LOOP
+		BEGIN
+			RETURN loyalty.try_to_lock_members(member_ids, whole_trees);
+		EXCEPTION WHEN SQLSTATE 'LY207' THEN
+			NULL;
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION lock_members(bigint[], boolean) IS
+'Locks members and those who stand for them as try_to_lock_members(), as often as it takes. LY202 no such member. Part of the writing functions.';
+
+CREATE FUNCTION require_not_forgotten(member_ids bigint[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	forgotten bigint;
+BEGIN
+	SELECT m.member_id INTO forgotten FROM loyalty.member m
+	WHERE m.member_id = ANY (member_ids) AND m.status = 'forgotten' LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'member % is forgotten', forgotten
+			USING ERRCODE = 'LY203', HINT = 'Nothing about the person can be linked, merged or taken apart any more.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION require_not_forgotten(bigint[]) IS 'LY203 when one of the members is forgotten. Part of the writing functions.';
+
+/* attributes */
+
+CREATE FUNCTION surviving_attributes(member_ids bigint[]) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+BEGIN
+	RETURN (
+		SELECT coalesce(jsonb_object_agg(w.attribute, w.value) FILTER (WHERE w.value <> 'null'), '{}')
+		FROM (
+			SELECT DISTINCT ON (x.attribute) x.attribute, x.value
+			FROM (
+				SELECT f.attribute, f.value, f.given_at, f.fact_id, coalesce(r.rule, o.rule, 'recent') AS rule,
+					coalesce(array_position(coalesce(r.channels, o.channels), f.channel), 2147483647) AS rank,
+					count(*) OVER (PARTITION BY f.attribute, f.value) AS times
+				FROM loyalty.member_fact f
+				LEFT JOIN loyalty.attribute_rule r ON r.attribute = f.attribute
+				LEFT JOIN loyalty.attribute_rule o ON o.attribute = '*'
+				WHERE f.home_member_id = ANY ($1)
+			) x
+			WHERE x.rule = 'recent' OR x.value <> 'null'
+			ORDER BY x.attribute,
+				CASE WHEN x.rule = 'frequent' THEN -x.times WHEN x.rule = 'priority' THEN x.rank END,
+				CASE WHEN x.rule = 'first' THEN x.given_at END,
+				CASE WHEN x.rule = 'first' THEN x.fact_id END,
+				x.given_at DESC, x.fact_id DESC
+		) w
+	);
+END
+$$;
+COMMENT ON FUNCTION surviving_attributes(bigint[]) IS
+'The attributes that the rules of attribute_rule choose among all that were given for these members. Part of merges.';
+
+CREATE FUNCTION refresh_attributes(member_id bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+BEGIN
+	UPDATE loyalty.member m SET attributes = s.attributes
+	FROM (SELECT loyalty.surviving_attributes(loyalty.member_tree($1)) AS attributes) s
+	WHERE m.member_id = $1 AND m.attributes <> s.attributes;
+END
+$$;
+COMMENT ON FUNCTION refresh_attributes(bigint) IS 'Computes a canonical member''s attributes again, after a rule was changed.';
+
+/* rights */
+
+REVOKE EXECUTE ON FUNCTION
+	claim_request(bigint, text, text),
+	finish_request(bigint, text, jsonb, bigint),
+	try_to_lock_members(bigint[], boolean),
+	lock_members(bigint[], boolean),
+	refresh_attributes(bigint)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	claim_request(bigint, text, text),
+	finish_request(bigint, text, jsonb, bigint),
+	try_to_lock_members(bigint[], boolean),
+	lock_members(bigint[], boolean),
+	refresh_attributes(bigint)
+	TO @extowner@;
