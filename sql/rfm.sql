@@ -214,5 +214,10 @@ SELECT try(q) FROM (VALUES
 	(3, $$SELECT * FROM rfm_transitions('purchase'::regclass, '2026-02-01', '2026-01-01')$$),
 	(4, $$SELECT * FROM rfm_members('purchase', 'order_id')$$),
 	(5, $$SELECT * FROM rfm_members('purchase', at_column => 'when; DROP TABLE purchase')$$),
-	(6, $$SELECT * FROM rfm_members(0::regclass)$$)
+	(6, $$SELECT * FROM rfm_members(0::regclass)$$),
+	(7, $$SELECT * FROM rfm_table('purchase'::regclass, method => 'quantile(4)')$$),
+	(8, $$SELECT * FROM rfm_segment_sizes('purchase'::regclass, scheme => 'cn_8_quadrant')$$),
+	(9, $$SELECT * FROM rfm_transitions('purchase'::regclass, '2026-01-10', method => 'ntile(3)', scheme => '{"bins": 4, "rules": [{"segment": "x", "r": 4}]}')$$),
+	(10, $$SELECT * FROM rfm_table('purchase'::regclass, scheme => 'no_such')$$),
+	(11, $$SELECT * FROM rfm_table('purchase'::regclass, method => 'ntile(4)', scheme => '{"rules": []}')$$)
 ) v (n, q) ORDER BY n;

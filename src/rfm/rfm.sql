@@ -576,6 +576,25 @@ $$;
 COMMENT ON FUNCTION rfm_agg_call(text, text, text) IS
 'Text of the aggregate call that rfm_table and its kin make: rfm_agg, or rfm_agg_by_key when there is a key column.';
 
+/* A grid of other scores than the scheme's would name members without a word, and wrongly. */
+CREATE FUNCTION check_rfm_bins(method rfm_breaks, scheme text) RETURNS void
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found jsonb := method::text::jsonb -> 'bins';
+	wanted jsonb := (CASE WHEN scheme LIKE '{%' THEN scheme::jsonb ELSE loyalty.find_rfm_scheme(scheme) END) -> 'bins';
+BEGIN
+	IF NOT found @> wanted THEN
+		RAISE EXCEPTION USING ERRCODE = 'LY003',
+			MESSAGE = format('the method makes other scores than the scheme takes, which has %s bins', wanted),
+			DETAIL = format('Bins of recency, frequency and monetary: %s.', found),
+			HINT = format('Pass a method of as many bins: method => ''quantile(%s)''.', wanted);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION check_rfm_bins(rfm_breaks, text) IS
+'Refuses a scoring method none of whose scores has as many bins as a segment scheme (LY003); rfm_table and its kin call it.';
+
 CREATE FUNCTION rfm_table(
 	orders regclass,
 	member_column text DEFAULT 'member_id',
@@ -602,6 +621,7 @@ BEGIN
 			MESSAGE = 'orders, as_of and method must not be null',
 			HINT = 'Leave out what should have its default.';
 	END IF;
+	PERFORM loyalty.check_rfm_bins(method, scheme);
 	RETURN QUERY EXECUTE format($query$
 		WITH s AS (%s), b AS (
 			SELECT coalesce(loyalty.rfm_breaks_keyed(s.summary, $1, $2, s.member), $2) AS breaks FROM s
@@ -622,7 +642,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rfm_table(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text) IS
-'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count, those without a member do not. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order). NULL scores for members with refunds only. Dates, and instants without a zone, are read in the session''s time zone. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
+'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count, those without a member do not. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order), of as many bins as the scheme has (LY003). NULL scores for members with refunds only. Dates, and instants without a zone, are read in the session''s time zone. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
 
 CREATE FUNCTION rfm_segment_sizes(
 	orders regclass,
@@ -672,6 +692,7 @@ BEGIN
 			MESSAGE = 'orders, from_as_of, to_as_of and method must not be null, nor from_as_of after to_as_of',
 			HINT = 'Pass the earlier instant as from_as_of.';
 	END IF;
+	PERFORM loyalty.check_rfm_bins(method, scheme);
 	RETURN QUERY EXECUTE format($query$
 		WITH s AS (
 			SELECT o.%1$I::text AS member, %2$s AS later,
