@@ -32,7 +32,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(HERE)/loya
 MODULE_big = loyalty
 OBJS = $(patsubst $(HERE)/%.c,%.o,$(foreach room,$(ROOMS),$(sort $(wildcard $(HERE)/src/$(room)/*.c))))
 DATA_built = loyalty--$(EXTVERSION).sql
-ROOM_SQL = $(foreach room,$(ROOMS),$(HERE)/src/$(room)/$(room).sql)
+ROOM_SQL = $(foreach room,$(ROOMS),$(HERE)/src/$(room)/$(room).sql $(sort $(filter-out %/$(room).sql,$(wildcard $(HERE)/src/$(room)/*.sql))))
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
