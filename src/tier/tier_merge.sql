@@ -35,7 +35,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION unmerge_tier(bigint, bigint, bigint[]) IS
-'Takes a merge out of the facts: both members'' tiers are as if it had never been. root_id and subtree are given by the room that merges; they are not needed.';
+'Takes a merge out of the facts: both members'' tiers are as if it had never been. Facts go with the member that the posting or record addressed, whatever earned_since says of points; a return goes with its order. root_id and subtree are given by the room that merges; they are not needed.';
 
 -- What room member calls, in the form that it calls.
 CREATE FUNCTION merge_member_tiers(merge_id bigint, survivor_id bigint, absorbed_id bigint) RETURNS jsonb
