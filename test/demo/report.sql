@@ -133,19 +133,26 @@ ORDER BY lifetime_value DESC LIMIT 5;
 \echo
 CREATE TRIGGER earn AFTER INSERT ON shop.orders FOR EACH ROW
 	EXECUTE FUNCTION loyalty.earn_on_insert('member_id', 'amount', 'at', '1', 'rewards');
-CREATE TEMP TABLE live AS
-SELECT 1 AS n, 'before' AS moment, available, loyalty.tier_of(:member, 'club', :'closing') AS tier
-FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
+-- somebody who lacks little for the next level
+SELECT t.member_id AS climber, ceil(p.missing) AS lacks, p.level AS next_level
+FROM tier t, LATERAL loyalty.tier_progress(t.member_id, 'club', :'closing') p
+WHERE t.level IS NOT NULL AND p.goal = 'reach' ORDER BY p.missing, t.member_id LIMIT 1
+\gset
+CREATE TEMP TABLE live (n integer, moment text, points_available bigint, tier text);
+CREATE VIEW pg_temp.climber AS
+SELECT b.available, loyalty.tier_of(:climber, 'club', :'closing') AS tier
+FROM loyalty.balance(member_id => :climber, currency => 'rewards', as_of => :'closing') b;
+INSERT INTO live SELECT 1, format('before: member %s lacks %s points for %s', :climber, :lacks, :'next_level'), c.* FROM climber c;
 BEGIN;
-INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-1', :member, :'closing', 5000.00);
-SELECT available AS uncommitted, loyalty.tier_of(:member, 'club', :'closing') AS uncommitted_tier FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing')
+INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-1', :climber, :'closing', :lacks + 100);
+SELECT available AS uncommitted, tier AS uncommitted_tier FROM climber
 \gset
 ROLLBACK;
-INSERT INTO live VALUES (2, 'an order of 5,000.00, not yet committed', :uncommitted, :'uncommitted_tier');
-INSERT INTO live SELECT 3, 'rolled back', available, loyalty.tier_of(:member, 'club', :'closing') FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
-INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-2', :member, :'closing', 1500.00);
-INSERT INTO live SELECT 4, 'another of 1,500.00, committed', available, loyalty.tier_of(:member, 'club', :'closing') FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
-SELECT moment, available AS points_available, tier FROM live ORDER BY n;
+INSERT INTO live VALUES (2, format('an order of %s.00, not yet committed', :lacks + 100), :uncommitted, :'uncommitted_tier');
+INSERT INTO live SELECT 3, 'rolled back', c.* FROM climber c;
+INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-2', :climber, :'closing', :lacks);
+INSERT INTO live SELECT 4, format('another of %s.00, committed', :lacks), c.* FROM climber c;
+SELECT moment, points_available, tier FROM live ORDER BY n;
 
 \echo 'Digest of the ledger, to keep outside; verify_ledger(digest) proves later that nothing was changed'
 \echo

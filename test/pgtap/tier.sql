@@ -117,7 +117,11 @@ SELECT loyalty.define_measure('status_points', 'points', 'status');
 SELECT loyalty.define_measure('orders');
 -- The ledger has the trigger from the first ladder that counts points on.
 CREATE VIEW watcher AS SELECT tgenabled::text FROM pg_trigger WHERE tgrelid = 'loyalty.ledger'::regclass AND tgname = 'evaluate_tier';
+CREATE TABLE early_order (member_id bigint, at timestamptz);
+CREATE TRIGGER evaluate_tier AFTER INSERT ON early_order FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier('member_id', 'at', 'orders=1');
+INSERT INTO early_order VALUES (91, '2022-01-01'), (91, '2022-01-02');
 SELECT loyalty.define_ladder('visitors', '{"measures": [{"measure": "orders", "window": "lifetime"}], "levels": [{"level": "regular", "any": {"orders": 10}}]}');
+SELECT is((SELECT have FROM loyalty.tier_progress(91, 'visitors')), 2::numeric, 'rows of own tables are facts, also before there is a ladder');
 SELECT is_empty('SELECT * FROM watcher', 'no ladder counts points: no trigger');
 SELECT loyalty.earn(90, 150, 'status', '2022-03-01');
 SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "status_points", "window": "rolling", "interval": "1 year"}, {"measure": "orders", "window": "lifetime"}],
@@ -199,6 +203,9 @@ DELETE FROM shop_order WHERE id = 2;
 SELECT is(loyalty.tier_of(3, 'club'), 'blue', 'a deleted order is taken back');
 CREATE TRIGGER wrong AFTER INSERT ON shop_order FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier('member_id');
 SELECT throws_ok($$INSERT INTO shop_order VALUES (9, 4, now(), 1)$$, 'LY003', NULL, 'a trigger without measures');
+DROP TRIGGER wrong ON shop_order;
+CREATE TRIGGER wrong AFTER INSERT ON shop_order FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
+SELECT throws_ok($$INSERT INTO shop_order VALUES (9, 4, now(), 1)$$, 'LY003', NULL, 'that of the ledger on another table');
 DROP TRIGGER wrong ON shop_order;
 
 -- Idempotency

@@ -1,0 +1,38 @@
+/*
+ * tier: its invariants.
+ */
+
+CREATE FUNCTION tier_problem(member_id bigint, ladder text) RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_problem';
+COMMENT ON FUNCTION tier_problem(bigint, text) IS
+'What is wrong with the stored tier and history of a member, against a replay of all facts; NULL when nothing is.';
+
+CREATE FUNCTION check_tier(OUT invariant text, OUT member_id bigint, OUT currency text,
+	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'state', p.member_id, NULL::text, NULL::bigint, format('%s: %s', p.ladder, p.problem)
+	FROM (SELECT s.member_id, s.ladder, loyalty.tier_problem(s.member_id, s.ladder) AS problem FROM loyalty.tier_state s) p
+	WHERE p.problem IS NOT NULL
+	UNION ALL
+	SELECT 'history', h.member_id, NULL, NULL, format('%s: the row from %s ends at %s, the next begins at %s', h.ladder, h.starts_at, h.ends_at, h.next_at)
+	FROM (SELECT x.*, lead(x.starts_at) OVER (PARTITION BY x.member_id, x.ladder ORDER BY x.starts_at) AS next_at FROM loyalty.tier_history x) h
+	WHERE h.ends_at IS DISTINCT FROM h.next_at
+	UNION ALL
+	SELECT 'state', h.member_id, NULL, NULL, format('%s: history without a state', h.ladder)
+	FROM (SELECT DISTINCT x.member_id, x.ladder FROM loyalty.tier_history x) h
+	WHERE NOT EXISTS (SELECT FROM loyalty.tier_state s WHERE s.member_id = h.member_id AND s.ladder = h.ladder)
+	UNION ALL
+	SELECT 'grant', g.member_id, NULL, NULL, format('grant %s: no level %s on ladder %s', g.grant_id, g.level, g.ladder)
+	FROM loyalty.tier_grant g
+	WHERE NOT EXISTS (SELECT FROM loyalty.tier_level t WHERE t.ladder = g.ladder AND t.level = g.level)
+	UNION ALL
+	SELECT 'version', NULL, NULL, NULL, format('%s: version %s is not after the one before it', v.ladder, v.version)
+	FROM (SELECT x.*, lag(x.effective_from) OVER (PARTITION BY x.ladder ORDER BY x.version) AS before FROM loyalty.ladder_version x) v
+	WHERE v.effective_from <= v.before
+	UNION ALL
+	SELECT 'trigger', NULL, NULL, NULL, 'a ladder counts points, and the ledger lacks the trigger evaluate_tier; setup() puts it there, evaluate_tiers() makes up for what it missed'
+	WHERE loyalty.ledger_is_unwatched()
+$$;
+COMMENT ON FUNCTION check_tier() IS
+'Every invariant of room tier: a row for each violation; part of check(). Stored states and histories are what a replay of all facts gives; histories have no gaps (no overlaps: that is a constraint); the ledger has its trigger once a ladder counts points.';

@@ -1,0 +1,114 @@
+/*
+ * tier: what members qualify by, ladders, and what a changed ladder would do.
+ */
+
+CREATE FUNCTION define_measure(measure text, source text DEFAULT 'event', currency text DEFAULT NULL,
+	function_name text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	IF source = 'points' AND NOT EXISTS (SELECT FROM loyalty.currency c WHERE c.code = define_measure.currency) THEN
+		RAISE EXCEPTION 'currency "%" does not exist', currency
+			USING ERRCODE = 'LY102', HINT = 'Create it with loyalty.create_currency().';
+	END IF;
+	IF source = 'function' AND to_regprocedure(format('%s(bigint, timestamptz)', function_name)) IS NULL THEN
+		RAISE EXCEPTION 'function "%" does not exist', function_name
+			USING ERRCODE = 'LY003', HINT = 'It takes (member_id bigint, as_of timestamptz) and returns numeric; name its schema.';
+	END IF;
+	INSERT INTO loyalty.tier_measure AS m (measure, source, currency, function_name)
+	VALUES (measure, source, currency, function_name);
+	RETURN measure;
+EXCEPTION
+	WHEN unique_violation THEN
+		RAISE EXCEPTION 'measure "%" exists already', measure USING ERRCODE = 'LY003';
+	WHEN check_violation OR not_null_violation THEN
+		RAISE EXCEPTION 'invalid measure "%"', measure
+			USING ERRCODE = 'LY003', DETAIL = SQLERRM,
+				HINT = 'source points needs currency, function needs function_name; see the comments of loyalty.tier_measure.';
+END
+$$;
+COMMENT ON FUNCTION define_measure(text, text, text, text) IS
+'Defines what members can qualify by. source: points (earned or adjusted in a currency, less what is reversed), event (facts recorded by record_qualification() or by evaluate_tier() on a table), function (function_name(member_id, as_of) returning numeric, sampled by evaluate_tiers(); use window latest). Returns the measure. Errors: LY003, LY102.';
+
+CREATE FUNCTION define_ladder(ladder text, definition jsonb, effective_from timestamptz DEFAULT NULL,
+	name text DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	last loyalty.ladder_version;
+	unknown text;
+BEGIN
+	PERFORM loyalty.ladder_levels(definition);
+	SELECT m->>'measure' INTO unknown FROM jsonb_array_elements(definition->'measures') m
+	WHERE NOT EXISTS (SELECT FROM loyalty.tier_measure t WHERE t.measure = m->>'measure') LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'measure "%" does not exist', unknown
+			USING ERRCODE = 'LY404', HINT = 'Define it with loyalty.define_measure().';
+	END IF;
+	IF ladder IS NULL OR ladder !~ '^[a-z][a-z0-9_]{0,62}$' THEN
+		RAISE EXCEPTION 'invalid name of a ladder: "%"', ladder
+			USING ERRCODE = 'LY003', HINT = 'Use lower-case letters, digits and underscores.';
+	END IF;
+	INSERT INTO loyalty.ladder AS l (ladder, name)
+	VALUES (ladder, coalesce(name, initcap(replace(ladder, '_', ' '))))
+	ON CONFLICT DO NOTHING;
+	PERFORM FROM loyalty.ladder l WHERE l.ladder = define_ladder.ladder FOR UPDATE;
+	SELECT * INTO last FROM loyalty.ladder_version v WHERE v.ladder = define_ladder.ladder ORDER BY v.version DESC LIMIT 1;
+	IF last.version IS NULL THEN
+		effective_from := coalesce(effective_from, '-infinity');
+	ELSE
+		effective_from := coalesce(effective_from, clock_timestamp());
+		IF effective_from <= last.effective_from OR effective_from = 'infinity' THEN
+			RAISE EXCEPTION 'effective_from must be after the last version''s'
+				USING ERRCODE = 'LY003',
+					DETAIL = format('It is %s; version %s is in force from %s.', effective_from, last.version, last.effective_from);
+		END IF;
+	END IF;
+	INSERT INTO loyalty.ladder_version AS v (ladder, version, effective_from, definition)
+	VALUES (ladder, coalesce(last.version, 0) + 1, effective_from, definition);
+	INSERT INTO loyalty.tier_level AS t (ladder, version, rank, level, name)
+	SELECT define_ladder.ladder, coalesce(last.version, 0) + 1, x.rank, x.level, x.name FROM loyalty.ladder_levels(definition) x;
+	PERFORM loyalty.watch_facts(x.source) FROM (SELECT DISTINCT CASE WHEN m.source = 'points' THEN 'points' ELSE 'event' END AS source
+		FROM jsonb_array_elements(definition->'measures') d JOIN loyalty.tier_measure m ON m.measure = d->>'measure' ORDER BY 1 DESC) x;
+	RETURN coalesce(last.version, 0) + 1;
+END
+$$;
+COMMENT ON FUNCTION define_ladder(text, jsonb, timestamptz, text) IS
+'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one). Returns the version. The definition: {"time_zone", "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. All facts recorded before count too: tier_of() knows of them at once, evaluate_tiers() stores what they give. Waits for transactions that are posting, and they for its commit; the first ladder that counts points puts the trigger evaluate_tier on the ledger. Errors: LY401 definition, LY404 measure, LY003.';
+
+CREATE FUNCTION preview_tier(member_id bigint, ladder text, definition jsonb, as_of timestamptz DEFAULT NULL, whole_history boolean DEFAULT false,
+	OUT level_now text, OUT rank_now integer, OUT valid_until_now timestamptz,
+	OUT level_then text, OUT rank_then integer, OUT valid_until_then timestamptz) RETURNS record
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preview_tier';
+COMMENT ON FUNCTION preview_tier(bigint, text, jsonb, timestamptz, boolean) IS
+'The tier of a member on a ladder, and under a new definition of it: in force from as_of on, or (whole_history) as if it had been so always. Nothing is written. Errors: LY401 definition, LY402 ladder.';
+
+CREATE FUNCTION preview_ladder(ladder text, definition jsonb, as_of timestamptz DEFAULT NULL, whole_history boolean DEFAULT false,
+	OUT member_id bigint, OUT level_now text, OUT level_then text, OUT move text, OUT valid_until_then timestamptz) RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT s.member_id, p.level_now, p.level_then,
+		CASE WHEN p.rank_now = 0 AND p.rank_then = 0 THEN 'none' WHEN p.rank_now = 0 THEN 'enters' WHEN p.rank_then = 0 THEN 'leaves'
+			WHEN p.level_now = p.level_then THEN 'stays'
+			WHEN coalesce(n.rank, p.rank_then) > coalesce(o.rank, n.rank, p.rank_now) THEN 'up'
+			WHEN p.rank_then > p.rank_now THEN 'up' ELSE 'down' END,
+		p.valid_until_then
+	FROM loyalty.tier_state s
+	CROSS JOIN LATERAL loyalty.preview_tier(s.member_id, $1, $2, $3, $4) p
+	LEFT JOIN loyalty.ladder_levels($2) n ON n.level = p.level_then
+	LEFT JOIN loyalty.ladder_levels($2) o ON o.level = p.level_now
+	WHERE s.ladder = $1 AND s.merged_into IS NULL
+$$;
+COMMENT ON FUNCTION preview_ladder(text, jsonb, timestamptz, boolean) IS
+'Who would move where under a new definition of a ladder: move is enters, up, stays, down, leaves or none. From as_of (NULL: now) on as define_ladder() would do it, where nobody falls before the term ends; or, with whole_history, as if it had been so always, which also shows who would not have climbed. Nothing is written. Errors: LY401 definition, LY402 ladder.';
+
+REVOKE EXECUTE ON FUNCTION
+	define_measure(text, text, text, text),
+	define_ladder(text, jsonb, timestamptz, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	define_measure(text, text, text, text),
+	define_ladder(text, jsonb, timestamptz, text)
+	TO @extowner@;

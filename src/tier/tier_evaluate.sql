@@ -1,0 +1,327 @@
+/*
+ * tier: facts, and the tiers that are stored of them.
+ */
+
+CREATE FUNCTION insert_tier_event(member_id bigint, measure text, at timestamptz, counts_at timestamptz, amount numeric,
+	reference text, idempotency_key text) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_insert_tier_event';
+COMMENT ON FUNCTION insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text) IS 'Part of record_qualification().';
+
+CREATE FUNCTION record_qualification(member_id bigint, measure text, amount numeric, at timestamptz DEFAULT statement_timestamp(),
+	counts_at timestamptz DEFAULT NULL, reference text DEFAULT NULL, idempotency_key text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	earlier loyalty.tier_event;
+BEGIN
+	IF member_id IS NULL OR amount IS NULL OR at IS NULL OR amount IN ('NaN', 'Infinity', '-Infinity') THEN
+		RAISE EXCEPTION 'member_id, amount and at must be given' USING ERRCODE = 'LY003';
+	END IF;
+	IF NOT EXISTS (SELECT FROM loyalty.tier_measure m WHERE m.measure = record_qualification.measure AND m.source <> 'points') THEN
+		RAISE EXCEPTION 'measure "%" takes no facts', measure
+			USING ERRCODE = 'LY404', HINT = 'Define it with loyalty.define_measure(); points are earned with loyalty.earn().';
+	END IF;
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_event ' || idempotency_key, member_id));
+		SELECT * INTO earlier FROM loyalty.tier_event e
+		WHERE e.member_id = record_qualification.member_id AND e.idempotency_key = record_qualification.idempotency_key;
+		IF FOUND THEN
+			IF (earlier.measure, earlier.amount) IS DISTINCT FROM (measure, trim_scale(round(amount, 4))) THEN
+				RAISE EXCEPTION 'idempotency key "%" was used for another fact', idempotency_key
+					USING ERRCODE = 'LY004', DETAIL = format('It recorded %s of %s.', earlier.amount, earlier.measure),
+						HINT = 'Use a new key for a new fact.';
+			END IF;
+			RETURN false;
+		END IF;
+	END IF;
+	PERFORM loyalty.insert_tier_event(member_id, measure, at, counts_at, amount, reference, idempotency_key);
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text) IS
+'Records a qualifying fact and brings the tiers up to it in the same commit. counts_at: of a return (amount negative) the date of its order. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
+
+CREATE FUNCTION step_tier(machine bytea, evaluated_at timestamptz, versions integer, replayed_in bigint) RETURNS bytea
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_step_tier';
+COMMENT ON FUNCTION step_tier(bytea, timestamptz, integer, bigint) IS
+'The stored machine one fact further; part of evaluate_tier(), cannot be called by itself.';
+
+CREATE FUNCTION maintain_tier(member_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_maintain_tier';
+COMMENT ON FUNCTION maintain_tier(bigint, text, timestamptz) IS
+'Computes the tier of one member from all its facts and stores it; whether that changed anything. Part of evaluate_tiers().';
+
+CREATE FUNCTION maintain_member(member_id bigint) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT loyalty.maintain_tier(maintain_member.member_id, l.ladder)
+	FROM (SELECT x.ladder FROM loyalty.ladder x ORDER BY x.ladder) l
+$$;
+COMMENT ON FUNCTION maintain_member(bigint) IS 'maintain_tier() on each ladder.';
+
+CREATE FUNCTION set_joined(member_id bigint, joined_at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	IF member_id IS NULL OR joined_at IS NULL OR NOT isfinite(joined_at) THEN
+		RAISE EXCEPTION 'member_id and joined_at must be given, and finite' USING ERRCODE = 'LY003';
+	END IF;
+	INSERT INTO loyalty.tier_joined AS j (member_id, joined_at) VALUES (member_id, joined_at)
+	ON CONFLICT ON CONSTRAINT tier_joined_pkey DO UPDATE SET joined_at = excluded.joined_at;
+	PERFORM loyalty.maintain_member(member_id);
+END
+$$;
+COMMENT ON FUNCTION set_joined(bigint, timestamptz) IS
+'Sets from when on the anniversaries of a member count; otherwise from its first fact or grant.';
+
+CREATE FUNCTION sample_measures(member_id bigint, ladder text, as_of timestamptz) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	m record;
+	n bigint;
+	total bigint := 0;
+BEGIN
+	FOR m IN SELECT DISTINCT t.measure, to_regprocedure(format('%s(bigint, timestamptz)', t.function_name))::oid::regproc AS fn
+		FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
+		JOIN loyalty.tier_measure t ON t.measure = d->>'measure' AND t.source = 'function'
+		WHERE v.ladder = sample_measures.ladder
+	LOOP
+		EXECUTE format($q$
+			SELECT count(x.done) FROM (SELECT loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled', NULL)::text AS done
+			FROM (SELECT w.member_id, round(%s(w.member_id, $2), 4) AS value
+				FROM (SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
+					UNION SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL
+					UNION SELECT $3 WHERE $3 IS NOT NULL) w) s
+			LEFT JOIN LATERAL (SELECT e.amount FROM loyalty.tier_event e
+				WHERE e.member_id = s.member_id AND e.measure = $1 ORDER BY e.at DESC, e.event_id DESC LIMIT 1) p ON true
+			WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount ORDER BY s.member_id OFFSET 0) x$q$, m.fn)
+		INTO n USING m.measure, as_of, member_id;
+		total := total + n;
+	END LOOP;
+	RETURN total;
+END
+$$;
+COMMENT ON FUNCTION sample_measures(bigint, text, timestamptz) IS
+'Asks the functions behind a ladder''s measures and records what has changed as facts; part of evaluate_tiers().';
+
+CREATE FUNCTION stored_tier_is(facts tier_facts, machine bytea, versions integer, ladder text, as_of timestamptz) RETURNS boolean
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_stored_tier_is';
+COMMENT ON FUNCTION stored_tier_is(tier_facts, bytea, integer, text, timestamptz) IS
+'Whether a stored state is what a member''s facts give at an instant; part of evaluate_tiers().';
+
+CREATE FUNCTION first_tier(facts tier_facts, ladder text, as_of timestamptz,
+	OUT machine bytea, OUT versions integer, OUT event_at timestamptz, OUT evaluated_at timestamptz, OUT next_at timestamptz,
+	OUT level text, OUT earned_level text, OUT since timestamptz, OUT valid_until timestamptz, OUT grace_until timestamptz,
+	OUT step_starts timestamptz[], OUT step_levels text[], OUT step_events text[], OUT step_reasons text[], OUT step_valid_untils timestamptz[]) RETURNS record
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_first_tier';
+COMMENT ON FUNCTION first_tier(tier_facts, text, timestamptz) IS
+'What is to be stored of a member of whom nothing is stored yet: the columns of tier_state, and those of tier_history as arrays; part of evaluate_tiers().';
+
+CREATE FUNCTION ladder_facts(ladder text, OUT points boolean, OUT query text) RETURNS record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	-- each measure is a branch of its own, and one scan: a reversal looks up its
+	-- entry; that of a redemption gives NULL, which the aggregates ignore
+	SELECT bool_and(m.source = 'points'), string_agg(
+		CASE WHEN m.source = 'points' THEN format($q$
+			SELECT e.member_id, %1$L::text AS measure, e.effective_at AS at,
+				CASE e.kind WHEN 'reverse' THEN (SELECT CASE WHEN t.requested > 0 THEN -e.requested ELSE e.requested END FROM loyalty.ledger t
+					WHERE t.member_id = e.member_id AND t.entry_id = e.target_entry_id AND t.kind IN ('earn', 'adjust'))
+				ELSE e.requested END AS amount,
+				CASE e.kind WHEN 'reverse' THEN (SELECT t.effective_at FROM loyalty.ledger t
+					WHERE t.member_id = e.member_id AND t.entry_id = e.target_entry_id) END AS counts_at
+			FROM loyalty.ledger e
+			WHERE e.currency = %2$L AND e.kind IN ('earn', 'adjust', 'reverse')$q$, m.measure, m.currency)
+		ELSE format($q$
+			SELECT e.member_id, e.measure, e.at, e.amount, e.counts_at FROM loyalty.tier_event e WHERE e.measure = %1$L$q$, m.measure)
+		END, ' UNION ALL ')
+	FROM (SELECT DISTINCT d->>'measure' AS measure FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
+		WHERE v.ladder = $1) used
+	JOIN loyalty.tier_measure m ON m.measure = used.measure
+$$;
+COMMENT ON FUNCTION ladder_facts(text) IS
+'The query that reads all facts of a ladder, of members who were never merged, and whether they are points alone; NULL for a ladder without measures. Part of evaluate_tiers().';
+
+CREATE FUNCTION store_first_tiers(ladder text, as_of timestamptz, OUT stored bigint, OUT others bigint[]) RETURNS record
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+DECLARE
+	facts record;
+BEGIN
+	SELECT * INTO facts FROM loyalty.ladder_facts(ladder);
+	-- Members with grants, merges or a date of their own are computed one by one.
+	-- Where somebody is faster, with a fact that this statement does not see, the
+	-- state is there, and is left.
+	EXECUTE format($q$
+		WITH alone AS MATERIALIZED (
+			SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
+			UNION
+			SELECT u.member_id FROM loyalty.tier_merge g, LATERAL (VALUES (g.absorbed_id), (g.survivor_id)) u(member_id)
+			UNION
+			SELECT j.member_id FROM loyalty.tier_joined j
+		), differing AS MATERIALIZED (
+			SELECT f.member_id, s.member_id IS NULL AS is_first, loyalty.first_tier(CASE WHEN s.member_id IS NULL THEN f.facts END, $1, $2) AS t
+			FROM (SELECT x.member_id, %s(x.measure, x.at, x.amount, x.counts_at) AS facts FROM (%s) x GROUP BY x.member_id) f
+			LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
+			WHERE f.member_id NOT IN (SELECT a.member_id FROM alone a)
+				AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, $1, $2))
+		), first AS (
+			INSERT INTO loyalty.tier_state (member_id, ladder, level, earned_level, since, valid_until, grace_until, event_at,
+				evaluated_at, next_at, versions, replayed_in, machine)
+			SELECT d.member_id, $1, (d.t).level, (d.t).earned_level, (d.t).since, (d.t).valid_until, (d.t).grace_until, (d.t).event_at,
+				(d.t).evaluated_at, (d.t).next_at, (d.t).versions, $3, (d.t).machine
+			FROM differing d WHERE d.is_first
+			ON CONFLICT DO NOTHING RETURNING member_id
+		), steps AS (
+			INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason, valid_until)
+			SELECT d.member_id, $1, l.ladder_number, p.starts_at, (d.t).step_starts[p.n + 1], p.level, p.event, p.reason, p.valid_until
+			FROM first JOIN differing d ON d.member_id = first.member_id
+			CROSS JOIN (SELECT x.ladder_number FROM loyalty.ladder x WHERE x.ladder = $1) l
+			CROSS JOIN LATERAL unnest((d.t).step_starts, (d.t).step_levels, (d.t).step_events, (d.t).step_reasons, (d.t).step_valid_untils)
+				WITH ORDINALITY p(starts_at, level, event, reason, valid_until, n)
+		)
+		SELECT (SELECT count(*) FROM first), ARRAY(
+			SELECT a.member_id FROM alone a
+			UNION
+			SELECT d.member_id FROM differing d WHERE NOT d.is_first
+			UNION
+			SELECT s.member_id FROM loyalty.tier_state s WHERE s.ladder = $1 AND (s.next_at <= $2 OR s.machine IS NULL)
+			ORDER BY 1)$q$,
+		CASE WHEN facts.points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END,
+		coalesce(facts.query, 'SELECT NULL::bigint, NULL::text, NULL::timestamptz, NULL::numeric, NULL::timestamptz WHERE false'))
+	INTO stored, others USING ladder, as_of, pg_current_xact_id()::text::bigint;
+END
+$$;
+COMMENT ON FUNCTION store_first_tiers(text, timestamptz) IS
+'Stores tiers and histories of all members with facts of whom nothing is stored on a ladder, in one go, and returns how many these were; others: those whose stored tier is, or may be, not what their facts give. Part of evaluate_tiers().';
+
+CREATE FUNCTION check_ladder_exists(ladder text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF ladder IS NULL OR NOT EXISTS (SELECT FROM loyalty.ladder l WHERE l.ladder = check_ladder_exists.ladder) THEN
+		RAISE EXCEPTION 'ladder "%" does not exist', ladder
+			USING ERRCODE = 'LY402', HINT = 'Create it with loyalty.define_ladder(), or see the table loyalty.ladder.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION check_ladder_exists(text) IS 'Raises LY402 when there is no such ladder.';
+
+CREATE FUNCTION evaluate_tiers(member_id bigint DEFAULT NULL, ladder text DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	until CONSTANT timestamptz := coalesce(as_of, clock_timestamp());
+	one text;
+	n bigint;
+	total bigint := 0;
+BEGIN
+	IF NOT isfinite(until) OR until > clock_timestamp() THEN
+		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', until);
+	END IF;
+	IF ladder IS NOT NULL THEN
+		PERFORM loyalty.check_ladder_exists(ladder);
+	END IF;
+	FOR one IN SELECT l.ladder FROM loyalty.ladder l WHERE evaluate_tiers.ladder IN (l.ladder) OR evaluate_tiers.ladder IS NULL ORDER BY 1 LOOP
+		PERFORM loyalty.sample_measures(member_id, one, until);
+		IF member_id IS NOT NULL THEN
+			n := loyalty.maintain_tier(member_id, one, until)::integer;
+		ELSE
+			SELECT f.stored + (SELECT count(*) FILTER (WHERE loyalty.maintain_tier(m.member_id, one, until)) FROM unnest(f.others) m(member_id))
+			INTO n FROM loyalty.store_first_tiers(one, until) f;
+		END IF;
+		total := total + n;
+	END LOOP;
+	RETURN total;
+END
+$$;
+COMMENT ON FUNCTION evaluate_tiers(bigint, text, timestamptz) IS
+'Computes the tiers of a member (NULL: of all who have facts) on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs; returns how many states that were. as_of: not in the future (NULL: now). Errors: LY402 ladder, LY003.';
+
+CREATE PROCEDURE book_tiers(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 1000)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	until CONSTANT timestamptz := coalesce(book_tiers.as_of, pg_catalog.now());
+	run loyalty.job_run;
+	batch record;
+	last_member bigint;
+	last_ladder text;
+BEGIN
+	IF NOT pg_catalog.isfinite(until) OR until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN
+		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
+			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', until);
+	END IF;
+	IF batch_size IS NULL OR batch_size OPERATOR(pg_catalog.<=) 0 THEN
+		RAISE EXCEPTION 'batch_size must be positive' USING ERRCODE = 'LY003';
+	END IF;
+	IF NOT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('loyalty.book_tiers', 0)) THEN
+		RAISE EXCEPTION 'book_tiers is running in another session'
+			USING ERRCODE = 'LY006', HINT = 'See the table loyalty.job_run.';
+	END IF;
+	UPDATE loyalty.job_run j SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
+	WHERE j.job OPERATOR(pg_catalog.=) 'book_tiers' AND j.status OPERATOR(pg_catalog.=) 'running';
+	INSERT INTO loyalty.job_run (job, as_of, unit, total)
+	SELECT 'book_tiers', until, 'tiers', pg_catalog.count(*)
+	FROM loyalty.tier_state s WHERE s.next_at OPERATOR(pg_catalog.<=) until
+	RETURNING * INTO run;
+	COMMIT;
+
+	-- what is booked is no longer due, so a stopped run goes on by itself
+	LOOP
+		SELECT pg_catalog.count(*) AS tiers, pg_catalog.max(d.member_id) AS member_id,
+			pg_catalog.max(d.ladder) AS ladder,
+			pg_catalog.count(*) FILTER (WHERE loyalty.maintain_tier(d.member_id, d.ladder, until)) AS changed
+		INTO batch
+		FROM (SELECT s.member_id, s.ladder FROM loyalty.tier_state s
+			WHERE s.next_at OPERATOR(pg_catalog.<=) until
+				AND (last_member IS NULL OR s.member_id OPERATOR(pg_catalog.>) last_member)
+			ORDER BY s.member_id, s.ladder LIMIT batch_size) d;
+		EXIT WHEN batch.tiers OPERATOR(pg_catalog.=) 0;
+		UPDATE loyalty.job_run j
+		SET done = j.done OPERATOR(pg_catalog.+) batch.tiers, updated_at = pg_catalog.clock_timestamp(), last_key = batch.member_id
+		WHERE j.run_id OPERATOR(pg_catalog.=) run.run_id;
+		COMMIT;
+	END LOOP;
+
+	UPDATE loyalty.job_run j
+	SET status = 'finished', finished_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp(),
+		message = pg_catalog.format('%s tiers booked', j.done)
+	WHERE j.run_id OPERATOR(pg_catalog.=) run.run_id;
+	PERFORM pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended('loyalty.book_tiers', 0));
+	COMMIT;
+END
+$$;
+COMMENT ON PROCEDURE book_tiers(timestamptz, integer) IS
+'Books what the clock did to tiers by as_of (default: now): states and history of those whose next_at has come. No answer of tier_of() changes by it. Commits after each batch_size members; can be stopped at any time; progress is in the table job_run. LY006 when it is running already.';
+
+REVOKE EXECUTE ON FUNCTION
+	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
+	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
+	step_tier(bytea, timestamptz, integer, bigint),
+	maintain_tier(bigint, text, timestamptz),
+	maintain_member(bigint),
+	set_joined(bigint, timestamptz),
+	sample_measures(bigint, text, timestamptz),
+	store_first_tiers(text, timestamptz),
+	evaluate_tiers(bigint, text, timestamptz)
+	FROM PUBLIC;
+REVOKE EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
+	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
+	step_tier(bytea, timestamptz, integer, bigint),
+	maintain_tier(bigint, text, timestamptz),
+	maintain_member(bigint),
+	set_joined(bigint, timestamptz),
+	sample_measures(bigint, text, timestamptz),
+	store_first_tiers(text, timestamptz),
+	evaluate_tiers(bigint, text, timestamptz)
+	TO @extowner@;
+GRANT EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) TO @extowner@;

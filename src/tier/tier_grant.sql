@@ -1,0 +1,159 @@
+/*
+ * tier: levels that are granted, for a while or without end, for a fee or not.
+ */
+
+CREATE FUNCTION grant_tier(member_id bigint, ladder text, level text, kind text DEFAULT 'manual',
+	starts_at timestamptz DEFAULT statement_timestamp(), ends_at timestamptz DEFAULT NULL, period interval DEFAULT NULL,
+	fee numeric DEFAULT 0, reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
+	renews_grant_id bigint DEFAULT NULL,
+	OUT grant_id bigint, OUT valid_until timestamptz, OUT replayed boolean) RETURNS record
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	earlier loyalty.tier_grant;
+	zone text;
+	missing text;
+BEGIN
+	PERFORM loyalty.check_ladder_exists(ladder);
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_grant ' || idempotency_key, member_id));
+		SELECT * INTO earlier FROM loyalty.tier_grant g
+		WHERE g.member_id = grant_tier.member_id AND g.idempotency_key = grant_tier.idempotency_key;
+		IF FOUND THEN
+			IF (earlier.ladder, earlier.level, earlier.kind, earlier.fee) IS DISTINCT FROM (ladder, level, kind, fee) THEN
+				RAISE EXCEPTION 'idempotency key "%" was used for another grant', idempotency_key
+					USING ERRCODE = 'LY004', DETAIL = format('It granted %s on %s.', earlier.level, earlier.ladder),
+						HINT = 'Use a new key for a new grant.';
+			END IF;
+			grant_id := earlier.grant_id;
+			valid_until := earlier.ends_at;
+			replayed := true;
+			RETURN;
+		END IF;
+	END IF;
+	IF NOT EXISTS (SELECT FROM loyalty.tier_level t WHERE t.ladder = grant_tier.ladder AND t.level = grant_tier.level) THEN
+		RAISE EXCEPTION 'ladder "%" has no level "%"', ladder, level
+			USING ERRCODE = 'LY403', HINT = 'See the table loyalty.tier_level.';
+	END IF;
+	SELECT coalesce(v.definition->>'time_zone', 'UTC') INTO zone FROM loyalty.ladder_version v
+	WHERE v.ladder = grant_tier.ladder ORDER BY v.version DESC LIMIT 1;
+	-- months and days by the wall clock of the ladder
+	valid_until := coalesce(ends_at, (starts_at AT TIME ZONE zone + period) AT TIME ZONE zone);
+	missing := CASE WHEN member_id IS NULL THEN 'member_id must be given.'
+		WHEN kind IS NULL OR kind NOT IN ('manual', 'invited', 'matched', 'paid') THEN 'kind is manual, invited, matched or paid.'
+		WHEN starts_at IS NULL OR NOT isfinite(starts_at) THEN 'starts_at must be a finite instant.'
+		WHEN valid_until <= starts_at THEN 'It must end after it starts.'
+		WHEN NOT isfinite(valid_until) THEN 'ends_at is finite, or NULL for no end.'
+		WHEN fee IS NULL OR fee < 0 OR fee = 'NaN' THEN 'fee must not be negative.'
+		WHEN fee > 0 AND kind <> 'paid' THEN 'Only a paid grant has a fee.'
+		WHEN kind = 'paid' AND valid_until IS NULL THEN 'A paid grant needs period or ends_at.' END;
+	IF missing IS NOT NULL THEN
+		RAISE EXCEPTION 'invalid grant' USING ERRCODE = 'LY003', DETAIL = missing;
+	END IF;
+	INSERT INTO loyalty.tier_grant AS g (member_id, ladder, level, kind, starts_at, ends_at, period, fee, renews_grant_id, reason, idempotency_key)
+	VALUES (member_id, ladder, level, kind, starts_at, valid_until, period, fee, renews_grant_id, reason, idempotency_key)
+	RETURNING g.grant_id INTO grant_id;
+	replayed := false;
+	PERFORM loyalty.maintain_tier(member_id, ladder);
+END
+$$;
+COMMENT ON FUNCTION grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint) IS
+'Grants a level from starts_at to ends_at, or for a period, or (neither) without end: a floor that never shortens what was earned. kind: manual, invited, matched (from another program) or paid, with its fee. Returns the number of the grant, its end, and whether it is the first result of a repeated idempotency_key. Errors: LY402 ladder, LY403 level, LY003, LY004.';
+
+CREATE FUNCTION open_grant(member_id bigint, grant_id bigint,
+	OUT of_member_id bigint, OUT number bigint, OUT ladder text, OUT level text, OUT kind text, OUT starts_at timestamptz,
+	OUT ends_at timestamptz, OUT period interval, OUT fee numeric) RETURNS record
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	g loyalty.tier_grant;
+BEGIN
+	SELECT * INTO g FROM loyalty.tier_grant t
+	WHERE t.member_id = open_grant.member_id AND t.grant_id = open_grant.grant_id FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'member % has no grant %', member_id, grant_id
+			USING ERRCODE = 'LY405', HINT = 'See the table loyalty.tier_grant.';
+	END IF;
+	IF g.ended_at IS NOT NULL THEN
+		RAISE EXCEPTION 'grant % was ended', grant_id
+			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', g.ended_at), HINT = 'Grant the level anew.';
+	END IF;
+	of_member_id := g.member_id; number := g.grant_id; ladder := g.ladder; level := g.level; kind := g.kind;
+	starts_at := g.starts_at; ends_at := g.ends_at; period := g.period; fee := g.fee;
+END
+$$;
+COMMENT ON FUNCTION open_grant(bigint, bigint) IS 'A grant that was not ended early, locked; LY405 or LY406 otherwise. Part of renew_grant() and end_grant().';
+
+CREATE FUNCTION renew_grant(member_id bigint, grant_id bigint, fee numeric DEFAULT NULL, period interval DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	OUT new_grant_id bigint, OUT valid_until timestamptz, OUT replayed boolean) RETURNS record
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	g record;
+BEGIN
+	SELECT * INTO g FROM loyalty.open_grant(member_id, grant_id);
+	IF g.ends_at IS NULL THEN
+		RAISE EXCEPTION 'grant % has no end', grant_id USING ERRCODE = 'LY406', HINT = 'It needs no renewal.';
+	END IF;
+	SELECT r.grant_id, r.valid_until, r.replayed INTO new_grant_id, valid_until, replayed
+	FROM loyalty.grant_tier(member_id => member_id, ladder => g.ladder, level => g.level, kind => g.kind,
+		starts_at => g.ends_at, period => coalesce(period, g.period, g.ends_at - g.starts_at), fee => coalesce(fee, g.fee),
+		reason => 'renewal', idempotency_key => idempotency_key, renews_grant_id => grant_id) r;
+END
+$$;
+COMMENT ON FUNCTION renew_grant(bigint, bigint, numeric, interval, text) IS
+'Grants the same level for one more period (default: the grant''s) from its end on, at a fee (default: the same). Errors: LY405 no such grant, LY406 ended early or without end, LY003, LY004.';
+
+CREATE FUNCTION refund_due(fee numeric, starts_at timestamptz, ends_at timestamptz, at timestamptz, mode text DEFAULT 'pro_rata',
+	decimals integer DEFAULT 2) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE mode WHEN 'none' THEN 0 WHEN 'full' THEN fee
+	WHEN 'pro_rata' THEN round(fee * extract(epoch FROM ends_at - least(greatest(at, starts_at), ends_at))::numeric
+		/ extract(epoch FROM ends_at - starts_at)::numeric, decimals) END;
+COMMENT ON FUNCTION refund_due(numeric, timestamptz, timestamptz, timestamptz, text, integer) IS
+'What of a fee is to be paid back when its time is ended at an instant: mode full, none, or pro_rata: fee * time left / whole time, rounded to decimals.';
+
+CREATE FUNCTION end_grant(member_id bigint, grant_id bigint, refund text DEFAULT 'none', at timestamptz DEFAULT statement_timestamp(),
+	reason text DEFAULT NULL, OUT refunded numeric, OUT ended_at timestamptz) RETURNS record
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	g record;
+BEGIN
+	IF refund IS NULL OR refund NOT IN ('none', 'full', 'pro_rata') OR at IS NULL OR NOT isfinite(at) THEN
+		RAISE EXCEPTION 'refund is none, full or pro_rata, and at is a finite instant' USING ERRCODE = 'LY003';
+	END IF;
+	SELECT * INTO g FROM loyalty.open_grant(member_id, grant_id);
+	IF g.ends_at IS NOT NULL AND at >= g.ends_at AND refund <> 'full' THEN
+		RAISE EXCEPTION 'grant % has ended', grant_id
+			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', g.ends_at);
+	END IF;
+	-- a grant that has not begun never was
+	ended_at := greatest(at, g.starts_at);
+	refunded := coalesce(loyalty.refund_due(g.fee, g.starts_at, g.ends_at, at, refund), 0);
+	UPDATE loyalty.tier_grant t SET ended_at = least(end_grant.ended_at, t.ends_at), ended_recorded_at = clock_timestamp(),
+		refunded = end_grant.refunded, end_reason = reason
+	WHERE t.member_id = end_grant.member_id AND t.grant_id = end_grant.grant_id;
+	PERFORM loyalty.maintain_tier(member_id, g.ladder);
+END
+$$;
+COMMENT ON FUNCTION end_grant(bigint, bigint, text, timestamptz, text) IS
+'Ends a grant early, or refunds it: refund none, full, or pro_rata (see refund_due). The tier falls to what was earned. Returns what is to be paid back and when it ended. Errors: LY405 no such grant, LY406 ended, LY003.';
+
+REVOKE EXECUTE ON FUNCTION
+	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
+	open_grant(bigint, bigint),
+	renew_grant(bigint, bigint, numeric, interval, text),
+	end_grant(bigint, bigint, text, timestamptz, text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
+	open_grant(bigint, bigint),
+	renew_grant(bigint, bigint, numeric, interval, text),
+	end_grant(bigint, bigint, text, timestamptz, text)
+	TO @extowner@;

@@ -1,0 +1,102 @@
+/*
+ * tier: merged members.
+ */
+
+CREATE FUNCTION merge_tier(merge_id bigint, survivor_id bigint, absorbed_id bigint, merged_at timestamptz DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	IF merge_id IS NULL OR survivor_id IS NULL OR absorbed_id IS NULL OR survivor_id = absorbed_id THEN
+		RAISE EXCEPTION 'a merge needs a number and two members' USING ERRCODE = 'LY003';
+	END IF;
+	INSERT INTO loyalty.tier_merge AS t (absorbed_id, merge_id, survivor_id, merged_at)
+	VALUES (absorbed_id, merge_id, survivor_id, coalesce(merged_at, clock_timestamp()));
+	PERFORM loyalty.maintain_member(m) FROM unnest(ARRAY[least(survivor_id, absorbed_id), greatest(survivor_id, absorbed_id)]) m;
+END
+$$;
+COMMENT ON FUNCTION merge_tier(bigint, bigint, bigint, timestamptz) IS
+'What a merge of members means here: from merged_at (NULL: now) on the survivor has the better of both states (the higher earned level, then the later end) and the facts and grants of both count. Called with the number of the merge; an absorbed member may not be absorbed again while it stands.';
+
+CREATE FUNCTION unmerge_tier(merge_id bigint, root_id bigint DEFAULT NULL, subtree bigint[] DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	merge loyalty.tier_merge;
+BEGIN
+	UPDATE loyalty.tier_merge t SET unmerged_at = clock_timestamp()
+	WHERE t.merge_id = unmerge_tier.merge_id AND t.unmerged_at IS NULL
+	RETURNING * INTO merge;
+	IF FOUND THEN
+		PERFORM loyalty.maintain_member(m) FROM (SELECT unnest(ARRAY[merge.absorbed_id, merge.survivor_id] || coalesce(root_id, merge.survivor_id)
+			|| coalesce(subtree, '{}')) ORDER BY 1) x(m);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION unmerge_tier(bigint, bigint, bigint[]) IS
+'Takes a merge out of the facts: both members'' tiers are as if it had never been. Facts go with the member that the posting or record addressed, whatever earned_since says of points; a return goes with its order. root_id and subtree are given by the room that merges; they are not needed.';
+
+-- What room member calls, in the form that it calls.
+CREATE FUNCTION merge_member_tiers(merge_id bigint, survivor_id bigint, absorbed_id bigint) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM loyalty.merge_tier($1, $2, $3);
+	RETURN jsonb_build_object('ladders', (SELECT count(*) FROM loyalty.tier_state s WHERE s.member_id = $3));
+END
+$$;
+COMMENT ON FUNCTION merge_member_tiers(bigint, bigint, bigint) IS
+'merge_tier(), as merge_members() calls it; returns in how many ladders the absorbed member had a state.';
+
+CREATE FUNCTION unmerge_member_tiers(merge_id bigint, root_id bigint, member_id bigint, subtree bigint[]) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM loyalty.unmerge_tier($1, $2, $4);
+	RETURN jsonb_build_object('ladders', (SELECT count(*) FROM loyalty.tier_state s WHERE s.member_id = $3));
+END
+$$;
+COMMENT ON FUNCTION unmerge_member_tiers(bigint, bigint, bigint, bigint[]) IS
+'unmerge_tier(), as unmerge_members() calls it; returns in how many ladders the separated member has a state.';
+
+CREATE FUNCTION tier_if_merged(survivor_id bigint, absorbed_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_if_merged';
+COMMENT ON FUNCTION tier_if_merged(bigint, bigint, text, timestamptz) IS
+'The tier that a member would have at an instant (NULL: now), if another were merged into it then. Nothing is written. Error: LY402 ladder.';
+
+CREATE FUNCTION preview_member_tiers(survivor_id bigint, absorbed_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_object_agg(t.ladder, jsonb_build_object('survivor', t.survivor, 'absorbed', t.absorbed, 'together', t.together))
+	FROM (SELECT l.ladder, loyalty.tier_of($1, l.ladder) AS survivor, loyalty.tier_of($2, l.ladder) AS absorbed,
+			loyalty.tier_if_merged($1, $2, l.ladder) AS together
+		FROM loyalty.ladder l OFFSET 0) t
+	WHERE t.together IS NOT NULL
+$$;
+COMMENT ON FUNCTION preview_member_tiers(bigint, bigint) IS
+'What merge_members() would do to tiers, as preview_merge() shows it: for each ladder the tiers of the survivor, of the absorbed, and the one that they would have together.';
+
+CREATE FUNCTION forget_member_tiers(member_ids bigint[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+	UPDATE loyalty.tier_grant g SET reason = NULL, end_reason = NULL
+	WHERE g.member_id = ANY ($1) AND (g.reason IS NOT NULL OR g.end_reason IS NOT NULL)
+$$;
+COMMENT ON FUNCTION forget_member_tiers(bigint[]) IS
+'What forget_member() means here: the reasons of grants are deleted. Levels, dates and amounts stay with the number of the member, as the ledger does, and so do references, which are the caller''s.';
+
+REVOKE EXECUTE ON FUNCTION
+	merge_tier(bigint, bigint, bigint, timestamptz),
+	unmerge_tier(bigint, bigint, bigint[]),
+	merge_member_tiers(bigint, bigint, bigint),
+	unmerge_member_tiers(bigint, bigint, bigint, bigint[]),
+	forget_member_tiers(bigint[])
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	merge_tier(bigint, bigint, bigint, timestamptz),
+	unmerge_tier(bigint, bigint, bigint[]),
+	merge_member_tiers(bigint, bigint, bigint),
+	unmerge_member_tiers(bigint, bigint, bigint, bigint[]),
+	forget_member_tiers(bigint[])
+	TO @extowner@;
