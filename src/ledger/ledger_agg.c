@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
@@ -20,28 +19,37 @@
 /*
  * The state of one group: a run of packed entries.  A zero byte in place of an
  * entry's first begins a part whose differences start anew.
+ *
+ * The first bytes lie right behind the rest: a small group is one or two lines
+ * of the processor's caches, at the beginning of which it is allocated.
  */
+#define RUN_ALIGNMENT	64
+
 typedef struct EntryRun
 {
-	PackWriter	bytes;
+	uint8	   *bytes;			/* first, or memory of its own */
+	uint32		used;
+	uint32		size;
 	int64		count;			/* entries */
 	TimestampTz previous;
 	int64		lifetime;
 	struct RowBuffer *buffer;	/* where rows of this group may still be */
+	uint8		first[80];
 } EntryRun;
+
+StaticAssertDecl(sizeof(void *) != 8 || sizeof(EntryRun) % RUN_ALIGNMENT == 0,
+				 "runs are whole cache lines");
 
 /*
  * Rows on their way to their groups.
  *
  * With many groups, each row meets a run that is not in the processor's
- * caches, and waiting for it would be most of the work.  So rows are gathered
- * in a buffer that all groups of an aggregate share, and handed out together:
- * while one row is packed, the memory of the next ones is already being
- * fetched.  Whoever reads a run empties its buffer first.
+ * caches, and waiting for it would be most of the work.  So a row waits while
+ * BUFFER_ROWS more arrive, in a ring that all groups of an aggregate share:
+ * when it comes in, its run begins to be fetched; half way through, the end of
+ * the run's bytes.  Whoever reads a run empties its buffer first.
  */
-#define BUFFER_ROWS		256
-#define FETCH_RUN_AHEAD	16
-#define FETCH_END_AHEAD	8
+#define BUFFER_ROWS		16
 
 typedef struct BufferedRow
 {
@@ -56,7 +64,12 @@ typedef struct RowBuffer
 	MemoryContext runs;			/* a child of it: apart from the groups' keys,
 								 * which so lie close together */
 	MemoryContextCallback gone;
-	int			count;
+	EntryRun   *spare;			/* runs allocated ahead */
+	int			spares;
+	int			block;			/* how many were allocated last */
+	uint64		arrived;		/* rows so far; one is at its number modulo
+								 * BUFFER_ROWS */
+	uint64		packed;			/* of these, how many are in their runs */
 	BufferedRow rows[BUFFER_ROWS];
 } RowBuffer;
 
@@ -71,29 +84,69 @@ typedef struct RowBuffers
 	RowBuffer **buffers;
 } RowBuffers;
 
+/*
+ * Makes room for that many more bytes in a run.
+ */
 static void
-EmptyBuffer(RowBuffer *buffer)
+GrowRun(EntryRun *run, Size more)
 {
-	int			count = buffer->count;
+	Size		size = Max((Size) run->size * 2, 256);
 
-	for (int i = 0; i < count; i++)
+	while (size < run->used + more)
+		size *= 2;
+	if (size > MaxAllocSize)
+		size = MaxAllocSize;
+	if (run->used + more > size)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many rows in one group of a points aggregate"),
+				 errdetail("Its packed rows exceed %zu bytes.", (Size) MaxAllocSize)));
+	if (run->bytes == run->first)
 	{
-		BufferedRow *row = &buffer->rows[i];
-		EntryRun   *run = row->run;
-
-		if (i + FETCH_RUN_AHEAD < count)
-			PrefetchMemory(buffer->rows[i + FETCH_RUN_AHEAD].run);
-		if (i + FETCH_END_AHEAD < count)
-		{
-			EntryRun   *ahead = buffer->rows[i + FETCH_END_AHEAD].run;
-
-			PrefetchMemory(ahead->bytes.data + ahead->bytes.used);
-		}
-		PackPlainEntry(&run->bytes, &row->entry, run->previous, &run->lifetime);
-		run->previous = row->entry.effective_at;
-		run->count++;
+		run->bytes = MemoryContextAlloc(run->buffer->runs, size);
+		memcpy(run->bytes, run->first, run->used);
 	}
-	buffer->count = 0;
+	else
+		run->bytes = repalloc(run->bytes, size);
+	run->size = size;
+}
+
+/*
+ * Packs the row that has waited longest into its run.
+ */
+static inline void
+PackRow(RowBuffer *buffer)
+{
+	const BufferedRow *row = &buffer->rows[buffer->packed++ % BUFFER_ROWS];
+	EntryRun   *run = row->run;
+
+	if (unlikely(run->size - run->used < ENTRY_HEAD_BYTES))
+		GrowRun(run, ENTRY_HEAD_BYTES);
+	run->used = PutEntryHead(run->bytes + run->used, &row->entry,
+							 run->previous, &run->lifetime, 0) - run->bytes;
+	run->previous = row->entry.effective_at;
+	run->count++;
+}
+
+/*
+ * Sends a row to the run of its group, without touching the run's memory.
+ */
+static inline void
+AddRow(RowBuffer *buffer, EntryRun *run, const PlainEntry *entry)
+{
+	BufferedRow *row = &buffer->rows[buffer->arrived % BUFFER_ROWS];
+
+	if (likely(buffer->arrived - buffer->packed == BUFFER_ROWS))
+	{
+		const EntryRun *ahead = buffer->rows[(buffer->arrived + BUFFER_ROWS / 2) % BUFFER_ROWS].run;
+
+		PrefetchMemory(ahead->bytes + ahead->used);
+		PackRow(buffer);
+	}
+	PrefetchMemory(run);
+	row->run = run;
+	row->entry = *entry;
+	buffer->arrived++;
 }
 
 /*
@@ -129,7 +182,8 @@ NewBuffer(RowBuffers *owner, MemoryContext context)
 	buffer->owner = owner;
 	buffer->context = context;
 	buffer->runs = AllocSetContextCreate(context, "loyalty entry runs", ALLOCSET_DEFAULT_SIZES);
-	buffer->count = 0;
+	buffer->spares = buffer->block = 0;
+	buffer->arrived = buffer->packed = 0;
 	buffer->gone.func = ForgetBuffer;
 	buffer->gone.arg = buffer;
 	MemoryContextRegisterResetCallback(context, &buffer->gone);
@@ -163,11 +217,22 @@ BufferOf(FunctionCallInfo fcinfo, MemoryContext context)
 static EntryRun *
 NewRun(RowBuffer *buffer)
 {
-	EntryRun   *run = MemoryContextAlloc(buffer->runs, sizeof(EntryRun));
+	EntryRun   *run;
 
-	run->bytes.size = 64;
-	run->bytes.data = MemoryContextAlloc(buffer->runs, run->bytes.size);
-	run->bytes.used = 0;
+	if (buffer->spares == 0)
+	{
+		/* 1, 3, 7, ... 31: with the alignment just below a power of two */
+		buffer->block = Min(buffer->block * 2 + 1, 31);
+		buffer->spares = buffer->block;
+		buffer->spare = (EntryRun *) TYPEALIGN(RUN_ALIGNMENT,
+											   MemoryContextAlloc(buffer->runs,
+																  buffer->block * sizeof(EntryRun) + RUN_ALIGNMENT));
+	}
+	run = buffer->spare++;
+	buffer->spares--;
+	run->bytes = run->first;
+	run->size = sizeof(run->first);
+	run->used = 0;
 	run->count = 0;
 	run->previous = 0;
 	run->lifetime = -1;
@@ -176,26 +241,15 @@ NewRun(RowBuffer *buffer)
 }
 
 /*
- * Adds a row to the run of its group, without touching the run's memory.
- */
-static inline void
-AddRow(RowBuffer *buffer, EntryRun *run, const PlainEntry *entry)
-{
-	if (unlikely(buffer->count >= BUFFER_ROWS))
-		EmptyBuffer(buffer);
-	buffer->rows[buffer->count].run = run;
-	buffer->rows[buffer->count].entry = *entry;
-	buffer->count++;
-}
-
-/*
  * A state, with all its rows in it.
  */
 static EntryRun *
 CompleteRun(EntryRun *run)
 {
-	if (run->buffer != NULL && run->buffer->count > 0)
-		EmptyBuffer(run->buffer);
+	RowBuffer  *buffer = run->buffer;
+
+	while (buffer != NULL && buffer->packed < buffer->arrived)
+		PackRow(buffer);
 	return run;
 }
 
@@ -203,15 +257,16 @@ CompleteRun(EntryRun *run)
  * Adds all bytes of another run as a part of its own.
  */
 static void
-AddPart(EntryRun *run, const char *bytes, Size length, int64 count)
+AddPart(EntryRun *run, const EntryRun *other)
 {
-	uint8		part = 0;
-
-	if (run->bytes.used > 0)
-		PackBytes(&run->bytes, &part, 1);
-	PackBytes(&run->bytes, bytes, length);
-	PackBytes(&run->bytes, &part, 1);
-	run->count += count;
+	if (run->size - run->used < other->used + 2)
+		GrowRun(run, other->used + 2);
+	if (run->used > 0)
+		run->bytes[run->used++] = 0;
+	memcpy(run->bytes + run->used, other->bytes, other->used);
+	run->used += other->used;
+	run->bytes[run->used++] = 0;
+	run->count += other->count;
 	run->previous = 0;
 	run->lifetime = -1;
 }
@@ -259,19 +314,34 @@ ComparePlainEntries(const PlainEntry *a, const PlainEntry *b)
 #include "lib/sort_template.h"
 
 /*
- * All entries of a run, in order.
+ * The entries of a run, to be taken in order.
+ *
+ * Rows mostly arrive in order, or in a few stretches that are: one for each
+ * worker, one for each time a table was loaded.  A few stretches are merged
+ * as they are taken; many are sorted into one.
  */
-static PlainEntry *
-SortedEntries(const EntryRun *run)
+#define MAX_STRETCHES	8
+
+typedef struct OrderedEntries
+{
+	int			stretches;
+	const PlainEntry *next[MAX_STRETCHES];
+	const PlainEntry *end[MAX_STRETCHES];
+	TimestampTz time[MAX_STRETCHES];	/* of next; infinity at the end */
+} OrderedEntries;
+
+static void
+OrderEntries(const EntryRun *run, OrderedEntries *ordered)
 {
 	PlainEntry *entries = palloc_extended(Max(run->count, 1) * sizeof(PlainEntry),
 										  MCXT_ALLOC_HUGE);
 	TimestampTz previous = 0;
 	int64		lifetime = -1;
-	bool		sorted = true;
+	int			stretches = 1;
 	PackReader	reader;
 
-	UnpackInit(&reader, run->bytes.data, run->bytes.used);
+	UnpackInit(&reader, run->bytes, run->used);
+	ordered->next[0] = entries;
 	for (int64 i = 0; i < run->count;)
 	{
 		if (reader.next < reader.end && *reader.next == 0)
@@ -285,13 +355,75 @@ SortedEntries(const EntryRun *run)
 			reader.failed)
 			elog(ERROR, "state of a points aggregate is damaged");
 		previous = entries[i].effective_at;
-		if (sorted && i > 0 && ComparePlainEntries(&entries[i - 1], &entries[i]) > 0)
-			sorted = false;
+		if (i > 0 && ComparePlainEntries(&entries[i - 1], &entries[i]) > 0)
+		{
+			if (stretches < MAX_STRETCHES)
+			{
+				ordered->next[stretches] = &entries[i];
+				ordered->end[stretches - 1] = &entries[i];
+			}
+			stretches++;
+		}
 		i++;
 	}
-	if (!sorted)
+	if (stretches > MAX_STRETCHES)
+	{
 		SortPlainEntries(entries, run->count);
-	return entries;
+		stretches = 1;
+	}
+	ordered->end[stretches - 1] = &entries[run->count];
+	ordered->stretches = stretches;
+	for (int i = 0; i < stretches; i++)
+		ordered->time[i] = run->count > 0 ? ordered->next[i]->effective_at : TIMESTAMP_INFINITY;
+}
+
+/*
+ * The stretch with the least next entry, where the least time is that of
+ * several.
+ */
+static int
+LeastStretch(const OrderedEntries *ordered, TimestampTz time)
+{
+	int			least = -1;
+
+	for (int i = 0; i < ordered->stretches; i++)
+	{
+		if (ordered->time[i] == time &&
+			(least < 0 || ComparePlainEntries(ordered->next[i], ordered->next[least]) < 0))
+			least = i;
+	}
+	return least;
+}
+
+/*
+ * The next entry in order; there must be one.  Which stretch it comes from is
+ * not predictable, so the search has no branches.
+ */
+static inline const PlainEntry *
+NextOrdered(OrderedEntries *ordered)
+{
+	TimestampTz time = ordered->time[0];
+	int			least = 0;
+	int			equal = 0;
+	const PlainEntry *entry;
+
+	if (ordered->stretches == 1)
+		return ordered->next[0]++;
+	for (int i = 1; i < ordered->stretches; i++)
+	{
+		bool		less = ordered->time[i] < time;
+
+		time = less ? ordered->time[i] : time;
+		least = less ? i : least;
+	}
+	for (int i = 0; i < ordered->stretches; i++)
+		equal += ordered->time[i] == time;
+	if (unlikely(equal > 1))
+		least = LeastStretch(ordered, time);
+	entry = ordered->next[least]++;
+	ordered->time[least] = entry + 1 < ordered->end[least] ?
+		entry[1].effective_at : TIMESTAMP_INFINITY;
+	return entry;
 }
 
 /* ---------------------------------------------------------------------------
@@ -333,7 +465,7 @@ loyalty_entry_run_combine(PG_FUNCTION_ARGS)
 	}
 	run = CompleteRun(RunOf(fcinfo, &buffer));
 	other = CompleteRun((EntryRun *) PG_GETARG_POINTER(1));
-	AddPart(run, other->bytes.data, other->bytes.used, other->count);
+	AddPart(run, other);
 	PG_RETURN_POINTER(run);
 }
 
@@ -345,12 +477,12 @@ Datum
 loyalty_entry_run_serialize(PG_FUNCTION_ARGS)
 {
 	EntryRun   *run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	StringInfoData buf;
+	PackWriter	writer = {.used = VARHDRSZ,.size = VARHDRSZ + 10 + run->used};
 
-	pq_begintypsend(&buf);
-	pq_sendint64(&buf, run->count);
-	pq_sendbytes(&buf, run->bytes.data, run->bytes.used);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+	writer.data = palloc(writer.size);
+	PackUnsigned(&writer, (uint64) run->count);
+	PackBytes(&writer, run->bytes, run->used);
+	PG_RETURN_POINTER(FinishPacked(&writer));
 }
 
 /*
@@ -361,18 +493,15 @@ Datum
 loyalty_entry_run_deserialize(PG_FUNCTION_ARGS)
 {
 	bytea	   *state = PG_GETARG_BYTEA_PP(0);
-	StringInfoData buf;
 	EntryRun   *run = palloc(sizeof(EntryRun));
+	PackReader	reader;
 
 	/* read in place: combining copies what it keeps */
-	buf.data = VARDATA_ANY(state);
-	buf.len = buf.maxlen = VARSIZE_ANY_EXHDR(state);
-	buf.cursor = 0;
-	memset(run, 0, sizeof(EntryRun));
-	run->count = pq_getmsgint64(&buf);
-	run->bytes.used = buf.len - buf.cursor;
-	run->bytes.data = unconstify(char *, pq_getmsgbytes(&buf, run->bytes.used));
-	pq_getmsgend(&buf);
+	UnpackInit(&reader, VARDATA_ANY(state), VARSIZE_ANY_EXHDR(state));
+	run->count = (int64) UnpackUnsigned(&reader);
+	run->bytes = unconstify(uint8 *, reader.next);
+	run->used = run->size = reader.end - reader.next;
+	run->buffer = NULL;
 	PG_RETURN_POINTER(run);
 }
 
@@ -452,25 +581,26 @@ loyalty_balance_agg_finalfn(PG_FUNCTION_ARGS)
 		.forget = true
 	};
 	EntryRun   *run;
-	PlainEntry *entries;
+	OrderedEntries ordered;
 	Datum		result;
 	Balance    *balance;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	entries = SortedEntries(run);
+	OrderEntries(run, &ordered);
 
 	balance = NewBalanceDatum(policy.order, run->count, &result);
 	for (int64 i = 0; i < run->count; i++)
 	{
+		const PlainEntry *plain = NextOrdered(&ordered);
 		FoldRefusal refusal;
 
 		if ((i & 0xFFF) == 0xFFF)
 			CHECK_FOR_INTERRUPTS();
-		refusal = ApplyPlainEntry(balance, &policy, &entries[i], i + 1);
+		refusal = ApplyPlainEntry(balance, &policy, plain, i + 1);
 		if (unlikely(refusal != FOLD_OK))
-			RefusePlainEntry(refusal, &entries[i], balance);
+			RefusePlainEntry(refusal, plain, balance);
 	}
 	SettleExpired(balance, balance->last_effective_at);
 	PG_RETURN_DATUM(result);
@@ -545,21 +675,21 @@ Datum
 loyalty_ledger_agg_finalfn(PG_FUNCTION_ARGS)
 {
 	EntryRun   *run;
-	PlainEntry *entries;
+	OrderedEntries ordered;
 	LedgerBuilder builder;
 	Entry		entry;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	entries = SortedEntries(run);
+	OrderEntries(run, &ordered);
 
 	BeginLedger(&builder);
 	for (int64 i = 0; i < run->count; i++)
 	{
 		if ((i & 0xFFF) == 0xFFF)
 			CHECK_FOR_INTERRUPTS();
-		InitPlainEntry(&entry, &entries[i]);
+		InitPlainEntry(&entry, NextOrdered(&ordered));
 		AppendEntry(&builder, &entry);
 	}
 	PG_RETURN_POINTER(CheckedLedger(FinishLedger(&builder)));
