@@ -17,8 +17,20 @@
 #include "ledger/points_ledger.h"
 
 /*
- * The state of one group: a run of packed entries.  A zero byte in place of an
- * entry's first begins a part whose differences start anew.
+ * Packed entries of another run of the same group.  A zero byte in place of an
+ * entry's first begins a stretch whose differences start anew.
+ */
+typedef struct RunPart
+{
+	struct RunPart *next;
+	int64		count;			/* entries */
+	uint32		used;
+	uint8		bytes[FLEXIBLE_ARRAY_MEMBER];
+} RunPart;
+
+/*
+ * The state of one group: a run of packed entries, and those that were
+ * combined with it.
  *
  * The first bytes lie right behind the rest: a small group is one or two lines
  * of the processor's caches, at the beginning of which it is allocated.
@@ -30,11 +42,12 @@ typedef struct EntryRun
 	uint8	   *bytes;			/* first, or memory of its own */
 	uint32		used;
 	uint32		size;
-	int64		count;			/* entries */
+	int64		count;			/* entries, those of the parts included */
 	TimestampTz previous;
 	int64		lifetime;
 	struct RowBuffer *buffer;	/* where rows of this group may still be */
-	uint8		first[80];
+	RunPart    *parts;
+	uint8		first[72];
 } EntryRun;
 
 StaticAssertDecl(sizeof(void *) != 8 || sizeof(EntryRun) % RUN_ALIGNMENT == 0,
@@ -50,10 +63,12 @@ StaticAssertDecl(sizeof(void *) != 8 || sizeof(EntryRun) % RUN_ALIGNMENT == 0,
  * the run's bytes.  Whoever reads a run empties its buffer first.
  */
 #define BUFFER_ROWS		16
+#define PART_BLOCK		8192
 
 typedef struct BufferedRow
 {
 	EntryRun   *run;
+	RunPart    *part;			/* a part instead of an entry, or NULL */
 	PlainEntry	entry;
 } BufferedRow;
 
@@ -67,6 +82,8 @@ typedef struct RowBuffer
 	EntryRun   *spare;			/* runs allocated ahead */
 	int			spares;
 	int			block;			/* how many were allocated last */
+	char	   *room;			/* for parts */
+	Size		room_left;
 	uint64		arrived;		/* rows so far; one is at its number modulo
 								 * BUFFER_ROWS */
 	uint64		packed;			/* of these, how many are in their runs */
@@ -112,7 +129,7 @@ GrowRun(EntryRun *run, Size more)
 }
 
 /*
- * Packs the row that has waited longest into its run.
+ * Packs the row, or links the part, that has waited longest into its run.
  */
 static inline void
 PackRow(RowBuffer *buffer)
@@ -120,6 +137,13 @@ PackRow(RowBuffer *buffer)
 	const BufferedRow *row = &buffer->rows[buffer->packed++ % BUFFER_ROWS];
 	EntryRun   *run = row->run;
 
+	if (row->part != NULL)
+	{
+		row->part->next = run->parts;
+		run->parts = row->part;
+		run->count += row->part->count;
+		return;
+	}
 	if (unlikely(run->size - run->used < ENTRY_HEAD_BYTES))
 		GrowRun(run, ENTRY_HEAD_BYTES);
 	run->used = PutEntryHead(run->bytes + run->used, &row->entry,
@@ -129,10 +153,11 @@ PackRow(RowBuffer *buffer)
 }
 
 /*
- * Sends a row to the run of its group, without touching the run's memory.
+ * A place in the ring for a row of a group, whose run's memory is not touched
+ * yet.
  */
-static inline void
-AddRow(RowBuffer *buffer, EntryRun *run, const PlainEntry *entry)
+static inline BufferedRow *
+NextRow(RowBuffer *buffer, EntryRun *run)
 {
 	BufferedRow *row = &buffer->rows[buffer->arrived % BUFFER_ROWS];
 
@@ -144,9 +169,10 @@ AddRow(RowBuffer *buffer, EntryRun *run, const PlainEntry *entry)
 		PackRow(buffer);
 	}
 	PrefetchMemory(run);
-	row->run = run;
-	row->entry = *entry;
 	buffer->arrived++;
+	row->run = run;
+	row->part = NULL;
+	return row;
 }
 
 /*
@@ -183,6 +209,7 @@ NewBuffer(RowBuffers *owner, MemoryContext context)
 	buffer->context = context;
 	buffer->runs = AllocSetContextCreate(context, "loyalty entry runs", ALLOCSET_DEFAULT_SIZES);
 	buffer->spares = buffer->block = 0;
+	buffer->room_left = 0;
 	buffer->arrived = buffer->packed = 0;
 	buffer->gone.func = ForgetBuffer;
 	buffer->gone.arg = buffer;
@@ -237,6 +264,7 @@ NewRun(RowBuffer *buffer)
 	run->previous = 0;
 	run->lifetime = -1;
 	run->buffer = buffer;
+	run->parts = NULL;
 	return run;
 }
 
@@ -254,21 +282,55 @@ CompleteRun(EntryRun *run)
 }
 
 /*
- * Adds all bytes of another run as a part of its own.
+ * A part of that many bytes.  Parts lie side by side.
  */
-static void
-AddPart(EntryRun *run, const EntryRun *other)
+static RunPart *
+NewPart(RowBuffer *buffer, Size length)
 {
-	if (run->size - run->used < other->used + 2)
-		GrowRun(run, other->used + 2);
-	if (run->used > 0)
-		run->bytes[run->used++] = 0;
-	memcpy(run->bytes + run->used, other->bytes, other->used);
-	run->used += other->used;
-	run->bytes[run->used++] = 0;
-	run->count += other->count;
-	run->previous = 0;
-	run->lifetime = -1;
+	Size		size = MAXALIGN(offsetof(RunPart, bytes) + length);
+	RunPart    *part;
+
+	if (size > PART_BLOCK / 4)
+		return MemoryContextAlloc(buffer->runs, size);
+	if (size > buffer->room_left)
+	{
+		buffer->room = MemoryContextAlloc(buffer->runs, PART_BLOCK);
+		buffer->room_left = PART_BLOCK;
+	}
+	part = (RunPart *) buffer->room;
+	buffer->room += size;
+	buffer->room_left -= size;
+	return part;
+}
+
+/*
+ * How many bytes a run has, its parts included, each begun by a zero.
+ */
+static Size
+RunLength(const EntryRun *run)
+{
+	Size		length = run->used;
+
+	for (const RunPart *part = run->parts; part != NULL; part = part->next)
+		length += 1 + part->used;
+	return length;
+}
+
+/*
+ * Copies them, and returns where they end.
+ */
+static uint8 *
+CopyRun(const EntryRun *run, uint8 *to)
+{
+	memcpy(to, run->bytes, run->used);
+	to += run->used;
+	for (const RunPart *part = run->parts; part != NULL; part = part->next)
+	{
+		*to++ = 0;
+		memcpy(to, part->bytes, part->used);
+		to += part->used;
+	}
+	return to;
 }
 
 /* ---------------------------------------------------------------------------
@@ -330,51 +392,69 @@ typedef struct OrderedEntries
 	TimestampTz time[MAX_STRETCHES];	/* of next; infinity at the end */
 } OrderedEntries;
 
-static void
-OrderEntries(const EntryRun *run, OrderedEntries *ordered)
+/*
+ * Unpacks bytes of a run behind the entries before, which end at to, and
+ * returns where they end now.
+ */
+static PlainEntry *
+UnpackStretches(const uint8 *bytes, uint32 used, OrderedEntries *ordered,
+				PlainEntry *to, const PlainEntry *end)
 {
-	PlainEntry *entries = palloc_extended(Max(run->count, 1) * sizeof(PlainEntry),
-										  MCXT_ALLOC_HUGE);
 	TimestampTz previous = 0;
 	int64		lifetime = -1;
-	int			stretches = 1;
 	PackReader	reader;
 
-	UnpackInit(&reader, run->bytes, run->used);
-	ordered->next[0] = entries;
-	for (int64 i = 0; i < run->count;)
+	UnpackInit(&reader, bytes, used);
+	while (reader.next < reader.end)
 	{
-		if (reader.next < reader.end && *reader.next == 0)
+		if (*reader.next == 0)
 		{
 			reader.next++;
 			previous = 0;
 			lifetime = -1;
 			continue;
 		}
-		if ((UnpackEntryHead(&reader, &entries[i], previous, &lifetime) & ENTRY_EXTENDED) ||
+		if (to == end ||
+			(UnpackEntryHead(&reader, to, previous, &lifetime) & ENTRY_EXTENDED) ||
 			reader.failed)
 			elog(ERROR, "state of a points aggregate is damaged");
-		previous = entries[i].effective_at;
-		if (i > 0 && ComparePlainEntries(&entries[i - 1], &entries[i]) > 0)
+		previous = to->effective_at;
+		if (ordered->stretches == 0 || ComparePlainEntries(to - 1, to) > 0)
 		{
-			if (stretches < MAX_STRETCHES)
-			{
-				ordered->next[stretches] = &entries[i];
-				ordered->end[stretches - 1] = &entries[i];
-			}
-			stretches++;
+			if (ordered->stretches < MAX_STRETCHES)
+				ordered->next[ordered->stretches] = to;
+			ordered->stretches++;
 		}
-		i++;
+		to++;
 	}
-	if (stretches > MAX_STRETCHES)
+	return to;
+}
+
+static void
+OrderEntries(const EntryRun *run, OrderedEntries *ordered)
+{
+	PlainEntry *entries = palloc_extended(Max(run->count, 1) * sizeof(PlainEntry),
+										  MCXT_ALLOC_HUGE);
+	const PlainEntry *end = entries + run->count;
+	PlainEntry *to;
+
+	ordered->stretches = 0;
+	to = UnpackStretches(run->bytes, run->used, ordered, entries, end);
+	for (const RunPart *part = run->parts; part != NULL; part = part->next)
+		to = UnpackStretches(part->bytes, part->used, ordered, to, end);
+	if (to != end)
+		elog(ERROR, "state of a points aggregate is damaged");
+
+	if (ordered->stretches > MAX_STRETCHES)
 	{
 		SortPlainEntries(entries, run->count);
-		stretches = 1;
+		ordered->stretches = 1;
 	}
-	ordered->end[stretches - 1] = &entries[run->count];
-	ordered->stretches = stretches;
-	for (int i = 0; i < stretches; i++)
-		ordered->time[i] = run->count > 0 ? ordered->next[i]->effective_at : TIMESTAMP_INFINITY;
+	for (int i = 0; i < ordered->stretches; i++)
+	{
+		ordered->end[i] = i + 1 < ordered->stretches ? ordered->next[i + 1] : end;
+		ordered->time[i] = ordered->next[i]->effective_at;
+	}
 }
 
 /*
@@ -456,6 +536,8 @@ loyalty_entry_run_combine(PG_FUNCTION_ARGS)
 	RowBuffer  *buffer;
 	EntryRun   *run;
 	EntryRun   *other;
+	RunPart    *part;
+	Size		length;
 
 	if (PG_ARGISNULL(1))
 	{
@@ -463,9 +545,18 @@ loyalty_entry_run_combine(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	}
-	run = CompleteRun(RunOf(fcinfo, &buffer));
+	run = RunOf(fcinfo, &buffer);
 	other = CompleteRun((EntryRun *) PG_GETARG_POINTER(1));
-	AddPart(run, other);
+	length = RunLength(other);
+	if (length > MaxAllocSize / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many rows in one group of a points aggregate")));
+	part = NewPart(buffer, length);
+	part->count = other->count;
+	part->used = (uint32) length;
+	CopyRun(other, part->bytes);
+	NextRow(buffer, run)->part = part;
 	PG_RETURN_POINTER(run);
 }
 
@@ -477,12 +568,13 @@ Datum
 loyalty_entry_run_serialize(PG_FUNCTION_ARGS)
 {
 	EntryRun   *run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	PackWriter	writer = {.used = VARHDRSZ,.size = VARHDRSZ + 10 + run->used};
+	bytea	   *state = palloc(VARHDRSZ + 10 + RunLength(run));
+	uint8	   *to = (uint8 *) VARDATA(state);
 
-	writer.data = palloc(writer.size);
-	PackUnsigned(&writer, (uint64) run->count);
-	PackBytes(&writer, run->bytes, run->used);
-	PG_RETURN_POINTER(FinishPacked(&writer));
+	to = PutUnsigned(to, (uint64) run->count);
+	to = CopyRun(run, to);
+	SET_VARSIZE(state, (char *) to - (char *) state);
+	PG_RETURN_BYTEA_P(state);
 }
 
 /*
@@ -502,6 +594,7 @@ loyalty_entry_run_deserialize(PG_FUNCTION_ARGS)
 	run->bytes = unconstify(uint8 *, reader.next);
 	run->used = run->size = reader.end - reader.next;
 	run->buffer = NULL;
+	run->parts = NULL;
 	PG_RETURN_POINTER(run);
 }
 
@@ -552,7 +645,7 @@ loyalty_balance_agg_transfn(PG_FUNCTION_ARGS)
 		entry.points = -points;
 		entry.expires_at = TIMESTAMP_INFINITY;
 	}
-	AddRow(buffer, run, &entry);
+	NextRow(buffer, run)->entry = entry;
 	PG_RETURN_POINTER(run);
 }
 
@@ -663,7 +756,7 @@ loyalty_ledger_agg_transfn(PG_FUNCTION_ARGS)
 	}
 	InitPlainEntry(&entry, &plain);
 	CheckEntry(&entry, false);
-	AddRow(buffer, run, &plain);
+	NextRow(buffer, run)->entry = plain;
 	PG_RETURN_POINTER(run);
 }
 
