@@ -3,9 +3,9 @@
  *		Aggregates that fold rows of any table: balance_agg and ledger_agg.
  *
  * Rows arrive in any order.  The state is a run of packed entries, about ten
- * bytes a row; the final function unpacks, sorts and folds them.  The order
- * is total over all that a row says, so the result has the same bits for any
- * input order, plan and number of workers.
+ * bytes a row; the final function unpacks them, brings them in order and folds
+ * them.  The order is total over all that a row says, so the result has the
+ * same bits for any input order, plan and number of workers.
  */
 #include "postgres.h"
 
