@@ -3,13 +3,12 @@
  *		Aggregates that fold rows of any table: balance_agg and ledger_agg.
  *
  * Rows arrive in any order.  The state is a run of packed entries, about ten
- * bytes a row; the final function unpacks, sorts and folds them.  The order
- * is total over all that a row says, so the result has the same bits for any
- * input order, plan and number of workers.
+ * bytes a row; the final function unpacks them, brings them in order and folds
+ * them.  The order is total over all that a row says, so the result has the
+ * same bits for any input order, plan and number of workers.
  */
 #include "postgres.h"
 
-#include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
@@ -18,34 +17,58 @@
 #include "ledger/points_ledger.h"
 
 /*
- * The state of one group: a run of packed entries.  A zero byte in place of an
- * entry's first begins a part whose differences start anew.
+ * Packed entries of another run of the same group.  A zero byte in place of an
+ * entry's first begins a stretch whose differences start anew.
  */
+typedef struct RunPart
+{
+	struct RunPart *next;
+	int64		count;			/* entries */
+	uint32		used;
+	uint8		bytes[FLEXIBLE_ARRAY_MEMBER];
+} RunPart;
+
+/*
+ * The state of one group: a run of packed entries, and those that were
+ * combined with it.
+ *
+ * The first bytes lie right behind the rest: a small group is one or two lines
+ * of the processor's caches, at the beginning of which it is allocated.
+ */
+#define RUN_ALIGNMENT	64
+
 typedef struct EntryRun
 {
-	PackWriter	bytes;
-	int64		count;			/* entries */
+	uint8	   *bytes;			/* first, or memory of its own */
+	uint32		used;
+	uint32		size;
+	int64		count;			/* entries, those of the parts included */
 	TimestampTz previous;
 	int64		lifetime;
 	struct RowBuffer *buffer;	/* where rows of this group may still be */
+	RunPart    *parts;
+	uint8		first[72];
 } EntryRun;
+
+StaticAssertDecl(sizeof(void *) != 8 || sizeof(EntryRun) % RUN_ALIGNMENT == 0,
+				 "runs are whole cache lines");
 
 /*
  * Rows on their way to their groups.
  *
  * With many groups, each row meets a run that is not in the processor's
- * caches, and waiting for it would be most of the work.  So rows are gathered
- * in a buffer that all groups of an aggregate share, and handed out together:
- * while one row is packed, the memory of the next ones is already being
- * fetched.  Whoever reads a run empties its buffer first.
+ * caches, and waiting for it would be most of the work.  So a row waits while
+ * BUFFER_ROWS more arrive, in a ring that all groups of an aggregate share:
+ * when it comes in, its run begins to be fetched; half way through, the end of
+ * the run's bytes.  Whoever reads a run empties its buffer first.
  */
-#define BUFFER_ROWS		256
-#define FETCH_RUN_AHEAD	16
-#define FETCH_END_AHEAD	8
+#define BUFFER_ROWS		16
+#define PART_BLOCK		8192
 
 typedef struct BufferedRow
 {
 	EntryRun   *run;
+	RunPart    *part;			/* a part instead of an entry, or NULL */
 	PlainEntry	entry;
 } BufferedRow;
 
@@ -56,7 +79,14 @@ typedef struct RowBuffer
 	MemoryContext runs;			/* a child of it: apart from the groups' keys,
 								 * which so lie close together */
 	MemoryContextCallback gone;
-	int			count;
+	EntryRun   *spare;			/* runs allocated ahead */
+	int			spares;
+	int			block;			/* how many were allocated last */
+	char	   *room;			/* for parts */
+	Size		room_left;
+	uint64		arrived;		/* rows so far; one is at its number modulo
+								 * BUFFER_ROWS */
+	uint64		packed;			/* of these, how many are in their runs */
 	BufferedRow rows[BUFFER_ROWS];
 } RowBuffer;
 
@@ -71,29 +101,78 @@ typedef struct RowBuffers
 	RowBuffer **buffers;
 } RowBuffers;
 
+/*
+ * Makes room for that many more bytes in a run.
+ */
 static void
-EmptyBuffer(RowBuffer *buffer)
+GrowRun(EntryRun *run, Size more)
 {
-	int			count = buffer->count;
+	Size		size = Max((Size) run->size * 2, 256);
 
-	for (int i = 0; i < count; i++)
+	while (size < run->used + more)
+		size *= 2;
+	if (size > MaxAllocSize)
+		size = MaxAllocSize;
+	if (run->used + more > size)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many rows in one group of a points aggregate"),
+				 errdetail("Its packed rows exceed %zu bytes.", (Size) MaxAllocSize)));
+	if (run->bytes == run->first)
 	{
-		BufferedRow *row = &buffer->rows[i];
-		EntryRun   *run = row->run;
-
-		if (i + FETCH_RUN_AHEAD < count)
-			PrefetchMemory(buffer->rows[i + FETCH_RUN_AHEAD].run);
-		if (i + FETCH_END_AHEAD < count)
-		{
-			EntryRun   *ahead = buffer->rows[i + FETCH_END_AHEAD].run;
-
-			PrefetchMemory(ahead->bytes.data + ahead->bytes.used);
-		}
-		PackPlainEntry(&run->bytes, &row->entry, run->previous, &run->lifetime);
-		run->previous = row->entry.effective_at;
-		run->count++;
+		run->bytes = MemoryContextAlloc(run->buffer->runs, size);
+		memcpy(run->bytes, run->first, run->used);
 	}
-	buffer->count = 0;
+	else
+		run->bytes = repalloc(run->bytes, size);
+	run->size = size;
+}
+
+/*
+ * Packs the row, or links the part, that has waited longest into its run.
+ */
+static inline void
+PackRow(RowBuffer *buffer)
+{
+	const BufferedRow *row = &buffer->rows[buffer->packed++ % BUFFER_ROWS];
+	EntryRun   *run = row->run;
+
+	if (row->part != NULL)
+	{
+		row->part->next = run->parts;
+		run->parts = row->part;
+		run->count += row->part->count;
+		return;
+	}
+	if (unlikely(run->size - run->used < ENTRY_HEAD_BYTES))
+		GrowRun(run, ENTRY_HEAD_BYTES);
+	run->used = PutEntryHead(run->bytes + run->used, &row->entry,
+							 run->previous, &run->lifetime, 0) - run->bytes;
+	run->previous = row->entry.effective_at;
+	run->count++;
+}
+
+/*
+ * A place in the ring for a row of a group, whose run's memory is not touched
+ * yet.
+ */
+static inline BufferedRow *
+NextRow(RowBuffer *buffer, EntryRun *run)
+{
+	BufferedRow *row = &buffer->rows[buffer->arrived % BUFFER_ROWS];
+
+	if (likely(buffer->arrived - buffer->packed == BUFFER_ROWS))
+	{
+		const EntryRun *ahead = buffer->rows[(buffer->arrived + BUFFER_ROWS / 2) % BUFFER_ROWS].run;
+
+		PrefetchMemory(ahead->bytes + ahead->used);
+		PackRow(buffer);
+	}
+	PrefetchMemory(run);
+	buffer->arrived++;
+	row->run = run;
+	row->part = NULL;
+	return row;
 }
 
 /*
@@ -129,7 +208,9 @@ NewBuffer(RowBuffers *owner, MemoryContext context)
 	buffer->owner = owner;
 	buffer->context = context;
 	buffer->runs = AllocSetContextCreate(context, "loyalty entry runs", ALLOCSET_DEFAULT_SIZES);
-	buffer->count = 0;
+	buffer->spares = buffer->block = 0;
+	buffer->room_left = 0;
+	buffer->arrived = buffer->packed = 0;
 	buffer->gone.func = ForgetBuffer;
 	buffer->gone.arg = buffer;
 	MemoryContextRegisterResetCallback(context, &buffer->gone);
@@ -163,29 +244,28 @@ BufferOf(FunctionCallInfo fcinfo, MemoryContext context)
 static EntryRun *
 NewRun(RowBuffer *buffer)
 {
-	EntryRun   *run = MemoryContextAlloc(buffer->runs, sizeof(EntryRun));
+	EntryRun   *run;
 
-	run->bytes.size = 64;
-	run->bytes.data = MemoryContextAlloc(buffer->runs, run->bytes.size);
-	run->bytes.used = 0;
+	if (buffer->spares == 0)
+	{
+		/* 1, 3, 7, ... 31: with the alignment just below a power of two */
+		buffer->block = Min(buffer->block * 2 + 1, 31);
+		buffer->spares = buffer->block;
+		buffer->spare = (EntryRun *) TYPEALIGN(RUN_ALIGNMENT,
+											   MemoryContextAlloc(buffer->runs,
+																  buffer->block * sizeof(EntryRun) + RUN_ALIGNMENT));
+	}
+	run = buffer->spare++;
+	buffer->spares--;
+	run->bytes = run->first;
+	run->size = sizeof(run->first);
+	run->used = 0;
 	run->count = 0;
 	run->previous = 0;
 	run->lifetime = -1;
 	run->buffer = buffer;
+	run->parts = NULL;
 	return run;
-}
-
-/*
- * Adds a row to the run of its group, without touching the run's memory.
- */
-static inline void
-AddRow(RowBuffer *buffer, EntryRun *run, const PlainEntry *entry)
-{
-	if (unlikely(buffer->count >= BUFFER_ROWS))
-		EmptyBuffer(buffer);
-	buffer->rows[buffer->count].run = run;
-	buffer->rows[buffer->count].entry = *entry;
-	buffer->count++;
 }
 
 /*
@@ -194,26 +274,63 @@ AddRow(RowBuffer *buffer, EntryRun *run, const PlainEntry *entry)
 static EntryRun *
 CompleteRun(EntryRun *run)
 {
-	if (run->buffer != NULL && run->buffer->count > 0)
-		EmptyBuffer(run->buffer);
+	RowBuffer  *buffer = run->buffer;
+
+	while (buffer != NULL && buffer->packed < buffer->arrived)
+		PackRow(buffer);
 	return run;
 }
 
 /*
- * Adds all bytes of another run as a part of its own.
+ * A part of that many bytes.  Parts lie side by side.
  */
-static void
-AddPart(EntryRun *run, const char *bytes, Size length, int64 count)
+static RunPart *
+NewPart(RowBuffer *buffer, Size length)
 {
-	uint8		part = 0;
+	Size		size = MAXALIGN(offsetof(RunPart, bytes) + length);
+	RunPart    *part;
 
-	if (run->bytes.used > 0)
-		PackBytes(&run->bytes, &part, 1);
-	PackBytes(&run->bytes, bytes, length);
-	PackBytes(&run->bytes, &part, 1);
-	run->count += count;
-	run->previous = 0;
-	run->lifetime = -1;
+	if (size > PART_BLOCK / 4)
+		return MemoryContextAlloc(buffer->runs, size);
+	if (size > buffer->room_left)
+	{
+		buffer->room = MemoryContextAlloc(buffer->runs, PART_BLOCK);
+		buffer->room_left = PART_BLOCK;
+	}
+	part = (RunPart *) buffer->room;
+	buffer->room += size;
+	buffer->room_left -= size;
+	return part;
+}
+
+/*
+ * How many bytes a run has, its parts included, each begun by a zero.
+ */
+static Size
+RunLength(const EntryRun *run)
+{
+	Size		length = run->used;
+
+	for (const RunPart *part = run->parts; part != NULL; part = part->next)
+		length += 1 + part->used;
+	return length;
+}
+
+/*
+ * Copies them, and returns where they end.
+ */
+static uint8 *
+CopyRun(const EntryRun *run, uint8 *to)
+{
+	memcpy(to, run->bytes, run->used);
+	to += run->used;
+	for (const RunPart *part = run->parts; part != NULL; part = part->next)
+	{
+		*to++ = 0;
+		memcpy(to, part->bytes, part->used);
+		to += part->used;
+	}
+	return to;
 }
 
 /* ---------------------------------------------------------------------------
@@ -259,39 +376,134 @@ ComparePlainEntries(const PlainEntry *a, const PlainEntry *b)
 #include "lib/sort_template.h"
 
 /*
- * All entries of a run, in order.
+ * The entries of a run, to be taken in order.
+ *
+ * Rows mostly arrive in order, or in a few stretches that are: one for each
+ * worker, one for each time a table was loaded.  A few stretches are merged
+ * as they are taken; many are sorted into one.
+ */
+#define MAX_STRETCHES	8
+
+typedef struct OrderedEntries
+{
+	int			stretches;
+	const PlainEntry *next[MAX_STRETCHES];
+	const PlainEntry *end[MAX_STRETCHES];
+	TimestampTz time[MAX_STRETCHES];	/* of next; infinity at the end */
+} OrderedEntries;
+
+/*
+ * Unpacks bytes of a run behind the entries before, which end at to, and
+ * returns where they end now.
  */
 static PlainEntry *
-SortedEntries(const EntryRun *run)
+UnpackStretches(const uint8 *bytes, uint32 used, OrderedEntries *ordered,
+				PlainEntry *to, const PlainEntry *end)
 {
-	PlainEntry *entries = palloc_extended(Max(run->count, 1) * sizeof(PlainEntry),
-										  MCXT_ALLOC_HUGE);
 	TimestampTz previous = 0;
 	int64		lifetime = -1;
-	bool		sorted = true;
 	PackReader	reader;
 
-	UnpackInit(&reader, run->bytes.data, run->bytes.used);
-	for (int64 i = 0; i < run->count;)
+	UnpackInit(&reader, bytes, used);
+	while (reader.next < reader.end)
 	{
-		if (reader.next < reader.end && *reader.next == 0)
+		if (*reader.next == 0)
 		{
 			reader.next++;
 			previous = 0;
 			lifetime = -1;
 			continue;
 		}
-		if ((UnpackEntryHead(&reader, &entries[i], previous, &lifetime) & ENTRY_EXTENDED) ||
+		if (to == end ||
+			(UnpackEntryHead(&reader, to, previous, &lifetime) & ENTRY_EXTENDED) ||
 			reader.failed)
 			elog(ERROR, "state of a points aggregate is damaged");
-		previous = entries[i].effective_at;
-		if (sorted && i > 0 && ComparePlainEntries(&entries[i - 1], &entries[i]) > 0)
-			sorted = false;
-		i++;
+		previous = to->effective_at;
+		if (ordered->stretches == 0 || ComparePlainEntries(to - 1, to) > 0)
+		{
+			if (ordered->stretches < MAX_STRETCHES)
+				ordered->next[ordered->stretches] = to;
+			ordered->stretches++;
+		}
+		to++;
 	}
-	if (!sorted)
+	return to;
+}
+
+static void
+OrderEntries(const EntryRun *run, OrderedEntries *ordered)
+{
+	PlainEntry *entries = palloc_extended(Max(run->count, 1) * sizeof(PlainEntry),
+										  MCXT_ALLOC_HUGE);
+	const PlainEntry *end = entries + run->count;
+	PlainEntry *to;
+
+	ordered->stretches = 0;
+	to = UnpackStretches(run->bytes, run->used, ordered, entries, end);
+	for (const RunPart *part = run->parts; part != NULL; part = part->next)
+		to = UnpackStretches(part->bytes, part->used, ordered, to, end);
+	if (to != end)
+		elog(ERROR, "state of a points aggregate is damaged");
+
+	if (ordered->stretches > MAX_STRETCHES)
+	{
 		SortPlainEntries(entries, run->count);
-	return entries;
+		ordered->stretches = 1;
+	}
+	for (int i = 0; i < ordered->stretches; i++)
+	{
+		ordered->end[i] = i + 1 < ordered->stretches ? ordered->next[i + 1] : end;
+		ordered->time[i] = ordered->next[i]->effective_at;
+	}
+}
+
+/*
+ * The stretch with the least next entry, where the least time is that of
+ * several.
+ */
+static int
+LeastStretch(const OrderedEntries *ordered, TimestampTz time)
+{
+	int			least = -1;
+
+	for (int i = 0; i < ordered->stretches; i++)
+	{
+		if (ordered->time[i] == time &&
+			(least < 0 || ComparePlainEntries(ordered->next[i], ordered->next[least]) < 0))
+			least = i;
+	}
+	return least;
+}
+
+/*
+ * The next entry in order; there must be one.  Which stretch it comes from is
+ * not predictable, so the search has no branches.
+ */
+static inline const PlainEntry *
+NextOrdered(OrderedEntries *ordered)
+{
+	TimestampTz time = ordered->time[0];
+	int			least = 0;
+	int			equal = 0;
+	const PlainEntry *entry;
+
+	if (ordered->stretches == 1)
+		return ordered->next[0]++;
+	for (int i = 1; i < ordered->stretches; i++)
+	{
+		bool		less = ordered->time[i] < time;
+
+		time = less ? ordered->time[i] : time;
+		least = less ? i : least;
+	}
+	for (int i = 0; i < ordered->stretches; i++)
+		equal += ordered->time[i] == time;
+	if (unlikely(equal > 1))
+		least = LeastStretch(ordered, time);
+	entry = ordered->next[least]++;
+	ordered->time[least] = entry + 1 < ordered->end[least] ?
+		entry[1].effective_at : TIMESTAMP_INFINITY;
+	return entry;
 }
 
 /* ---------------------------------------------------------------------------
@@ -324,6 +536,8 @@ loyalty_entry_run_combine(PG_FUNCTION_ARGS)
 	RowBuffer  *buffer;
 	EntryRun   *run;
 	EntryRun   *other;
+	RunPart    *part;
+	Size		length;
 
 	if (PG_ARGISNULL(1))
 	{
@@ -331,9 +545,18 @@ loyalty_entry_run_combine(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	}
-	run = CompleteRun(RunOf(fcinfo, &buffer));
+	run = RunOf(fcinfo, &buffer);
 	other = CompleteRun((EntryRun *) PG_GETARG_POINTER(1));
-	AddPart(run, other->bytes.data, other->bytes.used, other->count);
+	length = RunLength(other);
+	if (length > MaxAllocSize / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many rows in one group of a points aggregate")));
+	part = NewPart(buffer, length);
+	part->count = other->count;
+	part->used = (uint32) length;
+	CopyRun(other, part->bytes);
+	NextRow(buffer, run)->part = part;
 	PG_RETURN_POINTER(run);
 }
 
@@ -345,12 +568,13 @@ Datum
 loyalty_entry_run_serialize(PG_FUNCTION_ARGS)
 {
 	EntryRun   *run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	StringInfoData buf;
+	bytea	   *state = palloc(VARHDRSZ + 10 + RunLength(run));
+	uint8	   *to = (uint8 *) VARDATA(state);
 
-	pq_begintypsend(&buf);
-	pq_sendint64(&buf, run->count);
-	pq_sendbytes(&buf, run->bytes.data, run->bytes.used);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+	to = PutUnsigned(to, (uint64) run->count);
+	to = CopyRun(run, to);
+	SET_VARSIZE(state, (char *) to - (char *) state);
+	PG_RETURN_BYTEA_P(state);
 }
 
 /*
@@ -361,18 +585,16 @@ Datum
 loyalty_entry_run_deserialize(PG_FUNCTION_ARGS)
 {
 	bytea	   *state = PG_GETARG_BYTEA_PP(0);
-	StringInfoData buf;
 	EntryRun   *run = palloc(sizeof(EntryRun));
+	PackReader	reader;
 
 	/* read in place: combining copies what it keeps */
-	buf.data = VARDATA_ANY(state);
-	buf.len = buf.maxlen = VARSIZE_ANY_EXHDR(state);
-	buf.cursor = 0;
-	memset(run, 0, sizeof(EntryRun));
-	run->count = pq_getmsgint64(&buf);
-	run->bytes.used = buf.len - buf.cursor;
-	run->bytes.data = unconstify(char *, pq_getmsgbytes(&buf, run->bytes.used));
-	pq_getmsgend(&buf);
+	UnpackInit(&reader, VARDATA_ANY(state), VARSIZE_ANY_EXHDR(state));
+	run->count = (int64) UnpackUnsigned(&reader);
+	run->bytes = unconstify(uint8 *, reader.next);
+	run->used = run->size = reader.end - reader.next;
+	run->buffer = NULL;
+	run->parts = NULL;
 	PG_RETURN_POINTER(run);
 }
 
@@ -423,7 +645,7 @@ loyalty_balance_agg_transfn(PG_FUNCTION_ARGS)
 		entry.points = -points;
 		entry.expires_at = TIMESTAMP_INFINITY;
 	}
-	AddRow(buffer, run, &entry);
+	NextRow(buffer, run)->entry = entry;
 	PG_RETURN_POINTER(run);
 }
 
@@ -452,25 +674,26 @@ loyalty_balance_agg_finalfn(PG_FUNCTION_ARGS)
 		.forget = true
 	};
 	EntryRun   *run;
-	PlainEntry *entries;
+	OrderedEntries ordered;
 	Datum		result;
 	Balance    *balance;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	entries = SortedEntries(run);
+	OrderEntries(run, &ordered);
 
 	balance = NewBalanceDatum(policy.order, run->count, &result);
 	for (int64 i = 0; i < run->count; i++)
 	{
+		const PlainEntry *plain = NextOrdered(&ordered);
 		FoldRefusal refusal;
 
 		if ((i & 0xFFF) == 0xFFF)
 			CHECK_FOR_INTERRUPTS();
-		refusal = ApplyPlainEntry(balance, &policy, &entries[i], i + 1);
+		refusal = ApplyPlainEntry(balance, &policy, plain, i + 1);
 		if (unlikely(refusal != FOLD_OK))
-			RefusePlainEntry(refusal, &entries[i], balance);
+			RefusePlainEntry(refusal, plain, balance);
 	}
 	SettleExpired(balance, balance->last_effective_at);
 	PG_RETURN_DATUM(result);
@@ -533,7 +756,7 @@ loyalty_ledger_agg_transfn(PG_FUNCTION_ARGS)
 	}
 	InitPlainEntry(&entry, &plain);
 	CheckEntry(&entry, false);
-	AddRow(buffer, run, &plain);
+	NextRow(buffer, run)->entry = plain;
 	PG_RETURN_POINTER(run);
 }
 
@@ -545,21 +768,21 @@ Datum
 loyalty_ledger_agg_finalfn(PG_FUNCTION_ARGS)
 {
 	EntryRun   *run;
-	PlainEntry *entries;
+	OrderedEntries ordered;
 	LedgerBuilder builder;
 	Entry		entry;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	entries = SortedEntries(run);
+	OrderEntries(run, &ordered);
 
 	BeginLedger(&builder);
 	for (int64 i = 0; i < run->count; i++)
 	{
 		if ((i & 0xFFF) == 0xFFF)
 			CHECK_FOR_INTERRUPTS();
-		InitPlainEntry(&entry, &entries[i]);
+		InitPlainEntry(&entry, NextOrdered(&ordered));
 		AppendEntry(&builder, &entry);
 	}
 	PG_RETURN_POINTER(CheckedLedger(FinishLedger(&builder)));

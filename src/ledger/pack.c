@@ -10,11 +10,6 @@
 #include "core/compat.h"
 #include "ledger/pack.h"
 
-/* What a special instant is */
-#define SPECIAL_INFINITY		0
-#define SPECIAL_MINUS_INFINITY	1
-#define SPECIAL_ABSOLUTE		2	/* eight bytes follow */
-
 /* ---------------------------------------------------------------------------
  * Writing
  * ---------------------------------------------------------------------------
@@ -47,53 +42,6 @@ PackBytes(PackWriter *writer, const void *bytes, Size length)
 	Reserve(writer, length);
 	memcpy(writer->data + writer->used, bytes, length);
 	writer->used += length;
-}
-
-static inline uint8 *
-PutUnsigned(uint8 *to, uint64 value)
-{
-	while (value >= 0x80)
-	{
-		*to++ = (uint8) value | 0x80;
-		value >>= 7;
-	}
-	*to++ = (uint8) value;
-	return to;
-}
-
-static inline uint64
-Zigzag(int64 value)
-{
-	return ((uint64) value << 1) ^ (uint64) (value >> 63);
-}
-
-/*
- * An instant, as difference from base: at most TIME_BYTES.
- */
-#define TIME_BYTES	10
-
-static inline uint8 *
-PutTime(uint8 *to, TimestampTz value, TimestampTz base)
-{
-	int64		delta;
-
-	if (value == TIMESTAMP_INFINITY)
-		return PutUnsigned(to, SPECIAL_INFINITY << 2 | TIME_SPECIAL);
-	if (value == TIMESTAMP_MINUS_INFINITY)
-		return PutUnsigned(to, SPECIAL_MINUS_INFINITY << 2 | TIME_SPECIAL);
-	if (unlikely(pg_sub_s64_overflow(value, base, &delta) ||
-				 delta >= (INT64CONST(1) << 60) || delta <= -(INT64CONST(1) << 60)))
-	{
-		to = PutUnsigned(to, SPECIAL_ABSOLUTE << 2 | TIME_SPECIAL);
-		for (int i = 0; i < 8; i++)
-			*to++ = (uint8) ((uint64) value >> (8 * i));
-		return to;
-	}
-	if (delta % USECS_PER_SEC != 0)
-		return PutUnsigned(to, Zigzag(delta) << 2 | TIME_MICROS);
-	if (delta % USECS_PER_DAY != 0)
-		return PutUnsigned(to, Zigzag(delta / USECS_PER_SEC) << 2 | TIME_SECONDS);
-	return PutUnsigned(to, Zigzag(delta / USECS_PER_DAY) << 2 | TIME_DAYS);
 }
 
 /* Room for more bytes, and where they go; then how far they went. */
@@ -464,7 +412,7 @@ UnpackBalance(PackReader *reader, Balance *balance)
  * ---------------------------------------------------------------------------
  */
 
-/* Bits of the optional part */
+/* Bits of the optional part of an entry */
 #define EXTENDED_TARGET			0x01
 #define EXTENDED_EXTENDS_TO		0x02
 #define EXTENDED_HOLD_UNTIL		0x04
@@ -472,55 +420,18 @@ UnpackBalance(PackReader *reader, Balance *balance)
 #define EXTENDED_BITS			0x0F
 
 /*
- * The part that every entry has: kind, points, instants; relative to the
- * effective_at of the entry before and to the lifetime of the last lot that
- * had one.
- */
-static inline void
-PackEntryHead(PackWriter *writer, EntryKind kind, int64 points,
-			  TimestampTz effective_at, TimestampTz available_at, TimestampTz expires_at,
-			  TimestampTz previous, int64 *lifetime, uint8 flags)
-{
-	int64		own = Lifetime(effective_at, expires_at);
-	uint8		head = (uint8) kind | flags;
-	uint8	   *to;
-
-	if (available_at != effective_at)
-		head |= ENTRY_AVAILABLE_LATER;
-	if (expires_at == TIMESTAMP_INFINITY)
-		head |= ENTRY_NEVER_EXPIRES;
-	else if (own >= 0 && own == *lifetime)
-		head |= ENTRY_SAME_LIFETIME;
-
-	to = StartPut(writer, 1 + 10 + 3 * TIME_BYTES);
-	*to++ = head;
-	to = PutUnsigned(to, Zigzag(points));
-	to = PutTime(to, effective_at, previous);
-	if (head & ENTRY_AVAILABLE_LATER)
-		to = PutTime(to, available_at, effective_at);
-	if (!(head & (ENTRY_NEVER_EXPIRES | ENTRY_SAME_LIFETIME)))
-		to = PutTime(to, expires_at, effective_at);
-	EndPut(writer, to);
-	if (own >= 0)
-		*lifetime = own;
-}
-
-/*
- * An entry that refers to no other: what the aggregates collect.
- */
-void
-PackPlainEntry(PackWriter *writer, const PlainEntry *entry, TimestampTz previous, int64 *lifetime)
-{
-	PackEntryHead(writer, entry->kind, entry->points, entry->effective_at,
-				  entry->available_at, entry->expires_at, previous, lifetime, 0);
-}
-
-/*
  * An entry as asked for; results are not kept.
  */
 void
 PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previous, int64 *lifetime)
 {
+	PlainEntry	plain = {
+		.kind = entry->kind,
+		.points = entry->requested,
+		.effective_at = entry->effective_at,
+		.available_at = entry->available_at,
+		.expires_at = entry->expires_at
+	};
 	uint8		extended = 0;
 
 	if (entry->target != 0)
@@ -532,9 +443,8 @@ PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previous, int64 *l
 	if (entry->given != NULL)
 		extended |= EXTENDED_LOTS;
 
-	PackEntryHead(writer, entry->kind, entry->requested, entry->effective_at,
-				  entry->available_at, entry->expires_at, previous, lifetime,
-				  extended ? ENTRY_EXTENDED : 0);
+	EndPut(writer, PutEntryHead(StartPut(writer, ENTRY_HEAD_BYTES), &plain, previous, lifetime,
+								extended ? ENTRY_EXTENDED : 0));
 	if (extended)
 	{
 		PackBytes(writer, &extended, 1);

@@ -54,7 +54,6 @@ extern void UnpackLots(PackReader *reader, LotList *list);
 extern void PackBalance(PackWriter *writer, const Balance *balance);
 extern bool UnpackBalance(PackReader *reader, Balance *balance);
 
-extern void PackPlainEntry(PackWriter *writer, const PlainEntry *entry, TimestampTz previous, int64 *lifetime);
 extern void PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previous, int64 *lifetime);
 extern void UnpackEntryRest(PackReader *reader, uint8 head, Entry *entry);
 
@@ -82,10 +81,53 @@ JoinGroups(uint64 word)
 	return (word & UINT64CONST(0x000000000FFFFFFF)) | (word & UINT64CONST(0x0FFFFFFF00000000)) >> 4;
 }
 
+/*
+ * Pulls 56 bits apart into eight bytes of seven.
+ */
+static inline uint64
+SplitGroups(uint64 value)
+{
+	value = (value & UINT64CONST(0x000000000FFFFFFF)) | (value & UINT64CONST(0x00FFFFFFF0000000)) << 4;
+	value = (value & UINT64CONST(0x00003FFF00003FFF)) | (value & UINT64CONST(0x0FFFC0000FFFC000)) << 2;
+	return (value & UINT64CONST(0x007F007F007F007F)) | (value & UINT64CONST(0x3F803F803F803F80)) << 1;
+}
+
+static inline uint64
+Zigzag(int64 value)
+{
+	return ((uint64) value << 1) ^ (uint64) (value >> 63);
+}
+
 static inline int64
 Unzigzag(uint64 u)
 {
 	return (int64) (u >> 1) ^ -(int64) (u & 1);
+}
+
+/*
+ * Writes an unsigned integer and returns where it ends.  There must be room
+ * for ten bytes, however few it takes.
+ */
+static inline uint8 *
+PutUnsigned(uint8 *to, uint64 value)
+{
+#ifndef WORDS_BIGENDIAN
+	if (likely(value < UINT64CONST(1) << 56))
+	{
+		int			more = pg_leftmost_one_pos64(value | 1) / 7;
+		uint64		word = SplitGroups(value) | (HIGH_BITS & ((UINT64CONST(1) << (8 * more)) - 1));
+
+		memcpy(to, &word, 8);
+		return to + more + 1;
+	}
+#endif
+	while (value >= 0x80)
+	{
+		*to++ = (uint8) value | 0x80;
+		value >>= 7;
+	}
+	*to++ = (uint8) value;
+	return to;
 }
 
 /*
@@ -128,6 +170,41 @@ UnpackSigned(PackReader *reader)
 #define TIME_SECONDS	1
 #define TIME_MICROS		2
 #define TIME_DAYS		3
+
+/* What a special instant is */
+#define SPECIAL_INFINITY		0
+#define SPECIAL_MINUS_INFINITY	1
+#define SPECIAL_ABSOLUTE		2	/* eight bytes follow */
+
+/*
+ * Writes an instant, as difference from base: at most TIME_BYTES, for which
+ * there must be room.
+ */
+#define TIME_BYTES	10
+
+static inline uint8 *
+PutTime(uint8 *to, TimestampTz value, TimestampTz base)
+{
+	int64		delta;
+
+	if (unlikely(value == TIMESTAMP_INFINITY))
+		return PutUnsigned(to, SPECIAL_INFINITY << 2 | TIME_SPECIAL);
+	if (unlikely(value == TIMESTAMP_MINUS_INFINITY))
+		return PutUnsigned(to, SPECIAL_MINUS_INFINITY << 2 | TIME_SPECIAL);
+	if (unlikely(pg_sub_s64_overflow(value, base, &delta) ||
+				 delta >= (INT64CONST(1) << 60) || delta <= -(INT64CONST(1) << 60)))
+	{
+		*to++ = SPECIAL_ABSOLUTE << 2 | TIME_SPECIAL;
+		for (int i = 0; i < 8; i++)
+			*to++ = (uint8) ((uint64) value >> (8 * i));
+		return to;
+	}
+	if (delta % USECS_PER_SEC != 0)
+		return PutUnsigned(to, Zigzag(delta) << 2 | TIME_MICROS);
+	if (delta % USECS_PER_DAY != 0)
+		return PutUnsigned(to, Zigzag(delta / USECS_PER_SEC) << 2 | TIME_SECONDS);
+	return PutUnsigned(to, Zigzag(delta / USECS_PER_DAY) << 2 | TIME_DAYS);
+}
 
 /*
  * An instant from its packed form, as difference from base, which must be a
@@ -177,8 +254,39 @@ Lifetime(TimestampTz from, TimestampTz until)
 }
 
 /*
- * The part that every entry has, as PackPlainEntry() writes it.  Returns its
- * first byte; the caller looks whether the reader has failed.
+ * Writes the part that every entry has: kind, points, instants; relative to
+ * the effective_at of the entry before and to the lifetime of the last lot that
+ * had one.  Returns where it ends; there must be room for ENTRY_HEAD_BYTES.
+ */
+#define ENTRY_HEAD_BYTES	(1 + 10 + 3 * TIME_BYTES)
+
+static inline uint8 *
+PutEntryHead(uint8 *to, const PlainEntry *entry, TimestampTz previous, int64 *lifetime, uint8 flags)
+{
+	int64		own = Lifetime(entry->effective_at, entry->expires_at);
+	uint8		head = (uint8) entry->kind | flags;
+
+	if (unlikely(entry->available_at != entry->effective_at))
+		head |= ENTRY_AVAILABLE_LATER;
+	if (entry->expires_at == TIMESTAMP_INFINITY)
+		head |= ENTRY_NEVER_EXPIRES;
+	else if (own >= 0 && own == *lifetime)
+		head |= ENTRY_SAME_LIFETIME;
+
+	*to++ = head;
+	to = PutUnsigned(to, Zigzag(entry->points));
+	to = PutTime(to, entry->effective_at, previous);
+	if (unlikely(head & ENTRY_AVAILABLE_LATER))
+		to = PutTime(to, entry->available_at, entry->effective_at);
+	if (!(head & (ENTRY_NEVER_EXPIRES | ENTRY_SAME_LIFETIME)))
+		to = PutTime(to, entry->expires_at, entry->effective_at);
+	if (own >= 0)
+		*lifetime = own;
+	return to;
+}
+
+/*
+ * Reads what PutEntryHead() wrote.  Returns its first byte; the caller looks whether the reader has failed.
  *
  * Points and effective_at are mostly short enough to be taken out of one word
  * together: the second of them ends at the second byte whose high bit is not

@@ -25,6 +25,29 @@ SELECT is((SELECT loyalty.expiring(loyalty.fold(points), '2025-01-01', '2024-04-
 SELECT is((SELECT jsonb_array_length(points::jsonb) FROM customer WHERE id = 1), 3, 'a ledger as jsonb');
 SELECT is((SELECT (loyalty.fold(points)::jsonb)->>'earned' FROM customer WHERE id = 1), '100', 'a balance as jsonb');
 
+-- What fold() and balance_agg() return is unpacked until it is stored: both say the same.
+CREATE TEMP TABLE stored AS SELECT id, loyalty.fold(points) AS balance FROM customer WHERE id = 1;
+INSERT INTO stored SELECT 2, loyalty.balance_agg(points, at, expires_at)
+	FROM (VALUES (50, timestamptz '2024-01-02', timestamptz '2024-06-01'), (-20, '2024-01-03', NULL), (5, '2024-01-01', NULL)) r(points, at, expires_at);
+CREATE FUNCTION pg_temp.handed_on(points loyalty.points_ledger) RETURNS loyalty.points_balance LANGUAGE plpgsql AS $$
+DECLARE
+	a loyalty.points_balance := loyalty.fold(points);
+	b loyalty.points_balance;
+BEGIN
+	FOR i IN 1..3 LOOP b := a; a := CASE WHEN i < 3 THEN loyalty.fold(points) ELSE b END; END LOOP;
+	RETURN a;
+END $$;
+SELECT is((SELECT balance::text FROM stored WHERE id = 1), (SELECT loyalty.fold(points)::text FROM customer WHERE id = 1), 'a stored balance is the one that was folded');
+SELECT is((SELECT loyalty.available(balance, '2024-03-01') FROM stored WHERE id = 1), 80::bigint, 'read from a table');
+SELECT is((SELECT loyalty.available(balance, '2024-03-01') FROM stored WHERE id = 2), 35::bigint, 'of balance_agg likewise');
+SELECT is((SELECT loyalty.points_balance_send(loyalty.fold(points)) FROM customer WHERE id = 1),
+	(SELECT loyalty.points_balance_send(balance) FROM stored WHERE id = 1), 'the bytes that are sent are those that are stored');
+SELECT is((SELECT pg_column_size(loyalty.fold(points)) FROM customer WHERE id = 1),
+	(SELECT 4 + octet_length(loyalty.points_balance_send(balance)) FROM stored WHERE id = 1), 'its size is known before it is stored');
+SELECT is((SELECT pg_temp.handed_on(points)::text FROM customer WHERE id = 1), (SELECT balance::text FROM stored WHERE id = 1), 'handed on by PL/pgSQL');
+SELECT is((SELECT (array_agg(loyalty.fold(points)))[1]::text FROM customer WHERE id = 1), (SELECT balance::text FROM stored WHERE id = 1), 'out of an array');
+SELECT is((SELECT (r.c).balance::text FROM (SELECT ROW(1, loyalty.fold(points))::stored AS c FROM customer WHERE id = 1 OFFSET 0) r), (SELECT balance::text FROM stored WHERE id = 1), 'out of a row');
+
 CREATE TEMP TABLE refused (call text, state text);
 INSERT INTO refused VALUES
 	($$UPDATE customer SET points = '[]' WHERE id = 1$$, 'LY005'),

@@ -1,0 +1,346 @@
+/*
+ * fold_lots.c
+ *		Lists of lots: their order, and what is done to them.  See fold.h for
+ *		the rules.
+ */
+#include "postgres.h"
+
+#include "ledger/fold_lots.h"
+
+/*
+ * Consumption order: negative where a goes first.  Total, so that a list has
+ * one order only.
+ */
+int
+CompareLots(ConsumptionOrder order, const Lot *a, const Lot *b)
+{
+	if (order == CONSUME_EARLIEST_EXPIRY && a->expires_at != b->expires_at)
+		return a->expires_at < b->expires_at ? -1 : 1;
+	if (a->earned_at != b->earned_at)
+		return a->earned_at < b->earned_at ? -1 : 1;
+	if (a->lot_id != b->lot_id)
+		return a->lot_id < b->lot_id ? -1 : 1;
+	if (a->expires_at != b->expires_at)
+		return a->expires_at < b->expires_at ? -1 : 1;
+	if (a->available_at != b->available_at)
+		return a->available_at < b->available_at ? -1 : 1;
+	if (a->hold_id != b->hold_id)
+		return a->hold_id < b->hold_id ? -1 : 1;
+	if (a->home_id != b->home_id)
+		return a->home_id < b->home_id ? -1 : 1;
+	return 0;
+}
+
+/*
+ * Makes room for one lot at the end.  Room that consumption has left at the
+ * front is used again before more is allocated.
+ */
+static void
+ReserveLot(LotList *list)
+{
+	int			count = LotCount(list);
+
+	if (list->end < list->size)
+		return;
+	if (list->first > count)
+	{
+		memmove(list->lots, list->lots + list->first, count * sizeof(Lot));
+		list->first = 0;
+		list->end = count;
+		return;
+	}
+	if (list->lots == NULL)
+	{
+		list->size = 8;
+		list->lots = palloc(list->size * sizeof(Lot));
+	}
+	else
+	{
+		list->size *= 2;
+		list->lots = repalloc_huge(list->lots, list->size * sizeof(Lot));
+	}
+}
+
+/*
+ * Makes sure that a list has memory of its own in the current context; it
+ * stays there however the list grows.
+ */
+void
+ReserveLots(LotList *list)
+{
+	if (list->lots == NULL)
+		ReserveLot(list);
+}
+
+/*
+ * An empty list with room for that many lots at once.
+ */
+void
+InitLots(LotList *list, int size)
+{
+	list->first = list->end = 0;
+	list->size = Max(size, 1);
+	list->lots = palloc(list->size * sizeof(Lot));
+}
+
+/*
+ * Adds a lot at the end of a list.
+ */
+void
+AppendLot(LotList *list, const Lot *lot)
+{
+	ReserveLot(list);
+	list->lots[list->end++] = *lot;
+}
+
+/*
+ * Adds a lot at its place in consumption order.  A part of the same lot with
+ * the same instants and hold is joined with it.
+ */
+void
+InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot)
+{
+	int			low = list->first;
+	int			high = list->end;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		int			cmp = CompareLots(order, &list->lots[middle], lot);
+
+		if (cmp == 0)
+		{
+			list->lots[middle].points += lot->points;
+			return;
+		}
+		if (cmp < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+
+	low -= list->first;
+	ReserveLot(list);
+	low += list->first;
+	memmove(list->lots + low + 1, list->lots + low, (list->end - low) * sizeof(Lot));
+	list->lots[low] = *lot;
+	list->end++;
+}
+
+/*
+ * Sum of the points of a list.  Callers keep lists whose sum is in range.
+ */
+int64
+SumLots(const LotList *list)
+{
+	int64		sum = 0;
+
+	ForEachLot(lot, list)
+		sum += lot->points;
+	return sum;
+}
+
+/*
+ * Drops lots with no points left.
+ */
+void
+DropEmptyLots(LotList *list)
+{
+	int			to;
+
+	while (list->first < list->end && list->lots[list->first].points == 0)
+		list->first++;
+	to = list->first;
+	for (int from = list->first; from < list->end; from++)
+	{
+		if (list->lots[from].points != 0)
+		{
+			if (to != from)
+				list->lots[to] = list->lots[from];
+			to++;
+		}
+	}
+	list->end = to;
+}
+
+static int
+CompareLotsByExpiry(const void *a, const void *b)
+{
+	return CompareLots(CONSUME_EARLIEST_EXPIRY, a, b);
+}
+
+static int
+CompareLotsByAge(const void *a, const void *b)
+{
+	return CompareLots(CONSUME_OLDEST_FIRST, a, b);
+}
+
+/*
+ * Brings a list into consumption order again after instants in it were
+ * changed, and joins parts that have become alike.
+ */
+void
+RestoreOrder(Balance *balance)
+{
+	LotList    *list = &balance->lots;
+	int			to;
+
+	if (LotCount(list) < 2)
+		return;
+	qsort(list->lots + list->first, LotCount(list), sizeof(Lot),
+		  balance->order == CONSUME_EARLIEST_EXPIRY ? CompareLotsByExpiry : CompareLotsByAge);
+
+	to = list->first;
+	for (int from = list->first + 1; from < list->end; from++)
+	{
+		if (CompareLots(balance->order, &list->lots[to], &list->lots[from]) == 0)
+			list->lots[to].points += list->lots[from].points;
+		else
+			list->lots[++to] = list->lots[from];
+	}
+	list->end = to + 1;
+}
+
+/*
+ * Takes just the lots that were recorded with an entry.  Where a part is not
+ * there with these very instants (a balance as of the past is folded without
+ * entries that were effective later), other parts of its lot serve, and for a
+ * joined lot those with its expiry.  Returns how many points were there to
+ * take.
+ */
+int64
+TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
+{
+	LotList    *list = &balance->lots;
+	int64		taken = 0;
+
+	ForEachLot(wanted, given)
+	{
+		int64		left = wanted->points;
+
+		for (int likeness = 2; likeness >= 0 && left > 0; likeness--)
+		{
+			for (int i = list->first; i < list->end && left > 0; i++)
+			{
+				Lot		   *lot = &list->lots[i];
+				Lot			part;
+
+				if (lot->points == 0)
+					continue;
+				if (likeness > 0 ? lot->lot_id != wanted->lot_id :
+					!wanted->joined || lot->expires_at != wanted->expires_at)
+					continue;
+				if (likeness == 2 && (lot->available_at != wanted->available_at ||
+									  lot->hold_id != wanted->hold_id ||
+									  lot->home_id != wanted->home_id ||
+									  lot->expires_at != wanted->expires_at))
+					continue;
+				part = *lot;
+				part.points = Min(lot->points, left);
+				lot->points -= part.points;
+				left -= part.points;
+				taken += part.points;
+				AppendLot(touched, &part);
+			}
+		}
+	}
+	DropEmptyLots(list);
+	return taken;
+}
+
+/*
+ * Points of the lots that pass.
+ */
+int64
+SumPassing(const Balance *balance, LotFilter filter, int64 id, TimestampTz t)
+{
+	int64		sum = 0;
+
+	ForEachLot(lot, &balance->lots)
+	{
+		if (LotPasses(lot, filter, id, t))
+			sum += lot->points;
+	}
+	return sum;
+}
+
+/*
+ * Sliding expiry: what has not expired by t lives at least until extends_to.
+ */
+void
+ExtendLots(Balance *balance, TimestampTz t, TimestampTz extends_to)
+{
+	bool		changed = false;
+
+	ForEachLot(lot, &balance->lots)
+	{
+		if (lot->expires_at > t && lot->expires_at < extends_to)
+		{
+			lot->expires_at = extends_to;
+			changed = true;
+		}
+	}
+	if (changed)
+		RestoreOrder(balance);
+}
+
+/*
+ * Joins neighbours that are available and expire at the same instant.  The
+ * joined lot is available from when the last of them was, so that no late
+ * entry can reach points before they were there.
+ */
+void
+JoinLots(Balance *balance)
+{
+	LotList    *list = &balance->lots;
+	TimestampTz t = balance->last_effective_at;
+	int			to = list->first;
+
+	for (int from = list->first + 1; from < list->end; from++)
+	{
+		Lot		   *lot = &list->lots[from];
+		Lot		   *before = &list->lots[to];
+
+		if (lot->expires_at == before->expires_at &&
+			lot->hold_id == 0 && before->hold_id == 0 && lot->home_id == before->home_id &&
+			LotIsAvailable(lot, t) && LotIsAvailable(before, t))
+		{
+			before->points += lot->points;
+			before->available_at = Max(before->available_at, lot->available_at);
+			before->joined = true;
+		}
+		else
+			list->lots[++to] = *lot;
+	}
+	list->end = to + 1;
+}
+
+/*
+ * Moves lots that have expired by as_of out of the list.  Allowed only where
+ * nothing can reach back before as_of any more.
+ */
+void
+SettleExpired(Balance *balance, TimestampTz as_of)
+{
+	LotList    *list = &balance->lots;
+	bool		emptied = false;
+
+	for (int i = list->first; i < list->end; i++)
+	{
+		Lot		   *lot = &list->lots[i];
+
+		/* the list is by expiry: nothing behind has expired either */
+		if (balance->order == CONSUME_EARLIEST_EXPIRY && lot->expires_at > as_of)
+			break;
+		if (!LotIsExpired(lot, as_of))
+			continue;
+		balance->total[TOTAL_SETTLED] += lot->points;
+		lot->points = 0;
+		if (i == list->first)
+			list->first++;
+		else
+			emptied = true;
+	}
+	if (emptied)
+		DropEmptyLots(list);
+}
