@@ -104,7 +104,8 @@ typedef struct Backfill
 } Backfill;
 
 /*
- * The query that reads the source: our columns, in the order of posting.
+ * The query that reads the source: our columns, in the order of posting, which
+ * is that of the wallets of those who stand for its members.
  */
 static char *
 SourceQuery(Oid source, bool *has_targets)
@@ -137,13 +138,14 @@ SourceQuery(Oid source, bool *has_targets)
 		if (i == COL_TARGET_KEY)
 			*has_targets = attnum > 0;
 	}
-	appendStringInfo(&query, " FROM %s s) q ORDER BY c0, c1 COLLATE pg_catalog.\"C\", c4, "
+	appendStringInfo(&query, " FROM %s s) q ORDER BY %s(c0), c1 COLLATE pg_catalog.\"C\", c0, c4, "
 					 "CASE WHEN c2 IS NULL THEN c3 OPERATOR(pg_catalog.<) 0 "
 					 "WHEN c2 OPERATOR(pg_catalog.=) 'earn' THEN false "
 					 "WHEN c2 OPERATOR(pg_catalog.=) 'adjust' THEN c3 OPERATOR(pg_catalog.<) 0 ELSE true END, "
 					 "c6, c3, c11 COLLATE pg_catalog.\"C\", c9 COLLATE pg_catalog.\"C\"",
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												RelationGetRelationName(rel)));
+												RelationGetRelationName(rel)),
+					 merged_members != NULL && merged_members->any() ? merged_members->function : "");
 	relation_close(rel, NoLock);
 	return query.data;
 }
@@ -480,6 +482,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 												 ALLOCSET_DEFAULT_SIZES);
 	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty backfill row",
 											  ALLOCSET_DEFAULT_SIZES);
+	LockMerges(ShareLock);
 	BeginGathering(&state);
 	query = SourceQuery(PG_GETARG_OID(0), &state.has_targets);
 	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);

@@ -24,6 +24,14 @@ CREATE FUNCTION pg_temp.verified(VARIADIC pairs text[]) RETURNS jsonb LANGUAGE s
 CREATE FUNCTION pg_temp.points(m bigint, c text DEFAULT 'points') RETURNS text LANGUAGE sql AS
 	$$ SELECT format('%s available, %s pending, %s held, %s owed', available, pending, held, debt) FROM loyalty.balance(m, c) $$;
 
+CREATE FUNCTION pg_temp.city(m bigint, rule text, channels text[]) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO loyalty.attribute_rule VALUES ('city', rule, channels)
+	ON CONFLICT (attribute) DO UPDATE SET rule = excluded.rule, channels = excluded.channels;
+	PERFORM loyalty.refresh_attributes(m);
+	RETURN (SELECT attributes ->> 'city' FROM loyalty.member WHERE member_id = m);
+END $$;
+
 -- resolving
 SELECT is(pg_temp.resolve('{"email": "Ann@B.example", "phone": "+49 170 1234567"}', 'app', '{"name": "Ann"}'), 'created 1', 'a new person');
 SELECT is(pg_temp.resolve('{"email": " ann@b.EXAMPLE "}'), 'matched 1', 'known by another spelling');
@@ -65,6 +73,25 @@ SELECT is((SELECT member_id FROM unmerge_members(1)), 1::bigint, 'the merge is u
 SELECT is((SELECT array_agg(attributes ORDER BY member_id) FROM member WHERE member_id IN (1, 3)),
 	'{"{\"name\": \"Ann\"}","{\"city\": \"Ulm\", \"name\": \"Anna\"}"}'::jsonb[], 'and each has its own attributes');
 SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+
+-- which of several values counts: each channel's repeated value counts as often as it was given
+CREATE FUNCTION pg_temp.give(channel text, city text, day int) RETURNS void LANGUAGE sql AS
+	$$ SELECT FROM loyalty.resolve_member('{"email": "city@b.example"}', channel, jsonb_build_object('city', city), effective_at => timestamptz '2024-01-01' + day * interval '1 day') $$;
+SELECT pg_temp.give(c, v, d) FROM (VALUES ('app', 'Ulm', 1), ('app', 'Ulm', 2), ('app', 'Ulm', 3), ('shop', 'Bonn', 4), ('till', 'Kiel', 5), ('till', NULL, 6)) v (c, v, d) \g /dev/null
+SELECT member_id AS city FROM member_of('email', 'city@b.example') member_id \gset
+SELECT is(pg_temp.city(:city, rule, channels::text[]), expected, format('city by rule %s %s', rule, channels)) FROM (VALUES
+	('recent', '{}', NULL), ('non_null', '{}', 'Kiel'), ('frequent', '{}', 'Ulm'), ('first', '{}', 'Ulm'), ('priority', '{shop,app}', 'Bonn'),
+	('priority', '{mini,till}', 'Kiel')) v (rule, channels, expected);
+SELECT pg_temp.give('app', 'Ulm', 7) \g /dev/null
+SELECT is(pg_temp.city(:city, 'recent', '{}'), 'Ulm', 'given again, it was given last');
+SELECT is((SELECT count(*) FROM member_fact WHERE home_member_id = :city), 4::bigint, 'what a channel repeats is one row');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+
+-- a repeated call is the same in any time zone
+SET timezone = 'Asia/Shanghai';
+SELECT member_id FROM resolve_member('{"email": "zone@b.example"}', effective_at => '2024-05-05 05:05+00', idempotency_key => 'zone') \g /dev/null
+SET timezone = 'UTC';
+SELECT is((SELECT replayed FROM resolve_member('{"email": "zone@b.example"}', effective_at => '2024-05-05 05:05+00', idempotency_key => 'zone')), true, 'an instant is an instant');
 
 -- why, and the weakest link: 4 -operator-> 3, then 5 -phone-> 3
 SELECT member_id AS eve FROM resolve_member('{"email": "eve@b.example"}') \gset
