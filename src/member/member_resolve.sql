@@ -42,7 +42,8 @@ BEGIN
 			WHERE jsonb_typeof(e.value -> 'verified') NOT IN ('boolean', 'null')
 				OR jsonb_typeof(e.value -> 'value') NOT IN ('string', 'number', 'null')) THEN
 		RAISE EXCEPTION 'malformed identifier'
-			USING ERRCODE = 'LY003', DETAIL = 'value is a text or a number, verified is true or false.';
+			USING ERRCODE = 'LY003', DETAIL = 'value is a text or a number, verified is true or false.',
+				HINT = 'Pass [{"namespace": "email", "value": "a@b.example", "verified": true}] or {"email": "a@b.example"}.';
 	END IF;
 	RETURN QUERY
 	SELECT min(x.ordinality), x.namespace, x.value, bool_or(x.verified), x.priority, x.max_per_member, NOT x.shared, x.merge_unverified,

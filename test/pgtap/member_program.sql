@@ -227,10 +227,19 @@ SELECT is(pg_temp.sees(:r), :q::bigint, 'and that it was rolled back');
 CREATE TEMP TABLE sums AS SELECT currency, sum(points) AS points, count(*) AS entries FROM ledger GROUP BY currency;
 SELECT is((SELECT members FROM forget_member(:v, 'asked for it')), ARRAY[:u, :v]::bigint[], 'the person, under every id');
 SELECT is_empty('SELECT currency, points, entries FROM sums EXCEPT SELECT currency, sum(points), count(*) FROM ledger GROUP BY currency', 'ledger sums are unchanged');
+SELECT is((SELECT count(*) FROM member_act WHERE act = 'forgotten' AND member_id IN (:u, :v)), 2::bigint, 'which is noted');
+SELECT is((SELECT format('%s %s', cardinality(members), identifiers) FROM forget_member(:u)), '2 0', 'again');
+SELECT is((SELECT count(*) FROM member_act WHERE act = 'forgotten' AND member_id IN (:u, :v)), 2::bigint, 'and is noted once');
 SELECT is_empty(format('SELECT 1 FROM identifier WHERE home_member_id IN (%s, %s) UNION ALL SELECT 1 FROM member_fact WHERE home_member_id IN (%1$s, %2$s)', :u, :v), 'no identifier and no attribute is left');
 SELECT is_empty($$SELECT t.relname FROM (VALUES ('member'), ('identifier'), ('member_fact'), ('member_act'), ('member_merge'), ('member_merge_item'), ('member_request')) t (relname),
 	LATERAL query_to_xml(format('SELECT * FROM loyalty.%I', t.relname), true, false, '') x WHERE x::text ~ '[uv]@b.example|asked for it'$$, 'nor a copy anywhere');
 SELECT throws_ok(format('SELECT unmerge_members(%s)', :m), 'LY203', NULL, 'its merges stay: LY203');
+SELECT member_id AS x FROM resolve_member('{"email": "x@b.example"}') \gset
+SELECT member_id AS y FROM resolve_member('{"email": "y@b.example"}') \gset
+SELECT unmerge_members(merge_id, reason => 'the twin of x') FROM merge_members(:x, :y, 'x said so') \g /dev/null
+SELECT forget_member(:y) \g /dev/null
+SELECT is_empty($$SELECT reason FROM member_act WHERE reason IN ('x said so', 'the twin of x')
+	UNION ALL SELECT reason FROM member_merge WHERE reason = 'x said so' OR unmerge_reason = 'the twin of x'$$, 'reasons of an undone merge go, on both sides');
 SELECT throws_ok(format($$SELECT link_identifier(%s, 'email', 'new@b.example')$$, :u), 'LY203', NULL, 'nothing is linked any more: LY203');
 SELECT is((SELECT outcome FROM resolve_member('{"email": "v@b.example"}')), 'created', 'the person is new when it comes again');
 SELECT is((SELECT available FROM redeem(:v, 1)), 16::bigint, 'points are there, by number');
