@@ -111,6 +111,8 @@ BEGIN
 
 	<<attempts>>
 	LOOP
+		evidence := '[]';
+		refusal := NULL;
 		owners := (SELECT array_agg(DISTINCT i.member_id)
 			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
 			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
