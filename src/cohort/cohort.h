@@ -37,6 +37,16 @@ typedef struct Period
 
 #define PERIOD_MAX_STEP		36500
 
+pg_noreturn extern void PeriodsDiffer(const Period *a, const Period *b);
+
+/* Errors out when two values count in different periods or time zones. */
+static inline void
+CheckSamePeriod(const Period *a, const Period *b)
+{
+	if (unlikely(a->base != b->base || a->step != b->step || a->zone != b->zone))
+		PeriodsDiffer(a, b);
+}
+
 /* cohort_period.c: plain computing */
 extern bool ParsePeriod(const char *str, int len, Period *period);
 extern void FormatPeriod(const Period *period, char *buf, size_t size);
@@ -45,10 +55,11 @@ extern bool PeriodStart(const Period *period, int32 number, int32 *date);
 
 /*
  * Translates instants into period numbers, with what is expensive kept: the
- * parsed arguments, and the spans of time in which the zone's offset from UTC
- * is constant.
+ * parsed arguments, the spans of time in which the zone's offset from UTC is
+ * constant, and the months of dates.
  */
 #define PERIOD_CLOCK_SPANS	64
+#define PERIOD_CLOCK_DATES	1024	/* a power of two */
 
 typedef struct ZoneSpan
 {
@@ -57,6 +68,12 @@ typedef struct ZoneSpan
 	int64		offset;			/* microseconds east of UTC */
 } ZoneSpan;
 
+typedef struct DatedPeriod
+{
+	int32		date;
+	int32		number;
+} DatedPeriod;
+
 typedef struct PeriodClock
 {
 	Period		period;
@@ -64,6 +81,8 @@ typedef struct PeriodClock
 	int			nspans;
 	int			last;			/* the span that served last */
 	ZoneSpan	spans[PERIOD_CLOCK_SPANS];
+	/* periods of months, each date at its remainder */
+	DatedPeriod dates[PERIOD_CLOCK_DATES];
 	/* the arguments that period and tz were made from */
 	int			period_len;
 	int			zone_len;		/* -1 for NULL */
@@ -78,7 +97,6 @@ extern int32 PeriodOfInstant(PeriodClock *clock, TimestampTz at);
 
 /* The checkers: they own the SQLSTATE and the wording. */
 extern void CheckFiniteInstant(TimestampTz at, const char *what);
-extern void CheckSamePeriod(const Period *a, const Period *b);
 extern void CheckFiniteAmount(Numeric amount, const char *what);
 extern MemoryContext NeedAggContext(FunctionCallInfo fcinfo, const char *name);
 

@@ -509,7 +509,7 @@ loyalty_activity_trans(PG_FUNCTION_ARGS)
 
 	(void) NeedAggContext(fcinfo, "activity_trans");
 	if (PG_ARGISNULL(0))
-		a = MakeActivity(&clock->period, 2);
+		a = MakeActivity(&clock->period, 4);	/* as much as a chunk of memory takes */
 	else
 	{
 		Period		period;

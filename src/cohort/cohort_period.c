@@ -250,7 +250,19 @@ LocalDate(PeriodClock *clock, TimestampTz at)
 int32
 PeriodOfInstant(PeriodClock *clock, TimestampTz at)
 {
-	return PeriodOfDate(&clock->period, LocalDate(clock, at));
+	int32		date = LocalDate(clock, at);
+	DatedPeriod *dated;
+
+	if (clock->period.base == PERIOD_DAYS)
+		return PeriodOfDate(&clock->period, date);
+
+	dated = &clock->dates[date & (PERIOD_CLOCK_DATES - 1)];
+	if (dated->date != date)
+	{
+		dated->number = PeriodOfDate(&clock->period, date);
+		dated->date = date;
+	}
+	return dated->number;
 }
 
 /*
@@ -282,16 +294,13 @@ CheckFiniteAmount(Numeric amount, const char *what)
 }
 
 /*
- * Errors out when two values count in different periods or time zones.
+ * The error of CheckSamePeriod.
  */
 void
-CheckSamePeriod(const Period *a, const Period *b)
+PeriodsDiffer(const Period *a, const Period *b)
 {
 	char		name_a[32],
 				name_b[32];
-
-	if (a->base == b->base && a->step == b->step && a->zone == b->zone)
-		return;
 
 	FormatPeriod(a, name_a, sizeof(name_a));
 	FormatPeriod(b, name_b, sizeof(name_b));
@@ -425,5 +434,7 @@ GetPeriodClock(FunctionCallInfo fcinfo, int period_argno, int zone_argno)
 	}
 
 	clock->period.zone = HashZone(pg_get_timezone_name(clock->tz));
+	for (int i = 0; i < PERIOD_CLOCK_DATES; i++)
+		clock->dates[i].date = PG_INT32_MIN;	/* no date */
 	return clock;
 }

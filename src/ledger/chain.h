@@ -11,7 +11,6 @@
 
 #include "postgres.h"
 
-#include "common/cryptohash.h"
 #include "datatype/timestamp.h"
 
 #include "ledger/fold.h"

@@ -94,18 +94,7 @@ void
 InitPlainEntry(Entry *entry, const PlainEntry *plain)
 {
 	InitEntry(entry, plain->kind, plain->effective_at);
-	SetPlainEntry(entry, plain);
-}
-
-/*
- * The same for an entry that was plain before: sets only what differs.
- */
-void
-SetPlainEntry(Entry *entry, const PlainEntry *plain)
-{
-	entry->kind = plain->kind;
 	entry->requested = plain->points;
-	entry->effective_at = plain->effective_at;
 	entry->available_at = plain->available_at;
 	entry->expires_at = plain->expires_at;
 	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
@@ -163,11 +152,16 @@ ReserveLot(LotList *list)
 		list->end = count;
 		return;
 	}
-	list->size = list->size == 0 ? 8 : list->size * 2;
 	if (list->lots == NULL)
+	{
+		list->size = 8;
 		list->lots = palloc(list->size * sizeof(Lot));
+	}
 	else
+	{
+		list->size *= 2;
 		list->lots = repalloc_huge(list->lots, list->size * sizeof(Lot));
+	}
 }
 
 /*
@@ -179,6 +173,17 @@ ReserveLots(LotList *list)
 {
 	if (list->lots == NULL)
 		ReserveLot(list);
+}
+
+/*
+ * An empty list with room for that many lots at once.
+ */
+void
+InitLots(LotList *list, int size)
+{
+	list->first = list->end = 0;
+	list->size = Max(size, 1);
+	list->lots = palloc(list->size * sizeof(Lot));
 }
 
 /*
@@ -201,10 +206,6 @@ InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot)
 	int			low = list->first;
 	int			high = list->end;
 
-	/* most lots are newer than all others, and expire later */
-	if (high > low && list->lots[high - 1].earned_at < lot->earned_at &&
-		(order == CONSUME_OLDEST_FIRST || list->lots[high - 1].expires_at <= lot->expires_at))
-		low = high;
 	while (low < high)
 	{
 		int			middle = low + (high - low) / 2;
@@ -227,6 +228,24 @@ InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot)
 	memmove(list->lots + low + 1, list->lots + low, (list->end - low) * sizeof(Lot));
 	list->lots[low] = *lot;
 	list->end++;
+}
+
+/*
+ * The same for a lot that is probably the last one: most are newer than all
+ * others, and expire no earlier.
+ */
+static inline void
+InsertNewestLot(LotList *list, ConsumptionOrder order, const Lot *lot)
+{
+	int			end = list->end;
+
+	if (likely(end > list->first && end < list->size &&
+			   list->lots[end - 1].earned_at < lot->earned_at &&
+			   (order == CONSUME_OLDEST_FIRST ||
+				list->lots[end - 1].expires_at <= lot->expires_at)))
+		list->lots[list->end++] = *lot;
+	else
+		InsertLot(list, order, lot);
 }
 
 /*
@@ -343,7 +362,7 @@ LotPasses(const Lot *lot, LotFilter filter, int64 id, TimestampTz t)
  * lists them in touched, if that is wanted, as they stood.  Returns how many
  * points were taken.
  */
-static int64
+static pg_attribute_always_inline int64
 TakeLots(Balance *balance, LotFilter filter, int64 id, TimestampTz t,
 		 int64 points, LotList *touched)
 {
@@ -451,13 +470,15 @@ SumPassing(const Balance *balance, LotFilter filter, int64 id, TimestampTz t)
  * Adds to a lifetime total; false when it would overflow.  What came in, all
  * together, must fit as well, since a balance may be all of it.
  */
-static bool
+static inline bool
 AddTotal(Balance *balance, Total which, int64 points)
 {
 	int64		incoming = 0;
 
-	if (pg_add_s64_overflow(balance->total[which], points, &balance->total[which]))
+	if (unlikely(pg_add_s64_overflow(balance->total[which], points, &balance->total[which])))
 		return false;
+	if (which > TOTAL_RESTORED)
+		return true;
 	for (int i = TOTAL_EARNED; i <= TOTAL_RESTORED; i++)
 	{
 		if (pg_add_s64_overflow(incoming, balance->total[i], &incoming))
@@ -546,37 +567,43 @@ RepayDebt(Balance *balance, int64 points, int64 home_id)
 }
 
 /*
- * earn and adjust up: repays debt, then opens a lot.  Only where debt was
- * repaid does the entry list the lot as opened; otherwise it is all of it.
+ * Points come in as a lot, after repaying debt.  Only where debt was repaid is
+ * what is left of the lot listed as opened; otherwise it is all of it.
+ */
+static inline FoldRefusal
+OpenLot(Balance *balance, Total total, Lot *lot, LotList *opened)
+{
+	if (unlikely(!AddTotal(balance, total, lot->points)))
+		return FOLD_OVERFLOW;
+	if (unlikely(balance->total[TOTAL_DEBT] > 0))
+	{
+		lot->points -= RepayDebt(balance, lot->points, lot->home_id);
+		if (lot->points == 0)
+			return FOLD_OK;
+		if (opened != NULL)
+			AppendLot(opened, lot);
+	}
+	InsertNewestLot(&balance->lots, balance->order, lot);
+	return FOLD_OK;
+}
+
+/*
+ * earn and adjust up.
  */
 static FoldRefusal
 ApplyIncome(Balance *balance, Entry *entry, Total total)
 {
-	int64		debt = balance->total[TOTAL_DEBT];
-	Lot			lot;
+	Lot			lot = {
+		.lot_id = entry->entry_id,
+		.points = entry->requested,
+		.home_id = entry->home_id,
+		.earned_at = entry->effective_at,
+		.available_at = entry->available_at,
+		.expires_at = entry->expires_at
+	};
 
-	if (!AddTotal(balance, total, entry->requested))
-		return FOLD_OVERFLOW;
-
-	lot.lot_id = entry->entry_id;
-	lot.points = entry->requested;
-	lot.hold_id = 0;
-	lot.home_id = entry->home_id;
-	lot.earned_at = entry->effective_at;
-	lot.available_at = entry->available_at;
-	lot.expires_at = entry->expires_at;
-	lot.joined = false;
-
-	if (debt > 0)
-	{
-		lot.points -= RepayDebt(balance, lot.points, entry->home_id);
-		if (lot.points > 0)
-			AppendLot(&entry->touched, &lot);
-	}
-	if (lot.points > 0)
-		InsertLot(&balance->lots, balance->order, &lot);
 	entry->posted = entry->requested;
-	return FOLD_OK;
+	return OpenLot(balance, total, &lot, &entry->touched);
 }
 
 /*
@@ -605,6 +632,19 @@ TakeAvailable(Balance *balance, const FoldPolicy *policy, Entry *entry,
 }
 
 /*
+ * Points go out: taken out of lots, or owed.
+ */
+static inline FoldRefusal
+BookBurn(Balance *balance, Total total, int64 points, int64 taken, int64 home_id)
+{
+	if (unlikely(!AddTotal(balance, total, points)))
+		return FOLD_OVERFLOW;
+	if (unlikely(taken < points) && !AddDebt(balance, points - taken, home_id))
+		return FOLD_OVERFLOW;
+	return FOLD_OK;
+}
+
+/*
  * redeem, transfer_out and adjust down: consumes available lots.
  */
 static FoldRefusal
@@ -615,11 +655,8 @@ ApplyBurn(Balance *balance, const FoldPolicy *policy, Entry *entry, Total total,
 
 	if (refusal != FOLD_OK)
 		return refusal;
-	if (!AddTotal(balance, total, points) ||
-		!AddDebt(balance, points - taken, entry->home_id))
-		return FOLD_OVERFLOW;
 	entry->posted = -points;
-	return FOLD_OK;
+	return BookBurn(balance, total, points, taken, entry->home_id);
 }
 
 static FoldRefusal
@@ -1043,6 +1080,31 @@ SettleExpired(Balance *balance, TimestampTz as_of)
 }
 
 /*
+ * Settles, where the policy allows it, what expires before an entry.
+ */
+static inline void
+SettleBefore(Balance *balance, const FoldPolicy *policy, TimestampTz t)
+{
+	if (policy->settle && LotCount(&balance->lots) > 0 &&
+		(balance->order != CONSUME_EARLIEST_EXPIRY ||
+		 balance->lots.lots[balance->lots.first].expires_at <= t))
+		SettleExpired(balance, t);
+}
+
+/*
+ * What every entry that was applied leaves behind.
+ */
+static inline void
+CountEntry(Balance *balance, const FoldPolicy *policy, int64 entry_id, TimestampTz t)
+{
+	balance->entries++;
+	balance->last_entry_id = entry_id;
+	balance->last_effective_at = Max(balance->last_effective_at, t);
+	if (policy->join && LotCount(&balance->lots) > JOIN_LOTS_ABOVE)
+		JoinLots(balance);
+}
+
+/*
  * Applies one entry.  On any other result than FOLD_OK the balance is to be
  * thrown away.  Lots in entry->touched are allocated in the current memory
  * context.  The caller has checked that instants are finite where they must
@@ -1053,11 +1115,7 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 {
 	FoldRefusal refusal = FOLD_WRONG_KIND;
 
-	if (policy->settle && LotCount(&balance->lots) > 0 &&
-		(balance->order != CONSUME_EARLIEST_EXPIRY ||
-		 balance->lots.lots[balance->lots.first].expires_at <= entry->effective_at))
-		SettleExpired(balance, entry->effective_at);
-
+	SettleBefore(balance, policy, entry->effective_at);
 	switch (entry->kind)
 	{
 		case ENTRY_EARN:
@@ -1104,12 +1162,55 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)
 		ExtendLots(balance, entry->effective_at, entry->extends_to);
 
-	balance->entries++;
-	balance->last_entry_id = entry->entry_id;
-	balance->last_effective_at = Max(balance->last_effective_at, entry->effective_at);
-	if (policy->join && LotCount(&balance->lots) > JOIN_LOTS_ABOVE)
-		JoinLots(balance);
+	CountEntry(balance, policy, entry->entry_id, entry->effective_at);
 	return FOLD_OK;
+}
+
+/*
+ * The same for an entry in its least form, where nobody asks what it posted
+ * and which lots it touched.
+ */
+FoldRefusal
+ApplyPlainEntry(Balance *balance, const FoldPolicy *policy, const PlainEntry *plain, int64 entry_id)
+{
+	TimestampTz t = plain->effective_at;
+	FoldRefusal refusal;
+
+	if (plain->kind == ENTRY_EARN)
+	{
+		Lot			lot = {
+			.lot_id = entry_id,
+			.points = plain->points,
+			.earned_at = t,
+			.available_at = plain->available_at,
+			.expires_at = plain->expires_at
+		};
+
+		SettleBefore(balance, policy, t);
+		refusal = OpenLot(balance, TOTAL_EARNED, &lot, NULL);
+	}
+	else if (plain->kind == ENTRY_REDEEM && policy->burn_to_debt)
+	{
+		int64		taken;
+
+		SettleBefore(balance, policy, t);
+		taken = TakeLots(balance, LOTS_AVAILABLE, 0, t, plain->points, NULL);
+		refusal = BookBurn(balance, TOTAL_REDEEMED, plain->points, taken, 0);
+	}
+	else
+	{
+		Entry		entry;
+
+		InitPlainEntry(&entry, plain);
+		entry.entry_id = entry_id;
+		refusal = ApplyEntry(balance, policy, &entry);
+		if (entry.touched.lots != NULL)
+			pfree(entry.touched.lots);
+		return refusal;
+	}
+	if (likely(refusal == FOLD_OK))
+		CountEntry(balance, policy, entry_id, t);
+	return refusal;
 }
 
 /* ---------------------------------------------------------------------------

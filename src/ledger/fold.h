@@ -251,9 +251,10 @@ typedef struct BalanceAsOf
 
 extern void InitBalance(Balance *balance, ConsumptionOrder order);
 extern FoldRefusal ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry);
+extern FoldRefusal ApplyPlainEntry(Balance *balance, const FoldPolicy *policy,
+								   const PlainEntry *plain, int64 entry_id);
 extern void InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at);
 extern void InitPlainEntry(Entry *entry, const PlainEntry *plain);
-extern void SetPlainEntry(Entry *entry, const PlainEntry *plain);
 extern void BalanceAt(const Balance *balance, TimestampTz as_of, BalanceAsOf *result);
 extern int64 ExpiringBetween(const Balance *balance, TimestampTz from, TimestampTz until);
 extern void SettleExpired(Balance *balance, TimestampTz as_of);
@@ -263,6 +264,7 @@ extern const char *EntryKindName(EntryKind kind);
 extern EntryKind EntryKindFromName(const char *name, size_t len);
 
 extern int	CompareLots(ConsumptionOrder order, const Lot *a, const Lot *b);
+extern void InitLots(LotList *list, int size);
 extern void ReserveLots(LotList *list);
 extern void AppendLot(LotList *list, const Lot *lot);
 extern void InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot);

@@ -39,10 +39,14 @@ typedef struct varlena PackedValue;
 extern PackedValue *FinishPacked(PackWriter *writer);
 extern PackedValue *PackBalanceValue(const Balance *balance);
 extern void UnpackBalanceDatum(Datum datum, Balance *balance);
+extern Balance *NewBalanceDatum(ConsumptionOrder order, int64 entries, Datum *datum);
+extern const Balance *ReadBalanceDatum(Datum datum, Balance *room);
 extern PackedValue *PackLotsValue(const LotList *list);
 extern void UnpackLotsDatum(Datum datum, LotList *list);
 
+/* An argument to change, and one to read: see points_balance.c */
 #define PG_GETARG_BALANCE(n, balance)	UnpackBalanceDatum(PG_GETARG_DATUM(n), balance)
+#define PG_READARG_BALANCE(n, room)		ReadBalanceDatum(PG_GETARG_DATUM(n), room)
 
 /* ledger_json.c: the text form of the stored types is JSON */
 extern void LotsToJson(StringInfo buf, const LotList *list);

@@ -657,9 +657,10 @@ AS $$
 		(s.figures).redeemed, (s.figures).expired, (s.figures).revoked, (s.figures).restored,
 		(s.figures).adjusted_up, (s.figures).adjusted_down, (s.figures).transferred_in,
 		(s.figures).transferred_out
-	FROM (SELECT loyalty.summarize(loyalty.wallet_as_of(w.balance, $1, $2, $3, $4), $3) AS figures
-		FROM (SELECT) one LEFT JOIN loyalty.wallet w
-			ON w.member_id OPERATOR(pg_catalog.=) $1 AND w.currency OPERATOR(pg_catalog.=) $2
+	FROM (SELECT loyalty.summarize(loyalty.wallet_as_of(
+			(SELECT w.balance FROM loyalty.wallet w
+			 WHERE w.member_id OPERATOR(pg_catalog.=) $1 AND w.currency OPERATOR(pg_catalog.=) $2),
+			$1, $2, $3, $4), $3) AS figures
 		OFFSET 0) s
 $$;
 COMMENT ON FUNCTION balance(bigint, text, timestamptz, timestamptz) IS
@@ -672,8 +673,9 @@ RETURNS TABLE (lot_id bigint, points bigint, state text, earned_at timestamptz,
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT l.*
-	FROM (SELECT loyalty.wallet_as_of(w.balance, $1, $2, $3, $4) AS balance
-		FROM (SELECT) one LEFT JOIN loyalty.wallet w ON w.member_id = $1 AND w.currency = $2
+	FROM (SELECT loyalty.wallet_as_of(
+			(SELECT w.balance FROM loyalty.wallet w WHERE w.member_id = $1 AND w.currency = $2),
+			$1, $2, $3, $4) AS balance
 		OFFSET 0) s,
 		loyalty.lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
 $$;

@@ -281,8 +281,8 @@ SortedEntries(const EntryRun *run)
 			lifetime = -1;
 			continue;
 		}
-		UnpackPlainEntry(&reader, &entries[i], previous, &lifetime);
-		if (reader.failed)
+		if ((UnpackEntryHead(&reader, &entries[i], previous, &lifetime) & ENTRY_EXTENDED) ||
+			reader.failed)
 			elog(ERROR, "state of a points aggregate is damaged");
 		previous = entries[i].effective_at;
 		if (sorted && i > 0 && ComparePlainEntries(&entries[i - 1], &entries[i]) > 0)
@@ -427,6 +427,16 @@ loyalty_balance_agg_transfn(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(run);
 }
 
+pg_noreturn static void
+RefusePlainEntry(FoldRefusal refusal, const PlainEntry *plain, const Balance *balance)
+{
+	Entry		entry;
+	Refused		refused = {.refusal = refusal,.entry = &entry,.balance = balance};
+
+	InitPlainEntry(&entry, plain);
+	RaiseRefusal(&refused);
+}
+
 /*
  * balance_agg_finalfn(internal): the fold of the rows; NULL for no rows.
  */
@@ -443,35 +453,27 @@ loyalty_balance_agg_finalfn(PG_FUNCTION_ARGS)
 	};
 	EntryRun   *run;
 	PlainEntry *entries;
-	Balance		balance;
-	Entry		entry;
+	Datum		result;
+	Balance    *balance;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
 	entries = SortedEntries(run);
 
-	InitBalance(&balance, policy.order);
-	InitEntry(&entry, ENTRY_EARN, 0);
+	balance = NewBalanceDatum(policy.order, run->count, &result);
 	for (int64 i = 0; i < run->count; i++)
 	{
 		FoldRefusal refusal;
 
 		if ((i & 0xFFF) == 0xFFF)
 			CHECK_FOR_INTERRUPTS();
-		SetPlainEntry(&entry, &entries[i]);
-		entry.entry_id = i + 1;
-		entry.touched.first = entry.touched.end = 0;
-		refusal = ApplyEntry(&balance, &policy, &entry);
-		if (refusal != FOLD_OK)
-		{
-			Refused		refused = {.refusal = refusal,.entry = &entry,.balance = &balance};
-
-			RaiseRefusal(&refused);
-		}
+		refusal = ApplyPlainEntry(balance, &policy, &entries[i], i + 1);
+		if (unlikely(refusal != FOLD_OK))
+			RefusePlainEntry(refusal, &entries[i], balance);
 	}
-	SettleExpired(&balance, balance.last_effective_at);
-	PG_RETURN_POINTER(PackBalanceValue(&balance));
+	SettleExpired(balance, balance->last_effective_at);
+	PG_RETURN_DATUM(result);
 }
 
 /* ---------------------------------------------------------------------------

@@ -26,12 +26,10 @@
 
 #include "core/compat.h"
 #include "core/errors.h"
+#include "ledger/ledger_insert.h"
 #include "ledger/post.h"
-#include "ledger/replay.h"
 
-#define FETCH_ROWS		10000
-#define INSERT_ROWS		10000
-#define GATHERED		"loyalty_gathered_entries"
+#define FETCH_ROWS		1000
 
 /* Columns of the source, in the order in which we select them */
 enum
@@ -41,26 +39,33 @@ enum
 	COL_REFERENCE, COL_REASON, COL_IDEMPOTENCY_KEY, COL_DETAILS, COLUMNS
 };
 
+#define TEXT_TO_SORT	"text COLLATE pg_catalog.\"C\""
+
 static const struct
 {
 	const char *name;
 	const char *type;
-	const char *otherwise;		/* expression where the source has no such
-								 * column; NULL where it must */
+	bool		required;
 }			source_columns[COLUMNS] = {
-	{"member_id", "int8", NULL},
-	{"currency", "text", "'points'"},
-	{"kind", "text", "NULL"},
-	{"points", "int8", NULL},
-	{"effective_at", "timestamptz", NULL},
-	{"available_at", "timestamptz", "NULL"},
-	{"expires_at", "timestamptz", "NULL"},
-	{"hold_until", "timestamptz", "NULL"},
-	{"target_key", "text", "NULL"},
-	{"reference", "text", "NULL"},
-	{"reason", "text", "NULL"},
-	{"idempotency_key", "text", "NULL"},
-	{"details", "jsonb", "NULL"}
+	{"member_id", "int8", true},
+	{"currency", TEXT_TO_SORT, false},
+	{"kind", TEXT_TO_SORT, false},
+	{"points", "int8", true},
+	{"effective_at", "timestamptz", true},
+	{"available_at", "timestamptz", false},
+	{"expires_at", "timestamptz", false},
+	{"hold_until", "timestamptz", false},
+	{"target_key", "text", false},
+	{"reference", TEXT_TO_SORT, false},
+	{"reason", "text", false},
+	{"idempotency_key", TEXT_TO_SORT, false},
+	{"details", "jsonb", false}
+};
+
+/* In which order rows are posted; at one instant what comes in first */
+static const int posting_order[] = {
+	COL_MEMBER_ID, COL_CURRENCY, COL_EFFECTIVE_AT, COL_KIND, COL_EXPIRES_AT,
+	COL_POINTS, COL_IDEMPOTENCY_KEY, COL_REFERENCE
 };
 
 /* An entry of the present wallet that a later one may refer to by its key */
@@ -80,11 +85,8 @@ typedef struct KeyedEntry
 
 typedef struct Backfill
 {
-	bool		has_targets;
-	Tuplestorestate *gathered;
-	TupleDesc	ledger_desc;
-	KeptPlan	insert;
-	int64		ngathered;
+	bool		has[COLUMNS];	/* columns of the source */
+	LedgerInsert *insert;
 
 	/* the present wallet */
 	bool		open;
@@ -104,90 +106,77 @@ typedef struct Backfill
 } Backfill;
 
 /*
- * The query that reads the source: our columns, in the order of posting, which
- * is that of the wallets of those who stand for its members.
+ * The query that reads the source: those of our columns that it has, in the
+ * order of posting; before that in the order of the wallets of those who stand
+ * for its members, where somebody does.  No other columns, nor any twice: all
+ * of it is sorted.
  */
 static char *
-SourceQuery(Oid source, bool *has_targets)
+SourceQuery(Backfill *state, Oid source)
 {
 	Relation	rel = relation_open(source, AccessShareLock);
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	StringInfoData query;
+	int			n = 0;
 
 	initStringInfo(&query);
 	appendStringInfoString(&query, "SELECT * FROM (SELECT ");
 	for (int i = 0; i < COLUMNS; i++)
 	{
-		int			attnum = SPI_fnumber(tupdesc, source_columns[i].name);
-
-		if (i > 0)
-			appendStringInfoString(&query, ", ");
-		if (attnum > 0)
-			appendStringInfo(&query, "s.%s::pg_catalog.%s",
-							 quote_identifier(source_columns[i].name), source_columns[i].type);
-		else if (source_columns[i].otherwise != NULL)
-			appendStringInfo(&query, "%s::pg_catalog.%s",
-							 source_columns[i].otherwise, source_columns[i].type);
-		else
+		state->has[i] = SPI_fnumber(tupdesc, source_columns[i].name) > 0;
+		if (!state->has[i] && source_columns[i].required)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("\"%s\" has no column \"%s\"", RelationGetRelationName(rel),
 							source_columns[i].name),
 					 errhint("A source needs member_id, points and effective_at.")));
-		appendStringInfo(&query, " AS c%d", i);
-		if (i == COL_TARGET_KEY)
-			*has_targets = attnum > 0;
+		if (state->has[i])
+			appendStringInfo(&query, "%ss.%s::pg_catalog.%s AS c%d", n++ > 0 ? ", " : "",
+							 quote_identifier(source_columns[i].name), source_columns[i].type, i);
 	}
-	appendStringInfo(&query, " FROM %s s) q ORDER BY %s(c0), c1 COLLATE pg_catalog.\"C\", c0, c4, "
-					 "CASE WHEN c2 IS NULL THEN c3 OPERATOR(pg_catalog.<) 0 "
-					 "WHEN c2 OPERATOR(pg_catalog.=) 'earn' THEN false "
-					 "WHEN c2 OPERATOR(pg_catalog.=) 'adjust' THEN c3 OPERATOR(pg_catalog.<) 0 ELSE true END, "
-					 "c6, c3, c11 COLLATE pg_catalog.\"C\", c9 COLLATE pg_catalog.\"C\"",
+	appendStringInfo(&query, " FROM %s s) q ORDER BY",
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												RelationGetRelationName(rel)),
-					 merged_members != NULL && merged_members->any() ? merged_members->function : "");
+												RelationGetRelationName(rel)));
+	if (merged_members != NULL && merged_members->any())
+		appendStringInfo(&query, " %s(c%d),%s", merged_members->function, COL_MEMBER_ID,
+						 state->has[COL_CURRENCY] ? " c1," : "");
+	for (int i = 0; i < (int) lengthof(posting_order); i++)
+	{
+		if (posting_order[i] != COL_KIND)
+		{
+			if (state->has[posting_order[i]])
+				appendStringInfo(&query, " c%d,", posting_order[i]);
+		}
+		else if (state->has[COL_KIND])
+			appendStringInfoString(&query, " CASE WHEN c2 IS NULL THEN c3 OPERATOR(pg_catalog.<) 0 "
+								   "WHEN c2 OPERATOR(pg_catalog.=) 'earn' THEN false "
+								   "WHEN c2 OPERATOR(pg_catalog.=) 'adjust' THEN c3 OPERATOR(pg_catalog.<) 0 "
+								   "ELSE true END,");
+		else
+			appendStringInfoString(&query, " c3 OPERATOR(pg_catalog.<) 0,");
+	}
+	query.data[--query.len] = '\0';
 	relation_close(rel, NoLock);
 	return query.data;
 }
 
 /*
- * Sets up the place where rows are gathered, and the statement that inserts
- * them from there.
+ * Reads a row of the source; a column that it does not have is NULL.
  */
 static void
-BeginGathering(Backfill *state)
+ReadSourceRow(const Backfill *state, HeapTuple row, TupleDesc tupdesc, Datum *values, bool *nulls)
 {
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	Datum		given[COLUMNS];
+	bool		given_nulls[COLUMNS];
+	int			n = 0;
 
-	if (SPI_execute("SELECT " LEDGER_COLUMNS " FROM loyalty.ledger LIMIT 0", true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the ledger");
-	state->ledger_desc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
-	state->gathered = tuplestore_begin_heap(false, false, work_mem);
-
-	enr->md.name = GATHERED;
-	enr->md.reliddesc = InvalidOid;
-	enr->md.tupdesc = state->ledger_desc;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = INSERT_ROWS;
-	enr->reldata = state->gathered;
-	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the gathered entries");
-
-	state->insert.query = "INSERT INTO loyalty.ledger (" LEDGER_COLUMNS ") "
-		"SELECT " LEDGER_COLUMNS " FROM " GATHERED;
-	state->insert.plan = SPI_prepare(state->insert.query, 0, NULL);
-	if (state->insert.plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-}
-
-static void
-InsertGathered(Backfill *state)
-{
-	if (state->ngathered == 0)
-		return;
-	RunGuarded(&state->insert, NULL, NULL, NULL);
-	tuplestore_clear(state->gathered);
-	state->ngathered = 0;
+	heap_deform_tuple(row, tupdesc, given, given_nulls);
+	for (int i = 0; i < COLUMNS; i++)
+	{
+		nulls[i] = !state->has[i] || given_nulls[n];
+		if (state->has[i])
+			values[i] = given[n++];
+	}
 }
 
 /*
@@ -261,7 +250,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 	}
 	ReserveLots(&state->balance.lots);
 	ReserveLots(&state->balance.owed);
-	if (state->has_targets)
+	if (state->has[COL_TARGET_KEY])
 	{
 		HASHCTL		ctl = {0};
 
@@ -386,8 +375,6 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	Entry	   *entry = &posting.entry;
 	char	   *target_key = TextColumn(values, nulls, COL_TARGET_KEY);
 	int64		points = nulls[COL_POINTS] ? 0 : DatumGetInt64(values[COL_POINTS]);
-	Datum		row[LEDGER_NCOLUMNS];
-	bool		row_nulls[LEDGER_NCOLUMNS];
 
 	if (nulls[COL_KIND])
 	{
@@ -439,14 +426,12 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	if (posting.refusal != FOLD_OK)
 		RaisePostingRefusal(&posting);
 
-	LedgerRowValues(&posting, row, row_nulls);
-	tuplestore_putvalues(state->gathered, state->ledger_desc, row, row_nulls);
-	state->ngathered++;
+	AddLedgerRow(state->insert, &posting);
 	state->entries++;
 	if (state->first_entry_id == 0)
 		state->first_entry_id = posting.entry_id;
 	state->last_entry_id = posting.entry_id;
-	if (state->has_targets)
+	if (state->has[COL_TARGET_KEY])
 		RememberKey(state, &posting, target_key);
 }
 
@@ -483,8 +468,8 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty backfill row",
 											  ALLOCSET_DEFAULT_SIZES);
 	LockMerges(ShareLock);
-	BeginGathering(&state);
-	query = SourceQuery(PG_GETARG_OID(0), &state.has_targets);
+	state.insert = BeginLedgerInsert();
+	query = SourceQuery(&state, PG_GETARG_OID(0));
 	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -511,7 +496,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextReset(state.row_context);
 			old = MemoryContextSwitchTo(state.row_context);
-			heap_deform_tuple(table->vals[i], table->tupdesc, values, isnull);
+			ReadSourceRow(&state, table->vals[i], table->tupdesc, values, isnull);
 			RequireColumn(isnull, COL_MEMBER_ID);
 			RequireColumn(isnull, COL_EFFECTIVE_AT);
 			code = isnull[COL_CURRENCY] ? "points" : TextDatumGetCString(values[COL_CURRENCY]);
@@ -520,13 +505,11 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 				OpenWalletOf(&state, DatumGetInt64(values[COL_MEMBER_ID]), code);
 			BackfillRow(&state, values, isnull, now);
 			MemoryContextSwitchTo(old);
-			if (state.ngathered >= INSERT_ROWS)
-				InsertGathered(&state);
 		}
 		SPI_freetuptable(table);
 	}
 	CloseWallet(&state);
-	InsertGathered(&state);
+	EndLedgerInsert(state.insert);
 	SPI_finish();
 
 	result[0] = Int64GetDatum(state.entries);

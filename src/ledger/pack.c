@@ -219,15 +219,6 @@ UnpackSpecialTime(PackReader *reader, uint64 packed)
 #define LOT_HAS_HOME			0x20
 #define LOT_FLAGS				0x3F
 
-/* expires_at - earned_at, or -1 where that is not a proper number */
-static int64
-Lifetime(TimestampTz from, TimestampTz until)
-{
-	if (TIMESTAMP_NOT_FINITE(from) || TIMESTAMP_NOT_FINITE(until) || until < from)
-		return -1;
-	return until - from;
-}
-
 /*
  * A list of lots: how many, then each by its difference from the one before.
  */
@@ -473,13 +464,6 @@ UnpackBalance(PackReader *reader, Balance *balance)
  * ---------------------------------------------------------------------------
  */
 
-/* The low four bits of an entry's first byte are its kind. */
-#define ENTRY_KIND_MASK			0x0F
-#define ENTRY_AVAILABLE_LATER	0x10	/* available_at follows */
-#define ENTRY_NEVER_EXPIRES		0x20
-#define ENTRY_SAME_LIFETIME		0x40	/* as the last entry that had one */
-#define ENTRY_EXTENDED			0x80	/* an optional part follows */
-
 /* Bits of the optional part */
 #define EXTENDED_TARGET			0x01
 #define EXTENDED_EXTENDS_TO		0x02
@@ -566,96 +550,31 @@ PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previous, int64 *l
 }
 
 /*
- * Reads what PackEntryHead() wrote; returns its first byte.
- */
-static inline uint8
-UnpackEntryHead(PackReader *reader, PlainEntry *entry, TimestampTz previous, int64 *lifetime)
-{
-	uint8		head;
-	int64		own;
-
-	if (unlikely(reader->next >= reader->end))
-	{
-		reader->failed = true;
-		return 0;
-	}
-	head = *reader->next++;
-	entry->kind = (EntryKind) (head & ENTRY_KIND_MASK);
-	entry->points = UnpackSigned(reader);
-	entry->effective_at = UnpackTime(reader, previous);
-	if (entry->kind < ENTRY_EARN || entry->kind > ENTRY_KIND_MAX ||
-		TIMESTAMP_NOT_FINITE(entry->effective_at))
-		reader->failed = true;
-	if (reader->failed)
-		return 0;
-	entry->available_at = head & ENTRY_AVAILABLE_LATER ?
-		UnpackTime(reader, entry->effective_at) : entry->effective_at;
-	if (head & ENTRY_NEVER_EXPIRES)
-		entry->expires_at = TIMESTAMP_INFINITY;
-	else if (head & ENTRY_SAME_LIFETIME)
-	{
-		if (*lifetime < 0 ||
-			pg_add_s64_overflow(entry->effective_at, *lifetime, &entry->expires_at) ||
-			!IS_VALID_TIMESTAMP(entry->expires_at))
-			reader->failed = true;
-	}
-	else
-	{
-		entry->expires_at = UnpackTime(reader, entry->effective_at);
-		own = Lifetime(entry->effective_at, entry->expires_at);
-		if (own >= 0)
-			*lifetime = own;
-	}
-	return head;
-}
-
-/*
- * Reads what PackPlainEntry() wrote.
+ * Reads the optional part of what PackEntry() wrote, whose head has been read
+ * and set in the entry.  Checks the form, not the sense: what a kind needs is
+ * checked by whoever takes entries from outside.
  */
 void
-UnpackPlainEntry(PackReader *reader, PlainEntry *entry, TimestampTz previous, int64 *lifetime)
+UnpackEntryRest(PackReader *reader, uint8 head, Entry *entry)
 {
-	if (UnpackEntryHead(reader, entry, previous, lifetime) & ENTRY_EXTENDED)
-		reader->failed = true;
-}
+	uint8		extended;
 
-/*
- * Reads what PackEntry() wrote, into an entry that InitEntry() has cleared once
- * and that may have held others since.  Checks the form, not the sense: what a
- * kind needs is checked by whoever takes entries from outside.
- */
-void
-UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifetime)
-{
-	PlainEntry	plain;
-	uint8		head = UnpackEntryHead(reader, &plain, previous, lifetime);
-
-	if (unlikely(reader->failed))
+	if (reader->failed || !(head & ENTRY_EXTENDED))
 		return;
-	SetPlainEntry(entry, &plain);
-	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
-	entry->target = 0;
-	entry->given = NULL;
-
-	if (head & ENTRY_EXTENDED)
+	UnpackBytes(reader, &extended, 1);
+	if (extended & ~EXTENDED_BITS)
+		reader->failed = true;
+	if (extended & EXTENDED_TARGET)
+		entry->target = (int64) UnpackUnsigned(reader);
+	if (extended & EXTENDED_EXTENDS_TO)
+		entry->extends_to = UnpackTime(reader, entry->effective_at);
+	if (extended & EXTENDED_HOLD_UNTIL)
+		entry->hold_until = UnpackTime(reader, entry->effective_at);
+	if (extended & EXTENDED_LOTS)
 	{
-		uint8		extended;
+		LotList    *given = palloc(sizeof(LotList));
 
-		UnpackBytes(reader, &extended, 1);
-		if (extended & ~EXTENDED_BITS)
-			reader->failed = true;
-		if (extended & EXTENDED_TARGET)
-			entry->target = (int64) UnpackUnsigned(reader);
-		if (extended & EXTENDED_EXTENDS_TO)
-			entry->extends_to = UnpackTime(reader, entry->effective_at);
-		if (extended & EXTENDED_HOLD_UNTIL)
-			entry->hold_until = UnpackTime(reader, entry->effective_at);
-		if (extended & EXTENDED_LOTS)
-		{
-			LotList    *given = palloc(sizeof(LotList));
-
-			UnpackLots(reader, given);
-			entry->given = given;
-		}
+		UnpackLots(reader, given);
+		entry->given = given;
 	}
 }

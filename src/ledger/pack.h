@@ -17,6 +17,7 @@
 #include "common/int.h"
 #include "port/pg_bitutils.h"
 
+#include "core/compat.h"
 #include "ledger/fold.h"
 
 /* A growing run of bytes; data may begin with room for a varlena header. */
@@ -54,16 +55,44 @@ extern void PackBalance(PackWriter *writer, const Balance *balance);
 extern bool UnpackBalance(PackReader *reader, Balance *balance);
 
 extern void PackPlainEntry(PackWriter *writer, const PlainEntry *entry, TimestampTz previous, int64 *lifetime);
-extern void UnpackPlainEntry(PackReader *reader, PlainEntry *entry, TimestampTz previous, int64 *lifetime);
 extern void PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previous, int64 *lifetime);
-extern void UnpackEntry(PackReader *reader, Entry *entry, TimestampTz previous, int64 *lifetime);
+extern void UnpackEntryRest(PackReader *reader, uint8 head, Entry *entry);
+
+/* The high bit of each of eight bytes: set where the integer goes on. */
+#define HIGH_BITS	UINT64CONST(0x8080808080808080)
+
+/*
+ * All bits up to the lowest one that is set.
+ */
+static inline uint64
+UpToLowest(uint64 bits)
+{
+	return bits ^ (bits - 1);
+}
+
+/*
+ * Pushes the groups of seven bits in eight bytes together, pairwise.
+ */
+static inline uint64
+JoinGroups(uint64 word)
+{
+	word &= ~HIGH_BITS;
+	word = (word & UINT64CONST(0x007F007F007F007F)) | (word & UINT64CONST(0x7F007F007F007F00)) >> 1;
+	word = (word & UINT64CONST(0x00003FFF00003FFF)) | (word & UINT64CONST(0x3FFF00003FFF0000)) >> 2;
+	return (word & UINT64CONST(0x000000000FFFFFFF)) | (word & UINT64CONST(0x0FFFFFFF00000000)) >> 4;
+}
+
+static inline int64
+Unzigzag(uint64 u)
+{
+	return (int64) (u >> 1) ^ -(int64) (u & 1);
+}
 
 /*
  * An unsigned integer.
  *
  * Up to eight bytes are taken at once where the machine's byte order allows:
- * the lowest byte without its high bit set is the last one; the groups of
- * seven bits are then pushed together pairwise.
+ * the lowest byte without its high bit set is the last one.
  */
 static inline uint64
 UnpackUnsigned(PackReader *reader)
@@ -77,16 +106,11 @@ UnpackUnsigned(PackReader *reader)
 		uint64		last;
 
 		memcpy(&word, reader->next, 8);
-		last = ~word & UINT64CONST(0x8080808080808080);
+		last = ~word & HIGH_BITS;
 		if (likely(last != 0))
 		{
-			int			length = pg_rightmost_one_pos64(last) / 8 + 1;
-
-			reader->next += length;
-			word &= UINT64CONST(0x7F7F7F7F7F7F7F7F) >> (64 - 8 * length);
-			word = (word & UINT64CONST(0x007F007F007F007F)) | (word & UINT64CONST(0x7F007F007F007F00)) >> 1;
-			word = (word & UINT64CONST(0x00003FFF00003FFF)) | (word & UINT64CONST(0x3FFF00003FFF0000)) >> 2;
-			return (word & UINT64CONST(0x000000000FFFFFFF)) | (word & UINT64CONST(0x0FFFFFFF00000000)) >> 4;
+			reader->next += pg_rightmost_one_pos64(last) / 8 + 1;
+			return JoinGroups(word & UpToLowest(last));
 		}
 	}
 #endif
@@ -96,9 +120,7 @@ UnpackUnsigned(PackReader *reader)
 static inline int64
 UnpackSigned(PackReader *reader)
 {
-	uint64		u = UnpackUnsigned(reader);
-
-	return (int64) (u >> 1) ^ -(int64) (u & 1);
+	return Unzigzag(UnpackUnsigned(reader));
 }
 
 /* The low two bits of a packed instant tell how the rest is meant. */
@@ -108,22 +130,20 @@ UnpackSigned(PackReader *reader)
 #define TIME_DAYS		3
 
 /*
- * An instant, given as difference from base, which must be a valid one.
- * Nonsense fails the reader.
+ * An instant from its packed form, as difference from base, which must be a
+ * valid one.  Nonsense fails the reader.
  */
 static inline TimestampTz
-UnpackTime(PackReader *reader, TimestampTz base)
+TimeFromPacked(PackReader *reader, uint64 packed, TimestampTz base)
 {
 	static const int64 units[] = {
 		[TIME_SECONDS] = USECS_PER_SEC,[TIME_MICROS] = 1,[TIME_DAYS] = USECS_PER_DAY
 	};
-	uint64		packed = UnpackUnsigned(reader);
-	uint64		rest = packed >> 2;
-	int64		delta = (int64) (rest >> 1) ^ -(int64) (rest & 1);
+	int64		delta = Unzigzag(packed >> 2);
 	TimestampTz value;
 
 	if (unlikely((packed & 3) == TIME_SPECIAL))
-		return UnpackSpecialTime(reader, rest);
+		return UnpackSpecialTime(reader, packed >> 2);
 	if (unlikely(pg_mul_s64_overflow(delta, units[packed & 3], &delta) ||
 				 pg_add_s64_overflow(base, delta, &value) ||
 				 !IS_VALID_TIMESTAMP(value)))
@@ -132,6 +152,104 @@ UnpackTime(PackReader *reader, TimestampTz base)
 		return 0;
 	}
 	return value;
+}
+
+static inline TimestampTz
+UnpackTime(PackReader *reader, TimestampTz base)
+{
+	return TimeFromPacked(reader, UnpackUnsigned(reader), base);
+}
+
+/* The low four bits of an entry's first byte are its kind. */
+#define ENTRY_KIND_MASK			0x0F
+#define ENTRY_AVAILABLE_LATER	0x10	/* available_at follows */
+#define ENTRY_NEVER_EXPIRES		0x20
+#define ENTRY_SAME_LIFETIME		0x40	/* as the last entry that had one */
+#define ENTRY_EXTENDED			0x80	/* an optional part follows */
+
+/* expires_at - effective_at, or -1 where that is not a proper number */
+static inline int64
+Lifetime(TimestampTz from, TimestampTz until)
+{
+	if (TIMESTAMP_NOT_FINITE(from) || TIMESTAMP_NOT_FINITE(until) || until < from)
+		return -1;
+	return until - from;
+}
+
+/*
+ * The part that every entry has, as PackPlainEntry() writes it.  Returns its
+ * first byte; the caller looks whether the reader has failed.
+ *
+ * Points and effective_at are mostly short enough to be taken out of one word
+ * together: the second of them ends at the second byte whose high bit is not
+ * set.  Where the next entry begins is then known without a branch.
+ */
+static inline uint8
+UnpackEntryHead(PackReader *reader, PlainEntry *entry, TimestampTz previous, int64 *lifetime)
+{
+	uint64		time;
+	uint8		head;
+
+	if (unlikely(reader->next >= reader->end))
+	{
+		reader->failed = true;
+		return 0;
+	}
+	head = *reader->next++;
+	entry->kind = (EntryKind) (head & ENTRY_KIND_MASK);
+	if (unlikely(entry->kind < ENTRY_EARN || entry->kind > ENTRY_KIND_MAX))
+		reader->failed = true;
+
+#ifndef WORDS_BIGENDIAN
+	if (likely(reader->end - reader->next >= 8))
+	{
+		uint64		word;
+		uint64		last;
+		uint64		second;
+
+		memcpy(&word, reader->next, 8);
+		last = ~word & HIGH_BITS;
+		second = last & (last - 1);
+		if (likely(second != 0))
+		{
+			reader->next += pg_rightmost_one_pos64(second) / 8 + 1;
+			entry->points = Unzigzag(JoinGroups(word & UpToLowest(last)));
+			time = JoinGroups((word & UpToLowest(second)) >> (pg_rightmost_one_pos64(last) + 1));
+			goto have_both;
+		}
+	}
+#endif
+	entry->points = UnpackSigned(reader);
+	time = UnpackUnsigned(reader);
+have_both:
+	entry->effective_at = TimeFromPacked(reader, time, previous);
+	if (unlikely(TIMESTAMP_NOT_FINITE(entry->effective_at)))
+		reader->failed = true;
+	if (unlikely(reader->failed))
+		return 0;
+
+	entry->available_at = entry->effective_at;
+	if (unlikely(head & ENTRY_AVAILABLE_LATER))
+		entry->available_at = UnpackTime(reader, entry->effective_at);
+	if (head & ENTRY_NEVER_EXPIRES)
+		entry->expires_at = TIMESTAMP_INFINITY;
+	else if (head & ENTRY_SAME_LIFETIME)
+	{
+		if (unlikely(*lifetime < 0 ||
+					 pg_add_s64_overflow(entry->effective_at, *lifetime, &entry->expires_at) ||
+					 !IS_VALID_TIMESTAMP(entry->expires_at)))
+			reader->failed = true;
+	}
+	else
+	{
+		int64		own;
+
+		entry->expires_at = UnpackTime(reader, entry->effective_at);
+		own = Lifetime(entry->effective_at, entry->expires_at);
+		if (own >= 0)
+			*lifetime = own;
+	}
+	return head;
 }
 
 #endif							/* LOYALTY_PACK_H */

@@ -8,6 +8,7 @@
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/expandeddatum.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -46,8 +47,94 @@ PackLotsValue(const LotList *list)
 	return FinishPacked(&writer);
 }
 
+/* ---------------------------------------------------------------------------
+ * Balances in memory
+ *
+ * What fold() and balance_agg() return is an expanded object: accessors read
+ * the Balance where it is, and it is packed only when it is stored or sent.
+ * Nobody changes it, so its datum is a read-only pointer to it, and it lives
+ * as long as the memory context in which it was made.
+ * ---------------------------------------------------------------------------
+ */
+
+typedef struct ExpandedBalance
+{
+	/* the datum; the executor wants it to begin a chunk of memory */
+	char		pointer[MAXALIGN(EXPANDED_POINTER_SIZE)];
+	ExpandedObjectHeader header;
+	PackedValue *flat;			/* once it has been asked for */
+	Balance		balance;
+} ExpandedBalance;
+
+static ExpandedBalance *
+ExpandedBalanceOf(ExpandedObjectHeader *header)
+{
+	return (ExpandedBalance *) ((char *) header - offsetof(ExpandedBalance, header));
+}
+
+static Size
+FlatBalanceSize(ExpandedObjectHeader *header)
+{
+	ExpandedBalance *expanded = ExpandedBalanceOf(header);
+
+	if (expanded->flat == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(header->eoh_context);
+
+		expanded->flat = PackBalanceValue(&expanded->balance);
+		MemoryContextSwitchTo(old);
+	}
+	return VARSIZE(expanded->flat);
+}
+
+static void
+FlattenBalance(ExpandedObjectHeader *header, void *result, Size allocated_size)
+{
+	ExpandedBalance *expanded = ExpandedBalanceOf(header);
+
+	Assert(allocated_size == VARSIZE(expanded->flat));
+	memcpy(result, expanded->flat, allocated_size);
+}
+
+static const ExpandedObjectMethods balance_methods = {
+	.get_flat_size = FlatBalanceSize,
+	.flatten_into = FlattenBalance
+};
+
 /*
- * Reads a stored balance.  Bytes that are none mean a damaged table.
+ * An empty balance in the current memory context, and its datum.  The caller
+ * fills it with about that many entries, in that context, before anybody else
+ * sees the datum.
+ */
+Balance *
+NewBalanceDatum(ConsumptionOrder order, int64 entries, Datum *datum)
+{
+	ExpandedBalance *expanded = palloc(sizeof(ExpandedBalance));
+
+	EOH_init_header(&expanded->header, &balance_methods, CurrentMemoryContext);
+	memcpy(expanded->pointer, expanded->header.eoh_ro_ptr, EXPANDED_POINTER_SIZE);
+	expanded->flat = NULL;
+	InitBalance(&expanded->balance, order);
+	InitLots(&expanded->balance.lots, (int) Min(entries, 32));
+	*datum = PointerGetDatum(expanded);
+	return &expanded->balance;
+}
+
+/*
+ * A balance to read: where it is, or unpacked into room.
+ */
+const Balance *
+ReadBalanceDatum(Datum datum, Balance *room)
+{
+	if (VARATT_IS_EXTERNAL_EXPANDED(DatumGetPointer(datum)))
+		return &ExpandedBalanceOf(DatumGetEOHP(datum))->balance;
+	UnpackBalanceDatum(datum, room);
+	return room;
+}
+
+/*
+ * Reads a balance, stored or expanded, into one of the caller's own.  Bytes
+ * that are none mean a damaged table.
  */
 void
 UnpackBalanceDatum(Datum datum, Balance *balance)
@@ -150,12 +237,11 @@ PG_FUNCTION_INFO_V1(loyalty_points_balance_out);
 Datum
 loyalty_points_balance_out(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
+	Balance		room;
 	StringInfoData buf;
 
-	PG_GETARG_BALANCE(0, &balance);
 	initStringInfo(&buf);
-	BalanceToJson(&buf, &balance);
+	BalanceToJson(&buf, PG_READARG_BALANCE(0, &room));
 	PG_RETURN_CSTRING(buf.data);
 }
 
@@ -245,11 +331,12 @@ loyalty_points_lots_recv(PG_FUNCTION_ARGS)
  */
 
 static void
-GetBalanceAt(FunctionCallInfo fcinfo, Balance *balance, BalanceAsOf *sums)
+GetBalanceAt(FunctionCallInfo fcinfo, BalanceAsOf *sums)
 {
 	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(1);
+	Balance		room;
+	const Balance *balance = PG_READARG_BALANCE(0, &room);
 
-	PG_GETARG_BALANCE(0, balance);
 	CheckAsOf(balance, as_of);
 	BalanceAt(balance, as_of, sums);
 }
@@ -261,10 +348,9 @@ PG_FUNCTION_INFO_V1(loyalty_available);
 Datum
 loyalty_available(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
 	BalanceAsOf sums;
 
-	GetBalanceAt(fcinfo, &balance, &sums);
+	GetBalanceAt(fcinfo, &sums);
 	PG_RETURN_INT64(sums.available);
 }
 
@@ -275,10 +361,9 @@ PG_FUNCTION_INFO_V1(loyalty_pending);
 Datum
 loyalty_pending(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
 	BalanceAsOf sums;
 
-	GetBalanceAt(fcinfo, &balance, &sums);
+	GetBalanceAt(fcinfo, &sums);
 	PG_RETURN_INT64(sums.pending);
 }
 
@@ -289,10 +374,9 @@ PG_FUNCTION_INFO_V1(loyalty_held);
 Datum
 loyalty_held(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
 	BalanceAsOf sums;
 
-	GetBalanceAt(fcinfo, &balance, &sums);
+	GetBalanceAt(fcinfo, &sums);
 	PG_RETURN_INT64(sums.held);
 }
 
@@ -303,10 +387,9 @@ PG_FUNCTION_INFO_V1(loyalty_expired);
 Datum
 loyalty_expired(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
 	BalanceAsOf sums;
 
-	GetBalanceAt(fcinfo, &balance, &sums);
+	GetBalanceAt(fcinfo, &sums);
 	PG_RETURN_INT64(sums.expired);
 }
 
@@ -318,10 +401,9 @@ PG_FUNCTION_INFO_V1(loyalty_next_expiry_at);
 Datum
 loyalty_next_expiry_at(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
 	BalanceAsOf sums;
 
-	GetBalanceAt(fcinfo, &balance, &sums);
+	GetBalanceAt(fcinfo, &sums);
 	if (sums.next_expiry_at == TIMESTAMP_INFINITY)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(sums.next_expiry_at);
@@ -335,10 +417,9 @@ PG_FUNCTION_INFO_V1(loyalty_next_expiry_points);
 Datum
 loyalty_next_expiry_points(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
 	BalanceAsOf sums;
 
-	GetBalanceAt(fcinfo, &balance, &sums);
+	GetBalanceAt(fcinfo, &sums);
 	PG_RETURN_INT64(sums.next_expiry_points);
 }
 
@@ -352,11 +433,11 @@ loyalty_expiring(PG_FUNCTION_ARGS)
 {
 	TimestampTz until = PG_GETARG_TIMESTAMPTZ(1);
 	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(2);
-	Balance		balance;
+	Balance		room;
+	const Balance *balance = PG_READARG_BALANCE(0, &room);
 
-	PG_GETARG_BALANCE(0, &balance);
-	CheckAsOf(&balance, as_of);
-	PG_RETURN_INT64(ExpiringBetween(&balance, as_of, until));
+	CheckAsOf(balance, as_of);
+	PG_RETURN_INT64(ExpiringBetween(balance, as_of, until));
 }
 
 /*
@@ -367,9 +448,8 @@ PG_FUNCTION_INFO_V1(loyalty_##name); \
 Datum \
 loyalty_##name(PG_FUNCTION_ARGS) \
 { \
-	Balance		balance; \
-	PG_GETARG_BALANCE(0, &balance); \
-	PG_RETURN_INT64(balance.total[which]); \
+	Balance		room; \
+	PG_RETURN_INT64(PG_READARG_BALANCE(0, &room)->total[which]); \
 }
 
 TOTAL_ACCESSOR(debt, TOTAL_DEBT)
@@ -390,10 +470,9 @@ PG_FUNCTION_INFO_V1(loyalty_entry_count);
 Datum
 loyalty_entry_count(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
+	Balance		room;
 
-	PG_GETARG_BALANCE(0, &balance);
-	PG_RETURN_INT64(balance.entries);
+	PG_RETURN_INT64(PG_READARG_BALANCE(0, &room)->entries);
 }
 
 /*
@@ -404,12 +483,12 @@ PG_FUNCTION_INFO_V1(loyalty_last_effective_at);
 Datum
 loyalty_last_effective_at(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
+	Balance		room;
+	const Balance *balance = PG_READARG_BALANCE(0, &room);
 
-	PG_GETARG_BALANCE(0, &balance);
-	if (balance.last_effective_at == TIMESTAMP_MINUS_INFINITY)
+	if (balance->last_effective_at == TIMESTAMP_MINUS_INFINITY)
 		PG_RETURN_NULL();
-	PG_RETURN_TIMESTAMPTZ(balance.last_effective_at);
+	PG_RETURN_TIMESTAMPTZ(balance->last_effective_at);
 }
 
 /*
@@ -422,24 +501,24 @@ Datum
 loyalty_next_unbooked_expiry(PG_FUNCTION_ARGS)
 {
 	TimestampTz next = TIMESTAMP_INFINITY;
-	Balance		balance;
+	Balance		room;
+	const Balance *balance = PG_READARG_BALANCE(0, &room);
 	int64		expired;
 
-	PG_GETARG_BALANCE(0, &balance);
-	expired = balance.total[TOTAL_SETTLED];
-	ForEachLot(lot, &balance.lots)
+	expired = balance->total[TOTAL_SETTLED];
+	ForEachLot(lot, &balance->lots)
 	{
 		TimestampTz expiry = lot->expires_at;
 
 		if (lot->hold_id != 0 && lot->available_at > expiry)
 			expiry = lot->available_at;
-		if (expiry <= balance.booked_through)
+		if (expiry <= balance->booked_through)
 			expired += lot->points;
 		else if (expiry < next)
 			next = expiry;
 	}
-	if (expired != balance.total[TOTAL_BOOKED])
-		PG_RETURN_TIMESTAMPTZ(balance.booked_through);
+	if (expired != balance->total[TOTAL_BOOKED])
+		PG_RETURN_TIMESTAMPTZ(balance->booked_through);
 	if (next == TIMESTAMP_INFINITY)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(next);
@@ -500,11 +579,11 @@ Datum
 loyalty_balance_lots(PG_FUNCTION_ARGS)
 {
 	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(1);
-	Balance		balance;
+	Balance		room;
+	const Balance *balance = PG_READARG_BALANCE(0, &room);
 
-	PG_GETARG_BALANCE(0, &balance);
-	CheckAsOf(&balance, as_of);
-	ReturnLots(fcinfo, &balance.lots, &as_of);
+	CheckAsOf(balance, as_of);
+	ReturnLots(fcinfo, &balance->lots, &as_of);
 	return (Datum) 0;
 }
 

@@ -124,28 +124,67 @@ OpenLedgerDatum(LedgerReader *reader, Datum datum)
 				 errmsg("stored points_ledger is damaged")));
 }
 
-/*
- * The next entry; false at the end.  Bytes that are no entry raise an error.
- */
-static inline bool
-NextEntry(LedgerReader *reader, Entry *entry, int sqlstate)
+pg_noreturn static void
+DamagedEntry(const LedgerReader *reader, int sqlstate)
 {
-	if (reader->done >= reader->count)
+	ereport(ERROR,
+			(errcode(sqlstate),
+			 errmsg("entry " INT64_FORMAT " of points_ledger is damaged", reader->done + 1)));
+}
+
+/*
+ * The head of the next entry, and its first byte; 0 at the end.  Bytes that
+ * are no entry raise an error.
+ */
+static inline uint8
+NextEntryHead(LedgerReader *reader, PlainEntry *plain, int sqlstate)
+{
+	uint8		head;
+
+	if (unlikely(reader->done >= reader->count))
 	{
 		if (reader->bytes.next != reader->bytes.end)
 			ereport(ERROR,
 					(errcode(sqlstate),
 					 errmsg("points_ledger has bytes behind its last entry")));
-		return false;
+		return 0;
 	}
-	UnpackEntry(&reader->bytes, entry, reader->previous, &reader->lifetime);
+	head = UnpackEntryHead(&reader->bytes, plain, reader->previous, &reader->lifetime);
 	if (unlikely(reader->bytes.failed))
-		ereport(ERROR,
-				(errcode(sqlstate),
-				 errmsg("entry " INT64_FORMAT " of points_ledger is damaged", reader->done + 1)));
-	reader->previous = entry->effective_at;
+		DamagedEntry(reader, sqlstate);
+	reader->previous = plain->effective_at;
 	reader->done++;
+	return head;
+}
+
+/*
+ * The whole entry of that head.
+ */
+static void
+CompleteEntry(LedgerReader *reader, uint8 head, const PlainEntry *plain, Entry *entry, int sqlstate)
+{
+	InitPlainEntry(entry, plain);
+	UnpackEntryRest(&reader->bytes, head, entry);
+	if (unlikely(reader->bytes.failed))
+	{
+		reader->done--;
+		DamagedEntry(reader, sqlstate);
+	}
 	entry->entry_id = reader->done;
+}
+
+/*
+ * The next entry; false at the end.
+ */
+static bool
+NextEntry(LedgerReader *reader, Entry *entry, int sqlstate)
+{
+	PlainEntry	plain;
+	uint8		head = NextEntryHead(reader, &plain, sqlstate);
+
+	if (head == 0)
+		return false;
+	CompleteEntry(reader, head, &plain, entry, sqlstate);
 	return true;
 }
 
@@ -194,23 +233,22 @@ Remember(PastEntry *past, const Entry *entry)
 		past[entry->target - 1].reversed += entry->requested;
 }
 
+pg_noreturn static void
+RefuseEntry(FoldRefusal refusal, const Entry *entry, const Balance *balance)
+{
+	Refused		refused = {.refusal = refusal,.entry = entry,.balance = balance};
+
+	RaiseRefusal(&refused);
+}
+
 /*
- * Folds the rest of a ledger.  Where no entry is late and none refers to
- * another, lots are dropped as they expire and nothing is remembered.
+ * Folds the rest of a ledger whose entries refer to others.
  */
 static void
-FoldLedger(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int sqlstate)
+FoldWithTargets(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int sqlstate)
 {
-	FoldPolicy	own_policy = *policy;
-	PastEntry  *past = NULL;
+	PastEntry  *past = palloc_extended(reader->count * sizeof(PastEntry), MCXT_ALLOC_HUGE);
 	Entry		entry;
-
-	own_policy.settle = !(reader->flags & (LEDGER_HAS_LATE | LEDGER_HAS_TARGETS));
-	own_policy.forget = !(reader->flags & LEDGER_HAS_TARGETS);
-	InitEntry(&entry, ENTRY_EARN, 0);
-	if (reader->flags & LEDGER_HAS_TARGETS)
-		past = palloc_extended(reader->count * sizeof(PastEntry), MCXT_ALLOC_HUGE);
-	InitBalance(balance, policy->order);
 
 	while (NextEntry(reader, &entry, sqlstate))
 	{
@@ -218,25 +256,65 @@ FoldLedger(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int
 
 		if ((reader->done & 0xFFF) == 0)
 			CHECK_FOR_INTERRUPTS();
-		if (past == NULL)
-			entry.touched.first = entry.touched.end = 0;
+		if (entry.target != 0)
+			FillTarget(&entry, past);
+		refusal = ApplyEntry(balance, policy, &entry);
+		if (refusal != FOLD_OK)
+			RefuseEntry(refusal, &entry, balance);
+		Remember(past, &entry);
+	}
+}
+
+/*
+ * Folds the rest of a ledger whose entries stand for themselves.
+ */
+static void
+FoldWithoutTargets(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int sqlstate)
+{
+	PlainEntry	plain;
+	Entry		entry;
+	uint8		head;
+
+	while ((head = NextEntryHead(reader, &plain, sqlstate)) != 0)
+	{
+		FoldRefusal refusal;
+
+		if (unlikely((reader->done & 0xFFF) == 0))
+			CHECK_FOR_INTERRUPTS();
+		if (likely(!(head & ENTRY_EXTENDED)))
+			refusal = ApplyPlainEntry(balance, policy, &plain, reader->done);
 		else
 		{
-			/* what it takes is remembered: a list of its own */
-			memset(&entry.touched, 0, sizeof(LotList));
-			if (entry.target != 0)
-				FillTarget(&entry, past);
+			CompleteEntry(reader, head, &plain, &entry, sqlstate);
+			refusal = ApplyEntry(balance, policy, &entry);
+			if (entry.touched.lots != NULL)
+				pfree(entry.touched.lots);
 		}
-		refusal = ApplyEntry(balance, &own_policy, &entry);
 		if (unlikely(refusal != FOLD_OK))
 		{
-			Refused		refused = {.refusal = refusal,.entry = &entry,.balance = balance};
-
-			RaiseRefusal(&refused);
+			if (!(head & ENTRY_EXTENDED))
+				CompleteEntry(reader, head, &plain, &entry, sqlstate);
+			RefuseEntry(refusal, &entry, balance);
 		}
-		if (past != NULL)
-			Remember(past, &entry);
 	}
+}
+
+/*
+ * Folds the rest of a ledger into an empty balance.  Where no entry is late
+ * and none refers to another, lots are dropped as they expire and nothing is remembered.
+ */
+static void
+FoldLedger(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int sqlstate)
+{
+	FoldPolicy	own_policy = *policy;
+	bool		has_targets = (reader->flags & LEDGER_HAS_TARGETS) != 0;
+
+	own_policy.settle = !(reader->flags & (LEDGER_HAS_LATE | LEDGER_HAS_TARGETS));
+	own_policy.forget = !has_targets;
+	if (has_targets)
+		FoldWithTargets(reader, &own_policy, balance, sqlstate);
+	else
+		FoldWithoutTargets(reader, &own_policy, balance, sqlstate);
 	SettleExpired(balance, balance->last_effective_at);
 }
 
@@ -251,6 +329,7 @@ CheckedLedger(PackedValue *value)
 	Balance		balance;
 
 	OpenLedgerDatum(&reader, PointerGetDatum(value));
+	InitBalance(&balance, default_policy.order);
 	FoldLedger(&reader, &default_policy, &balance, ERRCODE_DATA_CORRUPTED);
 	return value;
 }
@@ -302,7 +381,6 @@ loyalty_points_ledger_out(PG_FUNCTION_ARGS)
 	Entry		entry;
 
 	OpenLedgerDatum(&reader, PG_GETARG_DATUM(0));
-	InitEntry(&entry, ENTRY_EARN, 0);
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, '[');
 	while (NextEntry(&reader, &entry, ERRCODE_DATA_CORRUPTED))
@@ -335,7 +413,6 @@ loyalty_points_ledger_recv(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 				 errmsg("invalid binary format of points_ledger")));
 	BeginLedger(&builder);
-	InitEntry(&entry, ENTRY_EARN, 0);
 	while (NextEntry(&reader, &entry, ERRCODE_INVALID_BINARY_REPRESENTATION))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -418,13 +495,15 @@ loyalty_fold(PG_FUNCTION_ARGS)
 {
 	FoldPolicy	policy = default_policy;
 	LedgerReader reader;
-	Balance		balance;
+	Balance    *balance;
+	Datum		result;
 
 	OpenLedgerDatum(&reader, PG_GETARG_DATUM(0));
 	policy.order = ConsumptionOrderFromText(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	policy.clawback = ClawbackPolicyFromText(text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	FoldLedger(&reader, &policy, &balance, ERRCODE_DATA_CORRUPTED);
-	PG_RETURN_POINTER(PackBalanceValue(&balance));
+	balance = NewBalanceDatum(policy.order, reader.count, &result);
+	FoldLedger(&reader, &policy, balance, ERRCODE_DATA_CORRUPTED);
+	PG_RETURN_DATUM(result);
 }
 
 /*
@@ -453,7 +532,6 @@ loyalty_entries(PG_FUNCTION_ARGS)
 	Entry		entry;
 
 	OpenLedgerDatum(&reader, PG_GETARG_DATUM(0));
-	InitEntry(&entry, ENTRY_EARN, 0);
 	InitReturnSet(fcinfo);
 	while (NextEntry(&reader, &entry, ERRCODE_DATA_CORRUPTED))
 	{

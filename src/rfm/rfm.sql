@@ -81,8 +81,10 @@ CREATE OPERATOR + (
 );
 COMMENT ON OPERATOR + (rfm, rfm) IS 'The summary of the events of both: exact, in any order.';
 
+-- One call takes about as long as those of max, count and sum together; said so,
+-- the planner goes parallel where it would for them.
 CREATE FUNCTION rfm_accum(state rfm, at timestamptz, amount numeric) RETURNS rfm
-LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_accum';
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 3 AS 'MODULE_PATHNAME', 'loyalty_rfm_accum';
 COMMENT ON FUNCTION rfm_accum(rfm, timestamptz, numeric) IS
 'The summary with one more event; transition function of rfm_agg. An event whose instant or amount is NULL changes nothing.';
 

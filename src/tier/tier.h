@@ -235,6 +235,8 @@ typedef struct TierMeasure
 typedef struct TierLadder
 {
 	pg_tz	   *zone;
+	bool		fixed_offset;	/* the zone has always been so far east: */
+	int64		offset;			/* microseconds */
 	int			nmeasures;
 	TierMeasure measure[TIER_MAX_MEASURES];
 	int			nlevels;

@@ -123,7 +123,38 @@ COMMENT ON FUNCTION ladder_levels(jsonb) IS
 CREATE FUNCTION evaluate_tier() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_evaluate_tier';
 COMMENT ON FUNCTION evaluate_tier() IS
-'Trigger function (AFTER, FOR EACH ROW): keeps tiers current in the commit of the fact. On the ledger, without arguments (setup() does it). On anybody''s table (INSERT, UPDATE, DELETE), with the names of the member and time columns, then measure=column or measure=number, and counts_at=column for returns. What is updated or deleted is taken back at the date that it counted at.';
+'Trigger function (AFTER, FOR EACH ROW): keeps tiers current in the commit of the fact. On the ledger, without arguments (define_ladder() does it). On anybody''s table (INSERT, UPDATE, DELETE), with the names of the member and time columns, then measure=column or measure=number, and counts_at=column for returns. What is updated or deleted is taken back at the date that it counted at.';
+
+CREATE FUNCTION ledger_is_unwatched() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
+			JOIN loyalty.tier_measure m ON m.measure = d->>'measure' AND m.source = 'points')
+		AND NOT EXISTS (SELECT FROM pg_trigger t
+			WHERE t.tgrelid = 'loyalty.ledger'::regclass AND t.tgfoid = 'loyalty.evaluate_tier()'::regprocedure AND t.tgenabled IN ('O', 'A'))
+$$;
+COMMENT ON FUNCTION ledger_is_unwatched() IS 'Whether a ladder counts points and the ledger lacks the trigger evaluate_tier; part of define_ladder(), setup() and check().';
+
+CREATE FUNCTION watch_facts(source text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- whoever has recorded a fact that no ladder counted has committed now, and
+	-- whoever is going to waits, and will know of the ladder
+	IF source = 'points' THEN
+		LOCK TABLE loyalty.ledger IN SHARE ROW EXCLUSIVE MODE;
+		IF loyalty.ledger_is_unwatched() THEN
+			-- without WHEN: that would be parsed anew for each posting
+			CREATE OR REPLACE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
+				FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
+		END IF;
+	ELSE
+		LOCK TABLE loyalty.tier_event IN SHARE ROW EXCLUSIVE MODE;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION watch_facts(text) IS
+'Waits for transactions that have recorded facts of a source (points or event) that a ladder begins to count, keeps others waiting until commit, and puts the trigger evaluate_tier on the ledger where it is missing. Part of define_ladder() and setup().';
 
 CREATE FUNCTION setup_tier() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -363,13 +394,13 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_history.valid_until IS 'Until when it held as things stood then.';
 		COMMENT ON COLUMN loyalty.tier_history.recorded_at IS 'When this row was written.';
 
-		-- without WHEN: that would be parsed anew for each posting
-		CREATE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
-			FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
-
 		INSERT INTO loyalty.layout (room, version) VALUES ('tier', 1);
 		PERFORM loyalty.register_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
-			'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers');
+			'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers', 'loyalty.preview_member_tiers', 'loyalty.forget_member_tiers');
+	END IF;
+	-- ladders may have come as rows, from a dump without its schema
+	IF loyalty.ledger_is_unwatched() THEN
+		PERFORM loyalty.watch_facts('points');
 	END IF;
 END
 $$;
@@ -447,11 +478,13 @@ BEGIN
 	VALUES (ladder, coalesce(last.version, 0) + 1, effective_from, definition);
 	INSERT INTO loyalty.tier_level AS t (ladder, version, rank, level, name)
 	SELECT define_ladder.ladder, coalesce(last.version, 0) + 1, x.rank, x.level, x.name FROM loyalty.ladder_levels(definition) x;
+	PERFORM loyalty.watch_facts(x.source) FROM (SELECT DISTINCT CASE WHEN m.source = 'points' THEN 'points' ELSE 'event' END AS source
+		FROM jsonb_array_elements(definition->'measures') d JOIN loyalty.tier_measure m ON m.measure = d->>'measure' ORDER BY 1 DESC) x;
 	RETURN coalesce(last.version, 0) + 1;
 END
 $$;
 COMMENT ON FUNCTION define_ladder(text, jsonb, timestamptz, text) IS
-'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one). Returns the version. The definition: {"time_zone", "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. Errors: LY401 definition, LY404 measure, LY003.';
+'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one). Returns the version. The definition: {"time_zone", "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. All facts recorded before count too: tier_of() knows of them at once, evaluate_tiers() stores what they give. Waits for transactions that are posting, and they for its commit; the first ladder that counts points puts the trigger evaluate_tier on the ledger. Errors: LY401 definition, LY404 measure, LY003.';
 
 -- ---------------------------------------------------------------------------
 -- Program: reading
@@ -591,14 +624,17 @@ LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_stored_tier_is';
 COMMENT ON FUNCTION stored_tier_is(tier_facts, bytea, integer, text, timestamptz) IS
 'Whether a stored state is what a member''s facts give at an instant; part of evaluate_tiers().';
 
-CREATE FUNCTION tiers_to_evaluate(ladder text, as_of timestamptz) RETURNS SETOF bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION first_tier(facts tier_facts, ladder text, as_of timestamptz,
+	OUT machine bytea, OUT versions integer, OUT event_at timestamptz, OUT evaluated_at timestamptz, OUT next_at timestamptz,
+	OUT level text, OUT earned_level text, OUT since timestamptz, OUT valid_until timestamptz, OUT grace_until timestamptz,
+	OUT step_starts timestamptz[], OUT step_levels text[], OUT step_events text[], OUT step_reasons text[], OUT step_valid_untils timestamptz[]) RETURNS record
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_first_tier';
+COMMENT ON FUNCTION first_tier(tier_facts, text, timestamptz) IS
+'What is to be stored of a member of whom nothing is stored yet: the columns of tier_state, and those of tier_history as arrays; part of evaluate_tiers().';
+
+CREATE FUNCTION ladder_facts(ladder text, OUT points boolean, OUT query text) RETURNS record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
-DECLARE
-	points boolean;
-	parts text;
-BEGIN
 	-- each measure is a branch of its own, and one scan: a reversal looks up its
 	-- entry; that of a redemption gives NULL, which the aggregates ignore
 	SELECT bool_and(m.source = 'points'), string_agg(
@@ -614,32 +650,65 @@ BEGIN
 		ELSE format($q$
 			SELECT e.member_id, e.measure, e.at, e.amount, e.counts_at FROM loyalty.tier_event e WHERE e.measure = %1$L$q$, m.measure)
 		END, ' UNION ALL ')
-	INTO points, parts
 	FROM (SELECT DISTINCT d->>'measure' AS measure FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
-		WHERE v.ladder = tiers_to_evaluate.ladder) used
-	JOIN loyalty.tier_measure m ON m.measure = used.measure;
+		WHERE v.ladder = $1) used
+	JOIN loyalty.tier_measure m ON m.measure = used.measure
+$$;
+COMMENT ON FUNCTION ladder_facts(text) IS
+'The query that reads all facts of a ladder, of members who were never merged, and whether they are points alone; NULL for a ladder without measures. Part of evaluate_tiers().';
 
-	-- members with grants, merges or a date of their own are computed one by one
-	RETURN QUERY EXECUTE format($q$
-		SELECT f.member_id
-		FROM (SELECT x.member_id, %s(x.measure, x.at, x.amount, x.counts_at) AS facts FROM (%s) x GROUP BY x.member_id) f
-		LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
-		WHERE NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, $1, $2)
-		UNION
-		SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
-		UNION
-		SELECT u.member_id FROM loyalty.tier_merge g, LATERAL (VALUES (g.absorbed_id), (g.survivor_id)) u(member_id)
-		UNION
-		SELECT j.member_id FROM loyalty.tier_joined j
-		UNION
-		SELECT s.member_id FROM loyalty.tier_state s WHERE s.ladder = $1 AND (s.next_at <= $2 OR s.machine IS NULL)
-		ORDER BY 1$q$,
-		CASE WHEN points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END, parts)
-	USING ladder, as_of;
+CREATE FUNCTION store_first_tiers(ladder text, as_of timestamptz, OUT stored bigint, OUT others bigint[]) RETURNS record
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	facts record;
+BEGIN
+	SELECT * INTO facts FROM loyalty.ladder_facts(ladder);
+	-- Members with grants, merges or a date of their own are computed one by one.
+	-- Where somebody is faster, with a fact that this statement does not see, the
+	-- state is there, and is left.
+	EXECUTE format($q$
+		WITH alone AS MATERIALIZED (
+			SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
+			UNION
+			SELECT u.member_id FROM loyalty.tier_merge g, LATERAL (VALUES (g.absorbed_id), (g.survivor_id)) u(member_id)
+			UNION
+			SELECT j.member_id FROM loyalty.tier_joined j
+		), differing AS MATERIALIZED (
+			SELECT f.member_id, s.member_id IS NULL AS is_first, loyalty.first_tier(CASE WHEN s.member_id IS NULL THEN f.facts END, $1, $2) AS t
+			FROM (SELECT x.member_id, %s(x.measure, x.at, x.amount, x.counts_at) AS facts FROM (%s) x GROUP BY x.member_id) f
+			LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
+			WHERE f.member_id NOT IN (SELECT a.member_id FROM alone a)
+				AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, $1, $2))
+		), first AS (
+			INSERT INTO loyalty.tier_state (member_id, ladder, level, earned_level, since, valid_until, grace_until, event_at,
+				evaluated_at, next_at, versions, replayed_in, machine)
+			SELECT d.member_id, $1, (d.t).level, (d.t).earned_level, (d.t).since, (d.t).valid_until, (d.t).grace_until, (d.t).event_at,
+				(d.t).evaluated_at, (d.t).next_at, (d.t).versions, $3, (d.t).machine
+			FROM differing d WHERE d.is_first
+			ON CONFLICT DO NOTHING RETURNING member_id
+		), steps AS (
+			INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason, valid_until)
+			SELECT d.member_id, $1, l.ladder_number, p.starts_at, (d.t).step_starts[p.n + 1], p.level, p.event, p.reason, p.valid_until
+			FROM first JOIN differing d ON d.member_id = first.member_id
+			CROSS JOIN (SELECT x.ladder_number FROM loyalty.ladder x WHERE x.ladder = $1) l
+			CROSS JOIN LATERAL unnest((d.t).step_starts, (d.t).step_levels, (d.t).step_events, (d.t).step_reasons, (d.t).step_valid_untils)
+				WITH ORDINALITY p(starts_at, level, event, reason, valid_until, n)
+		)
+		SELECT (SELECT count(*) FROM first), ARRAY(
+			SELECT a.member_id FROM alone a
+			UNION
+			SELECT d.member_id FROM differing d WHERE NOT d.is_first
+			UNION
+			SELECT s.member_id FROM loyalty.tier_state s WHERE s.ladder = $1 AND (s.next_at <= $2 OR s.machine IS NULL)
+			ORDER BY 1)$q$,
+		CASE WHEN facts.points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END,
+		coalesce(facts.query, 'SELECT NULL::bigint, NULL::text, NULL::timestamptz, NULL::numeric, NULL::timestamptz WHERE false'))
+	INTO stored, others USING ladder, as_of, pg_current_xact_id()::text::bigint;
 END
 $$;
-COMMENT ON FUNCTION tiers_to_evaluate(text, timestamptz) IS
-'Members whose stored tier is, or may be, not what their facts give; part of evaluate_tiers().';
+COMMENT ON FUNCTION store_first_tiers(text, timestamptz) IS
+'Stores tiers and histories of all members with facts of whom nothing is stored on a ladder, in one go, and returns how many these were; others: those whose stored tier is, or may be, not what their facts give. Part of evaluate_tiers().';
 
 CREATE FUNCTION check_ladder_exists(ladder text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -675,9 +744,8 @@ BEGIN
 		IF member_id IS NOT NULL THEN
 			n := loyalty.maintain_tier(member_id, one, until)::integer;
 		ELSE
-			-- the list is complete before the first is written
-			SELECT count(*) FILTER (WHERE loyalty.maintain_tier(m.member_id, one, until)) INTO n
-			FROM unnest(ARRAY(SELECT loyalty.tiers_to_evaluate(one, until))) m(member_id);
+			SELECT f.stored + (SELECT count(*) FILTER (WHERE loyalty.maintain_tier(m.member_id, one, until)) FROM unnest(f.others) m(member_id))
+			INTO n FROM loyalty.store_first_tiers(one, until) f;
 		END IF;
 		total := total + n;
 	END LOOP;
@@ -953,6 +1021,32 @@ $$;
 COMMENT ON FUNCTION unmerge_member_tiers(bigint, bigint, bigint, bigint[]) IS
 'unmerge_tier(), as unmerge_members() calls it; returns in how many ladders the separated member has a state.';
 
+CREATE FUNCTION tier_if_merged(survivor_id bigint, absorbed_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_if_merged';
+COMMENT ON FUNCTION tier_if_merged(bigint, bigint, text, timestamptz) IS
+'The tier that a member would have at an instant (NULL: now), if another were merged into it then. Nothing is written. Error: LY402 ladder.';
+
+CREATE FUNCTION preview_member_tiers(survivor_id bigint, absorbed_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_object_agg(t.ladder, jsonb_build_object('survivor', t.survivor, 'absorbed', t.absorbed, 'together', t.together))
+	FROM (SELECT l.ladder, loyalty.tier_of($1, l.ladder) AS survivor, loyalty.tier_of($2, l.ladder) AS absorbed,
+			loyalty.tier_if_merged($1, $2, l.ladder) AS together
+		FROM loyalty.ladder l OFFSET 0) t
+	WHERE t.together IS NOT NULL
+$$;
+COMMENT ON FUNCTION preview_member_tiers(bigint, bigint) IS
+'What merge_members() would do to tiers, as preview_merge() shows it: for each ladder the tiers of the survivor, of the absorbed, and the one that they would have together.';
+
+CREATE FUNCTION forget_member_tiers(member_ids bigint[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+	UPDATE loyalty.tier_grant g SET reason = NULL, end_reason = NULL
+	WHERE g.member_id = ANY ($1) AND (g.reason IS NOT NULL OR g.end_reason IS NOT NULL)
+$$;
+COMMENT ON FUNCTION forget_member_tiers(bigint[]) IS
+'What forget_member() means here: the reasons of grants are deleted. Levels, dates and amounts stay with the number of the member, as the ledger does, and so do references, which are the caller''s.';
+
 -- ---------------------------------------------------------------------------
 -- Program: previews
 -- ---------------------------------------------------------------------------
@@ -1015,20 +1109,23 @@ AS $$
 	SELECT 'version', NULL, NULL, NULL, format('%s: version %s is not after the one before it', v.ladder, v.version)
 	FROM (SELECT x.*, lag(x.effective_from) OVER (PARTITION BY x.ladder ORDER BY x.version) AS before FROM loyalty.ladder_version x) v
 	WHERE v.effective_from <= v.before
+	UNION ALL
+	SELECT 'trigger', NULL, NULL, NULL, 'a ladder counts points, and the ledger lacks the trigger evaluate_tier; setup() puts it there, evaluate_tiers() makes up for what it missed'
+	WHERE loyalty.ledger_is_unwatched()
 $$;
 COMMENT ON FUNCTION check_tier() IS
-'Every invariant of room tier: a row for each violation; part of check(). Stored states and histories are what a replay of all facts gives; histories have no gaps. (No overlaps: that is a constraint.)';
+'Every invariant of room tier: a row for each violation; part of check(). Stored states and histories are what a replay of all facts gives; histories have no gaps (no overlaps: that is a constraint); the ledger has its trigger once a ladder counts points.';
 
 -- ---------------------------------------------------------------------------
 -- Rights
 -- ---------------------------------------------------------------------------
 
 REVOKE EXECUTE ON FUNCTION
-	evaluate_tier(), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
+	evaluate_tier(), watch_facts(text), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
 	step_tier(bytea, timestamptz, integer, bigint), maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
-	sample_measures(bigint, text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
+	sample_measures(bigint, text, timestamptz), store_first_tiers(text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
 	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
 	open_grant(bigint, bigint), renew_grant(bigint, bigint, numeric, interval, text),
 	end_grant(bigint, bigint, text, timestamptz, text), merge_tier(bigint, bigint, bigint, timestamptz),
@@ -1036,11 +1133,11 @@ REVOKE EXECUTE ON FUNCTION
 	FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	evaluate_tier(), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
+	evaluate_tier(), watch_facts(text), setup_tier(), define_measure(text, text, text, text), define_ladder(text, jsonb, timestamptz, text),
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
 	step_tier(bytea, timestamptz, integer, bigint), maintain_tier(bigint, text, timestamptz), maintain_member(bigint), set_joined(bigint, timestamptz),
-	sample_measures(bigint, text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
+	sample_measures(bigint, text, timestamptz), store_first_tiers(text, timestamptz), evaluate_tiers(bigint, text, timestamptz),
 	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
 	open_grant(bigint, bigint), renew_grant(bigint, bigint, numeric, interval, text),
 	end_grant(bigint, bigint, text, timestamptz, text), merge_tier(bigint, bigint, bigint, timestamptz),
@@ -1048,5 +1145,7 @@ GRANT EXECUTE ON FUNCTION
 	TO @extowner@;
 GRANT EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) TO @extowner@;
 
-REVOKE EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]) TO @extowner@;
+REVOKE EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]),
+	forget_member_tiers(bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION merge_member_tiers(bigint, bigint, bigint), unmerge_member_tiers(bigint, bigint, bigint, bigint[]),
+	forget_member_tiers(bigint[]) TO @extowner@;

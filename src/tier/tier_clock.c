@@ -18,11 +18,31 @@ OutOfRange(void)
 			 errmsg("timestamp out of range")));
 }
 
+/*
+ * The wall clock of an instant.  Zones without a history need no look at it.
+ */
 static void
 ToWallClock(const TierLadder *ladder, TimestampTz t, struct pg_tm *tm, fsec_t *fsec)
 {
 	int			offset;
 
+	if (ladder->fixed_offset)
+	{
+		int64		local = t + ladder->offset;
+		int64		day = local >= 0 ? local / USECS_PER_DAY : -((USECS_PER_DAY - 1 - local) / USECS_PER_DAY);
+		int64		rest = local - day * USECS_PER_DAY;
+
+		if (TIMESTAMP_NOT_FINITE(t) || day + POSTGRES_EPOCH_JDATE < 0)
+			OutOfRange();
+		j2date((int) day + POSTGRES_EPOCH_JDATE, &tm->tm_year, &tm->tm_mon, &tm->tm_mday);
+		tm->tm_hour = (int) (rest / USECS_PER_HOUR);
+		rest -= tm->tm_hour * USECS_PER_HOUR;
+		tm->tm_min = (int) (rest / USECS_PER_MINUTE);
+		rest -= tm->tm_min * USECS_PER_MINUTE;
+		tm->tm_sec = (int) (rest / USECS_PER_SEC);
+		*fsec = (fsec_t) (rest - tm->tm_sec * USECS_PER_SEC);
+		return;
+	}
 	if (timestamp2tm(t, &offset, tm, fsec, NULL, ladder->zone) != 0)
 		OutOfRange();
 }
@@ -30,7 +50,8 @@ ToWallClock(const TierLadder *ladder, TimestampTz t, struct pg_tm *tm, fsec_t *f
 static TimestampTz
 FromWallClock(const TierLadder *ladder, struct pg_tm *tm, fsec_t fsec)
 {
-	int			offset = DetermineTimeZoneOffset(tm, ladder->zone);
+	int			offset = ladder->fixed_offset ? (int) (-ladder->offset / USECS_PER_SEC) :
+		DetermineTimeZoneOffset(tm, ladder->zone);
 	TimestampTz t;
 
 	if (tm2timestamp(tm, fsec, &offset, &t) != 0)

@@ -76,6 +76,34 @@ AddHistoryFact(TierHistory *history, int *size, const TierFact *fact)
 	history->facts[history->nfacts++] = *fact;
 }
 
+/*
+ * bigint[] of all in whose wallets there may be entries that belong to a
+ * member: itself, and whoever it was ever merged with.
+ */
+static Datum
+WalletsOf(int64 member_id, bool fresh)
+{
+	static KeptPlan plan = {
+		.query = "WITH RECURSIVE kin (member_id) AS (SELECT $1 UNION "
+		"SELECT n.member_id FROM kin k, LATERAL ("
+		"SELECT m.survivor_id FROM loyalty.member_merge m WHERE m.absorbed_id OPERATOR(pg_catalog.=) k.member_id "
+		"UNION ALL SELECT m.absorbed_id FROM loyalty.member_merge m WHERE m.survivor_id OPERATOR(pg_catalog.=) k.member_id OFFSET 0"
+		") n (member_id)) SELECT pg_catalog.array_agg(member_id) FROM kin",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(member_id);
+	bool		isnull;
+
+	Run(fresh, &plan, &value, NULL, 1);
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+}
+
+/*
+ * What a member has earned.  An entry belongs to its home: the member that the
+ * posting addressed, whoever stood for it then.  A reversal belongs to whom
+ * the entry that it reverses does, whoever gave it back.
+ */
 static void
 GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
 {
@@ -83,14 +111,16 @@ GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHi
 		.query = "SELECT e.currency, e.effective_at, coalesce(t.effective_at, e.effective_at), "
 		"CASE WHEN t.requested OPERATOR(pg_catalog.>) 0 THEN OPERATOR(pg_catalog.-) e.requested ELSE e.requested END "
 		"FROM loyalty.ledger e LEFT JOIN loyalty.ledger t ON e.kind OPERATOR(pg_catalog.=) 'reverse' "
-		"AND t.member_id OPERATOR(pg_catalog.=) e.member_id AND t.entry_id OPERATOR(pg_catalog.=) e.target_entry_id "
-		"WHERE e.member_id OPERATOR(pg_catalog.=) $1 AND e.currency OPERATOR(pg_catalog.=) ANY ($2) "
+		"AND t.member_id OPERATOR(pg_catalog.=) ANY ($4) AND t.entry_id OPERATOR(pg_catalog.=) e.target_entry_id "
+		"WHERE e.member_id OPERATOR(pg_catalog.=) ANY ($4) AND e.currency OPERATOR(pg_catalog.=) ANY ($2) "
 		"AND coalesce(t.kind, e.kind) OPERATOR(pg_catalog.=) ANY ('{earn,adjust}') "
+		"AND coalesce(t.home_id, t.member_id, e.home_id, e.member_id) OPERATOR(pg_catalog.=) $1 "
 		"AND e.recorded_at OPERATOR(pg_catalog.<=) $3",
-		.nargs = 3,
-		.argtypes = {INT8OID, TEXTARRAYOID, TIMESTAMPTZOID}
+		.nargs = 4,
+		.argtypes = {INT8OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8ARRAYOID}
 	};
-	Datum		values[3] = {Int64GetDatum(member_id), ladder->currencies, TimestampTzGetDatum(known_at)};
+	Datum		values[4] = {Int64GetDatum(member_id), ladder->currencies, TimestampTzGetDatum(known_at),
+	WalletsOf(member_id, fresh)};
 
 	Run(fresh, &plan, values, NULL, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)

@@ -383,6 +383,7 @@ ParseLadder(Jsonb *definition)
 	TierLevel	defaults = {0};
 	char	   *text;
 	int			period;
+	long		offset = 0;
 
 	if (!JsonContainerIsObject(json))
 		InvalidLadder("It must be an object.");
@@ -392,6 +393,8 @@ ParseLadder(Jsonb *definition)
 	ladder->zone = pg_tzset(text);
 	if (ladder->zone == NULL || !pg_tz_acceptable(ladder->zone))
 		InvalidLadder(psprintf("\"time_zone\" \"%s\" does not exist.", text));
+	ladder->fixed_offset = pg_get_timezone_offset(ladder->zone, &offset);
+	ladder->offset = offset * USECS_PER_SEC;
 	period = GetChoice(json, "period", periods, lengthof(periods), -1);
 	ladder->period = period < 0 ? WINDOW_LIFETIME : WINDOW_MONTH + period;
 	ladder->carry_over = GetBoolean(json, "carry_over", false);

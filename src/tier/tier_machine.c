@@ -196,6 +196,30 @@ WindowStart(const TierMachine *machine, int i, TimestampTz t, bool at_end)
 }
 
 /*
+ * What lies in a rolling window as of t.  Where exactly it begins needs
+ * calendar arithmetic, and matters only when a fact lies near there.
+ */
+static int64
+SumRolling(const TierMachine *machine, int i, TimestampTz t)
+{
+	const TierSlot *slot = &machine->slot[i];
+	const TierSpan *span = &machine->ladder->measure[i].interval;
+	/* so many months never differ by more than these days from the average */
+	double		slack = 6.0 * USECS_PER_DAY;
+	double		length = (span->months * (365.2425 / 12) + span->days) * USECS_PER_DAY + span->micros;
+	int			first;
+
+	if (slot->n == 0 || slot->at[0] > t - length + slack)
+		return slot->n > 0 ? slot->sum[slot->n - 1] - slot->base : 0;
+	if (t - length - slack < (double) MIN_TIMESTAMP)
+		return SumFrom(slot, WindowStart(machine, i, t, false));
+	first = EntriesBefore(slot, t - (int64) (length + slack));
+	if (first < slot->n && slot->at[first] <= t - length + slack)
+		return SumFrom(slot, WindowStart(machine, i, t, false));
+	return (slot->n > 0 ? slot->sum[slot->n - 1] : slot->base) - (first > 0 ? slot->sum[first - 1] : slot->base);
+}
+
+/*
  * What each measure amounts to in its window as of t, which is not before now.
  */
 void
@@ -214,6 +238,8 @@ MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *val
 			values[i] = slot->latest;
 		else if (window == WINDOW_LIFETIME)
 			values[i] = slot->n > 0 ? slot->sum[slot->n - 1] : slot->base;
+		else if (window == WINDOW_ROLLING)
+			values[i] = SumRolling(machine, i, t);
 		else
 		{
 			TimestampTz from = WindowStart(machine, i, t, at_end);

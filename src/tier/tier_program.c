@@ -17,7 +17,6 @@
 #include "core/compat.h"
 #include "core/errors.h"
 #include "ledger/ledger.h"
-#include "tier/tier_facts.h"
 #include "tier/tier_functions.h"
 #include "tier/tier_program.h"
 
@@ -293,76 +292,6 @@ loyalty_maintain_tier(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(changed);
 }
 
-/* The ladder of a call that asks about row after row. */
-typedef struct RowLadder
-{
-	char		code[NAMEDATALEN];
-	Ladder	   *ladder;
-	MemoryContext scratch;
-} RowLadder;
-
-/*
- * stored_tier_is(facts, machine, versions, ladder, as_of): whether a stored
- * machine, taken to as_of, is what a member's facts give; for members without
- * grants and merges.
- */
-PG_FUNCTION_INFO_V1(loyalty_stored_tier_is);
-Datum
-loyalty_stored_tier_is(PG_FUNCTION_ARGS)
-{
-	RowLadder  *row = fcinfo->flinfo->fn_extra;
-	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(4);
-	StoredTier	stored = {.found = true, .evaluated = true};
-	FactSet		set;
-	TierHistory history;
-	TierMachine then;
-	TierMachine now;
-	MemoryContext old;
-	bool		same;
-
-	if (row == NULL)
-	{
-		row = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(RowLadder));
-		row->scratch = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "loyalty tier", ALLOCSET_DEFAULT_SIZES);
-		fcinfo->flinfo->fn_extra = row;
-	}
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		PG_RETURN_BOOL(false);
-	if (row->ladder == NULL)
-	{
-		/* one that nobody else drops while the query runs */
-		MemoryContext context = fcinfo->flinfo->fn_mcxt;
-
-		Connect();
-		MemoryContextSwitchTo(context);
-		row->ladder = CopyOfLadder(text_to_cstring(PG_GETARG_TEXT_PP(3)), context);
-		Disconnect();
-	}
-	if (PG_GETARG_INT32(2) != row->ladder->plan->nversions)
-		PG_RETURN_BOOL(false);
-
-	old = MemoryContextSwitchTo(row->scratch);
-	stored.machine = PG_GETARG_VARLENA_PP(1);
-	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
-	HistoryOfSet(row->ladder->plan, &set, &history);
-	same = UnpackStored(&stored, row->ladder, &then) && then.ngrants == 0;
-	if (same && as_of > then.now)
-	{
-		if (VersionAt(row->ladder->plan, as_of) != then.version)
-			same = false;
-		else
-			AdvanceMachine(&then, as_of);
-	}
-	if (same)
-	{
-		ReplayLatest(row->ladder->plan, &history, then.now, &now);
-		same = SameMachine(&then, &now);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(row->scratch);
-	PG_RETURN_BOOL(same);
-}
-
 /*
  * preview_tier(member_id, ladder, definition, as_of, whole_history): the tier
  * of a member now, and under another definition, from as_of on or as if it had
@@ -407,6 +336,48 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 	tuple = heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls);
 	Disconnect();
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
+}
+
+/*
+ * tier_if_merged(survivor_id, absorbed_id, ladder, as_of): the tier of a
+ * member, if another were merged into it at as_of.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tier_if_merged);
+Datum
+loyalty_tier_if_merged(PG_FUNCTION_ARGS)
+{
+	TimestampTz as_of = AsOfArgument(fcinfo, 3);
+	MemoryContext caller = CurrentMemoryContext;
+	Ladder	   *ladder;
+	TierHistory *history;
+	TierMerge  *merges;
+	TierMachine machine;
+	text	   *result = NULL;
+
+	Connect();
+	ladder = LadderArgument(fcinfo, 2, TIMESTAMP_INFINITY);
+	history = GatherHistory(ladder, TierRoot(MemberArgument(fcinfo, 0), as_of, TIMESTAMP_INFINITY, false),
+							as_of, TIMESTAMP_INFINITY, false);
+	merges = palloc((history->nmerges + 1) * sizeof(TierMerge));
+	memcpy(merges, history->merges, history->nmerges * sizeof(TierMerge));
+	merges[history->nmerges].at = as_of;
+	merges[history->nmerges].absorbed =
+		GatherHistory(ladder, TierRoot(MemberArgument(fcinfo, 1), as_of, TIMESTAMP_INFINITY, false),
+					  as_of, TIMESTAMP_INFINITY, false);
+	history->merges = merges;
+	history->nmerges++;
+	ReplayLatest(ladder->plan, history, as_of, &machine);
+	if (machine.state.effective > 0)
+	{
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		result = cstring_to_text(machine.ladder->level[machine.state.effective - 1].code);
+		MemoryContextSwitchTo(old);
+	}
+	Disconnect();
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(result);
 }
 
 /* ---------------------------------------------------------------------------
@@ -467,11 +438,8 @@ loyalty_tier_problem(PG_FUNCTION_ARGS)
 							   now.state.effective, TimestampText(now.state.valid_until));
 		else
 		{
-			int			n = 0;
+			int			n = DropEmptySteps(now.logs, now.nlogs);
 
-			for (int i = 0; i < now.nlogs; i++)
-				if (i + 1 == now.nlogs || now.logs[i + 1].at > now.logs[i].at)
-					now.logs[n++] = now.logs[i];
 			RunPlanReadOnly(&history_plan, values, NULL, 0);
 			if ((uint64) n != SPI_processed)
 				problem = psprintf("the history has %llu rows instead of %d", (unsigned long long) SPI_processed, n);

@@ -71,6 +71,10 @@ extern TierHistory *GatherHistory(const Ladder *ladder, int64 member_id, Timesta
 extern void ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *stored);
 extern bool UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMachine *machine);
 extern bool SameMachine(const TierMachine *a, const TierMachine *b);
+extern TimestampTz StoredUntil(const Ladder *ladder, const TierMachine *machine);
+extern struct varlena *StoredMachine(const TierMachine *machine);
+extern int	DropEmptySteps(TierLog *logs, int nlogs);
+extern TimestampTz LatestFact(const TierHistory *history);
 extern bool MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts, TimestampTz as_of);
 
 #endif							/* LOYALTY_TIER_PROGRAM_H */

@@ -104,6 +104,34 @@ InstantDatum(TimestampTz t, char *null)
 }
 
 /*
+ * Until when a stored state says all, without further facts: the next step of
+ * the clock or version of the ladder.
+ */
+TimestampTz
+StoredUntil(const Ladder *ladder, const TierMachine *machine)
+{
+	TimestampTz next = NextChange(machine);
+
+	if (ladder->plan->nversions > machine->version + 1)
+		next = Min(next, ladder->plan->version[machine->version + 1].from);
+	return next;
+}
+
+/*
+ * A machine as it is stored.
+ */
+struct varlena *
+StoredMachine(const TierMachine *machine)
+{
+	PackWriter	writer;
+
+	PackInit(&writer, VARHDRSZ);
+	PackMachine(&writer, machine);
+	SET_VARSIZE(writer.data, writer.used);
+	return (struct varlena *) writer.data;
+}
+
+/*
  * Writes the state, if the row is as it was read; false when somebody else was
  * faster.
  */
@@ -122,26 +150,19 @@ WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, cons
 	};
 	const TierState *state = &machine->state;
 	TimestampTz event_at = machine->nlogs > 0 ? machine->logs[machine->nlogs - 1].at : stored->event_at;
-	TimestampTz next = NextChange(machine);
-	PackWriter	writer;
 	Datum		values[14];
 	char		nulls[14];
 
-	if (ladder->plan->nversions > machine->version + 1)
-		next = Min(next, ladder->plan->version[machine->version + 1].from);
-	PackInit(&writer, VARHDRSZ);
-	PackMachine(&writer, machine);
-	SET_VARSIZE(writer.data, writer.used);
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(member_id);
 	values[1] = CStringGetTextDatum(ladder->code);
 	values[2] = Int64GetDatum(stored->changes);
-	values[3] = PointerGetDatum(writer.data);
+	values[3] = PointerGetDatum(StoredMachine(machine));
 	values[4] = Int64GetDatum(replayed ? (int64) U64FromFullTransactionId(GetTopFullTransactionId()) : stored->replayed_in);
 	values[5] = Int32GetDatum(ladder->plan->nversions);
 	values[6] = InstantDatum(replayed && machine->nlogs == 0 ? TIMESTAMP_MINUS_INFINITY : event_at, &nulls[6]);
 	values[7] = InstantDatum(machine->now, &nulls[7]);
-	values[8] = InstantDatum(next, &nulls[8]);
+	values[8] = InstantDatum(StoredUntil(ladder, machine), &nulls[8]);
 	values[9] = CodeDatum(machine, state->effective, &nulls[9]);
 	values[10] = CodeDatum(machine, state->level, &nulls[10]);
 	values[11] = InstantDatum(state->effective_since, &nulls[11]);
@@ -151,8 +172,10 @@ WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, cons
 	return SPI_processed == 1;
 }
 
-/* Steps that another follows at the same instant leave no trace. */
-static int
+/*
+ * Steps that another follows at the same instant leave no trace.
+ */
+int
 DropEmptySteps(TierLog *logs, int nlogs)
 {
 	int			n = 0;
@@ -377,7 +400,6 @@ loyalty_step_tier(PG_FUNCTION_ARGS)
 {
 	StoredTier	stored = {.found = true};
 	MemoryContext old;
-	PackWriter	writer;
 
 	if (stepping == NULL)
 		ereport(ERROR,
@@ -397,10 +419,7 @@ loyalty_step_tier(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(old);
 	if (!stepping->done)
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
-	PackInit(&writer, VARHDRSZ);
-	PackMachine(&writer, &stepping->machine);
-	SET_VARSIZE(writer.data, writer.used);
-	PG_RETURN_BYTEA_P(writer.data);
+	PG_RETURN_BYTEA_P((bytea *) StoredMachine(&stepping->machine));
 }
 
 /*
@@ -468,7 +487,10 @@ ForgetState(const Ladder *ladder, int64 member_id, int64 root)
 	WriteHistory(ladder, member_id, NULL, 0, TIMESTAMP_MINUS_INFINITY);
 }
 
-static TimestampTz
+/*
+ * When the last fact of a history happened, those of merged members included.
+ */
+TimestampTz
 LatestFact(const TierHistory *history)
 {
 	TimestampTz latest = TIMESTAMP_MINUS_INFINITY;

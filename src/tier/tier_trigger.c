@@ -28,6 +28,16 @@ ProtocolViolation(const char *what)
 			 errmsg("function \"%s\" %s", "evaluate_tier", what)));
 }
 
+static void
+TooFewArguments(TriggerData *data)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg("trigger \"%s\" gives evaluate_tier %d arguments instead of at least 3",
+					data->tg_trigger->tgname, data->tg_trigger->tgnargs),
+			 errhint("Give the names of the member and time columns, then measure=column or measure=number.")));
+}
+
 /*
  * Facts that have just been recorded, to all ladders that count them.
  * source and name say which measures they are of.
@@ -79,9 +89,29 @@ ColumnOfRow(TriggerData *data, HeapTuple tuple, const char *column, Oid type, bo
 	return OidInputFunctionCall(input, text, ioparam, -1);
 }
 
-/* A row that a posting has put into the ledger. */
-static void
-LedgerRowArrived(TriggerData *data)
+/*
+ * A column of the ledger; its number is looked up once.
+ */
+static Datum
+LedgerColumn(TriggerData *data, const char *name, int *attnum, bool *isnull)
+{
+	TupleDesc	tupdesc = RelationGetDescr(data->tg_relation);
+
+	if (*attnum > tupdesc->natts || *attnum <= 0 ||
+		namestrcmp(&TupleDescAttr(tupdesc, *attnum - 1)->attname, name) != 0)
+		*attnum = SPI_fnumber(tupdesc, name);
+	/* somebody's own table, then */
+	if (*attnum <= 0)
+		TooFewArguments(data);
+	return heap_getattr(data->tg_trigtuple, *attnum, tupdesc, isnull);
+}
+
+/*
+ * What a reversal means for tiers: the date that it counts at, and its sign;
+ * false when it is not of an earned or adjusted entry.
+ */
+static bool
+ReversalCounts(int64 member_id, int64 target_entry_id, TimestampTz *counts_at, int64 *amount)
 {
 	static KeptPlan target_plan = {
 		.query = "SELECT effective_at, kind, requested FROM loyalty.ledger "
@@ -89,10 +119,47 @@ LedgerRowArrived(TriggerData *data)
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
 	};
-	HeapTuple	tuple = data->tg_trigtuple;
+	Datum		values[2] = {Int64GetDatum(member_id), Int64GetDatum(target_entry_id)};
+	HeapTuple	target;
+	TupleDesc	tupdesc;
+	char	   *kind;
+	bool		isnull;
+
+	RunPlan(&target_plan, values, NULL, 1);
+	if (SPI_processed == 0)
+	{
+		/* merged members: it may be recorded in the wallet of another */
+		values[0] = Int64GetDatum(MemberOfTarget(member_id, target_entry_id));
+		RunPlan(&target_plan, values, NULL, 1);
+	}
+	if (SPI_processed == 0)
+		return false;
+	target = SPI_tuptable->vals[0];
+	tupdesc = SPI_tuptable->tupdesc;
+	kind = SPI_getvalue(target, tupdesc, 2);
+	if (strcmp(kind, "earn") != 0 && strcmp(kind, "adjust") != 0)
+		return false;
+	*counts_at = DatumGetTimestampTz(SPI_getbinval(target, tupdesc, 1, &isnull));
+	if (DatumGetInt64(SPI_getbinval(target, tupdesc, 3, &isnull)) > 0)
+		*amount = -*amount;
+	return true;
+}
+
+/*
+ * A row that a posting has put into the ledger.
+ */
+static void
+LedgerRowArrived(TriggerData *data)
+{
+	static int	kind_column,
+				currency_column,
+				member_column,
+				at_column,
+				requested_column,
+				target_column;
 	bool		isnull;
 	char		names[1][NAMEDATALEN];
-	text	   *kind = DatumGetTextPP(ColumnOfRow(data, tuple, "kind", TEXTOID, &isnull));
+	text	   *kind = DatumGetTextPP(LedgerColumn(data, "kind", &kind_column, &isnull));
 	EntryKind	k = EntryKindFromName(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
 	TimestampTz at;
 	TimestampTz counts_at;
@@ -101,27 +168,15 @@ LedgerRowArrived(TriggerData *data)
 
 	if (k != ENTRY_EARN && k != ENTRY_ADJUST && k != ENTRY_REVERSE)
 		return;
-	strlcpy(names[0], TextDatumGetCString(ColumnOfRow(data, tuple, "currency", TEXTOID, &isnull)), NAMEDATALEN);
-	member_id = DatumGetInt64(ColumnOfRow(data, tuple, "member_id", INT8OID, &isnull));
-	at = counts_at = DatumGetTimestampTz(ColumnOfRow(data, tuple, "effective_at", TIMESTAMPTZOID, &isnull));
-	amount = DatumGetInt64(ColumnOfRow(data, tuple, "requested", INT8OID, &isnull));
-	if (k == ENTRY_REVERSE)
-	{
-		Datum		values[2];
-		char	   *target;
-
-		values[0] = Int64GetDatum(member_id);
-		values[1] = ColumnOfRow(data, tuple, "target_entry_id", INT8OID, &isnull);
-		RunPlan(&target_plan, values, NULL, 1);
-		if (SPI_processed == 0)
-			return;
-		target = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-		if (strcmp(target, "earn") != 0 && strcmp(target, "adjust") != 0)
-			return;
-		counts_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-		if (DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull)) > 0)
-			amount = -amount;
-	}
+	text_to_cstring_buffer(DatumGetTextPP(LedgerColumn(data, "currency", &currency_column, &isnull)),
+						   names[0], NAMEDATALEN);
+	member_id = DatumGetInt64(LedgerColumn(data, "member_id", &member_column, &isnull));
+	at = counts_at = DatumGetTimestampTz(LedgerColumn(data, "effective_at", &at_column, &isnull));
+	amount = DatumGetInt64(LedgerColumn(data, "requested", &requested_column, &isnull));
+	if (k == ENTRY_REVERSE &&
+		!ReversalCounts(member_id, DatumGetInt64(LedgerColumn(data, "target_entry_id", &target_column, &isnull)),
+						&counts_at, &amount))
+		return;
 	if (amount > PG_INT64_MAX / TIER_SCALE || amount < PG_INT64_MIN / TIER_SCALE)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
@@ -304,11 +359,7 @@ OwnRowArrived(TriggerData *data)
 	RowFacts	after;
 
 	if (data->tg_trigger->tgnargs < 3)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("trigger \"%s\" gives evaluate_tier %d arguments instead of at least 3",
-						data->tg_trigger->tgname, data->tg_trigger->tgnargs),
-				 errhint("Give the names of the member and time columns, then measure=column or measure=number.")));
+		TooFewArguments(data);
 	ReadRowFacts(data, data->tg_trigtuple, &before);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 		RecordRowFacts(data, &before);
@@ -337,7 +388,7 @@ OwnRowArrived(TriggerData *data)
 
 /*
  * evaluate_tier() trigger: keeps tiers current in the commit of the fact.
- * setup() puts it on the ledger:
+ * define_ladder() puts it on the ledger when a ladder counts points:
  *
  *	CREATE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
  *		FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
@@ -362,9 +413,7 @@ loyalty_evaluate_tier(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
 	BeginTierUse();
-	if (AllLadders() == NULL)
-		 /* nobody climbs */ ;
-	else if (RelationGetRelid(data->tg_relation) == LoyaltyTable("ledger"))
+	if (data->tg_trigger->tgnargs == 0)
 	{
 		if (!TRIGGER_FIRED_BY_INSERT(data->tg_event))
 			ProtocolViolation("must be fired for INSERT on the ledger");

@@ -67,6 +67,48 @@ SELECT max(entry_id) AS entry FROM loyalty.ledger WHERE member_id = :member AND 
 \echo
 SELECT * FROM loyalty.explain_entry(member_id => :member, entry_id => :entry);
 
+\echo 'Tiers, by the points of six months (silver 500, gold 1,500, platinum 5,000), as of' :closing
+\echo
+CREATE TEMP TABLE tier AS
+SELECT m.member_id, loyalty.tier_of(m.member_id, 'club', :'closing') AS level, m.earned
+FROM holding m;
+SELECT coalesce(l.name, 'none') AS tier, to_char(count(*), '999,990') AS members, to_char(sum(t.earned), '999,999,990') AS points_earned,
+	   to_char(100 * sum(t.earned) / sum(sum(t.earned)) OVER (), '990.0') || ' %' AS share,
+	   repeat('#', (40 * sum(t.earned) / max(sum(t.earned)) OVER ())::integer) AS bar
+FROM tier t LEFT JOIN loyalty.tier_level l ON l.ladder = 'club' AND l.level = t.level
+GROUP BY l.rank, l.name ORDER BY l.rank DESC NULLS LAST;
+
+\echo 'Who climbed, and who fell: members by month'
+\echo
+SELECT to_char(starts_at AT TIME ZONE 'Europe/London', 'YYYY-MM') AS month,
+	   to_char(count(*) FILTER (WHERE event = 'enrolled'), '999,990') AS enrolled, to_char(count(*) FILTER (WHERE event = 'upgraded'), '999,990') AS upgraded,
+	   to_char(count(*) FILTER (WHERE event = 'renewed'), '999,990') AS renewed, to_char(count(*) FILTER (WHERE event = 'downgraded'), '999,990') AS downgraded,
+	   to_char(count(*) FILTER (WHERE event = 'expired'), '999,990') AS expired
+FROM loyalty.tier_history WHERE ladder = 'club' GROUP BY 1 ORDER BY 1;
+
+\echo 'The latest to climb to the top'
+\echo
+SELECT h.member_id, b.level AS from_tier, h.level AS to_tier, h.starts_at::date AS on_day, h.valid_until::date AS holds_until
+FROM loyalty.tier_history h
+LEFT JOIN loyalty.tier_history b ON b.member_id = h.member_id AND b.ladder = h.ladder AND b.ends_at = h.starts_at
+WHERE h.ladder = 'club' AND h.event IN ('enrolled', 'upgraded') AND h.level = 'platinum'
+ORDER BY h.starts_at DESC, h.member_id LIMIT 5;
+
+\echo 'About to fall: terms that end within 30 days, and the points missing to keep the tier'
+\echo
+SELECT s.member_id, s.level AS tier, p.due_at::date AS until, to_char(p.have, '999,990') AS points_then, to_char(p.needed, '999,990') AS needed,
+	   to_char(p.missing, '999,990') AS missing
+FROM loyalty.tier_state s, LATERAL loyalty.tier_progress(s.member_id, 'club', :'closing') p
+WHERE s.ladder = 'club' AND s.next_at < :'closing'::timestamptz + interval '30 days' AND p.goal = 'keep' AND p.missing > 0
+ORDER BY p.needed DESC, p.missing, s.member_id LIMIT 5;
+
+\echo 'What a changed ladder would do: silver at 300 points, platinum at 8,000, as if it had been so always'
+\echo
+SELECT coalesce(level_now, 'none') AS tier_now, coalesce(level_then, 'none') AS tier_then, move, to_char(count(*), '999,990') AS members
+FROM shop.ladder l, loyalty.preview_ladder('club', jsonb_set(jsonb_set(l.definition, '{levels,0,all,earned}', '300'), '{levels,2,all,earned}', '8000'),
+	:'closing', whole_history => true)
+WHERE move NOT IN ('stays', 'none') GROUP BY 1, 2, 3 ORDER BY count(*) DESC, 1, 2;
+
 \echo 'Segments of customers: recency, frequency and monetary, the partition of the 125 codes'
 \echo
 SELECT segment, to_char(members, '999,990') AS members, to_char(revenue, '999,999,990.00') AS revenue,
@@ -87,22 +129,23 @@ FROM shop.customer, (SELECT model, as_of FROM shop.value_model WHERE best) v,
 	 loyalty.clv_forecast(summary, model, horizon => '365 days', discount_rate => 0.1, as_of => as_of)
 ORDER BY lifetime_value DESC LIMIT 5;
 
-\echo 'A live order: the order and its points are one commit'
+\echo 'A live order: the order, its points and the tier are one commit'
 \echo
 CREATE TRIGGER earn AFTER INSERT ON shop.orders FOR EACH ROW
 	EXECUTE FUNCTION loyalty.earn_on_insert('member_id', 'amount', 'at', '1', 'rewards');
 CREATE TEMP TABLE live AS
-SELECT 1 AS n, 'before' AS moment, available FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
+SELECT 1 AS n, 'before' AS moment, available, loyalty.tier_of(:member, 'club', :'closing') AS tier
+FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
 BEGIN;
-INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-1', :member, :'closing', 250.00);
-SELECT available AS rolled_back FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing')
+INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-1', :member, :'closing', 5000.00);
+SELECT available AS uncommitted, loyalty.tier_of(:member, 'club', :'closing') AS uncommitted_tier FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing')
 \gset
 ROLLBACK;
-INSERT INTO live VALUES (2, 'an order of 250.00, not yet committed', :rolled_back);
-INSERT INTO live SELECT 3, 'rolled back', available FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
-INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-2', :member, :'closing', 100.00);
-INSERT INTO live SELECT 4, 'another of 100.00, committed', available FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
-SELECT moment, available AS points_available FROM live ORDER BY n;
+INSERT INTO live VALUES (2, 'an order of 5,000.00, not yet committed', :uncommitted, :'uncommitted_tier');
+INSERT INTO live SELECT 3, 'rolled back', available, loyalty.tier_of(:member, 'club', :'closing') FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
+INSERT INTO shop.orders (invoice, member_id, at, amount) VALUES ('LIVE-2', :member, :'closing', 1500.00);
+INSERT INTO live SELECT 4, 'another of 1,500.00, committed', available, loyalty.tier_of(:member, 'club', :'closing') FROM loyalty.balance(member_id => :member, currency => 'rewards', as_of => :'closing');
+SELECT moment, available AS points_available, tier FROM live ORDER BY n;
 
 \echo 'Digest of the ledger, to keep outside; verify_ledger(digest) proves later that nothing was changed'
 \echo

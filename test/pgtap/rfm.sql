@@ -182,77 +182,94 @@ INSERT INTO cut SELECT 'rfm_data_customer', * FROM cut_in; TRUNCATE cut_in;
 :copy
 INSERT INTO cut SELECT 'cdnow_sample', * FROM cut_in;
 
+-- A summary of so many purchases, the last one at an instant of UTC.
+CREATE FUNCTION summary_of(purchases bigint, last timestamptz, amount numeric) RETURNS rfm LANGUAGE sql STABLE AS $$
+	SELECT format('{"v":1,"unit":"row","purchases":%s,"refunds":0,"first_purchases":%1$s,"first":"%s","second":null,"previous":null,"last":"%2$s","bought":%s,"refunded":0,"first_bought":%3$s}',
+		purchases, to_char(last, 'YYYY-MM-DD HH24:MI:SS') || '+00', amount)::rfm $$;
+
 CREATE TABLE summary AS
 SELECT 'rfm_data_orders' AS dataset, timestamptz '2006-12-31' AS as_of, customer_id, rfm_agg(order_date, revenue) AS s FROM r_order GROUP BY customer_id
 UNION ALL
 SELECT 'online_retail', '2011-12-11', (customer_id::int)::text, rfm_agg_by_key(at, quantity * price, invoice)
-FROM line WHERE customer_id IS NOT NULL AND quantity > 0 AND price > 0 GROUP BY customer_id;
+FROM line WHERE customer_id IS NOT NULL AND quantity > 0 AND price > 0 GROUP BY customer_id
+UNION ALL
+SELECT 'cdnow_sample', '1998-07-01', w[2], rfm_agg_by(to_date(w[3], 'YYYYMMDD'), w[5]::numeric, 'day', 'UTC')
+FROM (SELECT regexp_split_to_array(trim(text), ' +') AS w FROM cdnow) x GROUP BY w[2]
+UNION ALL
+SELECT 'rfm_data_customer', '2007-01-01', lpad(customer_id, 5, '0'), summary_of(number_of_orders, timestamptz '2007-01-01' - recency_days * interval '1 day', revenue)
+FROM r_customer;
 CREATE VIEW expected AS
 SELECT 'rfm_data_orders' AS dataset, e.* FROM expected_orders e UNION ALL SELECT 'online_retail', e.* FROM expected_online e;
+CREATE VIEW published AS SELECT * FROM summary WHERE dataset IN (SELECT dataset FROM expected);	-- customer by customer
 
-SELECT bag_eq('SELECT dataset, customer_id, recency(s, as_of), frequency(s)::int, round(monetary_total(s), 2) FROM summary',
+SELECT bag_eq('SELECT dataset, customer_id, recency(s, as_of), frequency(s)::int, round(monetary_total(s), 2) FROM published',
 	'SELECT dataset, customer_id, recency_days, frequency, round(monetary, 2) FROM expected', 'recency, frequency, monetary of each customer');
+-- "qcut" parts tied frequencies by customer: these are the quantiles of their ranks.
+CREATE TABLE ranked AS
+SELECT dataset, customer_id, summary_of(row_number() OVER (PARTITION BY dataset ORDER BY frequency(s), customer_id COLLATE "C"), as_of, 1) AS ranked FROM summary;
 CREATE TABLE breaks AS
 SELECT dataset, as_of, rfm_breaks(s, as_of, 'rfmr') AS rfmr, rfm_breaks_keyed(s, as_of, 'ntile', customer_id) AS ntile,
-	   rfm_breaks(s, as_of, 'quantile') AS quantile, rfm_breaks(s, as_of, 'mean') AS mean
-FROM summary GROUP BY dataset, as_of;
+	   rfm_breaks(s, as_of, 'quantile') AS quantile, rfm_breaks(ranked, as_of, 'quantile') AS ranked, rfm_breaks(s, as_of, 'mean') AS mean
+FROM summary JOIN ranked USING (dataset, customer_id) GROUP BY dataset, as_of;
 -- stored breaks, read again from their text
 UPDATE breaks SET rfmr = rfmr::text::rfm_breaks, ntile = ntile::text::rfm_breaks, quantile = quantile::text::rfm_breaks, mean = mean::text::rfm_breaks;
 CREATE TABLE score AS
 SELECT s.dataset, s.customer_id, s.s, s.as_of, x.r AS r_rfmr, x.f AS f_rfmr, x.m AS m_rfmr, n.r AS r_ntile, n.f AS f_ntile, n.m AS m_ntile,
-	   q.r AS r_qcut, q.m AS m_qcut, a.r AS r_mean, a.f AS f_mean, a.m AS m_mean
-FROM summary s JOIN breaks b USING (dataset, as_of),
-	 rfm_score(s, rfmr, as_of) x, rfm_score(s, ntile, as_of, customer_id) n, rfm_score(s, quantile, as_of) q, rfm_score(s, mean, as_of) a;
-SELECT bag_eq('SELECT dataset, customer_id, r_rfmr, f_rfmr, m_rfmr FROM score', 'SELECT dataset, customer_id, r_rfmr, f_rfmr, m_rfmr FROM expected', 'scores by the rule of the R package');
-SELECT bag_eq('SELECT dataset, customer_id, r_ntile, f_ntile, m_ntile FROM score', 'SELECT dataset, customer_id, r_ntile, f_ntile, m_ntile FROM expected', 'scores by ntile');
-SELECT bag_eq('SELECT dataset, customer_id, r_qcut, m_qcut FROM score', 'SELECT dataset, customer_id, r_qcut, m_qcut FROM expected', 'scores by quantile');
+	   q.r AS r_qcut, k.f AS f_qcut, q.m AS m_qcut, a.r AS r_mean, a.f AS f_mean, a.m AS m_mean
+FROM summary s JOIN ranked USING (dataset, customer_id) JOIN breaks b USING (dataset, as_of),
+	 rfm_score(s, rfmr, as_of) x, rfm_score(s, ntile, as_of, customer_id) n, rfm_score(s, quantile, as_of) q,
+	 rfm_score(ranked.ranked, b.ranked, as_of) k, rfm_score(s, mean, as_of) a;
+SELECT bag_eq(format('SELECT dataset, customer_id, r_%1$s, f_%1$s, m_%1$s FROM score WHERE dataset IN (SELECT dataset FROM expected)', scoring),
+	format('SELECT dataset, customer_id, r_%1$s, f_%1$s, m_%1$s FROM expected', scoring), 'scores of each customer by ' || scoring)
+FROM unnest('{rfmr,ntile,qcut}'::text[]) scoring;
 CREATE TABLE scored AS
 SELECT dataset, customer_id, s, as_of, v.scoring, v.r, v.f, v.m
-FROM score o JOIN expected e USING (dataset, customer_id),
-	 -- "qcut" ranks tied frequencies in order of appearance, which is no rule of ours: taken as it is
-	 LATERAL (VALUES ('rfmr', o.r_rfmr, o.f_rfmr, o.m_rfmr), ('ntile', o.r_ntile, o.f_ntile, o.m_ntile), ('qcut', o.r_qcut, e.f_qcut, o.m_qcut)) v (scoring, r, f, m);
-SELECT bag_eq(format('SELECT dataset, customer_id, rfm_segment(r, f, m, %L) FROM scored WHERE scoring = %L', scheme, scoring),
+FROM score o, LATERAL (VALUES ('rfmr', r_rfmr, f_rfmr, m_rfmr), ('ntile', r_ntile, f_ntile, m_ntile), ('qcut', r_qcut, f_qcut, m_qcut)) v (scoring, r, f, m);
+SELECT bag_eq(format('SELECT dataset, customer_id, rfm_segment(r, f, m, %L) FROM scored WHERE scoring = %L AND dataset IN (SELECT dataset FROM expected)', scheme, scoring),
 	format('SELECT dataset, customer_id, %I FROM expected', col || '_' || scoring), format('segments of %s by %s', scheme, scoring))
 FROM (VALUES ('rfm_r_v030', 'v030', 'rfmr'), ('rfm_r_v022', 'v022', 'rfmr'), ('putler_ranges', 'putler', 'rfmr'), ('code125', 'code125', 'rfmr'), ('rf_grid', 'grid', 'rfmr'),
 	('rfm_r_v030', 'v030', 'ntile'), ('rfm_r_v022', 'v022', 'ntile'), ('putler_ranges', 'putler', 'ntile'), ('code125', 'code125', 'ntile'), ('rf_grid', 'grid', 'ntile'),
 	('code125', 'code125', 'qcut'), ('rf_grid', 'grid', 'qcut')) v (scheme, col, scoring);
-SELECT bag_eq($$SELECT dataset, customer_id, rfm_segment(r_mean, f_mean, m_mean, 'cn_8_quadrant', 'zh') FROM score$$,
+SELECT bag_eq($$SELECT dataset, customer_id, rfm_segment(r_mean, f_mean, m_mean, 'cn_8_quadrant', 'zh') FROM score WHERE dataset IN (SELECT dataset FROM expected)$$,
 	'SELECT dataset, customer_id, cn8_mean FROM expected', 'eight quadrants by the mean');
 
--- The data that come as one row for each customer: cut points and segments.
-CREATE TABLE customer AS SELECT customer_id, recency_days, number_of_orders, revenue FROM r_customer;
-CREATE VIEW customer_summary AS
-SELECT customer_id, format('{"v":1,"unit":"row","purchases":%s,"refunds":0,"first_purchases":%1$s,"first":"%s+00","second":null,"previous":null,"last":"%2$s+00","bought":%s,"refunded":0,"first_bought":%3$s}',
-	number_of_orders, timestamp '2007-01-01' - recency_days * interval '1 day', revenue)::rfm AS s FROM customer;
-INSERT INTO scored
-SELECT 'rfm_data_customer', customer_id, s, '2007-01-01', 'rfmr', x.r, x.f, x.m
-FROM customer_summary, (SELECT rfm_breaks(s, '2007-01-01', 'rfmr') AS b FROM customer_summary) b, rfm_score(s, b.b, '2007-01-01') x;
-CREATE VIEW have AS
+-- Every segment of every data set, scoring and scheme.
+CREATE TABLE have AS
 SELECT dataset, scoring, scheme, rfm_segment(r, f, m, scheme) AS segment, count(*) AS customers, frequency(rollup(s))::numeric AS orders,
-	   round(monetary_total(rollup(s)), 2) AS revenue, round(avg(recency(s, as_of)), 4) AS mean_recency
+	   round(monetary_total(rollup(s)), 2) AS revenue, round(round(avg(recency(s, as_of)), 4), 3) AS days
 FROM scored, unnest('{rfm_r_v030,rfm_r_v022,putler_ranges,code125,rf_grid}'::text[]) scheme
 GROUP BY dataset, scoring, scheme, segment
 UNION ALL
 SELECT dataset, 'mean', 'cn_8_quadrant', rfm_segment(r_mean, f_mean, m_mean, 'cn_8_quadrant', 'zh'), count(*), frequency(rollup(s)),
-	   round(monetary_total(rollup(s)), 2), round(avg(recency(s, as_of)), 4)
+	   round(monetary_total(rollup(s)), 2), round(round(avg(recency(s, as_of)), 4), 3)
 FROM score GROUP BY 1, 4;
 SELECT bag_eq(
-	format('SELECT scoring, scheme, segment, customers, orders, revenue, round(mean_recency, 3) FROM have WHERE dataset = %L AND (scoring, scheme) IN (SELECT scoring, segmentation FROM expected_summary WHERE dataset = %1$L)', d),
-	format('SELECT scoring, segmentation, segment, customers, orders, round(revenue, 2) AS revenue, round(mean_recency, 3) AS days FROM expected_summary WHERE dataset = %L AND scoring IN (SELECT scoring FROM have WHERE dataset = %1$L)', d),
-	'counts, orders, revenue and mean recency of the segments of ' || d)
-FROM unnest('{rfm_data_orders,online_retail,rfm_data_customer}'::text[]) d;
+	format('SELECT scheme, segment, customers, orders, revenue, days FROM have WHERE dataset = %L AND scoring = %L', dataset, scoring),
+	format('SELECT segmentation, segment, customers, orders, round(revenue, 2) AS revenue, round(mean_recency, 3) AS days FROM expected_summary WHERE dataset = %L AND scoring = %L', dataset, scoring),
+	format('counts, orders, revenue and mean recency of the segments of %s by %s', dataset, scoring))
+FROM (SELECT DISTINCT dataset, scoring FROM expected_summary) e ORDER BY dataset, scoring;
+
+-- The rules of the schemes, as they are written elsewhere.
+CREATE TABLE definition (scheme text, rule int, segment text, r text, f text, m text, note text, line serial);
+\set copy '\\copy definition (scheme, rule, segment, r, f, m, note) FROM PROGRAM ''cat ' :data '/expected/segment_definitions.csv'' CSV HEADER'
+:copy
+CREATE FUNCTION within(score numeric, range text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT score BETWEEN split_part(range, '-', 1)::int AND split_part(range, '-', 2)::int $$;
+SELECT bag_eq($$SELECT b.scheme, n, definition -> 'rules' -> (n - 1) ->> CASE b.scheme WHEN 'cn_8_quadrant' THEN 'zh' ELSE 'segment' END, c.code
+	FROM builtin_rfm_schemes() b, rfm_scheme_codes(definition) c, unnest(c.rules) n$$,
+	$$SELECT d.scheme, d.number, d.segment, c.code
+	FROM (SELECT *, line - min(line) OVER (PARTITION BY scheme) + 1 AS number FROM definition) d,
+		 (SELECT r, f, m, concat(r, f, m) AS code FROM generate_series(1, 5) r, generate_series(1, 5) f, generate_series(1, 5) m) c
+	WHERE CASE
+		WHEN scheme = 'code125' THEN c.code = ANY (string_to_array(d.note, ','))
+		WHEN scheme = 'rf_grid' THEN left(c.code, 2) ~ d.r
+		WHEN scheme = 'cn_8_quadrant' THEN greatest(c.r, c.f, c.m) <= 2 AND (d.r = 'high') = (c.r = 2) AND (d.f = 'high') = (c.f = 2) AND (d.m = 'high') = (c.m = 2)
+		WHEN d.f LIKE 'FM %' THEN within(c.r, d.r) AND within((c.f + c.m) / 2.0, substr(d.f, 4))
+		ELSE within(c.r, d.r) AND within(c.f, d.f) AND within(c.m, d.m) END$$, 'which rule of which scheme takes which codes');
 
 -- Cut points of the R package's rule.
-CREATE VIEW cdnow_summary AS
-SELECT w[2] AS id, rfm_agg_by(to_date(w[3], 'YYYYMMDD'), w[5]::numeric, 'day', 'UTC') AS s
-FROM (SELECT regexp_split_to_array(trim(text), ' +') AS w FROM cdnow) x GROUP BY 1;
-CREATE TABLE found AS
-SELECT 'rfm_data_orders' AS dataset, rfmr AS b FROM breaks WHERE dataset = 'rfm_data_orders'
-UNION ALL SELECT 'rfm_data_customer', rfm_breaks(s, '2007-01-01', 'rfmr') FROM customer_summary
-UNION ALL SELECT 'cdnow_sample', rfm_breaks(s, '1998-07-01', 'rfmr') FROM cdnow_summary;
 SELECT bag_eq(
-	format('SELECT dataset, round(x::numeric, 6) FROM found, unnest(rfm_cuts(b, %L)) x', d),
-	format('SELECT dataset, round(%1$I::numeric, 6) FROM cut c WHERE dataset IN (SELECT dataset FROM found) AND %1$I < (SELECT max(%1$I) FROM cut x WHERE x.dataset = c.dataset)', left(d, 1)),
+	format('SELECT dataset, round(x::numeric, 6) FROM breaks, unnest(rfm_cuts(rfmr, %L)) x WHERE dataset IN (SELECT dataset FROM cut)', d),
+	format('SELECT dataset, round(%1$I::numeric, 6) FROM cut c WHERE %1$I < (SELECT max(%1$I) FROM cut x WHERE x.dataset = c.dataset)', left(d, 1)),
 	'cut points of ' || d)
 FROM unnest('{recency,frequency,monetary}'::text[]) d;
 \else

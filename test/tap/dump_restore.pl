@@ -19,6 +19,12 @@ $node->safe_psql('source', q{
 	-- what users may do with tables of their own
 	ALTER TABLE loyalty.job_run ADD COLUMN note text DEFAULT 'ours';
 	CREATE INDEX ours ON loyalty.job_run (job);
+	-- a ladder and the trigger that came with it
+	SELECT loyalty.create_currency('status');
+	SELECT loyalty.define_measure('status_points', 'points', 'status');
+	SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "status_points", "window": "lifetime"}],
+		"levels": [{"level": "blue"}, {"level": "gold", "all": {"status_points": 100}}]}');
+	SELECT loyalty.earn(1, 60, 'status', '2024-01-01');
 });
 
 # All rows of all tables, as one text.
@@ -27,7 +33,7 @@ sub contents
 	my ($database) = @_;
 	return $node->safe_psql($database, q{
 		SELECT string_agg(c.relname || xpath('/table/row', query_to_xml(
-			format('SELECT * FROM %s t ORDER BY t::text', c.oid::regclass), true, false, ''))::text, E'\n' ORDER BY c.relname)
+			format('SELECT t::text AS line FROM %s t ORDER BY 1', c.oid::regclass), true, false, ''))::text, E'\n' ORDER BY c.relname)
 		FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p')});
 }
 my $before = contents('source');
@@ -48,7 +54,27 @@ for my $case (
 	is($node->safe_psql($name, 'SELECT count(*) FROM loyalty.check()'), '0', "$name: check() finds nothing");
 	$node->safe_psql($name, 'SELECT loyalty.setup()');
 	is(contents($name), $before, "$name: setup() changes nothing");
+	is($node->safe_psql($name, q{SELECT loyalty.earn(1, 60, 'status', '2024-02-01'); SELECT level FROM loyalty.tier_state}),
+		"(2,120,f)\ngold", "$name: tiers follow what is earned");
 }
+
+# Rows alone, into tables that setup() made: the ladders come without the
+# trigger, and setup() adds it.
+$node->safe_psql('postgres', 'CREATE DATABASE rows');
+$node->safe_psql('rows', q{
+	CREATE EXTENSION loyalty;
+	SELECT loyalty.setup();
+	ALTER TABLE loyalty.job_run ADD COLUMN note text DEFAULT 'ours';
+	SET session_replication_role = replica;
+	DO $$ BEGIN EXECUTE (SELECT 'TRUNCATE ' || string_agg(c.oid::regclass::text, ', ') FROM pg_class c
+		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind = 'r'); END $$;
+});
+$node->command_ok([ 'pg_dump', '--data-only', '--disable-triggers', '-f', "$directory/rows.sql", 'source' ], 'rows: pg_dump');
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$directory/rows.sql", '-d', 'rows' ], 'rows: restore');
+is(contents('rows'), $before, 'rows: every row is there');
+is($node->safe_psql('rows', 'SELECT invariant FROM loyalty.check()'), 'trigger', 'rows: check() finds that the trigger is missing');
+$node->safe_psql('rows', 'SELECT loyalty.setup()');
+is($node->safe_psql('rows', 'SELECT count(*) FROM loyalty.check()'), '0', 'rows: setup() puts it there');
 
 my ($status, $stdout, $stderr) = $node->psql('source', 'DROP EXTENSION loyalty');
 isnt($status, 0, 'DROP EXTENSION fails');

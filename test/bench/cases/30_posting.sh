@@ -12,9 +12,12 @@ psql -Xq -v ON_ERROR_STOP=1 -v members="$MEMBERS" -o /dev/null <<-'SQL'
 	ALTER TABLE bare ALTER entry_id SET DEFAULT nextval('bare_id');
 	CREATE TABLE bal (member_id bigint PRIMARY KEY, balance bigint NOT NULL, version bigint NOT NULL DEFAULT 0) WITH (fillfactor = 70);
 	INSERT INTO bal SELECT m, 1000 FROM generate_series(1, :members) m;
+	CREATE TABLE figures AS SELECT m AS member_id, b.* FROM generate_series(1, :members) m, loyalty.balance(m) b;
+	ALTER TABLE figures ADD PRIMARY KEY (member_id);
 	CREATE TABLE led_bal (member_id bigint NOT NULL, amount bigint NOT NULL, at timestamptz NOT NULL DEFAULT now(), ref text NOT NULL UNIQUE);
 	VACUUM ANALYZE bare;
 	VACUUM ANALYZE bal;
+	VACUUM ANALYZE figures;
 	VACUUM ANALYZE loyalty.wallet;
 	VACUUM ANALYZE loyalty.ledger;
 	CHECKPOINT;
@@ -58,3 +61,8 @@ cat >"$dir/select.sql" <<-'SQL'
 	SELECT * FROM bal WHERE member_id = :member;
 SQL
 measure --what 'balance(), 8 clients' --rival 'primary-key SELECT' --target '>= 0.80' "$dir/balance.sql" "$dir/select.sql"
+cat >"$dir/select15.sql" <<-'SQL'
+	\set member random(1, :members)
+	SELECT available, pending, held, debt, next_expiry_at, next_expiry_points, earned, redeemed, expired, revoked, restored, adjusted_up, adjusted_down, transferred_in, transferred_out FROM figures WHERE member_id = :member;
+SQL
+measure --what 'balance(), 8 clients' --rival 'primary-key SELECT of 15 stored figures' "$dir/balance.sql" "$dir/select15.sql"

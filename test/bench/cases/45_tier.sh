@@ -8,7 +8,7 @@ psql -Xq -v ON_ERROR_STOP=1 -v climbers="$climbers" -o /dev/null <<-'SQL'
 	SELECT loyalty.define_measure('bench_points', 'points', 'bench_status');
 	CREATE TABLE tier_source AS
 	SELECT m::bigint AS member_id, 'bench_status' AS currency, 'earn' AS kind,
-		(50 + (m * 7919 + i * 104729) % 900)::bigint AS points,
+		(50 + (m::bigint * 7919 + i * 104729) % 900)::bigint AS points,
 		date_trunc('day', now()) - ((m * 31 + i * 17) % 1000 + 1) * interval '1 day' + i * interval '1 hour' AS effective_at
 	FROM generate_series(1, :climbers) m, generate_series(1, 5) i
 	ORDER BY member_id, effective_at;
