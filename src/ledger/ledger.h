@@ -30,6 +30,7 @@
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
+#include "core/compat.h"
 #include "ledger/fold.h"
 #include "ledger/pack.h"
 
@@ -91,7 +92,7 @@ typedef struct Refused
 	const char *currency;		/* NULL outside the program */
 } Refused;
 
-extern void RaiseRefusal(const Refused *refused) pg_attribute_noreturn();
+pg_noreturn extern void RaiseRefusal(const Refused *refused);
 extern void CheckEntry(const Entry *entry, bool in_program);
 extern void CheckAsOf(const Balance *balance, TimestampTz as_of);
 extern char *TimestampText(TimestampTz t);

@@ -67,7 +67,7 @@ extern void PreparePosting(Posting *posting);
 extern bool OpenWallet(const Posting *posting);
 extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
 extern void LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS]);
-extern void RaisePostingRefusal(const Posting *posting) pg_attribute_noreturn();
+pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
 
 /* ledger_move.c: the wallets of members that were merged */
 extern bool RoutePosting(Posting *posting);

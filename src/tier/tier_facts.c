@@ -25,7 +25,7 @@
 
 #define FACTS_VERSION	1
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 InvalidFacts(const char *detail)
 {
 	ereport(ERROR,

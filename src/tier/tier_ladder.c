@@ -16,7 +16,7 @@
 /* a term or window shorter than this would be a mistake */
 #define SHORTEST_SPAN	USECS_PER_DAY
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 InvalidLadder(const char *detail)
 {
 	ereport(ERROR,
