@@ -47,8 +47,6 @@ ifdef WERROR
 PG_CFLAGS += -Werror
 endif
 SHLIB_LINK = -lm $(if $(filter linux,$(PORTNAME)),-Wl$(comma)-Bsymbolic-functions)
-# The hash chain calls the OpenSSL that the server itself uses, if it does.
-SHLIB_LINK += $(filter -lcrypto,$(LIBS))
 EXTRA_CLEAN = $(OBJS:.o=.d) .built-for tmp_check
 
 ifneq ($(wildcard $(PGXS)),)

@@ -200,11 +200,24 @@ SELECT * FROM rfm_table('purchase'::regclass, as_of => '2026-02-01', method => r
 SELECT * FROM rfm_segment_sizes('purchase'::regclass, as_of => '2026-02-01', method => 'mean', scheme => 'cn_8_quadrant');
 SELECT * FROM rfm_transitions('purchase'::regclass, '2026-01-10', '2026-02-01', method => rfm_thresholds('{5}', '{2}', '{10}'), scheme => 'cn_8_quadrant');
 SELECT count(*) FROM rfm_table('purchase'::regclass, as_of => '2000-01-01');
+-- from before anybody bought: everybody came after, and is scored among those who did
+SELECT * FROM rfm_transitions('purchase'::regclass, '2000-01-01', '2026-02-01', method => 'mean', scheme => 'cn_8_quadrant');
+SELECT * FROM rfm_transitions('purchase'::regclass, '2000-01-01', '2026-02-01', method => rfm_thresholds('{5}', '{2}', '{10}'), scheme => 'cn_8_quadrant');
+-- members with refunds only have no scores, even where all are such
+CREATE VIEW refund AS SELECT * FROM purchase WHERE amount < 0;
+SELECT * FROM rfm_table('refund'::regclass, as_of => '2026-02-01') ORDER BY member;
+SELECT * FROM rfm_segment_sizes('refund'::regclass, as_of => '2026-02-01');
+SELECT * FROM rfm_transitions('refund'::regclass, '2026-01-10', '2026-02-01');
 SELECT try(q) FROM (VALUES
 	(1, $$SELECT * FROM rfm_table('purchase'::regclass, as_of => NULL)$$),
 	(2, $$SELECT * FROM rfm_table('purchase'::regclass, at_column => 'when')$$),
 	(3, $$SELECT * FROM rfm_transitions('purchase'::regclass, '2026-02-01', '2026-01-01')$$),
 	(4, $$SELECT * FROM rfm_members('purchase', 'order_id')$$),
 	(5, $$SELECT * FROM rfm_members('purchase', at_column => 'when; DROP TABLE purchase')$$),
-	(6, $$SELECT * FROM rfm_members(0::regclass)$$)
+	(6, $$SELECT * FROM rfm_members(0::regclass)$$),
+	(7, $$SELECT * FROM rfm_table('purchase'::regclass, method => 'quantile(4)')$$),
+	(8, $$SELECT * FROM rfm_segment_sizes('purchase'::regclass, scheme => 'cn_8_quadrant')$$),
+	(9, $$SELECT * FROM rfm_transitions('purchase'::regclass, '2026-01-10', method => 'ntile(3)', scheme => '{"bins": 4, "rules": [{"segment": "x", "r": 4}]}')$$),
+	(10, $$SELECT * FROM rfm_table('purchase'::regclass, scheme => 'no_such')$$),
+	(11, $$SELECT * FROM rfm_table('purchase'::regclass, method => 'ntile(4)', scheme => '{"rules": []}')$$)
 ) v (n, q) ORDER BY n;

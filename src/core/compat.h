@@ -95,15 +95,6 @@ InitReturnSet(FunctionCallInfo fcinfo)
 }
 #endif
 
-/* 16 lets an UPDATE leave out all indexes but the summarizing ones */
-#if PG_VERSION_NUM >= 160000
-#define InsertIndexTuples(target, slot, estate) \
-	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false))
-#else
-#define InsertIndexTuples(target, slot, estate) \
-	list_free(ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL))
-#endif
-
 /* Asks the processor to fetch memory that is needed soon. */
 #ifdef __GNUC__
 #define PrefetchMemory(address)	__builtin_prefetch(address)

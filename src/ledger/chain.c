@@ -4,11 +4,7 @@
  */
 #include "postgres.h"
 
-#ifdef USE_OPENSSL
-#include <openssl/evp.h>
-#else
 #include "common/cryptohash.h"
-#endif
 
 #include "core/compat.h"
 #include "ledger/chain.h"
@@ -24,8 +20,11 @@ PreimageInit(Preimage *preimage, uint8 version)
 	preimage->used = 1;
 }
 
-void
-PreimageInt(Preimage *preimage, int64 value)
+/*
+ * An integer: eight bytes, low byte first.
+ */
+static inline void
+PutInt(Preimage *preimage, int64 value)
 {
 	uint8	   *to;
 
@@ -40,6 +39,12 @@ PreimageInt(Preimage *preimage, int64 value)
 	preimage->used += 8;
 }
 
+void
+PreimageInt(Preimage *preimage, int64 value)
+{
+	PutInt(preimage, value);
+}
+
 /*
  * An instant, or a mark where it is -infinity, which stands for NULL.
  */
@@ -50,13 +55,13 @@ PreimageNullableTime(Preimage *preimage, TimestampTz value)
 
 	PackBytes(preimage, &present, 1);
 	if (present)
-		PreimageInt(preimage, value);
+		PutInt(preimage, value);
 }
 
 void
 PreimageBytes(Preimage *preimage, const void *bytes, Size length)
 {
-	PreimageInt(preimage, (int64) length);
+	PutInt(preimage, (int64) length);
 	PackBytes(preimage, bytes, length);
 }
 
@@ -67,7 +72,7 @@ void
 PreimageText(Preimage *preimage, const char *value)
 {
 	if (value == NULL)
-		PreimageInt(preimage, -1);
+		PutInt(preimage, -1);
 	else
 		PreimageBytes(preimage, value, strlen(value));
 }
@@ -76,41 +81,14 @@ static void
 PreimageVarlena(Preimage *preimage, const struct varlena *value)
 {
 	if (value == NULL)
-		PreimageInt(preimage, -1);
+		PutInt(preimage, -1);
 	else
 		PreimageBytes(preimage, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
 /*
  * SHA-256 of what was put together.
- *
- * OpenSSL 3 looks the algorithm up each time that a context is begun with it
- * by its old name, as pg_cryptohash does; that takes twice as long as hashing
- * a row.  So it is looked up once, and its context kept: both are OpenSSL's
- * own memory, which no resource owner releases.
  */
-#ifdef USE_OPENSSL
-void
-HashPreimage(const Preimage *preimage, uint8 hash[CHAIN_LENGTH])
-{
-	static const EVP_MD *sha256 = NULL;
-	static EVP_MD_CTX *ctx = NULL;
-
-	if (ctx == NULL)
-		ctx = EVP_MD_CTX_new();
-	if (sha256 == NULL)
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
-		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-#else
-		sha256 = EVP_sha256();
-#endif
-	if (ctx == NULL || sha256 == NULL ||
-		EVP_DigestInit_ex(ctx, sha256, NULL) <= 0 ||
-		EVP_DigestUpdate(ctx, preimage->data, preimage->used) <= 0 ||
-		EVP_DigestFinal_ex(ctx, hash, NULL) <= 0)
-		elog(ERROR, "could not compute SHA-256");
-}
-#else
 void
 HashPreimage(const Preimage *preimage, uint8 hash[CHAIN_LENGTH])
 {
@@ -122,7 +100,6 @@ HashPreimage(const Preimage *preimage, uint8 hash[CHAIN_LENGTH])
 		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
 	pg_cryptohash_free(ctx);
 }
-#endif
 
 /*
  * The hash of a row: of the hash of the row before it in its wallet (zeros
@@ -135,21 +112,21 @@ ChainHash(const LedgerRow *row, const uint8 previous[CHAIN_LENGTH], uint8 hash[C
 
 	PreimageInit(&preimage, ROW_VERSION);
 	PackBytes(&preimage, previous, CHAIN_LENGTH);
-	PreimageInt(&preimage, row->member_id);
-	PreimageInt(&preimage, row->entry_id);
+	PutInt(&preimage, row->member_id);
+	PutInt(&preimage, row->entry_id);
 	PreimageText(&preimage, row->currency);
-	PreimageInt(&preimage, row->kind);
-	PreimageInt(&preimage, row->points);
-	PreimageInt(&preimage, row->requested);
-	PreimageInt(&preimage, row->available);
-	PreimageInt(&preimage, row->effective_at);
-	PreimageInt(&preimage, row->recorded_at);
+	PutInt(&preimage, row->kind);
+	PutInt(&preimage, row->points);
+	PutInt(&preimage, row->requested);
+	PutInt(&preimage, row->available);
+	PutInt(&preimage, row->effective_at);
+	PutInt(&preimage, row->recorded_at);
 	PreimageNullableTime(&preimage, row->available_at);
 	PreimageNullableTime(&preimage, row->expires_at);
 	PreimageNullableTime(&preimage, row->hold_until);
 	PreimageNullableTime(&preimage, row->extends_to);
-	PreimageInt(&preimage, row->target_entry_id);
-	PreimageInt(&preimage, row->counterparty_id);
+	PutInt(&preimage, row->target_entry_id);
+	PutInt(&preimage, row->counterparty_id);
 	PreimageText(&preimage, row->reference);
 	PreimageText(&preimage, row->reason);
 	PreimageText(&preimage, row->details);
@@ -157,7 +134,7 @@ ChainHash(const LedgerRow *row, const uint8 previous[CHAIN_LENGTH], uint8 hash[C
 	PreimageVarlena(&preimage, row->fingerprint);
 	PreimageVarlena(&preimage, row->lots);
 	if (row->home_id != 0)
-		PreimageInt(&preimage, row->home_id);
+		PutInt(&preimage, row->home_id);
 	HashPreimage(&preimage, hash);
 	pfree(preimage.data);
 }

@@ -638,12 +638,13 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 		RequireElement(&many.kinds, i, "kinds");
 	}
 
+	/* outlives the SPI connection */
+	many.results = palloc_extended(Max(n, 1) * sizeof(Posting), MCXT_ALLOC_HUGE);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
-	many.order = palloc(Max(n, 1) * sizeof(ManyOrder));
-	many.canonical = palloc(Max(n, 1) * sizeof(int64));
-	many.results = palloc_extended(Max(n, 1) * sizeof(Posting), MCXT_ALLOC_HUGE);
+	many.order = palloc_extended(Max(n, 1) * sizeof(ManyOrder), MCXT_ALLOC_HUGE);
+	many.canonical = palloc_extended(Max(n, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
 	many.per_entry = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
 										   ALLOCSET_DEFAULT_SIZES);
 	PostTogether(PostElements, &many);

@@ -4,15 +4,13 @@
  *
  * The rows of the source are read in the order of wallets and time.  Each
  * wallet is opened and locked, its entries are folded in memory just as a
- * posting folds one, and the rows of the ledger are gathered and inserted by
- * plain INSERT statements of some thousand rows, so that triggers, policies
- * and partitions of the table work as ever.
+ * posting folds one, and the rows of the ledger are gathered and inserted
+ * many at once (ledger_insert.c).
  */
 #include "postgres.h"
 
 #include "access/relation.h"
 #include "catalog/pg_type_d.h"
-#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -20,9 +18,7 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/queryenvironment.h"
 #include "utils/rel.h"
-#include "utils/tuplestore.h"
 
 #include "core/compat.h"
 #include "core/errors.h"
@@ -296,6 +292,7 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 		entry->target_lots = found->burned ? &found->touched : NULL;
 		return;
 	}
+	FlushLedgerRows(state->insert);
 	RunPlan(&plan, values, NULL, 1);
 	if (SPI_processed == 0)
 		ereport(ERROR,
@@ -509,7 +506,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 		SPI_freetuptable(table);
 	}
 	CloseWallet(&state);
-	EndLedgerInsert(state.insert);
+	FlushLedgerRows(state.insert);
 	SPI_finish();
 
 	result[0] = Int64GetDatum(state.entries);

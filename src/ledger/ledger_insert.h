@@ -14,6 +14,5 @@ typedef struct LedgerInsert LedgerInsert;
 extern LedgerInsert *BeginLedgerInsert(void);
 extern void AddLedgerRow(LedgerInsert *insert, Posting *posting);
 extern void FlushLedgerRows(LedgerInsert *insert);
-extern void EndLedgerInsert(LedgerInsert *insert);
 
 #endif							/* LOYALTY_LEDGER_INSERT_H */

@@ -576,6 +576,25 @@ $$;
 COMMENT ON FUNCTION rfm_agg_call(text, text, text) IS
 'Text of the aggregate call that rfm_table and its kin make: rfm_agg, or rfm_agg_by_key when there is a key column.';
 
+/* A grid of other scores than the scheme's would name members without a word, and wrongly. */
+CREATE FUNCTION check_rfm_bins(method rfm_breaks, scheme text) RETURNS void
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found jsonb := method::text::jsonb -> 'bins';
+	wanted jsonb := (CASE WHEN scheme LIKE '{%' THEN scheme::jsonb ELSE loyalty.find_rfm_scheme(scheme) END) -> 'bins';
+BEGIN
+	IF NOT found @> wanted THEN
+		RAISE EXCEPTION USING ERRCODE = 'LY003',
+			MESSAGE = format('the method makes other scores than the scheme takes, which has %s bins', wanted),
+			DETAIL = format('Bins of recency, frequency and monetary: %s.', found),
+			HINT = format('Pass a method of as many bins: method => ''quantile(%s)''.', wanted);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION check_rfm_bins(rfm_breaks, text) IS
+'Refuses a scoring method none of whose scores has as many bins as a segment scheme (LY003); rfm_table and its kin call it.';
+
 CREATE FUNCTION rfm_table(
 	orders regclass,
 	member_column text DEFAULT 'member_id',
@@ -602,6 +621,7 @@ BEGIN
 			MESSAGE = 'orders, as_of and method must not be null',
 			HINT = 'Leave out what should have its default.';
 	END IF;
+	PERFORM loyalty.check_rfm_bins(method, scheme);
 	RETURN QUERY EXECUTE format($query$
 		WITH s AS (%s), b AS (
 			SELECT coalesce(loyalty.rfm_breaks_keyed(s.summary, $1, $2, s.member), $2) AS breaks FROM s
@@ -622,7 +642,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rfm_table(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text) IS
-'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count, those without a member do not. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order). NULL scores for members with refunds only. Dates, and instants without a zone, are read in the session''s time zone. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
+'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count, those without a member do not. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order), of as many bins as the scheme has (LY003). NULL scores for members with refunds only. Dates, and instants without a zone, are read in the session''s time zone. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
 
 CREATE FUNCTION rfm_segment_sizes(
 	orders regclass,
@@ -672,16 +692,17 @@ BEGIN
 			MESSAGE = 'orders, from_as_of, to_as_of and method must not be null, nor from_as_of after to_as_of',
 			HINT = 'Pass the earlier instant as from_as_of.';
 	END IF;
+	PERFORM loyalty.check_rfm_bins(method, scheme);
 	RETURN QUERY EXECUTE format($query$
 		WITH s AS (
 			SELECT o.%1$I::text AS member, %2$s AS later,
 				   %2$s FILTER (WHERE o.%4$I::timestamptz <= $1) AS earlier
 			FROM %3$s o WHERE o.%1$I IS NOT NULL AND o.%4$I::timestamptz <= $2 GROUP BY o.%1$I
 		), first AS (
-			SELECT coalesce(loyalty.rfm_breaks_keyed(s.earlier, $1, $3, s.member), $3) AS breaks FROM s
+			SELECT loyalty.rfm_breaks_keyed(s.earlier, $1, $3, s.member) AS breaks FROM s
 		), second AS (
-			SELECT coalesce(CASE WHEN $6 THEN loyalty.rfm_breaks_keyed(s.later, $2, $3, s.member) END,
-							(SELECT breaks FROM first)) AS breaks FROM s
+			SELECT CASE WHEN $6 OR first.breaks IS NULL THEN (SELECT loyalty.rfm_breaks_keyed(s.later, $2, $3, s.member) FROM s)
+						ELSE first.breaks END AS breaks FROM first
 		), named AS (
 			SELECT loyalty.rfm_segment(x.r, x.f, x.m, $4, $5) AS from_segment,
 				   loyalty.rfm_segment(y.r, y.f, y.m, $4, $5) AS to_segment
@@ -701,4 +722,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rfm_transitions(regclass, timestamptz, timestamptz, text, text, text, text, rfm_breaks, text, text, boolean) IS
-'How many members went from which segment to which between two instants; from_segment NULL: they came after the first. share: of those that were in from_segment. Both instants are scored by the cut points of the first, so that a move means that the member changed, not the others; refit finds new ones for the second. Other arguments and errors as rfm_table.';
+'How many members went from which segment to which between two instants; from_segment NULL: they came after the first. share: of those that were in from_segment. Both instants are scored by the cut points of the first, so that a move means that the member changed, not the others; refit finds new ones for the second, as happens where nobody had bought at the first. Other arguments and errors as rfm_table.';

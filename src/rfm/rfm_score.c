@@ -115,8 +115,11 @@ ScoreMember(FunctionCallInfo fcinfo, int key_arg, BreaksCache *cache, int *score
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		return false;
 	s = PG_GETARG_RFM_P(0);
-	b = KeepBreaks(cache, (StoredBreaks *) PG_DETOAST_DATUM(PG_GETARG_DATUM(1)), fcinfo->flinfo->fn_mcxt);
 	as_of = PG_GETARG_TIMESTAMPTZ(2);
+	RfmCheckAsOf(s, as_of);
+	if (!RFM_HAS_PURCHASE(s))
+		return false;
+	b = KeepBreaks(cache, (StoredBreaks *) PG_DETOAST_DATUM(PG_GETARG_DATUM(1)), fcinfo->flinfo->fn_mcxt);
 	if (!PG_ARGISNULL(key_arg))
 	{
 		text	   *member_key = PG_GETARG_TEXT_PP(key_arg);
@@ -124,9 +127,6 @@ ScoreMember(FunctionCallInfo fcinfo, int key_arg, BreaksCache *cache, int *score
 		key = VARDATA_ANY(member_key);
 		key_size = (int) VARSIZE_ANY_EXHDR(member_key);
 	}
-	RfmCheckAsOf(s, as_of);
-	if (!RFM_HAS_PURCHASE(s))
-		return false;
 	for (Dimension dim = DIM_RECENCY; dim < DIMENSIONS; dim++)
 		scores[dim] = ScoreValue(b, dim, MemberValue(s, b, dim, as_of), key, key_size);
 	return true;
@@ -147,8 +147,8 @@ PG_FUNCTION_INFO_V1(loyalty_rfm_score);
  * The scores of one member, 1 to the number of bins, the best highest; NULL
  * where summary, breaks or as_of is NULL or there is no purchase.  member_key
  * parts ties for breaks made by rfm_breaks_keyed; without it they go to the
- * lower score.  Breaks without cut points are refused (LY303), and an as_of
- * before the last purchase (LY302).
+ * lower score.  For a member with purchases, breaks without cut points are
+ * refused (LY303), and an as_of before the last one (LY302).
  */
 Datum
 loyalty_rfm_score(PG_FUNCTION_ARGS)

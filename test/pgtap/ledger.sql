@@ -414,6 +414,8 @@ SELECT results_eq($$SELECT ordinal, available, replayed FROM loyalty.post_many(A
 SELECT throws_ok($$SELECT * FROM loyalty.post_many(ARRAY[600, 601], ARRAY['earn', 'redeem'], ARRAY[100, 100])$$, 'LY101', NULL, 'post_many() of what cannot be');
 SELECT is((SELECT available FROM loyalty.balance(600)), 5::bigint, 'posts nothing');
 SELECT results_eq($$SELECT available, replayed FROM loyalty.post_many(ARRAY[601], ARRAY['earn'], ARRAY[10], idempotency_keys => ARRAY['a'])$$, $$VALUES (10::bigint, true)$$, 'post_many() replays');
+SELECT results_eq($$SELECT count(*), count(DISTINCT entry_id), sum(available), bool_or(replayed) FROM loyalty.post_many(ARRAY(SELECT 610 + i % 7 FROM generate_series(0, 6999) i), array_fill('earn'::text, '{7000}'), array_fill(2::bigint, '{7000}'))$$,
+	$$VALUES (7000::bigint, 7000::bigint, (7 * 1000 * 1001)::numeric, false)$$, 'post_many() of thousands');
 
 -- explain_entry() and statement() add up
 SELECT is_empty($$SELECT l.entry_id FROM loyalty.ledger l WHERE NOT EXISTS (SELECT FROM loyalty.explain_entry(l.member_id, l.entry_id))$$, 'explain_entry() explains every entry');

@@ -107,6 +107,18 @@ RESET ALL;
 SET search_path = loyalty, public, pg_catalog;
 SET timezone = 'UTC';
 
+-- The planner, whose costs decide where workers pay, takes rfm_agg for as costly as what it is instead of.
+CREATE TABLE long AS SELECT g % 8000 AS m8000, g % 10000 AS m10000, g % 12000 AS m12000, g % 13000 AS m13000, timestamptz '2026-01-01' AS at, 1.5 AS amount
+FROM generate_series(1, 400000) g;
+ANALYZE long;
+SET max_parallel_workers_per_gather = 2;
+SELECT is(plan_of(format('SELECT rfm_agg(at, amount) FROM long GROUP BY %I', c)) ~ 'Partial', plan_of(format('SELECT max(at), count(*), sum(amount) FROM long GROUP BY %I', c)) ~ 'Partial',
+	'is planned in workers where max, count and sum are: grouped by ' || c)
+FROM unnest('{m8000,m10000,m12000,m13000}'::text[]) c;
+RESET ALL;
+SET search_path = loyalty, public, pg_catalog;
+SET timezone = 'UTC';
+
 -- ntile is SQL's ntile; quantile is percentile_cont; for every number of bins.
 SELECT is_empty(format($$
 	WITH b AS (SELECT rfm_breaks_keyed(s, '2026-01-01', 'ntile(%1$s)', lpad(member_id::text, 5)) AS b FROM whole),
