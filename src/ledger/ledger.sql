@@ -891,7 +891,7 @@ BEGIN
 		FROM (SELECT w.member_id, w.currency FROM loyalty.wallet w
 			WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) until
 				AND (last_member IS NULL OR w.member_id OPERATOR(pg_catalog.>=) last_member)
-			ORDER BY w.member_id, w.currency LIMIT batch_size) d;
+			ORDER BY w.member_id, w.currency COLLATE pg_catalog."C" LIMIT batch_size) d;
 		EXIT WHEN batch.wallets OPERATOR(pg_catalog.=) 0;
 		last_member := batch.member_id;
 		booked := booked OPERATOR(pg_catalog.+) batch.points;

@@ -103,7 +103,9 @@ typedef struct Backfill
 
 /*
  * The query that reads the source: those of our columns that it has, in the
- * order of posting.  No others, nor any twice: all of it is sorted.
+ * order of posting; before that in the order of the wallets of those who stand
+ * for its members, where somebody does.  No other columns, nor any twice: all
+ * of it is sorted.
  */
 static char *
 SourceQuery(Backfill *state, Oid source)
@@ -131,6 +133,9 @@ SourceQuery(Backfill *state, Oid source)
 	appendStringInfo(&query, " FROM %s s) q ORDER BY",
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												RelationGetRelationName(rel)));
+	if (merged_members != NULL && merged_members->any())
+		appendStringInfo(&query, " %s(c%d),%s", merged_members->function, COL_MEMBER_ID,
+						 state->has[COL_CURRENCY] ? " c1," : "");
 	for (int i = 0; i < (int) lengthof(posting_order); i++)
 	{
 		if (posting_order[i] != COL_KIND)
@@ -459,6 +464,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 												 ALLOCSET_DEFAULT_SIZES);
 	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty backfill row",
 											  ALLOCSET_DEFAULT_SIZES);
+	LockMerges(ShareLock);
 	state.insert = BeginLedgerInsert();
 	query = SourceQuery(&state, PG_GETARG_OID(0));
 	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);

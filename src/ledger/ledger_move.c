@@ -23,6 +23,7 @@
  *	 again under the lock, and lets go when the answer is another;
  * - a call that posts to several wallets knows their order beforehand, and
  *	 begins anew when it changes under way (PostTogether());
+ * - a backfill keeps merges off, and takes its wallets in that order, too;
  * - no posting keeps a lock on a wallet that it found marked (ReplaceByMoved()).
  */
 #include "postgres.h"
@@ -33,6 +34,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -238,6 +240,18 @@ TakeWallet(Posting *posting)
 		/* somebody else opened it, or a merge has marked it */
 		(void) RoutePosting(posting);
 	}
+}
+
+/*
+ * Before any wallet is locked: a merge, or its undoing, says that it is under
+ * way (RowExclusiveLock); who posts to so many wallets that it could not begin
+ * anew keeps all of them off until its transaction ends (ShareLock).
+ */
+void
+LockMerges(LOCKMODE mode)
+{
+	if (merged_members != NULL)
+		LockRelationOid(LoyaltyTable(merged_members->table), mode);
 }
 
 /*
@@ -454,6 +468,7 @@ loyalty_lock_wallets(PG_FUNCTION_ARGS)
 	SortIds(&live);
 	SortIds(&moved);
 	BeginMoving();
+	LockMerges(RowExclusiveLock);
 	locked = LockWalletsOf(&moved, true);
 	locked += LockWalletsOf(&live, false);
 	SPI_finish();

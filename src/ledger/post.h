@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "storage/lockdefs.h"
+
 #include "core/core.h"
 #include "ledger/chain.h"
 #include "ledger/currency.h"
@@ -74,6 +76,7 @@ extern void LockRoute(Posting *posting);
 extern void PostTogether(void (*post) (void *), void *call);
 extern void FindRoutes(int64 *member_ids, int n);
 extern void TakeWallet(Posting *posting);
+extern void LockMerges(LOCKMODE mode);
 extern void PlaceTarget(Posting *posting);
 extern int64 MemberOfTarget(int64 asked_id, int64 entry_id);
 extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);

@@ -68,7 +68,8 @@
  *		'priority'.
  *
  * member_fact: home_member_id, attribute, value jsonb, channel, given_at,
- *		recorded_at: every attribute as it was given.  The attributes of a root
+ *		last_given_at, times, recorded_at: every attribute as it was given; what
+ *		a channel repeats is one row that counts.  The attributes of a root
  *		are the rule applied to the facts of its whole tree, so that an unmerge
  *		recomputes them and restores nothing by hand.
  *
@@ -179,18 +180,23 @@
  * Locks
  * -----
  *
- * Every writer takes: member rows ascending by member_id, then identifiers
- * ascending by (namespace, value), then wallets: those marked as moved first,
- * live ones ascending by (member_id, currency).  A member who turns out to be
- * absorbed by the time its row is locked is given back (subtransaction).  A
- * posting takes its wallet and no member row; it leaves out wallets marked as
+ * Every writer takes: its idempotency key, then member rows ascending by
+ * member_id, then identifiers ascending by (namespace, value), then wallets:
+ * those marked as moved first, live ones ascending by (member_id, currency).
+ * One that joins several members takes the wallets of all of them before the
+ * first merge.  Who finds that other members stand for his by the time their
+ * rows are locked gives all of them back and begins anew: his locks are those
+ * of a subtransaction that is rolled back, and of none within it, since those
+ * who wait for a subtransaction that has ended wait for the whole transaction
+ * from then on.
+ *
+ * A posting takes its wallet and no member row; it leaves out wallets marked as
  * moved, and then asks who stands for the member, locks that wallet, and asks
  * again under the lock.  So a redeem either comes before the merge and its
- * lots move, or after it and finds the root's wallet.  A merge puts new rows in
- * the place of the wallets that it marks, so that who waited for the old ones
- * holds nothing when going on.  What is left: a batch over several members of
- * which some are being merged at this very instant may meet another such batch
- * the other way around; PostgreSQL then refuses one of them (40P01).
+ * lots move, or after it and finds the root's wallet.  A batch takes its wallets
+ * in the same order as merges do, and begins anew when the order changes under
+ * way (ledger_move.c).  A merge puts new rows in the place of the wallets that
+ * it marks, so that who waited for the old ones holds nothing when going on.
  *
  *
  * Refusals (class LY2)

@@ -111,9 +111,26 @@ MembersEverMergedWith(int64 member_id)
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 }
 
+/*
+ * Whether somebody stands for another member.  Needs an SPI connection.
+ */
+static bool
+AnybodyAbsorbed(void)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.member_alias LIMIT 1",
+	};
+
+	RunPlan(&plan, NULL, NULL, 1);
+	return SPI_processed > 0;
+}
+
 static MergedMembers merged = {
 	.canonical = ReplaceByCanonical,
-	.kin = MembersEverMergedWith
+	.kin = MembersEverMergedWith,
+	.any = AnybodyAbsorbed,
+	.table = "member_alias",
+	.function = "loyalty.canonical_member"
 };
 
 /*

@@ -51,7 +51,9 @@ AS $$
 	WHERE m.status = 'forgotten' AND (m.attributes <> '{}'
 		OR EXISTS (SELECT FROM loyalty.member_fact f WHERE f.home_member_id = m.member_id)
 		OR EXISTS (SELECT FROM loyalty.identifier i WHERE i.home_member_id = m.member_id)
-		OR EXISTS (SELECT FROM loyalty.member_act a WHERE a.member_id = m.member_id AND a.reason IS NOT NULL))
+		OR EXISTS (SELECT FROM loyalty.member_act a WHERE a.member_id = m.member_id AND a.reason IS NOT NULL)
+		OR EXISTS (SELECT FROM loyalty.member_merge x WHERE x.absorbed_id = m.member_id AND (x.reason IS NOT NULL OR x.unmerge_reason IS NOT NULL))
+		OR EXISTS (SELECT FROM loyalty.member_merge x WHERE x.survivor_id = m.member_id AND (x.reason IS NOT NULL OR x.unmerge_reason IS NOT NULL)))
 	UNION ALL
 	SELECT 'attributes', m.member_id, NULL, NULL, 'an absorbed member has attributes'
 	FROM loyalty.member m WHERE m.status = 'absorbed' AND m.attributes <> '{}'

@@ -60,6 +60,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	root bigint := (loyalty.lock_members(ARRAY[member_id], whole_trees => true))[1];
+	merges bigint[];
 	h loyalty.merge_handler;
 BEGIN
 	members := loyalty.member_tree(root);
@@ -67,18 +68,23 @@ BEGIN
 	GET DIAGNOSTICS identifiers = ROW_COUNT;
 	DELETE FROM loyalty.member_fact f WHERE f.home_member_id = ANY (members);
 	GET DIAGNOSTICS facts = ROW_COUNT;
+	INSERT INTO loyalty.member_act (member_id, act, effective_at)
+	SELECT m.member_id, 'forgotten', statement_timestamp() FROM loyalty.member m
+	WHERE m.member_id = ANY (members) AND m.status <> 'forgotten' ORDER BY m.member_id;
 	UPDATE loyalty.member m SET attributes = '{}', status = 'forgotten' WHERE m.member_id = ANY (members);
-	UPDATE loyalty.member_merge m SET reason = NULL, unmerge_reason = NULL
-	WHERE m.absorbed_id = ANY (members) OR m.survivor_id = ANY (members);
+	-- reasons, and those of merges with members who are others again: both have the act
+	merges := (SELECT array_agg(m.merge_id) FROM (SELECT x.merge_id FROM loyalty.member_merge x
+		WHERE x.absorbed_id = ANY (members) OR x.survivor_id = ANY (members) ORDER BY x.merge_id FOR NO KEY UPDATE) m);
 	UPDATE loyalty.member_act a SET reason = NULL WHERE a.member_id = ANY (members) AND a.reason IS NOT NULL;
+	UPDATE loyalty.member_act a SET reason = NULL FROM loyalty.member_merge m
+	WHERE m.merge_id = ANY (merges) AND a.member_id IN (m.absorbed_id, m.survivor_id) AND a.merge_id = m.merge_id AND a.reason IS NOT NULL;
+	UPDATE loyalty.member_merge m SET reason = NULL, unmerge_reason = NULL WHERE m.merge_id = ANY (merges);
 	-- the keys stay used; what identified the person in their arguments is gone with the fingerprint
 	UPDATE loyalty.member_request r SET result = '{}', fingerprint = ''
 	WHERE r.member_id = ANY (members) OR r.result_member_id = ANY (members);
 	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.forget_function IS NOT NULL ORDER BY x.room LOOP
 		EXECUTE format('SELECT %s($1)', h.forget_function) USING members;
 	END LOOP;
-	INSERT INTO loyalty.member_act (member_id, act, effective_at)
-	SELECT m, 'forgotten', statement_timestamp() FROM unnest(members) m;
 END
 $$;
 COMMENT ON FUNCTION forget_member(bigint, text) IS

@@ -136,7 +136,7 @@ BEGIN
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(survivor_id, idempotency_key, format('merge %s %s %L %L', survivor_id, absorbed_id, reason,
-			nullif(effective_at, statement_timestamp())));
+			extract(epoch FROM nullif(effective_at, statement_timestamp()))));
 		IF earlier IS NOT NULL THEN
 			merge_id := earlier ->> 'merge_id'; moved := earlier -> 'moved'; replayed := true;
 			RETURN;
@@ -200,7 +200,7 @@ BEGIN
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(m.absorbed_id, idempotency_key, format('unmerge %s %s %L %L', merge_id, earned_since, reason,
-			nullif(effective_at, statement_timestamp())));
+			extract(epoch FROM nullif(effective_at, statement_timestamp()))));
 		IF earlier IS NOT NULL THEN
 			member_id := earlier ->> 'member_id'; moved := earlier -> 'moved'; replayed := true;
 			RETURN;

@@ -42,7 +42,8 @@ BEGIN
 			WHERE jsonb_typeof(e.value -> 'verified') NOT IN ('boolean', 'null')
 				OR jsonb_typeof(e.value -> 'value') NOT IN ('string', 'number', 'null')) THEN
 		RAISE EXCEPTION 'malformed identifier'
-			USING ERRCODE = 'LY003', DETAIL = 'value is a text or a number, verified is true or false.';
+			USING ERRCODE = 'LY003', DETAIL = 'value is a text or a number, verified is true or false.',
+				HINT = 'Pass [{"namespace": "email", "value": "a@b.example", "verified": true}] or {"email": "a@b.example"}.';
 	END IF;
 	RETURN QUERY
 	SELECT min(x.ordinality), x.namespace, x.value, bool_or(x.verified), x.priority, x.max_per_member, NOT x.shared, x.merge_unverified,
@@ -100,7 +101,7 @@ BEGIN
 	FROM loyalty.read_identifiers(identifiers) r;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(0, idempotency_key, format('resolve %s %L %s %s %s', identifiers, channel, attributes, on_conflict,
-			nullif(effective_at, statement_timestamp())));
+			extract(epoch FROM nullif(effective_at, statement_timestamp()))));
 		IF earlier IS NOT NULL THEN
 			member_id := earlier ->> 'member_id'; outcome := earlier ->> 'outcome'; why := earlier -> 'why';
 			merge_id := earlier ->> 'merge_id'; home_member_id := earlier ->> 'home_member_id'; replayed := true;
@@ -110,6 +111,8 @@ BEGIN
 
 	<<attempts>>
 	LOOP
+		evidence := '[]';
+		refusal := NULL;
 		owners := (SELECT array_agg(DISTINCT i.member_id)
 			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
 			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
@@ -246,21 +249,28 @@ BEGIN
 		END IF;
 
 		IF attributes IS NOT NULL AND attributes <> '{}' THEN
-			INSERT INTO loyalty.member_fact (home_member_id, attribute, value, channel, given_at)
-			SELECT home_member_id, a.key, a.value, channel, effective_at
+			-- a channel that repeats its last value has given it once more
+			WITH repeated AS (
+				UPDATE loyalty.member_fact f
+				SET given_at = least(f.given_at, effective_at), last_given_at = greatest(f.last_given_at, effective_at), times = f.times + 1
+				FROM jsonb_each(attributes) a
+				WHERE f.home_member_id = resolve_member_fully.home_member_id AND f.value = a.value
+					AND f.fact_id = (SELECT l.fact_id FROM loyalty.member_fact l
+						WHERE l.home_member_id = resolve_member_fully.home_member_id AND l.attribute = a.key
+							AND l.channel IS NOT DISTINCT FROM resolve_member_fully.channel
+						ORDER BY l.last_given_at DESC, l.fact_id DESC LIMIT 1)
+				RETURNING f.attribute
+			)
+			INSERT INTO loyalty.member_fact (home_member_id, attribute, value, channel, given_at, last_given_at)
+			SELECT home_member_id, a.key, a.value, channel, effective_at, effective_at
 			FROM jsonb_each(attributes) a
-			WHERE a.value IS DISTINCT FROM (SELECT f.value FROM loyalty.member_fact f
-				WHERE f.home_member_id = resolve_member_fully.home_member_id AND f.attribute = a.key
-					AND f.channel IS NOT DISTINCT FROM resolve_member_fully.channel
-				ORDER BY f.given_at DESC, f.fact_id DESC LIMIT 1)
+			WHERE 0 = (SELECT count(*) FROM repeated r WHERE r.attribute = a.key)
 			ORDER BY a.key;
-			IF FOUND THEN
-				PERFORM loyalty.refresh_attributes(member_id);
-				IF outcome <> 'created' THEN
-					INSERT INTO loyalty.member_act (member_id, act, channel, effective_at)
-					VALUES (home_member_id, 'attributes', channel, effective_at);
-				END IF;
+			IF FOUND AND outcome <> 'created' THEN
+				INSERT INTO loyalty.member_act (member_id, act, channel, effective_at)
+				VALUES (home_member_id, 'attributes', channel, effective_at);
 			END IF;
+			PERFORM loyalty.refresh_attributes(member_id);
 		END IF;
 	ELSIF NOT usable THEN
 		outcome := 'conflict';
@@ -321,7 +331,7 @@ BEGIN
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(member_id, idempotency_key, format('link %s %L %L %s %L %s', member_id, namespace, g.value, verified, channel,
-			nullif(effective_at, statement_timestamp())));
+			extract(epoch FROM nullif(effective_at, statement_timestamp()))));
 		IF earlier IS NOT NULL THEN
 			identifier_id := earlier ->> 'identifier_id'; linked := earlier ->> 'linked'; replayed := true;
 			RETURN;
@@ -389,7 +399,7 @@ BEGIN
 	SELECT * INTO g FROM loyalty.read_identifiers(jsonb_build_array(jsonb_build_object('namespace', namespace, 'value', value)));
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(member_id, idempotency_key, format('unlink %s %L %L %L %s', member_id, namespace, g.value, reason,
-			nullif(effective_at, statement_timestamp())));
+			extract(epoch FROM nullif(effective_at, statement_timestamp()))));
 		IF earlier IS NOT NULL THEN
 			identifier_id := earlier ->> 'identifier_id'; replayed := true;
 			RETURN;

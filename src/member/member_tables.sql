@@ -132,6 +132,8 @@ BEGIN
 		value jsonb NOT NULL,
 		channel text,
 		given_at timestamptz NOT NULL,
+		last_given_at timestamptz NOT NULL,
+		times integer NOT NULL DEFAULT 1,
 		recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		PRIMARY KEY (home_member_id, fact_id)
 	);
@@ -141,7 +143,9 @@ BEGIN
 	COMMENT ON COLUMN loyalty.member_fact.attribute IS 'Name of the attribute.';
 	COMMENT ON COLUMN loyalty.member_fact.value IS 'Its value; null clears.';
 	COMMENT ON COLUMN loyalty.member_fact.channel IS 'Channel that gave it.';
-	COMMENT ON COLUMN loyalty.member_fact.given_at IS 'When it was given.';
+	COMMENT ON COLUMN loyalty.member_fact.given_at IS 'When it was given; of a value that its channel repeated, first.';
+	COMMENT ON COLUMN loyalty.member_fact.last_given_at IS 'When it was given last.';
+	COMMENT ON COLUMN loyalty.member_fact.times IS 'How often its channel gave it without another value in between.';
 	COMMENT ON COLUMN loyalty.member_fact.recorded_at IS 'When the database learned of it.';
 
 	CREATE TABLE loyalty.member_merge (

@@ -127,9 +127,9 @@ BEGIN
 		FROM (
 			SELECT DISTINCT ON (x.attribute) x.attribute, x.value
 			FROM (
-				SELECT f.attribute, f.value, f.given_at, f.fact_id, coalesce(r.rule, o.rule, 'recent') AS rule,
+				SELECT f.attribute, f.value, f.given_at, f.last_given_at, f.fact_id, coalesce(r.rule, o.rule, 'recent') AS rule,
 					coalesce(array_position(coalesce(r.channels, o.channels), f.channel), 2147483647) AS rank,
-					count(*) OVER (PARTITION BY f.attribute, f.value) AS times
+					sum(f.times) OVER (PARTITION BY f.attribute, f.value) AS times
 				FROM loyalty.member_fact f
 				LEFT JOIN loyalty.attribute_rule r ON r.attribute = f.attribute
 				LEFT JOIN loyalty.attribute_rule o ON o.attribute = '*'
@@ -140,7 +140,7 @@ BEGIN
 				CASE WHEN x.rule = 'frequent' THEN -x.times WHEN x.rule = 'priority' THEN x.rank END,
 				CASE WHEN x.rule = 'first' THEN x.given_at END,
 				CASE WHEN x.rule = 'first' THEN x.fact_id END,
-				x.given_at DESC, x.fact_id DESC
+				x.last_given_at DESC, x.fact_id DESC
 		) w
 	);
 END

@@ -24,6 +24,14 @@ CREATE FUNCTION pg_temp.verified(VARIADIC pairs text[]) RETURNS jsonb LANGUAGE s
 CREATE FUNCTION pg_temp.points(m bigint, c text DEFAULT 'points') RETURNS text LANGUAGE sql AS
 	$$ SELECT format('%s available, %s pending, %s held, %s owed', available, pending, held, debt) FROM loyalty.balance(m, c) $$;
 
+CREATE FUNCTION pg_temp.city(m bigint, rule text, channels text[]) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO loyalty.attribute_rule VALUES ('city', rule, channels)
+	ON CONFLICT (attribute) DO UPDATE SET rule = excluded.rule, channels = excluded.channels;
+	PERFORM loyalty.refresh_attributes(m);
+	RETURN (SELECT attributes ->> 'city' FROM loyalty.member WHERE member_id = m);
+END $$;
+
 -- resolving
 SELECT is(pg_temp.resolve('{"email": "Ann@B.example", "phone": "+49 170 1234567"}', 'app', '{"name": "Ann"}'), 'created 1', 'a new person');
 SELECT is(pg_temp.resolve('{"email": " ann@b.EXAMPLE "}'), 'matched 1', 'known by another spelling');
@@ -65,6 +73,25 @@ SELECT is((SELECT member_id FROM unmerge_members(1)), 1::bigint, 'the merge is u
 SELECT is((SELECT array_agg(attributes ORDER BY member_id) FROM member WHERE member_id IN (1, 3)),
 	'{"{\"name\": \"Ann\"}","{\"city\": \"Ulm\", \"name\": \"Anna\"}"}'::jsonb[], 'and each has its own attributes');
 SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+
+-- which of several values counts: each channel's repeated value counts as often as it was given
+CREATE FUNCTION pg_temp.give(channel text, city text, day int) RETURNS void LANGUAGE sql AS
+	$$ SELECT FROM loyalty.resolve_member('{"email": "city@b.example"}', channel, jsonb_build_object('city', city), effective_at => timestamptz '2024-01-01' + day * interval '1 day') $$;
+SELECT pg_temp.give(c, v, d) FROM (VALUES ('app', 'Ulm', 1), ('app', 'Ulm', 2), ('app', 'Ulm', 3), ('shop', 'Bonn', 4), ('till', 'Kiel', 5), ('till', NULL, 6)) v (c, v, d) \g /dev/null
+SELECT member_id AS city FROM member_of('email', 'city@b.example') member_id \gset
+SELECT is(pg_temp.city(:city, rule, channels::text[]), expected, format('city by rule %s %s', rule, channels)) FROM (VALUES
+	('recent', '{}', NULL), ('non_null', '{}', 'Kiel'), ('frequent', '{}', 'Ulm'), ('first', '{}', 'Ulm'), ('priority', '{shop,app}', 'Bonn'),
+	('priority', '{mini,till}', 'Kiel')) v (rule, channels, expected);
+SELECT pg_temp.give('app', 'Ulm', 7) \g /dev/null
+SELECT is(pg_temp.city(:city, 'recent', '{}'), 'Ulm', 'given again, it was given last');
+SELECT is((SELECT count(*) FROM member_fact WHERE home_member_id = :city), 4::bigint, 'what a channel repeats is one row');
+SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+
+-- a repeated call is the same in any time zone
+SET timezone = 'Asia/Shanghai';
+SELECT member_id FROM resolve_member('{"email": "zone@b.example"}', effective_at => '2024-05-05 05:05+00', idempotency_key => 'zone') \g /dev/null
+SET timezone = 'UTC';
+SELECT is((SELECT replayed FROM resolve_member('{"email": "zone@b.example"}', effective_at => '2024-05-05 05:05+00', idempotency_key => 'zone')), true, 'an instant is an instant');
 
 -- why, and the weakest link: 4 -operator-> 3, then 5 -phone-> 3
 SELECT member_id AS eve FROM resolve_member('{"email": "eve@b.example"}') \gset
@@ -200,10 +227,19 @@ SELECT is(pg_temp.sees(:r), :q::bigint, 'and that it was rolled back');
 CREATE TEMP TABLE sums AS SELECT currency, sum(points) AS points, count(*) AS entries FROM ledger GROUP BY currency;
 SELECT is((SELECT members FROM forget_member(:v, 'asked for it')), ARRAY[:u, :v]::bigint[], 'the person, under every id');
 SELECT is_empty('SELECT currency, points, entries FROM sums EXCEPT SELECT currency, sum(points), count(*) FROM ledger GROUP BY currency', 'ledger sums are unchanged');
+SELECT is((SELECT count(*) FROM member_act WHERE act = 'forgotten' AND member_id IN (:u, :v)), 2::bigint, 'which is noted');
+SELECT is((SELECT format('%s %s', cardinality(members), identifiers) FROM forget_member(:u)), '2 0', 'again');
+SELECT is((SELECT count(*) FROM member_act WHERE act = 'forgotten' AND member_id IN (:u, :v)), 2::bigint, 'and is noted once');
 SELECT is_empty(format('SELECT 1 FROM identifier WHERE home_member_id IN (%s, %s) UNION ALL SELECT 1 FROM member_fact WHERE home_member_id IN (%1$s, %2$s)', :u, :v), 'no identifier and no attribute is left');
 SELECT is_empty($$SELECT t.relname FROM (VALUES ('member'), ('identifier'), ('member_fact'), ('member_act'), ('member_merge'), ('member_merge_item'), ('member_request')) t (relname),
 	LATERAL query_to_xml(format('SELECT * FROM loyalty.%I', t.relname), true, false, '') x WHERE x::text ~ '[uv]@b.example|asked for it'$$, 'nor a copy anywhere');
 SELECT throws_ok(format('SELECT unmerge_members(%s)', :m), 'LY203', NULL, 'its merges stay: LY203');
+SELECT member_id AS x FROM resolve_member('{"email": "x@b.example"}') \gset
+SELECT member_id AS y FROM resolve_member('{"email": "y@b.example"}') \gset
+SELECT unmerge_members(merge_id, reason => 'the twin of x') FROM merge_members(:x, :y, 'x said so') \g /dev/null
+SELECT forget_member(:y) \g /dev/null
+SELECT is_empty($$SELECT reason FROM member_act WHERE reason IN ('x said so', 'the twin of x')
+	UNION ALL SELECT reason FROM member_merge WHERE reason = 'x said so' OR unmerge_reason = 'the twin of x'$$, 'reasons of an undone merge go, on both sides');
 SELECT throws_ok(format($$SELECT link_identifier(%s, 'email', 'new@b.example')$$, :u), 'LY203', NULL, 'nothing is linked any more: LY203');
 SELECT is((SELECT outcome FROM resolve_member('{"email": "v@b.example"}')), 'created', 'the person is new when it comes again');
 SELECT is((SELECT available FROM redeem(:v, 1)), 16::bigint, 'points are there, by number');

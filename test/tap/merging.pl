@@ -56,6 +56,7 @@ my @acts = (
 		[ email => member() . '@b.example' ], [ card => member() ], [ phone => '+4917012345' . (10 + int rand 50) ]) . "), attributes => '{\"n\": @{[ member() ]}}')", 0) } ],
 	[ link => 1, sub { ("link_identifier(@{[ member() ]}, 'phone', '+4917012345@{[ 10 + int rand 50 ]}', idempotency_key => 'k@{[ int rand 5 ]}')", 0) } ],
 	[ unlink => 1, sub { ("unlink_identifier(@{[ member() ]}, 'phone', '+4917012345@{[ 10 + int rand 50 ]}')", 0) } ],
+	[ backfill => 1, sub { ("backfill('some_history')", 30) } ],
 	[ book => 1, sub { ("book_expiry(@{[ member() ]}, @{[ currency() ]}, now())", 0) } ],
 );
 my @choices = map { ($_) x $_->[1] } @acts;
@@ -73,6 +74,10 @@ SELECT setval(pg_get_serial_sequence('loyalty.member', 'member_id'), 1000);
 SELECT loyalty.link_identifier(m, 'email', m || '\@b.example', true), loyalty.link_identifier(m, 'card', m::text, true),
 	loyalty.earn(m, 100) FROM generate_series(1, $members) m;
 SELECT loyalty.hold(1, 2, now() + interval '1 hour');
+CREATE VIEW some_history AS
+SELECT 1 + floor(random() * $members)::bigint AS member_id, 5 AS points, now() - random() * interval '1 hour' AS effective_at,
+	(ARRAY['ab', 'points', 'a_b'])[1 + floor(random() * 3)] AS currency
+FROM generate_series(1, 6);
 CREATE FUNCTION some_merge() RETURNS bigint LANGUAGE sql VOLATILE AS
 	'SELECT merge_id FROM loyalty.member_merge WHERE unmerged_at IS NULL ORDER BY random() LIMIT 1';
 CREATE FUNCTION some_hold(OUT m bigint, OUT e bigint) RETURNS SETOF record LANGUAGE sql VOLATILE AS
