@@ -573,7 +573,7 @@ ApplyActivate(Balance *balance, Entry *entry)
 {
 	int64		points = 0;
 
-	if (entry->target_kind != ENTRY_EARN)
+	if (entry->target_kind != ENTRY_EARN && entry->target_kind != ENTRY_ADJUST)
 		return FOLD_WRONG_KIND;
 	if (entry->effective_at < entry->target_effective_at)
 		return FOLD_BEFORE_TARGET;

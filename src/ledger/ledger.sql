@@ -581,7 +581,7 @@ CREATE FUNCTION activate(member_id bigint, entry_id bigint, effective_at timesta
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_activate';
 COMMENT ON FUNCTION activate(bigint, bigint, timestamptz, text, text, jsonb) IS
-'Makes the pending points of an earn available from effective_at on. Errors: LY103 no such entry, LY104 not an earn, LY108 nothing pending, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+'Makes the pending points of an earn or adjust available from effective_at on. Errors: LY103 no such entry, LY104 neither earn nor adjust, LY108 nothing pending, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION adjust(member_id bigint, points bigint, reason text, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
@@ -938,7 +938,7 @@ AS $$
 	WHERE e.target_entry_id IS NOT NULL
 		AND (t.entry_id IS NULL OR t.currency <> e.currency OR t.entry_id >= e.entry_id
 			OR NOT CASE e.kind WHEN 'capture' THEN t.kind = 'hold' WHEN 'release' THEN t.kind = 'hold'
-				WHEN 'activate' THEN t.kind = 'earn'
+				WHEN 'activate' THEN t.kind IN ('earn', 'adjust')
 				WHEN 'reverse' THEN t.kind IN ('earn', 'redeem', 'capture', 'adjust') ELSE false END)
 	UNION ALL
 	SELECT 'reversal', t.member_id, t.currency, t.entry_id,

@@ -116,7 +116,7 @@ RaiseRefusal(const Refused *refused)
 					 entry->kind == ENTRY_REVERSE
 					 ? errhint("An earn, redeem, capture or adjust can be reversed; release a hold, and transfer a transfer back.")
 					 : entry->kind == ENTRY_ACTIVATE
-					 ? errhint("Refer to the earn whose points are pending.")
+					 ? errhint("Refer to the earn or adjust whose points are pending.")
 					 : errhint("Refer to a hold.")));
 			break;
 		case FOLD_BEFORE_TARGET:

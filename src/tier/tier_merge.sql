@@ -12,7 +12,13 @@ BEGIN
 	END IF;
 	INSERT INTO loyalty.tier_merge AS t (absorbed_id, merge_id, survivor_id, merged_at)
 	VALUES (absorbed_id, merge_id, survivor_id, coalesce(merged_at, clock_timestamp()));
-	PERFORM loyalty.maintain_member(m) FROM unnest(ARRAY[least(survivor_id, absorbed_id), greatest(survivor_id, absorbed_id)]) m;
+	-- those who were merged into the absorbed member count for the survivor now
+	PERFORM loyalty.maintain_member(m) FROM (
+		WITH RECURSIVE tree AS (
+			SELECT absorbed_id AS member_id
+			UNION
+			SELECT t.absorbed_id FROM tree JOIN loyalty.tier_merge t ON t.survivor_id = tree.member_id AND t.unmerged_at IS NULL)
+		SELECT x.m FROM (SELECT tree.member_id FROM tree UNION SELECT survivor_id) x(m) ORDER BY x.m) y;
 END
 $$;
 COMMENT ON FUNCTION merge_tier(bigint, bigint, bigint, timestamptz) IS

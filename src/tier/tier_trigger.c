@@ -21,14 +21,6 @@
 #include "tier/tier_program.h"
 
 static void
-ProtocolViolation(const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-			 errmsg("function \"%s\" %s", "evaluate_tier", what)));
-}
-
-static void
 TooFewArguments(TriggerData *data)
 {
 	ereport(ERROR,
@@ -403,22 +395,18 @@ PG_FUNCTION_INFO_V1(loyalty_evaluate_tier);
 Datum
 loyalty_evaluate_tier(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = RequireTrigger(fcinfo, "evaluate_tier",
+									   FIRED_AFTER | FIRED_FOR_ROW | FIRED_BY_INSERT | FIRED_BY_UPDATE | FIRED_BY_DELETE);
+	bool		on_ledger = data->tg_trigger->tgnargs == 0;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ProtocolViolation("was not called by trigger manager");
-	if (!TRIGGER_FIRED_AFTER(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event))
-		ProtocolViolation("must be fired AFTER the change, FOR EACH ROW");
+	if (on_ledger)
+		(void) RequireTrigger(fcinfo, "evaluate_tier", FIRED_AFTER | FIRED_FOR_ROW | FIRED_BY_INSERT);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
 	BeginTierUse();
-	if (data->tg_trigger->tgnargs == 0)
-	{
-		if (!TRIGGER_FIRED_BY_INSERT(data->tg_event))
-			ProtocolViolation("must be fired for INSERT on the ledger");
+	if (on_ledger)
 		LedgerRowArrived(data);
-	}
 	else
 		OwnRowArrived(data);
 	EndTierUse();

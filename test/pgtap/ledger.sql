@@ -64,6 +64,10 @@ INSERT INTO step (story, name, call, outcome) VALUES
 	('activate', 'd', 'redeem($m, 1, effective_at => @2)', 'LY101'),
 	('activate', 'e', 'redeem($m, 1, effective_at => @4)', '9/0/0/0'),
 	('activate', 'f', 'activate($m, {e}, effective_at => @4)', 'LY104'),
+	('activate an adjust', 'a', 'adjust($m, 10, ''to be confirmed'', effective_at => @1, available_at => ''infinity'')', '0/10/0/0'),
+	('activate an adjust', 'b', 'activate($m, {a}, effective_at => @3)', '10/0/0/0'),
+	('activate an adjust', 'c', 'adjust($m, -4, ''mistake'', effective_at => @4)', '6/0/0/0'),
+	('activate an adjust', 'd', 'activate($m, {c}, effective_at => @5)', 'LY108'),
 
 	('hold and capture', 'a', 'earn($m, 100, effective_at => @1, expires_at => @10)', '100/0/0/0'),
 	('hold and capture', 'b', 'hold($m, 40, hold_until => @20, effective_at => @2)', '60/0/40/0'),

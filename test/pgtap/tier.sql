@@ -282,6 +282,23 @@ SELECT loyalty.grant_tier(:ann, 'club', 'gold', reason => 'a friend of Bea');
 SELECT loyalty.forget_member(:ann);
 SELECT is((SELECT reason FROM loyalty.tier_grant WHERE member_id = :ann), NULL, 'forgetting a member deletes why a level was granted');
 
+-- Merges of merged members: everybody counts for the one at the root.
+CREATE TABLE trio AS SELECT somebody('cia@example.org') AS cia, somebody('dea@example.org') AS dea, somebody('eva@example.org') AS eva;
+SELECT cia, dea, eva FROM trio
+\gset
+SELECT loyalty.earn(m, 90, 'status') FROM unnest(ARRAY[:cia, :dea, :eva]::bigint[]) m;
+SELECT merge_id AS first_merge FROM loyalty.merge_members(:dea, :cia)
+\gset
+SELECT merge_id AS second_merge FROM loyalty.merge_members(:eva, :dea)
+\gset
+SELECT set_eq('SELECT detail FROM loyalty.check()', '{}'::text[], 'all is well after a merge of merged members');
+SELECT is((SELECT have FROM loyalty.tier_progress(:cia, 'club') WHERE goal = 'reach' AND measure = 'status_points'), 270::numeric, 'the facts of all three count');
+SELECT loyalty.unmerge_members(:first_merge);
+SELECT is((SELECT have FROM loyalty.tier_progress(:eva, 'club') WHERE goal = 'reach' AND measure = 'status_points'), 180::numeric, 'one goes back out of the middle');
+SELECT set_eq('SELECT detail FROM loyalty.check()', '{}'::text[], 'all is well');
+SELECT loyalty.unmerge_members(:second_merge);
+SELECT set_eq('SELECT detail FROM loyalty.check()', '{}'::text[], 'and after all is undone');
+
 -- A measure that is a function
 CREATE FUNCTION score(member_id bigint, as_of timestamptz) RETURNS numeric LANGUAGE sql STABLE AS 'SELECT member_id * 100';
 SELECT loyalty.define_measure('score', 'function', function_name => 'public.score');

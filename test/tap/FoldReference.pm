@@ -110,7 +110,7 @@ sub apply
 		$target = $self->{past}[ $e->{target} - 1 ];
 		my %may = (
 			reverse => [qw(earn redeem capture adjust)], capture => ['hold'],
-			release => ['hold'], activate => ['earn']);
+			release => ['hold'], activate => ['earn', 'adjust']);
 		return WRONG_KIND unless grep { $_ eq $target->{kind} } @{ $may{$kind} };
 		return INVALID if $t < $target->{at};
 		return HOLD_LAPSED if $target->{kind} eq 'hold' && $t >= $target->{until};
