@@ -1,0 +1,170 @@
+/*
+ * ledger: the proof.  check(), digests, and wallets made anew from the ledger.
+ */
+
+CREATE FUNCTION check_wallets(OUT invariant text, OUT member_id bigint, OUT currency text,
+	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'loyalty_check_wallets';
+COMMENT ON FUNCTION check_wallets() IS
+'Folds and hashes every entry of every wallet again; a row for each violation: chain, order, fold, entry, conservation, wallet.';
+
+CREATE FUNCTION check_ledger(OUT invariant text, OUT member_id bigint, OUT currency text,
+	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT * FROM loyalty.check_wallets()
+	UNION ALL
+	SELECT 'target', e.member_id, e.currency, e.entry_id,
+		format('%s refers to entry %s, which %s', e.kind, e.target_entry_id,
+			CASE WHEN t.entry_id IS NULL THEN 'does not exist'
+			ELSE format('is of kind %s and currency %s', t.kind, t.currency) END)
+	FROM loyalty.ledger e LEFT JOIN loyalty.ledger t ON t.entry_id = e.target_entry_id
+	WHERE e.target_entry_id IS NOT NULL
+		AND (t.entry_id IS NULL OR t.currency <> e.currency OR t.entry_id >= e.entry_id
+			OR NOT CASE e.kind WHEN 'capture' THEN t.kind = 'hold' WHEN 'release' THEN t.kind = 'hold'
+				WHEN 'activate' THEN t.kind IN ('earn', 'adjust')
+				WHEN 'reverse' THEN t.kind IN ('earn', 'redeem', 'capture', 'adjust') ELSE false END)
+	UNION ALL
+	SELECT 'reversal', t.member_id, t.currency, t.entry_id,
+		format('%s of its %s points are reversed', r.points, abs(t.requested))
+	FROM (SELECT e.target_entry_id, sum(e.requested) AS points
+		FROM loyalty.ledger e WHERE e.kind = 'reverse' AND e.target_entry_id IS NOT NULL
+		GROUP BY e.target_entry_id) r
+	JOIN loyalty.ledger t ON t.entry_id = r.target_entry_id
+	WHERE r.points > abs(t.requested)
+	UNION ALL
+	SELECT 'transfer', NULL, e.currency, NULL, format('%s points were received more than were sent', sum(e.points))
+	FROM loyalty.ledger e WHERE e.kind IN ('transfer_in', 'transfer_out')
+	GROUP BY e.currency
+	HAVING sum(e.points) <> 0
+$$;
+COMMENT ON FUNCTION check_ledger() IS
+'Every invariant of room ledger: a row for each violation; part of check().';
+
+CREATE FUNCTION rebuilt_balance(bytes bytea) RETURNS points_balance
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rebuilt_balance';
+COMMENT ON FUNCTION rebuilt_balance(bytea) IS 'A balance from its binary format; part of rebuild_wallets().';
+
+CREATE FUNCTION rebuild_wallets() RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_rebuild_wallets';
+COMMENT ON FUNCTION rebuild_wallets() IS
+'Recomputes every wallet from the ledger and writes those that differ; returns how many. Postings wait meanwhile. Raises XX001 when the ledger itself cannot be folded.';
+
+CREATE FUNCTION verify_chain(up_to bigint, OUT invariant text, OUT member_id bigint, OUT currency text,
+	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'loyalty_verify_chain';
+COMMENT ON FUNCTION verify_chain(bigint) IS
+'Hashes every entry with an id up to up_to again; a row for the first broken entry of each wallet.';
+
+CREATE FUNCTION settled_entry_id() RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_settled_entry_id';
+COMMENT ON FUNCTION settled_entry_id() IS
+'An entry id up to which nothing will be recorded any more: waits for the transactions that are posting at this moment, and blocks none. In READ COMMITTED only.';
+
+CREATE FUNCTION block_digests(after bigint, up_to bigint, width bigint,
+	OUT block bigint, OUT entries bigint, OUT digest bytea) RETURNS SETOF record
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'loyalty_block_digests';
+COMMENT ON FUNCTION block_digests(bigint, bigint, bigint) IS
+'SHA-256 over the hashes of the entries in each block of width ids behind after, as far as up_to, in the order of the ids; empty blocks are left out.';
+
+CREATE FUNCTION ledger_digest(previous text DEFAULT NULL, blocks integer DEFAULT 256) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	after bigint := 0;
+	up_to bigint;
+	width bigint;
+	result text;
+BEGIN
+	IF blocks IS NULL OR blocks NOT BETWEEN 1 AND 65536 THEN
+		RAISE EXCEPTION 'blocks must be between 1 and 65536' USING ERRCODE = 'LY003';
+	END IF;
+	IF previous IS NOT NULL THEN
+		after := (loyalty.read_digest(previous)).up_to;
+	END IF;
+	up_to := greatest(loyalty.settled_entry_id(), after);
+	width := greatest(1, (up_to - after + blocks - 1) / blocks);
+	SELECT format('loyalty-digest-1:%s:%s:%s:%s:%s:%s:%s', after, up_to, coalesce(sum(d.entries), 0), width,
+			coalesce(encode(sha256(convert_to(previous, 'UTF8')), 'hex'), '-'),
+			encode(sha256(coalesce(string_agg(int8send(d.block) || d.digest, ''::bytea ORDER BY d.block), ''::bytea)), 'hex'),
+			coalesce(string_agg(d.block || '=' || left(encode(d.digest, 'hex'), 16), ',' ORDER BY d.block), ''))
+	INTO result
+	FROM loyalty.block_digests(after, up_to, width) d;
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION ledger_digest(text, integer) IS
+'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it. More blocks make a longer digest that locates a difference more closely. Errors: LY113 previous is no digest, 0A000 outside READ COMMITTED, 25006 on a standby.';
+
+CREATE FUNCTION read_digest(digest text, OUT after bigint, OUT up_to bigint, OUT entries bigint,
+	OUT width bigint, OUT previous_hash text, OUT total_hash text, OUT blocks text) RETURNS record
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	parts text[] := regexp_match(digest,
+		'^loyalty-digest-1:(\d{1,18}):(\d{1,18}):(\d{1,18}):([1-9]\d{0,17}):(-|[0-9a-f]{64}):([0-9a-f]{64}):((?:\d+=[0-9a-f]{16}(?:,|$))*)$');
+BEGIN
+	IF parts IS NULL OR parts[2]::bigint < parts[1]::bigint THEN
+		RAISE EXCEPTION 'not a ledger digest: "%"', left(coalesce(digest, 'NULL'), 60)
+			USING ERRCODE = 'LY113', HINT = 'Give a value that loyalty.ledger_digest() returned, whole.';
+	END IF;
+	after := parts[1]; up_to := parts[2]; entries := parts[3]; width := parts[4];
+	previous_hash := parts[5]; total_hash := parts[6]; blocks := parts[7];
+END
+$$;
+COMMENT ON FUNCTION read_digest(text) IS 'The parts of a ledger digest; LY113 when it is none.';
+
+CREATE FUNCTION verify_ledger(digest text, OUT intact boolean, OUT first_entry_id bigint,
+	OUT member_id bigint, OUT currency text, OUT detail text) RETURNS record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	d record;
+	total_hash text;
+	bad record;
+	from_id bigint;
+	to_id bigint;
+BEGIN
+	d := loyalty.read_digest(digest);
+	intact := true;
+	SELECT v.entry_id, v.member_id, v.currency, v.detail INTO bad
+	FROM loyalty.verify_chain(d.up_to) v ORDER BY v.entry_id LIMIT 1;
+	IF FOUND THEN
+		intact := false;
+		first_entry_id := bad.entry_id; member_id := bad.member_id; currency := bad.currency;
+		detail := bad.detail;
+	END IF;
+
+	-- the blocks as they are now, against those of the digest
+	SELECT encode(sha256(coalesce(string_agg(int8send(n.block) || n.digest, ''::bytea ORDER BY n.block), ''::bytea)), 'hex'),
+		min(coalesce(n.block, o.block)) FILTER (WHERE left(encode(n.digest, 'hex'), 16) IS DISTINCT FROM o.digest)
+	INTO total_hash, from_id
+	FROM loyalty.block_digests(d.after, d.up_to, d.width) n
+	FULL JOIN (SELECT split_part(b, '=', 1)::bigint AS block, split_part(b, '=', 2) AS digest
+		FROM unnest(string_to_array(nullif(d.blocks, ''), ',')) b) o ON o.block = n.block;
+	IF total_hash <> d.total_hash THEN
+		intact := false;
+		to_id := least(d.up_to, d.after + (from_id + 1) * d.width);
+		from_id := d.after + from_id * d.width + 1;
+		IF first_entry_id IS NULL OR first_entry_id > to_id THEN
+			first_entry_id := from_id;
+			member_id := NULL; currency := NULL;
+			detail := format('an entry with an id from %s to %s was changed with its chain, removed, or inserted', from_id, to_id);
+		ELSE
+			detail := format('%s; the digest differs from id %s to %s on', detail, from_id, to_id);
+		END IF;
+	ELSIF intact THEN
+		detail := format('%s entries with ids from %s to %s are as they were', d.entries, d.after + 1, d.up_to);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION verify_ledger(text) IS
+'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. Error: LY113 no digest.';
+
+REVOKE EXECUTE ON FUNCTION
+	rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer)
+	TO @extowner@;

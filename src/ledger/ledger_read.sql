@@ -1,0 +1,189 @@
+/*
+ * ledger: balances, lots and statements, as of any instant.
+ */
+
+CREATE FUNCTION wallet_as_of(balance points_balance, member_id bigint, currency text,
+	as_of timestamptz, known_at timestamptz) RETURNS points_balance
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_wallet_as_of';
+COMMENT ON FUNCTION wallet_as_of(points_balance, bigint, text, timestamptz, timestamptz) IS
+'The balance of a wallet as of an instant and as known at another (NULL: as known now): its present balance where that tells it, otherwise the fold of the entries effective and recorded by then. A NULL balance is that of a wallet that does not exist.';
+
+CREATE FUNCTION asked_instant(balance points_balance, as_of timestamptz) RETURNS timestamptz
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_asked_instant';
+COMMENT ON FUNCTION asked_instant(points_balance, timestamptz) IS
+'as_of, except that now() means now or the last entry, whichever is later (an entry of the same transaction is effective after now()).';
+
+CREATE TYPE balance_summary AS (available bigint, pending bigint, held bigint, debt bigint,
+	next_expiry_at timestamptz, next_expiry_points bigint, earned bigint, redeemed bigint,
+	expired bigint, revoked bigint, restored bigint, adjusted_up bigint, adjusted_down bigint,
+	transferred_in bigint, transferred_out bigint);
+COMMENT ON TYPE balance_summary IS 'The columns of balance().';
+
+CREATE FUNCTION summarize(balance points_balance, as_of timestamptz) RETURNS balance_summary
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_summarize';
+COMMENT ON FUNCTION summarize(points_balance, timestamptz) IS
+'All figures of a balance as of an instant, in one row.';
+
+-- Not pinned, so that the planner can inline it: every name is qualified.
+CREATE FUNCTION balance(member_id bigint, currency text DEFAULT 'points',
+	as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
+RETURNS TABLE (available bigint, pending bigint, held bigint, debt bigint,
+	next_expiry_at timestamptz, next_expiry_points bigint, earned bigint, redeemed bigint,
+	expired bigint, revoked bigint, restored bigint, adjusted_up bigint, adjusted_down bigint,
+	transferred_in bigint, transferred_out bigint)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+AS $$
+	SELECT (s.figures).available, (s.figures).pending, (s.figures).held, (s.figures).debt,
+		(s.figures).next_expiry_at, (s.figures).next_expiry_points, (s.figures).earned,
+		(s.figures).redeemed, (s.figures).expired, (s.figures).revoked, (s.figures).restored,
+		(s.figures).adjusted_up, (s.figures).adjusted_down, (s.figures).transferred_in,
+		(s.figures).transferred_out
+	FROM (SELECT loyalty.summarize(loyalty.wallet_as_of(
+			(SELECT w.balance FROM loyalty.wallet w
+			 WHERE w.member_id OPERATOR(pg_catalog.=) $1 AND w.currency OPERATOR(pg_catalog.=) $2),
+			$1, $2, $3, $4), $3) AS figures
+		OFFSET 0) s
+$$;
+COMMENT ON FUNCTION balance(bigint, text, timestamptz, timestamptz) IS
+'The balance of a member in a currency, as of an instant and as known at another (NULL: now): points available, pending, held, owed (debt); when available points expire next, and how many; lifetime totals. One row, zeros where there is no wallet. Right even when no job ever ran. Reads only. Errors: LY102 unknown currency, LY003 infinite instant.';
+
+CREATE FUNCTION lots(member_id bigint, currency text DEFAULT 'points',
+	as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
+RETURNS TABLE (lot_id bigint, points bigint, state text, earned_at timestamptz,
+	available_at timestamptz, expires_at timestamptz, hold_id bigint)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT l.*
+	FROM (SELECT loyalty.wallet_as_of(
+			(SELECT w.balance FROM loyalty.wallet w WHERE w.member_id = $1 AND w.currency = $2),
+			$1, $2, $3, $4) AS balance
+		OFFSET 0) s,
+		loyalty.lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
+$$;
+COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
+'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never. lot_id is the id of the entry that opened it.';
+
+CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
+	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_running_balance';
+COMMENT ON FUNCTION running_balance(bigint, text, timestamptz) IS
+'For each entry of a wallet recorded by known_at, in that order, what was available after it, as of the latest effective_at so far. Error: LY102 unknown currency.';
+
+CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
+	from_at timestamptz DEFAULT '-infinity', until_at timestamptz DEFAULT 'infinity',
+	known_at timestamptz DEFAULT 'infinity')
+RETURNS TABLE (entry_id bigint, effective_at timestamptz, recorded_at timestamptz, kind text,
+	points bigint, available bigint, target_entry_id bigint, counterparty_id bigint, reference text, reason text)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT e.entry_id, e.effective_at, e.recorded_at, e.kind, e.points, r.available,
+		e.target_entry_id, e.counterparty_id, e.reference, e.reason
+	FROM loyalty.running_balance($1, $2, $5) r
+	JOIN loyalty.ledger e ON e.member_id = $1 AND e.entry_id = r.entry_id
+	WHERE e.effective_at >= $3 AND e.effective_at < $4
+	ORDER BY e.entry_id
+$$;
+COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestamptz) IS
+'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded. available is what could be redeemed after the entry, as of the latest effective_at so far.';
+
+CREATE FUNCTION expiring(member_id bigint, currency text DEFAULT 'points',
+	until timestamptz DEFAULT 'infinity', as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
+RETURNS TABLE (expires_at timestamptz, points bigint, lots bigint)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT l.expires_at, sum(l.points)::bigint, count(*)
+	FROM loyalty.lots($1, $2, $4, $5) l
+	WHERE l.state IN ('available', 'pending') AND l.expires_at <= $3
+	GROUP BY l.expires_at
+	ORDER BY l.expires_at
+$$;
+COMMENT ON FUNCTION expiring(bigint, text, timestamptz, timestamptz, timestamptz) IS
+'When the available and pending points of a member will expire, and how many, up to an instant. Held points are left out: they do not expire while they are held.';
+
+CREATE FUNCTION explain_entry(member_id bigint, entry_id bigint)
+RETURNS TABLE (step bigint, lot_id bigint, points bigint, effect text, earned_at timestamptz, expires_at timestamptz, why text)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH entry AS (
+		SELECT e.*, c.consumption_order, c.clawback_policy,
+			coalesce(loyalty.total_points(e.lots), CASE WHEN e.kind IN ('earn', 'adjust') AND e.points > 0 THEN e.points ELSE 0 END) AS in_lots
+		FROM loyalty.ledger e JOIN loyalty.currency c ON c.code = e.currency
+		WHERE e.member_id = $1 AND e.entry_id = $2
+	), steps AS (
+		-- the lots that were touched
+		SELECT 1 AS part, u.ordinality, u.lot_id, u.points, u.earned_at, u.expires_at, u.hold_id
+		FROM entry e, loyalty.unnest_lots(e.lots) WITH ORDINALITY u
+	)
+	SELECT row_number() OVER (ORDER BY x.part, x.ordinality), x.lot_id, x.points, x.effect, x.earned_at, x.expires_at, x.why
+	FROM (
+		SELECT 1 AS part, s.ordinality, s.lot_id, s.points,
+			CASE
+				WHEN e.kind IN ('redeem', 'capture') THEN 'consumed'
+				WHEN e.kind = 'hold' THEN 'set aside'
+				WHEN e.kind = 'release' THEN 'released'
+				WHEN e.kind = 'transfer_out' THEN 'sent'
+				WHEN e.kind = 'transfer_in' THEN 'received'
+				WHEN e.kind = 'reverse' AND e.points > 0 THEN 'given back'
+				WHEN e.kind = 'reverse' THEN 'taken back'
+				WHEN e.points > 0 THEN 'opened'
+				ELSE 'consumed'
+			END AS effect,
+			s.earned_at, s.expires_at,
+			CASE
+				WHEN e.kind IN ('redeem', 'hold', 'transfer_out') OR (e.kind = 'adjust' AND e.points < 0) THEN
+					format('available at %s; %s', e.effective_at,
+						CASE e.consumption_order WHEN 'oldest_first' THEN 'the oldest is consumed first'
+						ELSE 'the earliest to expire is consumed first' END)
+				WHEN e.kind = 'capture' THEN format('set aside by hold %s', e.target_entry_id)
+				WHEN e.kind = 'release' THEN format('back from hold %s', e.target_entry_id)
+				WHEN e.kind = 'transfer_in' THEN format('sent by member %s; keeps its origin and expiry', e.counterparty_id)
+				WHEN e.kind = 'reverse' AND e.points > 0 AND e.expires_at IS NOT NULL THEN
+					format('came from this lot in entry %s; lives at least until %s', e.target_entry_id, e.expires_at)
+				WHEN e.kind = 'reverse' AND e.points > 0 THEN
+					format('came from this lot in entry %s; keeps its expiry', e.target_entry_id)
+				WHEN e.kind = 'reverse' AND s.lot_id = e.target_entry_id THEN 'the lot of the entry that is reversed'
+				WHEN e.kind = 'reverse' THEN format('that lot had no more; clawback policy %s', e.clawback_policy)
+				ELSE 'what is left after debt was repaid'
+			END AS why
+		FROM steps s, entry e
+		UNION ALL
+		SELECT 0, 0, e.entry_id, e.points, 'opened', e.effective_at, e.expires_at,
+			CASE
+				WHEN e.available_at = 'infinity' THEN 'pending until it is activated'
+				WHEN e.available_at > e.effective_at THEN format('pending until %s', e.available_at)
+				ELSE 'available at once'
+			END
+		FROM entry e
+		WHERE e.points > 0 AND e.kind IN ('earn', 'adjust') AND e.lots IS NULL
+		UNION ALL
+		SELECT 0, 0, NULL, e.points - e.in_lots, 'repaid debt', NULL, NULL, 'debt is repaid before a lot is opened'
+		FROM entry e
+		WHERE e.kind IN ('earn', 'adjust') AND e.points > e.in_lots
+		UNION ALL
+		SELECT 2, 0, NULL, -e.points - e.in_lots, 'became debt', NULL, NULL,
+			format('no lot had it; clawback policy %s', e.clawback_policy)
+		FROM entry e
+		WHERE e.kind = 'reverse' AND e.points < 0 AND -e.points > e.in_lots
+		UNION ALL
+		SELECT 3, 0, NULL, e.requested + e.points, 'not taken', NULL, NULL,
+			format('clawback policy %s reaches no further', e.clawback_policy)
+		FROM entry e
+		WHERE e.kind = 'reverse' AND e.points <= 0 AND e.requested > -e.points
+		UNION ALL
+		SELECT 0, 0, e.target_entry_id, e.requested, 'activated', NULL, NULL, 'pending points are available from now on'
+		FROM entry e
+		WHERE e.kind = 'activate'
+		UNION ALL
+		SELECT 0, 0, NULL, e.requested, 'booked', NULL, NULL,
+			format('expired by %s; the balance had it so already', e.effective_at)
+		FROM entry e
+		WHERE e.kind = 'expire'
+		UNION ALL
+		SELECT 4, 0, NULL, NULL, 'extended', NULL, e.extends_to, 'sliding expiry: every open lot lives at least until then'
+		FROM entry e
+		WHERE e.extends_to IS NOT NULL
+	) x
+	ORDER BY 1
+$$;
+COMMENT ON FUNCTION explain_entry(bigint, bigint) IS
+'Which lots an entry touched, what it did to them, and why, one row for each. No rows when the member has no such entry.';

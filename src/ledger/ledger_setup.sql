@@ -1,0 +1,236 @@
+/*
+ * ledger: tables and currencies.
+ */
+
+CREATE FUNCTION guard() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_guard';
+COMMENT ON FUNCTION guard() IS
+'Trigger function (BEFORE, FOR EACH STATEMENT) on wallet and ledger: refuses every statement that is not a posting''s, with LY005.';
+
+CREATE FUNCTION empty_balance(consumption_order integer DEFAULT 0) RETURNS points_balance
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_empty_balance';
+COMMENT ON FUNCTION empty_balance(integer) IS
+'A balance without entries; consumption_order 0 is earliest_expiry, 1 is oldest_first.';
+
+CREATE FUNCTION wallet_apply(balance points_balance, has_kin boolean) RETURNS points_balance
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_wallet_apply';
+COMMENT ON FUNCTION wallet_apply(points_balance, boolean) IS
+'The balance after a posting; part of the writing functions, cannot be called by itself.';
+
+CREATE FUNCTION wallet_unapply() RETURNS points_balance
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_wallet_unapply';
+COMMENT ON FUNCTION wallet_unapply() IS
+'The balance before a posting; part of the writing functions, cannot be called by itself.';
+
+CREATE FUNCTION posted_lots() RETURNS points_lots
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_posted_lots';
+COMMENT ON FUNCTION posted_lots() IS
+'The lots of a posting; part of the writing functions, cannot be called by itself.';
+
+CREATE FUNCTION currency_is_sound() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = NEW.time_zone) THEN
+		RAISE EXCEPTION 'unknown time zone "%"', NEW.time_zone
+			USING ERRCODE = 'LY003', HINT = 'See the view pg_timezone_names.';
+	END IF;
+	IF TG_OP = 'UPDATE' AND (NEW.code <> OLD.code OR NEW.consumption_order <> OLD.consumption_order) THEN
+		RAISE EXCEPTION 'code and consumption_order of currency "%" cannot be changed', OLD.code
+			USING ERRCODE = 'LY003', DETAIL = 'The balances of its wallets stand in that order.',
+				HINT = 'Create another currency and transfer the points.';
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION currency_is_sound() IS
+'Trigger function on currency: the time zone exists; code and consumption_order stay what they are.';
+
+CREATE FUNCTION setup_ledger() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = 'ledger') THEN
+		CREATE TABLE loyalty.currency (
+			code text PRIMARY KEY CHECK (code ~ '^[a-z][a-z0-9_]{0,62}$'),
+			name text NOT NULL,
+			expiry_policy text NOT NULL DEFAULT 'none'
+				CHECK (expiry_policy IN ('none', 'rolling', 'calendar', 'sliding')),
+			expiry_interval interval CHECK (expiry_interval > interval '0'),
+			expiry_rounding text NOT NULL DEFAULT 'none'
+				CHECK (expiry_rounding IN ('none', 'day', 'month', 'quarter', 'year',
+					'january', 'february', 'march', 'april', 'may', 'june', 'july',
+					'august', 'september', 'october', 'november', 'december')),
+			expiry_month integer CHECK (expiry_month BETWEEN 1 AND 12),
+			expiry_day integer CHECK (expiry_day BETWEEN 1 AND 31),
+			minimum_life interval NOT NULL DEFAULT '0' CHECK (minimum_life >= interval '0'),
+			consumption_order text NOT NULL DEFAULT 'earliest_expiry'
+				CHECK (consumption_order IN ('earliest_expiry', 'oldest_first')),
+			clawback_policy text NOT NULL DEFAULT 'allow_debt'
+				CHECK (clawback_policy IN ('within_lot', 'within_balance', 'allow_debt')),
+			refund_grace interval NOT NULL DEFAULT '0' CHECK (refund_grace >= interval '0'),
+			qualifying_kinds text[] NOT NULL DEFAULT '{earn,redeem}'
+				CHECK (qualifying_kinds <@ '{earn,redeem,capture,hold,adjust,transfer_in,transfer_out}'::text[]),
+			time_zone text NOT NULL DEFAULT 'UTC',
+			created_at timestamptz NOT NULL DEFAULT now(),
+			CONSTRAINT currency_interval_needed CHECK
+				((expiry_policy IN ('rolling', 'sliding')) = (expiry_interval IS NOT NULL)),
+			CONSTRAINT currency_day_needed CHECK
+				((expiry_policy = 'calendar') = (expiry_month IS NOT NULL AND expiry_day IS NOT NULL)
+				 AND (expiry_month IS NULL) = (expiry_day IS NULL))
+		);
+		COMMENT ON TABLE loyalty.currency IS 'Kinds of points and their policies; made by create_currency().';
+		COMMENT ON COLUMN loyalty.currency.code IS 'Short name that applications use.';
+		COMMENT ON COLUMN loyalty.currency.name IS 'Name that people read.';
+		COMMENT ON COLUMN loyalty.currency.expiry_policy IS 'none; rolling: expiry_interval after the earn; calendar: the end of a fixed day of the year; sliding: expiry_interval after the last qualifying activity.';
+		COMMENT ON COLUMN loyalty.currency.expiry_interval IS 'Life of a lot (rolling, sliding).';
+		COMMENT ON COLUMN loyalty.currency.expiry_rounding IS 'Rounds the expiry up to the end of a day, month, quarter, year, or named month (rolling, sliding).';
+		COMMENT ON COLUMN loyalty.currency.expiry_month IS 'Month of the yearly expiry day (calendar).';
+		COMMENT ON COLUMN loyalty.currency.expiry_day IS 'Day of the yearly expiry day, the last on which points can be used (calendar).';
+		COMMENT ON COLUMN loyalty.currency.minimum_life IS 'Least life of a lot (calendar): a lot younger than this on the expiry day lives until the next one.';
+		COMMENT ON COLUMN loyalty.currency.consumption_order IS 'Which lots are consumed first: earliest_expiry or oldest_first.';
+		COMMENT ON COLUMN loyalty.currency.clawback_policy IS 'How far the reversal of an earn reaches: within_lot, within_balance, allow_debt.';
+		COMMENT ON COLUMN loyalty.currency.refund_grace IS 'Least life of points that the reversal of a redemption gives back, from the reversal on.';
+		COMMENT ON COLUMN loyalty.currency.qualifying_kinds IS 'Kinds of entries that extend the lots (sliding).';
+		COMMENT ON COLUMN loyalty.currency.time_zone IS 'Time zone of all calendar arithmetic.';
+		COMMENT ON COLUMN loyalty.currency.created_at IS 'When the currency was created.';
+		CREATE TRIGGER currency_is_sound BEFORE INSERT OR UPDATE ON loyalty.currency
+			FOR EACH ROW EXECUTE FUNCTION loyalty.currency_is_sound();
+		CREATE TRIGGER forget_cached AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.currency
+			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
+
+		CREATE TABLE loyalty.wallet (
+			member_id bigint NOT NULL,
+			currency text NOT NULL,
+			balance loyalty.points_balance NOT NULL,
+			opened_at timestamptz NOT NULL DEFAULT now(),
+			moved boolean,
+			PRIMARY KEY (member_id, currency)
+		) WITH (fillfactor = 70);
+		COMMENT ON TABLE loyalty.wallet IS 'One member''s holding of one currency: the fold of its ledger entries. Read it with balance().';
+		COMMENT ON COLUMN loyalty.wallet.member_id IS 'The member.';
+		COMMENT ON COLUMN loyalty.wallet.currency IS 'Code of the currency.';
+		COMMENT ON COLUMN loyalty.wallet.balance IS 'The state of the fold, with the head of the hash chain.';
+		COMMENT ON COLUMN loyalty.wallet.opened_at IS 'When the wallet was opened.';
+		COMMENT ON COLUMN loyalty.wallet.moved IS 'True while the member is absorbed in another, where its points are; false when it once took part in a merge; otherwise NULL.';
+		CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF balance, moved OR DELETE OR TRUNCATE ON loyalty.wallet
+			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
+
+		CREATE SEQUENCE loyalty.ledger_entry_id_seq;
+		COMMENT ON SEQUENCE loyalty.ledger_entry_id_seq IS 'Ids of ledger entries, drawn under the lock of the wallet. Keep CACHE 1.';
+		CREATE TABLE loyalty.ledger (
+			member_id bigint NOT NULL,
+			entry_id bigint NOT NULL,
+			currency text NOT NULL,
+			kind text NOT NULL,
+			points bigint NOT NULL,
+			requested bigint NOT NULL,
+			available bigint NOT NULL,
+			effective_at timestamptz NOT NULL,
+			recorded_at timestamptz NOT NULL,
+			available_at timestamptz,
+			expires_at timestamptz,
+			hold_until timestamptz,
+			extends_to timestamptz,
+			target_entry_id bigint,
+			counterparty_id bigint,
+			reference text,
+			reason text,
+			details jsonb,
+			idempotency_key text,
+			fingerprint bytea,
+			lots loyalty.points_lots,
+			hash bytea NOT NULL,
+			home_id bigint,
+			PRIMARY KEY (member_id, entry_id)
+		);
+		CREATE UNIQUE INDEX ledger_idempotency_key ON loyalty.ledger (member_id, idempotency_key)
+			WHERE idempotency_key IS NOT NULL;
+		CREATE INDEX ledger_target ON loyalty.ledger (member_id, target_entry_id)
+			WHERE target_entry_id IS NOT NULL;
+		CREATE INDEX ledger_entry_id ON loyalty.ledger USING brin (entry_id) WITH (pages_per_range = 32);
+		ALTER SEQUENCE loyalty.ledger_entry_id_seq OWNED BY loyalty.ledger.entry_id;
+		COMMENT ON TABLE loyalty.ledger IS 'The entries of all wallets. Never updated, never deleted; written by earn(), redeem() and the other writing functions only.';
+		COMMENT ON COLUMN loyalty.ledger.member_id IS 'The member.';
+		COMMENT ON COLUMN loyalty.ledger.entry_id IS 'Id of the entry, unique in the ledger, rising within a wallet.';
+		COMMENT ON COLUMN loyalty.ledger.currency IS 'Code of the currency.';
+		COMMENT ON COLUMN loyalty.ledger.kind IS 'earn, redeem, hold, capture, release, reverse, activate, transfer_out, transfer_in, adjust or expire.';
+		COMMENT ON COLUMN loyalty.ledger.points IS 'Signed points posted; their sum is available + pending + held + expired but not booked - debt. 0 for hold, release, activate.';
+		COMMENT ON COLUMN loyalty.ledger.requested IS 'Points asked for, or concerned; signed for adjust and expire. More than posted where a reversal could not reach them.';
+		COMMENT ON COLUMN loyalty.ledger.available IS 'Available points of the wallet right after the entry was recorded.';
+		COMMENT ON COLUMN loyalty.ledger.effective_at IS 'When it happened in the business.';
+		COMMENT ON COLUMN loyalty.ledger.recorded_at IS 'When the database learned of it; never runs backwards within a wallet.';
+		COMMENT ON COLUMN loyalty.ledger.available_at IS 'When the lot that it opens becomes available; infinity waits for activate().';
+		COMMENT ON COLUMN loyalty.ledger.expires_at IS 'When the lot that it opens expires, NULL for never; of a reverse, until when what it gives back lives at least.';
+		COMMENT ON COLUMN loyalty.ledger.hold_until IS 'When a hold lapses by itself.';
+		COMMENT ON COLUMN loyalty.ledger.extends_to IS 'Sliding expiry: until when every open lot lives at least.';
+		COMMENT ON COLUMN loyalty.ledger.target_entry_id IS 'The entry that a capture, release, reverse or activate refers to.';
+		COMMENT ON COLUMN loyalty.ledger.counterparty_id IS 'The other member of a transfer.';
+		COMMENT ON COLUMN loyalty.ledger.reference IS 'The caller''s own reference, such as an order number.';
+		COMMENT ON COLUMN loyalty.ledger.reason IS 'Why an operator made an adjustment.';
+		COMMENT ON COLUMN loyalty.ledger.details IS 'Whatever else the caller wants to keep.';
+		COMMENT ON COLUMN loyalty.ledger.idempotency_key IS 'Unique within a member, for ever.';
+		COMMENT ON COLUMN loyalty.ledger.fingerprint IS 'Of the arguments of a call with an idempotency key.';
+		COMMENT ON COLUMN loyalty.ledger.lots IS 'The lots that the entry took, set aside, gave back, or moved.';
+		COMMENT ON COLUMN loyalty.ledger.hash IS 'SHA-256 of this entry and of the hash of the one before it in its wallet.';
+		COMMENT ON COLUMN loyalty.ledger.home_id IS 'The member that the posting addressed, where that one is absorbed in member_id: the points came to it first. Of a transfer that moves debt in a merge: whose debt.';
+		CREATE TRIGGER guard BEFORE INSERT ON loyalty.ledger
+			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
+		CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON loyalty.ledger
+			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.append_only();
+
+		INSERT INTO loyalty.layout (room, version) VALUES ('ledger', 1);
+		INSERT INTO loyalty.currency (code, name) VALUES ('points', 'Points');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION setup_ledger() IS 'Creates and migrates the tables of room ledger (currency, wallet, ledger); called by setup().';
+
+-- ---------------------------------------------------------------------------
+-- Program: currencies
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION create_currency(code text, name text DEFAULT NULL,
+	expiry_policy text DEFAULT 'none', expiry_interval interval DEFAULT NULL,
+	expiry_rounding text DEFAULT 'none', expiry_month integer DEFAULT NULL,
+	expiry_day integer DEFAULT NULL, minimum_life interval DEFAULT '0',
+	consumption_order text DEFAULT 'earliest_expiry', clawback_policy text DEFAULT 'allow_debt',
+	refund_grace interval DEFAULT '0', qualifying_kinds text[] DEFAULT '{earn,redeem}',
+	time_zone text DEFAULT current_setting('TimeZone')) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	constraint_name text;
+BEGIN
+	INSERT INTO loyalty.currency AS c (code, name, expiry_policy, expiry_interval, expiry_rounding,
+		expiry_month, expiry_day, minimum_life, consumption_order, clawback_policy, refund_grace,
+		qualifying_kinds, time_zone)
+	VALUES (code, coalesce(name, initcap(replace(code, '_', ' '))), expiry_policy, expiry_interval,
+		expiry_rounding, expiry_month, expiry_day, minimum_life, consumption_order, clawback_policy,
+		refund_grace, qualifying_kinds, time_zone);
+	RETURN code;
+EXCEPTION
+	WHEN unique_violation THEN
+		RAISE EXCEPTION 'currency "%" exists already', code
+			USING ERRCODE = 'LY111', HINT = 'Change its policies by UPDATE of loyalty.currency.';
+	WHEN check_violation OR not_null_violation THEN
+		GET STACKED DIAGNOSTICS constraint_name = CONSTRAINT_NAME;
+		RAISE EXCEPTION 'invalid policy for currency "%"', code
+			USING ERRCODE = 'LY003', DETAIL = format('It violates %s.', coalesce(nullif(constraint_name, ''), SQLERRM)),
+				HINT = 'rolling and sliding need expiry_interval, calendar needs expiry_month and expiry_day; see the comments of loyalty.currency.';
+END
+$$;
+COMMENT ON FUNCTION create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text) IS
+'Creates a kind of points. expiry_policy: none; rolling (expiry_interval after the earn, rounded up by expiry_rounding to the end of a day, month, quarter, year or named month); calendar (the end of day expiry_month/expiry_day, after at least minimum_life); sliding (expiry_interval after the last entry of qualifying_kinds). Calendar arithmetic is in time_zone. Returns the code. Errors: LY111 exists already, LY003 invalid policy.';
+
+REVOKE EXECUTE ON FUNCTION
+	guard(), setup_ledger(), currency_is_sound(),
+	wallet_apply(points_balance, boolean), wallet_unapply(), posted_lots(),
+	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text)
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	guard(), setup_ledger(), currency_is_sound(),
+	wallet_apply(points_balance, boolean), wallet_unapply(), posted_lots(),
+	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text)
+	TO @extowner@;

@@ -1,0 +1,242 @@
+/*
+ * ledger: postings.
+ */
+
+CREATE FUNCTION earn(member_id bigint, points bigint, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_earn';
+COMMENT ON FUNCTION earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb) IS
+'Earns points: opens a lot, repaying debt first. The lot is open from available_at (default: effective_at; infinity: until activate()) up to, and not at, expires_at (default: by the currency''s policy; infinity: never). Errors: LY003 argument, LY004 key, LY102 currency, LY109 overflow. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+
+CREATE FUNCTION redeem(member_id bigint, points bigint, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_redeem';
+COMMENT ON FUNCTION redeem(bigint, bigint, text, timestamptz, text, text, jsonb) IS
+'Redeems points out of the lots that are available at effective_at, in the currency''s consumption order. Errors: LY101 not enough points, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+
+CREATE FUNCTION hold(member_id bigint, points bigint, hold_until timestamptz, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_hold';
+COMMENT ON FUNCTION hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb) IS
+'Sets available points aside until hold_until, when the hold lapses by itself. Held points do not expire. Settle it with capture() or release(). Errors: LY101 not enough points, LY106 hold_until not after effective_at, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+
+CREATE FUNCTION capture(member_id bigint, entry_id bigint, points bigint DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_capture';
+COMMENT ON FUNCTION capture(bigint, bigint, bigint, timestamptz, text, text, jsonb) IS
+'Redeems all (points NULL) or part of a hold and releases the rest. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY101 more than is held, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+
+CREATE FUNCTION release(member_id bigint, entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_release';
+COMMENT ON FUNCTION release(bigint, bigint, timestamptz, text, text, jsonb) IS
+'Gives a hold back to its lots; what has expired meanwhile is expired. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+
+CREATE FUNCTION reverse(member_id bigint, entry_id bigint, points bigint DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_reverse';
+COMMENT ON FUNCTION reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb) IS
+'Undoes all that is left (points NULL) or part of an earn, redeem, capture or adjust. Of an earn, takes the points out of its own lot, then as far as the currency''s clawback_policy reaches out of other lots and into debt. Of a redeem, gives the points back to the very lots they came from, with their expiry (or refund_grace). Errors: LY103 no such entry, LY104 wrong kind, LY105 more than is left to reverse, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+
+CREATE FUNCTION activate(member_id bigint, entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_activate';
+COMMENT ON FUNCTION activate(bigint, bigint, timestamptz, text, text, jsonb) IS
+'Makes the pending points of an earn or adjust available from effective_at on. Errors: LY103 no such entry, LY104 neither earn nor adjust, LY108 nothing pending, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+
+CREATE FUNCTION adjust(member_id bigint, points bigint, reason text, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_adjust';
+COMMENT ON FUNCTION adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb) IS
+'An operator''s correction: positive points open a lot, negative ones are taken out of available lots. Errors: LY101 not enough points, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+
+CREATE FUNCTION transfer(from_member_id bigint, to_member_id bigint, points bigint, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_transfer';
+COMMENT ON FUNCTION transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb) IS
+'Moves available points to another member''s wallet; lots keep their identity, origin and expiry. Posts a transfer_out and a transfer_in; returns the sender''s. The idempotency_key is the sender''s. Errors: LY101 not enough points, LY112 same member, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+
+CREATE FUNCTION post_many(member_ids bigint[], kinds text[], points bigint[], currencies text[] DEFAULT NULL,
+	effective_ats timestamptz[] DEFAULT NULL, available_ats timestamptz[] DEFAULT NULL,
+	expires_ats timestamptz[] DEFAULT NULL, hold_untils timestamptz[] DEFAULT NULL,
+	target_entry_ids bigint[] DEFAULT NULL, reasons text[] DEFAULT NULL, refs text[] DEFAULT NULL,
+	idempotency_keys text[] DEFAULT NULL, details jsonb[] DEFAULT NULL,
+	OUT ordinal bigint, OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS SETOF record
+LANGUAGE c VOLATILE ROWS 100 AS 'MODULE_PATHNAME', 'loyalty_post_many';
+COMMENT ON FUNCTION post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]) IS
+'Posts one entry for each element, all or none: earn, redeem, hold, capture, release, reverse, activate or adjust. A NULL element means the default. Entries of one wallet are posted in the order given; wallets are locked in the order of their ids. Returns one row for each element, in the order given.';
+
+CREATE FUNCTION backfill(source regclass,
+	OUT entries bigint, OUT wallets bigint, OUT first_entry_id bigint, OUT last_entry_id bigint) RETURNS record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_backfill';
+COMMENT ON FUNCTION backfill(regclass) IS
+'Posts a whole history in one statement, keeping every rule and the hash chain. source is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. Errors are those of the single functions; nothing is posted then.';
+
+-- ---------------------------------------------------------------------------
+-- Program: moving points between members that are merged
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION balance_homes(balance points_balance, OUT home_id bigint, OUT points bigint, OUT debt bigint) RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 2 AS 'MODULE_PATHNAME', 'loyalty_balance_homes';
+COMMENT ON FUNCTION balance_homes(points_balance) IS
+'To whom the points and the debt of a balance first came: one row for each home, 0 for the wallet''s own member; points in lots of any state, those that have expired included.';
+
+CREATE FUNCTION lock_wallets(live_ids bigint[], moved_ids bigint[] DEFAULT '{}') RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_lock_wallets';
+COMMENT ON FUNCTION lock_wallets(bigint[], bigint[]) IS
+'Opens, where they are missing, and locks the wallets of members in every currency: first those of moved_ids, whose points are elsewhere, then those of live_ids, ascending by member and currency. Returns how many. Part of merge_members() and unmerge_members(), before move_points().';
+
+CREATE FUNCTION move_points(from_id bigint, to_id bigint, homes bigint[] DEFAULT NULL, opened_by bigint[] DEFAULT NULL,
+	settle boolean DEFAULT false, reason text DEFAULT NULL,
+	OUT currency text, OUT points bigint, OUT lots bigint, OUT debt bigint, OUT entry_id bigint) RETURNS SETOF record
+LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 2 AS 'MODULE_PATHNAME', 'loyalty_move_points';
+COMMENT ON FUNCTION move_points(bigint, bigint, bigint[], bigint[], boolean, text) IS
+'Moves lots of every state (available, pending, held, expired) and debt from all wallets of one member to those of another, by transfer_out and transfer_in entries effective now. Lots keep lot_id, origin, expiry, hold and home; debt is moved without being repaid. homes: only what first came to these members (NULL: everything); opened_by: only lots opened by these entries, and no debt (NULL: all). settle: what arrives belongs to to_id from now on and has no home elsewhere. One row for each currency in which something moved; entry_id is the last entry of the receiving wallet. Part of merge_members() and unmerge_members(); the wallets must be locked by lock_wallets().';
+
+CREATE FUNCTION mark_wallets(member_id bigint, moved boolean) RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_mark_wallets';
+COMMENT ON FUNCTION mark_wallets(bigint, boolean) IS
+'Notes on all wallets of a member that their points are elsewhere (true) or here (false); postings to a wallet whose points are elsewhere go to the member who stands for it. Returns how many. Part of merge_members() and unmerge_members().';
+
+-- ---------------------------------------------------------------------------
+-- Program: expiry
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION book_expiry(member_id bigint, currency text, as_of timestamptz) RETURNS bigint
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_book_expiry';
+COMMENT ON FUNCTION book_expiry(bigint, text, timestamptz) IS
+'Books what has expired in one wallet by as_of and was not booked yet; a negative result takes back what was booked too much after a late entry. Returns the points booked. No balance changes by it.';
+
+CREATE PROCEDURE book_expiries(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 1000)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	until CONSTANT timestamptz := coalesce(book_expiries.as_of, pg_catalog.now());
+	run loyalty.job_run;
+	last_member bigint;
+	last_currency text := '';
+	wallets bigint;
+	booked bigint := 0;
+	batch record;
+BEGIN
+	IF NOT pg_catalog.isfinite(until) OR until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN
+		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
+			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', until);
+	END IF;
+	IF batch_size IS NULL OR batch_size OPERATOR(pg_catalog.<=) 0 THEN
+		RAISE EXCEPTION 'batch_size must be positive' USING ERRCODE = 'LY003';
+	END IF;
+	IF NOT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('loyalty.book_expiries', 0)) THEN
+		RAISE EXCEPTION 'book_expiries is running in another session'
+			USING ERRCODE = 'LY006', HINT = 'See the table loyalty.job_run.';
+	END IF;
+
+	-- a run that was stopped goes on where it was
+	SELECT * INTO run FROM loyalty.job_run j
+	WHERE j.job OPERATOR(pg_catalog.=) 'book_expiries' AND j.status OPERATOR(pg_catalog.=) 'running'
+	ORDER BY j.run_id DESC LIMIT 1;
+	IF FOUND AND run.as_of OPERATOR(pg_catalog.=) until THEN
+		last_member := run.last_key;
+		booked := coalesce((pg_catalog.regexp_match(run.message, '^(-?\d+) points'))[1]::bigint, 0);
+	ELSE
+		UPDATE loyalty.job_run j SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
+		WHERE j.job OPERATOR(pg_catalog.=) 'book_expiries' AND j.status OPERATOR(pg_catalog.=) 'running';
+		INSERT INTO loyalty.job_run (job, as_of, unit, total)
+		SELECT 'book_expiries', until, 'wallets', pg_catalog.count(*)
+		FROM loyalty.wallet w WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) until
+		RETURNING * INTO run;
+	END IF;
+	COMMIT;
+
+	LOOP
+		SELECT pg_catalog.count(*) AS wallets,
+			pg_catalog.sum(loyalty.book_expiry(d.member_id, d.currency, until))::bigint AS points,
+			pg_catalog.max(d.member_id) AS member_id
+		INTO batch
+		FROM (SELECT w.member_id, w.currency FROM loyalty.wallet w
+			WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) until
+				AND (last_member IS NULL OR w.member_id OPERATOR(pg_catalog.>=) last_member)
+			ORDER BY w.member_id, w.currency COLLATE pg_catalog."C" LIMIT batch_size) d;
+		EXIT WHEN batch.wallets OPERATOR(pg_catalog.=) 0;
+		last_member := batch.member_id;
+		booked := booked OPERATOR(pg_catalog.+) batch.points;
+		UPDATE loyalty.job_run j
+		SET done = j.done OPERATOR(pg_catalog.+) batch.wallets, last_key = last_member,
+			updated_at = pg_catalog.clock_timestamp(),
+			message = pg_catalog.format('%s points booked', booked)
+		WHERE j.run_id OPERATOR(pg_catalog.=) run.run_id;
+		COMMIT;
+	END LOOP;
+
+	UPDATE loyalty.job_run j
+	SET status = 'finished', finished_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp(),
+		message = pg_catalog.format('%s points booked', booked)
+	WHERE j.run_id OPERATOR(pg_catalog.=) run.run_id;
+	PERFORM pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended('loyalty.book_expiries', 0));
+	COMMIT;
+END
+$$;
+COMMENT ON PROCEDURE book_expiries(timestamptz, integer) IS
+'Books, as entries of kind expire, what has expired by as_of (default: now) in all wallets. No balance changes by it: expiry needs no job. Commits after each batch_size wallets; can be stopped at any time and goes on where it was; progress is in the table job_run. LY006 when it is running already.';
+
+-- ---------------------------------------------------------------------------
+-- Program: triggers for anybody's orders
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION earn_on_insert() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_earn_on_insert';
+COMMENT ON FUNCTION earn_on_insert() IS
+'Trigger function (AFTER INSERT, FOR EACH ROW; arguments: member column, amount column, time column, points per unit = 1, currency = points): a row earns floor(amount * points per unit) in the same commit. The table needs a primary key, which becomes the entry''s reference and idempotency key.';
+
+CREATE FUNCTION reverse_on_return() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_reverse_on_return';
+COMMENT ON FUNCTION reverse_on_return() IS
+'Trigger function (AFTER UPDATE OR DELETE, FOR EACH ROW; arguments as of earn_on_insert): a deleted row gives back all that it earned, a row whose amount becomes less the difference, any other update that WHEN lets through all of it.';
+
+-- ---------------------------------------------------------------------------
+-- Rights
+-- ---------------------------------------------------------------------------
+
+REVOKE EXECUTE ON FUNCTION
+	earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	redeem(bigint, bigint, text, timestamptz, text, text, jsonb),
+	hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb),
+	capture(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	release(bigint, bigint, timestamptz, text, text, jsonb),
+	reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	activate(bigint, bigint, timestamptz, text, text, jsonb),
+	adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb),
+	post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]),
+	backfill(regclass),
+	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
+	book_expiry(bigint, text, timestamptz), earn_on_insert(), reverse_on_return()
+	FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	redeem(bigint, bigint, text, timestamptz, text, text, jsonb),
+	hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb),
+	capture(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	release(bigint, bigint, timestamptz, text, text, jsonb),
+	reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	activate(bigint, bigint, timestamptz, text, text, jsonb),
+	adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
+	transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb),
+	post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]),
+	backfill(regclass),
+	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
+	book_expiry(bigint, text, timestamptz), earn_on_insert(), reverse_on_return()
+	TO @extowner@;
+REVOKE EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) TO @extowner@;
