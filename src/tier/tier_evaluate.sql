@@ -129,10 +129,10 @@ AS $$
 	SELECT bool_and(m.source = 'points'), string_agg(
 		CASE WHEN m.source = 'points' THEN format($q$
 			SELECT e.member_id, %1$L::text AS measure, e.effective_at AS at,
-				CASE e.kind WHEN 'reverse' THEN (SELECT CASE WHEN t.requested > 0 THEN -e.requested ELSE e.requested END FROM loyalty.ledger t
-					WHERE t.member_id = e.member_id AND t.entry_id = e.target_entry_id AND t.kind IN ('earn', 'adjust'))
-				ELSE e.requested END AS amount,
-				CASE e.kind WHEN 'reverse' THEN (SELECT t.effective_at FROM loyalty.ledger t
+				CASE WHEN e.target_entry_id IS NULL THEN e.requested
+				ELSE (SELECT CASE WHEN t.requested > 0 THEN -e.requested ELSE e.requested END FROM loyalty.ledger t
+					WHERE t.member_id = e.member_id AND t.entry_id = e.target_entry_id AND t.kind IN ('earn', 'adjust')) END AS amount,
+				CASE WHEN e.target_entry_id IS NOT NULL THEN (SELECT t.effective_at FROM loyalty.ledger t
 					WHERE t.member_id = e.member_id AND t.entry_id = e.target_entry_id) END AS counts_at
 			FROM loyalty.ledger e
 			WHERE e.currency = %2$L AND e.kind IN ('earn', 'adjust', 'reverse')$q$, m.measure, m.currency)
@@ -146,54 +146,72 @@ $$;
 COMMENT ON FUNCTION ladder_facts(text) IS
 'The query that reads all facts of a ladder, of members who were never merged, and whether they are points alone; NULL for a ladder without measures. Part of evaluate_tiers().';
 
+CREATE FUNCTION members_evaluated_alone(ladder text) RETURNS SETOF bigint
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
+	UNION
+	SELECT u.member_id FROM loyalty.tier_merge g, LATERAL (VALUES (g.absorbed_id), (g.survivor_id)) u(member_id)
+	UNION
+	SELECT j.member_id FROM loyalty.tier_joined j
+$$;
+COMMENT ON FUNCTION members_evaluated_alone(text) IS
+'Members whose tiers depend on more than their facts: grants, merges or a date of their own. Part of evaluate_tiers().';
+
 CREATE FUNCTION store_first_tiers(ladder text, as_of timestamptz, OUT stored bigint, OUT others bigint[]) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
 	facts record;
+	members text;
+	newcomers bigint;
+	differing bigint[];
 BEGIN
 	SELECT * INTO facts FROM loyalty.ladder_facts(ladder);
-	-- Members with grants, merges or a date of their own are computed one by one.
-	-- Where somebody is faster, with a fact that this statement does not see, the
-	-- state is there, and is left.
-	EXECUTE format($q$
-		WITH alone AS MATERIALIZED (
-			SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
-			UNION
-			SELECT u.member_id FROM loyalty.tier_merge g, LATERAL (VALUES (g.absorbed_id), (g.survivor_id)) u(member_id)
-			UNION
-			SELECT j.member_id FROM loyalty.tier_joined j
-		), differing AS MATERIALIZED (
-			SELECT f.member_id, s.member_id IS NULL AS is_first, loyalty.first_tier(CASE WHEN s.member_id IS NULL THEN f.facts END, $1, $2) AS t
-			FROM (SELECT x.member_id, %s(x.measure, x.at, x.amount, x.counts_at) AS facts FROM (%s) x GROUP BY x.member_id) f
-			LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
-			WHERE f.member_id NOT IN (SELECT a.member_id FROM alone a)
-				AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, $1, $2))
-		), first AS (
-			INSERT INTO loyalty.tier_state (member_id, ladder, level, earned_level, since, valid_until, grace_until, event_at,
-				evaluated_at, next_at, versions, replayed_in, machine)
-			SELECT d.member_id, $1, (d.t).level, (d.t).earned_level, (d.t).since, (d.t).valid_until, (d.t).grace_until, (d.t).event_at,
-				(d.t).evaluated_at, (d.t).next_at, (d.t).versions, $3, (d.t).machine
-			FROM differing d WHERE d.is_first
-			ON CONFLICT DO NOTHING RETURNING member_id
-		), steps AS (
-			INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason, valid_until)
-			SELECT d.member_id, $1, l.ladder_number, p.starts_at, (d.t).step_starts[p.n + 1], p.level, p.event, p.reason, p.valid_until
-			FROM first JOIN differing d ON d.member_id = first.member_id
-			CROSS JOIN (SELECT x.ladder_number FROM loyalty.ladder x WHERE x.ladder = $1) l
-			CROSS JOIN LATERAL unnest((d.t).step_starts, (d.t).step_levels, (d.t).step_events, (d.t).step_reasons, (d.t).step_valid_untils)
-				WITH ORDINALITY p(starts_at, level, event, reason, valid_until, n)
-		)
-		SELECT (SELECT count(*) FROM first), ARRAY(
-			SELECT a.member_id FROM alone a
-			UNION
-			SELECT d.member_id FROM differing d WHERE NOT d.is_first
-			UNION
-			SELECT s.member_id FROM loyalty.tier_state s WHERE s.ladder = $1 AND (s.next_at <= $2 OR s.machine IS NULL)
-			ORDER BY 1)$q$,
+	members := format($q$
+		(SELECT x.member_id, %s(x.measure, x.at, x.amount, x.counts_at) AS facts FROM (%s) x GROUP BY x.member_id) f
+		LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
+		WHERE f.member_id NOT IN (SELECT loyalty.members_evaluated_alone($1))$q$,
 		CASE WHEN facts.points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END,
-		coalesce(facts.query, 'SELECT NULL::bigint, NULL::text, NULL::timestamptz, NULL::numeric, NULL::timestamptz WHERE false'))
-	INTO stored, others USING ladder, as_of, pg_current_xact_id()::text::bigint;
+		coalesce(facts.query, 'SELECT NULL::bigint, NULL::text, NULL::timestamptz, NULL::numeric, NULL::timestamptz WHERE false'));
+	-- A statement that only reads can use parallel workers.
+	EXECUTE format($q$
+		SELECT count(*) FILTER (WHERE s.member_id IS NULL), array_agg(f.member_id) FILTER (WHERE s.member_id IS NOT NULL)
+		FROM %s AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, $1, $2))$q$, members)
+	INTO newcomers, differing USING ladder, as_of;
+	stored := 0;
+	IF newcomers > 0 THEN
+		-- Where somebody is faster, with a fact that this statement does not see,
+		-- the state is there, and is left.
+		EXECUTE format($q$
+			WITH computed AS MATERIALIZED (
+				SELECT f.member_id, loyalty.first_tier(f.facts, $1, $2) AS t FROM %s AND s.member_id IS NULL
+			), first AS (
+				INSERT INTO loyalty.tier_state (member_id, ladder, level, earned_level, since, valid_until, grace_until, event_at,
+					evaluated_at, next_at, versions, replayed_in, machine)
+				SELECT d.member_id, $1, (d.t).level, (d.t).earned_level, (d.t).since, (d.t).valid_until, (d.t).grace_until, (d.t).event_at,
+					(d.t).evaluated_at, (d.t).next_at, (d.t).versions, $3, (d.t).machine
+				FROM computed d
+				ON CONFLICT DO NOTHING RETURNING member_id
+			), steps AS (
+				INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason, valid_until)
+				SELECT d.member_id, $1, l.ladder_number, p.starts_at, (d.t).step_starts[p.n + 1], p.level, p.event, p.reason, p.valid_until
+				FROM first JOIN computed d ON d.member_id = first.member_id
+				CROSS JOIN (SELECT x.ladder_number FROM loyalty.ladder x WHERE x.ladder = $1) l
+				CROSS JOIN LATERAL unnest((d.t).step_starts, (d.t).step_levels, (d.t).step_events, (d.t).step_reasons, (d.t).step_valid_untils)
+					WITH ORDINALITY p(starts_at, level, event, reason, valid_until, n)
+			)
+			SELECT count(*) FROM first$q$, members)
+		INTO stored USING ladder, as_of, pg_current_xact_id()::text::bigint;
+	END IF;
+	others := ARRAY(
+		SELECT d FROM unnest(differing) d
+		UNION
+		SELECT loyalty.members_evaluated_alone(ladder)
+		UNION
+		SELECT s.member_id FROM loyalty.tier_state s
+		WHERE s.ladder = store_first_tiers.ladder AND (s.next_at <= as_of OR s.machine IS NULL)
+		ORDER BY 1);
 END
 $$;
 COMMENT ON FUNCTION store_first_tiers(text, timestamptz) IS
