@@ -416,21 +416,6 @@ ParetoNbd(const double *theta, double grad[CLV_MAX_PARAMS],
 	return ClvTotal(&total);
 }
 
-/*
- * Log-likelihood of a model's parameters, found by whatever means.
- */
-double
-ClvCountLogLikelihood(const ClvCountModel *model, const ClvCell *cell,
-					  size_t ncells, ClvPoll poll)
-{
-	CountProblem problem = {model->kind, cell, ncells, 1, poll};
-	double		grad[CLV_MAX_PARAMS];
-	double		hess[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
-
-	return (model->kind == CLV_PARETO_NBD ? ParetoNbd : BetaGeometric)
-		(model->theta, grad, hess, &problem);
-}
-
 /* Keeps the better of two results; a converged one beats all others. */
 static void
 KeepBetter(ClvMaximum *best, const ClvMaximum *other)

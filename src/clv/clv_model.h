@@ -85,8 +85,6 @@ extern void ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 						int max_iterations, ClvPoll poll, ClvMaximum *result);
 extern void ClvFitSpend(const ClvSpendCell *cell, size_t ncells,
 						int max_iterations, ClvPoll poll, ClvMaximum *result);
-extern double ClvCountLogLikelihood(const ClvCountModel *model, const ClvCell *cell,
-									size_t ncells, ClvPoll poll);
 
 /* clv_forecast.c */
 extern double ClvPAlive(const ClvCountModel *model, double x, double t_x, double t);

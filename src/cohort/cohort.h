@@ -92,7 +92,6 @@ typedef struct PeriodClock
 
 extern PeriodClock *GetPeriodClock(FunctionCallInfo fcinfo, int period_argno, int zone_argno);
 extern Timestamp LocalTime(PeriodClock *clock, TimestampTz at);
-extern int32 LocalDate(PeriodClock *clock, TimestampTz at);
 extern int32 PeriodOfInstant(PeriodClock *clock, TimestampTz at);
 
 /* The checkers: they own the SQLSTATE and the wording. */
@@ -303,8 +302,5 @@ typedef struct PathPattern
 	int			highest;		/* highest condition named */
 	PathElement elements[PATH_MAX_ELEMENTS];
 } PathPattern;
-
-extern const char *ParsePath(const char *str, int len, PathPattern *pattern, int *where);
-extern int64 CountPaths(const EventList *list, const PathPattern *pattern, bool first_only);
 
 #endif							/* LOYALTY_COHORT_H */

@@ -40,7 +40,7 @@ ReadNumber(const char *str, int len, int *at, int64 *number)
 /*
  * Reads a pattern.  Returns NULL, or what is wrong, with where it is.
  */
-const char *
+static const char *
 ParsePath(const char *str, int len, PathPattern *pattern, int *where)
 {
 	PathGap		gap = PATH_ADJACENT;
@@ -209,7 +209,7 @@ AddInstant(PathProgress *p, int64 at)
  * before.  With first_only, at most 1.  A pattern that takes no event is
  * matched by each event.  The list must be sorted.
  */
-int64
+static int64
 CountPaths(const EventList *list, const PathPattern *pattern, bool first_only)
 {
 	PathProgress *progress;

@@ -238,7 +238,7 @@ LocalTime(PeriodClock *clock, TimestampTz at)
 /*
  * The date in the zone at an instant, in days since 2000-01-01.
  */
-int32
+static int32
 LocalDate(PeriodClock *clock, TimestampTz at)
 {
 	return (int32) FloorDiv(LocalTime(clock, at), USECS_PER_DAY);

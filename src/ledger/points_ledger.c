@@ -91,7 +91,7 @@ FinishLedger(LedgerBuilder *builder)
 /*
  * Reads the head of a ledger.  False when the bytes are none.
  */
-bool
+static bool
 OpenLedger(LedgerReader *reader, const void *bytes, Size length)
 {
 	uint8		head[2];

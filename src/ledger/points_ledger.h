@@ -36,7 +36,6 @@ extern void BeginLedger(LedgerBuilder *builder);
 extern void AppendEntry(LedgerBuilder *builder, const Entry *entry);
 extern PackedValue *FinishLedger(LedgerBuilder *builder);
 extern PackedValue *CheckedLedger(PackedValue *value);
-extern bool OpenLedger(LedgerReader *reader, const void *bytes, Size length);
 
 extern ConsumptionOrder ConsumptionOrderFromText(const char *name);
 extern ClawbackPolicy ClawbackPolicyFromText(const char *name);

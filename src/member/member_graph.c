@@ -390,7 +390,7 @@ AddTextEdge(Graph *graph, const char *a, uint32 alen, const char *b, uint32 blen
  * Works in all edges that still wait.  Needed before nodes or components are
  * read; more edges may follow.
  */
-void
+static void
 FinishEdges(Graph *graph)
 {
 	if (graph->npending > 0)

@@ -66,7 +66,6 @@ extern Graph *CreateGraph(MemoryContext parent, NodeKind kind);
 extern void AddBigEdge(Graph *graph, int64 a, int64 b);
 extern void AddTextEdge(Graph *graph, const char *a, uint32 alen, const char *b, uint32 blen);
 extern void MergeGraph(Graph *graph, Graph *other);
-extern void FinishEdges(Graph *graph);
 extern NodeComponent *ListComponents(Graph *graph);
 extern void SerializeGraph(Graph *graph, StringInfo buf);
 extern Graph *DeserializeGraph(MemoryContext parent, StringInfo buf);

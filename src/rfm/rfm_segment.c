@@ -36,7 +36,6 @@
 #define MAX_RULES	1000
 
 /* What a rule limits: the three scores, and the mean of f and m. */
-#define LIMIT_FM	DIMENSIONS
 #define LIMITS		(DIMENSIONS + 1)
 
 static const char *const limit_names[LIMITS] = {"r", "f", "m", "fm"};

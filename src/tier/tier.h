@@ -290,7 +290,6 @@ extern TimestampTz TierPeriodEnd(const TierLadder *ladder, TierWindow period, Ti
 extern void InitTierState(TierState *state, TimestampTz joined_at);
 extern void TierEvaluate(TierState *state, const TierInput *input, const TierLadder *ladder, TierStep *step);
 extern TimestampTz TierNext(const TierState *state);
-extern bool CriteriaMet(const TierCriteria *criteria, const int64 *values);
 extern int	QualifiedRank(const TierLadder *ladder, const int64 *values);
 extern int	RenewedRank(const TierLadder *ladder, const int64 *values);
 extern bool TierStateIsSound(const TierState *state);

@@ -78,7 +78,7 @@ TierNext(const TierState *state)
 /*
  * Whether values, in the order of the ladder's measures, meet criteria.
  */
-bool
+static bool
 CriteriaMet(const TierCriteria *criteria, const int64 *values)
 {
 	int			met = 0;

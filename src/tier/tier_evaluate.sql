@@ -174,7 +174,7 @@ BEGIN
 		WHERE f.member_id NOT IN (SELECT loyalty.members_evaluated_alone($1))$q$,
 		CASE WHEN facts.points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END,
 		coalesce(facts.query, 'SELECT NULL::bigint, NULL::text, NULL::timestamptz, NULL::numeric, NULL::timestamptz WHERE false'));
-	-- A statement that only reads can use parallel workers.
+	-- Mostly nobody is new, and then nothing is written here.
 	EXECUTE format($q$
 		SELECT count(*) FILTER (WHERE s.member_id IS NULL), array_agg(f.member_id) FILTER (WHERE s.member_id IS NOT NULL)
 		FROM %s AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, $1, $2))$q$, members)

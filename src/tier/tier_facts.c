@@ -56,7 +56,7 @@ MeasureNumber(FactSet *set, const char *name, Size length)
 	return set->nmeasures++;
 }
 
-void
+static void
 AddFactToSet(FactSet *set, const TierFact *fact)
 {
 	if (set->n == set->size)
@@ -147,7 +147,7 @@ SortSet(FactSet *set)
 /*
  * A set as a value; sorts it.
  */
-struct varlena *
+static struct varlena *
 PackFactSet(FactSet *set)
 {
 	PackWriter	writer;

@@ -18,8 +18,6 @@ typedef struct FactSet
 } FactSet;
 
 extern int	MeasureNumber(FactSet *set, const char *name, Size length);
-extern void AddFactToSet(FactSet *set, const TierFact *fact);
-extern struct varlena *PackFactSet(FactSet *set);
 extern void UnpackFactSet(struct varlena *value, FactSet *set);
 extern void HistoryOfSet(const TierPlan *plan, const FactSet *set, TierHistory *history);
 

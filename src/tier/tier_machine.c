@@ -175,7 +175,7 @@ IsPeriod(TierWindow window)
  * The instant from which on facts count in a measure's window as of t.  At the
  * end of a term, and in the grace after it, the period that ended counts.
  */
-TimestampTz
+static TimestampTz
 WindowStart(const TierMachine *machine, int i, TimestampTz t, bool at_end)
 {
 	const TierLadder *ladder = machine->ladder;

@@ -127,7 +127,6 @@ extern void PlanCarryOver(TierMachine *machine, TimestampTz t);
 extern int	GrantedRank(const TierMachine *machine, TimestampTz t);
 extern TimestampTz NextChange(const TierMachine *machine);
 extern void MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *values);
-extern TimestampTz WindowStart(const TierMachine *machine, int slot, TimestampTz t, bool at_end);
 extern TimestampTz MachineValidUntil(const TierMachine *machine);
 extern int	VersionAt(const TierPlan *plan, TimestampTz t);
 extern void ReplayHistory(const TierPlan *plan, const TierHistory *history, TimestampTz until, TierMachine *machine);

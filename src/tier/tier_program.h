@@ -54,7 +54,6 @@ typedef enum StoredRead
 } StoredRead;
 
 /* tier_cache.c */
-extern void TierCacheInit(void);
 extern void BeginTierUse(void);
 extern void EndTierUse(void);
 extern Ladder *AllLadders(void);
