@@ -1,7 +1,7 @@
 --
 -- clv: customer value
 --
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET timezone = 'UTC';
 -- figures to six digits: the last bits are the platform's
 CREATE FUNCTION short(x anyelement) RETURNS numeric LANGUAGE sql IMMUTABLE AS

@@ -1,5 +1,5 @@
 -- cohort: what each function answers, on a few rows.
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = loyalty, public;
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';

@@ -1,7 +1,7 @@
 --
 -- core: setup(), the table layout, check()
 --
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 -- the extension itself brings no table
 SELECT count(*) AS tables FROM pg_catalog.pg_class c
 WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'S', 'v', 'm');

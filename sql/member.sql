@@ -1,6 +1,6 @@
 -- Room member: connected components and normalized identifiers
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS loyalty;
+CREATE EXTENSION IF NOT EXISTS loyalty CASCADE;
 SET search_path = loyalty, public;
 
 -- components over pairs of bigint: named by the smallest node, in any order

@@ -1,7 +1,7 @@
 --
 -- rfm: the summary, its aggregates, scores and segments
 --
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = loyalty, public;
 SET timezone = 'UTC';
 SET datestyle = 'ISO, MDY';

@@ -1,7 +1,7 @@
 --
 -- tier: a ladder, members who climb it, hold and land softly
 --
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET timezone = 'UTC';
 SET datestyle = 'iso, ymd';
 -- primitives: the tiers of any rows under a definition

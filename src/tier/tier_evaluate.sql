@@ -194,10 +194,9 @@ BEGIN
 				FROM computed d
 				ON CONFLICT DO NOTHING RETURNING member_id
 			), steps AS (
-				INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason, valid_until)
-				SELECT d.member_id, $1, l.ladder_number, p.starts_at, (d.t).step_starts[p.n + 1], p.level, p.event, p.reason, p.valid_until
+				INSERT INTO loyalty.tier_history (member_id, ladder, starts_at, ends_at, level, event, reason, valid_until)
+				SELECT d.member_id, $1, p.starts_at, (d.t).step_starts[p.n + 1], p.level, p.event, p.reason, p.valid_until
 				FROM first JOIN computed d ON d.member_id = first.member_id
-				CROSS JOIN (SELECT x.ladder_number FROM loyalty.ladder x WHERE x.ladder = $1) l
 				CROSS JOIN LATERAL unnest((d.t).step_starts, (d.t).step_levels, (d.t).step_events, (d.t).step_reasons, (d.t).step_valid_untils)
 					WITH ORDINALITY p(starts_at, level, event, reason, valid_until, n)
 			)

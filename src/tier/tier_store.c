@@ -207,8 +207,8 @@ WriteHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlo
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
 	};
 	static KeptPlan insert_plan = {
-		.query = "INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason, valid_until) "
-		"SELECT $1, $2, l.ladder_number, $3, $4, $5, $6, $7, $8 FROM loyalty.ladder l WHERE l.ladder OPERATOR(pg_catalog.=) $2",
+		.query = "INSERT INTO loyalty.tier_history (member_id, ladder, starts_at, ends_at, level, event, reason, valid_until) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
 		.nargs = 8,
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};

@@ -1,5 +1,5 @@
 -- Points that live for twelve months, rounded up to the end of the month.
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SELECT loyalty.setup();
 SELECT loyalty.create_currency(
 	code => 'rewards',

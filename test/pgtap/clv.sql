@@ -1,7 +1,7 @@
 -- clv: fits against a slow reference and published figures, forecasts at
 -- extremes, the same bits in any plan.
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
 SET timezone = 'UTC';
 SET client_min_messages = warning;

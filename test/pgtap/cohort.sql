@@ -1,6 +1,6 @@
 -- cohort: every function against plain SQL, published cases and real data.
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = loyalty, public, pg_catalog;
 SET timezone = 'UTC';
 SELECT no_plan();

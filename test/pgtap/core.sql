@@ -4,7 +4,7 @@ SET search_path = public, pg_catalog;
 SELECT no_plan();
 
 -- CREATE EXTENSION brings its own schema and no table.
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SELECT is_empty(
 	$$SELECT relname FROM pg_class
 	  WHERE relnamespace = 'loyalty'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')$$,

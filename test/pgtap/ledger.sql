@@ -1,7 +1,7 @@
 -- ledger: the program, case by case.  A story is one member's; its steps run in
 -- order; each says what the balance is afterwards, or which SQLSTATE refuses it.
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
 SET timezone = 'UTC';
 SELECT no_plan();

@@ -1,7 +1,7 @@
 -- backfill() into a ledger that its owner has changed: whatever was added to
 -- the table works as with any INSERT, and the entries are the same each time.
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
 SET timezone = 'UTC';
 SET client_min_messages = warning;

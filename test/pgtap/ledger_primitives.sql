@@ -1,6 +1,6 @@
 -- ledger: what works on anybody's own tables.
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
 SET timezone = 'UTC';
 SELECT no_plan();

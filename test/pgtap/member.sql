@@ -8,7 +8,7 @@
 SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-CREATE EXTENSION IF NOT EXISTS loyalty;
+CREATE EXTENSION IF NOT EXISTS loyalty CASCADE;
 SET search_path = loyalty, public;
 SELECT no_plan();
 

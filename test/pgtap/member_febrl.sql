@@ -13,7 +13,7 @@ SET client_min_messages = warning;
 SET jit = off;
 \set there `test -r "${LOYALTY_DATA:-../shared/data}/febrl/dataset2.csv" && echo true || echo false`
 CREATE EXTENSION IF NOT EXISTS pgtap;
-CREATE EXTENSION IF NOT EXISTS loyalty;
+CREATE EXTENSION IF NOT EXISTS loyalty CASCADE;
 SELECT loyalty.setup() \g /dev/null
 SELECT no_plan();
 

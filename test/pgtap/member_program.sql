@@ -7,7 +7,7 @@
 \set ON_ERROR_STOP on
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-CREATE EXTENSION IF NOT EXISTS loyalty;
+CREATE EXTENSION IF NOT EXISTS loyalty CASCADE;
 SET search_path = loyalty, public;
 SELECT no_plan();
 

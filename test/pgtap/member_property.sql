@@ -14,7 +14,7 @@ SET jit = off;
 -- LOYALTY_SEED=2 and so on: others than the usual ones
 \set seed `echo "${LOYALTY_SEED:-1}"`
 CREATE EXTENSION IF NOT EXISTS pgtap;
-CREATE EXTENSION IF NOT EXISTS loyalty;
+CREATE EXTENSION IF NOT EXISTS loyalty CASCADE;
 SELECT loyalty.setup() \g /dev/null
 SELECT no_plan();
 

@@ -1,6 +1,6 @@
 -- rfm: against slow and obvious SQL, under workers, and against published figures.
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = loyalty, public, pg_catalog;
 SET timezone = 'UTC';
 SELECT no_plan();

@@ -1,6 +1,6 @@
 -- tier: windows, clocks, program.
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
 SET timezone = 'UTC';
 SELECT no_plan();
@@ -317,8 +317,8 @@ SELECT cmp_ok(loyalty.evaluate_tiers(), '>', 0::bigint, 'booked');
 SELECT is_empty('SELECT * FROM loyalty.check()', 'and after');
 
 -- Histories cannot overlap.
-SELECT throws_ok($$INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, level, event, reason)
-	SELECT member_id, ladder, ladder_number, starts_at + interval '1 hour', level, event, reason FROM loyalty.tier_history ORDER BY member_id, starts_at LIMIT 1$$,
+SELECT throws_ok($$INSERT INTO loyalty.tier_history (member_id, ladder, starts_at, level, event, reason)
+	SELECT member_id, ladder, starts_at + interval '1 hour', level, event, reason FROM loyalty.tier_history ORDER BY member_id, starts_at LIMIT 1$$,
 	'23P01', NULL, 'an overlapping row');
 -- What somebody changes by hand is found.
 UPDATE loyalty.tier_history SET level = 'gold' WHERE member_id = 1 AND starts_at = '2022-03-01';

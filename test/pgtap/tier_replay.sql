@@ -2,7 +2,7 @@
 -- the raw facts agree, whatever happened in whatever order.
 \set members `echo ${LOYALTY_SOAK:+4000}`
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
 SET timezone = 'UTC';
 SELECT no_plan();

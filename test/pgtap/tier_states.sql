@@ -1,6 +1,6 @@
 -- tier: the state machine against a table of cases.
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
 SET timezone = 'UTC';
 SELECT no_plan();

@@ -109,7 +109,7 @@ sub rows_of
 
 run_sql('postgres', "DROP DATABASE IF EXISTS $database; CREATE DATABASE $database;");
 run_sql($database, join '', <<'SQL', rows_of('signed', \@signed), rows_of('plain', \@plain), 'ANALYZE;');
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET timezone = 'UTC';
 CREATE TABLE signed (g int, kind text, points bigint, at timestamptz, available_at timestamptz, expires_at timestamptz);
 CREATE TABLE plain (LIKE signed);

@@ -23,7 +23,7 @@ my $node = PostgreSQL::Test::Cluster->new('crash');
 $node->init;
 $node->append_conf('postgresql.conf', "max_connections = 50\nautovacuum = off\ncheckpoint_timeout = 30s\nwal_level = minimal\nmax_wal_senders = 0");
 $node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION loyalty; SELECT loyalty.setup();');
+$node->safe_psql('postgres', 'CREATE EXTENSION loyalty CASCADE; SELECT loyalty.setup();');
 $node->safe_psql('postgres', "SELECT loyalty.earn(m, 1000000, effective_at => '2019-01-01', idempotency_key => 'first') FROM generate_series(1, $members) m");
 
 my %server = (host => $node->host, port => $node->port, user => $ENV{USER} || getpwuid($<), database => 'postgres');

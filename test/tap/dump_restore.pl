@@ -13,7 +13,7 @@ $node->start;
 
 $node->safe_psql('postgres', 'CREATE DATABASE source');
 $node->safe_psql('source', q{
-	CREATE EXTENSION loyalty;
+	CREATE EXTENSION loyalty CASCADE;
 	SELECT loyalty.setup();
 	INSERT INTO loyalty.job_run (job, unit, status, done) SELECT 'example', 'rows', 'finished', i FROM generate_series(1, 100) i;
 	-- what users may do with tables of their own
@@ -62,7 +62,7 @@ for my $case (
 # trigger, and setup() adds it.
 $node->safe_psql('postgres', 'CREATE DATABASE rows');
 $node->safe_psql('rows', q{
-	CREATE EXTENSION loyalty;
+	CREATE EXTENSION loyalty CASCADE;
 	SELECT loyalty.setup();
 	ALTER TABLE loyalty.job_run ADD COLUMN note text DEFAULT 'ours';
 	SET session_replication_role = replica;

@@ -21,7 +21,7 @@ $node->start;
 
 # Everything that can be posted, in two currencies.
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION loyalty;
+	CREATE EXTENSION loyalty CASCADE;
 	SELECT loyalty.setup();
 	SELECT loyalty.create_currency('stars', expiry_policy => 'rolling', expiry_interval => '1 year', time_zone => 'Europe/Berlin');
 	SELECT loyalty.earn(m, 100 + m, c, effective_at => timestamptz '2022-01-01' + m * interval '1 hour', reference => 'first', idempotency_key => c || 'first')

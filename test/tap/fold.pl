@@ -34,7 +34,7 @@ sub run_sql
 
 run_sql('postgres', "DROP DATABASE IF EXISTS $database; CREATE DATABASE $database;");
 run_sql($database, <<'SQL');
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 CREATE FUNCTION show(b loyalty.points_balance, at timestamptz[]) RETURNS text
 LANGUAGE sql STABLE AS $$
 	SELECT string_agg(concat_ws(',', loyalty.available(b, t), loyalty.pending(b, t), loyalty.held(b, t),

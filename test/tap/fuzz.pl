@@ -36,7 +36,7 @@ sub run_sql
 }
 
 run_sql('postgres', "DROP DATABASE IF EXISTS $database", "CREATE DATABASE $database");
-run_sql($database, 'CREATE EXTENSION loyalty');
+run_sql($database, 'CREATE EXTENSION loyalty CASCADE');
 
 # Valid values to begin with: some as SQL expressions, more from random
 # histories.  reads: what is asked of each value that was accepted.

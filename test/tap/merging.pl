@@ -64,7 +64,7 @@ my @choices = map { ($_) x $_->[1] } @acts;
 run_sql('postgres', "DROP DATABASE IF EXISTS $database; CREATE DATABASE $database;");
 run_sql($database, <<"SQL");
 SET client_min_messages = warning;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SELECT loyalty.setup();
 -- codes that collations and bytes put in different orders
 SELECT loyalty.create_currency('a_b'), loyalty.create_currency('ab');

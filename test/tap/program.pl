@@ -94,7 +94,7 @@ sub asked_json
 
 run_sql('postgres', "DROP DATABASE IF EXISTS $database; CREATE DATABASE $database;");
 run_sql($database, <<'SQL');
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SELECT loyalty.setup();
 SELECT loyalty.create_currency(o || '_' || p, consumption_order => o, clawback_policy => p)
 FROM unnest('{earliest_expiry,oldest_first}'::text[]) o, unnest('{allow_debt,within_balance,within_lot}'::text[]) p;

@@ -110,7 +110,7 @@ sub run
 
 	# A marker of its own on both channels follows each step.
 	my $script = "\\pset pager off\n";
-	$script .= "SET timezone = 'UTC';\nCREATE EXTENSION loyalty;\n$before\\echo :::before\n" if $before ne '';
+	$script .= "SET timezone = 'UTC';\nSET client_min_messages = warning;\nCREATE EXTENSION loyalty CASCADE;\nRESET client_min_messages;\n$before\\echo :::before\n" if $before ne '';
 	for my $n (0 .. $#steps)
 	{
 		my $input = join "\n", @{ $steps[$n]{input} };

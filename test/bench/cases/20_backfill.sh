@@ -7,7 +7,7 @@ cat >"$dir/fresh.sql" <<-'SQL'
 	SET client_min_messages = warning;
 	DROP TABLE IF EXISTS bare;
 	DROP SCHEMA loyalty CASCADE;
-	CREATE EXTENSION loyalty;
+	CREATE EXTENSION loyalty CASCADE;
 	SELECT loyalty.setup() \g /dev/null
 	CREATE TABLE bare (LIKE loyalty.ledger);
 	ALTER TABLE bare ADD PRIMARY KEY (member_id, entry_id);
