@@ -160,7 +160,7 @@ isolation_template()
 	[ -z "${have_template:-}" ] || return 0
 	have_template=1
 	psql_in postgres -c 'CREATE DATABASE isolation_template'
-	psql_in isolation_template -o /dev/null -c 'CREATE EXTENSION loyalty CASCADE' -c 'SELECT loyalty.setup()'
+	psql_in isolation_template -o /dev/null -c 'SET client_min_messages = warning' -c 'CREATE EXTENSION loyalty CASCADE' -c 'SELECT loyalty.setup()'
 }
 
 # The server's user may be unable to read the checkout: it gets a copy.

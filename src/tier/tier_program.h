@@ -34,7 +34,6 @@ typedef struct StoredTier
 {
 	bool		found;
 	bool		evaluated;		/* the machine is there */
-	int64		changes;
 	int64		merged_into;	/* 0: none */
 	int64		replayed_in;	/* transaction of the last replay */
 	int			versions;		/* of the ladder, when it was written */

@@ -215,12 +215,12 @@ BEGIN
 			valid_until timestamptz,
 			grace_until timestamptz,
 			event_at timestamptz,
-			evaluated_at timestamptz,
 			next_at timestamptz,
 			versions integer,
-			changes bigint NOT NULL DEFAULT 0,
 			replayed_in bigint,
 			merged_into bigint,
+			-- last, since each fact changes these and no other
+			evaluated_at timestamptz,
 			machine bytea,
 			PRIMARY KEY (member_id, ladder)
 		) WITH (fillfactor = 70);
@@ -234,12 +234,11 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_state.valid_until IS 'Until when it holds as things stand; NULL without end.';
 		COMMENT ON COLUMN loyalty.tier_state.grace_until IS 'When its grace ends; NULL when it is in none.';
 		COMMENT ON COLUMN loyalty.tier_state.event_at IS 'When the last step happened.';
-		COMMENT ON COLUMN loyalty.tier_state.evaluated_at IS 'As of when this row is.';
 		COMMENT ON COLUMN loyalty.tier_state.next_at IS 'Until then nothing changes without new facts; NULL: never.';
 		COMMENT ON COLUMN loyalty.tier_state.versions IS 'How many versions the ladder had.';
-		COMMENT ON COLUMN loyalty.tier_state.changes IS 'Rises with each change of the row.';
 		COMMENT ON COLUMN loyalty.tier_state.replayed_in IS 'The transaction that last computed it from all facts.';
 		COMMENT ON COLUMN loyalty.tier_state.merged_into IS 'The member for whom this one''s facts count.';
+		COMMENT ON COLUMN loyalty.tier_state.evaluated_at IS 'As of when this row is.';
 		COMMENT ON COLUMN loyalty.tier_state.machine IS 'The state of the replay, packed.';
 
 		CREATE TABLE loyalty.tier_history (

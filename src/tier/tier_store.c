@@ -29,7 +29,7 @@
 void
 ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *stored)
 {
-#define STORED_COLUMNS "SELECT machine, changes, merged_into, replayed_in, versions, event_at, evaluated_at, next_at, level " \
+#define STORED_COLUMNS "SELECT machine, merged_into, replayed_in, versions, event_at, evaluated_at, next_at, level " \
 	"FROM loyalty.tier_state WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2"
 	static KeptPlan read_plan = {
 		.query = STORED_COLUMNS,
@@ -44,8 +44,8 @@ ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *st
 	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
 	HeapTuple	tuple;
 	TupleDesc	tupdesc;
-	Datum		columns[9];
-	bool		nulls[9];
+	Datum		columns[8];
+	bool		nulls[8];
 
 	memset(stored, 0, sizeof(StoredTier));
 	if (how == STORED_AS_OF_QUERY)
@@ -60,14 +60,13 @@ ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *st
 	stored->found = true;
 	stored->evaluated = !nulls[0];
 	stored->machine = nulls[0] ? NULL : (struct varlena *) PG_DETOAST_DATUM_PACKED(columns[0]);
-	stored->changes = DatumGetInt64(columns[1]);
-	stored->merged_into = nulls[2] ? 0 : DatumGetInt64(columns[2]);
-	stored->replayed_in = nulls[3] ? 0 : DatumGetInt64(columns[3]);
-	stored->versions = nulls[4] ? 0 : DatumGetInt32(columns[4]);
-	stored->event_at = nulls[5] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[5]);
-	stored->evaluated_at = nulls[6] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[6]);
-	stored->next_at = nulls[7] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[7]);
-	stored->level = nulls[8] ? NULL : TextDatumGetCString(columns[8]);
+	stored->merged_into = nulls[1] ? 0 : DatumGetInt64(columns[1]);
+	stored->replayed_in = nulls[2] ? 0 : DatumGetInt64(columns[2]);
+	stored->versions = nulls[3] ? 0 : DatumGetInt32(columns[3]);
+	stored->event_at = nulls[4] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[4]);
+	stored->evaluated_at = nulls[5] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[5]);
+	stored->next_at = nulls[6] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[6]);
+	stored->level = nulls[7] ? NULL : TextDatumGetCString(columns[7]);
 }
 
 /*
@@ -132,44 +131,42 @@ StoredMachine(const TierMachine *machine)
 }
 
 /*
- * Writes the state, if the row is as it was read; false when somebody else was
- * faster.
+ * Writes the state into the row, which is locked.
  */
-static bool
+static void
 WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, const TierMachine *machine, bool replayed)
 {
 	static KeptPlan plan = {
-		.query = "UPDATE loyalty.tier_state SET machine = $4, changes = changes OPERATOR(pg_catalog.+) 1, "
-		"merged_into = NULL, replayed_in = $5, versions = $6, event_at = $7, evaluated_at = $8, next_at = $9, "
-		"level = $10, earned_level = $11, since = $12, valid_until = $13, grace_until = $14 "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 "
-		"AND changes OPERATOR(pg_catalog.=) $3",
-		.nargs = 14,
-		.argtypes = {INT8OID, TEXTOID, INT8OID, BYTEAOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		.query = "UPDATE loyalty.tier_state SET machine = $3, "
+		"merged_into = NULL, replayed_in = $4, versions = $5, event_at = $6, evaluated_at = $7, next_at = $8, "
+		"level = $9, earned_level = $10, since = $11, valid_until = $12, grace_until = $13 "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
+		.nargs = 13,
+		.argtypes = {INT8OID, TEXTOID, BYTEAOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 		TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	const TierState *state = &machine->state;
 	TimestampTz event_at = machine->nlogs > 0 ? machine->logs[machine->nlogs - 1].at : stored->event_at;
-	Datum		values[14];
-	char		nulls[14];
+	Datum		values[13];
+	char		nulls[13];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(member_id);
 	values[1] = CStringGetTextDatum(ladder->code);
-	values[2] = Int64GetDatum(stored->changes);
-	values[3] = PointerGetDatum(StoredMachine(machine));
-	values[4] = Int64GetDatum(replayed ? (int64) U64FromFullTransactionId(GetTopFullTransactionId()) : stored->replayed_in);
-	values[5] = Int32GetDatum(ladder->plan->nversions);
-	values[6] = InstantDatum(replayed && machine->nlogs == 0 ? TIMESTAMP_MINUS_INFINITY : event_at, &nulls[6]);
-	values[7] = InstantDatum(machine->now, &nulls[7]);
-	values[8] = InstantDatum(StoredUntil(ladder, machine), &nulls[8]);
-	values[9] = CodeDatum(machine, state->effective, &nulls[9]);
-	values[10] = CodeDatum(machine, state->level, &nulls[10]);
-	values[11] = InstantDatum(state->effective_since, &nulls[11]);
-	values[12] = InstantDatum(MachineValidUntil(machine), &nulls[12]);
-	values[13] = InstantDatum(state->grace_until, &nulls[13]);
+	values[2] = PointerGetDatum(StoredMachine(machine));
+	values[3] = Int64GetDatum(replayed ? (int64) U64FromFullTransactionId(GetTopFullTransactionId()) : stored->replayed_in);
+	values[4] = Int32GetDatum(ladder->plan->nversions);
+	values[5] = InstantDatum(replayed && machine->nlogs == 0 ? TIMESTAMP_MINUS_INFINITY : event_at, &nulls[5]);
+	values[6] = InstantDatum(machine->now, &nulls[6]);
+	values[7] = InstantDatum(StoredUntil(ladder, machine), &nulls[7]);
+	values[8] = CodeDatum(machine, state->effective, &nulls[8]);
+	values[9] = CodeDatum(machine, state->level, &nulls[9]);
+	values[10] = InstantDatum(state->effective_since, &nulls[10]);
+	values[11] = InstantDatum(MachineValidUntil(machine), &nulls[11]);
+	values[12] = InstantDatum(state->grace_until, &nulls[12]);
 	RunPlan(&plan, values, nulls, 0);
-	return SPI_processed == 1;
+	if (SPI_processed != 1)
+		elog(ERROR, "row of tier_state is gone although it was locked");
 }
 
 /*
@@ -431,7 +428,7 @@ TryStep(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts
 {
 	static KeptPlan plan = {
 		.query = "UPDATE loyalty.tier_state SET machine = loyalty.step_tier(machine, evaluated_at, versions, replayed_in), "
-		"changes = changes OPERATOR(pg_catalog.+) 1, evaluated_at = greatest(evaluated_at, $3) "
+		"evaluated_at = greatest(evaluated_at, $3) "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
@@ -461,8 +458,7 @@ TryStep(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts
 	{
 		/* the row is ours now: what it says of the machine follows */
 		ReadStored(member_id, ladder, STORED_FRESH, &stored);
-		if (!WriteState(ladder, member_id, &stored, machine, false))
-			elog(ERROR, "row of tier_state is gone although it was locked");
+		WriteState(ladder, member_id, &stored, machine, false);
 		machine->nlogs = DropEmptySteps(machine->logs, machine->nlogs);
 		if (machine->nlogs > 0)
 			WriteHistory(ladder, member_id, machine->logs, machine->nlogs, machine->logs[0].at);
@@ -474,7 +470,7 @@ static void
 ForgetState(const Ladder *ladder, int64 member_id, int64 root)
 {
 	static KeptPlan plan = {
-		.query = "UPDATE loyalty.tier_state SET machine = NULL, changes = changes OPERATOR(pg_catalog.+) 1, "
+		.query = "UPDATE loyalty.tier_state SET machine = NULL, "
 		"merged_into = $3, replayed_in = NULL, versions = NULL, event_at = NULL, evaluated_at = NULL, next_at = NULL, "
 		"level = NULL, earned_level = NULL, since = NULL, valid_until = NULL, grace_until = NULL "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
@@ -555,7 +551,7 @@ MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int n
 	}
 	else
 		changed = true;
-	if (changed && !WriteState(ladder, member_id, &stored, &machine, true))
-		elog(ERROR, "row of tier_state is gone although it was locked");
+	if (changed)
+		WriteState(ladder, member_id, &stored, &machine, true);
 	return changed;
 }

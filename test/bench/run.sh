@@ -33,7 +33,7 @@ autovacuum_vacuum_cost_delay = 0' "$cluster" bench start || exit 1
 eval "$("$cluster" bench env)"
 export PATH="$BENCH:$PATH" PGDATABASE=bench
 psql -Xq -d postgres -c 'CREATE DATABASE bench' || exit 1
-psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -c 'CREATE EXTENSION loyalty CASCADE' -c 'SELECT loyalty.setup()' || exit 1
+psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -c 'SET client_min_messages = warning' -c 'CREATE EXTENSION loyalty CASCADE' -c 'SELECT loyalty.setup()' || exit 1
 
 say "$("$PG_CONFIG" --version), $(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GB", $2 / 1048576 }' /proc/meminfo) memory; $ENTRIES entries, $MEMBERS members; $ORDERS orders, $BUYERS buyers; $ROUNDS rounds"
 for case in "$BENCH"/cases/*.sh; do
