@@ -31,23 +31,21 @@ paired --what "evaluate_tiers(), $climbers members, the first time, storing all"
 psql -Xq -v ON_ERROR_STOP=1 -c 'VACUUM ANALYZE loyalty.tier_state, loyalty.tier_history'
 
 for side in ENABLE DISABLE; do
-	cat >"$dir/earn_$side.sql" <<-SQL
-		ALTER TABLE loyalty.ledger $side TRIGGER evaluate_tier;
-		\timing on
-		DO \$\$
-		BEGIN
-			FOR i IN 1 .. 5000 LOOP
-				PERFORM loyalty.earn(1 + (random() * (:climbers - 1))::bigint, 10, 'bench_status');
-				COMMIT;
-			END LOOP;
-		END \$\$;
-		\timing off
-		ALTER TABLE loyalty.ledger ENABLE TRIGGER evaluate_tier;
-	SQL
-	sed -i "s/:climbers/$climbers/" "$dir/earn_$side.sql"
+	echo "ALTER TABLE loyalty.ledger $side TRIGGER evaluate_tier" >"$dir/$side.sql"
 done
-paired --what 'earn() with tiers kept current' --rival 'earn() without' --target '<= 1.25' --rounds "$ROUNDS" \
-	"$dir/earn_ENABLE.sql" "$dir/earn_DISABLE.sql"
+cat >"$dir/earn.sql" <<-'SQL'
+	\set member random(1, :climbers)
+	\set points random(1, 50)
+	SELECT * FROM loyalty.earn(:member, :points, 'bench_status', reference => 'order', idempotency_key => gen_random_uuid()::text);
+SQL
+for sync in off on; do
+	psql -Xq -c "ALTER SYSTEM SET synchronous_commit = $sync" -c 'SELECT pg_reload_conf()' -o /dev/null
+	# 25 percent more for each is 0.80 of as many in the same time
+	paired --what "earn() with tiers kept current, 8 clients, synchronous_commit $sync" --rival 'earn() without' --target '>= 0.80' \
+		--rounds "$ROUNDS" --set climbers="$climbers" --pgbench '-c 8 -j 2 -T 10 -M prepared' \
+		--before "$dir/ENABLE.sql" --rival-before "$dir/DISABLE.sql" "$dir/earn.sql" "$dir/earn.sql"
+done
+psql -Xq -v ON_ERROR_STOP=1 -f "$dir/ENABLE.sql"
 psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -c 'SELECT loyalty.evaluate_tiers()' -c 'VACUUM ANALYZE loyalty.ledger, loyalty.tier_state, loyalty.tier_history'
 
 cat >"$dir/group.sql" <<-'SQL'
