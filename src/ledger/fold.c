@@ -58,6 +58,15 @@ EntryTakesLots(EntryKind kind)
 }
 
 /*
+ * Whether entries of a kind refer to an earlier one.
+ */
+bool
+EntryRefers(EntryKind kind)
+{
+	return kind >= ENTRY_CAPTURE && kind <= ENTRY_ACTIVATE;
+}
+
+/*
  * An empty balance.
  */
 void

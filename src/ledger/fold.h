@@ -260,6 +260,7 @@ extern int64 ExpiringBetween(const Balance *balance, TimestampTz from, Timestamp
 extern void SettleExpired(Balance *balance, TimestampTz as_of);
 extern bool BalanceIsConserved(const Balance *balance);
 extern bool EntryTakesLots(EntryKind kind);
+extern bool EntryRefers(EntryKind kind);
 extern const char *EntryKindName(EntryKind kind);
 extern EntryKind EntryKindFromName(const char *name, size_t len);
 

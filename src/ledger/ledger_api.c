@@ -59,6 +59,16 @@ TextArgument(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
+pg_noreturn static void
+RefuseNoPoints(EntryKind kind, int64 points)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg("points of %s must be positive, or absent for all", EntryKindName(kind)),
+			 errdetail("It is " INT64_FORMAT ".", points),
+			 errhint("Give points positive, or leave it out.")));
+}
+
 /*
  * points of a kind that takes "all there is" for NULL: 0 then, and never 0 or
  * less when given.
@@ -69,11 +79,7 @@ OptionalPoints(FunctionCallInfo fcinfo, int n, EntryKind kind)
 	if (PG_ARGISNULL(n))
 		return 0;
 	if (PG_GETARG_INT64(n) <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("points of %s must be positive, or absent for all", EntryKindName(kind)),
-				 errdetail("It is " INT64_FORMAT ".", PG_GETARG_INT64(n)),
-				 errhint("Give points positive, or leave it out.")));
+		RefuseNoPoints(kind, PG_GETARG_INT64(n));
 	return PG_GETARG_INT64(n);
 }
 
@@ -110,11 +116,6 @@ SetCommon(Posting *posting, FunctionCallInfo fcinfo, int n)
 	posting->reference = TextArgument(fcinfo, n);
 	posting->idempotency_key = TextArgument(fcinfo, n + 1);
 	posting->details = PG_ARGISNULL(n + 2) ? 0 : PG_GETARG_DATUM(n + 2);
-	if (posting->idempotency_key != NULL && posting->idempotency_key[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("idempotency_key must not be empty"),
-				 errhint("Give a key of the caller's own choice, such as the order number, or leave it out.")));
 }
 
 static void
@@ -429,7 +430,8 @@ RequireElement(const Column *column, int i, const char *name)
 	if (!Given(column, i))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("element %d of \"%s\" must not be NULL", i + 1, name)));
+				 errmsg("element %d of \"%s\" must not be NULL", i + 1, name),
+				 errhint("Give a value for it.")));
 }
 
 /* One element, in the order of posting */
@@ -479,7 +481,20 @@ typedef struct Many
 	int64	   *canonical;
 	Posting    *results;		/* in the order given */
 	MemoryContext per_entry;
+	int			current;		/* the element that an error is about, or -1 */
 } Many;
+
+/*
+ * Says in an error which element it is about.
+ */
+static void
+DescribeElement(void *arg)
+{
+	const Many *many = arg;
+
+	if (many->current >= 0)
+		errcontext("element %d of post_many", many->current + 1);
+}
 
 /*
  * Starts the posting of element i: its kind, and its currency, which may be
@@ -498,11 +513,33 @@ BeginElement(const Many *many, int i)
 				 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
 				 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
 	InitPosting(posting, kind, DatumGetInt64(many->members.values[i]));
-	if (Given(&many->targets, i))
-		FindTarget(posting, DatumGetInt64(many->targets.values[i]));
-	else
+	if (Given(&many->currencies, i) || !EntryRefers(kind))
 		FindCurrency(Given(&many->currencies, i) ? TextDatumGetCString(many->currencies.values[i]) : "points",
 					 &posting->currency);
+	if (EntryRefers(kind))
+	{
+		char		given[NAMEDATALEN];
+
+		strlcpy(given, posting->currency.code, sizeof(given));
+		RequireElement(&many->targets, i, "target_entry_ids");
+		FindTarget(posting, DatumGetInt64(many->targets.values[i]));
+		if (given[0] != '\0' && strcmp(given, posting->currency.code) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("entry " INT64_FORMAT " is not of currency \"%s\"", posting->entry.target, given),
+					 errdetail("It is of currency \"%s\".", posting->currency.code),
+					 errhint("Leave the currency out: it is that of the entry referred to.")));
+		if (Given(&many->points, i) && DatumGetInt64(many->points.values[i]) == 0 &&
+			(kind == ENTRY_CAPTURE || kind == ENTRY_REVERSE))
+			RefuseNoPoints(kind, 0);
+	}
+	else
+	{
+		if (Given(&many->targets, i))
+			RefuseArgument(&posting->entry, "target_entry_id",
+						   psprintf(INT64_FORMAT, DatumGetInt64(many->targets.values[i])));
+		RequireElement(&many->points, i, "points");
+	}
 }
 
 /*
@@ -567,9 +604,11 @@ PostElements(void *call)
 
 	for (int i = 0; i < many->n; i++)
 	{
+		many->current = i;
 		BeginElement(many, i);
 		many->canonical[i] = many->results[i].asked_id;
 	}
+	many->current = -1;
 	FindRoutes(many->canonical, many->n);
 	for (int i = 0; i < many->n; i++)
 	{
@@ -593,7 +632,9 @@ PostElements(void *call)
 			if (CompareWallets(&order[k], &order[last]) != 0)
 				TakeWalletsOfMember(many, k);
 		}
+		many->current = order[k].index;
 		PostElement(many, order[k].index, order[k].member_id);
+		many->current = -1;
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(many->per_entry);
 	}
@@ -612,6 +653,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Many		many = {0};
+	ErrorContextCallback context;
 	int			n;
 
 	RequireArgument(fcinfo, 0, "member_ids");
@@ -647,7 +689,13 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	many.canonical = palloc_extended(Max(n, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
 	many.per_entry = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
 										   ALLOCSET_DEFAULT_SIZES);
+	many.current = -1;
+	context.callback = DescribeElement;
+	context.arg = &many;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
 	PostTogether(PostElements, &many);
+	error_context_stack = context.previous;
 	SPI_finish();
 
 	for (int i = 0; i < n; i++)

@@ -65,9 +65,9 @@ COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
 
 CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
 	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
-LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_running_balance';
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_running_balance';
 COMMENT ON FUNCTION running_balance(bigint, text, timestamptz) IS
-'For each entry of a wallet recorded by known_at, in that order, what was available after it, as of the latest effective_at so far. Error: LY102 unknown currency.';
+'For each entry of a wallet recorded by known_at (NULL: now), in that order, what was available after it, as of the latest effective_at so far. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 
 CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
 	from_at timestamptz DEFAULT '-infinity', until_at timestamptz DEFAULT 'infinity',
@@ -80,11 +80,11 @@ AS $$
 		e.target_entry_id, e.counterparty_id, e.reference, e.reason
 	FROM loyalty.running_balance($1, $2, $5) r
 	JOIN loyalty.ledger e ON e.member_id = $1 AND e.entry_id = r.entry_id
-	WHERE e.effective_at >= $3 AND e.effective_at < $4
+	WHERE e.effective_at >= coalesce($3, '-infinity') AND e.effective_at < coalesce($4, 'infinity')
 	ORDER BY e.entry_id
 $$;
 COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestamptz) IS
-'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded. available is what could be redeemed after the entry, as of the latest effective_at so far.';
+'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded; NULL is no bound. available is what could be redeemed after the entry, as of the latest effective_at so far. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 
 CREATE FUNCTION expiring(member_id bigint, currency text DEFAULT 'points',
 	until timestamptz DEFAULT 'infinity', as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
@@ -93,12 +93,12 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT l.expires_at, sum(l.points)::bigint, count(*)
 	FROM loyalty.lots($1, $2, $4, $5) l
-	WHERE l.state IN ('available', 'pending') AND l.expires_at <= $3
+	WHERE l.state IN ('available', 'pending') AND l.expires_at <= coalesce($3, 'infinity')
 	GROUP BY l.expires_at
 	ORDER BY l.expires_at
 $$;
 COMMENT ON FUNCTION expiring(bigint, text, timestamptz, timestamptz, timestamptz) IS
-'When the available and pending points of a member will expire, and how many, up to an instant. Held points are left out: they do not expire while they are held.';
+'When the available and pending points of a member will expire, and how many, up to an instant (NULL: all that ever will). Held points are left out: they do not expire while they are held.';
 
 CREATE FUNCTION explain_entry(member_id bigint, entry_id bigint)
 RETURNS TABLE (step bigint, lot_id bigint, points bigint, effect text, earned_at timestamptz, expires_at timestamptz, why text)

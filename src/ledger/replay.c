@@ -289,6 +289,24 @@ BalanceOfCanonical(int64 member_id, const char *code, Datum *result)
 }
 
 /*
+ * The arguments member_id and currency, from the n-th on: neither may be NULL.
+ */
+static void
+RequireWallet(FunctionCallInfo fcinfo, int n)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		const char *name = i == 0 ? "member_id" : "currency";
+
+		if (PG_ARGISNULL(n + i))
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("%s must not be NULL", name),
+					 errhint("Give a value for %s.", name)));
+	}
+}
+
+/*
  * running_balance(member_id, currency, known_at): for each entry recorded by
  * known_at, what was available after it, as of the latest effective_at so far.
  */
@@ -297,10 +315,12 @@ Datum
 loyalty_running_balance(PG_FUNCTION_ARGS)
 {
 	Balance		balance;
+	TimestampTz known_at = PG_ARGISNULL(2) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(2);
 
+	RequireWallet(fcinfo, 0);
 	InitReturnSet(fcinfo);
 	FoldPast(PG_GETARG_INT64(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), TIMESTAMP_INFINITY,
-			 PG_GETARG_TIMESTAMPTZ(2), &balance, (ReturnSetInfo *) fcinfo->resultinfo);
+			 known_at, &balance, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
@@ -317,6 +337,7 @@ CheckAskedInstant(TimestampTz t, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("%s must be a finite instant", name),
+				 errdetail("It is %s.", TimestampText(t)),
 				 errhint("Give the instant as of which you want to know.")));
 }
 
@@ -332,16 +353,12 @@ loyalty_wallet_as_of(PG_FUNCTION_ARGS)
 	Balance		balance;
 	char	   *code;
 
-	for (int i = 1; i <= 3; i++)
-	{
-		static const char *const names[] = {"member_id", "currency", "as_of"};
-
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("%s must not be NULL", names[i - 1]),
-					 errhint("Give a value for %s.", names[i - 1])));
-	}
+	RequireWallet(fcinfo, 1);
+	if (PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("as_of must not be NULL"),
+				 errhint("Give the instant as of which you want to know.")));
 	as_of = PG_GETARG_TIMESTAMPTZ(3);
 	CheckAskedInstant(as_of, "as_of");
 	if (!PG_ARGISNULL(4))
