@@ -61,7 +61,7 @@ AS $$
 		loyalty.lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
 $$;
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
-'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never. lot_id is the id of the entry that opened it.';
+'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never. lot_id is the id of the entry that opened it, of joined lots the first of them.';
 
 CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
 	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
@@ -105,14 +105,23 @@ RETURNS TABLE (step bigint, lot_id bigint, points bigint, effect text, earned_at
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH entry AS (
-		SELECT e.*, c.consumption_order, c.clawback_policy,
+		SELECT e.*, c.consumption_order, c.clawback_policy, c.expiry_policy,
 			coalesce(loyalty.total_points(e.lots), CASE WHEN e.kind IN ('earn', 'adjust') AND e.points > 0 THEN e.points ELSE 0 END) AS in_lots
 		FROM loyalty.ledger e JOIN loyalty.currency c ON c.code = e.currency
 		WHERE e.member_id = $1 AND e.entry_id = $2
 	), steps AS (
 		-- the lots that were touched
-		SELECT 1 AS part, u.ordinality, u.lot_id, u.points, u.earned_at, u.expires_at, u.hold_id
+		SELECT 1 AS part, u.ordinality, u.lot_id, u.points, u.earned_at, u.expires_at, u.hold_id, u.joined
 		FROM entry e, loyalty.unnest_lots(e.lots) WITH ORDINALITY u
+	), joined_target AS (
+		-- the expiry of the joined lot in which the lot of a reversed earn is now:
+		-- its own, or where lots are extended the first that is not earlier
+		SELECT min(coalesce(s.expires_at, 'infinity')) AS expires_at
+		FROM entry e, steps s,
+			LATERAL (SELECT coalesce(t.expires_at, 'infinity') AS until FROM loyalty.ledger t
+				WHERE t.entry_id = e.target_entry_id OFFSET 0) t
+		WHERE e.kind = 'reverse' AND e.points < 0 AND s.joined AND (coalesce(s.expires_at, 'infinity') = t.until
+			OR e.expiry_policy = 'sliding' AND coalesce(s.expires_at, 'infinity') > t.until)
 	)
 	SELECT row_number() OVER (ORDER BY x.part, x.ordinality), x.lot_id, x.points, x.effect, x.earned_at, x.expires_at, x.why
 	FROM (
@@ -142,9 +151,11 @@ AS $$
 				WHEN e.kind = 'reverse' AND e.points > 0 THEN
 					format('came from this lot in entry %s; keeps its expiry', e.target_entry_id)
 				WHEN e.kind = 'reverse' AND s.lot_id = e.target_entry_id THEN 'the lot of the entry that is reversed'
+				WHEN e.kind = 'reverse' AND s.joined AND coalesce(s.expires_at, 'infinity') = (SELECT j.expires_at FROM joined_target j) THEN
+					'the lot of the entry that is reversed is part of this one'
 				WHEN e.kind = 'reverse' THEN format('that lot had no more; clawback policy %s', e.clawback_policy)
 				ELSE 'what is left after debt was repaid'
-			END AS why
+			END || CASE WHEN s.joined THEN '; lots of one expiry, joined: it has the id of the first' ELSE '' END AS why
 		FROM steps s, entry e
 		UNION ALL
 		SELECT 0, 0, e.entry_id, e.points, 'opened', e.effective_at, e.expires_at,
@@ -186,4 +197,4 @@ AS $$
 	ORDER BY 1
 $$;
 COMMENT ON FUNCTION explain_entry(bigint, bigint) IS
-'Which lots an entry touched, what it did to them, and why, one row for each. No rows when the member has no such entry.';
+'Which lots an entry touched, what it did to them, and why, one row for each. Beyond 64 lots of a wallet, those that are available and expire at the same instant are joined: the row then stands for all of them, under the id and origin of the first. No rows when the member has no such entry.';

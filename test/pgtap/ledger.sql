@@ -492,6 +492,44 @@ SELECT results_eq('SELECT member_id, kind, counterparty_id FROM loyalty.ledger W
 SELECT throws_ok(format('SELECT loyalty.ledger_digest(%L)', regexp_replace(loyalty.ledger_digest(), '^loyalty-digest-1:0:\d+:', 'loyalty-digest-1:0:999999999:')),
 	'LY113', 'the previous digest reaches beyond this ledger', 'ledger_digest() behind the end');
 
+-- beyond 64 lots, those of one expiry are joined; the reversal of an earn takes its points out of the joined lot
+SELECT FROM loyalty.create_currency('slide_in_lot', expiry_policy => 'sliding', expiry_interval => '10 days', clawback_policy => 'within_lot', time_zone => 'UTC');
+CREATE TEMP TABLE many_lots AS
+SELECT m, c, i, e.entry_id FROM (VALUES (701, 'in_lot'), (702, 'slide_in_lot'), (703, 'points')) w(m, c), generate_series(1, 70) i,
+	LATERAL loyalty.earn(m, 10, c, timestamptz '2024-01-01' + i * interval '1 minute',
+		expires_at => CASE m WHEN 701 THEN timestamptz '2025-01-01' + (i % 2) * interval '1 day' WHEN 703 THEN '2025-01-01' END) e;
+SELECT is((SELECT count(*) FROM loyalty.lots(m, c, '2024-01-02')) < 64, true, format('the lots of member %s are joined', m)) FROM (SELECT DISTINCT m, c FROM many_lots) w ORDER BY m;
+CREATE FUNCTION pg_temp.explained(member_id bigint, i int, call text) RETURNS SETOF record LANGUAGE plpgsql AS $$
+DECLARE
+	opened bigint := (SELECT t.entry_id FROM many_lots t WHERE t.m = $1 AND t.i = $2);
+	posted bigint;
+BEGIN
+	EXECUTE format('SELECT entry_id FROM loyalty.' || call, opened) INTO posted;
+	RETURN QUERY SELECT x.points, x.effect, x.lot_id = opened, x.why FROM loyalty.explain_entry($1, posted) x;
+END $$;
+SELECT results_eq(format('SELECT * FROM pg_temp.explained(%s, %s, %L) AS x(points bigint, effect text, own boolean, why text)', m, i, format('reverse(%s, %%s, effective_at => %L)', m, at)),
+	format('VALUES (10::bigint, ''taken back'', %L::boolean, %L)', own, why), format('reversal of earn %s of member %s, joined', i, m))
+FROM (VALUES
+	(701, 40, '2024-01-02', false, 'the lot of the entry that is reversed is part of this one; lots of one expiry, joined: it has the id of the first'),
+	(701, 2, '2024-01-02', true, 'the lot of the entry that is reversed; lots of one expiry, joined: it has the id of the first'),
+	(701, 69, '2024-01-02', true, 'the lot of the entry that is reversed'),
+	(702, 40, '2024-01-02', false, 'the lot of the entry that is reversed is part of this one; lots of one expiry, joined: it has the id of the first'),
+	-- what has expired is not taken a second time, in a joined lot either
+	(702, 41, '2024-02-01', false, 'the lot of the entry that is reversed is part of this one; lots of one expiry, joined: it has the id of the first')) v(m, i, at, own, why);
+SELECT results_eq('SELECT available, debt, expired FROM loyalty.balance(702, ''slide_in_lot'', as_of => ''2024-02-02'')', 'VALUES (0::bigint, 0::bigint, 680::bigint)', 'of what slid and expired');
+
+-- A late entry finds a joined lot from when its last points were there, never more than without joining.
+SELECT is((SELECT count(*) FROM loyalty.lots(703, as_of => '2024-01-02')), 6::bigint, 'a joined lot and the newest');
+SELECT throws_ok($$SELECT loyalty.redeem(703, 10, effective_at => '2024-01-01 00:30')$$, 'LY101', NULL, 'a late redemption before the joined points were all there');
+SELECT results_eq($$SELECT * FROM pg_temp.explained(703, 1, 'redeem(703, 25, effective_at => ''2024-01-01 01:06'')') AS x(points bigint, effect text, own boolean, why text)$$,
+	$$VALUES (25::bigint, 'consumed', true, 'available at 2024-01-01 01:06:00+00; the earliest to expire is consumed first; lots of one expiry, joined: it has the id of the first')$$, 'a late redemption after it');
+-- the same entries again, in one statement: the same lots, joined alike
+CREATE TABLE again AS SELECT 704 AS member_id, 10 AS points, timestamptz '2024-01-01' + i * interval '1 minute' AS effective_at, timestamptz '2025-01-01' AS expires_at FROM generate_series(1, 70) i;
+SELECT is((SELECT entries FROM loyalty.backfill('again')), 70::bigint, 'the same by backfill()');
+SELECT FROM loyalty.redeem(704, 25, effective_at => '2024-01-01 01:06');
+SELECT results_eq($$SELECT points, state, earned_at, available_at, expires_at, row_number() OVER () FROM loyalty.lots(704, as_of => '2024-01-02')$$,
+	$$SELECT points, state, earned_at, available_at, expires_at, row_number() OVER () FROM loyalty.lots(703, as_of => '2024-01-02')$$, 'gives the same lots');
+
 -- explain_entry() and statement() add up
 SELECT is_empty($$SELECT l.entry_id FROM loyalty.ledger l WHERE NOT EXISTS (SELECT FROM loyalty.explain_entry(l.member_id, l.entry_id))$$, 'explain_entry() explains every entry');
 SELECT is_empty($$SELECT w.member_id FROM loyalty.wallet w, LATERAL (SELECT sum(points) AS points, count(*) AS n FROM loyalty.statement(w.member_id, w.currency)) s,
