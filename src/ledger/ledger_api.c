@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -137,16 +138,28 @@ BeginPosting(Posting *posting, EntryKind kind, int64 member_id)
 	RequireWritable();
 }
 
+/*
+ * The row (entry_id, available, replayed).  All writing functions have it, so
+ * its type is made once instead of read from the catalog with each call.
+ */
 static Datum
-ResultRow(FunctionCallInfo fcinfo, const Posting *posting)
+ResultRow(const Posting *posting)
 {
-	TupleDesc	tupdesc;
+	static TupleDesc tupdesc = NULL;
 	Datum		values[3];
 	bool		nulls[3] = {false};
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	tupdesc = BlessTupleDesc(tupdesc);
+	if (tupdesc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+		TupleDesc	made = CreateTemplateTupleDesc(3);
+
+		TupleDescInitEntry(made, 1, "entry_id", INT8OID, -1, 0);
+		TupleDescInitEntry(made, 2, "available", INT8OID, -1, 0);
+		TupleDescInitEntry(made, 3, "replayed", BOOLOID, -1, 0);
+		tupdesc = BlessTupleDesc(made);
+		MemoryContextSwitchTo(old);
+	}
 	values[0] = Int64GetDatum(posting->entry_id);
 	values[1] = Int64GetDatum(posting->available);
 	values[2] = BoolGetDatum(posting->replayed);
@@ -154,14 +167,14 @@ ResultRow(FunctionCallInfo fcinfo, const Posting *posting)
 }
 
 /*
- * Posts, and returns the row (entry_id, available, replayed).
+ * Posts, and returns the row of results.
  */
 static Datum
-FinishPosting(FunctionCallInfo fcinfo, Posting *posting)
+FinishPosting(Posting *posting)
 {
 	PostEntry(posting);
 	SPI_finish();
-	return ResultRow(fcinfo, posting);
+	return ResultRow(posting);
 }
 
 /* ---------------------------------------------------------------------------
@@ -186,7 +199,7 @@ loyalty_earn(PG_FUNCTION_ARGS)
 	SetAvailableAt(&posting, fcinfo, 4);
 	SetExpiresAt(&posting, fcinfo, 5);
 	SetCommon(&posting, fcinfo, 6);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 /*
@@ -204,7 +217,7 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	SetCurrency(&posting, fcinfo, 2);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
 	SetCommon(&posting, fcinfo, 4);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 /*
@@ -223,7 +236,7 @@ loyalty_hold(PG_FUNCTION_ARGS)
 	SetCurrency(&posting, fcinfo, 3);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 4, "effective_at"));
 	SetCommon(&posting, fcinfo, 5);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 /*
@@ -240,7 +253,7 @@ PostPartOfTarget(FunctionCallInfo fcinfo, EntryKind kind)
 	posting.entry.requested = OptionalPoints(fcinfo, 2, kind);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
 	SetCommon(&posting, fcinfo, 4);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_capture);
@@ -270,7 +283,7 @@ PostWholeTarget(FunctionCallInfo fcinfo, EntryKind kind)
 	FindTarget(&posting, IntArgument(fcinfo, 1, "entry_id"));
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 2, "effective_at"));
 	SetCommon(&posting, fcinfo, 3);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_release);
@@ -306,7 +319,7 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	SetAvailableAt(&posting, fcinfo, 5);
 	SetExpiresAt(&posting, fcinfo, 6);
 	SetCommon(&posting, fcinfo, 7);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 /* A call of transfer() */
@@ -382,7 +395,7 @@ loyalty_transfer(PG_FUNCTION_ARGS)
 	RequireWritable();
 	PostTogether(PostTransfer, &transfer);
 	SPI_finish();
-	return ResultRow(fcinfo, &transfer.out);
+	return ResultRow(&transfer.out);
 }
 
 /* ---------------------------------------------------------------------------

@@ -14,10 +14,10 @@ COMMENT ON FUNCTION asked_instant(points_balance, timestamptz) IS
 'as_of, except that now() means now or the last entry, whichever is later (an entry of the same transaction is effective after now()).';
 
 CREATE TYPE balance_summary AS (available bigint, pending bigint, held bigint, debt bigint,
-	next_expiry_at timestamptz, next_expiry_points bigint, earned bigint, redeemed bigint,
+	next_expiry_points bigint, earned bigint, redeemed bigint,
 	expired bigint, revoked bigint, restored bigint, adjusted_up bigint, adjusted_down bigint,
-	transferred_in bigint, transferred_out bigint);
-COMMENT ON TYPE balance_summary IS 'The columns of balance().';
+	transferred_in bigint, transferred_out bigint, next_expiry_at timestamptz);
+COMMENT ON TYPE balance_summary IS 'The figures that balance() shows.';
 
 CREATE FUNCTION summarize(balance points_balance, as_of timestamptz) RETURNS balance_summary
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_summarize';

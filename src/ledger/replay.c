@@ -15,7 +15,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "core/compat.h"
 #include "core/core.h"
@@ -435,12 +437,11 @@ loyalty_summarize(PG_FUNCTION_ARGS)
 	TupleDesc	tupdesc;
 	Datum		values[15];
 	bool		nulls[15] = {false};
+	HeapTuple	row;
 	Balance		balance;
 	BalanceAsOf sums;
 	int			n = 0;
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	PG_GETARG_BALANCE(0, &balance);
 	if (MeansNow(as_of))
 		as_of = Max(as_of, balance.last_effective_at);
@@ -451,8 +452,6 @@ loyalty_summarize(PG_FUNCTION_ARGS)
 	values[n++] = Int64GetDatum(sums.pending);
 	values[n++] = Int64GetDatum(sums.held);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_DEBT]);
-	nulls[n] = sums.next_expiry_at == TIMESTAMP_INFINITY;
-	values[n++] = TimestampTzGetDatum(sums.next_expiry_at);
 	values[n++] = Int64GetDatum(sums.next_expiry_points);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_EARNED]);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_REDEEMED]);
@@ -463,7 +462,14 @@ loyalty_summarize(PG_FUNCTION_ARGS)
 	values[n++] = Int64GetDatum(balance.total[TOTAL_ADJUSTED_DOWN]);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_TRANSFERRED_IN]);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_TRANSFERRED_OUT]);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+	/* the only one that may be NULL is the last: what is behind a NULL is found slowly */
+	nulls[n] = sums.next_expiry_at == TIMESTAMP_INFINITY;
+	values[n++] = TimestampTzGetDatum(sums.next_expiry_at);
+
+	tupdesc = lookup_rowtype_tupdesc(get_func_rettype(fcinfo->flinfo->fn_oid), -1);
+	row = heap_form_tuple(tupdesc, values, nulls);
+	ReleaseTupleDesc(tupdesc);
+	return HeapTupleGetDatum(row);
 }
 
 /*
