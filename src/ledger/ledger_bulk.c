@@ -94,7 +94,7 @@ typedef struct Backfill
 	MemoryContext wallet_context;
 	MemoryContext row_context;
 
-	/* the row that an error is about, while it is posted */
+	/* the row that an error is about; NULL while it is about no single one */
 	const Datum *values;
 	const bool *nulls;
 
@@ -297,6 +297,7 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 	Entry	   *entry = &posting->entry;
 	Datum		values[2] = {Int64GetDatum(posting->member_id), CStringGetTextDatum(key)};
 	KeyedEntry *found = NULL;
+	const Datum *row;
 	bool		isnull;
 
 	if (strlen(key) < sizeof(found->key))
@@ -313,7 +314,10 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 		entry->target_lots = found->burned ? &found->touched : NULL;
 		return;
 	}
+	row = state->values;
+	state->values = NULL;
 	FlushLedgerRows(state->insert);
+	state->values = row;
 	RunPlan(&plan, values, NULL, 1);
 	if (SPI_processed == 0)
 		ereport(ERROR,
@@ -450,6 +454,8 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	if (posting.refusal != FOLD_OK)
 		RaisePostingRefusal(&posting);
 
+	/* what the table refuses now may be any of the rows that were gathered */
+	state->values = NULL;
 	AddLedgerRow(state->insert, &posting);
 	state->entries++;
 	if (state->first_entry_id == 0)
@@ -555,7 +561,6 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 				strcmp(state.currency.code, code) != 0)
 				OpenWalletOf(&state, DatumGetInt64(values[COL_MEMBER_ID]), code);
 			BackfillRow(&state, values, isnull, now);
-			state.values = NULL;
 			MemoryContextSwitchTo(old);
 		}
 		SPI_freetuptable(table);

@@ -455,7 +455,8 @@ BEGIN
 	RETURN 'no error';
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
-	RETURN SQLSTATE || ' ' || split_part(context, E'\n', 1);
+	-- what PL/pgSQL and the call itself add stands behind
+	RETURN SQLSTATE || ' ' || split_part(context, E'\nSQL statement "SELECT', 1);
 END $$;
 SELECT is(pg_temp.context_of($$SELECT loyalty.post_many('{601,600,601}', '{earn,redeem,redeem}', '{1,100,1}')$$), 'LY101 element 2 of post_many', 'the element');
 CREATE TABLE wrong_history (member_id bigint, points numeric, effective_at timestamptz, kind text, expires_at timestamptz, hold_until timestamptz, idempotency_key text);
@@ -474,6 +475,13 @@ FROM (VALUES (0, NULL, NULL, 'LY003 row of backfill for member 620, effective at
 SELECT is(left(pg_temp.backfilled(points), 5), state, format('backfill() of %s points', points))
 FROM (VALUES (1.5, '22P02'), ('NaN', '22P02'), (1e30, '22003')) v(points, state);
 SELECT is(left(pg_temp.backfilled(1, 'earn', repeat('k', 2001)), 5), 'LY003', 'backfill() of a key that is too long');
+-- a key that was used is found when the rows gathered so far go in, which an entry that refers to an older one makes them do:
+-- the error is not about that entry
+SELECT FROM loyalty.earn(622, 5, effective_at => '2024-01-01', idempotency_key => 'used');
+CREATE TABLE used_again AS SELECT * FROM (VALUES (622::bigint, 1::bigint, timestamptz '2024-01-02', 'earn', 'used', NULL),
+	(622, 1, '2024-01-03', 'reverse', NULL, 'used before')) v(member_id, points, effective_at, kind, idempotency_key, target_key);
+SELECT matches(pg_temp.context_of('SELECT loyalty.backfill(''used_again'')'), '^23505 SQL statement "INSERT INTO loyalty.ledger', 'a key that was used before');
+SELECT is(pg_temp.context_of('SELECT loyalty.backfill(''used_again'')') LIKE '%row of backfill%', false, 'is not said of another row');
 SELECT is_empty('SELECT FROM loyalty.ledger WHERE member_id = 620', 'which leave nothing behind');
 SELECT is(pg_temp.backfilled(7.00), 'no error', 'whole points in a column that could hold others');
 SELECT is(pg_temp.backfilled(-2), 'no error', 'and points that go out, of a row with instants for others');
