@@ -39,6 +39,16 @@ static int	nlayouts = 0;
 /* The layout table as last found to be right; InvalidOid means look again. */
 static Oid	checked_layout_relid = InvalidOid;
 
+/* Tables that were looked up by name, until they are dropped or renamed. */
+#define MAX_KNOWN_TABLES	16
+
+static struct
+{
+	const char *name;
+	Oid			relid;
+}			known_tables[MAX_KNOWN_TABLES];
+static int	nknown_tables = 0;
+
 /*
  * A room states the table layout that its code is written for.
  */
@@ -53,9 +63,14 @@ ExpectLayout(const char *room, int32 version)
 }
 
 static void
-ForgetLayout(Datum arg, Oid relid)
+ForgetTables(Datum arg, Oid relid)
 {
 	(void) arg;
+	for (int i = 0; i < nknown_tables; i++)
+	{
+		if (relid == InvalidOid || relid == known_tables[i].relid)
+			known_tables[i].relid = InvalidOid;
+	}
 	if (relid == InvalidOid || relid == checked_layout_relid)
 		checked_layout_relid = InvalidOid;
 }
@@ -67,18 +82,37 @@ void
 CoreInit(void)
 {
 	ExpectLayout("core", CORE_LAYOUT);
-	CacheRegisterRelcacheCallback(ForgetLayout, (Datum) 0);
+	CacheRegisterRelcacheCallback(ForgetTables, (Datum) 0);
 }
 
 /*
- * OID of a table in our schema, or InvalidOid.
+ * OID of a table or sequence in our schema, or InvalidOid.  The name must be a
+ * constant.
  */
 Oid
 LoyaltyTable(const char *name)
 {
-	Oid			nspid = get_namespace_oid("loyalty", true);
+	Oid			nspid;
+	Oid			relid;
+	int			i;
 
-	return OidIsValid(nspid) ? get_relname_relid(name, nspid) : InvalidOid;
+	for (i = 0; i < nknown_tables; i++)
+	{
+		if (strcmp(known_tables[i].name, name) == 0)
+			break;
+	}
+	if (i < nknown_tables && OidIsValid(known_tables[i].relid))
+		return known_tables[i].relid;
+
+	nspid = get_namespace_oid("loyalty", true);
+	relid = OidIsValid(nspid) ? get_relname_relid(name, nspid) : InvalidOid;
+	if (i < MAX_KNOWN_TABLES)
+	{
+		known_tables[i].name = name;
+		known_tables[i].relid = relid;
+		nknown_tables = Max(nknown_tables, i + 1);
+	}
+	return relid;
 }
 
 static int32

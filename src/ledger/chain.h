@@ -33,7 +33,7 @@ typedef struct LedgerRow
 	TimestampTz hold_until;
 	TimestampTz extends_to;
 	int64		target_entry_id;	/* 0 is NULL */
-	int64		counterparty_id;	/* 0 is NULL */
+	int64		counterparty_id;	/* 0 is NULL, except of a transfer */
 	int64		home_id;		/* 0 is NULL */
 	const char *reference;
 	const char *reason;

@@ -153,6 +153,7 @@ ReadCurrency(const char *code, Currency *currency)
 	currency->fold.order = ConsumptionOrderFromText(GetString(7));
 	currency->fold.clawback = ClawbackPolicyFromText(GetString(8));
 	currency->fold.join = true;
+	currency->fold.slides = currency->expiry == EXPIRY_SLIDING;
 	currency->grants_grace = GetInterval(9, &currency->refund_grace);
 	currency->qualifying = GetQualifyingKinds(10);
 	strlcpy(currency->time_zone, GetString(11), sizeof(currency->time_zone));

@@ -58,6 +58,15 @@ EntryTakesLots(EntryKind kind)
 }
 
 /*
+ * Whether entries of a kind refer to an earlier one.
+ */
+bool
+EntryRefers(EntryKind kind)
+{
+	return kind >= ENTRY_CAPTURE && kind <= ENTRY_ACTIVATE;
+}
+
+/*
  * An empty balance.
  */
 void
@@ -414,6 +423,24 @@ ApplyRelease(Balance *balance, Entry *entry)
 }
 
 /*
+ * Where lots are extended, the expiry of the joined lot that holds what was
+ * opened with an expiry: what was open together was extended together, so it
+ * is the first that is not earlier.
+ */
+static TimestampTz
+ExpiryOfJoined(const Balance *balance, TimestampTz opened_until, TimestampTz t)
+{
+	TimestampTz first = TIMESTAMP_INFINITY;
+
+	ForEachLot(lot, &balance->lots)
+	{
+		if (lot->joined && lot->expires_at >= opened_until && lot->expires_at < first && !LotIsHeld(lot, t))
+			first = lot->expires_at;
+	}
+	return first;
+}
+
+/*
  * reverse of an earn, or of an adjust up: takes the points out of its lot,
  * whatever the state of that lot is (points that have expired are not taken a
  * second time from elsewhere), then as far as the clawback policy reaches out
@@ -433,7 +460,10 @@ ApplyClawback(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	{
 		left -= TakeLots(balance, LOTS_OF_LOT, entry->target, t, left, &entry->touched);
 		if (left > 0 && entry->target_expires_at != TIMESTAMP_MINUS_INFINITY)
-			left -= TakeLots(balance, LOTS_JOINED, entry->target_expires_at, t, left, &entry->touched);
+			left -= TakeLots(balance, LOTS_JOINED,
+							 policy->slides ? ExpiryOfJoined(balance, entry->target_expires_at, t) :
+							 entry->target_expires_at,
+							 t, left, &entry->touched);
 		if (left > 0 && policy->clawback != CLAWBACK_WITHIN_LOT)
 			left -= TakeLots(balance, LOTS_AVAILABLE, 0, t, left, &entry->touched);
 		if (left > 0 && policy->clawback != CLAWBACK_WITHIN_LOT)

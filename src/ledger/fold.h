@@ -32,7 +32,11 @@
  * JOIN_LOTS_ABOVE of them, lots that are available and expire at the same
  * instant, neighbours in consumption order, are joined: points that no member
  * and no policy can tell apart.  Only the reversal of an earn could; it takes
- * its points out of the joined lot with the expiry of its own.
+ * its points out of the joined lot with the expiry of its own.  A joined lot
+ * is there from when the last of its points were: a late entry may find fewer
+ * points than without joining, or take them from another lot, never more.
+ * When lots are joined follows from the entries alone, in their order, so
+ * every fold of them joins alike.
  *
  * Entries are applied in the order in which they were recorded, each seeing
  * the lots as of its own effective_at.  What an earlier entry consumed is
@@ -96,6 +100,8 @@ typedef struct FoldPolicy
 	bool		settle;			/* drop lots as they expire: only where no
 								 * entry can reach back before the last one */
 	bool		join;			/* join lots beyond JOIN_LOTS_ABOVE */
+	bool		slides;			/* lots may live longer than they were opened
+								 * for: sliding expiry */
 	bool		forget;			/* do not list the lots that an entry takes:
 								 * only where nobody will ask */
 } FoldPolicy;
@@ -260,6 +266,7 @@ extern int64 ExpiringBetween(const Balance *balance, TimestampTz from, Timestamp
 extern void SettleExpired(Balance *balance, TimestampTz as_of);
 extern bool BalanceIsConserved(const Balance *balance);
 extern bool EntryTakesLots(EntryKind kind);
+extern bool EntryRefers(EntryKind kind);
 extern const char *EntryKindName(EntryKind kind);
 extern EntryKind EntryKindFromName(const char *name, size_t len);
 

@@ -200,10 +200,10 @@ COMMENT ON FUNCTION next_unbooked_expiry(points_balance) IS
 
 CREATE FUNCTION unnest_lots(lots points_lots,
 	OUT lot_id bigint, OUT points bigint, OUT earned_at timestamptz,
-	OUT available_at timestamptz, OUT expires_at timestamptz, OUT hold_id bigint) RETURNS SETOF record
+	OUT available_at timestamptz, OUT expires_at timestamptz, OUT hold_id bigint, OUT joined boolean) RETURNS SETOF record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'loyalty_unnest_lots';
 COMMENT ON FUNCTION unnest_lots(points_lots) IS
-'The lots of a list as rows; expires_at NULL is never, available_at infinity waits for activate().';
+'The lots of a list as rows; expires_at NULL is never, available_at infinity waits for activate(); a joined lot holds points of others with its expiry, and has the id and the origin of the first of them.';
 
 CREATE FUNCTION total_points(lots points_lots) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_total_points';

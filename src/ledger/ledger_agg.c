@@ -736,8 +736,7 @@ loyalty_ledger_agg_transfn(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_LY_WRONG_KIND),
 				 errmsg("unknown kind of entry \"%s\"", text_to_cstring(name)),
 				 errhint("The kinds are earn, redeem, hold, adjust, expire, transfer_out; others are appended with ||.")));
-	if ((plain.kind >= ENTRY_CAPTURE && plain.kind <= ENTRY_ACTIVATE) ||
-		plain.kind == ENTRY_TRANSFER_IN)
+	if (EntryRefers(plain.kind) || plain.kind == ENTRY_TRANSFER_IN)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_WRONG_KIND),
 				 errmsg("ledger_agg cannot take an entry of kind %s", EntryKindName(plain.kind)),

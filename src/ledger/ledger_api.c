@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -59,6 +60,16 @@ TextArgument(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
+pg_noreturn static void
+RefuseNoPoints(EntryKind kind, int64 points)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg("points of %s must be positive, or absent for all", EntryKindName(kind)),
+			 errdetail("It is " INT64_FORMAT ".", points),
+			 errhint("Give points positive, or leave it out.")));
+}
+
 /*
  * points of a kind that takes "all there is" for NULL: 0 then, and never 0 or
  * less when given.
@@ -69,11 +80,7 @@ OptionalPoints(FunctionCallInfo fcinfo, int n, EntryKind kind)
 	if (PG_ARGISNULL(n))
 		return 0;
 	if (PG_GETARG_INT64(n) <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("points of %s must be positive, or absent for all", EntryKindName(kind)),
-				 errdetail("It is " INT64_FORMAT ".", PG_GETARG_INT64(n)),
-				 errhint("Give points positive, or leave it out.")));
+		RefuseNoPoints(kind, PG_GETARG_INT64(n));
 	return PG_GETARG_INT64(n);
 }
 
@@ -110,11 +117,6 @@ SetCommon(Posting *posting, FunctionCallInfo fcinfo, int n)
 	posting->reference = TextArgument(fcinfo, n);
 	posting->idempotency_key = TextArgument(fcinfo, n + 1);
 	posting->details = PG_ARGISNULL(n + 2) ? 0 : PG_GETARG_DATUM(n + 2);
-	if (posting->idempotency_key != NULL && posting->idempotency_key[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("idempotency_key must not be empty"),
-				 errhint("Give a key of the caller's own choice, such as the order number, or leave it out.")));
 }
 
 static void
@@ -136,16 +138,28 @@ BeginPosting(Posting *posting, EntryKind kind, int64 member_id)
 	RequireWritable();
 }
 
+/*
+ * The row (entry_id, available, replayed).  All writing functions have it, so
+ * its type is made once instead of read from the catalog with each call.
+ */
 static Datum
-ResultRow(FunctionCallInfo fcinfo, const Posting *posting)
+ResultRow(const Posting *posting)
 {
-	TupleDesc	tupdesc;
+	static TupleDesc tupdesc = NULL;
 	Datum		values[3];
 	bool		nulls[3] = {false};
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	tupdesc = BlessTupleDesc(tupdesc);
+	if (tupdesc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+		TupleDesc	made = CreateTemplateTupleDesc(3);
+
+		TupleDescInitEntry(made, 1, "entry_id", INT8OID, -1, 0);
+		TupleDescInitEntry(made, 2, "available", INT8OID, -1, 0);
+		TupleDescInitEntry(made, 3, "replayed", BOOLOID, -1, 0);
+		tupdesc = BlessTupleDesc(made);
+		MemoryContextSwitchTo(old);
+	}
 	values[0] = Int64GetDatum(posting->entry_id);
 	values[1] = Int64GetDatum(posting->available);
 	values[2] = BoolGetDatum(posting->replayed);
@@ -153,14 +167,14 @@ ResultRow(FunctionCallInfo fcinfo, const Posting *posting)
 }
 
 /*
- * Posts, and returns the row (entry_id, available, replayed).
+ * Posts, and returns the row of results.
  */
 static Datum
-FinishPosting(FunctionCallInfo fcinfo, Posting *posting)
+FinishPosting(Posting *posting)
 {
 	PostEntry(posting);
 	SPI_finish();
-	return ResultRow(fcinfo, posting);
+	return ResultRow(posting);
 }
 
 /* ---------------------------------------------------------------------------
@@ -185,7 +199,7 @@ loyalty_earn(PG_FUNCTION_ARGS)
 	SetAvailableAt(&posting, fcinfo, 4);
 	SetExpiresAt(&posting, fcinfo, 5);
 	SetCommon(&posting, fcinfo, 6);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 /*
@@ -203,7 +217,7 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	SetCurrency(&posting, fcinfo, 2);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
 	SetCommon(&posting, fcinfo, 4);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 /*
@@ -222,7 +236,7 @@ loyalty_hold(PG_FUNCTION_ARGS)
 	SetCurrency(&posting, fcinfo, 3);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 4, "effective_at"));
 	SetCommon(&posting, fcinfo, 5);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 /*
@@ -239,7 +253,7 @@ PostPartOfTarget(FunctionCallInfo fcinfo, EntryKind kind)
 	posting.entry.requested = OptionalPoints(fcinfo, 2, kind);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
 	SetCommon(&posting, fcinfo, 4);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_capture);
@@ -269,7 +283,7 @@ PostWholeTarget(FunctionCallInfo fcinfo, EntryKind kind)
 	FindTarget(&posting, IntArgument(fcinfo, 1, "entry_id"));
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 2, "effective_at"));
 	SetCommon(&posting, fcinfo, 3);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_release);
@@ -305,7 +319,7 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	SetAvailableAt(&posting, fcinfo, 5);
 	SetExpiresAt(&posting, fcinfo, 6);
 	SetCommon(&posting, fcinfo, 7);
-	return FinishPosting(fcinfo, &posting);
+	return FinishPosting(&posting);
 }
 
 /* A call of transfer() */
@@ -381,7 +395,7 @@ loyalty_transfer(PG_FUNCTION_ARGS)
 	RequireWritable();
 	PostTogether(PostTransfer, &transfer);
 	SPI_finish();
-	return ResultRow(fcinfo, &transfer.out);
+	return ResultRow(&transfer.out);
 }
 
 /* ---------------------------------------------------------------------------
@@ -429,7 +443,8 @@ RequireElement(const Column *column, int i, const char *name)
 	if (!Given(column, i))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("element %d of \"%s\" must not be NULL", i + 1, name)));
+				 errmsg("element %d of \"%s\" must not be NULL", i + 1, name),
+				 errhint("Give a value for it.")));
 }
 
 /* One element, in the order of posting */
@@ -479,7 +494,20 @@ typedef struct Many
 	int64	   *canonical;
 	Posting    *results;		/* in the order given */
 	MemoryContext per_entry;
+	int			current;		/* the element that an error is about, or -1 */
 } Many;
+
+/*
+ * Says in an error which element it is about.
+ */
+static void
+DescribeElement(void *arg)
+{
+	const Many *many = arg;
+
+	if (many->current >= 0)
+		errcontext("element %d of post_many", many->current + 1);
+}
 
 /*
  * Starts the posting of element i: its kind, and its currency, which may be
@@ -498,11 +526,33 @@ BeginElement(const Many *many, int i)
 				 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
 				 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
 	InitPosting(posting, kind, DatumGetInt64(many->members.values[i]));
-	if (Given(&many->targets, i))
-		FindTarget(posting, DatumGetInt64(many->targets.values[i]));
-	else
+	if (Given(&many->currencies, i) || !EntryRefers(kind))
 		FindCurrency(Given(&many->currencies, i) ? TextDatumGetCString(many->currencies.values[i]) : "points",
 					 &posting->currency);
+	if (EntryRefers(kind))
+	{
+		char		given[NAMEDATALEN];
+
+		strlcpy(given, posting->currency.code, sizeof(given));
+		RequireElement(&many->targets, i, "target_entry_ids");
+		FindTarget(posting, DatumGetInt64(many->targets.values[i]));
+		if (given[0] != '\0' && strcmp(given, posting->currency.code) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("entry " INT64_FORMAT " is not of currency \"%s\"", posting->entry.target, given),
+					 errdetail("It is of currency \"%s\".", posting->currency.code),
+					 errhint("Leave the currency out: it is that of the entry referred to.")));
+		if (Given(&many->points, i) && DatumGetInt64(many->points.values[i]) == 0 &&
+			(kind == ENTRY_CAPTURE || kind == ENTRY_REVERSE))
+			RefuseNoPoints(kind, 0);
+	}
+	else
+	{
+		if (Given(&many->targets, i))
+			RefuseArgument(&posting->entry, "target_entry_id",
+						   psprintf(INT64_FORMAT, DatumGetInt64(many->targets.values[i])));
+		RequireElement(&many->points, i, "points");
+	}
 }
 
 /*
@@ -567,9 +617,11 @@ PostElements(void *call)
 
 	for (int i = 0; i < many->n; i++)
 	{
+		many->current = i;
 		BeginElement(many, i);
 		many->canonical[i] = many->results[i].asked_id;
 	}
+	many->current = -1;
 	FindRoutes(many->canonical, many->n);
 	for (int i = 0; i < many->n; i++)
 	{
@@ -593,7 +645,9 @@ PostElements(void *call)
 			if (CompareWallets(&order[k], &order[last]) != 0)
 				TakeWalletsOfMember(many, k);
 		}
+		many->current = order[k].index;
 		PostElement(many, order[k].index, order[k].member_id);
+		many->current = -1;
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(many->per_entry);
 	}
@@ -612,6 +666,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Many		many = {0};
+	ErrorContextCallback context;
 	int			n;
 
 	RequireArgument(fcinfo, 0, "member_ids");
@@ -647,7 +702,13 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	many.canonical = palloc_extended(Max(n, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
 	many.per_entry = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
 										   ALLOCSET_DEFAULT_SIZES);
+	many.current = -1;
+	context.callback = DescribeElement;
+	context.arg = &many;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
 	PostTogether(PostElements, &many);
+	error_context_stack = context.previous;
 	SPI_finish();
 
 	for (int i = 0; i < n; i++)

@@ -94,12 +94,32 @@ typedef struct Backfill
 	MemoryContext wallet_context;
 	MemoryContext row_context;
 
+	/* the row that an error is about; NULL while it is about no single one */
+	const Datum *values;
+	const bool *nulls;
+
 	/* results */
 	int64		entries;
 	int64		wallets;
 	int64		first_entry_id;
 	int64		last_entry_id;
 } Backfill;
+
+/*
+ * A column of the source, as it is to be cast.  Fractions are not rounded to
+ * whole numbers but refused, by the input function of the integer.
+ */
+static const char *
+SourceColumn(TupleDesc tupdesc, const char *name, const char *type)
+{
+	Oid			own = SPI_gettypeid(tupdesc, SPI_fnumber(tupdesc, name));
+	const char *column = psprintf("s.%s", quote_identifier(name));
+
+	if (strcmp(type, "int8") == 0 &&
+		(own == NUMERICOID || own == FLOAT8OID || own == FLOAT4OID))
+		column = psprintf("pg_catalog.trim_scale(%s::pg_catalog.numeric)::pg_catalog.text", column);
+	return column;
+}
 
 /*
  * The query that reads the source: those of our columns that it has, in the
@@ -127,8 +147,9 @@ SourceQuery(Backfill *state, Oid source)
 							source_columns[i].name),
 					 errhint("A source needs member_id, points and effective_at.")));
 		if (state->has[i])
-			appendStringInfo(&query, "%ss.%s::pg_catalog.%s AS c%d", n++ > 0 ? ", " : "",
-							 quote_identifier(source_columns[i].name), source_columns[i].type, i);
+			appendStringInfo(&query, "%s%s::pg_catalog.%s AS c%d", n++ > 0 ? ", " : "",
+							 SourceColumn(tupdesc, source_columns[i].name, source_columns[i].type),
+							 source_columns[i].type, i);
 	}
 	appendStringInfo(&query, " FROM %s s) q ORDER BY",
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
@@ -276,6 +297,7 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 	Entry	   *entry = &posting->entry;
 	Datum		values[2] = {Int64GetDatum(posting->member_id), CStringGetTextDatum(key)};
 	KeyedEntry *found = NULL;
+	const Datum *row;
 	bool		isnull;
 
 	if (strlen(key) < sizeof(found->key))
@@ -292,7 +314,10 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 		entry->target_lots = found->burned ? &found->touched : NULL;
 		return;
 	}
+	row = state->values;
+	state->values = NULL;
 	FlushLedgerRows(state->insert);
+	state->values = row;
 	RunPlan(&plan, values, NULL, 1);
 	if (SPI_processed == 0)
 		ereport(ERROR,
@@ -352,7 +377,7 @@ RequireColumn(const bool *nulls, int column)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("%s of a row to backfill must not be NULL", source_columns[column].name),
-				 errhint("Leave such rows out of the source.")));
+				 errhint("Give the source a value for it, or leave such rows out.")));
 }
 
 static char *
@@ -370,12 +395,14 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	EntryKind	kind;
 	Posting		posting;
 	Entry	   *entry = &posting.entry;
+	bool		opens_lot;
 	char	   *target_key = TextColumn(values, nulls, COL_TARGET_KEY);
 	int64		points = nulls[COL_POINTS] ? 0 : DatumGetInt64(values[COL_POINTS]);
 
 	if (nulls[COL_KIND])
 	{
 		/* without a kind, the sign tells */
+		RequireColumn(nulls, COL_POINTS);
 		kind = points < 0 ? ENTRY_REDEEM : ENTRY_EARN;
 		if (points < 0 && points != PG_INT64_MIN)
 			points = -points;
@@ -400,29 +427,35 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	posting.effective_now = false;
 	entry->requested = points;
 	entry->effective_at = DatumGetTimestampTz(values[COL_EFFECTIVE_AT]);
-	posting.available_given = !nulls[COL_AVAILABLE_AT];
+	/* as in any table of rows: what does not concern a kind is not looked at */
+	opens_lot = kind == ENTRY_EARN || (kind == ENTRY_ADJUST && points > 0);
+	posting.available_given = opens_lot && !nulls[COL_AVAILABLE_AT];
 	if (posting.available_given)
 		entry->available_at = DatumGetTimestampTz(values[COL_AVAILABLE_AT]);
-	posting.expires_given = !nulls[COL_EXPIRES_AT];
+	posting.expires_given = opens_lot && !nulls[COL_EXPIRES_AT];
 	if (posting.expires_given)
 		entry->expires_at = DatumGetTimestampTz(values[COL_EXPIRES_AT]);
-	if (!nulls[COL_HOLD_UNTIL])
+	if (kind == ENTRY_HOLD && !nulls[COL_HOLD_UNTIL])
 		entry->hold_until = DatumGetTimestampTz(values[COL_HOLD_UNTIL]);
 	posting.reference = TextColumn(values, nulls, COL_REFERENCE);
 	posting.reason = TextColumn(values, nulls, COL_REASON);
 	posting.idempotency_key = TextColumn(values, nulls, COL_IDEMPOTENCY_KEY);
 	posting.details = nulls[COL_DETAILS] ? (Datum) 0 : values[COL_DETAILS];
-	if (kind >= ENTRY_CAPTURE && kind <= ENTRY_ACTIVATE)
+	if (EntryRefers(kind))
 	{
 		RequireColumn(nulls, COL_TARGET_KEY);
 		ResolveTarget(state, &posting, target_key);
 	}
+	else
+		RequireColumn(nulls, COL_POINTS);
 
 	PreparePosting(&posting);
 	RecordEntry(&posting, &state->balance, now);
 	if (posting.refusal != FOLD_OK)
 		RaisePostingRefusal(&posting);
 
+	/* what the table refuses now may be any of the rows that were gathered */
+	state->values = NULL;
 	AddLedgerRow(state->insert, &posting);
 	state->entries++;
 	if (state->first_entry_id == 0)
@@ -430,6 +463,26 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	state->last_entry_id = posting.entry_id;
 	if (state->has[COL_TARGET_KEY])
 		RememberKey(state, &posting, target_key);
+}
+
+/*
+ * Says in an error which row it is about.
+ */
+static void
+DescribeRow(void *arg)
+{
+	const Backfill *state = arg;
+
+	if (state->values == NULL)
+		return;
+	if (state->nulls[COL_MEMBER_ID] || state->nulls[COL_EFFECTIVE_AT])
+		errcontext("a row of backfill without member_id or effective_at");
+	else
+		errcontext("row of backfill for member " INT64_FORMAT ", effective at %s%s%s",
+				   DatumGetInt64(state->values[COL_MEMBER_ID]),
+				   TimestampText(DatumGetTimestampTz(state->values[COL_EFFECTIVE_AT])),
+				   state->nulls[COL_IDEMPOTENCY_KEY] ? "" : ", idempotency key ",
+				   state->nulls[COL_IDEMPOTENCY_KEY] ? "" : TextDatumGetCString(state->values[COL_IDEMPOTENCY_KEY]));
 }
 
 /*
@@ -441,6 +494,7 @@ Datum
 loyalty_backfill(PG_FUNCTION_ARGS)
 {
 	Backfill	state = {0};
+	ErrorContextCallback context;
 	char	   *query;
 	SPIPlanPtr	plan;
 	Portal		portal;
@@ -471,6 +525,10 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
+	context.callback = DescribeRow;
+	context.arg = &state;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
 
 	for (;;)
 	{
@@ -494,6 +552,8 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 			MemoryContextReset(state.row_context);
 			old = MemoryContextSwitchTo(state.row_context);
 			ReadSourceRow(&state, table->vals[i], table->tupdesc, values, isnull);
+			state.values = values;
+			state.nulls = isnull;
 			RequireColumn(isnull, COL_MEMBER_ID);
 			RequireColumn(isnull, COL_EFFECTIVE_AT);
 			code = isnull[COL_CURRENCY] ? "points" : TextDatumGetCString(values[COL_CURRENCY]);
@@ -507,6 +567,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	}
 	CloseWallet(&state);
 	FlushLedgerRows(state.insert);
+	error_context_stack = context.previous;
 	SPI_finish();
 
 	result[0] = Int64GetDatum(state.entries);

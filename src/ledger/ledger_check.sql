@@ -77,12 +77,19 @@ DECLARE
 	result text;
 BEGIN
 	IF blocks IS NULL OR blocks NOT BETWEEN 1 AND 65536 THEN
-		RAISE EXCEPTION 'blocks must be between 1 and 65536' USING ERRCODE = 'LY003';
+		RAISE EXCEPTION 'blocks must be between 1 and 65536'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(blocks::text, 'NULL')),
+				HINT = 'More blocks make a longer digest that locates a difference more closely.';
 	END IF;
 	IF previous IS NOT NULL THEN
 		after := (loyalty.read_digest(previous)).up_to;
 	END IF;
-	up_to := greatest(loyalty.settled_entry_id(), after);
+	up_to := loyalty.settled_entry_id();
+	IF after > up_to THEN
+		RAISE EXCEPTION 'the previous digest reaches beyond this ledger'
+			USING ERRCODE = 'LY113', DETAIL = format('It covers ids up to %s, the last one here is %s.', after, up_to),
+				HINT = 'Entries were lost since it was taken, or it is of another ledger: see verify_ledger().';
+	END IF;
 	width := greatest(1, (up_to - after + blocks - 1) / blocks);
 	SELECT format('loyalty-digest-1:%s:%s:%s:%s:%s:%s:%s', after, up_to, coalesce(sum(d.entries), 0), width,
 			coalesce(encode(sha256(convert_to(previous, 'UTF8')), 'hex'), '-'),
@@ -94,7 +101,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ledger_digest(text, integer) IS
-'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it. More blocks make a longer digest that locates a difference more closely. Errors: LY113 previous is no digest, 0A000 outside READ COMMITTED, 25006 on a standby.';
+'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it. More blocks make a longer digest that locates a difference more closely. Errors: LY113 previous is no digest, or of another ledger, LY003 blocks, 0A000 outside READ COMMITTED, 25006 on a standby.';
 
 CREATE FUNCTION read_digest(digest text, OUT after bigint, OUT up_to bigint, OUT entries bigint,
 	OUT width bigint, OUT previous_hash text, OUT total_hash text, OUT blocks text) RETURNS record

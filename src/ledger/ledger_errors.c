@@ -151,13 +151,29 @@ RaiseRefusal(const Refused *refused)
 }
 
 static void
-InvalidEntry(const Entry *entry, const char *what, const char *value, const char *hint)
+InvalidEntry(const Entry *entry, const char *what, const char *value, const char *expected)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-			 errmsg("%s of %s must be %s", what, EntryKindName(entry->kind), hint),
+			 errmsg("%s of %s must be %s", what, EntryKindName(entry->kind), expected),
 			 errdetail("It is %s.", value),
-			 errhint("Give another %s.", what)));
+			 strcmp(what, "points") == 0
+			 ? errhint("Give another number of points.")
+			 : errhint("Give another %s.", what)));
+}
+
+/*
+ * Refuses what an entry of this kind has no use for: a caller who gives it
+ * expects something of it.
+ */
+void
+RefuseArgument(const Entry *entry, const char *what, const char *value)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg("%s of %s must be absent", what, EntryKindName(entry->kind)),
+			 errdetail("It is %s.", value),
+			 errhint("Leave %s out.", what)));
 }
 
 /* 1900-01-01 and 9999-12-31 UTC; outside lies a mistake, not a date */
@@ -186,6 +202,9 @@ CheckInstant(const Entry *entry, const char *what, TimestampTz t, bool infinity_
 void
 CheckEntry(const Entry *entry, bool in_program)
 {
+	bool		opens_lot = entry->kind == ENTRY_EARN ||
+		(entry->kind == ENTRY_ADJUST && entry->requested > 0);
+
 	CheckInstant(entry, "effective_at", entry->effective_at, false);
 	switch (entry->kind)
 	{
@@ -204,10 +223,13 @@ CheckEntry(const Entry *entry, bool in_program)
 				InvalidEntry(entry, "points", psprintf(INT64_FORMAT, entry->requested),
 							 "positive or negative, and not zero");
 			break;
-		case ENTRY_CAPTURE:
 		case ENTRY_RELEASE:
-		case ENTRY_REVERSE:
 		case ENTRY_ACTIVATE:
+			if (entry->requested != 0)
+				RefuseArgument(entry, "points", psprintf(INT64_FORMAT, entry->requested));
+			/* FALLTHROUGH */
+		case ENTRY_CAPTURE:
+		case ENTRY_REVERSE:
 			if (entry->requested < 0)
 				InvalidEntry(entry, "points", psprintf(INT64_FORMAT, entry->requested),
 							 "positive, or absent for all");
@@ -216,11 +238,16 @@ CheckEntry(const Entry *entry, bool in_program)
 							 "the id of an earlier entry");
 			break;
 	}
-	if (entry->target != 0 &&
-		!(entry->kind >= ENTRY_CAPTURE && entry->kind <= ENTRY_ACTIVATE))
-		InvalidEntry(entry, "target", psprintf(INT64_FORMAT, entry->target), "absent");
+	if (entry->target != 0 && !EntryRefers(entry->kind))
+		RefuseArgument(entry, "target", psprintf(INT64_FORMAT, entry->target));
+	if (!opens_lot && entry->available_at != entry->effective_at)
+		RefuseArgument(entry, "available_at", TimestampText(entry->available_at));
+	if (!opens_lot && entry->kind != ENTRY_REVERSE && entry->expires_at != TIMESTAMP_INFINITY)
+		RefuseArgument(entry, "expires_at", TimestampText(entry->expires_at));
+	if (entry->kind != ENTRY_HOLD && entry->hold_until != TIMESTAMP_MINUS_INFINITY)
+		RefuseArgument(entry, "hold_until", TimestampText(entry->hold_until));
 
-	if (entry->kind == ENTRY_EARN || (entry->kind == ENTRY_ADJUST && entry->requested > 0))
+	if (opens_lot)
 	{
 		CheckInstant(entry, "available_at", entry->available_at, true);
 		CheckInstant(entry, "expires_at", entry->expires_at, true);
@@ -236,7 +263,7 @@ CheckEntry(const Entry *entry, bool in_program)
 	if (entry->kind == ENTRY_HOLD)
 		CheckInstant(entry, "hold_until", entry->hold_until, false);
 	if (entry->kind != ENTRY_TRANSFER_IN && entry->given != NULL && !in_program)
-		InvalidEntry(entry, "lots", "given", "absent");
+		RefuseArgument(entry, "lots", psprintf("a list of %d", LotCount(entry->given)));
 	if (entry->kind == ENTRY_TRANSFER_IN && entry->given == NULL)
 		InvalidEntry(entry, "lots", "absent", "the lots that arrive");
 	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)
@@ -254,6 +281,7 @@ CheckAsOf(const Balance *balance, TimestampTz as_of)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("as_of must be a finite instant"),
+				 errdetail("It is %s.", TimestampText(as_of)),
 				 errhint("Give the instant as of which you want to know.")));
 	if (as_of < balance->last_effective_at)
 		ereport(ERROR,

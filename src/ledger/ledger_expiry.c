@@ -16,13 +16,33 @@
 /*
  * book_expiry(member_id, currency, as_of): books what has expired by as_of and
  * was not booked yet, or takes back what was booked too much after a late
- * entry.  Returns the points booked; 0 when there was nothing to do.
+ * entry.  Returns the points booked; 0 when there was nothing to do, as where
+ * there is no wallet.
  */
 PG_FUNCTION_INFO_V1(loyalty_book_expiry);
 Datum
 loyalty_book_expiry(PG_FUNCTION_ARGS)
 {
 	Posting		posting;
+	TimestampTz as_of;
+
+	for (int i = 0; i < 3; i++)
+	{
+		static const char *const names[] = {"member_id", "currency", "as_of"};
+
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("%s must not be NULL", names[i]),
+					 errhint("Give a value for %s.", names[i])));
+	}
+	as_of = PG_GETARG_TIMESTAMPTZ(2);
+	if (TIMESTAMP_NOT_FINITE(as_of) || as_of > GetCurrentTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("as_of must be a finite instant that is not in the future"),
+				 errdetail("It is %s.", TimestampText(as_of)),
+				 errhint("Only what has expired already can be booked.")));
 
 	InitPosting(&posting, ENTRY_EXPIRE, PG_GETARG_INT64(0));
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -31,7 +51,7 @@ loyalty_book_expiry(PG_FUNCTION_ARGS)
 	FindCurrency(text_to_cstring(PG_GETARG_TEXT_PP(1)), &posting.currency);
 	posting.this_wallet = true;
 	posting.effective_now = false;
-	posting.entry.effective_at = PG_GETARG_TIMESTAMPTZ(2);
+	posting.entry.effective_at = as_of;
 	PostEntry(&posting);
 	SPI_finish();
 	PG_RETURN_INT64(posting.nothing_to_do ? 0 : posting.entry.requested);

@@ -14,10 +14,10 @@ COMMENT ON FUNCTION asked_instant(points_balance, timestamptz) IS
 'as_of, except that now() means now or the last entry, whichever is later (an entry of the same transaction is effective after now()).';
 
 CREATE TYPE balance_summary AS (available bigint, pending bigint, held bigint, debt bigint,
-	next_expiry_at timestamptz, next_expiry_points bigint, earned bigint, redeemed bigint,
+	next_expiry_points bigint, earned bigint, redeemed bigint,
 	expired bigint, revoked bigint, restored bigint, adjusted_up bigint, adjusted_down bigint,
-	transferred_in bigint, transferred_out bigint);
-COMMENT ON TYPE balance_summary IS 'The columns of balance().';
+	transferred_in bigint, transferred_out bigint, next_expiry_at timestamptz);
+COMMENT ON TYPE balance_summary IS 'The figures that balance() shows.';
 
 CREATE FUNCTION summarize(balance points_balance, as_of timestamptz) RETURNS balance_summary
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_summarize';
@@ -61,13 +61,13 @@ AS $$
 		loyalty.lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
 $$;
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
-'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never. lot_id is the id of the entry that opened it.';
+'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never. lot_id is the id of the entry that opened it, of joined lots the first of them.';
 
 CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
 	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
-LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_running_balance';
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_running_balance';
 COMMENT ON FUNCTION running_balance(bigint, text, timestamptz) IS
-'For each entry of a wallet recorded by known_at, in that order, what was available after it, as of the latest effective_at so far. Error: LY102 unknown currency.';
+'For each entry of a wallet recorded by known_at (NULL: now), in that order, what was available after it, as of the latest effective_at so far. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 
 CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
 	from_at timestamptz DEFAULT '-infinity', until_at timestamptz DEFAULT 'infinity',
@@ -80,11 +80,11 @@ AS $$
 		e.target_entry_id, e.counterparty_id, e.reference, e.reason
 	FROM loyalty.running_balance($1, $2, $5) r
 	JOIN loyalty.ledger e ON e.member_id = $1 AND e.entry_id = r.entry_id
-	WHERE e.effective_at >= $3 AND e.effective_at < $4
+	WHERE e.effective_at >= coalesce($3, '-infinity') AND e.effective_at < coalesce($4, 'infinity')
 	ORDER BY e.entry_id
 $$;
 COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestamptz) IS
-'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded. available is what could be redeemed after the entry, as of the latest effective_at so far.';
+'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded; NULL is no bound. available is what could be redeemed after the entry, as of the latest effective_at so far. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 
 CREATE FUNCTION expiring(member_id bigint, currency text DEFAULT 'points',
 	until timestamptz DEFAULT 'infinity', as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
@@ -93,26 +93,35 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT l.expires_at, sum(l.points)::bigint, count(*)
 	FROM loyalty.lots($1, $2, $4, $5) l
-	WHERE l.state IN ('available', 'pending') AND l.expires_at <= $3
+	WHERE l.state IN ('available', 'pending') AND l.expires_at <= coalesce($3, 'infinity')
 	GROUP BY l.expires_at
 	ORDER BY l.expires_at
 $$;
 COMMENT ON FUNCTION expiring(bigint, text, timestamptz, timestamptz, timestamptz) IS
-'When the available and pending points of a member will expire, and how many, up to an instant. Held points are left out: they do not expire while they are held.';
+'When the available and pending points of a member will expire, and how many, up to an instant (NULL: all that ever will). Held points are left out: they do not expire while they are held.';
 
 CREATE FUNCTION explain_entry(member_id bigint, entry_id bigint)
 RETURNS TABLE (step bigint, lot_id bigint, points bigint, effect text, earned_at timestamptz, expires_at timestamptz, why text)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH entry AS (
-		SELECT e.*, c.consumption_order, c.clawback_policy,
+		SELECT e.*, c.consumption_order, c.clawback_policy, c.expiry_policy,
 			coalesce(loyalty.total_points(e.lots), CASE WHEN e.kind IN ('earn', 'adjust') AND e.points > 0 THEN e.points ELSE 0 END) AS in_lots
 		FROM loyalty.ledger e JOIN loyalty.currency c ON c.code = e.currency
 		WHERE e.member_id = $1 AND e.entry_id = $2
 	), steps AS (
 		-- the lots that were touched
-		SELECT 1 AS part, u.ordinality, u.lot_id, u.points, u.earned_at, u.expires_at, u.hold_id
+		SELECT 1 AS part, u.ordinality, u.lot_id, u.points, u.earned_at, u.expires_at, u.hold_id, u.joined
 		FROM entry e, loyalty.unnest_lots(e.lots) WITH ORDINALITY u
+	), joined_target AS (
+		-- the expiry of the joined lot in which the lot of a reversed earn is now:
+		-- its own, or where lots are extended the first that is not earlier
+		SELECT min(coalesce(s.expires_at, 'infinity')) AS expires_at
+		FROM entry e, steps s,
+			LATERAL (SELECT coalesce(t.expires_at, 'infinity') AS until FROM loyalty.ledger t
+				WHERE t.entry_id = e.target_entry_id OFFSET 0) t
+		WHERE e.kind = 'reverse' AND e.points < 0 AND s.joined AND (coalesce(s.expires_at, 'infinity') = t.until
+			OR e.expiry_policy = 'sliding' AND coalesce(s.expires_at, 'infinity') > t.until)
 	)
 	SELECT row_number() OVER (ORDER BY x.part, x.ordinality), x.lot_id, x.points, x.effect, x.earned_at, x.expires_at, x.why
 	FROM (
@@ -142,9 +151,11 @@ AS $$
 				WHEN e.kind = 'reverse' AND e.points > 0 THEN
 					format('came from this lot in entry %s; keeps its expiry', e.target_entry_id)
 				WHEN e.kind = 'reverse' AND s.lot_id = e.target_entry_id THEN 'the lot of the entry that is reversed'
+				WHEN e.kind = 'reverse' AND s.joined AND coalesce(s.expires_at, 'infinity') = (SELECT j.expires_at FROM joined_target j) THEN
+					'the lot of the entry that is reversed is part of this one'
 				WHEN e.kind = 'reverse' THEN format('that lot had no more; clawback policy %s', e.clawback_policy)
 				ELSE 'what is left after debt was repaid'
-			END AS why
+			END || CASE WHEN s.joined THEN '; lots of one expiry, joined: it has the id of the first' ELSE '' END AS why
 		FROM steps s, entry e
 		UNION ALL
 		SELECT 0, 0, e.entry_id, e.points, 'opened', e.effective_at, e.expires_at,
@@ -186,4 +197,4 @@ AS $$
 	ORDER BY 1
 $$;
 COMMENT ON FUNCTION explain_entry(bigint, bigint) IS
-'Which lots an entry touched, what it did to them, and why, one row for each. No rows when the member has no such entry.';
+'Which lots an entry touched, what it did to them, and why, one row for each. Beyond 64 lots of a wallet, those that are available and expire at the same instant are joined: the row then stands for all of them, under the id and origin of the first. No rows when the member has no such entry.';

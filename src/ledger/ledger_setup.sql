@@ -201,7 +201,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	constraint_name text;
+	violated text;
+	missing text;
+	row_given text;
 BEGIN
 	INSERT INTO loyalty.currency AS c (code, name, expiry_policy, expiry_interval, expiry_rounding,
 		expiry_month, expiry_day, minimum_life, consumption_order, clawback_policy, refund_grace,
@@ -215,10 +217,11 @@ EXCEPTION
 		RAISE EXCEPTION 'currency "%" exists already', code
 			USING ERRCODE = 'LY111', HINT = 'Change its policies by UPDATE of loyalty.currency.';
 	WHEN check_violation OR not_null_violation THEN
-		GET STACKED DIAGNOSTICS constraint_name = CONSTRAINT_NAME;
+		GET STACKED DIAGNOSTICS violated = CONSTRAINT_NAME, missing = COLUMN_NAME, row_given = PG_EXCEPTION_DETAIL;
 		RAISE EXCEPTION 'invalid policy for currency "%"', code
-			USING ERRCODE = 'LY003', DETAIL = format('It violates %s.', coalesce(nullif(constraint_name, ''), SQLERRM)),
-				HINT = 'rolling and sliding need expiry_interval, calendar needs expiry_month and expiry_day; see the comments of loyalty.currency.';
+			USING ERRCODE = 'LY003', DETAIL = concat_ws(' ', CASE WHEN SQLSTATE = '23502' THEN format('%s must not be NULL.', missing)
+					ELSE format('It violates %s.', violated) END, row_given),
+				HINT = 'A code has up to 63 small letters, digits and _, a letter first; rolling and sliding need expiry_interval, calendar needs expiry_month and expiry_day; see the comments of loyalty.currency.';
 END
 $$;
 COMMENT ON FUNCTION create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text) IS

@@ -75,13 +75,13 @@ CREATE FUNCTION post_many(member_ids bigint[], kinds text[], points bigint[], cu
 	OUT ordinal bigint, OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS SETOF record
 LANGUAGE c VOLATILE ROWS 100 AS 'MODULE_PATHNAME', 'loyalty_post_many';
 COMMENT ON FUNCTION post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]) IS
-'Posts one entry for each element, all or none: earn, redeem, hold, capture, release, reverse, activate or adjust. A NULL element means the default. Entries of one wallet are posted in the order given; wallets are locked in the order of their ids. Returns one row for each element, in the order given.';
+'Posts one entry for each element, all or none: earn, redeem, hold, capture, release, reverse, activate or adjust. A NULL element means the default, as leaving the argument out of the single function does; what a kind has no use for is refused, and so is 0 for all there is. An error''s context names its element. Entries of one wallet are posted in the order given; wallets are locked in the order of their ids. Returns one row for each element, in the order given.';
 
 CREATE FUNCTION backfill(source regclass,
 	OUT entries bigint, OUT wallets bigint, OUT first_entry_id bigint, OUT last_entry_id bigint) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_backfill';
 COMMENT ON FUNCTION backfill(regclass) IS
-'Posts a whole history in one statement, keeping every rule and the hash chain. source is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. Errors are those of the single functions; nothing is posted then.';
+'Posts a whole history in one statement, keeping every rule and the hash chain. source is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. available_at and expires_at count for what opens a lot, hold_until for a hold. Points that are no whole number are refused (22P02). Errors are those of the single functions, whose context names the row, and 23505 for a key that was used before; nothing is posted then.';
 
 -- ---------------------------------------------------------------------------
 -- Program: moving points between members that are merged
@@ -114,9 +114,9 @@ COMMENT ON FUNCTION mark_wallets(bigint, boolean) IS
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION book_expiry(member_id bigint, currency text, as_of timestamptz) RETURNS bigint
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_book_expiry';
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_book_expiry';
 COMMENT ON FUNCTION book_expiry(bigint, text, timestamptz) IS
-'Books what has expired in one wallet by as_of and was not booked yet; a negative result takes back what was booked too much after a late entry. Returns the points booked. No balance changes by it.';
+'Books what has expired in one wallet by as_of and was not booked yet; a negative result takes back what was booked too much after a late entry. Returns the points booked, 0 where there is nothing to book or no wallet. No balance changes by it. Errors: LY102 unknown currency, LY003 an argument that is NULL, as_of infinite or in the future.';
 
 CREATE PROCEDURE book_expiries(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 1000)
 LANGUAGE plpgsql
@@ -132,10 +132,13 @@ DECLARE
 BEGIN
 	IF NOT pg_catalog.isfinite(until) OR until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN
 		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
-			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', until);
+			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', until),
+				HINT = 'Only what has expired already can be booked.';
 	END IF;
 	IF batch_size IS NULL OR batch_size OPERATOR(pg_catalog.<=) 0 THEN
-		RAISE EXCEPTION 'batch_size must be positive' USING ERRCODE = 'LY003';
+		RAISE EXCEPTION 'batch_size must be positive'
+			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', coalesce(batch_size::text, 'NULL')),
+				HINT = 'It is the number of wallets that are booked between two commits.';
 	END IF;
 	IF NOT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('loyalty.book_expiries', 0)) THEN
 		RAISE EXCEPTION 'book_expiries is running in another session'

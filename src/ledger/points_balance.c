@@ -541,7 +541,7 @@ LotState(const Lot *lot, TimestampTz t)
 
 /*
  * One row for each part of a lot.  With as_of a state column stands first
- * behind the points.
+ * behind the points; without, a column at the end says whether it is joined.
  */
 static void
 ReturnLots(FunctionCallInfo fcinfo, const LotList *list, const TimestampTz *as_of)
@@ -566,6 +566,8 @@ ReturnLots(FunctionCallInfo fcinfo, const LotList *list, const TimestampTz *as_o
 		values[n++] = TimestampTzGetDatum(lot->expires_at);
 		nulls[n] = lot->hold_id == 0;
 		values[n++] = Int64GetDatum(lot->hold_id);
+		if (as_of == NULL)
+			values[n++] = BoolGetDatum(lot->joined);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 }

@@ -20,6 +20,7 @@
 #include "catalog/pg_type_d.h"
 #include "commands/sequence.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -271,12 +272,45 @@ ComputeFingerprint(Posting *posting)
 }
 
 /*
- * Prepares what does not depend on the wallet: the text of details, which the
- * hash chain takes, and the fingerprint of a call with a key.
+ * Checks what is asked for beside the entry itself, which CheckEntry() does.
+ */
+static void
+CheckPosting(const Posting *posting)
+{
+	const char *key = posting->idempotency_key;
+	const Entry *entry = &posting->entry;
+
+	if (key != NULL && key[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("idempotency_key must not be empty"),
+				 errhint("Give a key of the caller's own choice, such as the order number, or leave it out.")));
+	if (key != NULL && strlen(key) > MAX_KEY_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("idempotency_key is longer than %d bytes", MAX_KEY_LENGTH),
+				 errdetail("It has %zu bytes and begins with \"%.*s\".", strlen(key),
+						   pg_mbcliplen(key, strlen(key), 40), key),
+				 errhint("Give a shorter one, such as a hash of it.")));
+	if (entry->kind == ENTRY_ADJUST && (posting->reason == NULL || posting->reason[0] == '\0'))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("reason of adjust must not be %s", posting->reason == NULL ? "NULL" : "empty"),
+				 errhint("Say why the balance is corrected.")));
+	/* of a reversal, the entry's own expires_at is the grace that is granted */
+	if (entry->kind == ENTRY_REVERSE && posting->expires_given)
+		RefuseArgument(entry, "expires_at", TimestampText(entry->expires_at));
+}
+
+/*
+ * Checks and prepares what does not depend on the wallet: the text of details,
+ * which the hash chain takes, and the fingerprint of a call with a key.
  */
 void
 PreparePosting(Posting *posting)
 {
+	CheckPosting(posting);
+	posting->asked_points = posting->entry.requested;
 	if (posting->details != 0)
 		posting->row.details = JsonbToCString(NULL, &DatumGetJsonbP(posting->details)->root, 0);
 	if (posting->idempotency_key != NULL)
@@ -433,6 +467,8 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 	Balance		balance;
 	PackedValue *result;
 
+	/* "all there is" may be another number now than when this ran before */
+	posting->entry.requested = posting->asked_points;
 	posting->has_kin = has_kin || posting->entry.home_id != 0 ||
 		(posting->entry.target != 0 && posting->target_member_id != posting->member_id);
 	if (posting->entry.kind == ENTRY_REVERSE ||
@@ -604,7 +640,11 @@ LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDG
 	PUT_TIME(row->hold_until);
 	PUT_TIME(row->extends_to);
 	PUT_ID(row->target_entry_id);
-	PUT_ID(row->counterparty_id);
+	/* there may be a member 0 */
+	if (row->kind == ENTRY_TRANSFER_OUT || row->kind == ENTRY_TRANSFER_IN)
+		PUT(Int64GetDatum(row->counterparty_id));
+	else
+		PUT_ID(row->counterparty_id);
 	PUT_TEXT(row->reference);
 	PUT_TEXT(row->reason);
 	PUT_VALUE(DatumGetPointer(posting->details));
@@ -692,6 +732,11 @@ PostEntry(Posting *posting)
 			/* a merge may have been undone just after that statement began */
 			if (attempt == 1 && merged_members != NULL)
 				continue;
+			if (posting->entry.kind == ENTRY_EXPIRE)
+			{
+				posting->nothing_to_do = true;
+				break;
+			}
 			/* it has nothing: let the fold say what that means */
 			InitBalance(&balance, posting->currency.fold.order);
 			RecordEntry(posting, &balance, GetCurrentTimestamp());

@@ -17,6 +17,9 @@
 
 #define FINGERPRINT_LENGTH	16
 
+/* An index has to carry it. */
+#define MAX_KEY_LENGTH		2000
+
 /* How far a caller's clock may run ahead of the server's. */
 #define CLOCK_SKEW_ALLOWED	USECS_PER_MINUTE
 
@@ -26,6 +29,8 @@ typedef struct Posting
 	int64		member_id;		/* whose wallet; changes to the member who stands
 								 * for asked_id */
 	int64		asked_id;		/* the member that the caller addressed */
+	int64		asked_points;	/* entry.requested as asked for: applying the
+								 * entry may settle it */
 	bool		this_wallet;	/* not to be routed elsewhere */
 	bool		together;		/* with others, by PostTogether() */
 	bool		is_move;		/* part of a merge, or of undoing one */

@@ -15,7 +15,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "core/compat.h"
 #include "core/core.h"
@@ -289,6 +291,24 @@ BalanceOfCanonical(int64 member_id, const char *code, Datum *result)
 }
 
 /*
+ * The arguments member_id and currency, from the n-th on: neither may be NULL.
+ */
+static void
+RequireWallet(FunctionCallInfo fcinfo, int n)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		const char *name = i == 0 ? "member_id" : "currency";
+
+		if (PG_ARGISNULL(n + i))
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("%s must not be NULL", name),
+					 errhint("Give a value for %s.", name)));
+	}
+}
+
+/*
  * running_balance(member_id, currency, known_at): for each entry recorded by
  * known_at, what was available after it, as of the latest effective_at so far.
  */
@@ -297,10 +317,12 @@ Datum
 loyalty_running_balance(PG_FUNCTION_ARGS)
 {
 	Balance		balance;
+	TimestampTz known_at = PG_ARGISNULL(2) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(2);
 
+	RequireWallet(fcinfo, 0);
 	InitReturnSet(fcinfo);
 	FoldPast(PG_GETARG_INT64(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), TIMESTAMP_INFINITY,
-			 PG_GETARG_TIMESTAMPTZ(2), &balance, (ReturnSetInfo *) fcinfo->resultinfo);
+			 known_at, &balance, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
@@ -317,6 +339,7 @@ CheckAskedInstant(TimestampTz t, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("%s must be a finite instant", name),
+				 errdetail("It is %s.", TimestampText(t)),
 				 errhint("Give the instant as of which you want to know.")));
 }
 
@@ -332,16 +355,12 @@ loyalty_wallet_as_of(PG_FUNCTION_ARGS)
 	Balance		balance;
 	char	   *code;
 
-	for (int i = 1; i <= 3; i++)
-	{
-		static const char *const names[] = {"member_id", "currency", "as_of"};
-
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("%s must not be NULL", names[i - 1]),
-					 errhint("Give a value for %s.", names[i - 1])));
-	}
+	RequireWallet(fcinfo, 1);
+	if (PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("as_of must not be NULL"),
+				 errhint("Give the instant as of which you want to know.")));
 	as_of = PG_GETARG_TIMESTAMPTZ(3);
 	CheckAskedInstant(as_of, "as_of");
 	if (!PG_ARGISNULL(4))
@@ -418,12 +437,11 @@ loyalty_summarize(PG_FUNCTION_ARGS)
 	TupleDesc	tupdesc;
 	Datum		values[15];
 	bool		nulls[15] = {false};
+	HeapTuple	row;
 	Balance		balance;
 	BalanceAsOf sums;
 	int			n = 0;
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	PG_GETARG_BALANCE(0, &balance);
 	if (MeansNow(as_of))
 		as_of = Max(as_of, balance.last_effective_at);
@@ -434,8 +452,6 @@ loyalty_summarize(PG_FUNCTION_ARGS)
 	values[n++] = Int64GetDatum(sums.pending);
 	values[n++] = Int64GetDatum(sums.held);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_DEBT]);
-	nulls[n] = sums.next_expiry_at == TIMESTAMP_INFINITY;
-	values[n++] = TimestampTzGetDatum(sums.next_expiry_at);
 	values[n++] = Int64GetDatum(sums.next_expiry_points);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_EARNED]);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_REDEEMED]);
@@ -446,7 +462,14 @@ loyalty_summarize(PG_FUNCTION_ARGS)
 	values[n++] = Int64GetDatum(balance.total[TOTAL_ADJUSTED_DOWN]);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_TRANSFERRED_IN]);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_TRANSFERRED_OUT]);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+	/* the only one that may be NULL is the last: what is behind a NULL is found slowly */
+	nulls[n] = sums.next_expiry_at == TIMESTAMP_INFINITY;
+	values[n++] = TimestampTzGetDatum(sums.next_expiry_at);
+
+	tupdesc = lookup_rowtype_tupdesc(get_func_rettype(fcinfo->flinfo->fn_oid), -1);
+	row = heap_form_tuple(tupdesc, values, nulls);
+	ReleaseTupleDesc(tupdesc);
+	return HeapTupleGetDatum(row);
 }
 
 /*

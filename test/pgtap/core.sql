@@ -142,4 +142,20 @@ SELECT throws_ok('DROP EXTENSION loyalty', '2BP01', NULL, 'DROP EXTENSION refuse
 -- the table that it reads says so to every session.
 SELECT trigger_is('loyalty', 'layout', 'forget_cached', 'loyalty', 'forget_cached');
 
+-- A session that knows the tables notices that they are others now.
+SELECT is((SELECT entry_id FROM loyalty.earn(1, 1)), 1::bigint, 'an entry');
+BEGIN;
+ALTER SEQUENCE loyalty.ledger_entry_id_seq OWNED BY NONE;
+DROP SEQUENCE loyalty.ledger_entry_id_seq;
+CREATE SEQUENCE loyalty.ledger_entry_id_seq START 1000;
+SELECT is((SELECT entry_id FROM loyalty.earn(1, 1)), 1000::bigint, 'of another sequence');
+ROLLBACK;
+SELECT is((SELECT entry_id FROM loyalty.earn(1, 1)), 2::bigint, 'and of the old one again');
+SET client_min_messages = warning;
+DROP SCHEMA loyalty CASCADE;
+CREATE EXTENSION loyalty;
+SELECT throws_ok('SELECT loyalty.earn(1, 1)', 'LY001', NULL, 'no tables any more');
+SELECT lives_ok('SELECT loyalty.setup()', 'and made anew');
+SELECT is((SELECT entry_id FROM loyalty.earn(1, 1)), 1::bigint, 'with entries from the first on');
+
 SELECT * FROM finish();

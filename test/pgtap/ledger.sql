@@ -228,6 +228,22 @@ SELECT 'arguments', c, s FROM (VALUES
 	('transfer($m, NULL, 1)', 'LY003'), ('transfer($m, 999999, 0)', 'LY003'), ('transfer($m, 999999, -1)', 'LY003'), ('transfer($m, 999999, 1, currency => ''none_such'')', 'LY102'),
 	('post_many(ARRAY[$m, $m], ARRAY[''earn''], ARRAY[1, 2])', 'LY003'), ('post_many(NULL, ARRAY[''earn''], ARRAY[1])', 'LY003'),
 	('post_many(ARRAY[$m], ARRAY[''steal''], ARRAY[1])', 'LY104'), ('post_many(ARRAY[$m], ARRAY[''transfer_in''], ARRAY[1])', 'LY104'),
+	('adjust($m, 1, '''')', 'LY003'), ('adjust($m, -1, ''x'', available_at => ''infinity'')', 'LY003'), ('adjust($m, -1, ''x'', expires_at => ''2999-01-01'')', 'LY003'),
+	('earn($m, 1, idempotency_key => repeat(''k'', 2001))', 'LY003'), ('earn($m, 1, idempotency_key => repeat(''k'', 1048576))', 'LY003'),
+	('redeem($m, 1, idempotency_key => repeat(''k'', 1048576))', 'LY003'),
+	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[1], idempotency_keys => ARRAY[''''])', 'LY003'),
+	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[NULL::bigint])', 'LY003'), ('post_many(ARRAY[$m], ARRAY[''EARN''], ARRAY[1])', 'LY104'),
+	('post_many(ARRAY[$m], ARRAY[''adjust''], ARRAY[1])', 'LY003'), ('post_many(ARRAY[$m], ARRAY[''hold''], ARRAY[1])', 'LY003'),
+	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[1], hold_untils => ARRAY[timestamptz ''2999-01-01''])', 'LY003'),
+	('post_many(ARRAY[$m], ARRAY[''redeem''], ARRAY[1], available_ats => ARRAY[timestamptz ''infinity''])', 'LY003'),
+	('post_many(ARRAY[$m], ARRAY[''redeem''], ARRAY[1], expires_ats => ARRAY[timestamptz ''2999-01-01''])', 'LY003'),
+	('post_many(ARRAY[1::bigint], ARRAY[''earn''], ARRAY[1], target_entry_ids => ARRAY[{first}])', 'LY003'),
+	('post_many(ARRAY[1::bigint], ARRAY[''reverse''], ARRAY[1])', 'LY003'),
+	('post_many(ARRAY[1::bigint], ARRAY[''reverse''], ARRAY[0], target_entry_ids => ARRAY[{first}])', 'LY003'),
+	('post_many(ARRAY[1::bigint], ARRAY[''activate''], ARRAY[1], target_entry_ids => ARRAY[{first}])', 'LY003'),
+	('post_many(ARRAY[1::bigint], ARRAY[''release''], ARRAY[1], target_entry_ids => ARRAY[{first}])', 'LY003'),
+	('post_many(ARRAY[1::bigint], ARRAY[''reverse''], ARRAY[1], ARRAY[''oldest''], target_entry_ids => ARRAY[{first}])', 'LY003'),
+	('post_many(ARRAY[1::bigint], ARRAY[''reverse''], ARRAY[1], expires_ats => ARRAY[timestamptz ''2999-01-01''], target_entry_ids => ARRAY[{first}])', 'LY003'),
 	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[0])', 'LY003'), ('post_many(ARRAY[NULL::bigint], ARRAY[''earn''], ARRAY[1])', 'LY003'),
 	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[1], currencies => ARRAY[''none_such''])', 'LY102')) v(c, s);
 
@@ -386,6 +402,11 @@ SELECT is((SELECT array_agg(DISTINCT status) FROM loyalty.job_run WHERE job = 'b
 SELECT throws_ok($$CALL loyalty.book_expiries('infinity')$$, 'LY003', NULL, 'book_expiries(infinity)');
 SELECT throws_ok($$CALL loyalty.book_expiries('2999-01-01')$$, 'LY003', NULL, 'book_expiries() in the future');
 SELECT throws_ok($$CALL loyalty.book_expiries(batch_size => 0)$$, 'LY003', NULL, 'book_expiries() of no batch');
+SELECT is(loyalty.book_expiry(987654321, 'points', now()), 0::bigint, 'book_expiry() of nobody has nothing to do');
+SELECT throws_ok($$SELECT loyalty.book_expiry(500, 'none_such', now())$$, 'LY102', NULL, 'book_expiry() of an unknown currency');
+SELECT throws_ok(format('SELECT loyalty.book_expiry(%s)', a), 'LY003', NULL, format('book_expiry(%s)', a))
+FROM unnest(ARRAY['NULL, ''points'', now()', '500, NULL, now()', '500, ''points'', NULL', '500, ''points'', ''infinity''',
+	'500, ''points'', ''-infinity''', '500, ''points'', now() + interval ''1 hour''', '987654321, ''points'', now() + interval ''1 hour''']) a;
 
 SELECT FROM loyalty.earn(501, 100, effective_at => '2020-01-01');
 SELECT FROM loyalty.redeem(501, 30, effective_at => '2020-03-01');
@@ -401,6 +422,10 @@ SELECT results_eq(
 SELECT results_eq('SELECT available, pending, held, debt, earned FROM loyalty.balance(987654321)', 'VALUES (0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint)', 'balance() of nobody');
 SELECT throws_ok($$SELECT * FROM loyalty.balance(501, 'none_such')$$, 'LY102', NULL, 'balance() of an unknown currency');
 SELECT throws_ok($$SELECT * FROM loyalty.balance(501, as_of => 'infinity')$$, 'LY003', NULL, 'balance(infinity)');
+SELECT throws_ok($$SELECT * FROM loyalty.statement(NULL)$$, 'LY003', NULL, 'statement() of no member');
+SELECT throws_ok($$SELECT * FROM loyalty.statement(501, NULL)$$, 'LY003', NULL, 'statement() of no currency');
+SELECT results_eq($$SELECT * FROM loyalty.statement(501, 'points', NULL, NULL, NULL)$$, $$SELECT * FROM loyalty.statement(501)$$, 'statement() without bounds');
+SELECT results_eq($$SELECT * FROM loyalty.expiring(500, until => NULL, as_of => '2020-06-01')$$, $$SELECT * FROM loyalty.expiring(500, as_of => '2020-06-01')$$, 'expiring() without a bound');
 SELECT throws_ok($$SELECT * FROM loyalty.lots(501, 'none_such')$$, 'LY102', NULL, 'lots() of an unknown currency');
 SELECT throws_ok($$SELECT loyalty.available(loyalty.balance_agg(1, '2024-01-02', NULL), '2024-01-01')$$, 'LY110', NULL, 'a balance before its last entry');
 SELECT throws_ok($$SELECT loyalty.balance_agg(1, NULL, NULL)$$, 'LY003', NULL, 'balance_agg() of no instant');
@@ -420,6 +445,98 @@ SELECT is((SELECT available FROM loyalty.balance(600)), 5::bigint, 'posts nothin
 SELECT results_eq($$SELECT available, replayed FROM loyalty.post_many(ARRAY[601], ARRAY['earn'], ARRAY[10], idempotency_keys => ARRAY['a'])$$, $$VALUES (10::bigint, true)$$, 'post_many() replays');
 SELECT results_eq($$SELECT count(*), count(DISTINCT entry_id), sum(available), bool_or(replayed) FROM loyalty.post_many(ARRAY(SELECT 610 + i % 7 FROM generate_series(0, 6999) i), array_fill('earn'::text, '{7000}'), array_fill(2::bigint, '{7000}'))$$,
 	$$VALUES (7000::bigint, 7000::bigint, (7 * 1000 * 1001)::numeric, false)$$, 'post_many() of thousands');
+
+-- what an error is about stands in its context
+CREATE FUNCTION pg_temp.context_of(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	context text;
+BEGIN
+	EXECUTE call;
+	RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+	-- what PL/pgSQL and the call itself add stands behind
+	RETURN SQLSTATE || ' ' || split_part(context, E'\nSQL statement "SELECT', 1);
+END $$;
+SELECT is(pg_temp.context_of($$SELECT loyalty.post_many('{601,600,601}', '{earn,redeem,redeem}', '{1,100,1}')$$), 'LY101 element 2 of post_many', 'the element');
+CREATE TABLE wrong_history (member_id bigint, points numeric, effective_at timestamptz, kind text, expires_at timestamptz, hold_until timestamptz, idempotency_key text);
+CREATE FUNCTION pg_temp.backfilled(points numeric, kind text DEFAULT NULL, key text DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	TRUNCATE wrong_history;
+	INSERT INTO wrong_history VALUES (620, points, '2024-01-01', kind, '2025-01-01', '2025-01-01', key);
+	RETURN pg_temp.context_of('SELECT loyalty.backfill(''wrong_history'')');
+END $$;
+SELECT is(pg_temp.backfilled(points, kind, key), outcome, format('backfill() of points %s, kind %s, key %s', points, kind, left(key, 3)))
+FROM (VALUES (0, NULL, NULL, 'LY003 row of backfill for member 620, effective at 2024-01-01 00:00:00+00'),
+	(NULL, 'earn', 'k', 'LY003 row of backfill for member 620, effective at 2024-01-01 00:00:00+00, idempotency key k'),
+	(NULL, NULL, NULL, 'LY003 row of backfill for member 620, effective at 2024-01-01 00:00:00+00'),
+	(1, 'earn', '', 'LY003 row of backfill for member 620, effective at 2024-01-01 00:00:00+00, idempotency key '),
+	(1, 'adjust', NULL, 'LY003 row of backfill for member 620, effective at 2024-01-01 00:00:00+00')) v(points, kind, key, outcome);
+SELECT is(left(pg_temp.backfilled(points), 5), state, format('backfill() of %s points', points))
+FROM (VALUES (1.5, '22P02'), ('NaN', '22P02'), (1e30, '22003')) v(points, state);
+SELECT is(left(pg_temp.backfilled(1, 'earn', repeat('k', 2001)), 5), 'LY003', 'backfill() of a key that is too long');
+-- a key that was used is found when the rows gathered so far go in, which an entry that refers to an older one makes them do:
+-- the error is not about that entry
+SELECT FROM loyalty.earn(622, 5, effective_at => '2024-01-01', idempotency_key => 'used');
+CREATE TABLE used_again AS SELECT * FROM (VALUES (622::bigint, 1::bigint, timestamptz '2024-01-02', 'earn', 'used', NULL),
+	(622, 1, '2024-01-03', 'reverse', NULL, 'used before')) v(member_id, points, effective_at, kind, idempotency_key, target_key);
+SELECT matches(pg_temp.context_of('SELECT loyalty.backfill(''used_again'')'), '^23505 SQL statement "INSERT INTO loyalty.ledger', 'a key that was used before');
+SELECT is(pg_temp.context_of('SELECT loyalty.backfill(''used_again'')') LIKE '%row of backfill%', false, 'is not said of another row');
+SELECT is_empty('SELECT FROM loyalty.ledger WHERE member_id = 620', 'which leave nothing behind');
+SELECT is(pg_temp.backfilled(7.00), 'no error', 'whole points in a column that could hold others');
+SELECT is(pg_temp.backfilled(-2), 'no error', 'and points that go out, of a row with instants for others');
+SELECT results_eq('SELECT kind, points, expires_at, hold_until FROM loyalty.ledger WHERE member_id = 620 ORDER BY entry_id',
+	$$VALUES ('earn', 7::bigint, '2025-01-01Z'::timestamptz, NULL::timestamptz), ('redeem', -2, NULL, NULL)$$, 'which are not kept');
+
+-- a key as long as it may be, and a member whose id is 0
+SELECT is((SELECT replayed FROM loyalty.earn(621, 1, idempotency_key => (SELECT left(string_agg(md5(i::text), ''), 2000) FROM generate_series(1, 63) i))), false, 'a key of 2000 bytes');
+SELECT FROM loyalty.earn(621, 10, effective_at => '2024-01-01');
+SELECT FROM loyalty.transfer(621, 0, 3, effective_at => '2024-01-02');
+SELECT FROM loyalty.transfer(0, 621, 2, effective_at => '2024-01-03');
+SELECT results_eq('SELECT member_id, kind, counterparty_id FROM loyalty.ledger WHERE 0 IN (member_id, counterparty_id) ORDER BY entry_id',
+	$$VALUES (621::bigint, 'transfer_out', 0::bigint), (0, 'transfer_in', 621), (0, 'transfer_out', 621), (621, 'transfer_in', 0)$$, 'member 0 is a member');
+
+-- a digest that this ledger does not reach
+SELECT throws_ok(format('SELECT loyalty.ledger_digest(%L)', regexp_replace(loyalty.ledger_digest(), '^loyalty-digest-1:0:\d+:', 'loyalty-digest-1:0:999999999:')),
+	'LY113', 'the previous digest reaches beyond this ledger', 'ledger_digest() behind the end');
+
+-- beyond 64 lots, those of one expiry are joined; the reversal of an earn takes its points out of the joined lot
+SELECT FROM loyalty.create_currency('slide_in_lot', expiry_policy => 'sliding', expiry_interval => '10 days', clawback_policy => 'within_lot', time_zone => 'UTC');
+CREATE TEMP TABLE many_lots AS
+SELECT m, c, i, e.entry_id FROM (VALUES (701, 'in_lot'), (702, 'slide_in_lot'), (703, 'points')) w(m, c), generate_series(1, 70) i,
+	LATERAL loyalty.earn(m, 10, c, timestamptz '2024-01-01' + i * interval '1 minute',
+		expires_at => CASE m WHEN 701 THEN timestamptz '2025-01-01' + (i % 2) * interval '1 day' WHEN 703 THEN '2025-01-01' END) e;
+SELECT is((SELECT count(*) FROM loyalty.lots(m, c, '2024-01-02')) < 64, true, format('the lots of member %s are joined', m)) FROM (SELECT DISTINCT m, c FROM many_lots) w ORDER BY m;
+CREATE FUNCTION pg_temp.explained(member_id bigint, i int, call text) RETURNS SETOF record LANGUAGE plpgsql AS $$
+DECLARE
+	opened bigint := (SELECT t.entry_id FROM many_lots t WHERE t.m = $1 AND t.i = $2);
+	posted bigint;
+BEGIN
+	EXECUTE format('SELECT entry_id FROM loyalty.' || call, opened) INTO posted;
+	RETURN QUERY SELECT x.points, x.effect, x.lot_id = opened, x.why FROM loyalty.explain_entry($1, posted) x;
+END $$;
+SELECT results_eq(format('SELECT * FROM pg_temp.explained(%s, %s, %L) AS x(points bigint, effect text, own boolean, why text)', m, i, format('reverse(%s, %%s, effective_at => %L)', m, at)),
+	format('VALUES (10::bigint, ''taken back'', %L::boolean, %L)', own, why), format('reversal of earn %s of member %s, joined', i, m))
+FROM (VALUES
+	(701, 40, '2024-01-02', false, 'the lot of the entry that is reversed is part of this one; lots of one expiry, joined: it has the id of the first'),
+	(701, 2, '2024-01-02', true, 'the lot of the entry that is reversed; lots of one expiry, joined: it has the id of the first'),
+	(701, 69, '2024-01-02', true, 'the lot of the entry that is reversed'),
+	(702, 40, '2024-01-02', false, 'the lot of the entry that is reversed is part of this one; lots of one expiry, joined: it has the id of the first'),
+	-- what has expired is not taken a second time, in a joined lot either
+	(702, 41, '2024-02-01', false, 'the lot of the entry that is reversed is part of this one; lots of one expiry, joined: it has the id of the first')) v(m, i, at, own, why);
+SELECT results_eq('SELECT available, debt, expired FROM loyalty.balance(702, ''slide_in_lot'', as_of => ''2024-02-02'')', 'VALUES (0::bigint, 0::bigint, 680::bigint)', 'of what slid and expired');
+
+-- A late entry finds a joined lot from when its last points were there, never more than without joining.
+SELECT is((SELECT count(*) FROM loyalty.lots(703, as_of => '2024-01-02')), 6::bigint, 'a joined lot and the newest');
+SELECT throws_ok($$SELECT loyalty.redeem(703, 10, effective_at => '2024-01-01 00:30')$$, 'LY101', NULL, 'a late redemption before the joined points were all there');
+SELECT results_eq($$SELECT * FROM pg_temp.explained(703, 1, 'redeem(703, 25, effective_at => ''2024-01-01 01:06'')') AS x(points bigint, effect text, own boolean, why text)$$,
+	$$VALUES (25::bigint, 'consumed', true, 'available at 2024-01-01 01:06:00+00; the earliest to expire is consumed first; lots of one expiry, joined: it has the id of the first')$$, 'a late redemption after it');
+-- the same entries again, in one statement: the same lots, joined alike
+CREATE TABLE again AS SELECT 704 AS member_id, 10 AS points, timestamptz '2024-01-01' + i * interval '1 minute' AS effective_at, timestamptz '2025-01-01' AS expires_at FROM generate_series(1, 70) i;
+SELECT is((SELECT entries FROM loyalty.backfill('again')), 70::bigint, 'the same by backfill()');
+SELECT FROM loyalty.redeem(704, 25, effective_at => '2024-01-01 01:06');
+SELECT results_eq($$SELECT points, state, earned_at, available_at, expires_at, row_number() OVER () FROM loyalty.lots(704, as_of => '2024-01-02')$$,
+	$$SELECT points, state, earned_at, available_at, expires_at, row_number() OVER () FROM loyalty.lots(703, as_of => '2024-01-02')$$, 'gives the same lots');
 
 -- explain_entry() and statement() add up
 SELECT is_empty($$SELECT l.entry_id FROM loyalty.ledger l WHERE NOT EXISTS (SELECT FROM loyalty.explain_entry(l.member_id, l.entry_id))$$, 'explain_entry() explains every entry');
