@@ -21,7 +21,7 @@ set -uo pipefail
 out=$PWD/tmp_check
 base=$(cluster_dir test)
 cluster=$HERE/test/cluster.sh
-time_limit=${LOYALTY_TIME_LIMIT:-1800}		# seconds for one file
+time_limit=${LOYALTY_TIME_LIMIT:-${LOYALTY_SOAK:+1}1800}		# seconds for one file; long tests have more
 passed=0
 failed=0
 finished=
