@@ -243,6 +243,8 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 	state->keyed = NULL;
 	state->asked_id = member_id;
 	member_id = CanonicalMember(member_id);
+	if (member_id != state->member_id)
+		EndMemberRows(state->insert);
 	state->member_id = member_id;
 	FindCurrency(code, &state->currency);
 

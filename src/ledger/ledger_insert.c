@@ -8,11 +8,13 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/queryenvironment.h"
+#include "utils/rel.h"
 #include "utils/tuplestore.h"
 
 #include "core/compat.h"
@@ -61,6 +63,7 @@ struct LedgerInsert
 	Tuplestorestate *gathered;
 	TupleDesc	desc;			/* of columns */
 	int			count;			/* rows gathered */
+	bool		by_member;		/* a member's rows at once, before the next's */
 	KeptPlan	statement;
 };
 
@@ -85,6 +88,7 @@ BeginLedgerInsert(void)
 	LedgerInsert *insert = palloc0(sizeof(LedgerInsert));
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	StringInfoData names;
+	Relation	ledger;
 
 	initStringInfo(&names);
 	insert->desc = CreateTemplateTupleDesc(LEDGER_NCOLUMNS);
@@ -95,6 +99,15 @@ BeginLedgerInsert(void)
 						   OidIsValid(columns[i].type) ? columns[i].type : LotsType(), -1, 0);
 	}
 	insert->gathered = tuplestore_begin_heap(false, false, work_mem);
+
+	/*
+	 * A trigger that fires after each row may take more locks (tiers).
+	 * Postings take those of a member after all of its wallets, and before
+	 * the next member's.
+	 */
+	ledger = table_open(LoyaltyTable("ledger"), AccessShareLock);
+	insert->by_member = ledger->trigdesc != NULL && ledger->trigdesc->trig_insert_after_row;
+	table_close(ledger, NoLock);
 
 	enr->md.name = GATHERED;
 	enr->md.reliddesc = InvalidOid;
@@ -131,7 +144,17 @@ AddLedgerRow(LedgerInsert *insert, Posting *posting)
 		row_nulls[i] = nulls[columns[i].source];
 	}
 	tuplestore_putvalues(insert->gathered, insert->desc, row, row_nulls);
-	if (++insert->count == BATCH_ROWS)
+	if (++insert->count >= BATCH_ROWS && !insert->by_member)
+		FlushLedgerRows(insert);
+}
+
+/*
+ * All rows of a member have been added.
+ */
+void
+EndMemberRows(LedgerInsert *insert)
+{
+	if (insert->by_member)
 		FlushLedgerRows(insert);
 }
 

@@ -13,6 +13,7 @@ typedef struct LedgerInsert LedgerInsert;
 
 extern LedgerInsert *BeginLedgerInsert(void);
 extern void AddLedgerRow(LedgerInsert *insert, Posting *posting);
+extern void EndMemberRows(LedgerInsert *insert);
 extern void FlushLedgerRows(LedgerInsert *insert);
 
 #endif							/* LOYALTY_LEDGER_INSERT_H */

@@ -103,8 +103,8 @@
  * Versions, merges
  * ----------------
  *
- * A new version of a ladder takes the state over by level code; a code that is
- * gone becomes the next lower one that is left.  Whoever qualifies for more
+ * A new version of a ladder takes the state and the grants over by level code;
+ * a code that is gone becomes the next lower one that is left.  Whoever qualifies for more
  * rises at once; nobody falls before the term ends.
  *
  * A merge takes the better state of both: the higher earned level, then the
@@ -269,7 +269,8 @@ typedef struct TierInput
 {
 	TimestampTz at;
 	int			qualified;		/* highest rank whose criteria are met, or 0 */
-	int			renewed;		/* highest rank whose renewal criteria are met */
+	int			renewed;		/* highest rank, up to the level held, whose
+								 * renewal criteria are met */
 	int			granted;		/* highest rank granted, or 0 */
 } TierInput;
 
@@ -291,7 +292,7 @@ extern void InitTierState(TierState *state, TimestampTz joined_at);
 extern void TierEvaluate(TierState *state, const TierInput *input, const TierLadder *ladder, TierStep *step);
 extern TimestampTz TierNext(const TierState *state);
 extern int	QualifiedRank(const TierLadder *ladder, const int64 *values);
-extern int	RenewedRank(const TierLadder *ladder, const int64 *values);
+extern int	RenewedRank(const TierLadder *ladder, int level, const int64 *values);
 extern bool TierStateIsSound(const TierState *state);
 extern const char *TierEventName(TierEvent event);
 extern const char *TierReasonName(TierReason reason);
@@ -300,6 +301,7 @@ extern const char *TierReasonName(TierReason reason);
 extern TierLadder *ParseLadder(Jsonb *definition);
 extern int	RankOfCode(const TierLadder *ladder, const char *code);
 extern int64 ScaleAmount(Datum numeric);
+extern int64 ScalePoints(int64 points);
 extern Datum UnscaleAmount(int64 amount);
 
 #endif							/* LOYALTY_TIER_H */

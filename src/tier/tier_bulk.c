@@ -54,8 +54,8 @@ PG_FUNCTION_INFO_V1(loyalty_stored_tier_is);
 Datum
 loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 {
-	RowCall    *call = RowCallOf(fcinfo, PG_GETARG_DATUM(3));
-	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(4);
+	RowCall    *call;
+	TimestampTz as_of;
 	StoredTier	stored = {.found = true, .evaluated = true};
 	FactSet		set;
 	TierHistory history;
@@ -64,8 +64,12 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 	MemoryContext old;
 	bool		same;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) ||
-		PG_GETARG_INT32(2) != call->ladder->plan->nversions)
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i))
+			PG_RETURN_BOOL(false);
+	call = RowCallOf(fcinfo, PG_GETARG_DATUM(3));
+	as_of = PG_GETARG_TIMESTAMPTZ(4);
+	if (PG_GETARG_INT32(2) != call->ladder->plan->nversions)
 		PG_RETURN_BOOL(false);
 
 	old = MemoryContextSwitchTo(call->scratch);

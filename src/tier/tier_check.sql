@@ -12,7 +12,9 @@ CREATE FUNCTION check_tier(OUT invariant text, OUT member_id bigint, OUT currenc
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'state', p.member_id, NULL::text, NULL::bigint, format('%s: %s', p.ladder, p.problem)
-	FROM (SELECT s.member_id, s.ladder, loyalty.tier_problem(s.member_id, s.ladder) AS problem FROM loyalty.tier_state s) p
+	FROM (SELECT s.member_id, s.ladder, CASE WHEN EXISTS (SELECT FROM loyalty.ladder l JOIN loyalty.ladder_version v ON v.ladder = l.ladder WHERE l.ladder = s.ladder)
+			THEN loyalty.tier_problem(s.member_id, s.ladder) ELSE 'there is no such ladder' END AS problem
+		FROM loyalty.tier_state s) p
 	WHERE p.problem IS NOT NULL
 	UNION ALL
 	SELECT 'history', h.member_id, NULL, NULL, format('%s: the row from %s ends at %s, the next begins at %s', h.ladder, h.starts_at, h.ends_at, h.next_at)
@@ -22,6 +24,10 @@ AS $$
 	SELECT 'state', h.member_id, NULL, NULL, format('%s: history without a state', h.ladder)
 	FROM (SELECT DISTINCT x.member_id, x.ladder FROM loyalty.tier_history x) h
 	WHERE NOT EXISTS (SELECT FROM loyalty.tier_state s WHERE s.member_id = h.member_id AND s.ladder = h.ladder)
+	UNION ALL
+	SELECT 'history', h.member_id, NULL, NULL, format('%s: the row from %s has ladder_number %s', h.ladder, h.starts_at, h.ladder_number)
+	FROM loyalty.tier_history h
+	WHERE NOT EXISTS (SELECT FROM loyalty.ladder l WHERE l.ladder = h.ladder AND l.ladder_number = h.ladder_number)
 	UNION ALL
 	SELECT 'grant', g.member_id, NULL, NULL, format('grant %s: no level %s on ladder %s', g.grant_id, g.level, g.ladder)
 	FROM loyalty.tier_grant g
@@ -35,4 +41,4 @@ AS $$
 	WHERE loyalty.ledger_is_unwatched()
 $$;
 COMMENT ON FUNCTION check_tier() IS
-'Every invariant of room tier: a row for each violation; part of check(). Stored states and histories are what a replay of all facts gives; histories have no gaps (no overlaps: that is a constraint); the ledger has its trigger once a ladder counts points.';
+'Every invariant of room tier: a row for each violation; part of check(). Stored states, in each column, and histories are what a replay of all facts gives; histories have neither gaps nor overlaps (these a constraint refuses, too); the ledger has its trigger once a ladder counts points.';

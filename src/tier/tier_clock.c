@@ -144,6 +144,12 @@ PeriodBoundary(const TierLadder *ladder, TierWindow period, TimestampTz joined_a
 	tm.tm_mon = (tm.tm_mon - 1) / length * length + 1;
 	tm.tm_mday = 1;
 	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
+	/*
+	 * Where midnight comes twice the period begins with the second; between
+	 * the two it is still the one before.
+	 */
+	if (!ladder->fixed_offset && FromWallClock(ladder, &tm, 0) > t)
+		AddMonths(&tm, -length);
 	if (end)
 		AddMonths(&tm, length);
 	return FromWallClock(ladder, &tm, 0);

@@ -2,6 +2,21 @@
  * tier: what members qualify by, ladders, and what a changed ladder would do.
  */
 
+CREATE FUNCTION measure_function(name text) RETURNS regprocedure
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (SELECT p.oid::regprocedure FROM pg_proc p
+		WHERE p.oid = to_regprocedure(format('%s(bigint, timestamptz)', name)) AND NOT p.proretset
+			AND p.prorettype IN ('numeric'::regtype, 'bigint'::regtype, 'integer'::regtype, 'smallint'::regtype, 'real'::regtype, 'double precision'::regtype));
+EXCEPTION
+	WHEN syntax_error_or_access_rule_violation THEN
+		RETURN NULL;	-- no name at all
+END
+$$;
+COMMENT ON FUNCTION measure_function(text) IS
+'The function of a name with the arguments (bigint, timestamptz) that returns a number; NULL where there is none. Part of define_measure() and evaluate_tiers().';
+
 CREATE FUNCTION define_measure(measure text, source text DEFAULT 'event', currency text DEFAULT NULL,
 	function_name text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -12,9 +27,9 @@ BEGIN
 		RAISE EXCEPTION 'currency "%" does not exist', currency
 			USING ERRCODE = 'LY102', HINT = 'Create it with loyalty.create_currency().';
 	END IF;
-	IF source = 'function' AND to_regprocedure(format('%s(bigint, timestamptz)', function_name)) IS NULL THEN
+	IF source = 'function' AND function_name IS NOT NULL AND loyalty.measure_function(function_name) IS NULL THEN
 		RAISE EXCEPTION 'function "%" does not exist', function_name
-			USING ERRCODE = 'LY003', HINT = 'It takes (member_id bigint, as_of timestamptz) and returns numeric; name its schema.';
+			USING ERRCODE = 'LY003', HINT = 'It takes (member_id bigint, as_of timestamptz) and returns a number; name its schema.';
 	END IF;
 	INSERT INTO loyalty.tier_measure AS m (measure, source, currency, function_name)
 	VALUES (measure, source, currency, function_name);
@@ -29,7 +44,28 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION define_measure(text, text, text, text) IS
-'Defines what members can qualify by. source: points (earned or adjusted in a currency, less what is reversed), event (facts recorded by record_qualification() or by evaluate_tier() on a table), function (function_name(member_id, as_of) returning numeric, sampled by evaluate_tiers(); use window latest). Returns the measure. Errors: LY003, LY102.';
+'Defines what members can qualify by. source: points (earned or adjusted in a currency, less what is reversed), event (facts recorded by record_qualification() or by evaluate_tier() on a table), function (function_name(member_id, as_of) returning a number, sampled by evaluate_tiers(); use window latest). Returns the measure. Errors: LY003, LY102.';
+
+CREATE FUNCTION check_definition(definition jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	unknown text;
+BEGIN
+	IF definition IS NULL THEN
+		RAISE EXCEPTION 'definition must not be NULL' USING ERRCODE = 'LY003', HINT = 'See the comment of loyalty.define_ladder().';
+	END IF;
+	PERFORM loyalty.ladder_levels(definition);
+	SELECT m->>'measure' INTO unknown FROM jsonb_array_elements(definition->'measures') m
+	WHERE NOT EXISTS (SELECT FROM loyalty.tier_measure t WHERE t.measure = m->>'measure') LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'measure "%" does not exist', unknown
+			USING ERRCODE = 'LY404', HINT = 'Define it with loyalty.define_measure().';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION check_definition(jsonb) IS
+'Raises LY401 when it is no definition of a ladder, LY404 when one of its measures does not exist, LY003 when it is NULL.';
 
 CREATE FUNCTION define_ladder(ladder text, definition jsonb, effective_from timestamptz DEFAULT NULL,
 	name text DEFAULT NULL) RETURNS integer
@@ -38,15 +74,8 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	last loyalty.ladder_version;
-	unknown text;
 BEGIN
-	PERFORM loyalty.ladder_levels(definition);
-	SELECT m->>'measure' INTO unknown FROM jsonb_array_elements(definition->'measures') m
-	WHERE NOT EXISTS (SELECT FROM loyalty.tier_measure t WHERE t.measure = m->>'measure') LIMIT 1;
-	IF FOUND THEN
-		RAISE EXCEPTION 'measure "%" does not exist', unknown
-			USING ERRCODE = 'LY404', HINT = 'Define it with loyalty.define_measure().';
-	END IF;
+	PERFORM loyalty.check_definition(definition);
 	IF ladder IS NULL OR ladder !~ '^[a-z][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name of a ladder: "%"', ladder
 			USING ERRCODE = 'LY003', HINT = 'Use lower-case letters, digits and underscores.';
@@ -55,6 +84,8 @@ BEGIN
 	VALUES (ladder, coalesce(name, initcap(replace(ladder, '_', ' '))))
 	ON CONFLICT DO NOTHING;
 	PERFORM FROM loyalty.ladder l WHERE l.ladder = define_ladder.ladder FOR UPDATE;
+	UPDATE loyalty.ladder l SET name = define_ladder.name
+	WHERE l.ladder = define_ladder.ladder AND define_ladder.name IS NOT NULL AND l.name <> define_ladder.name;
 	SELECT * INTO last FROM loyalty.ladder_version v WHERE v.ladder = define_ladder.ladder ORDER BY v.version DESC LIMIT 1;
 	IF last.version IS NULL THEN
 		effective_from := coalesce(effective_from, '-infinity');
@@ -76,7 +107,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION define_ladder(text, jsonb, timestamptz, text) IS
-'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one). Returns the version. The definition: {"time_zone", "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. All facts recorded before count too: tier_of() knows of them at once, evaluate_tiers() stores what they give. Waits for transactions that are posting, and they for its commit; the first ladder that counts points puts the trigger evaluate_tier on the ledger. Errors: LY401 definition, LY404 measure, LY003.';
+'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one), under the name given (NULL: as before, or made of the code). Returns the version. The definition: {"time_zone", "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. All facts recorded before count too: tier_of() knows of them at once, evaluate_tiers() stores what they give. Waits for transactions that are posting, and they for its commit; the first ladder that counts points puts the trigger evaluate_tier on the ledger. Errors: LY401 definition, LY404 measure, LY003.';
 
 CREATE FUNCTION preview_tier(member_id bigint, ladder text, definition jsonb, as_of timestamptz DEFAULT NULL, whole_history boolean DEFAULT false,
 	OUT level_now text, OUT rank_now integer, OUT valid_until_now timestamptz,
@@ -87,22 +118,42 @@ COMMENT ON FUNCTION preview_tier(bigint, text, jsonb, timestamptz, boolean) IS
 
 CREATE FUNCTION preview_ladder(ladder text, definition jsonb, as_of timestamptz DEFAULT NULL, whole_history boolean DEFAULT false,
 	OUT member_id bigint, OUT level_now text, OUT level_then text, OUT move text, OUT valid_until_then timestamptz) RETURNS SETOF record
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT s.member_id, p.level_now, p.level_then,
+#variable_conflict use_column
+BEGIN
+	PERFORM loyalty.check_ladder_exists($1);
+	PERFORM loyalty.check_definition($2);
+	RETURN QUERY
+	WITH counted AS (
+		SELECT t.measure, t.source, t.currency FROM loyalty.tier_measure t
+		WHERE t.measure IN (SELECT d->>'measure' FROM jsonb_array_elements($2->'measures') d
+			UNION SELECT d->>'measure' FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d WHERE v.ladder = $1)
+	), concerned AS (
+		SELECT s.member_id FROM loyalty.tier_state s WHERE s.ladder = $1
+		-- of whom nothing is stored: with facts that only the new one counts, or not evaluated yet
+		UNION SELECT w.member_id FROM loyalty.wallet w WHERE w.currency IN (SELECT c.currency FROM counted c)
+		UNION SELECT e.member_id FROM loyalty.tier_event e WHERE e.measure IN (SELECT c.measure FROM counted c WHERE c.source <> 'points')
+		UNION SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
+		UNION SELECT t.survivor_id FROM loyalty.tier_merge t WHERE t.unmerged_at IS NULL
+		EXCEPT SELECT t.absorbed_id FROM loyalty.tier_merge t WHERE t.unmerged_at IS NULL
+	)
+	SELECT c.member_id, p.level_now, p.level_then,
 		CASE WHEN p.rank_now = 0 AND p.rank_then = 0 THEN 'none' WHEN p.rank_now = 0 THEN 'enters' WHEN p.rank_then = 0 THEN 'leaves'
 			WHEN p.level_now = p.level_then THEN 'stays'
 			WHEN coalesce(n.rank, p.rank_then) > coalesce(o.rank, n.rank, p.rank_now) THEN 'up'
 			WHEN p.rank_then > p.rank_now THEN 'up' ELSE 'down' END,
 		p.valid_until_then
-	FROM loyalty.tier_state s
-	CROSS JOIN LATERAL loyalty.preview_tier(s.member_id, $1, $2, $3, $4) p
+	FROM concerned c
+	CROSS JOIN LATERAL loyalty.preview_tier(c.member_id, $1, $2, $3, $4) p
 	LEFT JOIN loyalty.ladder_levels($2) n ON n.level = p.level_then
 	LEFT JOIN loyalty.ladder_levels($2) o ON o.level = p.level_now
-	WHERE s.ladder = $1 AND s.merged_into IS NULL
+	WHERE p.rank_now > 0 OR p.rank_then > 0 OR EXISTS (SELECT FROM loyalty.tier_state s WHERE s.member_id = c.member_id AND s.ladder = $1)
+	ORDER BY c.member_id;
+END
 $$;
 COMMENT ON FUNCTION preview_ladder(text, jsonb, timestamptz, boolean) IS
-'Who would move where under a new definition of a ladder: move is enters, up, stays, down, leaves or none. From as_of (NULL: now) on as define_ladder() would do it, where nobody falls before the term ends; or, with whole_history, as if it had been so always, which also shows who would not have climbed. Nothing is written. Errors: LY401 definition, LY402 ladder.';
+'Who would move where under a new definition of a ladder: move is enters, up, stays, down, leaves or none. From as_of (NULL: now) on as define_ladder() would do it, where nobody falls before the term ends; or, with whole_history, as if it had been so always, which also shows who would not have climbed. Merged members are listed as the one that stands for them. Nothing is written. Errors: LY401 definition, LY402 ladder, LY404 measure, LY003.';
 
 REVOKE EXECUTE ON FUNCTION
 	define_measure(text, text, text, text),

@@ -102,12 +102,13 @@ QualifiedRank(const TierLadder *ladder, const int64 *values)
 }
 
 /*
- * The highest rank whose renewal criteria are met; 0 for none.
+ * The highest rank up to level whose renewal criteria are met; 0 for none.
+ * Those of a higher one, which may be easier, do not keep a level.
  */
 int
-RenewedRank(const TierLadder *ladder, const int64 *values)
+RenewedRank(const TierLadder *ladder, int level, const int64 *values)
 {
-	for (int rank = ladder->nlevels; rank > 0; rank--)
+	for (int rank = level; rank > 0; rank--)
 		if (CriteriaMet(&ladder->level[rank - 1].renew, values))
 			return rank;
 	return 0;

@@ -40,7 +40,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text) IS
-'Records a qualifying fact and brings the tiers up to it in the same commit. counts_at: of a return (amount negative) the date of its order. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
+'Records a qualifying fact and brings the tiers up to it in the same commit. counts_at: of a return (amount negative) the date of its order, not after at. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
 
 CREATE FUNCTION step_tier(machine bytea, evaluated_at timestamptz, versions integer, replayed_in bigint) RETURNS bytea
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_step_tier';
@@ -85,19 +85,31 @@ DECLARE
 	n bigint;
 	total bigint := 0;
 BEGIN
-	FOR m IN SELECT DISTINCT t.measure, to_regprocedure(format('%s(bigint, timestamptz)', t.function_name))::oid::regproc AS fn
+	FOR m IN SELECT DISTINCT t.measure, t.function_name, loyalty.measure_function(t.function_name)::oid::regproc AS fn
 		FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
 		JOIN loyalty.tier_measure t ON t.measure = d->>'measure' AND t.source = 'function'
 		WHERE v.ladder = sample_measures.ladder
 	LOOP
+		IF m.fn IS NULL THEN
+			RAISE EXCEPTION 'function "%" of measure "%" does not exist', m.function_name, m.measure
+				USING ERRCODE = 'LY003', HINT = 'It takes (member_id bigint, as_of timestamptz) and returns a number.';
+		END IF;
+		-- who is absorbed has no value of its own; what was sampled last may be
+		-- of somebody who was absorbed since
 		EXECUTE format($q$
 			SELECT count(x.done) FROM (SELECT loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled', NULL)::text AS done
-			FROM (SELECT w.member_id, round(%s(w.member_id, $2), 4) AS value
+			FROM (SELECT w.member_id, round(%s(w.member_id, $2)::numeric, 4) AS value
 				FROM (SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
 					UNION SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL
-					UNION SELECT $3 WHERE $3 IS NOT NULL) w) s
-			LEFT JOIN LATERAL (SELECT e.amount FROM loyalty.tier_event e
-				WHERE e.member_id = s.member_id AND e.measure = $1 ORDER BY e.at DESC, e.event_id DESC LIMIT 1) p ON true
+					UNION SELECT DISTINCT t.survivor_id FROM loyalty.tier_merge t WHERE $3 IS NULL AND t.unmerged_at IS NULL
+					UNION (WITH RECURSIVE up (id) AS (SELECT $3 WHERE $3 IS NOT NULL
+						UNION SELECT t.survivor_id FROM up JOIN loyalty.tier_merge t ON t.absorbed_id = up.id AND t.unmerged_at IS NULL) SELECT id FROM up)) w
+				WHERE NOT EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = w.member_id AND t.unmerged_at IS NULL)) s
+			LEFT JOIN LATERAL (
+				WITH RECURSIVE kin (id) AS (SELECT s.member_id
+					UNION SELECT t.absorbed_id FROM kin JOIN loyalty.tier_merge t ON t.survivor_id = kin.id AND t.unmerged_at IS NULL)
+				SELECT e.amount FROM kin JOIN loyalty.tier_event e ON e.member_id = kin.id AND e.measure = $1
+				ORDER BY e.at DESC, e.amount DESC LIMIT 1) p ON true
 			WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount ORDER BY s.member_id OFFSET 0) x$q$, m.fn)
 		INTO n USING m.measure, as_of, member_id;
 		total := total + n;
@@ -173,7 +185,7 @@ BEGIN
 		LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
 		WHERE f.member_id NOT IN (SELECT loyalty.members_evaluated_alone($1))$q$,
 		CASE WHEN facts.points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END,
-		coalesce(facts.query, 'SELECT NULL::bigint, NULL::text, NULL::timestamptz, NULL::numeric, NULL::timestamptz WHERE false'));
+		coalesce(facts.query, 'SELECT NULL::bigint AS member_id, NULL::text AS measure, NULL::timestamptz AS at, NULL::numeric AS amount, NULL::timestamptz AS counts_at WHERE false'));
 	-- Mostly nobody is new, and then nothing is written here.
 	EXECUTE format($q$
 		SELECT count(*) FILTER (WHERE s.member_id IS NULL), array_agg(f.member_id) FILTER (WHERE s.member_id IS NOT NULL)
@@ -259,7 +271,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION evaluate_tiers(bigint, text, timestamptz) IS
-'Computes the tiers of a member (NULL: of all who have facts) on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs; returns how many states that were. as_of: not in the future (NULL: now). Errors: LY402 ladder, LY003.';
+'Computes the tiers of a member (NULL: of all who have facts) on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs; returns how many states that were, without those that a sampled value changed. as_of: not in the future (NULL: now). Errors: LY402 ladder, LY003.';
 
 CREATE PROCEDURE book_tiers(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 1000)
 LANGUAGE plpgsql

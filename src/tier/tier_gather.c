@@ -133,7 +133,7 @@ GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHi
 
 		fact.at = GetInstant(tuple, tupdesc, 2, 0);
 		fact.counts_at = GetInstant(tuple, tupdesc, 3, 0);
-		fact.amount = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 4, &isnull)) * TIER_SCALE;
+		fact.amount = ScalePoints(DatumGetInt64(SPI_getbinval(tuple, tupdesc, 4, &isnull)));
 		for (int m = 0; m < ladder->plan->nmeasures; m++)
 		{
 			if (ladder->source[m] != SOURCE_LEDGER || strcmp(ladder->currency[m], currency) != 0)
@@ -208,9 +208,10 @@ static TierHistory *
 GatherMember(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, int depth, bool fresh)
 {
 	static KeptPlan joined_plan = {
-		.query = "SELECT joined_at FROM loyalty.tier_joined WHERE member_id OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {INT8OID}
+		.query = "SELECT joined_at FROM loyalty.tier_joined WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND recorded_at OPERATOR(pg_catalog.<=) $3 ORDER BY recorded_at DESC LIMIT 1",
+		.nargs = 3,
+		.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	static KeptPlan merge_plan = {
 		.query = "SELECT absorbed_id, merged_at FROM loyalty.tier_merge "

@@ -2,6 +2,16 @@
  * tier: levels that are granted, for a while or without end, for a fee or not.
  */
 
+CREATE FUNCTION add_period(at timestamptz, period interval, ladder text) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT (at AT TIME ZONE z.zone + period) AT TIME ZONE z.zone
+	FROM (SELECT coalesce(v.definition->>'time_zone', 'UTC') AS zone FROM loyalty.ladder_version v
+		WHERE v.ladder = $3 ORDER BY v.version DESC LIMIT 1) z
+$$;
+COMMENT ON FUNCTION add_period(timestamptz, interval, text) IS
+'An instant and a period after it, months and days by the wall clock of a ladder; part of grant_tier() and renew_grant().';
+
 CREATE FUNCTION grant_tier(member_id bigint, ladder text, level text, kind text DEFAULT 'manual',
 	starts_at timestamptz DEFAULT statement_timestamp(), ends_at timestamptz DEFAULT NULL, period interval DEFAULT NULL,
 	fee numeric DEFAULT 0, reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
@@ -12,7 +22,6 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	earlier loyalty.tier_grant;
-	zone text;
 	missing text;
 BEGIN
 	PERFORM loyalty.check_ladder_exists(ladder);
@@ -21,7 +30,8 @@ BEGIN
 		SELECT * INTO earlier FROM loyalty.tier_grant g
 		WHERE g.member_id = grant_tier.member_id AND g.idempotency_key = grant_tier.idempotency_key;
 		IF FOUND THEN
-			IF (earlier.ladder, earlier.level, earlier.kind, earlier.fee) IS DISTINCT FROM (ladder, level, kind, fee) THEN
+			IF (earlier.ladder, earlier.level, earlier.kind, earlier.fee, earlier.period, earlier.renews_grant_id) IS DISTINCT FROM
+				(ladder, level, kind, fee, period, renews_grant_id) OR ends_at <> coalesce(earlier.ends_at, 'infinity') THEN
 				RAISE EXCEPTION 'idempotency key "%" was used for another grant', idempotency_key
 					USING ERRCODE = 'LY004', DETAIL = format('It granted %s on %s.', earlier.level, earlier.ladder),
 						HINT = 'Use a new key for a new grant.';
@@ -36,16 +46,13 @@ BEGIN
 		RAISE EXCEPTION 'ladder "%" has no level "%"', ladder, level
 			USING ERRCODE = 'LY403', HINT = 'See the table loyalty.tier_level.';
 	END IF;
-	SELECT coalesce(v.definition->>'time_zone', 'UTC') INTO zone FROM loyalty.ladder_version v
-	WHERE v.ladder = grant_tier.ladder ORDER BY v.version DESC LIMIT 1;
-	-- months and days by the wall clock of the ladder
-	valid_until := coalesce(ends_at, (starts_at AT TIME ZONE zone + period) AT TIME ZONE zone);
+	valid_until := coalesce(ends_at, loyalty.add_period(starts_at, period, ladder));
 	missing := CASE WHEN member_id IS NULL THEN 'member_id must be given.'
 		WHEN kind IS NULL OR kind NOT IN ('manual', 'invited', 'matched', 'paid') THEN 'kind is manual, invited, matched or paid.'
 		WHEN starts_at IS NULL OR NOT isfinite(starts_at) THEN 'starts_at must be a finite instant.'
 		WHEN valid_until <= starts_at THEN 'It must end after it starts.'
 		WHEN NOT isfinite(valid_until) THEN 'ends_at is finite, or NULL for no end.'
-		WHEN fee IS NULL OR fee < 0 OR fee = 'NaN' THEN 'fee must not be negative.'
+		WHEN fee IS NULL OR fee < 0 OR fee IN ('NaN', 'Infinity') THEN 'fee must be finite and not negative.'
 		WHEN fee > 0 AND kind <> 'paid' THEN 'Only a paid grant has a fee.'
 		WHEN kind = 'paid' AND valid_until IS NULL THEN 'A paid grant needs period or ends_at.' END;
 	IF missing IS NOT NULL THEN
@@ -94,19 +101,47 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	g record;
+	renewal bigint;
+	first_at timestamptz;
+	terms integer;
 BEGIN
-	SELECT * INTO g FROM loyalty.open_grant(member_id, grant_id);
-	IF g.ends_at IS NULL THEN
-		RAISE EXCEPTION 'grant % has no end', grant_id USING ERRCODE = 'LY406', HINT = 'It needs no renewal.';
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_grant ' || idempotency_key, member_id));
 	END IF;
+	-- the first result of a key is given again, whatever has become of the grant
+	SELECT t.ladder, t.level, t.kind, t.ends_at, t.starts_at, t.period, t.fee INTO g FROM loyalty.tier_grant t
+	WHERE t.member_id = renew_grant.member_id AND t.grant_id = renew_grant.grant_id
+		AND EXISTS (SELECT FROM loyalty.tier_grant k WHERE k.member_id = renew_grant.member_id AND k.idempotency_key = renew_grant.idempotency_key);
+	IF NOT FOUND THEN
+		SELECT o.ladder, o.level, o.kind, o.ends_at, o.starts_at, o.period, o.fee INTO g FROM loyalty.open_grant(member_id, grant_id) o;
+		SELECT max(t.grant_id) INTO renewal FROM loyalty.tier_grant t
+		WHERE t.member_id = renew_grant.member_id AND t.renews_grant_id = renew_grant.grant_id AND t.ended_at IS NULL;
+		IF renewal IS NOT NULL THEN
+			RAISE EXCEPTION 'grant % was renewed', grant_id
+				USING ERRCODE = 'LY406', DETAIL = format('Grant %s follows it.', renewal), HINT = 'Renew that one.';
+		END IF;
+		IF g.ends_at IS NULL THEN
+			RAISE EXCEPTION 'grant % has no end', grant_id USING ERRCODE = 'LY406', HINT = 'It needs no renewal.';
+		END IF;
+	END IF;
+	-- counted from the first of equal periods, so that month ends do not drift
+	period := coalesce(period, g.period, g.ends_at - g.starts_at);
+	WITH RECURSIVE line (starts_at, before_id, terms) AS (
+		SELECT t.starts_at, t.renews_grant_id, 1 FROM loyalty.tier_grant t
+		WHERE t.member_id = renew_grant.member_id AND t.grant_id = renew_grant.grant_id
+		UNION ALL
+		SELECT t.starts_at, t.renews_grant_id, l.terms + 1 FROM line l JOIN loyalty.tier_grant t
+			ON t.member_id = renew_grant.member_id AND t.grant_id = l.before_id AND t.ends_at = l.starts_at AND t.period = renew_grant.period)
+	SELECT l.starts_at, l.terms INTO first_at, terms FROM line l ORDER BY l.terms DESC LIMIT 1;
 	SELECT r.grant_id, r.valid_until, r.replayed INTO new_grant_id, valid_until, replayed
-	FROM loyalty.grant_tier(member_id => member_id, ladder => g.ladder, level => g.level, kind => g.kind,
-		starts_at => g.ends_at, period => coalesce(period, g.period, g.ends_at - g.starts_at), fee => coalesce(fee, g.fee),
-		reason => 'renewal', idempotency_key => idempotency_key, renews_grant_id => grant_id) r;
+	FROM loyalty.grant_tier(member_id => member_id, ladder => g.ladder, level => g.level, kind => g.kind, starts_at => g.ends_at,
+		ends_at => CASE WHEN loyalty.add_period(first_at, terms * period, g.ladder) = g.ends_at
+			THEN loyalty.add_period(first_at, (terms + 1) * period, g.ladder) END,
+		period => period, fee => coalesce(fee, g.fee), reason => 'renewal', idempotency_key => idempotency_key, renews_grant_id => grant_id) r;
 END
 $$;
 COMMENT ON FUNCTION renew_grant(bigint, bigint, numeric, interval, text) IS
-'Grants the same level for one more period (default: the grant''s) from its end on, at a fee (default: the same). Errors: LY405 no such grant, LY406 ended early or without end, LY003, LY004.';
+'Grants the same level for one more period (default: the grant''s) from its end on, at a fee (default: the same). A repeated idempotency_key gives the first result. Errors: LY405 no such grant, LY406 ended early, renewed already or without end, LY003, LY004.';
 
 CREATE FUNCTION refund_due(fee numeric, starts_at timestamptz, ends_at timestamptz, at timestamptz, mode text DEFAULT 'pro_rata',
 	decimals integer DEFAULT 2) RETURNS numeric
@@ -134,9 +169,9 @@ BEGIN
 			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', g.ends_at);
 	END IF;
 	-- a grant that has not begun never was
-	ended_at := greatest(at, g.starts_at);
+	ended_at := least(greatest(at, g.starts_at), g.ends_at);
 	refunded := coalesce(loyalty.refund_due(g.fee, g.starts_at, g.ends_at, at, refund), 0);
-	UPDATE loyalty.tier_grant t SET ended_at = least(end_grant.ended_at, t.ends_at), ended_recorded_at = clock_timestamp(),
+	UPDATE loyalty.tier_grant t SET ended_at = end_grant.ended_at, ended_recorded_at = clock_timestamp(),
 		refunded = end_grant.refunded, end_reason = reason
 	WHERE t.member_id = end_grant.member_id AND t.grant_id = end_grant.grant_id;
 	PERFORM loyalty.maintain_tier(member_id, g.ladder);

@@ -45,6 +45,19 @@ ScaleAmount(Datum numeric)
 }
 
 /*
+ * Points in ten-thousandths.
+ */
+int64
+ScalePoints(int64 points)
+{
+	if (points > PG_INT64_MAX / TIER_SCALE || points < PG_INT64_MIN / TIER_SCALE)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("a qualifying sum is out of range")));
+	return points * TIER_SCALE;
+}
+
+/*
  * An amount in ten-thousandths as numeric, without zeros behind.
  */
 Datum

@@ -312,6 +312,40 @@ CarryOver(TierMachine *machine, TimestampTz end)
  */
 
 /*
+ * The rank of a level in a new version: its own, or the next lower one's left.
+ */
+int
+MappedRank(const TierLadder *from, const TierLadder *to, int rank)
+{
+	for (; rank > 0; rank--)
+	{
+		int			mapped = RankOfCode(to, from->level[rank - 1].code);
+
+		if (mapped > 0)
+			return mapped;
+	}
+	return 0;
+}
+
+/*
+ * The rank of a grant's level.  Where this version lacks it, it became a lower
+ * one with the last version that had it, as an earned level does.
+ */
+static int
+RankOfGrant(const TierMachine *machine, const TierGrant *grant)
+{
+	const TierVersion *version = machine->plan->version;
+	int			v = machine->version;
+	int			rank;
+
+	while ((rank = RankOfCode(version[v].ladder, grant->code)) == 0 && v > 0)
+		v--;
+	for (; v < machine->version; v++)
+		rank = MappedRank(version[v].ladder, version[v + 1].ladder, rank);
+	return rank;
+}
+
+/*
  * The highest rank granted at an instant; 0 for none.
  */
 int
@@ -321,7 +355,7 @@ GrantedRank(const TierMachine *machine, TimestampTz t)
 
 	for (int i = 0; i < machine->ngrants; i++)
 		if (machine->grants[i].from <= t && t < machine->grants[i].until)
-			granted = Max(granted, RankOfCode(machine->ladder, machine->grants[i].code));
+			granted = Max(granted, RankOfGrant(machine, &machine->grants[i]));
 	return granted;
 }
 
@@ -356,7 +390,7 @@ MachineValidUntil(const TierMachine *machine)
 	if (state->granted == state->effective)
 		for (int i = 0; i < machine->ngrants; i++)
 			if (machine->grants[i].from <= machine->granted_at && machine->granted_at < machine->grants[i].until &&
-				RankOfCode(machine->ladder, machine->grants[i].code) == state->granted)
+				RankOfGrant(machine, &machine->grants[i]) == state->granted)
 				until = Max(until, machine->grants[i].until);
 	return until;
 }
@@ -400,7 +434,7 @@ StepTierMachine(TierMachine *machine, TimestampTz t, bool facts)
 	MachineValues(machine, t, !facts, values);
 	input.at = t;
 	input.qualified = QualifiedRank(ladder, values);
-	input.renewed = RenewedRank(ladder, values);
+	input.renewed = RenewedRank(ladder, machine->state.level, values);
 	input.granted = facts || machine->ngrants == 0 ? machine->state.granted : GrantedRank(machine, t);
 	machine->granted_at = t;
 	TierEvaluate(&machine->state, &input, ladder, &step);

@@ -124,6 +124,7 @@ extern void CountFact(TierMachine *machine, int slot, const TierFact *fact);
 extern void StepTierMachine(TierMachine *machine, TimestampTz t, bool facts);
 extern void LogTierStep(TierMachine *machine, const TierStep *step);
 extern void PlanCarryOver(TierMachine *machine, TimestampTz t);
+extern int	MappedRank(const TierLadder *from, const TierLadder *to, int rank);
 extern int	GrantedRank(const TierMachine *machine, TimestampTz t);
 extern TimestampTz NextChange(const TierMachine *machine);
 extern void MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *values);

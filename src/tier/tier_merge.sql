@@ -6,12 +6,23 @@ CREATE FUNCTION merge_tier(merge_id bigint, survivor_id bigint, absorbed_id bigi
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+	last timestamptz;
 BEGIN
 	IF merge_id IS NULL OR survivor_id IS NULL OR absorbed_id IS NULL OR survivor_id = absorbed_id THEN
 		RAISE EXCEPTION 'a merge needs a number and two members' USING ERRCODE = 'LY003';
 	END IF;
+	IF EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = merge_tier.survivor_id AND t.unmerged_at IS NULL) THEN
+		RAISE EXCEPTION 'member % counts for another', survivor_id
+			USING ERRCODE = 'LY003', HINT = 'Merge into the member that stands for it.';
+	END IF;
+	SELECT max(t.merged_at) INTO last FROM loyalty.tier_merge t WHERE t.survivor_id = merge_tier.absorbed_id AND t.unmerged_at IS NULL;
+	IF last > merged_at THEN
+		RAISE EXCEPTION 'another member was merged into % only at %', absorbed_id, last
+			USING ERRCODE = 'LY003', DETAIL = format('merged_at is %s.', merged_at);
+	END IF;
 	INSERT INTO loyalty.tier_merge AS t (absorbed_id, merge_id, survivor_id, merged_at)
-	VALUES (absorbed_id, merge_id, survivor_id, coalesce(merged_at, clock_timestamp()));
+	VALUES (absorbed_id, merge_id, survivor_id, coalesce(merged_at, greatest(clock_timestamp(), last)));
 	-- those who were merged into the absorbed member count for the survivor now
 	PERFORM loyalty.maintain_member(m) FROM (
 		WITH RECURSIVE tree AS (
@@ -22,7 +33,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION merge_tier(bigint, bigint, bigint, timestamptz) IS
-'What a merge of members means here: from merged_at (NULL: now) on the survivor has the better of both states (the higher earned level, then the later end) and the facts and grants of both count. Called with the number of the merge; an absorbed member may not be absorbed again while it stands.';
+'What a merge of members means here: from merged_at (NULL: now) on the survivor has the better of both states (the higher earned level, then the later end) and the facts and grants of both count; before it each has its own tier. merge_members() gives no merged_at, whatever its effective_at: tiers join when the points move, at the instant of the call. Called with the number of the merge; an absorbed member may be neither absorbed again nor survive another while it stands. Error: LY003.';
 
 CREATE FUNCTION unmerge_tier(merge_id bigint, root_id bigint DEFAULT NULL, subtree bigint[] DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -303,7 +303,7 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 {
 	int64		member_id = MemberArgument(fcinfo, 0);
 	TimestampTz as_of = AsOfArgument(fcinfo, 3);
-	bool		whole_history = PG_GETARG_BOOL(4);
+	bool		whole_history = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	MemoryContext caller = CurrentMemoryContext;
 	TupleDesc	tupdesc;
 	Datum		values[6];
@@ -313,6 +313,10 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 	TierMachine machines[2];
 	HeapTuple	tuple;
 
+	if (PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("definition must not be NULL")));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	Connect();
@@ -386,83 +390,104 @@ loyalty_tier_if_merged(PG_FUNCTION_ARGS)
  */
 
 /*
+ * What is wrong with a stored history, against the steps of a replay; NULL
+ * when nothing is.
+ */
+static const char *
+HistoryProblem(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlogs)
+{
+	static KeptPlan plan = {
+		.query = "SELECT starts_at, ends_at, level, event, reason, valid_until FROM loyalty.tier_history "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 ORDER BY starts_at",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
+
+	RunPlanReadOnly(&plan, values, NULL, 0);
+	if ((uint64) nlogs != SPI_processed)
+		return psprintf("the history has %llu rows instead of %d", (unsigned long long) SPI_processed, nlogs);
+	for (int i = 0; i < nlogs; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		bool		null_end;
+		bool		null_until;
+		bool		isnull;
+		TimestampTz starts_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 1, &isnull));
+		TimestampTz ends_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 2, &null_end));
+		TimestampTz valid_until = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 6, &null_until));
+		char	   *level = SPI_getvalue(tuple, tupdesc, 3);
+		const TierLog *log = &logs[i];
+
+		if (starts_at != log->at || null_end != (i + 1 == nlogs) || (!null_end && ends_at != logs[i + 1].at))
+			return psprintf("row %d of the history is not from %s to the next", i + 1, TimestampText(log->at));
+		if (strcmp(level ? level : "", log->rank > 0 ? log->ladder->level[log->rank - 1].code : "") != 0 ||
+			strcmp(SPI_getvalue(tuple, tupdesc, 4), TierEventName(log->event)) != 0 ||
+			strcmp(SPI_getvalue(tuple, tupdesc, 5), TierReasonName(log->reason)) != 0 ||
+			(null_until ? !TIMESTAMP_NOT_FINITE(log->valid_until) : valid_until != log->valid_until))
+			return psprintf("row %d of the history is not what the facts give", i + 1);
+	}
+	return NULL;
+}
+
+/*
+ * What is wrong with a member's stored state and history, against a replay;
+ * NULL when nothing is.
+ */
+static const char *
+StoredProblem(const Ladder *ladder, int64 member_id)
+{
+	StoredTier	stored;
+	TierMachine then;
+	TierMachine now;
+	int			nlogs;
+
+	ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
+	if (!stored.found)
+		return "facts without a state";
+	if (stored.merged_into != 0)
+	{
+		if (TierRoot(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false) != stored.merged_into)
+			return "counted for a member that it is not merged into";
+		return stored.evaluated ? "counted for another member, and evaluated" : HistoryProblem(ladder, member_id, NULL, 0);
+	}
+	if (!stored.evaluated)
+		return "never evaluated";
+	if (!UnpackStored(&stored, ladder, &then))
+		return "the stored machine cannot be read";
+	if (!StoredColumnsAgree(member_id, ladder, &stored, &then))
+		return "the columns of the state are not what its machine says";
+
+	ReplayHistory(ladder->plan, GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false),
+				  then.now, &now);
+	/* a version that came since is a change that is still to be booked */
+	if (then.version != now.version && stored.versions < ladder->plan->nversions)
+		return NULL;
+	if (!SameMachine(&then, &now))
+		return psprintf("the stored state is not what the facts give: level %d until %s, instead of %d until %s",
+						then.state.effective, TimestampText(then.state.valid_until),
+						now.state.effective, TimestampText(now.state.valid_until));
+	nlogs = DropEmptySteps(now.logs, now.nlogs);
+	if (stored.event_at != (nlogs > 0 ? now.logs[nlogs - 1].at : TIMESTAMP_MINUS_INFINITY))
+		return "event_at of the state is not when the last step happened";
+	return HistoryProblem(ladder, member_id, now.logs, nlogs);
+}
+
+/*
  * tier_problem(member_id, ladder): what is wrong with the stored state and
- * history of a member, against a replay; NULL when nothing is.
+ * history of a member; NULL when nothing is.
  */
 PG_FUNCTION_INFO_V1(loyalty_tier_problem);
 Datum
 loyalty_tier_problem(PG_FUNCTION_ARGS)
 {
-	static KeptPlan history_plan = {
-		.query = "SELECT starts_at, ends_at, level, event FROM loyalty.tier_history "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 ORDER BY starts_at",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
-	};
-	int64		member_id = PG_GETARG_INT64(0);
 	MemoryContext caller = CurrentMemoryContext;
-	Ladder	   *ladder;
-	StoredTier	stored;
-	TierMachine then;
-	TierMachine now;
-	Datum		values[2];
-	const char *problem = NULL;
+	const char *problem;
 	text	   *result = NULL;
 
 	Connect();
-	ladder = LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY);
-	ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
-	values[0] = Int64GetDatum(member_id);
-	values[1] = CStringGetTextDatum(ladder->code);
-	if (!stored.found)
-		problem = "facts without a state";
-	else if (stored.merged_into != 0)
-	{
-		if (TierRoot(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false) != stored.merged_into)
-			problem = "counted for a member that it is not merged into";
-	}
-	else if (!stored.evaluated)
-		problem = "never evaluated";
-	else if (!UnpackStored(&stored, ladder, &then))
-		problem = "the stored machine cannot be read";
-	else
-	{
-		ReplayHistory(ladder->plan, GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false),
-					  then.now, &now);
-		/* a version that came since is a change that is still to be booked */
-		if (then.version != now.version && stored.versions < ladder->plan->nversions)
-			problem = NULL;
-		else if (!SameMachine(&then, &now))
-			problem = psprintf("the stored state is not what the facts give: level %d until %s, instead of %d until %s",
-							   then.state.effective, TimestampText(then.state.valid_until),
-							   now.state.effective, TimestampText(now.state.valid_until));
-		else
-		{
-			int			n = DropEmptySteps(now.logs, now.nlogs);
-
-			RunPlanReadOnly(&history_plan, values, NULL, 0);
-			if ((uint64) n != SPI_processed)
-				problem = psprintf("the history has %llu rows instead of %d", (unsigned long long) SPI_processed, n);
-			for (int i = 0; i < n && problem == NULL; i++)
-			{
-				HeapTuple	tuple = SPI_tuptable->vals[i];
-				TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-				bool		null_end;
-				bool		isnull;
-				TimestampTz starts_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 1, &isnull));
-				TimestampTz ends_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 2, &null_end));
-				char	   *level = SPI_getvalue(tuple, tupdesc, 3);
-				const TierLog *log = &now.logs[i];
-
-				if (starts_at != log->at || null_end != (i + 1 == n) ||
-					(!null_end && ends_at != now.logs[i + 1].at))
-					problem = psprintf("row %d of the history is not from %s to the next", i + 1, TimestampText(log->at));
-				else if (strcmp(level ? level : "", log->rank > 0 ? log->ladder->level[log->rank - 1].code : "") != 0 ||
-						 strcmp(SPI_getvalue(tuple, tupdesc, 4), TierEventName(log->event)) != 0)
-					problem = psprintf("row %d of the history is not what the facts give", i + 1);
-			}
-		}
-	}
+	problem = StoredProblem(LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY), PG_GETARG_INT64(0));
 	if (problem != NULL)
 	{
 		MemoryContextSwitchTo(caller);
@@ -475,8 +500,8 @@ loyalty_tier_problem(PG_FUNCTION_ARGS)
 }
 
 /*
- * check_ladder_definition(definition): raises LY401 when it is none; the codes
- * and names of its levels, in order, and its measures.
+ * ladder_levels(definition): the codes and names of its levels, in order;
+ * raises LY401 when it is no ladder.
  */
 PG_FUNCTION_INFO_V1(loyalty_ladder_levels);
 Datum

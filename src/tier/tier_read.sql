@@ -5,7 +5,7 @@
 CREATE FUNCTION tier_of(member_id bigint, ladder text, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL) RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_of';
 COMMENT ON FUNCTION tier_of(bigint, text, timestamptz, timestamptz) IS
-'The tier of a member at an instant (NULL: now), as known at another (NULL: now); NULL for none. Right whether or not any job ever ran. Error: LY402 ladder.';
+'The tier of a member at an instant (NULL: now), as known at another (NULL: now); NULL for none. Right whether or not any job ever ran. Of a merged member it is that of the one who stands for it, from the instant of the merge on, and its own before. Error: LY402 ladder.';
 
 CREATE FUNCTION member_tiers(member_id bigint, ladder text, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL,
 	OUT level text, OUT name text, OUT starts_at timestamptz, OUT ends_at timestamptz,

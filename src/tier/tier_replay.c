@@ -154,20 +154,6 @@ EffectiveCode(const TierMachine *machine)
 		machine->ladder->level[machine->state.effective - 1].code : "";
 }
 
-/* The rank of a level in a new version: its own, or the next lower one's left. */
-static int
-MappedRank(const TierLadder *from, const TierLadder *to, int rank)
-{
-	for (; rank > 0; rank--)
-	{
-		int			mapped = RankOfCode(to, from->level[rank - 1].code);
-
-		if (mapped > 0)
-			return mapped;
-	}
-	return 0;
-}
-
 static void
 SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 {

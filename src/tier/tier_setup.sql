@@ -5,7 +5,7 @@
 CREATE FUNCTION evaluate_tier() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_evaluate_tier';
 COMMENT ON FUNCTION evaluate_tier() IS
-'Trigger function (AFTER, FOR EACH ROW): keeps tiers current in the commit of the fact. On the ledger, without arguments (define_ladder() does it). On anybody''s table (INSERT, UPDATE, DELETE), with the names of the member and time columns, then measure=column or measure=number, and counts_at=column for returns. What is updated or deleted is taken back at the date that it counted at.';
+'Trigger function (AFTER, FOR EACH ROW): keeps tiers current in the commit of the fact. On the ledger, without arguments (define_ladder() does it). On anybody''s table (INSERT, UPDATE, DELETE), with the names of the member and time columns, then measure=column or measure=number, and counts_at=column for returns. Measures are those of define_measure(), but for points (LY404); of a score (window latest) insert a row for each value. What is updated or deleted is taken back at the date that it counted at.';
 
 CREATE FUNCTION ledger_is_unwatched() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -56,7 +56,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_measure.measure IS 'Short name that ladders use.';
 		COMMENT ON COLUMN loyalty.tier_measure.source IS 'points: earned in a currency; event: facts in tier_event; function: sampled by evaluate_tiers() into tier_event.';
 		COMMENT ON COLUMN loyalty.tier_measure.currency IS 'The currency (points).';
-		COMMENT ON COLUMN loyalty.tier_measure.function_name IS 'Name of a function (member_id bigint, as_of timestamptz) returning numeric.';
+		COMMENT ON COLUMN loyalty.tier_measure.function_name IS 'Name of a function (member_id bigint, as_of timestamptz) returning a number.';
 		COMMENT ON COLUMN loyalty.tier_measure.created_at IS 'When the measure was defined.';
 		CREATE TRIGGER forget_cached AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.tier_measure
 			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
@@ -137,12 +137,15 @@ BEGIN
 			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.append_only();
 
 		CREATE TABLE loyalty.tier_joined (
-			member_id bigint PRIMARY KEY,
-			joined_at timestamptz NOT NULL CHECK (isfinite(joined_at))
+			member_id bigint NOT NULL,
+			joined_at timestamptz NOT NULL CHECK (isfinite(joined_at)),
+			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+			PRIMARY KEY (member_id, recorded_at)
 		);
 		COMMENT ON TABLE loyalty.tier_joined IS 'From when on the anniversaries of a member count, where that is not its first fact; written by set_joined().';
 		COMMENT ON COLUMN loyalty.tier_joined.member_id IS 'The member.';
 		COMMENT ON COLUMN loyalty.tier_joined.joined_at IS 'When it joined.';
+		COMMENT ON COLUMN loyalty.tier_joined.recorded_at IS 'When the database learned of it; the last one holds.';
 
 		CREATE TABLE loyalty.tier_grant (
 			member_id bigint NOT NULL,

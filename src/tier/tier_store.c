@@ -17,6 +17,7 @@
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -167,6 +168,61 @@ WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, cons
 	RunPlan(&plan, values, nulls, 0);
 	if (SPI_processed != 1)
 		elog(ERROR, "row of tier_state is gone although it was locked");
+}
+
+static bool
+SameInstant(HeapTuple tuple, TupleDesc tupdesc, int column, TimestampTz t)
+{
+	bool		isnull;
+	Datum		stored = SPI_getbinval(tuple, tupdesc, column, &isnull);
+
+	return isnull ? TIMESTAMP_NOT_FINITE(t) : DatumGetTimestampTz(stored) == t;
+}
+
+static bool
+SameCode(HeapTuple tuple, TupleDesc tupdesc, int column, const TierMachine *machine, int rank)
+{
+	char	   *stored = SPI_getvalue(tuple, tupdesc, column);
+
+	return strcmp(stored ? stored : "", rank > 0 ? machine->ladder->level[rank - 1].code : "") == 0;
+}
+
+/*
+ * Whether the row of tier_state says what its machine does, as it came from
+ * there.
+ */
+bool
+StoredColumnsAgree(int64 member_id, const Ladder *ladder, const StoredTier *stored, const TierMachine *machine)
+{
+	static KeptPlan plan = {
+		.query = "SELECT level, earned_level, since, valid_until, grace_until, evaluated_at, next_at "
+		"FROM loyalty.tier_state WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
+	const TierState *state = &machine->state;
+	TimestampTz next = NextChange(machine);
+	HeapTuple	tuple;
+	TupleDesc	tupdesc;
+
+	/* a version that was defined since is not in it */
+	if (stored->versions > ladder->plan->nversions)
+		return false;
+	if (stored->versions > machine->version + 1)
+		next = Min(next, ladder->plan->version[machine->version + 1].from);
+	RunPlanReadOnly(&plan, values, NULL, 1);
+	if (SPI_processed == 0)
+		return false;
+	tuple = SPI_tuptable->vals[0];
+	tupdesc = SPI_tuptable->tupdesc;
+	return SameCode(tuple, tupdesc, 1, machine, state->effective) &&
+		SameCode(tuple, tupdesc, 2, machine, state->level) &&
+		SameInstant(tuple, tupdesc, 3, state->effective_since) &&
+		SameInstant(tuple, tupdesc, 4, MachineValidUntil(machine)) &&
+		SameInstant(tuple, tupdesc, 5, state->grace_until) &&
+		SameInstant(tuple, tupdesc, 6, machine->now) &&
+		SameInstant(tuple, tupdesc, 7, next);
 }
 
 /*
@@ -498,6 +554,50 @@ LatestFact(const TierHistory *history)
 	return latest;
 }
 
+static int
+CountFacts(const TierHistory *history)
+{
+	int			n = history->nfacts;
+
+	for (int i = 0; i < history->nmerges; i++)
+		n += CountFacts(history->merges[i].absorbed);
+	return n;
+}
+
+/*
+ * A transaction with a snapshot of its own may lack the ladder, or facts of
+ * others that it counts, and that no tier was kept of when they were recorded:
+ * those from before the ladder, or the version, was defined.
+ */
+static void
+RequireWholeView(const Ladder *ladder, int64 member_id, const TierHistory *history)
+{
+	static KeptPlan versions_plan = {
+		.query = "SELECT FROM loyalty.ladder_version WHERE ladder OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(ladder->code);
+	bool		whole;
+
+	if (!IsolationUsesXactSnapshot())
+		return;
+	RunPlan(&versions_plan, &value, NULL, 0);
+	whole = SPI_processed == (uint64) ladder->plan->nversions;
+	if (whole)
+	{
+		PushActiveSnapshot(GetLatestSnapshot());
+		whole = CountFacts(GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false)) == CountFacts(history);
+		PopActiveSnapshot();
+	}
+	if (!whole)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to the tier of member %lld due to a concurrent update", (long long) member_id),
+				 errdetail("Ladder \"%s\" was defined, or facts that it counts were recorded, after this transaction began.", ladder->code),
+				 errhint("Repeat the transaction.")));
+}
+
 /*
  * Brings a member's stored tier up to as_of, with facts that have just been
  * recorded in its tables, or (nfacts 0) by a replay.  A member that is
@@ -533,6 +633,7 @@ MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int n
 
 	/* under the lock: what others have recorded since is seen */
 	history = GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, true);
+	RequireWholeView(ladder, member_id, history);
 	for (int i = 0; i < nfacts; i++)
 		as_of = Max(as_of, facts[i].at);
 	if (stored.evaluated)
@@ -546,8 +647,9 @@ MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int n
 	if (!changed && nfacts == 0 && stored.versions == ladder->plan->nversions &&
 		UnpackStored(&stored, ladder, &before) && before.version == machine.version)
 	{
+		changed = stored.next_at <= as_of || !StoredColumnsAgree(member_id, ladder, &stored, &before);
 		AdvanceMachine(&before, as_of);
-		changed = !SameMachine(&before, &machine) || stored.next_at <= as_of;
+		changed = changed || !SameMachine(&before, &machine);
 	}
 	else
 		changed = true;

@@ -32,7 +32,8 @@ TooFewArguments(TriggerData *data)
 
 /*
  * Facts that have just been recorded, to all ladders that count them.
- * source and name say which measures they are of.
+ * source and name say which measures they are of; amounts are points, or in
+ * ten-thousandths.
  */
 static void
 SpreadFacts(int64 member_id, TimestampTz at, TimestampTz counts_at, MeasureSource source,
@@ -48,7 +49,7 @@ SpreadFacts(int64 member_id, TimestampTz at, TimestampTz counts_at, MeasureSourc
 				if (ladder->source[m] == source &&
 					strcmp(source == SOURCE_LEDGER ? ladder->currency[m] : ladder->plan->measure[m], names[i]) == 0)
 				{
-					TierFact	fact = {at, counts_at, amounts[i], m};
+					TierFact	fact = {at, counts_at, source == SOURCE_LEDGER ? ScalePoints(amounts[i]) : amounts[i], m};
 
 					facts[nfacts++] = fact;
 				}
@@ -169,11 +170,6 @@ LedgerRowArrived(TriggerData *data)
 		!ReversalCounts(member_id, DatumGetInt64(LedgerColumn(data, "target_entry_id", &target_column, &isnull)),
 						&counts_at, &amount))
 		return;
-	if (amount > PG_INT64_MAX / TIER_SCALE || amount < PG_INT64_MIN / TIER_SCALE)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("a qualifying sum is out of range")));
-	amount *= TIER_SCALE;
 	SpreadFacts(member_id, at, counts_at, SOURCE_LEDGER, names, &amount, 1);
 }
 
@@ -188,7 +184,8 @@ InsertEvent(int64 member_id, const char *measure, TimestampTz at, TimestampTz co
 {
 	static KeptPlan plan = {
 		.query = "INSERT INTO loyalty.tier_event (member_id, measure, at, counts_at, amount, reference, idempotency_key) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		"SELECT $1, m.measure, $3, $4, $5, $6, $7 FROM loyalty.tier_measure m "
+		"WHERE m.measure OPERATOR(pg_catalog.=) $2 AND m.source OPERATOR(pg_catalog.<>) 'points'",
 		.nargs = 7,
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID, TEXTOID}
 	};
@@ -206,6 +203,11 @@ InsertEvent(int64 member_id, const char *measure, TimestampTz at, TimestampTz co
 	nulls[6] = key ? ' ' : 'n';
 	values[6] = key ? CStringGetTextDatum(key) : (Datum) 0;
 	RunPlan(&plan, values, nulls, 0);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_UNKNOWN_MEASURE),
+				 errmsg("measure \"%s\" takes no facts", measure),
+				 errhint("Define it with loyalty.define_measure(); points are earned with loyalty.earn().")));
 }
 
 static void
@@ -218,6 +220,17 @@ CheckEventInstant(TimestampTz at, const char *name)
 				 errdetail("It is %s.", timestamptz_to_str(at))));
 }
 
+static void
+CheckCountsAt(TimestampTz counts_at, TimestampTz at)
+{
+	CheckEventInstant(counts_at, "counts_at");
+	if (counts_at > at)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("counts_at must not be after the fact"),
+				 errdetail("It is %s; the fact is of %s.", TimestampText(counts_at), TimestampText(at))));
+}
+
 /*
  * insert_tier_event(member_id, measure, at, counts_at, amount, reference,
  * idempotency_key): records a fact and brings the tiers up to it; part of
@@ -228,12 +241,19 @@ Datum
 loyalty_insert_tier_event(PG_FUNCTION_ARGS)
 {
 	char		names[1][NAMEDATALEN];
-	TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
-	TimestampTz counts_at = PG_ARGISNULL(3) ? at : PG_GETARG_TIMESTAMPTZ(3);
-	int64		amount = ScaleAmount(PG_GETARG_DATUM(4));
+	TimestampTz at;
+	TimestampTz counts_at;
+	int64		amount;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(4))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("member_id, measure, at and amount must not be NULL")));
+	at = PG_GETARG_TIMESTAMPTZ(2);
+	counts_at = PG_ARGISNULL(3) ? at : PG_GETARG_TIMESTAMPTZ(3);
+	amount = ScaleAmount(PG_GETARG_DATUM(4));
 	CheckEventInstant(at, "at");
-	CheckEventInstant(counts_at, "counts_at");
+	CheckCountsAt(counts_at, at);
 	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), names[0], NAMEDATALEN);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -316,7 +336,7 @@ RecordRowFacts(TriggerData *data, RowFacts *row)
 	if (!row->known)
 		return;
 	CheckEventInstant(row->at, "the time column");
-	CheckEventInstant(row->counts_at, "counts_at");
+	CheckCountsAt(row->counts_at, row->at);
 	for (int i = 0; i < row->n; i++)
 	{
 		if (row->amounts[i] == 0)

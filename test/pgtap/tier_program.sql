@@ -1,0 +1,227 @@
+-- tier: the program where it is easily wrong: checks of what is stored, grants
+-- and renewals, previews, measures, merges, versions, what was known when.
+CREATE EXTENSION pgtap;
+CREATE EXTENSION loyalty;
+SET search_path = public, pg_catalog;
+SET timezone = 'UTC';
+SELECT no_plan();
+SELECT ok(loyalty.setup() IS NOT NULL, 'setup()');
+SELECT loyalty.create_currency('status');
+SELECT loyalty.define_measure('pts', 'points', 'status');
+SELECT loyalty.define_measure('spend');
+SELECT loyalty.define_measure('visits');
+
+-- ---------------------------------------------------------------------------
+-- NULL is refused, or means nothing
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "pts", "window": "lifetime"}],
+	"levels": [{"level": "silver", "any": {"pts": 100}}, {"level": "gold", "any": {"pts": 1000}}]}');
+SELECT throws_ok(sql, state, NULL, sql) FROM (VALUES
+	($$SELECT loyalty.preview_tier(1, 'club', NULL)$$, 'LY003'),
+	($$SELECT loyalty.preview_ladder('club', NULL)$$, 'LY003'),
+	($$SELECT loyalty.preview_ladder(NULL, '{}')$$, 'LY402'),
+	($$SELECT loyalty.preview_ladder('nowhere', '{"measures": [], "levels": [{"level": "a"}]}')$$, 'LY402'),
+	($$SELECT loyalty.preview_ladder('club', '{}')$$, 'LY401'),
+	($$SELECT loyalty.preview_ladder('club', '{"measures": [{"measure": "unheard"}], "levels": [{"level": "a"}]}')$$, 'LY404'),
+	($$SELECT loyalty.define_ladder('x', NULL)$$, 'LY003'),
+	($$SELECT loyalty.insert_tier_event(NULL, NULL, NULL, NULL, NULL, NULL, NULL)$$, 'LY003'),
+	($$SELECT loyalty.define_measure('x', 'function')$$, 'LY003'),
+	($$SELECT loyalty.define_measure('x', 'function', function_name => 'no name')$$, 'LY003'),
+	($$SELECT loyalty.record_qualification(1, 'spend', 1, '2024-01-01', '2024-01-02')$$, 'LY003'),
+	($$SELECT loyalty.grant_tier(1, 'club', 'gold', 'paid', period => '1 year', fee => 'Infinity')$$, 'LY003')) t(sql, state);
+SELECT is(loyalty.stored_tier_is(NULL, NULL, NULL, NULL, NULL), false, 'stored_tier_is() of nothing');
+SELECT is(loyalty.define_ladder('empty', '{"measures": [], "levels": [{"level": "a"}]}'), 1, 'a ladder without measures');
+SELECT is(loyalty.evaluate_tiers(), 0::bigint, 'is evaluated with the others');
+
+-- ---------------------------------------------------------------------------
+-- What is changed by hand is found, and evaluating the member repairs it
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.earn(1, 150, 'status', '2024-01-01');
+CREATE FUNCTION found_after(tampering text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	found text;
+	repaired boolean;
+BEGIN
+	EXECUTE tampering;
+	SELECT string_agg(DISTINCT c.invariant, ',' ORDER BY c.invariant) INTO found FROM loyalty.check_tier() c;
+	PERFORM loyalty.evaluate_tiers(1, 'club');
+	repaired := NOT EXISTS (SELECT FROM loyalty.check_tier());
+	RAISE EXCEPTION USING ERRCODE = 'ZZ001', MESSAGE = coalesce(found, 'nothing') || CASE WHEN repaired THEN ', repaired' ELSE '' END;
+EXCEPTION
+	WHEN SQLSTATE 'ZZ001' THEN RETURN SQLERRM;
+END
+$$;
+SELECT is(found_after(tampering), expected, tampering) FROM (VALUES
+	($$SELECT$$, 'nothing, repaired'),
+	($$UPDATE loyalty.tier_state SET level = 'gold'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET level = NULL$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET earned_level = 'gold'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET since = '2023-01-01'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET valid_until = '2030-01-01'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET grace_until = '2030-01-01'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET next_at = '2030-01-01'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET event_at = '2023-01-01'$$, 'state'),
+	($$UPDATE loyalty.tier_state SET evaluated_at = '2023-01-01'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET versions = 2$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET machine = NULL$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_state SET merged_into = 2$$, 'state, repaired'),
+	($$DELETE FROM loyalty.tier_state$$, 'state, repaired'),
+	($$INSERT INTO loyalty.tier_state (member_id, ladder) VALUES (1, 'nowhere')$$, 'state'),
+	($$DELETE FROM loyalty.tier_history$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_history SET level = 'gold'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_history SET event = 'renewed'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_history SET reason = 'granted'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_history SET valid_until = '2030-01-01'$$, 'state, repaired'),
+	($$UPDATE loyalty.tier_history SET ends_at = '2030-01-01'$$, 'history,state'),
+	($$UPDATE loyalty.tier_history SET ladder_number = 99$$, 'history'),
+	($$ALTER TABLE loyalty.tier_history DROP CONSTRAINT tier_history_no_overlap;
+		INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason)
+		SELECT member_id, ladder, ladder_number, '2024-06-01', '2024-07-01', 'gold', 'upgraded', 'qualified' FROM loyalty.tier_history$$, 'history,state, repaired')) t(tampering, expected);
+
+-- ---------------------------------------------------------------------------
+-- Grants
+-- ---------------------------------------------------------------------------
+
+-- Periods are counted from the first, by the ladder's wall clock.
+SELECT grant_id AS first_grant FROM loyalty.grant_tier(2, 'club', 'gold', 'paid', '2024-01-31 12:00', period => '1 month', fee => 10)
+\gset
+SELECT new_grant_id AS second_grant, valid_until AS second_end FROM loyalty.renew_grant(2, :first_grant, idempotency_key => 'r')
+\gset
+SELECT is(:'second_end'::timestamptz, '2024-03-31 12:00+00', 'months from the 31st do not drift');
+SELECT is((SELECT valid_until FROM loyalty.renew_grant(2, :second_grant)), '2024-04-30 12:00+00', 'nor later');
+SELECT throws_ok(format('SELECT loyalty.renew_grant(2, %s)', :first_grant), 'LY406', NULL, 'one time is not paid twice');
+SELECT is((SELECT row(new_grant_id, valid_until, replayed)::text FROM loyalty.renew_grant(2, :first_grant, idempotency_key => 'r')),
+	row(:second_grant, :'second_end'::timestamptz, true)::text, 'a repeated key gives the first result');
+SELECT loyalty.end_grant(2, :first_grant, 'full', '2024-02-01');
+SELECT is((SELECT replayed FROM loyalty.renew_grant(2, :first_grant, idempotency_key => 'r')), true, 'also when the grant was ended since');
+SELECT throws_ok(format('SELECT loyalty.renew_grant(2, %s, fee => 20, idempotency_key => %L)', :first_grant, 'r'), 'LY004', NULL, 'but not with another fee');
+SELECT throws_ok(format('SELECT loyalty.renew_grant(2, %s, idempotency_key => %L)', :second_grant, 'r'), 'LY004', NULL, 'nor for another grant');
+SELECT is((SELECT replayed FROM loyalty.grant_tier(3, 'club', 'gold', 'paid', '2024-01-01', period => '1 year', idempotency_key => 'g')), false, 'first');
+SELECT throws_ok($$SELECT loyalty.grant_tier(3, 'club', 'gold', 'paid', '2024-01-01', period => '2 years', idempotency_key => 'g')$$, 'LY004', NULL, 'another period');
+SELECT throws_ok($$SELECT loyalty.grant_tier(3, 'club', 'gold', 'paid', '2024-01-01', '2024-05-01', '1 year', idempotency_key => 'g')$$, 'LY004', NULL, 'another end');
+SELECT is((SELECT row(refunded, ended_at)::text FROM loyalty.grant_tier(4, 'club', 'gold', 'paid', '2024-01-01', period => '1 year', fee => 50) g,
+	LATERAL loyalty.end_grant(4, g.grant_id, 'full', '2025-06-01')), row(50::numeric, '2025-01-01'::timestamptz)::text, 'paid back after its end: it ended then');
+
+-- A grant goes over to a new version as an earned level does.
+SELECT loyalty.grant_tier(5, 'club', 'gold', 'paid', '2024-01-01', period => '10 years', fee => 1);
+SELECT loyalty.earn(6, 1000, 'status', '2024-01-01');
+SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "pts", "window": "lifetime"}],
+	"levels": [{"level": "silver", "any": {"pts": 100}}, {"level": "platinum", "any": {"pts": 5000}}]}', '2025-01-01', 'The Club');
+SELECT is((SELECT string_agg(loyalty.tier_of(m, 'club', as_of::timestamptz), ' ' ORDER BY m, as_of)
+	FROM unnest(ARRAY[5, 6]) m, unnest(ARRAY['2024-12-31 23:59:59.999999', '2025-01-01']) as_of), 'gold silver gold silver', 'a granted level that is gone becomes the next lower one');
+SELECT is((SELECT name FROM loyalty.ladder WHERE ladder = 'club'), 'The Club', 'a new version may have another name');
+SELECT loyalty.evaluate_tiers();
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+
+-- ---------------------------------------------------------------------------
+-- Renewal by a level's own criteria
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.define_ladder('renewal', '{"measures": [{"measure": "spend", "window": "rolling", "interval": "1 year"}],
+	"validity": "interval", "validity_interval": "1 year",
+	"levels": [{"level": "silver", "all": {"spend": 1000}}, {"level": "gold", "all": {"spend": 2000}, "renew": {"all": {"spend": 900}}}]}');
+SELECT loyalty.record_qualification(m, 'spend', a, t::timestamptz) FROM (VALUES
+	(10, 1000, '2024-01-01'), (10, 950, '2024-06-01'), (11, 2000, '2024-01-01'), (11, 950, '2024-06-01')) v(m, a, t);
+SELECT is((SELECT string_agg(format('%s %s %s', coalesce(level, '-'), starts_at::date, event), ', ' ORDER BY starts_at) FROM loyalty.member_tiers(10, 'renewal', '2025-06-01')),
+	'silver 2024-01-01 enrolled, - 2025-01-01 expired', 'those of a higher level, easier as they are, do not keep a lower one');
+SELECT is((SELECT missing FROM loyalty.tier_progress(10, 'renewal', '2024-12-01') WHERE goal = 'keep'), 50::numeric, 'as tier_progress() said');
+SELECT is(loyalty.tier_of(11, 'renewal', '2025-05-31'), 'gold', 'they keep their own');
+
+-- ---------------------------------------------------------------------------
+-- Midnight that comes twice: Havana, 1 November 2020, at 05:00 UTC
+-- ---------------------------------------------------------------------------
+
+SELECT is((SELECT string_agg(coalesce(loyalty.qualified_level(format('[{"measure": "m", "at": "%s", "amount": 1}]', fact)::loyalty.tier_facts,
+		'{"time_zone": "America/Havana", "measures": [{"measure": "m", "window": "month"}], "levels": [{"level": "a", "all": {"m": 1}}]}', as_of::timestamptz), '-'), ' ' ORDER BY fact, as_of)
+	FROM (VALUES ('2020-10-10 12:00+00'), ('2020-11-01 04:30+00'), ('2020-11-01 05:00+00')) f(fact),
+		(VALUES ('2020-11-01 04:30+00'), ('2020-11-01 04:59:59.999999+00'), ('2020-11-01 05:00+00'), ('2020-11-30 12:00+00')) t(as_of)),
+	'a a - - a a - - - - a a', 'each instant is in one month');
+
+-- ---------------------------------------------------------------------------
+-- What was known when: dates of joining too
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.define_ladder('years', '{"measures": [{"measure": "visits", "window": "anniversary"}], "levels": [{"level": "a", "any": {"visits": 100}}]}');
+SELECT loyalty.record_qualification(20, 'visits', 60, t::timestamptz) FROM (VALUES ('2024-01-10'), ('2024-03-10')) v(t);
+SELECT clock_timestamp() AS before_joined
+\gset
+SELECT loyalty.set_joined(20, '2023-02-01');
+SELECT is(loyalty.tier_of(20, 'years', '2024-06-01'), NULL, 'the years count from joining');
+SELECT is(loyalty.tier_of(20, 'years', '2024-06-01', :'before_joined'), 'a', 'and did from the first fact, before that was known');
+
+-- ---------------------------------------------------------------------------
+-- Previews show whom the change concerns, stored or not
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.define_ladder('narrow', '{"measures": [{"measure": "pts", "window": "lifetime"}], "levels": [{"level": "a", "any": {"pts": 5000}}]}');
+SELECT loyalty.record_qualification(30, 'visits', 5, '2024-01-01');
+SELECT loyalty.record_qualification(31, 'visits', 4, '2024-01-01');
+CREATE TABLE preview AS SELECT member_id, level_then, move FROM loyalty.preview_ladder('narrow',
+	'{"measures": [{"measure": "visits", "window": "lifetime"}], "levels": [{"level": "a", "any": {"visits": 5}}]}', '2024-02-01') WHERE move <> 'none';
+SELECT set_eq('SELECT member_id, level_then, move FROM preview', $$VALUES (20::bigint, 'a'::text, 'enters'::text), (30, 'a', 'enters')$$, 'who has only facts that the new one counts');
+SELECT loyalty.define_ladder('narrow', '{"measures": [{"measure": "visits", "window": "lifetime"}], "levels": [{"level": "a", "any": {"visits": 5}}]}', '2024-02-01');
+SELECT set_eq($$SELECT m::bigint FROM unnest(ARRAY[1, 5, 6, 10, 11, 20, 30, 31]) m WHERE loyalty.tier_of(m, 'narrow', '2024-02-01') = 'a'$$,
+	'SELECT member_id FROM preview', 'and so it is then');
+
+-- ---------------------------------------------------------------------------
+-- Measures
+-- ---------------------------------------------------------------------------
+
+-- A trigger that names no measure that takes facts would record in vain.
+CREATE TABLE sale (member_id bigint, at timestamptz, amount numeric);
+CREATE TRIGGER misspelt AFTER INSERT ON sale FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier('member_id', 'at', 'spned=amount');
+SELECT throws_ok($$INSERT INTO sale VALUES (1, '2024-01-01', 1)$$, 'LY404', NULL, 'a measure that is not there');
+DROP TRIGGER misspelt ON sale;
+CREATE TRIGGER points AFTER INSERT ON sale FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier('member_id', 'at', 'pts=amount');
+SELECT throws_ok($$INSERT INTO sale VALUES (1, '2024-01-01', 1)$$, 'LY404', NULL, 'or is of points');
+
+-- Functions return any number.
+CREATE TABLE score (member_id bigint, value float8);
+CREATE FUNCTION score(member_id bigint, as_of timestamptz) RETURNS float8 LANGUAGE sql STABLE AS 'SELECT s.value FROM public.score s WHERE s.member_id = $1';
+CREATE FUNCTION word(member_id bigint, as_of timestamptz) RETURNS text LANGUAGE sql STABLE AS $$SELECT 'x'::text$$;
+SELECT throws_ok($$SELECT loyalty.define_measure('word', 'function', function_name => 'public.word')$$, 'LY003', NULL, 'a function that returns no number');
+SELECT loyalty.define_measure('score', 'function', function_name => 'public.score');
+SELECT loyalty.define_ladder('scored', '{"measures": [{"measure": "score", "window": "latest"}], "validity": "interval", "validity_interval": "1 day", "levels": [{"level": "good", "any": {"score": 3}}]}');
+SELECT loyalty.define_ladder('scored_too', '{"measures": [{"measure": "score", "window": "latest"}], "levels": [{"level": "best", "any": {"score": 5}}]}');
+INSERT INTO score VALUES (40, 5.00004), (41, 3);
+SELECT loyalty.evaluate_tiers(m, 'scored') FROM unnest(ARRAY[40, 41]) m;
+SELECT is(loyalty.tier_of(40, 'scored') || loyalty.tier_of(40, 'scored_too') || loyalty.tier_of(41, 'scored'), 'goodbestgood', 'one sample serves both ladders');
+SELECT is((SELECT count(*) FROM loyalty.tier_event WHERE measure = 'score'), 2::bigint, 'and is recorded once');
+-- Merged members have the score of the one who stands for them.
+CREATE FUNCTION latest_score() RETURNS numeric LANGUAGE sql AS $$
+	SELECT have FROM loyalty.tier_progress(40, 'scored') WHERE goal = 'keep'
+$$;
+SELECT loyalty.evaluate_tiers(41, 'scored');
+UPDATE score SET value = 4 WHERE member_id = 41;
+SELECT loyalty.evaluate_tiers(41, 'scored');
+SELECT loyalty.merge_tier(1, 40, 41);
+SELECT is(latest_score(), 4::numeric, 'the last sample is of the absorbed');
+SELECT loyalty.evaluate_tiers(41, 'scored');
+SELECT is(latest_score(), 5::numeric, 'the next is of the survivor');
+UPDATE score SET value = 0 WHERE member_id = 41;
+SELECT loyalty.evaluate_tiers(ladder => 'scored');
+SELECT is(latest_score(), 5::numeric, 'who is absorbed is not asked');
+DROP FUNCTION score(bigint, timestamptz);
+SELECT throws_ok($$SELECT loyalty.evaluate_tiers(ladder => 'scored')$$, 'LY003', NULL, 'a function that is gone');
+
+-- ---------------------------------------------------------------------------
+-- Merges that cannot be
+-- ---------------------------------------------------------------------------
+
+SELECT throws_ok($$SELECT loyalty.merge_tier(2, 41, 50)$$, 'LY003', NULL, 'into somebody who is absorbed');
+SELECT throws_ok($$SELECT loyalty.merge_tier(2, 41, 40)$$, 'LY003', NULL, 'in a circle');
+SELECT throws_ok($$SELECT loyalty.merge_tier(2, 50, 40, '2024-01-01')$$, 'LY003', NULL, 'before those who are absorbed came');
+
+-- ---------------------------------------------------------------------------
+-- Points beyond what tiers can count
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.create_currency('huge');
+SELECT loyalty.define_measure('huge', 'points', 'huge');
+SELECT is((SELECT available FROM loyalty.earn(60, 9000000000000000000, 'huge', '2024-01-01')), 9000000000000000000, 'matter only to ladders that count them');
+SELECT loyalty.define_ladder('huge', '{"measures": [{"measure": "huge", "window": "lifetime"}], "levels": [{"level": "a", "any": {"huge": 1}}]}');
+SELECT throws_ok($$SELECT loyalty.tier_of(60, 'huge')$$, '22003', NULL, 'and there are an error, not a wrong tier');
+
+SELECT * FROM finish();
