@@ -12,6 +12,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -46,14 +47,16 @@ RowCallOf(FunctionCallInfo fcinfo, Datum code)
 }
 
 /*
- * stored_tier_is(facts, machine, versions, ladder, as_of): whether a stored
- * machine, taken to as_of, is what a member's facts give; for members without
- * grants and merges.
+ * stored_tier_is(facts, machine, versions, evaluated_at, next_at, since,
+ * valid_until, grace_until, level, earned_level, ladder, as_of): whether a
+ * stored state is one, and, taken to as_of, what a member's facts give; for
+ * members without grants and merges.
  */
 PG_FUNCTION_INFO_V1(loyalty_stored_tier_is);
 Datum
 loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 {
+#define INSTANT_OR(n, otherwise) (PG_ARGISNULL(n) ? (otherwise) : PG_GETARG_TIMESTAMPTZ(n))
 	RowCall    *call;
 	TimestampTz as_of;
 	StoredTier	stored = {.found = true, .evaluated = true};
@@ -64,19 +67,27 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 	MemoryContext old;
 	bool		same;
 
-	for (int i = 0; i < PG_NARGS(); i++)
-		if (PG_ARGISNULL(i))
-			PG_RETURN_BOOL(false);
-	call = RowCallOf(fcinfo, PG_GETARG_DATUM(3));
-	as_of = PG_GETARG_TIMESTAMPTZ(4);
-	if (PG_GETARG_INT32(2) != call->ladder->plan->nversions)
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(10) || PG_ARGISNULL(11))
+		PG_RETURN_BOOL(false);
+	call = RowCallOf(fcinfo, PG_GETARG_DATUM(10));
+	as_of = PG_GETARG_TIMESTAMPTZ(11);
+	stored.versions = PG_GETARG_INT32(2);
+	if (stored.versions != call->ladder->plan->nversions)
 		PG_RETURN_BOOL(false);
 
 	old = MemoryContextSwitchTo(call->scratch);
 	stored.machine = PG_GETARG_VARLENA_PP(1);
+	stored.evaluated_at = INSTANT_OR(3, TIMESTAMP_MINUS_INFINITY);
+	stored.next_at = INSTANT_OR(4, TIMESTAMP_INFINITY);
+	stored.since = INSTANT_OR(5, TIMESTAMP_MINUS_INFINITY);
+	stored.valid_until = INSTANT_OR(6, TIMESTAMP_INFINITY);
+	stored.grace_until = INSTANT_OR(7, TIMESTAMP_MINUS_INFINITY);
+	stored.level = PG_ARGISNULL(8) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(8));
+	stored.earned_level = PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9));
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
 	HistoryOfSet(call->ladder->plan, &set, &history);
-	same = UnpackStored(&stored, call->ladder, &then) && then.ngrants == 0;
+	same = UnpackStored(&stored, call->ladder, &then) && then.ngrants == 0 &&
+		StoredColumnsAgree(&stored, call->ladder, &then);
 	if (same && as_of > then.now)
 	{
 		if (VersionAt(call->ladder->plan, as_of) != then.version)
@@ -97,7 +108,7 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 /* The columns of first_tier() */
 enum
 {
-	FIRST_MACHINE, FIRST_VERSIONS, FIRST_EVENT_AT, FIRST_EVALUATED_AT, FIRST_NEXT_AT, FIRST_LEVEL, FIRST_EARNED_LEVEL,
+	FIRST_MACHINE, FIRST_VERSIONS, FIRST_REPLAYED_BEFORE, FIRST_EVENT_AT, FIRST_EVALUATED_AT, FIRST_NEXT_AT, FIRST_LEVEL, FIRST_EARNED_LEVEL,
 	FIRST_SINCE, FIRST_VALID_UNTIL, FIRST_GRACE_UNTIL,
 	FIRST_STARTS, FIRST_LEVELS, FIRST_EVENTS, FIRST_REASONS, FIRST_UNTILS,
 	FIRST_COLUMNS
@@ -183,6 +194,8 @@ loyalty_first_tier(PG_FUNCTION_ARGS)
 
 	values[FIRST_MACHINE] = PointerGetDatum(StoredMachine(&machine));
 	values[FIRST_VERSIONS] = Int32GetDatum(ladder->plan->nversions);
+	/* what the calling statement sees is counted */
+	values[FIRST_REPLAYED_BEFORE] = Int32GetDatum((int32) GetActiveSnapshot()->curcid);
 	values[FIRST_EVENT_AT] = InstantOrNull(machine.nlogs > 0 ? machine.logs[machine.nlogs - 1].at : TIMESTAMP_MINUS_INFINITY,
 										   &nulls[FIRST_EVENT_AT]);
 	values[FIRST_EVALUATED_AT] = InstantOrNull(machine.now, &nulls[FIRST_EVALUATED_AT]);

@@ -25,10 +25,6 @@ AS $$
 	FROM (SELECT DISTINCT x.member_id, x.ladder FROM loyalty.tier_history x) h
 	WHERE NOT EXISTS (SELECT FROM loyalty.tier_state s WHERE s.member_id = h.member_id AND s.ladder = h.ladder)
 	UNION ALL
-	SELECT 'history', h.member_id, NULL, NULL, format('%s: the row from %s has ladder_number %s', h.ladder, h.starts_at, h.ladder_number)
-	FROM loyalty.tier_history h
-	WHERE NOT EXISTS (SELECT FROM loyalty.ladder l WHERE l.ladder = h.ladder AND l.ladder_number = h.ladder_number)
-	UNION ALL
 	SELECT 'grant', g.member_id, NULL, NULL, format('grant %s: no level %s on ladder %s', g.grant_id, g.level, g.ladder)
 	FROM loyalty.tier_grant g
 	WHERE NOT EXISTS (SELECT FROM loyalty.tier_level t WHERE t.ladder = g.ladder AND t.level = g.level)

@@ -42,9 +42,9 @@ $$;
 COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text) IS
 'Records a qualifying fact and brings the tiers up to it in the same commit. counts_at: of a return (amount negative) the date of its order, not after at. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
 
-CREATE FUNCTION step_tier(machine bytea, evaluated_at timestamptz, versions integer, replayed_in bigint) RETURNS bytea
+CREATE FUNCTION step_tier(machine bytea, evaluated_at timestamptz, versions integer, replayed_in bigint, replayed_before integer) RETURNS bytea
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_step_tier';
-COMMENT ON FUNCTION step_tier(bytea, timestamptz, integer, bigint) IS
+COMMENT ON FUNCTION step_tier(bytea, timestamptz, integer, bigint, integer) IS
 'The stored machine one fact further; part of evaluate_tier(), cannot be called by itself.';
 
 CREATE FUNCTION maintain_tier(member_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS boolean
@@ -120,13 +120,15 @@ $$;
 COMMENT ON FUNCTION sample_measures(bigint, text, timestamptz) IS
 'Asks the functions behind a ladder''s measures and records what has changed as facts; part of evaluate_tiers().';
 
-CREATE FUNCTION stored_tier_is(facts tier_facts, machine bytea, versions integer, ladder text, as_of timestamptz) RETURNS boolean
+CREATE FUNCTION stored_tier_is(facts tier_facts, machine bytea, versions integer, evaluated_at timestamptz, next_at timestamptz,
+	since timestamptz, valid_until timestamptz, grace_until timestamptz, level text, earned_level text,
+	ladder text, as_of timestamptz) RETURNS boolean
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_stored_tier_is';
-COMMENT ON FUNCTION stored_tier_is(tier_facts, bytea, integer, text, timestamptz) IS
+COMMENT ON FUNCTION stored_tier_is(tier_facts, bytea, integer, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, text, text, text, timestamptz) IS
 'Whether a stored state is what a member''s facts give at an instant; part of evaluate_tiers().';
 
 CREATE FUNCTION first_tier(facts tier_facts, ladder text, as_of timestamptz,
-	OUT machine bytea, OUT versions integer, OUT event_at timestamptz, OUT evaluated_at timestamptz, OUT next_at timestamptz,
+	OUT machine bytea, OUT versions integer, OUT replayed_before integer, OUT event_at timestamptz, OUT evaluated_at timestamptz, OUT next_at timestamptz,
 	OUT level text, OUT earned_level text, OUT since timestamptz, OUT valid_until timestamptz, OUT grace_until timestamptz,
 	OUT step_starts timestamptz[], OUT step_levels text[], OUT step_events text[], OUT step_reasons text[], OUT step_valid_untils timestamptz[]) RETURNS record
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_first_tier';
@@ -189,20 +191,22 @@ BEGIN
 	-- Mostly nobody is new, and then nothing is written here.
 	EXECUTE format($q$
 		SELECT count(*) FILTER (WHERE s.member_id IS NULL), array_agg(f.member_id) FILTER (WHERE s.member_id IS NOT NULL)
-		FROM %s AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, $1, $2))$q$, members)
+		FROM %s AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, s.evaluated_at, s.next_at,
+			s.since, s.valid_until, s.grace_until, s.level, s.earned_level, $1, $2))$q$, members)
 	INTO newcomers, differing USING ladder, as_of;
 	stored := 0;
 	IF newcomers > 0 THEN
 		-- Where somebody is faster, with a fact that this statement does not see,
-		-- the state is there, and is left.
+		-- the state is there, and is left. In the order in which postings lock.
 		EXECUTE format($q$
 			WITH computed AS MATERIALIZED (
-				SELECT f.member_id, loyalty.first_tier(f.facts, $1, $2) AS t FROM %s AND s.member_id IS NULL
+				SELECT m.member_id, loyalty.first_tier(m.facts, $1, $2) AS t
+				FROM (SELECT f.member_id, f.facts FROM %s AND s.member_id IS NULL ORDER BY f.member_id OFFSET 0) m
 			), first AS (
 				INSERT INTO loyalty.tier_state (member_id, ladder, level, earned_level, since, valid_until, grace_until, event_at,
-					evaluated_at, next_at, versions, replayed_in, machine)
+					evaluated_at, next_at, versions, replayed_before, replayed_in, machine)
 				SELECT d.member_id, $1, (d.t).level, (d.t).earned_level, (d.t).since, (d.t).valid_until, (d.t).grace_until, (d.t).event_at,
-					(d.t).evaluated_at, (d.t).next_at, (d.t).versions, $3, (d.t).machine
+					(d.t).evaluated_at, (d.t).next_at, (d.t).versions, (d.t).replayed_before, $3, (d.t).machine
 				FROM computed d
 				ON CONFLICT DO NOTHING RETURNING member_id
 			), steps AS (
@@ -247,7 +251,9 @@ AS $$
 DECLARE
 	until CONSTANT timestamptz := coalesce(as_of, clock_timestamp());
 	one text;
-	n bigint;
+	first record;
+	members bigint[] := '{}';
+	ladders text[] := '{}';
 	total bigint := 0;
 BEGIN
 	IF NOT isfinite(until) OR until > clock_timestamp() THEN
@@ -260,18 +266,22 @@ BEGIN
 	FOR one IN SELECT l.ladder FROM loyalty.ladder l WHERE evaluate_tiers.ladder IN (l.ladder) OR evaluate_tiers.ladder IS NULL ORDER BY 1 LOOP
 		PERFORM loyalty.sample_measures(member_id, one, until);
 		IF member_id IS NOT NULL THEN
-			n := loyalty.maintain_tier(member_id, one, until)::integer;
+			members := members || member_id;
+			ladders := ladders || one;
 		ELSE
-			SELECT f.stored + (SELECT count(*) FILTER (WHERE loyalty.maintain_tier(m.member_id, one, until)) FROM unnest(f.others) m(member_id))
-			INTO n FROM loyalty.store_first_tiers(one, until) f;
+			SELECT * INTO first FROM loyalty.store_first_tiers(one, until);
+			total := total + first.stored;
+			members := members || first.others;
+			ladders := ladders || array_fill(one, ARRAY[cardinality(first.others)]);
 		END IF;
-		total := total + n;
 	END LOOP;
-	RETURN total;
+	-- in the order in which postings lock
+	RETURN total + (SELECT count(*) FILTER (WHERE loyalty.maintain_tier(d.member_id, d.ladder, until))
+		FROM (SELECT u.member_id, u.ladder FROM unnest(members, ladders) u(member_id, ladder) ORDER BY u.member_id, u.ladder OFFSET 0) d);
 END
 $$;
 COMMENT ON FUNCTION evaluate_tiers(bigint, text, timestamptz) IS
-'Computes the tiers of a member (NULL: of all who have facts) on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs; returns how many states that were, without those that a sampled value changed. as_of: not in the future (NULL: now). Errors: LY402 ladder, LY003.';
+'Computes the tiers of a member (NULL: of all who have facts) on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs; returns how many states that were, without those that a sampled value changed. Of all members the states are compared; the stored history of one whose state is right only with member_id. as_of: not in the future (NULL: now). Errors: LY402 ladder, LY003.';
 
 CREATE PROCEDURE book_tiers(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 1000)
 LANGUAGE plpgsql
@@ -333,7 +343,7 @@ COMMENT ON PROCEDURE book_tiers(timestamptz, integer) IS
 REVOKE EXECUTE ON FUNCTION
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
-	step_tier(bytea, timestamptz, integer, bigint),
+	step_tier(bytea, timestamptz, integer, bigint, integer),
 	maintain_tier(bigint, text, timestamptz),
 	maintain_member(bigint),
 	set_joined(bigint, timestamptz),
@@ -345,7 +355,7 @@ REVOKE EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
 	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
-	step_tier(bytea, timestamptz, integer, bigint),
+	step_tier(bytea, timestamptz, integer, bigint, integer),
 	maintain_tier(bigint, text, timestamptz),
 	maintain_member(bigint),
 	set_joined(bigint, timestamptz),

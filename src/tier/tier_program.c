@@ -287,7 +287,7 @@ loyalty_maintain_tier(PG_FUNCTION_ARGS)
 
 	Connect();
 	RequireWritable();
-	changed = MaintainTier(LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY), member_id, NULL, 0, as_of);
+	changed = MaintainTier(LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY), member_id, NULL, as_of);
 	Disconnect();
 	PG_RETURN_BOOL(changed);
 }
@@ -456,7 +456,7 @@ StoredProblem(const Ladder *ladder, int64 member_id)
 		return "never evaluated";
 	if (!UnpackStored(&stored, ladder, &then))
 		return "the stored machine cannot be read";
-	if (!StoredColumnsAgree(member_id, ladder, &stored, &then))
+	if (!StoredColumnsAgree(&stored, ladder, &then))
 		return "the columns of the state are not what its machine says";
 
 	ReplayHistory(ladder->plan, GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false),

@@ -27,7 +27,23 @@ typedef struct Ladder
 	Datum		events;			/* text[] of event measures */
 	bool		counts_ledger;
 	bool		counts_events;
+	/* whose history was replayed last, and in which transaction: a hint */
+	int64		replayed_member;
+	int64		replayed_in;
 } Ladder;
+
+/*
+ * Facts that have just been recorded in a member's tables, all by the same
+ * row.
+ */
+typedef struct NewFacts
+{
+	const TierFact *facts;
+	int			n;
+	bool		commands_known;
+	CommandId	first_command;	/* of this transaction, which recorded them */
+	CommandId	last_command;
+} NewFacts;
 
 /* A row of loyalty.tier_state */
 typedef struct StoredTier
@@ -36,11 +52,18 @@ typedef struct StoredTier
 	bool		evaluated;		/* the machine is there */
 	int64		merged_into;	/* 0: none */
 	int64		replayed_in;	/* transaction of the last replay */
+	CommandId	replayed_before;	/* it counted what earlier commands of this
+									 * transaction had recorded */
 	int			versions;		/* of the ladder, when it was written */
+	/* an instant that is NULL is infinite here */
 	TimestampTz event_at;
 	TimestampTz evaluated_at;
 	TimestampTz next_at;
+	TimestampTz since;
+	TimestampTz valid_until;
+	TimestampTz grace_until;
 	char	   *level;			/* NULL: none */
+	char	   *earned_level;
 	struct varlena *machine;
 } StoredTier;
 
@@ -68,12 +91,12 @@ extern TierHistory *GatherHistory(const Ladder *ladder, int64 member_id, Timesta
 /* tier_store.c */
 extern void ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *stored);
 extern bool UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMachine *machine);
-extern bool StoredColumnsAgree(int64 member_id, const Ladder *ladder, const StoredTier *stored, const TierMachine *machine);
+extern bool StoredColumnsAgree(const StoredTier *stored, const Ladder *ladder, const TierMachine *machine);
 extern bool SameMachine(const TierMachine *a, const TierMachine *b);
 extern TimestampTz StoredUntil(const Ladder *ladder, const TierMachine *machine);
 extern struct varlena *StoredMachine(const TierMachine *machine);
 extern int	DropEmptySteps(TierLog *logs, int nlogs);
 extern TimestampTz LatestFact(const TierHistory *history);
-extern bool MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts, TimestampTz as_of);
+extern bool MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, TimestampTz as_of);
 
 #endif							/* LOYALTY_TIER_PROGRAM_H */

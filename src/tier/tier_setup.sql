@@ -220,6 +220,7 @@ BEGIN
 			event_at timestamptz,
 			next_at timestamptz,
 			versions integer,
+			replayed_before integer,
 			replayed_in bigint,
 			merged_into bigint,
 			-- last, since each fact changes these and no other
@@ -240,6 +241,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_state.next_at IS 'Until then nothing changes without new facts; NULL: never.';
 		COMMENT ON COLUMN loyalty.tier_state.versions IS 'How many versions the ladder had.';
 		COMMENT ON COLUMN loyalty.tier_state.replayed_in IS 'The transaction that last computed it from all facts.';
+		COMMENT ON COLUMN loyalty.tier_state.replayed_before IS 'The first command of that transaction whose own facts were not in it.';
 		COMMENT ON COLUMN loyalty.tier_state.merged_into IS 'The member for whom this one''s facts count.';
 		COMMENT ON COLUMN loyalty.tier_state.evaluated_at IS 'As of when this row is.';
 		COMMENT ON COLUMN loyalty.tier_state.machine IS 'The state of the replay, packed.';

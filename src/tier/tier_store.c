@@ -8,8 +8,8 @@
  * whole history, under the lock of the state's row, with a fresh snapshot.
  *
  * A replay sees all rows that its transaction has inserted, those too whose
- * triggers are still to come.  So after a replay, further facts of the same
- * transaction replay again: that is idempotent, a step is not.
+ * triggers are still to come.  So the row says which transaction replayed, and
+ * before which of its commands: what that had recorded is counted.
  */
 #include "postgres.h"
 
@@ -30,7 +30,8 @@
 void
 ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *stored)
 {
-#define STORED_COLUMNS "SELECT machine, merged_into, replayed_in, versions, event_at, evaluated_at, next_at, level " \
+#define STORED_COLUMNS "SELECT machine, merged_into, replayed_in, replayed_before, versions, event_at, evaluated_at, next_at, " \
+	"since, valid_until, grace_until, level, earned_level " \
 	"FROM loyalty.tier_state WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2"
 	static KeptPlan read_plan = {
 		.query = STORED_COLUMNS,
@@ -45,8 +46,8 @@ ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *st
 	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
 	HeapTuple	tuple;
 	TupleDesc	tupdesc;
-	Datum		columns[8];
-	bool		nulls[8];
+	Datum		columns[13];
+	bool		nulls[13];
 
 	memset(stored, 0, sizeof(StoredTier));
 	if (how == STORED_AS_OF_QUERY)
@@ -63,11 +64,16 @@ ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *st
 	stored->machine = nulls[0] ? NULL : (struct varlena *) PG_DETOAST_DATUM_PACKED(columns[0]);
 	stored->merged_into = nulls[1] ? 0 : DatumGetInt64(columns[1]);
 	stored->replayed_in = nulls[2] ? 0 : DatumGetInt64(columns[2]);
-	stored->versions = nulls[3] ? 0 : DatumGetInt32(columns[3]);
-	stored->event_at = nulls[4] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[4]);
-	stored->evaluated_at = nulls[5] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[5]);
-	stored->next_at = nulls[6] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[6]);
-	stored->level = nulls[7] ? NULL : TextDatumGetCString(columns[7]);
+	stored->replayed_before = nulls[3] ? 0 : (CommandId) DatumGetInt32(columns[3]);
+	stored->versions = nulls[4] ? 0 : DatumGetInt32(columns[4]);
+	stored->event_at = nulls[5] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[5]);
+	stored->evaluated_at = nulls[6] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[6]);
+	stored->next_at = nulls[7] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[7]);
+	stored->since = nulls[8] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[8]);
+	stored->valid_until = nulls[9] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[9]);
+	stored->grace_until = nulls[10] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[10]);
+	stored->level = nulls[11] ? NULL : TextDatumGetCString(columns[11]);
+	stored->earned_level = nulls[12] ? NULL : TextDatumGetCString(columns[12]);
 }
 
 /*
@@ -135,94 +141,75 @@ StoredMachine(const TierMachine *machine)
  * Writes the state into the row, which is locked.
  */
 static void
-WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, const TierMachine *machine, bool replayed)
+WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, const TierMachine *machine)
 {
 	static KeptPlan plan = {
 		.query = "UPDATE loyalty.tier_state SET machine = $3, "
-		"merged_into = NULL, replayed_in = $4, versions = $5, event_at = $6, evaluated_at = $7, next_at = $8, "
-		"level = $9, earned_level = $10, since = $11, valid_until = $12, grace_until = $13 "
+		"merged_into = NULL, replayed_in = $4, replayed_before = $5, versions = $6, event_at = $7, evaluated_at = $8, next_at = $9, "
+		"level = $10, earned_level = $11, since = $12, valid_until = $13, grace_until = $14 "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
-		.nargs = 13,
-		.argtypes = {INT8OID, TEXTOID, BYTEAOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		.nargs = 14,
+		.argtypes = {INT8OID, TEXTOID, BYTEAOID, INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 		TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	const TierState *state = &machine->state;
-	TimestampTz event_at = machine->nlogs > 0 ? machine->logs[machine->nlogs - 1].at : stored->event_at;
-	Datum		values[13];
-	char		nulls[13];
+	Datum		values[14];
+	char		nulls[14];
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(member_id);
 	values[1] = CStringGetTextDatum(ladder->code);
 	values[2] = PointerGetDatum(StoredMachine(machine));
-	values[3] = Int64GetDatum(replayed ? (int64) U64FromFullTransactionId(GetTopFullTransactionId()) : stored->replayed_in);
-	values[4] = Int32GetDatum(ladder->plan->nversions);
-	values[5] = InstantDatum(replayed && machine->nlogs == 0 ? TIMESTAMP_MINUS_INFINITY : event_at, &nulls[5]);
-	values[6] = InstantDatum(machine->now, &nulls[6]);
-	values[7] = InstantDatum(StoredUntil(ladder, machine), &nulls[7]);
-	values[8] = CodeDatum(machine, state->effective, &nulls[8]);
-	values[9] = CodeDatum(machine, state->level, &nulls[9]);
-	values[10] = InstantDatum(state->effective_since, &nulls[10]);
-	values[11] = InstantDatum(MachineValidUntil(machine), &nulls[11]);
-	values[12] = InstantDatum(state->grace_until, &nulls[12]);
+	values[3] = Int64GetDatum(stored->replayed_in);
+	values[4] = Int32GetDatum((int32) stored->replayed_before);
+	values[5] = Int32GetDatum(ladder->plan->nversions);
+	values[6] = InstantDatum(machine->nlogs > 0 ? machine->logs[machine->nlogs - 1].at : stored->event_at, &nulls[6]);
+	values[7] = InstantDatum(machine->now, &nulls[7]);
+	values[8] = InstantDatum(StoredUntil(ladder, machine), &nulls[8]);
+	values[9] = CodeDatum(machine, state->effective, &nulls[9]);
+	values[10] = CodeDatum(machine, state->level, &nulls[10]);
+	values[11] = InstantDatum(state->effective_since, &nulls[11]);
+	values[12] = InstantDatum(MachineValidUntil(machine), &nulls[12]);
+	values[13] = InstantDatum(state->grace_until, &nulls[13]);
 	RunPlan(&plan, values, nulls, 0);
 	if (SPI_processed != 1)
 		elog(ERROR, "row of tier_state is gone although it was locked");
 }
 
 static bool
-SameInstant(HeapTuple tuple, TupleDesc tupdesc, int column, TimestampTz t)
+SameInstant(TimestampTz stored, TimestampTz t)
 {
-	bool		isnull;
-	Datum		stored = SPI_getbinval(tuple, tupdesc, column, &isnull);
-
-	return isnull ? TIMESTAMP_NOT_FINITE(t) : DatumGetTimestampTz(stored) == t;
+	return stored == t || (TIMESTAMP_NOT_FINITE(stored) && TIMESTAMP_NOT_FINITE(t));
 }
 
 static bool
-SameCode(HeapTuple tuple, TupleDesc tupdesc, int column, const TierMachine *machine, int rank)
+SameCode(const char *stored, const TierMachine *machine, int rank)
 {
-	char	   *stored = SPI_getvalue(tuple, tupdesc, column);
-
 	return strcmp(stored ? stored : "", rank > 0 ? machine->ladder->level[rank - 1].code : "") == 0;
 }
 
 /*
- * Whether the row of tier_state says what its machine does, as it came from
+ * Whether the columns of tier_state say what the machine does that came from
  * there.
  */
 bool
-StoredColumnsAgree(int64 member_id, const Ladder *ladder, const StoredTier *stored, const TierMachine *machine)
+StoredColumnsAgree(const StoredTier *stored, const Ladder *ladder, const TierMachine *machine)
 {
-	static KeptPlan plan = {
-		.query = "SELECT level, earned_level, since, valid_until, grace_until, evaluated_at, next_at "
-		"FROM loyalty.tier_state WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
-	};
-	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
 	const TierState *state = &machine->state;
 	TimestampTz next = NextChange(machine);
-	HeapTuple	tuple;
-	TupleDesc	tupdesc;
 
 	/* a version that was defined since is not in it */
 	if (stored->versions > ladder->plan->nversions)
 		return false;
 	if (stored->versions > machine->version + 1)
 		next = Min(next, ladder->plan->version[machine->version + 1].from);
-	RunPlanReadOnly(&plan, values, NULL, 1);
-	if (SPI_processed == 0)
-		return false;
-	tuple = SPI_tuptable->vals[0];
-	tupdesc = SPI_tuptable->tupdesc;
-	return SameCode(tuple, tupdesc, 1, machine, state->effective) &&
-		SameCode(tuple, tupdesc, 2, machine, state->level) &&
-		SameInstant(tuple, tupdesc, 3, state->effective_since) &&
-		SameInstant(tuple, tupdesc, 4, MachineValidUntil(machine)) &&
-		SameInstant(tuple, tupdesc, 5, state->grace_until) &&
-		SameInstant(tuple, tupdesc, 6, machine->now) &&
-		SameInstant(tuple, tupdesc, 7, next);
+	return SameCode(stored->level, machine, state->effective) &&
+		SameCode(stored->earned_level, machine, state->level) &&
+		SameInstant(stored->since, state->effective_since) &&
+		SameInstant(stored->valid_until, MachineValidUntil(machine)) &&
+		SameInstant(stored->grace_until, state->grace_until) &&
+		SameInstant(stored->evaluated_at, machine->now) &&
+		SameInstant(stored->next_at, next);
 }
 
 /*
@@ -294,6 +281,23 @@ WriteHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlo
 }
 
 /*
+ * Whether row i of a stored history, whose first column is starts_at and whose
+ * sixth ends_at, ends where the next one begins; the last one does not end.
+ */
+static bool
+EndsWithNext(SPITupleTable *rows, uint64 nrows, uint64 i)
+{
+	bool		open;
+	bool		isnull;
+	Datum		ends_at = SPI_getbinval(rows->vals[i], rows->tupdesc, 6, &open);
+
+	if (i + 1 == nrows)
+		return open;
+	return !open && DatumGetTimestampTz(ends_at) ==
+		DatumGetTimestampTz(SPI_getbinval(rows->vals[i + 1], rows->tupdesc, 1, &isnull));
+}
+
+/*
  * Makes the stored history that of a replay; writes from the first difference
  * on.  Returns whether there was one.
  */
@@ -301,7 +305,7 @@ static bool
 SyncHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlogs)
 {
 	static KeptPlan plan = {
-		.query = "SELECT starts_at, level, event, reason, valid_until FROM loyalty.tier_history "
+		.query = "SELECT starts_at, level, event, reason, valid_until, ends_at FROM loyalty.tier_history "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 ORDER BY starts_at",
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
@@ -324,7 +328,8 @@ SyncHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlog
 		if (DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 1, &isnull)) != log->at ||
 			(level == NULL) != (code == NULL) || (code != NULL && strcmp(level, code) != 0) ||
 			strcmp(SPI_getvalue(tuple, tupdesc, 3), TierEventName(log->event)) != 0 ||
-			strcmp(SPI_getvalue(tuple, tupdesc, 4), TierReasonName(log->reason)) != 0)
+			strcmp(SPI_getvalue(tuple, tupdesc, 4), TierReasonName(log->reason)) != 0 ||
+			!EndsWithNext(SPI_tuptable, SPI_processed, same))
 			break;
 		valid_until = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 5, &isnull));
 		if ((isnull ? TIMESTAMP_INFINITY : valid_until) != log->valid_until)
@@ -405,14 +410,29 @@ SameMachine(const TierMachine *a, const TierMachine *b)
 typedef struct TierStepping
 {
 	const Ladder *ladder;
-	const TierFact *facts;
-	int			nfacts;
+	const NewFacts *arrived;
 	MemoryContext context;
 	bool		done;			/* the machine took the facts */
 	TierMachine machine;
 } TierStepping;
 
 static TierStepping *stepping = NULL;
+
+static int64
+ThisTransaction(void)
+{
+	return (int64) U64FromFullTransactionId(GetTopFullTransactionIdIfAny());
+}
+
+/*
+ * Whether a replay in this transaction has counted facts already.
+ */
+static bool
+Counted(const StoredTier *stored, const NewFacts *arrived)
+{
+	return stored->replayed_in != 0 && stored->replayed_in == ThisTransaction() &&
+		arrived->commands_known && arrived->last_command < stored->replayed_before;
+}
 
 /*
  * Takes a stored machine one step further, if all comes in order.
@@ -421,31 +441,32 @@ static bool
 StepStored(TierStepping *step, const StoredTier *stored)
 {
 	const Ladder *ladder = step->ladder;
-	TimestampTz at = step->facts[0].at;
+	const NewFacts *arrived = step->arrived;
+	TimestampTz at = arrived->facts[0].at;
 	TierMachine *machine = &step->machine;
 	TimestampTz next;
 
-	if (stored->replayed_in != 0 &&
-		stored->replayed_in == (int64) U64FromFullTransactionId(GetTopFullTransactionIdIfAny()))
+	if (stored->replayed_in != 0 && stored->replayed_in == ThisTransaction() &&
+		(!arrived->commands_known || arrived->first_command < stored->replayed_before))
 		return false;
 	if (at <= stored->evaluated_at || stored->versions != ladder->plan->nversions ||
 		!UnpackStored(stored, ladder, machine) || machine->version != VersionAt(ladder->plan, at) ||
 		machine->state.joined_at == TIMESTAMP_INFINITY)
 		return false;
-	for (int i = 0; i < step->nfacts; i++)
-		if (step->facts[i].at != at ||
-			(step->facts[i].counts_at < at && machine->ladder != NULL && machine->ladder->take_back))
+	for (int i = 0; i < arrived->n; i++)
+		if (arrived->facts[i].at != at ||
+			(arrived->facts[i].counts_at < at && machine->ladder != NULL && machine->ladder->take_back))
 			return false;
 	machine->logging = true;
 	next = NextChange(machine);
-	ApplyFacts(machine, step->facts, step->nfacts);
+	ApplyFacts(machine, arrived->facts, arrived->n);
 	machine->next_changed = NextChange(machine) != next;
 	return true;
 }
 
 /*
- * step_tier(machine, evaluated_at, versions, replayed_in): the machine after
- * the facts, or as it was where they take more than a step.
+ * step_tier(machine, evaluated_at, versions, replayed_in, replayed_before): the
+ * machine after the facts, or as it was where they take more than a step.
  */
 PG_FUNCTION_INFO_V1(loyalty_step_tier);
 Datum
@@ -465,6 +486,7 @@ loyalty_step_tier(PG_FUNCTION_ARGS)
 	stored.evaluated_at = PG_ARGISNULL(1) ? TIMESTAMP_MINUS_INFINITY : PG_GETARG_TIMESTAMPTZ(1);
 	stored.versions = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
 	stored.replayed_in = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
+	stored.replayed_before = PG_ARGISNULL(4) ? 0 : (CommandId) PG_GETARG_INT32(4);
 
 	/* the statement may look at the row twice, when it had to wait for it */
 	old = MemoryContextSwitchTo(stepping->context);
@@ -480,24 +502,24 @@ loyalty_step_tier(PG_FUNCTION_ARGS)
  * the lock of the row that it updates.
  */
 static bool
-TryStep(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts)
+TryStep(const Ladder *ladder, int64 member_id, const NewFacts *arrived)
 {
 	static KeptPlan plan = {
-		.query = "UPDATE loyalty.tier_state SET machine = loyalty.step_tier(machine, evaluated_at, versions, replayed_in), "
+		.query = "UPDATE loyalty.tier_state SET machine = loyalty.step_tier(machine, evaluated_at, versions, replayed_in, replayed_before), "
 		"evaluated_at = greatest(evaluated_at, $3) "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		values[3];
-	TierStepping step = {.ladder = ladder, .facts = facts, .nfacts = nfacts, .context = CurrentMemoryContext};
+	TierStepping step = {.ladder = ladder, .arrived = arrived, .context = CurrentMemoryContext};
 	TierStepping *outer = stepping;
 	TierMachine *machine = &step.machine;
 	StoredTier	stored;
 
 	values[0] = Int64GetDatum(member_id);
 	values[1] = CStringGetTextDatum(ladder->code);
-	values[2] = TimestampTzGetDatum(facts[0].at);
+	values[2] = TimestampTzGetDatum(arrived->facts[0].at);
 	PG_TRY();
 	{
 		stepping = &step;
@@ -514,7 +536,7 @@ TryStep(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts
 	{
 		/* the row is ours now: what it says of the machine follows */
 		ReadStored(member_id, ladder, STORED_FRESH, &stored);
-		WriteState(ladder, member_id, &stored, machine, false);
+		WriteState(ladder, member_id, &stored, machine);
 		machine->nlogs = DropEmptySteps(machine->logs, machine->nlogs);
 		if (machine->nlogs > 0)
 			WriteHistory(ladder, member_id, machine->logs, machine->nlogs, machine->logs[0].at);
@@ -527,7 +549,7 @@ ForgetState(const Ladder *ladder, int64 member_id, int64 root)
 {
 	static KeptPlan plan = {
 		.query = "UPDATE loyalty.tier_state SET machine = NULL, "
-		"merged_into = $3, replayed_in = NULL, versions = NULL, event_at = NULL, evaluated_at = NULL, next_at = NULL, "
+		"merged_into = $3, replayed_in = NULL, replayed_before = NULL, versions = NULL, event_at = NULL, evaluated_at = NULL, next_at = NULL, "
 		"level = NULL, earned_level = NULL, since = NULL, valid_until = NULL, grace_until = NULL "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
 		.nargs = 3,
@@ -599,22 +621,42 @@ RequireWholeView(const Ladder *ladder, int64 member_id, const TierHistory *histo
 }
 
 /*
+ * Whether facts that have just been recorded are in a replay that this
+ * transaction has made already.  Where that is likely, the row is asked: what
+ * it says goes with a subtransaction that is rolled back.
+ */
+static bool
+CountedBefore(const Ladder *ladder, int64 member_id, const NewFacts *arrived)
+{
+	StoredTier	stored;
+
+	if (ladder->replayed_member != member_id || ladder->replayed_in == 0 ||
+		ladder->replayed_in != ThisTransaction())
+		return false;
+	ReadStored(member_id, ladder, STORED_FRESH, &stored);
+	return stored.evaluated && Counted(&stored, arrived);
+}
+
+/*
  * Brings a member's stored tier up to as_of, with facts that have just been
- * recorded in its tables, or (nfacts 0) by a replay.  A member that is
+ * recorded in its tables, or (arrived NULL) by a replay.  A member that is
  * absorbed brings its root's up to date instead.  Returns whether anything was
  * to be written.  Needs an SPI connection.
  */
 bool
-MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int nfacts, TimestampTz as_of)
+MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, TimestampTz as_of)
 {
 	StoredTier	stored;
 	TierHistory *history;
 	TierMachine machine;
 	TierMachine before;
 	int64		root;
+	CommandId	command;
 	bool		changed;
 
-	if (nfacts > 0 && TryStep(ladder, member_id, facts, nfacts))
+	if (arrived != NULL && CountedBefore(ladder, member_id, arrived))
+		return false;
+	if (arrived != NULL && TryStep(ladder, member_id, arrived))
 		return true;
 
 	ReadStored(member_id, ladder, STORED_LOCKED, &stored);
@@ -628,14 +670,16 @@ MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int n
 	{
 		if (stored.merged_into != root)
 			ForgetState(ladder, member_id, root);
-		return MaintainTier(ladder, root, NULL, 0, as_of);
+		if (arrived != NULL && CountedBefore(ladder, root, arrived))
+			return false;
+		return MaintainTier(ladder, root, NULL, as_of);
 	}
 
 	/* under the lock: what others have recorded since is seen */
+	CommandCounterIncrement();
+	command = GetCurrentCommandId(false);
 	history = GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, true);
 	RequireWholeView(ladder, member_id, history);
-	for (int i = 0; i < nfacts; i++)
-		as_of = Max(as_of, facts[i].at);
 	if (stored.evaluated)
 		as_of = Max(as_of, stored.evaluated_at);
 	/* facts may be ahead of this clock by the skew that is allowed */
@@ -644,16 +688,24 @@ MaintainTier(const Ladder *ladder, int64 member_id, const TierFact *facts, int n
 	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
 
 	changed = SyncHistory(ladder, member_id, machine.logs, machine.nlogs);
-	if (!changed && nfacts == 0 && stored.versions == ladder->plan->nversions &&
+	if (!changed && arrived == NULL && stored.versions == ladder->plan->nversions &&
 		UnpackStored(&stored, ladder, &before) && before.version == machine.version)
 	{
-		changed = stored.next_at <= as_of || !StoredColumnsAgree(member_id, ladder, &stored, &before);
+		changed = stored.next_at <= as_of || !StoredColumnsAgree(&stored, ladder, &before) ||
+			stored.event_at != (machine.nlogs > 0 ? machine.logs[machine.nlogs - 1].at : TIMESTAMP_MINUS_INFINITY);
 		AdvanceMachine(&before, as_of);
 		changed = changed || !SameMachine(&before, &machine);
 	}
 	else
 		changed = true;
 	if (changed)
-		WriteState(ladder, member_id, &stored, &machine, true);
+	{
+		stored.replayed_in = (int64) U64FromFullTransactionId(GetTopFullTransactionId());
+		stored.replayed_before = command;
+		stored.event_at = TIMESTAMP_MINUS_INFINITY;
+		WriteState(ladder, member_id, &stored, &machine);
+		ladder->replayed_member = member_id;
+		ladder->replayed_in = stored.replayed_in;
+	}
 	return changed;
 }

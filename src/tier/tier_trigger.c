@@ -30,31 +30,47 @@ TooFewArguments(TriggerData *data)
 			 errhint("Give the names of the member and time columns, then measure=column or measure=number.")));
 }
 
+/* The facts that a row says, or a call */
+typedef struct RowFacts
+{
+	bool		known;			/* member and at are not NULL */
+	MeasureSource source;
+	int64		member_id;
+	TimestampTz at;
+	TimestampTz counts_at;
+	int			n;
+	char		names[TIER_MAX_MEASURES][NAMEDATALEN];	/* measures; of the
+														 * ledger, its currency */
+	int64		amounts[TIER_MAX_MEASURES];	/* points, or ten-thousandths */
+	bool		commands_known;
+	CommandId	first_command;	/* that recorded them */
+	CommandId	last_command;
+} RowFacts;
+
 /*
  * Facts that have just been recorded, to all ladders that count them.
- * source and name say which measures they are of; amounts are points, or in
- * ten-thousandths.
  */
 static void
-SpreadFacts(int64 member_id, TimestampTz at, TimestampTz counts_at, MeasureSource source,
-			char (*names)[NAMEDATALEN], const int64 *amounts, int n)
+SpreadFacts(const RowFacts *row)
 {
 	for (Ladder *ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
 	{
 		TierFact	facts[TIER_PLAN_MEASURES];
-		int			nfacts = 0;
+		NewFacts	arrived = {facts, 0, row->commands_known, row->first_command, row->last_command};
 
 		for (int m = 0; m < ladder->plan->nmeasures; m++)
-			for (int i = 0; i < n; i++)
-				if (ladder->source[m] == source &&
-					strcmp(source == SOURCE_LEDGER ? ladder->currency[m] : ladder->plan->measure[m], names[i]) == 0)
+			for (int i = 0; i < row->n; i++)
+				if (ladder->source[m] == row->source &&
+					strcmp(row->source == SOURCE_LEDGER ? ladder->currency[m] : ladder->plan->measure[m], row->names[i]) == 0)
 				{
-					TierFact	fact = {at, counts_at, source == SOURCE_LEDGER ? ScalePoints(amounts[i]) : amounts[i], m};
+					TierFact	fact = {row->at, row->counts_at, row->amounts[i], m};
 
-					facts[nfacts++] = fact;
+					if (row->source == SOURCE_LEDGER)
+						fact.amount = ScalePoints(fact.amount);
+					facts[arrived.n++] = fact;
 				}
-		if (nfacts > 0)
-			MaintainTier(ladder, member_id, facts, nfacts, at);
+		if (arrived.n > 0)
+			MaintainTier(ladder, row->member_id, &arrived, row->at);
 	}
 }
 
@@ -151,26 +167,28 @@ LedgerRowArrived(TriggerData *data)
 				requested_column,
 				target_column;
 	bool		isnull;
-	char		names[1][NAMEDATALEN];
 	text	   *kind = DatumGetTextPP(LedgerColumn(data, "kind", &kind_column, &isnull));
 	EntryKind	k = EntryKindFromName(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
-	TimestampTz at;
-	TimestampTz counts_at;
-	int64		member_id;
-	int64		amount;
+	HeapTupleHeader header = data->tg_trigtuple->t_data;
+	RowFacts	row;
 
 	if (k != ENTRY_EARN && k != ENTRY_ADJUST && k != ENTRY_REVERSE)
 		return;
+	row.source = SOURCE_LEDGER;
+	row.n = 1;
 	text_to_cstring_buffer(DatumGetTextPP(LedgerColumn(data, "currency", &currency_column, &isnull)),
-						   names[0], NAMEDATALEN);
-	member_id = DatumGetInt64(LedgerColumn(data, "member_id", &member_column, &isnull));
-	at = counts_at = DatumGetTimestampTz(LedgerColumn(data, "effective_at", &at_column, &isnull));
-	amount = DatumGetInt64(LedgerColumn(data, "requested", &requested_column, &isnull));
+						   row.names[0], NAMEDATALEN);
+	row.member_id = DatumGetInt64(LedgerColumn(data, "member_id", &member_column, &isnull));
+	row.at = row.counts_at = DatumGetTimestampTz(LedgerColumn(data, "effective_at", &at_column, &isnull));
+	row.amounts[0] = DatumGetInt64(LedgerColumn(data, "requested", &requested_column, &isnull));
 	if (k == ENTRY_REVERSE &&
-		!ReversalCounts(member_id, DatumGetInt64(LedgerColumn(data, "target_entry_id", &target_column, &isnull)),
-						&counts_at, &amount))
+		!ReversalCounts(row.member_id, DatumGetInt64(LedgerColumn(data, "target_entry_id", &target_column, &isnull)),
+						&row.counts_at, &row.amounts[0]))
 		return;
-	SpreadFacts(member_id, at, counts_at, SOURCE_LEDGER, names, &amount, 1);
+	/* a table that is no heap may not say so */
+	row.commands_known = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(header));
+	row.first_command = row.last_command = row.commands_known ? HeapTupleHeaderGetCmin(header) : FirstCommandId;
+	SpreadFacts(&row);
 }
 
 /* ---------------------------------------------------------------------------
@@ -178,9 +196,11 @@ LedgerRowArrived(TriggerData *data)
  * ---------------------------------------------------------------------------
  */
 
+/*
+ * Records the i-th fact of a row.
+ */
 static void
-InsertEvent(int64 member_id, const char *measure, TimestampTz at, TimestampTz counts_at, int64 amount,
-			const char *reference, const char *key)
+InsertEvent(RowFacts *row, int i, const char *reference, const char *key)
 {
 	static KeptPlan plan = {
 		.query = "INSERT INTO loyalty.tier_event (member_id, measure, at, counts_at, amount, reference, idempotency_key) "
@@ -192,12 +212,14 @@ InsertEvent(int64 member_id, const char *measure, TimestampTz at, TimestampTz co
 	Datum		values[7];
 	char		nulls[7];
 
+	if (!row->commands_known)
+		row->first_command = GetCurrentCommandId(false);
 	memset(nulls, ' ', sizeof(nulls));
-	values[0] = Int64GetDatum(member_id);
-	values[1] = CStringGetTextDatum(measure);
-	values[2] = TimestampTzGetDatum(at);
-	values[3] = TimestampTzGetDatum(counts_at);
-	values[4] = UnscaleAmount(amount);
+	values[0] = Int64GetDatum(row->member_id);
+	values[1] = CStringGetTextDatum(row->names[i]);
+	values[2] = TimestampTzGetDatum(row->at);
+	values[3] = TimestampTzGetDatum(row->counts_at);
+	values[4] = UnscaleAmount(row->amounts[i]);
 	nulls[5] = reference ? ' ' : 'n';
 	values[5] = reference ? CStringGetTextDatum(reference) : (Datum) 0;
 	nulls[6] = key ? ' ' : 'n';
@@ -206,8 +228,10 @@ InsertEvent(int64 member_id, const char *measure, TimestampTz at, TimestampTz co
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_MEASURE),
-				 errmsg("measure \"%s\" takes no facts", measure),
+				 errmsg("measure \"%s\" takes no facts", row->names[i]),
 				 errhint("Define it with loyalty.define_measure(); points are earned with loyalty.earn().")));
+	row->last_command = GetCurrentCommandId(false);
+	row->commands_known = true;
 }
 
 static void
@@ -240,46 +264,34 @@ PG_FUNCTION_INFO_V1(loyalty_insert_tier_event);
 Datum
 loyalty_insert_tier_event(PG_FUNCTION_ARGS)
 {
-	char		names[1][NAMEDATALEN];
-	TimestampTz at;
-	TimestampTz counts_at;
-	int64		amount;
+	RowFacts	row = {.source = SOURCE_EVENT, .n = 1};
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(4))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("member_id, measure, at and amount must not be NULL")));
-	at = PG_GETARG_TIMESTAMPTZ(2);
-	counts_at = PG_ARGISNULL(3) ? at : PG_GETARG_TIMESTAMPTZ(3);
-	amount = ScaleAmount(PG_GETARG_DATUM(4));
-	CheckEventInstant(at, "at");
-	CheckCountsAt(counts_at, at);
-	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), names[0], NAMEDATALEN);
+	row.member_id = PG_GETARG_INT64(0);
+	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), row.names[0], NAMEDATALEN);
+	row.at = PG_GETARG_TIMESTAMPTZ(2);
+	row.counts_at = PG_ARGISNULL(3) ? row.at : PG_GETARG_TIMESTAMPTZ(3);
+	row.amounts[0] = ScaleAmount(PG_GETARG_DATUM(4));
+	CheckEventInstant(row.at, "at");
+	CheckCountsAt(row.counts_at, row.at);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
 	BeginTierUse();
-	InsertEvent(PG_GETARG_INT64(0), names[0], at, counts_at, amount,
-				PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5)),
+	InsertEvent(&row, 0, PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5)),
 				PG_ARGISNULL(6) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(6)));
-	SpreadFacts(PG_GETARG_INT64(0), at, counts_at, SOURCE_EVENT, names, &amount, 1);
+	SpreadFacts(&row);
 	EndTierUse();
 	SPI_finish();
 	PG_RETURN_VOID();
 }
 
-/* What a row of somebody's table says */
-typedef struct RowFacts
-{
-	bool		known;			/* member and at are not NULL */
-	int64		member_id;
-	TimestampTz at;
-	TimestampTz counts_at;
-	int			n;
-	char		names[TIER_MAX_MEASURES][NAMEDATALEN];
-	int64		amounts[TIER_MAX_MEASURES];
-} RowFacts;
-
+/*
+ * What a row of somebody's table says.
+ */
 static void
 ReadRowFacts(TriggerData *data, HeapTuple tuple, RowFacts *row)
 {
@@ -288,6 +300,7 @@ ReadRowFacts(TriggerData *data, HeapTuple tuple, RowFacts *row)
 	bool		isnull;
 
 	memset(row, 0, sizeof(RowFacts));
+	row->source = SOURCE_EVENT;
 	row->member_id = DatumGetInt64(ColumnOfRow(data, tuple, args[0], INT8OID, &isnull));
 	row->known = !isnull;
 	row->at = DatumGetTimestampTz(ColumnOfRow(data, tuple, args[1], TIMESTAMPTZOID, &isnull));
@@ -346,12 +359,11 @@ RecordRowFacts(TriggerData *data, RowFacts *row)
 			memcpy(row->names[n], row->names[i], NAMEDATALEN);
 			row->amounts[n] = row->amounts[i];
 		}
-		InsertEvent(row->member_id, row->names[n], row->at, row->counts_at, row->amounts[n],
-					RelationGetRelationName(data->tg_relation), NULL);
-		n++;
+		InsertEvent(row, n++, RelationGetRelationName(data->tg_relation), NULL);
 	}
+	row->n = n;
 	if (n > 0)
-		SpreadFacts(row->member_id, row->at, row->counts_at, SOURCE_EVENT, row->names, row->amounts, n);
+		SpreadFacts(row);
 }
 
 /* What a row said, taken back now. */

@@ -1,7 +1,7 @@
 -- tier: the program where it is easily wrong: checks of what is stored, grants
 -- and renewals, previews, measures, merges, versions, what was known when.
 CREATE EXTENSION pgtap;
-CREATE EXTENSION loyalty;
+CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
 SET timezone = 'UTC';
 SELECT no_plan();
@@ -30,30 +30,30 @@ SELECT throws_ok(sql, state, NULL, sql) FROM (VALUES
 	($$SELECT loyalty.define_measure('x', 'function', function_name => 'no name')$$, 'LY003'),
 	($$SELECT loyalty.record_qualification(1, 'spend', 1, '2024-01-01', '2024-01-02')$$, 'LY003'),
 	($$SELECT loyalty.grant_tier(1, 'club', 'gold', 'paid', period => '1 year', fee => 'Infinity')$$, 'LY003')) t(sql, state);
-SELECT is(loyalty.stored_tier_is(NULL, NULL, NULL, NULL, NULL), false, 'stored_tier_is() of nothing');
+SELECT is(loyalty.stored_tier_is(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), false, 'stored_tier_is() of nothing');
 SELECT is(loyalty.define_ladder('empty', '{"measures": [], "levels": [{"level": "a"}]}'), 1, 'a ladder without measures');
 SELECT is(loyalty.evaluate_tiers(), 0::bigint, 'is evaluated with the others');
 
 -- ---------------------------------------------------------------------------
--- What is changed by hand is found, and evaluating the member repairs it
+-- What is changed by hand is found, and evaluating repairs it
 -- ---------------------------------------------------------------------------
 
 SELECT loyalty.earn(1, 150, 'status', '2024-01-01');
-CREATE FUNCTION found_after(tampering text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION found_after(tampering text, member_id bigint) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	found text;
 	repaired boolean;
 BEGIN
 	EXECUTE tampering;
 	SELECT string_agg(DISTINCT c.invariant, ',' ORDER BY c.invariant) INTO found FROM loyalty.check_tier() c;
-	PERFORM loyalty.evaluate_tiers(1, 'club');
+	PERFORM loyalty.evaluate_tiers(member_id, 'club');
 	repaired := NOT EXISTS (SELECT FROM loyalty.check_tier());
 	RAISE EXCEPTION USING ERRCODE = 'ZZ001', MESSAGE = coalesce(found, 'nothing') || CASE WHEN repaired THEN ', repaired' ELSE '' END;
 EXCEPTION
 	WHEN SQLSTATE 'ZZ001' THEN RETURN SQLERRM;
 END
 $$;
-SELECT is(found_after(tampering), expected, tampering) FROM (VALUES
+SELECT is(found_after(tampering, 1), expected, tampering) FROM (VALUES
 	($$SELECT$$, 'nothing, repaired'),
 	($$UPDATE loyalty.tier_state SET level = 'gold'$$, 'state, repaired'),
 	($$UPDATE loyalty.tier_state SET level = NULL$$, 'state, repaired'),
@@ -62,7 +62,7 @@ SELECT is(found_after(tampering), expected, tampering) FROM (VALUES
 	($$UPDATE loyalty.tier_state SET valid_until = '2030-01-01'$$, 'state, repaired'),
 	($$UPDATE loyalty.tier_state SET grace_until = '2030-01-01'$$, 'state, repaired'),
 	($$UPDATE loyalty.tier_state SET next_at = '2030-01-01'$$, 'state, repaired'),
-	($$UPDATE loyalty.tier_state SET event_at = '2023-01-01'$$, 'state'),
+	($$UPDATE loyalty.tier_state SET event_at = '2023-01-01'$$, 'state, repaired'),
 	($$UPDATE loyalty.tier_state SET evaluated_at = '2023-01-01'$$, 'state, repaired'),
 	($$UPDATE loyalty.tier_state SET versions = 2$$, 'state, repaired'),
 	($$UPDATE loyalty.tier_state SET machine = NULL$$, 'state, repaired'),
@@ -74,11 +74,15 @@ SELECT is(found_after(tampering), expected, tampering) FROM (VALUES
 	($$UPDATE loyalty.tier_history SET event = 'renewed'$$, 'state, repaired'),
 	($$UPDATE loyalty.tier_history SET reason = 'granted'$$, 'state, repaired'),
 	($$UPDATE loyalty.tier_history SET valid_until = '2030-01-01'$$, 'state, repaired'),
-	($$UPDATE loyalty.tier_history SET ends_at = '2030-01-01'$$, 'history,state'),
-	($$UPDATE loyalty.tier_history SET ladder_number = 99$$, 'history'),
+	($$UPDATE loyalty.tier_history SET ends_at = '2030-01-01'$$, 'history,state, repaired'),
 	($$ALTER TABLE loyalty.tier_history DROP CONSTRAINT tier_history_no_overlap;
-		INSERT INTO loyalty.tier_history (member_id, ladder, ladder_number, starts_at, ends_at, level, event, reason)
-		SELECT member_id, ladder, ladder_number, '2024-06-01', '2024-07-01', 'gold', 'upgraded', 'qualified' FROM loyalty.tier_history$$, 'history,state, repaired')) t(tampering, expected);
+		INSERT INTO loyalty.tier_history (member_id, ladder, starts_at, ends_at, level, event, reason)
+		SELECT member_id, ladder, '2024-06-01', '2024-07-01', 'gold', 'upgraded', 'qualified' FROM loyalty.tier_history$$, 'history,state, repaired')) t(tampering, expected);
+
+-- Evaluating all looks at the states.
+SELECT is(found_after('UPDATE loyalty.tier_state SET ' || assignment, NULL), 'state, repaired', assignment || ', all evaluated') FROM unnest(ARRAY[
+	$$level = 'gold'$$, $$earned_level = NULL$$, $$since = '2023-01-01'$$, $$valid_until = '2030-01-01'$$, $$grace_until = '2030-01-01'$$,
+	$$next_at = '2030-01-01'$$, $$evaluated_at = '2023-01-01'$$, $$versions = 2$$, $$machine = NULL$$]) assignment;
 
 -- ---------------------------------------------------------------------------
 -- Grants
@@ -213,6 +217,39 @@ SELECT throws_ok($$SELECT loyalty.evaluate_tiers(ladder => 'scored')$$, 'LY003',
 SELECT throws_ok($$SELECT loyalty.merge_tier(2, 41, 50)$$, 'LY003', NULL, 'into somebody who is absorbed');
 SELECT throws_ok($$SELECT loyalty.merge_tier(2, 41, 40)$$, 'LY003', NULL, 'in a circle');
 SELECT throws_ok($$SELECT loyalty.merge_tier(2, 50, 40, '2024-01-01')$$, 'LY003', NULL, 'before those who are absorbed came');
+
+-- ---------------------------------------------------------------------------
+-- Many facts in one transaction: each counts once, however it comes
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.earn(70, 100, 'status');
+CREATE TABLE past AS SELECT 70::bigint AS member_id, 'status' AS currency, 1::bigint AS points, '2021-01-01'::timestamptz + i * interval '2 hours' AS effective_at
+	FROM generate_series(1, 20000) i;
+SET statement_timeout = '60s';
+SELECT is((SELECT entries FROM loyalty.backfill('past')), 20000::bigint, 'a long past of a member who has a tier is not replayed for each row of it');
+RESET statement_timeout;
+SELECT is((SELECT string_agg(c.detail, '; ') FROM loyalty.check_tier() c WHERE c.member_id = 70), NULL, 'and is counted');
+
+CREATE TABLE purchase (member_id bigint, at timestamptz, amount numeric);
+CREATE TRIGGER evaluate_tier AFTER INSERT ON purchase FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier('member_id', 'at', 'spend=amount', 'visits=1');
+INSERT INTO purchase VALUES (71, '2024-06-01', 10);
+DO $$
+BEGIN
+	INSERT INTO purchase SELECT 71, '2024-01-01'::timestamptz + i * interval '1 day', 10 FROM generate_series(1, 3) i;
+	BEGIN
+		INSERT INTO purchase SELECT 71, '2024-02-01'::timestamptz + i * interval '1 day', 1000 FROM generate_series(1, 3) i;
+		RAISE EXCEPTION USING ERRCODE = 'ZZ002';
+	EXCEPTION
+		WHEN SQLSTATE 'ZZ002' THEN NULL;
+	END;
+	INSERT INTO purchase SELECT 71, '2024-07-01'::timestamptz + i * interval '1 day', 10 FROM generate_series(-60, 3) i;
+	PERFORM count(*) FROM loyalty.post_many(array_fill(71::bigint, ARRAY[4]), array_fill('earn'::text, ARRAY[4]), ARRAY[10, 20, 30, 40]::bigint[],
+		array_fill('status'::text, ARRAY[4]), ARRAY['2024-08-01', '2024-03-01', '2024-08-02', '2024-03-02']::timestamptz[]);
+	PERFORM loyalty.earn(71, 5, 'status', '2024-08-03');
+END
+$$;
+SELECT is((SELECT string_agg(c.detail, '; ') FROM loyalty.check_tier() c WHERE c.member_id = 71), NULL, 'in order and late, rolled back and repeated');
+SELECT is((SELECT count(*) FROM loyalty.tier_event WHERE member_id = 71), 136::bigint, 'each fact is there once');
 
 -- ---------------------------------------------------------------------------
 -- Points beyond what tiers can count

@@ -21,7 +21,7 @@ my $members = 40;
 
 my $node = PostgreSQL::Test::Cluster->new('crash');
 $node->init;
-$node->append_conf('postgresql.conf', "max_connections = 50\nautovacuum = off\ncheckpoint_timeout = 30s\nwal_level = minimal\nmax_wal_senders = 0");
+$node->append_conf('postgresql.conf', "max_connections = 50\nautovacuum_naptime = 1s\ncheckpoint_timeout = 30s\nwal_level = minimal\nmax_wal_senders = 0");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION loyalty CASCADE; SELECT loyalty.setup();');
 $node->safe_psql('postgres', "SELECT loyalty.earn(m, 1000000, effective_at => '2019-01-01', idempotency_key => 'first') FROM generate_series(1, $members) m");
@@ -37,12 +37,13 @@ sub call_of
 	my $member = 1 + int rand $members;
 	my $other = 1 + ($member + int rand($members - 1)) % $members;
 	my $points = 1 + int rand 50;
-	my $when = "effective_at => '2020-01-01'::timestamptz + interval '1 millisecond' * $n";
+	my $at = "'2020-01-01'::timestamptz + interval '1 millisecond'";
+	my $when = "effective_at => $at * $n";
 	my @calls = (
 		"loyalty.earn($member, $points, $when, idempotency_key => '$key')",
 		"loyalty.redeem($member, $points, $when, idempotency_key => '$key')",
 		"loyalty.adjust($member, -$points, 'test', $when, idempotency_key => '$key')",
-		"loyalty.hold($member, $points, hold_until => '2040-01-01', $when, idempotency_key => '$key')",
+		"loyalty.hold($member, $points, hold_until => $at * ($n + 600000), $when, idempotency_key => '$key')",
 		"loyalty.transfer($member, $other, $points, $when, idempotency_key => '$key')");
 	return ($key, "SELECT '$member', entry_id, available, replayed FROM $calls[ rand @calls ]");
 }
