@@ -118,7 +118,7 @@ ALTER TABLE plain SET (parallel_workers = 3);
 SQL
 
 # Name, settings, FROM clause.
-my $parallel = "SET max_parallel_workers_per_gather = 3; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 10; SET cpu_operator_cost = 1; SET min_parallel_table_scan_size = 0; SET enable_sort = off;";
+my $parallel = "SET max_parallel_workers_per_gather = 3; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0.2; SET cpu_operator_cost = 1; SET min_parallel_table_scan_size = 0; SET enable_sort = off;";
 my @plans = (
 	[ 'as stored', 'SET max_parallel_workers_per_gather = 0;', '%s' ],
 	[ 'by time', 'SET max_parallel_workers_per_gather = 0; SET enable_hashagg = off; SET work_mem = \'64MB\';', '(SELECT * FROM %s ORDER BY g, at, points) s' ],
