@@ -104,8 +104,8 @@
  * ----------------
  *
  * A new version of a ladder takes the state and the grants over by level code;
- * a code that is gone becomes the next lower one that is left.  Whoever qualifies for more
- * rises at once; nobody falls before the term ends.
+ * a code that is gone becomes the next lower one that is left.  Whoever
+ * qualifies for more rises at once; nobody falls before the term ends.
  *
  * A merge takes the better state of both: the higher earned level, then the
  * later valid_until, then the survivor's; from then on the facts of both

@@ -390,14 +390,19 @@ SameMachine(const TierMachine *a, const TierMachine *b)
 {
 	const TierState *x = &a->state;
 	const TierState *y = &b->state;
-	int64		values[2][TIER_MAX_MEASURES] = {{0}};
 
-	if (a->version == b->version && a->ladder != NULL)
+	if (a->now != b->now || a->version != b->version)
+		return false;
+	if (a->ladder != NULL)
 	{
+		int64		values[2][TIER_MAX_MEASURES];
+
 		MachineValues(a, a->now, false, values[0]);
 		MachineValues(b, b->now, false, values[1]);
+		if (memcmp(values[0], values[1], sizeof(values[0])) != 0)
+			return false;
 	}
-	return a->now == b->now && memcmp(values[0], values[1], sizeof(values[0])) == 0 && a->version == b->version && x->level == y->level && x->joined_at == y->joined_at &&
+	return x->level == y->level && x->joined_at == y->joined_at &&
 		x->since == y->since && x->valid_until == y->valid_until && x->grace_until == y->grace_until &&
 		x->pending == y->pending && x->pending_at == y->pending_at && x->granted == y->granted &&
 		x->effective == y->effective && x->effective_since == y->effective_since;
