@@ -1,6 +1,6 @@
 -- tier: states kept by triggers, states evaluated in one go, and replays of
 -- the raw facts agree, whatever happened in whatever order.
-\set members `echo ${LOYALTY_SOAK:+4000}`
+\set members `echo ${LOYALTY_SOAK:+10000}`
 CREATE EXTENSION pgtap;
 CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
@@ -8,7 +8,7 @@ SET timezone = 'UTC';
 SELECT no_plan();
 SELECT ok(loyalty.setup() IS NOT NULL, 'set up');
 SELECT setseed(0.42);
-SELECT coalesce(nullif(:'members', '')::integer, 300) AS members
+SELECT coalesce(nullif(:'members', '')::integer, 2000) AS members
 \gset
 
 -- Three ladders that between them use every policy.
