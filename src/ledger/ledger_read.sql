@@ -78,8 +78,10 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT e.entry_id, e.effective_at, e.recorded_at, e.kind, e.points, r.available,
 		e.target_entry_id, e.counterparty_id, e.reference, e.reason
-	FROM loyalty.running_balance($1, $2, $5) r
-	JOIN loyalty.ledger e ON e.member_id = $1 AND e.entry_id = r.entry_id
+	-- OFFSET 0: otherwise a NULL in place of a member makes the join empty, and
+	-- nobody complains
+	FROM (SELECT $1 AS member_id, b.entry_id, b.available FROM loyalty.running_balance($1, $2, $5) b OFFSET 0) r
+	JOIN loyalty.ledger e ON e.member_id = r.member_id AND e.entry_id = r.entry_id
 	WHERE e.effective_at >= coalesce($3, '-infinity') AND e.effective_at < coalesce($4, 'infinity')
 	ORDER BY e.entry_id
 $$;
