@@ -2,11 +2,11 @@
  * tier: what members qualify by, ladders, and what a changed ladder would do.
  */
 
-CREATE FUNCTION measure_function(name text) RETURNS regprocedure
+CREATE FUNCTION measure_function(name text) RETURNS regproc
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN (SELECT p.oid::regprocedure FROM pg_proc p
+	RETURN (SELECT p.oid::regproc FROM pg_proc p
 		WHERE p.oid = to_regprocedure(format('%s(bigint, timestamptz)', name)) AND NOT p.proretset
 			AND p.prorettype IN ('numeric'::regtype, 'bigint'::regtype, 'integer'::regtype, 'smallint'::regtype, 'real'::regtype, 'double precision'::regtype));
 EXCEPTION

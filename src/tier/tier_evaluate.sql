@@ -85,7 +85,7 @@ DECLARE
 	n bigint;
 	total bigint := 0;
 BEGIN
-	FOR m IN SELECT DISTINCT t.measure, t.function_name, loyalty.measure_function(t.function_name)::oid::regproc AS fn
+	FOR m IN SELECT DISTINCT t.measure, t.function_name, loyalty.measure_function(t.function_name) AS fn
 		FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
 		JOIN loyalty.tier_measure t ON t.measure = d->>'measure' AND t.source = 'function'
 		WHERE v.ladder = sample_measures.ladder

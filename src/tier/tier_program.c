@@ -396,38 +396,13 @@ loyalty_tier_if_merged(PG_FUNCTION_ARGS)
 static const char *
 HistoryProblem(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlogs)
 {
-	static KeptPlan plan = {
-		.query = "SELECT starts_at, ends_at, level, event, reason, valid_until FROM loyalty.tier_history "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 ORDER BY starts_at",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
-	};
-	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
+	int			same = SameSteps(ladder, member_id, STORED_AS_OF_QUERY, logs, nlogs);
 
-	RunPlanReadOnly(&plan, values, NULL, 0);
 	if ((uint64) nlogs != SPI_processed)
 		return psprintf("the history has %llu rows instead of %d", (unsigned long long) SPI_processed, nlogs);
-	for (int i = 0; i < nlogs; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-		bool		null_end;
-		bool		null_until;
-		bool		isnull;
-		TimestampTz starts_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 1, &isnull));
-		TimestampTz ends_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 2, &null_end));
-		TimestampTz valid_until = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 6, &null_until));
-		char	   *level = SPI_getvalue(tuple, tupdesc, 3);
-		const TierLog *log = &logs[i];
-
-		if (starts_at != log->at || null_end != (i + 1 == nlogs) || (!null_end && ends_at != logs[i + 1].at))
-			return psprintf("row %d of the history is not from %s to the next", i + 1, TimestampText(log->at));
-		if (strcmp(level ? level : "", log->rank > 0 ? log->ladder->level[log->rank - 1].code : "") != 0 ||
-			strcmp(SPI_getvalue(tuple, tupdesc, 4), TierEventName(log->event)) != 0 ||
-			strcmp(SPI_getvalue(tuple, tupdesc, 5), TierReasonName(log->reason)) != 0 ||
-			(null_until ? !TIMESTAMP_NOT_FINITE(log->valid_until) : valid_until != log->valid_until))
-			return psprintf("row %d of the history is not what the facts give", i + 1);
-	}
+	if (same < nlogs)
+		return psprintf("row %d of the history is not what the facts give: from %s to the next", same + 1,
+						TimestampText(logs[same].at));
 	return NULL;
 }
 

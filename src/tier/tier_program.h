@@ -91,6 +91,7 @@ extern TierHistory *GatherHistory(const Ladder *ladder, int64 member_id, Timesta
 /* tier_store.c */
 extern void ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *stored);
 extern bool UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMachine *machine);
+extern int	SameSteps(const Ladder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs);
 extern bool StoredColumnsAgree(const StoredTier *stored, const Ladder *ladder, const TierMachine *machine);
 extern bool SameMachine(const TierMachine *a, const TierMachine *b);
 extern TimestampTz StoredUntil(const Ladder *ladder, const TierMachine *machine);

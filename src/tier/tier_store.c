@@ -183,9 +183,9 @@ SameInstant(TimestampTz stored, TimestampTz t)
 }
 
 static bool
-SameCode(const char *stored, const TierMachine *machine, int rank)
+SameCode(const char *stored, const TierLadder *ladder, int rank)
 {
-	return strcmp(stored ? stored : "", rank > 0 ? machine->ladder->level[rank - 1].code : "") == 0;
+	return strcmp(stored ? stored : "", rank > 0 ? ladder->level[rank - 1].code : "") == 0;
 }
 
 /*
@@ -203,8 +203,8 @@ StoredColumnsAgree(const StoredTier *stored, const Ladder *ladder, const TierMac
 		return false;
 	if (stored->versions > machine->version + 1)
 		next = Min(next, ladder->plan->version[machine->version + 1].from);
-	return SameCode(stored->level, machine, state->effective) &&
-		SameCode(stored->earned_level, machine, state->level) &&
+	return SameCode(stored->level, machine->ladder, state->effective) &&
+		SameCode(stored->earned_level, machine->ladder, state->level) &&
 		SameInstant(stored->since, state->effective_since) &&
 		SameInstant(stored->valid_until, MachineValidUntil(machine)) &&
 		SameInstant(stored->grace_until, state->grace_until) &&
@@ -281,20 +281,55 @@ WriteHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlo
 }
 
 /*
- * Whether row i of a stored history, whose first column is starts_at and whose
- * sixth ends_at, ends where the next one begins; the last one does not end.
+ * Whether row i of a stored history is a step of a replay, and ends where the
+ * next row begins; the last one does not end.
  */
 static bool
-EndsWithNext(SPITupleTable *rows, uint64 nrows, uint64 i)
+SameStep(SPITupleTable *rows, uint64 nrows, uint64 i, const TierLog *log)
 {
+	HeapTuple	row = rows->vals[i];
 	bool		open;
+	bool		forever;
 	bool		isnull;
-	Datum		ends_at = SPI_getbinval(rows->vals[i], rows->tupdesc, 6, &open);
+	TimestampTz ends_at = DatumGetTimestampTz(SPI_getbinval(row, rows->tupdesc, 2, &open));
+	TimestampTz valid_until = DatumGetTimestampTz(SPI_getbinval(row, rows->tupdesc, 6, &forever));
 
-	if (i + 1 == nrows)
-		return open;
-	return !open && DatumGetTimestampTz(ends_at) ==
-		DatumGetTimestampTz(SPI_getbinval(rows->vals[i + 1], rows->tupdesc, 1, &isnull));
+	if (i + 1 < nrows ?
+		open || ends_at != DatumGetTimestampTz(SPI_getbinval(rows->vals[i + 1], rows->tupdesc, 1, &isnull)) :
+		!open)
+		return false;
+	return DatumGetTimestampTz(SPI_getbinval(row, rows->tupdesc, 1, &isnull)) == log->at &&
+		SameCode(SPI_getvalue(row, rows->tupdesc, 3), log->ladder, log->rank) &&
+		strcmp(SPI_getvalue(row, rows->tupdesc, 4), TierEventName(log->event)) == 0 &&
+		strcmp(SPI_getvalue(row, rows->tupdesc, 5), TierReasonName(log->reason)) == 0 &&
+		SameInstant(forever ? TIMESTAMP_INFINITY : valid_until, log->valid_until);
+}
+
+/*
+ * Reads a member's stored history, as the query sees it or as it is now, and
+ * returns how many of its first rows are the steps of a replay.  The rows are
+ * in SPI_tuptable.
+ */
+int
+SameSteps(const Ladder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs)
+{
+	static KeptPlan plan = {
+		.query = "SELECT starts_at, ends_at, level, event, reason, valid_until FROM loyalty.tier_history "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 ORDER BY starts_at",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
+	int			same = 0;
+
+	if (how == STORED_AS_OF_QUERY)
+		RunPlanReadOnly(&plan, values, NULL, 0);
+	else
+		RunPlan(&plan, values, NULL, 0);
+	while (same < nlogs && (uint64) same < SPI_processed &&
+		   SameStep(SPI_tuptable, SPI_processed, same, &logs[same]))
+		same++;
+	return same;
 }
 
 /*
@@ -304,37 +339,9 @@ EndsWithNext(SPITupleTable *rows, uint64 nrows, uint64 i)
 static bool
 SyncHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlogs)
 {
-	static KeptPlan plan = {
-		.query = "SELECT starts_at, level, event, reason, valid_until, ends_at FROM loyalty.tier_history "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2 ORDER BY starts_at",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
-	};
-	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
-	int			same = 0;
+	int			same = SameSteps(ladder, member_id, STORED_FRESH, logs, nlogs);
 	TimestampTz from;
 
-	RunPlan(&plan, values, NULL, 0);
-	for (; same < nlogs && (uint64) same < SPI_processed; same++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[same];
-		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-		const TierLog *log = &logs[same];
-		const char *code = log->rank > 0 ? log->ladder->level[log->rank - 1].code : NULL;
-		char	   *level = SPI_getvalue(tuple, tupdesc, 2);
-		bool		isnull;
-		TimestampTz valid_until;
-
-		if (DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 1, &isnull)) != log->at ||
-			(level == NULL) != (code == NULL) || (code != NULL && strcmp(level, code) != 0) ||
-			strcmp(SPI_getvalue(tuple, tupdesc, 3), TierEventName(log->event)) != 0 ||
-			strcmp(SPI_getvalue(tuple, tupdesc, 4), TierReasonName(log->reason)) != 0 ||
-			!EndsWithNext(SPI_tuptable, SPI_processed, same))
-			break;
-		valid_until = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 5, &isnull));
-		if ((isnull ? TIMESTAMP_INFINITY : valid_until) != log->valid_until)
-			break;
-	}
 	if (same == nlogs && (uint64) same == SPI_processed)
 		return false;
 	from = TIMESTAMP_INFINITY;
@@ -356,8 +363,8 @@ SyncHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlog
 			.nargs = 4,
 			.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 		};
-		Datum		close[4] = {values[0], values[1], TimestampTzGetDatum(logs[same].at),
-		TimestampTzGetDatum(logs[same - 1].at)};
+		Datum		close[4] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code),
+		TimestampTzGetDatum(logs[same].at), TimestampTzGetDatum(logs[same - 1].at)};
 
 		RunPlan(&close_plan, close, NULL, 0);
 	}
@@ -430,13 +437,12 @@ ThisTransaction(void)
 }
 
 /*
- * Whether a replay in this transaction has counted facts already.
+ * Whether a state was last replayed in this transaction.
  */
 static bool
-Counted(const StoredTier *stored, const NewFacts *arrived)
+ReplayedHere(const StoredTier *stored)
 {
-	return stored->replayed_in != 0 && stored->replayed_in == ThisTransaction() &&
-		arrived->commands_known && arrived->last_command < stored->replayed_before;
+	return stored->replayed_in != 0 && stored->replayed_in == ThisTransaction();
 }
 
 /*
@@ -451,7 +457,7 @@ StepStored(TierStepping *step, const StoredTier *stored)
 	TierMachine *machine = &step->machine;
 	TimestampTz next;
 
-	if (stored->replayed_in != 0 && stored->replayed_in == ThisTransaction() &&
+	if (ReplayedHere(stored) &&
 		(!arrived->commands_known || arrived->first_command < stored->replayed_before))
 		return false;
 	if (at <= stored->evaluated_at || stored->versions != ladder->plan->nversions ||
@@ -639,7 +645,8 @@ CountedBefore(const Ladder *ladder, int64 member_id, const NewFacts *arrived)
 		ladder->replayed_in != ThisTransaction())
 		return false;
 	ReadStored(member_id, ladder, STORED_FRESH, &stored);
-	return stored.evaluated && Counted(&stored, arrived);
+	return stored.evaluated && ReplayedHere(&stored) &&
+		arrived->commands_known && arrived->last_command < stored.replayed_before;
 }
 
 /*
