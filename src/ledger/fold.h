@@ -296,4 +296,13 @@ LotIsAvailable(const Lot *lot, TimestampTz t)
 	return lot->available_at <= t && t < lot->expires_at;
 }
 
+/*
+ * Whether an entry opens a lot, points being what is asked for.
+ */
+static inline bool
+EntryOpensLot(EntryKind kind, int64 points)
+{
+	return kind == ENTRY_EARN || (kind == ENTRY_ADJUST && points > 0);
+}
+
 #endif							/* LOYALTY_FOLD_H */

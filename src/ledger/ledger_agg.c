@@ -341,8 +341,7 @@ CopyRun(const EntryRun *run, uint8 *to)
 static inline bool
 IsIncome(const PlainEntry *entry)
 {
-	return entry->kind == ENTRY_EARN ||
-		(entry->kind == ENTRY_ADJUST && entry->points > 0);
+	return EntryOpensLot(entry->kind, entry->points);
 }
 
 /*

@@ -30,16 +30,6 @@
  * ---------------------------------------------------------------------------
  */
 
-static void
-RequireArgument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("%s must not be NULL", name),
-				 errhint("Give a value for %s.", name)));
-}
-
 static int64
 IntArgument(FunctionCallInfo fcinfo, int n, const char *name)
 {

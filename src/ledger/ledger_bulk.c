@@ -430,7 +430,7 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	entry->requested = points;
 	entry->effective_at = DatumGetTimestampTz(values[COL_EFFECTIVE_AT]);
 	/* as in any table of rows: what does not concern a kind is not looked at */
-	opens_lot = kind == ENTRY_EARN || (kind == ENTRY_ADJUST && points > 0);
+	opens_lot = EntryOpensLot(kind, points);
 	posting.available_given = opens_lot && !nulls[COL_AVAILABLE_AT];
 	if (posting.available_given)
 		entry->available_at = DatumGetTimestampTz(values[COL_AVAILABLE_AT]);

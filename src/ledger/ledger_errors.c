@@ -163,6 +163,19 @@ InvalidEntry(const Entry *entry, const char *what, const char *value, const char
 }
 
 /*
+ * An argument that must be given.
+ */
+void
+RequireArgument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("%s must not be NULL", name),
+				 errhint("Give a value for %s.", name)));
+}
+
+/*
  * Refuses what an entry of this kind has no use for: a caller who gives it
  * expects something of it.
  */
@@ -202,8 +215,7 @@ CheckInstant(const Entry *entry, const char *what, TimestampTz t, bool infinity_
 void
 CheckEntry(const Entry *entry, bool in_program)
 {
-	bool		opens_lot = entry->kind == ENTRY_EARN ||
-		(entry->kind == ENTRY_ADJUST && entry->requested > 0);
+	bool		opens_lot = EntryOpensLot(entry->kind, entry->requested);
 
 	CheckInstant(entry, "effective_at", entry->effective_at, false);
 	switch (entry->kind)

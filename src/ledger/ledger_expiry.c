@@ -26,16 +26,9 @@ loyalty_book_expiry(PG_FUNCTION_ARGS)
 	Posting		posting;
 	TimestampTz as_of;
 
-	for (int i = 0; i < 3; i++)
-	{
-		static const char *const names[] = {"member_id", "currency", "as_of"};
-
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("%s must not be NULL", names[i]),
-					 errhint("Give a value for %s.", names[i])));
-	}
+	RequireArgument(fcinfo, 0, "member_id");
+	RequireArgument(fcinfo, 1, "currency");
+	RequireArgument(fcinfo, 2, "as_of");
 	as_of = PG_GETARG_TIMESTAMPTZ(2);
 	if (TIMESTAMP_NOT_FINITE(as_of) || as_of > GetCurrentTimestamp())
 		ereport(ERROR,

@@ -345,7 +345,7 @@ CompleteEntry(Posting *posting, const Balance *balance, TimestampTz recorded_at)
 	if (!posting->available_given)
 		entry->available_at = entry->effective_at;
 
-	if (entry->kind == ENTRY_EARN || (entry->kind == ENTRY_ADJUST && entry->requested > 0))
+	if (EntryOpensLot(entry->kind, entry->requested))
 	{
 		if (!posting->expires_given)
 			entry->expires_at = TIMESTAMP_NOT_FINITE(entry->effective_at) ?
@@ -406,8 +406,7 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	posting->entry_id = entry->entry_id;
 	posting->available = sums.available;
 
-	opens_lot = entry->kind == ENTRY_EARN ||
-		(entry->kind == ENTRY_ADJUST && entry->requested > 0);
+	opens_lot = EntryOpensLot(entry->kind, entry->requested);
 	row->member_id = posting->member_id;
 	row->entry_id = entry->entry_id;
 	row->currency = posting->currency.code;
@@ -697,8 +696,7 @@ InsertEntry(Posting *posting)
 static bool
 MayOpenWallet(const Entry *entry)
 {
-	return entry->kind == ENTRY_EARN || entry->kind == ENTRY_TRANSFER_IN ||
-		(entry->kind == ENTRY_ADJUST && entry->requested > 0);
+	return entry->kind == ENTRY_TRANSFER_IN || EntryOpensLot(entry->kind, entry->requested);
 }
 
 /*

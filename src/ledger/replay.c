@@ -296,16 +296,8 @@ BalanceOfCanonical(int64 member_id, const char *code, Datum *result)
 static void
 RequireWallet(FunctionCallInfo fcinfo, int n)
 {
-	for (int i = 0; i < 2; i++)
-	{
-		const char *name = i == 0 ? "member_id" : "currency";
-
-		if (PG_ARGISNULL(n + i))
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("%s must not be NULL", name),
-					 errhint("Give a value for %s.", name)));
-	}
+	RequireArgument(fcinfo, n, "member_id");
+	RequireArgument(fcinfo, n + 1, "currency");
 }
 
 /*
@@ -356,11 +348,7 @@ loyalty_wallet_as_of(PG_FUNCTION_ARGS)
 	char	   *code;
 
 	RequireWallet(fcinfo, 1);
-	if (PG_ARGISNULL(3))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("as_of must not be NULL"),
-				 errhint("Give the instant as of which you want to know.")));
+	RequireArgument(fcinfo, 3, "as_of");
 	as_of = PG_GETARG_TIMESTAMPTZ(3);
 	CheckAskedInstant(as_of, "as_of");
 	if (!PG_ARGISNULL(4))

@@ -38,20 +38,14 @@ Disconnect(void)
 static int64
 MemberArgument(FunctionCallInfo fcinfo, int n)
 {
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("member_id must not be NULL")));
+	RequireArgument(fcinfo, n, "member_id");
 	return PG_GETARG_INT64(n);
 }
 
 static Ladder *
 LadderArgument(FunctionCallInfo fcinfo, int n, TimestampTz known_at)
 {
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("ladder must not be NULL")));
+	RequireArgument(fcinfo, n, "ladder");
 	return FindLadder(text_to_cstring(PG_GETARG_TEXT_PP(n)), known_at);
 }
 
@@ -313,10 +307,7 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 	TierMachine machines[2];
 	HeapTuple	tuple;
 
-	if (PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("definition must not be NULL")));
+	RequireArgument(fcinfo, 2, "definition");
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	Connect();
