@@ -285,8 +285,8 @@ COMMENT ON FUNCTION activity_growth(cohort_matrix) IS
 'Period by period: active members; new ones (first event ever) and returning ones (active = new_members + returning_members); of the returning, those kept (active in the period before as well) and those won back (not active in it); churned (active in the period before, not in this one). kept_rate and churn_rate are shares of the members active in the period before, growth_rate is active / active before - 1; NULL when nobody was.';
 
 CREATE FUNCTION growth(current_value numeric, previous_value numeric) RETURNS numeric
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN current_value / nullif(previous_value, 0) - 1;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$SELECT current_value / nullif(previous_value, 0) - 1$$;
 COMMENT ON FUNCTION growth(numeric, numeric) IS
 'current_value / previous_value - 1, for figures of two periods, for example with lag(); NULL when the previous one is 0 or NULL.';
 
@@ -410,8 +410,10 @@ CREATE FUNCTION lifecycle_policy(
 ) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
-RETURN jsonb_build_object('new_days', new_days, 'active_days', active_days, 'at_risk_days', at_risk_days,
-						  'dormant_days', dormant_days, 'won_back_days', won_back_days, 'loyal_orders', loyal_orders);
+AS $$
+	SELECT jsonb_build_object('new_days', new_days, 'active_days', active_days, 'at_risk_days', at_risk_days,
+		'dormant_days', dormant_days, 'won_back_days', won_back_days, 'loyal_orders', loyal_orders)
+$$;
 COMMENT ON FUNCTION lifecycle_policy(integer, integer, integer, integer, integer, integer) IS
 'A policy for lifecycle_stage, to be stored or passed on. new_days, won_back_days and loyal_orders may be NULL: then nobody is new, won back or loyal. lifecycle_stage checks it.';
 

@@ -218,9 +218,11 @@ CREATE FUNCTION ledger_entry(kind text, points bigint DEFAULT NULL, effective_at
 	hold_until timestamptz DEFAULT NULL, target bigint DEFAULT NULL,
 	extends_to timestamptz DEFAULT NULL, lots points_lots DEFAULT NULL) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-RETURN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'points', points, 'effective_at', effective_at,
-	'available_at', available_at, 'expires_at', expires_at, 'hold_until', hold_until,
-	'target', target, 'extends_to', extends_to, 'lots', lots::jsonb));
+AS $$
+	SELECT jsonb_strip_nulls(jsonb_build_object('kind', kind, 'points', points, 'effective_at', effective_at,
+		'available_at', available_at, 'expires_at', expires_at, 'hold_until', hold_until,
+		'target', target, 'extends_to', extends_to, 'lots', lots::jsonb))
+$$;
 COMMENT ON FUNCTION ledger_entry(text, bigint, timestamptz, timestamptz, timestamptz, timestamptz, bigint, timestamptz, points_lots) IS
 'An entry to append to a points_ledger with ||. target is the number of the earlier entry that a capture, release, reverse or activate refers to (the first is 1); lots are those of a transfer_in; extends_to is the instant until which every open lot lives on.';
 

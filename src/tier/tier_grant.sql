@@ -145,10 +145,12 @@ COMMENT ON FUNCTION renew_grant(bigint, bigint, numeric, interval, text) IS
 
 CREATE FUNCTION refund_due(fee numeric, starts_at timestamptz, ends_at timestamptz, at timestamptz, mode text DEFAULT 'pro_rata',
 	decimals integer DEFAULT 2) RETURNS numeric
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE mode WHEN 'none' THEN 0 WHEN 'full' THEN fee
-	WHEN 'pro_rata' THEN round(fee * extract(epoch FROM ends_at - least(greatest(at, starts_at), ends_at))::numeric
-		/ extract(epoch FROM ends_at - starts_at)::numeric, decimals) END;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE mode WHEN 'none' THEN 0 WHEN 'full' THEN fee
+		WHEN 'pro_rata' THEN round(fee * extract(epoch FROM ends_at - least(greatest(at, starts_at), ends_at))::numeric
+			/ extract(epoch FROM ends_at - starts_at)::numeric, decimals) END
+$$;
 COMMENT ON FUNCTION refund_due(numeric, timestamptz, timestamptz, timestamptz, text, integer) IS
 'What of a fee is to be paid back when its time is ended at an instant: mode full, none, or pro_rata: fee * time left / whole time, rounded to decimals.';
 

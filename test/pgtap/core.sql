@@ -3,6 +3,19 @@ CREATE EXTENSION pgtap;
 SET search_path = public, pg_catalog;
 SELECT no_plan();
 
+-- Somebody has laid traps where the installer's search_path leads: functions
+-- and operators that match better than those that are meant.
+CREATE FUNCTION trap_called() RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'a trap was called'; END$$;
+CREATE FUNCTION public.jsonb_build_object(text, integer, text, integer, text, integer, text, integer, text, integer, text, integer) RETURNS jsonb
+LANGUAGE sql AS $$SELECT public.trap_called(); SELECT NULL::jsonb$$;
+CREATE FUNCTION public.jsonb_build_object(text, text, text, bigint, text, timestamptz, text, timestamptz, text, timestamptz,
+	text, timestamptz, text, bigint, text, timestamptz, text, jsonb) RETURNS jsonb
+LANGUAGE sql AS $$SELECT public.trap_called(); SELECT NULL::jsonb$$;
+CREATE FUNCTION public.times(numeric, integer) RETURNS numeric LANGUAGE sql AS $$SELECT public.trap_called(); SELECT 0.0$$;
+CREATE OPERATOR public.* (LEFTARG = numeric, RIGHTARG = integer, FUNCTION = public.times);
+CREATE OPERATOR public.- (LEFTARG = numeric, RIGHTARG = integer, FUNCTION = public.times);
+CREATE OPERATOR public./ (LEFTARG = numeric, RIGHTARG = integer, FUNCTION = public.times);
+
 -- CREATE EXTENSION brings its own schema and no table.
 CREATE EXTENSION loyalty CASCADE;
 SELECT is_empty(
@@ -31,8 +44,26 @@ SELECT is_empty(
 	  ORDER BY 1, 2$$,
 	'every function, aggregate, type, cast and operator has a comment');
 
--- A body kept as text is parsed by each caller, so it must not see the
--- caller's search_path; one written as RETURN or BEGIN ATOMIC is parsed once.
+-- Whoever may create in a schema of the installer's search_path could have put
+-- a better match there: nothing of ours may lean on it.  (Objects of PostgreSQL
+-- itself leave no trace in pg_depend.)
+SELECT is_empty(
+	$$SELECT m.identity, i.type, i.identity AS leans_on
+	  FROM member m JOIN pg_depend d ON d.classid = m.classid AND d.objid = m.objid AND d.deptype <> 'e',
+		LATERAL pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) i
+	  WHERE coalesce(i.schema, i.name) NOT IN ('pg_catalog', 'loyalty', 'plpgsql', 'c', 'sql')
+	  ORDER BY 1, 3$$,
+	'no object depends on one outside of schema loyalty and PostgreSQL itself');
+
+-- A body written as RETURN or BEGIN ATOMIC is parsed at installation, with the
+-- installer's search_path; one kept as text by each caller, so that it must
+-- not see the caller's.
+SELECT is_empty(
+	$$SELECT m.identity
+	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	  WHERE p.prosqlbody IS NOT NULL AND p.proname <> 'rooms'
+	  ORDER BY 1$$,
+	'no body but that of rooms(), a constant, is parsed at installation');
 SELECT is_empty(
 	$$SELECT m.identity, p.proconfig
 	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
@@ -157,5 +188,11 @@ CREATE EXTENSION loyalty;
 SELECT throws_ok('SELECT loyalty.earn(1, 1)', 'LY001', NULL, 'no tables any more');
 SELECT lives_ok('SELECT loyalty.setup()', 'and made anew');
 SELECT is((SELECT entry_id FROM loyalty.earn(1, 1)), 1::bigint, 'with entries from the first on');
+
+-- The traps of above are not called.
+SELECT is(loyalty.growth(6, 4), 0.5, 'growth() is not caught');
+SELECT is(loyalty.lifecycle_policy() ->> 'new_days', '30', 'nor lifecycle_policy()');
+SELECT is(loyalty.ledger_entry('earn', 5) ->> 'points', '5', 'nor ledger_entry()');
+SELECT is(loyalty.refund_due(10, '2026-01-01', '2026-01-03', '2026-01-02'), 5.0, 'nor refund_due()');
 
 SELECT * FROM finish();
