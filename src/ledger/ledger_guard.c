@@ -92,8 +92,11 @@ CurrentPosting(void)
  *
  *	CREATE TRIGGER guard BEFORE INSERT ON loyalty.ledger
  *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
- *	CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF balance OR DELETE OR TRUNCATE ON loyalty.wallet
+ *	CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF member_id, currency, balance, opened_at, moved
+ *		OR DELETE OR TRUNCATE ON loyalty.wallet
  *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
+ *
+ * The columns are all of ours: those that users add are theirs to update.
  */
 PG_FUNCTION_INFO_V1(loyalty_guard);
 Datum

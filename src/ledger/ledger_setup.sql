@@ -113,7 +113,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.wallet.balance IS 'The state of the fold, with the head of the hash chain.';
 		COMMENT ON COLUMN loyalty.wallet.opened_at IS 'When the wallet was opened.';
 		COMMENT ON COLUMN loyalty.wallet.moved IS 'True while the member is absorbed in another, where its points are; false when it once took part in a merge; otherwise NULL.';
-		CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF balance, moved OR DELETE OR TRUNCATE ON loyalty.wallet
+		CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF member_id, currency, balance, opened_at, moved OR DELETE OR TRUNCATE ON loyalty.wallet
 			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
 
 		CREATE SEQUENCE loyalty.ledger_entry_id_seq;

@@ -98,6 +98,12 @@ for my $case (
 	[ "COPY loyalty.ledger FROM stdin", 'LY005' ],
 	[ "INSERT INTO loyalty.wallet (member_id, currency, balance) VALUES (99, 'points', loyalty.empty_balance())", 'LY005' ],
 	[ "UPDATE loyalty.wallet SET balance = loyalty.empty_balance()", 'LY005' ],
+	[ "UPDATE loyalty.wallet SET member_id = 99", 'LY005' ],
+	[ "UPDATE loyalty.wallet SET currency = 'points'", 'LY005' ],
+	[ "UPDATE loyalty.wallet SET opened_at = now()", 'LY005' ],
+	[ "UPDATE loyalty.wallet SET moved = NULL", 'LY005' ],
+	[ "INSERT INTO loyalty.wallet SELECT (w).* FROM (SELECT w FROM loyalty.wallet w LIMIT 1) x"
+		  . " ON CONFLICT (member_id, currency) DO UPDATE SET member_id = 99", 'LY005' ],
 	[ "DELETE FROM loyalty.wallet", 'LY005' ],
 	[ "TRUNCATE loyalty.wallet", 'LY005' ],
 	[ "SELECT loyalty.wallet_apply(loyalty.empty_balance(), false)", '42501' ],
