@@ -1,5 +1,5 @@
 --
--- core: setup(), the table layout, check()
+-- core: setup(), the table layout, check_all()
 --
 CREATE EXTENSION loyalty CASCADE;
 -- the extension itself brings no table
@@ -10,7 +10,7 @@ WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'S', 
 SELECT loyalty.setup() IS NOT NULL AS done;
 SELECT loyalty.setup() IS NOT NULL AS done;
 SELECT room, version FROM loyalty.layout WHERE room = 'core';
-SELECT count(*) AS violations FROM loyalty.check();
+SELECT count(*) AS violations FROM loyalty.check_all();
 
 -- a job run begins as running and counts from 0
 INSERT INTO loyalty.job_run (job, unit) VALUES ('example', 'wallets')

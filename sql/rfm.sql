@@ -171,7 +171,7 @@ SELECT try($$SELECT * FROM define_rfm_scheme('mine', '{"bins": 2, "rules": [{"se
 SELECT setup() IS NOT NULL AS done;
 SELECT * FROM define_rfm_scheme('mine', '{"bins": 2, "rules": [{"segment": "good", "r": 2, "zh": "好"}]}');
 SELECT rfm_segment(2, 1, 1, 'mine'), rfm_segment(2, 1, 1, 'mine', 'zh'), rfm_segment(1, 1, 1, 'mine') IS NULL AS none;
-SELECT count(*) AS violations FROM loyalty.check() WHERE room = 'rfm';
+SELECT count(*) AS violations FROM loyalty.check_all() WHERE room = 'rfm';
 SELECT try(q) FROM (VALUES
 	(1, $$SELECT rfm_segment(6, 1, 1)$$),
 	(2, $$SELECT rfm_segment(0, 1, 1)$$),

@@ -32,4 +32,4 @@ SELECT level, starts_at, ends_at, valid_until, event, reason FROM loyalty.member
 SELECT available FROM loyalty.reverse(1, 2, effective_at => '2022-08-01');
 SELECT level, starts_at, ends_at, valid_until, event, reason FROM loyalty.tier_history ORDER BY starts_at;
 SELECT * FROM loyalty.preview_ladder('club', '{"measures": [{"measure": "status_points", "window": "lifetime"}], "levels": [{"level": "blue"}, {"level": "silver", "all": {"status_points": 50}}]}', '2022-09-01');
-SELECT * FROM loyalty.check();
+SELECT * FROM loyalty.check_all();

@@ -1,9 +1,9 @@
 /*
- * core: the frame of setup(), the record of job runs, and check().
+ * core: the frame of setup(), the record of job runs, and check_all().
  *
  * CREATE EXTENSION creates no table.  setup() calls setup_<room>() of every
  * room, in order; those create and migrate ordinary tables that belong to
- * their caller.  check() gathers check_<room>() of every room.
+ * their caller.  check_all() gathers check_<room>() of every room.
  */
 
 CREATE FUNCTION forget_cached() RETURNS trigger
@@ -83,7 +83,7 @@ $$;
 COMMENT ON FUNCTION setup() IS
 'Creates the tables of the program in schema loyalty, owned by the caller, or migrates them to the layout that this version needs. Safe to repeat; run it after CREATE EXTENSION and after every ALTER EXTENSION loyalty UPDATE. Returns the layout version of each room.';
 
-CREATE FUNCTION loyalty.check(OUT room text, OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)
+CREATE FUNCTION loyalty.check_all(OUT room text, OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -97,7 +97,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION loyalty.check() IS
+COMMENT ON FUNCTION loyalty.check_all() IS
 'Checks every invariant of every room: one row for each violation, none when all is well. Reads only.';
 
 REVOKE EXECUTE ON FUNCTION setup_core(), setup() FROM PUBLIC;

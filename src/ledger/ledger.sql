@@ -61,7 +61,7 @@ CREATE TYPE points_balance (
 	INTERNALLENGTH = VARIABLE, STORAGE = extended
 );
 COMMENT ON TYPE points_balance IS
-'The state of the fold of a points ledger: open lots, debt, lifetime totals, head of the hash chain. Text form: a JSON object. Read it with available(), pending(), held(), lots() and the other accessors, as of any instant not before its last entry.';
+'The state of the fold of a points ledger: open lots, debt, lifetime totals, head of the hash chain. Text form: a JSON object. Read it with available(), pending(), held(), balance_lots() and the other accessors, as of any instant not before its last entry.';
 
 CREATE CAST (points_balance AS jsonb) WITH INOUT;
 COMMENT ON CAST (points_balance AS jsonb) IS 'The JSON text form of points_balance as jsonb.';
@@ -128,16 +128,16 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_next_ex
 COMMENT ON FUNCTION next_expiry_points(points_balance, timestamptz) IS
 'How many available points expire at next_expiry_at(), as of an instant; 0 when none will. Raises LY110 for an instant before the last entry.';
 
-CREATE FUNCTION expiring(balance points_balance, until timestamptz, as_of timestamptz DEFAULT now()) RETURNS bigint
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_expiring';
-COMMENT ON FUNCTION expiring(points_balance, timestamptz, timestamptz) IS
+CREATE FUNCTION expiring_points(balance points_balance, until timestamptz, as_of timestamptz DEFAULT now()) RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_expiring_points';
+COMMENT ON FUNCTION expiring_points(points_balance, timestamptz, timestamptz) IS
 'Points that have not expired as of as_of and will have expired by until if nobody touches them. Raises LY110 for an as_of before the last entry.';
 
-CREATE FUNCTION lots(balance points_balance, as_of timestamptz DEFAULT now(),
+CREATE FUNCTION balance_lots(balance points_balance, as_of timestamptz DEFAULT now(),
 	OUT lot_id bigint, OUT points bigint, OUT state text, OUT earned_at timestamptz,
 	OUT available_at timestamptz, OUT expires_at timestamptz, OUT hold_id bigint) RETURNS SETOF record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'loyalty_balance_lots';
-COMMENT ON FUNCTION lots(points_balance, timestamptz) IS
+COMMENT ON FUNCTION balance_lots(points_balance, timestamptz) IS
 'The lots of a balance that have points left, in consumption order. state is available, pending, held or expired as of as_of; expires_at NULL is never; available_at infinity waits for activate(); of held points, available_at is when the hold lapses. Raises LY110 for an as_of before the last entry.';
 
 CREATE FUNCTION debt(balance points_balance) RETURNS bigint

@@ -96,7 +96,7 @@ Violation(WalletScan *scan, const char *invariant, int64 entry_id, char *detail)
 				 errmsg("invariant \"%s\" is violated in the wallet of member " INT64_FORMAT ", currency \"%s\"",
 						invariant, scan->member_id, scan->currency),
 				 errdetail("Entry " INT64_FORMAT ": %s", entry_id, detail),
-				 errhint("Run SELECT * FROM loyalty.check();")));
+				 errhint("Run SELECT * FROM loyalty.check_all();")));
 	values[0] = CStringGetTextDatum(invariant);
 	values[1] = Int64GetDatum(scan->member_id);
 	values[2] = CStringGetTextDatum(scan->currency);

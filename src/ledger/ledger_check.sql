@@ -1,5 +1,5 @@
 /*
- * ledger: the proof.  check(), digests, and wallets made anew from the ledger.
+ * ledger: the proof.  check_all(), digests, and wallets made anew from the ledger.
  */
 
 CREATE FUNCTION check_wallets(OUT invariant text, OUT member_id bigint, OUT currency text,
@@ -39,7 +39,7 @@ AS $$
 	HAVING sum(e.points) <> 0
 $$;
 COMMENT ON FUNCTION check_ledger() IS
-'Every invariant of room ledger: a row for each violation; part of check().';
+'Every invariant of room ledger: a row for each violation; part of check_all().';
 
 CREATE FUNCTION rebuilt_balance(bytes bytea) RETURNS points_balance
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rebuilt_balance';

@@ -142,7 +142,7 @@ RaiseRefusal(const Refused *refused)
 					 errmsg("the lots recorded with %s " INT64_FORMAT " are not in its balance",
 							kind, entry->entry_id),
 					 errdetail("%s.", WalletText(refused)),
-					 errhint("Run SELECT * FROM loyalty.check();")));
+					 errhint("Run SELECT * FROM loyalty.check_all();")));
 			break;
 		case FOLD_OK:
 			break;

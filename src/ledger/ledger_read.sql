@@ -58,7 +58,7 @@ AS $$
 			(SELECT w.balance FROM loyalty.wallet w WHERE w.member_id = $1 AND w.currency = $2),
 			$1, $2, $3, $4) AS balance
 		OFFSET 0) s,
-		loyalty.lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
+		loyalty.balance_lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
 $$;
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
 'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never. lot_id is the id of the entry that opened it, of joined lots the first of them.';

@@ -424,12 +424,12 @@ loyalty_next_expiry_points(PG_FUNCTION_ARGS)
 }
 
 /*
- * expiring(balance, until, as_of): points that are not expired as of as_of
+ * expiring_points(balance, until, as_of): points that are not expired as of as_of
  * and will have expired by until, if nobody touches them.
  */
-PG_FUNCTION_INFO_V1(loyalty_expiring);
+PG_FUNCTION_INFO_V1(loyalty_expiring_points);
 Datum
-loyalty_expiring(PG_FUNCTION_ARGS)
+loyalty_expiring_points(PG_FUNCTION_ARGS)
 {
 	TimestampTz until = PG_GETARG_TIMESTAMPTZ(1);
 	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(2);
@@ -573,7 +573,7 @@ ReturnLots(FunctionCallInfo fcinfo, const LotList *list, const TimestampTz *as_o
 }
 
 /*
- * lots(balance, as_of): every lot with points left, in consumption order, and
+ * balance_lots(balance, as_of): every lot with points left, in consumption order, and
  * its state as of an instant.
  */
 PG_FUNCTION_INFO_V1(loyalty_balance_lots);

@@ -715,7 +715,7 @@ PostEntry(Posting *posting)
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("the wallet of member " INT64_FORMAT ", currency \"%s\", is marked as moved, but the member is not absorbed",
 							posting->member_id, posting->currency.code),
-					 errhint("Run SELECT * FROM loyalty.check();")));
+					 errhint("Run SELECT * FROM loyalty.check_all();")));
 		if (posting->entry.home_id != 0 && !posting->is_move)
 			LockRoute(posting);
 		PlaceTarget(posting);

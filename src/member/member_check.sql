@@ -83,4 +83,4 @@ AS $$
 		AND NOT EXISTS (SELECT FROM loyalty.merge_handler h WHERE c.relname = ANY (h.tables))
 $$;
 COMMENT ON FUNCTION check_member() IS
-'Every invariant of room member: a row for each violation; part of check(). The merges that stand form a forest; aliases are its roots, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data; every table of a member''s things has a room that says how it is merged.';
+'Every invariant of room member: a row for each violation; part of check_all(). The merges that stand form a forest; aliases are its roots, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data; every table of a member''s things has a room that says how it is merged.';

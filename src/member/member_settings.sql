@@ -120,7 +120,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION register_merge_handler(text, text[], text, text, text, text) IS
-'Says how things of a room that belong to a member are merged, unmerged, previewed and forgotten: names of functions with their schema (NULL: nothing to do), called with member rows and wallets locked. merge(merge_id, survivor_id, absorbed_id) returns jsonb, what moved; unmerge(merge_id, root_id, member_id, subtree) returns jsonb: the things whose home is in subtree go from root_id back to member_id; preview(survivor_id, absorbed_id) returns jsonb; forget(member_ids). tables: the room''s tables with a column member_id; check() reports tables that no room registered. Error: LY003.';
+'Says how things of a room that belong to a member are merged, unmerged, previewed and forgotten: names of functions with their schema (NULL: nothing to do), called with member rows and wallets locked. merge(merge_id, survivor_id, absorbed_id) returns jsonb, what moved; unmerge(merge_id, root_id, member_id, subtree) returns jsonb: the things whose home is in subtree go from root_id back to member_id; preview(survivor_id, absorbed_id) returns jsonb; forget(member_ids). tables: the room''s tables with a column member_id; check_all() reports tables that no room registered. Error: LY003.';
 
 /* rights */
 

@@ -547,7 +547,7 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION check_rfm() IS 'Invariants of room rfm, for check(): every stored segment scheme can be used.';
+COMMENT ON FUNCTION check_rfm() IS 'Invariants of room rfm, for check_all(): every stored segment scheme can be used.';
 
 REVOKE EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() TO @extowner@;

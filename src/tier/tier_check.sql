@@ -37,4 +37,4 @@ AS $$
 	WHERE loyalty.ledger_is_unwatched()
 $$;
 COMMENT ON FUNCTION check_tier() IS
-'Every invariant of room tier: a row for each violation; part of check(). Stored states, in each column, and histories are what a replay of all facts gives; histories have neither gaps nor overlaps (these a constraint refuses, too); the ledger has its trigger once a ladder counts points.';
+'Every invariant of room tier: a row for each violation; part of check_all(). Stored states, in each column, and histories are what a replay of all facts gives; histories have neither gaps nor overlaps (these a constraint refuses, too); the ledger has its trigger once a ladder counts points.';

@@ -15,7 +15,7 @@ AS $$
 		AND NOT EXISTS (SELECT FROM pg_trigger t
 			WHERE t.tgrelid = 'loyalty.ledger'::regclass AND t.tgfoid = 'loyalty.evaluate_tier()'::regprocedure AND t.tgenabled IN ('O', 'A'))
 $$;
-COMMENT ON FUNCTION ledger_is_unwatched() IS 'Whether a ladder counts points and the ledger lacks the trigger evaluate_tier; part of define_ladder(), setup() and check().';
+COMMENT ON FUNCTION ledger_is_unwatched() IS 'Whether a ladder counts points and the ledger lacks the trigger evaluate_tier; part of define_ladder(), setup() and check_all().';
 
 CREATE FUNCTION watch_facts(source text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -5,7 +5,7 @@
 # directions.  Run it in test/isolation after a change of the tables below, run
 # the tests, and look at what came out before it becomes expected/.
 #
-# After each permutation the oracle speaks: check() finds nothing, and the
+# After each permutation the oracle speaks: check_all() finds nothing, and the
 # wallets have what the ledger's sum says.
 use strict;
 use warnings;
@@ -43,7 +43,7 @@ setup
 	CREATE OR REPLACE VIEW oracle AS
 		SELECT s.member_id - m() AS member, b.available, b.pending, b.held, b.debt, s.entries,
 			b.available + b.pending + b.held + b.expired - b.debt = s.points AS adds_up,
-			(SELECT count(*) FROM loyalty.check()) AS violations
+			(SELECT count(*) FROM loyalty.check_all()) AS violations
 		FROM (SELECT member_id, sum(points) AS points, count(*) AS entries FROM loyalty.ledger
 			  WHERE member_id IN (m(), n()) GROUP BY member_id) s,
 			LATERAL loyalty.balance(s.member_id, as_of => '2024-04-01') b

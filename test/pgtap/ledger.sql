@@ -288,7 +288,7 @@ CREATE TEMP TABLE entry_name (story text, name text, entry_id bigint);
 INSERT INTO entry_name SELECT '', 'first', entry_id FROM loyalty.earn(1, 1);
 
 SELECT is(run_step(s), s.outcome, s.story || ': ' || s.call) FROM step s ORDER BY n;
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check() finds nothing after all of it');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all() finds nothing after all of it');
 SELECT is_empty($$SELECT * FROM loyalty.ledger WHERE member_id = (SELECT 1000 + min(n) FROM step WHERE story = 'arguments')$$, 'what was refused left no entry');
 
 -- ---------------------------------------------------------------------------
@@ -544,6 +544,6 @@ SELECT is_empty($$SELECT w.member_id FROM loyalty.wallet w, LATERAL (SELECT sum(
 	LATERAL (SELECT sum(points) AS points, count(*) AS n FROM loyalty.ledger l WHERE (l.member_id, l.currency) = (w.member_id, w.currency)) l WHERE (s.points, s.n) IS DISTINCT FROM (l.points, l.n)$$,
 	'statement() has every entry');
 
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check() finds nothing at the end');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all() finds nothing at the end');
 SELECT is(loyalty.rebuild_wallets(), 0::bigint, 'rebuild_wallets() has nothing to do');
 SELECT * FROM finish();

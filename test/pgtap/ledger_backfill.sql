@@ -146,6 +146,6 @@ ALTER TABLE loyalty.ledger DISABLE ROW LEVEL SECURITY;
 DROP OWNED BY loyalty_backfiller;
 DROP ROLE loyalty_backfiller;
 
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check() finds nothing at the end');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all() finds nothing at the end');
 SELECT is(loyalty.rebuild_wallets(), 0::bigint, 'rebuild_wallets() has nothing to do');
 SELECT * FROM finish();

@@ -21,7 +21,7 @@ SELECT results_eq($$SELECT entry_id, kind, e.points, target FROM customer, loyal
 	$$VALUES (1::bigint, 'earn', 100::bigint, NULL::bigint), (2, 'redeem', 30, NULL), (3, 'reverse', 10, 2)$$, 'entries() lists them');
 SELECT is((SELECT loyalty.available(loyalty.fold(points), '2024-03-01') FROM customer WHERE id = 1), 80::bigint, 'fold()');
 SELECT is((SELECT loyalty.available(loyalty.fold(points), '2024-12-31') FROM customer WHERE id = 1), 0::bigint, 'expires by itself');
-SELECT is((SELECT loyalty.expiring(loyalty.fold(points), '2025-01-01', '2024-04-01') FROM customer WHERE id = 1), 80::bigint, 'expiring()');
+SELECT is((SELECT loyalty.expiring_points(loyalty.fold(points), '2025-01-01', '2024-04-01') FROM customer WHERE id = 1), 80::bigint, 'expiring_points()');
 SELECT is((SELECT jsonb_array_length(points::jsonb) FROM customer WHERE id = 1), 3, 'a ledger as jsonb');
 SELECT is((SELECT (loyalty.fold(points)::jsonb)->>'earned' FROM customer WHERE id = 1), '100', 'a balance as jsonb');
 
@@ -124,5 +124,5 @@ CREATE TABLE misspelt (id int PRIMARY KEY, member_id bigint, amount numeric, at 
 CREATE TRIGGER earn AFTER INSERT ON misspelt FOR EACH ROW EXECUTE FUNCTION loyalty.earn_on_insert('member', 'amount', 'at');
 SELECT throws_ok($$INSERT INTO misspelt VALUES (1, 1, 1, now())$$, '42703', NULL, 'a column must exist');
 SELECT throws_ok($$SELECT loyalty.earn_on_insert()$$, '39P01', NULL, 'earn_on_insert() is a trigger function');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check() finds nothing');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all() finds nothing');
 SELECT * FROM finish();

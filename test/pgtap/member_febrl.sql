@@ -100,7 +100,7 @@ SELECT is_empty($$
 	SELECT min(c.component) FROM c JOIN record r ON r.n = c.node
 	GROUP BY loyalty.canonical_member(r.member_id) HAVING count(DISTINCT c.component) > 1$$,
 	'members are the connected components of the identifiers');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check() after the merges');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all() after the merges');
 SELECT is((SELECT sum(b.available)::bigint FROM loyalty.wallet w, loyalty.balance(w.member_id) b WHERE w.moved IS NOT TRUE),
 	(SELECT sum(100 + n % 7)::bigint FROM record), 'no point was made or lost');
 SELECT is_empty($$
@@ -131,7 +131,7 @@ SELECT is_empty($$
 		loyalty.member m
 	WHERE m.member_id = r.member_id AND (b.available <> 100 + r.n % 7 OR l.n <> 1 OR m.attributes <> jsonb_build_object('channel', r.channel))$$,
 	'every member has its own points, in its own lot, and its own attributes');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check() after all were undone');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all() after all were undone');
 \else
 SELECT skip('no person records beside the checkout (../shared/data/febrl)', 1);
 \endif

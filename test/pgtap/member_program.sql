@@ -72,7 +72,7 @@ SELECT is((SELECT attributes FROM member WHERE member_id = 3), '{"name": "Ann", 
 SELECT is((SELECT member_id FROM unmerge_members(1)), 1::bigint, 'the merge is undone');
 SELECT is((SELECT array_agg(attributes ORDER BY member_id) FROM member WHERE member_id IN (1, 3)),
 	'{"{\"name\": \"Ann\"}","{\"city\": \"Ulm\", \"name\": \"Anna\"}"}'::jsonb[], 'and each has its own attributes');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
 
 -- which of several values counts: each channel's repeated value counts as often as it was given
 CREATE FUNCTION pg_temp.give(channel text, city text, day int) RETURNS void LANGUAGE sql AS
@@ -85,7 +85,7 @@ SELECT is(pg_temp.city(:city, rule, channels::text[]), expected, format('city by
 SELECT pg_temp.give('app', 'Ulm', 7) \g /dev/null
 SELECT is(pg_temp.city(:city, 'recent', '{}'), 'Ulm', 'given again, it was given last');
 SELECT is((SELECT count(*) FROM member_fact WHERE home_member_id = :city), 4::bigint, 'what a channel repeats is one row');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
 
 -- a repeated call is the same in any time zone
 SET timezone = 'Asia/Shanghai';
@@ -131,7 +131,7 @@ SELECT throws_ok(format('SELECT transfer(%s, %s, 5)', :p, :q), 'LY112', NULL, 'n
 SELECT is((SELECT available FROM reverse(:q, :earned)), 120::bigint, 'a return of what the absorbed earned');
 SELECT throws_ok(format('SELECT * FROM reverse(%s, %s)', :p, :earned), 'LY105', NULL, 'once: LY105');
 SELECT is((SELECT home_id FROM ledger WHERE member_id = :p AND kind = 'reverse'), :q::bigint, 'the entry names the member addressed');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
 SELECT is((SELECT member_id FROM unmerge_members(:m)), :q::bigint, 'undone');
 SELECT is(pg_temp.points(:p), '85 available, 0 pending, 0 held, 0 owed', 'the return took what was there first');
 SELECT is(pg_temp.points(:q), '35 available, 0 pending, 0 held, 0 owed', 'what is left of what the other brought, and earned since');
@@ -151,7 +151,7 @@ SELECT is(pg_temp.points(:q) || '; ' || pg_temp.points(:r), '35 available, 0 pen
 SELECT merge_id AS m FROM merge_members(:q, :r) \gset
 SELECT earn(:q, 10) \g /dev/null
 SELECT is(pg_temp.points(:r), '35 available, 0 pending, 0 held, 30 owed', 'the next earn repays it');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
 
 -- whose is what was earned since
 SELECT member_id AS u FROM resolve_member('{"email": "u@b.example"}') \gset
@@ -165,12 +165,12 @@ ROLLBACK;
 BEGIN;
 SELECT unmerge_members(:m, 'survivor') \g /dev/null
 SELECT is((SELECT format('%s %s', a.available, b.available) FROM balance(:u) a, balance(:v) b), '17 0', 'survivor: of who stood for both');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
 ROLLBACK;
 BEGIN;
 SELECT unmerge_members(:m, 'identifier') \g /dev/null
 SELECT is((SELECT format('%s %s', a.available, b.available) FROM balance(:u) a, balance(:v) b), '1 16', 'identifier: of whose identifier the posting names');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
 ROLLBACK;
 
 -- as of the past each had its own
@@ -243,20 +243,20 @@ SELECT is_empty($$SELECT reason FROM member_act WHERE reason IN ('x said so', 't
 SELECT throws_ok(format($$SELECT link_identifier(%s, 'email', 'new@b.example')$$, :u), 'LY203', NULL, 'nothing is linked any more: LY203');
 SELECT is((SELECT outcome FROM resolve_member('{"email": "v@b.example"}')), 'created', 'the person is new when it comes again');
 SELECT is((SELECT available FROM redeem(:v, 1)), 16::bigint, 'points are there, by number');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'check()');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
 
--- what check() finds
+-- what check_all() finds
 CREATE FUNCTION pg_temp.found(broken text) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
 	result text[];
 BEGIN
 	EXECUTE broken;
-	result := (SELECT array_agg(DISTINCT invariant ORDER BY invariant) FROM loyalty.check());
+	result := (SELECT array_agg(DISTINCT invariant ORDER BY invariant) FROM loyalty.check_all());
 	RAISE EXCEPTION USING ERRCODE = 'LYRLB';
 EXCEPTION WHEN SQLSTATE 'LYRLB' THEN
 	RETURN result;
 END $$;
-SELECT is(pg_temp.found(b), f, 'check() finds: ' || b) FROM (VALUES
+SELECT is(pg_temp.found(b), f, 'check_all() finds: ' || b) FROM (VALUES
 	('UPDATE loyalty.member_alias SET canonical_id = 2 WHERE member_id = 4', '{alias}'::text[]),
 	('DELETE FROM loyalty.member_alias WHERE member_id = 4', '{alias,status,wallet}'),
 	('UPDATE loyalty.identifier SET member_id = 2 WHERE namespace = ''openid'' AND value = ''oAbC''', '{identifier}'),

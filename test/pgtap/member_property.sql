@@ -1,5 +1,5 @@
 -- Room member, property test: random sequences of everything that can be done
--- to members and their points.  After each, check() is empty; no merge and no
+-- to members and their points.  After each, check_all() is empty; no merge and no
 -- unmerge makes or loses a point; merges that are undone again, in any nesting
 -- order, leave everything as it was.
 \set ECHO none
@@ -30,10 +30,10 @@ CREATE FUNCTION loyalty.badge_merge(m bigint, s bigint, a bigint) RETURNS jsonb 
 	$$ WITH moved AS (UPDATE loyalty.badge SET member_id = $2 WHERE member_id = $3 RETURNING 1) SELECT to_jsonb(count(*)) FROM moved $$;
 CREATE FUNCTION loyalty.badge_unmerge(m bigint, r bigint, a bigint, tree bigint[]) RETURNS jsonb LANGUAGE sql AS
 	$$ WITH moved AS (UPDATE loyalty.badge SET member_id = $3 WHERE member_id = $2 AND home_id = ANY ($4) RETURNING 1) SELECT to_jsonb(count(*)) FROM moved $$;
-SELECT bag_eq('SELECT invariant, detail FROM loyalty.check()',
+SELECT bag_eq('SELECT invariant, detail FROM loyalty.check_all()',
 	$$VALUES ('handler', 'no room has registered how table badge is merged')$$, 'a table that no room registered is reported');
 SELECT loyalty.register_merge_handler('badge', '{badge}', 'loyalty.badge_merge', 'loyalty.badge_unmerge') \g /dev/null
-SELECT is_empty('SELECT * FROM loyalty.check()', 'and then it is not');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'and then it is not');
 
 -- All that a merge and its undoing must leave as it was, as one text.
 CREATE FUNCTION pg_temp.state() RETURNS text LANGUAGE sql AS $$
@@ -154,8 +154,8 @@ BEGIN
 			NULL;
 		END;
 	END LOOP;
-	IF EXISTS (SELECT FROM loyalty.check()) THEN
-		RETURN 'after merges: ' || (SELECT c::text FROM loyalty.check() c LIMIT 1);
+	IF EXISTS (SELECT FROM loyalty.check_all()) THEN
+		RETURN 'after merges: ' || (SELECT c::text FROM loyalty.check_all() c LIMIT 1);
 	END IF;
 	FOR m IN SELECT x FROM unnest(merges) x ORDER BY random() LOOP
 		PERFORM loyalty.unmerge_members(m, pg_temp.pick('home'::text, 'survivor', 'identifier'));
@@ -189,7 +189,7 @@ BEGIN
 				wrong := pg_temp.there_and_back();
 			END IF;
 			IF wrong IS NULL THEN
-				wrong := (SELECT c::text FROM loyalty.check() c LIMIT 1);
+				wrong := (SELECT c::text FROM loyalty.check_all() c LIMIT 1);
 			END IF;
 			IF wrong IS NULL AND loyalty.rebuild_wallets() <> 0 THEN
 				wrong := 'rebuild_wallets found a difference';
@@ -213,6 +213,6 @@ BEGIN
 END $$;
 CALL pg_temp.run(:sequences, :seed);
 SELECT diag(format('seed %s, %s sequences: %s acts, %s ledger entries, %s merges, %s unmerges', :seed, round_trips, acts, entries, merges, unmerges)) FROM tally;
-SELECT is_empty('TABLE finding', format('%s random sequences: points conserved, merges reversible, check() empty', (SELECT round_trips FROM tally)));
+SELECT is_empty('TABLE finding', format('%s random sequences: points conserved, merges reversible, check_all() empty', (SELECT round_trips FROM tally)));
 SELECT cmp_ok((SELECT unmerges FROM tally), '>', (SELECT round_trips FROM tally), 'merges were made and undone');
 SELECT * FROM finish();

@@ -180,7 +180,7 @@ SELECT pg_sleep(0.01);
 SELECT loyalty.earn(1, 150, 'status', '2023-04-01');
 SELECT is(loyalty.tier_of(1, 'club', '2023-07-01'), 'silver', 'a late fact is in its own period');
 SELECT is(loyalty.tier_of(1, 'club', '2023-07-01', :'before_late'), 'blue', 'and was not known before');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'all is well');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 
 -- Progress
 SELECT results_eq($$SELECT goal, level, measure, have, missing, due_at::date FROM loyalty.tier_progress(1, 'club', '2022-04-01')$$,
@@ -266,7 +266,7 @@ SELECT is(loyalty.tier_of(:ann, 'club'), 'silver', 'gold was reached only throug
 SELECT is((SELECT have FROM loyalty.tier_progress(:ann, 'club') WHERE goal = 'reach' AND measure = 'status_points'), 260::numeric, 'which counts no more');
 SELECT loyalty.earn(:bea, 45, 'status');
 SELECT is(loyalty.tier_of(:ann, 'club'), 'gold', 'what is earned under the old number counts');
-SELECT set_eq('SELECT detail FROM loyalty.check()', '{}'::text[], 'all is well');
+SELECT set_eq('SELECT detail FROM loyalty.check_all()', '{}'::text[], 'all is well');
 SELECT loyalty.evaluate_tiers(ladder => 'club');
 SELECT is(loyalty.tier_of(:ann, 'club'), 'gold', 'evaluating all finds the same');
 SELECT loyalty.unmerge_members(:merge_id);
@@ -277,7 +277,7 @@ SELECT entry_id AS order_id FROM loyalty.ledger WHERE home_id = :bea AND kind = 
 \gset
 SELECT loyalty.reverse(:bea, :order_id);
 SELECT is((SELECT have FROM loyalty.tier_progress(:bea, 'club') WHERE goal = 'reach' AND measure = 'status_points'), 200::numeric, 'what was earned while merged is returned likewise');
-SELECT set_eq('SELECT detail FROM loyalty.check()', '{}'::text[], 'all is well');
+SELECT set_eq('SELECT detail FROM loyalty.check_all()', '{}'::text[], 'all is well');
 SELECT loyalty.grant_tier(:ann, 'club', 'gold', reason => 'a friend of Bea');
 SELECT loyalty.forget_member(:ann);
 SELECT is((SELECT reason FROM loyalty.tier_grant WHERE member_id = :ann), NULL, 'forgetting a member deletes why a level was granted');
@@ -291,13 +291,13 @@ SELECT merge_id AS first_merge FROM loyalty.merge_members(:dea, :cia)
 \gset
 SELECT merge_id AS second_merge FROM loyalty.merge_members(:eva, :dea)
 \gset
-SELECT set_eq('SELECT detail FROM loyalty.check()', '{}'::text[], 'all is well after a merge of merged members');
+SELECT set_eq('SELECT detail FROM loyalty.check_all()', '{}'::text[], 'all is well after a merge of merged members');
 SELECT is((SELECT have FROM loyalty.tier_progress(:cia, 'club') WHERE goal = 'reach' AND measure = 'status_points'), 270::numeric, 'the facts of all three count');
 SELECT loyalty.unmerge_members(:first_merge);
 SELECT is((SELECT have FROM loyalty.tier_progress(:eva, 'club') WHERE goal = 'reach' AND measure = 'status_points'), 180::numeric, 'one goes back out of the middle');
-SELECT set_eq('SELECT detail FROM loyalty.check()', '{}'::text[], 'all is well');
+SELECT set_eq('SELECT detail FROM loyalty.check_all()', '{}'::text[], 'all is well');
 SELECT loyalty.unmerge_members(:second_merge);
-SELECT set_eq('SELECT detail FROM loyalty.check()', '{}'::text[], 'and after all is undone');
+SELECT set_eq('SELECT detail FROM loyalty.check_all()', '{}'::text[], 'and after all is undone');
 
 -- A measure that is a function
 CREATE FUNCTION score(member_id bigint, as_of timestamptz) RETURNS numeric LANGUAGE sql STABLE AS 'SELECT member_id * 100';
@@ -314,7 +314,7 @@ SELECT is(loyalty.define_ladder('club', '{"measures": [{"measure": "orders", "wi
 SELECT is(loyalty.tier_of(7, 'club') || loyalty.tier_of(7, 'club', '2024-06-01'), 'goldblue', 'from now on, not before, and without any job');
 SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well before it is booked');
 SELECT cmp_ok(loyalty.evaluate_tiers(), '>', 0::bigint, 'booked');
-SELECT is_empty('SELECT * FROM loyalty.check()', 'and after');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'and after');
 
 -- Histories cannot overlap.
 SELECT throws_ok($$INSERT INTO loyalty.tier_history (member_id, ladder, starts_at, level, event, reason)

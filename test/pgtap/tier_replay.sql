@@ -118,7 +118,7 @@ SELECT set_eq('SELECT DISTINCT event FROM loyalty.tier_history',
 	ARRAY['enrolled', 'upgraded', 'renewed', 'grace_started', 'downgraded', 'locked', 'expired'], 'all kinds of steps');
 SELECT cmp_ok(count(*), '>', 0::bigint, 'orders of merged members came back to those who stood for them') FROM loyalty.ledger e
 	JOIN loyalty.ledger t ON t.entry_id = e.target_entry_id WHERE t.member_id <> e.member_id AND e.kind = 'reverse';
-SELECT is_empty('SELECT * FROM loyalty.check()', 'kept by triggers: what a replay of all facts gives');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'kept by triggers: what a replay of all facts gives');
 
 -- The same from nothing, in one go
 SELECT max(evaluated_at) AS latest FROM loyalty.tier_state

@@ -1,6 +1,6 @@
 # kill -9 in the middle of a concurrent load, again and again: whatever was
 # acknowledged is there, once; what was not is there once or not at all; a
-# retry with the same key books nothing twice; check() finds nothing.
+# retry with the same key books nothing twice; check_all() finds nothing.
 use strict;
 use warnings;
 
@@ -126,7 +126,7 @@ note(scalar(keys %acknowledged), ' acknowledged, ', scalar(keys %hanging), ' cut
 cmp_ok(scalar keys %acknowledged, '>', $crashes * 20, 'there was a load');
 cmp_ok(scalar keys %hanging, '>=', $crashes, 'and it was cut off');
 
-is($node->safe_psql('postgres', 'SELECT * FROM loyalty.check()'), '', 'check() finds nothing');
+is($node->safe_psql('postgres', 'SELECT * FROM loyalty.check_all()'), '', 'check_all() finds nothing');
 
 my %there;
 for my $line (split /\n/, $node->safe_psql('postgres', "SELECT idempotency_key, member_id, entry_id, available FROM loyalty.ledger WHERE idempotency_key <> 'first'"))
@@ -165,7 +165,7 @@ for my $key (sort keys %hanging)
 }
 is("@wrong", '', 'a retry of what was cut off books it once, or tells that it was booked');
 is($node->safe_psql('postgres', 'SELECT max(n) FROM (SELECT count(*) AS n FROM loyalty.ledger WHERE idempotency_key IS NOT NULL GROUP BY member_id, idempotency_key) x'), '1', 'no key is there twice after all');
-is($node->safe_psql('postgres', 'SELECT * FROM loyalty.check()'), '', 'check() finds nothing after all');
+is($node->safe_psql('postgres', 'SELECT * FROM loyalty.check_all()'), '', 'check_all() finds nothing after all');
 
 $node->stop;
 done_testing();

@@ -51,7 +51,7 @@ for my $case (
 	$node->safe_psql('postgres', "CREATE DATABASE $name");
 	$node->command_ok($restore, "$name: restore");
 	is(contents($name), $before, "$name: every row is there");
-	is($node->safe_psql($name, 'SELECT count(*) FROM loyalty.check()'), '0', "$name: check() finds nothing");
+	is($node->safe_psql($name, 'SELECT count(*) FROM loyalty.check_all()'), '0', "$name: check_all() finds nothing");
 	$node->safe_psql($name, 'SELECT loyalty.setup()');
 	is(contents($name), $before, "$name: setup() changes nothing");
 	is($node->safe_psql($name, q{SELECT loyalty.earn(1, 60, 'status', '2024-02-01'); SELECT level FROM loyalty.tier_state}),
@@ -72,9 +72,9 @@ $node->safe_psql('rows', q{
 $node->command_ok([ 'pg_dump', '--data-only', '--disable-triggers', '-f', "$directory/rows.sql", 'source' ], 'rows: pg_dump');
 $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$directory/rows.sql", '-d', 'rows' ], 'rows: restore');
 is(contents('rows'), $before, 'rows: every row is there');
-is($node->safe_psql('rows', 'SELECT invariant FROM loyalty.check()'), 'trigger', 'rows: check() finds that the trigger is missing');
+is($node->safe_psql('rows', 'SELECT invariant FROM loyalty.check_all()'), 'trigger', 'rows: check_all() finds that the trigger is missing');
 $node->safe_psql('rows', 'SELECT loyalty.setup()');
-is($node->safe_psql('rows', 'SELECT count(*) FROM loyalty.check()'), '0', 'rows: setup() puts it there');
+is($node->safe_psql('rows', 'SELECT count(*) FROM loyalty.check_all()'), '0', 'rows: setup() puts it there');
 
 my ($status, $stdout, $stderr) = $node->psql('source', 'DROP EXTENSION loyalty');
 isnt($status, 0, 'DROP EXTENSION fails');

@@ -40,10 +40,10 @@ my $contents = q{
 	SELECT md5(string_agg(w.balance::text, E'\n' ORDER BY member_id, currency)), count(*) FROM loyalty.wallet w;
 	SELECT string_agg(c::text, E'\n' ORDER BY code) FROM loyalty.currency c;
 	SELECT last_value FROM loyalty.ledger_entry_id_seq;
-	SELECT count(*) FROM loyalty.check();};
+	SELECT count(*) FROM loyalty.check_all();};
 my $before = $node->safe_psql('postgres', $contents);
 my $digest = $node->safe_psql('postgres', 'SELECT loyalty.ledger_digest(blocks => 4096)');
-like($before, qr/\n0\z/, 'check() finds nothing in the source');
+like($before, qr/\n0\z/, 'check_all() finds nothing in the source');
 my $directory = PostgreSQL::Test::Utils::tempdir();
 
 # Runs SQL; returns its SQLSTATE ('' for none) and the message.
@@ -78,7 +78,7 @@ for my $case (
 	intact($node, $name, $name);
 	like($node->safe_psql($name, "SELECT loyalty.earn(1, 1)"), qr/,f\)$/, "$name: the program goes on");
 	is($node->safe_psql($name, "SELECT replayed FROM loyalty.earn(1, 5, effective_at => '2023-01-01', idempotency_key => 'late')"), 't', "$name: keys are kept");
-	is($node->safe_psql($name, 'SELECT count(*) FROM loyalty.check()'), '0', "$name: check() finds nothing");
+	is($node->safe_psql($name, 'SELECT count(*) FROM loyalty.check_all()'), '0', "$name: check_all() finds nothing");
 	my ($state) = fails_with($node, $name, 'DELETE FROM loyalty.ledger');
 	is($state, 'LY005', "$name: the ledger is guarded");
 	$node->safe_psql('postgres', "DROP DATABASE $name");
@@ -153,8 +153,8 @@ for my $case (
 	[ 'transfer changed', "UPDATE loyalty.ledger SET points = points - 1 WHERE kind = 'transfer_out' AND member_id = 6" ])
 {
 	my ($name, $sql) = @$case;
-	my $said = $node->safe_psql('postgres', "BEGIN; SET LOCAL session_replication_role = replica; $sql; SELECT count(*) > 0, string_agg(DISTINCT invariant, ' ') FROM loyalty.check() WHERE member_id = 6 OR member_id IS NULL;");
-	like($said, qr/^t\|/m, "$name: check() sees it: $said");
+	my $said = $node->safe_psql('postgres', "BEGIN; SET LOCAL session_replication_role = replica; $sql; SELECT count(*) > 0, string_agg(DISTINCT invariant, ' ') FROM loyalty.check_all() WHERE member_id = 6 OR member_id IS NULL;");
+	like($said, qr/^t\|/m, "$name: check_all() sees it: $said");
 }
 is($node->safe_psql('postgres', "BEGIN; SET LOCAL session_replication_role = replica; UPDATE loyalty.wallet SET balance = loyalty.empty_balance(); RESET session_replication_role; SELECT FROM loyalty.rebuild_wallets(); " . $contents =~ s/\s+/ /gr), $before, 'rebuild_wallets() gives every wallet back');
 is($node->safe_psql('postgres', $contents), $before, 'all of it was rolled back');
@@ -254,7 +254,7 @@ is($state, '25006', 'the same in a read-only transaction');
 is($standby->safe_psql('postgres', 'SELECT loyalty.setup()'), $node->safe_psql('postgres', 'SELECT loyalty.setup()'), 'standby: setup() has nothing to do');
 $standby->promote;
 $standby->safe_psql('postgres', 'SELECT loyalty.earn(m, 1) FROM generate_series(1, 30) m');
-is($standby->safe_psql('postgres', 'SELECT * FROM loyalty.check()'), '', 'promoted: the program goes on');
+is($standby->safe_psql('postgres', 'SELECT * FROM loyalty.check_all()'), '', 'promoted: the program goes on');
 $standby->stop;
 
 # ---------------------------------------------------------------------------
@@ -276,7 +276,7 @@ $node->safe_psql('postgres', q{
 	SELECT loyalty.redeem(m, 4, idempotency_key => 'replicated too') FROM generate_series(1, 30) m;});
 $before = $node->safe_psql('postgres', $contents);
 $node->wait_for_catchup('everything');
-is($but_sequence->($subscriber->safe_psql('postgres', $contents)), $but_sequence->($before), 'subscriber: every row is there, check() finds nothing');
+is($but_sequence->($subscriber->safe_psql('postgres', $contents)), $but_sequence->($before), 'subscriber: every row is there, check_all() finds nothing');
 is($subscriber->safe_psql('postgres', "SELECT intact FROM loyalty.verify_ledger('$digest')"), 't', 'subscriber: verify_ledger()');
 $subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION everything');
 $subscriber->stop;

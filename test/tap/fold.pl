@@ -39,13 +39,13 @@ CREATE FUNCTION show(b loyalty.points_balance, at timestamptz[]) RETURNS text
 LANGUAGE sql STABLE AS $$
 	SELECT string_agg(concat_ws(',', loyalty.available(b, t), loyalty.pending(b, t), loyalty.held(b, t),
 			loyalty.expired(b, t), loyalty.next_expiry_at(b, t), loyalty.next_expiry_points(b, t),
-			loyalty.expiring(b, at[cardinality(at)], t)), ';' ORDER BY i)
+			loyalty.expiring_points(b, at[cardinality(at)], t)), ';' ORDER BY i)
 	FROM unnest(at) WITH ORDINALITY u(t, i);
 $$;
 CREATE FUNCTION show_lots(b loyalty.points_balance, at timestamptz) RETURNS text
 LANGUAGE sql STABLE AS $$
 	SELECT coalesce(string_agg(concat_ws(',', lot_id, points, state, earned_at, available_at, coalesce(expires_at, 'infinity'), coalesce(hold_id, 0)), ';'), '')
-	FROM loyalty.lots(b, at);
+	FROM loyalty.balance_lots(b, at);
 $$;
 CREATE FUNCTION show_totals(b loyalty.points_balance) RETURNS text
 LANGUAGE sql STABLE AS $$

@@ -46,8 +46,8 @@ my %types = (
 		samples => [ q{'[]'} ] },
 	points_balance => {
 		reads => q{loyalty.available($1, '9999-01-01'), loyalty.held($1, '9999-01-01'), loyalty.pending($1, '9999-01-01'),
-			loyalty.expired($1, '9999-01-01'), loyalty.next_expiry_at($1, '9999-01-01'), loyalty.expiring($1, '9999-12-01', '9999-01-01'),
-			(SELECT count(*) FROM loyalty.lots($1, '9999-01-01')), loyalty.last_effective_at($1), loyalty.next_unbooked_expiry($1), $1::jsonb::text},
+			loyalty.expired($1, '9999-01-01'), loyalty.next_expiry_at($1, '9999-01-01'), loyalty.expiring_points($1, '9999-12-01', '9999-01-01'),
+			(SELECT count(*) FROM loyalty.balance_lots($1, '9999-01-01')), loyalty.last_effective_at($1), loyalty.next_unbooked_expiry($1), $1::jsonb::text},
 		samples => [ q{'{"entries": 0}'} ] },
 	points_lots => {
 		reads => q{(SELECT sum(points) FROM loyalty.unnest_lots($1)), loyalty.total_points($1), $1::jsonb::text},

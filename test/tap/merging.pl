@@ -1,7 +1,7 @@
 # Many sessions merge members and take merges back while others post to these
 # very members: one by one, in batches, and from one to the other, at every
 # isolation level.  Nobody waits in a circle (a deadlock is a failure), nothing
-# that was acknowledged is lost or doubled, and check() finds nothing.
+# that was acknowledged is lost or doubled, and check_all() finds nothing.
 use strict;
 use warnings;
 
@@ -143,6 +143,6 @@ is(join("\n", map { "$_ ($odd{$_} times)" } sort keys %odd), '', 'no deadlock, a
 cmp_ok($done{$_->[0]} || 0, '>', 0, "acts of kind $_->[0] succeeded") for @acts;
 is(run_sql($database, 'SELECT sum(h.points - h.debt) FROM loyalty.wallet w, loyalty.balance_homes(w.balance) h'), $points,
 	'the points are those that were acknowledged');
-is(run_sql($database, 'SELECT * FROM loyalty.check()'), '', 'check() finds nothing');
+is(run_sql($database, 'SELECT * FROM loyalty.check_all()'), '', 'check_all() finds nothing');
 is(run_sql($database, 'SELECT loyalty.rebuild_wallets()'), '0', 'wallets are the fold of the ledger');
 done_testing();

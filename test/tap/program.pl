@@ -202,7 +202,7 @@ for my $n (0 .. $#all)
 }
 is(scalar @bad, 0, "$histories histories posted as the reference has them");
 note(join ', ', map { "$_ $count{$_}" } sort keys %count);
-is(run_sql($database, 'SELECT * FROM loyalty.check();'), '', 'check() finds nothing');
+is(run_sql($database, 'SELECT * FROM loyalty.check_all();'), '', 'check_all() finds nothing');
 
 # As of earlier instants: what was effective by then.
 @bad = ();
@@ -240,7 +240,7 @@ SQL
 my $same = "(SELECT string_agg(concat_ws(',', kind, points, requested, available, effective_at, available_at, expires_at, hold_until, extends_to), ';' ORDER BY entry_id) FROM loyalty.ledger l WHERE l.member_id = %s + h.m)";
 is(run_sql($database, sprintf("$utc SELECT count(*) > 100, count(*) FILTER (WHERE show(h.m, c, at) || show_lots(h.m, c, at[1]) IS DISTINCT FROM show(2000000000 + h.m, c, at) || show_lots(2000000000 + h.m, c, at[1]) OR $same IS DISTINCT FROM $same) FROM history h WHERE 2000000000 + h.m IN (SELECT member_id FROM past);", 0, 2000000000)),
 	"t|0\n", 'backfill() gives what posting one by one gave: balances, lots, entries');
-is(run_sql($database, 'SELECT * FROM loyalty.check();'), '', 'check() finds nothing');
+is(run_sql($database, 'SELECT * FROM loyalty.check_all();'), '', 'check_all() finds nothing');
 
 run_sql($database, <<'SQL');
 DO $$
@@ -263,7 +263,7 @@ $$;
 SQL
 is(run_sql($database, sprintf("$utc SELECT count(*) > 50, count(*) FILTER (WHERE show(h.m, c, at) || show_lots(h.m, c, at[1]) IS DISTINCT FROM show(3000000000 + h.m, c, at) || show_lots(3000000000 + h.m, c, at[1]) OR $same IS DISTINCT FROM $same) FROM history h WHERE EXISTS (SELECT FROM loyalty.ledger l WHERE l.member_id = 3000000000 + h.m);", 0, 3000000000)),
 	"t|0\n", 'so does post_many()');
-is(run_sql($database, 'SELECT * FROM loyalty.check();'), '', 'check() finds nothing');
+is(run_sql($database, 'SELECT * FROM loyalty.check_all();'), '', 'check_all() finds nothing');
 
 run_sql('postgres', "DROP DATABASE $database;") unless $ENV{KEEP};
 done_testing();
