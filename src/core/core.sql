@@ -11,6 +11,37 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_forget_cached';
 COMMENT ON FUNCTION forget_cached() IS
 'Trigger function (AFTER, FOR EACH STATEMENT) on a small table of settings: tells every session at commit to read the table again.';
 
+CREATE FUNCTION stored_function(name text, arguments text) RETURNS regproc
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found regprocedure;
+	program_owner oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = to_regclass('loyalty.layout'));
+	owner pg_roles;
+BEGIN
+	BEGIN
+		found := to_regprocedure(format('%s(%s)', name, arguments));
+	EXCEPTION
+		WHEN syntax_error_or_access_rule_violation THEN
+			found := NULL;	-- no name at all
+	END;
+	IF found IS NULL THEN
+		RAISE EXCEPTION 'function %(%) does not exist', name, arguments
+			USING ERRCODE = 'LY003', HINT = 'Name it with its schema, quoted where SQL wants quotes.';
+	END IF;
+	SELECT r.* INTO owner FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner WHERE p.oid = found;
+	IF owner.oid <> program_owner AND NOT owner.rolsuper THEN
+		RAISE EXCEPTION 'function % may not run for loyalty', found
+			USING ERRCODE = 'insufficient_privilege',
+				DETAIL = format('It belongs to %I; the tables of loyalty belong to %s.', owner.rolname, program_owner::regrole),
+				HINT = format('After reading it, ALTER FUNCTION %s OWNER TO %s;', found, program_owner::regrole);
+	END IF;
+	RETURN found::oid::regproc;
+END
+$$;
+COMMENT ON FUNCTION stored_function(text, text) IS
+'The function of a name that a table of ours holds, with arguments as to_regprocedure() takes them. It runs with the rights of whoever calls us, so it must belong to the owner of our tables or to a superuser; asked again each time before it runs. Errors: LY003 there is none; 42501 it belongs to somebody else.';
+
 CREATE FUNCTION setup_core() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

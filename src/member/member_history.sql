@@ -82,8 +82,9 @@ BEGIN
 	-- the keys stay used; what identified the person in their arguments is gone with the fingerprint
 	UPDATE loyalty.member_request r SET result = '{}', fingerprint = ''
 	WHERE r.member_id = ANY (members) OR r.result_member_id = ANY (members);
-	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.forget_function IS NOT NULL ORDER BY x.room LOOP
-		EXECUTE format('SELECT %s($1)', h.forget_function) USING members;
+	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.forget_function IS NOT NULL
+		ORDER BY array_position(loyalty.rooms(), x.room), x.room LOOP
+		EXECUTE format('SELECT %s($1)', loyalty.stored_function(h.forget_function, 'bigint[]')) USING members;
 	END LOOP;
 END
 $$;

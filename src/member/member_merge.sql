@@ -87,8 +87,9 @@ BEGIN
 
 	PERFORM loyalty.refresh_attributes(survivor_id);
 
-	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.merge_function IS NOT NULL ORDER BY x.room LOOP
-		EXECUTE format('SELECT %s($1, $2, $3)', h.merge_function) INTO item USING merge_id, survivor_id, absorbed_id;
+	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.merge_function IS NOT NULL
+		ORDER BY array_position(loyalty.rooms(), x.room), x.room LOOP
+		EXECUTE format('SELECT %s($1, $2, $3)', loyalty.stored_function(h.merge_function, 'bigint,bigint,bigint')) INTO item USING merge_id, survivor_id, absorbed_id;
 		IF item IS NOT NULL THEN
 			INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
 			VALUES (merge_id, 'merge', h.room, 'handler', item);
@@ -265,8 +266,10 @@ BEGIN
 
 	PERFORM loyalty.refresh_attributes(root), loyalty.refresh_attributes(member_id);
 
-	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.unmerge_function IS NOT NULL ORDER BY x.room DESC LOOP
-		EXECUTE format('SELECT %s($1, $2, $3, $4)', h.unmerge_function) INTO item USING merge_id, root, member_id, members;
+	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.unmerge_function IS NOT NULL
+		ORDER BY array_position(loyalty.rooms(), x.room) DESC, x.room DESC LOOP
+		EXECUTE format('SELECT %s($1, $2, $3, $4)', loyalty.stored_function(h.unmerge_function, 'bigint,bigint,bigint,bigint[]'))
+			INTO item USING merge_id, root, member_id, members;
 		IF item IS NOT NULL THEN
 			INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
 			VALUES (merge_id, 'unmerge', h.room, 'handler', item);
@@ -322,9 +325,10 @@ BEGIN
 	FROM loyalty.identifier i WHERE i.member_id = a HAVING count(*) > 0;
 	RETURN QUERY
 	SELECT 'member', 'attributes', loyalty.surviving_attributes(loyalty.member_tree(s) || loyalty.member_tree(a));
-	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.preview_function IS NOT NULL ORDER BY x.room LOOP
+	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.preview_function IS NOT NULL
+		ORDER BY array_position(loyalty.rooms(), x.room), x.room LOOP
 		room := h.room; kind := 'handler';
-		EXECUTE format('SELECT %s($1, $2)', h.preview_function) INTO item USING s, a;
+		EXECUTE format('SELECT %s($1, $2)', loyalty.stored_function(h.preview_function, 'bigint,bigint')) INTO item USING s, a;
 		IF item IS NOT NULL THEN
 			RETURN NEXT;
 		END IF;

@@ -96,21 +96,14 @@ CREATE FUNCTION register_merge_handler(room text, tables text[], merge_function 
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
-DECLARE
-	missing text;
 BEGIN
 	IF room IS NULL OR tables IS NULL THEN
 		RAISE EXCEPTION 'room and tables must not be NULL' USING ERRCODE = 'LY003', HINT = 'Name the room and its tables.';
 	END IF;
-	SELECT f.name || f.arguments INTO missing
-	FROM (VALUES (merge_function, '(bigint,bigint,bigint)'), (unmerge_function, '(bigint,bigint,bigint,bigint[])'),
-			(preview_function, '(bigint,bigint)'), (forget_function, '(bigint[])')) f (name, arguments)
-	WHERE f.name IS NOT NULL AND to_regprocedure(f.name || f.arguments) IS NULL
-	LIMIT 1;
-	IF FOUND THEN
-		RAISE EXCEPTION 'function % does not exist', missing
-			USING ERRCODE = 'LY003', HINT = 'Name it with its schema; see the comments of loyalty.merge_handler for the arguments.';
-	END IF;
+	PERFORM loyalty.stored_function(f.name, f.arguments)
+	FROM (VALUES (merge_function, 'bigint,bigint,bigint'), (unmerge_function, 'bigint,bigint,bigint,bigint[]'),
+			(preview_function, 'bigint,bigint'), (forget_function, 'bigint[]')) f (name, arguments)
+	WHERE f.name IS NOT NULL;
 	INSERT INTO loyalty.merge_handler AS h (room, tables, merge_function, unmerge_function, preview_function, forget_function)
 	VALUES (room, tables, merge_function, unmerge_function, preview_function, forget_function)
 	ON CONFLICT ON CONSTRAINT merge_handler_pkey DO UPDATE SET tables = excluded.tables, merge_function = excluded.merge_function,
@@ -120,7 +113,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION register_merge_handler(text, text[], text, text, text, text) IS
-'Says how things of a room that belong to a member are merged, unmerged, previewed and forgotten: names of functions with their schema (NULL: nothing to do), called with member rows and wallets locked. merge(merge_id, survivor_id, absorbed_id) returns jsonb, what moved; unmerge(merge_id, root_id, member_id, subtree) returns jsonb: the things whose home is in subtree go from root_id back to member_id; preview(survivor_id, absorbed_id) returns jsonb; forget(member_ids). tables: the room''s tables with a column member_id; check_all() reports tables that no room registered. Error: LY003.';
+'Says how things of a room that belong to a member are merged, unmerged, previewed and forgotten: names of functions with their schema (NULL: nothing to do), called with member rows and wallets locked. merge(merge_id, survivor_id, absorbed_id) returns jsonb, what moved; unmerge(merge_id, root_id, member_id, subtree) returns jsonb: the things whose home is in subtree go from root_id back to member_id; preview(survivor_id, absorbed_id) returns jsonb; forget(member_ids). tables: the room''s tables with a column member_id; check_all() reports tables that no room registered. Handlers run with the rights of whoever merges, so each must belong to the owner of our tables or to a superuser. They run in install order of the rooms, others after them; unmerging runs them backwards. Errors: LY003, 42501.';
 
 /* rights */
 

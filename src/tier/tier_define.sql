@@ -5,17 +5,19 @@
 CREATE FUNCTION measure_function(name text) RETURNS regproc
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	found CONSTANT regproc := loyalty.stored_function(name, 'bigint,timestamptz');
 BEGIN
-	RETURN (SELECT p.oid::regproc FROM pg_proc p
-		WHERE p.oid = to_regprocedure(format('%s(bigint, timestamptz)', name)) AND NOT p.proretset
-			AND p.prorettype IN ('numeric'::regtype, 'bigint'::regtype, 'integer'::regtype, 'smallint'::regtype, 'real'::regtype, 'double precision'::regtype));
-EXCEPTION
-	WHEN syntax_error_or_access_rule_violation THEN
-		RETURN NULL;	-- no name at all
+	IF NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = found AND NOT p.proretset
+			AND p.prorettype IN ('numeric'::regtype, 'bigint'::regtype, 'integer'::regtype, 'smallint'::regtype, 'real'::regtype, 'double precision'::regtype)) THEN
+		RAISE EXCEPTION 'function % does not return a number', found
+			USING ERRCODE = 'LY003', HINT = 'A measure''s function takes (member_id bigint, as_of timestamptz) and returns one number.';
+	END IF;
+	RETURN found;
 END
 $$;
 COMMENT ON FUNCTION measure_function(text) IS
-'The function of a name with the arguments (bigint, timestamptz) that returns a number; NULL where there is none. Part of define_measure() and evaluate_tiers().';
+'The function of a name with the arguments (bigint, timestamptz) that returns a number, as stored_function() finds it. Part of define_measure() and evaluate_tiers(). Errors: LY003, 42501.';
 
 CREATE FUNCTION define_measure(measure text, source text DEFAULT 'event', currency text DEFAULT NULL,
 	function_name text DEFAULT NULL) RETURNS text
@@ -27,9 +29,8 @@ BEGIN
 		RAISE EXCEPTION 'currency "%" does not exist', currency
 			USING ERRCODE = 'LY102', HINT = 'Create it with loyalty.create_currency().';
 	END IF;
-	IF source = 'function' AND function_name IS NOT NULL AND loyalty.measure_function(function_name) IS NULL THEN
-		RAISE EXCEPTION 'function "%" does not exist', function_name
-			USING ERRCODE = 'LY003', HINT = 'It takes (member_id bigint, as_of timestamptz) and returns a number; name its schema.';
+	IF source = 'function' THEN
+		PERFORM loyalty.measure_function(function_name);
 	END IF;
 	INSERT INTO loyalty.tier_measure AS m (measure, source, currency, function_name)
 	VALUES (measure, source, currency, function_name);
@@ -44,7 +45,7 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION define_measure(text, text, text, text) IS
-'Defines what members can qualify by. source: points (earned or adjusted in a currency, less what is reversed), event (facts recorded by record_qualification() or by evaluate_tier() on a table), function (function_name(member_id, as_of) returning a number, sampled by evaluate_tiers(); use window latest). Returns the measure. Errors: LY003, LY102.';
+'Defines what members can qualify by. source: points (earned or adjusted in a currency, less what is reversed), event (facts recorded by record_qualification() or by evaluate_tier() on a table), function (function_name(member_id, as_of) returning a number, sampled by evaluate_tiers(), with the rights of whoever calls it: so it must belong to the owner of our tables or to a superuser; use window latest). Returns the measure. Errors: LY003, LY102, 42501.';
 
 CREATE FUNCTION check_definition(definition jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

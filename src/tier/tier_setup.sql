@@ -274,9 +274,9 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_history.recorded_at IS 'When this row was written.';
 
 		INSERT INTO loyalty.layout (room, version) VALUES ('tier', 1);
-		PERFORM loyalty.register_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
-			'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers', 'loyalty.preview_member_tiers', 'loyalty.forget_member_tiers');
 	END IF;
+	PERFORM loyalty.register_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
+		'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers', 'loyalty.preview_member_tiers', 'loyalty.forget_member_tiers');
 	-- ladders may have come as rows, from a dump without its schema
 	IF loyalty.ledger_is_unwatched() THEN
 		PERFORM loyalty.watch_facts('points');

@@ -209,6 +209,35 @@ SELECT throws_ok($$SELECT resolve_member('"x"')$$, 'LY003', NULL, 'LY003');
 SELECT throws_ok($$SELECT resolve_member('{"email": "a@b.example"}', on_conflict => 'x')$$, 'LY003', NULL, 'LY003');
 SELECT throws_ok($$SELECT configure_namespace('shop', fold_case => false)$$, 'LY003', NULL, 'how values are stored stays: LY003');
 SELECT throws_ok($$SELECT register_merge_handler('x', '{}', 'loyalty.nope')$$, 'LY003', NULL, 'no such function: LY003');
+
+-- Names of functions that tables hold run with the rights of whoever merges.
+CREATE ROLE handler_writer;
+GRANT USAGE ON SCHEMA loyalty TO handler_writer;
+GRANT ALL ON ALL TABLES IN SCHEMA loyalty TO handler_writer;
+CREATE SCHEMA handler_writer AUTHORIZATION handler_writer;
+CREATE SCHEMA "1;drop/**/schema/**/handler_writer/**/cascade;--";
+SELECT throws_ok($$SELECT register_merge_handler('x', '{}', forget_function => '1;drop/**/schema/**/handler_writer/**/cascade;--.f')$$,
+	'LY003', NULL, 'what is no name is no function: LY003');
+CREATE FUNCTION "1;drop/**/schema/**/handler_writer/**/cascade;--".f(bigint[]) RETURNS void LANGUAGE sql AS '';
+SELECT member_id AS forgettable FROM resolve_member('{"email": "forget@handler.example"}') \gset
+SELECT lives_ok($$SELECT register_merge_handler('x', '{}', forget_function => '"1;drop/**/schema/**/handler_writer/**/cascade;--".f')$$, 'an odd name');
+SELECT lives_ok(format('SELECT forget_member(%s)', :forgettable), 'is a name and no more');
+SELECT has_schema('handler_writer');
+SET ROLE handler_writer;
+CREATE FUNCTION handler_writer.m(bigint, bigint, bigint) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN RAISE 'never'; END$$;
+CREATE FUNCTION handler_writer.f(bigint[]) RETURNS void LANGUAGE plpgsql AS $$BEGIN RAISE 'never'; END$$;
+UPDATE loyalty.merge_handler SET merge_function = 'handler_writer.m', unmerge_function = NULL, forget_function = 'handler_writer.f' WHERE room = 'x';
+RESET ROLE;
+SELECT a.member_id AS one, b.member_id AS other FROM resolve_member('{"email": "one@handler.example"}') a, resolve_member('{"email": "other@handler.example"}') b \gset
+SELECT throws_ok(format('SELECT merge_members(%s, %s)', :one, :other), '42501', NULL, 'a handler of somebody else does not run: 42501');
+SELECT throws_ok(format('SELECT forget_member(%s)', :one), '42501', NULL, 'nor when somebody is forgotten');
+SELECT throws_ok($$SELECT register_merge_handler('x', '{}', 'handler_writer.m')$$, '42501', NULL, 'nor is it registered');
+ALTER FUNCTION handler_writer.m(bigint, bigint, bigint) OWNER TO CURRENT_USER;
+SELECT throws_ok(format('SELECT merge_members(%s, %s)', :one, :other), 'P0001', 'never', 'one of the tables'' owner does');
+DELETE FROM merge_handler WHERE room = 'x';
+DROP SCHEMA handler_writer, "1;drop/**/schema/**/handler_writer/**/cascade;--" CASCADE;
+DROP OWNED BY handler_writer;
+DROP ROLE handler_writer;
 SELECT is((SELECT format('%s %s', a.merge_id = b.merge_id, b.replayed) FROM merge_members(:p, 4, idempotency_key => 'mm') a, merge_members(:p, 4, idempotency_key => 'mm') b), 't t', 'a repeated merge');
 
 -- canonical_member: in a big join, and inside one transaction
