@@ -16,7 +16,8 @@ BEGIN
 		status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'absorbed', 'forgotten')),
 		joined_at timestamptz NOT NULL DEFAULT now(),
 		joined_via text,
-		attributes jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object')
+		attributes jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(attributes) = 'object'),
+		acts bigint NOT NULL DEFAULT 0
 	);
 	COMMENT ON TABLE loyalty.member IS 'One row for each member. A member never changes its id; one that was merged into another is absorbed, and its id works for ever.';
 	COMMENT ON COLUMN loyalty.member.member_id IS 'Number of the member.';
@@ -25,6 +26,7 @@ BEGIN
 	COMMENT ON COLUMN loyalty.member.joined_at IS 'When the member joined.';
 	COMMENT ON COLUMN loyalty.member.joined_via IS 'Channel in which the member joined.';
 	COMMENT ON COLUMN loyalty.member.attributes IS 'Attributes by the rules of attribute_rule, of all members for which this one stands; empty for an absorbed one.';
+	COMMENT ON COLUMN loyalty.member.acts IS 'How many acts (resolving with something new, linking, merging, forgetting) have locked the member. Each changes it, so that a transaction whose snapshot is older than such an act fails to lock the row: 40001.';
 
 	CREATE TABLE loyalty.member_alias (
 		member_id bigint PRIMARY KEY,

@@ -63,6 +63,8 @@ BEGIN
 		others := (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id));
 	END IF;
 	PERFORM FROM loyalty.member m WHERE m.member_id = ANY (roots || member_ids || others) ORDER BY m.member_id FOR NO KEY UPDATE;
+	-- a lock alone leaves no trace for whoever has an older snapshot
+	UPDATE loyalty.member m SET acts = m.acts + 1 WHERE m.member_id = ANY (roots || member_ids || others);
 	IF roots <> (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
 			FROM unnest(member_ids) WITH ORDINALITY m (id, n))
 		OR whole_trees AND NOT others @> (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id)) THEN
