@@ -7,9 +7,9 @@
  * repurchase_agg() make one value of all members; functions read both.
  *
  * Aggregates take no defaults and no named arguments in PostgreSQL, so period
- * and time zone are written out there.  A time zone of NULL is the session's:
- * the right one for columns of type date and timestamp, which become
- * timestamptz by it.
+ * and time zone are written out there.  A time zone of NULL is the program's.
+ * Columns of type date and timestamp become timestamptz by the session's: for
+ * them it is current_setting('TimeZone').
  */
 
 /* ---- activity ---- */
@@ -68,7 +68,7 @@ CREATE AGGREGATE activity_agg(at timestamptz, period text, time_zone text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE activity_agg(timestamptz, text, text) IS
-'In which periods one member had events; one row for each event. period is day, week (from Monday), month, quarter or year, or a multiple such as 2 weeks (counted from Monday 2000-01-03) or 6 months (counted from January of the year 0). time_zone is where days begin, by name; NULL is the zone of the session, which is right for columns of type date and timestamp. Rows with a NULL instant count for nothing, and a group of only such rows has an empty activity. Unknown period or zone: LY340; infinite instant: LY342. Exact, the same in any row order and with any number of workers.';
+'In which periods one member had events; one row for each event. period is day, week (from Monday), month, quarter or year, or a multiple such as 2 weeks (counted from Monday 2000-01-03) or 6 months (counted from January of the year 0). time_zone is where days begin, by name; NULL is the program''s. Columns of type date and timestamp become instants by the session''s: give current_setting(''TimeZone'') for them. Rows with a NULL instant count for nothing, and a group of only such rows has an empty activity. Unknown period or zone: LY340; infinite instant: LY342. Exact, the same in any row order and with any number of workers.';
 
 CREATE AGGREGATE activity_rollup(summary activity) (
 	SFUNC = merge_activity,

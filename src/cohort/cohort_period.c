@@ -12,6 +12,7 @@
 #include "utils/datetime.h"
 
 #include "cohort/cohort.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 /* Monday 2000-01-03, in days since 2000-01-01 */
@@ -358,13 +359,43 @@ SameArgument(FunctionCallInfo fcinfo, int argno, const char *kept, int kept_len)
 }
 
 /*
+ * Reads the time zone of a clock: that of the program where none is given.
+ */
+static void
+ReadZone(FunctionCallInfo fcinfo, int argno, PeriodClock *clock)
+{
+	const char *name;
+
+	clock->zone_len = -1;
+	if (PG_ARGISNULL(argno))
+		name = GetProgram()->time_zone;
+	else
+	{
+		text	   *arg = PG_GETARG_TEXT_PP(argno);
+
+		name = text_to_cstring(arg);
+		if (VARSIZE_ANY_EXHDR(arg) <= TZ_STRLEN_MAX)
+		{
+			clock->zone_len = VARSIZE_ANY_EXHDR(arg);
+			memcpy(clock->zone_arg, VARDATA_ANY(arg), clock->zone_len);
+		}
+	}
+	clock->tz = strlen(name) <= TZ_STRLEN_MAX ? pg_tzset(name) : NULL;
+	if (clock->tz == NULL || !pg_tz_acceptable(clock->tz))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_PERIOD),
+				 errmsg("time zone \"%s\" is not known", name),
+				 errdetail("Dates and hours are those of a time zone."),
+				 errhint("Take a name from pg_timezone_names, for example 'UTC' or 'Asia/Shanghai'.")));
+}
+
+/*
  * The clock for the period in argument period_argno (-1 for days) and the
  * time zone in zone_argno, kept in fn_extra between calls.
  *
  * The time zone is any name that SET timezone takes; NULL stands for the
- * session's time zone, which is the right one for columns of type date and
- * timestamp, because those become timestamptz by it.  An unknown period or
- * time zone, and a period that is NULL, are errors.
+ * program's.  An unknown period or time zone, and a period that is NULL, are
+ * errors.
  */
 PeriodClock *
 GetPeriodClock(FunctionCallInfo fcinfo, int period_argno, int zone_argno)
@@ -380,34 +411,14 @@ GetPeriodClock(FunctionCallInfo fcinfo, int period_argno, int zone_argno)
 	else if (clock->period_len >= -1 &&
 			 (period_argno < 0 ||
 			  SameArgument(fcinfo, period_argno, clock->period_arg, clock->period_len)) &&
-			 SameArgument(fcinfo, zone_argno, clock->zone_arg, clock->zone_len) &&
-			 (clock->zone_len >= 0 || clock->tz == session_timezone))
+			 SameArgument(fcinfo, zone_argno, clock->zone_arg, clock->zone_len))
 		return clock;
 
 	clock->period_len = -2;		/* not usable until all is read */
 	clock->nspans = clock->last = 0;
 	memset(&clock->period, 0, sizeof(Period));
 
-	if (PG_ARGISNULL(zone_argno))
-	{
-		clock->tz = session_timezone;
-		clock->zone_len = -1;
-	}
-	else
-	{
-		text	   *arg = PG_GETARG_TEXT_PP(zone_argno);
-		char	   *name = text_to_cstring(arg);
-
-		clock->zone_len = VARSIZE_ANY_EXHDR(arg);
-		clock->tz = clock->zone_len <= TZ_STRLEN_MAX ? pg_tzset(name) : NULL;
-		if (clock->tz == NULL || !pg_tz_acceptable(clock->tz))
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_PERIOD),
-					 errmsg("time zone \"%s\" is not known", name),
-					 errdetail("Dates and hours are those of a time zone."),
-					 errhint("Take a name from pg_timezone_names, for example 'UTC' or 'Asia/Shanghai'.")));
-		memcpy(clock->zone_arg, VARDATA_ANY(arg), clock->zone_len);
-	}
+	ReadZone(fcinfo, zone_argno, clock);
 
 	if (period_argno < 0)
 	{

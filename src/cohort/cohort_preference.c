@@ -190,7 +190,7 @@ WeekdayOf(Timestamp local)
 /*
  * preferred_hour_agg(at timestamptz, timezone text) -> preferred_number
  *		Transition.  The hour, 0 to 23, of the wall clock in the time zone
- *		(NULL: the session's) in which most events lie.  NULL instants are
+ *		(NULL: the program's) in which most events lie.  NULL instants are
  *		skipped; LY342 for infinite ones.
  */
 PG_FUNCTION_INFO_V1(loyalty_preferred_hour_trans);

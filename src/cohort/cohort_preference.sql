@@ -63,7 +63,7 @@ CREATE AGGREGATE preferred_hour_agg(at timestamptz, time_zone text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE preferred_hour_agg(timestamptz, text) IS
-'Hour of the day, 0 to 23, in which most events lie, by the wall clock of the time zone, with its share; of equally frequent ones the smallest. NULL instants are left out, NULL when none is left; a NULL time zone is the session''s. Unknown zone: LY340; infinite instant: LY342.';
+'Hour of the day, 0 to 23, in which most events lie, by the wall clock of the time zone, with its share; of equally frequent ones the smallest. NULL instants are left out, NULL when none is left; a NULL time zone is the program''s. Unknown zone: LY340; infinite instant: LY342.';
 
 CREATE AGGREGATE preferred_weekday_agg(at timestamptz, time_zone text) (
 	SFUNC = preferred_weekday_trans,
@@ -76,7 +76,7 @@ CREATE AGGREGATE preferred_weekday_agg(at timestamptz, time_zone text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE preferred_weekday_agg(timestamptz, text) IS
-'Weekday on which most events lie, 1 for Monday to 7 for Sunday, in the time zone, with its share; of equally frequent ones the smallest. NULL instants are left out, NULL when none is left; a NULL time zone is the session''s. Unknown zone: LY340; infinite instant: LY342.';
+'Weekday on which most events lie, 1 for Monday to 7 for Sunday, in the time zone, with its share; of equally frequent ones the smallest. NULL instants are left out, NULL when none is left; a NULL time zone is the program''s. Unknown zone: LY340; infinite instant: LY342.';
 
 CREATE FUNCTION preferred_value_trans(state internal, value text) RETURNS internal
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_trans';

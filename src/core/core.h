@@ -1,7 +1,7 @@
 /*
  * core.h
- *		What every room may use: kept plans, the write guard, the check of
- *		triggers, the rooms' Init functions.
+ *		What every room may use: kept plans, the write guard, settings of the
+ *		program, the check of triggers, the rooms' Init functions.
  */
 #ifndef LOYALTY_CORE_H
 #define LOYALTY_CORE_H
@@ -11,6 +11,7 @@
 #include "catalog/pg_type_d.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "pgtime.h"
 
 /*
  * A statement that is planned once per backend and kept.  Declare it static,
@@ -33,6 +34,15 @@ extern int	RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, lon
 extern void ExpectLayout(const char *room, int32 version);
 extern void RequireWritable(void);
 extern Oid	LoyaltyTable(const char *name);
+
+/* The row of loyalty.program: what holds for the whole program. */
+typedef struct Program
+{
+	char		time_zone[TZ_STRLEN_MAX + 1];	/* of whatever names none of its own */
+} Program;
+
+extern void ProgramInit(void);
+extern const Program *GetProgram(void);
 
 /* How a trigger function may be fired: the mask of RequireTrigger(). */
 #define FIRED_BEFORE			0x01

@@ -1,5 +1,6 @@
 /*
- * core: the frame of setup(), the record of job runs, and check_all().
+ * core: the frame of setup(), settings of the program, the record of job runs,
+ * and check_all().
  *
  * CREATE EXTENSION creates no table.  setup() calls setup_<room>() of every
  * room, in order; those create and migrate ordinary tables that belong to
@@ -41,6 +42,45 @@ END
 $$;
 COMMENT ON FUNCTION stored_function(text, text) IS
 'The function of a name that a table of ours holds, with arguments as to_regprocedure() takes them. It runs with the rights of whoever calls us, so it must belong to the owner of our tables or to a superuser; asked again each time before it runs. Errors: LY003 there is none; 42501 it belongs to somebody else.';
+
+CREATE FUNCTION program_time_zone() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_program_time_zone';
+COMMENT ON FUNCTION program_time_zone() IS
+'The time zone of the program, as configure_program() set it: that of every currency, ladder and analysis that names none of its own. UTC until it is set, and before setup().';
+
+CREATE FUNCTION require_time_zone(time_zone text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = require_time_zone.time_zone) THEN
+		RAISE EXCEPTION 'unknown time zone "%"', time_zone
+			USING ERRCODE = 'LY003', DETAIL = 'Dates and the ends of days, months and years are those of a time zone.',
+				HINT = 'See the view pg_timezone_names.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION require_time_zone(text) IS 'Raises LY003 when there is no time zone of this name.';
+
+CREATE FUNCTION program_is_sound() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM loyalty.require_time_zone(NEW.time_zone);
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION program_is_sound() IS 'Trigger function on program: the time zone exists.';
+
+CREATE FUNCTION configure_program(INOUT time_zone text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE loyalty.program p SET time_zone = coalesce(configure_program.time_zone, p.time_zone)
+	RETURNING p.time_zone INTO configure_program.time_zone;
+END
+$$;
+COMMENT ON FUNCTION configure_program(text) IS
+'Changes the settings of the program that are given, and returns all of them. time_zone: that of every currency, ladder and analysis that names none of its own; currencies and ladders keep the one that they were defined with, so set it first. Errors: LY003 unknown time zone.';
 
 CREATE FUNCTION setup_core() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -87,11 +127,26 @@ BEGIN
 		COMMENT ON COLUMN loyalty.job_run.last_key IS 'Key of the last unit done; a resumed run goes on behind it.';
 		COMMENT ON COLUMN loyalty.job_run.message IS 'What the run has to say, in words.';
 
+		CREATE TABLE loyalty.program (
+			only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+			time_zone text NOT NULL DEFAULT 'UTC'
+		);
+		COMMENT ON TABLE loyalty.program IS 'Settings of the program, in one row; kept by configure_program().';
+		COMMENT ON COLUMN loyalty.program.only_one IS 'Always true: there is one row.';
+		COMMENT ON COLUMN loyalty.program.time_zone IS 'Time zone of whatever names none of its own.';
+		CREATE TRIGGER program_is_sound BEFORE INSERT OR UPDATE ON loyalty.program
+			FOR EACH ROW EXECUTE FUNCTION loyalty.program_is_sound();
+		CREATE TRIGGER forget_cached AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.program
+			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
+		-- whoever may call a function may know its defaults
+		GRANT SELECT ON loyalty.program TO PUBLIC;
+		INSERT INTO loyalty.program DEFAULT VALUES;
+
 		INSERT INTO loyalty.layout (room, version) VALUES ('core', 1);
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION setup_core() IS 'Creates and migrates the tables of room core (layout, job_run); called by setup().';
+COMMENT ON FUNCTION setup_core() IS 'Creates and migrates the tables of room core (layout, job_run, program); called by setup().';
 
 CREATE FUNCTION setup() RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -131,6 +186,6 @@ $$;
 COMMENT ON FUNCTION loyalty.check_all() IS
 'Checks every invariant of every room: one row for each violation, none when all is well. Reads only.';
 
-REVOKE EXECUTE ON FUNCTION setup_core(), setup() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION setup_core(), setup() TO @extowner@;
+REVOKE EXECUTE ON FUNCTION setup_core(), setup(), configure_program(text), program_is_sound() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION setup_core(), setup(), configure_program(text), program_is_sound() TO @extowner@;
 

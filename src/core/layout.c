@@ -83,6 +83,7 @@ CoreInit(void)
 {
 	ExpectLayout("core", CORE_LAYOUT);
 	CacheRegisterRelcacheCallback(ForgetTables, (Datum) 0);
+	ProgramInit();
 }
 
 /*

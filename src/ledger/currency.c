@@ -121,7 +121,7 @@ ReadCurrency(const char *code, Currency *currency)
 	static KeptPlan plan = {
 		.query = "SELECT expiry_policy, expiry_interval, expiry_rounding, "
 		"expiry_month, expiry_day, minimum_life, consumption_order, clawback_policy, "
-		"refund_grace, qualifying_kinds, time_zone "
+		"refund_grace, qualifying_kinds, coalesce(time_zone, 'UTC') "
 		"FROM loyalty.currency WHERE code OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}

@@ -31,9 +31,10 @@ CREATE FUNCTION currency_is_sound() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = NEW.time_zone) THEN
-		RAISE EXCEPTION 'unknown time zone "%"', NEW.time_zone
-			USING ERRCODE = 'LY003', HINT = 'See the view pg_timezone_names.';
+	IF NEW.time_zone IS NULL AND NEW.expiry_policy <> 'none' THEN
+		NEW.time_zone := loyalty.program_time_zone();
+	ELSIF NEW.time_zone IS NOT NULL THEN
+		PERFORM loyalty.require_time_zone(NEW.time_zone);
 	END IF;
 	IF TG_OP = 'UPDATE' AND (NEW.code <> OLD.code OR NEW.consumption_order <> OLD.consumption_order) THEN
 		RAISE EXCEPTION 'code and consumption_order of currency "%" cannot be changed', OLD.code
@@ -44,7 +45,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION currency_is_sound() IS
-'Trigger function on currency: the time zone exists; code and consumption_order stay what they are.';
+'Trigger function on currency: the time zone exists, and is the program''s where points expire and none is named; code and consumption_order stay what they are.';
 
 CREATE FUNCTION setup_ledger() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -71,7 +72,7 @@ BEGIN
 			refund_grace interval NOT NULL DEFAULT '0' CHECK (refund_grace >= interval '0'),
 			qualifying_kinds text[] NOT NULL DEFAULT '{earn,redeem}'
 				CHECK (qualifying_kinds <@ '{earn,redeem,capture,hold,adjust,transfer_in,transfer_out}'::text[]),
-			time_zone text NOT NULL DEFAULT 'UTC',
+			time_zone text,
 			created_at timestamptz NOT NULL DEFAULT now(),
 			CONSTRAINT currency_interval_needed CHECK
 				((expiry_policy IN ('rolling', 'sliding')) = (expiry_interval IS NOT NULL)),
@@ -92,7 +93,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.currency.clawback_policy IS 'How far the reversal of an earn reaches: within_lot, within_balance, allow_debt.';
 		COMMENT ON COLUMN loyalty.currency.refund_grace IS 'Least life of points that the reversal of a redemption gives back, from the reversal on.';
 		COMMENT ON COLUMN loyalty.currency.qualifying_kinds IS 'Kinds of entries that extend the lots (sliding).';
-		COMMENT ON COLUMN loyalty.currency.time_zone IS 'Time zone of all calendar arithmetic.';
+		COMMENT ON COLUMN loyalty.currency.time_zone IS 'Time zone of all calendar arithmetic; NULL where points do not expire and none was named.';
 		COMMENT ON COLUMN loyalty.currency.created_at IS 'When the currency was created.';
 		CREATE TRIGGER currency_is_sound BEFORE INSERT OR UPDATE ON loyalty.currency
 			FOR EACH ROW EXECUTE FUNCTION loyalty.currency_is_sound();
@@ -196,7 +197,7 @@ CREATE FUNCTION create_currency(code text, name text DEFAULT NULL,
 	expiry_day integer DEFAULT NULL, minimum_life interval DEFAULT '0',
 	consumption_order text DEFAULT 'earliest_expiry', clawback_policy text DEFAULT 'allow_debt',
 	refund_grace interval DEFAULT '0', qualifying_kinds text[] DEFAULT '{earn,redeem}',
-	time_zone text DEFAULT current_setting('TimeZone')) RETURNS text
+	time_zone text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -225,7 +226,7 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text) IS
-'Creates a kind of points. expiry_policy: none; rolling (expiry_interval after the earn, rounded up by expiry_rounding to the end of a day, month, quarter, year or named month); calendar (the end of day expiry_month/expiry_day, after at least minimum_life); sliding (expiry_interval after the last entry of qualifying_kinds). Calendar arithmetic is in time_zone. Returns the code. Errors: LY111 exists already, LY003 invalid policy.';
+'Creates a kind of points. expiry_policy: none; rolling (expiry_interval after the earn, rounded up by expiry_rounding to the end of a day, month, quarter, year or named month); calendar (the end of day expiry_month/expiry_day, after at least minimum_life); sliding (expiry_interval after the last entry of qualifying_kinds). Calendar arithmetic is in time_zone (default: the program''s). Returns the code. Errors: LY111 exists already, LY003 invalid policy.';
 
 REVOKE EXECUTE ON FUNCTION
 	guard(), setup_ledger(), currency_is_sound(),

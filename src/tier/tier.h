@@ -298,7 +298,7 @@ extern const char *TierEventName(TierEvent event);
 extern const char *TierReasonName(TierReason reason);
 
 /* tier_ladder.c */
-extern TierLadder *ParseLadder(Jsonb *definition);
+extern TierLadder *ParseLadder(Jsonb *definition, const char *time_zone);
 extern int	RankOfCode(const TierLadder *ladder, const char *code);
 extern int64 ScaleAmount(Datum numeric);
 extern int64 ScalePoints(int64 points);

@@ -158,7 +158,7 @@ ReadLadder(const char *code, TimestampTz known_at)
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 
 		ladder->plan->version[i].from = DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
-		ladder->plan->version[i].ladder = ParseLadder(DatumGetJsonbP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull)));
+		ladder->plan->version[i].ladder = ParseLadder(DatumGetJsonbP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull)), "UTC");
 	}
 	BindPlan(ladder->plan);
 	BindSources(ladder);
@@ -278,7 +278,7 @@ PreviewLadder(const Ladder *ladder, Jsonb *definition, TimestampTz as_of, bool w
 	for (int i = 0; i < n; i++)
 		preview->plan->version[i] = ladder->plan->version[i];
 	preview->plan->version[n].from = whole_history ? TIMESTAMP_MINUS_INFINITY : as_of;
-	preview->plan->version[n].ladder = ParseLadder(definition);
+	preview->plan->version[n].ladder = ParseLadder(definition, GetProgram()->time_zone);
 	preview->plan->nversions = n + 1;
 	BindPlan(preview->plan);
 	BindSources(preview);

@@ -81,6 +81,8 @@ BEGIN
 		RAISE EXCEPTION 'invalid name of a ladder: "%"', ladder
 			USING ERRCODE = 'LY003', HINT = 'Use lower-case letters, digits and underscores.';
 	END IF;
+	-- it keeps the program's time zone of now
+	definition := jsonb_build_object('time_zone', loyalty.program_time_zone()) || definition;
 	INSERT INTO loyalty.ladder AS l (ladder, name)
 	VALUES (ladder, coalesce(name, initcap(replace(ladder, '_', ' '))))
 	ON CONFLICT DO NOTHING;
@@ -108,7 +110,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION define_ladder(text, jsonb, timestamptz, text) IS
-'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one), under the name given (NULL: as before, or made of the code). Returns the version. The definition: {"time_zone", "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. All facts recorded before count too: tier_of() knows of them at once, evaluate_tiers() stores what they give. Waits for transactions that are posting, and they for its commit; the first ladder that counts points puts the trigger evaluate_tier on the ledger. Errors: LY401 definition, LY404 measure, LY003.';
+'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one), under the name given (NULL: as before, or made of the code). Returns the version. The definition: {"time_zone" (none: the program''s of now), "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. All facts recorded before count too: tier_of() knows of them at once, evaluate_tiers() stores what they give. Waits for transactions that are posting, and they for its commit; the first ladder that counts points puts the trigger evaluate_tier on the ledger. Errors: LY401 definition, LY404 measure, LY003.';
 
 CREATE FUNCTION preview_tier(member_id bigint, ladder text, definition jsonb, as_of timestamptz DEFAULT NULL, whole_history boolean DEFAULT false,
 	OUT level_now text, OUT rank_now integer, OUT valid_until_now timestamptz,

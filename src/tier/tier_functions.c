@@ -42,7 +42,7 @@ PlanOfDefinition(FunctionCallInfo fcinfo, Datum definition)
 	kept = palloc(sizeof(Kept));
 	kept->definition = palloc(size);
 	memcpy(kept->definition, value, size);
-	kept->plan = PlanOfLadder(ParseLadder(DatumGetJsonbP(definition)));
+	kept->plan = PlanOfLadder(ParseLadder(DatumGetJsonbP(definition), "UTC"));
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = kept;
 	return kept->plan;

@@ -378,11 +378,12 @@ ParseLevels(TierLadder *ladder, JsonbContainer *json, const TierLevel *defaults)
 }
 
 /*
- * A ladder from its definition (see define_ladder()), in the current memory
- * context; LY401 tells what is wrong with it.
+ * A ladder from its definition (see define_ladder()), in the time zone given
+ * where it names none, in the current memory context; LY401 tells what is
+ * wrong with it.
  */
 TierLadder *
-ParseLadder(Jsonb *definition)
+ParseLadder(Jsonb *definition, const char *time_zone)
 {
 	static const char *const keys[] = {
 		"time_zone", "measures", "levels", "period", "validity", "validity_interval", "at_end",
@@ -402,7 +403,7 @@ ParseLadder(Jsonb *definition)
 		InvalidLadder("It must be an object.");
 	CheckKeys(json, "The ladder", keys, lengthof(keys));
 
-	text = GetText(json, "time_zone", "UTC");
+	text = GetText(json, "time_zone", time_zone);
 	ladder->zone = pg_tzset(text);
 	if (ladder->zone == NULL || !pg_tz_acceptable(ladder->zone))
 		InvalidLadder(psprintf("\"time_zone\" \"%s\" does not exist.", text));

@@ -477,7 +477,7 @@ loyalty_ladder_levels(PG_FUNCTION_ARGS)
 	TierLadder *ladder;
 
 	InitReturnSet(fcinfo);
-	ladder = ParseLadder(PG_GETARG_JSONB_P(0));
+	ladder = ParseLadder(PG_GETARG_JSONB_P(0), "UTC");
 	for (int i = 0; i < ladder->nlevels; i++)
 	{
 		Datum		values[3];

@@ -41,10 +41,11 @@ FROM (VALUES ('2011-01-31 23:30+00', 'UTC', '2011-01-31'), ('2011-01-31 23:30+00
 	('2011-02-01 04:30+00', 'America/New_York', '2011-01-31'), ('2011-01-31 23:30+00', NULL, '2011-01-31')) v(at, zone, want)
 GROUP BY at, zone, want;
 
--- a NULL zone is the session's: what suits date columns
+-- dates become instants by the session's zone, and keep their day in it only
 SET timezone = 'Asia/Shanghai';
-SELECT is(first_active(activity_agg(date '2011-01-01', 'day', NULL)), '2011-01-01', 'dates keep their day with a NULL zone');
+SELECT is(first_active(activity_agg(date '2011-01-01', 'day', current_setting('TimeZone'))), '2011-01-01', 'dates keep their day with the session''s zone');
 SELECT is(first_active(activity_agg(date '2011-01-01', 'day', 'UTC')), '2010-12-31', 'and may lose it with another zone');
+SELECT is(first_active(activity_agg('2011-01-01 00:00+08', 'day', NULL)), '2010-12-31', 'a NULL zone is never the session''s');
 SET timezone = 'UTC';
 
 SELECT throws_ok(format('SELECT activity_agg(now(), %L, %L)', period, zone), state, NULL,
