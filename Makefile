@@ -8,10 +8,12 @@
 #   make test            run every test on a private, throw-away cluster
 #                        (ONLY=pattern: those whose name matches)
 #   make soak            run the long tests
+#   make mutants         change single lines at random and list what no test
+#                        notices (ROOM=rfm N=300 SEED=1; see test/mutate.pl)
 #   make bench           measure it against hand-written SQL
 #   make clean           remove what was built, and the private clusters
 #
-# demo, test, soak and bench install through apt what they miss, and say so.
+# demo, test, soak, bench and mutants install through apt what they miss, and say so.
 #
 # The rooms, in install order.  A room uses only rooms to its left.
 ROOMS = core ledger member rfm tier clv cohort
@@ -107,6 +109,8 @@ test soak:
 	@$(PREPARE) test $(AGAIN) WERROR=1 run-$@
 bench:
 	@$(PREPARE) bench $(AGAIN) run-$@
+mutants:
+	@$(PREPARE) test $(HERE)/test/mutate.pl
 
 run-demo: all
 	@$(HERE)/test/demo/run.sh
@@ -124,4 +128,4 @@ clean-clusters:
 		for name in demo test bench; do $(HERE)/test/cluster.sh $$name remove; done; \
 	fi
 
-.PHONY: FORCE demo psql test soak bench clean-clusters run-demo run-psql run-test run-soak run-bench
+.PHONY: FORCE demo psql test soak bench mutants clean-clusters run-demo run-psql run-test run-soak run-bench
