@@ -441,11 +441,40 @@ ExpiryOfJoined(const Balance *balance, TimestampTz opened_until, TimestampTz t)
 }
 
 /*
+ * What a reversal gave back is taken again, out of the very lots it went into:
+ * what it gave back last first.  What it had forgiven of a debt stands first
+ * in its order, and where the debt was gone by then, as a lot of its own.
+ */
+static int64
+TakeGivenBack(Balance *balance, Entry *entry, int64 points)
+{
+	const LotList *given = entry->target_lots;
+	TimestampTz t = entry->effective_at;
+	int64		skip = entry->target_reversed;
+	int64		taken = 0;
+
+	for (int i = given->end - 1; i >= given->first && taken < points; i--)
+	{
+		const Lot  *lot = &given->lots[i];
+		int64		part = lot->points;
+		int64		skipped = Min(skip, part);
+		int64		own;
+
+		skip -= skipped;
+		part = Min(part - skipped, points - taken);
+		own = TakeLots(balance, LOTS_OF_LOT, lot->lot_id, t, part, &entry->touched);
+		taken += own + TakeLots(balance, LOTS_JOINED, lot->expires_at, t, part - own, &entry->touched);
+	}
+	return taken;
+}
+
+/*
  * reverse of an earn, or of an adjust up: takes the points out of its lot,
  * whatever the state of that lot is (points that have expired are not taken a
  * second time from elsewhere), then as far as the clawback policy reaches out
  * of other lots, available ones first, pending ones next, and in the end as
- * debt.  Held points are out of reach.
+ * debt.  Held points are out of reach.  A reversal that gave points back is
+ * reversed likewise; its lots are those that it gave to.
  */
 static FoldRefusal
 ApplyClawback(Balance *balance, const FoldPolicy *policy, Entry *entry)
@@ -458,8 +487,11 @@ ApplyClawback(Balance *balance, const FoldPolicy *policy, Entry *entry)
 		left -= TakeGivenLots(balance, entry->given, &entry->touched);
 	else
 	{
-		left -= TakeLots(balance, LOTS_OF_LOT, entry->target, t, left, &entry->touched);
-		if (left > 0 && entry->target_expires_at != TIMESTAMP_MINUS_INFINITY)
+		if (entry->target_kind == ENTRY_REVERSE)
+			left -= TakeGivenBack(balance, entry, left);
+		else
+			left -= TakeLots(balance, LOTS_OF_LOT, entry->target, t, left, &entry->touched);
+		if (left > 0 && entry->target_kind != ENTRY_REVERSE && entry->target_expires_at != TIMESTAMP_MINUS_INFINITY)
 			left -= TakeLots(balance, LOTS_JOINED,
 							 policy->slides ? ExpiryOfJoined(balance, entry->target_expires_at, t) :
 							 entry->target_expires_at,
@@ -491,7 +523,9 @@ ApplyClawback(Balance *balance, const FoldPolicy *policy, Entry *entry)
  * lots they came from, those consumed last first.  They keep their expiry,
  * unless the entry grants a later one.  What had been taken as debt is taken
  * off the debt; if that has been repaid meanwhile, it comes back as a lot of
- * the reversal's own.
+ * the reversal's own.  A reversal that took points is reversed likewise; what
+ * it had been asked for and could not reach is undone first, and nothing comes
+ * of that.  A lot of its own then has the expiry of the lot that was earned.
  */
 static FoldRefusal
 ApplyRestore(Balance *balance, Entry *entry)
@@ -500,15 +534,28 @@ ApplyRestore(Balance *balance, Entry *entry)
 	TimestampTz t = entry->effective_at;
 	int64		skip = entry->target_reversed;
 	int64		left = entry->requested;
-	int64		as_debt = entry->given ? 0 : entry->target_points - SumLots(taken);
+	bool		undoes = entry->target_kind == ENTRY_REVERSE;
+	int64		not_taken = 0;
+	int64		as_debt = 0;
 	Lot			lot;
 
-	if (!AddTotal(balance, TOTAL_RESTORED, entry->requested))
+	if (entry->given == NULL)
+	{
+		int64		target_taken = undoes ? -entry->target_posted : entry->target_points;
+
+		/* what the policy had let go comes first, and is nothing to give back */
+		as_debt = target_taken - SumLots(taken);
+		not_taken = Min(Max(entry->target_points - target_taken - skip, 0), left);
+		skip = Max(skip - (entry->target_points - target_taken), 0);
+		left -= not_taken;
+		entry->posted = left;
+	}
+	if (!AddTotal(balance, TOTAL_RESTORED, entry->posted))
 		return FOLD_OVERFLOW;
 
 	if (entry->given != NULL)
 	{
-		int64		forgiven = entry->requested - SumLots(entry->given);
+		int64		forgiven = entry->posted - SumLots(entry->given);
 
 		if (forgiven < 0 || forgiven > balance->total[TOTAL_DEBT])
 			return FOLD_LOTS_MISMATCH;
@@ -532,7 +579,8 @@ ApplyRestore(Balance *balance, Entry *entry)
 			lot.home_id = entry->home_id;
 			lot.earned_at = t;
 			lot.available_at = t;
-			lot.expires_at = entry->expires_at == TIMESTAMP_MINUS_INFINITY ?
+			lot.expires_at = undoes ? Max(entry->target_expires_at, entry->expires_at) :
+				entry->expires_at == TIMESTAMP_MINUS_INFINITY ?
 				TIMESTAMP_INFINITY : entry->expires_at;
 			lot.joined = false;
 			AppendLot(&entry->touched, &lot);
@@ -556,7 +604,7 @@ ApplyRestore(Balance *balance, Entry *entry)
 		lot = taken->lots[i];
 		lot.points = points;
 		lot.hold_id = 0;
-		lot.available_at = t;
+		lot.available_at = undoes ? Max(lot.available_at, t) : t;
 		lot.expires_at = Max(lot.expires_at, entry->expires_at);
 		AppendLot(&entry->touched, &lot);
 	}
@@ -565,7 +613,6 @@ ApplyRestore(Balance *balance, Entry *entry)
 
 	ForEachLot(part, &entry->touched)
 		InsertLot(&balance->lots, balance->order, part);
-	entry->posted = entry->requested;
 	return FOLD_OK;
 }
 
@@ -575,7 +622,8 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	int64		reversible = entry->target_points - entry->target_reversed;
 
 	if (entry->target_kind != ENTRY_EARN && entry->target_kind != ENTRY_REDEEM &&
-		entry->target_kind != ENTRY_CAPTURE && entry->target_kind != ENTRY_ADJUST)
+		entry->target_kind != ENTRY_CAPTURE && entry->target_kind != ENTRY_ADJUST &&
+		(entry->target_kind != ENTRY_REVERSE || entry->target_undoes))
 		return FOLD_WRONG_KIND;
 	if (entry->effective_at < entry->target_effective_at)
 		return FOLD_BEFORE_TARGET;
@@ -583,6 +631,9 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 		entry->requested = reversible;
 	if (reversible <= 0 || entry->requested > reversible)
 		return FOLD_ALREADY_REVERSED;
+	/* what is given back is given in one order, and so taken again in that */
+	if (entry->target_kind == ENTRY_REVERSE && entry->target_posted > 0 && entry->target_followed)
+		return FOLD_REVERSED_AGAIN;
 
 	switch (entry->target_kind)
 	{
@@ -591,6 +642,10 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 			return ApplyRestore(balance, entry);
 		case ENTRY_ADJUST:
 			if (entry->target_lots != NULL)
+				return ApplyRestore(balance, entry);
+			return ApplyClawback(balance, policy, entry);
+		case ENTRY_REVERSE:
+			if (entry->target_posted <= 0)
 				return ApplyRestore(balance, entry);
 			return ApplyClawback(balance, policy, entry);
 		default:

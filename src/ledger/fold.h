@@ -66,7 +66,8 @@ typedef enum EntryKind
 	ENTRY_HOLD = 3,				/* sets available lots aside until hold_until */
 	ENTRY_CAPTURE = 4,			/* redeems (part of) a hold, releases the rest */
 	ENTRY_RELEASE = 5,			/* gives a hold back to its lots */
-	ENTRY_REVERSE = 6,			/* undoes (part of) an earlier entry */
+	ENTRY_REVERSE = 6,			/* undoes (part of) an earlier entry, which may
+								 * be a reversal */
 	ENTRY_ACTIVATE = 7,			/* makes a pending lot available */
 	ENTRY_TRANSFER_OUT = 8,		/* lots leave for another wallet */
 	ENTRY_TRANSFER_IN = 9,		/* lots arrive from another wallet */
@@ -195,10 +196,14 @@ typedef struct Entry
 	EntryKind	target_kind;
 	int64		target_points;	/* how much of it there was to reverse */
 	int64		target_reversed;	/* how much of that is reversed already */
+	int64		target_posted;	/* of a reversal: what it gave (> 0) or took */
+	bool		target_undoes;	/* a reversal: of another reversal */
+	bool		target_followed;	/* a reversal: a later one of the same entry
+									 * stands */
 	TimestampTz target_effective_at;
 	TimestampTz target_hold_until;
 	TimestampTz target_expires_at;	/* of the lot that it opened */
-	const LotList *target_lots; /* the lots that it took */
+	const LotList *target_lots; /* the lots that it took, or, a reversal, gave */
 
 	/*
 	 * The lots of a transfer_in.  For any other kind that takes lots: NULL to
@@ -241,6 +246,7 @@ typedef enum FoldRefusal
 	FOLD_WRONG_KIND,			/* the target is of a kind that this entry
 								 * cannot refer to */
 	FOLD_BEFORE_TARGET,			/* effective before its target was */
+	FOLD_REVERSED_AGAIN,		/* a later reversal of the same entry stands */
 	FOLD_LOTS_MISMATCH			/* recorded lots are not there */
 } FoldRefusal;
 

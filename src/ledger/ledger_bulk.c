@@ -291,13 +291,15 @@ static void
 ResolveTarget(Backfill *state, Posting *posting, const char *key)
 {
 	static KeptPlan plan = {
-		.query = "SELECT entry_id FROM loyalty.ledger "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
+		.query = "SELECT entry_id FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND currency OPERATOR(pg_catalog.=) $2 AND idempotency_key OPERATOR(pg_catalog.=) $3 "
+		"ORDER BY member_id OPERATOR(pg_catalog.=) $4 DESC, entry_id DESC",
+		.nargs = 4,
+		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID, INT8OID}
 	};
 	Entry	   *entry = &posting->entry;
-	Datum		values[2] = {Int64GetDatum(posting->member_id), CStringGetTextDatum(key)};
+	Datum		values[4] = {KinOfMember(posting->asked_id), CStringGetTextDatum(posting->currency.code),
+	CStringGetTextDatum(key), Int64GetDatum(posting->member_id)};
 	KeyedEntry *found = NULL;
 	const Datum *row;
 	bool		isnull;
@@ -329,8 +331,27 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 				 errhint("target_key names the idempotency_key of the row that is referred to; it must be effective before.")));
 	FindTarget(posting, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
 	PlaceTarget(posting);
-	posting->has_kin = posting->target_member_id != posting->member_id || entry->home_id != 0;
-	entry->target_reversed = ReversedOfTarget(posting);
+	posting->has_kin = merged_members != NULL;
+	FindReversals(posting);
+}
+
+/*
+ * A reversal was undone: its own target, if it is remembered, has more left to
+ * reverse again.
+ */
+static void
+ReturnUndone(Backfill *state, const Posting *posting)
+{
+	HASH_SEQ_STATUS seq;
+	KeyedEntry *known;
+
+	hash_seq_init(&seq, state->keyed);
+	while ((known = hash_seq_search(&seq)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (known->entry_id == posting->undone_id)
+			known->reversed -= posting->entry.requested;
+	}
 }
 
 /*
@@ -349,8 +370,11 @@ RememberKey(Backfill *state, const Posting *posting, const char *target_key)
 
 		if (target != NULL)
 			target->reversed += entry->requested;
+		else if (entry->target_kind == ENTRY_REVERSE)
+			ReturnUndone(state, posting);
 	}
-	if (posting->idempotency_key == NULL || strlen(posting->idempotency_key) >= sizeof(own->key))
+	/* what undoes a reversal looks in the ledger for it and all about it */
+	if (entry->kind == ENTRY_REVERSE || posting->idempotency_key == NULL || strlen(posting->idempotency_key) >= sizeof(own->key))
 		return;
 	own = hash_search(state->keyed, posting->idempotency_key, HASH_ENTER, NULL);
 	own->entry_id = entry->entry_id;

@@ -23,12 +23,16 @@ AS $$
 		AND (t.entry_id IS NULL OR t.currency <> e.currency OR t.entry_id >= e.entry_id
 			OR NOT CASE e.kind WHEN 'capture' THEN t.kind = 'hold' WHEN 'release' THEN t.kind = 'hold'
 				WHEN 'activate' THEN t.kind IN ('earn', 'adjust')
-				WHEN 'reverse' THEN t.kind IN ('earn', 'redeem', 'capture', 'adjust') ELSE false END)
+				WHEN 'reverse' THEN t.kind IN ('earn', 'redeem', 'capture', 'adjust', 'reverse') ELSE false END)
 	UNION ALL
+	-- what was undone of a reversal is there to be reversed again
 	SELECT 'reversal', t.member_id, t.currency, t.entry_id,
 		format('%s of its %s points are reversed', r.points, abs(t.requested))
-	FROM (SELECT e.target_entry_id, sum(e.requested) AS points
-		FROM loyalty.ledger e WHERE e.kind = 'reverse' AND e.target_entry_id IS NOT NULL
+	FROM (SELECT e.target_entry_id, sum(e.requested - coalesce(u.points, 0)) AS points
+		FROM loyalty.ledger e
+		LEFT JOIN (SELECT i.target_entry_id, sum(i.requested) AS points FROM loyalty.ledger i
+			WHERE i.kind = 'reverse' GROUP BY i.target_entry_id) u ON u.target_entry_id = e.entry_id
+		WHERE e.kind = 'reverse' AND e.target_entry_id IS NOT NULL
 		GROUP BY e.target_entry_id) r
 	JOIN loyalty.ledger t ON t.entry_id = r.target_entry_id
 	WHERE r.points > abs(t.requested)

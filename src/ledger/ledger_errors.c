@@ -114,10 +114,17 @@ RaiseRefusal(const Refused *refused)
 					 errmsg("%s cannot refer to entry " INT64_FORMAT " of kind %s",
 							kind, entry->target, EntryKindName(entry->target_kind)),
 					 entry->kind == ENTRY_REVERSE
-					 ? errhint("An earn, redeem, capture or adjust can be reversed; release a hold, and transfer a transfer back.")
+					 ? errhint("An earn, redeem, capture, adjust, or the reversal of one can be reversed; release a hold, transfer a transfer back, and reverse an entry again whose reversal was undone.")
 					 : entry->kind == ENTRY_ACTIVATE
 					 ? errhint("Refer to the earn or adjust whose points are pending.")
 					 : errhint("Refer to a hold.")));
+			break;
+		case FOLD_REVERSED_AGAIN:
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_LATER_REVERSAL),
+					 errmsg("reversal " INT64_FORMAT " is not the last one of its entry", entry->target),
+					 errdetail("A later one has given back more of the same entry."),
+					 errhint("Undo the later one first.")));
 			break;
 		case FOLD_BEFORE_TARGET:
 			ereport(ERROR,

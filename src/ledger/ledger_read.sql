@@ -108,8 +108,10 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH entry AS (
 		SELECT e.*, c.consumption_order, c.clawback_policy, c.expiry_policy,
-			coalesce(loyalty.total_points(e.lots), CASE WHEN e.kind IN ('earn', 'adjust') AND e.points > 0 THEN e.points ELSE 0 END) AS in_lots
+			coalesce(loyalty.total_points(e.lots), CASE WHEN e.kind IN ('earn', 'adjust') AND e.points > 0 THEN e.points ELSE 0 END) AS in_lots,
+			t.kind = 'reverse' AS undoes, t.kind = 'reverse' AND t.points <= 0 AS gives_back
 		FROM loyalty.ledger e JOIN loyalty.currency c ON c.code = e.currency
+		LEFT JOIN loyalty.ledger t ON t.entry_id = e.target_entry_id
 		WHERE e.member_id = $1 AND e.entry_id = $2
 	), steps AS (
 		-- the lots that were touched
@@ -152,6 +154,9 @@ AS $$
 					format('came from this lot in entry %s; lives at least until %s', e.target_entry_id, e.expires_at)
 				WHEN e.kind = 'reverse' AND e.points > 0 THEN
 					format('came from this lot in entry %s; keeps its expiry', e.target_entry_id)
+				WHEN e.undoes AND e.points < 0 AND EXISTS (SELECT FROM loyalty.ledger t, loyalty.unnest_lots(t.lots) g
+						WHERE t.entry_id = e.target_entry_id AND g.lot_id = s.lot_id) THEN
+					format('entry %s had given back to this lot', e.target_entry_id)
 				WHEN e.kind = 'reverse' AND s.lot_id = e.target_entry_id THEN 'the lot of the entry that is reversed'
 				WHEN e.kind = 'reverse' AND s.joined AND coalesce(s.expires_at, 'infinity') = (SELECT j.expires_at FROM joined_target j) THEN
 					'the lot of the entry that is reversed is part of this one'
@@ -181,7 +186,12 @@ AS $$
 		SELECT 3, 0, NULL, e.requested + e.points, 'not taken', NULL, NULL,
 			format('clawback policy %s reaches no further', e.clawback_policy)
 		FROM entry e
-		WHERE e.kind = 'reverse' AND e.points <= 0 AND e.requested > -e.points
+		WHERE e.kind = 'reverse' AND e.points <= 0 AND e.requested > -e.points AND e.gives_back IS NOT TRUE
+		UNION ALL
+		SELECT 3, 0, NULL, e.requested - e.points, 'not given back', NULL, NULL,
+			format('entry %s had not taken it', e.target_entry_id)
+		FROM entry e
+		WHERE e.gives_back AND e.requested > e.points
 		UNION ALL
 		SELECT 0, 0, e.target_entry_id, e.requested, 'activated', NULL, NULL, 'pending points are available from now on'
 		FROM entry e

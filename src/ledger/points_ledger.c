@@ -192,17 +192,44 @@ NextEntry(LedgerReader *reader, Entry *entry, int sqlstate)
 typedef struct PastEntry
 {
 	EntryKind	kind;
-	bool		burned;
 	int64		points;
-	int64		reversed;
+	int64		posted;
+	int64		reversed;		/* less what was undone of that */
+	int64		target;
 	TimestampTz effective_at;
 	TimestampTz hold_until;
+	TimestampTz expires_at;
 	LotList		touched;
 } PastEntry;
 
+/*
+ * What an entry that undoes a reversal has to know: of the entry that was
+ * reversed, and of the reversals of it that came later.
+ */
 static void
-FillTarget(Entry *entry, const PastEntry *past)
+FillUndone(Entry *entry, const PastEntry *past)
 {
+	const PastEntry *reversal = &past[entry->target - 1];
+	const PastEntry *undone = &past[reversal->target - 1];
+
+	entry->target_undoes = undone->kind == ENTRY_REVERSE;
+	entry->target_expires_at = undone->expires_at;
+	for (int64 id = entry->target + 1; id < entry->entry_id && !entry->target_followed; id++)
+	{
+		const PastEntry *later = &past[id - 1];
+
+		if ((id & 0xFFF) == 0)
+			CHECK_FOR_INTERRUPTS();
+		entry->target_followed = later->kind == ENTRY_REVERSE &&
+			later->target == reversal->target && later->points > later->reversed;
+	}
+}
+
+static void
+FillTarget(Entry *entry, const PastEntry *history)
+{
+	const PastEntry *past = history;
+
 	if (entry->target <= 0 || entry->target >= entry->entry_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
@@ -211,10 +238,13 @@ FillTarget(Entry *entry, const PastEntry *past)
 	past += entry->target - 1;
 	entry->target_kind = past->kind;
 	entry->target_points = past->points;
+	entry->target_posted = past->posted;
 	entry->target_reversed = past->reversed;
 	entry->target_effective_at = past->effective_at;
 	entry->target_hold_until = past->hold_until;
-	entry->target_lots = past->burned ? &past->touched : NULL;
+	entry->target_lots = past->posted < 0 || past->kind == ENTRY_REVERSE ? &past->touched : NULL;
+	if (entry->kind == ENTRY_REVERSE && past->kind == ENTRY_REVERSE)
+		FillUndone(entry, history);
 }
 
 static void
@@ -223,14 +253,22 @@ Remember(PastEntry *past, const Entry *entry)
 	PastEntry  *own = &past[entry->entry_id - 1];
 
 	own->kind = entry->kind;
-	own->burned = entry->posted < 0;
+	own->posted = entry->posted;
 	own->points = entry->requested < 0 ? -entry->requested : entry->requested;
 	own->reversed = 0;
+	own->target = entry->target;
 	own->effective_at = entry->effective_at;
 	own->hold_until = entry->hold_until;
+	own->expires_at = entry->expires_at;
 	own->touched = entry->touched;
 	if (entry->kind == ENTRY_REVERSE)
-		past[entry->target - 1].reversed += entry->requested;
+	{
+		PastEntry  *target = &past[entry->target - 1];
+
+		target->reversed += entry->requested;
+		if (target->kind == ENTRY_REVERSE)
+			past[target->target - 1].reversed -= entry->requested;
+	}
 }
 
 pg_noreturn static void

@@ -21,6 +21,7 @@
 #include "commands/sequence.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
@@ -59,6 +60,42 @@ GetInt64(int column)
 }
 
 /*
+ * The target is a reversal itself: fills in what is needed of the entry that it
+ * reversed.
+ */
+static void
+FindUndone(Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "SELECT kind, expires_at FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND entry_id OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->target_member_id), Int64GetDatum(posting->undone_id)};
+	Entry	   *entry = &posting->entry;
+	bool		isnull;
+
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed == 0)
+	{
+		values[0] = Int64GetDatum(MemberOfTarget(posting->asked_id, posting->undone_id));
+		RunPlan(&plan, values, NULL, 1);
+	}
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("entry " INT64_FORMAT " that entry " INT64_FORMAT " reverses does not exist",
+						posting->undone_id, entry->target),
+				 errhint("Run SELECT * FROM loyalty.check_all();")));
+	entry->target_undoes = strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "reverse") == 0;
+	entry->target_expires_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
+																 SPI_tuptable->tupdesc, 2, &isnull));
+	if (isnull)
+		entry->target_expires_at = TIMESTAMP_INFINITY;
+}
+
+/*
  * Finds the entry that a capture, release, reverse or activate refers to and
  * fills in what does not change about it, the currency included.  LY103 when
  * this member has no such entry.
@@ -67,7 +104,7 @@ void
 FindTarget(Posting *posting, int64 entry_id)
 {
 	static KeptPlan plan = {
-		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, expires_at, home_id "
+		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, expires_at, home_id, target_entry_id "
 		"FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) $1 "
 		"AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
@@ -123,7 +160,8 @@ FindTarget(Posting *posting, int64 entry_id)
 	if (isnull)
 		entry->target_expires_at = TIMESTAMP_INFINITY;
 	lots = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 7, &isnull);
-	if (!isnull && GetInt64(3) < 0)
+	entry->target_posted = GetInt64(3);
+	if (!isnull && (entry->target_posted < 0 || entry->target_kind == ENTRY_REVERSE))
 	{
 		LotList    *taken = MemoryContextAlloc(posting->context, sizeof(LotList));
 		MemoryContext old = MemoryContextSwitchTo(posting->context);
@@ -134,38 +172,84 @@ FindTarget(Posting *posting, int64 entry_id)
 		posting->target_taken = taken;
 	}
 	FindCurrency(code, &posting->currency);
+	if (entry->target_kind == ENTRY_REVERSE)
+	{
+		posting->undone_id = GetInt64(10);
+		FindUndone(posting);
+	}
 }
 
 /*
- * How much of the target earlier reversals have undone, as of now.
+ * The wallets in which entries that refer to the target may be recorded.
+ */
+static Datum
+WalletsOfTarget(const Posting *posting)
+{
+	Datum		own = Int64GetDatum(posting->member_id);
+
+	if (posting->has_kin)
+		return KinOfMember(posting->asked_id);
+	return PointerGetDatum(construct_array(&own, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+#define UNDONE_OF(r) \
+	"coalesce((SELECT pg_catalog.sum(u.requested) FROM loyalty.ledger u " \
+	"WHERE u.member_id OPERATOR(pg_catalog.=) ANY ($1) " \
+	"AND u.target_entry_id OPERATOR(pg_catalog.=) " r ".entry_id " \
+	"AND u.kind OPERATOR(pg_catalog.=) 'reverse'), 0)"
+
+/*
+ * How much of the target is reversed as of now: by earlier reversals, less what
+ * was undone of them.
  */
 int64
 ReversedOfTarget(const Posting *posting)
 {
-	static KeptPlan kin_plan = {
-		.query = "SELECT coalesce(pg_catalog.sum(requested), 0)::pg_catalog.int8 FROM loyalty.ledger "
-		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND target_entry_id OPERATOR(pg_catalog.=) $2 "
-		"AND kind OPERATOR(pg_catalog.=) 'reverse'",
+	static KeptPlan plan = {
+		.query = "SELECT pg_catalog.sum(r.requested OPERATOR(pg_catalog.-) " UNDONE_OF("r") ")::pg_catalog.int8 "
+		"FROM loyalty.ledger r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND r.target_entry_id OPERATOR(pg_catalog.=) $2 AND r.kind OPERATOR(pg_catalog.=) 'reverse'",
 		.nargs = 2,
 		.argtypes = {INT8ARRAYOID, INT8OID}
 	};
-	static KeptPlan plan = {
-		.query = "SELECT pg_catalog.sum(requested)::pg_catalog.int8 FROM loyalty.ledger "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND target_entry_id OPERATOR(pg_catalog.=) $2 "
-		"AND kind OPERATOR(pg_catalog.=) 'reverse'",
-		.nargs = 2,
-		.argtypes = {INT8OID, INT8OID}
-	};
-	Datum		values[2] = {Int64GetDatum(posting->member_id), Int64GetDatum(posting->entry.target)};
+	Datum		values[2] = {WalletsOfTarget(posting), Int64GetDatum(posting->entry.target)};
 
-	if (posting->has_kin)
-	{
-		values[0] = KinOfMember(posting->asked_id);
-		RunPlan(&kin_plan, values, NULL, 1);
-	}
-	else
-		RunPlan(&plan, values, NULL, 1);
+	RunPlan(&plan, values, NULL, 1);
 	return GetInt64(1);
+}
+
+/*
+ * Whether, after the target, which is a reversal, another one of the same
+ * entry was recorded that stands.
+ */
+static bool
+TargetIsFollowed(const Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.ledger r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND r.target_entry_id OPERATOR(pg_catalog.=) $2 AND r.kind OPERATOR(pg_catalog.=) 'reverse' "
+		"AND r.entry_id OPERATOR(pg_catalog.>) $3 AND r.requested OPERATOR(pg_catalog.>) " UNDONE_OF("r"),
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID}
+	};
+	Datum		values[3] = {WalletsOfTarget(posting), Int64GetDatum(posting->undone_id),
+	Int64GetDatum(posting->entry.target)};
+
+	RunPlan(&plan, values, NULL, 1);
+	return SPI_processed > 0;
+}
+
+/*
+ * What a reversal has to know of those before it.
+ */
+void
+FindReversals(Posting *posting)
+{
+	Entry	   *entry = &posting->entry;
+
+	entry->target_reversed = ReversedOfTarget(posting);
+	entry->target_followed = entry->target_kind == ENTRY_REVERSE && entry->target_posted > 0 &&
+		TargetIsFollowed(posting);
 }
 
 /*
@@ -352,7 +436,8 @@ CompleteEntry(Posting *posting, const Balance *balance, TimestampTz recorded_at)
 				TIMESTAMP_INFINITY : CurrencyExpiry(currency, entry->effective_at);
 	}
 	else if (entry->kind == ENTRY_REVERSE)
-		entry->expires_at = CurrencyGrace(currency, entry->effective_at);
+		entry->expires_at = entry->target_kind == ENTRY_REVERSE ? TIMESTAMP_MINUS_INFINITY :
+			CurrencyGrace(currency, entry->effective_at);
 
 	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
 	if (currency->expiry == EXPIRY_SLIDING && !posting->is_move && (currency->qualifying & (1U << entry->kind)) &&
@@ -478,7 +563,7 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 		if (posting->idempotency_key != NULL && posting->has_kin)
 			FindReplay(posting);
 		if (posting->entry.kind == ENTRY_REVERSE)
-			posting->entry.target_reversed = ReversedOfTarget(posting);
+			FindReversals(posting);
 		SPI_finish();
 		MemoryContextSwitchTo(posting->context);
 	}

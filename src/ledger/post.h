@@ -56,6 +56,7 @@ typedef struct Posting
 	bool		has_kin;		/* entries of merged members count */
 	int64		target_member_id;	/* in whose wallet the target is recorded */
 	const LotList *target_taken;	/* target_lots as recorded there */
+	int64		undone_id;		/* of a target that is a reversal: its target */
 	FoldRefusal refusal;
 	Balance		before;
 	struct varlena *stored;		/* the wallet's balance before, as stored */
@@ -68,6 +69,7 @@ extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
 extern void PostEntry(Posting *posting);
 extern void FindTarget(Posting *posting, int64 entry_id);
 extern int64 ReversedOfTarget(const Posting *posting);
+extern void FindReversals(Posting *posting);
 extern void PreparePosting(Posting *posting);
 extern bool OpenWallet(const Posting *posting);
 extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);

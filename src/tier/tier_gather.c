@@ -102,16 +102,20 @@ WalletsOf(int64 member_id, bool fresh)
 /*
  * What a member has earned.  An entry belongs to its home: the member that the
  * posting addressed, whoever stood for it then.  A reversal belongs to whom
- * the entry that it reverses does, whoever gave it back.
+ * the entry that it reverses does, whoever gave it back, and so does what
+ * undoes the reversal.
  */
 static void
 GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
 {
 	static KeptPlan plan = {
 		.query = "SELECT e.currency, e.effective_at, coalesce(t.effective_at, e.effective_at), "
-		"CASE WHEN t.requested OPERATOR(pg_catalog.>) 0 THEN OPERATOR(pg_catalog.-) e.requested ELSE e.requested END "
-		"FROM loyalty.ledger e LEFT JOIN loyalty.ledger t ON e.kind OPERATOR(pg_catalog.=) 'reverse' "
-		"AND t.member_id OPERATOR(pg_catalog.=) ANY ($4) AND t.entry_id OPERATOR(pg_catalog.=) e.target_entry_id "
+		"CASE WHEN (t.requested OPERATOR(pg_catalog.>) 0) OPERATOR(pg_catalog.<>) (r.kind OPERATOR(pg_catalog.=) 'reverse') "
+		"THEN OPERATOR(pg_catalog.-) e.requested ELSE e.requested END "
+		"FROM loyalty.ledger e LEFT JOIN loyalty.ledger r ON e.kind OPERATOR(pg_catalog.=) 'reverse' "
+		"AND r.member_id OPERATOR(pg_catalog.=) ANY ($4) AND r.entry_id OPERATOR(pg_catalog.=) e.target_entry_id "
+		"LEFT JOIN loyalty.ledger t ON t.member_id OPERATOR(pg_catalog.=) ANY ($4) AND t.entry_id OPERATOR(pg_catalog.=) "
+		"CASE WHEN r.kind OPERATOR(pg_catalog.=) 'reverse' THEN r.target_entry_id ELSE r.entry_id END "
 		"WHERE e.member_id OPERATOR(pg_catalog.=) ANY ($4) AND e.currency OPERATOR(pg_catalog.=) ANY ($2) "
 		"AND coalesce(t.kind, e.kind) OPERATOR(pg_catalog.=) ANY ('{earn,adjust}') "
 		"AND coalesce(t.home_id, t.member_id, e.home_id, e.member_id) OPERATOR(pg_catalog.=) $1 "

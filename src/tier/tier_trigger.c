@@ -123,7 +123,7 @@ static bool
 ReversalCounts(int64 member_id, int64 target_entry_id, TimestampTz *counts_at, int64 *amount)
 {
 	static KeptPlan target_plan = {
-		.query = "SELECT effective_at, kind, requested FROM loyalty.ledger "
+		.query = "SELECT effective_at, kind, requested, target_entry_id FROM loyalty.ledger "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
@@ -146,6 +146,12 @@ ReversalCounts(int64 member_id, int64 target_entry_id, TimestampTz *counts_at, i
 	target = SPI_tuptable->vals[0];
 	tupdesc = SPI_tuptable->tupdesc;
 	kind = SPI_getvalue(target, tupdesc, 2);
+	if (strcmp(kind, "reverse") == 0)
+	{
+		/* it undoes a reversal: what that means, the other way round */
+		*amount = -*amount;
+		return ReversalCounts(member_id, DatumGetInt64(SPI_getbinval(target, tupdesc, 4, &isnull)), counts_at, amount);
+	}
 	if (strcmp(kind, "earn") != 0 && strcmp(kind, "adjust") != 0)
 		return false;
 	*counts_at = DatumGetTimestampTz(SPI_getbinval(target, tupdesc, 1, &isnull));

@@ -58,7 +58,8 @@ INSERT INTO refused VALUES
 	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('hold', 1000, '2024-04-01', hold_until => '2024-05-01') FROM customer WHERE id = 1$$, 'LY101'),
 	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 21, '2024-04-01', target => 2) FROM customer WHERE id = 1$$, 'LY105'),
 	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 1, '2024-04-01', target => 4) FROM customer WHERE id = 1$$, 'LY103'),
-	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 1, '2024-04-01', target => 3) FROM customer WHERE id = 1$$, 'LY104'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 11, '2024-04-01', target => 3) FROM customer WHERE id = 1$$, 'LY105'),
+	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 1, '2024-04-01', target => 3) OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 1, '2024-04-01', target => 4) FROM customer WHERE id = 1$$, 'LY104'),
 	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('earn', 0, '2024-04-01') FROM customer WHERE id = 1$$, 'LY003'),
 	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('earn', 1, '2024-04-01', hold_until => '2024-05-01') FROM customer WHERE id = 1$$, 'LY003'),
 	($$SELECT points OPERATOR(loyalty.||) loyalty.ledger_entry('redeem', 1, '2024-04-01', available_at => '2024-05-01') FROM customer WHERE id = 1$$, 'LY003'),
@@ -77,6 +78,8 @@ INSERT INTO refused VALUES
 	($$SELECT '{"entries": 1, "earned": 5}'::loyalty.points_balance$$, '22P02'),
 	($$SELECT loyalty.available('{"entries": 0}', 'infinity')$$, 'LY003');
 SELECT throws_ok(call, state, NULL, call) FROM refused;
+SELECT is((SELECT loyalty.available(loyalty.fold(points OPERATOR(loyalty.||) loyalty.ledger_entry('reverse', 4, '2024-04-01', target => 3)), '2024-04-01') FROM customer WHERE id = 1),
+	76::bigint, 'a reversal is undone by reversing it');
 SELECT lives_ok($$UPDATE customer SET name = 'Ada L.' WHERE id = 1$$, 'other columns may change');
 SELECT lives_ok($$UPDATE customer SET points = '[{"kind": "earn", "points": 5, "effective_at": "2024-01-01Z"}]' WHERE id = 2$$, 'NULL may become a ledger');
 SELECT is((SELECT loyalty.available(loyalty.fold(points), '2024-03-01') FROM customer WHERE id = 1), 80::bigint, 'nothing was changed by it');

@@ -14,7 +14,7 @@ use constant { FOREVER => 1_000_000_000, NEVER => -1, MAX => 9223372036854775807
 use constant {
 	INSUFFICIENT => 'LY101', NOT_FOUND => 'LY103', WRONG_KIND => 'LY104',
 	ALREADY_REVERSED => 'LY105', HOLD_LAPSED => 'LY106', HOLD_CLOSED => 'LY107',
-	NOTHING_PENDING => 'LY108', OVERFLOW => 'LY109', INVALID => 'LY003',
+	NOTHING_PENDING => 'LY108', OVERFLOW => 'LY109', LATER_REVERSAL => 'LY114', INVALID => 'LY003',
 };
 
 my @income = qw(earned adjusted_up transferred_in restored);
@@ -100,7 +100,8 @@ sub apply
 	my ($kind, $t) = ($e->{kind}, $e->{at});
 	my $id = @{ $self->{past} } + 1;
 	my $points = $e->{points} || 0;
-	my ($target, @taken);
+	my ($target, @taken, @given, $undone);
+	my $moved = 0;    # by a reversal: what came back, or what was taken as a negative number
 	my $lapsed = $kind eq 'hold' && $e->{until} <= $t;
 	my @available = grep { state_of($_, $t) eq 'available' } $self->in_order;
 
@@ -109,9 +110,11 @@ sub apply
 		return NOT_FOUND if $e->{target} >= $id;
 		$target = $self->{past}[ $e->{target} - 1 ];
 		my %may = (
-			reverse => [qw(earn redeem capture adjust)], capture => ['hold'],
+			reverse => [qw(earn redeem capture adjust reverse)], capture => ['hold'],
 			release => ['hold'], activate => ['earn', 'adjust']);
 		return WRONG_KIND unless grep { $_ eq $target->{kind} } @{ $may{$kind} };
+		# a reversal is undone by reversing it, and made again by reversing its entry again
+		return WRONG_KIND if $kind eq 'reverse' && $target->{undone};
 		return INVALID if $t < $target->{at};
 		return HOLD_LAPSED if $target->{kind} eq 'hold' && $t >= $target->{until};
 	}
@@ -169,17 +172,26 @@ sub apply
 		my $left = $target->{points} - $target->{reversed};
 		$points ||= $left;
 		return ALREADY_REVERSED if $points > $left || $left == 0;
-		if ($target->{burned})
-		{
-			return OVERFLOW unless $self->fits($points, @income);
-			$self->{restored} += $points;
+		$undone = $self->{past}[ $target->{target} - 1 ] if $target->{kind} eq 'reverse';
 
+		# What comes back of one entry comes in one order, so it is taken again
+		# from the end.
+		return LATER_REVERSAL if $undone && $target->{moved} > 0
+		  && grep { ($_->{target} // 0) == $target->{target} && $_->{kind} eq 'reverse' && $_->{points} > $_->{reversed} }
+		  @{ $self->{past} }[ $e->{target} .. $#{ $self->{past} } ];
+
+		if ($target->{burned} || $undone && $target->{moved} <= 0)
+		{
 			# Last taken, first given back.  What became debt was taken last;
 			# where that debt was repaid meanwhile, the points come as a new lot.
+			# What a reversal had not reached was "taken" after that.
+			my $gone = $undone ? -$target->{moved} : $target->{points};
 			my $skip = $target->{reversed};
 			my $wanted = $points;
 			my @steps = (reverse(@{ $target->{taken} }));
-			unshift @steps, { points => $target->{points} - sum(@steps), debt => 1 };
+			unshift @steps, { points => $gone - sum(@steps), debt => 1 };
+			unshift @steps, { points => $target->{points} - $gone, nothing => 1 };
+			my (@back, $repaid);
 			for my $step (@steps)
 			{
 				my $n = $step->{points};
@@ -188,42 +200,72 @@ sub apply
 				$n -= $skipped;
 				$n = $wanted if $n > $wanted;
 				$wanted -= $n;
-				next if $n == 0;
+				next if $n == 0 || $step->{nothing};
+				$moved += $n;
 				if ($step->{debt})
 				{
-					my $repaid = $n < $self->{debt} ? $n : $self->{debt};
-					$self->{debt} -= $repaid;
-					push @{ $self->{parts} }, {
+					$repaid = $n < $self->{debt} ? $n : $self->{debt};
+					my $until = $e->{expires};
+					$until = $undone->{expires} if $undone && (!defined $until || $until < $undone->{expires});
+					push @back, {
 						lot => $id, points => $n - $repaid, hold => 0, earned => $t,
-						available => $t, expires => $e->{expires} // FOREVER };
+						available => $t, expires => $until // FOREVER };
 				}
 				else
 				{
 					my $grace = $e->{expires} // NEVER;
-					push @{ $self->{parts} }, {
+					push @back, {
 						%$step, points => $n, hold => 0,
 						available => $step->{available} > $t ? $step->{available} : $t,
 						expires => $step->{expires} > $grace ? $step->{expires} : $grace };
 				}
 			}
+			return OVERFLOW unless $self->fits($moved, @income);
+			$self->{restored} += $moved;
+			$self->{debt} -= $repaid || 0;
+			push @{ $self->{parts} }, @back;
+			@given = map { { %$_ } } @back;
 		}
 		else
 		{
 			# of the lot itself whatever is not held, then what is available of
 			# other lots, then what is pending, then debt
-			my @own = grep { $_->{lot} == $e->{target} && state_of($_, $t) ne 'held' } $self->in_order;
+			my $want = $points;
+			if ($undone)
+			{
+				my $skip = $target->{reversed};
+				for my $part (reverse @{ $target->{given} })
+				{
+					my $skipped = $skip < $part->{points} ? $skip : $part->{points};
+					$skip -= $skipped;
+					my $n = $part->{points} - $skipped;
+					$n = $want if $n > $want;
+					my @got = take($n, grep { $_->{lot} == $part->{lot} && state_of($_, $t) ne 'held' } $self->in_order);
+					$want -= sum(@got);
+					push @taken, @got;
+				}
+			}
+			else
+			{
+				@taken = take($want, grep { $_->{lot} == $e->{target} && state_of($_, $t) ne 'held' } $self->in_order);
+				$want -= sum(@taken);
+			}
 			my @others = map {
 				my $state = $_;
-				grep { $_->{lot} != $e->{target} && state_of($_, $t) eq $state && $_->{earned} <= $t } $self->in_order
+				grep { $_->{points} > 0 && state_of($_, $t) eq $state && $_->{earned} <= $t } $self->in_order
 			} 'available', 'pending';
 			@others = () if $self->{clawback} eq 'within_lot';
-			my $reach = sum(@own, @others);
-			my $revoked = $points < $reach || $self->{clawback} eq 'allow_debt' ? $points : $reach;
-			return OVERFLOW unless $self->fits($revoked, 'revoked') && $self->fits($revoked - $reach, 'debt');
-			$self->{revoked} += $revoked;
-			$self->{debt} += $revoked - sum(take($revoked, @own, @others));
+			my @more = take($want, @others);
+			$want -= sum(@more);
+			push @taken, @more;
+			my $owed = $self->{clawback} eq 'allow_debt' ? $want : 0;
+			return OVERFLOW unless $self->fits($points - $want + $owed, 'revoked') && $self->fits($owed, 'debt');
+			$moved = -($points - $want + $owed);
+			$self->{revoked} -= $moved;
+			$self->{debt} += $owed;
 		}
 		$target->{reversed} += $points;
+		$undone->{reversed} -= $points if $undone;
 	}
 	elsif ($kind eq 'activate')
 	{
@@ -258,6 +300,7 @@ sub apply
 	$self->{last} = $t if $t > $self->{last};
 	push @{ $self->{past} }, {
 		kind => $kind, at => $t, until => $e->{until}, points => abs $points, reversed => 0,
+		target => $e->{target}, moved => $moved, undone => $undone, given => [@given], expires => $e->{expires} // FOREVER,
 		burned => ($kind eq 'redeem' || $kind eq 'transfer_out' || $kind eq 'capture' || $kind eq 'adjust' && $e->{points} < 0),
 		taken => [@taken] };
 	return undef;

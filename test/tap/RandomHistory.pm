@@ -132,7 +132,7 @@ sub random_entry
 	my $e = { kind => $kind, at => $t, points => $points };
 
 	# mostly what can be referred to, now and then anything
-	my %wanted = (capture => 'hold', release => 'hold', activate => 'earn adjust', reverse => 'earn redeem capture adjust');
+	my %wanted = (capture => 'hold', release => 'hold', activate => 'earn adjust', reverse => 'earn redeem capture adjust reverse');
 	if ($wanted{$kind})
 	{
 		my @possible = grep { chance(3) || index($wanted{$kind}, $past[ $_ - 1 ]{kind}) >= 0 } 1 .. @past;
