@@ -344,15 +344,24 @@ PostTransfer(void *call)
 	members[0] = out->asked_id;
 	members[1] = in->asked_id;
 	FindRoutes(members, 2);
+	out->together = in->together = true;
+	SendPosting(out, members[0]);
+	SendPosting(in, members[1]);
 	if (members[0] == members[1])
+	{
+		/* a merge of the two may be undone at this moment */
+		if (out->asked_id != in->asked_id)
+		{
+			TakeWallet(out);
+			(void) RoutePosting(out);
+			(void) RoutePosting(in);
+		}
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_SAME_WALLET),
 				 errmsg("member " INT64_FORMAT " cannot transfer points to itself", out->asked_id),
 				 errdetail("Member " INT64_FORMAT " is the same as member " INT64_FORMAT ".", in->asked_id, out->asked_id),
 				 errhint("Give two different members.")));
-	out->together = in->together = true;
-	SendPosting(out, members[0]);
-	SendPosting(in, members[1]);
+	}
 	if (in->member_id < out->member_id)
 		TakeWallet(in);
 	PostEntry(out);

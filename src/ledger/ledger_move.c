@@ -510,14 +510,17 @@ ReplaceByMoved(int64 member_id)
 
 /*
  * mark_wallets(member_id bigint, moved boolean) -> bigint
+ *
+ * Rows that have the mark already are changed all the same: a posting whose
+ * snapshot is older than the merge would find its way to them by who stood for
+ * whom then.
  */
 PG_FUNCTION_INFO_V1(loyalty_mark_wallets);
 Datum
 loyalty_mark_wallets(PG_FUNCTION_ARGS)
 {
 	static KeptPlan plan = {
-		.query = "UPDATE loyalty.wallet SET moved = $2 WHERE member_id OPERATOR(pg_catalog.=) $1 "
-		"AND moved IS DISTINCT FROM $2",
+		.query = "UPDATE loyalty.wallet SET moved = $2 WHERE member_id OPERATOR(pg_catalog.=) $1",
 		.nargs = 2,
 		.argtypes = {INT8OID, BOOLOID}
 	};

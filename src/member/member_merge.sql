@@ -219,7 +219,7 @@ BEGIN
 	PERFORM loyalty.require_not_forgotten(members || root);
 
 	PERFORM loyalty.lock_wallets(ARRAY[root], ARRAY[member_id]);
-	PERFORM loyalty.mark_wallets(member_id, false);
+	PERFORM loyalty.mark_wallets(member_id, false), loyalty.mark_wallets(root, false);
 	IF earned_since = 'identifier' THEN
 		-- what was posted to others since, in the name of an identifier that goes back
 		since := (SELECT array_agg(e.entry_id)
