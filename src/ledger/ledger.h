@@ -94,6 +94,7 @@ typedef struct Refused
 
 pg_noreturn extern void RaiseRefusal(const Refused *refused);
 extern void RequireArgument(FunctionCallInfo fcinfo, int n, const char *name);
+extern int64 WholePoints(Datum numeric);
 extern void CheckEntry(const Entry *entry, bool in_program);
 pg_noreturn extern void RefuseArgument(const Entry *entry, const char *what, const char *value);
 extern void CheckAsOf(const Balance *balance, TimestampTz as_of);

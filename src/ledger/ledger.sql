@@ -138,7 +138,7 @@ CREATE FUNCTION balance_lots(balance points_balance, as_of timestamptz DEFAULT n
 	OUT available_at timestamptz, OUT expires_at timestamptz, OUT hold_id bigint) RETURNS SETOF record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'loyalty_balance_lots';
 COMMENT ON FUNCTION balance_lots(points_balance, timestamptz) IS
-'The lots of a balance that have points left, in consumption order. state is available, pending, held or expired as of as_of; expires_at NULL is never; available_at infinity waits for activate(); of held points, available_at is when the hold lapses. Raises LY110 for an as_of before the last entry.';
+'The lots of a balance that have points left, in consumption order. state is available, pending, held or expired as of as_of; expires_at NULL is never; available_at NULL waits for activate(); of held points, available_at is when the hold lapses. Raises LY110 for an as_of before the last entry.';
 
 CREATE FUNCTION debt(balance points_balance) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_debt';
@@ -203,7 +203,7 @@ CREATE FUNCTION unnest_lots(lots points_lots,
 	OUT available_at timestamptz, OUT expires_at timestamptz, OUT hold_id bigint, OUT joined boolean) RETURNS SETOF record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'loyalty_unnest_lots';
 COMMENT ON FUNCTION unnest_lots(points_lots) IS
-'The lots of a list as rows; expires_at NULL is never, available_at infinity waits for activate(); a joined lot holds points of others with its expiry, and has the id and the origin of the first of them.';
+'The lots of a list as rows; expires_at NULL is never, available_at NULL waits for activate(); a joined lot holds points of others with its expiry, and has the id and the origin of the first of them.';
 
 CREATE FUNCTION total_points(lots points_lots) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_total_points';
@@ -250,7 +250,7 @@ CREATE FUNCTION entries(ledger points_ledger,
 	OUT extends_to timestamptz, OUT target bigint, OUT lots points_lots) RETURNS SETOF record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_entries';
 COMMENT ON FUNCTION entries(points_ledger) IS
-'The entries of a ledger as rows, numbered from 1; expires_at NULL is never, available_at infinity waits for an activate.';
+'The entries of a ledger as rows, numbered from 1; expires_at NULL is never, available_at NULL waits for an activate.';
 
 CREATE FUNCTION append_only() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_append_only';

@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -35,6 +36,13 @@ IntArgument(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	RequireArgument(fcinfo, n, name);
 	return PG_GETARG_INT64(n);
+}
+
+static int64
+PointsArgument(FunctionCallInfo fcinfo, int n)
+{
+	RequireArgument(fcinfo, n, "points");
+	return WholePoints(PG_GETARG_DATUM(n));
 }
 
 static TimestampTz
@@ -67,11 +75,14 @@ RefuseNoPoints(EntryKind kind, int64 points)
 static int64
 OptionalPoints(FunctionCallInfo fcinfo, int n, EntryKind kind)
 {
+	int64		points;
+
 	if (PG_ARGISNULL(n))
 		return 0;
-	if (PG_GETARG_INT64(n) <= 0)
-		RefuseNoPoints(kind, PG_GETARG_INT64(n));
-	return PG_GETARG_INT64(n);
+	points = WholePoints(PG_GETARG_DATUM(n));
+	if (points <= 0)
+		RefuseNoPoints(kind, points);
+	return points;
 }
 
 static void
@@ -89,12 +100,15 @@ SetExpiresAt(Posting *posting, FunctionCallInfo fcinfo, int n)
 		posting->entry.expires_at = PG_GETARG_TIMESTAMPTZ(n);
 }
 
+/*
+ * From when on the points are available: an instant, or (argument pending)
+ * whenever they are activated.
+ */
 static void
-SetAvailableAt(Posting *posting, FunctionCallInfo fcinfo, int n)
+SetAvailableAt(Posting *posting, FunctionCallInfo fcinfo, int n, int pending)
 {
-	posting->available_given = !PG_ARGISNULL(n);
-	if (posting->available_given)
-		posting->entry.available_at = PG_GETARG_TIMESTAMPTZ(n);
+	SetAvailability(posting, PG_ARGISNULL(n) ? NULL : &fcinfo->args[n].value,
+					!PG_ARGISNULL(pending) && PG_GETARG_BOOL(pending));
 }
 
 /*
@@ -174,7 +188,7 @@ FinishPosting(Posting *posting)
 
 /*
  * earn(member_id, points, currency, effective_at, available_at, expires_at,
- * reference, idempotency_key, details)
+ * reference, idempotency_key, details, pending)
  */
 PG_FUNCTION_INFO_V1(loyalty_earn);
 Datum
@@ -183,10 +197,10 @@ loyalty_earn(PG_FUNCTION_ARGS)
 	Posting		posting;
 
 	BeginPosting(&posting, ENTRY_EARN, IntArgument(fcinfo, 0, "member_id"));
-	posting.entry.requested = IntArgument(fcinfo, 1, "points");
+	posting.entry.requested = PointsArgument(fcinfo, 1);
 	SetCurrency(&posting, fcinfo, 2);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
-	SetAvailableAt(&posting, fcinfo, 4);
+	SetAvailableAt(&posting, fcinfo, 4, 9);
 	SetExpiresAt(&posting, fcinfo, 5);
 	SetCommon(&posting, fcinfo, 6);
 	return FinishPosting(&posting);
@@ -203,7 +217,7 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	Posting		posting;
 
 	BeginPosting(&posting, ENTRY_REDEEM, IntArgument(fcinfo, 0, "member_id"));
-	posting.entry.requested = IntArgument(fcinfo, 1, "points");
+	posting.entry.requested = PointsArgument(fcinfo, 1);
 	SetCurrency(&posting, fcinfo, 2);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
 	SetCommon(&posting, fcinfo, 4);
@@ -221,7 +235,7 @@ loyalty_hold(PG_FUNCTION_ARGS)
 	Posting		posting;
 
 	BeginPosting(&posting, ENTRY_HOLD, IntArgument(fcinfo, 0, "member_id"));
-	posting.entry.requested = IntArgument(fcinfo, 1, "points");
+	posting.entry.requested = PointsArgument(fcinfo, 1);
 	posting.entry.hold_until = InstantArgument(fcinfo, 2, "hold_until");
 	SetCurrency(&posting, fcinfo, 3);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 4, "effective_at"));
@@ -292,7 +306,8 @@ loyalty_activate(PG_FUNCTION_ARGS)
 
 /*
  * adjust(member_id, points, reason, currency, effective_at, available_at,
- * expires_at, reference, idempotency_key, details); points may be negative.
+ * expires_at, reference, idempotency_key, details, pending); points may be
+ * negative.
  */
 PG_FUNCTION_INFO_V1(loyalty_adjust);
 Datum
@@ -301,12 +316,12 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	Posting		posting;
 
 	BeginPosting(&posting, ENTRY_ADJUST, IntArgument(fcinfo, 0, "member_id"));
-	posting.entry.requested = IntArgument(fcinfo, 1, "points");
+	posting.entry.requested = PointsArgument(fcinfo, 1);
 	RequireArgument(fcinfo, 2, "reason");
 	posting.reason = TextArgument(fcinfo, 2);
 	SetCurrency(&posting, fcinfo, 3);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 4, "effective_at"));
-	SetAvailableAt(&posting, fcinfo, 5);
+	SetAvailableAt(&posting, fcinfo, 5, 10);
 	SetExpiresAt(&posting, fcinfo, 6);
 	SetCommon(&posting, fcinfo, 7);
 	return FinishPosting(&posting);
@@ -334,7 +349,7 @@ PostTransfer(void *call)
 
 	InitPosting(out, ENTRY_TRANSFER_OUT, IntArgument(fcinfo, 0, "from_member_id"));
 	out->counterparty_id = IntArgument(fcinfo, 1, "to_member_id");
-	out->entry.requested = IntArgument(fcinfo, 2, "points");
+	out->entry.requested = PointsArgument(fcinfo, 2);
 	SetCurrency(out, fcinfo, 3);
 	SetEffectiveAt(out, InstantArgument(fcinfo, 4, "effective_at"));
 	SetCommon(out, fcinfo, 5);
@@ -414,12 +429,14 @@ static Column
 ArrayArgument(FunctionCallInfo fcinfo, int n, Oid type, const char *name, int expected)
 {
 	Column		column = {0};
-	int16		length = type == INT8OID || type == TIMESTAMPTZOID ? 8 : -1;
+	int16		length;
+	bool		byval;
+	char		align;
 
 	if (PG_ARGISNULL(n))
 		return column;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), type, length,
-					  length == 8, length == 8 ? TYPALIGN_DOUBLE : TYPALIGN_INT,
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), type, length, byval, align,
 					  &column.values, &column.nulls, &column.count);
 	if (expected >= 0 && column.count != expected)
 		ereport(ERROR,
@@ -487,7 +504,8 @@ typedef struct Many
 				reasons,
 				references,
 				keys,
-				details;
+				details,
+				pending;
 	int			n;
 	ManyOrder  *order;
 	int64	   *canonical;
@@ -541,7 +559,7 @@ BeginElement(const Many *many, int i)
 					 errmsg("entry " INT64_FORMAT " is not of currency \"%s\"", posting->entry.target, given),
 					 errdetail("It is of currency \"%s\".", posting->currency.code),
 					 errhint("Leave the currency out: it is that of the entry referred to.")));
-		if (Given(&many->points, i) && DatumGetInt64(many->points.values[i]) == 0 &&
+		if (Given(&many->points, i) && WholePoints(many->points.values[i]) == 0 &&
 			(kind == ENTRY_CAPTURE || kind == ENTRY_REVERSE))
 			RefuseNoPoints(kind, 0);
 	}
@@ -565,12 +583,11 @@ PostElement(const Many *many, int i, int64 member_id)
 	posting->context = CurrentMemoryContext;
 	posting->together = true;
 	SendPosting(posting, member_id);
-	posting->entry.requested = Given(&many->points, i) ? DatumGetInt64(many->points.values[i]) : 0;
+	posting->entry.requested = Given(&many->points, i) ? WholePoints(many->points.values[i]) : 0;
 	if (Given(&many->effective, i))
 		SetEffectiveAt(posting, DatumGetTimestampTz(many->effective.values[i]));
-	posting->available_given = Given(&many->available, i);
-	if (posting->available_given)
-		posting->entry.available_at = DatumGetTimestampTz(many->available.values[i]);
+	SetAvailability(posting, Given(&many->available, i) ? &many->available.values[i] : NULL,
+					Given(&many->pending, i) && DatumGetBool(many->pending.values[i]));
 	posting->expires_given = Given(&many->expires, i);
 	if (posting->expires_given)
 		posting->entry.expires_at = DatumGetTimestampTz(many->expires.values[i]);
@@ -655,8 +672,8 @@ PostElements(void *call)
 /*
  * post_many(member_ids, kinds, points, currencies, effective_ats,
  * available_ats, expires_ats, hold_untils, target_entry_ids, reasons, refs,
- * idempotency_keys, details): posts one entry for each element, all or none.
- * Wallets are taken in the order of their ids, entries of one wallet in the
+ * idempotency_keys, details, pending): posts one entry for each element, all
+ * or none.  Wallets are taken in the order of their ids, entries of one wallet in the
  * order given.  Returns one row for each element, in the order given.
  */
 PG_FUNCTION_INFO_V1(loyalty_post_many);
@@ -675,7 +692,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	many.members = ArrayArgument(fcinfo, 0, INT8OID, "member_ids", -1);
 	n = many.n = many.members.count;
 	many.kinds = ArrayArgument(fcinfo, 1, TEXTOID, "kinds", n);
-	many.points = ArrayArgument(fcinfo, 2, INT8OID, "points", n);
+	many.points = ArrayArgument(fcinfo, 2, NUMERICOID, "points", n);
 	many.currencies = ArrayArgument(fcinfo, 3, TEXTOID, "currencies", n);
 	many.effective = ArrayArgument(fcinfo, 4, TIMESTAMPTZOID, "effective_ats", n);
 	many.available = ArrayArgument(fcinfo, 5, TIMESTAMPTZOID, "available_ats", n);
@@ -686,6 +703,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	many.references = ArrayArgument(fcinfo, 10, TEXTOID, "refs", n);
 	many.keys = ArrayArgument(fcinfo, 11, TEXTOID, "idempotency_keys", n);
 	many.details = ArrayArgument(fcinfo, 12, JSONBOID, "details", n);
+	many.pending = ArrayArgument(fcinfo, 13, BOOLOID, "pending", n);
 	for (int i = 0; i < n; i++)
 	{
 		RequireElement(&many.members, i, "member_ids");

@@ -32,7 +32,7 @@ enum
 {
 	COL_MEMBER_ID, COL_CURRENCY, COL_KIND, COL_POINTS, COL_EFFECTIVE_AT,
 	COL_AVAILABLE_AT, COL_EXPIRES_AT, COL_HOLD_UNTIL, COL_TARGET_KEY,
-	COL_REFERENCE, COL_REASON, COL_IDEMPOTENCY_KEY, COL_DETAILS, COLUMNS
+	COL_REFERENCE, COL_REASON, COL_IDEMPOTENCY_KEY, COL_DETAILS, COL_PENDING, COLUMNS
 };
 
 #define TEXT_TO_SORT	"text COLLATE pg_catalog.\"C\""
@@ -55,7 +55,8 @@ static const struct
 	{"reference", TEXT_TO_SORT, false},
 	{"reason", "text", false},
 	{"idempotency_key", TEXT_TO_SORT, false},
-	{"details", "jsonb", false}
+	{"details", "jsonb", false},
+	{"pending", "bool", false}
 };
 
 /* In which order rows are posted; at one instant what comes in first */
@@ -82,6 +83,7 @@ typedef struct KeyedEntry
 typedef struct Backfill
 {
 	bool		has[COLUMNS];	/* columns of the source */
+	bool		numeric_points; /* otherwise bigint */
 	LedgerInsert *insert;
 
 	/* the present wallet */
@@ -106,19 +108,27 @@ typedef struct Backfill
 } Backfill;
 
 /*
- * A column of the source, as it is to be cast.  Fractions are not rounded to
- * whole numbers but refused, by the input function of the integer.
+ * A column of the source, cast to the type that we read.  Fractions are not
+ * rounded to whole numbers but refused: points by us, members by the input
+ * function of the integer.
  */
 static const char *
-SourceColumn(TupleDesc tupdesc, const char *name, const char *type)
+SourceColumn(Backfill *state, TupleDesc tupdesc, int i)
 {
-	Oid			own = SPI_gettypeid(tupdesc, SPI_fnumber(tupdesc, name));
+	const char *name = source_columns[i].name;
+	const char *type = source_columns[i].type;
 	const char *column = psprintf("s.%s", quote_identifier(name));
+	Oid			own = SPI_gettypeid(tupdesc, SPI_fnumber(tupdesc, name));
+	bool		fractional = own == NUMERICOID || own == FLOAT8OID || own == FLOAT4OID;
 
-	if (strcmp(type, "int8") == 0 &&
-		(own == NUMERICOID || own == FLOAT8OID || own == FLOAT4OID))
+	if (i == COL_POINTS && fractional)
+	{
+		state->numeric_points = true;
+		type = "numeric";
+	}
+	else if (i == COL_MEMBER_ID && fractional)
 		column = psprintf("pg_catalog.trim_scale(%s::pg_catalog.numeric)::pg_catalog.text", column);
-	return column;
+	return psprintf("%s::pg_catalog.%s", column, type);
 }
 
 /*
@@ -147,9 +157,7 @@ SourceQuery(Backfill *state, Oid source)
 							source_columns[i].name),
 					 errhint("A source needs member_id, points and effective_at.")));
 		if (state->has[i])
-			appendStringInfo(&query, "%s%s::pg_catalog.%s AS c%d", n++ > 0 ? ", " : "",
-							 SourceColumn(tupdesc, source_columns[i].name, source_columns[i].type),
-							 source_columns[i].type, i);
+			appendStringInfo(&query, "%s%s AS c%d", n++ > 0 ? ", " : "", SourceColumn(state, tupdesc, i), i);
 	}
 	appendStringInfo(&query, " FROM %s s) q ORDER BY",
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
@@ -423,8 +431,10 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	Entry	   *entry = &posting.entry;
 	bool		opens_lot;
 	char	   *target_key = TextColumn(values, nulls, COL_TARGET_KEY);
-	int64		points = nulls[COL_POINTS] ? 0 : DatumGetInt64(values[COL_POINTS]);
+	int64		points = 0;
 
+	if (!nulls[COL_POINTS])
+		points = state->numeric_points ? WholePoints(values[COL_POINTS]) : DatumGetInt64(values[COL_POINTS]);
 	if (nulls[COL_KIND])
 	{
 		/* without a kind, the sign tells */
@@ -455,9 +465,9 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	entry->effective_at = DatumGetTimestampTz(values[COL_EFFECTIVE_AT]);
 	/* as in any table of rows: what does not concern a kind is not looked at */
 	opens_lot = EntryOpensLot(kind, points);
-	posting.available_given = opens_lot && !nulls[COL_AVAILABLE_AT];
-	if (posting.available_given)
-		entry->available_at = DatumGetTimestampTz(values[COL_AVAILABLE_AT]);
+	if (opens_lot)
+		SetAvailability(&posting, nulls[COL_AVAILABLE_AT] ? NULL : &values[COL_AVAILABLE_AT],
+						!nulls[COL_PENDING] && DatumGetBool(values[COL_PENDING]));
 	posting.expires_given = opens_lot && !nulls[COL_EXPIRES_AT];
 	if (posting.expires_given)
 		entry->expires_at = DatumGetTimestampTz(values[COL_EXPIRES_AT]);

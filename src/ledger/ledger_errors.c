@@ -6,6 +6,7 @@
 
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -180,6 +181,37 @@ RequireArgument(FunctionCallInfo fcinfo, int n, const char *name)
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("%s must not be NULL", name),
 				 errhint("Give a value for %s.", name)));
+}
+
+/*
+ * Points as they are given, a numeric: LY003 unless they are a whole number of
+ * bigint's range.
+ */
+int64
+WholePoints(Datum numeric)
+{
+	char	   *given = DatumGetCString(DirectFunctionCall1(numeric_out, numeric));
+	char	   *end;
+	int64		points;
+
+	errno = 0;
+	points = strtoll(given, &end, 10);
+	if (*end == '.')
+		end += 1 + strspn(end + 1, "0");
+	if (end == given || *end != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("points must be a whole number"),
+				 errdetail("It is %s.", given),
+				 errhint("Round it, for example with floor(), or count in a smaller unit.")));
+	if (errno == ERANGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("points are out of the range of bigint"),
+				 errdetail("It is %s.", given),
+				 errhint("Give another number of points.")));
+	pfree(given);
+	return points;
 }
 
 /*

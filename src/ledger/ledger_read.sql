@@ -61,7 +61,7 @@ AS $$
 		loyalty.balance_lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
 $$;
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
-'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never. lot_id is the id of the entry that opened it, of joined lots the first of them.';
+'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never, available_at NULL of pending points waits for activate(). lot_id is the id of the entry that opened it, of joined lots the first of them.';
 
 CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
 	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
@@ -70,8 +70,8 @@ COMMENT ON FUNCTION running_balance(bigint, text, timestamptz) IS
 'For each entry of a wallet recorded by known_at (NULL: now), in that order, what was available after it, as of the latest effective_at so far. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 
 CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
-	from_at timestamptz DEFAULT '-infinity', until_at timestamptz DEFAULT 'infinity',
-	known_at timestamptz DEFAULT 'infinity')
+	from_at timestamptz DEFAULT NULL, until_at timestamptz DEFAULT NULL,
+	known_at timestamptz DEFAULT NULL)
 RETURNS TABLE (entry_id bigint, effective_at timestamptz, recorded_at timestamptz, kind text,
 	points bigint, available bigint, target_entry_id bigint, counterparty_id bigint, reference text, reason text)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -89,7 +89,7 @@ COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestampt
 'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded; NULL is no bound. available is what could be redeemed after the entry, as of the latest effective_at so far. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 
 CREATE FUNCTION expiring(member_id bigint, currency text DEFAULT 'points',
-	until timestamptz DEFAULT 'infinity', as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
+	until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
 RETURNS TABLE (expires_at timestamptz, points bigint, lots bigint)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -167,7 +167,7 @@ AS $$
 		UNION ALL
 		SELECT 0, 0, e.entry_id, e.points, 'opened', e.effective_at, e.expires_at,
 			CASE
-				WHEN e.available_at = 'infinity' THEN 'pending until it is activated'
+				WHEN e.available_at IS NULL THEN 'pending until it is activated'
 				WHEN e.available_at > e.effective_at THEN format('pending until %s', e.available_at)
 				ELSE 'available at once'
 			END

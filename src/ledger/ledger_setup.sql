@@ -161,7 +161,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.available IS 'Available points of the wallet right after the entry was recorded.';
 		COMMENT ON COLUMN loyalty.ledger.effective_at IS 'When it happened in the business.';
 		COMMENT ON COLUMN loyalty.ledger.recorded_at IS 'When the database learned of it; never runs backwards within a wallet.';
-		COMMENT ON COLUMN loyalty.ledger.available_at IS 'When the lot that it opens becomes available; infinity waits for activate().';
+		COMMENT ON COLUMN loyalty.ledger.available_at IS 'When the lot that it opens becomes available, NULL for one that waits for activate() (kinds earn and adjust, positive points).';
 		COMMENT ON COLUMN loyalty.ledger.expires_at IS 'When the lot that it opens expires, NULL for never; of a reverse, until when what it gives back lives at least.';
 		COMMENT ON COLUMN loyalty.ledger.hold_until IS 'When a hold lapses by itself.';
 		COMMENT ON COLUMN loyalty.ledger.extends_to IS 'Sliding expiry: until when every open lot lives at least.';

@@ -2,33 +2,33 @@
  * ledger: postings.
  */
 
-CREATE FUNCTION earn(member_id bigint, points bigint, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION earn(member_id bigint, points numeric, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL, pending boolean DEFAULT false,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_earn';
-COMMENT ON FUNCTION earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb) IS
-'Earns points: opens a lot, repaying debt first. The lot is open from available_at (default: effective_at; infinity: until activate()) up to, and not at, expires_at (default: by the currency''s policy; infinity: never). Errors: LY003 argument, LY004 key, LY102 currency, LY109 overflow. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+COMMENT ON FUNCTION earn(bigint, numeric, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean) IS
+'Earns points: opens a lot, repaying debt first. The lot is open from available_at (default: effective_at), or, where it is pending, from activate() on, up to, and not at, expires_at (default: by the currency''s policy; infinity: never). Errors: LY003 argument, LY004 key, LY102 currency, LY109 overflow. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION redeem(member_id bigint, points bigint, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION redeem(member_id bigint, points numeric, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_redeem';
-COMMENT ON FUNCTION redeem(bigint, bigint, text, timestamptz, text, text, jsonb) IS
+COMMENT ON FUNCTION redeem(bigint, numeric, text, timestamptz, text, text, jsonb) IS
 'Redeems points out of the lots that are available at effective_at, in the currency''s consumption order. Errors: LY101 not enough points, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION hold(member_id bigint, points bigint, hold_until timestamptz, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION hold(member_id bigint, points numeric, hold_until timestamptz, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_hold';
-COMMENT ON FUNCTION hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb) IS
+COMMENT ON FUNCTION hold(bigint, numeric, timestamptz, text, timestamptz, text, text, jsonb) IS
 'Sets available points aside until hold_until, when the hold lapses by itself. Held points do not expire. Settle it with capture() or release(). Errors: LY101 not enough points, LY106 hold_until not after effective_at, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION capture(member_id bigint, entry_id bigint, points bigint DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION capture(member_id bigint, entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_capture';
-COMMENT ON FUNCTION capture(bigint, bigint, bigint, timestamptz, text, text, jsonb) IS
+COMMENT ON FUNCTION capture(bigint, bigint, numeric, timestamptz, text, text, jsonb) IS
 'Redeems all (points NULL) or part of a hold and releases the rest. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY101 more than is held, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION release(member_id bigint, entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
@@ -38,11 +38,11 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_release';
 COMMENT ON FUNCTION release(bigint, bigint, timestamptz, text, text, jsonb) IS
 'Gives a hold back to its lots; what has expired meanwhile is expired. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION reverse(member_id bigint, entry_id bigint, points bigint DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION reverse(member_id bigint, entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_reverse';
-COMMENT ON FUNCTION reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb) IS
+COMMENT ON FUNCTION reverse(bigint, bigint, numeric, timestamptz, text, text, jsonb) IS
 'Undoes all that is left (points NULL) or part of an earn, redeem, capture or adjust, or of the reversal of one. Of an earn, takes the points out of its own lot, then as far as the currency''s clawback_policy reaches out of other lots and into debt. Of a redeem, gives the points back to the very lots they came from, with their expiry (or refund_grace). Of a reversal that took points, gives them back to the lots they were in, with their expiry, and takes off what had become debt; what the policy had left to the member counts as undone first and comes to nothing. Of a reversal that gave points back, takes them out of the lots they went to, then as of an earn. What is undone can be reversed again. Errors: LY103 no such entry, LY104 wrong kind (the undoing of a reversal, too), LY105 more than is left to reverse, LY114 of a redeem only the last reversal can be undone, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION activate(member_id bigint, entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
@@ -52,36 +52,36 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_activate';
 COMMENT ON FUNCTION activate(bigint, bigint, timestamptz, text, text, jsonb) IS
 'Makes the pending points of an earn or adjust available from effective_at on. Errors: LY103 no such entry, LY104 neither earn nor adjust, LY108 nothing pending, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION adjust(member_id bigint, points bigint, reason text, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION adjust(member_id bigint, points numeric, reason text, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL, pending boolean DEFAULT false,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_adjust';
-COMMENT ON FUNCTION adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb) IS
-'An operator''s correction: positive points open a lot, negative ones are taken out of available lots. Errors: LY101 not enough points, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+COMMENT ON FUNCTION adjust(bigint, numeric, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean) IS
+'An operator''s correction: positive points open a lot, as earn() does, negative ones are taken out of available lots. Errors: LY101 not enough points, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION transfer(from_member_id bigint, to_member_id bigint, points bigint, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION transfer(from_member_id bigint, to_member_id bigint, points numeric, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_transfer';
-COMMENT ON FUNCTION transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb) IS
+COMMENT ON FUNCTION transfer(bigint, bigint, numeric, text, timestamptz, text, text, jsonb) IS
 'Moves available points to another member''s wallet; lots keep their identity, origin and expiry. Posts a transfer_out and a transfer_in; returns the sender''s. The idempotency_key is the sender''s. Errors: LY101 not enough points, LY112 same member, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION post_many(member_ids bigint[], kinds text[], points bigint[], currencies text[] DEFAULT NULL,
+CREATE FUNCTION post_many(member_ids bigint[], kinds text[], points numeric[], currencies text[] DEFAULT NULL,
 	effective_ats timestamptz[] DEFAULT NULL, available_ats timestamptz[] DEFAULT NULL,
 	expires_ats timestamptz[] DEFAULT NULL, hold_untils timestamptz[] DEFAULT NULL,
 	target_entry_ids bigint[] DEFAULT NULL, reasons text[] DEFAULT NULL, refs text[] DEFAULT NULL,
-	idempotency_keys text[] DEFAULT NULL, details jsonb[] DEFAULT NULL,
+	idempotency_keys text[] DEFAULT NULL, details jsonb[] DEFAULT NULL, pending boolean[] DEFAULT NULL,
 	OUT ordinal bigint, OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS SETOF record
 LANGUAGE c VOLATILE ROWS 100 AS 'MODULE_PATHNAME', 'loyalty_post_many';
-COMMENT ON FUNCTION post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]) IS
+COMMENT ON FUNCTION post_many(bigint[], text[], numeric[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[], boolean[]) IS
 'Posts one entry for each element, all or none: earn, redeem, hold, capture, release, reverse, activate or adjust. A NULL element means the default, as leaving the argument out of the single function does; what a kind has no use for is refused, and so is 0 for all there is. An error''s context names its element. Entries of one wallet are posted in the order given; wallets are locked in the order of their ids. Returns one row for each element, in the order given.';
 
 CREATE FUNCTION backfill(source regclass,
 	OUT entries bigint, OUT wallets bigint, OUT first_entry_id bigint, OUT last_entry_id bigint) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_backfill';
 COMMENT ON FUNCTION backfill(regclass) IS
-'Posts a whole history in one statement, keeping every rule and the hash chain. source is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. available_at and expires_at count for what opens a lot, hold_until for a hold. Points that are no whole number are refused (22P02). Errors are those of the single functions, whose context names the row, and 23505 for a key that was used before; nothing is posted then.';
+'Posts a whole history in one statement, keeping every rule and the hash chain. source is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, pending boolean, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. available_at, pending and expires_at count for what opens a lot, hold_until for a hold. Errors are those of the single functions, whose context names the row, and 23505 for a key that was used before; nothing is posted then.';
 
 -- ---------------------------------------------------------------------------
 -- Program: moving points between members that are merged
@@ -212,31 +212,31 @@ COMMENT ON FUNCTION reverse_on_return() IS
 -- ---------------------------------------------------------------------------
 
 REVOKE EXECUTE ON FUNCTION
-	earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
-	redeem(bigint, bigint, text, timestamptz, text, text, jsonb),
-	hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb),
-	capture(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	earn(bigint, numeric, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean),
+	redeem(bigint, numeric, text, timestamptz, text, text, jsonb),
+	hold(bigint, numeric, timestamptz, text, timestamptz, text, text, jsonb),
+	capture(bigint, bigint, numeric, timestamptz, text, text, jsonb),
 	release(bigint, bigint, timestamptz, text, text, jsonb),
-	reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	reverse(bigint, bigint, numeric, timestamptz, text, text, jsonb),
 	activate(bigint, bigint, timestamptz, text, text, jsonb),
-	adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
-	transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb),
-	post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]),
+	adjust(bigint, numeric, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean),
+	transfer(bigint, bigint, numeric, text, timestamptz, text, text, jsonb),
+	post_many(bigint[], text[], numeric[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[], boolean[]),
 	backfill(regclass),
 	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
 	book_expiry(bigint, text, timestamptz), earn_on_insert(), reverse_on_return()
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	earn(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
-	redeem(bigint, bigint, text, timestamptz, text, text, jsonb),
-	hold(bigint, bigint, timestamptz, text, timestamptz, text, text, jsonb),
-	capture(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	earn(bigint, numeric, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean),
+	redeem(bigint, numeric, text, timestamptz, text, text, jsonb),
+	hold(bigint, numeric, timestamptz, text, timestamptz, text, text, jsonb),
+	capture(bigint, bigint, numeric, timestamptz, text, text, jsonb),
 	release(bigint, bigint, timestamptz, text, text, jsonb),
-	reverse(bigint, bigint, bigint, timestamptz, text, text, jsonb),
+	reverse(bigint, bigint, numeric, timestamptz, text, text, jsonb),
 	activate(bigint, bigint, timestamptz, text, text, jsonb),
-	adjust(bigint, bigint, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb),
-	transfer(bigint, bigint, bigint, text, timestamptz, text, text, jsonb),
-	post_many(bigint[], text[], bigint[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[]),
+	adjust(bigint, numeric, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean),
+	transfer(bigint, bigint, numeric, text, timestamptz, text, text, jsonb),
+	post_many(bigint[], text[], numeric[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[], boolean[]),
 	backfill(regclass),
 	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
 	book_expiry(bigint, text, timestamptz), earn_on_insert(), reverse_on_return()

@@ -561,6 +561,7 @@ ReturnLots(FunctionCallInfo fcinfo, const LotList *list, const TimestampTz *as_o
 		if (as_of != NULL)
 			values[n++] = CStringGetTextDatum(LotState(lot, *as_of));
 		values[n++] = TimestampTzGetDatum(lot->earned_at);
+		nulls[n] = lot->available_at == TIMESTAMP_INFINITY;
 		values[n++] = TimestampTzGetDatum(lot->available_at);
 		nulls[n] = lot->expires_at == TIMESTAMP_INFINITY;
 		values[n++] = TimestampTzGetDatum(lot->expires_at);

@@ -559,7 +559,7 @@ loyalty_ledger_length(PG_FUNCTION_ARGS)
 
 /*
  * entries(ledger): one row for each entry.  expires_at NULL is never,
- * available_at infinity waits for an activate.
+ * available_at NULL waits for an activate.
  */
 PG_FUNCTION_INFO_V1(loyalty_entries);
 Datum
@@ -582,6 +582,7 @@ loyalty_entries(PG_FUNCTION_ARGS)
 		values[2] = Int64GetDatum(entry.requested);
 		values[3] = TimestampTzGetDatum(entry.effective_at);
 		values[4] = TimestampTzGetDatum(entry.available_at);
+		nulls[4] = TIMESTAMP_NOT_FINITE(entry.available_at);
 		values[5] = TimestampTzGetDatum(entry.expires_at);
 		nulls[5] = TIMESTAMP_NOT_FINITE(entry.expires_at);
 		values[6] = TimestampTzGetDatum(entry.hold_until);

@@ -356,6 +356,37 @@ ComputeFingerprint(Posting *posting)
 }
 
 /*
+ * From when on the points of a lot are available: an instant, whenever they
+ * are activated, or (neither given) at once.
+ */
+void
+SetAvailability(Posting *posting, const Datum *available_at, bool pending)
+{
+	Entry	   *entry = &posting->entry;
+
+	posting->available_given = available_at != NULL || pending;
+	if (pending && !EntryOpensLot(entry->kind, entry->requested))
+		RefuseArgument(entry, "pending", "true");
+	if (pending)
+		entry->available_at = TIMESTAMP_INFINITY;
+	if (available_at == NULL)
+		return;
+	if (pending)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("pending points have no available_at"),
+				 errdetail("It is %s.", TimestampText(DatumGetTimestampTz(*available_at))),
+				 errhint("Give available_at, or pending for points that wait for activate().")));
+	entry->available_at = DatumGetTimestampTz(*available_at);
+	if (entry->available_at == TIMESTAMP_INFINITY)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("available_at of %s must be a finite instant", EntryKindName(entry->kind)),
+				 errdetail("It is infinity."),
+				 errhint("For points that wait for activate(), give pending => true.")));
+}
+
+/*
  * Checks what is asked for beside the entry itself, which CheckEntry() does.
  */
 static void
@@ -501,7 +532,9 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	row->available = sums.available;
 	row->effective_at = entry->effective_at;
 	row->recorded_at = recorded_at;
-	row->available_at = opens_lot ? entry->available_at : TIMESTAMP_MINUS_INFINITY;
+	row->available_at = TIMESTAMP_MINUS_INFINITY;
+	if (opens_lot && entry->available_at != TIMESTAMP_INFINITY)
+		row->available_at = entry->available_at;
 	row->expires_at = TIMESTAMP_MINUS_INFINITY;
 	if ((opens_lot || entry->kind == ENTRY_REVERSE) && !TIMESTAMP_NOT_FINITE(entry->expires_at))
 		row->expires_at = entry->expires_at;

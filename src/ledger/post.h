@@ -66,6 +66,7 @@ typedef struct Posting
 } Posting;
 
 extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
+extern void SetAvailability(Posting *posting, const Datum *available_at, bool pending);
 extern void PostEntry(Posting *posting);
 extern void FindTarget(Posting *posting, int64 entry_id);
 extern int64 ReversedOfTarget(const Posting *posting);

@@ -98,7 +98,10 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 	InitEntry(entry, row->kind, row->effective_at);
 	entry->entry_id = row->entry_id;
 	entry->requested = row->requested;
-	entry->available_at = nulls[9] ? row->effective_at : row->available_at;
+	if (!nulls[9])
+		entry->available_at = row->available_at;
+	else if (EntryOpensLot(row->kind, row->requested))
+		entry->available_at = TIMESTAMP_INFINITY;
 	entry->expires_at = nulls[10] ? TIMESTAMP_INFINITY : row->expires_at;
 	entry->hold_until = row->hold_until;
 	entry->extends_to = row->extends_to;

@@ -49,7 +49,7 @@ setup
 			LATERAL loyalty.balance(s.member_id, as_of => '2024-04-01') b
 		ORDER BY 1;
 	SELECT FROM loyalty.earn(m(), 150, effective_at => '2024-01-01', reference => 'earned');
-	SELECT FROM loyalty.earn(m(), 50, effective_at => '2024-01-01', available_at => 'infinity', reference => 'waiting');
+	SELECT FROM loyalty.earn(m(), 50, effective_at => '2024-01-01', pending => true, reference => 'waiting');
 	SELECT FROM loyalty.earn(n(), 100, effective_at => '2024-01-01');
 	SELECT FROM loyalty.hold(m(), 30, hold_until => '2999-01-01', effective_at => '2024-02-01', reference => 'held');
 	SELECT FROM loyalty.redeem(m(), 20, effective_at => '2024-02-01', reference => 'redeemed');

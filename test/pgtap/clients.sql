@@ -45,4 +45,47 @@ SELECT matches(loyalty.preferred_hour_agg('2024-01-15 03:00Z', NULL)::text, '^\(
 SELECT matches(loyalty.preferred_weekday_agg('2024-01-15 03:00Z', NULL)::text, '^\(7,', 'preferred_weekday_agg() without a zone');
 RESET timezone;
 
+-- ---------------------------------------------------------------------------
+-- Points come from amounts, and amounts are numeric
+-- ---------------------------------------------------------------------------
+
+SELECT is((SELECT available FROM loyalty.earn(2, points)), total::bigint, format('earn(2, %s)', points))
+FROM (VALUES (1, 12, 12), (2, 3.000, 15), (3, floor(12.5), 27), (4, 1e2, 127), (5, 0.5e1, 132)) v (i, points, total) ORDER BY i;
+SELECT is((SELECT available FROM loyalty.redeem(2, round(31.5))), 100::bigint, 'redeem() of a numeric');
+SELECT is((SELECT array_agg(available) FROM loyalty.post_many('{2,2,2}', '{earn,redeem,adjust}', '{5.0,2.000,-3}', reasons => '{NULL,NULL,x}')),
+	'{105,103,100}', 'post_many() of numeric');
+SELECT is((SELECT available FROM loyalty.earn(3, 9223372036854775807)), 9223372036854775807, 'the largest number of points');
+CREATE FUNCTION refusal(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'none';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RETURN concat_ws('|', SQLSTATE, SQLERRM, detail, hint);
+END
+$$;
+SELECT is(refusal(format('SELECT loyalty.earn(2, %L)', points)), outcome, 'earn() of ' || points)
+FROM (VALUES ('12.50', 'LY003|points must be a whole number|It is 12.50.|Round it, for example with floor(), or count in a smaller unit.'),
+	('NaN', 'LY003|points must be a whole number|It is NaN.|Round it, for example with floor(), or count in a smaller unit.'),
+	('-1e19', 'LY003|points are out of the range of bigint|It is -10000000000000000000.|Give another number of points.')) v (points, outcome);
+
+-- ---------------------------------------------------------------------------
+-- Points that wait for an event are pending, and their instant is NULL
+-- ---------------------------------------------------------------------------
+
+SELECT FROM loyalty.create_currency('plain');
+SELECT entry_id AS waiting FROM loyalty.earn(4, 10, 'plain', effective_at => '2024-01-01', pending => true) \gset
+SELECT FROM loyalty.earn(4, 20, 'plain', effective_at => '2024-01-01', available_at => '2024-02-01');
+SELECT results_eq($$SELECT points, state, available_at FROM loyalty.lots(4, 'plain', as_of => '2024-01-02') ORDER BY lot_id$$,
+	$$VALUES (10::bigint, 'pending', NULL::timestamptz), (20, 'pending', '2024-02-01')$$, 'lots() tells which wait');
+SELECT results_eq($$SELECT points, available_at FROM loyalty.ledger WHERE member_id = 4 ORDER BY entry_id$$,
+	$$VALUES (10::bigint, NULL::timestamptz), (20, '2024-02-01')$$, 'so does the ledger');
+SELECT is((SELECT count(*) FROM loyalty.check_all()), 0::bigint, 'the chain and the fold agree with what is stored');
+SELECT is((SELECT pending FROM loyalty.balance(4, 'plain', as_of => '2024-01-15', known_at => now() + interval '1 hour')), 30::bigint, 'a past instant is folded from it');
+SELECT is((SELECT available FROM loyalty.activate(4, :waiting, effective_at => '2024-03-01')), 30::bigint, 'activate() ends the waiting');
+SELECT is((SELECT count(*) FROM loyalty.check_all()), 0::bigint, 'and all is well');
+
 SELECT * FROM finish();

@@ -58,13 +58,13 @@ INSERT INTO step (story, name, call, outcome) VALUES
 	('pending', 'b', 'redeem($m, 1, effective_at => @5 - interval ''1 microsecond'')', 'LY101'),
 	('pending', 'c', 'redeem($m, 1, effective_at => @5)', '9/0/0/0'),
 
-	('activate', 'a', 'earn($m, 10, effective_at => @1, available_at => ''infinity'')', '0/10/0/0'),
+	('activate', 'a', 'earn($m, 10, effective_at => @1, pending => true)', '0/10/0/0'),
 	('activate', 'b', 'activate($m, {a}, effective_at => @3)', '10/0/0/0'),
 	('activate', 'c', 'activate($m, {a}, effective_at => @4)', 'LY108'),
 	('activate', 'd', 'redeem($m, 1, effective_at => @2)', 'LY101'),
 	('activate', 'e', 'redeem($m, 1, effective_at => @4)', '9/0/0/0'),
 	('activate', 'f', 'activate($m, {e}, effective_at => @4)', 'LY104'),
-	('activate an adjust', 'a', 'adjust($m, 10, ''to be confirmed'', effective_at => @1, available_at => ''infinity'')', '0/10/0/0'),
+	('activate an adjust', 'a', 'adjust($m, 10, ''to be confirmed'', effective_at => @1, pending => true)', '0/10/0/0'),
 	('activate an adjust', 'b', 'activate($m, {a}, effective_at => @3)', '10/0/0/0'),
 	('activate an adjust', 'c', 'adjust($m, -4, ''mistake'', effective_at => @4)', '6/0/0/0'),
 	('activate an adjust', 'd', 'activate($m, {c}, effective_at => @5)', 'LY108'),
@@ -277,10 +277,15 @@ SELECT 'arguments', c, s FROM (VALUES
 	('earn($m, 1, currency => NULL)', 'LY003'), ('earn($m, 1, currency => ''none_such'')', 'LY102'),
 	('earn($m, 1, currency => repeat(''x'', 100))', 'LY102'), ('earn($m, 1, currency => '''')', 'LY102'),
 	('earn($m, 1, effective_at => NULL)', 'LY003'),
+	('earn($m, 12.5)', 'LY003'), ('earn($m, ''NaN'')', 'LY003'), ('earn($m, ''Infinity'')', 'LY003'), ('earn($m, 9223372036854775808)', 'LY003'),
+	('redeem($m, 0.1)', 'LY003'), ('hold($m, 1e-9, ''2999-01-01'')', 'LY003'), ('adjust($m, -1.5, ''x'')', 'LY003'), ('adjust($m, -9223372036854775809, ''x'')', 'LY003'),
+	('transfer($m, 1, 2.5)', 'LY003'), ('capture(1, {first}, 0.5)', 'LY003'), ('reverse(1, {first}, 1e30)', 'LY003'),
+	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[1.5])', 'LY003'),
 	('earn($m, 1, effective_at => ''infinity'')', 'LY003'), ('earn($m, 1, effective_at => ''-infinity'')', 'LY003'),
 	('earn($m, 1, effective_at => ''1815-06-18'')', 'LY003'), ('earn($m, 1, effective_at => ''0044-03-15 BC'')', 'LY003'),
 	('earn($m, 1, effective_at => ''9999-01-01'')', 'LY003'), ('earn($m, 1, effective_at => now() + interval ''1 day'')', 'LY003'),
-	('earn($m, 1, available_at => ''-infinity'')', 'LY003'), ('earn($m, 1, available_at => ''2000-01-01'')', 'LY003'),
+	('earn($m, 1, available_at => ''-infinity'')', 'LY003'), ('earn($m, 1, available_at => ''infinity'')', 'LY003'),
+	('earn($m, 1, available_at => ''2999-01-01'', pending => true)', 'LY003'), ('earn($m, 1, available_at => ''2000-01-01'')', 'LY003'),
 	('earn($m, 1, available_at => ''12000-01-01'')', 'LY003'),
 	('earn($m, 1, expires_at => ''-infinity'')', 'LY003'), ('earn($m, 1, expires_at => ''2000-01-01'')', 'LY003'),
 	('earn($m, 1, expires_at => ''12000-01-01'')', 'LY003'),
@@ -300,14 +305,14 @@ SELECT 'arguments', c, s FROM (VALUES
 	('transfer($m, NULL, 1)', 'LY003'), ('transfer($m, 999999, 0)', 'LY003'), ('transfer($m, 999999, -1)', 'LY003'), ('transfer($m, 999999, 1, currency => ''none_such'')', 'LY102'),
 	('post_many(ARRAY[$m, $m], ARRAY[''earn''], ARRAY[1, 2])', 'LY003'), ('post_many(NULL, ARRAY[''earn''], ARRAY[1])', 'LY003'),
 	('post_many(ARRAY[$m], ARRAY[''steal''], ARRAY[1])', 'LY104'), ('post_many(ARRAY[$m], ARRAY[''transfer_in''], ARRAY[1])', 'LY104'),
-	('adjust($m, 1, '''')', 'LY003'), ('adjust($m, -1, ''x'', available_at => ''infinity'')', 'LY003'), ('adjust($m, -1, ''x'', expires_at => ''2999-01-01'')', 'LY003'),
+	('adjust($m, 1, '''')', 'LY003'), ('adjust($m, -1, ''x'', pending => true)', 'LY003'), ('adjust($m, -1, ''x'', expires_at => ''2999-01-01'')', 'LY003'),
 	('earn($m, 1, idempotency_key => repeat(''k'', 2001))', 'LY003'), ('earn($m, 1, idempotency_key => repeat(''k'', 1048576))', 'LY003'),
 	('redeem($m, 1, idempotency_key => repeat(''k'', 1048576))', 'LY003'),
 	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[1], idempotency_keys => ARRAY[''''])', 'LY003'),
 	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[NULL::bigint])', 'LY003'), ('post_many(ARRAY[$m], ARRAY[''EARN''], ARRAY[1])', 'LY104'),
 	('post_many(ARRAY[$m], ARRAY[''adjust''], ARRAY[1])', 'LY003'), ('post_many(ARRAY[$m], ARRAY[''hold''], ARRAY[1])', 'LY003'),
 	('post_many(ARRAY[$m], ARRAY[''earn''], ARRAY[1], hold_untils => ARRAY[timestamptz ''2999-01-01''])', 'LY003'),
-	('post_many(ARRAY[$m], ARRAY[''redeem''], ARRAY[1], available_ats => ARRAY[timestamptz ''infinity''])', 'LY003'),
+	('post_many(ARRAY[$m], ARRAY[''redeem''], ARRAY[1], pending => ARRAY[true])', 'LY003'),
 	('post_many(ARRAY[$m], ARRAY[''redeem''], ARRAY[1], expires_ats => ARRAY[timestamptz ''2999-01-01''])', 'LY003'),
 	('post_many(ARRAY[1::bigint], ARRAY[''earn''], ARRAY[1], target_entry_ids => ARRAY[{first}])', 'LY003'),
 	('post_many(ARRAY[1::bigint], ARRAY[''reverse''], ARRAY[1])', 'LY003'),
@@ -545,7 +550,7 @@ FROM (VALUES (0, NULL, NULL, 'LY003 row of backfill for member 620, effective at
 	(1, 'earn', '', 'LY003 row of backfill for member 620, effective at 2024-01-01 00:00:00+00, idempotency key '),
 	(1, 'adjust', NULL, 'LY003 row of backfill for member 620, effective at 2024-01-01 00:00:00+00')) v(points, kind, key, outcome);
 SELECT is(left(pg_temp.backfilled(points), 5), state, format('backfill() of %s points', points))
-FROM (VALUES (1.5, '22P02'), ('NaN', '22P02'), (1e30, '22003')) v(points, state);
+FROM (VALUES (1.5, 'LY003'), ('NaN', 'LY003'), (1e30, 'LY003')) v(points, state);
 SELECT is(left(pg_temp.backfilled(1, 'earn', repeat('k', 2001)), 5), 'LY003', 'backfill() of a key that is too long');
 -- a key that was used is found when the rows gathered so far go in, which an entry that refers to an older one makes them do:
 -- the error is not about that entry

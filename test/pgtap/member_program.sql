@@ -119,7 +119,7 @@ SELECT member_id AS q FROM resolve_member('{"email": "q@b.example"}') \gset
 SELECT earn(:p, 100) \g /dev/null
 SELECT entry_id AS earned FROM earn(:q, 50) \gset
 SELECT entry_id AS held FROM hold(:q, 20, now() + interval '1 hour') \gset
-SELECT entry_id AS waiting FROM earn(:q, 30, available_at => 'infinity') \gset
+SELECT entry_id AS waiting FROM earn(:q, 30, pending => true) \gset
 SELECT earn(:q, 11, effective_at => now() - interval '2 days', expires_at => now() - interval '1 day') \g /dev/null
 SELECT merge_id AS m FROM merge_members(:p, :q) \gset
 SELECT is(pg_temp.points(:p), '130 available, 30 pending, 20 held, 0 owed', 'holds and pending points stay what they are');

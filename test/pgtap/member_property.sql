@@ -77,6 +77,7 @@ DECLARE
 		'redeem', 'redeem', 'hold', 'capture', 'release', 'reverse', 'reverse', 'activate', 'transfer', 'adjust', 'book', 'badge', 'forget', 'asof');
 	currency text := pg_temp.pick('points'::text, 'points', 'stamps');
 	points bigint := 1 + floor(random() * 60);
+	wait int := 1 + floor(random() * 5);
 	at timestamptz := CASE WHEN random() < 0.3 THEN statement_timestamp() - random() * interval '20 days' ELSE statement_timestamp() END;
 	before text;
 	m bigint;
@@ -104,7 +105,7 @@ BEGIN
 			FROM (SELECT merge_id FROM loyalty.member_merge ORDER BY unmerged_at IS NOT NULL, random() LIMIT 1) x;
 		WHEN 'earn' THEN
 			PERFORM loyalty.earn(pg_temp.some_member(), points, currency, at,
-				available_at => pg_temp.pick(NULL::timestamptz, NULL, NULL, now() + interval '5 days', 'infinity'),
+				available_at => CASE WHEN wait = 4 THEN now() + interval '5 days' END, pending => wait = 5,
 				expires_at => pg_temp.pick(NULL::timestamptz, NULL, at + interval '3 days', now() + interval '30 days'), idempotency_key => key,
 				details => (SELECT jsonb_build_object('identifier_id', identifier_id) FROM loyalty.identifier ORDER BY random() LIMIT 1));
 		WHEN 'redeem' THEN PERFORM loyalty.redeem(pg_temp.some_member(), points, currency, at, idempotency_key => key);

@@ -44,7 +44,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 CREATE FUNCTION show_lots(b loyalty.points_balance, at timestamptz) RETURNS text
 LANGUAGE sql STABLE AS $$
-	SELECT coalesce(string_agg(concat_ws(',', lot_id, points, state, earned_at, available_at, coalesce(expires_at, 'infinity'), coalesce(hold_id, 0)), ';'), '')
+	SELECT coalesce(string_agg(concat_ws(',', lot_id, points, state, earned_at, coalesce(available_at, 'infinity'), coalesce(expires_at, 'infinity'), coalesce(hold_id, 0)), ';'), '')
 	FROM loyalty.balance_lots(b, at);
 $$;
 CREATE FUNCTION show_totals(b loyalty.points_balance) RETURNS text

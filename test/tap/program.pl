@@ -118,14 +118,14 @@ BEGIN
 			f := (e->>'effective_at')::timestamptz;
 			SELECT entry_id INTO t FROM posted WHERE member_id = m AND number = (e->>'target')::int;
 			CASE e->>'kind'
-				WHEN 'earn' THEN r := loyalty.earn(m, p, c, f, (e->>'available_at')::timestamptz, (e->>'expires_at')::timestamptz);
+				WHEN 'earn' THEN r := loyalty.earn(m, p, c, f, nullif((e->>'available_at')::timestamptz, 'infinity'), (e->>'expires_at')::timestamptz, pending => e->>'available_at' = 'infinity');
 				WHEN 'redeem' THEN r := loyalty.redeem(m, p, c, f);
 				WHEN 'hold' THEN r := loyalty.hold(m, p, (e->>'hold_until')::timestamptz, c, f);
 				WHEN 'capture' THEN r := loyalty.capture(m, t, nullif(p, 0), f);
 				WHEN 'release' THEN r := loyalty.release(m, t, f);
 				WHEN 'reverse' THEN r := loyalty.reverse(m, t, nullif(p, 0), f);
 				WHEN 'activate' THEN r := loyalty.activate(m, t, f);
-				WHEN 'adjust' THEN r := loyalty.adjust(m, p, 'test', c, f, (e->>'available_at')::timestamptz, (e->>'expires_at')::timestamptz);
+				WHEN 'adjust' THEN r := loyalty.adjust(m, p, 'test', c, f, nullif((e->>'available_at')::timestamptz, 'infinity'), (e->>'expires_at')::timestamptz, pending => e->>'available_at' = 'infinity');
 				WHEN 'transfer_out' THEN r := loyalty.transfer(m, 1000000000 + m, p, c, f);
 			END CASE;
 			INSERT INTO posted VALUES (m, (e->>'number')::int, r.entry_id);
@@ -145,7 +145,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 CREATE FUNCTION show_lots(m bigint, c text, t timestamptz) RETURNS text
 LANGUAGE sql STABLE AS $$
-	SELECT coalesce(string_agg(concat_ws(',', points, state, earned_at, available_at, coalesce(expires_at, 'infinity')), ';'), '')
+	SELECT coalesce(string_agg(concat_ws(',', points, state, earned_at, coalesce(available_at, 'infinity'), coalesce(expires_at, 'infinity')), ';'), '')
 	FROM loyalty.lots(m, c, as_of => t) WHERE state <> 'expired';
 $$;
 SQL
@@ -226,7 +226,8 @@ is("@bad[0 .. ($#bad < 9 ? $#bad : 9)]", '', 'balance() as of the middle of a hi
 run_sql($database, <<'SQL');
 CREATE VIEW past AS
 SELECT 2000000000 + h.m AS member_id, h.c AS currency, e->>'kind' AS kind, (e->>'points')::bigint AS points,
-	(e->>'effective_at')::timestamptz AS effective_at, (e->>'available_at')::timestamptz AS available_at,
+	(e->>'effective_at')::timestamptz AS effective_at, nullif((e->>'available_at')::timestamptz, 'infinity') AS available_at,
+	e->>'available_at' = 'infinity' AS pending,
 	(e->>'expires_at')::timestamptz AS expires_at, (e->>'hold_until')::timestamptz AS hold_until,
 	'k' || (e->>'number') AS idempotency_key, 'k' || (e->>'target') AS target_key,
 	CASE WHEN e->>'kind' = 'adjust' THEN 'test' END AS reason
@@ -234,7 +235,7 @@ FROM history h, jsonb_array_elements(h.entries) e
 WHERE NOT h.late AND (e->>'number')::int > 0
 	AND NOT EXISTS (SELECT FROM jsonb_array_elements(h.entries) x WHERE x->>'kind' = 'transfer_out');
 CREATE TABLE backfill_source AS SELECT member_id, currency, kind, CASE WHEN kind IN ('release', 'activate') OR points = 0 THEN NULL ELSE points END AS points,
-	effective_at, available_at, expires_at, hold_until, idempotency_key, target_key, reason FROM past ORDER BY md5(member_id || idempotency_key);
+	effective_at, available_at, pending, expires_at, hold_until, idempotency_key, target_key, reason FROM past ORDER BY md5(member_id || idempotency_key);
 SELECT * FROM loyalty.backfill('backfill_source');
 SQL
 my $same = "(SELECT string_agg(concat_ws(',', kind, points, requested, available, effective_at, available_at, expires_at, hold_until, extends_to), ';' ORDER BY entry_id) FROM loyalty.ledger l WHERE l.member_id = %s + h.m)";
@@ -252,11 +253,12 @@ BEGIN
 			array_agg(points ORDER BY effective_at, member_id) AS p, array_agg(currency ORDER BY effective_at, member_id) AS c,
 			array_agg(effective_at ORDER BY effective_at, member_id) AS t, array_agg(available_at ORDER BY effective_at, member_id) AS a,
 			array_agg(expires_at ORDER BY effective_at, member_id) AS x, array_agg(hold_until ORDER BY effective_at, member_id) AS h,
-			array_agg(reason ORDER BY effective_at, member_id) AS r, array_agg(idempotency_key ORDER BY effective_at, member_id) AS i
+			array_agg(reason ORDER BY effective_at, member_id) AS r, array_agg(idempotency_key ORDER BY effective_at, member_id) AS i,
+			array_agg(pending ORDER BY effective_at, member_id) AS w
 		FROM past p WHERE NOT EXISTS (SELECT FROM past q WHERE q.member_id = p.member_id AND q.target_key IS NOT NULL)
 		GROUP BY member_id % 20
 	LOOP
-		PERFORM FROM loyalty.post_many(batch.m, batch.k, batch.p, batch.c, batch.t, batch.a, batch.x, batch.h, reasons => batch.r, idempotency_keys => batch.i);
+		PERFORM FROM loyalty.post_many(batch.m, batch.k, batch.p, batch.c, batch.t, batch.a, batch.x, batch.h, reasons => batch.r, idempotency_keys => batch.i, pending => batch.w);
 	END LOOP;
 END
 $$;
