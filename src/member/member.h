@@ -51,12 +51,15 @@
  *		last_seen; exclusive, copied from the namespace.  Primary key
  *		(member_id, identifier_id) as every key of a member's table; unique
  *		index (namespace, value) where exclusive, which is the arbiter between
- *		sessions; for shared values unique (namespace, value, home).
+ *		sessions; for shared values, and for members who came with a value of
+ *		another (shared_above), unique (namespace, value, home).  claimed: see
+ *		"Proof" below.
  *
  * identifier_namespace: namespace (primary key); kind ('phone', 'email',
  *		'opaque'), default_country, provider_rules, fold_case: how values are
  *		normalized; priority (smallest first); max_per_member; shared (such a
  *		value is known of several members, finds none and merges none);
+ *		shared_above (so does one with which more members came);
  *		merge_unverified; personal.  Cached per session, told to forget by
  *		forget_cached().
  *
@@ -76,8 +79,8 @@
  * member_merge: merge_id bigint identity; survivor_id, absorbed_id (the roots,
  *		the edge); asked_survivor_id, asked_absorbed_id (as called); cause
  *		('identifier', 'operator'), identifier_ids and what they were worth,
- *		reason; effective_at, recorded_at, unmerged_at, unmerge_reason.  Unique
- *		index on absorbed_id where unmerged_at is null: a forest.
+ *		reason; recorded_at, unmerged_at, unmerge_reason.  Unique index on
+ *		absorbed_id where unmerged_at is null: a forest.
  *
  * member_merge_item: merge_id, room, kind, item jsonb: what moved, there and
  *		back; written by each room's functions and read by preview and report.
@@ -99,8 +102,9 @@
  * resolve_member(identifiers jsonb, channel, attributes, on_conflict,
  *		effective_at, idempotency_key) -> member_id, outcome, why jsonb,
  *		merge_id, home_member_id, replayed.  identifiers is [{"namespace",
- *		"value", "verified"}, ...] or {"email": "a@b.c", ...}.  Steps 1 and 2
- *		are in member_resolve.c, the others in resolve_member_fully().
+ *		"value", "verified", "country"}, ...] or {"email": "a@b.c", ...}.
+ *		Steps 1 and 2 are in member_resolve.c, the others in
+ *		resolve_member_fully().
  *
  *		1. Normalize; drop blocked, shared and garbage values, and say so.
  *		2. Look all of them up at once, without locks.  One member, nothing new
@@ -113,20 +117,24 @@
  *		   faster the statement waits for it and fails as a duplicate, the
  *		   subtransaction is undone before anybody saw the new member, and
  *		   back to 2.  Since all insert in one order, nobody waits in a circle.
- *		5. Several: they may be joined when each is known by a given value that
- *		   its namespace lets merge (exclusive, verified or merge_unverified)
- *		   and no namespace would exceed max_per_member.  on_conflict: 'merge'
- *		   joins into the member found by the highest priority, then the
- *		   oldest; 'first' answers that member and joins nothing; 'refuse'
+ *		5. Several: they may be joined when each is proven and no namespace
+ *		   would exceed max_per_member.  on_conflict: 'merge' joins into the
+ *		   member found by the highest priority, then the oldest; 'first'
+ *		   answers who is proven, then that member, and joins nothing; 'refuse'
  *		   answers none.  Where the rules forbid joining, outcome is conflict
  *		   with the reason, as a row and not as an error.
  *
- * link_identifier(member_id, namespace, value, ...), unlink_identifier(...):
+ *		Numbers of new members are drawn from a sequence, past any under which
+ *		something stands already.
+ *
+ * link_identifier(member_id, namespace, value, ..., move), unlink_identifier(...):
  *		one identifier, same rules; a value of another member is LY204.
- * merge_members(survivor_id, absorbed_id, reason, effective_at,
- *		idempotency_key) -> merge_id, moved jsonb.
- * unmerge_members(merge_id, earned_since, reason, effective_at,
- *		idempotency_key) -> moved jsonb.  earned_since says whose points are
+ * merge_members(survivor_id, absorbed_id, reason, idempotency_key) -> merge_id,
+ *		moved jsonb.
+ * unmerge_members(merge_id, earned_since, reason, idempotency_key) -> moved
+ *		jsonb.  Both are of the instant at which they are recorded, as the
+ *		points that they move: dated back, a merge would have to rewrite what
+ *		both wallets did in between.  earned_since says whose points are
  *		that came since: 'home' of the member that the posting addressed (the
  *		default), 'survivor' all stay with the root, 'identifier' of the member
  *		at home whose identifier the posting names.
@@ -141,6 +149,41 @@
  * member_history(member_id), member_of(namespace, value), forget_member(...).
  *
  *
+ * Proof
+ * -----
+ *
+ * verified says that the person in front of us has shown, now, that a value is
+ * his.  A member is owned when something of it was verified (or has a namespace
+ * with merge_unverified, whose values prove themselves).  A value is claimed
+ * when it was attached by a call that proved nothing of the member.
+ *
+ *	given			stands as			member			then
+ *	not verified	anything			any				finds it, proves nothing
+ *	verified		verified			any				proves it
+ *	verified		not, not claimed	not owned		proves it, is verified
+ *	verified		not, or claimed		proven else		is verified there
+ *	verified		not, not claimed	owned			contested: moves to whoever
+ *														gave it, a new member if
+ *														nobody else is proven
+ *	verified		claimed				any				contested, likewise
+ *
+ * merge_unverified: as if verified before and now, unless claimed.  What nobody
+ * has is attached
+ *
+ *	given			member found by		then
+ *	any				a proof, or new		it is linked
+ *	verified		claims only			conflict; with 'first' somebody new
+ *	self-proving	claims only			likewise if the member is owned, otherwise
+ *										linked as claimed
+ *	not verified	claims only			linked as claimed
+ *
+ * What is verified and one too many of its namespace is a conflict, unless
+ * what is not verified there can give way; a claim too many is left out.
+ * link_identifier() speaks for its caller, who knows the member: it links
+ * without a claim, takes over what is contested, and moves what was verified
+ * elsewhere only when told to.
+ *
+ *
  * Points
  * ------
  *
@@ -151,8 +194,7 @@
  * and home; debt moves the other way, as points sent that are not there, so
  * that it is not repaid on the way.  Expired lots move too: a return of what
  * expired must find its lot.  An unmerge posts the same two kinds for what has
- * its home in the subtree.  Points move at the instant of recording; the
- * effective_at of a merge says when it was decided.
+ * its home in the subtree.  Points move at the instant of recording.
  *
  * A posting that addresses an absorbed member goes to the root's wallet, and
  * its entry names the member addressed (home_id), the home of the lot that it

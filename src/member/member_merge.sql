@@ -31,23 +31,23 @@ $$;
 COMMENT ON FUNCTION member_tree(bigint) IS
 'A member and all that were absorbed in it, and in those, by merges that stand; ascending. Of a canonical member: everybody for whom it stands.';
 
-CREATE FUNCTION limit_exceeded(survivor_id bigint, absorbed_id bigint, OUT namespace text, OUT have bigint, OUT allowed integer) RETURNS SETOF record
+CREATE FUNCTION limit_exceeded(members bigint[], OUT namespace text, OUT have bigint, OUT max_per_member integer) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY
 	SELECT n.namespace, count(DISTINCT i.value), n.max_per_member
 	FROM loyalty.identifier i JOIN loyalty.identifier_namespace n ON n.namespace = i.namespace
-	WHERE i.member_id IN ($1, $2) AND n.max_per_member IS NOT NULL
+	WHERE i.member_id = ANY ($1) AND n.max_per_member IS NOT NULL AND (i.exclusive OR n.shared)
 	GROUP BY n.namespace, n.max_per_member
 	HAVING count(DISTINCT i.value) > n.max_per_member
 	ORDER BY n.namespace;
 END
 $$;
-COMMENT ON FUNCTION limit_exceeded(bigint, bigint) IS 'The namespaces of which two members together would have more identifiers than one member may have.';
+COMMENT ON FUNCTION limit_exceeded(bigint[]) IS 'The namespaces of which members together would have more identifiers than one member may have.';
 
 CREATE FUNCTION join_members(survivor_id bigint, absorbed_id bigint, asked_survivor_id bigint, asked_absorbed_id bigint,
-	cause text, reason text, effective_at timestamptz, identifier_ids bigint[] DEFAULT '{}', namespaces text[] DEFAULT '{}',
+	cause text, reason text, identifier_ids bigint[] DEFAULT '{}', namespaces text[] DEFAULT '{}',
 	verified boolean DEFAULT false, priority integer DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -60,9 +60,9 @@ DECLARE
 	item jsonb;
 BEGIN
 	INSERT INTO loyalty.member_merge AS m (survivor_id, absorbed_id, asked_survivor_id, asked_absorbed_id, cause,
-		identifier_ids, namespaces, verified, priority, reason, effective_at)
+		identifier_ids, namespaces, verified, priority, reason)
 	VALUES (survivor_id, absorbed_id, asked_survivor_id, asked_absorbed_id, cause,
-		identifier_ids, namespaces, verified, priority, reason, effective_at)
+		identifier_ids, namespaces, verified, priority, reason)
 	RETURNING m.merge_id INTO merge_id;
 
 	-- points: wallets are locked before the alias is written, so that a posting comes before the merge or after it
@@ -97,12 +97,12 @@ BEGIN
 	END LOOP;
 
 	INSERT INTO loyalty.member_act (member_id, act, other_member_id, merge_id, reason, effective_at)
-	VALUES (survivor_id, 'merged', absorbed_id, merge_id, reason, effective_at),
-		(absorbed_id, 'merged', survivor_id, merge_id, reason, effective_at);
+	VALUES (survivor_id, 'merged', absorbed_id, merge_id, reason, clock_timestamp()),
+		(absorbed_id, 'merged', survivor_id, merge_id, reason, clock_timestamp());
 	RETURN merge_id;
 END
 $$;
-COMMENT ON FUNCTION join_members(bigint, bigint, bigint, bigint, text, text, timestamptz, bigint[], text[], boolean, integer) IS
+COMMENT ON FUNCTION join_members(bigint, bigint, bigint, bigint, text, text, bigint[], text[], boolean, integer) IS
 'Merges one canonical member into another; both are locked already. Returns merge_id. Part of merge_members() and resolve_member().';
 
 CREATE FUNCTION moved_items(merge_id bigint, direction text) RETURNS jsonb
@@ -117,8 +117,7 @@ END
 $$;
 COMMENT ON FUNCTION moved_items(bigint, text) IS 'What a merge, or its undoing, moved: an array of {room, kind, item}.';
 
-CREATE FUNCTION merge_members(survivor_id bigint, absorbed_id bigint, reason text DEFAULT NULL,
-	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
+CREATE FUNCTION merge_members(survivor_id bigint, absorbed_id bigint, reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
 	OUT merge_id bigint, OUT moved jsonb, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
@@ -131,13 +130,11 @@ DECLARE
 	over record;
 BEGIN
 	replayed := false;
-	IF survivor_id IS NULL OR absorbed_id IS NULL OR effective_at IS NULL OR NOT isfinite(effective_at) THEN
-		RAISE EXCEPTION 'survivor_id, absorbed_id and effective_at must be given'
-			USING ERRCODE = 'LY003', HINT = 'Name both members; effective_at is a finite instant.';
+	IF survivor_id IS NULL OR absorbed_id IS NULL THEN
+		RAISE EXCEPTION 'survivor_id and absorbed_id must be given' USING ERRCODE = 'LY003', HINT = 'Name both members.';
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
-		earlier := loyalty.claim_request(survivor_id, idempotency_key, format('merge %s %s %L %L', survivor_id, absorbed_id, reason,
-			extract(epoch FROM nullif(effective_at, statement_timestamp()))));
+		earlier := loyalty.claim_request(survivor_id, idempotency_key, format('merge %s %s %L', survivor_id, absorbed_id, reason));
 		IF earlier IS NOT NULL THEN
 			merge_id := earlier ->> 'merge_id'; moved := earlier -> 'moved'; replayed := true;
 			RETURN;
@@ -151,25 +148,24 @@ BEGIN
 			USING ERRCODE = 'LY209', DETAIL = format('Member %s stands for both.', roots[1]),
 				HINT = 'loyalty.why_merged() tells why.';
 	END IF;
-	SELECT * INTO over FROM loyalty.limit_exceeded(roots[1], roots[2]) LIMIT 1;
+	SELECT * INTO over FROM loyalty.limit_exceeded(roots) LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'members % and % may not be joined', survivor_id, absorbed_id
 			USING ERRCODE = 'LY207', DETAIL = format('Together they have %s identifiers of namespace "%s", of which a member may have %s.',
-				over.have, over.namespace, over.allowed),
+				over.have, over.namespace, over.max_per_member),
 				HINT = 'Unlink identifiers, or raise max_per_member with loyalty.configure_namespace().';
 	END IF;
-	merge_id := loyalty.join_members(roots[1], roots[2], survivor_id, absorbed_id, 'operator', reason, effective_at);
+	merge_id := loyalty.join_members(roots[1], roots[2], survivor_id, absorbed_id, 'operator', reason);
 	moved := loyalty.moved_items(merge_id, 'merge');
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request(survivor_id, idempotency_key, jsonb_build_object('merge_id', merge_id, 'moved', moved));
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION merge_members(bigint, bigint, text, timestamptz, text) IS
-'Merges two members: absorbed_id, with all that were merged into it, into survivor_id. Either may name any member of its tree; the act is on those who stand for them. Points move at once, by ledger entries: lots keep identity, origin, expiry and holds, debt is carried and not repaid. Identifiers, attributes (by attribute_rule) and what other rooms registered follow. Old ids work for ever; unmerge_members() takes it back. Returns merge_id, what moved as an array of {room, kind, item}, and whether it is the first result of a repeated idempotency_key (which belongs to survivor_id). Errors: LY202 no such member, LY203 forgotten, LY207 too many identifiers together, LY209 one member already, LY003, LY004.';
+COMMENT ON FUNCTION merge_members(bigint, bigint, text, text) IS
+'Merges two members: absorbed_id, with all that were merged into it, into survivor_id. Either may name any member of its tree; the act is on those who stand for them. Points move at once, by ledger entries at the instant of the call, which cannot be dated back: as of every instant from then on the survivor has both, before it each has its own. Lots keep identity, origin, expiry and holds, debt is carried and not repaid. Identifiers, attributes (by attribute_rule) and what other rooms registered follow. Old ids work for ever; unmerge_members() takes it back. Returns merge_id, what moved as an array of {room, kind, item}, and whether it is the first result of a repeated idempotency_key (which belongs to survivor_id). Errors: LY202 no such member, LY203 forgotten, LY207 too many identifiers together, LY209 one member already, LY003, LY004.';
 
-CREATE FUNCTION unmerge_members(merge_id bigint, earned_since text DEFAULT 'home', reason text DEFAULT NULL,
-	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
+CREATE FUNCTION unmerge_members(merge_id bigint, earned_since text DEFAULT 'home', reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
 	OUT member_id bigint, OUT moved jsonb, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
@@ -191,17 +187,13 @@ BEGIN
 		RAISE EXCEPTION 'unknown earned_since "%"', coalesce(earned_since, 'NULL')
 			USING ERRCODE = 'LY003', HINT = 'It is home, survivor or identifier.';
 	END IF;
-	IF effective_at IS NULL OR NOT isfinite(effective_at) THEN
-		RAISE EXCEPTION 'effective_at must be a finite instant' USING ERRCODE = 'LY003', HINT = 'Leave it out for now.';
-	END IF;
 	SELECT * INTO m FROM loyalty.member_merge x WHERE x.merge_id = unmerge_members.merge_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'there is no merge %', coalesce(merge_id::text, 'NULL')
 			USING ERRCODE = 'LY211', HINT = 'merge_members(), resolve_member() and member_history() give its number.';
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
-		earlier := loyalty.claim_request(m.absorbed_id, idempotency_key, format('unmerge %s %s %L %L', merge_id, earned_since, reason,
-			extract(epoch FROM nullif(effective_at, statement_timestamp()))));
+		earlier := loyalty.claim_request(m.absorbed_id, idempotency_key, format('unmerge %s %s %L', merge_id, earned_since, reason));
 		IF earlier IS NOT NULL THEN
 			member_id := earlier ->> 'member_id'; moved := earlier -> 'moved'; replayed := true;
 			RETURN;
@@ -277,15 +269,15 @@ BEGIN
 	END LOOP;
 
 	INSERT INTO loyalty.member_act (member_id, act, other_member_id, merge_id, reason, effective_at)
-	VALUES (root, 'unmerged', member_id, merge_id, reason, effective_at),
-		(member_id, 'unmerged', root, merge_id, reason, effective_at);
+	VALUES (root, 'unmerged', member_id, merge_id, reason, clock_timestamp()),
+		(member_id, 'unmerged', root, merge_id, reason, clock_timestamp());
 	moved := loyalty.moved_items(merge_id, 'unmerge');
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request(m.absorbed_id, idempotency_key, jsonb_build_object('member_id', member_id, 'moved', moved));
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION unmerge_members(bigint, text, text, timestamptz, text) IS
+COMMENT ON FUNCTION unmerge_members(bigint, text, text, text) IS
 'Takes a merge back, whichever it is and in whatever order: the absorbed member, with those merged into it, stands for itself again. It gets what is left of the lots that came to it or to them, and their debt, holds, identifiers and attributes; what was spent is spent, by whoever''s lot it was. earned_since says whose points are that were posted since: home, of the member that the posting addressed (post to resolve_member()''s home_member_id); survivor, all stay with the member who stood for both; identifier, as home, and also postings whose details name the identifier_id of an identifier that goes back. Returns the member that stands for itself again, what moved, and whether it is a replay; the idempotency_key belongs to that member. Errors: LY211 no such merge, LY208 undone already, LY203 forgotten, LY003, LY004.';
 
 CREATE FUNCTION preview_merge(survivor_id bigint, absorbed_id bigint, OUT room text, OUT kind text, OUT item jsonb) RETURNS SETOF record
@@ -310,8 +302,8 @@ BEGIN
 			USING ERRCODE = 'LY209', DETAIL = format('Member %s stands for both.', s), HINT = 'loyalty.why_merged() tells why.';
 	END IF;
 	RETURN QUERY
-	SELECT 'member', 'refusal', jsonb_build_object('namespace', l.namespace, 'have', l.have, 'allowed', l.allowed)
-	FROM loyalty.limit_exceeded(s, a) l;
+	SELECT 'member', 'refusal', jsonb_build_object('namespace', l.namespace, 'have', l.have, 'allowed', l.max_per_member)
+	FROM loyalty.limit_exceeded(ARRAY[s, a]) l;
 	RETURN QUERY
 	SELECT 'ledger', 'points', jsonb_build_object('currency', w.currency, 'points', b.points,
 		'lots', jsonb_array_length(w.balance::jsonb -> 'lots'), 'debt', b.debt)
@@ -341,12 +333,12 @@ COMMENT ON FUNCTION preview_merge(bigint, bigint) IS
 /* rights */
 
 REVOKE EXECUTE ON FUNCTION
-	join_members(bigint, bigint, bigint, bigint, text, text, timestamptz, bigint[], text[], boolean, integer),
-	merge_members(bigint, bigint, text, timestamptz, text),
-	unmerge_members(bigint, text, text, timestamptz, text)
+	join_members(bigint, bigint, bigint, bigint, text, text, bigint[], text[], boolean, integer),
+	merge_members(bigint, bigint, text, text),
+	unmerge_members(bigint, text, text, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	join_members(bigint, bigint, bigint, bigint, text, text, timestamptz, bigint[], text[], boolean, integer),
-	merge_members(bigint, bigint, text, timestamptz, text),
-	unmerge_members(bigint, text, text, timestamptz, text)
+	join_members(bigint, bigint, bigint, bigint, text, text, bigint[], text[], boolean, integer),
+	merge_members(bigint, bigint, text, text),
+	unmerge_members(bigint, text, text, text)
 	TO @extowner@;

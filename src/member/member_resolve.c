@@ -162,6 +162,7 @@ typedef struct Given
 	const Namespace *space;
 	StringInfoData value;
 	bool		verified;
+	bool		proven;			/* shows that the member is whoever gave it */
 	int64		identifier_id;
 	int64		member_id;
 	int64		home_id;
@@ -171,10 +172,12 @@ typedef struct Given
  * Takes one identifier; false when the fast path is not for it.
  */
 static bool
-TakeIdentifier(Given *given, int n, JsonbValue *name, JsonbValue *value, bool verified)
+TakeIdentifier(Given *given, int n, const JsonbValue *name, const JsonbValue *value, const JsonbValue *country,
+			   bool verified)
 {
 	Given	   *own = &given[n];
 	char	   *raw;
+	char	   *own_country;
 	int			from = 0;
 	int			to = value->val.string.len;
 
@@ -189,10 +192,17 @@ TakeIdentifier(Given *given, int n, JsonbValue *name, JsonbValue *value, bool ve
 	}
 	if (own->space == NULL || own->space->shared)
 		return false;
+	own_country = own->space->country;
+	if (country != NULL)
+	{
+		own_country = pnstrdup(country->val.string.val, country->val.string.len);
+		if (!IsPhoneCountry(own_country))
+			return false;
+	}
 
 	raw = pnstrdup(value->val.string.val, value->val.string.len);
 	initStringInfo(&own->value);
-	if (NormalizeIdentifier(own->space->kind, raw, to, own->space->country,
+	if (NormalizeIdentifier(own->space->kind, raw, to, own_country,
 							own->space->provider_rules, own->space->fold_case, &own->value) != NULL)
 		return false;
 
@@ -233,7 +243,9 @@ TakeIdentifiers(Jsonb *json, Given *given)
 	JsonbValue	v;
 	JsonbValue	name;
 	JsonbValue	value;
+	JsonbValue	country;
 	JsonbValue	key;
+	bool		has_country = false;
 	bool		verified = false;
 	bool		is_array = JB_ROOT_IS_ARRAY(json) && !JB_ROOT_IS_SCALAR(json);
 	int			n = 0;
@@ -245,6 +257,7 @@ TakeIdentifiers(Jsonb *json, Given *given)
 	it = JsonbIteratorInit(&json->root);
 	memset(&name, 0, sizeof(name));
 	memset(&value, 0, sizeof(value));
+	memset(&country, 0, sizeof(country));
 	(void) JsonbIteratorNext(&it, &v, false);
 	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
 	{
@@ -255,7 +268,7 @@ TakeIdentifiers(Jsonb *json, Given *given)
 			if (token != WJB_KEY)
 				return -1;
 			name = v;
-			if (JsonbIteratorNext(&it, &v, true) != WJB_VALUE || !TakeIdentifier(given, n, &name, &v, false))
+			if (JsonbIteratorNext(&it, &v, true) != WJB_VALUE || !TakeIdentifier(given, n, &name, &v, NULL, false))
 				return -1;
 			n++;
 			continue;
@@ -264,7 +277,7 @@ TakeIdentifiers(Jsonb *json, Given *given)
 		{
 			case WJB_BEGIN_OBJECT:
 				name.type = value.type = jbvNull;
-				verified = false;
+				has_country = verified = false;
 				break;
 			case WJB_KEY:
 				key = v;
@@ -280,9 +293,18 @@ TakeIdentifiers(Jsonb *json, Given *given)
 						return -1;
 					verified = v.val.boolean;
 				}
+				else if (key.val.string.len == 7 && memcmp(key.val.string.val, "country", 7) == 0)
+				{
+					if (v.type != jbvString)
+						return -1;
+					country = v;
+					has_country = true;
+				}
+				else
+					return -1;
 				break;
 			case WJB_END_OBJECT:
-				if (!TakeIdentifier(given, n, &name, &value, verified))
+				if (!TakeIdentifier(given, n, &name, &value, has_country ? &country : NULL, verified))
 					return -1;
 				n++;
 				break;
@@ -301,6 +323,8 @@ CompareGiven(const void *a, const void *b)
 	const Given *x = a;
 	const Given *y = b;
 
+	if (x->proven != y->proven)
+		return x->proven ? -1 : 1;
 	if (x->space->priority != y->space->priority)
 		return x->space->priority < y->space->priority ? -1 : 1;
 	return x->identifier_id < y->identifier_id ? -1 : 1;
@@ -322,7 +346,7 @@ LookUpPlan(int n)
 		initStringInfo(&query);
 		for (int i = 0; i < n; i++)
 		{
-			appendStringInfo(&query, "%sSELECT %d, identifier_id, member_id, home_member_id, verified, last_seen "
+			appendStringInfo(&query, "%sSELECT %d, identifier_id, member_id, home_member_id, verified, last_seen, claimed "
 							 "FROM loyalty.identifier WHERE exclusive AND namespace OPERATOR(pg_catalog.=) $%d "
 							 "AND value OPERATOR(pg_catalog.=) $%d", i > 0 ? " UNION ALL " : "", i, 2 * i + 1, 2 * i + 2);
 			plan->argtypes[2 * i] = plan->argtypes[2 * i + 1] = TEXTOID;
@@ -352,8 +376,8 @@ LookUpGiven(Given *given, int n, TimestampTz effective_at)
 		return false;
 	for (int i = 0; i < n; i++)
 	{
-		Datum		row[6];
-		bool		nulls[6];
+		Datum		row[7];
+		bool		nulls[7];
 		Given	   *own;
 
 		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
@@ -361,6 +385,8 @@ LookUpGiven(Given *given, int n, TimestampTz effective_at)
 		own->identifier_id = DatumGetInt64(row[1]);
 		own->member_id = DatumGetInt64(row[2]);
 		own->home_id = DatumGetInt64(row[3]);
+		/* what was proven before proves the member; for the first time it may not */
+		own->proven = (own->verified || own->space->merge_unverified) && !DatumGetBool(row[6]);
 		if (DatumGetBool(row[4]))
 			own->verified = true;
 		else if (own->verified)
@@ -425,7 +451,7 @@ WhyFound(const Given *given, int n)
 		PushNumber(&state, "identifier_id", given[i].identifier_id);
 		PushNumber(&state, "member_id", given[i].member_id);
 		PushNumber(&state, "priority", given[i].space->priority);
-		PushBoolean(&state, "may_merge", given[i].verified || given[i].space->merge_unverified);
+		PushBoolean(&state, "proven", given[i].proven);
 		PushBoolean(&state, "verified", given[i].verified);
 		PushKey(&state, "namespace");
 		v.val.string.val = pstrdup(given[i].space->name);

@@ -15,52 +15,315 @@ COMMENT ON FUNCTION member_of(text, text) IS
 
 CREATE FUNCTION read_identifiers(identifiers jsonb,
 	OUT ordinal bigint, OUT namespace text, OUT value text, OUT verified boolean, OUT priority integer,
-	OUT max_per_member integer, OUT exclusive boolean, OUT merge_unverified boolean, OUT ignored text) RETURNS SETOF record
+	OUT max_per_member integer, OUT exclusive boolean, OUT merge_unverified boolean, OUT shared_above integer, OUT ignored text)
+RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
+#variable_conflict use_column
 DECLARE
-	unknown text;
+	example CONSTANT text := 'Pass [{"namespace": "email", "value": "a@b.example", "verified": true}] or {"email": "a@b.example"}.';
+	wrong text;
 BEGIN
 	IF identifiers IS NULL OR jsonb_typeof(identifiers) NOT IN ('array', 'object') THEN
 		RAISE EXCEPTION 'identifiers must be an array or an object'
-			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(jsonb_typeof(identifiers), 'NULL')),
-				HINT = 'Pass [{"namespace": "email", "value": "a@b.example", "verified": true}] or {"email": "a@b.example"}.';
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(jsonb_typeof(identifiers), 'NULL')), HINT = example;
 	END IF;
 	IF jsonb_typeof(identifiers) = 'object' THEN
 		identifiers := (SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', o.key, 'value', o.value) ORDER BY o.key), '[]')
 			FROM jsonb_each(identifiers) o);
 	END IF;
-	SELECT coalesce(e.value ->> 'namespace', 'NULL') INTO unknown
+	SELECT CASE WHEN jsonb_typeof(e.value) <> 'object' THEN format('An element is %s.', e.value)
+		WHEN jsonb_typeof(e.value -> 'verified') NOT IN ('boolean', 'null') THEN format('verified is %s, not true or false.', e.value -> 'verified')
+		WHEN jsonb_typeof(e.value -> 'value') NOT IN ('string', 'number', 'null') THEN format('value is %s, no text or number.', e.value -> 'value')
+		WHEN jsonb_typeof(e.value -> 'country') NOT IN ('string', 'null') THEN format('country is %s, no text.', e.value -> 'country')
+		ELSE (SELECT format('It has the key "%s".', k) FROM jsonb_object_keys(e.value) k
+			WHERE k NOT IN ('namespace', 'value', 'verified', 'country') LIMIT 1) END INTO wrong
+	FROM jsonb_array_elements(identifiers) WITH ORDINALITY e
+	WHERE CASE WHEN jsonb_typeof(e.value) <> 'object' THEN true
+		ELSE jsonb_typeof(e.value -> 'verified') NOT IN ('boolean', 'null') OR jsonb_typeof(e.value -> 'value') NOT IN ('string', 'number', 'null')
+			OR jsonb_typeof(e.value -> 'country') NOT IN ('string', 'null') OR e.value - '{namespace,value,verified,country}'::text[] <> '{}' END
+	ORDER BY e.ordinality LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'malformed identifier' USING ERRCODE = 'LY003', DETAIL = wrong, HINT = example;
+	END IF;
+	SELECT coalesce(e.value ->> 'namespace', 'NULL') INTO wrong
 	FROM jsonb_array_elements(identifiers) e
 	WHERE NOT EXISTS (SELECT FROM loyalty.identifier_namespace n WHERE n.namespace = e.value ->> 'namespace')
 	LIMIT 1;
 	IF FOUND THEN
-		RAISE EXCEPTION 'unknown namespace "%"', unknown
+		RAISE EXCEPTION 'unknown namespace "%"', wrong
 			USING ERRCODE = 'LY210', HINT = 'Make it with loyalty.configure_namespace().';
 	END IF;
-	IF EXISTS (SELECT FROM jsonb_array_elements(identifiers) e
-			WHERE jsonb_typeof(e.value -> 'verified') NOT IN ('boolean', 'null')
-				OR jsonb_typeof(e.value -> 'value') NOT IN ('string', 'number', 'null')) THEN
-		RAISE EXCEPTION 'malformed identifier'
-			USING ERRCODE = 'LY003', DETAIL = 'value is a text or a number, verified is true or false.',
-				HINT = 'Pass [{"namespace": "email", "value": "a@b.example", "verified": true}] or {"email": "a@b.example"}.';
-	END IF;
 	RETURN QUERY
-	SELECT min(x.ordinality), x.namespace, x.value, bool_or(x.verified), x.priority, x.max_per_member, NOT x.shared, x.merge_unverified,
-		CASE WHEN x.value IS NULL THEN 'garbage' WHEN x.blocked THEN 'blocked' END
+	SELECT min(x.ordinality), x.namespace, x.value, bool_or(x.verified), x.priority, x.max_per_member,
+		NOT x.shared AND (x.shared_above IS NULL OR loyalty.members_with_value(x.namespace, x.value) <= x.shared_above),
+		x.merge_unverified, x.shared_above, CASE WHEN x.value IS NULL THEN 'garbage' WHEN x.blocked THEN 'blocked' END
 	FROM (SELECT e.ordinality, n.namespace, v.value, coalesce((e.value ->> 'verified')::boolean, false) AS verified,
-			n.priority, n.max_per_member, n.shared, n.merge_unverified,
+			n.priority, n.max_per_member, n.shared, n.merge_unverified, n.shared_above,
 			0 < (SELECT count(*) FROM loyalty.blocked_identifier b WHERE b.namespace IN (n.namespace, '*')
 				AND b.value IN (v.value, lower(btrim(e.value ->> 'value')))) AS blocked
 		FROM jsonb_array_elements(identifiers) WITH ORDINALITY e
-		JOIN loyalty.identifier_namespace n ON n.namespace = e.value ->> 'namespace',
-		LATERAL (SELECT loyalty.normalize_identifier(n.kind, e.value ->> 'value', n.default_country,
+		CROSS JOIN LATERAL (SELECT i.* FROM loyalty.identifier_namespace i WHERE i.namespace = e.value ->> 'namespace' LIMIT 1) n
+		CROSS JOIN LATERAL (SELECT loyalty.normalize_identifier(n.kind, e.value ->> 'value', coalesce(e.value ->> 'country', n.default_country),
 			n.provider_rules, n.fold_case) AS value OFFSET 0) v) x
-	GROUP BY x.namespace, x.value, x.priority, x.max_per_member, x.shared, x.merge_unverified, x.blocked;
+	GROUP BY x.namespace, x.value, x.priority, x.max_per_member, x.shared, x.merge_unverified, x.shared_above, x.blocked;
 END
 $$;
 COMMENT ON FUNCTION read_identifiers(jsonb) IS
-'Identifiers as an application passes them, normalized, each once, with the settings of their namespaces; ignored says why one is not used: garbage or blocked. Part of resolve_member().';
+'Identifiers as an application passes them, normalized, each once, with the settings of their namespaces; exclusive is false for a value that several members may have, or that too many have; ignored says why one is not used: garbage or blocked. Part of resolve_member().';
+
+CREATE FUNCTION members_with_value(namespace text, value text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+BEGIN
+	RETURN (SELECT count(*) FROM loyalty.identifier i WHERE i.exclusive AND i.namespace = $1 AND i.value = $2)
+		+ (SELECT count(*) FROM loyalty.identifier i WHERE NOT i.exclusive AND i.namespace = $1 AND i.value = $2);
+END
+$$;
+COMMENT ON FUNCTION members_with_value(text, text) IS
+'How many members came with a value, each counted under the number that it had then. Part of resolve_member().';
+
+CREATE FUNCTION weigh_identifiers(given jsonb, OUT namespace text, OUT value text, OUT identifier_id bigint, OUT member_id bigint,
+	OUT home_member_id bigint, OUT priority integer, OUT verified boolean, OUT proven boolean, OUT owned boolean, OUT contested boolean)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT f.namespace, f.value, f.identifier_id, f.member_id, f.home_member_id, f.priority, f.verified, f.proven, f.owned,
+		f.verified_now AND NOT bool_or(f.proven) OVER (PARTITION BY f.member_id)
+	FROM (
+		SELECT i.namespace, i.value, i.identifier_id, i.member_id, i.home_member_id, g.priority, g.verified AS verified_now,
+			i.verified OR g.verified AS verified, o.owned,
+			(g.verified OR g.merge_unverified) AND NOT i.claimed AND (i.verified OR g.merge_unverified OR NOT o.owned) AS proven
+		FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer,
+			verified boolean, merge_unverified boolean)
+		CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x
+			WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
+		CROSS JOIN LATERAL (SELECT 0 < (SELECT count(*) FROM (
+			SELECT FROM loyalty.identifier x WHERE x.member_id = i.member_id AND x.exclusive AND NOT x.claimed
+				AND (x.verified OR (SELECT n.merge_unverified FROM loyalty.identifier_namespace n WHERE n.namespace = x.namespace))
+			LIMIT 1) y) AS owned OFFSET 0) o
+		WHERE g.exclusive AND g.ignored IS NULL
+	) f;
+END
+$$;
+COMMENT ON FUNCTION weigh_identifiers(jsonb) IS
+'What is known of identifiers given, and what each is worth: proven, it shows that the member is whoever gave it; owned, something of the member was verified; contested, it was verified now, and the member that has it is somebody else''s. The table of rules is in src/member/member.h. Part of resolve_member().';
+
+CREATE FUNCTION draw_member_id() RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	numbers CONSTANT regclass := pg_get_serial_sequence('loyalty.member', 'member_id');
+	-- wherever something of a member can stand
+	is_taken CONSTANT text := 'SELECT EXISTS (SELECT FROM loyalty.member_fact WHERE home_member_id = $1)'
+		|| (SELECT string_agg(format(' OR EXISTS (SELECT FROM loyalty.%I WHERE member_id = $1)', t.name), '')
+			FROM (SELECT unnest('{member,wallet,member_alias}'::text[]) UNION SELECT unnest(h.tables) FROM loyalty.merge_handler h) t (name)
+			WHERE to_regclass(format('loyalty.%I', t.name)) IS NOT NULL);
+	taken boolean;
+	step bigint := 1;
+	id bigint;
+BEGIN
+	LOOP
+		id := nextval(numbers);
+		EXECUTE is_taken INTO taken USING id;
+		EXIT WHEN NOT taken;
+		-- ids that an application gave stand in blocks
+		PERFORM setval(numbers, id + step - 1);
+		step := step * 2;
+	END LOOP;
+	RETURN id;
+END
+$$;
+COMMENT ON FUNCTION draw_member_id() IS
+'A number for a new member, under which nothing stands: no points, no facts, no grants, no alias. Part of resolve_member().';
+
+CREATE FUNCTION note_company(given jsonb, evidence jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+DECLARE
+	crowded jsonb;
+BEGIN
+	WITH company AS (
+		SELECT DISTINCT g.namespace, g.value, g.shared_above, o.home_member_id, o.member_id
+		FROM jsonb_to_recordset($1) g (namespace text, value text, exclusive boolean, shared_above integer)
+		JOIN jsonb_to_recordset($2) f (namespace text, value text, home_member_id bigint) ON f.namespace = g.namespace AND f.value = g.value
+		JOIN jsonb_to_recordset($2) o (member_id bigint, home_member_id bigint, proven boolean) ON o.proven AND o.home_member_id <> f.home_member_id
+		WHERE g.exclusive AND g.shared_above IS NOT NULL
+			AND 0 = (SELECT count(*) FROM loyalty.identifier i WHERE NOT i.exclusive AND i.namespace = g.namespace AND i.value = g.value
+				AND i.home_member_id = o.home_member_id)
+	), added AS (
+		INSERT INTO loyalty.identifier (member_id, namespace, value, home_member_id, exclusive)
+		SELECT c.member_id, c.namespace, c.value, c.home_member_id, false FROM company c
+		ORDER BY c.namespace COLLATE "C", c.value COLLATE "C", c.home_member_id
+		ON CONFLICT DO NOTHING
+	)
+	SELECT jsonb_agg(jsonb_build_object('namespace', c.namespace, 'value', c.value)) INTO crowded
+	FROM (SELECT x.namespace, x.value, x.shared_above, count(*) AS more FROM company x GROUP BY x.namespace, x.value, x.shared_above) c
+	WHERE loyalty.members_with_value(c.namespace, c.value) + c.more > c.shared_above;
+	IF crowded IS NULL THEN
+		RETURN NULL;
+	END IF;
+	UPDATE loyalty.identifier i SET exclusive = false
+	FROM jsonb_to_recordset(crowded) c (namespace text, value text)
+	WHERE i.exclusive AND i.namespace = c.namespace AND i.value = c.value;
+	RETURN (SELECT jsonb_agg(CASE WHEN crowded @> jsonb_build_array(jsonb_build_object('namespace', g.value -> 'namespace', 'value', g.value -> 'value'))
+			THEN g.value || '{"exclusive": false}' ELSE g.value END ORDER BY g.ordinality)
+		FROM jsonb_array_elements($1) WITH ORDINALITY g);
+END
+$$;
+COMMENT ON FUNCTION note_company(jsonb, jsonb) IS
+'Notes that members came with a value that another member has, where its namespace counts that (shared_above). When it is of too many by now, it finds nobody from now on: then returns what was given, with that told. Part of resolve_member().';
+
+CREATE FUNCTION is_somebody_else(given jsonb, evidence jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(bool_or(NOT f.contested) AND NOT bool_or(f.proven), false) AND EXISTS (
+		SELECT FROM jsonb_to_recordset($1) g (namespace text, value text, exclusive boolean, ignored text, verified boolean, merge_unverified boolean)
+		WHERE g.exclusive AND g.ignored IS NULL AND (g.verified OR g.merge_unverified
+			AND (SELECT bool_or(e.owned) AND bool_and((e.namespace, e.value) <> (g.namespace, g.value))
+				FROM jsonb_to_recordset($2) e (namespace text, value text, owned boolean))))
+	FROM jsonb_to_recordset($2) f (proven boolean, contested boolean)
+$$;
+COMMENT ON FUNCTION is_somebody_else(jsonb, jsonb) IS
+'Whether members are found by claims alone, and whoever gave them proved something of his own beside. Part of resolve_member().';
+
+CREATE FUNCTION refusal_of(given jsonb, evidence jsonb, on_conflict text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+DECLARE
+	known bigint[];
+	proven bigint[];
+	reason text;
+BEGIN
+	IF on_conflict = 'first' THEN
+		RETURN NULL;
+	END IF;
+	SELECT array_agg(DISTINCT f.member_id), array_agg(DISTINCT f.member_id) FILTER (WHERE f.proven) INTO known, proven
+	FROM jsonb_to_recordset(evidence) f (member_id bigint, proven boolean, contested boolean) WHERE NOT f.contested;
+
+	IF cardinality(known) > 1 AND on_conflict = 'refuse' THEN
+		RETURN 'identifiers of several members';
+	ELSIF cardinality(known) > 1 AND known <> coalesce(proven, '{}') THEN
+		RETURN (SELECT format('member %s is known by nothing that may merge', m) FROM unnest(known) m
+			WHERE m <> ALL (coalesce(proven, '{}')) ORDER BY m LIMIT 1);
+	ELSIF loyalty.is_somebody_else(given, evidence) THEN
+		RETURN format('member %s is found by nothing that was verified; what was verified is not linked to it', known[1]);
+	END IF;
+	SELECT format('together they would have %s identifiers of namespace "%s", of which a member may have %s', x.have, x.namespace, x.max_per_member)
+	INTO reason
+	FROM loyalty.limit_exceeded(known) x WHERE cardinality(known) > 1 LIMIT 1;
+	IF FOUND THEN
+		RETURN reason;
+	END IF;
+	-- what was verified is never left out without a word
+	SELECT format('another identifier of namespace "%s" was verified, of which a member may have %s', c.namespace, c.max_per_member) INTO reason
+	FROM (SELECT g.namespace, g.max_per_member, count(*) AS coming
+		FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, verified boolean, max_per_member integer)
+		WHERE g.exclusive AND g.ignored IS NULL AND g.verified AND g.max_per_member IS NOT NULL
+			AND NOT EXISTS (SELECT FROM jsonb_to_recordset(evidence) f (namespace text, value text, contested boolean)
+				WHERE NOT f.contested AND f.namespace = g.namespace AND f.value = g.value)
+		GROUP BY g.namespace, g.max_per_member) c
+	WHERE c.coming + (SELECT count(*) FROM loyalty.identifier i
+		WHERE i.member_id = ANY (known) AND i.namespace = c.namespace AND i.exclusive AND i.verified) > c.max_per_member
+	ORDER BY c.namespace LIMIT 1;
+	RETURN reason;
+END
+$$;
+COMMENT ON FUNCTION refusal_of(jsonb, jsonb, text) IS
+'Why identifiers given, with what weigh_identifiers() found of them, lead to no member; NULL when they do. Part of resolve_member().';
+
+CREATE FUNCTION attach_identifiers(given jsonb, evidence jsonb, member_id bigint, home_member_id bigint, known bigint[], channel text, effective_at timestamptz)
+RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	proven CONSTANT boolean := known IS NULL OR EXISTS (SELECT FROM jsonb_to_recordset(evidence) f (member_id bigint, proven boolean)
+		WHERE f.proven AND f.member_id = attach_identifiers.member_id);
+	fresh jsonb;
+	moved jsonb := '[]';
+	linked jsonb;
+BEGIN
+	-- what nobody has, and what was verified now and is with somebody who has not proven it
+	fresh := (SELECT coalesce(jsonb_agg(to_jsonb(g) || jsonb_build_object('contested', f.contested IS NOT NULL)), '[]')
+		FROM jsonb_to_recordset(given) g (ordinal bigint, namespace text, value text, exclusive boolean, ignored text, verified boolean,
+			max_per_member integer)
+		LEFT JOIN jsonb_to_recordset(evidence) f (namespace text, value text, contested boolean) ON f.namespace = g.namespace AND f.value = g.value
+		WHERE g.exclusive AND g.ignored IS NULL AND coalesce(f.contested, true));
+	IF fresh = '[]' THEN
+		RETURN '{"linked": [], "moved": []}';
+	END IF;
+	-- what was verified takes the place of what was not
+	WITH gone AS (
+		DELETE FROM loyalty.identifier i
+		USING (SELECT x.identifier_id, x.member_id, c.max_per_member - c.coming - (SELECT count(*) FROM loyalty.identifier v
+					WHERE v.member_id = ANY (known) AND v.namespace = c.namespace AND v.exclusive AND v.verified) AS room,
+				row_number() OVER (PARTITION BY x.namespace ORDER BY x.claimed, x.last_seen DESC, x.identifier_id) AS nth
+			FROM (SELECT g.namespace, g.max_per_member, count(*) AS coming
+				FROM jsonb_to_recordset(fresh) g (namespace text, verified boolean, max_per_member integer)
+				WHERE g.verified AND g.max_per_member IS NOT NULL GROUP BY g.namespace, g.max_per_member) c
+			CROSS JOIN LATERAL (SELECT * FROM loyalty.identifier v WHERE v.member_id = ANY (known) AND v.namespace = c.namespace
+				AND v.exclusive AND NOT v.verified OFFSET 0) x) x
+		WHERE x.nth > greatest(x.room, 0) AND i.member_id = x.member_id AND i.identifier_id = x.identifier_id
+		RETURNING i.home_member_id, i.identifier_id, i.namespace
+	)
+	INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, reason, effective_at)
+	SELECT g.home_member_id, 'unlinked', g.identifier_id, g.namespace, channel, 'another was verified', effective_at
+	FROM gone g ORDER BY g.identifier_id;
+
+	WITH moving AS (
+		UPDATE loyalty.identifier i
+		SET member_id = attach_identifiers.member_id, home_member_id = attach_identifiers.home_member_id, verified = true, claimed = false,
+			last_seen = greatest(i.last_seen, effective_at)
+		FROM jsonb_to_recordset(evidence) f (identifier_id bigint, member_id bigint, home_member_id bigint, contested boolean)
+		WHERE f.contested AND i.member_id = f.member_id AND i.identifier_id = f.identifier_id
+		RETURNING i.identifier_id, i.namespace, f.home_member_id AS former_id
+	), noted AS (
+		INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, reason, effective_at)
+		SELECT a.id, a.act, v.identifier_id, v.namespace, channel, a.reason, effective_at
+		FROM moving v, LATERAL (VALUES (v.former_id, 'unlinked', format('verified by member %s', home_member_id)),
+			(home_member_id, 'linked', NULL)) a (id, act, reason)
+		ORDER BY v.identifier_id, a.act DESC
+	)
+	SELECT coalesce(jsonb_agg(jsonb_build_object('identifier_id', v.identifier_id, 'namespace', v.namespace, 'from', v.former_id)
+		ORDER BY v.identifier_id), '[]') INTO moved FROM moving v;
+
+	-- in one order for all sessions, so that nobody waits in a circle
+	WITH added AS (
+		INSERT INTO loyalty.identifier AS i (member_id, namespace, value, home_member_id, verified, claimed, exclusive, channel, first_seen, last_seen)
+		SELECT member_id, g.namespace, g.value, home_member_id, g.verified, NOT proven, true, channel, effective_at, effective_at
+		FROM (SELECT r.*, row_number() OVER (PARTITION BY r.namespace ORDER BY r.verified DESC, r.ordinal) AS nth
+			FROM jsonb_to_recordset(fresh) r (ordinal bigint, namespace text, value text, verified boolean, max_per_member integer, contested boolean)
+			WHERE NOT r.contested) g
+		WHERE g.max_per_member IS NULL OR g.nth + (SELECT count(*) FROM loyalty.identifier i
+			WHERE i.member_id = ANY (coalesce(known, '{}') || member_id) AND i.namespace = g.namespace AND i.exclusive) <= g.max_per_member
+		ORDER BY g.namespace COLLATE "C", g.value COLLATE "C"
+		RETURNING i.identifier_id, i.namespace
+	), noted AS (
+		INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, effective_at)
+		SELECT home_member_id, 'linked', a.identifier_id, a.namespace, channel, effective_at FROM added a ORDER BY a.identifier_id
+	)
+	SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.identifier_id), '[]') INTO linked FROM added a;
+	RETURN jsonb_build_object('linked', linked, 'moved', moved);
+END
+$$;
+COMMENT ON FUNCTION attach_identifiers(jsonb, jsonb, bigint, bigint, bigint[], text, timestamptz) IS
+'Links identifiers that nobody has to a member, and those that were verified now and are with somebody else who never did that; by the table of rules in src/member/member.h. Returns what was linked and what was moved. Part of resolve_member().';
 
 CREATE FUNCTION resolve_member_fully(identifiers jsonb, channel text, attributes jsonb, on_conflict text,
 	effective_at timestamptz, idempotency_key text,
@@ -72,14 +335,13 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	given jsonb;
-	owners bigint[];
-	again bigint[];
-	linked jsonb := '[]';
-	evidence jsonb := '[]';
+	evidence jsonb;
+	known bigint[];
+	crowded jsonb;
+	attached jsonb := '{}';
 	merges bigint[] := '{}';
 	refusal text;
 	other record;
-	usable boolean;
 	earlier jsonb;
 BEGIN
 	replayed := false;
@@ -94,11 +356,8 @@ BEGIN
 		RAISE EXCEPTION 'attributes must be an object'
 			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', jsonb_typeof(attributes)), HINT = 'Pass {"name": "value", ...}.';
 	END IF;
-	-- the settings of namespaces, and with them which values are usable
-	SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.priority, r.namespace COLLATE "C", r.value COLLATE "C"), '[]'),
-		coalesce(bool_or(r.exclusive AND r.ignored IS NULL), false)
-	INTO given, usable
-	FROM loyalty.read_identifiers(identifiers) r;
+	given := (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.priority, r.namespace COLLATE "C", r.value COLLATE "C"), '[]')
+		FROM loyalty.read_identifiers(identifiers) r);
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(0, idempotency_key, format('resolve %s %L %s %s %s', identifiers, channel, attributes, on_conflict,
 			extract(epoch FROM nullif(effective_at, statement_timestamp()))));
@@ -111,83 +370,46 @@ BEGIN
 
 	<<attempts>>
 	LOOP
-		evidence := '[]';
-		refusal := NULL;
-		owners := (SELECT array_agg(DISTINCT i.member_id)
-			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
-			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
-			WHERE g.exclusive AND g.ignored IS NULL);
-		EXIT WHEN owners IS NULL AND NOT usable;
+		evidence := (SELECT coalesce(jsonb_agg(to_jsonb(w) ORDER BY w.proven DESC, w.priority, w.member_id, w.identifier_id), '[]')
+			FROM loyalty.weigh_identifiers(given) w);
+		IF evidence = '[]' AND NOT given @? '$[*] ? (@.exclusive == true && @.ignored == null)' THEN
+			refusal := 'no identifier that tells who it is';
+			EXIT;
+		END IF;
 		-- a subtransaction, and none within: whoever begins anew has given back what he locked, and who waits for it is told
 		BEGIN
-			IF owners IS NOT NULL THEN
-				owners := (SELECT array_agg(DISTINCT m) FROM unnest(loyalty.try_to_lock_members(owners)) m);
-				again := (SELECT array_agg(DISTINCT i.member_id)
-					FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text)
-					CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
-					WHERE g.exclusive AND g.ignored IS NULL);
-				IF again IS DISTINCT FROM owners THEN
+			IF evidence <> '[]' THEN
+				PERFORM loyalty.try_to_lock_members((SELECT array_agg(DISTINCT f.member_id) FROM jsonb_to_recordset(evidence) f (member_id bigint)));
+				IF evidence <> (SELECT coalesce(jsonb_agg(to_jsonb(w) ORDER BY w.proven DESC, w.priority, w.member_id, w.identifier_id), '[]')
+						FROM loyalty.weigh_identifiers(given) w) THEN
 					RAISE EXCEPTION 'identifiers changed hands at this moment' USING ERRCODE = 'LY207';
 				END IF;
-				SELECT i.member_id, i.home_member_id INTO member_id, home_member_id
-				FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer)
-				CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
-				WHERE g.exclusive AND g.ignored IS NULL
-				ORDER BY g.priority, i.member_id, i.identifier_id LIMIT 1;
-				outcome := 'matched';
-				evidence := (SELECT coalesce(jsonb_agg(jsonb_build_object('namespace', i.namespace, 'identifier_id', i.identifier_id,
-						'member_id', i.member_id, 'verified', i.verified OR g.verified,
-						'may_merge', i.verified OR g.verified OR g.merge_unverified, 'priority', g.priority) ORDER BY g.priority, i.member_id), '[]')
-					FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, priority integer,
-						verified boolean, merge_unverified boolean)
-					CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
-					WHERE g.exclusive AND g.ignored IS NULL);
-				IF cardinality(owners) > 1 AND on_conflict = 'refuse' THEN
-					refusal := 'identifiers of several members';
-				ELSIF cardinality(owners) > 1 AND on_conflict = 'first' THEN
-					refusal := NULL;
-				ELSIF cardinality(owners) > 1 THEN
-					SELECT format('member %s is known by nothing that may merge', m) INTO refusal
-					FROM unnest(owners) m
-					WHERE NOT EXISTS (SELECT FROM jsonb_to_recordset(evidence) e (member_id bigint, may_merge boolean)
-						WHERE e.member_id = m AND e.may_merge) LIMIT 1;
-					IF refusal IS NULL THEN
-						SELECT format('together they would have %s identifiers of namespace "%s", of which a member may have %s', x.have, x.namespace, x.max_per_member)
-						INTO refusal
-						FROM (SELECT n.namespace, n.max_per_member, count(DISTINCT i.value) AS have
-							FROM loyalty.identifier i JOIN loyalty.identifier_namespace n ON n.namespace = i.namespace
-							WHERE i.member_id = ANY (owners) AND n.max_per_member IS NOT NULL
-							GROUP BY n.namespace, n.max_per_member) x
-						WHERE x.have > x.max_per_member ORDER BY x.namespace LIMIT 1;
-					END IF;
-				END IF;
-				IF refusal IS NOT NULL THEN
-					member_id := NULL; home_member_id := NULL; outcome := 'conflict';
-					EXIT attempts;
+				crowded := loyalty.note_company(given, evidence);
+				IF crowded IS NOT NULL THEN
+					given := crowded;
+					CONTINUE attempts;
 				END IF;
 			END IF;
+			refusal := loyalty.refusal_of(given, evidence, on_conflict);
+			EXIT attempts WHEN refusal IS NOT NULL;
 
-			IF owners IS NULL THEN
-				INSERT INTO loyalty.member AS m (joined_at, joined_via) VALUES (effective_at, channel)
+			SELECT array_agg(DISTINCT f.member_id), (array_agg(f.member_id ORDER BY f.proven DESC, f.priority, f.member_id, f.identifier_id))[1],
+				(array_agg(f.home_member_id ORDER BY f.proven DESC, f.priority, f.member_id, f.identifier_id))[1]
+			INTO known, member_id, home_member_id
+			FROM jsonb_to_recordset(evidence) f (member_id bigint, home_member_id bigint, identifier_id bigint, priority integer, proven boolean, contested boolean)
+			WHERE NOT f.contested;
+			outcome := 'matched';
+			IF known IS NULL OR loyalty.is_somebody_else(given, evidence) THEN
+				known := NULL;
+				INSERT INTO loyalty.member AS m (member_id, joined_at, joined_via) VALUES (loyalty.draw_member_id(), effective_at, channel)
 				RETURNING m.member_id INTO member_id;
 				home_member_id := member_id;
 				outcome := 'created';
+				INSERT INTO loyalty.member_act (member_id, act, channel, effective_at) VALUES (member_id, 'created', channel, effective_at);
+				PERFORM loyalty.note_company(given, evidence || jsonb_build_object('member_id', member_id, 'home_member_id', member_id, 'proven', true));
 			END IF;
-			-- in one order for all sessions, so that nobody waits in a circle
-			WITH added AS (
-				INSERT INTO loyalty.identifier AS i (member_id, namespace, value, home_member_id, verified, exclusive, channel, first_seen, last_seen)
-				SELECT member_id, g.namespace, g.value, member_id, g.verified, true, channel, effective_at, effective_at
-				FROM (SELECT r.*, row_number() OVER (PARTITION BY r.namespace ORDER BY r.ordinal) AS nth
-					FROM jsonb_to_recordset(given) r (ordinal bigint, namespace text, value text, exclusive boolean, ignored text, verified boolean, max_per_member integer)
-					WHERE r.exclusive AND r.ignored IS NULL
-						AND (SELECT count(*) FROM loyalty.identifier i WHERE i.exclusive AND i.namespace = r.namespace AND i.value = r.value) = 0) g
-				WHERE g.max_per_member IS NULL OR g.nth + (SELECT count(*) FROM loyalty.identifier i
-					WHERE i.member_id = ANY (coalesce(CASE WHEN on_conflict = 'first' THEN ARRAY[member_id] ELSE owners END, '{}'))
-						AND i.namespace = g.namespace) <= g.max_per_member
-				ORDER BY g.namespace COLLATE "C", g.value COLLATE "C"
-				RETURNING i.identifier_id, i.namespace
-			)
-			SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.identifier_id), '[]') INTO linked FROM added a;
+			attached := loyalty.attach_identifiers(given, evidence, member_id, home_member_id,
+				CASE WHEN on_conflict = 'first' AND cardinality(known) > 1 THEN ARRAY[member_id] ELSE known END, channel, effective_at);
 			EXIT attempts;
 		EXCEPTION WHEN unique_violation OR SQLSTATE 'LY207' THEN
 			-- another session was faster: it knows the person now
@@ -200,22 +422,17 @@ BEGIN
 		END;
 	END LOOP;
 
-	IF member_id IS NOT NULL THEN
-		IF outcome = 'created' THEN
-			INSERT INTO loyalty.member_act (member_id, act, channel, effective_at) VALUES (member_id, 'created', channel, effective_at);
-		END IF;
-		INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, effective_at)
-		SELECT member_id, 'linked', l.identifier_id, l.namespace, channel, effective_at
-		FROM jsonb_to_recordset(linked) l (identifier_id bigint, namespace text);
+	IF refusal IS NOT NULL THEN
+		outcome := 'conflict';
+	ELSE
 		FOR other IN
-			SELECT i.member_id, i.identifier_id, g.verified
-			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, verified boolean)
-			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value LIMIT 1) i
-			WHERE g.exclusive AND g.ignored IS NULL AND i.member_id = ANY (owners)
-				AND (i.last_seen < effective_at - interval '1 day' OR g.verified AND NOT i.verified)
+			SELECT f.member_id, f.identifier_id, f.verified
+			FROM jsonb_to_recordset(evidence) f (member_id bigint, identifier_id bigint, verified boolean, contested boolean)
+			CROSS JOIN LATERAL (SELECT x.* FROM loyalty.identifier x WHERE x.member_id = f.member_id AND x.identifier_id = f.identifier_id) i
+			WHERE NOT f.contested AND (i.last_seen < effective_at - interval '1 day' OR f.verified AND NOT i.verified)
 		LOOP
 			UPDATE loyalty.identifier i
-			SET last_seen = greatest(i.last_seen, effective_at), verified = i.verified OR other.verified
+			SET last_seen = greatest(i.last_seen, effective_at), verified = i.verified OR other.verified, claimed = i.claimed AND NOT other.verified
 			WHERE i.member_id = other.member_id AND i.identifier_id = other.identifier_id;
 		END LOOP;
 		INSERT INTO loyalty.identifier AS i (member_id, namespace, value, home_member_id, verified, exclusive, channel, first_seen, last_seen)
@@ -225,23 +442,23 @@ BEGIN
 		ORDER BY g.namespace COLLATE "C", g.value COLLATE "C"
 		ON CONFLICT DO NOTHING;
 
-		IF cardinality(owners) > 1 AND on_conflict = 'merge' THEN
+		IF cardinality(known) > 1 AND on_conflict = 'merge' THEN
 			-- all wallets in one order, before the first of several merges
-			PERFORM loyalty.lock_wallets(owners);
+			PERFORM loyalty.lock_wallets(known);
 			FOR other IN
 				SELECT e.member_id AS id, array_agg(DISTINCT e.identifier_id) || w.ids AS ids,
 					array_agg(DISTINCT e.namespace) || w.namespaces AS namespaces,
 					bool_or(e.verified) AND w.verified AS verified, greatest(min(e.priority), w.priority) AS priority
-				FROM jsonb_to_recordset(evidence) e (member_id bigint, identifier_id bigint, namespace text, verified boolean, priority integer, may_merge boolean),
+				FROM jsonb_to_recordset(evidence) e (member_id bigint, identifier_id bigint, namespace text, verified boolean, priority integer, proven boolean),
 					(SELECT array_agg(DISTINCT x.identifier_id) AS ids, array_agg(DISTINCT x.namespace) AS namespaces,
 							bool_or(x.verified) AS verified, min(x.priority) AS priority
-						FROM jsonb_to_recordset(evidence) x (member_id bigint, identifier_id bigint, namespace text, verified boolean, priority integer, may_merge boolean)
-						WHERE x.member_id = resolve_member_fully.member_id AND x.may_merge) w
-				WHERE e.member_id <> resolve_member_fully.member_id AND e.may_merge
+						FROM jsonb_to_recordset(evidence) x (member_id bigint, identifier_id bigint, namespace text, verified boolean, priority integer, proven boolean)
+						WHERE x.member_id = resolve_member_fully.member_id AND x.proven) w
+				WHERE e.member_id <> resolve_member_fully.member_id AND e.proven
 				GROUP BY e.member_id, w.ids, w.namespaces, w.verified, w.priority
 				ORDER BY e.member_id
 			LOOP
-				merge_id := loyalty.join_members(member_id, other.id, member_id, other.id, 'identifier', NULL, effective_at,
+				merge_id := loyalty.join_members(member_id, other.id, member_id, other.id, 'identifier', NULL,
 					other.ids, other.namespaces, other.verified, other.priority);
 				merges := merges || merge_id;
 				outcome := 'merged';
@@ -272,21 +489,22 @@ BEGIN
 			END IF;
 			PERFORM loyalty.refresh_attributes(member_id);
 		END IF;
-	ELSIF NOT usable THEN
-		outcome := 'conflict';
-		refusal := 'no identifier that tells who it is';
 	END IF;
 
 	why := jsonb_strip_nulls(jsonb_build_object(
-		'found', nullif(evidence, '[]'), 'linked', nullif(linked, '[]'),
+		'found', (SELECT jsonb_agg(f.value - '{value,home_member_id,owned,contested}'::text[] ORDER BY f.ordinality)
+			FROM jsonb_array_elements(evidence) WITH ORDINALITY f WHERE f.value -> 'contested' = 'false'),
+		'linked', nullif(attached -> 'linked', '[]'), 'moved', nullif(attached -> 'moved', '[]'),
 		'merges', CASE WHEN merges <> '{}' THEN to_jsonb(merges) END,
 		'ignored', (SELECT jsonb_agg(jsonb_build_object('namespace', g.namespace, 'reason', x.reason) ORDER BY g.namespace)
 			FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text),
 				LATERAL (SELECT coalesce(g.ignored, CASE WHEN NOT g.exclusive THEN 'shared'
-					WHEN member_id IS NOT NULL AND 0 = (SELECT count(*) FROM loyalty.identifier i
-						WHERE i.exclusive AND i.namespace = g.namespace AND i.value = g.value) THEN 'too many of this namespace' END) AS reason) x
+					WHEN member_id IS NULL OR 0 < (SELECT count(*) FROM loyalty.identifier i
+						WHERE i.exclusive AND i.namespace = g.namespace AND i.value = g.value AND (i.member_id = ANY (known) OR i.member_id = resolve_member_fully.member_id)) THEN NULL
+					WHEN evidence @> jsonb_build_array(jsonb_build_object('namespace', g.namespace, 'value', g.value)) THEN 'of another member'
+					ELSE 'too many of this namespace' END) AS reason) x
 			WHERE x.reason IS NOT NULL),
-		'reason', coalesce(refusal, CASE WHEN cardinality(owners) > 1 AND on_conflict = 'first' THEN 'identifiers of several members; the first counts' END)));
+		'reason', coalesce(refusal, CASE WHEN cardinality(known) > 1 AND on_conflict = 'first' THEN 'identifiers of several members; the first counts' END)));
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request(0, idempotency_key, jsonb_build_object('member_id', member_id, 'outcome', outcome, 'why', why,
 			'merge_id', merge_id, 'home_member_id', home_member_id), member_id);
@@ -301,10 +519,10 @@ CREATE FUNCTION resolve_member(identifiers jsonb, channel text DEFAULT NULL, att
 	OUT member_id bigint, OUT outcome text, OUT why jsonb, OUT merge_id bigint, OUT home_member_id bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_resolve_member';
 COMMENT ON FUNCTION resolve_member(jsonb, text, jsonb, text, timestamptz, text) IS
-'Who is it? Finds the member by identifiers, or makes one, or joins several, or says why not. identifiers: [{"namespace": "email", "value": "a@b.example", "verified": true}, ...] or {"email": "a@b.example"}; normalized by their namespaces. Garbage, blocked and shared values find nobody. Identifiers that are new are linked to the member found, unless it has too many of their namespace; attributes are noted for it. Where identifiers belong to several members, on_conflict merge joins them into the one found by the highest priority (then the oldest), if each is known by a value that may merge (verified, or merge_unverified) and no namespace has too many; first answers that one and joins nothing; refuse answers none. outcome: matched, created, merged, or conflict (member_id NULL). why: found (identifiers by number, with their members), linked, merges, ignored with reasons, reason. merge_id: the last merge, for unmerge_members(). home_member_id: the member to whom the identifier belongs that found it; what is posted to it goes to member_id, and goes back with it when a merge is undone. replayed: the first result of a repeated idempotency_key (unique among all resolves). Two sessions that resolve the same new person get one member. Errors: LY003, LY004, LY210 unknown namespace.';
+'Who is it? Finds the member by identifiers, or makes one, or joins several, or says why not. identifiers: [{"namespace": "email", "value": "a@b.example", "verified": true, "country": "DE"}, ...] or {"email": "a@b.example"}; verified says that it was proven now (a code was sent and came back); country is that of a national telephone number, instead of the default_country of its namespace. Garbage, blocked and shared values find nobody. A value that was not proven finds its member, and no more: nothing verified is linked to that member then, the answer is a conflict. A value that is proven now and is with a member who never proved it, and has proven others, is moved to whoever proves it. Other new identifiers are linked to the member found; one that was verified and is one too many of its namespace is a conflict. Where identifiers belong to several members, on_conflict merge joins them into the one found by the highest priority (then the oldest), if each is known by a value that proves him and no namespace has too many; first answers who is proven, makes somebody new of what is new and verified where nobody is, joins nothing and leaves out the rest; refuse answers none. A value proves a member when it is verified now or its namespace says merge_unverified, and it was proven before, or nobody has proven anything of that member and it did not come by a mere claim. outcome: matched, created, merged, or conflict (member_id NULL). why: found (identifiers by number, with their members; proven says whether each proves him), linked, moved, merges, ignored with reasons, reason. merge_id: the last merge, for unmerge_members(). home_member_id: the member to whom the identifier belongs that found it: what is posted to it goes to member_id, what is new is linked to it, and both go back with it when a merge is undone. replayed: the first result of a repeated idempotency_key (unique among all resolves). Two sessions that resolve the same new person get one member. Errors: LY003, LY004, LY210 unknown namespace.';
 
 CREATE FUNCTION link_identifier(member_id bigint, namespace text, value text, verified boolean DEFAULT false, channel text DEFAULT NULL,
-	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
+	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL, move boolean DEFAULT false,
 	OUT identifier_id bigint, OUT linked boolean, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
@@ -313,14 +531,21 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	root bigint;
+	given jsonb;
 	g record;
 	have record;
+	locked bigint[];
 	earlier jsonb;
 BEGIN
 	replayed := false;
 	IF effective_at IS NULL OR NOT isfinite(effective_at) THEN
 		RAISE EXCEPTION 'effective_at must be a finite instant' USING ERRCODE = 'LY003', HINT = 'Leave it out for now.';
 	END IF;
+	IF move AND verified IS NOT TRUE THEN
+		RAISE EXCEPTION 'only what was verified can be moved'
+			USING ERRCODE = 'LY003', DETAIL = 'move is true, verified is not.', HINT = 'Let the member prove it, and pass verified => true.';
+	END IF;
+	PERFORM loyalty.require_members(ARRAY[member_id]);
 	SELECT * INTO g FROM loyalty.read_identifiers(jsonb_build_array(jsonb_build_object('namespace', namespace, 'value', value, 'verified', coalesce(verified, false))));
 	IF g.ignored = 'garbage' THEN
 		RAISE EXCEPTION '"%" is no valid identifier of namespace "%"', coalesce(value, 'NULL'), namespace
@@ -330,53 +555,76 @@ BEGIN
 			USING ERRCODE = 'LY205', DETAIL = 'It identifies nobody.', HINT = 'See loyalty.blocked_identifier.';
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
-		earlier := loyalty.claim_request(member_id, idempotency_key, format('link %s %L %L %s %L %s', member_id, namespace, g.value, verified, channel,
-			extract(epoch FROM nullif(effective_at, statement_timestamp()))));
+		earlier := loyalty.claim_request(member_id, idempotency_key, format('link %s %L %L %s %L %s %s', member_id, namespace, g.value, verified, channel,
+			extract(epoch FROM nullif(effective_at, statement_timestamp())), move));
 		IF earlier IS NOT NULL THEN
 			identifier_id := earlier ->> 'identifier_id'; linked := earlier ->> 'linked'; replayed := true;
 			RETURN;
 		END IF;
 	END IF;
-	root := (loyalty.lock_members(ARRAY[member_id]))[1];
-	PERFORM loyalty.require_not_forgotten(ARRAY[member_id, root]);
 
+	given := jsonb_build_array(to_jsonb(g));
 	linked := false;
 	LOOP
-		SELECT i.identifier_id, i.member_id INTO have FROM loyalty.identifier i
-		WHERE i.namespace = g.namespace AND i.value = g.value
-			AND CASE WHEN g.exclusive THEN i.exclusive ELSE NOT i.exclusive AND i.member_id = root END
-		LIMIT 1;
-		IF FOUND AND have.member_id <> root THEN
-			RAISE EXCEPTION 'that identifier of namespace "%" belongs to member %', namespace, have.member_id
-				USING ERRCODE = 'LY204', HINT = 'Merge the members with loyalty.merge_members(), or unlink it there first.';
-		ELSIF FOUND THEN
-			identifier_id := have.identifier_id;
-			UPDATE loyalty.identifier i SET verified = i.verified OR g.verified, last_seen = greatest(i.last_seen, effective_at)
-			WHERE i.member_id = root AND i.identifier_id = link_identifier.identifier_id;
-			EXIT;
-		END IF;
-		IF g.max_per_member <= (SELECT count(*) FROM loyalty.identifier i WHERE i.member_id = root AND i.namespace = g.namespace) THEN
-			RAISE EXCEPTION 'member % has % identifiers of namespace "%" already', root, g.max_per_member, namespace
-				USING ERRCODE = 'LY206', HINT = 'Unlink one, or raise max_per_member with loyalty.configure_namespace().';
-		END IF;
-		INSERT INTO loyalty.identifier AS i (member_id, namespace, value, home_member_id, verified, exclusive, channel, first_seen, last_seen)
-		VALUES (root, g.namespace, g.value, member_id, g.verified, g.exclusive, channel, effective_at, effective_at)
-		ON CONFLICT DO NOTHING
-		RETURNING i.identifier_id INTO identifier_id;
-		IF FOUND THEN
-			linked := true;
-			INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, effective_at)
-			VALUES (member_id, 'linked', identifier_id, g.namespace, channel, effective_at);
-			EXIT;
-		END IF;
+		-- a subtransaction, as in resolve_member_fully(): who has it is known only once both are locked
+		BEGIN
+			locked := ARRAY[member_id] || (SELECT array_agg(w.member_id) FROM loyalty.weigh_identifiers(given) w);
+			locked := loyalty.try_to_lock_members(locked);
+			root := locked[1];
+			PERFORM loyalty.require_not_forgotten(ARRAY[member_id, root]);
+			SELECT w.identifier_id, w.member_id, w.home_member_id, w.contested INTO have FROM loyalty.weigh_identifiers(given) w;
+			IF NOT FOUND AND NOT g.exclusive THEN
+				SELECT i.identifier_id, i.member_id INTO have FROM loyalty.identifier i
+				WHERE i.namespace = g.namespace AND i.value = g.value AND NOT i.exclusive AND i.member_id = root LIMIT 1;
+			END IF;
+			IF have.member_id <> ALL (locked) THEN
+				RAISE EXCEPTION 'the identifier changed hands at this moment' USING ERRCODE = 'LY207';
+			END IF;
+			EXIT WHEN have.member_id = root;
+			IF have.member_id IS NOT NULL AND NOT (move OR have.contested) THEN
+				RAISE EXCEPTION 'that identifier of namespace "%" belongs to member %', namespace, have.member_id
+					USING ERRCODE = 'LY204', HINT = 'Merge the members with loyalty.merge_members(), unlink it there first, or move it here if this member proved it (verified => true, move => true).';
+			END IF;
+			IF g.exclusive AND g.max_per_member <= (SELECT count(*) FROM loyalty.identifier i
+					WHERE i.member_id = root AND i.namespace = g.namespace AND i.exclusive) THEN
+				RAISE EXCEPTION 'member % has % identifiers of namespace "%" already', root, g.max_per_member, namespace
+					USING ERRCODE = 'LY206', HINT = 'Unlink one, or raise max_per_member with loyalty.configure_namespace().';
+			END IF;
+			IF have.member_id IS NOT NULL THEN
+				UPDATE loyalty.identifier i SET member_id = root, home_member_id = link_identifier.member_id, verified = true, claimed = false,
+					last_seen = greatest(i.last_seen, effective_at)
+				WHERE i.member_id = have.member_id AND i.identifier_id = have.identifier_id;
+				INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, reason, effective_at)
+				VALUES (have.home_member_id, 'unlinked', have.identifier_id, g.namespace, channel, format('verified by member %s', member_id), effective_at);
+				identifier_id := have.identifier_id;
+				linked := true;
+			ELSE
+				INSERT INTO loyalty.identifier AS i (member_id, namespace, value, home_member_id, verified, exclusive, channel, first_seen, last_seen)
+				VALUES (root, g.namespace, g.value, member_id, g.verified, g.exclusive, channel, effective_at, effective_at)
+				ON CONFLICT DO NOTHING
+				RETURNING i.identifier_id INTO identifier_id;
+				linked := FOUND;
+			END IF;
+			EXIT WHEN linked;
+		EXCEPTION WHEN SQLSTATE 'LY207' THEN
+			NULL;
+		END;
 	END LOOP;
+	IF linked THEN
+		INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, effective_at)
+		VALUES (member_id, 'linked', identifier_id, g.namespace, channel, effective_at);
+	ELSE
+		identifier_id := have.identifier_id;
+		UPDATE loyalty.identifier i SET verified = i.verified OR g.verified, claimed = false, last_seen = greatest(i.last_seen, effective_at)
+		WHERE i.member_id = root AND i.identifier_id = link_identifier.identifier_id;
+	END IF;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request(member_id, idempotency_key, jsonb_build_object('identifier_id', identifier_id, 'linked', linked));
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION link_identifier(bigint, text, text, boolean, text, timestamptz, text) IS
-'Links an identifier to a member; its home is the member named, even an absorbed one. linked is false when the member had it; then it may become verified. Errors: LY201 garbage, LY202 no such member, LY203 forgotten, LY204 it belongs to another member, LY205 blocked, LY206 too many of this namespace, LY210 unknown namespace, LY003, LY004.';
+COMMENT ON FUNCTION link_identifier(bigint, text, text, boolean, text, timestamptz, text, boolean) IS
+'Links an identifier to a member; its home is the member named, even an absorbed one. linked is false when the member had it; then it may become verified. One that this member verified and another member has, whom nothing shows to be its owner, is moved here; one that was verified there, too, such as the telephone number of a former subscriber, only with move => true. Errors: LY201 garbage, LY202 no such member, LY203 forgotten, LY204 it belongs to another member, LY205 blocked, LY206 too many of this namespace, LY210 unknown namespace, LY003, LY004.';
 
 CREATE FUNCTION unlink_identifier(member_id bigint, namespace text, value text, reason text DEFAULT NULL,
 	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
@@ -396,6 +644,7 @@ BEGIN
 	IF effective_at IS NULL OR NOT isfinite(effective_at) THEN
 		RAISE EXCEPTION 'effective_at must be a finite instant' USING ERRCODE = 'LY003', HINT = 'Leave it out for now.';
 	END IF;
+	PERFORM loyalty.require_members(ARRAY[member_id]);
 	SELECT * INTO g FROM loyalty.read_identifiers(jsonb_build_array(jsonb_build_object('namespace', namespace, 'value', value)));
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(member_id, idempotency_key, format('unlink %s %L %L %L %s', member_id, namespace, g.value, reason,
@@ -426,14 +675,20 @@ COMMENT ON FUNCTION unlink_identifier(bigint, text, text, text, timestamptz, tex
 /* rights */
 
 REVOKE EXECUTE ON FUNCTION
+	draw_member_id(),
+	note_company(jsonb, jsonb),
+	attach_identifiers(jsonb, jsonb, bigint, bigint, bigint[], text, timestamptz),
 	resolve_member_fully(jsonb, text, jsonb, text, timestamptz, text),
 	resolve_member(jsonb, text, jsonb, text, timestamptz, text),
-	link_identifier(bigint, text, text, boolean, text, timestamptz, text),
+	link_identifier(bigint, text, text, boolean, text, timestamptz, text, boolean),
 	unlink_identifier(bigint, text, text, text, timestamptz, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
+	draw_member_id(),
+	note_company(jsonb, jsonb),
+	attach_identifiers(jsonb, jsonb, bigint, bigint, bigint[], text, timestamptz),
 	resolve_member_fully(jsonb, text, jsonb, text, timestamptz, text),
 	resolve_member(jsonb, text, jsonb, text, timestamptz, text),
-	link_identifier(bigint, text, text, boolean, text, timestamptz, text),
+	link_identifier(bigint, text, text, boolean, text, timestamptz, text, boolean),
 	unlink_identifier(bigint, text, text, text, timestamptz, text)
 	TO @extowner@;

@@ -5,7 +5,7 @@
 CREATE FUNCTION configure_namespace(namespace text, kind text DEFAULT NULL, default_country text DEFAULT NULL,
 	provider_rules boolean DEFAULT NULL, fold_case boolean DEFAULT NULL, priority integer DEFAULT NULL,
 	max_per_member integer DEFAULT NULL, shared boolean DEFAULT NULL, merge_unverified boolean DEFAULT NULL,
-	personal boolean DEFAULT NULL) RETURNS text
+	personal boolean DEFAULT NULL, shared_above integer DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -17,10 +17,10 @@ BEGIN
 		RAISE EXCEPTION 'invalid name of a namespace: "%"', coalesce(namespace, 'NULL')
 			USING ERRCODE = 'LY003', HINT = 'Use lower-case letters, digits and underscores.';
 	END IF;
-	IF coalesce(kind, 'opaque') NOT IN ('phone', 'email', 'opaque') OR coalesce(max_per_member, 1) < 0 THEN
+	IF coalesce(kind, 'opaque') NOT IN ('phone', 'email', 'opaque') OR coalesce(max_per_member, 1) < 0 OR coalesce(shared_above, 1) < 0 THEN
 		RAISE EXCEPTION 'invalid setting of namespace "%"', namespace
-			USING ERRCODE = 'LY003', DETAIL = format('kind is %L, max_per_member is %s.', kind, max_per_member),
-				HINT = 'kind is phone, email or opaque; max_per_member is positive, 0 for any number.';
+			USING ERRCODE = 'LY003', DETAIL = format('kind is %L, max_per_member is %s, shared_above is %s.', kind, max_per_member, shared_above),
+				HINT = 'kind is phone, email or opaque; max_per_member and shared_above are positive, 0 for any number.';
 	END IF;
 	-- an unknown country is refused
 	PERFORM loyalty.normalize_identifier('phone', NULL, default_country);
@@ -28,10 +28,11 @@ BEGIN
 	SELECT * INTO n FROM loyalty.identifier_namespace i WHERE i.namespace = configure_namespace.namespace FOR UPDATE;
 	IF NOT FOUND THEN
 		INSERT INTO loyalty.identifier_namespace AS i (namespace, kind, default_country, provider_rules, fold_case,
-			priority, max_per_member, shared, merge_unverified, personal)
+			priority, max_per_member, shared, merge_unverified, personal, shared_above)
 		VALUES (namespace, coalesce(kind, CASE WHEN namespace IN ('phone', 'email') THEN namespace ELSE 'opaque' END),
 			upper(default_country), coalesce(provider_rules, false), coalesce(fold_case, true), coalesce(priority, 100),
-			nullif(max_per_member, 0), coalesce(shared, false), coalesce(merge_unverified, false), coalesce(personal, true));
+			nullif(max_per_member, 0), coalesce(shared, false), coalesce(merge_unverified, false), coalesce(personal, true),
+			nullif(shared_above, 0));
 		RETURN namespace;
 	END IF;
 
@@ -55,13 +56,41 @@ BEGIN
 			ELSE nullif(configure_namespace.max_per_member, 0) END,
 		shared = coalesce(configure_namespace.shared, i.shared),
 		merge_unverified = coalesce(configure_namespace.merge_unverified, i.merge_unverified),
-		personal = coalesce(configure_namespace.personal, i.personal)
+		personal = coalesce(configure_namespace.personal, i.personal),
+		shared_above = CASE WHEN configure_namespace.shared_above IS NULL THEN i.shared_above
+			ELSE nullif(configure_namespace.shared_above, 0) END
 	WHERE i.namespace = configure_namespace.namespace;
+	-- values that are of too many already
+	UPDATE loyalty.identifier i SET exclusive = false
+	FROM loyalty.shared_values(nullif(shared_above, 0)::bigint + 1) v
+	WHERE shared_above > 0 AND v.namespace = configure_namespace.namespace AND i.exclusive
+		AND i.namespace = v.namespace AND i.value = v.value;
 	RETURN namespace;
 END
 $$;
-COMMENT ON FUNCTION configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean) IS
-'Makes a namespace of identifiers, or changes the settings that are given. kind: phone, email or opaque, how values are normalized (with default_country, provider_rules, fold_case as normalize_identifier()); priority: the smallest finds first (default 100); max_per_member: 0 for any number; shared: values that several members may have, such as a family tablet, which never find or merge anybody; merge_unverified: whether a value that nobody verified may join two members; personal: whether values are personal data. What decides how values are stored cannot be changed once there are any. Returns the namespace. Error: LY003.';
+COMMENT ON FUNCTION configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean, integer) IS
+'Makes a namespace of identifiers, or changes the settings that are given. kind: phone, email or opaque, how values are normalized (with default_country, provider_rules, fold_case as normalize_identifier()); priority: the smallest finds first (default 100); max_per_member: 0 for any number; shared: values that several members may have, such as a family tablet, which never find or merge anybody; shared_above: when more members than this came with a value, such as the number of a shop''s own telephone, it is treated as shared from then on (0: never; see shared_values()); merge_unverified: whether a value proves its member without being verified, and so may join two members; personal: whether values are personal data. What decides how values are stored cannot be changed once there are any. Returns the namespace. Error: LY003.';
+
+CREATE FUNCTION shared_values(at_least bigint DEFAULT 3, OUT namespace text, OUT value text, OUT members bigint, OUT counts_as_shared boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH came AS (
+		SELECT i.namespace, i.value, i.home_member_id AS member_id, i.exclusive FROM loyalty.identifier i
+		UNION ALL
+		SELECT i.namespace, i.value, e.member_id, i.exclusive
+		FROM loyalty.member_merge m, LATERAL unnest(m.identifier_ids) x (identifier_id), LATERAL (VALUES (m.survivor_id), (m.absorbed_id)) e (member_id),
+			loyalty.identifier i
+		WHERE i.identifier_id = x.identifier_id
+	)
+	SELECT c.namespace, c.value, count(DISTINCT c.member_id), NOT bool_or(c.exclusive)
+	FROM came c
+	GROUP BY c.namespace, c.value
+	HAVING count(DISTINCT c.member_id) >= $1
+	ORDER BY 3 DESC, c.namespace COLLATE "C", c.value COLLATE "C"
+$$;
+COMMENT ON FUNCTION shared_values(bigint) IS
+'Values with which at_least so many members came, most first: under whose number they are, who was merged by them, and, in namespaces with shared_above, who else came with them; each member under the number that it had then. counts_as_shared says that such a value finds nobody (any more). Reads all identifiers and merges.';
 
 CREATE FUNCTION block_identifier(namespace text, value text, reason text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -118,12 +147,12 @@ COMMENT ON FUNCTION register_merge_handler(text, text[], text, text, text, text)
 /* rights */
 
 REVOKE EXECUTE ON FUNCTION
-	configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean),
+	configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean, integer),
 	block_identifier(text, text, text),
 	register_merge_handler(text, text[], text, text, text, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean),
+	configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean, integer),
 	block_identifier(text, text, text),
 	register_merge_handler(text, text[], text, text, text, text)
 	TO @extowner@;

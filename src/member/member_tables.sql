@@ -48,6 +48,7 @@ BEGIN
 		priority integer NOT NULL DEFAULT 100,
 		max_per_member integer CHECK (max_per_member > 0),
 		shared boolean NOT NULL DEFAULT false,
+		shared_above integer CHECK (shared_above > 0),
 		merge_unverified boolean NOT NULL DEFAULT false,
 		personal boolean NOT NULL DEFAULT true
 	);
@@ -60,7 +61,8 @@ BEGIN
 	COMMENT ON COLUMN loyalty.identifier_namespace.priority IS 'Which identifier finds the member first: the smallest.';
 	COMMENT ON COLUMN loyalty.identifier_namespace.max_per_member IS 'At most so many for one member; NULL is any number. Stops shared devices from swallowing hundreds of people.';
 	COMMENT ON COLUMN loyalty.identifier_namespace.shared IS 'Several members may have the same value (a family tablet): it finds nobody and merges nobody.';
-	COMMENT ON COLUMN loyalty.identifier_namespace.merge_unverified IS 'Whether a value that nobody verified may join two members.';
+	COMMENT ON COLUMN loyalty.identifier_namespace.shared_above IS 'When more members than this came with a value, it counts as shared; NULL never.';
+	COMMENT ON COLUMN loyalty.identifier_namespace.merge_unverified IS 'Whether a value proves its member without being verified, and so may join two members.';
 	COMMENT ON COLUMN loyalty.identifier_namespace.personal IS 'Whether values are personal data.';
 	INSERT INTO loyalty.identifier_namespace (namespace, kind, priority)
 	VALUES ('phone', 'phone', 10), ('email', 'email', 20);
@@ -94,6 +96,7 @@ BEGIN
 		value text NOT NULL,
 		home_member_id bigint NOT NULL,
 		verified boolean NOT NULL DEFAULT false,
+		claimed boolean NOT NULL DEFAULT false CHECK (NOT (claimed AND verified)),
 		exclusive boolean NOT NULL DEFAULT true,
 		channel text,
 		first_seen timestamptz NOT NULL DEFAULT now(),
@@ -111,7 +114,8 @@ BEGIN
 	COMMENT ON COLUMN loyalty.identifier.value IS 'Normalized value.';
 	COMMENT ON COLUMN loyalty.identifier.home_member_id IS 'The member to whom it was linked; an undone merge takes it back there.';
 	COMMENT ON COLUMN loyalty.identifier.verified IS 'Whether somebody proved that it is his.';
-	COMMENT ON COLUMN loyalty.identifier.exclusive IS 'False for a value that several members may have.';
+	COMMENT ON COLUMN loyalty.identifier.claimed IS 'Whether it came with nothing that proved the member: whoever proves it later has proven this value, not that he is the member.';
+	COMMENT ON COLUMN loyalty.identifier.exclusive IS 'False for a value that several members may have, and for those who came with a value that another has (shared_above).';
 	COMMENT ON COLUMN loyalty.identifier.channel IS 'Channel in which it was first seen.';
 	COMMENT ON COLUMN loyalty.identifier.first_seen IS 'When it was first seen.';
 	COMMENT ON COLUMN loyalty.identifier.last_seen IS 'When it was last seen, to the day.';
@@ -162,7 +166,6 @@ BEGIN
 		verified boolean NOT NULL DEFAULT false,
 		priority integer,
 		reason text,
-		effective_at timestamptz NOT NULL,
 		recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		unmerged_at timestamptz,
 		unmerge_reason text,
@@ -183,8 +186,7 @@ BEGIN
 	COMMENT ON COLUMN loyalty.member_merge.verified IS 'Whether all of these were verified then.';
 	COMMENT ON COLUMN loyalty.member_merge.priority IS 'The lowest priority (largest number) among their namespaces.';
 	COMMENT ON COLUMN loyalty.member_merge.reason IS 'Why, in the caller''s words.';
-	COMMENT ON COLUMN loyalty.member_merge.effective_at IS 'When it was decided. Points move when it is recorded.';
-	COMMENT ON COLUMN loyalty.member_merge.recorded_at IS 'When the database learned of it.';
+	COMMENT ON COLUMN loyalty.member_merge.recorded_at IS 'When it was made, and points moved.';
 	COMMENT ON COLUMN loyalty.member_merge.unmerged_at IS 'When it was undone; NULL while it stands.';
 	COMMENT ON COLUMN loyalty.member_merge.unmerge_reason IS 'Why it was undone.';
 	COMMENT ON COLUMN loyalty.member_merge.earned_since IS 'The policy it was undone with.';

@@ -33,7 +33,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION merge_tier(bigint, bigint, bigint, timestamptz) IS
-'What a merge of members means here: from merged_at (NULL: now) on the survivor has the better of both states (the higher earned level, then the later end) and the facts and grants of both count; before it each has its own tier. merge_members() gives no merged_at, whatever its effective_at: tiers join when the points move, at the instant of the call. Called with the number of the merge; an absorbed member may be neither absorbed again nor survive another while it stands. Error: LY003.';
+'What a merge of members means here: from merged_at (NULL: now) on the survivor has the better of both states (the higher earned level, then the later end) and the facts and grants of both count; before it each has its own tier. merge_members() gives no merged_at: tiers join when the points move, at the instant of the call. Called with the number of the merge; an absorbed member may be neither absorbed again nor survive another while it stands. Error: LY003.';
 
 CREATE FUNCTION unmerge_tier(merge_id bigint, root_id bigint DEFAULT NULL, subtree bigint[] DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -176,6 +176,32 @@ ROLLBACK;
 -- as of the past each had its own
 SELECT is((SELECT available FROM balance(:q, as_of => (SELECT min(recorded_at) - interval '1 hour' FROM member_merge))), 0::bigint, 'as of a past instant: the member''s own balance');
 
+-- a merge is of the instant at which it is made: from then on the survivor has both, before it each has its own
+CREATE TEMP TABLE asof AS SELECT a.member_id AS a, b.member_id AS b FROM resolve_member('{"email": "asof-a@b.example"}') a, resolve_member('{"email": "asof-b@b.example"}') b;
+SELECT earn(a, 10, effective_at => '2026-01-01'), earn(b, 5, effective_at => '2026-01-01') FROM asof \g /dev/null
+SELECT merge_id AS dated FROM asof, merge_members(a, b) \gset
+SELECT pg_sleep(0.01), earn(b, 2, effective_at => now()) FROM asof \g /dev/null
+SELECT unmerge_members(:dated) \g /dev/null
+SELECT is((SELECT array_agg(format('%s %s', x.available, y.available) ORDER BY t.n)
+	FROM asof, member_merge m, LATERAL (VALUES (1, timestamptz '2026-01-02'), (2, m.recorded_at - interval '1 microsecond'), (3, m.recorded_at + interval '8 milliseconds'),
+		(4, clock_timestamp())) t (n, at), balance(a, as_of => t.at) x, balance(b, as_of => t.at) y WHERE m.merge_id = :dated),
+	'{10 5,10 5,15 0,10 7}', 'as of before, after, and after its undoing');
+
+-- what an identifier may say, and what not
+SELECT member_id AS numbers FROM resolve_member('[{"namespace": "phone", "value": "01 8901234", "country": "AT"}, {"namespace": "phone", "value": "030 8901234", "country": "de"}]') \gset
+SELECT is((SELECT array_agg(value ORDER BY value) FROM identifier WHERE member_id = :numbers), '{+4318901234,+49308901234}', 'each number is of its own country');
+SELECT is((SELECT outcome FROM resolve_member('[{"namespace": "phone", "value": "01 8901234", "country": "AT"}]')), 'matched', 'known by it');
+SELECT throws_ok(format('SELECT resolve_member(%L)', i), 'LY003', m, 'LY003: ' || i) FROM (VALUES
+	('[{"namespace": "email", "value": "a@b.example", "verifed": true}]', 'malformed identifier'),
+	('[{"namespace": "email", "value": "a@b.example", "verified": "yes"}]', 'malformed identifier'),
+	('[{"namespace": "email", "value": ["a@b.example"]}]', 'malformed identifier'),
+	('[{"namespace": "phone", "value": "1", "country": 49}]', 'malformed identifier'),
+	('["email"]', 'malformed identifier'),
+	('[{"namespace": "phone", "value": "030 123456", "country": "ZZ"}]', 'unknown default_country "ZZ"')) v (i, m);
+SELECT throws_ok(format('SELECT %s', c), 'LY202', 'there is no member NULL', 'LY202: ' || c) FROM unnest(ARRAY[
+	$$link_identifier(NULL, 'email', 'a@b.example')$$, $$link_identifier(NULL, 'email', 'a@b.example', idempotency_key => 'k')$$,
+	$$unlink_identifier(NULL, 'email', 'a@b.example')$$, $$unlink_identifier(NULL, 'email', 'a@b.example', idempotency_key => 'k')$$]) c;
+
 -- linking
 SELECT is((SELECT linked FROM link_identifier(:u, 'phone', '+4930123456')), true, 'linked');
 SELECT is((SELECT linked FROM link_identifier(:u, 'phone', '+49 30 123456', verified => true)), false, 'it had it');
