@@ -28,7 +28,8 @@
 # the cluster for a look.
 #
 # The tests of a room are golden/<room>, pgtap/<room> and pgtap/<room>_*, and
-# the TAP tests of this table, those that ask the plain code.
+# the TAP tests of this table, those that ask the plain code; TESTS=pattern
+# leaves those whose name matches.
 use strict;
 use warnings;
 
@@ -57,7 +58,7 @@ my $only = $ENV{ONLY};
 my @files = split ' ', $ENV{FILES} || '';
 my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
 
-die "usage: make mutants ROOM=room [N=300] [SEED=1] [ONLY=pattern] [FILES='a.c b.c']\n"
+die "usage: make mutants ROOM=room [N=300] [SEED=1] [ONLY=pattern] [FILES='a.c b.c'] [TESTS=pattern]\n"
   unless $room =~ /^\w+$/ && -d "$here/src/$room";
 # FILES are names in the room; by default those that do not work through SPI.
 @files = map { "src/$room/$_" } @files;
@@ -537,7 +538,7 @@ sub tests
 			  . 'exec as_server env -C "$out" PATH="$BINDIR:$PATH" PERL5LIB="$PGXS_TEST/perl:$HERE/test/tap" '
 			  . "LOYALTY_TOP=\"\$HERE\" LOYALTY_DATA=\"\$data\" LOYALTY_TEST_HOST=\"\$base\" perl \"\$HERE/test/tap/$name.pl\"" };
 	}
-	return @tests;
+	return grep { !defined $ENV{TESTS} || $_->{name} =~ /$ENV{TESTS}/ } @tests;
 }
 
 # Runs one test; true if it passes.  TAP is left at the first failure.

@@ -310,6 +310,7 @@ WITH RECURSIVE chain AS (
 	FROM chain c JOIN ev e ON e.g = c.g AND e.at >= c.last AND (CASE level WHEN 1 THEN e.c2 WHEN 2 THEN e.c3 END)
 	WHERE level < 3)
 SELECT * FROM chain;
+CREATE INDEX ON chain (g);
 SELECT pg_temp.same(format($$SELECT g, w, window_funnel_agg(w * interval '1 s', %L, at, c1, c2, c3) FROM ev, generate_series(0, 5) w GROUP BY 1, 2$$, mode),
 	format($$SELECT g, w, coalesce((SELECT max(level) FROM chain c WHERE c.g = e.g AND last - start <= w * interval '1 s' AND (%s)), 0)
 	FROM (SELECT DISTINCT g FROM ev) e, generate_series(0, 5) w$$, filter), 'window_funnel_agg is a search through all chains, ' || coalesce(mode, 'default'))

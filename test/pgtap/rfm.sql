@@ -19,6 +19,7 @@ SELECT g % 500 AS member_id,
 			ELSE round(random()::numeric / 3, (random() * 16)::int) END))::numeric AS amount,
 	   (g % 4000)::text AS order_id
 FROM generate_series(1, 40000) g;
+CREATE INDEX ON event (member_id, at) WHERE amount >= 0;
 ANALYZE event;
 
 CREATE VIEW obvious AS
