@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "core/core.h"
 #include "core/errors.h"
 
 #define FIRST_CAPACITY		64
@@ -54,6 +55,7 @@ typedef struct SampleState
 {
 	MemoryContext context;
 	int64		horizon;		/* -1 before the first row */
+	int64		members;		/* of all histories */
 	int64		count;
 	int64		capacity;
 	ClvHistory *history;
@@ -106,6 +108,8 @@ AddHistory(SampleState *state, const ClvHistory *history)
 			state->capacity = capacity;
 		}
 	}
+	/* no history has more members than all together */
+	state->members = AddCounts(state->members, history->n);
 	state->history[state->count++] = *history;
 }
 

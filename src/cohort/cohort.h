@@ -51,6 +51,7 @@ CheckSamePeriod(const Period *a, const Period *b)
 extern bool ParsePeriod(const char *str, int len, Period *period);
 extern void FormatPeriod(const Period *period, char *buf, size_t size);
 extern int32 PeriodOfDate(const Period *period, int32 date);
+extern bool PeriodExists(const Period *period, int64 number);
 extern bool PeriodStart(const Period *period, int32 number, int32 *date);
 
 /*
@@ -168,6 +169,8 @@ typedef enum TallyKind
 	TALLY_INTERVAL = 9			/* pairs of consecutive orders a periods apart */
 } TallyKind;
 
+#define TALLY_KINDS		(TALLY_INTERVAL + 1)
+
 typedef enum TallyType
 {
 	TALLY_COHORT_MATRIX = 1,
@@ -208,6 +211,7 @@ typedef struct TallyState
 	uint8		type;
 	bool		has_period;
 	Period		period;
+	int64		totals[TALLY_KINDS];	/* all counts of a kind */
 	struct tally_hash *hash;
 	MemoryContext context;
 } TallyState;

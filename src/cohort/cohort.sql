@@ -395,10 +395,10 @@ COMMENT ON FUNCTION interval_percentile(repurchase, double precision) IS
 
 /* ---- lifecycle ---- */
 
-CREATE FUNCTION lifecycle_stage(summary rfm, as_of timestamptz, policy jsonb DEFAULT '{}') RETURNS text
+CREATE FUNCTION lifecycle_stage(summary rfm, as_of timestamptz, policy jsonb DEFAULT '{}', time_zone text DEFAULT 'UTC') RETURNS text
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_lifecycle_stage';
-COMMENT ON FUNCTION lifecycle_stage(rfm, timestamptz, jsonb) IS
-'Stage of a member at an instant, the first of these that holds; days have 24 hours, bounds are inclusive. prospect: no purchase, or a NULL summary. new: first purchase at most new_days ago. lost: last purchase more than dormant_days ago. dormant: more than at_risk_days ago. at_risk: more than active_days ago. won_back: the last purchase came more than won_back_days after the one before. loyal: loyal_orders purchases or more. active: all others. What the policy leaves out has the default of lifecycle_policy. NULL for a NULL as_of or policy. Unfit policy: LY347; as_of infinite or before the last purchase: LY302.';
+COMMENT ON FUNCTION lifecycle_stage(rfm, timestamptz, jsonb, text) IS
+'Stage of a member at an instant, the first of these that holds; days have 24 hours by the clock of the time zone (for a column of type date: the zone that it was read in), bounds are inclusive. prospect: no purchase, or a NULL summary. new: first purchase at most new_days ago. lost: last purchase more than dormant_days ago. dormant: more than at_risk_days ago. at_risk: more than active_days ago. won_back: the last purchase came more than won_back_days after the one before. loyal: loyal_orders purchases or more. active: all others. What the policy leaves out has the default of lifecycle_policy. NULL for a NULL as_of, policy or time_zone. Unfit policy: LY347; as_of infinite or before the last purchase: LY302.';
 
 CREATE FUNCTION lifecycle_policy(
 	new_days integer DEFAULT 30,

@@ -16,6 +16,7 @@
 #include "utils/date.h"
 
 #include "cohort/cohort.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 #define BLOCK_OF(period)	((period) >> 5)
@@ -29,6 +30,8 @@
 const char *
 ActivityProblem(const Activity *a, Size size)
 {
+	Period		period = ActivityPeriod(a);
+
 	if (size < ACTIVITY_SIZE(0) || a->version != ACTIVITY_VERSION)
 		return "unknown version";
 	if ((a->base != PERIOD_DAYS && a->base != PERIOD_MONTHS) ||
@@ -40,13 +43,15 @@ ActivityProblem(const Activity *a, Size size)
 	{
 		if (a->blocks[i].bits == 0)
 			return "empty block";
-		if (a->blocks[i].key < BLOCK_OF(PG_INT32_MIN) || a->blocks[i].key > BLOCK_OF(PG_INT32_MAX))
-			return "period out of range";
 		if (i > 0 && a->blocks[i].key <= a->blocks[i - 1].key)
 			return "blocks out of order";
 	}
+	if (a->nblocks > 0 &&
+		(a->blocks[0].key < BLOCK_OF(PG_INT32_MIN) || a->blocks[a->nblocks - 1].key > BLOCK_OF(PG_INT32_MAX) ||
+		 !PeriodExists(&period, ActivityFirst(a)) || !PeriodExists(&period, ActivityLast(a))))
+		return "a period that holds no instant";
 	if (a->nblocks == 0 ? (a->events != 0 || a->first_events != 0)
-		: (a->first_events < 1 || a->events < a->first_events + ActivityCount(a) - 1))
+		: (a->first_events < 1 || a->events - a->first_events < ActivityCount(a) - 1))
 		return "wrong number of events";
 	return NULL;
 }
@@ -186,7 +191,7 @@ ActivityAdd(Activity *a, int32 period)
 		a->first_events = 0;
 	if (period <= first)
 		a->first_events++;
-	a->events++;
+	a->events = AddCounts(a->events, 1);
 
 	if (found)
 	{
@@ -241,7 +246,7 @@ MergeActivity(const Activity *a, const Activity *b)
 		}
 	}
 	SET_VARSIZE(m, ACTIVITY_SIZE(m->nblocks));
-	m->events = a->events + b->events;
+	m->events = AddCounts(a->events, b->events);
 	if (m->nblocks > 0)
 	{
 		int32		first = ActivityFirst(m);
@@ -355,7 +360,7 @@ loyalty_activity_in(PG_FUNCTION_ARGS)
 				goto bad;
 			s = end;
 		}
-		if (from <= previous || from < PG_INT32_MIN || until < from || until > PG_INT32_MAX)
+		if (from <= previous || until < from || !PeriodExists(&period, from) || !PeriodExists(&period, until))
 			goto bad;
 		previous = until;
 		for (int64 p = from; p <= until; p++)

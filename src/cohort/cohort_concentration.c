@@ -12,6 +12,7 @@
 #include "utils/memutils.h"
 
 #include "cohort/cohort_concentration.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 typedef struct AmountSlot
@@ -73,8 +74,9 @@ AddAmount(AmountState *state, Numeric amount, int64 members)
 		slot->members = 0;
 		MemoryContextSwitchTo(old);
 	}
+	/* no amount has more members than all together */
+	state->members = AddCounts(state->members, members);
 	slot->members += members;
-	state->members += members;
 }
 
 /* Sorting by a double first spares most of the comparisons of numerics. */
@@ -85,17 +87,22 @@ typedef struct SortItem
 } SortItem;
 
 static int
-CompareItems(const void *pa, const void *pb)
+CompareItems(const SortItem *a, const SortItem *b)
 {
-	const SortItem *a = pa;
-	const SortItem *b = pb;
-
 	if (a->approximate != b->approximate)
 		return a->approximate < b->approximate ? -1 : 1;
 	return DatumGetInt32(DirectFunctionCall2(numeric_cmp,
 											 NumericGetDatum(a->slot->amount),
 											 NumericGetDatum(b->slot->amount)));
 }
+
+#define ST_SORT SortItems
+#define ST_ELEMENT_TYPE SortItem
+#define ST_COMPARE(a, b) CompareItems(a, b)
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 static SortItem *
 SortAmounts(AmountState *state)
@@ -109,12 +116,13 @@ SortAmounts(AmountState *state)
 	amounts_start_iterate(state->hash, &it);
 	while ((slot = amounts_iterate(state->hash, &it)) != NULL)
 	{
+		CHECK_FOR_INTERRUPTS();
 		items[n].approximate =
 			DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
 											   NumericGetDatum(slot->amount)));
 		items[n++].slot = slot;
 	}
-	qsort(items, n, sizeof(SortItem), CompareItems);
+	SortItems(items, n);
 	return items;
 }
 
@@ -146,6 +154,7 @@ FinishAmounts(AmountState *state)
 	to = (char *) c + CONCENTRATION_HEAD;
 	for (Size i = 0; i < n; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		*(int64 *) to = items[i].slot->members;
 		memcpy(to + sizeof(int64), items[i].slot->amount, VARSIZE(items[i].slot->amount));
 		to += MAXALIGN(sizeof(int64) + VARSIZE(items[i].slot->amount));

@@ -28,10 +28,8 @@ EventListInit(EventList *list, MemoryContext context)
 }
 
 static int
-CompareEvents(const void *pa, const void *pb)
+CompareEvents(const Event *a, const Event *b)
 {
-	const Event *a = pa;
-	const Event *b = pb;
 	uint32		differing;
 
 	if (a->at != b->at)
@@ -43,6 +41,14 @@ CompareEvents(const void *pa, const void *pb)
 	return (a->mask & differing & -differing) != 0 ? -1 : 1;
 }
 
+#define ST_SORT SortEvents
+#define ST_ELEMENT_TYPE Event
+#define ST_COMPARE(a, b) CompareEvents(a, b)
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
 /*
  * Sorts the list and merges equal events.
  */
@@ -53,11 +59,12 @@ EventListSort(EventList *list)
 
 	if (list->sorted)
 		return;
-	qsort(list->events, list->n, sizeof(Event), CompareEvents);
+	SortEvents(list->events, list->n);
 	for (Size i = 1; i < list->n; i++)
 	{
 		Event	   *last = &list->events[to];
 
+		CHECK_FOR_INTERRUPTS();
 		if (CompareEvents(last, &list->events[i]) == 0 &&
 			(uint64) last->count + list->events[i].count <= PG_UINT32_MAX)
 			last->count += list->events[i].count;

@@ -599,22 +599,50 @@ loyalty_window_funnel_final(PG_FUNCTION_ARGS)
 }
 
 /*
+ * The state of retention() is a bigint: bit i for condition i + 1, and the
+ * number of conditions from bit 32 on.  Anybody may make an aggregate of his
+ * own of its functions, so no bigint is trusted.
+ */
+static int64
+MakeRetention(int nconditions, uint32 met)
+{
+	return (int64) nconditions << 32 | met;
+}
+
+static int
+ReadRetention(int64 state, uint32 *met)
+{
+	int64		nconditions = state >> 32;
+
+	if (nconditions < 1 || nconditions > EVENTS_MAX_CONDITIONS)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_FUNNEL),
+				 errmsg(INT64_FORMAT " is no state of retention()", state),
+				 errdetail("It would have " INT64_FORMAT " conditions.", nconditions),
+				 errhint("Call retention(VARIADIC conditions), not its parts.")));
+	*met = (uint32) state;
+	return (int) nconditions;
+}
+
+/*
  * retention(VARIADIC conditions boolean[]) -> boolean[]
- *		Transition.  The state is a bigint: bit i for condition i + 1, and the
- *		number of conditions above bit 32.
+ *		Transition.  LY345 unless there are 1 to 32 conditions, LY344 when
+ *		their number varies.
  */
 PG_FUNCTION_INFO_V1(loyalty_retention_trans);
 Datum
 loyalty_retention_trans(PG_FUNCTION_ARGS)
 {
-	uint64		state = PG_ARGISNULL(0) ? 0 : (uint64) PG_GETARG_INT64(0);
-	EventList	list;
+	uint32		met = 0;
+	EventList	list = {.nconditions = 0};
 	int			n;
 	uint32		mask = GetConditions(fcinfo, 1, &n);
 
-	list.nconditions = (int) (state >> 32);
+	(void) NeedAggContext(fcinfo, "retention_trans");
+	if (!PG_ARGISNULL(0))
+		list.nconditions = ReadRetention(PG_GETARG_INT64(0), &met);
 	CheckConditionCount(&list, n);
-	PG_RETURN_INT64((int64) (((uint64) n << 32) | (uint32) state | mask));
+	PG_RETURN_INT64(MakeRetention(n, met | mask));
 }
 
 /*
@@ -626,13 +654,14 @@ PG_FUNCTION_INFO_V1(loyalty_retention_combine);
 Datum
 loyalty_retention_combine(PG_FUNCTION_ARGS)
 {
-	uint64		a = (uint64) PG_GETARG_INT64(0);
-	uint64		b = (uint64) PG_GETARG_INT64(1);
-	EventList	list;
+	uint32		met;
+	uint32		also_met;
+	EventList	list = {.nconditions = 0};
 
-	list.nconditions = (int) (a >> 32);
-	CheckConditionCount(&list, (int) (b >> 32));
-	PG_RETURN_INT64((int64) (a | b));
+	(void) NeedAggContext(fcinfo, "retention_combine");
+	list.nconditions = ReadRetention(PG_GETARG_INT64(0), &met);
+	CheckConditionCount(&list, ReadRetention(PG_GETARG_INT64(1), &also_met));
+	PG_RETURN_INT64(MakeRetention(list.nconditions, met | also_met));
 }
 
 /*
@@ -644,11 +673,13 @@ PG_FUNCTION_INFO_V1(loyalty_retention_final);
 Datum
 loyalty_retention_final(PG_FUNCTION_ARGS)
 {
-	uint64		state = (uint64) PG_GETARG_INT64(0);
-	int			n = (int) (state >> 32);
+	uint32		met;
+	int			n;
 	Datum		values[EVENTS_MAX_CONDITIONS];
 
+	(void) NeedAggContext(fcinfo, "retention_final");
+	n = ReadRetention(PG_GETARG_INT64(0), &met);
 	for (int i = 0; i < n; i++)
-		values[i] = BoolGetDatum((state & 1) && (state & (((uint64) 1) << i)));
+		values[i] = BoolGetDatum((met & 1) && (met & (((uint32) 1) << i)));
 	PG_RETURN_ARRAYTYPE_P(construct_array(values, n, BOOLOID, 1, true, 'c'));
 }

@@ -52,30 +52,30 @@ typedef struct KeptPolicy
 /* ---- plain computing ---- */
 
 /*
- * Is an instant at most so many days of 24 hours before another?
+ * Is an instant at most so many days of 24 hours before another, by the clock
+ * of the zone?
  */
 static bool
-Within(TimestampTz earlier, TimestampTz later, int64 days)
+Within(TimestampTz earlier, TimestampTz later, int64 days, pg_tz *zone)
 {
-	return days >= 0 &&
-		(uint64) later - (uint64) earlier <= (uint64) days * USECS_PER_DAY;
+	return days >= 0 && RfmElapsed(earlier, later, zone) <= (uint64) days * USECS_PER_DAY;
 }
 
 static const char *
-Stage(const rfm *s, TimestampTz as_of, const int64 *policy)
+Stage(const rfm *s, TimestampTz as_of, const int64 *policy, pg_tz *zone)
 {
 	if (s == NULL || !RFM_HAS_PURCHASE(s))
 		return "prospect";
-	if (Within(s->first, as_of, policy[KEY_NEW_DAYS]))
+	if (Within(s->first, as_of, policy[KEY_NEW_DAYS], zone))
 		return "new";
-	if (!Within(s->last, as_of, policy[KEY_DORMANT_DAYS]))
+	if (!Within(s->last, as_of, policy[KEY_DORMANT_DAYS], zone))
 		return "lost";
-	if (!Within(s->last, as_of, policy[KEY_AT_RISK_DAYS]))
+	if (!Within(s->last, as_of, policy[KEY_AT_RISK_DAYS], zone))
 		return "dormant";
-	if (!Within(s->last, as_of, policy[KEY_ACTIVE_DAYS]))
+	if (!Within(s->last, as_of, policy[KEY_ACTIVE_DAYS], zone))
 		return "at_risk";
 	if (policy[KEY_WON_BACK_DAYS] >= 0 && RFM_HAS_REPEAT(s) &&
-		!Within(s->previous, s->last, policy[KEY_WON_BACK_DAYS]))
+		!Within(s->previous, s->last, policy[KEY_WON_BACK_DAYS], zone))
 		return "won_back";
 	if (policy[KEY_LOYAL_ORDERS] >= 0 && s->purchases >= policy[KEY_LOYAL_ORDERS])
 		return "loyal";
@@ -188,15 +188,16 @@ GetPolicy(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * lifecycle_stage(summary rfm, as_of timestamptz, policy jsonb DEFAULT '{}') -> text
- *		The first of these that holds, with days of 24 hours, bounds
- *		inclusive: prospect (no purchase, or a NULL summary); new (first
+ * lifecycle_stage(summary rfm, as_of timestamptz, policy jsonb DEFAULT '{}',
+ *				   time_zone text DEFAULT 'UTC') -> text
+ *		The first of these that holds, with days of 24 hours by the clock of
+ *		the zone, bounds inclusive: prospect (no purchase, or a NULL summary); new (first
  *		purchase at most new_days before as_of); lost (last purchase more
  *		than dormant_days before); dormant (more than at_risk_days); at_risk
  *		(more than active_days); won_back (the last purchase came more than
  *		won_back_days after the one before); loyal (loyal_orders purchases or
- *		more); active.  NULL for a NULL as_of or policy.  What a policy leaves
- *		out has its default.  LY347 for an unfit policy, LY302 for an as_of
+ *		more); active.  NULL for a NULL as_of, policy or zone.  What a policy
+ *		leaves out has its default.  LY347 for an unfit policy, LY302 for an as_of
  *		before the last purchase or an infinite one.
  */
 PG_FUNCTION_INFO_V1(loyalty_lifecycle_stage);
@@ -206,10 +207,11 @@ loyalty_lifecycle_stage(PG_FUNCTION_ARGS)
 	rfm		   *s = PG_ARGISNULL(0) ? NULL : PG_GETARG_RFM_P(0);
 	TimestampTz as_of;
 
-	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		PG_RETURN_NULL();
 	as_of = PG_GETARG_TIMESTAMPTZ(1);
 	if (s != NULL)
 		RfmCheckAsOf(s, as_of);
-	PG_RETURN_TEXT_P(cstring_to_text(Stage(s, as_of, GetPolicy(fcinfo, 2))));
+	PG_RETURN_TEXT_P(cstring_to_text(Stage(s, as_of, GetPolicy(fcinfo, 2),
+										   RfmFindZone(PG_GETARG_TEXT_PP(3)))));
 }

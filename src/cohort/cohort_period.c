@@ -126,6 +126,21 @@ PeriodOfDate(const Period *period, int32 date)
 }
 
 /*
+ * Can an instant lie in a period?  The dates of instants may be a day outside
+ * those of UTC.
+ */
+bool
+PeriodExists(const Period *period, int64 number)
+{
+	if (period->base == PERIOD_DAYS)
+		return number >= PeriodOfDate(period, DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE - 1) &&
+			number <= PeriodOfDate(period, TIMESTAMP_END_JULIAN - POSTGRES_EPOCH_JDATE);
+	/* from 4714-11 BC, which is year -4713, to 294277-01 */
+	return number >= FloorDiv(-4713 * 12 + 10, period->step) &&
+		number <= FloorDiv(294277 * 12, period->step);
+}
+
+/*
  * The first date of a period (days since 2000-01-01); false when that is not
  * a date.
  */
@@ -328,7 +343,11 @@ NeedAggContext(FunctionCallInfo fcinfo, const char *name)
 	MemoryContext context;
 
 	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "%s was called outside an aggregate", name);
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s was called outside an aggregate", name),
+				 errdetail("It is a part of an aggregate, no function for itself."),
+				 errhint("Call the aggregate that its comment names.")));
 	return context;
 }
 

@@ -237,7 +237,8 @@ loyalty_interval_percentile(PG_FUNCTION_ARGS)
 	if (n == 0)
 		PG_RETURN_NULL();
 	position = fraction * (n - 1);
-	rank = (int64) position;
+	/* a large n - 1 may have been rounded up, to a rank that there is not */
+	rank = position < (float8) (n - 1) ? (int64) position : n - 1;
 	low = (float8) ValueAt(t, TALLY_INTERVAL, rank);
 	high = rank + 1 < n ? (float8) ValueAt(t, TALLY_INTERVAL, rank + 1) : low;
 	PG_RETURN_FLOAT8(low + (position - rank) * (high - low));

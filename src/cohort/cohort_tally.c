@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 
 #include "cohort/cohort.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 typedef struct TallySlot
@@ -83,15 +84,14 @@ TallyAdd(TallyState *state, TallyKind kind, int64 a, int32 b, int64 n)
 	slot = tally_insert(state->hash, key, &found);
 	if (!found)
 		slot->entry = key;
+	/* no count is larger than all of its kind together */
+	state->totals[kind] = AddCounts(state->totals[kind], n);
 	slot->entry.n += n;
 }
 
 static int
-CompareEntries(const void *pa, const void *pb)
+CompareEntries(const TallyEntry *a, const TallyEntry *b)
 {
-	const TallyEntry *a = pa;
-	const TallyEntry *b = pb;
-
 	if (a->kind != b->kind)
 		return a->kind < b->kind ? -1 : 1;
 	if (a->a != b->a)
@@ -100,6 +100,14 @@ CompareEntries(const void *pa, const void *pb)
 		return a->b < b->b ? -1 : 1;
 	return 0;
 }
+
+#define ST_SORT SortEntries
+#define ST_ELEMENT_TYPE TallyEntry
+#define ST_COMPARE(a, b) CompareEntries(a, b)
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /*
  * The state as a stored value, in the current context.
@@ -131,8 +139,11 @@ TallyFinish(TallyState *state)
 
 	tally_start_iterate(state->hash, &it);
 	while ((slot = tally_iterate(state->hash, &it)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
 		t->entries[t->nentries++] = slot->entry;
-	qsort(t->entries, t->nentries, sizeof(TallyEntry), CompareEntries);
+	}
+	SortEntries(t->entries, t->nentries);
 	return t;
 }
 
@@ -155,6 +166,8 @@ AddTally(TallyState *state, const Tally *t)
 static const char *
 TallyProblem(const Tally *t, Size size, TallyType type)
 {
+	Period		period = TallyPeriod(t);
+
 	if (size < TALLY_SIZE_OF(0) || t->version != TALLY_VERSION || t->type != type)
 		return "unknown version";
 	if (t->nentries < 0 || TALLY_SIZE_OF((Size) t->nentries) != size)
@@ -172,9 +185,10 @@ TallyProblem(const Tally *t, Size size, TallyType type)
 		if (type == TALLY_COHORT_MATRIX ? (e->kind < TALLY_SIZE || e->kind > TALLY_FIRST)
 			: (e->kind < TALLY_ORDERS || e->kind > TALLY_INTERVAL))
 			return "an unknown kind of count";
-		if ((type == TALLY_COHORT_MATRIX && (e->a < PG_INT32_MIN || e->a > PG_INT32_MAX)) ||
-			e->b < 0)
-			return "a period out of range";
+		if (e->b < 0 ||
+			(type == TALLY_COHORT_MATRIX &&
+			 (!PeriodExists(&period, e->a) || !PeriodExists(&period, e->a + e->b))))
+			return "a period that holds no instant";
 		if (i > 0 && CompareEntries(e - 1, e) >= 0)
 			return "counts out of order";
 	}

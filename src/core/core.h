@@ -6,10 +6,11 @@
 #ifndef LOYALTY_CORE_H
 #define LOYALTY_CORE_H
 
-#include "postgres.h"
+#include "core/compat.h"
 
 #include "catalog/pg_type_d.h"
 #include "commands/trigger.h"
+#include "common/int.h"
 #include "executor/spi.h"
 #include "pgtime.h"
 
@@ -55,6 +56,20 @@ extern const Program *GetProgram(void);
 #define FIRED_BY_TRUNCATE		0x80
 
 extern TriggerData *RequireTrigger(FunctionCallInfo fcinfo, const char *name, int allowed);
+
+/* Refuses a sum of counts that no bigint holds; for AddCounts(). */
+pg_noreturn extern void CountsOverflow(void);
+
+/* The sum of two counts, such as those of two summaries. */
+static inline int64
+AddCounts(int64 a, int64 b)
+{
+	int64		sum;
+
+	if (unlikely(pg_add_s64_overflow(a, b, &sum)))
+		CountsOverflow();
+	return sum;
+}
 
 /* Rooms, in install order; each sets up what it needs once per backend. */
 extern void CoreInit(void);

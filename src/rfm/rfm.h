@@ -112,8 +112,9 @@ extern Numeric RfmUnitsToNumeric(int128 units, int decimals);
 /* Errors out unless the instant of an event is finite. */
 extern void RfmCheckInstant(TimestampTz at);
 
-/* rfm_access.c: whole days by a local clock; a NULL zone is UTC */
+/* rfm_access.c: time by a local clock; a NULL zone is UTC */
 extern pg_tz *RfmFindZone(text *name);
+extern uint64 RfmElapsed(TimestampTz from, TimestampTz to, pg_tz *zone);
 extern int	RfmDaysBetween(TimestampTz from, TimestampTz to, pg_tz *zone);
 
 /* rfm_io.c */

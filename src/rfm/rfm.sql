@@ -95,7 +95,7 @@ CREATE AGGREGATE rfm_agg(at timestamptz, amount numeric) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE rfm_agg(timestamptz, numeric) IS
-'Summary of a member''s events, every row one event. amount >= 0 is a purchase (0 too); a negative amount is a refund: it lowers the total, and neither counts as a purchase nor moves first or last. Rows with a NULL are left out; NULL when none is left. Sums are exact: 38 digits, decimals (as many as the finest amount has, at most 36) included. NaN, infinite amounts and sums out of range: LY301; infinite instants: LY302. Same bits in any row order and with any number of workers.';
+'Summary of a member''s events, every row one event. A column of type date or timestamp is read in the session''s time zone: count days in that one, or pass at::timestamp AT TIME ZONE ''UTC'' and count in UTC. amount >= 0 is a purchase (0 too); a negative amount is a refund: it lowers the total, and neither counts as a purchase nor moves first or last. Rows with a NULL are left out; NULL when none is left. Sums are exact: 38 digits, decimals (as many as the finest amount has, at most 36) included. NaN, infinite amounts and sums out of range: LY301; infinite instants: LY302. Same bits in any row order and with any number of workers.';
 
 CREATE AGGREGATE rollup(summary rfm) (
 	SFUNC = rfm_merge,
@@ -109,7 +109,7 @@ COMMENT ON AGGREGATE rollup(rfm) IS
 CREATE FUNCTION recency(summary rfm, as_of timestamptz, time_zone text DEFAULT 'UTC') RETURNS integer
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_recency';
 COMMENT ON FUNCTION recency(rfm, timestamptz, text) IS
-'Whole days from the last purchase to as_of, between the readings of the local clock, rounded down; NULL without a purchase. as_of before the last purchase: LY302.';
+'Whole days from the last purchase to as_of, between the readings of the local clock, rounded down; NULL without a purchase. Of a summary of dates, pass the time zone that they were read in. as_of before the last purchase: LY302.';
 
 CREATE FUNCTION tenure(summary rfm, as_of timestamptz, time_zone text DEFAULT 'UTC') RETURNS integer
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tenure';
@@ -209,7 +209,7 @@ CREATE AGGREGATE rfm_agg_by_key(at timestamptz, amount numeric, key text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE rfm_agg_by_key(timestamptz, numeric, text) IS
-'As rfm_agg, but all rows of one key, such as the lines of an order, are one event: their amounts are added up, the sum decides whether it is a purchase or a refund, and it lies at their earliest instant. Rows with a NULL are left out. Its state keeps one entry for each key; the result is an rfm.';
+'As rfm_agg, but all rows of one key, such as the lines of an order, are one event: their amounts are added up, the sum decides whether it is a purchase or a refund, and it lies at their earliest instant. A key whose rows add up to nothing is neither (so a free order counts in rfm_agg alone). Rows with a NULL are left out; NULL when nothing counts. Its state keeps one entry for each key; the result is an rfm.';
 
 CREATE TYPE rfm_breaks;
 
@@ -242,15 +242,15 @@ CREATE TYPE rfm_breaks (
 COMMENT ON TYPE rfm_breaks IS
 'A scoring method with its options and, once the aggregate rfm_breaks has seen the members, its cut points; can be stored and applied later by rfm_score.';
 
-CREATE FUNCTION rfm_method(method text DEFAULT 'quantile', bins integer DEFAULT NULL, monetary text DEFAULT 'total', time_zone text DEFAULT 'UTC') RETURNS rfm_breaks
+CREATE FUNCTION rfm_method(method text DEFAULT 'quantile', bins integer DEFAULT NULL, monetary text DEFAULT 'total', time_zone text DEFAULT NULL) RETURNS rfm_breaks
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_method';
 COMMENT ON FUNCTION rfm_method(text, integer, text, text) IS
-'A scoring method for rfm_breaks, without cut points yet. method: quantile (type 7; a value equal to a cut goes below it, so ties stay together), ntile (equal numbers of members, as SQL''s ntile), rfmr (the rule of the R package rfm: type 7 plus one, a value equal to a cut goes above it), mean (two bins: strictly better than the mean, or not). bins: 2 to 10, 5 when NULL. monetary: total, or mean of a purchase. time_zone: whose clock counts days. Errors: LY303.';
+'A scoring method for rfm_breaks, without cut points yet. method: quantile (type 7; a value equal to a cut goes below it, so ties stay together), ntile (equal numbers of members, as SQL''s ntile), rfmr (the rule of the R package rfm: type 7 plus one, a value equal to a cut goes above it), mean (two bins: strictly better than the mean, or not). bins: 2 to 10, 5 when NULL. monetary: total, or mean of a purchase. time_zone: whose clock counts days; NULL: UTC, or for rfm_table over a column of type date or timestamp the clock that as_of was read by. Errors: LY303.';
 
-CREATE FUNCTION rfm_thresholds(recency double precision[], frequency double precision[], monetary double precision[], reading text DEFAULT 'total', time_zone text DEFAULT 'UTC') RETURNS rfm_breaks
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_thresholds';
+CREATE FUNCTION rfm_thresholds(recency double precision[], frequency double precision[], monetary double precision[], reading text DEFAULT 'total', time_zone text DEFAULT NULL) RETURNS rfm_breaks
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_thresholds';
 COMMENT ON FUNCTION rfm_thresholds(double precision[], double precision[], double precision[], text, text) IS
-'Breaks with given cut points, ready for rfm_score: n rising numbers (days, purchases, amount) make n + 1 bins, and a value equal to a cut goes above it, as with width_bucket. reading: monetary is total or mean. Errors: LY303.';
+'Breaks with given cut points, ready for rfm_score: n rising numbers (days, purchases, amount) make n + 1 bins, and a value equal to a cut goes above it, as with width_bucket. reading: monetary is total or mean. time_zone as in rfm_method. NULL when one of the others is. Errors: LY303.';
 
 CREATE FUNCTION rfm_cuts(breaks rfm_breaks, dimension text) RETURNS double precision[]
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_cuts';
@@ -552,29 +552,112 @@ COMMENT ON FUNCTION check_rfm() IS 'Invariants of room rfm, for check_all(): eve
 REVOKE EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() TO @extowner@;
 
+/* The type of a column of an orders table, below its domains; for rfm_reading. */
+CREATE FUNCTION check_orders_column(orders regclass, argument text, column_name text) RETURNS regtype
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found oid;
+BEGIN
+	SELECT a.atttypid INTO found FROM pg_attribute a
+	WHERE a.attrelid = orders AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped;
+	IF found IS NULL AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = orders) THEN
+		RAISE EXCEPTION USING ERRCODE = '42P01',
+			MESSAGE = format('relation with OID %s does not exist', orders::oid);
+	ELSIF found IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'LY003',
+			MESSAGE = format('%s has no column %s, which %s names', orders, coalesce(quote_ident(column_name), 'NULL'), argument),
+			DETAIL = (SELECT format('Its columns are %s.', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
+					  FROM pg_attribute a WHERE a.attrelid = orders AND a.attnum > 0 AND NOT a.attisdropped),
+			HINT = format('Pass %s => ''...'', the name of a column.', argument);
+	END IF;
+	WHILE EXISTS (SELECT FROM pg_type t WHERE t.oid = found AND t.typtype = 'd') LOOP
+		SELECT t.typbasetype INTO found FROM pg_type t WHERE t.oid = found;
+	END LOOP;
+	RETURN found::regtype;
+END
+$$;
+COMMENT ON FUNCTION check_orders_column(regclass, text, text) IS
+'Base type of a column of an orders table; where there is none, says which argument names it (LY003). rfm_table and its kin call it.';
+
+/*
+ * A column of type date or timestamp has no time zone: it is what a clock
+ * showed.  So as_of is read on such a clock too, that of time_zone or else of
+ * the session, which is what its literal said; and both are taken for UTC,
+ * where no clock is ever put on.
+ */
+CREATE FUNCTION rfm_reading(
+	orders regclass,
+	member_column text,
+	at_column text,
+	amount_column text,
+	key_column text,
+	as_of timestamptz,
+	time_zone text,
+	merged_once boolean,
+	OUT member text, OUT whole_numbers boolean, OUT at text, OUT summary text,
+	OUT as_of_read timestamptz, OUT counted_in text
+) RETURNS record
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF orders IS NULL OR as_of IS NULL OR merged_once IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'LY003',
+			MESSAGE = 'orders, as_of and merged_once must not be null',
+			HINT = 'Leave out what should have its default.';
+	END IF;
+	whole_numbers := loyalty.check_orders_column(orders, 'member_column', member_column)
+		IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype);
+	member := format('o.%I', member_column);
+	IF merged_once THEN
+		IF to_regclass('loyalty.member_alias') IS NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'LY001',
+				MESSAGE = 'the tables of loyalty do not exist in this database',
+				DETAIL = 'Which members were merged stands in them.',
+				HINT = 'Run SELECT loyalty.setup();, or leave out merged_once.';
+		ELSIF NOT whole_numbers THEN
+			RAISE EXCEPTION USING ERRCODE = 'LY003',
+				MESSAGE = format('merged_once needs member numbers in column %I of %s', member_column, orders),
+				HINT = 'Pass a column of type bigint that holds member_id, or leave out merged_once.';
+		END IF;
+		member := format('loyalty.canonical_member(o.%I::pg_catalog.int8)', member_column);
+	END IF;
+
+	IF loyalty.check_orders_column(orders, 'at_column', at_column) IN ('date'::regtype, 'timestamp'::regtype) THEN
+		at := format('pg_catalog.timezone(''UTC'', o.%I::pg_catalog.timestamp)', at_column);
+		as_of_read := (as_of AT TIME ZONE coalesce(time_zone, current_setting('TimeZone'))) AT TIME ZONE 'UTC';
+		counted_in := 'UTC';
+	ELSE
+		at := format('o.%I::pg_catalog.timestamptz', at_column);
+		as_of_read := as_of;
+		counted_in := coalesce(time_zone, 'UTC');
+	END IF;
+
+	PERFORM loyalty.check_orders_column(orders, 'amount_column', amount_column);
+	IF key_column IS NULL THEN
+		summary := format('loyalty.rfm_agg(%s, o.%I::pg_catalog.numeric)', at, amount_column);
+	ELSE
+		PERFORM loyalty.check_orders_column(orders, 'key_column', key_column);
+		summary := format('loyalty.rfm_agg_by_key(%s, o.%I::pg_catalog.numeric, o.%I::pg_catalog.text)', at, amount_column, key_column);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION rfm_reading(regclass, text, text, text, text, timestamptz, text, boolean) IS
+'How rfm_members, rfm_table and their kin read an orders table o: SQL of its member, instant and summary; whether members are whole numbers; as_of as that instant is compared with it, and the zone in which days are counted then. Columns that do not exist, or arguments that are NULL: LY003; merged_once before setup(): LY001.';
+
 CREATE FUNCTION rfm_members(
 	orders regclass,
 	member_column text DEFAULT 'member_id',
 	at_column text DEFAULT 'at',
 	amount_column text DEFAULT 'amount',
 	as_of timestamptz DEFAULT now(),
+	time_zone text DEFAULT NULL,
+	merged_once boolean DEFAULT false,
 	OUT member_id bigint, OUT summary rfm
 ) RETURNS SETOF record
-LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 100000 AS 'MODULE_PATHNAME', 'loyalty_rfm_members';
-COMMENT ON FUNCTION rfm_members(regclass, text, text, text, timestamptz) IS
-'rfm_agg(at, amount) of every member of an orders table, over the rows up to as_of: the same as GROUP BY, but faster where there are many members. The member column must cast to bigint; rows with a NULL are left out. Keeps about 150 bytes of memory for each member, whatever work_mem says. Reads with the caller''s rights. Errors: LY301, LY302.';
-
-/* The aggregate that a table's columns ask for; for the functions below. */
-CREATE FUNCTION rfm_agg_call(at_column text, amount_column text, key_column text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT CASE WHEN key_column IS NULL
-		THEN format('loyalty.rfm_agg(o.%I::timestamptz, o.%I::numeric)', at_column, amount_column)
-		ELSE format('loyalty.rfm_agg_by_key(o.%I::timestamptz, o.%I::numeric, o.%I::text)', at_column, amount_column, key_column)
-		END
-$$;
-COMMENT ON FUNCTION rfm_agg_call(text, text, text) IS
-'Text of the aggregate call that rfm_table and its kin make: rfm_agg, or rfm_agg_by_key when there is a key column.';
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 100000 AS 'MODULE_PATHNAME', 'loyalty_rfm_members';
+COMMENT ON FUNCTION rfm_members(regclass, text, text, text, timestamptz, text, boolean) IS
+'rfm_agg(at, amount) of every member of an orders table, over the rows up to as_of: the same as GROUP BY, but faster where there are many members. The member column must cast to bigint; rows with a NULL are left out. Instants of a column of type date or timestamp are taken for UTC, and as_of is read by the clock of time_zone (NULL: the session''s). merged_once: absorbed members count as who stands for them (canonical_member). Keeps about 150 bytes of memory for each member, whatever work_mem says. Reads with the caller''s rights. Errors: LY001 (merged_once before setup()), LY003 (a column that there is not, or NULL), LY301, LY302.';
 
 /* A grid of other scores than the scheme's would name members without a word, and wrongly. */
 CREATE FUNCTION check_rfm_bins(method rfm_breaks, scheme text) RETURNS void
@@ -595,6 +678,14 @@ $$;
 COMMENT ON FUNCTION check_rfm_bins(rfm_breaks, text) IS
 'Refuses a scoring method none of whose scores has as many bins as a segment scheme (LY003); rfm_table and its kin call it.';
 
+/* The method with the zone that rfm_reading counts days in. */
+CREATE FUNCTION rfm_method_in(method rfm_breaks, time_zone text) RETURNS rfm_breaks
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT (method::text::jsonb || jsonb_build_object('time_zone', time_zone))::text::loyalty.rfm_breaks
+$$;
+COMMENT ON FUNCTION rfm_method_in(rfm_breaks, text) IS 'A scoring method, or breaks, with another time zone.';
+
 CREATE FUNCTION rfm_table(
 	orders regclass,
 	member_column text DEFAULT 'member_id',
@@ -605,23 +696,23 @@ CREATE FUNCTION rfm_table(
 	method rfm_breaks DEFAULT 'quantile',
 	scheme text DEFAULT 'code125',
 	language text DEFAULT 'en',
+	merged_once boolean DEFAULT false,
 	OUT member text, OUT recency integer, OUT frequency bigint, OUT monetary numeric,
 	OUT r integer, OUT f integer, OUT m integer, OUT segment text
 ) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	whole_numbers boolean := EXISTS (
-		SELECT FROM pg_attribute a
-		WHERE a.attrelid = orders AND a.attname = member_column
-		  AND a.atttypid IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype));
+	time_zone text := method::text::jsonb ->> 'time_zone';
+	reading record;
 BEGIN
-	IF as_of IS NULL OR method IS NULL OR orders IS NULL THEN
+	IF method IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
-			MESSAGE = 'orders, as_of and method must not be null',
-			HINT = 'Leave out what should have its default.';
+			MESSAGE = 'method must not be null',
+			HINT = 'Leave it out for its default, quantile.';
 	END IF;
 	PERFORM loyalty.check_rfm_bins(method, scheme);
+	reading := loyalty.rfm_reading(orders, member_column, at_column, amount_column, key_column, as_of, time_zone, merged_once);
 	RETURN QUERY EXECUTE format($query$
 		WITH s AS (%s), b AS (
 			SELECT coalesce(loyalty.rfm_breaks_keyed(s.summary, $1, $2, s.member), $2) AS breaks FROM s
@@ -631,18 +722,18 @@ BEGIN
 		FROM s CROSS JOIN b CROSS JOIN LATERAL loyalty.rfm_score(s.summary, b.breaks, $1, s.member) x
 		WHERE s.summary IS NOT NULL
 		$query$,
-		CASE WHEN key_column IS NULL AND whole_numbers THEN
-			format('SELECT o.member_id::text AS member, o.summary FROM loyalty.rfm_members(%L::regclass, %L, %L, %L, $1) o',
-				   orders::oid, member_column, at_column, amount_column)
+		CASE WHEN key_column IS NULL AND reading.whole_numbers THEN
+			format('SELECT o.member_id::text AS member, o.summary FROM loyalty.rfm_members(%L::regclass, %L, %L, %L, $6, %L, %L) o',
+				   orders::oid, member_column, at_column, amount_column, time_zone, merged_once)
 		ELSE
-			format('SELECT o.%1$I::text AS member, %2$s AS summary FROM %3$s o WHERE o.%1$I IS NOT NULL AND o.%4$I::timestamptz <= $1 GROUP BY o.%1$I',
-				   member_column, loyalty.rfm_agg_call(at_column, amount_column, key_column), orders, at_column)
+			format('SELECT (%1$s)::text AS member, %2$s AS summary FROM %3$s o WHERE %1$s IS NOT NULL AND %4$s <= $1 GROUP BY %1$s',
+				   reading.member, reading.summary, orders, reading.at)
 		END)
-	USING as_of, method, scheme, language, method::text::jsonb ->> 'time_zone';
+	USING reading.as_of_read, loyalty.rfm_method_in(method, reading.counted_in), scheme, language, reading.counted_in, as_of;
 END
 $$;
-COMMENT ON FUNCTION rfm_table(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text) IS
-'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count, those without a member do not. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order), of as many bins as the scheme has (LY003). NULL scores for members with refunds only. Dates, and instants without a zone, are read in the session''s time zone. Reads with the caller''s rights. Errors: those of rfm_agg, rfm_breaks and rfm_segment.';
+COMMENT ON FUNCTION rfm_table(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text, boolean) IS
+'Recency (days), frequency, monetary (total), scores and segment of every member of an orders table, as of an instant: rows up to it count, those without a member do not. key_column: collapses the lines of one order. method: rfm_method(...), rfm_thresholds(...) or a name such as ''ntile'' (ties parted by member, in byte order), of as many bins as the scheme has (LY003). Scores are those that rfm_score gives. NULL scores for members with refunds only. Days: whole days by the clock of the method''s time_zone (UTC where it names none); a column of type date or timestamp is what a clock showed, so its days are the difference from as_of as that clock shows it, the clock of the method''s time_zone or else of the session, in which the literal of as_of was read. merged_once: absorbed members count as who stands for them. Reads with the caller''s rights. Errors: LY001 (merged_once before setup()), LY003 (names the argument that names no column), those of rfm_agg, rfm_breaks and rfm_segment.';
 
 CREATE FUNCTION rfm_segment_sizes(
 	orders regclass,
@@ -654,6 +745,7 @@ CREATE FUNCTION rfm_segment_sizes(
 	method rfm_breaks DEFAULT 'quantile',
 	scheme text DEFAULT 'code125',
 	language text DEFAULT 'en',
+	merged_once boolean DEFAULT false,
 	OUT segment text, OUT members bigint, OUT orders_placed numeric, OUT revenue numeric,
 	OUT mean_recency numeric, OUT member_share numeric, OUT revenue_share numeric
 ) RETURNS SETOF record
@@ -663,11 +755,11 @@ AS $$
 		   round(count(*) / sum(count(*)) OVER (), 4),
 		   round(sum(t.monetary) / nullif(sum(sum(t.monetary)) OVER (), 0), 4)
 	FROM loyalty.rfm_table(orders, member_column, at_column, amount_column, key_column,
-						   as_of, method, scheme, language) t
+						   as_of, method, scheme, language, merged_once) t
 	GROUP BY t.segment
 	ORDER BY sum(t.monetary) DESC, t.segment
 $$;
-COMMENT ON FUNCTION rfm_segment_sizes(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text) IS
+COMMENT ON FUNCTION rfm_segment_sizes(regclass, text, text, text, text, timestamptz, rfm_breaks, text, text, boolean) IS
 'Members, orders, revenue, mean recency (days) and shares of each segment of an orders table as of an instant; arguments and errors as rfm_table. Segment NULL: members that no rule takes, or with refunds only.';
 
 CREATE FUNCTION rfm_transitions(
@@ -682,22 +774,28 @@ CREATE FUNCTION rfm_transitions(
 	scheme text DEFAULT 'code125',
 	language text DEFAULT 'en',
 	refit boolean DEFAULT false,
+	merged_once boolean DEFAULT false,
 	OUT from_segment text, OUT to_segment text, OUT members bigint, OUT share numeric
 ) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	time_zone text := method::text::jsonb ->> 'time_zone';
+	earlier record;
+	later record;
 BEGIN
-	IF orders IS NULL OR from_as_of IS NULL OR to_as_of IS NULL OR method IS NULL OR from_as_of > to_as_of THEN
+	IF from_as_of IS NULL OR to_as_of IS NULL OR method IS NULL OR from_as_of > to_as_of THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
-			MESSAGE = 'orders, from_as_of, to_as_of and method must not be null, nor from_as_of after to_as_of',
+			MESSAGE = 'from_as_of, to_as_of and method must not be null, nor from_as_of after to_as_of',
 			HINT = 'Pass the earlier instant as from_as_of.';
 	END IF;
 	PERFORM loyalty.check_rfm_bins(method, scheme);
+	earlier := loyalty.rfm_reading(orders, member_column, at_column, amount_column, key_column, from_as_of, time_zone, merged_once);
+	later := loyalty.rfm_reading(orders, member_column, at_column, amount_column, key_column, to_as_of, time_zone, merged_once);
 	RETURN QUERY EXECUTE format($query$
 		WITH s AS (
-			SELECT o.%1$I::text AS member, %2$s AS later,
-				   %2$s FILTER (WHERE o.%4$I::timestamptz <= $1) AS earlier
-			FROM %3$s o WHERE o.%1$I IS NOT NULL AND o.%4$I::timestamptz <= $2 GROUP BY o.%1$I
+			SELECT (%1$s)::text AS member, %2$s AS later, %2$s FILTER (WHERE %4$s <= $1) AS earlier
+			FROM %3$s o WHERE %1$s IS NOT NULL AND %4$s <= $2 GROUP BY %1$s
 		), first AS (
 			SELECT loyalty.rfm_breaks_keyed(s.earlier, $1, $3, s.member) AS breaks FROM s
 		), second AS (
@@ -717,9 +815,9 @@ BEGIN
 		GROUP BY n.from_segment, n.to_segment
 		ORDER BY n.from_segment NULLS FIRST, count(*) DESC, n.to_segment
 		$query$,
-		member_column, loyalty.rfm_agg_call(at_column, amount_column, key_column), orders, at_column)
-	USING from_as_of, to_as_of, method, scheme, language, refit;
+		later.member, later.summary, orders, later.at)
+	USING earlier.as_of_read, later.as_of_read, loyalty.rfm_method_in(method, later.counted_in), scheme, language, refit;
 END
 $$;
-COMMENT ON FUNCTION rfm_transitions(regclass, timestamptz, timestamptz, text, text, text, text, rfm_breaks, text, text, boolean) IS
+COMMENT ON FUNCTION rfm_transitions(regclass, timestamptz, timestamptz, text, text, text, text, rfm_breaks, text, text, boolean, boolean) IS
 'How many members went from which segment to which between two instants; from_segment NULL: they came after the first. share: of those that were in from_segment. Both instants are scored by the cut points of the first, so that a move means that the member changed, not the others; refit finds new ones for the second, as happens where nobody had bought at the first. Other arguments and errors as rfm_table.';

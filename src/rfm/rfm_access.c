@@ -23,7 +23,7 @@ RfmFindZone(text *name)
 
 	if (len == 3 && pg_strncasecmp(VARDATA_ANY(name), "UTC", 3) == 0)
 		return NULL;
-	if (len <= TZ_STRLEN_MAX)
+	if (len > 0 && len <= TZ_STRLEN_MAX)
 	{
 		memcpy(buf, VARDATA_ANY(name), len);
 		buf[len] = '\0';
@@ -55,16 +55,25 @@ LocalReading(TimestampTz instant, pg_tz *zone)
 }
 
 /*
- * Whole days between two instants, by the readings of a local clock, rounded
- * down; so a change to summer time neither adds nor takes a day.
+ * Microseconds from one reading of a local clock to a later one; so a change
+ * to summer time neither adds nor takes an hour.  From the first instant to
+ * the last is more than an int64 holds.
  */
+uint64
+RfmElapsed(TimestampTz from, TimestampTz to, pg_tz *zone)
+{
+	TimestampTz earlier = LocalReading(from, zone);
+	TimestampTz later = LocalReading(to, zone);
+
+	/* the clock may be put back between the two */
+	return later <= earlier ? 0 : (uint64) later - (uint64) earlier;
+}
+
+/* The same in whole days, rounded down. */
 int
 RfmDaysBetween(TimestampTz from, TimestampTz to, pg_tz *zone)
 {
-	int64		elapsed = LocalReading(to, zone) - LocalReading(from, zone);
-
-	/* the clock may be put back between two instants of one day */
-	return elapsed <= 0 ? 0 : (int) (elapsed / USECS_PER_DAY);
+	return (int) (RfmElapsed(from, to, zone) / USECS_PER_DAY);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_recency);

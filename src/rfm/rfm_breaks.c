@@ -30,7 +30,7 @@ typedef struct BreaksState
 	StoredBreaks *method;
 	Breaks		breaks;			/* of method */
 	TimestampTz as_of;
-	bool		keyed;
+	bool		keyed;			/* ties are parted by keys: by ntile alone */
 	int64		size;
 	int64		room;
 	double	   *values[DIMENSIONS];
@@ -84,11 +84,11 @@ NewState(MemoryContext context, const StoredBreaks *method, TimestampTz as_of, b
 	memcpy(state->method, method, VARSIZE(method));
 	UnpackBreaks(state->method, &state->breaks);
 	state->as_of = as_of;
-	state->keyed = keyed;
+	state->keyed = keyed && state->breaks.method == METHOD_NTILE;
 	state->room = FIRST_ROOM;
 	for (int dim = 0; dim < DIMENSIONS; dim++)
 		state->values[dim] = palloc(FIRST_ROOM * sizeof(double));
-	if (keyed)
+	if (state->keyed)
 		state->keys = palloc(FIRST_ROOM * sizeof(Key));
 	MemoryContextSwitchTo(old);
 	return state;
@@ -164,7 +164,7 @@ Accumulate(FunctionCallInfo fcinfo, bool keyed)
 	RfmCheckAsOf(s, as_of);
 	if (!RFM_HAS_PURCHASE(s))
 		PG_RETURN_POINTER(state);
-	if (keyed && !PG_ARGISNULL(4))
+	if (state->keyed && !PG_ARGISNULL(4))
 	{
 		text	   *member_key = PG_GETARG_TEXT_PP(4);
 
@@ -325,7 +325,7 @@ Quantile(const double *sorted, int64 size, int k, int n)
 
 	if (rest == 0)
 		return sorted[rank];
-	return sorted[rank] + (sorted[rank + 1] - sorted[rank]) * ((double) rest / n);
+	return sorted[rank] + (sorted[rank + 1] - sorted[rank]) * (double) rest / n;
 }
 
 /* Mean of sorted values, with compensation (Neumaier 1974). */
@@ -416,6 +416,7 @@ loyalty_rfm_breaks_final(PG_FUNCTION_ARGS)
 	if (state == NULL || state->size == 0)
 		PG_RETURN_NULL();
 	b = state->breaks;
+	b.keyed = state->keyed;
 	if (b.method != METHOD_THRESHOLD)
 	{
 		for (Dimension dim = DIM_RECENCY; dim < DIMENSIONS; dim++)

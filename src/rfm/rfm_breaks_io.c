@@ -7,7 +7,8 @@
  * {"v":1,"method":"quantile","monetary":"total","time_zone":"UTC",
  *  "bins":[5,5,5],"cuts":[[...],[...],[...]],"keys":null}
  * with cuts null for a method alone, a cut null where no member reaches it,
- * and keys where ntile parted ties by them.
+ * keys where ntile parted ties by them, and time_zone null where none was
+ * named.
  */
 #include "rfm/rfm_score.h"
 
@@ -43,7 +44,7 @@ StoredBreaks *
 PackBreaks(const Breaks *b)
 {
 	StoredBreaks *stored;
-	size_t		zone_size = strlen(b->zone_name);
+	size_t		zone_size = b->zone_name == NULL ? 0 : strlen(b->zone_name);
 	size_t		size = offsetof(StoredBreaks, values);
 	int			n = 0;
 	char	   *keys;
@@ -60,6 +61,7 @@ PackBreaks(const Breaks *b)
 	stored->method = (uint8) b->method;
 	stored->mean_reading = b->mean_reading;
 	stored->has_cuts = b->has_cuts;
+	stored->keyed = b->keyed;
 	stored->zone_size = (uint8) zone_size;
 	key_sizes = (uint32 *) &stored->values[n];
 	keys = (char *) &key_sizes[n];
@@ -77,7 +79,8 @@ PackBreaks(const Breaks *b)
 			keys += cut->key_size;
 		}
 	}
-	memcpy(keys, b->zone_name, zone_size);
+	if (zone_size > 0)
+		memcpy(keys, b->zone_name, zone_size);
 	return stored;
 }
 
@@ -98,6 +101,7 @@ UnpackBreaks(const StoredBreaks *stored, Breaks *b)
 	b->method = (BreaksMethod) stored->method;
 	b->mean_reading = stored->mean_reading;
 	b->has_cuts = stored->has_cuts;
+	b->keyed = stored->keyed;
 	for (int dim = 0; dim < DIMENSIONS; dim++)
 	{
 		b->bins[dim] = stored->bins[dim];
@@ -109,16 +113,14 @@ UnpackBreaks(const StoredBreaks *stored, Breaks *b)
 			keys += key_sizes[n];
 		}
 	}
-	b->zone_name = pnstrdup(keys, stored->zone_size);
-	b->zone = RfmFindZone(cstring_to_text(b->zone_name));
+	b->zone_name = stored->zone_size == 0 ? NULL : pnstrdup(keys, stored->zone_size);
+	b->zone = b->zone_name == NULL ? NULL : RfmFindZone(cstring_to_text(b->zone_name));
 }
 
 /* What is wrong with b, or NULL. */
 static const char *
 BreaksProblem(const Breaks *b)
 {
-	if (strlen(b->zone_name) > PG_UINT8_MAX)
-		return "the name of the time zone is too long";
 	for (int dim = 0; dim < DIMENSIONS; dim++)
 	{
 		bool		falling = dim == DIM_RECENCY && RecencyCutsFall(b->method);
@@ -135,12 +137,12 @@ BreaksProblem(const Breaks *b)
 				return "a cut point is no number";
 			if (isinf(value) && (b->method != METHOD_NTILE || (value < 0) != falling))
 				return "a cut point is infinite";
-			if (b->method != METHOD_NTILE && b->cuts[dim][i].key_size > 0)
-				return "only cut points of ntile have keys";
 			if (i > 0 && (falling ? value > b->cuts[dim][i - 1].value : value < b->cuts[dim][i - 1].value))
 				return "the cut points are out of order";
 		}
 	}
+	if (b->keyed && b->method != METHOD_NTILE)
+		return "only cut points of ntile have keys";
 	if (!b->has_cuts && b->method == METHOD_THRESHOLD)
 		return "thresholds are missing";
 	return NULL;
@@ -187,13 +189,20 @@ ReadingIsMean(text *reading)
 	return false;
 }
 
+/* The name of a time zone that exists; LY003 otherwise. */
+static char *
+KnownZone(text *name)
+{
+	(void) RfmFindZone(name);
+	return text_to_cstring(name);
+}
+
 /* A method with the same number of bins for all, not checked yet. */
 static void
 InitMethod(Breaks *b, BreaksMethod method, int bins)
 {
 	memset(b, 0, sizeof(Breaks));
 	b->method = method;
-	b->zone_name = "UTC";
 	for (int dim = 0; dim < DIMENSIONS; dim++)
 		b->bins[dim] = bins;
 }
@@ -201,11 +210,12 @@ InitMethod(Breaks *b, BreaksMethod method, int bins)
 PG_FUNCTION_INFO_V1(loyalty_rfm_method);
 /*
  * rfm_method(method text DEFAULT 'quantile', bins integer DEFAULT NULL,
- *			  monetary text DEFAULT 'total', time_zone text DEFAULT 'UTC') returns rfm_breaks
+ *			  monetary text DEFAULT 'total', time_zone text DEFAULT NULL) returns rfm_breaks
  *
  * A method for rfm_breaks, without cut points yet.  bins: 2 to 10, by default 5
  * (mean: always 2).  monetary: total, or mean for each purchase.  time_zone:
- * whose clock counts the days.  LY303 on anything else.
+ * whose clock counts the days; NULL is UTC, where it is instants that are
+ * counted.  LY303 on anything else, LY003 on an unknown zone.
  */
 Datum
 loyalty_rfm_method(PG_FUNCTION_ARGS)
@@ -214,10 +224,10 @@ loyalty_rfm_method(PG_FUNCTION_ARGS)
 	char	   *name;
 	BreaksMethod method;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("method, monetary and time_zone must not be null"),
+				 errmsg("method and monetary must not be null"),
 				 errhint("Leave out what should have its default.")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (!FindMethod(name, strlen(name), &method) || method == METHOD_THRESHOLD)
@@ -227,8 +237,8 @@ loyalty_rfm_method(PG_FUNCTION_ARGS)
 				 errdetail("%s", method_list)));
 	InitMethod(&b, method, PG_ARGISNULL(1) ? (method == METHOD_MEAN ? 2 : 5) : PG_GETARG_INT32(1));
 	b.mean_reading = ReadingIsMean(PG_GETARG_TEXT_PP(2));
-	b.zone_name = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	(void) RfmFindZone(PG_GETARG_TEXT_PP(3));
+	if (!PG_ARGISNULL(3))
+		b.zone_name = KnownZone(PG_GETARG_TEXT_PP(3));
 	CheckBreaks(&b);
 	PG_RETURN_POINTER(PackBreaks(&b));
 }
@@ -256,24 +266,28 @@ PG_FUNCTION_INFO_V1(loyalty_rfm_thresholds);
 /*
  * rfm_thresholds(recency double precision[], frequency double precision[],
  *				  monetary double precision[], reading text DEFAULT 'total',
- *				  time_zone text DEFAULT 'UTC') returns rfm_breaks
+ *				  time_zone text DEFAULT NULL) returns rfm_breaks
  *
  * Breaks with given cut points, ready for rfm_score: n numbers, rising, make
  * n + 1 bins; a value equal to a cut belongs to the bin above.  Days, purchases
- * and amounts.  LY303 unless they are 1 to 9 finite numbers in rising order.
+ * and amounts.  LY303 unless they are 1 to 9 finite numbers in rising order;
+ * NULL when one of the first four is.
  */
 Datum
 loyalty_rfm_thresholds(PG_FUNCTION_ARGS)
 {
 	Breaks		b;
 
+	for (int i = 0; i < 4; i++)
+		if (PG_ARGISNULL(i))
+			PG_RETURN_NULL();
 	InitMethod(&b, METHOD_THRESHOLD, MIN_BINS);
 	b.has_cuts = true;
 	for (Dimension dim = DIM_RECENCY; dim < DIMENSIONS; dim++)
 		TakeThresholds(&b, dim, PG_GETARG_ARRAYTYPE_P(dim));
 	b.mean_reading = ReadingIsMean(PG_GETARG_TEXT_PP(3));
-	b.zone_name = text_to_cstring(PG_GETARG_TEXT_PP(4));
-	(void) RfmFindZone(PG_GETARG_TEXT_PP(4));
+	if (!PG_ARGISNULL(4))
+		b.zone_name = KnownZone(PG_GETARG_TEXT_PP(4));
 	CheckBreaks(&b);
 	PG_RETURN_POINTER(PackBreaks(&b));
 }
@@ -345,23 +359,22 @@ BreaksToText(const StoredBreaks *stored)
 {
 	Breaks		b;
 	StringInfoData buf;
-	bool		keyed = false;
 
 	UnpackBreaks(stored, &b);
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "{\"v\":%d,\"method\":\"%s\",\"monetary\":\"%s\",\"time_zone\":",
 					 BREAKS_VERSION, method_names[b.method], b.mean_reading ? "mean" : "total");
-	escape_json(&buf, b.zone_name);
+	if (b.zone_name == NULL)
+		appendStringInfoString(&buf, "null");
+	else
+		escape_json(&buf, b.zone_name);
 	appendStringInfo(&buf, ",\"bins\":[%d,%d,%d],\"cuts\":", b.bins[0], b.bins[1], b.bins[2]);
 	if (b.has_cuts)
 		AppendCuts(&buf, &b, false);
 	else
 		appendStringInfoString(&buf, "null");
-	for (int dim = 0; b.has_cuts && dim < DIMENSIONS; dim++)
-		for (int i = 0; i < b.bins[dim] - 1; i++)
-			keyed |= b.cuts[dim][i].key_size > 0;
 	appendStringInfoString(&buf, ",\"keys\":");
-	if (keyed)
+	if (b.keyed)
 		AppendCuts(&buf, &b, true);
 	else
 		appendStringInfoString(&buf, "null");
@@ -467,9 +480,10 @@ ReadJson(Breaks *b, JsonbContainer *root)
 	b->mean_reading = value.val.string.len == 4 && memcmp(value.val.string.val, "mean", 4) == 0;
 	if (!b->mean_reading && !(value.val.string.len == 5 && memcmp(value.val.string.val, "total", 5) == 0))
 		return false;
-	if (!GetField(root, "time_zone", jbvString, &value))
+	if (GetField(root, "time_zone", jbvString, &value))
+		b->zone_name = pnstrdup(value.val.string.val, value.val.string.len);
+	else if (!GetField(root, "time_zone", jbvNull, &value))
 		return false;
-	b->zone_name = pnstrdup(value.val.string.val, value.val.string.len);
 	if (!GetField(root, "bins", jbvBinary, &value) || !JsonContainerIsArray(value.val.binary.data) ||
 		JsonContainerSize(value.val.binary.data) != DIMENSIONS)
 		return false;
@@ -486,7 +500,10 @@ ReadJson(Breaks *b, JsonbContainer *root)
 	else if (!GetField(root, "cuts", jbvNull, &value))
 		return false;
 	if (GetField(root, "keys", jbvBinary, &value))
+	{
+		b->keyed = true;
 		return b->has_cuts && ReadCuts(b, value.val.binary.data, true);
+	}
 	return GetField(root, "keys", jbvNull, &value);
 }
 
@@ -548,8 +565,8 @@ loyalty_rfm_breaks_in(PG_FUNCTION_ARGS)
 				 errmsg("invalid input syntax for type %s: \"%s\"", "rfm_breaks", text),
 				 errhint("Use rfm_method() or rfm_thresholds(), or a method's name such as quantile or ntile(10).")));
 	problem = BreaksProblem(&b);
-	if (problem == NULL && pg_strcasecmp(b.zone_name, "UTC") != 0 &&
-		(strlen(b.zone_name) > TZ_STRLEN_MAX || pg_tzset(b.zone_name) == NULL))
+	if (problem == NULL && b.zone_name != NULL && pg_strcasecmp(b.zone_name, "UTC") != 0 &&
+		(*b.zone_name == '\0' || strlen(b.zone_name) > TZ_STRLEN_MAX || pg_tzset(b.zone_name) == NULL))
 		problem = "the time zone is unknown";
 	if (problem != NULL)
 		ereturn(LY_ESCONTEXT(fcinfo), (Datum) 0,

@@ -12,7 +12,8 @@
  * A unit of time: all purchases of one day are one purchase at the day's start,
  * all refunds of that day one refund.  A key: the amounts of all its rows are
  * added up, and their sum decides whether it is a purchase or a refund, at the
- * earliest instant of its rows (a discount line of an order is no refund).
+ * earliest instant of its rows (a discount line of an order is no refund); a
+ * sum of nothing is neither, for such an order was taken back line by line.
  */
 #include "rfm/rfm.h"
 
@@ -173,45 +174,58 @@ StartOfUnit(TimestampTz at, RfmUnit unit, pg_tz *zone)
 }
 
 static int
-CompareEvents(const void *a, const void *b)
+CompareEvents(const Event *x, const Event *y)
 {
-	const Event *x = a;
-	const Event *y = b;
-
 	if (x->at != y->at)
 		return x->at < y->at ? -1 : 1;
 	return (x->units < 0) - (y->units < 0);
 }
 
 static int
-CompareKeys(const void *a, const void *b)
+CompareKeys(const KeyedEvent *x, const KeyedEvent *y)
 {
-	const KeyedEvent *x = a;
-	const KeyedEvent *y = b;
 	int			order = memcmp(x->key, y->key, Min(x->key_size, y->key_size));
 
 	return order != 0 ? order : (x->key_size > y->key_size) - (x->key_size < y->key_size);
 }
+
+#define ST_SORT SortByInstant
+#define ST_ELEMENT_TYPE Event
+#define ST_COMPARE(a, b) CompareEvents(a, b)
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+#define ST_SORT SortByKey
+#define ST_ELEMENT_TYPE KeyedEvent
+#define ST_COMPARE(a, b) CompareKeys(a, b)
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* Sorts the list and merges what belongs together. */
 static void
 Compact(CollapseState *state)
 {
 	bool		keyed = state->unit == RFM_UNIT_KEY;
-	int			(*compare) (const void *, const void *) = keyed ? CompareKeys : CompareEvents;
 	size_t		width = EVENT_SIZE(state);
 	int64		kept = 0;
 
 	if (state->size < 2)
 		return;
-	qsort(state->list, state->size, width, compare);
+	if (keyed)
+		SortByKey((KeyedEvent *) state->list, state->size);
+	else
+		SortByInstant((Event *) state->list, state->size);
 	for (int64 i = 1; i < state->size; i++)
 	{
 		Event	   *last = EVENT_AT(state, kept);
 		Event	   *next = EVENT_AT(state, i);
 
 		CHECK_FOR_INTERRUPTS();
-		if (compare(last, next) == 0)
+		if (keyed ? CompareKeys((KeyedEvent *) last, (KeyedEvent *) next) == 0 : CompareEvents(last, next) == 0)
 		{
 			last->units = RfmAddUnits(last->units, next->units);
 			last->at = Min(last->at, next->at);
@@ -528,7 +542,7 @@ PG_FUNCTION_INFO_V1(loyalty_rfm_by_final);
 /*
  * rfm_by_final(internal) returns rfm
  *
- * The summary of the collapsed events; NULL when there is none.  The state
+ * The summary of the collapsed events; NULL when none counts.  The state
  * stays valid: compacting it does not change what it means.
  */
 Datum
@@ -549,7 +563,10 @@ loyalty_rfm_by_final(PG_FUNCTION_ARGS)
 		Event	   *event = EVENT_AT(state, i);
 
 		CHECK_FOR_INTERRUPTS();
-		RfmAddEvent(s, event->at, event->units, state->decimals);
+		if (state->unit != RFM_UNIT_KEY || event->units != 0)
+			RfmAddEvent(s, event->at, event->units, state->decimals);
 	}
+	if (s->purchases == 0 && s->refunds == 0)
+		PG_RETURN_NULL();
 	PG_RETURN_RFM_P(s);
 }

@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "core/core.h"
 #include "core/errors.h"
 
 /* A member's summary. */
@@ -249,42 +250,83 @@ NewTable(MemoryContext context)
 	return table;
 }
 
+/* What rfm_reading() says of an orders table. */
+typedef struct Reading
+{
+	char	   *member;			/* SQL of the member, */
+	char	   *at;				/* and of the instant */
+	TimestampTz as_of;			/* as that is compared with it */
+} Reading;
+
+/* Asks rfm_reading(), which refuses what cannot be read; arguments as rfm_members(). */
+static void
+AskReading(FunctionCallInfo fcinfo, Reading *reading)
+{
+	static KeptPlan plan = {
+		.query = "SELECT member, at, as_of_read FROM loyalty.rfm_reading($1, $2, $3, $4, NULL, $5, $6, $7)",
+		.nargs = 7,
+		.argtypes = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, BOOLOID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		values[7];
+	char		nulls[7];
+	HeapTuple	row;
+	bool		isnull;
+
+	for (int i = 0; i < 7; i++)
+	{
+		values[i] = PG_GETARG_DATUM(i);
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RunPlanReadOnly(&plan, values, nulls, 1);
+	row = SPI_tuptable->vals[0];
+	reading->member = MemoryContextStrdup(caller, SPI_getvalue(row, SPI_tuptable->tupdesc, 1));
+	reading->at = MemoryContextStrdup(caller, SPI_getvalue(row, SPI_tuptable->tupdesc, 2));
+	reading->as_of = DatumGetTimestampTz(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
+	SPI_finish();
+}
+
 PG_FUNCTION_INFO_V1(loyalty_rfm_members);
 /*
  * rfm_members(orders regclass, member_column text DEFAULT 'member_id',
  *			   at_column text DEFAULT 'at', amount_column text DEFAULT 'amount',
- *			   as_of timestamptz DEFAULT now(),
+ *			   as_of timestamptz DEFAULT now(), time_zone text DEFAULT NULL,
+ *			   merged_once boolean DEFAULT false,
  *			   OUT member_id bigint, OUT summary rfm) returns setof record
  *
  * rfm_agg(at, amount) of each member, over the rows up to as_of, with the
- * caller's rights.  The member column must cast to bigint; rows with a NULL are
- * left out.  Takes 120 bytes of memory for each member, and 16 to 32 for the
+ * caller's rights.  How the columns are read says rfm_reading(), in SQL.  The
+ * member column must cast to bigint; rows with a NULL are left out.  Takes 120 bytes of memory for each member, and 16 to 32 for the
  * index, whatever work_mem says.  Errors as those of rfm_agg.
  */
 Datum
 loyalty_rfm_members(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Oid			relid = PG_GETARG_OID(0);
-	char	   *names[3];
-	char	   *relation = get_rel_name(relid);
+	Oid			relid = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	char	   *relation;
+	Reading		reading;
 	SPIExecuteOptions options = {0};
 	ParamListInfo params = makeParamList(1);
 	MemoryContext context;
 	MemberTable *table;
 	char	   *query;
 
+	if (!PG_ARGISNULL(5))
+		(void) RfmFindZone(PG_GETARG_TEXT_PP(5));
+	AskReading(fcinfo, &reading);
+	relation = get_rel_name(relid);
 	if (relation == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
-	for (int i = 0; i < 3; i++)
-		names[i] = pstrdup(quote_identifier(text_to_cstring(PG_GETARG_TEXT_PP(i + 1))));
-	query = psprintf("SELECT o.%s::pg_catalog.int8, o.%s::pg_catalog.timestamptz, o.%s::pg_catalog.numeric "
-					 "FROM %s o WHERE o.%s::pg_catalog.timestamptz OPERATOR(pg_catalog.<=) $1",
-					 names[0], names[1], names[2],
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), relation), names[1]);
-	params->params[0].value = PG_GETARG_DATUM(4);
+	query = psprintf("SELECT %s::pg_catalog.int8, %s, o.%s::pg_catalog.numeric "
+					 "FROM %s o WHERE %s OPERATOR(pg_catalog.<=) $1",
+					 reading.member, reading.at, quote_identifier(text_to_cstring(PG_GETARG_TEXT_PP(3))),
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), relation), reading.at);
+	params->params[0].value = TimestampTzGetDatum(reading.as_of);
 	params->params[0].isnull = false;
 	params->params[0].pflags = PARAM_FLAG_CONST;
 	params->params[0].ptype = TIMESTAMPTZOID;

@@ -29,14 +29,19 @@ MemberValue(const rfm *s, const Breaks *b, Dimension dim, TimestampTz as_of)
 	pg_unreachable();
 }
 
-/* Does (value, key) lie behind the cut, in rising order of the keys? */
+/*
+ * Does a value lie behind the cut?  One that equals it does not, unless the
+ * breaks are keyed: then its key decides, in rising order.
+ */
 static bool
-BehindCut(const Cut *cut, double value, const char *key, int key_size, bool falling)
+BehindCut(const Cut *cut, double value, bool falling, bool keyed, const char *key, int key_size)
 {
 	int			order;
 
 	if (value != cut->value)
 		return falling ? value < cut->value : value > cut->value;
+	if (!keyed)
+		return false;
 	order = memcmp(key, cut->key, Min(key_size, cut->key_size));
 	return order != 0 ? order > 0 : key_size > cut->key_size;
 }
@@ -46,7 +51,7 @@ BehindCut(const Cut *cut, double value, const char *key, int key_size, bool fall
  * where a value goes that equals a cut point:
  *
  *	quantile	to the bin below: (low, high], as the quantile closes its bin
- *	ntile		with its key, to where its rank lies
+ *	ntile		to the bin below; parted by keys, to where its rank lies
  *	threshold, rfmr	to the bin above: [low, high), as width_bucket has it
  *	mean		to the worse half: better than the mean means strictly better
  */
@@ -62,7 +67,7 @@ ScoreValue(const Breaks *b, Dimension dim, double value, const char *key, int ke
 	{
 		const Cut  *cut = &b->cuts[dim][i];
 
-		if (closed_below ? value >= cut->value : BehindCut(cut, value, key, key_size, falling))
+		if (closed_below ? value >= cut->value : BehindCut(cut, value, falling, b->keyed, key, key_size))
 			passed++;
 	}
 	/* few days are good: where the cuts rise, the count is turned round */

@@ -36,8 +36,8 @@ typedef enum Dimension
 #define DIMENSIONS		3
 
 /*
- * A cut point.  The key tells apart members of the same value, for ntile only;
- * it is empty where members have none.
+ * A cut point.  The key tells apart members of the same value; it counts for
+ * nothing unless the breaks are keyed.
  */
 typedef struct Cut
 {
@@ -52,15 +52,17 @@ typedef struct Breaks
 	BreaksMethod method;
 	bool		mean_reading;	/* monetary is the mean, not the total */
 	bool		has_cuts;
+	bool		keyed;			/* ntile, which parted ties by the cuts' keys */
 	int			bins[DIMENSIONS];
 	Cut			cuts[DIMENSIONS][MAX_CUTS];
 	pg_tz	   *zone;			/* NULL is UTC */
-	const char *zone_name;
+	const char *zone_name;		/* NULL: none was named, which is UTC for instants */
 } Breaks;
 
 /*
  * The stored form.  Behind it: the cuts as doubles (one less than bins, by
- * dimension), the sizes of their keys as uint32, the keys, the zone's name.
+ * dimension), the sizes of their keys as uint32, the keys, the zone's name
+ * (empty: none).
  */
 typedef struct StoredBreaks
 {
@@ -71,7 +73,8 @@ typedef struct StoredBreaks
 	uint8		has_cuts;
 	uint8		bins[DIMENSIONS];
 	uint8		zone_size;
-	uint8		reserved[4];
+	uint8		keyed;
+	uint8		reserved[3];
 	double		values[FLEXIBLE_ARRAY_MEMBER];
 } StoredBreaks;
 

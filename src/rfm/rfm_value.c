@@ -7,6 +7,7 @@
  */
 #include "rfm/rfm.h"
 
+#include "core/core.h"
 #include "core/errors.h"
 #include "utils/float.h"
 
@@ -52,12 +53,12 @@ RfmAddEvent(rfm *s, TimestampTz at, int128 units, int decimals)
 
 	if (units < 0)
 	{
-		s->refunds++;
+		s->refunds = AddCounts(s->refunds, 1);
 		s->refunded = RfmAddUnits(s->refunded, units);
 		return;
 	}
 
-	s->purchases++;
+	s->purchases = AddCounts(s->purchases, 1);
 	s->bought = RfmAddUnits(s->bought, units);
 
 	if (at > s->last)
@@ -114,8 +115,8 @@ RfmMerge(rfm *s, const rfm *other)
 
 	s->bought = RfmAddUnits(s->bought, bought);
 	s->refunded = RfmAddUnits(s->refunded, refunded);
-	s->purchases += other->purchases;
-	s->refunds += other->refunds;
+	s->purchases = AddCounts(s->purchases, other->purchases);
+	s->refunds = AddCounts(s->refunds, other->refunds);
 
 	/* the two smallest different instants of four, and the two largest */
 	first = Min(s->first, other->first);

@@ -372,6 +372,9 @@ SELECT is(lifecycle_stage(NULL, now(), NULL), NULL, 'no policy, no stage');
 SELECT is(lifecycle_stage(rfm_agg('2024-01-01', -5), '2024-06-01'), 'prospect', 'refunds alone make no customer');
 SELECT throws_ok(format('SELECT lifecycle_stage(r, %L, %L) FROM (SELECT rfm_agg(%L, 1) r) x', '2024-01-01', p, '2023-01-01'), 'LY347', NULL, 'policy ' || p)
 FROM unnest(ARRAY['[]', '1', '{"days": 1}', '{"new_days": -1}', '{"new_days": "30"}', '{"new_days": 1.5}', '{"active_days": null}', '{"active_days": 181}', '{"at_risk_days": 400}', '{"loyal_orders": 1e30}', '{"new_days": {"a": 1}}']) p;
+SELECT is(lifecycle_stage(rfm_agg('2024-10-01 00:00+02', 1), '2024-10-31 00:00+01', time_zone => zone), want, 'thirty dates, over the end of summer time, in ' || coalesce(zone, 'no zone'))
+FROM (VALUES ('UTC', 'active'), ('Europe/Berlin', 'new'), (NULL, NULL)) v(zone, want) GROUP BY zone, want;
+SELECT throws_ok($$SELECT lifecycle_stage(rfm_agg('2024-01-01', 1), '2024-02-01', time_zone => 'Nowhere')$$, 'LY003', NULL, 'an unknown zone is refused');
 SELECT throws_ok($$SELECT lifecycle_stage(rfm_agg('2024-01-01', 1), '2023-01-01')$$, 'LY302', NULL, 'as of before the last purchase is refused');
 
 -- ---- the same bits in any order, plan and number of workers
@@ -455,6 +458,27 @@ SELECT throws_ok(format('SELECT %L::%s', value, type), '22P02', NULL, format('%s
 FROM (VALUES ('activity', ''), ('activity', 'day@0:1:1:{}'), ('activity', 'day@0:0:0:{1}'), ('activity', 'day@0:1:1:{2,1}'), ('activity', 'day@0:2:1:{1,1}'), ('activity', 'day@0:1:2:{1}'), ('activity', 'eon@0:1:1:{1}'), ('activity', 'day@0:1:1:{1'), ('activity', 'day@0:1:1:{1}x'), ('activity', 'day@0:1:1:{2..1}'), ('activity', 'day@0:1:1:{99999999999}'),
 	('cohort_matrix', ''), ('cohort_matrix', 'month@0:{8/1/0=1}'), ('cohort_matrix', 'month@0:{0/1/0=0}'), ('cohort_matrix', 'month@0:{0/1/-1=1}'), ('cohort_matrix', 'month@0:{0/1/0=1'), ('cohort_matrix', 'month@0:{0/99999999999/0=1}'), ('repurchase', 'day@0:{1/1/0=1}'), ('repurchase', '{}x'),
 	('concentration', ''), ('concentration', '{1}'), ('concentration', '{1=0}'), ('concentration', '{NaN=1}'), ('concentration', '{x=1}'), ('concentration', '{1=1')) v(type, value);
+SELECT throws_ok($$SELECT 'day@00000000:5000000000:1:{-2147483648..2147483647}'::activity$$, '22P02', NULL, 'periods that hold no instant are refused before they are counted');
+SELECT lives_ok(format('SELECT %L::activity', format('%s@0:1:1:{%s}', period, n)), format('%s %s can hold an instant', period, n))
+FROM (VALUES ('day', -2451548), ('day', 106751981), ('month', -56546), ('month', 3531324), ('36500 days', -68), ('year', -4713), ('year', 294277)) v(period, n);
+SELECT throws_ok(format('SELECT %L::activity', format('%s@0:1:1:{%s}', period, n)), '22P02', NULL, format('%s %s can not', period, n))
+FROM (VALUES ('day', -2451549), ('day', 106751982), ('month', -56547), ('month', 3531325), ('year', -4714), ('year', 294278)) v(period, n);
+-- counts that no bigint holds: refused, not wrapped around, for what wraps would not be read again
+SELECT throws_ok(format('SELECT %s FROM (SELECT %L::%s AS v) x, generate_series(1, 2)', call, value, type), '22003', 'the counts add up to more than a bigint holds', call)
+FROM (VALUES ('activity_rollup(v)', 'activity', 'day@0:9223372036854775807:1:{1,2}'), ('merge_activity(v, v)', 'activity', 'day@0:9223372036854775807:1:{1,2}'),
+	('cohort_rollup(v)', 'cohort_matrix', 'month@0:{0/24288/0=9223372036854775807}'), ('repurchase_rollup(v)', 'repurchase', 'month@0:{8/10/0=9223372036854775807}'),
+	('concentration_rollup(v)', 'concentration', '{1=9223372036854775807}'), ('rollup(v)', 'rfm', '{"v":1,"unit":"row","purchases":9223372036854775807,"refunds":0,"first_purchases":1,"first":"2024-01-01 00:00:00+00","second":"2024-01-02 00:00:00+00","previous":"2024-01-03 00:00:00+00","last":"2024-01-04 00:00:00+00","bought":9,"refunded":0,"first_bought":1}'),
+	('rfm_accum(v, now(), 1)', 'rfm', '{"v":1,"unit":"row","purchases":9223372036854775807,"refunds":0,"first_purchases":1,"first":"2024-01-01 00:00:00+00","second":"2024-01-02 00:00:00+00","previous":"2024-01-03 00:00:00+00","last":"2024-01-04 00:00:00+00","bought":9,"refunded":0,"first_bought":1}'),
+	('clv_rollup(v)', 'clv_sample', '{"v":1,"horizon":0,"histories":[[9223372036854775807,9,14850000000000,63008400000000,100]]}')) v(call, type, value);
+SELECT throws_ok($$SELECT '{1=9223372036854775807,2=1}'::concentration$$, '22003', NULL, 'nor may the counts of one value');
+SELECT throws_ok($$SELECT 'day@0:{8/1/0=9223372036854775807,8/2/0=1}'::repurchase$$, '22003', NULL, 'nor the members of one value');
+SELECT is((SELECT ROW(buyers(r), interval_percentile(r, 1), interval_percentile(r, 0)) FROM (SELECT 'day@0:{8/1/0=1,9/3/0=9007199254740995,9/4/0=1}'::repurchase AS r) x)::text, '(1,4,3)', 'the last of more pairs than a double counts');
+-- the parts of retention() are not for calling, and trust no state
+SELECT throws_ok(format('SELECT %s(%s)', f, args), '0A000', f || ' was called outside an aggregate', f) FROM (VALUES ('retention_final', '1000000000000'), ('retention_combine', '1, 1'), ('retention_trans', '1, true'), ('activity_trans', $$NULL, now(), 'day', 'UTC'$$)) v(f, args);
+CREATE AGGREGATE pg_temp.own_retention(bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0', FINALFUNC = retention_final);
+SELECT throws_ok(format('SELECT pg_temp.own_retention(%s)', state), 'LY345', NULL, 'no state of retention: ' || state) FROM unnest('{1000000000000,-1,0,4294967295,141733920768,9223372036854775807}'::bigint[]) state;
+SELECT is(pg_temp.own_retention(state), want, 'a state of retention: ' || state) FROM (VALUES (4294967296, '{f}'::bool[]), (4294967297, '{t}'), (8589934594, '{f,f}'), (8589934595, '{t,t}'), (12884901893, '{t,f,t}')) v(state, want) GROUP BY state, want;
+
 SELECT is_empty('SELECT FROM kept WHERE a <> a::text::activity OR m <> m::text::cohort_matrix OR r <> r::text::repurchase OR c <> c::text::concentration OR NOT a = a OR a = d', 'equality');
 SELECT is((SELECT ROW(count(DISTINCT a::text), (SELECT count(*) FROM (SELECT a FROM kept GROUP BY a) x), (SELECT count(*) FROM (SELECT m, r, c FROM kept GROUP BY 1, 2, 3) x)) FROM kept)::text,
 	(SELECT ROW(count(DISTINCT a::text), count(DISTINCT a::text), 1) FROM kept)::text, 'grouping');

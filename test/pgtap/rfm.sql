@@ -74,7 +74,7 @@ SELECT bag_eq(format($$SELECT member_id, s::text::jsonb - 'unit' FROM (SELECT me
 	format('collapsed by %s of %s', unit, zone))
 FROM unnest('{hour,day,week,month}'::text[]) unit, unnest('{UTC,America/New_York,Asia/Kolkata}'::text[]) zone;
 SELECT bag_eq($$SELECT member_id, s::text::jsonb - 'unit' FROM (SELECT member_id, rfm_agg_by_key(at, amount, order_id) AS s FROM event GROUP BY member_id) x$$,
-	$$SELECT member_id, rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT member_id, min(at) AS at, sum(amount) AS amount FROM event GROUP BY member_id, order_id) y GROUP BY member_id$$,
+	$$SELECT member_id, rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT member_id, min(at) AS at, sum(amount) AS amount FROM event GROUP BY member_id, order_id HAVING sum(amount) <> 0) y GROUP BY member_id$$,
 	'collapsed by order');
 
 -- With workers: partial aggregation must be in the plan, and give the same bits.
@@ -141,6 +141,93 @@ SELECT is_empty($$
 	WHERE x.f <> 1 + width_bucket(frequency(s), '{5,10,20}'::bigint[]) OR x.m <> 1 + width_bucket(monetary_total(s), '{100,1000}'::numeric[])
 	   OR x.r <> 3 - width_bucket(recency(s, '2026-01-01'), '{50,100}')$$, 'thresholds are width_bucket');
 
+-- Where most values tie, every way to a score is what plain SQL says: whole
+-- numbers, so that a value on a cut lies on it exactly.
+CREATE TABLE tie_one_order AS SELECT g AS member_id, timestamptz '2026-01-01' + (k + g % 28) * interval '1 day' AS at, 10 + g AS amount
+FROM generate_series(1, 100) g, generate_series(1, CASE WHEN g <= 80 THEN 1 WHEN g <= 90 THEN 2 ELSE 3 END) k;
+CREATE TABLE tie_one_member AS SELECT 1 AS member_id, timestamptz '2026-01-01' AS at, 100 AS amount;
+CREATE TABLE tie_two_members AS SELECT g AS member_id, timestamptz '2026-01-01' + g * interval '1 day' AS at, g AS amount FROM generate_series(1, 2) g;
+CREATE TABLE tie_all_equal AS SELECT g AS member_id, timestamptz '2026-01-05' AS at, 7 AS amount FROM generate_series(1, 23) g;
+CREATE TABLE tie_few_values AS SELECT g AS member_id, timestamptz '2026-01-01' + (g * 7 % 5 + k) * interval '1 day' AS at, (g * 11 % 4 + 1) AS amount
+FROM generate_series(1, 41) g, generate_series(1, 1 + g % 3) k;
+CREATE TABLE tie_text_members AS SELECT CASE g WHEN 1 THEN '' ELSE repeat('x', g % 4) || g END AS member_id, timestamptz '2026-01-01' + g % 3 * interval '1 day' AS at, g % 2 AS amount
+FROM generate_series(1, 11) g;
+-- bins times the cut k is a whole number: type 7 lies at rank (n - 1) k / bins, linear between its neighbours
+CREATE FUNCTION obvious_scores(orders regclass, method text, bins int, parted boolean) RETURNS TABLE (member text, r int, f int, m int) LANGUAGE plpgsql AS $$ BEGIN
+	RETURN QUERY EXECUTE format($q$
+	WITH v AS (
+		SELECT member_id::text AS member, date '2026-03-01' - max(at)::date AS days, count(*) AS orders, sum(amount)::bigint AS total FROM %s GROUP BY 1
+	), long AS (
+		SELECT v.member, x.* FROM v, LATERAL (VALUES ('r', days::bigint), ('f', orders), ('m', total)) x(d, x)
+	), placed AS (
+		SELECT *, row_number() OVER (PARTITION BY d ORDER BY x) - 1 AS rank, count(*) OVER (PARTITION BY d) AS n, sum(x) OVER (PARTITION BY d) AS whole,
+			   ntile($2) OVER (PARTITION BY d ORDER BY CASE d WHEN 'r' THEN -x ELSE x END, member COLLATE "C") AS tile
+		FROM long
+	), cut AS (
+		SELECT low.d, low.x * ($2 - (low.n - 1) * k %% $2) + coalesce(high.x, 0) * ((low.n - 1) * k %% $2) AS times_bins
+		FROM generate_series(1, $2 - 1) k JOIN placed low ON low.rank = (low.n - 1) * k / $2 LEFT JOIN placed high ON high.d = low.d AND high.rank = low.rank + 1
+	), scored AS (
+		SELECT member, d, CASE
+			WHEN $1 = 'ntile' THEN CASE WHEN $3 THEN tile ELSE min(tile) OVER (PARTITION BY d, x) END
+			WHEN $1 = 'mean' THEN 1 + (CASE d WHEN 'r' THEN x * n < whole ELSE x * n > whole END)::int
+			ELSE abs(CASE d WHEN 'r' THEN $2 ELSE -1 END - (SELECT count(*) FROM cut c WHERE c.d = p.d AND
+				CASE $1 WHEN 'rfmr' THEN x * $2 >= times_bins + $2 ELSE x * $2 > times_bins END)) END::int AS score
+		FROM placed p
+	)
+	SELECT member, max(score) FILTER (WHERE d = 'r'), max(score) FILTER (WHERE d = 'f'), max(score) FILTER (WHERE d = 'm') FROM scored GROUP BY 1
+	$q$, orders) USING method, bins, parted;
+END $$;
+CREATE FUNCTION scheme_of(bins int) RETURNS text LANGUAGE sql AS $$ SELECT format('{"bins": %s, "rules": [{"segment": "top", "r": %1$s}, {"segment": "others", "r": [1, %1$s]}]}', bins) $$;
+CREATE TABLE way (way text, parted boolean, query text);
+INSERT INTO way VALUES
+	('rfm_table', true, $$SELECT member, r, f, m FROM rfm_table(%1$L, as_of => '2026-03-01', method => %2$L, scheme => scheme_of(%3$s))$$),
+	('rfm_table by key', true, $$SELECT member, r, f, m FROM rfm_table(%1$L, as_of => '2026-03-01', method => %2$L, scheme => scheme_of(%3$s), key_column => 'at')$$),
+	('rfm_breaks_keyed', true, $$SELECT member_id::text, (rfm_score(s, b, '2026-03-01', member_id::text)).* FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM %1$s GROUP BY 1) x,
+		(SELECT rfm_breaks_keyed(s, '2026-03-01', %2$L, member_id::text) AS b FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM %1$s GROUP BY 1) x) y$$),
+	('rfm_breaks', false, $$SELECT member_id::text, (rfm_score(s, b, '2026-03-01')).* FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM %1$s GROUP BY 1) x,
+		(SELECT rfm_breaks(s, '2026-03-01', %2$L) AS b FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM %1$s GROUP BY 1) x) y$$),
+	('rfm_breaks, scored with a key', false, $$SELECT member_id::text, (rfm_score(s, b::text::rfm_breaks, '2026-03-01', member_id::text)).* FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM %1$s GROUP BY 1) x,
+		(SELECT rfm_breaks(s, '2026-03-01', %2$L) AS b FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM %1$s GROUP BY 1) x) y$$);
+CREATE TABLE tie_case AS SELECT t, method, bins, format('%s(%s)', method, bins) AS call
+FROM unnest('{tie_one_order,tie_one_member,tie_two_members,tie_all_equal,tie_few_values,tie_text_members}'::text[]) t, unnest('{quantile,ntile,rfmr,mean}'::text[]) method, generate_series(2, 10) bins
+WHERE method <> 'mean' OR bins = 2;
+CREATE TABLE obvious_score (t text, call text, parted boolean, member text, r int, f int, m int);
+CREATE TABLE way_score (way text, t text, call text, parted boolean, member text, r int, f int, m int);
+DO $$ DECLARE c record; w record; BEGIN
+	FOR c IN SELECT * FROM tie_case LOOP
+		INSERT INTO obvious_score SELECT c.t, c.call, true, o.* FROM obvious_scores(c.t, c.method, c.bins, true) o;
+		IF c.method = 'ntile' THEN
+			INSERT INTO obvious_score SELECT c.t, c.call, false, o.* FROM obvious_scores(c.t, c.method, c.bins, false) o;
+		ELSE
+			INSERT INTO obvious_score SELECT t, call, false, member, r, f, m FROM obvious_score WHERE t = c.t AND call = c.call;
+		END IF;
+		FOR w IN SELECT * FROM way LOOP
+			-- a key for each line leaves out those whose amount is 0
+			CONTINUE WHEN w.way = 'rfm_table by key' AND c.t = 'tie_text_members';
+			EXECUTE format('INSERT INTO way_score SELECT %L, %L, %L, %L, x.* FROM (%s) x', w.way, c.t, c.call, w.parted, format(w.query, c.t, c.call, c.bins));
+		END LOOP;
+	END LOOP;
+END $$;
+SELECT is_empty(format('SELECT call, member, o, w FROM (SELECT * FROM obvious_score WHERE t = %L AND parted = %L) o FULL JOIN (SELECT * FROM way_score WHERE t = %1$L AND way = %3$L) w USING (t, call, parted, member, r, f, m) WHERE o IS NULL OR w IS NULL', t, parted, way),
+	format('scores of %s by %s, every method, 2 to 10 bins', t, way)) FROM way, (SELECT DISTINCT t FROM tie_case) x WHERE way <> 'rfm_table by key' OR t <> 'tie_text_members' ORDER BY t, way;
+SELECT is((SELECT count(*) FROM way_score), (SELECT 28 * (5 * (100 + 1 + 2 + 23 + 41) + 4 * 11))::bigint, 'all of them were asked');
+-- what is built on the scores
+CREATE TABLE top AS SELECT t, call, CASE r WHEN bins THEN 'top' ELSE 'others' END AS segment, count(*) AS members FROM obvious_score JOIN tie_case USING (t, call) WHERE parted AND bins IN (2, 5) GROUP BY 1, 2, 3;
+DO $$ DECLARE c record; BEGIN
+	CREATE TABLE built AS SELECT ''::text AS what, * FROM top WHERE false;
+	FOR c IN SELECT * FROM tie_case WHERE bins IN (2, 5) LOOP
+		INSERT INTO built SELECT 'rfm_segment_sizes', c.t, c.call, segment, members FROM rfm_segment_sizes(c.t, as_of => '2026-03-01', method => c.call::rfm_breaks, scheme => scheme_of(c.bins));
+		INSERT INTO built SELECT 'rfm_transitions', c.t, c.call, CASE WHEN from_segment = to_segment THEN to_segment END, members
+		FROM rfm_transitions(c.t, '2026-03-01', '2026-03-01', method => c.call::rfm_breaks, scheme => scheme_of(c.bins));
+	END LOOP;
+END $$;
+SELECT bag_eq(format('SELECT t, call, segment, members FROM built WHERE what = %L', what), 'TABLE top', what || ' counts what scores say; without time, nobody moves') FROM unnest('{rfm_segment_sizes,rfm_transitions}'::text[]) what;
+SELECT is_empty(format($$WITH s AS (SELECT member_id::text AS k, rfm_agg(at, amount) AS s FROM %1$s GROUP BY 1), b AS (SELECT rfm_breaks_keyed(s, '2026-03-01', %2$L, k) AS b FROM s)
+	SELECT k FROM s, b, rfm_score(s, b, '2026-03-01', k) x WHERE rfm_segment_of(s, b, '2026-03-01', scheme_of(%3$s), 'en', k) <> rfm_segment(x.r, x.f, x.m, scheme_of(%3$s))$$, t, call, bins),
+	format('rfm_segment_of names what rfm_score scores: %s, %s', t, call)) FROM tie_case WHERE bins = 5 ORDER BY 1;
+SELECT is((SELECT ROW(r, f, m, segment) FROM rfm_table('tie_one_member', as_of => '2026-02-01'))::text, '(5,1,1,"New Customers")', 'one customer alone lies on every cut');
+SELECT results_eq($$SELECT DISTINCT frequency, f FROM rfm_table('tie_one_order', as_of => '2026-03-01') ORDER BY 1$$, 'VALUES (1::bigint, 1), (2, 5), (3, 5)', 'most customers have one order: that is the lowest score');
+
 -- The built-in partitions take every code once.
 SELECT is_empty(format('SELECT * FROM list_rfm_scheme_problems((SELECT definition FROM builtin_rfm_schemes() WHERE scheme = %L))', s), s || ' is a partition')
 FROM unnest('{code125,rf_grid,cn_8_quadrant}'::text[]) s;
@@ -149,11 +236,80 @@ FROM unnest('{code125,rf_grid,cn_8_quadrant}'::text[]) s;
 SELECT is(recency(rfm_agg('2026-03-28 00:00+01', 1), '2026-03-30 00:00+02', 'Europe/Paris'), 2, 'two days over the change to summer time');
 SELECT is(recency(rfm_agg('2026-03-28 00:00+01', 1), '2026-03-30 00:00+02'), 1, '47 hours are one day in UTC');
 
+-- Columns without a zone: the difference of the dates, whatever the session's zone and its summer time.
+CREATE TABLE on_date (member_id bigint, at date, amount numeric);
+INSERT INTO on_date SELECT row_number() OVER (ORDER BY d), d, 10 FROM unnest('{2025-10-01,2025-10-25,2025-10-26,2025-11-02,2026-01-01,2026-03-08,2026-03-28,2026-03-29,2026-03-30}'::date[]) d;
+INSERT INTO on_date VALUES (100, '2018-11-03', 10), (101, '2018-11-04', 10), (102, '2011-12-29', 10), (103, '2026-03-31', 10);	-- one is ahead of as_of
+CREATE TABLE at_clock AS SELECT member_id, at + time '18:30' AS at, amount FROM on_date;
+CREATE DOMAIN day AS date;
+CREATE DOMAIN order_day AS day;
+CREATE TABLE on_day (member_id text, at order_day, amount numeric, k int);
+INSERT INTO on_day SELECT member_id::text, at, amount, member_id FROM on_date;
+CREATE FUNCTION in_zone(zone text, query text) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN
+	PERFORM set_config('timezone', zone, true);
+	RETURN QUERY EXECUTE query;
+	PERFORM set_config('timezone', 'UTC', true);
+END $$;
+CREATE TABLE zone AS SELECT unnest('{UTC,Europe/Berlin,America/New_York,America/Sao_Paulo,Asia/Shanghai,Pacific/Apia,Asia/Kathmandu,Pacific/Kiritimati}'::text[]) AS zone;
+SELECT bag_eq(format('SELECT * FROM in_zone(%L, %L)', zone, format(query, as_of)), format(want, as_of), format('as of %s in %s: %s', as_of, zone, what))
+FROM zone, unnest('{2026-03-30,2018-11-05,2025-11-03}'::text[]) as_of, (VALUES
+	('dates', $$SELECT member || ' ' || recency FROM rfm_table('on_date', as_of => %L)$$, $$SELECT member_id || ' ' || (date %L - at) FROM on_date WHERE at <= %1$L$$),
+	('dates of a domain, text members, a key', $$SELECT member || ' ' || recency FROM rfm_table('on_day', as_of => %L, key_column => 'k')$$, $$SELECT member_id || ' ' || (date %L - at) FROM on_date WHERE at <= %1$L$$),
+	('readings of a clock', $$SELECT member || ' ' || recency FROM rfm_table('at_clock', as_of => %L)$$, $$SELECT member_id || ' ' || floor(extract(epoch FROM timestamp %L - at) / 86400) FROM at_clock WHERE at <= %1$L$$),
+	('rfm_members', $$SELECT member_id || ' ' || (last_purchase_at(summary) AT TIME ZONE 'UTC')::date FROM rfm_members('on_date', as_of => %L)$$, $$SELECT member_id || ' ' || at FROM on_date WHERE at <= %1$L$$),
+	('mean recency', $$SELECT sum(mean_recency * members)::int::text FROM rfm_segment_sizes('on_date', as_of => %L)$$, $$SELECT sum(date %L - at)::text FROM on_date WHERE at <= %1$L$$),
+	('who came later', $$SELECT members::text FROM rfm_transitions('on_date', '2018-11-04', %L) WHERE from_segment IS NULL$$, $$SELECT nullif(count(*), 0)::text FROM on_date WHERE at > '2018-11-04' AND at <= %L HAVING count(*) > 0$$)) v(what, query, want);
+-- a zone that the method names reads as_of, whatever the session's
+SELECT bag_eq(format('SELECT * FROM in_zone(%L, %L)', zone, $$SELECT member || ' ' || recency FROM rfm_table('on_date', as_of => '2026-03-29 20:00+00', method => rfm_method(time_zone => 'Asia/Shanghai'))$$),
+	$$SELECT member_id || ' ' || (date '2026-03-30' - at) FROM on_date WHERE at <= '2026-03-30'$$, 'it is tomorrow in Shanghai, asked from ' || zone) FROM zone;
+-- instants are counted by the clock of the method, in every zone of the session; UTC where it names none
+CREATE TABLE at_instant AS SELECT member_id, at::timestamp AT TIME ZONE 'Europe/Berlin' AS at, amount FROM on_date;
+SELECT bag_eq(format('SELECT * FROM in_zone(%L, %L)', zone, format($$SELECT member || ' ' || recency FROM rfm_table('at_instant', as_of => '2026-03-30 00:00+02', method => %L) WHERE member = '7'$$, method)),
+	format('VALUES (%L)', want), format('instants, %s, asked from %s', what, zone))
+FROM zone, (VALUES ('by the clock of Berlin', rfm_method(time_zone => 'Europe/Berlin')::text, '7 2'), ('by UTC', rfm_method(time_zone => 'UTC')::text, '7 1'), ('by no zone', 'quantile', '7 1')) v(what, method, want);
+SELECT is(recency(rfm_agg('4713-01-01 00:00+00 BC', 1), '294276-12-31 00:00+00'), 109203489, 'more microseconds than a bigint holds');
+
+-- Absorbed members count as who stands for them, when asked; before setup() that is refused.
+SELECT throws_ok(q, 'LY001', 'the tables of loyalty do not exist in this database', q) FROM unnest(ARRAY[
+	$$SELECT * FROM rfm_table('on_date', merged_once => true)$$, $$SELECT * FROM rfm_members('on_date', merged_once => true)$$,
+	$$SELECT * FROM rfm_segment_sizes('on_date', merged_once => true)$$, $$SELECT * FROM rfm_transitions('on_date', '2026-01-01', merged_once => true)$$]) q;
+SET client_min_messages = warning;
+SELECT setup() \g /dev/null
+RESET client_min_messages;
+SELECT a.member_id AS ann, b.member_id AS bea, c.member_id AS cid FROM resolve_member('{"email": "ann@shop.example"}') a, resolve_member('{"email": "bea@shop.example"}') b, resolve_member('{"email": "cid@shop.example"}') c \gset
+CREATE TABLE shared_order AS SELECT m AS member_id, timestamptz '2026-01-01' + i * interval '1 day' AS at, 10 * i AS amount, i AS k FROM (VALUES (:ann, 1), (:bea, 2), (:bea, 3), (:cid, 4), (NULL, 5)) v(m, i);
+SELECT merge_id FROM merge_members(:ann, :bea) \gset
+SELECT results_eq(format('SELECT member, recency, frequency, monetary FROM rfm_table(%L, as_of => %L%s) ORDER BY member::bigint', 'shared_order', '2026-01-10', more), format('VALUES %s', want), 'rfm_table' || more)
+FROM (VALUES ('', format($$('%s', 8, 1::bigint, 10::numeric), ('%s', 6, 2, 50), ('%s', 5, 1, 40)$$, :ann, :bea, :cid)),
+	(', merged_once => true', format($$('%s', 6, 3::bigint, 60::numeric), ('%s', 5, 1, 40)$$, :ann, :cid)),
+	($$, key_column => 'k', merged_once => true$$, format($$('%s', 6, 3::bigint, 60::numeric), ('%s', 5, 1, 40)$$, :ann, :cid))) v(more, want);
+SELECT is((SELECT sum(members) FROM rfm_segment_sizes('shared_order', as_of => '2026-01-10', merged_once => merged)), want::numeric, 'sizes count ' || want)
+FROM (VALUES (false, 3), (true, 2)) v(merged, want);
+SELECT is((SELECT sum(members) FROM rfm_transitions('shared_order', '2026-01-02', '2026-01-10', merged_once => merged) WHERE from_segment IS NOT NULL), 1::numeric, 'one was there before, with a fixed set of cuts') FROM (VALUES (true)) v(merged);
+SELECT throws_ok($$SELECT * FROM rfm_table('on_day', merged_once => true)$$, 'LY003', 'merged_once needs member numbers in column member_id of loyalty.on_day', 'members that are no numbers are merged with nobody');
+
+-- A wrong name says which argument it came from.
+SELECT throws_ok(format('SELECT * FROM %s', call), 'LY003', format('loyalty.on_date has no column %s, which %s names', coalesce(wrong, 'NULL'), argument), call)
+FROM (VALUES ('member_column', 'x'), ('at_column', '"At"'), ('amount_column', 'ctid'), ('amount_column', NULL), ('at_column', NULL)) w(argument, wrong),
+	LATERAL (SELECT format(c, argument, coalesce(quote_literal(trim('"' FROM wrong)), 'NULL')) FROM unnest(ARRAY['rfm_table(''on_date'', %s => %s)', 'rfm_segment_sizes(''on_date'', %s => %s)',
+		'rfm_members(''on_date'', %s => %s)', 'rfm_transitions(''on_date'', ''2026-01-01'', %s => %s)']) c) f(call);
+SELECT throws_ok($$SELECT * FROM rfm_table('on_date', key_column => 'k')$$, 'LY003', 'loyalty.on_date has no column k, which key_column names', 'a key that there is not');
+SELECT throws_ok(q, 'LY003', m, q) FROM (VALUES
+	($$SELECT * FROM rfm_members(NULL)$$, 'orders, as_of and merged_once must not be null'), ($$SELECT * FROM rfm_members('on_date', as_of => NULL)$$, 'orders, as_of and merged_once must not be null'),
+	($$SELECT * FROM rfm_table('on_date', method => NULL)$$, 'method must not be null'), ($$SELECT * FROM rfm_table('on_date', merged_once => NULL)$$, 'orders, as_of and merged_once must not be null'),
+	($$SELECT * FROM rfm_members('on_date', time_zone => 'Nowhere')$$, 'time zone "Nowhere" not recognized'), ($$SELECT rfm_method(time_zone => '')$$, 'time zone "" not recognized')) v(q, m);
+
+-- An order that was taken back line by line is no purchase; a summary of nothing is NULL.
+SELECT is((SELECT ROW(frequency(s), refund_count(s), monetary_total(s), last_purchase_at(s)::date) FROM (SELECT rfm_agg_by_key(at::timestamptz, amount, k) AS s FROM (VALUES
+	('2026-01-01', 10, 'a'), ('2026-01-02', 20, 'b'), ('2026-01-03', -20, 'b'), ('2026-01-04', -5, 'c'), ('2026-01-05', 0, 'd'), ('2026-01-06', 0.10, 'e'), ('2026-01-07', -0.1, 'e')) v(at, amount, k)) x)::text,
+	'(1,1,5.00,2026-01-01)', 'lines that add up to nothing are no purchase, nor a refund');
+SELECT is(rfm_agg_by_key(now(), amount, 'k'), NULL, 'nothing counts') FROM (VALUES (5), (-5)) v(amount);
+
 -- A million equal rows, and none.
 SELECT is((SELECT (frequency(s), monetary_total(s), recency(s, '2026-01-02'))::text FROM (SELECT rfm_agg('2026-01-01', 1.10) AS s FROM generate_series(1, 1000000)) x),
 	'(1000000,1100000.00,1)', 'a million equal rows');
 SELECT is((SELECT rfm_breaks(s, '2026-01-02', 'quantile')::text FROM (SELECT rfm_agg('2026-01-01', 1) AS s) x, generate_series(1, 100000)),
-	'{"v":1,"method":"quantile","monetary":"total","time_zone":"UTC","bins":[5,5,5],"cuts":[[1,1,1,1],[1,1,1,1],[1,1,1,1]],"keys":null}', 'equal members make equal cuts');
+	'{"v":1,"method":"quantile","monetary":"total","time_zone":null,"bins":[5,5,5],"cuts":[[1,1,1,1],[1,1,1,1],[1,1,1,1]],"keys":null}', 'equal members make equal cuts');
 
 -- Published figures: the data of the R package rfm, and Online Retail.
 \if :{?data}
