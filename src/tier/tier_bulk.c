@@ -78,15 +78,15 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 	old = MemoryContextSwitchTo(call->scratch);
 	stored.machine = PG_GETARG_VARLENA_PP(1);
 	stored.evaluated_at = INSTANT_OR(3, TIMESTAMP_MINUS_INFINITY);
-	stored.next_at = INSTANT_OR(4, TIMESTAMP_INFINITY);
-	stored.since = INSTANT_OR(5, TIMESTAMP_MINUS_INFINITY);
-	stored.valid_until = INSTANT_OR(6, TIMESTAMP_INFINITY);
-	stored.grace_until = INSTANT_OR(7, TIMESTAMP_MINUS_INFINITY);
-	stored.level = PG_ARGISNULL(8) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(8));
-	stored.earned_level = PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9));
+	stored.columns.next_at = INSTANT_OR(4, TIMESTAMP_INFINITY);
+	stored.columns.since = INSTANT_OR(5, TIMESTAMP_MINUS_INFINITY);
+	stored.columns.valid_until = INSTANT_OR(6, TIMESTAMP_INFINITY);
+	stored.columns.grace_until = INSTANT_OR(7, TIMESTAMP_MINUS_INFINITY);
+	stored.columns.level = PG_ARGISNULL(8) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(8));
+	stored.columns.earned_level = PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9));
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
 	HistoryOfSet(call->ladder->plan, &set, &history);
-	same = UnpackStored(&stored, call->ladder, &then) && then.ngrants == 0 &&
+	same = UnpackStored(&stored, call->ladder, &then) &&
 		StoredColumnsAgree(&stored, call->ladder, &then);
 	if (same && as_of > then.now)
 	{
@@ -115,10 +115,10 @@ enum
 };
 
 static Datum
-CodeOrNull(const TierLadder *ladder, int rank, bool *isnull)
+CodeOrNull(const char *code, bool *isnull)
 {
-	*isnull = rank == 0;
-	return rank == 0 ? (Datum) 0 : CStringGetTextDatum(ladder->level[rank - 1].code);
+	*isnull = code == NULL;
+	return code == NULL ? (Datum) 0 : CStringGetTextDatum(code);
 }
 
 static Datum
@@ -148,7 +148,7 @@ PutSteps(const TierLog *logs, int n, Datum *values)
 		datums[i] = CStringGetTextDatum(TierReasonName(logs[i].reason));
 	values[FIRST_REASONS] = StepsArray(datums, nulls, n, TEXTOID);
 	for (int i = 0; i < n; i++)
-		datums[i] = CodeOrNull(logs[i].ladder, logs[i].rank, &nulls[i]);
+		datums[i] = CodeOrNull(logs[i].rank > 0 ? logs[i].ladder->level[logs[i].rank - 1].code : NULL, &nulls[i]);
 	values[FIRST_LEVELS] = StepsArray(datums, nulls, n, TEXTOID);
 	for (int i = 0; i < n; i++)
 		datums[i] = InstantOrNull(logs[i].valid_until, &nulls[i]);
@@ -171,7 +171,7 @@ loyalty_first_tier(PG_FUNCTION_ARGS)
 	FactSet		set;
 	TierHistory history;
 	TierMachine machine;
-	const TierState *state = &machine.state;
+	TierColumns columns;
 	Datum		values[FIRST_COLUMNS];
 	bool		nulls[FIRST_COLUMNS] = {false};
 	HeapTuple	tuple;
@@ -188,9 +188,9 @@ loyalty_first_tier(PG_FUNCTION_ARGS)
 	old = MemoryContextSwitchTo(call->scratch);
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
 	HistoryOfSet(ladder->plan, &set, &history);
-	/* facts may be ahead of this clock by the skew that is allowed */
 	ReplayHistory(ladder->plan, &history, Max(as_of, LatestFact(&history)), &machine);
 	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
+	columns = ColumnsOf(ladder, ladder->plan->nversions, &machine);
 
 	values[FIRST_MACHINE] = PointerGetDatum(StoredMachine(&machine));
 	values[FIRST_VERSIONS] = Int32GetDatum(ladder->plan->nversions);
@@ -199,12 +199,12 @@ loyalty_first_tier(PG_FUNCTION_ARGS)
 	values[FIRST_EVENT_AT] = InstantOrNull(machine.nlogs > 0 ? machine.logs[machine.nlogs - 1].at : TIMESTAMP_MINUS_INFINITY,
 										   &nulls[FIRST_EVENT_AT]);
 	values[FIRST_EVALUATED_AT] = InstantOrNull(machine.now, &nulls[FIRST_EVALUATED_AT]);
-	values[FIRST_NEXT_AT] = InstantOrNull(StoredUntil(ladder, &machine), &nulls[FIRST_NEXT_AT]);
-	values[FIRST_LEVEL] = CodeOrNull(machine.ladder, state->effective, &nulls[FIRST_LEVEL]);
-	values[FIRST_EARNED_LEVEL] = CodeOrNull(machine.ladder, state->level, &nulls[FIRST_EARNED_LEVEL]);
-	values[FIRST_SINCE] = InstantOrNull(state->effective_since, &nulls[FIRST_SINCE]);
-	values[FIRST_VALID_UNTIL] = InstantOrNull(MachineValidUntil(&machine), &nulls[FIRST_VALID_UNTIL]);
-	values[FIRST_GRACE_UNTIL] = InstantOrNull(state->grace_until, &nulls[FIRST_GRACE_UNTIL]);
+	values[FIRST_NEXT_AT] = InstantOrNull(columns.next_at, &nulls[FIRST_NEXT_AT]);
+	values[FIRST_LEVEL] = CodeOrNull(columns.level, &nulls[FIRST_LEVEL]);
+	values[FIRST_EARNED_LEVEL] = CodeOrNull(columns.earned_level, &nulls[FIRST_EARNED_LEVEL]);
+	values[FIRST_SINCE] = InstantOrNull(columns.since, &nulls[FIRST_SINCE]);
+	values[FIRST_VALID_UNTIL] = InstantOrNull(columns.valid_until, &nulls[FIRST_VALID_UNTIL]);
+	values[FIRST_GRACE_UNTIL] = InstantOrNull(columns.grace_until, &nulls[FIRST_GRACE_UNTIL]);
 	PutSteps(machine.logs, machine.nlogs, values);
 
 	MemoryContextSwitchTo(old);

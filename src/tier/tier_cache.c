@@ -92,7 +92,7 @@ static void
 BindSources(Ladder *ladder)
 {
 	static KeptPlan plan = {
-		.query = "SELECT source, currency FROM loyalty.tier_measure WHERE measure OPERATOR(pg_catalog.=) $1",
+		.query = "SELECT source, currency, pending FROM loyalty.tier_measure WHERE measure OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
@@ -111,7 +111,10 @@ BindSources(Ladder *ladder)
 		if (SPI_processed > 0 &&
 			strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "points") == 0)
 		{
+			bool		isnull;
+
 			ladder->source[i] = SOURCE_LEDGER;
+			ladder->counts_pending[i] = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 			strlcpy(ladder->currency[i], SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2), NAMEDATALEN);
 			strlcpy(currencies[ncurrencies++], ladder->currency[i], NAMEDATALEN);
 		}

@@ -20,10 +20,13 @@ COMMENT ON FUNCTION measure_function(text) IS
 'The function of a name with the arguments (bigint, timestamptz) that returns a number, as stored_function() finds it. Part of define_measure() and evaluate_tiers(). Errors: LY003, 42501.';
 
 CREATE FUNCTION define_measure(measure text, source text DEFAULT 'event', currency text DEFAULT NULL,
-	function_name text DEFAULT NULL) RETURNS text
+	function_name text DEFAULT NULL, pending boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+	earlier loyalty.tier_measure;
+	differing text;
 BEGIN
 	IF source = 'points' AND NOT EXISTS (SELECT FROM loyalty.currency c WHERE c.code = define_measure.currency) THEN
 		RAISE EXCEPTION 'currency "%" does not exist', currency
@@ -32,20 +35,30 @@ BEGIN
 	IF source = 'function' THEN
 		PERFORM loyalty.measure_function(function_name);
 	END IF;
-	INSERT INTO loyalty.tier_measure AS m (measure, source, currency, function_name)
-	VALUES (measure, source, currency, function_name);
+	INSERT INTO loyalty.tier_measure AS m (measure, source, currency, function_name, pending)
+	VALUES (measure, source, currency, function_name, pending)
+	ON CONFLICT DO NOTHING;
+	IF NOT FOUND THEN
+		SELECT * INTO earlier FROM loyalty.tier_measure m WHERE m.measure = define_measure.measure;
+		SELECT string_agg(format('%s is %s', d.name, d.value), ', ') INTO differing
+		FROM (VALUES ('source', earlier.source, source), ('currency', earlier.currency, currency),
+			('function_name', earlier.function_name, function_name), ('pending', earlier.pending::text, pending::text)) d(name, value, given)
+		WHERE d.given IS DISTINCT FROM d.value;
+		IF differing IS NOT NULL THEN
+			RAISE EXCEPTION 'measure "%" exists already, with other arguments', measure
+				USING ERRCODE = 'LY003', DETAIL = format('Its %s.', differing), HINT = 'Define another measure: facts of this one are counted.';
+		END IF;
+	END IF;
 	RETURN measure;
 EXCEPTION
-	WHEN unique_violation THEN
-		RAISE EXCEPTION 'measure "%" exists already', measure USING ERRCODE = 'LY003';
 	WHEN check_violation OR not_null_violation THEN
 		RAISE EXCEPTION 'invalid measure "%"', measure
 			USING ERRCODE = 'LY003', DETAIL = SQLERRM,
 				HINT = 'source points needs currency, function needs function_name; see the comments of loyalty.tier_measure.';
 END
 $$;
-COMMENT ON FUNCTION define_measure(text, text, text, text) IS
-'Defines what members can qualify by. source: points (earned or adjusted in a currency, less what is reversed), event (facts recorded by record_qualification() or by evaluate_tier() on a table), function (function_name(member_id, as_of) returning a number, sampled by evaluate_tiers(), with the rights of whoever calls it: so it must belong to the owner of our tables or to a superuser; use window latest). Returns the measure. Errors: LY003, LY102, 42501.';
+COMMENT ON FUNCTION define_measure(text, text, text, text, boolean) IS
+'Defines what members can qualify by. source: points (earned or adjusted in a currency, less what is reversed), event (facts recorded by record_qualification() or by evaluate_tier() on a table), function (function_name(member_id, as_of) returning a number, sampled by evaluate_tiers(), with the rights of whoever calls it: so it must belong to the owner of our tables or to a superuser; use window latest). Points count from when they become available on; with pending, from when they are earned on. Returns the measure; with the same arguments it may be repeated. Errors: LY003 invalid, or exists with others, LY102, 42501.';
 
 CREATE FUNCTION check_definition(definition jsonb) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -159,10 +172,10 @@ COMMENT ON FUNCTION preview_ladder(text, jsonb, timestamptz, boolean) IS
 'Who would move where under a new definition of a ladder: move is enters, up, stays, down, leaves or none. From as_of (NULL: now) on as define_ladder() would do it, where nobody falls before the term ends; or, with whole_history, as if it had been so always, which also shows who would not have climbed. Merged members are listed as the one that stands for them. Nothing is written. Errors: LY401 definition, LY402 ladder, LY404 measure, LY003.';
 
 REVOKE EXECUTE ON FUNCTION
-	define_measure(text, text, text, text),
+	define_measure(text, text, text, text, boolean),
 	define_ladder(text, jsonb, timestamptz, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	define_measure(text, text, text, text),
+	define_measure(text, text, text, text, boolean),
 	define_ladder(text, jsonb, timestamptz, text)
 	TO @extowner@;

@@ -82,28 +82,6 @@ NewSet(MemoryContext context)
 	return set;
 }
 
-static inline int
-CompareSetFacts(const TierFact *a, const TierFact *b)
-{
-	if (a->at != b->at)
-		return a->at < b->at ? -1 : 1;
-	if (a->measure != b->measure)
-		return a->measure < b->measure ? -1 : 1;
-	if (a->counts_at != b->counts_at)
-		return a->counts_at < b->counts_at ? -1 : 1;
-	if (a->amount != b->amount)
-		return a->amount < b->amount ? -1 : 1;
-	return 0;
-}
-
-#define ST_SORT SortSetFacts
-#define ST_ELEMENT_TYPE TierFact
-#define ST_COMPARE(a, b) CompareSetFacts(a, b)
-#define ST_CHECK_FOR_INTERRUPTS
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
 /* Measures by name, facts by time. */
 static void
 SortSet(FactSet *set)
@@ -137,9 +115,9 @@ SortSet(FactSet *set)
 			set->facts[i].measure = number[set->facts[i].measure];
 	}
 	for (int i = 1; i < set->n; i++)
-		if (CompareSetFacts(&set->facts[i - 1], &set->facts[i]) > 0)
+		if (CompareTierFacts(&set->facts[i - 1], &set->facts[i]) > 0)
 		{
-			SortSetFacts(set->facts, set->n);
+			SortTierFacts(set->facts, set->n);
 			break;
 		}
 }

@@ -99,6 +99,51 @@ WalletsOf(int64 member_id, bool fresh)
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 }
 
+/* When points that wait were activated, wherever their lot was by then */
+#define ACTIVATED_AT(entry_id, wallets, known_at) \
+	"(SELECT pg_catalog.min(a.effective_at) FROM loyalty.ledger a WHERE a.member_id OPERATOR(pg_catalog.=) ANY (" wallets ") " \
+	"AND a.target_entry_id OPERATOR(pg_catalog.=) " entry_id " AND a.kind OPERATOR(pg_catalog.=) 'activate' " \
+	"AND a.recorded_at OPERATOR(pg_catalog.<=) " known_at ")"
+
+/*
+ * When the points of an entry that were to become available at available_at
+ * did so, or will; infinity while they wait for an event.
+ */
+TimestampTz
+PointsAvailableAt(int64 member_id, int64 entry_id, TimestampTz available_at)
+{
+	static KeptPlan plan = {
+		.query = "SELECT least($3, " ACTIVATED_AT("$2", "$1", "'infinity'") ")",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, INT8OID, TIMESTAMPTZOID}
+	};
+	Datum		values[3] = {WalletsOf(member_id, true), Int64GetDatum(entry_id), TimestampTzGetDatum(available_at)};
+
+	RunPlan(&plan, values, NULL, 1);
+	return GetInstant(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, TIMESTAMP_INFINITY);
+}
+
+/*
+ * What points are to a measure of their currency; false while they do not
+ * count.  Points that are taken back before they have become available are
+ * taken off what will.
+ */
+bool
+FactOfPoints(const Ladder *ladder, int measure, const PostedPoints *posted, TierFact *fact)
+{
+	fact->measure = measure;
+	fact->amount = ScalePoints(posted->points);
+	if (ladder->counts_pending[measure])
+	{
+		fact->at = posted->at;
+		fact->counts_at = posted->counts_at;
+		return true;
+	}
+	fact->at = Max(posted->at, posted->available_at);
+	fact->counts_at = posted->available_at;
+	return posted->available_at != TIMESTAMP_INFINITY;
+}
+
 /*
  * What a member has earned.  An entry belongs to its home: the member that the
  * posting addressed, whoever stood for it then.  A reversal belongs to whom
@@ -111,7 +156,11 @@ GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHi
 	static KeptPlan plan = {
 		.query = "SELECT e.currency, e.effective_at, coalesce(t.effective_at, e.effective_at), "
 		"CASE WHEN (t.requested OPERATOR(pg_catalog.>) 0) OPERATOR(pg_catalog.<>) (r.kind OPERATOR(pg_catalog.=) 'reverse') "
-		"THEN OPERATOR(pg_catalog.-) e.requested ELSE e.requested END "
+		"THEN OPERATOR(pg_catalog.-) e.requested ELSE e.requested END, "
+		"CASE WHEN coalesce(t.requested, e.requested) OPERATOR(pg_catalog.>) 0 "
+		"AND (coalesce(t.available_at, e.available_at) OPERATOR(pg_catalog.>) coalesce(t.effective_at, e.effective_at)) IS NOT FALSE "
+		"THEN least(coalesce(t.available_at, e.available_at), " ACTIVATED_AT("coalesce(t.entry_id, e.entry_id)", "$4", "$3") ") "
+		"ELSE coalesce(t.effective_at, e.effective_at) END "
 		"FROM loyalty.ledger e LEFT JOIN loyalty.ledger r ON e.kind OPERATOR(pg_catalog.=) 'reverse' "
 		"AND r.member_id OPERATOR(pg_catalog.=) ANY ($4) AND r.entry_id OPERATOR(pg_catalog.=) e.target_entry_id "
 		"LEFT JOIN loyalty.ledger t ON t.member_id OPERATOR(pg_catalog.=) ANY ($4) AND t.entry_id OPERATOR(pg_catalog.=) "
@@ -132,19 +181,18 @@ GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHi
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
 		char	   *currency = SPI_getvalue(tuple, tupdesc, 1);
+		PostedPoints posted;
 		TierFact	fact;
 		bool		isnull;
 
-		fact.at = GetInstant(tuple, tupdesc, 2, 0);
-		fact.counts_at = GetInstant(tuple, tupdesc, 3, 0);
-		fact.amount = ScalePoints(DatumGetInt64(SPI_getbinval(tuple, tupdesc, 4, &isnull)));
+		posted.at = GetInstant(tuple, tupdesc, 2, 0);
+		posted.counts_at = GetInstant(tuple, tupdesc, 3, 0);
+		posted.points = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 4, &isnull));
+		posted.available_at = GetInstant(tuple, tupdesc, 5, TIMESTAMP_INFINITY);
 		for (int m = 0; m < ladder->plan->nmeasures; m++)
-		{
-			if (ladder->source[m] != SOURCE_LEDGER || strcmp(ladder->currency[m], currency) != 0)
-				continue;
-			fact.measure = m;
-			AddHistoryFact(history, size, &fact);
-		}
+			if (ladder->source[m] == SOURCE_LEDGER && strcmp(ladder->currency[m], currency) == 0 &&
+				FactOfPoints(ladder, m, &posted, &fact))
+				AddHistoryFact(history, size, &fact);
 		pfree(currency);
 	}
 	SPI_freetuptable(SPI_tuptable);

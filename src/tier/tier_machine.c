@@ -216,7 +216,7 @@ SumRolling(const TierMachine *machine, int i, TimestampTz t)
 	first = EntriesBefore(slot, t - (int64) (length + slack));
 	if (first < slot->n && slot->at[first] <= t - length + slack)
 		return SumFrom(slot, WindowStart(machine, i, t, false));
-	return (slot->n > 0 ? slot->sum[slot->n - 1] : slot->base) - (first > 0 ? slot->sum[first - 1] : slot->base);
+	return slot->sum[slot->n - 1] - (first > 0 ? slot->sum[first - 1] : slot->base);
 }
 
 /*
@@ -464,6 +464,20 @@ StepTierMachine(TierMachine *machine, TimestampTz t, bool facts)
 	LogTierStep(machine, &step);
 }
 
+/*
+ * Whoever has not joined yet does so with its first fact or grant.
+ */
+void
+JoinLadder(TierMachine *machine, TimestampTz t)
+{
+	if (machine->state.joined_at != TIMESTAMP_INFINITY)
+		return;
+	for (int i = 0; i < machine->ngrants; i++)
+		t = Min(t, machine->grants[i].from);
+	machine->state.joined_at = t;
+	PlanCarryOver(machine, t);
+}
+
 /* A step that only looks at grants. */
 static void
 StepGrants(TierMachine *machine, TimestampTz t)
@@ -471,6 +485,7 @@ StepGrants(TierMachine *machine, TimestampTz t)
 	TierInput	input = {t, 0, 0, GrantedRank(machine, t)};
 	TierStep	step;
 
+	JoinLadder(machine, t);
 	machine->granted_at = t;
 	TierEvaluate(&machine->state, &input, machine->ladder, &step);
 	LogTierStep(machine, &step);
@@ -499,6 +514,22 @@ InitMachine(TierMachine *machine, const TierPlan *plan, TimestampTz joined_at)
 	InitTierState(&machine->state, joined_at);
 }
 
+/* The next instant of the clock: a term or grant ends, a period, ... */
+static TimestampTz
+NextOfClock(const TierMachine *machine)
+{
+	if (machine->ladder == NULL)
+		return TIMESTAMP_INFINITY;
+	return Min(Min(TierNext(&machine->state), machine->carry_next), NextGrant(machine));
+}
+
+static TimestampTz
+NextFact(const TierMachine *machine)
+{
+	return machine->next_coming < machine->ncoming ?
+		machine->coming[machine->next_coming].at : TIMESTAMP_INFINITY;
+}
+
 /*
  * The next instant at which something changes without further facts, other
  * than by a new version of the ladder; infinity for never.
@@ -506,35 +537,45 @@ InitMachine(TierMachine *machine, const TierPlan *plan, TimestampTz joined_at)
 TimestampTz
 NextChange(const TierMachine *machine)
 {
-	TimestampTz next;
+	return Min(NextOfClock(machine), NextFact(machine));
+}
 
-	if (machine->ladder == NULL)
-		return TIMESTAMP_INFINITY;
-	next = TierNext(&machine->state);
-	next = Min(next, machine->carry_next);
-	return machine->ngrants > 0 ? Min(next, NextGrant(machine)) : next;
+#define ST_SORT SortFacts
+#define ST_ELEMENT_TYPE TierFact
+#define ST_COMPARE(a, b) CompareTierFacts(a, b)
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/*
+ * Brings facts into their order.
+ */
+void
+SortTierFacts(TierFact *facts, Size nfacts)
+{
+	SortFacts(facts, nfacts);
 }
 
 /*
- * Lets the clock run up to and including until.  No new version and no merge
- * may lie between.
+ * Adds facts, which are after now, to those that are to come.
  */
 void
-AdvanceMachine(TierMachine *machine, TimestampTz until)
+ExpectFacts(TierMachine *machine, const TierFact *facts, int nfacts)
 {
-	TimestampTz next;
+	int			left = machine->ncoming - machine->next_coming;
+	TierFact   *coming;
 
-	while ((next = NextChange(machine)) <= until && next != TIMESTAMP_INFINITY)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (TierNext(&machine->state) <= next)
-			StepTierMachine(machine, next, false);
-		else if (machine->carry_next <= next)
-			CarryOver(machine, next);
-		else
-			StepGrants(machine, next);
-	}
-	machine->now = Max(machine->now, until);
+	if (nfacts == 0)
+		return;
+	coming = palloc_extended((left + nfacts) * sizeof(TierFact), MCXT_ALLOC_HUGE);
+	if (left > 0)
+		memcpy(coming, machine->coming + machine->next_coming, left * sizeof(TierFact));
+	memcpy(coming + left, facts, nfacts * sizeof(TierFact));
+	SortTierFacts(coming, left + nfacts);
+	machine->coming = coming;
+	machine->next_coming = 0;
+	machine->ncoming = left + nfacts;
 }
 
 /*
@@ -569,22 +610,68 @@ AddFact(TierMachine *machine, const TierFact *fact)
 }
 
 /*
- * All facts of one instant, which is after now, or at now where nothing but
- * the clock happened there.
+ * All facts of the instant t, which is the next one that facts come at.
  */
-void
-ApplyFacts(TierMachine *machine, const TierFact *facts, int nfacts)
+static void
+TakeFacts(TierMachine *machine, TimestampTz t)
 {
-	TimestampTz t = facts[0].at;
-
-	AdvanceMachine(machine, t);
-	for (int i = 0; i < nfacts; i++)
-		AddFact(machine, &facts[i]);
+	JoinLadder(machine, t);
+	while (NextFact(machine) == t)
+		AddFact(machine, &machine->coming[machine->next_coming++]);
 	if (machine->ladder == NULL)
 		return;
 	if (machine->carry_next == TIMESTAMP_INFINITY)
 		PlanCarryOver(machine, t);
 	StepTierMachine(machine, t, true);
+}
+
+/* Lets the clock run up to and including until, facts up to facts_until. */
+static void
+RunMachine(TierMachine *machine, TimestampTz until, TimestampTz facts_until)
+{
+	for (;;)
+	{
+		TimestampTz clock = NextOfClock(machine);
+		TimestampTz fact = NextFact(machine);
+
+		CHECK_FOR_INTERRUPTS();
+		if (clock > until)
+			clock = TIMESTAMP_INFINITY;
+		if (fact > facts_until)
+			fact = TIMESTAMP_INFINITY;
+		if (clock == TIMESTAMP_INFINITY && fact == TIMESTAMP_INFINITY)
+			break;
+		if (fact < clock)
+			TakeFacts(machine, fact);
+		else if (TierNext(&machine->state) <= clock)
+			StepTierMachine(machine, clock, false);
+		else if (machine->carry_next <= clock)
+			CarryOver(machine, clock);
+		else
+			StepGrants(machine, clock);
+	}
+	machine->now = Max(machine->now, until);
+}
+
+/*
+ * Takes a machine to until: the clock runs, and facts that were to come are
+ * taken, those of until included.  No new version and no merge may lie
+ * between.
+ */
+void
+AdvanceMachine(TierMachine *machine, TimestampTz until)
+{
+	RunMachine(machine, until, until);
+}
+
+/*
+ * The same without the facts of until itself: what else happens then goes
+ * before them.
+ */
+void
+AdvanceClock(TierMachine *machine, TimestampTz until)
+{
+	RunMachine(machine, until, until - 1);
 }
 
 /* ---------------------------------------------------------------------------
@@ -595,17 +682,20 @@ ApplyFacts(TierMachine *machine, const TierFact *facts, int nfacts)
 #define MACHINE_VERSION	1
 
 /*
- * The instant before which no window will ever begin again.
+ * The instant before which no window will ever begin again.  It never goes
+ * back, so machines that say the same are the same bytes; month arithmetic
+ * would, to the day, but not from the first of a month.
  */
 static TimestampTz
 KeepFrom(const TierMachine *machine, int i)
 {
-	TimestampTz from = WindowStart(machine, i, machine->now, true);
+	const TierLadder *ladder = machine->ladder;
+	const TierMeasure *measure = &ladder->measure[i];
 
-	/* month arithmetic is not monotonous to the day */
-	if (machine->ladder->measure[i].window == WINDOW_ROLLING)
-		from -= 5 * USECS_PER_DAY;
-	return from;
+	if (measure->window == WINDOW_ROLLING)
+		return AddSpan(ladder, TierPeriodStart(ladder, WINDOW_MONTH, machine->now, machine->now),
+					   &measure->interval, -1);
+	return WindowStart(machine, i, machine->now, true);
 }
 
 static void
@@ -639,8 +729,8 @@ PackSlot(PackWriter *writer, const TierMachine *machine, int i)
 }
 
 /*
- * A machine as bytes: its state, its grants that have not ended, and of its
- * facts those that can still count.
+ * A machine as bytes: its state, its grants that have not ended, its facts to
+ * come, and of the others those that can still count.
  */
 void
 PackMachine(PackWriter *writer, const TierMachine *machine)
@@ -680,6 +770,16 @@ PackMachine(PackWriter *writer, const TierMachine *machine)
 		PackBytes(writer, grant->code, strlen(grant->code));
 		PackTime(writer, grant->from, now);
 		PackTime(writer, grant->until, now);
+	}
+	PackUnsigned(writer, machine->ncoming - machine->next_coming);
+	for (int i = machine->next_coming; i < machine->ncoming; i++)
+	{
+		const TierFact *fact = &machine->coming[i];
+
+		PackTime(writer, fact->at, now);
+		PackTime(writer, fact->counts_at, fact->at);
+		PackSigned(writer, fact->amount);
+		PackUnsigned(writer, fact->measure);
 	}
 	if (machine->ladder != NULL)
 		for (int i = 0; i < machine->ladder->nmeasures; i++)
@@ -731,6 +831,7 @@ UnpackMachine(PackReader *reader, const TierPlan *plan, TierMachine *machine)
 	TimestampTz now;
 	int			version;
 	uint64		ngrants;
+	uint64		ncoming;
 
 	InitMachine(machine, plan, TIMESTAMP_INFINITY);
 	if (UnpackUnsigned(reader) != MACHINE_VERSION)
@@ -770,6 +871,22 @@ UnpackMachine(PackReader *reader, const TierPlan *plan, TierMachine *machine)
 		UnpackBytes(reader, machine->grants[i].code, length);
 		machine->grants[i].from = UnpackTime(reader, now);
 		machine->grants[i].until = UnpackTime(reader, now);
+	}
+	ncoming = UnpackUnsigned(reader);
+	if (reader->failed || ncoming > (uint64) (reader->end - reader->next))
+		return false;
+	machine->ncoming = (int) ncoming;
+	machine->coming = ncoming > 0 ? palloc(ncoming * sizeof(TierFact)) : NULL;
+	for (int i = 0; i < machine->ncoming; i++)
+	{
+		TierFact   *fact = &machine->coming[i];
+
+		fact->at = UnpackTime(reader, now);
+		fact->counts_at = UnpackTime(reader, fact->at);
+		fact->amount = UnpackSigned(reader);
+		fact->measure = (int) UnpackUnsigned(reader);
+		if (reader->failed || fact->at <= now || fact->measure < 0 || fact->measure >= plan->nmeasures)
+			return false;
 	}
 	if (machine->ladder != NULL)
 	{

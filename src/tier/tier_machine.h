@@ -29,12 +29,28 @@ typedef struct TierPlan
 
 typedef struct TierFact
 {
-	TimestampTz at;				/* when it happened */
+	TimestampTz at;				/* when it happened; of points that wait, when
+								 * they become available */
 	TimestampTz counts_at;		/* the date it counts at: at, or, of a return,
 								 * its order's */
 	int64		amount;			/* in ten-thousandths */
 	int			measure;		/* of the plan */
 } TierFact;
+
+/* By instant; what follows makes the order total. */
+static inline int
+CompareTierFacts(const TierFact *a, const TierFact *b)
+{
+	if (a->at != b->at)
+		return a->at < b->at ? -1 : 1;
+	if (a->measure != b->measure)
+		return a->measure < b->measure ? -1 : 1;
+	if (a->counts_at != b->counts_at)
+		return a->counts_at < b->counts_at ? -1 : 1;
+	if (a->amount != b->amount)
+		return a->amount < b->amount ? -1 : 1;
+	return 0;
+}
 
 /* Any of these, at the same instant or not, may overlap. */
 typedef struct TierGrant
@@ -49,7 +65,7 @@ typedef struct TierMerge TierMerge;
 /* All that there is to know of a member on a ladder. */
 typedef struct TierHistory
 {
-	TimestampTz joined_at;		/* infinity: its first fact or grant */
+	TimestampTz joined_at;		/* infinity: with its first fact or grant */
 	int			nfacts;
 	TierFact   *facts;			/* in any order */
 	int			ngrants;
@@ -103,11 +119,13 @@ typedef struct TierMachine
 	TierSlot	slot[TIER_MAX_MEASURES];
 	int			ngrants;
 	TierGrant  *grants;
+	int			ncoming;		/* facts to come, in order, from next_coming on */
+	int			next_coming;
+	TierFact   *coming;
 	bool		keep_done;		/* collect facts in done */
 	int			ndone;
 	int			done_size;
 	TierFact   *done;
-	bool		next_changed;	/* by the last facts; the caller's to set */
 	TierReason	because;		/* of the next step, where something outside
 								 * of facts caused it */
 	/* Where steps go; NULL: nowhere */
@@ -118,8 +136,11 @@ typedef struct TierMachine
 } TierMachine;
 
 extern void InitMachine(TierMachine *machine, const TierPlan *plan, TimestampTz joined_at);
+extern void ExpectFacts(TierMachine *machine, const TierFact *facts, int nfacts);
 extern void AdvanceMachine(TierMachine *machine, TimestampTz until);
-extern void ApplyFacts(TierMachine *machine, const TierFact *facts, int nfacts);
+extern void AdvanceClock(TierMachine *machine, TimestampTz until);
+extern void JoinLadder(TierMachine *machine, TimestampTz t);
+extern void SortTierFacts(TierFact *facts, Size nfacts);
 extern void CountFact(TierMachine *machine, int slot, const TierFact *fact);
 extern void StepTierMachine(TierMachine *machine, TimestampTz t, bool facts);
 extern void LogTierStep(TierMachine *machine, const TierStep *step);

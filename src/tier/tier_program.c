@@ -110,11 +110,11 @@ loyalty_tier_of(PG_FUNCTION_ARGS)
 
 		/* between the last step and the next one there is nothing to compute */
 		ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
-		if (stored.evaluated && as_of >= stored.event_at && as_of < stored.next_at &&
+		if (stored.evaluated && as_of >= stored.event_at && as_of < stored.columns.next_at &&
 			(as_of >= stored.evaluated_at || stored.event_at != TIMESTAMP_MINUS_INFINITY) &&
 			stored.versions == ladder->plan->nversions)
 		{
-			code = stored.level;
+			code = stored.columns.level;
 			answered = true;
 		}
 	}

@@ -23,6 +23,8 @@ typedef struct Ladder
 	TierPlan   *plan;
 	MeasureSource source[TIER_PLAN_MEASURES];
 	char		currency[TIER_PLAN_MEASURES][NAMEDATALEN];
+	bool		counts_pending[TIER_PLAN_MEASURES]; /* points that are not
+													 * available yet */
 	Datum		currencies;		/* text[] of all that its measures count */
 	Datum		events;			/* text[] of event measures */
 	bool		counts_ledger;
@@ -33,17 +35,42 @@ typedef struct Ladder
 } Ladder;
 
 /*
+ * What an entry of the ledger gives, or a reversal takes back.
+ */
+typedef struct PostedPoints
+{
+	TimestampTz at;				/* effective_at */
+	TimestampTz counts_at;		/* that of the entry which gave them */
+	TimestampTz available_at;	/* when that made them available; infinity:
+								 * they wait for an event */
+	int64		points;			/* negative for what is taken back */
+} PostedPoints;
+
+/*
  * Facts that have just been recorded in a member's tables, all by the same
  * row.
  */
 typedef struct NewFacts
 {
-	const TierFact *facts;
+	const TierFact *facts;		/* of the row's instant or later */
 	int			n;
+	TimestampTz at;				/* of the row */
 	bool		commands_known;
 	CommandId	first_command;	/* of this transaction, which recorded them */
 	CommandId	last_command;
 } NewFacts;
+
+/* What the columns of loyalty.tier_state say of a machine. */
+typedef struct TierColumns
+{
+	const char *level;			/* NULL: none */
+	const char *earned_level;
+	/* an instant that is NULL is infinite here */
+	TimestampTz since;
+	TimestampTz valid_until;
+	TimestampTz grace_until;
+	TimestampTz next_at;
+} TierColumns;
 
 /* A row of loyalty.tier_state */
 typedef struct StoredTier
@@ -55,15 +82,9 @@ typedef struct StoredTier
 	CommandId	replayed_before;	/* it counted what earlier commands of this
 									 * transaction had recorded */
 	int			versions;		/* of the ladder, when it was written */
-	/* an instant that is NULL is infinite here */
-	TimestampTz event_at;
+	TimestampTz event_at;		/* infinite where it is NULL */
 	TimestampTz evaluated_at;
-	TimestampTz next_at;
-	TimestampTz since;
-	TimestampTz valid_until;
-	TimestampTz grace_until;
-	char	   *level;			/* NULL: none */
-	char	   *earned_level;
+	TierColumns columns;
 	struct varlena *machine;
 } StoredTier;
 
@@ -86,6 +107,8 @@ extern Ladder *PreviewLadder(const Ladder *ladder, Jsonb *definition, TimestampT
 
 /* tier_gather.c */
 extern int64 TierRoot(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
+extern TimestampTz PointsAvailableAt(int64 member_id, int64 entry_id, TimestampTz available_at);
+extern bool FactOfPoints(const Ladder *ladder, int measure, const PostedPoints *posted, TierFact *fact);
 extern TierHistory *GatherHistory(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
 
 /* tier_store.c */
@@ -94,7 +117,7 @@ extern bool UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMac
 extern int	SameSteps(const Ladder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs);
 extern bool StoredColumnsAgree(const StoredTier *stored, const Ladder *ladder, const TierMachine *machine);
 extern bool SameMachine(const TierMachine *a, const TierMachine *b);
-extern TimestampTz StoredUntil(const Ladder *ladder, const TierMachine *machine);
+extern TierColumns ColumnsOf(const Ladder *ladder, int versions, const TierMachine *machine);
 extern struct varlena *StoredMachine(const TierMachine *machine);
 extern int	DropEmptySteps(TierLog *logs, int nlogs);
 extern TimestampTz LatestFact(const TierHistory *history);

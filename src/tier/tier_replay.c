@@ -10,37 +10,6 @@
 #include "core/compat.h"
 #include "tier/tier_machine.h"
 
-/* By instant; what follows makes the order total. */
-static inline int
-CompareFacts(const TierFact *a, const TierFact *b)
-{
-	if (a->at != b->at)
-		return a->at < b->at ? -1 : 1;
-	if (a->measure != b->measure)
-		return a->measure < b->measure ? -1 : 1;
-	if (a->counts_at != b->counts_at)
-		return a->counts_at < b->counts_at ? -1 : 1;
-	if (a->amount != b->amount)
-		return a->amount < b->amount ? -1 : 1;
-	return 0;
-}
-
-#define ST_SORT SortFacts
-#define ST_ELEMENT_TYPE TierFact
-#define ST_COMPARE(a, b) CompareFacts(a, b)
-#define ST_CHECK_FOR_INTERRUPTS
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
-/* Facts that are still to come, in order. */
-typedef struct FactStream
-{
-	int			n;
-	int			next;
-	TierFact   *facts;
-} FactStream;
-
 static bool
 TakenBack(const TierPlan *plan, const TierFact *fact)
 {
@@ -53,62 +22,29 @@ TakenBack(const TierPlan *plan, const TierFact *fact)
 }
 
 /*
- * The facts known in the business at until.  What is taken back goes to the
- * date of its order.
+ * The facts of a history, as they are known in the business at known_until: a
+ * return that is taken back is not there before it happened, and then goes to
+ * the date of its order.
  */
 static void
-OpenStream(FactStream *stream, const TierPlan *plan, const TierHistory *history, TimestampTz until)
+ExpectHistory(TierMachine *machine, const TierHistory *history, TimestampTz known_until)
 {
-	stream->n = stream->next = 0;
-	stream->facts = palloc_extended(Max(history->nfacts, 1) * sizeof(TierFact), MCXT_ALLOC_HUGE);
+	TierFact   *facts = palloc_extended(Max(history->nfacts, 1) * sizeof(TierFact), MCXT_ALLOC_HUGE);
+	int			n = 0;
+
 	for (int i = 0; i < history->nfacts; i++)
 	{
 		TierFact	fact = history->facts[i];
 
-		if (fact.at > until)
-			continue;
-		if (TakenBack(plan, &fact))
+		if (TakenBack(machine->plan, &fact))
+		{
+			if (fact.at > known_until)
+				continue;
 			fact.at = fact.counts_at;
-		stream->facts[stream->n++] = fact;
+		}
+		facts[n++] = fact;
 	}
-	SortFacts(stream->facts, stream->n);
-}
-
-/*
- * What the absorbed has to come, joins the survivor's.
- */
-static void
-JoinStreams(FactStream *stream, const FactStream *other)
-{
-	int			left = stream->n - stream->next;
-	int			more = other->n - other->next;
-	TierFact   *facts;
-
-	if (more == 0)
-		return;
-	facts = palloc_extended((left + more) * sizeof(TierFact), MCXT_ALLOC_HUGE);
-	memcpy(facts, stream->facts + stream->next, left * sizeof(TierFact));
-	memcpy(facts + left, other->facts + other->next, more * sizeof(TierFact));
-	SortFacts(facts, left + more);
-	stream->facts = facts;
-	stream->next = 0;
-	stream->n = left + more;
-}
-
-static TimestampTz
-JoinedAt(const TierHistory *history, TimestampTz until)
-{
-	TimestampTz joined_at = history->joined_at;
-
-	if (joined_at != TIMESTAMP_INFINITY)
-		return joined_at;
-	for (int i = 0; i < history->nfacts; i++)
-		if (history->facts[i].at <= until)
-			joined_at = Min(joined_at, history->facts[i].at);
-	for (int i = 0; i < history->ngrants; i++)
-		if (history->grants[i].from <= until)
-			joined_at = Min(joined_at, history->grants[i].from);
-	return joined_at;
+	ExpectFacts(machine, facts, n);
 }
 
 /* Fills the windows anew, for another ladder or with another's facts. */
@@ -124,15 +60,18 @@ RebuildSlots(TierMachine *machine)
 	}
 	for (int i = 0; i < machine->ndone; i++)
 	{
-		TierFact	fact = machine->done[i];
-		int			slot = machine->plan->version[machine->version].slot[fact.measure];
+		const TierFact *fact = &machine->done[i];
+		int			slot = machine->plan->version[machine->version].slot[fact->measure];
 
 		if (slot >= 0)
-			CountFact(machine, slot, &fact);
+			CountFact(machine, slot, fact);
 	}
 }
 
-/* A change of the effective tier that no step of the state machine made. */
+/*
+ * A change of the effective tier that no step of the state machine made.
+ * before: its rank, of a level that is gone what it has become.
+ */
 static void
 NoteChange(TierMachine *machine, TimestampTz t, int before, const char *before_code, TierReason reason)
 {
@@ -141,7 +80,7 @@ NoteChange(TierMachine *machine, TimestampTz t, int before, const char *before_c
 
 	if (strcmp(before_code, after > 0 ? machine->ladder->level[after - 1].code : "") == 0)
 		return;
-	step.event = after == 0 ? TIER_EXPIRED : before == 0 ? TIER_ENROLLED :
+	step.event = after == 0 ? TIER_EXPIRED : before_code[0] == '\0' ? TIER_ENROLLED :
 		after > before ? TIER_UPGRADED : TIER_DOWNGRADED;
 	machine->state.effective_since = t;
 	LogTierStep(machine, &step);
@@ -161,17 +100,21 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 	const TierLadder *after = machine->plan->version[version].ladder;
 	TierState  *state = &machine->state;
 	const char *code = before ? EffectiveCode(machine) : "";
-	int			effective;
+	int			effective = 0;
 
 	machine->version = version;
 	machine->ladder = after;
-	if (before != NULL)
+	if (before == NULL)
+	{
+		for (int i = 0; i < machine->ngrants; i++)
+			if (machine->grants[i].from <= t)
+				JoinLadder(machine, machine->grants[i].from);
+	}
+	else
 	{
 		int			pending = MappedRank(before, after, state->pending);
 
 		effective = MappedRank(before, after, state->effective);
-		if (state->effective > 0 && effective == 0)
-			effective = after->nlevels + 1; /* whatever comes is less */
 		state->level = MappedRank(before, after, state->level);
 		if (state->level == 0)
 		{
@@ -185,8 +128,6 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 		if (state->pending == 0)
 			state->pending_at = TIMESTAMP_INFINITY;
 	}
-	else
-		effective = 0;
 	for (int i = 0; i < TIER_MAX_MEASURES; i++)
 	{
 		machine->slot[i].carry = 0;
@@ -197,9 +138,6 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 	state->granted = GrantedRank(machine, t);
 	machine->granted_at = t;
 	state->effective = Max(state->level, state->granted);
-	/* a level that vanished counts as one step down */
-	if (before != NULL && strcmp(code, EffectiveCode(machine)) != 0 && effective == state->effective)
-		effective++;
 	NoteChange(machine, t, effective, code, REASON_LADDER_CHANGED);
 
 	if (machine->ndone > 0 || state->level > 0)
@@ -210,25 +148,23 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 	}
 }
 
-static void ReplayRun(const TierPlan *plan, const TierHistory *history, TimestampTz until,
-					  TimestampTz facts_until, TimestampTz known_until, bool keep_done,
-					  TierMachine *machine, FactStream *stream);
+static void ReplayBefore(const TierPlan *plan, const TierHistory *history, TimestampTz until,
+						 TimestampTz known_until, bool keep_done, TierMachine *machine);
 
 /*
  * Joins the absorbed's state and facts to the survivor's at t.
  */
 static void
-MergeMachines(TierMachine *machine, FactStream *stream, const TierMerge *merge, TimestampTz known_until)
+MergeMachines(TierMachine *machine, const TierMerge *merge, TimestampTz known_until)
 {
 	TimestampTz t = merge->at;
 	TierMachine other;
-	FactStream	others;
 	TierState  *state = &machine->state;
 	const char *code = machine->ladder ? EffectiveCode(machine) : "";
 	int			effective = state->effective;
 	TierGrant  *grants;
 
-	ReplayRun(machine->plan, merge->absorbed, t, t - 1, known_until, true, &other, &others);
+	ReplayBefore(machine->plan, merge->absorbed, t, known_until, true, &other);
 	if (other.state.level > state->level ||
 		(other.state.level == state->level && other.state.valid_until > state->valid_until))
 	{
@@ -254,9 +190,9 @@ MergeMachines(TierMachine *machine, FactStream *stream, const TierMerge *merge, 
 		machine->done = done;
 		machine->ndone += other.ndone;
 		machine->done_size = machine->ndone;
-		SortFacts(machine->done, machine->ndone);
+		SortTierFacts(machine->done, machine->ndone);
 	}
-	JoinStreams(stream, &others);
+	ExpectFacts(machine, other.coming + other.next_coming, other.ncoming - other.next_coming);
 	grants = palloc(Max(1, machine->ngrants + other.ngrants) * sizeof(TierGrant));
 	memcpy(grants, machine->grants, machine->ngrants * sizeof(TierGrant));
 	memcpy(grants + machine->ngrants, other.grants, other.ngrants * sizeof(TierGrant));
@@ -280,18 +216,18 @@ MergeMachines(TierMachine *machine, FactStream *stream, const TierMerge *merge, 
 }
 
 /*
- * One run: the clock goes to until, facts are taken up to facts_until, and
- * what is known in the business is what has happened by known_until.  The rest
- * of the facts stays in the stream.
+ * A replay up to until, the facts of until itself excluded; the rest of them
+ * is to come.  What is known in the business is what has happened by
+ * known_until.
  */
 static void
-ReplayRun(const TierPlan *plan, const TierHistory *history, TimestampTz until, TimestampTz facts_until,
-		  TimestampTz known_until, bool keep_done, TierMachine *machine, FactStream *stream)
+ReplayBefore(const TierPlan *plan, const TierHistory *history, TimestampTz until,
+			 TimestampTz known_until, bool keep_done, TierMachine *machine)
 {
 	int			merge = 0;
 
-	OpenStream(stream, plan, history, known_until);
-	InitMachine(machine, plan, JoinedAt(history, known_until));
+	InitMachine(machine, plan, history->joined_at);
+	ExpectHistory(machine, history, known_until);
 	machine->keep_done = keep_done || history->nmerges > 0 || plan->nversions > 1 || machine->version < 0;
 	machine->logging = true;
 	machine->ngrants = history->ngrants;
@@ -302,35 +238,17 @@ ReplayRun(const TierPlan *plan, const TierHistory *history, TimestampTz until, T
 		TimestampTz version_at = machine->version + 1 < plan->nversions ?
 			plan->version[machine->version + 1].from : TIMESTAMP_INFINITY;
 		TimestampTz merge_at = merge < history->nmerges ? history->merges[merge].at : TIMESTAMP_INFINITY;
-		TimestampTz fact_at = stream->next < stream->n &&
-			stream->facts[stream->next].at <= facts_until ?
-			stream->facts[stream->next].at : TIMESTAMP_INFINITY;
-		TimestampTz t = Min(Min(version_at, merge_at), fact_at);
+		TimestampTz t = Min(Min(version_at, merge_at), until);
 
 		CHECK_FOR_INTERRUPTS();
-		if (t == TIMESTAMP_INFINITY || t > until)
-			break;
-		if (t == version_at)
-		{
-			AdvanceMachine(machine, t);
+		AdvanceClock(machine, t);
+		if (version_at <= t)
 			SwitchVersion(machine, machine->version + 1, t);
-		}
-		else if (t == merge_at)
-		{
-			AdvanceMachine(machine, t);
-			MergeMachines(machine, stream, &history->merges[merge++], known_until);
-		}
+		else if (merge_at <= t)
+			MergeMachines(machine, &history->merges[merge++], known_until);
 		else
-		{
-			int			n = 1;
-
-			while (stream->next + n < stream->n && stream->facts[stream->next + n].at == t)
-				n++;
-			ApplyFacts(machine, stream->facts + stream->next, n);
-			stream->next += n;
-		}
+			break;
 	}
-	AdvanceMachine(machine, until);
 }
 
 /*
@@ -340,9 +258,8 @@ ReplayRun(const TierPlan *plan, const TierHistory *history, TimestampTz until, T
 void
 ReplayLatest(const TierPlan *plan, const TierHistory *history, TimestampTz until, TierMachine *machine)
 {
-	FactStream	stream;
-
-	ReplayRun(plan, history, until, until, until, false, machine, &stream);
+	ReplayBefore(plan, history, until, until, false, machine);
+	AdvanceMachine(machine, until);
 }
 
 static void

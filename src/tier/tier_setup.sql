@@ -48,8 +48,10 @@ BEGIN
 			source text NOT NULL CHECK (source IN ('points', 'event', 'function')),
 			currency text,
 			function_name text,
+			pending boolean NOT NULL DEFAULT false,
 			created_at timestamptz NOT NULL DEFAULT now(),
 			CHECK ((source = 'points') = (currency IS NOT NULL)),
+			CHECK (source = 'points' OR NOT pending),
 			CHECK ((source = 'function') = (function_name IS NOT NULL))
 		);
 		COMMENT ON TABLE loyalty.tier_measure IS 'What members qualify by; made by define_measure().';
@@ -57,6 +59,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_measure.source IS 'points: earned in a currency; event: facts in tier_event; function: sampled by evaluate_tiers() into tier_event.';
 		COMMENT ON COLUMN loyalty.tier_measure.currency IS 'The currency (points).';
 		COMMENT ON COLUMN loyalty.tier_measure.function_name IS 'Name of a function (member_id bigint, as_of timestamptz) returning a number.';
+		COMMENT ON COLUMN loyalty.tier_measure.pending IS 'Whether points count from when they are earned on; otherwise from when they become available on.';
 		COMMENT ON COLUMN loyalty.tier_measure.created_at IS 'When the measure was defined.';
 		CREATE TRIGGER forget_cached AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.tier_measure
 			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();

@@ -68,12 +68,12 @@ ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *st
 	stored->versions = nulls[4] ? 0 : DatumGetInt32(columns[4]);
 	stored->event_at = nulls[5] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[5]);
 	stored->evaluated_at = nulls[6] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[6]);
-	stored->next_at = nulls[7] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[7]);
-	stored->since = nulls[8] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[8]);
-	stored->valid_until = nulls[9] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[9]);
-	stored->grace_until = nulls[10] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[10]);
-	stored->level = nulls[11] ? NULL : TextDatumGetCString(columns[11]);
-	stored->earned_level = nulls[12] ? NULL : TextDatumGetCString(columns[12]);
+	stored->columns.next_at = nulls[7] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[7]);
+	stored->columns.since = nulls[8] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[8]);
+	stored->columns.valid_until = nulls[9] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[9]);
+	stored->columns.grace_until = nulls[10] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[10]);
+	stored->columns.level = nulls[11] ? NULL : TextDatumGetCString(columns[11]);
+	stored->columns.earned_level = nulls[12] ? NULL : TextDatumGetCString(columns[12]);
 }
 
 /*
@@ -96,10 +96,10 @@ UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMachine *machin
  */
 
 static Datum
-CodeDatum(const TierMachine *machine, int rank, char *null)
+CodeDatum(const char *code, char *null)
 {
-	*null = rank == 0 ? 'n' : ' ';
-	return rank == 0 ? (Datum) 0 : CStringGetTextDatum(machine->ladder->level[rank - 1].code);
+	*null = code == NULL ? 'n' : ' ';
+	return code == NULL ? (Datum) 0 : CStringGetTextDatum(code);
 }
 
 static Datum
@@ -109,18 +109,32 @@ InstantDatum(TimestampTz t, char *null)
 	return TimestampTzGetDatum(t);
 }
 
-/*
- * Until when a stored state says all, without further facts: the next step of
- * the clock or version of the ladder.
- */
-TimestampTz
-StoredUntil(const Ladder *ladder, const TierMachine *machine)
+static const char *
+CodeOfRank(const TierLadder *ladder, int rank)
 {
-	TimestampTz next = NextChange(machine);
+	return rank > 0 ? ladder->level[rank - 1].code : NULL;
+}
 
-	if (ladder->plan->nversions > machine->version + 1)
-		next = Min(next, ladder->plan->version[machine->version + 1].from);
-	return next;
+/*
+ * What the columns of tier_state say of a machine when the ladder has so many
+ * versions.  next_at: until then they say all, without further facts.
+ */
+TierColumns
+ColumnsOf(const Ladder *ladder, int versions, const TierMachine *machine)
+{
+	const TierState *state = &machine->state;
+	TierColumns columns = {
+		.level = CodeOfRank(machine->ladder, state->effective),
+		.earned_level = CodeOfRank(machine->ladder, state->level),
+		.since = state->effective_since,
+		.valid_until = MachineValidUntil(machine),
+		.grace_until = state->grace_until,
+		.next_at = NextChange(machine)
+	};
+
+	if (versions > machine->version + 1)
+		columns.next_at = Min(columns.next_at, ladder->plan->version[machine->version + 1].from);
+	return columns;
 }
 
 /*
@@ -152,7 +166,7 @@ WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, cons
 		.argtypes = {INT8OID, TEXTOID, BYTEAOID, INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 		TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	const TierState *state = &machine->state;
+	TierColumns columns = ColumnsOf(ladder, ladder->plan->nversions, machine);
 	Datum		values[14];
 	char		nulls[14];
 
@@ -165,12 +179,12 @@ WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, cons
 	values[5] = Int32GetDatum(ladder->plan->nversions);
 	values[6] = InstantDatum(machine->nlogs > 0 ? machine->logs[machine->nlogs - 1].at : stored->event_at, &nulls[6]);
 	values[7] = InstantDatum(machine->now, &nulls[7]);
-	values[8] = InstantDatum(StoredUntil(ladder, machine), &nulls[8]);
-	values[9] = CodeDatum(machine, state->effective, &nulls[9]);
-	values[10] = CodeDatum(machine, state->level, &nulls[10]);
-	values[11] = InstantDatum(state->effective_since, &nulls[11]);
-	values[12] = InstantDatum(MachineValidUntil(machine), &nulls[12]);
-	values[13] = InstantDatum(state->grace_until, &nulls[13]);
+	values[8] = InstantDatum(columns.next_at, &nulls[8]);
+	values[9] = CodeDatum(columns.level, &nulls[9]);
+	values[10] = CodeDatum(columns.earned_level, &nulls[10]);
+	values[11] = InstantDatum(columns.since, &nulls[11]);
+	values[12] = InstantDatum(columns.valid_until, &nulls[12]);
+	values[13] = InstantDatum(columns.grace_until, &nulls[13]);
 	RunPlan(&plan, values, nulls, 0);
 	if (SPI_processed != 1)
 		elog(ERROR, "row of tier_state is gone although it was locked");
@@ -183,9 +197,17 @@ SameInstant(TimestampTz stored, TimestampTz t)
 }
 
 static bool
-SameCode(const char *stored, const TierLadder *ladder, int rank)
+SameCode(const char *a, const char *b)
 {
-	return strcmp(stored ? stored : "", rank > 0 ? ladder->level[rank - 1].code : "") == 0;
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool
+SameColumns(const TierColumns *a, const TierColumns *b)
+{
+	return SameCode(a->level, b->level) && SameCode(a->earned_level, b->earned_level) &&
+		SameInstant(a->since, b->since) && SameInstant(a->valid_until, b->valid_until) &&
+		SameInstant(a->grace_until, b->grace_until) && SameInstant(a->next_at, b->next_at);
 }
 
 /*
@@ -195,21 +217,13 @@ SameCode(const char *stored, const TierLadder *ladder, int rank)
 bool
 StoredColumnsAgree(const StoredTier *stored, const Ladder *ladder, const TierMachine *machine)
 {
-	const TierState *state = &machine->state;
-	TimestampTz next = NextChange(machine);
+	TierColumns columns;
 
 	/* a version that was defined since is not in it */
 	if (stored->versions > ladder->plan->nversions)
 		return false;
-	if (stored->versions > machine->version + 1)
-		next = Min(next, ladder->plan->version[machine->version + 1].from);
-	return SameCode(stored->level, machine->ladder, state->effective) &&
-		SameCode(stored->earned_level, machine->ladder, state->level) &&
-		SameInstant(stored->since, state->effective_since) &&
-		SameInstant(stored->valid_until, MachineValidUntil(machine)) &&
-		SameInstant(stored->grace_until, state->grace_until) &&
-		SameInstant(stored->evaluated_at, machine->now) &&
-		SameInstant(stored->next_at, next);
+	columns = ColumnsOf(ladder, stored->versions, machine);
+	return SameColumns(&stored->columns, &columns) && SameInstant(stored->evaluated_at, machine->now);
 }
 
 /*
@@ -271,8 +285,7 @@ WriteHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlo
 		values[2] = TimestampTzGetDatum(log->at);
 		nulls[3] = i + 1 == nlogs ? 'n' : ' ';
 		values[3] = i + 1 == nlogs ? (Datum) 0 : TimestampTzGetDatum(logs[i + 1].at);
-		nulls[4] = log->rank == 0 ? 'n' : ' ';
-		values[4] = log->rank == 0 ? (Datum) 0 : CStringGetTextDatum(log->ladder->level[log->rank - 1].code);
+		values[4] = CodeDatum(CodeOfRank(log->ladder, log->rank), &nulls[4]);
 		values[5] = CStringGetTextDatum(TierEventName(log->event));
 		values[6] = CStringGetTextDatum(TierReasonName(log->reason));
 		values[7] = InstantDatum(log->valid_until, &nulls[7]);
@@ -299,7 +312,7 @@ SameStep(SPITupleTable *rows, uint64 nrows, uint64 i, const TierLog *log)
 		!open)
 		return false;
 	return DatumGetTimestampTz(SPI_getbinval(row, rows->tupdesc, 1, &isnull)) == log->at &&
-		SameCode(SPI_getvalue(row, rows->tupdesc, 3), log->ladder, log->rank) &&
+		SameCode(SPI_getvalue(row, rows->tupdesc, 3), CodeOfRank(log->ladder, log->rank)) &&
 		strcmp(SPI_getvalue(row, rows->tupdesc, 4), TierEventName(log->event)) == 0 &&
 		strcmp(SPI_getvalue(row, rows->tupdesc, 5), TierReasonName(log->reason)) == 0 &&
 		SameInstant(forever ? TIMESTAMP_INFINITY : valid_until, log->valid_until);
@@ -390,29 +403,16 @@ EnsureRow(const Ladder *ladder, int64 member_id)
 }
 
 /*
- * Whether two machines, which are at the same instant, say the same.
+ * Whether two machines are one: in all that is stored, and so in all that can
+ * make a difference from now on.
  */
 bool
 SameMachine(const TierMachine *a, const TierMachine *b)
 {
-	const TierState *x = &a->state;
-	const TierState *y = &b->state;
+	struct varlena *x = StoredMachine(a);
+	struct varlena *y = StoredMachine(b);
 
-	if (a->now != b->now || a->version != b->version)
-		return false;
-	if (a->ladder != NULL)
-	{
-		int64		values[2][TIER_MAX_MEASURES];
-
-		MachineValues(a, a->now, false, values[0]);
-		MachineValues(b, b->now, false, values[1]);
-		if (memcmp(values[0], values[1], sizeof(values[0])) != 0)
-			return false;
-	}
-	return x->level == y->level && x->joined_at == y->joined_at &&
-		x->since == y->since && x->valid_until == y->valid_until && x->grace_until == y->grace_until &&
-		x->pending == y->pending && x->pending_at == y->pending_at && x->granted == y->granted &&
-		x->effective == y->effective && x->effective_since == y->effective_since;
+	return VARSIZE(x) == VARSIZE(y) && memcmp(x, y, VARSIZE(x)) == 0;
 }
 
 /*
@@ -425,6 +425,7 @@ typedef struct TierStepping
 	const NewFacts *arrived;
 	MemoryContext context;
 	bool		done;			/* the machine took the facts */
+	bool		columns_changed;
 	TierMachine machine;
 } TierStepping;
 
@@ -446,32 +447,35 @@ ReplayedHere(const StoredTier *stored)
 }
 
 /*
- * Takes a stored machine one step further, if all comes in order.
+ * Takes a stored machine one step further, if all comes in order.  Facts that
+ * are still to come are only taken down.
  */
 static bool
 StepStored(TierStepping *step, const StoredTier *stored)
 {
 	const Ladder *ladder = step->ladder;
 	const NewFacts *arrived = step->arrived;
-	TimestampTz at = arrived->facts[0].at;
 	TierMachine *machine = &step->machine;
-	TimestampTz next;
+	TierColumns before;
+	TierColumns after;
 
 	if (ReplayedHere(stored) &&
 		(!arrived->commands_known || arrived->first_command < stored->replayed_before))
 		return false;
-	if (at <= stored->evaluated_at || stored->versions != ladder->plan->nversions ||
-		!UnpackStored(stored, ladder, machine) || machine->version != VersionAt(ladder->plan, at) ||
-		machine->state.joined_at == TIMESTAMP_INFINITY)
+	if (stored->versions != ladder->plan->nversions || !UnpackStored(stored, ladder, machine) ||
+		machine->version != VersionAt(ladder->plan, Max(arrived->at, machine->now)))
 		return false;
 	for (int i = 0; i < arrived->n; i++)
-		if (arrived->facts[i].at != at ||
-			(arrived->facts[i].counts_at < at && machine->ladder != NULL && machine->ladder->take_back))
+		if (arrived->facts[i].at <= machine->now ||
+			(arrived->facts[i].counts_at < arrived->facts[i].at &&
+			 machine->ladder != NULL && machine->ladder->take_back))
 			return false;
 	machine->logging = true;
-	next = NextChange(machine);
-	ApplyFacts(machine, arrived->facts, arrived->n);
-	machine->next_changed = NextChange(machine) != next;
+	before = ColumnsOf(ladder, stored->versions, machine);
+	ExpectFacts(machine, arrived->facts, arrived->n);
+	AdvanceMachine(machine, arrived->at);
+	after = ColumnsOf(ladder, stored->versions, machine);
+	step->columns_changed = !SameColumns(&before, &after);
 	return true;
 }
 
@@ -530,7 +534,7 @@ TryStep(const Ladder *ladder, int64 member_id, const NewFacts *arrived)
 
 	values[0] = Int64GetDatum(member_id);
 	values[1] = CStringGetTextDatum(ladder->code);
-	values[2] = TimestampTzGetDatum(arrived->facts[0].at);
+	values[2] = TimestampTzGetDatum(arrived->at);
 	PG_TRY();
 	{
 		stepping = &step;
@@ -543,7 +547,7 @@ TryStep(const Ladder *ladder, int64 member_id, const NewFacts *arrived)
 	PG_END_TRY();
 	if (SPI_processed == 0 || !step.done)
 		return false;
-	if (machine->nlogs > 0 || machine->next_changed)
+	if (machine->nlogs > 0 || step.columns_changed)
 	{
 		/* the row is ours now: what it says of the machine follows */
 		ReadStored(member_id, ladder, STORED_FRESH, &stored);
@@ -574,14 +578,18 @@ ForgetState(const Ladder *ladder, int64 member_id, int64 root)
 
 /*
  * When the last fact of a history happened, those of merged members included.
+ * What is ahead of the clock is to come; but for a return, which is ahead by
+ * no more than the skew that is allowed, and may belong to an order of before.
  */
 TimestampTz
 LatestFact(const TierHistory *history)
 {
 	TimestampTz latest = TIMESTAMP_MINUS_INFINITY;
+	TimestampTz now = GetCurrentTimestamp();
 
 	for (int i = 0; i < history->nfacts; i++)
-		latest = Max(latest, history->facts[i].at);
+		if (history->facts[i].at <= now || history->facts[i].counts_at < history->facts[i].at)
+			latest = Max(latest, history->facts[i].at);
 	for (int i = 0; i < history->nmerges; i++)
 		latest = Max(latest, Max(history->merges[i].at, LatestFact(history->merges[i].absorbed)));
 	return latest;
@@ -694,7 +702,6 @@ MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, Timestamp
 	RequireWholeView(ladder, member_id, history);
 	if (stored.evaluated)
 		as_of = Max(as_of, stored.evaluated_at);
-	/* facts may be ahead of this clock by the skew that is allowed */
 	as_of = Max(as_of, LatestFact(history));
 	ReplayHistory(ladder->plan, history, as_of, &machine);
 	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
@@ -703,7 +710,7 @@ MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, Timestamp
 	if (!changed && arrived == NULL && stored.versions == ladder->plan->nversions &&
 		UnpackStored(&stored, ladder, &before) && before.version == machine.version)
 	{
-		changed = stored.next_at <= as_of || !StoredColumnsAgree(&stored, ladder, &before) ||
+		changed = stored.columns.next_at <= as_of || !StoredColumnsAgree(&stored, ladder, &before) ||
 			stored.event_at != (machine.nlogs > 0 ? machine.logs[machine.nlogs - 1].at : TIMESTAMP_MINUS_INFINITY);
 		AdvanceMachine(&before, as_of);
 		changed = changed || !SameMachine(&before, &machine);

@@ -30,18 +30,16 @@ TooFewArguments(TriggerData *data)
 			 errhint("Give the names of the member and time columns, then measure=column or measure=number.")));
 }
 
-/* The facts that a row says, or a call */
+/* The facts in tier_event that a row says, or a call */
 typedef struct RowFacts
 {
 	bool		known;			/* member and at are not NULL */
-	MeasureSource source;
 	int64		member_id;
 	TimestampTz at;
 	TimestampTz counts_at;
 	int			n;
-	char		names[TIER_MAX_MEASURES][NAMEDATALEN];	/* measures; of the
-														 * ledger, its currency */
-	int64		amounts[TIER_MAX_MEASURES];	/* points, or ten-thousandths */
+	char		names[TIER_MAX_MEASURES][NAMEDATALEN];
+	int64		amounts[TIER_MAX_MEASURES];	/* in ten-thousandths */
 	bool		commands_known;
 	CommandId	first_command;	/* that recorded them */
 	CommandId	last_command;
@@ -56,17 +54,20 @@ SpreadFacts(const RowFacts *row)
 	for (Ladder *ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
 	{
 		TierFact	facts[TIER_PLAN_MEASURES];
-		NewFacts	arrived = {facts, 0, row->commands_known, row->first_command, row->last_command};
+		NewFacts	arrived = {
+			.facts = facts,
+			.at = row->at,
+			.commands_known = row->commands_known,
+			.first_command = row->first_command,
+			.last_command = row->last_command
+		};
 
 		for (int m = 0; m < ladder->plan->nmeasures; m++)
 			for (int i = 0; i < row->n; i++)
-				if (ladder->source[m] == row->source &&
-					strcmp(row->source == SOURCE_LEDGER ? ladder->currency[m] : ladder->plan->measure[m], row->names[i]) == 0)
+				if (ladder->source[m] == SOURCE_EVENT && strcmp(ladder->plan->measure[m], row->names[i]) == 0)
 				{
 					TierFact	fact = {row->at, row->counts_at, row->amounts[i], m};
 
-					if (row->source == SOURCE_LEDGER)
-						fact.amount = ScalePoints(fact.amount);
 					facts[arrived.n++] = fact;
 				}
 		if (arrived.n > 0)
@@ -116,14 +117,14 @@ LedgerColumn(TriggerData *data, const char *name, int *attnum, bool *isnull)
 }
 
 /*
- * What a reversal means for tiers: the date that it counts at, and its sign;
- * false when it is not of an earned or adjusted entry.
+ * What a reversal takes back, or gives back, of an entry; false when that was
+ * neither earned nor adjusted.
  */
 static bool
-ReversalCounts(int64 member_id, int64 target_entry_id, TimestampTz *counts_at, int64 *amount)
+ReversedPoints(int64 member_id, int64 target_entry_id, PostedPoints *posted)
 {
 	static KeptPlan target_plan = {
-		.query = "SELECT effective_at, kind, requested, target_entry_id FROM loyalty.ledger "
+		.query = "SELECT effective_at, kind, requested, available_at, target_entry_id FROM loyalty.ledger "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
@@ -149,19 +150,27 @@ ReversalCounts(int64 member_id, int64 target_entry_id, TimestampTz *counts_at, i
 	if (strcmp(kind, "reverse") == 0)
 	{
 		/* it undoes a reversal: what that means, the other way round */
-		*amount = -*amount;
-		return ReversalCounts(member_id, DatumGetInt64(SPI_getbinval(target, tupdesc, 4, &isnull)), counts_at, amount);
+		posted->points = -posted->points;
+		return ReversedPoints(member_id, DatumGetInt64(SPI_getbinval(target, tupdesc, 5, &isnull)), posted);
 	}
 	if (strcmp(kind, "earn") != 0 && strcmp(kind, "adjust") != 0)
 		return false;
-	*counts_at = DatumGetTimestampTz(SPI_getbinval(target, tupdesc, 1, &isnull));
+	posted->counts_at = posted->available_at = DatumGetTimestampTz(SPI_getbinval(target, tupdesc, 1, &isnull));
 	if (DatumGetInt64(SPI_getbinval(target, tupdesc, 3, &isnull)) > 0)
-		*amount = -*amount;
+	{
+		TimestampTz available_at = DatumGetTimestampTz(SPI_getbinval(target, tupdesc, 4, &isnull));
+
+		posted->points = -posted->points;
+		if (isnull || available_at > posted->counts_at)
+			posted->available_at = PointsAvailableAt(member_id, target_entry_id, isnull ? TIMESTAMP_INFINITY : available_at);
+	}
 	return true;
 }
 
 /*
- * A row that a posting has put into the ledger.
+ * A row that a posting has put into the ledger, to all ladders that count it.
+ * What an activate makes available may have been expected later: tiers are
+ * replayed then.
  */
 static void
 LedgerRowArrived(TriggerData *data)
@@ -171,30 +180,55 @@ LedgerRowArrived(TriggerData *data)
 				member_column,
 				at_column,
 				requested_column,
+				available_column,
 				target_column;
 	bool		isnull;
 	text	   *kind = DatumGetTextPP(LedgerColumn(data, "kind", &kind_column, &isnull));
 	EntryKind	k = EntryKindFromName(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
 	HeapTupleHeader header = data->tg_trigtuple->t_data;
-	RowFacts	row;
+	char		currency[NAMEDATALEN];
+	int64		member_id;
+	PostedPoints posted;
+	TierFact	facts[TIER_PLAN_MEASURES];
+	NewFacts	arrived = {.facts = facts};
 
-	if (k != ENTRY_EARN && k != ENTRY_ADJUST && k != ENTRY_REVERSE)
+	if (k != ENTRY_EARN && k != ENTRY_ADJUST && k != ENTRY_REVERSE && k != ENTRY_ACTIVATE)
 		return;
-	row.source = SOURCE_LEDGER;
-	row.n = 1;
 	text_to_cstring_buffer(DatumGetTextPP(LedgerColumn(data, "currency", &currency_column, &isnull)),
-						   row.names[0], NAMEDATALEN);
-	row.member_id = DatumGetInt64(LedgerColumn(data, "member_id", &member_column, &isnull));
-	row.at = row.counts_at = DatumGetTimestampTz(LedgerColumn(data, "effective_at", &at_column, &isnull));
-	row.amounts[0] = DatumGetInt64(LedgerColumn(data, "requested", &requested_column, &isnull));
+						   currency, NAMEDATALEN);
+	member_id = DatumGetInt64(LedgerColumn(data, "member_id", &member_column, &isnull));
+	posted.at = posted.counts_at = DatumGetTimestampTz(LedgerColumn(data, "effective_at", &at_column, &isnull));
+	posted.points = DatumGetInt64(LedgerColumn(data, "requested", &requested_column, &isnull));
+	posted.available_at = DatumGetTimestampTz(LedgerColumn(data, "available_at", &available_column, &isnull));
+	if (isnull)
+		posted.available_at = posted.points > 0 && k != ENTRY_REVERSE ? TIMESTAMP_INFINITY : posted.at;
 	if (k == ENTRY_REVERSE &&
-		!ReversalCounts(row.member_id, DatumGetInt64(LedgerColumn(data, "target_entry_id", &target_column, &isnull)),
-						&row.counts_at, &row.amounts[0]))
+		!ReversedPoints(member_id, DatumGetInt64(LedgerColumn(data, "target_entry_id", &target_column, &isnull)), &posted))
 		return;
+	arrived.at = posted.at;
 	/* a table that is no heap may not say so */
-	row.commands_known = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(header));
-	row.first_command = row.last_command = row.commands_known ? HeapTupleHeaderGetCmin(header) : FirstCommandId;
-	SpreadFacts(&row);
+	arrived.commands_known = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(header));
+	arrived.first_command = arrived.last_command = arrived.commands_known ? HeapTupleHeaderGetCmin(header) : FirstCommandId;
+
+	for (Ladder *ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
+	{
+		bool		waited_for = false;
+
+		arrived.n = 0;
+		for (int m = 0; m < ladder->plan->nmeasures; m++)
+		{
+			if (ladder->source[m] != SOURCE_LEDGER || strcmp(ladder->currency[m], currency) != 0)
+				continue;
+			if (k == ENTRY_ACTIVATE)
+				waited_for |= !ladder->counts_pending[m];
+			else if (FactOfPoints(ladder, m, &posted, &facts[arrived.n]))
+				arrived.n++;
+		}
+		if (arrived.n > 0)
+			MaintainTier(ladder, member_id, &arrived, arrived.at);
+		else if (waited_for)
+			MaintainTier(ladder, member_id, NULL, arrived.at);
+	}
 }
 
 /* ---------------------------------------------------------------------------
@@ -270,7 +304,7 @@ PG_FUNCTION_INFO_V1(loyalty_insert_tier_event);
 Datum
 loyalty_insert_tier_event(PG_FUNCTION_ARGS)
 {
-	RowFacts	row = {.source = SOURCE_EVENT, .n = 1};
+	RowFacts	row = {.n = 1};
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(4))
 		ereport(ERROR,
@@ -306,7 +340,6 @@ ReadRowFacts(TriggerData *data, HeapTuple tuple, RowFacts *row)
 	bool		isnull;
 
 	memset(row, 0, sizeof(RowFacts));
-	row->source = SOURCE_EVENT;
 	row->member_id = DatumGetInt64(ColumnOfRow(data, tuple, args[0], INT8OID, &isnull));
 	row->known = !isnull;
 	row->at = DatumGetTimestampTz(ColumnOfRow(data, tuple, args[1], TIMESTAMPTZOID, &isnull));

@@ -84,9 +84,43 @@ SELECT is(found_after('UPDATE loyalty.tier_state SET ' || assignment, NULL), 'st
 	$$level = 'gold'$$, $$earned_level = NULL$$, $$since = '2023-01-01'$$, $$valid_until = '2030-01-01'$$, $$grace_until = '2030-01-01'$$,
 	$$next_at = '2030-01-01'$$, $$evaluated_at = '2023-01-01'$$, $$versions = 2$$, $$machine = NULL$$]) assignment;
 
+-- What changes no tier today may do so later, and is found as well: grants and
+-- points to come, what was earned below a grant, the date of joining.
+SELECT loyalty.earn(100, 50, 'status', '2024-01-01');
+SELECT loyalty.grant_tier(100, 'club', 'gold', starts_at => '2100-01-01', ends_at => '2101-01-01');
+SELECT loyalty.earn(100, 60, 'status', '2024-02-01', available_at => '2100-06-01');
+SELECT is(found_after(tampering, member_id), 'state, repaired', tampering || coalesce(' of ' || member_id, ', all evaluated')) FROM (VALUES
+	($$UPDATE loyalty.tier_grant SET starts_at = '2099-01-01' WHERE member_id = 100$$),
+	($$UPDATE loyalty.tier_grant SET ends_at = '2102-01-01' WHERE member_id = 100$$),
+	($$UPDATE loyalty.tier_grant SET level = 'silver' WHERE member_id = 100$$),
+	($$DELETE FROM loyalty.tier_grant WHERE member_id = 100$$),
+	($$INSERT INTO loyalty.tier_joined VALUES (100, '2023-01-01')$$)) t(tampering), unnest(ARRAY[100, NULL]) member_id;
+
 -- ---------------------------------------------------------------------------
 -- Grants
 -- ---------------------------------------------------------------------------
+
+-- One that ends before it begins never was, whatever else the member has; to
+-- come it is in the state, and gone it is not.
+CREATE FUNCTION tiers_of(member_id bigint, ladder text, VARIADIC as_of timestamptz[]) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(coalesce(loyalty.tier_of($1, $2, t), '-'), ' ' ORDER BY t) FROM unnest($3) t
+$$;
+SELECT loyalty.earn(102, 120, 'status', '2024-01-01');
+SELECT loyalty.grant_tier(103, 'club', 'silver', starts_at => '2024-01-01');
+SELECT is(row(e.refunded, e.ended_at)::text, row(120::numeric, '2100-01-01'::timestamptz)::text, 'a level bought for later, given back in full') FROM (VALUES (101), (102), (103)) m(member_id),
+	LATERAL loyalty.grant_tier(m.member_id, 'club', 'gold', 'paid', '2100-01-01', period => '1 year', fee => 120) g,
+	LATERAL loyalty.end_grant(m.member_id, g.grant_id, 'full') e;
+SELECT is(string_agg(tiers_of(m, 'club', '2024-06-01', '2100-06-01'), ', ' ORDER BY m), '- -, silver silver, silver silver', 'is not there later')
+FROM unnest(ARRAY[101, 102, 103]) m;
+SELECT loyalty.grant_tier(104, 'club', 'gold', starts_at => '2100-01-01');
+SELECT is(tiers_of(104, 'club', '2024-06-01', '2099-12-31', '2100-01-01'), '- - gold', 'one that is to come is there when it begins');
+-- What is earned below a grant changes nothing that anybody sees, but the state.
+SELECT loyalty.earn(105, 1, 'status', '2024-01-01');
+SELECT loyalty.grant_tier(105, 'club', 'gold', starts_at => '2024-02-01');
+SELECT loyalty.earn(105, 500, 'status', '2024-03-01');
+SELECT is((SELECT earned_level FROM loyalty.tier_state WHERE member_id = 105), 'silver', 'earned below a grant');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+
 
 -- Periods are counted from the first, by the ladder's wall clock.
 SELECT grant_id AS first_grant FROM loyalty.grant_tier(2, 'club', 'gold', 'paid', '2024-01-31 12:00', period => '1 month', fee => 10)
@@ -117,6 +151,99 @@ SELECT is((SELECT string_agg(loyalty.tier_of(m, 'club', as_of::timestamptz), ' '
 	FROM unnest(ARRAY[5, 6]) m, unnest(ARRAY['2024-12-31 23:59:59.999999', '2025-01-01']) as_of), 'gold silver gold silver', 'a granted level that is gone becomes the next lower one');
 SELECT is((SELECT name FROM loyalty.ladder WHERE ladder = 'club'), 'The Club', 'a new version may have another name');
 SELECT loyalty.evaluate_tiers();
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+
+-- ---------------------------------------------------------------------------
+-- Points count from when they are available on
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.define_measure('promised', 'points', 'status', pending => true);
+SELECT loyalty.define_ladder('paid', '{"measures": [{"measure": "pts", "window": "lifetime"}], "levels": [{"level": "gold", "any": {"pts": 1000}}]}');
+SELECT loyalty.define_ladder('ordered', '{"measures": [{"measure": "promised", "window": "lifetime"}], "levels": [{"level": "gold", "any": {"promised": 1000}}]}');
+SELECT loyalty.define_ladder('kept', '{"returns": "keep", "measures": [{"measure": "pts", "window": "year"}], "validity": "interval", "validity_interval": "1 year",
+	"levels": [{"level": "gold", "any": {"pts": 1000}}]}');
+-- Of each: an order of 1,200 points on 1 March 2024, when they become available,
+-- and what happens then; in February 2024, April, July and 2101 the tier of
+-- what is paid and of what is ordered.
+CREATE TABLE pending_case (member_id bigint, name text, available_at timestamptz, acts text, paid text, ordered text);
+INSERT INTO pending_case VALUES
+	(201, 'at once', NULL, '', '- gold gold gold', '- gold gold gold'),
+	(202, 'at a date that is over', '2024-05-01', '', '- - gold gold', '- gold gold gold'),
+	(203, 'at a date to come', '2100-05-01', '', '- - - gold', '- gold gold gold'),
+	(204, 'with an event that never came', 'infinity', '', '- - - -', '- gold gold gold'),
+	(205, 'with an event', 'infinity', 'activate 2024-05-01', '- - gold gold', '- gold gold gold'),
+	(206, 'with an event, before the date', '2100-05-01', 'activate 2024-05-01', '- - gold gold', '- gold gold gold'),
+	(207, 'returned when available', '2024-05-01', 'reverse 2024-06-01', '- - - -', '- gold - -'),
+	(208, 'returned while pending', '2024-05-01', 'reverse 2024-03-20', '- - - -', '- - - -'),
+	(209, 'returned in part while pending', '2024-05-01', 'reverse 2024-03-20 300', '- - - -', '- - - -'),
+	(210, 'returned in a small part while pending', '2100-05-01', 'reverse 2024-03-20 100', '- - - gold', '- gold gold gold'),
+	(211, 'returned in part, then paid', 'infinity', 'reverse 2024-03-20 100; activate 2024-05-01', '- - gold gold', '- gold gold gold'),
+	(212, 'paid, then returned in part', 'infinity', 'activate 2024-05-01; reverse 2024-05-10 300', '- - - -', '- gold - -'),
+	(214, 'returned, which was a mistake', NULL, 'reverse 2024-05-01; undo 2024-06-01', '- gold gold gold', '- gold gold gold'),
+	(215, 'returned while pending, which was a mistake', '2024-06-15', 'reverse 2024-05-01; undo 2024-06-01', '- - gold gold', '- gold gold gold'),
+	(213, 'returned while pending, known after it was paid', 'infinity', 'activate 2024-05-01; reverse 2024-04-20 300', '- - - -', '- gold - -');
+CREATE FUNCTION act(c pending_case) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	order_id bigint;
+	return_id bigint;
+	p text[];
+BEGIN
+	SELECT entry_id INTO order_id FROM loyalty.earn(c.member_id, 1200, 'status', '2024-03-01', nullif(c.available_at, 'infinity'), pending => coalesce(c.available_at = 'infinity', false));
+	FOR p IN SELECT string_to_array(trim(a), ' ') FROM regexp_split_to_table(c.acts, ';') a WHERE a <> '' LOOP
+		IF p[1] = 'activate' THEN
+			PERFORM loyalty.activate(c.member_id, order_id, p[2]::timestamptz);
+		ELSIF p[1] = 'undo' THEN
+			PERFORM loyalty.reverse(c.member_id, return_id, effective_at => p[2]::timestamptz);
+		ELSE
+			SELECT entry_id INTO return_id FROM loyalty.reverse(c.member_id, order_id, p[3]::bigint, p[2]::timestamptz);
+		END IF;
+	END LOOP;
+END
+$$;
+SELECT act(c) FROM pending_case c;
+CREATE FUNCTION pending_tiers(member_id bigint, ladder text) RETURNS text LANGUAGE sql AS $$
+	SELECT tiers_of($1, $2, '2024-02-01', '2024-04-01', '2024-07-01', '2101-01-01')
+$$;
+SELECT is(row(pending_tiers(member_id, 'paid'), pending_tiers(member_id, 'ordered'))::text, row(paid, ordered)::text, 'available ' || name) FROM pending_case;
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+SELECT loyalty.evaluate_tiers();
+SELECT is(row(pending_tiers(member_id, 'paid'), pending_tiers(member_id, 'ordered'))::text, row(paid, ordered)::text, name || ', booked') FROM pending_case;
+SELECT is(loyalty.evaluate_tiers(), 0::bigint, 'evaluating all again changes nothing');
+TRUNCATE loyalty.tier_state, loyalty.tier_history;
+SELECT is(row(pending_tiers(member_id, 'paid'), pending_tiers(member_id, 'ordered'))::text, row(paid, ordered)::text, name || ', nothing stored') FROM pending_case;
+SELECT loyalty.evaluate_tiers();
+SELECT is(row(pending_tiers(member_id, 'paid'), pending_tiers(member_id, 'ordered'))::text, row(paid, ordered)::text, name || ', evaluated anew') FROM pending_case;
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+SELECT is(loyalty.tier_of(205, 'paid', '2024-07-01', (SELECT max(recorded_at) - interval '1 microsecond' FROM loyalty.ledger WHERE member_id = 205)), NULL, 'the event was not known before');
+-- Where returns are kept, they lower the window that their order came into.
+SELECT is(tiers_of(202, 'kept', '2025-04-30', '2025-05-01') || ', ' || tiers_of(212, 'kept', '2024-07-01', '2025-05-01'), 'gold -, gold -', 'a year from when they were available');
+-- A merge takes what waits along, and it belongs to whom it came to.
+SELECT member_id AS payer FROM loyalty.resolve_member('{"email": "payer@example.org"}')
+\gset
+SELECT member_id AS buyer FROM loyalty.resolve_member('{"email": "buyer@example.org"}')
+\gset
+SELECT entry_id AS first_id FROM loyalty.earn(:buyer, 700, 'status', now() - interval '9 days', pending => true)
+\gset
+SELECT entry_id AS second_id FROM loyalty.earn(:payer, 700, 'status', now() - interval '8 days', pending => true)
+\gset
+SELECT merge_id FROM loyalty.merge_members(:payer, :buyer)
+\gset
+SELECT loyalty.activate(:payer, :first_id);
+SELECT is(loyalty.tier_of(:payer, 'paid'), NULL, 'half of what two waited for');
+SELECT loyalty.activate(:buyer, :second_id);
+SELECT is(loyalty.tier_of(:payer, 'paid'), 'gold', 'all of it');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+SELECT loyalty.unmerge_members(:merge_id);
+SELECT is((SELECT array_agg(have ORDER BY ladder) FROM loyalty.tier_progress(:buyer, NULL) WHERE ladder IN ('paid', 'ordered')), '{700,700}', 'each has its own again');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+-- What a job books is what the clock says.
+SELECT loyalty.earn(230, 1200, 'status', now(), clock_timestamp() + interval '0.2 seconds');
+SELECT is(loyalty.tier_of(230, 'paid') || '', NULL, 'not yet');
+SELECT pg_sleep(0.25);
+SELECT is(loyalty.tier_of(230, 'paid'), 'gold', 'now');
+SELECT is((SELECT level FROM loyalty.tier_state WHERE member_id = 230 AND ladder = 'paid'), NULL, 'and not booked');
+CALL loyalty.book_tiers();
+SELECT is((SELECT level FROM loyalty.tier_state WHERE member_id = 230 AND ladder = 'paid'), 'gold', 'until it is');
 SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
 
 -- ---------------------------------------------------------------------------

@@ -8,12 +8,14 @@ SET timezone = 'UTC';
 SELECT no_plan();
 SELECT ok(loyalty.setup() IS NOT NULL, 'set up');
 SELECT setseed(0.42);
-SELECT coalesce(nullif(:'members', '')::integer, 2000) AS members
+SELECT coalesce(nullif(:'members', '')::integer, 1500) AS members
 \gset
 
--- Three ladders that between them use every policy.
+-- Three ladders that between them use every policy, and one that is easily
+-- computed otherwise.
 SELECT loyalty.create_currency('status');
 SELECT loyalty.define_measure('status_points', 'points', 'status');
+SELECT loyalty.define_measure('promised', 'points', 'status', pending => true);
 SELECT loyalty.define_measure('spend');
 SELECT loyalty.define_measure('visits');
 SELECT loyalty.define_measure('score');
@@ -26,9 +28,11 @@ INSERT INTO definition VALUES
 	('yearly', '{"time_zone": "America/Los_Angeles", "measures": [{"measure": "spend", "window": "year"}, {"measure": "score", "window": "latest"}],
 		"period": "year", "validity": "period", "at_end": "reassess", "returns": "keep", "carry_over": true, "upgrade": "next_period",
 		"levels": [{"level": "one", "any": {"spend": 50}}, {"level": "two", "any": {"spend": 300, "score": 450}}, {"level": "three", "any": {"spend": 800}, "grace": "2 months"}]}'),
-	('termwise', '{"time_zone": "Asia/Shanghai", "measures": [{"measure": "spend", "window": "term"}, {"measure": "visits", "window": "anniversary"}, {"measure": "status_points", "window": "quarter"}],
+	('termwise', '{"time_zone": "Asia/Shanghai", "measures": [{"measure": "spend", "window": "term"}, {"measure": "visits", "window": "anniversary"}, {"measure": "promised", "window": "quarter"}],
 		"period": "quarter", "validity": "interval", "validity_interval": "100 days", "at_end": "reassess", "returns": "take_back", "carry_over": true,
-		"levels": [{"level": "x", "any": {"spend": 100, "visits": 3}}, {"level": "y", "any": {"spend": 250, "status_points": 400}}, {"level": "z", "all": {"spend": 200, "visits": 2}, "validity": "forever"}]}');
+		"levels": [{"level": "x", "any": {"spend": 100, "visits": 3}}, {"level": "y", "any": {"spend": 250, "promised": 400}}, {"level": "z", "all": {"spend": 200, "visits": 2}, "validity": "forever"}]}'),
+	('highest', '{"measures": [{"measure": "status_points", "window": "rolling", "interval": "90 days"}],
+		"levels": [{"level": "1", "all": {"status_points": 150}}, {"level": "2", "all": {"status_points": 300}}, {"level": "3", "all": {"status_points": 450}}]}');
 SELECT loyalty.define_ladder(ladder, definition) FROM definition;
 
 -- A shop's own table, with the trigger
@@ -59,7 +63,9 @@ DECLARE
 BEGIN
 	FOR h IN SELECT * FROM happening ORDER BY n LOOP
 		IF h.what < 0.35 THEN
-			PERFORM loyalty.earn(h.member_id, 1 + (h.size * 400)::bigint, 'status', h.at);
+			-- one in seven waits for an event, one in seven for a date, which may be to come
+			PERFORM loyalty.earn(h.member_id, 1 + (h.size * 400)::bigint, 'status', h.at,
+				CASE WHEN h.n % 7 = 1 THEN h.at + h.what * 3000 * interval '1 day' END, pending => h.n % 7 = 0);
 		ELSIF h.what < 0.43 THEN
 			-- an order of whoever is one with this member
 			PERFORM loyalty.reverse(h.member_id, e.entry_id, greatest(1, (e.requested * h.size)::bigint), greatest(h.at, e.effective_at))
@@ -81,9 +87,13 @@ BEGIN
 		ELSIF h.what < 0.86 THEN
 			PERFORM loyalty.record_qualification(h.member_id, 'score', 111 + floor(h.size * 445)::integer, h.at);
 		ELSIF h.what < 0.89 THEN
-			PERFORM loyalty.grant_tier(h.member_id, 'rolling', CASE WHEN h.size < 0.5 THEN 'silver' ELSE 'gold' END, 'paid', h.at, period => '90 days', fee => 30);
+			-- one in four begins years from now
+			PERFORM loyalty.grant_tier(h.member_id, CASE WHEN h.n % 2 = 0 THEN 'rolling' ELSE 'highest' END,
+				CASE WHEN h.n % 2 = 1 THEN '2' WHEN h.size < 0.5 THEN 'silver' ELSE 'gold' END, 'paid',
+				h.at + CASE WHEN h.n % 8 < 2 THEN interval '6 years' ELSE '0' END, period => '90 days', fee => 30);
 		ELSIF h.what < 0.90 THEN
-			PERFORM loyalty.end_grant(g.member_id, g.grant_id, 'pro_rata', g.starts_at + h.size * (g.ends_at - g.starts_at))
+			-- one in three before it begins
+			PERFORM loyalty.end_grant(g.member_id, g.grant_id, 'pro_rata', g.starts_at + (h.size - CASE WHEN h.n % 3 = 0 THEN 1 ELSE 0 END) * (g.ends_at - g.starts_at))
 			FROM loyalty.tier_grant g WHERE g.member_id = h.member_id AND g.ended_at IS NULL LIMIT 1;
 		ELSIF h.what < 0.91 AND h.member_id % 10 < 4 THEN
 			-- into a neighbour; both must be roots
@@ -104,6 +114,15 @@ BEGIN
 			-- several rows in one statement, one of them late
 			INSERT INTO orders (member_id, at, amount)
 			SELECT h.member_id, h.at - i * interval '10 days', 40 FROM generate_series(0, 2) i;
+		ELSE
+			-- what waits, of whoever is one with this member
+			PERFORM loyalty.activate(h.member_id, e.entry_id, greatest(h.at, e.effective_at))
+			FROM loyalty.ledger e
+			WHERE e.member_id IN (SELECT h.member_id UNION SELECT m.absorbed_id FROM loyalty.tier_merge m WHERE m.survivor_id = h.member_id AND m.unmerged_at IS NULL)
+				AND e.kind = 'earn' AND (e.available_at > greatest(h.at, e.effective_at)) IS NOT FALSE AND loyalty.canonical_member(coalesce(e.home_id, e.member_id)) = loyalty.canonical_member(h.member_id)
+				AND EXISTS (SELECT FROM loyalty.lots(h.member_id, 'status', greatest(now(), h.at)) l WHERE l.lot_id = e.entry_id AND l.state = 'pending')
+				AND NOT EXISTS (SELECT FROM loyalty.ledger a WHERE a.target_entry_id = e.entry_id AND a.kind = 'activate')
+			ORDER BY e.entry_id LIMIT 1;
 		END IF;
 		IF h.n % 1000 = 0 THEN
 			COMMIT;
@@ -144,13 +163,49 @@ SELECT is_empty($$SELECT k.* FROM kept_tier k WHERE k.member_id % 7 = 0
 	AND k.level IS DISTINCT FROM loyalty.tier_of(k.member_id, k.ladder, k.as_of, clock_timestamp())$$,
 	'and without any state');
 
+-- What was posted, by whom it was earned: of a return, when its order was and
+-- when the points of that became available.
+CREATE TABLE posted AS
+SELECT coalesce(o.home_id, o.member_id) AS member_id, e.effective_at AS posted_at, o.effective_at AS order_at,
+	coalesce(least(o.available_at, a.activated_at), 'infinity') AS available_at, CASE WHEN e.entry_id = o.entry_id THEN e.requested ELSE -e.requested END AS amount
+FROM loyalty.ledger o
+JOIN loyalty.ledger e ON e.entry_id = o.entry_id OR (e.target_entry_id = o.entry_id AND e.kind = 'reverse')
+LEFT JOIN LATERAL (SELECT min(x.effective_at) AS activated_at FROM loyalty.ledger x WHERE x.target_entry_id = o.entry_id AND x.kind = 'activate') a ON true
+WHERE o.kind = 'earn';
+CREATE INDEX ON posted (member_id);
+ANALYZE posted;
+SELECT is((SELECT count(*) FROM (SELECT FROM posted WHERE available_at > order_at
+		GROUP BY CASE WHEN available_at = 'infinity' THEN 'wait' WHEN available_at > now() THEN 'will be' ELSE 'became' END, amount > 0
+		HAVING count(*) > 10) k), 6::bigint,
+	'points became available at a date or an event, will, or wait for it, and are taken back meanwhile');
+
+-- Without terms and graces a tier is the highest that was ever reached, in the
+-- view of then, or what is granted: with one look at each instant of a fact.
+CREATE FUNCTION highest_of(member_id bigint, as_of timestamptz) RETURNS text LANGUAGE sql AS $$
+	WITH known AS (
+		SELECT p.available_at AS counts_at, p.amount FROM posted p
+		WHERE p.member_id = $1 AND p.available_at <= $2 AND p.posted_at <= $2
+	), reached AS (
+		SELECT least(3, (sum(k.amount) FILTER (WHERE k.counts_at <= t.at AND k.counts_at > t.at - interval '90 days')) / 150) AS level
+		FROM (SELECT DISTINCT counts_at AS at FROM known) t, known k GROUP BY t.at
+		UNION ALL
+		SELECT g.level::integer FROM loyalty.tier_grant g
+		WHERE g.member_id = $1 AND g.ladder = 'highest' AND g.starts_at <= $2 AND $2 < coalesce(g.ended_at, g.ends_at)
+	)
+	SELECT nullif(max(trunc(level)), 0)::text FROM reached WHERE level >= 0
+$$;
+SELECT is_empty($$SELECT * FROM (
+		SELECT s.member_id, t.as_of, loyalty.tier_of(s.member_id, 'highest', t.as_of) AS stored, highest_of(s.member_id, t.as_of) AS reached
+		FROM loyalty.tier_state s, generate_series('2022-02-01'::timestamptz, '2030-01-01', '37 days 5 hours') t(as_of)
+		WHERE s.ladder = 'highest' AND s.member_id % 3 = 0 AND s.member_id NOT IN (SELECT absorbed_id FROM loyalty.tier_merge UNION SELECT survivor_id FROM loyalty.tier_merge)) x
+	WHERE stored IS DISTINCT FROM reached$$, 'the highest level ever reached, computed otherwise');
+
 -- The primitives over the raw rows, for those without grants, merges and dates
 CREATE TABLE raw AS
 SELECT d.ladder, f.member_id, loyalty.tier_facts_agg(f.measure, f.at, f.amount, f.counts_at) AS facts
-FROM (SELECT e.member_id, 'status_points' AS measure, e.effective_at AS at, e.requested * CASE e.kind WHEN 'reverse' THEN -1 ELSE 1 END AS amount,
-		t.effective_at AS counts_at
-	FROM loyalty.ledger e LEFT JOIN loyalty.ledger t ON t.member_id = e.member_id AND t.entry_id = e.target_entry_id
-	UNION ALL SELECT member_id, measure, at, amount, counts_at FROM loyalty.tier_event) f
+FROM (SELECT 'promised' AS measure, member_id, posted_at AS at, amount, order_at AS counts_at FROM posted
+	UNION ALL SELECT 'status_points', member_id, greatest(posted_at, available_at), amount, available_at FROM posted WHERE available_at < 'infinity'
+	UNION ALL SELECT measure, member_id, at, amount, counts_at FROM loyalty.tier_event) f
 JOIN definition d ON d.definition->'measures' @> jsonb_build_array(jsonb_build_object('measure', f.measure))
 WHERE f.member_id NOT IN (SELECT member_id FROM loyalty.tier_grant UNION SELECT absorbed_id FROM loyalty.tier_merge
 	UNION SELECT survivor_id FROM loyalty.tier_merge UNION SELECT member_id FROM loyalty.tier_joined)
