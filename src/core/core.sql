@@ -7,13 +7,18 @@
  * their caller.  check_all() gathers check_<room>() of every room.
  */
 
+CREATE FUNCTION require_setup(internal) RETURNS internal
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_require_setup';
+COMMENT ON FUNCTION require_setup(internal) IS
+'Support function of every function that needs the tables of the program: raises LY001, whatever the language of the function, where setup() has not made them.';
+
 CREATE FUNCTION forget_cached() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_forget_cached';
 COMMENT ON FUNCTION forget_cached() IS
 'Trigger function (AFTER, FOR EACH STATEMENT) on a small table of settings: tells every session at commit to read the table again.';
 
 CREATE FUNCTION stored_function(name text, arguments text) RETURNS regproc
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	found regprocedure;
@@ -42,6 +47,11 @@ END
 $$;
 COMMENT ON FUNCTION stored_function(text, text) IS
 'The function of a name that a table of ours holds, with arguments as to_regprocedure() takes them. It runs with the rights of whoever calls us, so it must belong to the owner of our tables or to a superuser; asked again each time before it runs. Errors: LY003 there is none; 42501 it belongs to somebody else.';
+
+CREATE FUNCTION may_commit() RETURNS boolean
+LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_may_commit';
+COMMENT ON FUNCTION may_commit() IS
+'Whether the procedure that asks may end its transaction: not when it was called inside BEGIN, a function, or a block with EXCEPTION. For jobs.';
 
 CREATE FUNCTION program_time_zone() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_program_time_zone';
@@ -72,7 +82,7 @@ $$;
 COMMENT ON FUNCTION program_is_sound() IS 'Trigger function on program: the time zone exists.';
 
 CREATE FUNCTION configure_program(INOUT time_zone text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	UPDATE loyalty.program p SET time_zone = coalesce(configure_program.time_zone, p.time_zone)
@@ -171,7 +181,7 @@ COMMENT ON FUNCTION setup() IS
 
 CREATE FUNCTION loyalty.check_all(OUT room text, OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)
 RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	FOREACH room IN ARRAY loyalty.rooms() LOOP

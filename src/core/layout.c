@@ -15,6 +15,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "nodes/supportnodes.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -135,6 +136,39 @@ StoredLayout(const char *room)
 }
 
 /*
+ * Raises LY001 unless setup() has made the program's tables; answers with the
+ * one that stores the layout of all.
+ */
+static Oid
+RequireTables(void)
+{
+	Oid			relid = LoyaltyTable("layout");
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_NOT_SET_UP),
+				 errmsg("the tables of loyalty do not exist in this database"),
+				 errdetail("The extension brings types and functions; tables belong to the user."),
+				 errhint("Run SELECT loyalty.setup();")));
+	return relid;
+}
+
+/*
+ * require_setup(internal): support function of every function that needs the
+ * program's tables.  The planner asks it before it looks at the body of the
+ * function, whatever its language, which would fail on a table or a row type
+ * that is not there.
+ */
+PG_FUNCTION_INFO_V1(loyalty_require_setup);
+Datum
+loyalty_require_setup(PG_FUNCTION_ARGS)
+{
+	if (IsA(PG_GETARG_POINTER(0), SupportRequestSimplify))
+		(void) RequireTables();
+	PG_RETURN_POINTER(NULL);	/* nothing to be simplified */
+}
+
+/*
  * Raises a precise error unless this session may write the program's tables:
  * not on a standby, not before setup(), not with another table layout.  Needs
  * an SPI connection.  After the first call it costs a few instructions.
@@ -153,13 +187,7 @@ RequireWritable(void)
 	if (OidIsValid(checked_layout_relid))
 		return;
 
-	relid = LoyaltyTable("layout");
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_NOT_SET_UP),
-				 errmsg("the tables of loyalty do not exist in this database"),
-				 errhint("Run SELECT loyalty.setup();")));
-
+	relid = RequireTables();
 	for (int i = 0; i < nlayouts; i++)
 	{
 		int32		stored = StoredLayout(layouts[i].room);
@@ -200,4 +228,14 @@ loyalty_forget_cached(PG_FUNCTION_ARGS)
 
 	CacheInvalidateRelcache(trigdata->tg_relation);
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * may_commit(): whether the procedure that asks may end its transaction.
+ */
+PG_FUNCTION_INFO_V1(loyalty_may_commit);
+Datum
+loyalty_may_commit(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(SPI_inside_nonatomic_context());
 }

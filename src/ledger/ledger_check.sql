@@ -4,13 +4,13 @@
 
 CREATE FUNCTION check_wallets(OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
-LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'loyalty_check_wallets';
+LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_check_wallets';
 COMMENT ON FUNCTION check_wallets() IS
 'Folds and hashes every entry of every wallet again; a row for each violation: chain, order, fold, entry, conservation, wallet.';
 
 CREATE FUNCTION check_ledger(OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT * FROM loyalty.check_wallets()
 	UNION ALL
@@ -50,29 +50,29 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rebuilt
 COMMENT ON FUNCTION rebuilt_balance(bytea) IS 'A balance from its binary format; part of rebuild_wallets().';
 
 CREATE FUNCTION rebuild_wallets() RETURNS bigint
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_rebuild_wallets';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_rebuild_wallets';
 COMMENT ON FUNCTION rebuild_wallets() IS
 'Recomputes every wallet from the ledger and writes those that differ; returns how many. Postings wait meanwhile. Raises XX001 when the ledger itself cannot be folded.';
 
 CREATE FUNCTION verify_chain(up_to bigint, OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
-LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'loyalty_verify_chain';
+LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_verify_chain';
 COMMENT ON FUNCTION verify_chain(bigint) IS
 'Hashes every entry with an id up to up_to again; a row for the first broken entry of each wallet.';
 
 CREATE FUNCTION settled_entry_id() RETURNS bigint
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_settled_entry_id';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_settled_entry_id';
 COMMENT ON FUNCTION settled_entry_id() IS
 'An entry id up to which nothing will be recorded any more: waits for the transactions that are posting at this moment, and blocks none. In READ COMMITTED only.';
 
 CREATE FUNCTION block_digests(after bigint, up_to bigint, width bigint,
 	OUT block bigint, OUT entries bigint, OUT digest bytea) RETURNS SETOF record
-LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'loyalty_block_digests';
+LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_block_digests';
 COMMENT ON FUNCTION block_digests(bigint, bigint, bigint) IS
 'SHA-256 over the hashes of the entries in each block of width ids behind after, as far as up_to, in the order of the ids; empty blocks are left out.';
 
 CREATE FUNCTION ledger_digest(previous text DEFAULT NULL, blocks integer DEFAULT 256) RETURNS text
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	after bigint := 0;
@@ -127,7 +127,7 @@ COMMENT ON FUNCTION read_digest(text) IS 'The parts of a ledger digest; LY113 wh
 
 CREATE FUNCTION verify_ledger(digest text, OUT intact boolean, OUT first_entry_id bigint,
 	OUT member_id bigint, OUT currency text, OUT detail text) RETURNS record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE

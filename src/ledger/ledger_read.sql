@@ -4,7 +4,7 @@
 
 CREATE FUNCTION wallet_as_of(balance points_balance, member_id bigint, currency text,
 	as_of timestamptz, known_at timestamptz) RETURNS points_balance
-LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_wallet_as_of';
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_wallet_as_of';
 COMMENT ON FUNCTION wallet_as_of(points_balance, bigint, text, timestamptz, timestamptz) IS
 'The balance of a wallet as of an instant and as known at another (NULL: as known now): its present balance where that tells it, otherwise the fold of the entries effective and recorded by then. A NULL balance is that of a wallet that does not exist.';
 
@@ -31,7 +31,7 @@ RETURNS TABLE (available bigint, pending bigint, held bigint, debt bigint,
 	next_expiry_at timestamptz, next_expiry_points bigint, earned bigint, redeemed bigint,
 	expired bigint, revoked bigint, restored bigint, adjusted_up bigint, adjusted_down bigint,
 	transferred_in bigint, transferred_out bigint)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 SUPPORT require_setup
 AS $$
 	SELECT (s.figures).available, (s.figures).pending, (s.figures).held, (s.figures).debt,
 		(s.figures).next_expiry_at, (s.figures).next_expiry_points, (s.figures).earned,
@@ -51,7 +51,7 @@ CREATE FUNCTION lots(member_id bigint, currency text DEFAULT 'points',
 	as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
 RETURNS TABLE (lot_id bigint, points bigint, state text, earned_at timestamptz,
 	available_at timestamptz, expires_at timestamptz, hold_id bigint)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT l.*
 	FROM (SELECT loyalty.wallet_as_of(
@@ -65,7 +65,7 @@ COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
 
 CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
 	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
-LANGUAGE c STABLE PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_running_balance';
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_running_balance';
 COMMENT ON FUNCTION running_balance(bigint, text, timestamptz) IS
 'For each entry of a wallet recorded by known_at (NULL: now), in that order, what was available after it, as of the latest effective_at so far. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 
@@ -74,7 +74,7 @@ CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
 	known_at timestamptz DEFAULT NULL)
 RETURNS TABLE (entry_id bigint, effective_at timestamptz, recorded_at timestamptz, kind text,
 	points bigint, available bigint, target_entry_id bigint, counterparty_id bigint, reference text, reason text)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT e.entry_id, e.effective_at, e.recorded_at, e.kind, e.points, r.available,
 		e.target_entry_id, e.counterparty_id, e.reference, e.reason
@@ -91,7 +91,7 @@ COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestampt
 CREATE FUNCTION expiring(member_id bigint, currency text DEFAULT 'points',
 	until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
 RETURNS TABLE (expires_at timestamptz, points bigint, lots bigint)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT l.expires_at, sum(l.points)::bigint, count(*)
 	FROM loyalty.lots($1, $2, $4, $5) l
@@ -104,7 +104,7 @@ COMMENT ON FUNCTION expiring(bigint, text, timestamptz, timestamptz, timestamptz
 
 CREATE FUNCTION explain_entry(member_id bigint, entry_id bigint)
 RETURNS TABLE (step bigint, lot_id bigint, points bigint, effect text, earned_at timestamptz, expires_at timestamptz, why text)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH entry AS (
 		SELECT e.*, c.consumption_order, c.clawback_policy, c.expiry_policy,

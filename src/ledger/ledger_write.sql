@@ -6,49 +6,49 @@ CREATE FUNCTION earn(member_id bigint, points numeric, currency text DEFAULT 'po
 	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL, pending boolean DEFAULT false,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_earn';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_earn';
 COMMENT ON FUNCTION earn(bigint, numeric, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean) IS
 'Earns points: opens a lot, repaying debt first. The lot is open from available_at (default: effective_at), or, where it is pending, from activate() on, up to, and not at, expires_at (default: by the currency''s policy; infinity: never). Errors: LY003 argument, LY004 key, LY102 currency, LY109 overflow. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION redeem(member_id bigint, points numeric, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_redeem';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_redeem';
 COMMENT ON FUNCTION redeem(bigint, numeric, text, timestamptz, text, text, jsonb) IS
 'Redeems points out of the lots that are available at effective_at, in the currency''s consumption order. Errors: LY101 not enough points, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION hold(member_id bigint, points numeric, hold_until timestamptz, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_hold';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_hold';
 COMMENT ON FUNCTION hold(bigint, numeric, timestamptz, text, timestamptz, text, text, jsonb) IS
 'Sets available points aside until hold_until, when the hold lapses by itself. Held points do not expire. Settle it with capture() or release(). Errors: LY101 not enough points, LY106 hold_until not after effective_at, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION capture(member_id bigint, entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_capture';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_capture';
 COMMENT ON FUNCTION capture(bigint, bigint, numeric, timestamptz, text, text, jsonb) IS
 'Redeems all (points NULL) or part of a hold and releases the rest. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY101 more than is held, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION release(member_id bigint, entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_release';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_release';
 COMMENT ON FUNCTION release(bigint, bigint, timestamptz, text, text, jsonb) IS
 'Gives a hold back to its lots; what has expired meanwhile is expired. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION reverse(member_id bigint, entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_reverse';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_reverse';
 COMMENT ON FUNCTION reverse(bigint, bigint, numeric, timestamptz, text, text, jsonb) IS
 'Undoes all that is left (points NULL) or part of an earn, redeem, capture or adjust, or of the reversal of one. Of an earn, takes the points out of its own lot, then as far as the currency''s clawback_policy reaches out of other lots and into debt. Of a redeem, gives the points back to the very lots they came from, with their expiry (or refund_grace). Of a reversal that took points, gives them back to the lots they were in, with their expiry, and takes off what had become debt; what the policy had left to the member counts as undone first and comes to nothing. Of a reversal that gave points back, takes them out of the lots they went to, then as of an earn. What is undone can be reversed again. Errors: LY103 no such entry, LY104 wrong kind (the undoing of a reversal, too), LY105 more than is left to reverse, LY114 of a redeem only the last reversal can be undone, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION activate(member_id bigint, entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_activate';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_activate';
 COMMENT ON FUNCTION activate(bigint, bigint, timestamptz, text, text, jsonb) IS
 'Makes the pending points of an earn or adjust available from effective_at on. Errors: LY103 no such entry, LY104 neither earn nor adjust, LY108 nothing pending, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
@@ -56,14 +56,14 @@ CREATE FUNCTION adjust(member_id bigint, points numeric, reason text, currency t
 	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL, pending boolean DEFAULT false,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_adjust';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_adjust';
 COMMENT ON FUNCTION adjust(bigint, numeric, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean) IS
 'An operator''s correction: positive points open a lot, as earn() does, negative ones are taken out of available lots. Errors: LY101 not enough points, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION transfer(from_member_id bigint, to_member_id bigint, points numeric, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_transfer';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_transfer';
 COMMENT ON FUNCTION transfer(bigint, bigint, numeric, text, timestamptz, text, text, jsonb) IS
 'Moves available points to another member''s wallet; lots keep their identity, origin and expiry. Posts a transfer_out and a transfer_in; returns the sender''s. The idempotency_key is the sender''s. Errors: LY101 not enough points, LY112 same member, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
@@ -73,13 +73,13 @@ CREATE FUNCTION post_many(member_ids bigint[], kinds text[], points numeric[], c
 	target_entry_ids bigint[] DEFAULT NULL, reasons text[] DEFAULT NULL, refs text[] DEFAULT NULL,
 	idempotency_keys text[] DEFAULT NULL, details jsonb[] DEFAULT NULL, pending boolean[] DEFAULT NULL,
 	OUT ordinal bigint, OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS SETOF record
-LANGUAGE c VOLATILE ROWS 100 AS 'MODULE_PATHNAME', 'loyalty_post_many';
+LANGUAGE c VOLATILE ROWS 100 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_post_many';
 COMMENT ON FUNCTION post_many(bigint[], text[], numeric[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[], boolean[]) IS
 'Posts one entry for each element, all or none: earn, redeem, hold, capture, release, reverse, activate or adjust. A NULL element means the default, as leaving the argument out of the single function does; what a kind has no use for is refused, and so is 0 for all there is. An error''s context names its element. Entries of one wallet are posted in the order given; wallets are locked in the order of their ids. Returns one row for each element, in the order given.';
 
 CREATE FUNCTION backfill(source regclass,
 	OUT entries bigint, OUT wallets bigint, OUT first_entry_id bigint, OUT last_entry_id bigint) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_backfill';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_backfill';
 COMMENT ON FUNCTION backfill(regclass) IS
 'Posts a whole history in one statement, keeping every rule and the hash chain. source is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, pending boolean, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. available_at, pending and expires_at count for what opens a lot, hold_until for a hold. Errors are those of the single functions, whose context names the row, and 23505 for a key that was used before; nothing is posted then.';
 
@@ -93,19 +93,19 @@ COMMENT ON FUNCTION balance_homes(points_balance) IS
 'To whom the points and the debt of a balance first came: one row for each home, 0 for the wallet''s own member; points in lots of any state, those that have expired included.';
 
 CREATE FUNCTION lock_wallets(live_ids bigint[], moved_ids bigint[] DEFAULT '{}') RETURNS bigint
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_lock_wallets';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_lock_wallets';
 COMMENT ON FUNCTION lock_wallets(bigint[], bigint[]) IS
 'Opens, where they are missing, and locks the wallets of members in every currency: first those of moved_ids, whose points are elsewhere, then those of live_ids, ascending by member and currency. Returns how many. Part of merge_members() and unmerge_members(), before move_points().';
 
 CREATE FUNCTION move_points(from_id bigint, to_id bigint, homes bigint[] DEFAULT NULL, opened_by bigint[] DEFAULT NULL,
 	settle boolean DEFAULT false, reason text DEFAULT NULL,
 	OUT currency text, OUT points bigint, OUT lots bigint, OUT debt bigint, OUT entry_id bigint) RETURNS SETOF record
-LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 2 AS 'MODULE_PATHNAME', 'loyalty_move_points';
+LANGUAGE c VOLATILE CALLED ON NULL INPUT ROWS 2 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_move_points';
 COMMENT ON FUNCTION move_points(bigint, bigint, bigint[], bigint[], boolean, text) IS
 'Moves lots of every state (available, pending, held, expired) and debt from all wallets of one member to those of another, by transfer_out and transfer_in entries effective now. Lots keep lot_id, origin, expiry, hold and home; debt is moved without being repaid. homes: only what first came to these members (NULL: everything); opened_by: only lots opened by these entries, and no debt (NULL: all). settle: what arrives belongs to to_id from now on and has no home elsewhere. One row for each currency in which something moved; entry_id is the last entry of the receiving wallet. Part of merge_members() and unmerge_members(); the wallets must be locked by lock_wallets().';
 
 CREATE FUNCTION mark_wallets(member_id bigint, moved boolean) RETURNS bigint
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_mark_wallets';
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_mark_wallets';
 COMMENT ON FUNCTION mark_wallets(bigint, boolean) IS
 'Notes on all wallets of a member that their points are elsewhere (true) or here (false); postings to a wallet whose points are elsewhere go to the member who stands for it. Returns how many. Part of merge_members() and unmerge_members().';
 
@@ -114,7 +114,7 @@ COMMENT ON FUNCTION mark_wallets(bigint, boolean) IS
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION book_expiry(member_id bigint, currency text, as_of timestamptz) RETURNS bigint
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_book_expiry';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_book_expiry';
 COMMENT ON FUNCTION book_expiry(bigint, text, timestamptz) IS
 'Books what has expired in one wallet by as_of and was not booked yet; a negative result takes back what was booked too much after a late entry. Returns the points booked, 0 where there is nothing to book or no wallet. No balance changes by it. Errors: LY102 unknown currency, LY003 an argument that is NULL, as_of infinite or in the future.';
 
@@ -123,7 +123,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
 	until CONSTANT timestamptz := coalesce(book_expiries.as_of, pg_catalog.now());
-	run loyalty.job_run;
+	run record;
 	last_member bigint;
 	last_currency text := '';
 	wallets bigint;
@@ -140,9 +140,14 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', coalesce(batch_size::text, 'NULL')),
 				HINT = 'It is the number of wallets that are booked between two commits.';
 	END IF;
+	IF NOT loyalty.may_commit() THEN
+		RAISE EXCEPTION 'book_expiries cannot run inside a transaction'
+			USING ERRCODE = '25001', DETAIL = 'It commits after each batch.',
+				HINT = 'Call it outside BEGIN, functions and blocks with EXCEPTION; with a driver, turn autocommit on.';
+	END IF;
 	IF NOT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('loyalty.book_expiries', 0)) THEN
 		RAISE EXCEPTION 'book_expiries is running in another session'
-			USING ERRCODE = 'LY006', HINT = 'See the table loyalty.job_run.';
+			USING ERRCODE = 'LY006', DETAIL = 'It holds its lock until it ends.', HINT = 'See the table loyalty.job_run.';
 	END IF;
 
 	-- a run that was stopped goes on where it was
@@ -191,7 +196,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE book_expiries(timestamptz, integer) IS
-'Books, as entries of kind expire, what has expired by as_of (default: now) in all wallets. No balance changes by it: expiry needs no job. Commits after each batch_size wallets; can be stopped at any time and goes on where it was; progress is in the table job_run. LY006 when it is running already.';
+'Books, as entries of kind expire, what has expired by as_of (default: now) in all wallets. No balance changes by it: expiry needs no job. Commits after each batch_size wallets; can be stopped at any time and goes on where it was; progress is in the table job_run. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
 
 -- ---------------------------------------------------------------------------
 -- Program: triggers for anybody's orders

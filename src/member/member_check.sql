@@ -3,7 +3,7 @@
  */
 
 CREATE FUNCTION check_member(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH RECURSIVE standing AS MATERIALIZED (
 		SELECT m.absorbed_id, m.survivor_id, m.merge_id FROM loyalty.member_merge m WHERE m.unmerged_at IS NULL

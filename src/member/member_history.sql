@@ -5,7 +5,7 @@
 CREATE FUNCTION why_merged(a bigint, b bigint)
 RETURNS TABLE (step bigint, member_id bigint, joined_to bigint, merge_id bigint, cause text, namespaces text[],
 	identifier_ids bigint[], verified boolean, priority integer, reason text, merged_at timestamptz, weakest boolean)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH RECURSIVE climb (side, depth, id, edge) AS (
 		SELECT s.side, 0, s.id, NULL::bigint FROM (VALUES (1, $1), (2, $2)) s (side, id)
@@ -37,7 +37,7 @@ COMMENT ON FUNCTION why_merged(bigint, bigint) IS
 CREATE FUNCTION member_history(member_id bigint)
 RETURNS TABLE (recorded_at timestamptz, effective_at timestamptz, member_id bigint, act text, other_member_id bigint,
 	merge_id bigint, identifier_id bigint, namespace text, value text, channel text, reason text)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT h.recorded_at, h.effective_at, h.member_id, h.act, h.other_member_id, h.merge_id, h.identifier_id, h.namespace,
 		i.value, h.channel, h.reason
@@ -53,7 +53,7 @@ COMMENT ON FUNCTION member_history(bigint) IS
 
 CREATE FUNCTION forget_member(member_id bigint, reason text DEFAULT NULL,
 	OUT members bigint[], OUT identifiers bigint, OUT facts bigint) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$

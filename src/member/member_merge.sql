@@ -3,12 +3,12 @@
  */
 
 CREATE FUNCTION canonical_member(member_id bigint) RETURNS bigint
-LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_canonical_member';
+LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_canonical_member';
 COMMENT ON FUNCTION canonical_member(bigint) IS
 'The member who stands for a member: itself, or the one it was merged into, over however many merges. One index look-up; in a query over many rows a look-up in memory (of work_mem). An id that is no member stands for itself.';
 
 CREATE FUNCTION member_tree(member_id bigint) RETURNS bigint[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -32,7 +32,7 @@ COMMENT ON FUNCTION member_tree(bigint) IS
 'A member and all that were absorbed in it, and in those, by merges that stand; ascending. Of a canonical member: everybody for whom it stands.';
 
 CREATE FUNCTION limit_exceeded(members bigint[], OUT namespace text, OUT have bigint, OUT max_per_member integer) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN QUERY
@@ -49,7 +49,7 @@ COMMENT ON FUNCTION limit_exceeded(bigint[]) IS 'The namespaces of which members
 CREATE FUNCTION join_members(survivor_id bigint, absorbed_id bigint, asked_survivor_id bigint, asked_absorbed_id bigint,
 	cause text, reason text, identifier_ids bigint[] DEFAULT '{}', namespaces text[] DEFAULT '{}',
 	verified boolean DEFAULT false, priority integer DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -106,7 +106,7 @@ COMMENT ON FUNCTION join_members(bigint, bigint, bigint, bigint, text, text, big
 'Merges one canonical member into another; both are locked already. Returns merge_id. Part of merge_members() and resolve_member().';
 
 CREATE FUNCTION moved_items(merge_id bigint, direction text) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN (
@@ -119,7 +119,7 @@ COMMENT ON FUNCTION moved_items(bigint, text) IS 'What a merge, or its undoing, 
 
 CREATE FUNCTION merge_members(survivor_id bigint, absorbed_id bigint, reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
 	OUT merge_id bigint, OUT moved jsonb, OUT replayed boolean) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -167,7 +167,7 @@ COMMENT ON FUNCTION merge_members(bigint, bigint, text, text) IS
 
 CREATE FUNCTION unmerge_members(merge_id bigint, earned_since text DEFAULT 'home', reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
 	OUT member_id bigint, OUT moved jsonb, OUT replayed boolean) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -281,7 +281,7 @@ COMMENT ON FUNCTION unmerge_members(bigint, text, text, text) IS
 'Takes a merge back, whichever it is and in whatever order: the absorbed member, with those merged into it, stands for itself again. It gets what is left of the lots that came to it or to them, and their debt, holds, identifiers and attributes; what was spent is spent, by whoever''s lot it was. earned_since says whose points are that were posted since: home, of the member that the posting addressed (post to resolve_member()''s home_member_id); survivor, all stay with the member who stood for both; identifier, as home, and also postings whose details name the identifier_id of an identifier that goes back. Returns the member that stands for itself again, what moved, and whether it is a replay; the idempotency_key belongs to that member. Errors: LY211 no such merge, LY208 undone already, LY203 forgotten, LY003, LY004.';
 
 CREATE FUNCTION preview_merge(survivor_id bigint, absorbed_id bigint, OUT room text, OUT kind text, OUT item jsonb) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$

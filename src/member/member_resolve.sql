@@ -3,7 +3,7 @@
  */
 
 CREATE FUNCTION member_of(namespace text, value text) RETURNS bigint
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT i.member_id
 	FROM loyalty.identifier_namespace n JOIN loyalty.identifier i ON i.namespace = n.namespace AND i.exclusive
@@ -17,7 +17,7 @@ CREATE FUNCTION read_identifiers(identifiers jsonb,
 	OUT ordinal bigint, OUT namespace text, OUT value text, OUT verified boolean, OUT priority integer,
 	OUT max_per_member integer, OUT exclusive boolean, OUT merge_unverified boolean, OUT shared_above integer, OUT ignored text)
 RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -75,7 +75,7 @@ COMMENT ON FUNCTION read_identifiers(jsonb) IS
 'Identifiers as an application passes them, normalized, each once, with the settings of their namespaces; exclusive is false for a value that several members may have, or that too many have; ignored says why one is not used: garbage or blocked. Part of resolve_member().';
 
 CREATE FUNCTION members_with_value(namespace text, value text) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -90,7 +90,7 @@ COMMENT ON FUNCTION members_with_value(text, text) IS
 CREATE FUNCTION weigh_identifiers(given jsonb, OUT namespace text, OUT value text, OUT identifier_id bigint, OUT member_id bigint,
 	OUT home_member_id bigint, OUT priority integer, OUT verified boolean, OUT proven boolean, OUT owned boolean, OUT contested boolean)
 RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -119,7 +119,7 @@ COMMENT ON FUNCTION weigh_identifiers(jsonb) IS
 'What is known of identifiers given, and what each is worth: proven, it shows that the member is whoever gave it; owned, something of the member was verified; contested, it was verified now, and the member that has it is somebody else''s. The table of rules is in src/member/member.h. Part of resolve_member().';
 
 CREATE FUNCTION draw_member_id() RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	numbers CONSTANT regclass := pg_get_serial_sequence('loyalty.member', 'member_id');
@@ -147,7 +147,7 @@ COMMENT ON FUNCTION draw_member_id() IS
 'A number for a new member, under which nothing stands: no points, no facts, no grants, no alias. Part of resolve_member().';
 
 CREATE FUNCTION note_company(given jsonb, evidence jsonb) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -199,7 +199,7 @@ COMMENT ON FUNCTION is_somebody_else(jsonb, jsonb) IS
 'Whether members are found by claims alone, and whoever gave them proved something of his own beside. Part of resolve_member().';
 
 CREATE FUNCTION refusal_of(given jsonb, evidence jsonb, on_conflict text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -247,7 +247,7 @@ COMMENT ON FUNCTION refusal_of(jsonb, jsonb, text) IS
 
 CREATE FUNCTION attach_identifiers(given jsonb, evidence jsonb, member_id bigint, home_member_id bigint, known bigint[], channel text, effective_at timestamptz)
 RETURNS jsonb
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -328,7 +328,7 @@ COMMENT ON FUNCTION attach_identifiers(jsonb, jsonb, bigint, bigint, bigint[], t
 CREATE FUNCTION resolve_member_fully(identifiers jsonb, channel text, attributes jsonb, on_conflict text,
 	effective_at timestamptz, idempotency_key text,
 	OUT member_id bigint, OUT outcome text, OUT why jsonb, OUT merge_id bigint, OUT home_member_id bigint, OUT replayed boolean) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -517,14 +517,14 @@ COMMENT ON FUNCTION resolve_member_fully(jsonb, text, jsonb, text, timestamptz, 
 CREATE FUNCTION resolve_member(identifiers jsonb, channel text DEFAULT NULL, attributes jsonb DEFAULT NULL,
 	on_conflict text DEFAULT 'merge', effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
 	OUT member_id bigint, OUT outcome text, OUT why jsonb, OUT merge_id bigint, OUT home_member_id bigint, OUT replayed boolean) RETURNS record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_resolve_member';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_resolve_member';
 COMMENT ON FUNCTION resolve_member(jsonb, text, jsonb, text, timestamptz, text) IS
 'Who is it? Finds the member by identifiers, or makes one, or joins several, or says why not. identifiers: [{"namespace": "email", "value": "a@b.example", "verified": true, "country": "DE"}, ...] or {"email": "a@b.example"}; verified says that it was proven now (a code was sent and came back); country is that of a national telephone number, instead of the default_country of its namespace. Garbage, blocked and shared values find nobody. A value that was not proven finds its member, and no more: nothing verified is linked to that member then, the answer is a conflict. A value that is proven now and is with a member who never proved it, and has proven others, is moved to whoever proves it. Other new identifiers are linked to the member found; one that was verified and is one too many of its namespace is a conflict. Where identifiers belong to several members, on_conflict merge joins them into the one found by the highest priority (then the oldest), if each is known by a value that proves him and no namespace has too many; first answers who is proven, makes somebody new of what is new and verified where nobody is, joins nothing and leaves out the rest; refuse answers none. A value proves a member when it is verified now or its namespace says merge_unverified, and it was proven before, or nobody has proven anything of that member and it did not come by a mere claim. outcome: matched, created, merged, or conflict (member_id NULL). why: found (identifiers by number, with their members; proven says whether each proves him), linked, moved, merges, ignored with reasons, reason. merge_id: the last merge, for unmerge_members(). home_member_id: the member to whom the identifier belongs that found it: what is posted to it goes to member_id, what is new is linked to it, and both go back with it when a merge is undone. replayed: the first result of a repeated idempotency_key (unique among all resolves). Two sessions that resolve the same new person get one member. Errors: LY003, LY004, LY210 unknown namespace.';
 
 CREATE FUNCTION link_identifier(member_id bigint, namespace text, value text, verified boolean DEFAULT false, channel text DEFAULT NULL,
 	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL, move boolean DEFAULT false,
 	OUT identifier_id bigint, OUT linked boolean, OUT replayed boolean) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -629,7 +629,7 @@ COMMENT ON FUNCTION link_identifier(bigint, text, text, boolean, text, timestamp
 CREATE FUNCTION unlink_identifier(member_id bigint, namespace text, value text, reason text DEFAULT NULL,
 	effective_at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
 	OUT identifier_id bigint, OUT replayed boolean) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$

@@ -6,7 +6,7 @@ CREATE FUNCTION configure_namespace(namespace text, kind text DEFAULT NULL, defa
 	provider_rules boolean DEFAULT NULL, fold_case boolean DEFAULT NULL, priority integer DEFAULT NULL,
 	max_per_member integer DEFAULT NULL, shared boolean DEFAULT NULL, merge_unverified boolean DEFAULT NULL,
 	personal boolean DEFAULT NULL, shared_above integer DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -73,7 +73,7 @@ COMMENT ON FUNCTION configure_namespace(text, text, text, boolean, boolean, inte
 
 CREATE FUNCTION shared_values(at_least bigint DEFAULT 3, OUT namespace text, OUT value text, OUT members bigint, OUT counts_as_shared boolean)
 RETURNS SETOF record
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH came AS (
 		SELECT i.namespace, i.value, i.home_member_id AS member_id, i.exclusive FROM loyalty.identifier i
@@ -93,7 +93,7 @@ COMMENT ON FUNCTION shared_values(bigint) IS
 'Values with which at_least so many members came, most first: under whose number they are, who was merged by them, and, in namespaces with shared_above, who else came with them; each member under the number that it had then. counts_as_shared says that such a value finds nobody (any more). Reads all identifiers and merges.';
 
 CREATE FUNCTION block_identifier(namespace text, value text, reason text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -122,7 +122,7 @@ COMMENT ON FUNCTION block_identifier(text, text, text) IS
 
 CREATE FUNCTION register_merge_handler(room text, tables text[], merge_function text DEFAULT NULL,
 	unmerge_function text DEFAULT NULL, preview_function text DEFAULT NULL, forget_function text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN

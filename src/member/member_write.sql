@@ -11,7 +11,7 @@
 /* idempotency */
 
 CREATE FUNCTION claim_request(member_id bigint, idempotency_key text, arguments text) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -40,7 +40,7 @@ COMMENT ON FUNCTION claim_request(bigint, text, text) IS
 'The result of an earlier call with this idempotency key; NULL when this is the first. LY004 when its arguments were others. Part of the writing functions.';
 
 CREATE FUNCTION finish_request(member_id bigint, idempotency_key text, result jsonb, result_member_id bigint DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	UPDATE loyalty.member_request r SET result = $3, result_member_id = $4
@@ -52,7 +52,7 @@ COMMENT ON FUNCTION finish_request(bigint, text, jsonb, bigint) IS 'Keeps the re
 /* locks */
 
 CREATE FUNCTION try_to_lock_members(member_ids bigint[], whole_trees boolean DEFAULT false) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	roots bigint[] := (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
@@ -77,7 +77,7 @@ COMMENT ON FUNCTION try_to_lock_members(bigint[], boolean) IS
 'Locks members and those who stand for them (whole_trees: with all who are absorbed in those), ascending, and returns the latter in the order of the argument. LY207 when others stand for them once they are locked: the caller''s subtransaction, which must be that of the call itself, gives the locks back. Part of the writing functions.';
 
 CREATE FUNCTION require_members(member_ids bigint[]) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	missing bigint;
@@ -93,7 +93,7 @@ $$;
 COMMENT ON FUNCTION require_members(bigint[]) IS 'LY202 when one of the numbers is of no member. Part of the writing functions.';
 
 CREATE FUNCTION lock_members(member_ids bigint[], whole_trees boolean DEFAULT false) RETURNS bigint[]
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM loyalty.require_members(member_ids);
@@ -110,7 +110,7 @@ COMMENT ON FUNCTION lock_members(bigint[], boolean) IS
 'Locks members and those who stand for them as try_to_lock_members(), as often as it takes. LY202 no such member. Part of the writing functions.';
 
 CREATE FUNCTION require_not_forgotten(member_ids bigint[]) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	forgotten bigint;
@@ -128,7 +128,7 @@ COMMENT ON FUNCTION require_not_forgotten(bigint[]) IS 'LY203 when one of the me
 /* attributes */
 
 CREATE FUNCTION surviving_attributes(member_ids bigint[]) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -160,7 +160,7 @@ COMMENT ON FUNCTION surviving_attributes(bigint[]) IS
 'The attributes that the rules of attribute_rule choose among all that were given for these members. Part of merges.';
 
 CREATE FUNCTION refresh_attributes(member_id bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
 	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$

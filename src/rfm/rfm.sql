@@ -451,7 +451,7 @@ COMMENT ON FUNCTION rfm_segment_of(rfm, rfm_breaks, timestamptz, text, text, tex
 'The segment of a member: rfm_score and rfm_segment in one call, for long lists. NULL without a purchase. Errors: LY003, LY302 to LY305, as of those.';
 
 CREATE FUNCTION define_rfm_scheme(scheme text, definition jsonb, strict boolean DEFAULT false, OUT problem text, OUT rule integer, OUT segment text, OUT codes text[]) RETURNS SETOF record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	listed text;
@@ -475,11 +475,6 @@ BEGIN
 			DETAIL = listed,
 			HINT = 'See list_rfm_scheme_problems(definition), or pass strict => false.';
 	END IF;
-	IF to_regclass('loyalty.rfm_scheme') IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'LY001',
-			MESSAGE = 'the tables of loyalty do not exist in this database',
-			HINT = 'Run SELECT loyalty.setup();, or pass the definition in place of the scheme''s name.';
-	END IF;
 	INSERT INTO loyalty.rfm_scheme AS s (scheme, definition)
 	VALUES (define_rfm_scheme.scheme, define_rfm_scheme.definition)
 	ON CONFLICT ON CONSTRAINT rfm_scheme_pkey DO UPDATE
@@ -492,14 +487,9 @@ COMMENT ON FUNCTION define_rfm_scheme(text, jsonb, boolean) IS
 'Defines or replaces a segment scheme of one''s own and returns what list_rfm_scheme_problems finds: unreachable rules, overlapping codes, codes left over. strict: refuse it then (LY305). Repeating a call changes nothing. Other errors: LY001 (before setup()), LY003 (name), LY305 (invalid definition, or a name of ours).';
 
 CREATE FUNCTION drop_rfm_scheme(scheme text) RETURNS boolean
-LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STRICT SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF to_regclass('loyalty.rfm_scheme') IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'LY001',
-			MESSAGE = 'the tables of loyalty do not exist in this database',
-			HINT = 'Run SELECT loyalty.setup();';
-	END IF;
 	DELETE FROM loyalty.rfm_scheme s WHERE s.scheme = drop_rfm_scheme.scheme;
 	RETURN FOUND;
 END
@@ -528,14 +518,11 @@ $$;
 COMMENT ON FUNCTION setup_rfm() IS 'Creates and migrates the table of room rfm (rfm_scheme); called by setup().';
 
 CREATE FUNCTION check_rfm(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	stored record;
 BEGIN
-	IF to_regclass('loyalty.rfm_scheme') IS NULL THEN
-		RETURN;
-	END IF;
 	invariant := 'segment scheme is valid';
 	FOR stored IN SELECT s.scheme, s.definition FROM loyalty.rfm_scheme s ORDER BY s.scheme LOOP
 		BEGIN

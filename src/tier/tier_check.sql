@@ -3,13 +3,13 @@
  */
 
 CREATE FUNCTION tier_problem(member_id bigint, ladder text) RETURNS text
-LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_problem';
+LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_tier_problem';
 COMMENT ON FUNCTION tier_problem(bigint, text) IS
 'What is wrong with the stored tier and history of a member, against a replay of all facts; NULL when nothing is.';
 
 CREATE FUNCTION check_tier(OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'state', p.member_id, NULL::text, NULL::bigint, format('%s: %s', p.ladder, p.problem)
 	FROM (SELECT s.member_id, s.ladder, CASE WHEN EXISTS (SELECT FROM loyalty.ladder l JOIN loyalty.ladder_version v ON v.ladder = l.ladder WHERE l.ladder = s.ladder)

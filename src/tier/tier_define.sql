@@ -21,7 +21,7 @@ COMMENT ON FUNCTION measure_function(text) IS
 
 CREATE FUNCTION define_measure(measure text, source text DEFAULT 'event', currency text DEFAULT NULL,
 	function_name text DEFAULT NULL, pending boolean DEFAULT false) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -61,7 +61,7 @@ COMMENT ON FUNCTION define_measure(text, text, text, text, boolean) IS
 'Defines what members can qualify by. source: points (earned or adjusted in a currency, less what is reversed), event (facts recorded by record_qualification() or by evaluate_tier() on a table), function (function_name(member_id, as_of) returning a number, sampled by evaluate_tiers(), with the rights of whoever calls it: so it must belong to the owner of our tables or to a superuser; use window latest). Points count from when they become available on; with pending, from when they are earned on. Returns the measure; with the same arguments it may be repeated. Errors: LY003 invalid, or exists with others, LY102, 42501.';
 
 CREATE FUNCTION check_definition(definition jsonb) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	unknown text;
@@ -83,7 +83,7 @@ COMMENT ON FUNCTION check_definition(jsonb) IS
 
 CREATE FUNCTION define_ladder(ladder text, definition jsonb, effective_from timestamptz DEFAULT NULL,
 	name text DEFAULT NULL) RETURNS integer
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -128,13 +128,13 @@ COMMENT ON FUNCTION define_ladder(text, jsonb, timestamptz, text) IS
 CREATE FUNCTION preview_tier(member_id bigint, ladder text, definition jsonb, as_of timestamptz DEFAULT NULL, whole_history boolean DEFAULT false,
 	OUT level_now text, OUT rank_now integer, OUT valid_until_now timestamptz,
 	OUT level_then text, OUT rank_then integer, OUT valid_until_then timestamptz) RETURNS record
-LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preview_tier';
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_preview_tier';
 COMMENT ON FUNCTION preview_tier(bigint, text, jsonb, timestamptz, boolean) IS
 'The tier of a member on a ladder, and under a new definition of it: in force from as_of on, or (whole_history) as if it had been so always. Nothing is written. Errors: LY401 definition, LY402 ladder.';
 
 CREATE FUNCTION preview_ladder(ladder text, definition jsonb, as_of timestamptz DEFAULT NULL, whole_history boolean DEFAULT false,
 	OUT member_id bigint, OUT level_now text, OUT level_then text, OUT move text, OUT valid_until_then timestamptz) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN

@@ -4,12 +4,12 @@
 
 CREATE FUNCTION insert_tier_event(member_id bigint, measure text, at timestamptz, counts_at timestamptz, amount numeric,
 	reference text, idempotency_key text) RETURNS void
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_insert_tier_event';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_insert_tier_event';
 COMMENT ON FUNCTION insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text) IS 'Part of record_qualification().';
 
 CREATE FUNCTION record_qualification(member_id bigint, measure text, amount numeric, at timestamptz DEFAULT statement_timestamp(),
 	counts_at timestamptz DEFAULT NULL, reference text DEFAULT NULL, idempotency_key text DEFAULT NULL) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -43,17 +43,17 @@ COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, tim
 'Records a qualifying fact and brings the tiers up to it in the same commit. counts_at: of a return (amount negative) the date of its order, not after at. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
 
 CREATE FUNCTION step_tier(machine bytea, evaluated_at timestamptz, versions integer, replayed_in bigint, replayed_before integer) RETURNS bytea
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_step_tier';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_step_tier';
 COMMENT ON FUNCTION step_tier(bytea, timestamptz, integer, bigint, integer) IS
 'The stored machine one fact further; part of evaluate_tier(), cannot be called by itself.';
 
 CREATE FUNCTION maintain_tier(member_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS boolean
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_maintain_tier';
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_maintain_tier';
 COMMENT ON FUNCTION maintain_tier(bigint, text, timestamptz) IS
 'Computes the tier of one member from all its facts and stores it; whether that changed anything. Part of evaluate_tiers().';
 
 CREATE FUNCTION maintain_member(member_id bigint) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT loyalty.maintain_tier(maintain_member.member_id, l.ladder)
 	FROM (SELECT x.ladder FROM loyalty.ladder x ORDER BY x.ladder) l
@@ -61,7 +61,7 @@ $$;
 COMMENT ON FUNCTION maintain_member(bigint) IS 'maintain_tier() on each ladder.';
 
 CREATE FUNCTION set_joined(member_id bigint, joined_at timestamptz) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
@@ -77,7 +77,7 @@ COMMENT ON FUNCTION set_joined(bigint, timestamptz) IS
 'Sets from when on the anniversaries of a member count; otherwise from its first fact or grant.';
 
 CREATE FUNCTION sample_measures(member_id bigint, ladder text, as_of timestamptz) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -119,7 +119,7 @@ COMMENT ON FUNCTION sample_measures(bigint, text, timestamptz) IS
 CREATE FUNCTION stored_tier_is(facts tier_facts, machine bytea, versions integer, evaluated_at timestamptz, next_at timestamptz,
 	since timestamptz, valid_until timestamptz, grace_until timestamptz, level text, earned_level text,
 	ladder text, as_of timestamptz) RETURNS boolean
-LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_stored_tier_is';
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_stored_tier_is';
 COMMENT ON FUNCTION stored_tier_is(tier_facts, bytea, integer, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, text, text, text, timestamptz) IS
 'Whether a stored state is what a member''s facts give at an instant; part of evaluate_tiers().';
 
@@ -127,12 +127,12 @@ CREATE FUNCTION first_tier(facts tier_facts, ladder text, as_of timestamptz,
 	OUT machine bytea, OUT versions integer, OUT replayed_before integer, OUT event_at timestamptz, OUT evaluated_at timestamptz, OUT next_at timestamptz,
 	OUT level text, OUT earned_level text, OUT since timestamptz, OUT valid_until timestamptz, OUT grace_until timestamptz,
 	OUT step_starts timestamptz[], OUT step_levels text[], OUT step_events text[], OUT step_reasons text[], OUT step_valid_untils timestamptz[]) RETURNS record
-LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_first_tier';
+LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_first_tier';
 COMMENT ON FUNCTION first_tier(tier_facts, text, timestamptz) IS
 'What is to be stored of a member of whom nothing is stored yet: the columns of tier_state, and those of tier_history as arrays; part of evaluate_tiers().';
 
 CREATE FUNCTION ladder_facts(ladder text, OUT points boolean, OUT query text) RETURNS record
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	-- each measure is a branch of its own, and one scan: a reversal looks up its
 	-- entry, or that of the reversal which it undoes.  That of a redemption gives
@@ -165,7 +165,7 @@ COMMENT ON FUNCTION ladder_facts(text) IS
 'The query that reads all facts of a ladder, of members who were never merged, and whether they are points alone; NULL for a ladder without measures. Part of evaluate_tiers().';
 
 CREATE FUNCTION members_evaluated_alone(ladder text) RETURNS SETOF bigint
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
 	UNION
@@ -177,7 +177,7 @@ COMMENT ON FUNCTION members_evaluated_alone(text) IS
 'Members whose tiers depend on more than their facts: grants, merges or a date of their own. Part of evaluate_tiers().';
 
 CREATE FUNCTION store_first_tiers(ladder text, as_of timestamptz, OUT stored bigint, OUT others bigint[]) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
 	facts record;
@@ -237,7 +237,7 @@ COMMENT ON FUNCTION store_first_tiers(text, timestamptz) IS
 'Stores tiers and histories of all members with facts of whom nothing is stored on a ladder, in one go, and returns how many these were; others: those whose stored tier is, or may be, not what their facts give. Part of evaluate_tiers().';
 
 CREATE FUNCTION check_ladder_exists(ladder text) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF ladder IS NULL OR NOT EXISTS (SELECT FROM loyalty.ladder l WHERE l.ladder = check_ladder_exists.ladder) THEN
@@ -249,7 +249,7 @@ $$;
 COMMENT ON FUNCTION check_ladder_exists(text) IS 'Raises LY402 when there is no such ladder.';
 
 CREATE FUNCTION evaluate_tiers(member_id bigint DEFAULT NULL, ladder text DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -292,21 +292,29 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
 	until CONSTANT timestamptz := coalesce(book_tiers.as_of, pg_catalog.now());
-	run loyalty.job_run;
+	run record;
 	batch record;
 	last_member bigint;
 	last_ladder text;
 BEGIN
 	IF NOT pg_catalog.isfinite(until) OR until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN
 		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
-			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', until);
+			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', until),
+				HINT = 'Only what has changed already can be booked.';
 	END IF;
 	IF batch_size IS NULL OR batch_size OPERATOR(pg_catalog.<=) 0 THEN
-		RAISE EXCEPTION 'batch_size must be positive' USING ERRCODE = 'LY003';
+		RAISE EXCEPTION 'batch_size must be positive'
+			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', coalesce(batch_size::text, 'NULL')),
+				HINT = 'It is the number of tiers that are booked between two commits.';
+	END IF;
+	IF NOT loyalty.may_commit() THEN
+		RAISE EXCEPTION 'book_tiers cannot run inside a transaction'
+			USING ERRCODE = '25001', DETAIL = 'It commits after each batch.',
+				HINT = 'Call it outside BEGIN, functions and blocks with EXCEPTION; with a driver, turn autocommit on.';
 	END IF;
 	IF NOT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('loyalty.book_tiers', 0)) THEN
 		RAISE EXCEPTION 'book_tiers is running in another session'
-			USING ERRCODE = 'LY006', HINT = 'See the table loyalty.job_run.';
+			USING ERRCODE = 'LY006', DETAIL = 'It holds its lock until it ends.', HINT = 'See the table loyalty.job_run.';
 	END IF;
 	UPDATE loyalty.job_run j SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
 	WHERE j.job OPERATOR(pg_catalog.=) 'book_tiers' AND j.status OPERATOR(pg_catalog.=) 'running';
@@ -342,7 +350,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE book_tiers(timestamptz, integer) IS
-'Books what the clock did to tiers by as_of (default: now): states and history of those whose next_at has come. No answer of tier_of() changes by it. Commits after each batch_size members; can be stopped at any time; progress is in the table job_run. LY006 when it is running already.';
+'Books what the clock did to tiers by as_of (default: now): states and history of those whose next_at has come. No answer of tier_of() changes by it. Commits after each batch_size members; can be stopped at any time; progress is in the table job_run. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
 
 REVOKE EXECUTE ON FUNCTION
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),

@@ -3,7 +3,7 @@
  */
 
 CREATE FUNCTION add_period(at timestamptz, period interval, ladder text) RETURNS timestamptz
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT (at AT TIME ZONE z.zone + period) AT TIME ZONE z.zone
 	FROM (SELECT coalesce(v.definition->>'time_zone', 'UTC') AS zone FROM loyalty.ladder_version v
@@ -17,7 +17,7 @@ CREATE FUNCTION grant_tier(member_id bigint, ladder text, level text, kind text 
 	fee numeric DEFAULT 0, reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
 	renews_grant_id bigint DEFAULT NULL,
 	OUT grant_id bigint, OUT valid_until timestamptz, OUT replayed boolean) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -71,7 +71,7 @@ COMMENT ON FUNCTION grant_tier(bigint, text, text, text, timestamptz, timestampt
 CREATE FUNCTION open_grant(member_id bigint, grant_id bigint,
 	OUT of_member_id bigint, OUT number bigint, OUT ladder text, OUT level text, OUT kind text, OUT starts_at timestamptz,
 	OUT ends_at timestamptz, OUT period interval, OUT fee numeric) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -96,7 +96,7 @@ COMMENT ON FUNCTION open_grant(bigint, bigint) IS 'A grant that was not ended ea
 CREATE FUNCTION renew_grant(member_id bigint, grant_id bigint, fee numeric DEFAULT NULL, period interval DEFAULT NULL,
 	idempotency_key text DEFAULT NULL,
 	OUT new_grant_id bigint, OUT valid_until timestamptz, OUT replayed boolean) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -156,7 +156,7 @@ COMMENT ON FUNCTION refund_due(numeric, timestamptz, timestamptz, timestamptz, t
 
 CREATE FUNCTION end_grant(member_id bigint, grant_id bigint, refund text DEFAULT 'none', at timestamptz DEFAULT statement_timestamp(),
 	reason text DEFAULT NULL, OUT refunded numeric, OUT ended_at timestamptz) RETURNS record
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE

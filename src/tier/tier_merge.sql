@@ -3,7 +3,7 @@
  */
 
 CREATE FUNCTION merge_tier(merge_id bigint, survivor_id bigint, absorbed_id bigint, merged_at timestamptz DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -36,7 +36,7 @@ COMMENT ON FUNCTION merge_tier(bigint, bigint, bigint, timestamptz) IS
 'What a merge of members means here: from merged_at (NULL: now) on the survivor has the better of both states (the higher earned level, then the later end) and the facts and grants of both count; before it each has its own tier. merge_members() gives no merged_at: tiers join when the points move, at the instant of the call. Called with the number of the merge; an absorbed member may be neither absorbed again nor survive another while it stands. Error: LY003.';
 
 CREATE FUNCTION unmerge_tier(merge_id bigint, root_id bigint DEFAULT NULL, subtree bigint[] DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -56,7 +56,7 @@ COMMENT ON FUNCTION unmerge_tier(bigint, bigint, bigint[]) IS
 
 -- What room member calls, in the form that it calls.
 CREATE FUNCTION merge_member_tiers(merge_id bigint, survivor_id bigint, absorbed_id bigint) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM loyalty.merge_tier($1, $2, $3);
@@ -67,7 +67,7 @@ COMMENT ON FUNCTION merge_member_tiers(bigint, bigint, bigint) IS
 'merge_tier(), as merge_members() calls it; returns in how many ladders the absorbed member had a state.';
 
 CREATE FUNCTION unmerge_member_tiers(merge_id bigint, root_id bigint, member_id bigint, subtree bigint[]) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM loyalty.unmerge_tier($1, $2, $4);
@@ -78,12 +78,12 @@ COMMENT ON FUNCTION unmerge_member_tiers(bigint, bigint, bigint, bigint[]) IS
 'unmerge_tier(), as unmerge_members() calls it; returns in how many ladders the separated member has a state.';
 
 CREATE FUNCTION tier_if_merged(survivor_id bigint, absorbed_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS text
-LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_if_merged';
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_tier_if_merged';
 COMMENT ON FUNCTION tier_if_merged(bigint, bigint, text, timestamptz) IS
 'The tier that a member would have at an instant (NULL: now), if another were merged into it then. Nothing is written. Error: LY402 ladder.';
 
 CREATE FUNCTION preview_member_tiers(survivor_id bigint, absorbed_id bigint) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT jsonb_object_agg(t.ladder, jsonb_build_object('survivor', t.survivor, 'absorbed', t.absorbed, 'together', t.together))
 	FROM (SELECT l.ladder, loyalty.tier_of($1, l.ladder) AS survivor, loyalty.tier_of($2, l.ladder) AS absorbed,
@@ -95,7 +95,7 @@ COMMENT ON FUNCTION preview_member_tiers(bigint, bigint) IS
 'What merge_members() would do to tiers, as preview_merge() shows it: for each ladder the tiers of the survivor, of the absorbed, and the one that they would have together.';
 
 CREATE FUNCTION forget_member_tiers(member_ids bigint[]) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	UPDATE loyalty.tier_grant g SET reason = NULL, end_reason = NULL
 	WHERE g.member_id = ANY ($1) AND (g.reason IS NOT NULL OR g.end_reason IS NOT NULL)

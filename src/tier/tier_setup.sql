@@ -8,7 +8,7 @@ COMMENT ON FUNCTION evaluate_tier() IS
 'Trigger function (AFTER, FOR EACH ROW): keeps tiers current in the commit of the fact. On the ledger, without arguments (define_ladder() does it). On anybody''s table (INSERT, UPDATE, DELETE), with the names of the member and time columns, then measure=column or measure=number, and counts_at=column for returns. Measures are those of define_measure(), but for points (LY404); of a score (window latest) insert a row for each value. What is updated or deleted is taken back at the date that it counted at.';
 
 CREATE FUNCTION ledger_is_unwatched() RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT EXISTS (SELECT FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
 			JOIN loyalty.tier_measure m ON m.measure = d->>'measure' AND m.source = 'points')
@@ -18,7 +18,7 @@ $$;
 COMMENT ON FUNCTION ledger_is_unwatched() IS 'Whether a ladder counts points and the ledger lacks the trigger evaluate_tier; part of define_ladder(), setup() and check_all().';
 
 CREATE FUNCTION watch_facts(source text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	-- whoever has recorded a fact that no ladder counted has committed now, and

@@ -148,6 +148,20 @@ SELECT bag_eq('TABLE shape', 'TABLE shape_before', 'the second setup() changes n
 SELECT bag_eq('TABLE loyalty.layout', 'TABLE layout_before', 'nor a layout version');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all() of what setup() made finds nothing');
 
+-- Whoever calls it before setup() is told so, not which table is missing.
+SELECT is_empty(
+	$$SELECT m.identity
+	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	  JOIN pg_language l ON l.oid = p.prolang
+	  WHERE l.lanname IN ('sql', 'plpgsql') AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype
+		AND p.prosupport <> 'loyalty.require_setup'::regproc
+		-- setup() makes the tables; segments can be computed without them
+		AND p.proname !~ '^setup' AND p.proname NOT IN ('find_rfm_scheme', 'rfm_reading')
+		AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'S')
+			AND p.prosrc ~ format('loyalty\.%s\M(?!\()', c.relname))
+	  ORDER BY 1$$,
+	'every function whose body names a table of the program has the support function require_setup()');
+
 SELECT is_empty(
 	$$SELECT c.relname FROM pg_class c
 	  WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')

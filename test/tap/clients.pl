@@ -1,0 +1,113 @@
+# What drivers meet.  They send parameters without types, so every function
+# must be found by its name alone; and whoever calls a function of the program
+# before setup() is told so, whatever the language of the function.
+use strict;
+use warnings;
+
+use IPC::Run;
+use Test::More;
+use Wire;
+
+my $database = 'clients';
+my @psql = ('psql', '-h', $ENV{LOYALTY_TEST_HOST}, '-p', 5432, '-U', 'postgres', '-XqAt', '-v', 'ON_ERROR_STOP=1');
+
+sub run_sql
+{
+	my ($in, $sql) = @_;
+	my ($out, $err);
+	IPC::Run::run([ @psql, '-d', $in ], '<', \$sql, '>', \$out, '2>', \$err) or BAIL_OUT($err);
+	return $out;
+}
+
+run_sql('postgres', "SET client_min_messages = warning; DROP DATABASE IF EXISTS $database; CREATE DATABASE $database;");
+run_sql($database, 'SET client_min_messages = warning; CREATE EXTENSION loyalty CASCADE;');
+my $wire = Wire->new(host => $ENV{LOYALTY_TEST_HOST}, port => 5432, user => 'postgres', database => $database);
+
+# Everything that SQL can call: how, its arguments' types, how many of them
+# have no default, whether it says that it needs the tables of the program.
+my @callables = map {
+	my ($name, $kind, $types, $least, $marked) = @$_;
+	{ name => $name, kind => $kind, types => [ split /;/, $types ], least => $least, marked => $marked eq 't' }
+} @{ $wire->query(<<'SQL')->{rows} };
+SELECT p.proname, p.prokind,
+	coalesce((SELECT string_agg(format_type(t, NULL), ';' ORDER BY i) FROM unnest(p.proargtypes) WITH ORDINALITY u (t, i)), ''),
+	p.pronargs - p.pronargdefaults, p.prosupport = 'loyalty.require_setup'::regproc
+FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'loyalty')
+	AND p.prorettype <> 'trigger'::regtype
+	AND NOT EXISTS (SELECT FROM unnest(p.proargtypes || p.prorettype) t WHERE t IN ('internal'::regtype, 'cstring'::regtype))
+ORDER BY 1
+SQL
+cmp_ok(scalar @callables, '>', 200, 'functions were found');
+
+sub call_of
+{
+	my ($f, @arguments) = @_;
+	return ($f->{kind} eq 'p' ? 'CALL' : 'SELECT') . " loyalty.$f->{name}(" . join(', ', @arguments) . ')';
+}
+
+# Untyped parameters, from all of them down to those that have no default
+my @not_found;
+for my $f (@callables)
+{
+	for my $n ($f->{least} .. @{ $f->{types} })
+	{
+		my $error = $wire->prepare(call_of($f, map { "\$$_" } 1 .. $n)) or next;
+		push @not_found, "$f->{name} with $n: $error->{C} $error->{M}";
+	}
+}
+is(join("\n", @not_found), '', 'every function is found by its name and untyped parameters');
+
+# Before setup().  A value of each type that a function can do something with;
+# of our own types there is none yet.
+my %sample = (
+	'bigint' => 1, 'integer' => 1, 'numeric' => 1, 'double precision' => 1, 'boolean' => 'true', 'text' => "'x'", 'bytea' => "''",
+	'timestamp with time zone' => "'2024-01-01Z'", 'date' => "'2024-01-01'", 'interval' => "'1 day'", 'jsonb' => "'{}'", 'regclass' => "'pg_class'",
+	'boolean[]' => 'VARIADIC ARRAY[true]', 'bigint[]' => "'{1}'", 'text[]' => "'{x}'");
+my (@marked, @failed);
+for my $f (grep { $_->{name} !~ /^setup/ } @callables)
+{
+	my $error = $wire->query(call_of($f, map { $sample{$_} // "NULL::$_" } @{ $f->{types} }))->{error};
+	my $state = $error ? $error->{C} : 'none';
+	# CALL is not planned: what a procedure asks first does it, from inside
+	my $asked = $f->{marked} || $f->{kind} eq 'p';
+	push @marked, "$f->{name}: $state " . ($error->{M} // '') if $asked && ($state ne 'LY001' || $f->{marked} && $error->{W});
+	push @failed, "$f->{name}: $state $error->{M}" if !$asked && $state =~ /^(?:42P01|42704|42883|3F|XX)/;
+}
+cmp_ok(scalar(grep { $_->{marked} } @callables), '>', 50, 'functions say that they need the tables of the program');
+is(join("\n", @marked), '', 'before setup() each of them raises LY001, with no context');
+is(join("\n", @failed), '', 'and no other one looks for what is not there');
+
+for my $trigger (map { $_->[0] } @{ $wire->query(<<'SQL')->{rows} })
+SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prorettype = 'trigger'::regtype ORDER BY 1
+SQL
+{
+	my $state = 'none';
+	for ('CREATE TEMP TABLE visit (visit_id bigint PRIMARY KEY, member_id bigint, amount numeric, at timestamptz)',
+		"CREATE TRIGGER t AFTER INSERT ON visit FOR EACH ROW EXECUTE FUNCTION loyalty.$trigger('member_id', 'amount', 'at')",
+		"INSERT INTO visit VALUES (1, 1, 1, '2024-01-01')")
+	{
+		my $error = $wire->query($_)->{error} or next;
+		$state = $error->{C};
+	}
+	$wire->query('DROP TABLE visit');
+	unlike($state, qr/^(?:42P01|42704|42883|3F|XX)/, "nor does trigger function $trigger(): $state");
+}
+
+# Jobs commit, which is nothing for a transaction of the caller's
+$wire->query('SELECT loyalty.setup()');
+for my $job (map { $_->{name} } grep { $_->{kind} eq 'p' } @callables)
+{
+	for ("BEGIN; CALL loyalty.$job()", "DO 'BEGIN CALL loyalty.$job(); EXCEPTION WHEN division_by_zero THEN END'",
+		"CREATE FUNCTION call_job() RETURNS void LANGUAGE plpgsql AS 'BEGIN CALL loyalty.$job(); END'; SELECT call_job()")
+	{
+		my $error = $wire->query($_)->{error};
+		is($error->{C}, '25001', "$_ is refused");
+		like($error->{H}, qr/autocommit/, 'and says what to do');
+		$wire->query('ROLLBACK');
+	}
+	is($wire->query($_)->{error}, undef, "$_ does its work") for "CALL loyalty.$job()", "DO 'BEGIN CALL loyalty.$job(); END'";
+}
+
+run_sql('postgres', "DROP DATABASE $database WITH (FORCE);");
+done_testing();
