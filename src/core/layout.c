@@ -212,10 +212,13 @@ RequireWritable(void)
 
 /*
  * forget_cached() trigger: sessions keep what they read of a small table of
- * settings; this tells them all, at commit, to read it again.
+ * settings; this tells them all, at commit, to read it again.  The worker that
+ * applies changes of a logical replica fires only row triggers that are
+ * enabled ALWAYS.
  *
- *	CREATE TRIGGER forget_cached
- *		AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.layout
+ *	CREATE TRIGGER forget_cached AFTER INSERT OR DELETE OR UPDATE ON loyalty.layout
+ *		FOR EACH ROW EXECUTE FUNCTION loyalty.forget_cached();
+ *	CREATE TRIGGER forget_all_cached AFTER TRUNCATE ON loyalty.layout
  *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
  */
 PG_FUNCTION_INFO_V1(loyalty_forget_cached);
@@ -223,7 +226,7 @@ Datum
 loyalty_forget_cached(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = RequireTrigger(fcinfo, "forget_cached",
-										   FIRED_AFTER | FIRED_FOR_STATEMENT | FIRED_BY_INSERT |
+										   FIRED_AFTER | FIRED_FOR_ROW | FIRED_FOR_STATEMENT | FIRED_BY_INSERT |
 										   FIRED_BY_UPDATE | FIRED_BY_DELETE | FIRED_BY_TRUNCATE);
 
 	CacheInvalidateRelcache(trigdata->tg_relation);

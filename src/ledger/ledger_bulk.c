@@ -604,6 +604,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	CloseWallet(&state);
 	FlushLedgerRows(state.insert);
 	error_context_stack = context.previous;
+	SPI_cursor_close(portal);
 	SPI_finish();
 
 	result[0] = Int64GetDatum(state.entries);

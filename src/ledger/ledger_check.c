@@ -119,6 +119,17 @@ BeginScan(WalletScan *scan)
 											  ALLOCSET_DEFAULT_SIZES);
 }
 
+/*
+ * A cursor that stays open keeps its tables from being altered until the
+ * transaction ends.
+ */
+static void
+EndScan(WalletScan *scan)
+{
+	SPI_cursor_close(scan->entries.portal);
+	SPI_cursor_close(scan->wallets.portal);
+}
+
 /* The (member, currency) of a row; both queries have them somewhere */
 static void
 RowKey(RowSource *source, HeapTuple row, int currency_column, int64 *member_id, char **currency)
@@ -319,13 +330,16 @@ loyalty_check_wallets(PG_FUNCTION_ARGS)
 			Violation(&scan, "wallet", 0, "the wallet is not the fold of its entries");
 		MemoryContextSwitchTo(old);
 	}
+	EndScan(&scan);
 	SPI_finish();
 	return (Datum) 0;
 }
 
 /*
  * verify_chain(up_to): a row for each wallet whose chain is broken by an entry
- * with an id up to up_to, naming the first such entry.
+ * with an id up to up_to, naming the first such entry.  Reads with a snapshot
+ * of its own: a digest that was taken in the same statement, or after this
+ * transaction began, covers entries that the statement does not see.
  */
 PG_FUNCTION_INFO_V1(loyalty_verify_chain);
 Datum
@@ -337,9 +351,12 @@ loyalty_verify_chain(PG_FUNCTION_ARGS)
 	scan.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	PushActiveSnapshot(GetLatestSnapshot());
 	BeginScan(&scan);
 	while (NextWallet(&scan))
 		;
+	EndScan(&scan);
+	PopActiveSnapshot();
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -392,6 +409,7 @@ loyalty_rebuild_wallets(PG_FUNCTION_ARGS)
 		}
 		MemoryContextSwitchTo(old);
 	}
+	EndScan(&scan);
 	PopActiveSnapshot();
 	SPI_finish();
 	PG_RETURN_INT64(changed);

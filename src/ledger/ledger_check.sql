@@ -50,7 +50,7 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rebuilt
 COMMENT ON FUNCTION rebuilt_balance(bytea) IS 'A balance from its binary format; part of rebuild_wallets().';
 
 CREATE FUNCTION rebuild_wallets() RETURNS bigint
-LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_rebuild_wallets';
+LANGUAGE c VOLATILE SUPPORT require_setup SET row_security = off AS 'MODULE_PATHNAME', 'loyalty_rebuild_wallets';
 COMMENT ON FUNCTION rebuild_wallets() IS
 'Recomputes every wallet from the ledger and writes those that differ; returns how many. Postings wait meanwhile. Raises XX001 when the ledger itself cannot be folded.';
 
@@ -72,7 +72,7 @@ COMMENT ON FUNCTION block_digests(bigint, bigint, bigint) IS
 'SHA-256 over the hashes of the entries in each block of width ids behind after, as far as up_to, in the order of the ids; empty blocks are left out.';
 
 CREATE FUNCTION ledger_digest(previous text DEFAULT NULL, blocks integer DEFAULT 256) RETURNS text
-LANGUAGE plpgsql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
 DECLARE
 	after bigint := 0;
@@ -127,7 +127,7 @@ COMMENT ON FUNCTION read_digest(text) IS 'The parts of a ledger digest; LY113 wh
 
 CREATE FUNCTION verify_ledger(digest text, OUT intact boolean, OUT first_entry_id bigint,
 	OUT member_id bigint, OUT currency text, OUT detail text) RETURNS record
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
 #variable_conflict use_variable
 DECLARE

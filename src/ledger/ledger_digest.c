@@ -74,7 +74,8 @@ loyalty_settled_entry_id(PG_FUNCTION_ARGS)
 
 /*
  * block_digests(after, up_to, width): the SHA-256 of each block of width ids
- * behind after, as far as up_to; blocks without entries are left out.
+ * behind after, as far as up_to; blocks without entries are left out.  Reads
+ * with a snapshot of its own, as verify_chain() does.
  */
 PG_FUNCTION_INFO_V1(loyalty_block_digests);
 Datum
@@ -105,6 +106,7 @@ loyalty_block_digests(PG_FUNCTION_ARGS)
 							  "ORDER BY entry_id, member_id", 2, types, 0);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	PushActiveSnapshot(GetLatestSnapshot());
 	portal = SPI_cursor_open(NULL, plan, bounds, NULL, true);
 	ctx = pg_cryptohash_create(PG_SHA256);
 
@@ -169,6 +171,8 @@ loyalty_block_digests(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 	}
 	pg_cryptohash_free(ctx);
+	SPI_cursor_close(portal);
+	PopActiveSnapshot();
 	SPI_finish();
 	return (Datum) 0;
 }

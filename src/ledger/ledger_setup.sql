@@ -47,6 +47,19 @@ $$;
 COMMENT ON FUNCTION currency_is_sound() IS
 'Trigger function on currency: the time zone exists, and is the program''s where points expire and none is named; code and consumption_order stay what they are.';
 
+CREATE FUNCTION ledger_triggers(OUT table_name text, OUT trigger_name text, OUT fired text, OUT level text, OUT function_name text)
+RETURNS SETOF record
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES ('currency', 'currency_is_sound', 'BEFORE INSERT OR UPDATE', 'ROW', 'currency_is_sound'),
+		('currency', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
+		('currency', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
+		('wallet', 'guard', 'BEFORE INSERT OR DELETE OR UPDATE OF member_id, currency, balance, opened_at, moved OR TRUNCATE', 'STATEMENT', 'guard'),
+		('ledger', 'guard', 'BEFORE INSERT', 'STATEMENT', 'guard'),
+		('ledger', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
+$$;
+COMMENT ON FUNCTION ledger_triggers() IS 'The triggers of the tables of room ledger; see program_triggers().';
+
 CREATE FUNCTION setup_ledger() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -95,10 +108,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.currency.qualifying_kinds IS 'Kinds of entries that extend the lots (sliding).';
 		COMMENT ON COLUMN loyalty.currency.time_zone IS 'Time zone of all calendar arithmetic; NULL where points do not expire and none was named.';
 		COMMENT ON COLUMN loyalty.currency.created_at IS 'When the currency was created.';
-		CREATE TRIGGER currency_is_sound BEFORE INSERT OR UPDATE ON loyalty.currency
-			FOR EACH ROW EXECUTE FUNCTION loyalty.currency_is_sound();
-		CREATE TRIGGER forget_cached AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.currency
-			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
 
 		CREATE TABLE loyalty.wallet (
 			member_id bigint NOT NULL,
@@ -114,8 +123,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.wallet.balance IS 'The state of the fold, with the head of the hash chain.';
 		COMMENT ON COLUMN loyalty.wallet.opened_at IS 'When the wallet was opened.';
 		COMMENT ON COLUMN loyalty.wallet.moved IS 'True while the member is absorbed in another, where its points are; false when it once took part in a merge; otherwise NULL.';
-		CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF member_id, currency, balance, opened_at, moved OR DELETE OR TRUNCATE ON loyalty.wallet
-			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
 
 		CREATE SEQUENCE loyalty.ledger_entry_id_seq;
 		COMMENT ON SEQUENCE loyalty.ledger_entry_id_seq IS 'Ids of ledger entries, drawn under the lock of the wallet. Keep CACHE 1.';
@@ -175,10 +182,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.lots IS 'The lots that the entry took, set aside, gave back, or moved.';
 		COMMENT ON COLUMN loyalty.ledger.hash IS 'SHA-256 of this entry and of the hash of the one before it in its wallet.';
 		COMMENT ON COLUMN loyalty.ledger.home_id IS 'The member that the posting addressed, where that one is absorbed in member_id: the points came to it first. Of a transfer that moves debt in a merge: whose debt.';
-		CREATE TRIGGER guard BEFORE INSERT ON loyalty.ledger
-			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
-		CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON loyalty.ledger
-			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.append_only();
 
 		INSERT INTO loyalty.layout (room, version) VALUES ('ledger', 1);
 		INSERT INTO loyalty.currency (code, name) VALUES ('points', 'Points');

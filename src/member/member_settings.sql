@@ -133,11 +133,16 @@ BEGIN
 	FROM (VALUES (merge_function, 'bigint,bigint,bigint'), (unmerge_function, 'bigint,bigint,bigint,bigint[]'),
 			(preview_function, 'bigint,bigint'), (forget_function, 'bigint[]')) f (name, arguments)
 	WHERE f.name IS NOT NULL;
-	INSERT INTO loyalty.merge_handler AS h (room, tables, merge_function, unmerge_function, preview_function, forget_function)
-	VALUES (room, tables, merge_function, unmerge_function, preview_function, forget_function)
-	ON CONFLICT ON CONSTRAINT merge_handler_pkey DO UPDATE SET tables = excluded.tables, merge_function = excluded.merge_function,
-		unmerge_function = excluded.unmerge_function, preview_function = excluded.preview_function,
-		forget_function = excluded.forget_function;
+	-- setup() registers again each time, on a standby, too
+	IF NOT EXISTS (SELECT FROM loyalty.merge_handler h
+		WHERE (h.room, h.tables, h.merge_function, h.unmerge_function, h.preview_function, h.forget_function)
+			IS NOT DISTINCT FROM (room, tables, merge_function, unmerge_function, preview_function, forget_function)) THEN
+		INSERT INTO loyalty.merge_handler AS h (room, tables, merge_function, unmerge_function, preview_function, forget_function)
+		VALUES (room, tables, merge_function, unmerge_function, preview_function, forget_function)
+		ON CONFLICT ON CONSTRAINT merge_handler_pkey DO UPDATE SET tables = excluded.tables, merge_function = excluded.merge_function,
+			unmerge_function = excluded.unmerge_function, preview_function = excluded.preview_function,
+			forget_function = excluded.forget_function;
+	END IF;
 	RETURN room;
 END
 $$;

@@ -38,6 +38,21 @@ $$;
 COMMENT ON FUNCTION watch_facts(text) IS
 'Waits for transactions that have recorded facts of a source (points or event) that a ladder begins to count, keeps others waiting until commit, and puts the trigger evaluate_tier on the ledger where it is missing. Part of define_ladder() and setup().';
 
+CREATE FUNCTION tier_triggers(OUT table_name text, OUT trigger_name text, OUT fired text, OUT level text, OUT function_name text)
+RETURNS SETOF record
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES ('tier_measure', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
+		('tier_measure', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
+		('ladder', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
+		('ladder', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
+		('ladder_version', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
+		('ladder_version', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
+		('ladder_version', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
+		('tier_event', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
+$$;
+COMMENT ON FUNCTION tier_triggers() IS 'The triggers of the tables of room tier; see program_triggers(). That of facts in the ledger is put by watch_facts().';
+
 CREATE FUNCTION setup_tier() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -61,8 +76,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_measure.function_name IS 'Name of a function (member_id bigint, as_of timestamptz) returning a number.';
 		COMMENT ON COLUMN loyalty.tier_measure.pending IS 'Whether points count from when they are earned on; otherwise from when they become available on.';
 		COMMENT ON COLUMN loyalty.tier_measure.created_at IS 'When the measure was defined.';
-		CREATE TRIGGER forget_cached AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.tier_measure
-			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
 
 		CREATE TABLE loyalty.ladder (
 			ladder text PRIMARY KEY CHECK (ladder ~ '^[a-z][a-z0-9_]{0,62}$'),
@@ -73,8 +86,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ladder.ladder IS 'Short name that applications use.';
 		COMMENT ON COLUMN loyalty.ladder.name IS 'Name that people read.';
 		COMMENT ON COLUMN loyalty.ladder.created_at IS 'When the ladder was created.';
-		CREATE TRIGGER forget_cached AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.ladder
-			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
 
 		CREATE TABLE loyalty.ladder_version (
 			ladder text NOT NULL,
@@ -91,10 +102,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ladder_version.effective_from IS 'From when on it is in force; -infinity of the first, usually.';
 		COMMENT ON COLUMN loyalty.ladder_version.definition IS 'See define_ladder().';
 		COMMENT ON COLUMN loyalty.ladder_version.recorded_at IS 'When the database learned of it.';
-		CREATE TRIGGER forget_cached AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.ladder_version
-			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
-		CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON loyalty.ladder_version
-			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.append_only();
 
 		CREATE TABLE loyalty.tier_level (
 			ladder text NOT NULL,
@@ -136,8 +143,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_event.recorded_at IS 'When the database learned of it.';
 		COMMENT ON COLUMN loyalty.tier_event.reference IS 'The caller''s own reference, or the table whose trigger recorded it.';
 		COMMENT ON COLUMN loyalty.tier_event.idempotency_key IS 'Unique within a member, for ever.';
-		CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON loyalty.tier_event
-			FOR EACH STATEMENT EXECUTE FUNCTION loyalty.append_only();
 
 		CREATE TABLE loyalty.tier_joined (
 			member_id bigint NOT NULL,

@@ -70,7 +70,9 @@ for my $case (
 	[ 'parallel', [ [ 'pg_dump', '-Fd', '-j2', '-f', "$directory/parallel", 'postgres' ] ], [ [ 'pg_restore', '--exit-on-error', '-j2', '-d', 'parallel', "$directory/parallel" ] ] ],
 	[ 'data_only',
 		[ [ 'pg_dump', '--schema-only', '-f', "$directory/schema.sql", 'postgres' ], [ 'pg_dump', '--data-only', '--disable-triggers', '-f', "$directory/data.sql", 'postgres' ] ],
-		[ map { [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$directory/$_.sql", '-d', 'data_only' ] } 'schema', 'data' ] ])
+		# (which enables triggers as they are by default)
+		[ (map { [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$directory/$_.sql", '-d', 'data_only' ] } 'schema', 'data'),
+		  [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-c', 'SELECT loyalty.setup()', '-d', 'data_only' ] ] ])
 {
 	my ($name, $dump, $restore) = @$case;
 	$node->safe_psql('postgres', "CREATE DATABASE $name");

@@ -1,0 +1,104 @@
+-- The triggers that guard our tables: what is off, dropped, changed, or missing
+-- on a partition is seen by check_all(), and put back by setup().
+CREATE EXTENSION pgtap;
+SET client_min_messages = warning;
+CREATE EXTENSION loyalty CASCADE;
+SET client_min_messages = notice;
+SELECT loyalty.setup() \g /dev/null
+SET search_path = public, pg_catalog;
+SELECT no_plan();
+
+SELECT loyalty.earn(m, 100) FROM generate_series(1, 50) m \g /dev/null
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'nothing is wrong');
+SELECT is_empty('SELECT FROM loyalty.program_triggers() WHERE state IS NOT NULL OR relation IS NULL', 'nor with any trigger');
+SELECT cmp_ok((SELECT count(*) FROM loyalty.program_triggers()), '>=', 20::bigint, 'of which there are many');
+SELECT is_empty($$
+	SELECT t.tgrelid::regclass, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+	WHERE c.relnamespace = 'loyalty'::regnamespace AND NOT t.tgisinternal
+		AND NOT EXISTS (SELECT FROM loyalty.program_triggers() p WHERE p.relation = t.tgrelid AND p.trigger_name = t.tgname)$$,
+	'every trigger of our tables is listed');
+
+-- Each of them off, dropped, or another.
+CREATE FUNCTION pg_temp.violations() RETURNS SETOF text LANGUAGE sql AS
+	$$SELECT detail FROM loyalty.check_all() WHERE room = 'core' AND invariant = 'trigger'$$;
+CREATE FUNCTION pg_temp.try_each(change text, state text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	t record;
+BEGIN
+	FOR t IN SELECT * FROM loyalty.program_triggers() LOOP
+		EXECUTE format(change, t.relation, t.trigger_name);
+		RETURN NEXT is((SELECT string_agg(v, ';') FROM pg_temp.violations() v),
+			format('trigger "%s" of table %s is %s; loyalty.setup() puts it back', t.trigger_name, t.relation, state),
+			format('%s of %s: %s', t.trigger_name, t.relation, state));
+		PERFORM loyalty.setup();
+		RETURN NEXT is_empty('SELECT * FROM pg_temp.violations()', format('%s of %s is back', t.trigger_name, t.relation));
+	END LOOP;
+END
+$$;
+SELECT pg_temp.try_each('ALTER TABLE %s DISABLE TRIGGER %I', 'disabled');
+SELECT pg_temp.try_each('ALTER TABLE %s ENABLE REPLICA TRIGGER %I', 'not enabled as it should be');
+SELECT pg_temp.try_each('DROP TRIGGER %2$I ON %1$s', 'missing');
+SELECT pg_temp.try_each('CREATE OR REPLACE TRIGGER %2$I BEFORE UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+	'not as it should be');
+SELECT throws_ok('DELETE FROM loyalty.ledger', 'LY005', NULL, 'and does its work');
+
+-- Partitions: statement triggers are not inherited.
+BEGIN;
+ALTER SEQUENCE loyalty.ledger_entry_id_seq OWNED BY NONE;
+ALTER TABLE loyalty.ledger RENAME TO whole_ledger;
+ALTER INDEX loyalty.ledger_pkey RENAME TO whole_ledger_pkey;
+ALTER TABLE loyalty.whole_ledger DISABLE TRIGGER USER;
+CREATE TABLE loyalty.ledger (LIKE loyalty.whole_ledger INCLUDING ALL) PARTITION BY HASH (member_id);
+CREATE TABLE loyalty.ledger_0 PARTITION OF loyalty.ledger FOR VALUES WITH (MODULUS 2, REMAINDER 0) PARTITION BY HASH (member_id);
+CREATE TABLE loyalty.ledger_1 PARTITION OF loyalty.ledger FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CREATE TABLE loyalty.ledger_00 PARTITION OF loyalty.ledger_0 FOR VALUES WITH (MODULUS 4, REMAINDER 0);
+CREATE TABLE loyalty.ledger_02 PARTITION OF loyalty.ledger_0 FOR VALUES WITH (MODULUS 4, REMAINDER 2);
+INSERT INTO loyalty.ledger SELECT * FROM loyalty.whole_ledger;
+DROP TABLE loyalty.whole_ledger;
+COMMIT;
+SELECT is((SELECT count(*) FROM pg_temp.violations() v WHERE v ~ 'of table loyalty.ledger[_012]* is missing'), 10::bigint,
+	'a table that was partitioned by hand has no guard, nor have its partitions');
+SELECT loyalty.setup() \g /dev/null
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'until setup() puts them');
+SELECT throws_ok(sql, 'LY005', NULL, sql) FROM unnest(ARRAY[
+	'DELETE FROM loyalty.ledger', 'DELETE FROM loyalty.ledger_0', 'DELETE FROM loyalty.ledger_02', 'UPDATE loyalty.ledger_1 SET points = 1',
+	'TRUNCATE loyalty.ledger_00', 'INSERT INTO loyalty.ledger_1 SELECT * FROM loyalty.ledger_1']) sql;
+CREATE TABLE loyalty.ledger_new (LIKE loyalty.ledger INCLUDING ALL);
+ALTER TABLE loyalty.ledger_0 DETACH PARTITION loyalty.ledger_02;
+ALTER TABLE loyalty.ledger_0 ATTACH PARTITION loyalty.ledger_new FOR VALUES WITH (MODULUS 4, REMAINDER 2);
+SELECT bag_eq('SELECT * FROM pg_temp.violations()', $$VALUES
+	('trigger "append_only" of table loyalty.ledger_new is missing; loyalty.setup() puts it back'),
+	('trigger "guard" of table loyalty.ledger_new is missing; loyalty.setup() puts it back')$$, 'a partition that is attached later');
+SELECT loyalty.setup() \g /dev/null
+SELECT throws_ok('INSERT INTO loyalty.ledger_new SELECT * FROM loyalty.ledger_02', 'LY005', NULL, 'is guarded after the next setup()');
+SELECT cmp_ok((SELECT entry_id FROM loyalty.earn(1, 1)), '>', 50::bigint, 'and postings go on');
+
+-- Row-level security must not hide from the proof what it is to prove.
+CREATE ROLE guards_reader;
+GRANT USAGE ON SCHEMA loyalty TO guards_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA loyalty TO guards_reader;
+ALTER TABLE loyalty.wallet ENABLE ROW LEVEL SECURITY;
+CREATE POLICY few ON loyalty.wallet USING (member_id < 10);
+SET ROLE guards_reader;
+SELECT throws_ok('SELECT * FROM loyalty.check_all()', '42501', NULL, 'check_all() where rows are hidden: 42501');
+RESET ROLE;
+ALTER TABLE loyalty.ledger ENABLE ROW LEVEL SECURITY;
+CREATE POLICY few ON loyalty.ledger USING (member_id < 10);
+SELECT loyalty.ledger_digest() AS digest \gset
+SET ROLE guards_reader;
+SELECT throws_ok(format('SELECT loyalty.verify_ledger(%L)', :'digest'), '42501', NULL, 'and verify_ledger()');
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION loyalty.ledger_digest(text, integer), loyalty.settled_entry_id(), loyalty.rebuild_wallets() TO guards_reader;
+GRANT ALL ON ALL TABLES IN SCHEMA loyalty TO guards_reader;
+GRANT SELECT ON SEQUENCE loyalty.ledger_entry_id_seq TO guards_reader;
+SET ROLE guards_reader;
+SELECT throws_ok('SELECT loyalty.ledger_digest()', '42501', NULL, 'and ledger_digest()');
+SELECT throws_ok('SELECT loyalty.rebuild_wallets()', '42501', NULL, 'and rebuild_wallets()');
+RESET ROLE;
+DROP POLICY few ON loyalty.ledger;
+ALTER TABLE loyalty.ledger DISABLE ROW LEVEL SECURITY;
+DROP POLICY few ON loyalty.wallet;
+ALTER TABLE loyalty.wallet DISABLE ROW LEVEL SECURITY;
+DROP OWNED BY guards_reader;
+DROP ROLE guards_reader;
+SELECT * FROM finish();
