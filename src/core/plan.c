@@ -41,10 +41,30 @@ PlanWithIndexes(KeptPlan *kept)
 	AtEOXact_GUC(true, nest);
 }
 
+/*
+ * In the handler of an error: throws it on.  A refusal of our own (class LY)
+ * says all that its reader can use; the statements of ours in which it came up
+ * are left out of its context, the caller's stay.
+ */
+static void
+RethrowRefusal(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != MAKE_SQLSTATE('L', 'Y', '0', '0', '0'))
+		PG_RE_THROW();
+	FlushErrorState();
+	error->context = NULL;
+	ThrowErrorData(error);
+}
+
 static int
 RunKept(KeptPlan *kept, Datum *values, const char *nulls, bool read_only, long limit)
 {
-	int			rc;
+	MemoryContext context = CurrentMemoryContext;
+	volatile int rc = 0;
 	bool		replan;
 
 	if (kept->plan == NULL)
@@ -65,7 +85,15 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, bool read_only, long l
 	if (replan)
 		PlanWithIndexes(kept);
 
-	rc = SPI_execute_plan(kept->plan, values, nulls, read_only, limit);
+	PG_TRY();
+	{
+		rc = SPI_execute_plan(kept->plan, values, nulls, read_only, limit);
+	}
+	PG_CATCH();
+	{
+		RethrowRefusal(context);
+	}
+	PG_END_TRY();
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan of \"%s\" failed: %s",
 			 kept->query, SPI_result_code_string(rc));

@@ -109,5 +109,25 @@ for my $job (map { $_->{name} } grep { $_->{kind} eq 'p' } @callables)
 	is($wire->query($_)->{error}, undef, "$_ does its work") for "CALL loyalty.$job()", "DO 'BEGIN CALL loyalty.$job(); END'";
 }
 
+# A refusal is an answer: no statement of ours stands in its context, only the
+# caller's, and which of many it was
+for my $case (
+	[ 'SELECT loyalty.redeem(1, 5)', 'LY101' ],
+	[ 'SELECT loyalty.earn(1, 0)', 'LY003' ],
+	[ "SELECT loyalty.earn(1, 10, effective_at => '2024-01-01', expires_at => '2023-01-01')", 'LY003' ],
+	[ "SELECT loyalty.earn(1, 10, idempotency_key => 'k'); SELECT loyalty.earn(1, 11, idempotency_key => 'k')", 'LY004' ],
+	[ "SELECT loyalty.hold(1, 5, '2000-01-01', effective_at => '2024-01-01')", 'LY106' ],
+	[ 'SELECT loyalty.reverse(1, 99)', 'LY103' ],
+	[ 'SELECT loyalty.transfer(1, 1, 1)', 'LY112' ],
+	[ "SELECT loyalty.resolve_member('[]', on_conflict => 'guess')", 'LY003' ],
+	[ "SELECT loyalty.post_many('{1,1}', '{earn,redeem}', '{1,100}')", 'LY101', 'element 2 of post_many' ],
+	[ 'DO $$ BEGIN PERFORM loyalty.redeem(1, 500); END $$', 'LY101',
+		qq{SQL statement "SELECT loyalty.redeem(1, 500)"\nPL/pgSQL function inline_code_block line 1 at PERFORM} ])
+{
+	my ($statement, $state, $context) = @$case;
+	my $error = $wire->query($statement)->{error};
+	is("$error->{C} " . ($error->{W} // ''), "$state " . ($context // ''), "context of $statement");
+}
+
 run_sql('postgres', "DROP DATABASE $database WITH (FORCE);");
 done_testing();
