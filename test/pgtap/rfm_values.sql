@@ -1,0 +1,184 @@
+-- rfm: the types' values one by one: what their invariants refuse, what their
+-- text and bytes may be, and amounts at the ends of every form of number.
+CREATE EXTENSION pgtap;
+CREATE EXTENSION loyalty CASCADE;
+SET search_path = loyalty, public, pg_catalog;
+SET timezone = 'UTC';
+SELECT no_plan();
+
+-- The DETAIL that a query ends with, and the number of its rows if it does not.
+CREATE FUNCTION detail_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE detail text; n bigint;
+BEGIN
+	EXECUTE query;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN n;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN concat_ws(' ', SQLSTATE, nullif(detail, ''));
+END $$;
+
+-- Any bytes as the binary form of a type: a column of bytea is written as they are.
+CREATE FUNCTION receive(type text, bytes bytea) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE file text := current_setting('data_directory') || '/rfm_values.copy'; value text;
+BEGIN
+	EXECUTE format('COPY (SELECT %L::bytea) TO %L (FORMAT binary)', bytes, file);
+	EXECUTE format('CREATE TEMP TABLE received (value %s)', type);
+	EXECUTE format('COPY received FROM %L (FORMAT binary)', file);
+	SELECT r.value::text INTO value FROM received r;
+	DROP TABLE received;
+	RETURN value;
+END $$;
+
+-- ---- rfm: five purchases, two of them at the first instant, and two refunds;
+-- instants in microseconds, sums in 10^-4, as two decimals have it.
+CREATE FUNCTION rfm_bytes(change jsonb) RETURNS bytea LANGUAGE sql AS $$
+	SELECT int2send(((v ->> 'v')::int * 256 + (v ->> 'unit')::int)::smallint) || substr(int2send((v ->> 'decimals')::smallint), 2)
+		|| int8send((v ->> 'purchases')::bigint) || int8send((v ->> 'refunds')::bigint) || int8send((v ->> 'first_purchases')::bigint)
+		|| int8send((v ->> 'first')::bigint) || int8send((v ->> 'second')::bigint) || int8send((v ->> 'previous')::bigint) || int8send((v ->> 'last')::bigint)
+		|| int8send((v ->> 'bought')::bigint >> 63) || int8send((v ->> 'bought')::bigint)
+		|| int8send((v ->> 'refunded')::bigint >> 63) || int8send((v ->> 'refunded')::bigint)
+		|| int8send((v ->> 'first_bought')::bigint >> 63) || int8send((v ->> 'first_bought')::bigint)
+	FROM (SELECT '{"v": 1, "unit": 0, "decimals": 2, "purchases": 5, "refunds": 2, "first_purchases": 2, "first": 10, "second": 20, "previous": 30, "last": 40,
+		"bought": 50000, "refunded": -300, "first_bought": 20000}'::jsonb || change AS v) x $$;
+SELECT is(receive('rfm', rfm_bytes('{}')),
+	'{"v":1,"unit":"row","purchases":5,"refunds":2,"first_purchases":2,"first":"2000-01-01 00:00:00.00001+00","second":"2000-01-01 00:00:00.00002+00","previous":"2000-01-01 00:00:00.00003+00",'
+	'"last":"2000-01-01 00:00:00.00004+00","bought":5.00,"refunded":-0.03,"first_bought":2.00}', 'bytes of an rfm');
+
+-- Without a purchase, and with purchases at one instant.
+\set inf 9223372036854775807
+\set minf -9223372036854775808
+\set none '"purchases": 0, "first_purchases": 0, "first": 9223372036854775807, "second": 9223372036854775807, "previous": -9223372036854775808, "last": -9223372036854775808, "bought": 0, "first_bought": 0'
+\set once '"first": 40, "second": 9223372036854775807, "previous": -9223372036854775808, "first_purchases": 5, "first_bought": 50000'
+\set two '"second": 40, "previous": 10, "purchases": 3'
+CREATE TABLE problem (state text, change jsonb, problem text);
+INSERT INTO problem SELECT state, change::jsonb, problem FROM (VALUES
+	('', '{"v": 2}', 'the version is unknown'), ('', '{"v": 0}', 'the version is unknown'),
+	('', '{"unit": 6}', NULL), ('', '{"unit": 7}', 'the unit is unknown'),
+	('', '{"decimals": 36}', NULL), ('', '{"decimals": 37}', 'there are more than 36 decimals'),
+	('', '{"purchases": -1}', 'a count is negative'), ('', '{"refunds": -1}', 'a count is negative'), ('', '{"first_purchases": -1}', 'a count is negative'),
+	('', '{"bought": -100}', 'a sum has the wrong sign'), ('', '{"first_bought": -100}', 'a sum has the wrong sign'), ('', '{"refunded": 100}', 'a sum has the wrong sign'),
+	('', '{"bought": 0, "first_bought": 0}', NULL), ('', '{"first_bought": 0}', NULL),
+	('', '{"bought": 50010}', 'a sum has more decimals than stated'), ('', '{"refunded": -310}', 'a sum has more decimals than stated'), ('', '{"first_bought": 20010}', 'a sum has more decimals than stated'),
+	('', '{"decimals": 3, "bought": 50010}', NULL), ('', '{"decimals": 3, "bought": 50001}', 'a sum has more decimals than stated'), ('', '{"decimals": 4, "bought": 50001}', NULL),
+	('', '{"decimals": 1, "refunded": -1000}', NULL), ('', '{"decimals": 1, "refunded": -1100}', 'a sum has more decimals than stated'), ('', '{"decimals": 0, "refunded": -3}', NULL),
+	('', '{"refunds": 0}', 'number and sum of the refunds do not fit'), ('', '{"refunds": 0, "refunded": 0}', NULL), ('', '{"refunded": 0}', 'number and sum of the refunds do not fit'),
+	('', '{"refunds": 300}', NULL), ('', '{"refunds": 301}', 'number and sum of the refunds do not fit'),
+	('none', '{}', NULL), ('none', '{"first": 10}', 'there is an instant but no purchase'), ('none', '{"second": 10}', 'there is an instant but no purchase'),
+	('none', '{"previous": 10}', 'there is an instant but no purchase'), ('none', '{"last": 10}', 'there is an instant but no purchase'),
+	('none', '{"bought": 100}', 'there is an amount but no purchase'), ('none', '{"first_purchases": 1}', 'there is an amount but no purchase'), ('none', '{"first_bought": 100}', 'there is an amount but no purchase'),
+	('none', '{"refunds": 0, "refunded": 0}', 'the empty value has no decimals and no unit'), ('none', '{"refunds": 0, "refunded": 0, "decimals": 0}', NULL),
+	('none', '{"refunds": 0, "refunded": 0, "decimals": 0, "unit": 2}', 'the empty value has no decimals and no unit'), ('none', '{"unit": 2}', NULL),
+	('', '{"first": 9223372036854775807}', 'first and last do not fit'), ('', '{"first": -9223372036854775808}', 'first and last do not fit'), ('', '{"last": 9223372036854775807}', 'first and last do not fit'),
+	('', '{"first": 41}', 'first and last do not fit'),
+	('', '{"first_purchases": 0}', 'the purchases at the first instant do not fit'), ('', '{"first_purchases": 6}', 'the purchases at the first instant do not fit'),
+	('', '{"first_bought": 50100}', 'the purchases at the first instant do not fit'), ('', '{"first_bought": 50000}', NULL), ('', '{"first_purchases": 1}', NULL),
+	('once', '{}', NULL), ('once', '{"second": 40}', 'second and previous need a later purchase'), ('once', '{"previous": 40}', 'second and previous need a later purchase'),
+	('once', '{"first_purchases": 4}', 'all purchases are at the first instant'), ('once', '{"first_bought": 100}', 'all purchases are at the first instant'),
+	('two', '{}', NULL), ('', '{"second": 10}', 'second and previous do not fit'), ('two', '{"second": 41}', 'second and previous do not fit'), ('two', '{"second": 30}', 'second and previous do not fit'),
+	('two', '{"previous": 9}', 'second and previous do not fit'), ('two', '{"previous": 20}', 'second and previous do not fit'), ('', '{"previous": 40}', 'second and previous do not fit'),
+	('', '{"second": 31}', 'second and previous do not fit'), ('', '{"second": 30}', NULL),
+	('two', '{"first_purchases": 3}', 'there are fewer purchases than instants'), ('', '{"second": 30, "purchases": 4}', NULL), ('', '{"second": 30, "purchases": 3}', 'there are fewer purchases than instants'),
+	('', '{"purchases": 4}', 'there are fewer purchases than instants')) v(state, change, problem);
+SELECT is(detail_of(format('SELECT receive(''rfm'', %L)', rfm_bytes(state || change))), coalesce('22P03 No events lead to it: ' || problem || '.', '1'), format('an rfm with %s %s', name, change))
+FROM (SELECT p.state AS name, CASE p.state WHEN '' THEN '{}' ELSE format('{%s}', CASE p.state WHEN 'none' THEN :'none' WHEN 'once' THEN :'once' ELSE :'two' END) END::jsonb AS state, change, problem FROM problem p) x;
+-- what is sound comes out and in again as the same bytes, by way of text as well
+SELECT is(rfm_send(text::rfm), bytes, 'and back: ' || text)
+FROM (SELECT bytes, receive('rfm', bytes) AS text FROM (SELECT rfm_bytes(CASE p.state WHEN '' THEN '{}' ELSE format('{%s}', CASE p.state WHEN 'none' THEN :'none' WHEN 'once' THEN :'once' ELSE :'two' END) END::jsonb || change) AS bytes
+	FROM problem p WHERE problem IS NULL) x) y;
+
+-- Text: one purchase, and what may stand in its place.  Where the text is not
+-- understood, the error names the place.
+\set one '{"v":1,"unit":"day","purchases":1,"refunds":1,"first_purchases":1,"first":"2024-02-29 23:59:59.5+00","second":null,"previous":null,"last":"2024-02-29 23:59:59.5+00","bought":9.90,"refunded":-1.25,"first_bought":9.90}'
+SELECT is(detail_of(format('SELECT %L::rfm', replace(:'one', part, other))) ~ '^22P02 Not understood', refused, format('%s in the place of %s', other, part)) FROM (VALUES
+	('{"v":1,', E' {\t"v":\n1 ,\r', false), ('}', '} ', false), ('}', '}x', true), ('}', '', true), ('{"v"', '"v"', true), ('"v":1', '"v":2', true), ('"v":1', '"v":01', true), ('"v":1', '"v":', true), ('"v":1', '"w":1', true), ('"v":1', '"v"1', true), ('"v":1', 'v:1', true), ('"v":1', '"vv":1', true),
+	('"day"', '"key"', false), ('"day"', '"da"', true), ('"day"', '"days"', true), ('"day"', 'day', true), ('"day"', '"year"', true),
+	('"refunds":1', '"refunds":-1', true), ('"refunds":1', '"refunds":9223372036854775808', true), ('"refunds":1', '"refunds":92233720368547758070', true), ('"refunds":1', '"refunds":1.', true), ('"refunds":1', '"refunds": ', true), ('"refunds":1', '"refunds":00', true),
+	('9.90', '9,90', true), ('9.90', '09.90', true), ('9.90', '00', true), ('9.90', '.90', true), ('9.90', '9.', true), ('9.90', '', true), ('9.90', '-', true), ('9.90', '9.9.0', true), ('9.90', '9.9', true), ('9.90', '+9.90', true), ('9.90', '9e1', true),
+	('-1.25', '-0.00', true), ('-1.25', '-1.250', true), ('-1.25', '-1.2', true), ('-1.25', '--1.25', true), ('-1.25', '0.00', false),
+	('2024-02-29 23:59:59.5', '2024-02-29 23:59:59.50', true), ('2024-02-29 23:59:59.5', '2024-02-29 23:59:59.000001', false), ('2024-02-29 23:59:59.5', '2024-02-29 23:59:59.0000001', true), ('2024-02-29 23:59:59.5', '2024-02-29 23:59:59.', true),
+	('2024-02-29 23:59:59.5', '2024-02-29 23:59:60', true), ('2024-02-29 23:59:59.5', '2024-02-29 23:60:00', true), ('2024-02-29 23:59:59.5', '2024-02-29 24:00:00', true), ('2024-02-29 23:59:59.5', '2023-02-29 00:00:00', true), ('2024-02-29 23:59:59.5', '2024-02-30 00:00:00', true),
+	('2024-02-29 23:59:59.5', '2024-00-29 00:00:00', true), ('2024-02-29 23:59:59.5', '2024-13-01 00:00:00', true), ('2024-02-29 23:59:59.5', '2024-12-31 00:00:00', false), ('2024-02-29 23:59:59.5', '2024-01-01 00:00:00', false), ('2024-02-29 23:59:59.5', '2024-01-00 00:00:00', true), ('2024-02-29 23:59:59.5', '2024-01-32 00:00:00', true),
+	('2024-02-29 23:59:59.5', '24-01-01 00:00:00', true), ('2024-02-29 23:59:59.5', '0024-01-01 00:00:00', false), ('2024-02-29 23:59:59.5', '294276-12-31 23:59:59.999999', false), ('2024-02-29 23:59:59.5', '294277-01-01 00:00:00', true), ('2024-02-29 23:59:59.5', '0000-01-01 00:00:00', true),
+	('2024-02-29 23:59:59.5', '2024-2-01 00:00:00', true), ('2024-02-29 23:59:59.5', '2024-02-1 00:00:00', true), ('2024-02-29 23:59:59.5', '2024-02-01T00:00:00', true), ('2024-02-29 23:59:59.5', '2024-02-01 0:00:00', true), ('2024-02-29 23:59:59.5', '2024-02-01 00:0:00', true), ('2024-02-29 23:59:59.5', '2024-02-01 00:00:0', true),
+	('2024-02-29 23:59:59.5', '2024/02/01 00:00:00', true), ('2024-02-29 23:59:59.5', '2024-02-01 00-00-00', true),
+	('+00"', '+01"', true), ('+00"', '"', true), ('+00"', '+00 BC"', true), ('29 23:59:59.5+00"', '28 23:59:59.5+00 BC"', false), ('+00"', '+00 AD"', true), ('+00"', '+00', true),
+	('"second":null', '"second":"null"', true), ('"second":null', '"second":nul', true)) v(part, other, refused);
+SELECT is(detail_of(format('SELECT %L::rfm', replace(:'one', part, other))), format('22P02 Not understood from position %s on.', strpos(:'one', part) + more), 'the place of an error: ' || other) FROM (VALUES
+	('{"v"', '["v"', 0), ('day"', 'dax"', 0), ('9.90,"ref', 'x,"ref', 0), ('"second":null', '"second":0', 9)) v(part, other, more);
+
+-- ---- Amounts: what goes in comes out, for numbers that fill their groups of
+-- four digits, to either side, short and long, and to the last digit of 128 bits.
+CREATE TABLE amount AS SELECT DISTINCT ON (x, scale(x)) x FROM (
+	SELECT sign * (('1e' || k)::numeric + d) * ('1e-' || s)::numeric AS x FROM generate_series(0, 37) k, generate_series(0, 36) s, unnest('{-1,0,1}'::int[]) d, unnest('{1,-1}'::int[]) sign WHERE s <= k AND (k - s + (s + 3) / 4 * 4) < 38
+	UNION ALL SELECT unnest('{170141183460469231731687303715884105727,-170141183460469231731687303715884105727,0.0000,0,9999,10000,99999999,0.0001,0.9999,1.00010001}'::numeric[])
+	UNION ALL SELECT trim_scale(x)::numeric(100, 65) FROM unnest('{1.5,-1.5,0.000000000000000000000000000000000001,12.5,0,-7}'::numeric[]) x
+	UNION ALL SELECT 12::numeric(120, 100)) x;
+SELECT is_empty($$SELECT x, t FROM (SELECT x, CASE WHEN x < 0 THEN refund_total(rfm_agg('2026-01-01', x)) ELSE purchase_total(rfm_agg('2026-01-01', x)) END AS t FROM amount GROUP BY x, scale(x)) a
+	WHERE t::text <> CASE WHEN scale(x) > 36 THEN round(x, 36) ELSE x END::text$$, 'amounts come out as they went in, to 36 decimals');
+CREATE TABLE kept_amount (x numeric);
+ALTER TABLE kept_amount ALTER x SET STORAGE external;
+INSERT INTO kept_amount TABLE amount;
+SELECT is((SELECT rfm_agg('2026-01-01', x)::text FROM (SELECT x FROM kept_amount WHERE abs(x) < 1e20 AND scale(x) <= 8) y), (SELECT rfm_agg('2026-01-01', x)::text FROM (SELECT x FROM amount WHERE abs(x) < 1e20 AND scale(x) <= 8) y), 'stored ones as well');
+SELECT is((SELECT monetary_total(rfm_agg('2026-01-01', x)) FROM (SELECT x FROM amount WHERE abs(x) < 1e20 AND scale(x) <= 8) y), (SELECT sum(x) FROM amount WHERE abs(x) < 1e20 AND scale(x) <= 8), 'their sum is that of numeric');
+SELECT is(detail_of(format('SELECT rfm_agg(''2026-01-01'', %s)', x)), coalesce('LY301 ' || detail, '1'), 'amount ' || x) FROM (VALUES
+	('170141183460469231731687303715884105727', NULL), ('170141183460469231731687303715884105728', 'It has more than 38 digits, decimals included.'), ('1e38', NULL), ('1e39', 'It has more than 38 digits, decimals included.'), ('1e43', 'It has more than 38 digits, decimals included.'),
+	('99999999999999999999999999999999999999', NULL), ('1e34 + 0.0001', NULL), ('1e35 + 0.0001', 'It has more than 38 digits, decimals included.'), ('0.0000000000000000000000000000000000001', 'It has more than 36 decimals.'),
+	('0.1000000000000000000000000000000000000', NULL), ('0.00000000000000000000000000000000000000000000', NULL), ('''NaN''', 'It is not a finite number.'), ('''-Infinity''', 'It is not a finite number.')) v(x, detail);
+SELECT throws_ok(format('SELECT rfm_agg(''2026-01-01'', 1e%s)', k), 'LY301', format('amount %s cannot be summed exactly', CASE WHEN k < 60 THEN rpad('1', k + 1, '0') ELSE rpad('1', 57, '0') || '...' END), 'long numbers are cut short: 1e' || k) FROM unnest('{58,59,60,99}'::int[]) k;
+-- sums of 128 bits
+SELECT is(detail_of(format('SELECT rfm_agg(''2026-01-01'', x) FROM unnest(''%s''::numeric[]) x', xs)), CASE WHEN fits THEN '1' ELSE 'LY301 A sum keeps 38 digits, decimals included, in groups of four.' END, 'the sum of ' || xs) FROM (VALUES
+	('{170141183460469231731687303715884105726,1}', true), ('{170141183460469231731687303715884105727,1}', false), ('{-170141183460469231731687303715884105727,-1,170141183460469231731687303715884105727}', true), ('{-170141183460469231731687303715884105727,-2}', false),
+	('{17014118346046923173168730371588410,0.1}', true), ('{17014118346046923173168730371588411,0.1}', false), ('{0.1,17014118346046923173168730371588411}', false), ('{-17014118346046923173168730371588411,0.1}', false)) v(xs, fits);
+-- the same as a double whatever decimals it carries: the mean of one member
+SELECT is((rfm_cuts(rfm_breaks(s, '2026-01-02', 'mean'), 'monetary'))[1], want::numeric::float8, format('%s as a double', want))
+FROM (SELECT want, rfm_agg('2026-01-01', want::numeric) AS s FROM unnest('{9007199254740991,9007199254740992,9007199254740993,9007199254740992.0000,90071992547409930000,90071992547409.9100,12345678901234567890.1234,0.1,0.10,0.000001,
+	100000000000000000000000000000,0.00,123456789.987654321,9007199254740992.5,27021597764222979.0000}'::text[]) want GROUP BY want) x GROUP BY want;
+
+-- ---- Time by a local clock.
+CREATE FUNCTION one(at timestamptz) RETURNS rfm LANGUAGE sql AS 'SELECT rfm_agg(at, 1)';
+SELECT is(tenure(s, as_of), days, format('days to %s', as_of)) FROM one('2026-01-01 00:00+00') s, (VALUES ('2026-01-01 00:00+00'::timestamptz, 0), ('2026-01-01 23:59:59.999999+00', 0), ('2026-01-02 00:00+00', 1), ('2027-01-01 00:00+00', 365)) v(as_of, days);
+SELECT is(recency(rfm_agg('2026-10-25 01:30+01', 1), '2026-10-25 01:15+00', 'Europe/Berlin'), 0, 'the clock was put back between the two');
+SELECT is(recency(rfm_agg('2026-10-24 02:30+02', 1), '2026-10-25 02:15+01', 'Europe/Berlin'), 0, 'not yet a day by the clock');
+SELECT is(recency(rfm_agg('2026-10-24 02:30+02', 1), '2026-10-25 02:30+02', 'Europe/Berlin'), 1, 'a day by the clock');
+
+-- ---- The second and the last but one of any order of instants, rows or sums of rows.
+CREATE TABLE instants AS SELECT g, array_agg(timestamptz '2026-01-01' + (random() * 3)::int * interval '1 day') AS ats FROM generate_series(1, 300) g, generate_series(1, 1 + g % 5) i GROUP BY g;
+CREATE VIEW wanted AS SELECT g, min(at) AS first, min(at) FILTER (WHERE rank = 2) AS second, max(at) FILTER (WHERE back = 2) AS previous, max(at) AS last, count(*) FILTER (WHERE rank = 1) AS n
+FROM (SELECT g, at, dense_rank() OVER (PARTITION BY g ORDER BY at) AS rank, dense_rank() OVER (PARTITION BY g ORDER BY at DESC) AS back FROM instants, unnest(ats) at) x GROUP BY g;
+SELECT bag_eq(format($$SELECT g, first_purchase_at(s), second_purchase_at(s), previous_purchase_at(s), last_purchase_at(s), (s::text::jsonb ->> 'first_purchases')::bigint FROM (%s) x$$, q), 'TABLE wanted', 'first, second, last but one and last: ' || what) FROM (VALUES
+	('by rows', 'SELECT g, rfm_agg(at, 1) AS s FROM instants, unnest(ats) at GROUP BY g'),
+	('by sums', 'SELECT g, rollup(s) AS s FROM (SELECT g, rfm_agg(at, 1) AS s FROM instants, unnest(ats) WITH ORDINALITY u(at, i) GROUP BY g, i) x GROUP BY g'),
+	('by sums of two', 'SELECT g, rollup(s) AS s FROM (SELECT g, rfm_agg(at, 1) AS s FROM instants, unnest(ats) WITH ORDINALITY u(at, i) GROUP BY g, i % 2) x GROUP BY g')) v(what, q);
+-- a function call and an operator leave what they are given as it is
+SELECT is((SELECT concat(rfm_accum(s, '2026-01-03', 1)::text::jsonb ->> 'purchases', s::text::jsonb ->> 'purchases') FROM one('2026-01-01') s), '21', 'a call adds to a copy');
+SELECT is((SELECT concat((s + o)::text::jsonb ->> 'purchases', s::text::jsonb ->> 'purchases', o::text::jsonb ->> 'purchases') FROM one('2026-01-01') s, one('2026-01-02') o), '211', 'so does +');
+
+-- ---- rfm_breaks: what its text may be.
+\set breaks '{"v":1,"method":"ntile","monetary":"mean","time_zone":"Asia/Tokyo","bins":[3,2,2],"cuts":[[2,1],[2],[3]],"keys":[["a","b"],["c"],[""]]}'
+SELECT is(detail_of(format('SELECT %L::rfm_breaks', replace(:'breaks', part, other))), coalesce('22P02 ' || nullif(why, ''), CASE why WHEN '' THEN '22P02' ELSE '1' END), format('breaks with %s', other)) FROM (VALUES
+	('ntile', 'ntile', NULL), ('"v":1', '"v":2', ''), ('"v":1', '"v":1.5', ''), ('"v":1', '"v":"1"', ''), ('"v":1', '"v":1,"w":1', ''), ('"v":1,', '', ''), ('"ntile"', '"ntil"', ''), ('"ntile"', '"ntiles"', ''), ('"ntile"', '5', ''),
+	('"mean"', '"total"', NULL), ('"mean"', '"meen"', ''), ('"mean"', '"means"', ''), ('"mean"', '"totem"', ''), ('"mean"', 'null', ''), ('"Asia/Tokyo"', 'null', NULL), ('"Asia/Tokyo"', '"utc"', NULL), ('"Asia/Tokyo"', '9', ''),
+	('"Asia/Tokyo"', '""', 'Unusable: the time zone is unknown.'), ('"Asia/Tokyo"', '"Asia/Nowhere"', 'Unusable: the time zone is unknown.'), ('"Asia/Tokyo"', to_json(repeat('x', 300))::text, 'Unusable: the time zone is unknown.'),
+	('[3,2,2]', '[3,2]', ''), ('[3,2,2]', '[3,2,2,2]', ''), ('[3,2,2]', '[3,1,2]', ''), ('[3,2,2]', '[3,2,11]', ''), ('[3,2,2]', '[3,2.5,2]', ''), ('[3,2,2]', '[3,"2",2]', ''), ('[3,2,2]', '7', ''), ('[3,2,2]', '[4,2,2]', ''),
+	('[[2,1],[2],[3]]', '[[2,1],[2]]', ''), ('[[2,1],[2],[3]]', '[[2,1],[2],3]', ''), ('[[2,1],[2],[3]]', '[[2,1],[2],["3"]]', ''), ('[[2,1],[2],[3]]', '[[2,1],[2],[null]]', NULL), ('[[2,1],[2],[3]]', '[[2,null],[2],[3]]', NULL), ('[[2,1],[2],[3]]', '7', ''),
+	('[[2,1],[2],[3]]', '[[null,1],[2],[3]]', 'Unusable: the cut points are out of order.'), ('[[2,1],[2],[3]]', '[[1,2],[2],[3]]', 'Unusable: the cut points are out of order.'), ('[[2,1],[2],[3]]', '[[1,1],[2],[3]]', NULL),
+	('[["a","b"],["c"],[""]]', 'null', NULL), ('[["a","b"],["c"],[""]]', '7', ''), ('[["a","b"],["c"],[""]]', '[["a","b"],["c"]]', ''), ('[["a","b"],["c"],[""]]', '[["a","b"],["c"],[null]]', ''), ('[[2,1],[2],[3]]', 'null', ''),
+	('ntile', 'quantile', 'Unusable: the cut points are out of order.'), ('ntile', 'mean', 'Unusable: the mean makes 2 bins.'), ('"ntile","monetary":"mean","time_zone":"Asia/Tokyo","bins":[3,2,2],"cuts":[[2,1]', '"rfmr","monetary":"mean","time_zone":"Asia/Tokyo","bins":[3,2,2],"cuts":[[1,2]', 'Unusable: only cut points of ntile have keys.')) v(part, other, why);
+SELECT is(detail_of(format('SELECT %L::rfm_breaks', t)), CASE WHEN good THEN '1' ELSE '22P02' END, format('breaks of "%s"', t)) FROM (VALUES
+	('quantile', true), ('ntile(10)', true), ('rfmr(2)', true), ('mean', true), ('mean(2)', true), ('threshold', false), ('threshold(5)', false), ('ntile(', false), ('ntile()', false), ('ntile(5', false), ('ntile(5))', false), ('ntile(-5)', false), ('ntile(+5)', false), ('ntile(x)', false), ('ntile 5', false), ('ntil', false), ('', false)) v(t, good);
+SELECT is(detail_of(format('SELECT %L::rfm_breaks', t)), '22P02 Unusable: ' || why || '.', format('breaks of "%s"', t)) FROM (VALUES ('ntile(1)', 'there must be 2 to 10 bins'), ('ntile(11)', 'there must be 2 to 10 bins'), ('mean(3)', 'the mean makes 2 bins'),
+	('{"v":1,"method":"threshold","monetary":"total","time_zone":null,"bins":[2,2,2],"cuts":null,"keys":null}', 'thresholds are missing'), ('{"v":1,"method":"quantile","monetary":"total","time_zone":null,"bins":[2,2,2],"cuts":[[1],[null],[1]],"keys":null}', 'a cut point is infinite')) v(t, why);
+SELECT is(t::rfm_breaks::text, want, 'the short form ' || t) FROM (VALUES ('mean', 'mean', '2,2,2'), ('rfmr', 'rfmr', '5,5,5'), ('ntile(10)', 'ntile', '10,10,10')) v(t, method, bins),
+	LATERAL format('{"v":1,"method":"%s","monetary":"total","time_zone":null,"bins":[%s],"cuts":null,"keys":null}', method, bins) want;
+SELECT is(receive('rfm_breaks', rfm_breaks_send(t::rfm_breaks)), t::rfm_breaks::text, 'bytes of ' || left(t, 20)) FROM unnest(ARRAY['ntile(3)', :'breaks', replace(:'breaks', '[[2,1],[2],[3]]', '[[2,null],[null],[3.25]]')]) t;
+SELECT is(rfm_cuts(:'breaks', d)::text, want, 'cuts of ' || d) FROM (VALUES ('recency', '{2,1}'), ('frequency', '{2}'), ('monetary', '{3}')) v(d, want);
+SELECT throws_ok(format('SELECT rfm_thresholds(%s)', args), 'LY303', m, args) FROM (VALUES
+	($$'{1,2,3,4,5,6,7,8,9,10}', '{1}', '{1}'$$, 'thresholds of recency must be 1 to 9 numbers'), ($$'{1}', '{{1,2},{3,4}}', '{1}'$$, 'thresholds of frequency must be 1 to 9 numbers'), ($$'{1}', '{1}', '{}'$$, 'thresholds of monetary must be 1 to 9 numbers'), ($$'{1}', '{1}', '{1,NULL}'$$, 'thresholds of monetary must be 1 to 9 numbers'),
+	($$'{1}', '{1}', '{Infinity}'$$, 'unusable breaks: a cut point is infinite'), ($$'{1}', '{1}', '{NaN}'$$, 'unusable breaks: a cut point is no number'), ($$'{2,1}', '{1}', '{1}'$$, 'unusable breaks: the cut points are out of order'), ($$'{1}', '{1}', '{1}', 'sum'$$, 'unknown reading of monetary "sum"')) v(args, m);
+SELECT is((SELECT ROW(r, f, m) FROM rfm_score(s, rfm_thresholds('{1,2,3,4,5,6,7,8,9}', '{1}', '{1,1}'), '2026-01-06'))::text, '(5,2,3)', 'nine thresholds; equal ones leave a bin empty') FROM one('2026-01-01') s;
+SELECT is(rfm_thresholds('{1}', '{1}', '{1}', NULL)::text, NULL, 'no reading, no thresholds');
+-- the two readings of monetary: 30 in three purchases
+SELECT is((rfm_score(s, rfm_thresholds('{5}', '{9}', '{10,20,30}', reading), '2026-01-02')).m, want, 'monetary as ' || reading) FROM (SELECT rfm_agg('2026-01-01', 10) AS s FROM generate_series(1, 3)) x, (VALUES ('total', 4), ('mean', 2)) v(reading, want);
+
+SELECT * FROM finish();
