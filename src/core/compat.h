@@ -95,6 +95,16 @@ InitReturnSet(FunctionCallInfo fcinfo)
 }
 #endif
 
+/* 18 brought columns that are computed whenever they are read */
+#if PG_VERSION_NUM >= 180000
+#include "rewrite/rewriteHandler.h"
+#define ColumnIsVirtual(att)	((att)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+#define ExpandVirtualColumns(node, rel)	expand_generated_columns_in_expr(node, rel, 1)
+#else
+#define ColumnIsVirtual(att)	false
+#define ExpandVirtualColumns(node, rel)	(node)
+#endif
+
 /* Asks the processor to fetch memory that is needed soon. */
 #ifdef __GNUC__
 #define PrefetchMemory(address)	__builtin_prefetch(address)

@@ -73,6 +73,7 @@ typedef struct KeyedEntry
 	EntryKind	kind;
 	int64		points;
 	int64		reversed;
+	int			number;			/* of postings for the row that it names */
 	TimestampTz effective_at;
 	TimestampTz hold_until;
 	TimestampTz expires_at;
@@ -82,8 +83,9 @@ typedef struct KeyedEntry
 
 typedef struct Backfill
 {
-	bool		has[COLUMNS];	/* columns of the source */
+	bool		has[COLUMNS];	/* columns of the history */
 	bool		numeric_points; /* otherwise bigint */
+	const char *source;			/* whose rows the keys name, or NULL */
 	LedgerInsert *insert;
 
 	/* the present wallet */
@@ -121,7 +123,10 @@ SourceColumn(Backfill *state, TupleDesc tupdesc, int i)
 	Oid			own = SPI_gettypeid(tupdesc, SPI_fnumber(tupdesc, name));
 	bool		fractional = own == NUMERICOID || own == FLOAT8OID || own == FLOAT4OID;
 
-	if (i == COL_POINTS && fractional)
+	if (state->source != NULL && (i == COL_IDEMPOTENCY_KEY || i == COL_TARGET_KEY))
+		column = psprintf("loyalty.row_key(%s, %s)", quote_literal_cstr(state->source),
+						  psprintf(own == TEXTARRAYOID ? "VARIADIC %s" : "%s::pg_catalog.text", column));
+	else if (i == COL_POINTS && fractional)
 	{
 		state->numeric_points = true;
 		type = "numeric";
@@ -155,7 +160,7 @@ SourceQuery(Backfill *state, Oid source)
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("\"%s\" has no column \"%s\"", RelationGetRelationName(rel),
 							source_columns[i].name),
-					 errhint("A source needs member_id, points and effective_at.")));
+					 errhint("A history needs member_id, points and effective_at.")));
 		if (state->has[i])
 			appendStringInfo(&query, "%s%s AS c%d", n++ > 0 ? ", " : "", SourceColumn(state, tupdesc, i), i);
 	}
@@ -344,6 +349,43 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 }
 
 /*
+ * The number of the next posting for a row that a key names: the first entry
+ * with that key has none, the n-th is marked by n.
+ */
+static int
+NextOfRow(Backfill *state, const Posting *posting, const char *key)
+{
+	static KeptPlan plan = {
+		.query = "SELECT pg_catalog.max(pg_catalog.substr(idempotency_key, pg_catalog.length($3) OPERATOR(pg_catalog.+) 2)::pg_catalog.int4) "
+		"FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
+		"AND idempotency_key OPERATOR(pg_catalog.>) ($3 OPERATOR(pg_catalog.||) '~') COLLATE pg_catalog.\"C\" "
+		"AND idempotency_key OPERATOR(pg_catalog.<) ($3 OPERATOR(pg_catalog.||) '\177') COLLATE pg_catalog.\"C\"",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3] = {KinOfMember(posting->asked_id), CStringGetTextDatum(posting->currency.code),
+	CStringGetTextDatum(key)};
+	KeyedEntry *found = NULL;
+	int			number = 1;
+	bool		isnull;
+
+	if (strlen(key) < sizeof(found->key))
+		found = hash_search(state->keyed, key, HASH_FIND, NULL);
+	if (found != NULL && found->number > 0)
+		return ++found->number;
+	if (found == NULL)
+	{
+		RunPlan(&plan, values, NULL, 1);
+		number = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		if (isnull)
+			number = 1;
+	}
+	else
+		found->number = 2;
+	return number + 1;
+}
+
+/*
  * A reversal was undone: its own target, if it is remembered, has more left to
  * reverse again.
  */
@@ -389,6 +431,7 @@ RememberKey(Backfill *state, const Posting *posting, const char *target_key)
 	own->kind = entry->kind;
 	own->points = entry->requested < 0 ? -entry->requested : entry->requested;
 	own->reversed = 0;
+	own->number = 1;
 	own->effective_at = entry->effective_at;
 	own->hold_until = entry->hold_until;
 	own->expires_at = entry->expires_at;
@@ -477,10 +520,15 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	posting.reason = TextColumn(values, nulls, COL_REASON);
 	posting.idempotency_key = TextColumn(values, nulls, COL_IDEMPOTENCY_KEY);
 	posting.details = nulls[COL_DETAILS] ? (Datum) 0 : values[COL_DETAILS];
+	/* the entries of a row have its name as reference */
+	if (state->source != NULL && posting.reference == NULL)
+		posting.reference = EntryRefers(kind) ? target_key : posting.idempotency_key;
 	if (EntryRefers(kind))
 	{
 		RequireColumn(nulls, COL_TARGET_KEY);
 		ResolveTarget(state, &posting, target_key);
+		if (state->source != NULL && kind == ENTRY_REVERSE && posting.idempotency_key == NULL)
+			posting.idempotency_key = psprintf("%s~%d", target_key, NextOfRow(state, &posting, target_key));
 	}
 	else
 		RequireColumn(nulls, COL_POINTS);
@@ -522,8 +570,9 @@ DescribeRow(void *arg)
 }
 
 /*
- * backfill(source regclass): posts all rows of a table or view; returns how
- * many entries, in how many wallets, and their first and last id.
+ * backfill(history regclass, source text): posts all rows of a table or view;
+ * returns how many entries, in how many wallets, and their first and last id.
+ * With source, the keys in it are those of rows (row_key()).
  */
 PG_FUNCTION_INFO_V1(loyalty_backfill);
 Datum
@@ -541,7 +590,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("source must not be NULL"),
+				 errmsg("history must not be NULL"),
 				 errhint("Give the name of a table or view.")));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -554,6 +603,8 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 												 ALLOCSET_DEFAULT_SIZES);
 	state.row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty backfill row",
 											  ALLOCSET_DEFAULT_SIZES);
+	if (!PG_ARGISNULL(1))
+		state.source = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	LockMerges(ShareLock);
 	state.insert = BeginLedgerInsert();
 	query = SourceQuery(&state, PG_GETARG_OID(0));

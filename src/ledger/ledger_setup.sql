@@ -145,14 +145,14 @@ BEGIN
 			reference text,
 			reason text,
 			details jsonb,
-			idempotency_key text,
+			idempotency_key text COLLATE "C",
 			fingerprint bytea,
 			lots loyalty.points_lots,
 			hash bytea NOT NULL,
 			home_id bigint,
 			PRIMARY KEY (member_id, entry_id)
 		);
-		CREATE UNIQUE INDEX ledger_idempotency_key ON loyalty.ledger (member_id, idempotency_key)
+		CREATE UNIQUE INDEX ledger_idempotency_key ON loyalty.ledger (member_id, currency, idempotency_key)
 			WHERE idempotency_key IS NOT NULL;
 		CREATE INDEX ledger_target ON loyalty.ledger (member_id, target_entry_id)
 			WHERE target_entry_id IS NOT NULL;
@@ -177,7 +177,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.reference IS 'The caller''s own reference, such as an order number.';
 		COMMENT ON COLUMN loyalty.ledger.reason IS 'Why an operator made an adjustment.';
 		COMMENT ON COLUMN loyalty.ledger.details IS 'Whatever else the caller wants to keep.';
-		COMMENT ON COLUMN loyalty.ledger.idempotency_key IS 'Unique within a member, for ever.';
+		COMMENT ON COLUMN loyalty.ledger.idempotency_key IS 'Unique within a member and currency, for ever.';
 		COMMENT ON COLUMN loyalty.ledger.fingerprint IS 'Of the arguments of a call with an idempotency key.';
 		COMMENT ON COLUMN loyalty.ledger.lots IS 'The lots that the entry took, set aside, gave back, or moved.';
 		COMMENT ON COLUMN loyalty.ledger.hash IS 'SHA-256 of this entry and of the hash of the one before it in its wallet.';

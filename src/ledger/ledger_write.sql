@@ -77,11 +77,11 @@ LANGUAGE c VOLATILE ROWS 100 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalt
 COMMENT ON FUNCTION post_many(bigint[], text[], numeric[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[], boolean[]) IS
 'Posts one entry for each element, all or none: earn, redeem, hold, capture, release, reverse, activate or adjust. A NULL element means the default, as leaving the argument out of the single function does; what a kind has no use for is refused, and so is 0 for all there is. An error''s context names its element. Entries of one wallet are posted in the order given; wallets are locked in the order of their ids. Returns one row for each element, in the order given.';
 
-CREATE FUNCTION backfill(source regclass,
+CREATE FUNCTION backfill(history regclass, source text DEFAULT NULL,
 	OUT entries bigint, OUT wallets bigint, OUT first_entry_id bigint, OUT last_entry_id bigint) RETURNS record
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_backfill';
-COMMENT ON FUNCTION backfill(regclass) IS
-'Posts a whole history in one statement, keeping every rule and the hash chain. source is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, pending boolean, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. available_at, pending and expires_at count for what opens a lot, hold_until for a hold. Errors are those of the single functions, whose context names the row, and 23505 for a key that was used before; nothing is posted then.';
+COMMENT ON FUNCTION backfill(regclass, text) IS
+'Posts a whole history in one statement, keeping every rule and the hash chain. history is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, pending boolean, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. With source, idempotency_key and target_key (text, or text[] for several columns) are the keys of rows as award_points() with the same source knows them: what a row earned here it knows, and a reverse that names a row is part of it. available_at, pending and expires_at count for what opens a lot, hold_until for a hold. Errors are those of the single functions, whose context names the row, and 23505 for a key that was used before; nothing is posted then.';
 
 -- ---------------------------------------------------------------------------
 -- Program: moving points between members that are merged
@@ -202,15 +202,20 @@ COMMENT ON PROCEDURE book_expiries(timestamptz, integer) IS
 -- Program: triggers for anybody's orders
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION earn_on_insert() RETURNS trigger
-LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_earn_on_insert';
-COMMENT ON FUNCTION earn_on_insert() IS
-'Trigger function (AFTER INSERT, FOR EACH ROW; arguments: member column, amount column, time column, points per unit = 1, currency = points): a row earns floor(amount * points per unit) in the same commit. The table needs a primary key, which becomes the entry''s reference and idempotency key.';
+CREATE FUNCTION trigger_term(arguments bytea, term text) RETURNS text
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_trigger_term';
+COMMENT ON FUNCTION trigger_term(bytea, text) IS
+'The value of a term that a trigger gives award_points(), out of pg_trigger.tgargs; NULL where it does not give it.';
 
-CREATE FUNCTION reverse_on_return() RETURNS trigger
-LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_reverse_on_return';
-COMMENT ON FUNCTION reverse_on_return() IS
-'Trigger function (AFTER UPDATE OR DELETE, FOR EACH ROW; arguments as of earn_on_insert): a deleted row gives back all that it earned, a row whose amount becomes less the difference, any other update that WHEN lets through all of it.';
+CREATE FUNCTION row_key(source text, VARIADIC key text[]) RETURNS text
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_row_key';
+COMMENT ON FUNCTION row_key(text, text[]) IS
+'The name of a row under which award_points() posts for it: source:key, with : ~ and \ escaped in the key''s columns, and a hash in their place where that is longer than 1000 bytes. All entries of the row have it as reference, the first has it as idempotency_key, the n-th followed by ~n. NULL for a key with a NULL.';
+
+CREATE FUNCTION award_points() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_award_points';
+COMMENT ON FUNCTION award_points() IS
+'Trigger function (AFTER INSERT OR UPDATE OR DELETE, FOR EACH ROW): the member of a row has what the row is worth as it stands, in the same commit, whatever became of the row and in whatever order; what was taken back and is due again goes back into its lots. Arguments are terms ''name=value''; a value is a column or an expression over the row''s columns, found in pg_catalog and the table''s schema. source (needed): the name under which the rows are known, one for each trigger of a currency, never changed. member (needed): NULL is nobody. points (needed): cut off to whole ones, nothing where not positive. at: when the points are earned; NULL or not given is now, and so is what lies ahead, with the row''s own time in details. when: whether the row counts; NULL is false. available_at: from when the points can be used; while they are pending, a change of it moves them. currency: a code (points). key: what names the row in its source, one or several values, unique and lasting (the primary key, of the topmost partitioned table). Times without zone are in the currency''s. Errors: LY003 a term that is missing, not known, or a source that two triggers share; 42703, 42804 and the like name the term; those of earn() and reverse().';
 
 -- ---------------------------------------------------------------------------
 -- Rights
@@ -227,9 +232,9 @@ REVOKE EXECUTE ON FUNCTION
 	adjust(bigint, numeric, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean),
 	transfer(bigint, bigint, numeric, text, timestamptz, text, text, jsonb),
 	post_many(bigint[], text[], numeric[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[], boolean[]),
-	backfill(regclass),
+	backfill(regclass, text),
 	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
-	book_expiry(bigint, text, timestamptz), earn_on_insert(), reverse_on_return()
+	book_expiry(bigint, text, timestamptz), award_points()
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	earn(bigint, numeric, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean),
@@ -242,9 +247,9 @@ GRANT EXECUTE ON FUNCTION
 	adjust(bigint, numeric, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean),
 	transfer(bigint, bigint, numeric, text, timestamptz, text, text, jsonb),
 	post_many(bigint[], text[], numeric[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[], boolean[]),
-	backfill(regclass),
+	backfill(regclass, text),
 	lock_wallets(bigint[], bigint[]), move_points(bigint, bigint, bigint[], bigint[], boolean, text), mark_wallets(bigint, boolean),
-	book_expiry(bigint, text, timestamptz), earn_on_insert(), reverse_on_return()
+	book_expiry(bigint, text, timestamptz), award_points()
 	TO @extowner@;
 REVOKE EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) FROM PUBLIC;
 GRANT EXECUTE ON PROCEDURE book_expiries(timestamptz, integer) TO @extowner@;

@@ -261,18 +261,19 @@ FindReplay(Posting *posting)
 {
 	static KeptPlan plan = {
 		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.ledger "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND idempotency_key OPERATOR(pg_catalog.=) $2",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
+		"AND idempotency_key OPERATOR(pg_catalog.=) $3",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, TEXTOID}
 	};
 	static KeptPlan kin_plan = {
 		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.ledger "
-		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND idempotency_key OPERATOR(pg_catalog.=) $2 "
-		"ORDER BY entry_id DESC",
-		.nargs = 2,
-		.argtypes = {INT8ARRAYOID, TEXTOID}
+		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
+		"AND idempotency_key OPERATOR(pg_catalog.=) $3 ORDER BY entry_id DESC",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[2] = {Int64GetDatum(posting->member_id),
+	Datum		values[3] = {Int64GetDatum(posting->member_id), CStringGetTextDatum(posting->currency.code),
 	CStringGetTextDatum(posting->idempotency_key)};
 	SPITupleTable *found;
 	uint64		nfound;
@@ -302,6 +303,11 @@ FindReplay(Posting *posting)
 		/* of somebody who was merged once, and is another member again */
 		if (member_id != posting->member_id && CanonicalMember(home_id) != posting->member_id)
 			continue;
+		if (posting->of_row)
+		{
+			posting->replayed = true;
+			return;
+		}
 		if (VARSIZE_ANY_EXHDR(fingerprint) == FINGERPRINT_LENGTH &&
 			memcmp(VARDATA_ANY(fingerprint), VARDATA(posting->fingerprint), FINGERPRINT_LENGTH) == 0)
 		{
@@ -794,7 +800,7 @@ InsertEntry(Posting *posting)
 		.argtypes = INSERT_ENTRY_TYPES
 	};
 	static KeptPlan plan_with_key = {
-		.query = INSERT_ENTRY " ON CONFLICT (member_id, idempotency_key) "
+		.query = INSERT_ENTRY " ON CONFLICT (member_id, currency, idempotency_key) "
 		"WHERE idempotency_key IS NOT NULL DO NOTHING",
 		.nargs = LEDGER_NCOLUMNS - 1,
 		.argtypes = INSERT_ENTRY_TYPES

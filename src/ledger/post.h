@@ -34,6 +34,8 @@ typedef struct Posting
 	bool		this_wallet;	/* not to be routed elsewhere */
 	bool		together;		/* with others, by PostTogether() */
 	bool		is_move;		/* part of a merge, or of undoing one */
+	bool		of_row;			/* the key names a row of somebody's table: one
+								 * that was used is no error, whatever for */
 	Currency	currency;
 	Entry		entry;			/* kind, requested, target and instants */
 	bool		effective_now;	/* effective_at is the instant of recording */

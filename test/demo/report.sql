@@ -131,8 +131,8 @@ ORDER BY lifetime_value DESC LIMIT 5;
 
 \echo 'A live order: the order, its points and the tier are one commit'
 \echo
-CREATE TRIGGER earn AFTER INSERT ON shop.orders FOR EACH ROW
-	EXECUTE FUNCTION loyalty.earn_on_insert('member_id', 'amount', 'at', '1', 'rewards');
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON shop.orders FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=orders', 'member=member_id', 'points=amount', 'at=at', 'currency=rewards');
 -- somebody who lacks little for the next level
 SELECT t.member_id AS climber, ceil(p.missing) AS lacks, p.level AS next_level
 FROM tier t, LATERAL loyalty.tier_progress(t.member_id, 'club', :'closing') p

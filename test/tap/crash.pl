@@ -164,7 +164,7 @@ for my $key (sort keys %hanging)
 	push @wrong, "$key: $replayed, not $expected" if $replayed ne $expected && !($replayed eq 'LY101' && !$there{$key});
 }
 is("@wrong", '', 'a retry of what was cut off books it once, or tells that it was booked');
-is($node->safe_psql('postgres', 'SELECT max(n) FROM (SELECT count(*) AS n FROM loyalty.ledger WHERE idempotency_key IS NOT NULL GROUP BY member_id, idempotency_key) x'), '1', 'no key is there twice after all');
+is($node->safe_psql('postgres', 'SELECT max(n) FROM (SELECT count(*) AS n FROM loyalty.ledger WHERE idempotency_key IS NOT NULL GROUP BY member_id, currency, idempotency_key) x'), '1', 'no key is there twice after all');
 is($node->safe_psql('postgres', 'SELECT * FROM loyalty.check_all()'), '', 'check_all() finds nothing after all');
 
 $node->stop;

@@ -11,7 +11,7 @@ cat >"$dir/fresh.sql" <<-'SQL'
 	SELECT loyalty.setup() \g /dev/null
 	CREATE TABLE bare (LIKE loyalty.ledger);
 	ALTER TABLE bare ADD PRIMARY KEY (member_id, entry_id);
-	CREATE UNIQUE INDEX ON bare (member_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+	CREATE UNIQUE INDEX ON bare (member_id, currency, idempotency_key) WHERE idempotency_key IS NOT NULL;
 	CREATE INDEX ON bare (member_id, target_entry_id) WHERE target_entry_id IS NOT NULL;
 	CREATE INDEX ON bare USING brin (entry_id) WITH (pages_per_range = 32);
 	CREATE OR REPLACE VIEW history AS SELECT member_id, points, at AS effective_at, expires_at FROM points_row WHERE at <= now();

@@ -1,0 +1,857 @@
+/*
+ * ledger_award.c
+ *		award_points(): the rows of somebody's table and their points, in one
+ *		commit.
+ *
+ * What a row is worth is a function of the row as it stands.  Each time the
+ * row is inserted, changed or deleted, the difference to what was posted for
+ * it before is posted.  So it is all one what happened to the row, and in what
+ * order: raised and lowered, cancelled and opened again, given to somebody
+ * else, deleted and entered again, moved to another partition.
+ *
+ * What holds after every statement, for each row and currency:
+ *
+ * - The row's member has what the row is worth by the trigger's terms: points
+ *	 cut off to whole ones, none where "when" is not true, where they are not
+ *	 positive, or where there is no member.
+ * - Nobody else has anything from it.
+ * - What is there lives as long as when it was first earned.
+ * - A statement that is refused changes nothing.
+ *
+ * How the postings of a row are found: the row has a name (RowKey()), its
+ * source and its key.  The first posting for it in a wallet has that name as
+ * idempotency key, each other one the name and "~n"; so all of them are one range of the index
+ * on (member_id, currency, idempotency_key), and a key of ours can never be
+ * another row's.  What stands for the row, member by member (by home, where
+ * members were merged), is the sum of its earns, less its reversals, plus what
+ * it undid of these.  An operator's own reversal of one of these earns is none
+ * of the row's postings: it stays, is not taken a second time, and is not given
+ * back.  A reversal counts for what was asked of it: where the clawback policy
+ * leaves points with the member, the row has given them up all the same, and
+ * when it is raised again they do not come a second time.
+ *
+ * How the difference is posted: too much is taken back from what was earned
+ * last; what lacks is first given back to what was earned first, by undoing the
+ * row's own reversals, which leaves the lots with their expiry; the rest is
+ * earned, with the expiry of what the row first earned.  Points that are still
+ * pending while the row says another available_at are taken back and earned
+ * anew.
+ *
+ * The insertion of a new row is one earn: if its key turns out to be used, the
+ * row was there before, and the rest follows.
+ *
+ * Locks: two sessions that change one row wait for each other at the row, or,
+ * to delete and insert it, at its unique key, before any trigger fires; what
+ * the first has posted the second one then reads with a snapshot of its own.
+ * The wallets of all members concerned are locked in the order of their ids
+ * and everything is read again before anything is posted.  In REPEATABLE READ
+ * and above a wallet that has changed since the snapshot ends in 40001.
+ *
+ * A trigger of the user's may change the row again before ours has fired for
+ * the first change.  Therefore the row counts as it stands by now, not as it
+ * was when the trigger was queued.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "ledger/ledger_terms.h"
+#include "ledger/post.h"
+
+/* One posting of a row, as the ledger has it */
+typedef struct Posted
+{
+	int64		member_id;		/* in whose wallet it is recorded */
+	int64		entry_id;
+	int64		home_id;		/* the member that it was addressed to */
+	EntryKind	kind;
+	int64		requested;
+	TimestampTz effective_at;
+	TimestampTz available_at;	/* of an earn */
+	TimestampTz expires_at;		/* of an earn; -infinity where there is none */
+	int64		target;
+	int			number;			/* in the row's series */
+	int64		gone;			/* of an earn, taken back; of a reversal, undone */
+	bool		stale;			/* pending, and to be earned anew */
+} Posted;
+
+/* The settling of what a row is worth */
+typedef struct Settling
+{
+	const Trigger *trigger;
+	const char *source;
+	Currency	currency;
+	bool		ours;			/* what the row was before is our own
+								 * transaction's doing */
+	const char *key;
+	const Award *award;			/* the row as it stands; NULL: it is gone */
+	int64		members[2];		/* who may have something from it */
+	int			nmembers;
+
+	Posted	   *posted;
+	int			nposted;
+	int			last_number;
+} Settling;
+
+/* ---------------------------------------------------------------------------
+ * What was posted
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Whether a member was never merged with anybody, as its wallet says.
+ */
+static bool
+StandsAlone(int64 member_id, const char *currency)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 AND moved IS NULL",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(currency)};
+
+	if (merged_members == NULL)
+		return true;
+	RunPlan(&plan, values, NULL, 1);
+	return SPI_processed > 0;
+}
+
+/*
+ * The members in whose wallets postings of the row may be recorded.
+ */
+static Datum
+WalletsOfRow(const Settling *settling)
+{
+	Datum	   *ids = palloc(settling->nmembers * sizeof(Datum));
+	int			n = 0;
+
+	for (int i = 0; i < settling->nmembers; i++)
+	{
+		int64		member_id = settling->members[i];
+		ArrayType  *kin;
+		Datum	   *kin_ids;
+		int			nkin;
+
+		if (StandsAlone(member_id, settling->currency.code))
+		{
+			ids = repalloc(ids, (n + settling->nmembers) * sizeof(Datum));
+			ids[n++] = Int64GetDatum(member_id);
+			continue;
+		}
+		kin = DatumGetArrayTypeP(KinOfMember(member_id));
+		deconstruct_array(kin, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &kin_ids, NULL, &nkin);
+		ids = repalloc(ids, (n + nkin + settling->nmembers) * sizeof(Datum));
+		memcpy(ids + n, kin_ids, nkin * sizeof(Datum));
+		n += nkin;
+	}
+	return PointerGetDatum(construct_array(ids, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+static Posted *
+FindPosted(const Settling *settling, int64 entry_id)
+{
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		if (settling->posted[i].entry_id == entry_id)
+			return &settling->posted[i];
+	}
+	return NULL;
+}
+
+/*
+ * Reads the postings of the row, in the order in which they were made.
+ */
+static void
+ReadPosted(Settling *settling)
+{
+	/* '~' < '\177': the row's name, and all that begins with it and "~" */
+	static KeptPlan plan = {
+		.query = "SELECT member_id, entry_id, coalesce(home_id, member_id), kind, requested, effective_at, "
+		"available_at, expires_at, target_entry_id, idempotency_key FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
+		"AND idempotency_key OPERATOR(pg_catalog.>=) $3 COLLATE pg_catalog.\"C\" "
+		"AND idempotency_key OPERATOR(pg_catalog.<) $4 COLLATE pg_catalog.\"C\" "
+		"ORDER BY entry_id",
+		.nargs = 4,
+		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	Size		length = strlen(settling->key);
+	Datum		values[4] = {WalletsOfRow(settling), CStringGetTextDatum(settling->currency.code),
+	CStringGetTextDatum(settling->key), CStringGetTextDatum(psprintf("%s\177", settling->key))};
+	SPITupleTable *table;
+	uint64		nrows;
+
+	RunPlan(&plan, values, NULL, 0);
+	table = SPI_tuptable;
+	nrows = SPI_processed;
+	settling->posted = palloc(Max(nrows, 1) * sizeof(Posted));
+	settling->nposted = 0;
+	settling->last_number = 0;
+	for (uint64 i = 0; i < nrows; i++)
+	{
+		HeapTuple	row = table->vals[i];
+		TupleDesc	tupdesc = table->tupdesc;
+		const char *number = SPI_getvalue(row, tupdesc, 10) + length;
+		char	   *kind = SPI_getvalue(row, tupdesc, 4);
+		Posted	   *posted;
+		Posted	   *target;
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (number[0] != '\0' && number[0] != '~')
+			continue;			/* another row, whose key begins alike */
+		if (FindPosted(settling, DatumGetInt64(SPI_getbinval(row, tupdesc, 2, &isnull))) != NULL)
+			continue;
+		posted = &settling->posted[settling->nposted];
+		memset(posted, 0, sizeof(Posted));
+		posted->number = number[0] == '\0' ? 1 : atoi(number + 1);
+		settling->last_number = Max(settling->last_number, posted->number);
+		posted->kind = EntryKindFromName(kind, strlen(kind));
+		posted->member_id = DatumGetInt64(SPI_getbinval(row, tupdesc, 1, &isnull));
+		posted->entry_id = DatumGetInt64(SPI_getbinval(row, tupdesc, 2, &isnull));
+		posted->home_id = DatumGetInt64(SPI_getbinval(row, tupdesc, 3, &isnull));
+		posted->requested = DatumGetInt64(SPI_getbinval(row, tupdesc, 5, &isnull));
+		posted->effective_at = DatumGetTimestampTz(SPI_getbinval(row, tupdesc, 6, &isnull));
+		posted->available_at = DatumGetTimestampTz(SPI_getbinval(row, tupdesc, 7, &isnull));
+		if (isnull)
+			posted->available_at = TIMESTAMP_INFINITY;	/* waits for an activate() */
+		posted->expires_at = DatumGetTimestampTz(SPI_getbinval(row, tupdesc, 8, &isnull));
+		if (isnull)
+			posted->expires_at = TIMESTAMP_MINUS_INFINITY;
+		posted->target = DatumGetInt64(SPI_getbinval(row, tupdesc, 9, &isnull));
+
+		/* a reversal takes from an earn of the row, or undoes one of its reversals */
+		target = posted->kind == ENTRY_REVERSE ? FindPosted(settling, posted->target) : NULL;
+		if (target != NULL)
+		{
+			target->gone += posted->requested;
+			if (target->kind == ENTRY_REVERSE)
+			{
+				target = FindPosted(settling, target->target);
+				if (target != NULL)
+					target->gone -= posted->requested;
+			}
+		}
+		settling->nposted++;
+	}
+	SPI_freetuptable(table);
+}
+
+/*
+ * What stands of the points that a posting of the row earned.
+ */
+static int64
+Standing(const Posted *posted)
+{
+	return posted->kind == ENTRY_EARN ? posted->requested - posted->gone : 0;
+}
+
+static int64
+StandingOfMember(const Settling *settling, int64 home_id)
+{
+	int64		sum = 0;
+
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		if (settling->posted[i].home_id == home_id)
+			sum += Standing(&settling->posted[i]);
+	}
+	return sum;
+}
+
+static bool
+OwnsRow(const Settling *settling, int64 member_id)
+{
+	return settling->award != NULL && settling->award->has_member && settling->award->member_id == member_id;
+}
+
+static int64
+WorthTo(const Settling *settling, int64 member_id)
+{
+	return OwnsRow(settling, member_id) ? settling->award->points : 0;
+}
+
+/*
+ * Whether points that wait for an activate() have had it.
+ */
+static bool
+WasActivated(const Settling *settling, const Posted *posted)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND target_entry_id OPERATOR(pg_catalog.=) $2 AND kind OPERATOR(pg_catalog.=) 'activate'",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, INT8OID}
+	};
+	Datum		values[2] = {WalletsOfRow(settling), Int64GetDatum(posted->entry_id)};
+
+	RunPlan(&plan, values, NULL, 1);
+	return SPI_processed > 0;
+}
+
+/*
+ * Notes which of the owner's points are still pending, but by the row available
+ * at another instant.  True if there are any.
+ */
+static bool
+FindStale(Settling *settling)
+{
+	const Award *award = settling->award;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		any = false;
+
+	if (award == NULL || award->points == 0)
+		return false;
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		Posted	   *posted = &settling->posted[i];
+		TimestampTz available_at = award->has_available_at ? award->available_at : posted->effective_at;
+
+		if (posted->kind != ENTRY_EARN || posted->available_at <= now || posted->available_at == available_at ||
+			!OwnsRow(settling, posted->home_id) || WasActivated(settling, posted))
+			continue;
+		posted->stale = true;
+		any = any || Standing(posted) > 0;
+	}
+	return any;
+}
+
+/*
+ * Whether what stands for the row is not what it is worth.
+ */
+static bool
+Differs(Settling *settling)
+{
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		int64		home_id = settling->posted[i].home_id;
+
+		if (StandingOfMember(settling, home_id) != WorthTo(settling, home_id))
+			return true;
+	}
+	if (settling->award != NULL && settling->award->points > StandingOfMember(settling, settling->award->member_id))
+		return true;
+	return FindStale(settling);
+}
+
+/* ---------------------------------------------------------------------------
+ * Posting
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+InitRowPosting(Posting *posting, const Settling *settling, EntryKind kind, int64 member_id, int number)
+{
+	InitPosting(posting, kind, member_id);
+	posting->of_row = true;
+	posting->currency = settling->currency;
+	posting->reference = pstrdup(settling->key);
+	posting->idempotency_key = number == 1 ? posting->reference : psprintf("%s~%d", settling->key, number);
+}
+
+/*
+ * {"at": "..."}: the row's own time, where it cannot be when the entry is
+ * effective.
+ */
+static Datum
+OwnTime(TimestampTz at)
+{
+	int			utc = 0;
+	char	   *text = JsonEncodeDateTime(palloc(MAXDATELEN + 1), TimestampTzGetDatum(at), TIMESTAMPTZOID, &utc);
+
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("{\"at\": \"%s\"}", text)));
+}
+
+/*
+ * The posting by which a row earns points.  A time ahead of now, as a till with
+ * a fast clock has it, counts as now.
+ */
+static void
+InitEarn(Posting *posting, const Settling *settling, int64 points, int number)
+{
+	const Award *award = settling->award;
+	TimestampTz now = GetCurrentTimestamp();
+	const Posted *first = NULL;
+
+	InitRowPosting(posting, settling, ENTRY_EARN, award->member_id, number);
+	posting->entry.requested = points;
+	for (int i = 0; i < settling->nposted && first == NULL; i++)
+	{
+		if (settling->posted[i].kind == ENTRY_EARN)
+			first = &settling->posted[i];
+	}
+	posting->effective_now = award->has_at ? award->at > now : first == NULL;
+	if (award->has_at && posting->effective_now)
+		posting->details = OwnTime(award->at);
+	else if (!posting->effective_now)
+		posting->entry.effective_at = award->has_at ? award->at : first->effective_at;
+
+	/* what lies behind is available at once */
+	posting->available_given = award->has_available_at &&
+		award->available_at > (posting->effective_now ? now : posting->entry.effective_at);
+	if (posting->available_given)
+		posting->entry.available_at = award->available_at;
+
+	/* sliding expiry moves on by itself */
+	if (first != NULL && settling->currency.expiry != EXPIRY_SLIDING &&
+		first->expires_at > (posting->effective_now ? now : posting->entry.effective_at) &&
+		(!posting->available_given || first->expires_at > posting->entry.available_at))
+	{
+		posting->expires_given = true;
+		posting->entry.expires_at = first->expires_at;
+	}
+}
+
+/*
+ * Posts into the wallet of who stands for the member; the wallet is locked
+ * already.  False when the key is used.
+ */
+static bool
+PostOfRow(Posting *posting)
+{
+	posting->together = true;
+	SendPosting(posting, CanonicalMember(posting->asked_id));
+	PostEntry(posting);
+	return !posting->replayed;
+}
+
+/*
+ * Reverses up to so many points of a posting: takes back what it earned, or
+ * undoes a reversal.  What is not there to be reversed any more, since
+ * somebody else has reversed it, is left alone.  Returns how many it were.
+ */
+static int64
+ReversePosted(Settling *settling, const Posted *posted, int64 home_id, int64 points)
+{
+	Posting		posting;
+	int64		left;
+
+	do
+	{
+		InitRowPosting(&posting, settling, ENTRY_REVERSE, home_id, ++settling->last_number);
+		FindTarget(&posting, posted->entry_id);
+		posting.has_kin = !StandsAlone(home_id, settling->currency.code);
+		left = Min(posting.entry.target_points - ReversedOfTarget(&posting), points);
+		if (left <= 0)
+			return 0;
+		posting.entry.requested = left;
+	} while (!PostOfRow(&posting));
+	return left;
+}
+
+/*
+ * Takes back points from what a member earned by the row: what was earned last
+ * first.
+ */
+static void
+Lower(Settling *settling, int64 home_id, int64 points)
+{
+	for (int i = settling->nposted - 1; i >= 0 && points > 0; i--)
+	{
+		Posted	   *posted = &settling->posted[i];
+		int64		part = Min(points, Standing(posted));
+
+		CHECK_FOR_INTERRUPTS();
+		if (posted->home_id != home_id || part <= 0)
+			continue;
+		posted->gone += ReversePosted(settling, posted, home_id, part);
+		points -= part;
+	}
+}
+
+/*
+ * The number of an earn: in each wallet the first has none, so that the
+ * insertion of the row would meet it.
+ */
+static int
+NumberOfEarn(Settling *settling, int64 member_id)
+{
+	int64		wallet = CanonicalMember(member_id);
+
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		if (settling->posted[i].number == 1 && settling->posted[i].member_id == wallet)
+			return ++settling->last_number;
+	}
+	return 1;
+}
+
+/*
+ * Gives the owner so many points more: by undoing what was taken back, first
+ * from what was earned first, and then by earning.
+ */
+static void
+Raise(Settling *settling, int64 points)
+{
+	int64		owner = settling->award->member_id;
+	Posting		posting;
+
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		Posted	   *earn = &settling->posted[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (earn->home_id != owner || earn->kind != ENTRY_EARN || earn->stale)
+			continue;
+		for (int j = settling->nposted - 1; j > i && points > 0; j--)
+		{
+			Posted	   *reversal = &settling->posted[j];
+			int64		part = Min(points, reversal->requested - reversal->gone);
+
+			if (reversal->kind != ENTRY_REVERSE || reversal->target != earn->entry_id || part <= 0)
+				continue;
+			ReversePosted(settling, reversal, owner, part);
+			points -= part;
+		}
+	}
+	if (points == 0)
+		return;
+	InitEarn(&posting, settling, points, NumberOfEarn(settling, owner));
+	while (!PostOfRow(&posting))
+		InitEarn(&posting, settling, points, ++settling->last_number);
+}
+
+static int
+CompareMembers(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Locks the wallets of all who have or get something, in the order of their
+ * ids.
+ */
+static void
+LockWallets(const Settling *settling)
+{
+	int64	   *members = palloc((settling->nposted + 1) * sizeof(int64));
+	int			n = 0;
+
+	if (settling->award != NULL && settling->award->points > 0)
+		members[n++] = CanonicalMember(settling->award->member_id);
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		if (settling->posted[i].kind == ENTRY_EARN)
+			members[n++] = CanonicalMember(settling->posted[i].home_id);
+	}
+	qsort(members, n, sizeof(int64), CompareMembers);
+	for (int i = 0; i < n; i++)
+	{
+		Posting		posting;
+
+		if (i > 0 && members[i] == members[i - 1])
+			continue;
+		InitPosting(&posting, ENTRY_EARN, members[i]);
+		posting.currency = settling->currency;
+		posting.together = true;
+		TakeWallet(&posting);
+	}
+}
+
+static bool
+IsFirstOfMember(const Settling *settling, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (settling->posted[i].home_id == settling->posted[n].home_id)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Posts the difference; run by PostTogether().
+ */
+static void
+PostDifference(void *call)
+{
+	Settling   *settling = call;
+
+	LockWallets(settling);
+	ReadPosted(settling);
+	(void) FindStale(settling);
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		Posted	   *posted = &settling->posted[i];
+
+		if (posted->stale && Standing(posted) > 0)
+			posted->gone += ReversePosted(settling, posted, posted->home_id, Standing(posted));
+	}
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		int64		home_id = settling->posted[i].home_id;
+		int64		excess = StandingOfMember(settling, home_id) - WorthTo(settling, home_id);
+
+		/* once for each member: what could not be reversed is not tried again */
+		if (excess > 0 && IsFirstOfMember(settling, i))
+			Lower(settling, home_id, excess);
+	}
+	if (settling->award != NULL && settling->award->points > 0)
+	{
+		int64		lacking = settling->award->points - StandingOfMember(settling, settling->award->member_id);
+
+		if (lacking > 0)
+			Raise(settling, lacking);
+	}
+}
+
+static void
+AddMember(Settling *settling, const Award *award)
+{
+	if (award == NULL || !award->has_member ||
+		(settling->nmembers > 0 && settling->members[0] == award->member_id))
+		return;
+	settling->members[settling->nmembers++] = award->member_id;
+}
+
+/*
+ * A row that was worth something before this change, and for which nothing was
+ * ever posted, is history that came in without its key, or was left out.  What
+ * it earned nobody can tell from the ledger, so it is left alone; but not
+ * without saying so, where the change means points.
+ */
+static void
+LeaveHistoryAlone(const Settling *settling, const Award *older, const Award *award)
+{
+	if (award != NULL && award->points == older->points && award->member_id == older->member_id)
+		return;
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("row \"%s\" is history that trigger \"%s\" does not know: no points were posted",
+					older->key, settling->trigger->tgname),
+			 errdetail("Before this change it was worth " INT64_FORMAT " points to member " INT64_FORMAT
+					   ", but no entry in currency \"%s\" has its key.",
+					   older->points, older->member_id, settling->currency.code),
+			 errhint("Bring history in by loyalty.backfill() with source => '%s', or leave such rows out by the term \"when\".",
+					 settling->source)));
+}
+
+/*
+ * Brings what was posted for a row to what it is worth now (award; NULL: it is
+ * gone).  older is the row before a change that was not the first; NULL for
+ * a row that is new.  False when it is history that is left alone.
+ */
+static bool
+SettleRow(Settling *settling, const Award *older, const Award *award)
+{
+	settling->key = award != NULL ? award->key : older->key;
+	settling->award = award;
+	settling->nmembers = 0;
+	AddMember(settling, older);
+	AddMember(settling, award);
+	if (settling->nmembers == 0)
+		return true;
+	ReadPosted(settling);
+	if (settling->nposted == 0 && older != NULL && older->points > 0)
+	{
+		/* the trigger that made it what it was may still be to come, and settle it */
+		if (!settling->ours)
+			LeaveHistoryAlone(settling, older, award);
+		return false;
+	}
+	if (Differs(settling))
+		PostTogether(PostDifference, settling);
+	return true;
+}
+
+/* ---------------------------------------------------------------------------
+ * The trigger
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Whether our own transaction has changed or deleted this version of a row
+ * since.
+ */
+static bool
+IsSuperseded(HeapTuple tuple)
+{
+	HeapTupleHeader header = tuple->t_data;
+
+	return !(header->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));
+}
+
+/*
+ * Whether our own transaction made this version of a row.
+ */
+static bool
+IsOurs(HeapTuple tuple)
+{
+	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+}
+
+/*
+ * A row as it stands by now; NULL when it is gone from its table.
+ */
+static TupleTableSlot *
+LatestVersion(Relation rel, HeapTuple tuple, TupleTableSlot *slot)
+{
+	Snapshot	snapshot;
+	TableScanDesc scan;
+	ItemPointerData tid = tuple->t_self;
+	TupleTableSlot *latest;
+	bool		found;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || !IsSuperseded(tuple))
+		return slot;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan_tid(rel, snapshot);
+	table_tuple_get_latest_tid(scan, &tid);
+	table_endscan(scan);
+	latest = table_slot_create(rel, NULL);
+	found = table_tuple_fetch_row_version(rel, &tid, snapshot, latest);
+	if (found)
+		ExecMaterializeSlot(latest);
+	else
+		ExecDropSingleTupleTableSlot(latest);
+	UnregisterSnapshot(snapshot);
+	return found ? latest : NULL;
+}
+
+/*
+ * A new row earns what it is worth.  False when it is worth nothing, or its key
+ * was used: then it may have been there before.
+ */
+static bool
+EarnOfNewRow(Settling *settling, const Award *award)
+{
+	Posting		posting;
+
+	if (award->points == 0)
+		return false;
+	settling->key = award->key;
+	settling->award = award;
+	InitEarn(&posting, settling, award->points, 1);
+	PostEntry(&posting);
+	return !posting.replayed;
+}
+
+/*
+ * award_points(terms): what a row is worth, as it stands.
+ *
+ *	CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW
+ *		EXECUTE FUNCTION loyalty.award_points('source=orders', 'member=member_id',
+ *			'points=amount', 'at=ordered_at', $$when=status <> 'cancelled'$$);
+ */
+PG_FUNCTION_INFO_V1(loyalty_award_points);
+Datum
+loyalty_award_points(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = RequireTrigger(fcinfo, "award_points",
+									   FIRED_AFTER | FIRED_FOR_ROW | FIRED_BY_INSERT | FIRED_BY_UPDATE | FIRED_BY_DELETE);
+	Relation	rel = data->tg_relation;
+	Settling	settling = {.trigger = data->tg_trigger};
+	TupleTableSlot *slot = NULL;
+	const RowTerms *terms;
+	Award		older;
+	Award		newer;
+	bool		is_there;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+	terms = FindTerms(data);
+	FindCurrency(terms->currency, &settling.currency);
+
+	settling.source = terms->source;
+
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+		slot = LatestVersion(rel, data->tg_trigtuple, data->tg_trigslot);
+	else
+	{
+		ReadAward(terms, data->tg_trigslot, settling.currency.time_zone, &older);
+		settling.ours = IsOurs(data->tg_trigtuple);
+		if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+			slot = LatestVersion(rel, data->tg_newtuple, data->tg_newslot);
+	}
+	is_there = slot != NULL;
+	if (is_there)
+		ReadAward(terms, slot, settling.currency.time_zone, &newer);
+
+	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+	{
+		if (is_there && !EarnOfNewRow(&settling, &newer))
+			SettleRow(&settling, NULL, &newer);
+	}
+	else if (is_there && strcmp(older.key, newer.key) == 0)
+		SettleRow(&settling, &older, &newer);
+	else if (SettleRow(&settling, &older, NULL) && is_there)
+		SettleRow(&settling, NULL, &newer);
+
+	if (slot != NULL && slot != data->tg_trigslot && slot != data->tg_newslot)
+		ExecDropSingleTupleTableSlot(slot);
+	SPI_finish();
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * row_key(source text, VARIADIC key text[]): the name of a row, as the entries
+ * have it that were posted for it.
+ */
+PG_FUNCTION_INFO_V1(loyalty_row_key);
+Datum
+loyalty_row_key(PG_FUNCTION_ARGS)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	char	  **parts;
+	int			n;
+
+	RequireArgument(fcinfo, 0, "source");
+	RequireArgument(fcinfo, 1, "key");
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
+	parts = palloc(Max(n, 1) * sizeof(char *));
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			PG_RETURN_NULL();
+		parts[i] = TextDatumGetCString(values[i]);
+	}
+	PG_RETURN_TEXT_P(cstring_to_text(RowKey(text_to_cstring(PG_GETARG_TEXT_PP(0)), parts, n)));
+}
+
+/*
+ * trigger_term(arguments bytea, term text): the value of a term, out of
+ * pg_trigger.tgargs; NULL when it is not given.
+ */
+PG_FUNCTION_INFO_V1(loyalty_trigger_term);
+Datum
+loyalty_trigger_term(PG_FUNCTION_ARGS)
+{
+	bytea	   *arguments = PG_GETARG_BYTEA_PP(0);
+	char	   *wanted = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	const char *end = VARDATA_ANY(arguments) + VARSIZE_ANY_EXHDR(arguments);
+
+	/* each argument ends with a zero byte */
+	for (const char *arg = VARDATA_ANY(arguments); arg < end; arg += strlen(arg) + 1)
+	{
+		char	   *value;
+
+		if (TermValue(arg, wanted, &value))
+			PG_RETURN_TEXT_P(cstring_to_text(value));
+	}
+	PG_RETURN_NULL();
+}
