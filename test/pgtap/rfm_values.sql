@@ -181,4 +181,56 @@ SELECT is(rfm_thresholds('{1}', '{1}', '{1}', NULL)::text, NULL, 'no reading, no
 -- the two readings of monetary: 30 in three purchases
 SELECT is((rfm_score(s, rfm_thresholds('{5}', '{9}', '{10,20,30}', reading), '2026-01-02')).m, want, 'monetary as ' || reading) FROM (SELECT rfm_agg('2026-01-01', 10) AS s FROM generate_series(1, 3)) x, (VALUES ('total', 4), ('mean', 2)) v(reading, want);
 
+-- ---- States are merged whatever part had no row, no purchase, or rows of its
+-- own: a part for each partition, the plan of which says so.
+CREATE TABLE part (k int, member_id int, at timestamptz, amount numeric, key text, method rfm_breaks, unit text, zone text) PARTITION BY LIST (k);
+CREATE TABLE part0 PARTITION OF part FOR VALUES IN (0);
+CREATE TABLE part1 PARTITION OF part FOR VALUES IN (1);
+CREATE TABLE part2 PARTITION OF part FOR VALUES IN (2);
+CREATE TABLE part3 PARTITION OF part FOR VALUES IN (3);
+INSERT INTO part SELECT 1 + g % 2, g % 7, timestamptz '2026-01-01' + g % 17 * interval '5 hours', (g % 11 - 2) * CASE g % 2 WHEN 0 THEN 0.5 ELSE 0.25 END, 'k' || g % 9, 'ntile(3)', 'day', 'Europe/Madrid' FROM generate_series(1, 100) g;
+CREATE TABLE alone AS TABLE part;
+CREATE FUNCTION explained(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) ' || query; END $$;
+CREATE TABLE asked AS SELECT replace(q, 'NULL::rfm', 'CASE WHEN amount > 0 THEN one(at) END') AS q FROM unnest(ARRAY['rfm_agg(at, amount)', 'rollup(NULL::rfm)', 'rfm_agg_by(at, amount, unit, zone)', 'rfm_agg_by_key(at, amount, key)', 'rfm_agg_by_key(at, amount, CASE member_id WHEN 1 THEN key END)',
+	'rfm_breaks(NULL::rfm, ''2026-02-01'', method)', 'rfm_breaks_keyed(NULL::rfm, ''2026-02-01'', method, key)', 'rfm_breaks_keyed(NULL::rfm, ''2026-02-01'', method, NULLIF(key, ''k1''))']) q;
+SET enable_partitionwise_aggregate = on;
+SET max_parallel_workers_per_gather = 0;
+CREATE FUNCTION answer(q text, relation text, filter text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE t text; BEGIN EXECUTE format('SELECT %s FROM %s WHERE %s', q, relation, filter) INTO t; RETURN t; END $$;
+SELECT ok(EXISTS (SELECT FROM explained(format('SELECT %s FROM part', q)) l WHERE l ~ 'Partial Aggregate'), 'computed in parts: ' || q) FROM asked;
+SELECT is(answer(q, 'part', filter), answer(q, 'alone', filter), format('in parts: %s where %s', q, filter)) FROM asked, unnest('{true,k <> 1,k <> 2,false,amount < 0,k = 1 OR amount < 0,k = 2 OR amount < 0,member_id = 3}'::text[]) filter;
+-- what differs between the parts is refused as within one
+SELECT throws_ok(format('SELECT %s FROM part', q), state, m, 'in parts: ' || q) FROM (VALUES
+	('rfm_breaks(one(at), ''2026-02-01'', CASE k WHEN 1 THEN ''mean'' ELSE ''rfmr'' END::rfm_breaks)', 'LY303', 'as_of and method must be the same in all rows of a group'),
+	('rfm_breaks(one(at), ''2026-02-01'', CASE k WHEN 1 THEN ''ntile(3)'' ELSE ''ntile(4)'' END::rfm_breaks)', 'LY303', 'as_of and method must be the same in all rows of a group'),
+	('rfm_breaks(one(at), ''2026-02-01'', rfm_method(time_zone => CASE k WHEN 1 THEN ''UTC'' END))', 'LY303', 'as_of and method must be the same in all rows of a group'),
+	('rfm_breaks(one(at), timestamptz ''2026-02-01'' + k * interval ''1 s'', method)', 'LY303', 'as_of and method must be the same in all rows of a group'),
+	('rfm_agg_by(at, amount, CASE k WHEN 1 THEN ''day'' ELSE ''week'' END, zone)', 'LY306', 'unit and time_zone must be the same in all rows of a group'),
+	('rfm_agg_by(at, amount, unit, CASE k WHEN 1 THEN ''UTC'' ELSE zone END)', 'LY306', 'unit and time_zone must be the same in all rows of a group')) v(q, state, m);
+SELECT throws_ok(format('SELECT %s FROM alone', q), state, m, 'in one: ' || q) FROM (VALUES
+	('rfm_breaks(one(at), ''2026-02-01'', CASE k WHEN 1 THEN ''mean'' ELSE ''rfmr'' END::rfm_breaks)', 'LY303', 'as_of and method must be the same in all rows of a group'),
+	('rfm_breaks(one(at), ''2026-02-01'', CASE k WHEN 1 THEN ''ntile(3)'' ELSE ''ntile(4)'' END::rfm_breaks)', 'LY303', 'as_of and method must be the same in all rows of a group'),
+	('rfm_breaks(one(at), timestamptz ''2026-02-01'' + k * interval ''1 s'', method)', 'LY303', 'as_of and method must be the same in all rows of a group'),
+	('rfm_breaks(one(at), NULL, method)', 'LY003', 'as_of and method must not be null'), ('rfm_breaks(one(at), ''2026-02-01'', NULL)', 'LY003', 'as_of and method must not be null'),
+	('rfm_agg_by(at, amount, CASE k WHEN 1 THEN ''day'' ELSE ''week'' END, zone)', 'LY306', 'unit and time_zone must be the same in all rows of a group'),
+	('rfm_agg_by(at, amount, CASE k WHEN 1 THEN ''day'' ELSE ''Day'' END, zone)', 'LY306', 'unit and time_zone must be the same in all rows of a group'),
+	('rfm_agg_by(at, amount, unit, CASE k WHEN 1 THEN ''UTC'' ELSE zone END)', 'LY306', 'unit and time_zone must be the same in all rows of a group'),
+	('rfm_agg_by(at, amount, unit, NULL)', 'LY003', 'unit and time_zone must not be null'), ('rfm_agg_by(at, amount, NULL, zone)', 'LY003', 'unit and time_zone must not be null'),
+	('rfm_agg_by(at, amount, ''minute'', zone)', 'LY306', 'unknown unit "minute"'), ('rfm_agg_by(at, amount, ''da'', zone)', 'LY306', 'unknown unit "da"'), ('rfm_agg_by(at, amount, ''row'', zone)', 'LY306', 'unknown unit "row"'), ('rfm_agg_by(at, amount, ''key'', zone)', 'LY306', 'unknown unit "key"')) v(q, state, m);
+RESET enable_partitionwise_aggregate;
+
+-- ---- Units begin where date_trunc says, at either end of time too.
+CREATE TABLE boundary AS SELECT at + d AS at FROM unnest('{2000-01-01 00:00+00,2000-01-03 00:00+00,1999-12-27 00:00+00,2026-03-29 01:00+00,2026-10-25 01:00+00,2026-10-25 00:00+00,2024-02-29 23:00+00,1970-01-01 00:00+00,0001-01-01 00:00+00,0044-03-15 12:00+00 BC}'::timestamptz[]) at,
+	unnest('{-1 us,0,1 us,30 min}'::interval[]) d;
+SELECT is_empty(format('SELECT at, got FROM (SELECT at, first_purchase_at(rfm_agg_by(at, 1, %1$L, %2$L)) AS got FROM boundary GROUP BY at) x WHERE got <> date_trunc(%1$L, at, %2$L)', unit, zone), format('%s of %s', unit, zone))
+FROM unnest('{hour,day,week,month}'::text[]) unit, unnest('{UTC,Europe/Madrid,America/St_Johns,Asia/Kolkata,Pacific/Apia}'::text[]) zone;
+SELECT is(detail_of(format('SELECT rfm_agg_by(%L, 1, %L, %L)', at, unit, zone)), CASE WHEN good THEN '1' ELSE '22008' END, format('%s of %s in %s', unit, at, zone)) FROM (VALUES
+	('4714-11-24 00:00:00+00 BC', 'day', 'UTC', true), ('4714-11-24 00:00:00+00 BC', 'week', 'UTC', true), ('4714-11-25 00:00:00+00 BC', 'week', 'UTC', true), ('4714-11-24 00:00:00+00 BC', 'month', 'UTC', false), ('4714-11-24 00:00:00+00 BC', 'month', 'Asia/Tokyo', false),
+	('294276-12-31 23:59:59.999999+00', 'month', 'UTC', true), ('294276-12-31 23:59:59.999999+00', 'week', 'UTC', true)) v(at, unit, zone, good);
+
+-- Many keys and days in random order, more than first have room; a purchase and a refund of one instant stay two.
+SELECT is(rfm_agg_by_key(at, amount, key)::text::jsonb - 'unit', (SELECT rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT min(at) AS at, sum(amount) AS amount FROM alone GROUP BY key HAVING sum(amount) <> 0) x), 'by keys') FROM alone;
+CREATE TABLE shuffled AS SELECT g * 7919 % 1000 AS k, timestamptz '2026-01-01' + g * 7919 % 1000 * interval '1 day' + g % 24 * interval '1 hour' AS at, (g % 5 - 1) * 1.5 AS amount FROM generate_series(1, 3000) g;
+SELECT is(rfm_agg_by_key(at, amount, lpad('', k % 3, 'x') || k)::text::jsonb - 'unit', (SELECT rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT min(at) AS at, sum(amount) AS amount FROM shuffled GROUP BY k HAVING sum(amount) <> 0) x), 'a thousand keys') FROM shuffled;
+SELECT is(rfm_agg_by(at, amount, 'day', 'UTC')::text::jsonb - 'unit', (SELECT rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT date_trunc('day', at) AS at, sum(amount) AS amount FROM shuffled GROUP BY 1, amount < 0) x), 'a thousand days') FROM shuffled;
+
 SELECT * FROM finish();
