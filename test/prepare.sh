@@ -6,7 +6,8 @@
 #
 # What is missing is installed through apt, as root or with sudo, and named
 # before.  No cluster is created by that.  Nothing missing: nothing done.
-# For bench, pgRouting comes along as a rival where the distribution has it.
+# Where the distribution has them, two more come along: for test, libphonenumber,
+# with which telephone numbers are compared; for bench, pgRouting as a rival.
 set -euo pipefail
 
 target=$1
@@ -56,17 +57,23 @@ missing()
 	[ "$target" != test ] || perl -MIPC::Run -MTest::More -e 1 2>/dev/null || echo libipc-run-perl
 }
 
-# A rival that bench does without: wanted where the server is the one that the
-# distribution's packages are for, and apt has it.
-rival()
+# What the target does without, too: wanted where apt has it.
+wishes()
 {
-	local n
-	[ "$target" = bench ] && usable "$pg_config" && command -v apt-cache >/dev/null || return 0
-	n=$(version)
-	[ "$("$pg_config" --pkglibdir)" = "/usr/lib/postgresql/$n/lib" ] || return 0
-	! ls "/usr/lib/postgresql/$n/lib"/libpgrouting-*.so >/dev/null 2>&1 || return 0
-	! apt-cache show "postgresql-$n-pgrouting" >/dev/null 2>&1 || echo pgrouting
+	command -v apt-cache >/dev/null || return 0
+	case $target in
+		test)
+			has_phonenumbers /usr/bin/python3 || has_phonenumbers python3 || wish python3-phonenumbers ;;
+		bench)
+			# for the server that the distribution's packages are for
+			local n
+			n=$(version)
+			usable "$pg_config" && [ "$("$pg_config" --pkglibdir)" = "/usr/lib/postgresql/$n/lib" ] || return 0
+			ls "/usr/lib/postgresql/$n/lib"/libpgrouting-*.so >/dev/null 2>&1 || wish "postgresql-$n-pgrouting" ;;
+	esac
 }
+has_phonenumbers() { "$1" -c 'import phonenumbers' >/dev/null 2>&1; }
+wish() { ! apt-cache show "$1" >/dev/null 2>&1 || echo "$1"; }
 
 # The version of a pg_config that works, or the one that the distribution
 # means by "postgresql".
@@ -105,7 +112,6 @@ install_packages()
 			server) packages+=("postgresql-$n") ;;
 			server-dev) packages+=("postgresql-server-dev-$n") ;;
 			pgtap) packages+=("postgresql-$n-pgtap") ;;
-			pgrouting) packages+=("postgresql-$n-pgrouting") ;;
 			*) packages+=("$word") ;;
 		esac
 	done
@@ -139,6 +145,6 @@ if [ -n "$needs" ]; then
 		exit 1
 	fi
 fi
-wishes=$(rival)
+wishes=$(wishes)
 [ -z "$wishes" ] || (install_packages $wishes) || echo "make $target goes on without $wishes." >&2
 [ $# -eq 0 ] || exec "$@" PG_CONFIG="$pg_config"

@@ -8,12 +8,16 @@
 
 #include "common/unicode_norm.h"
 #include "fmgr.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #include "core/compat.h"
 #include "core/errors.h"
 #include "member/member_identifier.h"
+
+#define MAX_LABEL_BYTES		63		/* of a domain, in ASCII */
+
+static const char *const no_label = "A label of the domain is empty or longer than 63 bytes.";
+static const char *const no_punycode = "A label of the domain begins with xn-- and is no Punycode.";
 
 /* Providers whose mailboxes have many spellings. */
 typedef struct MailProvider
@@ -41,8 +45,12 @@ static const MailProvider mail_providers[] = {
 
 /* Zero of each script's decimal digits, 0 to 9 in a row; those NFKC leaves. */
 static const uint32 digit_zeros[] = {
-	0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66,
-	0x0CE6, 0x0D66, 0x0DE6, 0x0E50, 0x0ED0, 0x0F20, 0x1040, 0x1090, 0x17E0, 0x1810,
+	0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6,
+	0x0D66, 0x0DE6, 0x0E50, 0x0ED0, 0x0F20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0,
+	0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50, 0xA620, 0xA8D0, 0xA900, 0xA9D0, 0xA9F0,
+	0xAA50, 0xABF0, 0x104A0, 0x10D30, 0x11066, 0x110F0, 0x11136, 0x111D0, 0x112F0, 0x11450,
+	0x114D0, 0x11650, 0x116C0, 0x11730, 0x118E0, 0x11950, 0x11C50, 0x11D50, 0x11DA0,
+	0x16A60, 0x16AC0, 0x16B50, 0x1E140, 0x1E2F0, 0x1E950,
 };
 
 static bool
@@ -51,6 +59,13 @@ IsSpace(pg_wchar c)
 	return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
 		(c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
 		c == 0x205F || c == 0x3000;
+}
+
+/* what separates the labels of a domain (RFC 3490), beside what NFKC maps */
+static bool
+IsDot(pg_wchar c)
+{
+	return c == '.' || c == 0x3002;
 }
 
 static bool
@@ -103,6 +118,35 @@ CountCharacters(const pg_wchar *chars)
 	return n;
 }
 
+/*
+ * Brings "*n" characters, terminated by 0, to the form in which they are
+ * compared: NFKC, trimmed, and case-folded if asked.  The array returned may be
+ * another one.
+ */
+static pg_wchar *
+MapCharacters(pg_wchar *chars, int *n, bool invisible_everywhere, bool fold)
+{
+	bool		ascii = true;
+
+	for (int i = 0; i < *n; i++)
+		ascii = ascii && chars[i] < 0x80;
+	if (!ascii)
+	{
+		chars = unicode_normalize(UNICODE_NFKC, chars);
+		*n = CountCharacters(chars);
+	}
+	*n = TrimCharacters(chars, *n, invisible_everywhere);
+	for (int i = 0; fold && i < *n; i++)
+		chars[i] = FoldCharacter(chars[i]);
+	if (!ascii)
+	{
+		/* folding and taking out may leave parts that compose */
+		chars = unicode_normalize(UNICODE_NFKC, chars);
+		*n = CountCharacters(chars);
+	}
+	return chars;
+}
+
 static void
 AppendCharacters(StringInfo buf, const pg_wchar *chars, int n)
 {
@@ -115,6 +159,39 @@ AppendCharacters(StringInfo buf, const pg_wchar *chars, int n)
 	}
 }
 
+/*
+ * Do the characters, in any case, begin with a prefix in lower case?
+ */
+static bool
+BeginsWith(const pg_wchar *chars, int n, const char *prefix)
+{
+	int			len = strlen(prefix);
+
+	for (int i = 0; i < len; i++)
+		if (i >= n || FoldCharacter(chars[i]) != (uint32) prefix[i])
+			return false;
+	return true;
+}
+
+/*
+ * What stands in ASCII for a character beyond it in a telephone number; '?' if
+ * it has no place there.
+ */
+static char
+AsciiOfPhone(pg_wchar c)
+{
+	if (IsSpace(c))
+		return ' ';
+	if ((c >= 0x2010 && c <= 0x2015) || c == 0x2212 || c == 0x30FC)
+		return '-';
+	if (c == 0x2053 || c == 0x223C || c == 0x301C)
+		return '~';
+	for (int i = 0; i < (int) lengthof(digit_zeros); i++)
+		if (c >= digit_zeros[i] && c <= digit_zeros[i] + 9)
+			return (char) ('0' + (c - digit_zeros[i]));
+	return '?';
+}
+
 static const char *
 NormalizePhoneCharacters(const pg_wchar *chars, int n, const char *country, StringInfo result)
 {
@@ -124,23 +201,18 @@ NormalizePhoneCharacters(const pg_wchar *chars, int n, const char *country, Stri
 	int			start = 0;
 	const char *reason;
 
-	/* the URI scheme of RFC 3966 */
-	if (n > 4 && FoldCharacter(chars[0]) == 't' && FoldCharacter(chars[1]) == 'e' &&
-		FoldCharacter(chars[2]) == 'l' && chars[3] == ':')
+	if (BeginsWith(chars, n, "tel:"))
 		start = 4;
 
 	for (int i = start; i < n; i++)
 	{
 		pg_wchar	c = chars[i];
 
-		for (int j = 0; j < (int) lengthof(digit_zeros); j++)
-			if (c >= digit_zeros[j] && c <= digit_zeros[j] + 9)
-				c = '0' + (c - digit_zeros[j]);
-		if ((c >= 0x2010 && c <= 0x2015) || c == 0x2212 || c == 0x30FC)
-			c = '-';
+		if (c >= 0x80)
+			c = AsciiOfPhone(c);
 		else if (IsSpace(c))
 			c = ' ';
-		text[len++] = c < 0x80 ? (char) c : '?';
+		text[len++] = (char) c;
 	}
 	text[len] = '\0';
 
@@ -151,40 +223,85 @@ NormalizePhoneCharacters(const pg_wchar *chars, int n, const char *country, Stri
 }
 
 /*
- * Checks the syntax of a domain in UTF-8: two labels at least, of letters,
- * digits and hyphens, each at most 63 bytes.
+ * Appends a label of a domain in ASCII, the form in which mail servers see it
+ * and which every encoding has.  Returns NULL, or what is wrong with the label.
+ *
+ * The label has been mapped.  One that came as "xn--..." is decoded, mapped and
+ * encoded, so that all spellings of a label end as one.
  */
 static const char *
-CheckDomain(const char *domain)
+AppendLabel(const pg_wchar *label, int n, StringInfo domain)
 {
-	const char *label = domain;
+	int			start = domain->len;
+	bool		ascii = true;
+
+	if (n == 0 || n > MAX_LABEL_BYTES)
+		return no_label;
+	if (BeginsWith(label, n, "xn--"))
+	{
+		pg_wchar	decoded[MAX_LABEL_BYTES + 1];
+		pg_wchar   *mapped;
+		int			n_mapped = DecodePunycode(label + 4, n - 4, decoded);
+
+		if (n_mapped < 0)
+			return no_punycode;
+		decoded[n_mapped] = 0;
+		mapped = MapCharacters(decoded, &n_mapped, true, true);
+		if (BeginsWith(mapped, n_mapped, "xn--"))
+			return no_punycode;
+		return AppendLabel(mapped, n_mapped, domain);
+	}
+
+	for (int i = 0; i < n; i++)
+	{
+		pg_wchar	c = label[i];
+
+		ascii = ascii && c < 0x80;
+		if (c < 0x80 ? !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-') :
+			IsSpace(c) || IsControl(c) || IsDot(c))
+			return "The domain has a character that no domain has.";
+	}
+	if (label[0] == '-' || label[n - 1] == '-')
+		return "A label of the domain begins or ends with a hyphen.";
+	if (ascii)
+		AppendCharacters(domain, label, n);
+	else
+	{
+		appendStringInfoString(domain, "xn--");
+		EncodePunycode(label, n, domain);
+	}
+	return domain->len - start > MAX_LABEL_BYTES ? no_label : NULL;
+}
+
+/*
+ * Appends a domain of two labels at least, in ASCII.  Returns NULL, or what is
+ * wrong with it.
+ */
+static const char *
+AppendDomain(const pg_wchar *chars, int n, StringInfo domain)
+{
+	int			start = 0;
 	int			labels = 0;
 
-	for (;;)
+	/* a fully qualified domain may end with a dot */
+	if (n > 1 && IsDot(chars[n - 1]))
+		n--;
+	for (int i = 0; i <= n; i++)
 	{
-		const char *end = strchr(label, '.');
-		int			len = end == NULL ? (int) strlen(label) : (int) (end - label);
+		const char *reason;
 
-		if (len == 0 || len > 63)
-			return "A label of the domain is empty or longer than 63 bytes.";
-		if (label[0] == '-' || label[len - 1] == '-')
-			return "A label of the domain begins or ends with a hyphen.";
-		for (int i = 0; i < len; i++)
-		{
-			unsigned char c = (unsigned char) label[i];
-
-			if (!(c >= 0x80 || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-				  (c >= 'A' && c <= 'Z') || c == '-'))
-				return "The domain has a character that no domain has.";
-		}
-		labels++;
-		if (end == NULL)
-			break;
-		label = end + 1;
+		if (i < n && !IsDot(chars[i]))
+			continue;
+		if (labels++ > 0)
+			appendStringInfoChar(domain, '.');
+		reason = AppendLabel(chars + start, i - start, domain);
+		if (reason != NULL)
+			return reason;
+		start = i + 1;
 	}
 	if (labels < 2)
 		return "The domain has no dot.";
-	if (strspn(label, "0123456789") == strlen(label))
+	if (strspn(strrchr(domain->data, '.'), ".0123456789") == strlen(strrchr(domain->data, '.')))
 		return "The domain ends with a number.";
 	return NULL;
 }
@@ -197,6 +314,16 @@ NormalizeEmailCharacters(const pg_wchar *chars, int n, bool provider_rules, Stri
 	const char *reason;
 	int			at = -1;
 
+	if (BeginsWith(chars, n, "mailto:"))
+	{
+		chars += 7;
+		n -= 7;
+	}
+	if (n > 2 && chars[0] == '<' && chars[n - 1] == '>')
+	{
+		chars++;
+		n -= 2;
+	}
 	for (int i = 0; i < n; i++)
 	{
 		if (IsSpace(chars[i]) || IsControl(chars[i]))
@@ -218,18 +345,7 @@ NormalizeEmailCharacters(const pg_wchar *chars, int n, bool provider_rules, Stri
 	initStringInfo(&local);
 	initStringInfo(&domain);
 	AppendCharacters(&local, chars, at);
-	for (int i = at + 1; i < n; i++)
-	{
-		/* the ideographic full stop separates labels too (RFC 3490) */
-		pg_wchar	c = chars[i] == 0x3002 ? '.' : (pg_wchar) FoldCharacter(chars[i]);
-
-		AppendCharacters(&domain, &c, 1);
-	}
-
-	/* a fully qualified domain may end with a dot */
-	if (domain.len > 1 && domain.data[domain.len - 1] == '.')
-		domain.data[--domain.len] = '\0';
-	reason = CheckDomain(domain.data);
+	reason = AppendDomain(chars + at + 1, n - at - 1, &domain);
 	if (reason != NULL)
 		return reason;
 
@@ -303,7 +419,6 @@ NormalizeIdentifier(IdentifierKind kind, const char *raw, int rawlen,
 	const unsigned char *next = (const unsigned char *) raw;
 	const unsigned char *end = next + rawlen;
 	bool		fold = kind == IDENTIFIER_EMAIL || (kind == IDENTIFIER_OPAQUE && fold_case);
-	bool		ascii = true;
 	pg_wchar   *chars;
 	const char *reason;
 	int			n = 0;
@@ -314,31 +429,11 @@ NormalizeIdentifier(IdentifierKind kind, const char *raw, int rawlen,
 	chars = palloc((rawlen + 1) * sizeof(pg_wchar));
 	while (next < end)
 	{
-		pg_wchar	c = utf8_to_unicode(next);
-
-		ascii = ascii && c < 0x80;
-		chars[n++] = c;
+		chars[n++] = utf8_to_unicode(next);
 		next += pg_utf_mblen(next);
 	}
 	chars[n] = 0;
-
-	if (!ascii)
-	{
-		chars = unicode_normalize(UNICODE_NFKC, chars);
-		n = CountCharacters(chars);
-	}
-	n = TrimCharacters(chars, n, kind != IDENTIFIER_OPAQUE);
-	if (fold)
-	{
-		for (int i = 0; i < n; i++)
-			chars[i] = FoldCharacter(chars[i]);
-	}
-	if (!ascii)
-	{
-		/* folding and taking out may leave parts that compose */
-		chars = unicode_normalize(UNICODE_NFKC, chars);
-		n = CountCharacters(chars);
-	}
+	chars = MapCharacters(chars, &n, kind != IDENTIFIER_OPAQUE, fold);
 	if (n == 0)
 		return "Nothing is left of it without white space.";
 	if (n > MAX_IDENTIFIER_BYTES)

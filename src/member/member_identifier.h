@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 
 typedef enum IdentifierKind
 {
@@ -24,6 +25,8 @@ typedef enum IdentifierKind
 extern uint32 FoldCharacter(uint32 c);
 extern bool IsPhoneCountry(const char *country);
 extern const char *NormalizePhone(const char *text, const char *country, char *result);
+extern void EncodePunycode(const pg_wchar *label, int n, StringInfo result);
+extern int	DecodePunycode(const pg_wchar *code, int n, pg_wchar *label);
 extern IdentifierKind KindOfNamespace(const char *name);
 extern const char *NormalizeIdentifier(IdentifierKind kind, const char *raw, int rawlen,
 									   const char *country, bool provider_rules, bool fold_case,

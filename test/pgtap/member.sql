@@ -167,6 +167,31 @@ SELECT is(normalize_identifier(namespace, raw, country), normal, format('%s %L',
 	('email', 'STRAßE@X.DE', NULL, 'straße@x.de'),
 	('email', 'İ@x.de', NULL, 'İ@x.de'),
 	('email', 'ΣΊΣΥΦΟΣ@x.gr', NULL, 'σίσυφοσ@x.gr'),
+	('email', 'MAILTO:Ann@x.de', NULL, 'ann@x.de'), ('email', ' <ann@x.de> ', NULL, 'ann@x.de'), ('email', 'mailto:<ann@x.de>', NULL, 'ann@x.de'),
+	('email', 'Ann <ann@x.de>', NULL, NULL), ('email', '<ann@x.de', NULL, NULL), ('email', '<>', NULL, NULL), ('email', 'mailto:', NULL, NULL), ('email', 'mailto@x.de', NULL, 'mailto@x.de'),
+	-- one domain, in Unicode and in Punycode
+	('email', 'ann@BÜCHER.example', NULL, 'ann@xn--bcher-kva.example'), ('email', 'ann@xn--bcher-kva.example', NULL, 'ann@xn--bcher-kva.example'),
+	('email', 'ann@XN--BCHER-KVA.Example.', NULL, 'ann@xn--bcher-kva.example'), ('email', U&'ann@bu\0308cher.example', NULL, 'ann@xn--bcher-kva.example'),
+	('email', U&'ann@bü\00ADcher.example', NULL, 'ann@xn--bcher-kva.example'), ('email', 'a@straße.de', NULL, 'a@xn--strae-oqa.de'), ('email', 'a@STRAẞE.de', NULL, 'a@xn--strae-oqa.de'),
+	('email', 'a@strasse.de', NULL, 'a@strasse.de'), ('email', 'a@例え。テスト', NULL, 'a@xn--r8jz45g.xn--zckzah'), ('email', 'a@例え．テスト｡', NULL, 'a@xn--r8jz45g.xn--zckzah'),
+	-- the samples of RFC 3492, in lower case
+	('email', 'a@ليهمابتكلموشعربي؟.x', NULL, 'a@xn--egbpdaj6bu4bxfgehfvwxn.x'), ('email', 'a@他们为什么不说中文.x', NULL, 'a@xn--ihqwcrb4cv8a8dqg056pqjye.x'),
+	('email', 'a@他們爲什麽不說中文.x', NULL, 'a@xn--ihqwctvzc91f659drss3x8bo0yb.x'), ('email', 'a@pročprostěnemluvíčesky.x', NULL, 'a@xn--proprostnemluvesky-uyb24dma41a.x'),
+	('email', 'a@למההםפשוטלאמדבריםעברית.x', NULL, 'a@xn--4dbcagdahymbxekheh6e0a7fei0b.x'), ('email', 'a@なぜみんな日本語を話してくれないのか.x', NULL, 'a@xn--n8jok5ay5dzabd5bym9f0cm5685rrjetr6pdxa.x'),
+	('email', 'a@почемужеонинеговорятпорусски.x', NULL, 'a@xn--b1abfaaepdrnnbgefbadotcwatmq2g4l.x'), ('email', 'a@3年b組金八先生.x', NULL, 'a@xn--3b-ww4c5e180e575a65lsy2b.x'),
+	('email', 'a@安室奈美恵-with-super-monkeys.x', NULL, 'a@xn---with-super-monkeys-pc58ag80a8qai00g7n9n.x'), ('email', 'a@majiでkoiする5秒前.x', NULL, 'a@xn--majikoi5-783gue6qz075azm5e.x'),
+	('email', 'a@パフィーdeルンバ.x', NULL, 'a@xn--de-jg4avhby1noc0d.x'), ('email', 'a@そのスピードで.x', NULL, 'a@xn--d9juau41awczczp.x'),
+	('email', 'a@ü.😀.ws', NULL, 'a@xn--tda.xn--e28h.ws'), ('email', 'a@xn--e28h.ws', NULL, 'a@xn--e28h.ws'),
+	-- Punycode of what is not mapped, and of what needs none
+	('email', 'a@xn--bcher-2pa.de', NULL, 'a@xn--bcher-kva.de'), ('email', 'a@xn--abc-.de', NULL, 'a@abc.de'),
+	-- no Punycode: cut off, too large, a surrogate, a control character, a dot, an @, nothing, twice
+	('email', 'a@xn--bcher-kv.de', NULL, NULL), ('email', 'a@xn--99999999.de', NULL, NULL), ('email', 'a@xn--.de', NULL, NULL), ('email', 'a@xn--bücher-kva.de', NULL, NULL),
+	('email', 'a@xn--a.de', NULL, NULL), ('email', 'a@xn--xn--bcher-kva-.de', NULL, NULL), ('email', 'a@xn--bcher_-kva.de', NULL, NULL), ('email', 'a@xn---.de', NULL, NULL),
+	-- labels of 63 bytes in ASCII, and beyond
+	('email', 'a@' || repeat('x', 63) || '.de', NULL, 'a@' || repeat('x', 63) || '.de'), ('email', 'a@' || repeat('x', 64) || '.de', NULL, NULL),
+	('email', 'a@' || repeat('ä', 57) || '.de', NULL, 'a@xn--4ca' || repeat('a', 56) || '.de'), ('email', 'a@' || repeat('ä', 58) || '.de', NULL, NULL),
+	('email', 'a@ä', NULL, NULL), ('email', 'a@ä..de', NULL, NULL), ('email', 'a@.ä.de', NULL, NULL), ('email', 'a@-ä.de', NULL, NULL), ('email', 'a@ä-.de', NULL, NULL), ('email', 'a@ä.de..', NULL, NULL),
+	('email', 'a@ä.12', NULL, NULL), ('email', 'a@ä.x12', NULL, 'a@xn--4ca.x12'), ('email', 'a@ä_b.de', NULL, NULL), ('email', 'ann@googlemail.com', NULL, 'ann@googlemail.com'),
 	('card', U&' ＡＢ１２ cafe\0301\00A0', NULL, 'ab12 café'),
 	('card', U&'\FEFF\200B', NULL, NULL)) v(namespace, raw, country, normal);
 
@@ -188,6 +213,12 @@ SELECT is_empty($$
 				|| (ARRAY['@x.de', '@GMail.com', '@outlook.com', ''])[1 + i % 4] AS raw
 		 FROM generate_series(1, 30000) i, LATERAL generate_series(1, 3 + i % 5) j GROUP BY i) r) s
 	WHERE n IS DISTINCT FROM normalize_identifier('email', n, provider_rules => true)$$, 'e-mail: idempotent for random input');
+
+SELECT is_empty($$
+	SELECT raw FROM (SELECT raw, normalize_identifier('email', raw) AS n FROM
+		(SELECT 'a@' || (ARRAY['xn--', '', 'XN--a', 'xn--ä'])[1 + i % 4] || string_agg(substr('abcdefghijklmnopqrstuvwxyz0123456789----ÄßЖ中', 1 + floor(random() * 44)::int, 1), '') || '.de' AS raw
+		 FROM generate_series(1, 30000) i, LATERAL generate_series(1, 1 + i % 11) j GROUP BY i) r) s
+	WHERE n IS DISTINCT FROM normalize_identifier('email', n) OR n ~ '[^ -~]'$$, 'e-mail: idempotent, the domain in ASCII, for random labels');
 
 -- what every object must say of itself
 SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
