@@ -276,8 +276,26 @@ extern void CheckConditionCount(EventList *list, int nconditions);
 #define FUNNEL_STRICT_INCREASE		4
 #define FUNNEL_STRICT_ONCE			8
 #define FUNNEL_ALLOW_REENTRY		16
+#define FUNNEL_ANY_ORDER			32
 
 extern int	FunnelLevel(const EventList *list, int64 window, int modes);
+
+/*
+ * funnel_agg: which steps a member made, and when.  An event that excludes has
+ * the highest bit.
+ */
+#define FUNNEL_MAX_STEPS			(EVENTS_MAX_CONDITIONS - 1)
+#define FUNNEL_EXCLUDES				(((uint32) 1) << FUNNEL_MAX_STEPS)
+
+typedef struct FunnelSteps
+{
+	int			level;			/* number of steps made */
+	bool		made[FUNNEL_MAX_STEPS];
+	int64		at[FUNNEL_MAX_STEPS];	/* of those */
+} FunnelSteps;
+
+/* cohort_steps.c */
+extern void FindFunnelSteps(const EventList *list, int nsteps, int64 window, int modes, FunnelSteps *best);
 
 /*
  * A path pattern: elements that take one event each, and what may lie between

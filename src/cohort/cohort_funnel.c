@@ -9,8 +9,10 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
+#include "funcapi.h"
 #include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -30,8 +32,13 @@ static const struct
 	{"strict_order", FUNNEL_STRICT_ORDER},
 	{"strict_increase", FUNNEL_STRICT_INCREASE},
 	{"strict_once", FUNNEL_STRICT_ONCE},
-	{"allow_reentry", FUNNEL_ALLOW_REENTRY}
+	{"allow_reentry", FUNNEL_ALLOW_REENTRY},
+	{"any_order", FUNNEL_ANY_ORDER}
 };
+
+#define WINDOW_FUNNEL_MODES	(FUNNEL_STRICT_DEDUPLICATION | FUNNEL_STRICT_ORDER | FUNNEL_STRICT_INCREASE | \
+							 FUNNEL_STRICT_ONCE | FUNNEL_ALLOW_REENTRY)
+#define FUNNEL_MODES		(FUNNEL_STRICT_INCREASE | FUNNEL_ANY_ORDER)
 
 /* ---- plain computing ---- */
 
@@ -221,16 +228,17 @@ FreeLevel(const EventList *list, int64 window, int modes)
 }
 
 /*
- * The level with strict_order: once a chain has begun, an event that neither
- * takes it on nor repeats a condition it has met ends the search, and so does
- * the first condition when more than that has been met; allow_reentry
- * passes over the latter.  A chain whose window is over ends too, and the
- * first condition begins the next.
+ * The level with strict_order: once a chain has begun, an event may take it
+ * on, begin it anew while only the first condition is met, or repeat a later
+ * condition that it has met.  Any other ends the search; allow_reentry passes
+ * over those that meet some condition out of turn, the first one included.  A
+ * chain whose window is over ends too, and the first condition begins the next.
  */
 static int
 OrderedLevel(const EventList *list, int64 window, int modes)
 {
 	int			levels = list->nconditions;
+	bool		one_at_once = (modes & (FUNNEL_STRICT_INCREASE | FUNNEL_STRICT_ONCE)) != 0;
 	int			best = 0;
 	int			level = 0;		/* what the current chain has reached */
 	int64		start = 0;
@@ -240,13 +248,11 @@ OrderedLevel(const EventList *list, int64 window, int modes)
 	{
 		const Event *e = &list->events[i];
 		uint32		turns = Min(e->count, EVENTS_MAX_CONDITIONS + 1);
+		bool		first = (e->mask & 1) != 0;
 
 		CHECK_FOR_INTERRUPTS();
 		for (uint32 turn = 0; turn < turns; turn++)
 		{
-			bool		first = (e->mask & 1) != 0;
-			bool		useful = false;
-
 			if (level > 0 && !InWindow(start, e->at, window))
 				level = 0;
 
@@ -254,47 +260,34 @@ OrderedLevel(const EventList *list, int64 window, int modes)
 			{
 				if (!first)
 					continue;
-				level = 1;
-				start = last = e->at;
-				useful = true;
-				if (modes & (FUNNEL_STRICT_INCREASE | FUNNEL_STRICT_ONCE))
-				{
-					best = Max(best, level);
-					continue;
-				}
+				start = e->at;
 			}
 			else if ((modes & FUNNEL_STRICT_INCREASE) && e->at <= last)
 				continue;
 			else
 			{
-				if (modes & FUNNEL_STRICT_DEDUPLICATION)
-				{
-					for (int l = 1; l < level; l++)
-						if (e->mask & (((uint32) 1) << l))
-							return best;
-				}
-				if (first && level > 1 && !(modes & FUNNEL_ALLOW_REENTRY))
+				/* the conditions met, without the first */
+				uint32		met = ((((uint32) 1) << level) - 1) & ~((uint32) 1);
+
+				if ((modes & FUNNEL_STRICT_DEDUPLICATION) && (e->mask & met))
 					return best;
-				if (first && level == 1 &&
-					(levels == 1 || (e->mask & 2) == 0))
+				if ((e->mask & (((uint32) 1) << level)) == 0)
 				{
-					start = last = e->at;	/* begins anew, with a later window */
+					if (first && level == 1)
+						start = last = e->at;	/* begins anew, with a later window */
+					else if ((e->mask & met) == 0 &&
+							 (e->mask == 0 || !(modes & FUNNEL_ALLOW_REENTRY)))
+						return best;
 					continue;
 				}
-				/* a condition met already repeats; the first may only re-enter */
-				useful = (e->mask & ((((uint64) 1) << level) - 1)) != 0;
 			}
 
-			while (level < levels && (e->mask & (((uint32) 1) << level)))
-			{
+			do
 				level++;
-				last = e->at;
-				useful = true;
-				if (modes & (FUNNEL_STRICT_INCREASE | FUNNEL_STRICT_ONCE))
-					break;
-			}
+			while (!one_at_once && level < levels && (e->mask & (((uint32) 1) << level)));
+			last = e->at;
 			best = Max(best, level);
-			if (best == levels || !useful)
+			if (best == levels)
 				return best;
 		}
 	}
@@ -324,10 +317,11 @@ typedef struct FunnelState
 } FunnelState;
 
 /*
- * The modes named in a text, separated by commas; NULL and '' are none.
+ * The modes named in a text, separated by commas, of those allowed; NULL and
+ * '' are none.
  */
 static int
-ReadModes(FunctionCallInfo fcinfo, int argno)
+ReadModes(FunctionCallInfo fcinfo, int argno, int allowed)
 {
 	text	   *arg;
 	const char *s;
@@ -356,7 +350,7 @@ ReadModes(FunctionCallInfo fcinfo, int argno)
 		len = s - name;
 		for (size_t m = 0; m < lengthof(funnel_modes); m++)
 		{
-			if (strlen(funnel_modes[m].name) == len &&
+			if ((funnel_modes[m].bit & allowed) && strlen(funnel_modes[m].name) == len &&
 				memcmp(funnel_modes[m].name, name, len) == 0)
 			{
 				modes |= funnel_modes[m].bit;
@@ -367,9 +361,17 @@ ReadModes(FunctionCallInfo fcinfo, int argno)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_FUNNEL),
 					 errmsg("\"%s\" is not a mode of a funnel", pnstrdup(name, len)),
-					 errdetail("Modes are strict_deduplication, strict_order, strict_increase, strict_once and allow_reentry."),
+					 allowed == WINDOW_FUNNEL_MODES ?
+					 errdetail("Modes are strict_deduplication, strict_order, strict_increase, strict_once and allow_reentry.") :
+					 errdetail("Modes are any_order and strict_increase."),
 					 errhint("Pass NULL, one mode, or several separated by commas.")));
 	}
+	if (modes == FUNNEL_MODES)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_FUNNEL),
+				 errmsg("any_order and strict_increase stand together"),
+				 errdetail("Steps in any order have none in which they could increase."),
+				 errhint("Pass one of the two.")));
 	if ((modes & FUNNEL_ALLOW_REENTRY) && !(modes & FUNNEL_STRICT_ORDER))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_FUNNEL),
@@ -422,7 +424,7 @@ typedef struct FunnelArguments
 } FunnelArguments;
 
 static FunnelArguments *
-ReadArguments(FunctionCallInfo fcinfo)
+ReadArguments(FunctionCallInfo fcinfo, int allowed)
 {
 	FunnelArguments *kept = (FunnelArguments *) fcinfo->flinfo->fn_extra;
 	text	   *modes = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
@@ -440,7 +442,7 @@ ReadArguments(FunctionCallInfo fcinfo)
 
 	kept->valid = false;
 	kept->microseconds = ReadWindow(fcinfo, 1);
-	kept->modes = ReadModes(fcinfo, 2);
+	kept->modes = ReadModes(fcinfo, 2, allowed);
 	kept->window = *PG_GETARG_INTERVAL_P(1);
 	kept->modes_null = modes == NULL;
 	kept->modes_len = modes ? VARSIZE_ANY_EXHDR(modes) : 0;
@@ -491,7 +493,7 @@ loyalty_window_funnel_trans(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = NeedAggContext(fcinfo, "window_funnel_trans");
 	FunnelState *state = PG_ARGISNULL(0) ? NULL : (FunnelState *) PG_GETARG_POINTER(0);
-	FunnelArguments *args = ReadArguments(fcinfo);
+	FunnelArguments *args = ReadArguments(fcinfo, WINDOW_FUNNEL_MODES);
 	int			n;
 	uint32		mask = GetConditions(fcinfo, 4, &n);
 
@@ -596,6 +598,95 @@ loyalty_window_funnel_final(PG_FUNCTION_ARGS)
 	state = (FunnelState *) PG_GETARG_POINTER(0);
 	EventListSort(&state->list);
 	PG_RETURN_INT32(FunnelLevel(&state->list, state->window, state->modes));
+}
+
+/*
+ * funnel_agg(within interval, mode text, at timestamptz, excludes boolean, VARIADIC conditions boolean[])
+ *		-> funnel
+ *		Transition.  Rows with a NULL instant are skipped, NULL conditions are
+ *		false, and so is a NULL excludes.  Errors as of window_funnel_agg;
+ *		LY345 for more than 31 conditions too.
+ */
+PG_FUNCTION_INFO_V1(loyalty_funnel_trans);
+Datum
+loyalty_funnel_trans(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = NeedAggContext(fcinfo, "funnel_trans");
+	FunnelState *state = PG_ARGISNULL(0) ? NULL : (FunnelState *) PG_GETARG_POINTER(0);
+	FunnelArguments *args = ReadArguments(fcinfo, FUNNEL_MODES);
+	int			n;
+	uint32		mask = GetConditions(fcinfo, 5, &n);
+
+	if (n > FUNNEL_MAX_STEPS)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_FUNNEL),
+				 errmsg("there are %d conditions", n),
+				 errdetail("A funnel with an exclusion has 1 to %d conditions.", FUNNEL_MAX_STEPS),
+				 errhint("Leave conditions out.")));
+	if (!PG_ARGISNULL(4) && PG_GETARG_BOOL(4))
+		mask |= FUNNEL_EXCLUDES;
+	if (state == NULL)
+		state = MakeFunnel(context, args->microseconds, args->modes);
+	CheckSameFunnel(state, args->microseconds, args->modes);
+	CheckConditionCount(&state->list, n);
+	if (!PG_ARGISNULL(3))
+	{
+		TimestampTz at = PG_GETARG_TIMESTAMPTZ(3);
+
+		CheckFiniteInstant(at, "the instant of an event");
+		if (mask != 0)
+			EventListAdd(&state->list, at, mask, 1);
+	}
+	PG_RETURN_POINTER(state);
+}
+
+/*
+ * funnel_final(internal) -> funnel (level integer, first_at timestamptz, last_at
+ *		timestamptz, took interval, steps timestamptz[]); NULL for a group
+ *		without rows.
+ */
+PG_FUNCTION_INFO_V1(loyalty_funnel_final);
+Datum
+loyalty_funnel_final(PG_FUNCTION_ARGS)
+{
+	FunnelState *state;
+	FunnelSteps found;
+	TupleDesc	desc;
+	TimestampTz first = PG_INT64_MAX;
+	TimestampTz last = PG_INT64_MIN;
+	Datum		steps[FUNNEL_MAX_STEPS];
+	bool		missing[FUNNEL_MAX_STEPS];
+	int			lower = 1;
+	Datum		values[5];
+	bool		nulls[5] = {false, false, false, false, false};
+
+	(void) NeedAggContext(fcinfo, "funnel_final");
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	state = (FunnelState *) PG_GETARG_POINTER(0);
+	EventListSort(&state->list);
+	FindFunnelSteps(&state->list, state->list.nconditions, state->window, state->modes, &found);
+
+	for (int i = 0; i < state->list.nconditions; i++)
+	{
+		missing[i] = !found.made[i];
+		steps[i] = TimestampTzGetDatum(found.at[i]);
+		if (found.made[i])
+		{
+			first = Min(first, found.at[i]);
+			last = Max(last, found.at[i]);
+		}
+	}
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "funnel_final must return a row");
+	values[0] = Int32GetDatum(found.level);
+	nulls[1] = nulls[2] = nulls[3] = found.level == 0;
+	values[1] = TimestampTzGetDatum(first);
+	values[2] = TimestampTzGetDatum(last);
+	values[3] = found.level == 0 ? (Datum) 0 : DirectFunctionCall2(timestamp_mi, values[2], values[1]);
+	values[4] = PointerGetDatum(construct_md_array(steps, missing, 1, &state->list.nconditions, &lower,
+												   TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
 /*

@@ -10,17 +10,17 @@ COMMENT ON FUNCTION window_funnel_trans(internal, interval, text, timestamptz, V
 CREATE FUNCTION window_funnel_combine(a internal, b internal) RETURNS internal
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_window_funnel_combine';
 COMMENT ON FUNCTION window_funnel_combine(internal, internal) IS
-'Combine function of window_funnel_agg.';
+'Combine function of window_funnel_agg and funnel_agg.';
 
 CREATE FUNCTION window_funnel_serialize(state internal) RETURNS bytea
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_window_funnel_serialize';
 COMMENT ON FUNCTION window_funnel_serialize(internal) IS
-'Serialization of window_funnel_agg.';
+'Serialization of window_funnel_agg and funnel_agg.';
 
 CREATE FUNCTION window_funnel_deserialize(bytes bytea, state internal) RETURNS internal
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_window_funnel_deserialize';
 COMMENT ON FUNCTION window_funnel_deserialize(bytea, internal) IS
-'Deserialization of window_funnel_agg.';
+'Deserialization of window_funnel_agg and funnel_agg.';
 
 CREATE FUNCTION window_funnel_final(state internal) RETURNS integer
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_window_funnel_final';
@@ -38,7 +38,34 @@ CREATE AGGREGATE window_funnel_agg(within interval, mode text, at timestamptz, V
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE window_funnel_agg(interval, text, timestamptz, VARIADIC boolean[]) IS
-'How far one member went through a funnel: the largest number of conditions, from the first on, that events met one after the other, all at most within after the first; the semantics that ClickHouse documents for windowFunnel (SQL reference, Parametric aggregate functions). mode is NULL or a list of: strict_deduplication (a condition beyond the first that was met before ends the search), strict_order (an event that meets no condition, or one out of turn, ends the search once it has begun), strict_increase (only events with strictly growing instants), strict_once (an event counts for one condition only), allow_reentry (with strict_order: the first condition, met again, is passed over). Events of one instant count in the order of the conditions, so row order never matters. within has a fixed length: days of 24 hours, no months. NULL instants are left out, NULL conditions are false. Unfit window or mode, more than 32 conditions: LY345; arguments that vary: LY344; infinite instant: LY342.';
+'How far one member went through a funnel: the largest number of conditions, from the first on, that events met one after the other, all at most within after the first; the semantics that ClickHouse documents for windowFunnel (SQL reference, Parametric aggregate functions). mode is NULL or a list of: strict_deduplication (a condition beyond the first that was met before ends the search), strict_order (once a chain has begun, an event that does not take it on ends the search, unless it repeats a condition beyond the first that the chain has met, or begins the chain anew while only the first is met), strict_increase (only events with strictly growing instants), strict_once (an event counts for one condition only), allow_reentry (with strict_order: events that meet some condition out of turn are passed over; one that meets none still ends the search). Events of one instant count in the order of the conditions, so row order never matters. within has a fixed length: days of 24 hours, no months. NULL instants are left out, NULL conditions are false. Unfit window or mode, more than 32 conditions: LY345; arguments that vary: LY344; infinite instant: LY342.';
+
+CREATE TYPE funnel AS (level integer, first_at timestamptz, last_at timestamptz, took interval, steps timestamptz[]);
+COMMENT ON TYPE funnel IS
+'How far a member came: the number of steps made, the instants of the first and the last of them, the time between the two (the time to convert, where level is the number of conditions; in days of 24 hours), and the instant of each step in the order of the conditions, NULL for one that was not made.';
+
+CREATE FUNCTION funnel_trans(state internal, within interval, mode text, at timestamptz, excludes boolean, VARIADIC conditions boolean[]) RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_funnel_trans';
+COMMENT ON FUNCTION funnel_trans(internal, interval, text, timestamptz, boolean, VARIADIC boolean[]) IS
+'Transition function of funnel_agg.';
+
+CREATE FUNCTION funnel_final(state internal) RETURNS funnel
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_funnel_final';
+COMMENT ON FUNCTION funnel_final(internal) IS
+'Final function of funnel_agg.';
+
+CREATE AGGREGATE funnel_agg(within interval, mode text, at timestamptz, excludes boolean, VARIADIC conditions boolean[]) (
+	SFUNC = funnel_trans,
+	STYPE = internal,
+	SSPACE = 256,
+	FINALFUNC = funnel_final,
+	COMBINEFUNC = window_funnel_combine,
+	SERIALFUNC = window_funnel_serialize,
+	DESERIALFUNC = window_funnel_deserialize,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE funnel_agg(interval, text, timestamptz, boolean, VARIADIC boolean[]) IS
+'How far one member went through a funnel, and when it made which step: as window_funnel_agg, with instants, exclusions and steps in any order. Steps are conditions that events meet, all at most within after the first of them. mode: NULL (each step at the instant of the one before, or later), strict_increase (later), any_order (the largest number of different steps, whichever comes first). excludes: an event between the first and the last step, at neither''s instant, for which it is true breaks them apart: no step before it counts together with one behind it. Of several ways to make as many steps the result is the one complete first, and of those the one that began last. within, NULLs and errors as in window_funnel_agg; at most 31 conditions.';
 
 CREATE FUNCTION sequence_trans(state internal, pattern text, at timestamptz, VARIADIC conditions boolean[]) RETURNS internal
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_sequence_trans';

@@ -273,10 +273,11 @@ FROM (VALUES
 	('abdc', 'abc', '1 day', 'strict_order', 2), ('dddabc', 'abc', '1 day', 'strict_order', 3),
 	('abc', 'abc', '1 day', 'strict_deduplication, strict_order', 3), ('aabbcc', 'abc', '1 day', 'strict_deduplication,strict_order', 2), ('aaaabbcc', 'abc', '1 day', 'strict_order strict_deduplication', 2),
 	('abac', 'abc', '1 day', 'strict_order', 2), ('ababc', 'abc', '1 day', 'strict_order', 2), ('abcbd', 'abc', '1 day', 'strict_order', 3), ('abcabcd', 'abc', '1 day', 'strict_order', 3),
-	('abac', 'abc', '1 day', 'strict_order, allow_reentry', 3), ('ababc', 'abc', '1 day', 'strict_order, allow_reentry', 3), ('acb', 'abc', '1 day', 'strict_order, allow_reentry', 1),
+	('abac', 'abc', '1 day', 'strict_order, allow_reentry', 3), ('ababc', 'abc', '1 day', 'strict_order, allow_reentry', 3), ('acb', 'abc', '1 day', 'strict_order, allow_reentry', 2), ('adb', 'abc', '1 day', 'strict_order, allow_reentry', 1), ('acbdc', 'abc', '1 day', 'strict_order, allow_reentry', 2), ('acbc', 'abc', '1 day', 'strict_order, allow_reentry', 3),
 	('abac', 'abcd', '1 day', 'strict_order', 2), ('abcbd', 'abcd', '1 day', 'strict_order', 4), ('abcabcd', 'abcd', '1 day', 'strict_order', 3), ('abcabcd', 'abcd', '1 day', 'strict_order, allow_reentry', 4),
 	('abac', 'abc', '1 day', 'strict_order, allow_reentry, strict_deduplication', 3), ('aabc', 'abc', '1 day', 'strict_order, allow_reentry', 3),
-	('cvcp', 'cvcp', '1 hour', 'strict_order', 2), ('cvcp', 'cvcp', '1 hour', 'strict_order, allow_reentry', 4),
+	('cvcp', 'cvcp', '1 hour', 'strict_order', 4), ('cvvcp', 'cvcp', '1 hour', 'strict_order', 4), ('cvcvp', 'cvcp', '1 hour', 'strict_order', 4), ('cvpcp', 'cvcp', '1 hour', 'strict_order', 2), ('bvbc', 'bvbc', '1 day', 'strict_order, strict_once', 4),
+	('bvbc', 'bvbc', '1 day', 'strict_order, strict_increase', 4), ('bvbc', 'bvbc', '1 day', 'strict_order, strict_deduplication', 4), ('abab', 'abab', '1 day', 'strict_order', 4), ('abab', 'abab', '1 day', 'strict_order, strict_deduplication', 3), ('cvcp', 'cvcp', '1 hour', 'strict_order, allow_reentry', 4),
 	('ffs', 'ffs', '200 s', 'strict_once', 3), ('ff', 'ffs', '200 s', 'strict_once', 2), ('sfs', 'ffs', '200 s', 'strict_once', 1),
 	('ffs', 'ffs', '200 s', 'strict_once, strict_increase', 3), ('ffs', 'ffs', '200 s', 'strict_once, strict_deduplication', 3),
 	('x', 'xxx', '1 day', NULL, 3), ('x', 'xxx', '1 day', 'strict_once', 1), ('x', 'xxx', '1 day', 'strict_increase', 1),
@@ -299,7 +300,7 @@ FROM (VALUES ($$'1 month', NULL, now(), true$$, 'LY345'), ($$'-1 s', NULL, now()
 SELECT throws_ok($$SELECT window_funnel_agg(w, NULL, now(), true) FROM unnest('{1 s,2 s}'::interval[]) w$$, 'LY344', NULL, 'a window that varies is refused');
 SELECT throws_ok($$SELECT window_funnel_agg('1 s', NULL, now(), VARIADIC c) FROM (VALUES ('{t}'::bool[]), ('{t,f}')) v(c)$$, 'LY344', NULL, 'a number of conditions that varies is refused');
 
--- ... and against a search through all chains
+-- ... and every combination of modes against slow ways to the same
 CREATE TEMP TABLE ev AS SELECT g, i, timestamptz '2024-01-01 00:00+00' + (random() * 6)::int * interval '1 s' AS at, random() < 0.4 AS c1, random() < 0.4 AS c2, random() < 0.4 AS c3
 FROM generate_series(1, 500) g, generate_series(1, 6) i WHERE random() < 0.8;
 CREATE TEMP TABLE chain AS
@@ -315,6 +316,100 @@ SELECT pg_temp.same(format($$SELECT g, w, window_funnel_agg(w * interval '1 s', 
 	format($$SELECT g, w, coalesce((SELECT max(level) FROM chain c WHERE c.g = e.g AND last - start <= w * interval '1 s' AND (%s)), 0)
 	FROM (SELECT DISTINCT g FROM ev) e, generate_series(0, 5) w$$, filter), 'window_funnel_agg is a search through all chains, ' || coalesce(mode, 'default'))
 FROM (VALUES (NULL, 'true'), ('strict_increase', 'increasing'), ('strict_once', 'once'), ('strict_increase,strict_once', 'increasing')) v(mode, filter);
+-- strict_deduplication: the search through all chains ends at the first instant at which a condition beyond the first is
+-- met that a chain had reached before, and behind one at which it is met twice
+CREATE FUNCTION pg_temp.deduplicated(filter text) RETURNS TABLE (g int, w int, level int) LANGUAGE plpgsql AS $$ BEGIN
+	RETURN QUERY EXECUTE format($q$
+	WITH c AS (SELECT c.g, w, level, last FROM chain c, generate_series(0, 5) w WHERE c.g <= 100 AND last - start <= w * interval '1 s' AND (%s)),
+	met AS (SELECT e.g, e.at, k, count(*) AS times FROM ev e, LATERAL (VALUES (2, c2), (3, c3)) x(k, holds) WHERE holds GROUP BY 1, 2, 3),
+	stop AS (
+		SELECT c.g, c.w, min(m.at) AS before, NULL::timestamptz AS behind FROM c JOIN met m ON m.g = c.g AND m.k = c.level AND m.at > c.last GROUP BY 1, 2
+		UNION ALL SELECT c.g, c.w, NULL, min(m.at) FROM c JOIN met m ON m.g = c.g AND m.k = c.level AND m.at >= c.last AND m.times > 1 GROUP BY 1, 2)
+	SELECT e.g, w, coalesce((SELECT max(c.level) FROM c WHERE c.g = e.g AND c.w = w.w
+		AND c.last < coalesce((SELECT min(s.before) FROM stop s WHERE s.g = e.g AND s.w = w.w), 'infinity')
+		AND c.last <= coalesce((SELECT min(s.behind) FROM stop s WHERE s.g = e.g AND s.w = w.w), 'infinity')), 0)
+	FROM (SELECT DISTINCT g FROM ev WHERE ev.g <= 100) e, generate_series(0, 5) w$q$, filter);
+END $$;
+SELECT pg_temp.same(format($$SELECT g, w, window_funnel_agg(w * interval '1 s', %L, at, c1, c2, c3) FROM ev, generate_series(0, 5) w WHERE g <= 100 GROUP BY 1, 2$$, mode),
+	format('SELECT * FROM pg_temp.deduplicated(%L)', filter), 'ends where a condition repeats, ' || mode)
+FROM (VALUES ('strict_deduplication', 'true'), ('strict_deduplication,strict_increase', 'increasing'), ('strict_deduplication,strict_once', 'once'), ('strict_deduplication,strict_increase,strict_once', 'increasing')) v(mode, filter);
+-- strict_order, event by event; those of one instant in the order of the conditions that they meet
+CREATE FUNCTION pg_temp.in_order(of_g int, w int, mode text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	e record; chain timestamptz[] := '{}'; best int := 0; repeats boolean; taken int;
+	dedup boolean := mode ~ 'dedup'; one boolean := mode ~ 'once|increase'; later boolean := mode ~ 'increase'; reentry boolean := mode ~ 'reentry';
+BEGIN
+	FOR e IN SELECT at, ARRAY[c1, c2, c3] AS c FROM ev WHERE g = of_g ORDER BY at, c1 DESC, c2 DESC, c3 DESC LOOP
+		IF e.at - chain[1] > w * interval '1 s' THEN chain := '{}'; END IF;
+		IF cardinality(chain) > 0 THEN
+			CONTINUE WHEN later AND e.at <= chain[cardinality(chain)];
+			repeats := cardinality(chain) >= 2 AND e.c[2] OR cardinality(chain) >= 3 AND e.c[3];
+			EXIT WHEN dedup AND repeats;
+			IF NOT e.c[cardinality(chain) + 1] THEN
+				IF e.c[1] AND cardinality(chain) = 1 THEN chain := ARRAY[e.at];
+				ELSIF repeats THEN NULL;
+				ELSIF reentry AND true = ANY (e.c) THEN NULL;
+				ELSE EXIT;
+				END IF;
+				CONTINUE;
+			END IF;
+		ELSIF NOT e.c[1] THEN
+			CONTINUE;
+		END IF;
+		taken := 0;
+		WHILE cardinality(chain) < 3 AND e.c[cardinality(chain) + 1] AND (taken = 0 OR NOT one) LOOP
+			chain := chain || e.at; taken := taken + 1;
+		END LOOP;
+		best := greatest(best, cardinality(chain));
+		EXIT WHEN best = 3;
+	END LOOP;
+	RETURN best;
+END $$;
+SELECT pg_temp.same(format($$SELECT g, w, window_funnel_agg(w * interval '1 s', %L, at, c1, c2, c3) FROM ev, generate_series(0, 5, 2) w WHERE g <= 250 GROUP BY 1, 2$$, mode),
+	format('SELECT g, w, pg_temp.in_order(g, w, %L) FROM (SELECT DISTINCT g FROM ev WHERE g <= 250) e, generate_series(0, 5, 2) w', mode), 'event by event: ' || mode)
+FROM (SELECT concat_ws(',', 'strict_order', r, d, i, o) AS mode FROM unnest('{allow_reentry,NULL}'::text[]) r, unnest('{strict_deduplication,NULL}'::text[]) d, unnest('{strict_increase,NULL}'::text[]) i, unnest('{strict_once,NULL}'::text[]) o) m;
+
+-- ---- funnel_agg: cases with known answers; the letter - excludes
+CREATE FUNCTION pg_temp.steps(events text, chain text, win interval, mode text) RETURNS text LANGUAGE sql AS $$
+	SELECT concat_ws(' ', level, extract(epoch FROM first_at - timestamptz '2024-01-01 00:00+00')::int || '-' || extract(epoch FROM last_at - timestamptz '2024-01-01 00:00+00')::int,
+		(SELECT string_agg(coalesce(extract(epoch FROM s - timestamptz '2024-01-01 00:00+00')::int::text, '.'), ',' ORDER BY i) FROM unnest(steps) WITH ORDINALITY x(s, i)))
+	FROM (SELECT (funnel_agg(win, mode, timestamptz '2024-01-01 00:00+00' + k * interval '1 s', e = '-', VARIADIC
+		(SELECT array_agg(e = c ORDER BY i) FROM string_to_table(chain, NULL) WITH ORDINALITY x(c, i)))).*
+	FROM string_to_table(events, NULL) WITH ORDINALITY y(e, k) WHERE e <> ' ') f$$;
+SELECT is(pg_temp.steps(events, chain, win::interval, mode), want, format('steps %s in %s within %s, %s', chain, events, win, coalesce(mode, 'in order')))
+FROM (VALUES
+	('abc', 'abc', '1 day', NULL, '3 1-3 1,2,3'), ('xxx', 'abc', '1 day', NULL, '0 .,.,.'), ('ba', 'abc', '1 day', NULL, '1 2-2 2,.,.'),
+	-- complete first, begun last
+	('aab bc c', 'abc', '1 day', NULL, '3 2-6 2,3,6'), ('ab   abc', 'abc', '1 day', NULL, '3 6-8 6,7,8'), ('abcabc', 'abc', '1 day', NULL, '3 1-3 1,2,3'),
+	('a b', 'ab', '2 s', NULL, '2 1-3 1,3'), ('a  b', 'ab', '2 s', NULL, '1 1-1 1,.'), ('a  ab', 'ab', '2 s', NULL, '2 4-5 4,5'),
+	-- in any order
+	('cba', 'abc', '1 day', NULL, '1 3-3 3,.,.'), ('cba', 'abc', '1 day', 'any_order', '3 1-3 3,2,1'), ('ccba', 'abc', '1 day', 'any_order', '3 2-4 4,3,2'),
+	('c  ba', 'abc', '2 s', 'any_order', '2 4-5 5,4,.'), ('c ba', 'abc', '3 s', 'any_order', '3 1-4 4,3,1'), ('abcabc', 'abc', '1 day', 'any_order', '3 1-3 1,2,3'), ('ab', 'abc', '1 day', 'any_order', '2 1-2 1,2,.'),
+	('bb', 'abc', '1 day', 'any_order', '1 1-1 .,1,.'),
+	-- exclusions between steps, before them and behind
+	('a-b', 'ab', '1 day', NULL, '1 1-1 1,.'), ('-ab', 'ab', '1 day', NULL, '2 2-3 2,3'), ('ab-', 'ab', '1 day', NULL, '2 1-2 1,2'), ('a-ab', 'ab', '1 day', NULL, '2 3-4 3,4'), ('ab-c', 'abc', '1 day', NULL, '2 1-2 1,2,.'),
+	('ab-abc', 'abc', '1 day', NULL, '3 4-6 4,5,6'), ('b-a', 'ab', '1 day', 'any_order', '1 1-1 .,1'), ('b-ab', 'ab', '1 day', 'any_order', '2 3-4 3,4'), ('cb-a', 'abc', '1 day', 'any_order', '2 1-2 .,2,1')) v(events, chain, win, mode, want);
+SELECT is((SELECT took FROM (SELECT (funnel_agg('30 days', NULL, at, false, e = 'a', e = 'b')).* FROM (VALUES (timestamptz '2024-01-01 10:00+00', 'a'), ('2024-01-03 12:30+00', 'b')) v(at, e)) f), interval '2 days 02:30', 'the time to convert');
+SELECT is((SELECT ROW(f.*) FROM (SELECT (funnel_agg('1 day', mode, at, x, a, b)).* FROM (VALUES (timestamptz '2024-01-01 00:00+00', false, true, true)) v(at, x, a, b)) f)::text, want, 'one event that meets two conditions, ' || coalesce(mode, 'in order'))
+FROM (VALUES (NULL, '(2,"2024-01-01 00:00:00+00","2024-01-01 00:00:00+00",00:00:00,"{""2024-01-01 00:00:00+00"",""2024-01-01 00:00:00+00""}")'), ('any_order', '(2,"2024-01-01 00:00:00+00","2024-01-01 00:00:00+00",00:00:00,"{""2024-01-01 00:00:00+00"",""2024-01-01 00:00:00+00""}")'),
+	('strict_increase', '(1,"2024-01-01 00:00:00+00","2024-01-01 00:00:00+00",00:00:00,"{""2024-01-01 00:00:00+00"",NULL}")')) m(mode, want);
+SELECT is(funnel_agg('1 day', NULL, at, true, true), NULL, 'no rows, no funnel') FROM (SELECT now() AS at WHERE false) x;
+SELECT is((funnel_agg('1 day', NULL, NULL, NULL, true, NULL)).level, 0, 'NULL instants are left out');
+SELECT throws_ok(format('SELECT funnel_agg(%s)', args), state, NULL, args)
+FROM (VALUES ($$'1 s', 'strict_once', now(), false, true$$, 'LY345'), ($$'1 s', 'any_order,strict_increase', now(), false, true$$, 'LY345'), ($$NULL, NULL, now(), false, true$$, 'LY345'),
+	($$'1 s', NULL, now(), false, VARIADIC array_fill(true, '{32}')$$, 'LY345'), ($$'1 s', NULL, 'infinity', false, true$$, 'LY342')) v(args, state);
+SELECT lives_ok($$SELECT funnel_agg('1 s', NULL, now(), true, VARIADIC array_fill(true, '{31}'))$$, '31 conditions and an exclusion');
+SELECT throws_ok($$SELECT window_funnel_agg('1 s', 'any_order', now(), true)$$, 'LY345', NULL, 'any_order is no mode of window_funnel_agg');
+-- ... and against a search through all chains, c3 excluding, and through all pairs
+SELECT pg_temp.same(format($$SELECT g, w, level, last_at, first_at FROM (SELECT g, w, (funnel_agg(w * interval '1 s', %L, at, c3, c1, c2)).* FROM ev, generate_series(0, 5) w WHERE g <= 150 GROUP BY 1, 2) x$$, mode),
+	format($$SELECT e.g, w, coalesce(c.level, 0), c.last, c.start FROM (SELECT DISTINCT g FROM ev WHERE g <= 150) e CROSS JOIN generate_series(0, 5) w LEFT JOIN LATERAL (
+		SELECT * FROM (
+			SELECT level, last, start FROM chain c WHERE c.g = e.g AND level <= 2 AND NOT %2$L AND (c.increasing OR NOT %3$L)
+			UNION ALL SELECT 1, at, at FROM ev x WHERE %2$L AND x.g = e.g AND (c1 OR c2)
+			UNION ALL SELECT 2, greatest(x.at, y.at), least(x.at, y.at) FROM ev x, ev y WHERE %2$L AND x.g = e.g AND y.g = e.g AND x.c1 AND y.c2) c
+		WHERE last - start <= w * interval '1 s' AND NOT EXISTS (SELECT FROM ev x WHERE x.g = e.g AND x.c3 AND x.at > start AND x.at < last)
+		ORDER BY level DESC, last, start DESC LIMIT 1) c ON true$$, mode, coalesce(mode = 'any_order', false), coalesce(mode = 'strict_increase', false)), 'funnel_agg is a search through all chains, ' || coalesce(mode, 'in order'))
+FROM unnest('{NULL,strict_increase,any_order}'::text[]) mode;
 
 -- ---- sequence_match_agg and sequence_count_agg: published cases
 CREATE TEMP TABLE seq AS SELECT timestamptz '2024-01-01 00:00+00' + (i - 1) * interval '1 s' AS at, d FROM unnest('{0,0,0,0,1,2,0,0,0,0,1,1}'::int[]) WITH ORDINALITY x(d, i);
