@@ -33,7 +33,9 @@ space := $(empty) $(empty)
 
 EXTENSION = loyalty
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(HERE)/loyalty.control)
-MODULE_big = loyalty
+# The library's file has the version in its name: databases that are not yet
+# upgraded go on with theirs when a new package is installed beside it.
+MODULE_big = loyalty-$(EXTVERSION)
 OBJS = $(patsubst $(HERE)/%.c,%.o,$(foreach room,$(ROOMS),$(sort $(wildcard $(HERE)/src/$(room)/*.c))))
 DATA_built = loyalty--$(EXTVERSION).sql
 ROOM_SQL = $(foreach room,$(ROOMS),$(HERE)/src/$(room)/$(room).sql $(sort $(filter-out %/$(room).sql,$(wildcard $(HERE)/src/$(room)/*.sql))))
@@ -76,7 +78,7 @@ FORCE:
 
 $(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
 	( printf '%s\n' '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
-	  cat $(ROOM_SQL); \
+	  sed 's|MODULE_PATHNAME|$$libdir/$(MODULE_big)|' $(ROOM_SQL); \
 	  printf '%s\n' '' \
 		'CREATE FUNCTION rooms() RETURNS text[]' \
 		'LANGUAGE sql IMMUTABLE PARALLEL SAFE' \

@@ -198,7 +198,7 @@ RequireWritable(void)
 					 errmsg("the tables of loyalty have an older layout than this library writes"),
 					 errdetail("Room \"%s\": tables have layout %d, the library needs %d.",
 							   layouts[i].room, stored, layouts[i].version),
-					 errhint("Run SELECT loyalty.setup(); to migrate them.")));
+					 errhint("Run ALTER EXTENSION loyalty UPDATE; SELECT loyalty.setup(); to migrate them.")));
 		if (stored > layouts[i].version)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_OUTDATED_LAYOUT),

@@ -115,6 +115,14 @@ SELECT is_empty(
 	  ORDER BY 1$$,
 	'every C symbol begins with loyalty_');
 
+-- A package of another version brings a library of another name.
+SELECT is_empty(
+	$$SELECT m.identity, p.probin
+	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+	  WHERE p.probin <> '$libdir/loyalty-' || (SELECT extversion FROM pg_extension WHERE extname = 'loyalty')
+	  ORDER BY 1$$,
+	'the library is that of the version of the extension');
+
 -- An aggregate of ours gives the same bits for any plan, so none takes ORDER
 -- BY, and each can be computed in parallel.
 SELECT is_empty(
