@@ -110,7 +110,8 @@ my $operator = qr/<<=|>>=|\.\.\.|->|\+\+|--|<<|>>|<=|>=|==|!=|&&|\|\||[-+*\/%&|^
 my $assignment = qr/^(?:<<|>>|[-+*\/%&|^])?=$/;
 my %closing = ('(' => ')', '[' => ']', '{' => '}');
 
-# Tokens are [text, offset, line]; comments and the preprocessor are no tokens.
+# Tokens are [text, offset, line]; comments and the preprocessor are no tokens,
+# nor is what is compiled for assertions alone.
 sub tokens
 {
 	my ($text) = @_;
@@ -120,7 +121,7 @@ sub tokens
 	while (pos $text < length $text)
 	{
 		my $at = pos $text;
-		my $token = $text =~ /\G(?:\s+|\/\*.*?\*\/|^[ \t]*#(?:\\\n|.)*?\n)/gcms ? undef
+		my $token = $text =~ /\G(?:\s+|\/\*.*?\*\/|^#ifdef USE_ASSERT_CHECKING\n.*?^#endif|^[ \t]*#(?:\\\n|.)*?\n)/gcms ? undef
 		  : $text =~ /\G(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\.?[0-9](?:[eE][-+]|[\w.])*|[A-Za-z_]\w*|$operator)/gc ? $&
 		  : die "cannot read C at: " . substr($text, $at, 40);
 		push @tokens, [ $token, $at, $line ] if defined $token;
@@ -132,7 +133,7 @@ sub tokens
 package Source;
 
 # What a change may not touch: the arguments of these.
-my $untouched = qr/^(?:Assert\w*|StaticAssert\w*|ereport|elog|ereturn|errsave|sizeof|offsetof|PG_FUNCTION_INFO_V1|lengthof)$/;
+my $untouched = qr/^(?:Assert\w*|StaticAssert\w*|ereport|elog|ereturn|errsave|sizeof|offsetof|lengthof|U?INT64CONST|PG_FUNCTION_INFO_V1)$/;
 
 # Statements that only manage memory or resources, or say that nothing is done.
 my $housekeeping = qr/^(?:pfree|list_free\w*|hash_destroy|CHECK_FOR_INTERRUPTS|MemoryContext(?:SwitchTo|Delete|Reset)|ReleaseSysCache|ReleaseTupleDesc|(?:table|relation)_close|PG_FREE_IF_COPY|pg_unreachable|Assert\w*|StaticAssert\w*|va_\w+)$/;
@@ -453,7 +454,7 @@ sub build
 		last if $? == 0;
 		while ($errors =~ /^(?:\Q$copy\E\/)?(src\/\S+?):(\d+):\d+: error/mg)
 		{
-			my $id = $map{$1}{$2} or die "the build fails where nothing was changed:\n$errors";
+			my $id = $map{$1}{$2} || $map{$1}{ $2 - 1 } or die "the build fails where nothing was changed:\n$errors";
 			$bad{$id} = 1;
 		}
 		die "the build fails:\n$errors" unless %bad;

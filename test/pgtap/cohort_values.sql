@@ -1,0 +1,135 @@
+-- cohort: the types' values one by one, what their text and bytes may be, and
+-- states that are merged part by part.
+CREATE EXTENSION pgtap;
+CREATE EXTENSION loyalty CASCADE;
+SET search_path = loyalty, public, pg_catalog;
+SET timezone = 'UTC';
+SELECT no_plan();
+
+-- What a query answers, or the SQLSTATE and the message it ends with.
+CREATE FUNCTION outcome(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE answer text;
+BEGIN
+	EXECUTE query INTO answer;
+	RETURN answer;
+EXCEPTION WHEN OTHERS THEN
+	RETURN concat_ws(' ', SQLSTATE, SQLERRM);
+END $$;
+
+-- Any bytes as the binary form of a type: a column of bytea is written as they are.
+CREATE FUNCTION receive(type text, bytes bytea) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE file text := current_setting('data_directory') || '/cohort_values.copy'; value text;
+BEGIN
+	EXECUTE format('COPY (SELECT %L::bytea) TO %L (FORMAT binary)', bytes, file);
+	EXECUTE format('CREATE TEMP TABLE received (value %s)', type);
+	EXECUTE format('COPY received FROM %L (FORMAT binary)', file);
+	SELECT r.value::text INTO value FROM received r;
+	DROP TABLE received;
+	RETURN value;
+END $$;
+
+-- ---- Text: what comes out of what goes in; '' where it is refused.
+SELECT is(outcome(format('SELECT %L::%s', t, type)), CASE want WHEN '' THEN format('22P02 invalid input syntax for type %s: "%s"', type, t) ELSE coalesce(want, t) END, format('%s %s', type, t)) FROM (VALUES
+	('activity', 'day@00000000:1:1:{1}', NULL), ('activity', 'day@c06e567d:2:1:{-5,3}', NULL), ('activity', 'day@00000000:0:0:{}', NULL), ('activity', 'day@0:9:9:{1}', 'day@00000000:9:9:{1}'), ('activity', 'day@FF:3:1:{1,2,3}', 'day@000000ff:3:1:{1..3}'),
+	('activity', '7 days@0:1:1:{1}', 'week@00000000:1:1:{1}'), ('activity', '14 days@0:1:1:{1}', '2 weeks@00000000:1:1:{1}'), ('activity', '10 days@00000000:1:1:{1}', NULL), ('activity', '3 months@0:1:1:{1}', 'quarter@00000000:1:1:{1}'), ('activity', '18 months@0:1:1:{1}', '6 quarters@00000000:1:1:{1}'), ('activity', '24 months@0:1:1:{1}', '2 years@00000000:1:1:{1}'), ('activity', '2 months@00000000:1:1:{1}', NULL),
+	('activity', 'day@00000000:4:1:{-33..-30}', NULL), ('activity', 'day@00000000:2:1:{31..32}', NULL), ('activity', 'day@00000000:9:1:{-65,-32..-31,0,31..33,63,96}', NULL),
+	('activity', 'day@00000000:2:1:{1..2}', NULL), ('activity', 'day@0:1:1:{1..2}', ''), ('activity', 'day@0:2:2:{1..2}', ''), ('activity', 'day@00000000:3:2:{1..2}', NULL), ('activity', 'day@0:1:0:{1}', ''), ('activity', 'day@0:1:0:{}', ''), ('activity', 'day@0:0:1:{}', ''),
+	('activity', '@0:1:1:{1}', ''), ('activity', 'day0:1:1:{1}', ''), ('activity', 'day@:1:1:{1}', ''), ('activity', 'day@0;1:1:{1}', ''), ('activity', 'day@0:1:1', ''), ('activity', 'day@0::1:{1}', ''), ('activity', 'day@0:1;1:{1}', ''), ('activity', 'day@0:1::{1}', ''), ('activity', 'day@0:1:1{1}', ''), ('activity', 'day@0:1:1:1}', ''), ('activity', 'day@0:1:1:{x}', ''), ('activity', 'day@0:1:1:{,1}', ''),
+	('activity', 'day@0:1:1:{1..}', ''), ('activity', 'day@0:3:1:{1..2 3}', ''), ('activity', 'day@0:2:1:{1 2}', ''), ('activity', 'day@0:2:1:{2,2}', ''), ('activity', 'day@0:3:1:{1..2,2}', ''), ('activity', 'day@0:2:1:{2..1}', ''), ('activity', 'day@00000000:3:1:{1,3..4}', NULL), ('activity', 'day@0:1:1:{1}}', ''), ('activity', 'day@0:1:1:{1} ', ''), ('activity', 'day@0:3:1:{1..106751982}', ''), ('activity', 'day@0:1:1:{-2451549..1}', ''),
+	('cohort_matrix', '{}', NULL), ('cohort_matrix', 'month@00000000:{0/24288/0=2,1/24288/3=1,2/24288/0=2,3/24289/0=1,4/24288/0=1}', NULL), ('cohort_matrix', 'month@0:{1/1/0=1,0/1/0=1}', 'month@00000000:{0/1/0=1,1/1/0=1}'), ('cohort_matrix', 'month@0:{0/1/0=1,0/1/0=2}', 'month@00000000:{0/1/0=3}'),
+	('cohort_matrix', 'month@0:{1/2/1=1,1/2/0=1,1/1/5=1}', 'month@00000000:{1/1/5=1,1/2/0=1,1/2/1=1}'), ('cohort_matrix', 'month@00000000:{}', NULL),
+	('cohort_matrix', 'month@0:{5/1/0=1}', ''), ('cohort_matrix', 'month@0:{8/1/0=1}', ''), ('cohort_matrix', 'month@0:{-1/1/0=1}', ''), ('cohort_matrix', 'month@0:{10/1/0=1}', ''), ('cohort_matrix', 'month@0:{0/1/-1=1}', ''), ('cohort_matrix', 'month@0:{0/1/2147483648=1}', ''), ('cohort_matrix', 'month@0:{0/1/0=0}', ''), ('cohort_matrix', 'month@0:{0/1/0=-1}', ''),
+	('cohort_matrix', 'month@0:{1/3531324/0=1}', 'month@00000000:{1/3531324/0=1}'), ('cohort_matrix', 'month@0:{1/3531325/0=1}', ''), ('cohort_matrix', 'month@0:{1/3531324/1=1}', ''), ('cohort_matrix', 'month@0:{1/-56547/1=1}', ''), ('cohort_matrix', 'month@0:{1/-56546/1=1}', 'month@00000000:{1/-56546/1=1}'),
+	('cohort_matrix', 'month0:{0/1/0=1}', ''), ('cohort_matrix', '@0:{0/1/0=1}', ''), ('cohort_matrix', 'month@:{0/1/0=1}', ''), ('cohort_matrix', 'month@0{0/1/0=1}', ''), ('cohort_matrix', 'month@0:0/1/0=1}', ''), ('cohort_matrix', 'month@0:{0-1/0=1}', ''), ('cohort_matrix', 'month@0:{0/1/0/1}', ''), ('cohort_matrix', 'month@0:{0/1=0=1}', ''), ('cohort_matrix', 'month@0:{0/1/0=}', ''), ('cohort_matrix', 'month@0:{/1/0=1}', ''), ('cohort_matrix', 'month@0:{0/1/0=1 0/2/0=1}', ''), ('cohort_matrix', 'month@0:{0/1/0=1}}', ''), ('cohort_matrix', '{} ', ''),
+	('repurchase', '{}', NULL), ('repurchase', 'day@00000000:{8/1/0=3,8/2/0=1,9/30/0=1}', NULL), ('repurchase', 'day@0:{7/1/0=1}', ''), ('repurchase', 'day@0:{4/1/0=1}', ''), ('repurchase', 'day@0:{10/1/0=1}', ''), ('repurchase', 'day@00000000:{9/0/0=1}', NULL), ('repurchase', 'day@00000000:{8/99999999999/0=1}', NULL),
+	('concentration', '{}', NULL), ('concentration', '{-1.5=2,0=1,3=9}', NULL), ('concentration', '{3=1,1=1,2.50=1}', '{1=1,2.5=1,3=1}'), ('concentration', '{1=1,1.0=2}', '{1=3}'), ('concentration', '{1=0}', ''), ('concentration', '{1=-1}', ''), ('concentration', '{1=}', ''), ('concentration', '{1}', ''), ('concentration', '1=1}', ''), ('concentration', '{Infinity=1}', ''), ('concentration', '{-Infinity=1}', ''), ('concentration', '{NaN=1}', ''),
+	('concentration', '{1=1 2=1}', ''), ('concentration', '{1=1}}', ''), ('concentration', '{100000000000000000001=1,100000000000000000000=1}', '{100000000000000000000=1,100000000000000000001=1}')) v(type, t, want);
+
+-- ---- Bytes.
+CREATE FUNCTION activity_bytes(version int, base int, step int, events bigint, first_events bigint, VARIADIC blocks bigint[] DEFAULT '{}') RETURNS bytea LANGUAGE sql AS $$
+	SELECT int2send((version * 256 + base)::smallint) || substr(int4send(step), 3) || '\x00000000' || int4send(cardinality(blocks) / 2) || int8send(events) || int8send(first_events)
+		|| coalesce((SELECT string_agg(substr(int8send(b), 5), '' ORDER BY i) FROM unnest(blocks) WITH ORDINALITY u(b, i)), '') $$;
+SELECT is(outcome(format('SELECT receive(''activity'', %L)', bytes)), want, 'bytes of an activity: ' || want) FROM (VALUES
+	(activity_bytes(1, 1, 1, 3, 1, 0, 3, 1, 2147483648), 'day@00000000:3:1:{0..1,63}'), (activity_bytes(1, 2, 12, 1, 1, 63, 1), 'year@00000000:1:1:{2016}'), (activity_bytes(1, 1, 1, 1, 1, -1, 2147483648), 'day@00000000:1:1:{-1}'),
+	(activity_bytes(2, 1, 1, 1, 1, 0, 1), '22P03 this activity has format 2'), (activity_bytes(1, 0, 1, 1, 1, 0, 1), '22P03 invalid activity: unknown period'), (activity_bytes(1, 3, 1, 1, 1, 0, 1), '22P03 invalid activity: unknown period'),
+	(activity_bytes(1, 1, 0, 1, 1, 0, 1), '22P03 invalid activity: unknown period'), (activity_bytes(1, 1, 36500, 1, 1, 0, 1), '36500 days@00000000:1:1:{0}'), (activity_bytes(1, 1, 36501, 1, 1, 0, 1), '22P03 invalid activity: unknown period'),
+	(activity_bytes(1, 1, 1, 2, 1, 0, 1, 1, 0), '22P03 invalid activity: empty block'), (activity_bytes(1, 1, 1, 2, 1, 1, 1, 0, 1), '22P03 invalid activity: blocks out of order'), (activity_bytes(1, 1, 1, 2, 1, 0, 1, 0, 2), '22P03 invalid activity: blocks out of order'),
+	(activity_bytes(1, 1, 1, 1, 1, 67108864, 1), '22P03 invalid activity: a period that holds no instant'), (activity_bytes(1, 1, 1, 1, 1, -67108865, 1), '22P03 invalid activity: a period that holds no instant'),
+	(activity_bytes(1, 2, 12, 1, 1, -148, 4194304), '22P03 invalid activity: a period that holds no instant'), (activity_bytes(1, 2, 12, 1, 1, 9196, 64), '22P03 invalid activity: a period that holds no instant'), (activity_bytes(1, 2, 12, 2, 1, 0, 1, 9196, 64), '22P03 invalid activity: a period that holds no instant'),
+	(activity_bytes(1, 1, 1, 0, 0), 'day@00000000:0:0:{}'), (activity_bytes(1, 1, 1, 1, 1), '22P03 invalid activity: wrong number of events'), (activity_bytes(1, 1, 1, 1, 1, 0, 3), '22P03 invalid activity: wrong number of events'), (activity_bytes(1, 1, 1, 2, 2, 0, 3), '22P03 invalid activity: wrong number of events'), (activity_bytes(1, 1, 1, 1, 0, 0, 1), '22P03 invalid activity: wrong number of events')) v(bytes, want);
+SELECT is(outcome(format('SELECT receive(%L, %L)', type, bytes)) ~ '^(08P01|22P03) ', true, format('%s with bytes to spare or missing', type)) FROM (SELECT type, CASE more WHEN 0 THEN sent || '\x00' ELSE substr(sent, 1, length(sent) - more) END AS bytes FROM (VALUES
+	('activity', activity_send('day@0:3:1:{1..2,99}')), ('cohort_matrix', cohort_matrix_send('month@0:{0/1/0=1,1/1/0=1}')), ('repurchase', repurchase_send('day@0:{8/1/0=1}')), ('concentration', concentration_send('{1=1,2.5=3}'))) v(type, sent), generate_series(0, 9, 3) more) x;
+SELECT is(receive(type, sent), t, format('bytes of %s %s', type, t)) FROM (SELECT 'activity' AS type, activity_send(t::activity) AS sent, t FROM (VALUES ('day@00000000:0:0:{}'), ('2 weeks@0badcafe:103:4:{-99,0..40,200}')) v(t)
+	UNION ALL SELECT 'cohort_matrix', cohort_matrix_send(t::cohort_matrix), t FROM (VALUES ('{}'), ('month@0badcafe:{}'), ('month@0badcafe:{0/24288/0=2,1/24288/3=1}')) v(t)
+	UNION ALL SELECT 'repurchase', repurchase_send(t::repurchase), t FROM (VALUES ('{}'), ('day@0badcafe:{8/1/0=3,9/30/0=1}')) v(t)
+	UNION ALL SELECT 'concentration', concentration_send(t::concentration), t FROM (VALUES ('{}'), ('{-1.5=2,0=1,3=9000000000}')) v(t)) x;
+-- version, type, base, step, zone, number of counts; then kind, a, b, n of each
+CREATE FUNCTION tally_bytes(version int, type int, base int, step int, VARIADIC counts bigint[] DEFAULT '{}') RETURNS bytea LANGUAGE sql AS $$
+	SELECT substr(int4send(version * 65536 + type * 256 + base), 2) || substr(int4send(step), 3) || '\x00000000' || int4send(cardinality(counts) / 4)
+		|| coalesce((SELECT string_agg(CASE i % 4 WHEN 1 THEN substr(int8send(c), 5) WHEN 3 THEN substr(int8send(c), 5) ELSE int8send(c) END, '' ORDER BY i) FROM unnest(counts) WITH ORDINALITY u(c, i)), '') $$;
+SELECT is(outcome(format('SELECT receive(%L, %L)', type, bytes)), CASE WHEN want ~ '@|{}' THEN want ELSE format('22P03 invalid %s: %s', type, want) END, format('bytes of %s: %s', type, want)) FROM (VALUES
+	('cohort_matrix', tally_bytes(1, 1, 2, 1, 0, 5, 0, 7, 1, 5, 2, 3), 'month@00000000:{0/5/0=7,1/5/2=3}'), ('cohort_matrix', tally_bytes(1, 1, 0, 0), '{}'), ('cohort_matrix', tally_bytes(2, 1, 2, 1, 0, 5, 0, 7), 'unknown version'), ('cohort_matrix', tally_bytes(1, 2, 2, 1, 8, 5, 0, 7), 'unknown version'), ('repurchase', tally_bytes(1, 1, 2, 1, 0, 5, 0, 7), 'unknown version'),
+	('cohort_matrix', tally_bytes(1, 1, 0, 1, 0, 5, 0, 7), 'unknown period'), ('cohort_matrix', tally_bytes(1, 1, 3, 1, 0, 5, 0, 7), 'unknown period'), ('cohort_matrix', tally_bytes(1, 1, 2, 0, 0, 5, 0, 7), 'unknown period'), ('cohort_matrix', tally_bytes(1, 1, 2, 36501, 0, 5, 0, 7), 'unknown period'), ('cohort_matrix', tally_bytes(1, 1, 1, 36500, 0, 5, 0, 7), '36500 days@00000000:{0/5/0=7}'),
+	('cohort_matrix', tally_bytes(1, 1, 2, 1, 0, 5, 0, 0), 'a count below one'), ('cohort_matrix', tally_bytes(1, 1, 2, 1, -1, 5, 0, 1), 'an unknown kind of count'), ('cohort_matrix', tally_bytes(1, 1, 2, 1, 5, 5, 0, 1), 'an unknown kind of count'), ('cohort_matrix', tally_bytes(1, 1, 2, 1, 8, 5, 0, 1), 'an unknown kind of count'), ('repurchase', tally_bytes(1, 2, 2, 1, 7, 5, 0, 1), 'an unknown kind of count'), ('repurchase', tally_bytes(1, 2, 2, 1, 10, 5, 0, 1), 'an unknown kind of count'),
+	('cohort_matrix', tally_bytes(1, 1, 2, 1, 0, 5, -1, 1), 'a period that holds no instant'), ('repurchase', tally_bytes(1, 2, 2, 1, 8, 5, -1, 1), 'a period that holds no instant'), ('cohort_matrix', tally_bytes(1, 1, 2, 1, 0, 3531325, 0, 1), 'a period that holds no instant'), ('cohort_matrix', tally_bytes(1, 1, 2, 1, 1, 3531324, 1, 1), 'a period that holds no instant'), ('cohort_matrix', tally_bytes(1, 1, 2, 1, 1, -56547, 1, 1), 'a period that holds no instant'),
+	('cohort_matrix', tally_bytes(1, 1, 2, 1, 0, 5, 0, 7, 0, 5, 0, 7), 'counts out of order'), ('cohort_matrix', tally_bytes(1, 1, 2, 1, 1, 5, 0, 7, 0, 6, 0, 7), 'counts out of order'), ('cohort_matrix', tally_bytes(1, 1, 2, 1, 1, 6, 0, 7, 1, 5, 1, 7), 'counts out of order'), ('cohort_matrix', tally_bytes(1, 1, 2, 1, 1, 5, 1, 7, 1, 5, 0, 7), 'counts out of order')) v(type, bytes, want);
+SELECT is(outcome(format('SELECT receive(''concentration'', %L)', bytes)), want, 'bytes of a concentration: ' || want) FROM (VALUES
+	('\x02'::bytea || int8send(0), '22P03 this concentration has format 2'), ('\x01'::bytea || int8send(1) || int8send(0) || int4send(10) || numeric_send(1), '22P03 invalid concentration: amount without members, or not finite'), ('\x01'::bytea || int8send(1) || int8send(1) || int4send(8) || numeric_send('NaN'), '22P03 invalid concentration: amount without members, or not finite'),
+	('\x01'::bytea || int8send(1) || int8send(1) || int4send(8) || numeric_send('-Infinity'), '22P03 invalid concentration: amount without members, or not finite'), ('\x01'::bytea || int8send(1) || int8send(2) || int4send(10) || numeric_send(1), '{1=2}')) v(bytes, want);
+
+-- ---- Periods: names, and the days that they begin.
+SELECT is(split_part(outcome(format('SELECT activity_agg(''2024-05-15 12:00+00'', %L, ''UTC'')', p)), '@', 1), want, format('the period "%s"', p)) FROM (VALUES
+	('day', 'day'), ('DAYS', 'day'), ('  2 Weeks  ', '2 weeks'), ('2weeks', '2 weeks'), ('1 year', 'year'), ('36500 days', '36500 days'), ('3041 years', '3041 years'), ('12 months', 'year'), ('6 months', '2 quarters'), ('05 days', '5 days')) v(p, want);
+SELECT matches(outcome(format('SELECT activity_agg(now(), %L, ''UTC'')', p)), '^LY340 ', format('the period "%s"', p)) FROM unnest('{"",0 days,36501 days,3042 years,-1 day,dayss,da,day x,dax,2,99999999999 days,100000 days,1 2 days,days2}'::text[]) p;
+SELECT is((SELECT string_agg(d::text, ' ') FROM unnest(active_dates(t::activity)) d), want, 'days of ' || t) FROM (VALUES
+	('day@0:3:1:{-1..1}', '2000-01-02 2000-01-03 2000-01-04'), ('week@0:2:1:{-1,1}', '1999-12-27 2000-01-10'), ('10 days@0:2:1:{-1,1}', '1999-12-24 2000-01-13'), ('month@0:3:1:{24287..24288,24291}', '2023-12-01 2024-01-01 2024-04-01'), ('5 months@0:2:1:{4857..4858}', '2023-10-01 2024-03-01'), ('quarter@0:2:1:{-1,8096}', '0002-10-01 BC 2024-01-01'), ('year@0:3:1:{-1..1}', '0002-01-01 BC 0001-01-01 BC 0001-01-01')) v(t, want);
+SELECT is(concat_ws(' ', event_count(a), active_periods(a), first_active(a), last_active(a), longest_streak(a)), want, 'figures of ' || t) FROM (SELECT t, t::activity AS a, want FROM (VALUES
+	('day@0:10:2:{0..2,4..5,40..43}', '10 9 2000-01-03 2000-02-15 4'), ('day@0:9:9:{31}', '9 1 2000-02-03 2000-02-03 1'), ('day@0:7:1:{-4..-3,-1..1}', '7 5 1999-12-30 2000-01-04 3'), ('day@0:0:0:{}', '0 0 0'), ('day@0:70:1:{0..69}', '70 70 2000-01-03 2000-03-12 70')) v(t, want)) x;
+SELECT is((SELECT string_agg(concat_ws(':', first_period, last_period, periods), ' ') FROM streaks('day@0:9:2:{0..2,4,40..41}')), '2000-01-03:2000-01-05:3 2000-01-07:2000-01-07:1 2000-02-12:2000-02-13:2', 'streaks');
+SELECT is((SELECT string_agg(concat_ws(':', was_active(a, date '2000-01-03' + d), current_streak(a, date '2000-01-03' + d)), ' ' ORDER BY d) FROM (SELECT 'day@0:9:2:{0..2,4}'::activity AS a) x, generate_series(-1, 7) d),
+	'f:0 t:1 t:2 t:3 f:3 t:1 f:1 f:0 f:0', 'day by day: a streak goes on until a day is over');
+SELECT is((SELECT concat_ws(' ', was_active(a, 'infinity'), was_active(a, '-infinity'), current_streak(a, 'infinity'), current_streak(a, '-infinity')) FROM (SELECT 'day@0:9:2:{0..2,4}'::activity AS a) x), 'f f 0 0', 'at no date');
+SELECT is(repurchased_within(t::activity, within, date '2000-01-03' + as_of), want, format('%s: again within %s, as of day %s', t, within, as_of)) FROM (VALUES
+	('day@0:2:1:{0,3}', 3, 3, true), ('day@0:2:1:{0,3}', 3, 2, NULL), ('day@0:2:1:{0,3}', 2, 3, false), ('day@0:2:1:{0,3}', 2, 2, false), ('day@0:2:1:{0,3}', 2, 1, NULL), ('day@0:2:2:{0}', 0, 0, true), ('day@0:2:2:{0}', 5, 5, true), ('day@0:2:2:{0}', 5, 4, NULL), ('day@0:1:1:{0}', 5, 9, false), ('day@0:1:1:{0}', 0, 0, false), ('day@0:0:0:{}', 0, 9, NULL)) v(t, within, as_of, want);
+SELECT throws_ok($$SELECT repurchased_within('day@0:1:1:{0}', -1, '2024-01-01')$$, 'LY003', 'the number of periods is -1', 'no periods below nought');
+SELECT throws_ok(format($$SELECT repurchased_within('day@0:1:1:{0}', 1, %L)$$, d), 'LY342', NULL, 'as of ' || d) FROM unnest('{infinity,-infinity}'::text[]) d;
+SELECT is(merge_activity(a::activity, b::activity)::text, 'day@00000000:' || want, format('%s and %s', a, b)) FROM (VALUES
+	('day@0:2:1:{1,40}', 'day@0:3:3:{1}', '5:4:{1,40}'), ('day@0:2:1:{1,40}', 'day@0:5:4:{0..1}', '7:4:{0..1,40}'), ('day@0:2:1:{-40,40}', 'day@0:3:1:{-1,99..100}', '5:1:{-40,-1,40,99..100}'), ('day@0:0:0:{}', 'day@0:3:3:{1}', '3:3:{1}'), ('day@0:3:3:{1}', 'day@0:0:0:{}', '3:3:{1}'), ('day@0:0:0:{}', 'day@0:0:0:{}', '0:0:{}')) v(a, b, want);
+SELECT matches(outcome(format('SELECT merge_activity(%L, %L)', a, b)), '^LY341 ', format('%s and %s are not one', a, b)) FROM (VALUES ('day@0:1:1:{1}', 'day@1:1:1:{1}'), ('day@0:1:1:{1}', 'week@0:1:1:{1}'), ('7 days@0:1:1:{1}', '7 months@0:1:1:{1}')) v(a, b);
+-- the first event decides, whichever comes first
+SELECT is(activity_agg(timestamptz '2000-01-03 00:00+00' + d * interval '1 day', 'day', 'UTC' ORDER BY i)::text, 'day@c06e567d:' || want, 'days ' || days::text) FROM (VALUES ('{5,5,3,3,3,9}'::int[], '6:3:{3,5,9}'), ('{3,5,3}', '3:2:{3,5}'), ('{100,-100,0,-100,64,32,-64}', '7:2:{-100,-64,0,32,64,100}'), ('{9}', '1:1:{9}')) v(days, want), unnest(days) WITH ORDINALITY u(d, i) GROUP BY days, want;
+
+-- ---- Preferences at the ends of hours and weeks, and of ties.
+SELECT is((preferred_hour_agg(at, 'UTC')).value, want, 'the hour of ' || at) FROM (VALUES ('1999-12-31 23:59:59.999999+00'::timestamptz, 23), ('2000-01-01 00:00+00', 0), ('2000-01-01 00:59:59.999999+00', 0), ('2000-01-01 01:00+00', 1), ('1999-12-31 00:00+00', 0), ('1999-12-30 23:00+00', 23)) v(at, want) GROUP BY at, want;
+SELECT is((preferred_weekday_agg(at, 'UTC')).value, extract(isodow FROM at)::int, 'the weekday of ' || at) FROM generate_series(timestamptz '1999-12-20 00:00+00', '2000-01-10', '1 day') d, unnest(ARRAY[d, d - interval '1 us']) at GROUP BY at;
+SELECT is(preferred_hour_agg(timestamptz '2024-01-01 00:00+00' + h * interval '1 hour', 'UTC')::text, want, 'hours ' || hours::text) FROM (VALUES ('{7,7,3}'::int[], '(7,2,3,0.66666666666666666667)'), ('{7,3,3,7}', '(3,2,4,0.50000000000000000000)'), ('{0,23}', '(0,1,2,0.50000000000000000000)')) v(hours, want), unnest(hours) h GROUP BY hours, want;
+SELECT is((preferred_value_agg(x)).value, want, 'values ' || xs::text) FROM (VALUES ('{b,a}'::text[], 'a'), ('{a,b}', 'a'), ('{a,b,b}', 'b'), ('{aa,a}', 'a'), ('{a,aa}', 'a'), ('{"",a}', ''), ('{z,é,é,z}', 'z'), ('{b,b,a,NULL,NULL,NULL}', 'b')) v(xs, want), unnest(xs) x GROUP BY xs, want;
+
+-- ---- States are merged whatever part had no row, NULLs, or rows of its own: a
+-- part for each partition, the plan of which says so.
+CREATE TABLE part (k int, member_id bigint, at timestamptz, amount numeric, discount numeric, channel text) PARTITION BY LIST (k);
+CREATE TABLE part0 PARTITION OF part FOR VALUES IN (0);
+CREATE TABLE part1 PARTITION OF part FOR VALUES IN (1);
+CREATE TABLE part2 PARTITION OF part FOR VALUES IN (2);
+CREATE TABLE part3 PARTITION OF part FOR VALUES IN (3);
+INSERT INTO part SELECT 1 + g % 2, g % 13, timestamptz '2024-01-01' + g * 37 % 100 * interval '7 hours', g % 11 - 1, nullif(g % 5, 4), nullif('c' || g * 7 % 6, 'c0') FROM generate_series(1, 120) g;
+INSERT INTO part SELECT k, 99, NULL, NULL, NULL, NULL FROM generate_series(1, 2) k;
+CREATE TABLE alone AS TABLE part;
+CREATE FUNCTION one(at timestamptz) RETURNS activity LANGUAGE sql AS $$ SELECT activity_agg(at, 'week', 'UTC') $$;
+CREATE TABLE asked AS SELECT q FROM unnest(ARRAY['activity_agg(at, ''day'', ''Europe/Rome'')', 'activity_rollup(one(at))', 'retention_agg(one(at))', 'retention_signup_agg(at, one(at + amount * interval ''1 day''), ''week'', ''UTC'')', 'retention_events_agg(member_id, at, ''week'', ''UTC'')',
+	'cohort_rollup(''week@0:{0/1/0=1,1/1/0=1}'')', 'repurchase_agg(one(at))', 'repurchase_rollup(CASE WHEN amount > 0 THEN ''week@0:{8/1/0=1,9/3/0=2}''::repurchase END)', 'concentration_agg(amount)', 'concentration_rollup(CASE WHEN amount > 0 THEN ''{1=1,2=5}''::concentration END)', 'preferred_hour_agg(at, ''UTC'')', 'preferred_weekday_agg(at, ''UTC'')',
+	'preferred_value_agg(channel)', 'discount_agg(amount, discount)', 'window_funnel_agg(''2 days'', ''strict_increase'', at, channel = ''c1'', channel = ''c3'', channel = ''c5'')', 'window_funnel_agg(''2 days'', ''strict_order'', at, channel = ''c1'', channel = ''c3'')', 'sequence_count_agg(''(?1).*(?2)'', at, channel = ''c1'', channel = ''c2'')', 'sequence_match_agg(''(?1)(?2)'', at, channel = ''c1'', channel = ''c2'')',
+	'retention(amount > 8, amount < 0, channel = ''c3'')']) q;
+SET enable_partitionwise_aggregate = on;
+SET max_parallel_workers_per_gather = 0;
+CREATE FUNCTION explained(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) ' || query; END $$;
+SELECT ok(EXISTS (SELECT FROM explained(format('SELECT %s FROM part', q)) l WHERE l ~ 'Partial Aggregate'), 'computed in parts: ' || q) FROM asked;
+SELECT is(outcome(format('SELECT (%s)::text FROM part WHERE %s', q, filter)), outcome(format('SELECT (%s)::text FROM alone WHERE %s', q, filter)), format('in parts: %s where %s', q, filter))
+FROM asked, unnest('{true,k <> 1,k <> 2,false,at IS NULL,k = 1 OR at IS NULL,k = 2 OR at IS NULL,member_id = 3}'::text[]) filter;
+SELECT matches(outcome(format('SELECT (%s)::text FROM part', q)), '^' || state || ' ', 'in parts: ' || q) FROM (VALUES
+	('activity_agg(at, CASE k WHEN 1 THEN ''day'' ELSE ''week'' END, ''UTC'')', 'LY341'), ('activity_agg(at, ''day'', CASE k WHEN 1 THEN ''Europe/Rome'' ELSE ''UTC'' END)', 'LY341'), ('retention_agg(activity_agg)', '42703'),
+	('cohort_rollup(CASE k WHEN 1 THEN ''week@0:{0/1/0=1}'' ELSE ''day@0:{0/1/0=1}'' END::cohort_matrix)', 'LY341'), ('window_funnel_agg(k * interval ''1 s'', NULL, at, true)', 'LY344'), ('window_funnel_agg(''1 s'', CASE k WHEN 1 THEN ''strict_order'' END, at, true)', 'LY344'), ('window_funnel_agg(''1 s'', NULL, at, VARIADIC array_fill(true, ARRAY[k]))', 'LY344'),
+	('sequence_match_agg(CASE k WHEN 1 THEN ''.'' ELSE ''.*'' END, at, true)', 'LY344'), ('sequence_match_agg(''.'', at, VARIADIC array_fill(true, ARRAY[k]))', 'LY344'), ('retention(VARIADIC array_fill(true, ARRAY[k]))', 'LY344'), ('retention_events_agg(member_id, at, CASE k WHEN 1 THEN ''day'' ELSE ''week'' END, ''UTC'')', 'LY341')) v(q, state);
+RESET enable_partitionwise_aggregate;
+
+SELECT * FROM finish();
