@@ -84,6 +84,8 @@ DECLARE
 	m record;
 	n bigint;
 	total bigint := 0;
+	state text;
+	context text;
 BEGIN
 	FOR m IN SELECT DISTINCT t.measure, loyalty.measure_function(t.function_name) AS fn
 		FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
@@ -92,22 +94,31 @@ BEGIN
 	LOOP
 		-- who is absorbed has no value of its own; what was sampled last may be
 		-- of somebody who was absorbed since
-		EXECUTE format($q$
-			SELECT count(x.done) FROM (SELECT loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled', NULL)::text AS done
-			FROM (SELECT w.member_id, round(%s(w.member_id, $2)::numeric, 4) AS value
-				FROM (SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
-					UNION SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL
-					UNION SELECT DISTINCT t.survivor_id FROM loyalty.tier_merge t WHERE $3 IS NULL AND t.unmerged_at IS NULL
-					UNION (WITH RECURSIVE up (id) AS (SELECT $3 WHERE $3 IS NOT NULL
-						UNION SELECT t.survivor_id FROM up JOIN loyalty.tier_merge t ON t.absorbed_id = up.id AND t.unmerged_at IS NULL) SELECT id FROM up)) w
-				WHERE NOT EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = w.member_id AND t.unmerged_at IS NULL)) s
-			LEFT JOIN LATERAL (
-				WITH RECURSIVE kin (id) AS (SELECT s.member_id
-					UNION SELECT t.absorbed_id FROM kin JOIN loyalty.tier_merge t ON t.survivor_id = kin.id AND t.unmerged_at IS NULL)
-				SELECT e.amount FROM kin JOIN loyalty.tier_event e ON e.member_id = kin.id AND e.measure = $1
-				ORDER BY e.at DESC, e.amount DESC LIMIT 1) p ON true
-			WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount ORDER BY s.member_id OFFSET 0) x$q$, m.fn)
-		INTO n USING m.measure, as_of, member_id;
+		BEGIN
+			EXECUTE format($q$
+				SELECT count(x.done) FROM (SELECT loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled', NULL)::text AS done
+				FROM (SELECT w.member_id, round(%s(w.member_id, $2)::numeric, 4) AS value
+					FROM (SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
+						UNION SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL
+						UNION SELECT DISTINCT t.survivor_id FROM loyalty.tier_merge t WHERE $3 IS NULL AND t.unmerged_at IS NULL
+						UNION (WITH RECURSIVE up (id) AS (SELECT $3 WHERE $3 IS NOT NULL
+							UNION SELECT t.survivor_id FROM up JOIN loyalty.tier_merge t ON t.absorbed_id = up.id AND t.unmerged_at IS NULL) SELECT id FROM up)) w
+					WHERE NOT EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = w.member_id AND t.unmerged_at IS NULL)) s
+				LEFT JOIN LATERAL (
+					WITH RECURSIVE kin (id) AS (SELECT s.member_id
+						UNION SELECT t.absorbed_id FROM kin JOIN loyalty.tier_merge t ON t.survivor_id = kin.id AND t.unmerged_at IS NULL)
+					SELECT e.amount FROM kin JOIN loyalty.tier_event e ON e.member_id = kin.id AND e.measure = $1
+					ORDER BY e.at DESC, e.amount DESC LIMIT 1) p ON true
+				WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount ORDER BY s.member_id OFFSET 0) x$q$, m.fn)
+			INTO n USING m.measure, as_of, member_id;
+		EXCEPTION
+			WHEN OTHERS THEN
+				-- not where it failed in our statement, but whose function it is
+				GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, context = PG_EXCEPTION_CONTEXT;
+				RAISE EXCEPTION 'function % of measure "%" failed: %', m.fn, m.measure, SQLERRM
+					USING ERRCODE = state, DETAIL = format('It failed in %s.', split_part(context, E'\n', 1)),
+						HINT = 'It sees no schema but pg_catalog: let it name those of its tables, or give it a search_path of its own.';
+		END;
 		total := total + n;
 	END LOOP;
 	RETURN total;

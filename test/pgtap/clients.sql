@@ -88,4 +88,21 @@ SELECT is((SELECT pending FROM loyalty.balance(4, 'plain', as_of => '2024-01-15'
 SELECT is((SELECT available FROM loyalty.activate(4, :waiting, effective_at => '2024-03-01')), 30::bigint, 'activate() ends the waiting');
 SELECT is((SELECT count(*) FROM loyalty.check_all()), 0::bigint, 'and all is well');
 
+-- ---------------------------------------------------------------------------
+-- The function of a measure that fails is named
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE visit (member_id bigint, at timestamptz);
+INSERT INTO visit VALUES (1, '2024-01-01');
+CREATE FUNCTION visits(bigint, timestamptz) RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM visit WHERE member_id = $1 AND at <= $2); END';
+SELECT FROM loyalty.define_measure('visits', 'function', function_name => 'public.visits');
+SELECT FROM loyalty.define_ladder('regulars', '{"measures": [{"measure": "visits", "window": "latest"}], "levels": [{"level": "regular", "all": {"visits": 1}}]}');
+SELECT is(refusal($$SELECT loyalty.evaluate_tiers(1, 'regulars')$$),
+	'42P01|function public.visits of measure "visits" failed: relation "visit" does not exist'
+	'|It failed in PL/pgSQL function visits(bigint,timestamp with time zone) line 1 at RETURN.'
+	'|It sees no schema but pg_catalog: let it name those of its tables, or give it a search_path of its own.', 'a measure with unqualified tables');
+ALTER FUNCTION visits SET search_path = public;
+SELECT lives_ok($$SELECT loyalty.evaluate_tiers(1, 'regulars')$$, 'with a search_path of its own');
+SELECT is(loyalty.tier_of(1, 'regulars'), 'regular', 'it counts');
+
 SELECT * FROM finish();
