@@ -48,6 +48,16 @@ $$;
 COMMENT ON FUNCTION stored_function(text, text) IS
 'The function of a name that a table of ours holds, with arguments as to_regprocedure() takes them. It runs with the rights of whoever calls us, so it must belong to the owner of our tables or to a superuser; asked again each time before it runs. Errors: LY003 there is none; 42501 it belongs to somebody else.';
 
+CREATE FUNCTION list_differences(stored jsonb, given jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(format('%s is %s, not %s', g.key, coalesce(stored ->> g.key, 'NULL'), coalesce(given ->> g.key, 'NULL')), '; ' ORDER BY g.key)
+	FROM jsonb_each(given) g
+	WHERE stored -> g.key IS DISTINCT FROM g.value
+$$;
+COMMENT ON FUNCTION list_differences(jsonb, jsonb) IS
+'In which of the given settings a definition that is given again differs from what is stored, in words; NULL where it is the same.';
+
 CREATE FUNCTION may_commit() RETURNS boolean
 LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_may_commit';
 COMMENT ON FUNCTION may_commit() IS

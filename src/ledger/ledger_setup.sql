@@ -205,6 +205,8 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+	earlier record;
+	differences text;
 	violated text;
 	missing text;
 	row_given text;
@@ -214,12 +216,23 @@ BEGIN
 		qualifying_kinds, time_zone)
 	VALUES (code, coalesce(name, initcap(replace(code, '_', ' '))), expiry_policy, expiry_interval,
 		expiry_rounding, expiry_month, expiry_day, minimum_life, consumption_order, clawback_policy,
-		refund_grace, qualifying_kinds, time_zone);
+		refund_grace, qualifying_kinds, time_zone)
+	ON CONFLICT DO NOTHING;
+	IF NOT FOUND THEN
+		SELECT c.* INTO earlier FROM loyalty.currency c WHERE c.code = create_currency.code;
+		differences := loyalty.list_differences(to_jsonb(earlier), jsonb_build_object('name', coalesce(name, earlier.name),
+			'expiry_policy', expiry_policy, 'expiry_interval', expiry_interval, 'expiry_rounding', expiry_rounding,
+			'expiry_month', expiry_month, 'expiry_day', expiry_day, 'minimum_life', minimum_life,
+			'consumption_order', consumption_order, 'clawback_policy', clawback_policy, 'refund_grace', refund_grace,
+			'qualifying_kinds', qualifying_kinds, 'time_zone', coalesce(time_zone, earlier.time_zone)));
+		IF differences IS NOT NULL THEN
+			RAISE EXCEPTION 'currency "%" exists already, with other policies', code
+				USING ERRCODE = 'LY111', DETAIL = format('Its %s.', differences),
+					HINT = 'Choose another code, or change its policies by UPDATE of loyalty.currency.';
+		END IF;
+	END IF;
 	RETURN code;
 EXCEPTION
-	WHEN unique_violation THEN
-		RAISE EXCEPTION 'currency "%" exists already', code
-			USING ERRCODE = 'LY111', HINT = 'Change its policies by UPDATE of loyalty.currency.';
 	WHEN check_violation OR not_null_violation THEN
 		GET STACKED DIAGNOSTICS violated = CONSTRAINT_NAME, missing = COLUMN_NAME, row_given = PG_EXCEPTION_DETAIL;
 		RAISE EXCEPTION 'invalid policy for currency "%"', code
@@ -229,7 +242,7 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text) IS
-'Creates a kind of points. expiry_policy: none; rolling (expiry_interval after the earn, rounded up by expiry_rounding to the end of a day, month, quarter, year or named month); calendar (the end of day expiry_month/expiry_day, after at least minimum_life); sliding (expiry_interval after the last entry of qualifying_kinds). Calendar arithmetic is in time_zone (default: the program''s). Returns the code. Errors: LY111 exists already, LY003 invalid policy.';
+'Creates a kind of points. expiry_policy: none; rolling (expiry_interval after the earn, rounded up by expiry_rounding to the end of a day, month, quarter, year or named month); calendar (the end of day expiry_month/expiry_day, after at least minimum_life); sliding (expiry_interval after the last entry of qualifying_kinds). Calendar arithmetic is in time_zone (default: the program''s). Returns the code; with the same arguments it may be repeated. Errors: LY111 exists with other policies, LY003 invalid policy.';
 
 REVOKE EXECUTE ON FUNCTION
 	guard(), setup_ledger(), currency_is_sound(),

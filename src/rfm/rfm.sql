@@ -455,6 +455,7 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	listed text;
+	differences text;
 BEGIN
 	IF define_rfm_scheme.scheme IS NULL OR scheme !~ '^[a-z][a-z0-9_]{0,62}$' OR definition IS NULL OR strict IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
@@ -477,14 +478,23 @@ BEGIN
 	END IF;
 	INSERT INTO loyalty.rfm_scheme AS s (scheme, definition)
 	VALUES (define_rfm_scheme.scheme, define_rfm_scheme.definition)
-	ON CONFLICT ON CONSTRAINT rfm_scheme_pkey DO UPDATE
-	SET definition = excluded.definition, defined_at = clock_timestamp()
-	WHERE s.definition <> excluded.definition;
+	ON CONFLICT ON CONSTRAINT rfm_scheme_pkey DO NOTHING;
+	IF NOT FOUND THEN
+		SELECT string_agg(DISTINCT k, ', ') INTO differences
+		FROM loyalty.rfm_scheme s, LATERAL jsonb_object_keys(s.definition || define_rfm_scheme.definition) k
+		WHERE s.scheme = define_rfm_scheme.scheme AND s.definition -> k IS DISTINCT FROM define_rfm_scheme.definition -> k;
+		IF differences IS NOT NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'LY305',
+				MESSAGE = format('segment scheme "%s" is defined already, otherwise', scheme),
+				DETAIL = format('What differs: %s.', differences),
+				HINT = 'Define yours under another name, or remove it first by drop_rfm_scheme().';
+		END IF;
+	END IF;
 	RETURN QUERY SELECT p.* FROM loyalty.list_rfm_scheme_problems(definition) p;
 END
 $$;
 COMMENT ON FUNCTION define_rfm_scheme(text, jsonb, boolean) IS
-'Defines or replaces a segment scheme of one''s own and returns what list_rfm_scheme_problems finds: unreachable rules, overlapping codes, codes left over. strict: refuse it then (LY305). Repeating a call changes nothing. Other errors: LY001 (before setup()), LY003 (name), LY305 (invalid definition, or a name of ours).';
+'Defines a segment scheme of one''s own and returns what list_rfm_scheme_problems finds: unreachable rules, overlapping codes, codes left over. strict: refuse it then (LY305). With the same arguments it may be repeated; to change a scheme, drop it first. Other errors: LY003 (name), LY305 (invalid definition, a name of ours, or defined otherwise).';
 
 CREATE FUNCTION drop_rfm_scheme(scheme text) RETURNS boolean
 LANGUAGE plpgsql STRICT SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -495,7 +505,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION drop_rfm_scheme(text) IS
-'Removes a segment scheme of one''s own; false when there was none. Before setup(): LY001.';
+'Removes a segment scheme of one''s own; false when there was none.';
 
 CREATE FUNCTION setup_rfm() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

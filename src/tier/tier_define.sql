@@ -40,10 +40,8 @@ BEGIN
 	ON CONFLICT DO NOTHING;
 	IF NOT FOUND THEN
 		SELECT * INTO earlier FROM loyalty.tier_measure m WHERE m.measure = define_measure.measure;
-		SELECT string_agg(format('%s is %s', d.name, d.value), ', ') INTO differing
-		FROM (VALUES ('source', earlier.source, source), ('currency', earlier.currency, currency),
-			('function_name', earlier.function_name, function_name), ('pending', earlier.pending::text, pending::text)) d(name, value, given)
-		WHERE d.given IS DISTINCT FROM d.value;
+		differing := loyalty.list_differences(to_jsonb(earlier), jsonb_build_object('source', source, 'currency', currency,
+			'function_name', function_name, 'pending', pending));
 		IF differing IS NOT NULL THEN
 			RAISE EXCEPTION 'measure "%" exists already, with other arguments', measure
 				USING ERRCODE = 'LY003', DETAIL = format('Its %s.', differing), HINT = 'Define another measure: facts of this one are counted.';

@@ -89,6 +89,28 @@ SELECT is((SELECT available FROM loyalty.activate(4, :waiting, effective_at => '
 SELECT is((SELECT count(*) FROM loyalty.check_all()), 0::bigint, 'and all is well');
 
 -- ---------------------------------------------------------------------------
+-- Definitions may be given again, as migrations do; others are refused by name
+-- ---------------------------------------------------------------------------
+
+SELECT FROM loyalty.create_currency('stays', 'Staying points', 'rolling', '1 month', 'quarter', refund_grace => '5 days', time_zone => 'Europe/Paris');
+SELECT is(refusal(statement), outcome, statement) FROM (VALUES
+	($$SELECT loyalty.create_currency('stays', 'Staying points', 'rolling', '1 month', 'quarter', refund_grace => '5 days', time_zone => 'Europe/Paris')$$, 'none'),
+	($$SELECT loyalty.create_currency('stays', NULL, 'rolling', '1 month', 'quarter', refund_grace => '120 hours', time_zone => NULL)$$,
+		'LY111|currency "stays" exists already, with other policies|Its refund_grace is 5 days, not 120:00:00.|Choose another code, or change its policies by UPDATE of loyalty.currency.'),
+	($$SELECT loyalty.create_currency('stays', 'Moving points', 'rolling', '30 days', 'quarter', refund_grace => '5 days')$$,
+		'LY111|currency "stays" exists already, with other policies|Its expiry_interval is 1 mon, not 30 days; name is Staying points, not Moving points.|Choose another code, or change its policies by UPDATE of loyalty.currency.'),
+	($$SELECT loyalty.create_currency('plain')$$, 'none'),
+	($$SELECT loyalty.define_measure('before_points', 'points', 'before')$$, 'none'),
+	($$SELECT loyalty.define_measure('before_points', 'points', 'stays')$$,
+		'LY003|measure "before_points" exists already, with other arguments|Its currency is before, not stays.|Define another measure: facts of this one are counted.'),
+	($$SELECT loyalty.configure_program(time_zone => 'America/New_York')$$, 'none'),
+	($$SELECT loyalty.configure_namespace('shop', priority => 30)$$, 'none'), ($$SELECT loyalty.configure_namespace('shop', priority => 30)$$, 'none'),
+	($$SELECT loyalty.define_rfm_scheme('mine', '{"bins": 2, "rules": [{"segment": "good", "r": 2}]}')$$, 'none'),
+	($$SELECT loyalty.define_rfm_scheme('mine', '{"bins": 2, "rules": [{"segment": "good", "r": 2}]}')$$, 'none'),
+	($$SELECT loyalty.define_rfm_scheme('mine', '{"bins": 2, "rules": [{"segment": "good", "r": 1}], "otherwise": {"segment": "bad"}}')$$,
+		'LY305|segment scheme "mine" is defined already, otherwise|What differs: otherwise, rules.|Define yours under another name, or remove it first by drop_rfm_scheme().')) v (statement, outcome);
+
+-- ---------------------------------------------------------------------------
 -- The function of a measure that fails is named
 -- ---------------------------------------------------------------------------
 

@@ -445,7 +445,7 @@ FROM expiry ORDER BY n;
 
 CREATE TEMP TABLE bad_currency (arguments text, state text);
 INSERT INTO bad_currency VALUES
-	($$'points'$$, 'LY111'), ($$'oldest'$$, 'LY111'), ($$NULL$$, 'LY003'), ($$''$$, 'LY003'), ($$'With Space'$$, 'LY003'), ($$'UPPER'$$, 'LY003'),
+	($$'points', expiry_policy => 'rolling', expiry_interval => '1 year'$$, 'LY111'), ($$'oldest'$$, 'LY111'), ($$NULL$$, 'LY003'), ($$''$$, 'LY003'), ($$'With Space'$$, 'LY003'), ($$'UPPER'$$, 'LY003'),
 	($$repeat('x', 64)$$, 'LY003'),
 	($$'a', expiry_policy => 'never'$$, 'LY003'), ($$'a', expiry_policy => NULL$$, 'LY003'),
 	($$'a', expiry_policy => 'rolling'$$, 'LY003'), ($$'a', expiry_policy => 'sliding'$$, 'LY003'),
