@@ -31,5 +31,17 @@ SELECT * FROM loyalty.tier_progress(1, 'club', '2022-04-01');
 SELECT level, starts_at, ends_at, valid_until, event, reason FROM loyalty.member_tiers(1, 'club', '2025-01-01');
 SELECT available FROM loyalty.reverse(1, 2, effective_at => '2022-08-01');
 SELECT level, starts_at, ends_at, valid_until, event, reason FROM loyalty.tier_history ORDER BY starts_at;
+-- a return of own facts that lies at none of its order, and one that takes its order's
+SELECT loyalty.define_measure('spend');
+SELECT loyalty.record_qualification(2, 'spend', 90, '2022-07-01 10:00', reference => 'o-1');
+SELECT loyalty.record_qualification(2, 'spend', -10, '2022-08-01', counts_at => '2022-07-01');
+SELECT loyalty.record_qualification(2, 'spend', -20, '2022-08-02', counts_at => '2022-07-01 10:00');
+SELECT loyalty.record_qualification(2, 'spend', -30, '2022-08-03', return_of => 'o-1');
+SELECT at, counts_at, amount FROM loyalty.tier_event ORDER BY at;
+-- a definition of before is none of now
+SELECT loyalty.define_ladder('club', definition) FROM loyalty.ladder_version;
+SELECT loyalty.define_ladder('own', '{"measures": [{"measure": "spend"}], "levels": [{"level": "a"}]}');
+SELECT loyalty.define_ladder('own', '{"measures": [{"measure": "spend"}], "levels": [{"level": "b"}]}');
+SELECT loyalty.define_ladder('own', '{"measures": [{"measure": "spend"}], "levels": [{"level": "a"}]}');
 SELECT * FROM loyalty.preview_ladder('club', '{"measures": [{"measure": "status_points", "window": "lifetime"}], "levels": [{"level": "blue"}, {"level": "silver", "all": {"status_points": 50}}]}', '2022-09-01');
 SELECT * FROM loyalty.check_all();

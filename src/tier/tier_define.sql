@@ -26,7 +26,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	earlier loyalty.tier_measure;
-	differing text;
+	differences text;
 BEGIN
 	IF source = 'points' AND NOT EXISTS (SELECT FROM loyalty.currency c WHERE c.code = define_measure.currency) THEN
 		RAISE EXCEPTION 'currency "%" does not exist', currency
@@ -40,11 +40,11 @@ BEGIN
 	ON CONFLICT DO NOTHING;
 	IF NOT FOUND THEN
 		SELECT * INTO earlier FROM loyalty.tier_measure m WHERE m.measure = define_measure.measure;
-		differing := loyalty.list_differences(to_jsonb(earlier), jsonb_build_object('source', source, 'currency', currency,
+		differences := loyalty.list_differences(to_jsonb(earlier), jsonb_build_object('source', source, 'currency', currency,
 			'function_name', function_name, 'pending', pending));
-		IF differing IS NOT NULL THEN
+		IF differences IS NOT NULL THEN
 			RAISE EXCEPTION 'measure "%" exists already, with other arguments', measure
-				USING ERRCODE = 'LY003', DETAIL = format('Its %s.', differing), HINT = 'Define another measure: facts of this one are counted.';
+				USING ERRCODE = 'LY003', DETAIL = format('Its %s.', differences), HINT = 'Define another measure: facts of this one are counted.';
 		END IF;
 	END IF;
 	RETURN measure;
@@ -86,14 +86,13 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	last loyalty.ladder_version;
+	same loyalty.ladder_version;
 BEGIN
 	PERFORM loyalty.check_definition(definition);
 	IF ladder IS NULL OR ladder !~ '^[a-z][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name of a ladder: "%"', ladder
 			USING ERRCODE = 'LY003', HINT = 'Use lower-case letters, digits and underscores.';
 	END IF;
-	-- it keeps the program's time zone of now
-	definition := jsonb_build_object('time_zone', loyalty.program_time_zone()) || definition;
 	INSERT INTO loyalty.ladder AS l (ladder, name)
 	VALUES (ladder, coalesce(name, initcap(replace(ladder, '_', ' '))))
 	ON CONFLICT DO NOTHING;
@@ -101,6 +100,20 @@ BEGIN
 	UPDATE loyalty.ladder l SET name = define_ladder.name
 	WHERE l.ladder = define_ladder.ladder AND define_ladder.name IS NOT NULL AND l.name <> define_ladder.name;
 	SELECT * INTO last FROM loyalty.ladder_version v WHERE v.ladder = define_ladder.ladder ORDER BY v.version DESC LIMIT 1;
+	-- asked for again: the version that there is
+	SELECT * INTO same FROM loyalty.ladder_version v
+	WHERE v.ladder = define_ladder.ladder AND v.definition = jsonb_build_object('time_zone', v.definition->'time_zone') || define_ladder.definition
+		AND (effective_from IS NULL OR v.effective_from = effective_from OR (v.version = last.version AND v.effective_from < effective_from))
+	ORDER BY v.version DESC LIMIT 1;
+	IF FOUND THEN
+		IF same.version < last.version AND effective_from IS NULL THEN
+			RAISE NOTICE 'ladder "%" stays as it is: this is its version %, and version % came after it', ladder, same.version, last.version
+				USING HINT = 'To go back to it, give effective_from.';
+		END IF;
+		RETURN same.version;
+	END IF;
+	-- it keeps the program's time zone of now
+	definition := jsonb_build_object('time_zone', loyalty.program_time_zone()) || definition;
 	IF last.version IS NULL THEN
 		effective_from := coalesce(effective_from, '-infinity');
 	ELSE
@@ -121,7 +134,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION define_ladder(text, jsonb, timestamptz, text) IS
-'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one), under the name given (NULL: as before, or made of the code). Returns the version. The definition: {"time_zone" (none: the program''s of now), "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. All facts recorded before count too: tier_of() knows of them at once, evaluate_tiers() stores what they give. Waits for transactions that are posting, and they for its commit; the first ladder that counts points puts the trigger evaluate_tier on the ledger. Errors: LY401 definition, LY404 measure, LY003.';
+'Defines a ladder, or a new version of it from effective_from on (default: always, of the first; now, of a later one), under the name given (NULL: as before, or made of the code). Returns the version. The same again makes no new one: that of before is returned; to go back to an earlier definition, give effective_from. The definition: {"time_zone" (none: the program''s of now), "measures": [{"measure", "window": rolling (with "interval"), month, quarter, year, anniversary, term, lifetime or latest}], "levels" (the lowest first): [{"level", "name", "any" | "all": {measure: threshold} | "need": n, "of": {...} (none: whoever has a fact), "renew": {the same; default: as to reach it}, and of the following what differs}], "validity": forever, interval (with "validity_interval") or period (to the end of the following "period": month, quarter, year or anniversary), "at_end": reassess, soft_landing or never_down, "grace": interval, "minimum": level, "carry_over": boolean, "upgrade": at_once or next_period, "returns": take_back or keep}. Whoever qualifies for more under a new version rises at once; nobody falls before the term ends. All facts recorded before count too: tier_of() knows of them at once, evaluate_tiers() stores what they give. Waits for transactions that are posting, and they for its commit; the first ladder that counts points puts the trigger evaluate_tier on the ledger. Errors: LY401 definition, LY404 measure, LY003.';
 
 CREATE FUNCTION preview_tier(member_id bigint, ladder text, definition jsonb, as_of timestamptz DEFAULT NULL, whole_history boolean DEFAULT false,
 	OUT level_now text, OUT rank_now integer, OUT valid_until_now timestamptz,
@@ -129,6 +142,31 @@ CREATE FUNCTION preview_tier(member_id bigint, ladder text, definition jsonb, as
 LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_preview_tier';
 COMMENT ON FUNCTION preview_tier(bigint, text, jsonb, timestamptz, boolean) IS
 'The tier of a member on a ladder, and under a new definition of it: in force from as_of on, or (whole_history) as if it had been so always. Nothing is written. Errors: LY401 definition, LY402 ladder.';
+
+CREATE FUNCTION ladder_moves(definition_now jsonb, definition_then jsonb,
+	OUT level_now text, OUT level_then text, OUT move text) RETURNS SETOF record
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH old AS (
+		SELECT o.rank, o.level, s.rank AS rank_then FROM loyalty.ladder_levels($1) o
+		LEFT JOIN LATERAL (SELECT n.rank FROM loyalty.ladder_levels($2) n
+			WHERE n.level = o.level OR n.name = o.name ORDER BY n.level = o.level DESC, n.rank LIMIT 1) s ON true
+	), new AS (
+		SELECT n.rank, n.level, (SELECT min(o.rank) FROM old o WHERE o.rank_then = n.rank) AS rank_now FROM loyalty.ladder_levels($2) n
+	), pair AS (
+		-- how far up it is: in the ladder of now, in that of then, or, where each
+		-- level is in one of them only, past a level that is in both
+		SELECT o.level AS level_now, n.level AS level_then, CASE WHEN o.rank_then = n.rank THEN 0
+			ELSE coalesce(n.rank_now - o.rank, n.rank - o.rank_then,
+				(SELECT 1 FROM old s WHERE s.rank > o.rank AND s.rank_then < n.rank LIMIT 1),
+				(SELECT -1 FROM old s WHERE s.rank < o.rank AND s.rank_then > n.rank LIMIT 1),
+				n.rank - o.rank) END AS up
+		FROM old o CROSS JOIN new n
+	)
+	SELECT p.level_now, p.level_then, CASE WHEN p.up > 0 THEN 'up' WHEN p.up < 0 THEN 'down' ELSE 'stays' END FROM pair p
+$$;
+COMMENT ON FUNCTION ladder_moves(jsonb, jsonb) IS
+'What it is to members to come from each level of a ladder to each level of another definition of it: up, down or stays. Levels are the same by code or by name; the ladder that members know tells which is higher, or else the other. Part of preview_ladder().';
 
 CREATE FUNCTION preview_ladder(ladder text, definition jsonb, as_of timestamptz DEFAULT NULL, whole_history boolean DEFAULT false,
 	OUT member_id bigint, OUT level_now text, OUT level_then text, OUT move text, OUT valid_until_then timestamptz) RETURNS SETOF record
@@ -153,21 +191,20 @@ BEGIN
 		EXCEPT SELECT t.absorbed_id FROM loyalty.tier_merge t WHERE t.unmerged_at IS NULL
 	)
 	SELECT c.member_id, p.level_now, p.level_then,
-		CASE WHEN p.rank_now = 0 AND p.rank_then = 0 THEN 'none' WHEN p.rank_now = 0 THEN 'enters' WHEN p.rank_then = 0 THEN 'leaves'
-			WHEN p.level_now = p.level_then THEN 'stays'
-			WHEN coalesce(n.rank, p.rank_then) > coalesce(o.rank, n.rank, p.rank_now) THEN 'up'
-			WHEN p.rank_then > p.rank_now THEN 'up' ELSE 'down' END,
+		CASE WHEN p.level_now IS NOT NULL AND p.level_then IS NOT NULL THEN m.move
+			WHEN p.level_then IS NOT NULL THEN 'enters' WHEN p.level_now IS NOT NULL THEN 'leaves' ELSE 'none' END,
 		p.valid_until_then
 	FROM concerned c
 	CROSS JOIN LATERAL loyalty.preview_tier(c.member_id, $1, $2, $3, $4) p
-	LEFT JOIN loyalty.ladder_levels($2) n ON n.level = p.level_then
-	LEFT JOIN loyalty.ladder_levels($2) o ON o.level = p.level_now
+	LEFT JOIN (SELECT v.definition FROM loyalty.ladder_version v
+		WHERE v.ladder = $1 AND v.effective_from <= coalesce($3, statement_timestamp()) ORDER BY v.version DESC LIMIT 1) now ON true
+	LEFT JOIN LATERAL loyalty.ladder_moves(now.definition, $2) m ON m.level_now = p.level_now AND m.level_then = p.level_then
 	WHERE p.rank_now > 0 OR p.rank_then > 0 OR EXISTS (SELECT FROM loyalty.tier_state s WHERE s.member_id = c.member_id AND s.ladder = $1)
 	ORDER BY c.member_id;
 END
 $$;
 COMMENT ON FUNCTION preview_ladder(text, jsonb, timestamptz, boolean) IS
-'Who would move where under a new definition of a ladder: move is enters, up, stays, down, leaves or none. From as_of (NULL: now) on as define_ladder() would do it, where nobody falls before the term ends; or, with whole_history, as if it had been so always, which also shows who would not have climbed. Merged members are listed as the one that stands for them. Nothing is written. Errors: LY401 definition, LY402 ladder, LY404 measure, LY003.';
+'Who would move where under a new definition of a ladder: move is enters, up, stays, down, leaves or none, as members see it: by the levels'' codes and names, and by their order in the ladder that they know. From as_of (NULL: now) on as define_ladder() would do it, where nobody falls before the term ends; or, with whole_history, as if it had been so always, which also shows who would not have climbed. Merged members are listed as the one that stands for them. Nothing is written. Errors: LY401 definition, LY402 ladder, LY404 measure, LY003.';
 
 REVOKE EXECUTE ON FUNCTION
 	define_measure(text, text, text, text, boolean),

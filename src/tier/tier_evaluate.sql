@@ -8,7 +8,7 @@ LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_insert_
 COMMENT ON FUNCTION insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text) IS 'Part of record_qualification().';
 
 CREATE FUNCTION record_qualification(member_id bigint, measure text, amount numeric, at timestamptz DEFAULT statement_timestamp(),
-	counts_at timestamptz DEFAULT NULL, reference text DEFAULT NULL, idempotency_key text DEFAULT NULL) RETURNS boolean
+	counts_at timestamptz DEFAULT NULL, reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, return_of text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -35,12 +35,33 @@ BEGIN
 			RETURN false;
 		END IF;
 	END IF;
+	IF return_of IS NOT NULL THEN
+		IF counts_at IS NOT NULL OR amount >= 0 THEN
+			RAISE EXCEPTION 'a return has a negative amount, and counts at the instant of its order'
+				USING ERRCODE = 'LY003', DETAIL = format('The amount is %s, counts_at is %s.', amount, coalesce(counts_at::text, 'not given')),
+					HINT = 'Give return_of or counts_at.';
+		END IF;
+		SELECT e.at INTO counts_at FROM loyalty.tier_event e
+		WHERE e.member_id IN (SELECT loyalty.one_with(record_qualification.member_id)) AND e.measure = record_qualification.measure
+			AND e.reference = return_of AND e.amount > 0 AND e.at <= record_qualification.at
+		ORDER BY e.at DESC LIMIT 1;
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'member % has no % with the reference "%"', member_id, measure, return_of
+				USING ERRCODE = 'LY003', DETAIL = format('A return of %s counts at the instant of its order.', at),
+					HINT = 'Record the order with its reference first, or give counts_at, the instant of the order.';
+		END IF;
+	ELSIF counts_at < at AND NOT EXISTS (SELECT FROM loyalty.tier_event e
+		WHERE e.member_id IN (SELECT loyalty.one_with(record_qualification.member_id)) AND e.measure = record_qualification.measure
+			AND e.at = record_qualification.counts_at) THEN
+		RAISE NOTICE 'member % has no % of %, at which this return counts', member_id, measure, counts_at
+			USING HINT = 'Its windows are those of its order only if counts_at is the very instant of that; return_of finds it by its reference.';
+	END IF;
 	PERFORM loyalty.insert_tier_event(member_id, measure, at, counts_at, amount, reference, idempotency_key);
 	RETURN true;
 END
 $$;
-COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text) IS
-'Records a qualifying fact and brings the tiers up to it in the same commit. counts_at: of a return (amount negative) the date of its order, not after at. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
+COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text, text) IS
+'Records a qualifying fact and brings the tiers up to it in the same commit. A return (amount negative) counts at the instant of its order: return_of is the reference that the order was recorded with; counts_at is the instant itself, for orders that were not, and a NOTICE tells when nothing was recorded there. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
 
 CREATE FUNCTION step_tier(machine bytea, evaluated_at timestamptz, versions integer, replayed_in bigint, replayed_before integer) RETURNS bytea
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_step_tier';
@@ -76,14 +97,12 @@ $$;
 COMMENT ON FUNCTION set_joined(bigint, timestamptz) IS
 'Sets from when on the anniversaries of a member count; otherwise from its first fact or grant.';
 
-CREATE FUNCTION sample_measures(member_id bigint, ladder text, as_of timestamptz) RETURNS bigint
+CREATE FUNCTION sample_measures(member_id bigint, ladder text, as_of timestamptz, OUT sampled_id bigint, OUT sampled text) RETURNS SETOF record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
 	m record;
-	n bigint;
-	total bigint := 0;
 	state text;
 	context text;
 BEGIN
@@ -95,8 +114,8 @@ BEGIN
 		-- who is absorbed has no value of its own; what was sampled last may be
 		-- of somebody who was absorbed since
 		BEGIN
-			EXECUTE format($q$
-				SELECT count(x.done) FROM (SELECT loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled', NULL)::text AS done
+			RETURN QUERY EXECUTE format($q$
+				SELECT x.member_id, $1 FROM (SELECT s.member_id, loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled', NULL)::text AS done
 				FROM (SELECT w.member_id, round(%s(w.member_id, $2)::numeric, 4) AS value
 					FROM (SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
 						UNION SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL
@@ -109,8 +128,8 @@ BEGIN
 						UNION SELECT t.absorbed_id FROM kin JOIN loyalty.tier_merge t ON t.survivor_id = kin.id AND t.unmerged_at IS NULL)
 					SELECT e.amount FROM kin JOIN loyalty.tier_event e ON e.member_id = kin.id AND e.measure = $1
 					ORDER BY e.at DESC, e.amount DESC LIMIT 1) p ON true
-				WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount ORDER BY s.member_id OFFSET 0) x$q$, m.fn)
-			INTO n USING m.measure, as_of, member_id;
+				WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount ORDER BY s.member_id OFFSET 0) x WHERE x.done IS NOT NULL$q$, m.fn)
+			USING m.measure, as_of, member_id;
 		EXCEPTION
 			WHEN OTHERS THEN
 				-- not where it failed in our statement, but whose function it is
@@ -119,13 +138,11 @@ BEGIN
 					USING ERRCODE = state, DETAIL = format('It failed in %s.', split_part(context, E'\n', 1)),
 						HINT = 'It sees no schema but pg_catalog: let it name those of its tables, or give it a search_path of its own.';
 		END;
-		total := total + n;
 	END LOOP;
-	RETURN total;
 END
 $$;
 COMMENT ON FUNCTION sample_measures(bigint, text, timestamptz) IS
-'Asks the functions behind a ladder''s measures and records what has changed as facts; part of evaluate_tiers().';
+'Asks the functions behind a ladder''s measures and records what has changed as facts: of whom, and of what. Part of evaluate_tiers().';
 
 CREATE FUNCTION stored_tier_is(facts tier_facts, machine bytea, versions integer, evaluated_at timestamptz, next_at timestamptz,
 	since timestamptz, valid_until timestamptz, grace_until timestamptz, level text, earned_level text,
@@ -269,6 +286,9 @@ DECLARE
 	first record;
 	members bigint[] := '{}';
 	ladders text[] := '{}';
+	sampled_ids bigint[] := '{}';
+	sampled_measures text[] := '{}';
+	sampled record;
 	total bigint := 0;
 BEGIN
 	IF NOT isfinite(until) OR until > clock_timestamp() THEN
@@ -279,7 +299,9 @@ BEGIN
 		PERFORM loyalty.check_ladder_exists(ladder);
 	END IF;
 	FOR one IN SELECT l.ladder FROM loyalty.ladder l WHERE evaluate_tiers.ladder IN (l.ladder) OR evaluate_tiers.ladder IS NULL ORDER BY 1 LOOP
-		PERFORM loyalty.sample_measures(member_id, one, until);
+		SELECT array_agg(s.sampled_id) AS ids, array_agg(s.sampled) AS measures INTO sampled FROM loyalty.sample_measures(member_id, one, until) s;
+		sampled_ids := sampled_ids || sampled.ids;
+		sampled_measures := sampled_measures || sampled.measures;
 		IF member_id IS NOT NULL THEN
 			members := members || member_id;
 			ladders := ladders || one;
@@ -290,13 +312,20 @@ BEGIN
 			ladders := ladders || array_fill(one, ARRAY[cardinality(first.others)]);
 		END IF;
 	END LOOP;
-	-- in the order in which postings lock
-	RETURN total + (SELECT count(*) FILTER (WHERE loyalty.maintain_tier(d.member_id, d.ladder, until))
-		FROM (SELECT u.member_id, u.ladder FROM unnest(members, ladders) u(member_id, ladder) ORDER BY u.member_id, u.ladder OFFSET 0) d);
+	-- in the order in which postings lock; a sampled value was stored on all
+	-- ladders that count it
+	RETURN total + (SELECT count(*) FROM (
+		SELECT d.member_id, d.ladder
+		FROM (SELECT u.member_id, u.ladder FROM unnest(members, ladders) u(member_id, ladder) ORDER BY u.member_id, u.ladder OFFSET 0) d
+		WHERE loyalty.maintain_tier(d.member_id, d.ladder, until)
+		UNION
+		SELECT u.member_id, v.ladder FROM unnest(sampled_ids, sampled_measures) u(member_id, measure)
+		JOIN (SELECT DISTINCT x.ladder, m->>'measure' AS measure FROM loyalty.ladder_version x, jsonb_array_elements(x.definition->'measures') m) v
+			ON v.measure = u.measure) stored);
 END
 $$;
 COMMENT ON FUNCTION evaluate_tiers(bigint, text, timestamptz) IS
-'Computes the tiers of a member (NULL: of all who have facts) on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs; returns how many states that were, without those that a sampled value changed. Of all members the states are compared; the stored history of one whose state is right only with member_id. as_of: not in the future (NULL: now). Errors: LY402 ladder, LY003.';
+'Computes the tiers of a member (NULL: of all who have facts) on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs; returns how many states that were, on all ladders that count what was sampled. Of all members the states are compared; the stored history of one whose state is right only with member_id. as_of: not in the future (NULL: now). Errors: LY402 ladder, LY003.';
 
 CREATE PROCEDURE book_tiers(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 1000)
 LANGUAGE plpgsql
@@ -365,7 +394,7 @@ COMMENT ON PROCEDURE book_tiers(timestamptz, integer) IS
 
 REVOKE EXECUTE ON FUNCTION
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
-	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
+	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text, text),
 	step_tier(bytea, timestamptz, integer, bigint, integer),
 	maintain_tier(bigint, text, timestamptz),
 	maintain_member(bigint),
@@ -377,7 +406,7 @@ REVOKE EXECUTE ON FUNCTION
 REVOKE EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
-	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text),
+	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text, text),
 	step_tier(bytea, timestamptz, integer, bigint, integer),
 	maintain_tier(bigint, text, timestamptz),
 	maintain_member(bigint),

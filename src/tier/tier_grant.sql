@@ -12,26 +12,85 @@ $$;
 COMMENT ON FUNCTION add_period(timestamptz, interval, text) IS
 'An instant and a period after it, months and days by the wall clock of a ladder; part of grant_tier() and renew_grant().';
 
+CREATE FUNCTION money_decimals(fee numeric, fee_currency text DEFAULT NULL, fee_decimals integer DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- ISO 4217: what is not here has two
+	decimals CONSTANT integer := coalesce(fee_decimals, CASE
+		WHEN fee_currency IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND', 'VUV', 'XAF', 'XOF', 'XPF') THEN 0
+		WHEN fee_currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3
+		WHEN fee_currency IN ('CLF', 'UYW') THEN 4
+		WHEN fee_currency IS NOT NULL THEN 2
+		ELSE greatest(2, scale(trim_scale(fee))) END);
+	wrong CONSTANT text := CASE WHEN fee_currency !~ '^[A-Z]{3}$' THEN format('fee_currency "%s" is no code of ISO 4217.', fee_currency)
+		WHEN fee_currency IS NOT NULL AND fee_decimals IS NOT NULL THEN 'fee_currency and fee_decimals are given, and one of them tells.'
+		WHEN decimals NOT BETWEEN 0 AND 10 THEN format('fee_decimals is %s; it must be from 0 to 10.', decimals)
+		WHEN scale(trim_scale(fee)) > decimals THEN format('The fee is %s, and its money has %s decimals.', fee, decimals) END;
+BEGIN
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION 'invalid fee' USING ERRCODE = 'LY003', DETAIL = wrong, HINT = 'Give a code such as EUR, JPY or KWD, or a number of decimals.';
+	END IF;
+	RETURN decimals;
+END
+$$;
+COMMENT ON FUNCTION money_decimals(numeric, text, integer) IS
+'How many decimals the money of a fee has: those given, or those of its currency (ISO 4217), or, with neither, two, and more where the fee has. Error: LY003 when the fee has more than its money.';
+
+CREATE FUNCTION one_with(member_id bigint) RETURNS SETOF bigint
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE up (id) AS (
+		SELECT $1 UNION SELECT t.survivor_id FROM up JOIN loyalty.tier_merge t ON t.absorbed_id = up.id AND t.unmerged_at IS NULL
+	), kin (id) AS (
+		SELECT u.id FROM up u UNION SELECT t.absorbed_id FROM kin JOIN loyalty.tier_merge t ON t.survivor_id = kin.id AND t.unmerged_at IS NULL
+	)
+	SELECT k.id FROM kin k
+$$;
+COMMENT ON FUNCTION one_with(bigint) IS 'All who are one member now, under whichever of their numbers; part of renew_grant(), end_grant() and record_qualification().';
+
+CREATE FUNCTION grant_holder(member_id bigint, grant_id bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	holder bigint;
+BEGIN
+	SELECT t.member_id INTO holder FROM loyalty.tier_grant t
+	WHERE t.member_id IN (SELECT loyalty.one_with(grant_holder.member_id)) AND t.grant_id = grant_holder.grant_id
+	ORDER BY t.member_id = grant_holder.member_id DESC, t.member_id LIMIT 1;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'member % has no grant %', member_id, grant_id
+			USING ERRCODE = 'LY405', HINT = 'See the table loyalty.tier_grant.';
+	END IF;
+	RETURN holder;
+END
+$$;
+COMMENT ON FUNCTION grant_holder(bigint, bigint) IS
+'The member to whom a grant was given, asked under any number that is one with it; LY405 when there is none. Part of renew_grant() and end_grant().';
+
 CREATE FUNCTION grant_tier(member_id bigint, ladder text, level text, kind text DEFAULT 'manual',
 	starts_at timestamptz DEFAULT statement_timestamp(), ends_at timestamptz DEFAULT NULL, period interval DEFAULT NULL,
 	fee numeric DEFAULT 0, reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
-	renews_grant_id bigint DEFAULT NULL,
+	renews_grant_id bigint DEFAULT NULL, fee_currency text DEFAULT NULL, fee_decimals integer DEFAULT NULL,
 	OUT grant_id bigint, OUT valid_until timestamptz, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
 	earlier loyalty.tier_grant;
+	decimals integer;
 	missing text;
 BEGIN
 	PERFORM loyalty.check_ladder_exists(ladder);
+	decimals := loyalty.money_decimals(fee, fee_currency, fee_decimals);
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_grant ' || idempotency_key, member_id));
 		SELECT * INTO earlier FROM loyalty.tier_grant g
 		WHERE g.member_id = grant_tier.member_id AND g.idempotency_key = grant_tier.idempotency_key;
 		IF FOUND THEN
-			IF (earlier.ladder, earlier.level, earlier.kind, earlier.fee, earlier.period, earlier.renews_grant_id) IS DISTINCT FROM
-				(ladder, level, kind, fee, period, renews_grant_id) OR ends_at <> coalesce(earlier.ends_at, 'infinity') THEN
+			IF (earlier.ladder, earlier.level, earlier.kind, earlier.fee, earlier.fee_currency, earlier.fee_decimals, earlier.period, earlier.renews_grant_id)
+				IS DISTINCT FROM (ladder, level, kind, fee, fee_currency, decimals, period, renews_grant_id) OR ends_at <> coalesce(earlier.ends_at, 'infinity') THEN
 				RAISE EXCEPTION 'idempotency key "%" was used for another grant', idempotency_key
 					USING ERRCODE = 'LY004', DETAIL = format('It granted %s on %s.', earlier.level, earlier.ladder),
 						HINT = 'Use a new key for a new grant.';
@@ -58,64 +117,64 @@ BEGIN
 	IF missing IS NOT NULL THEN
 		RAISE EXCEPTION 'invalid grant' USING ERRCODE = 'LY003', DETAIL = missing;
 	END IF;
-	INSERT INTO loyalty.tier_grant AS g (member_id, ladder, level, kind, starts_at, ends_at, period, fee, renews_grant_id, reason, idempotency_key)
-	VALUES (member_id, ladder, level, kind, starts_at, valid_until, period, fee, renews_grant_id, reason, idempotency_key)
+	INSERT INTO loyalty.tier_grant AS g (member_id, ladder, level, kind, starts_at, ends_at, period, fee, fee_currency, fee_decimals,
+		renews_grant_id, reason, idempotency_key)
+	VALUES (member_id, ladder, level, kind, starts_at, valid_until, period, fee, fee_currency, decimals,
+		renews_grant_id, reason, idempotency_key)
 	RETURNING g.grant_id INTO grant_id;
 	replayed := false;
 	PERFORM loyalty.maintain_tier(member_id, ladder);
 END
 $$;
-COMMENT ON FUNCTION grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint) IS
-'Grants a level from starts_at to ends_at, or for a period, or (neither) without end: a floor that never shortens what was earned. kind: manual, invited, matched (from another program) or paid, with its fee. Returns the number of the grant, its end, and whether it is the first result of a repeated idempotency_key. Errors: LY402 ladder, LY403 level, LY003, LY004.';
+COMMENT ON FUNCTION grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint, text, integer) IS
+'Grants a level from starts_at to ends_at, or for a period, or (neither) without end: a floor that never shortens what was earned. kind: manual, invited, matched (from another program) or paid, with its fee, whose money has the decimals of fee_currency (ISO 4217: JPY none, EUR two, KWD three) or fee_decimals; refunds are rounded to them. Returns the number of the grant, its end, and whether it is the first result of a repeated idempotency_key. Errors: LY402 ladder, LY403 level, LY003, LY004.';
 
-CREATE FUNCTION open_grant(member_id bigint, grant_id bigint,
-	OUT of_member_id bigint, OUT number bigint, OUT ladder text, OUT level text, OUT kind text, OUT starts_at timestamptz,
-	OUT ends_at timestamptz, OUT period interval, OUT fee numeric) RETURNS record
+CREATE FUNCTION open_grant(holder_id bigint, grant_id bigint,
+	OUT ladder text, OUT level text, OUT kind text, OUT starts_at timestamptz, OUT ends_at timestamptz, OUT period interval,
+	OUT fee numeric, OUT fee_currency text, OUT fee_decimals integer) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
+#variable_conflict use_column
 DECLARE
-	g loyalty.tier_grant;
+	ended_at timestamptz;
 BEGIN
-	SELECT * INTO g FROM loyalty.tier_grant t
-	WHERE t.member_id = open_grant.member_id AND t.grant_id = open_grant.grant_id FOR UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'member % has no grant %', member_id, grant_id
-			USING ERRCODE = 'LY405', HINT = 'See the table loyalty.tier_grant.';
+	SELECT t.ladder, t.level, t.kind, t.starts_at, t.ends_at, t.period, t.fee, t.fee_currency, t.fee_decimals, t.ended_at
+	INTO open_grant.ladder, open_grant.level, open_grant.kind, open_grant.starts_at, open_grant.ends_at, open_grant.period,
+		open_grant.fee, open_grant.fee_currency, open_grant.fee_decimals, ended_at
+	FROM loyalty.tier_grant t WHERE t.member_id = $1 AND t.grant_id = $2 FOR UPDATE;
+	IF ended_at IS NOT NULL THEN
+		RAISE EXCEPTION 'grant % was ended', $2
+			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', ended_at), HINT = 'Grant the level anew.';
 	END IF;
-	IF g.ended_at IS NOT NULL THEN
-		RAISE EXCEPTION 'grant % was ended', grant_id
-			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', g.ended_at), HINT = 'Grant the level anew.';
-	END IF;
-	of_member_id := g.member_id; number := g.grant_id; ladder := g.ladder; level := g.level; kind := g.kind;
-	starts_at := g.starts_at; ends_at := g.ends_at; period := g.period; fee := g.fee;
 END
 $$;
-COMMENT ON FUNCTION open_grant(bigint, bigint) IS 'A grant that was not ended early, locked; LY405 or LY406 otherwise. Part of renew_grant() and end_grant().';
+COMMENT ON FUNCTION open_grant(bigint, bigint) IS 'A grant of its holder, locked; LY406 when it was ended early. Part of renew_grant() and end_grant().';
 
 CREATE FUNCTION renew_grant(member_id bigint, grant_id bigint, fee numeric DEFAULT NULL, period interval DEFAULT NULL,
-	idempotency_key text DEFAULT NULL,
+	idempotency_key text DEFAULT NULL, starts_at timestamptz DEFAULT NULL,
 	OUT new_grant_id bigint, OUT valid_until timestamptz, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+	holder CONSTANT bigint := loyalty.grant_holder(member_id, grant_id);
 	g record;
 	renewal bigint;
 	first_at timestamptz;
 	terms integer;
+	repeated boolean;
 BEGIN
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_grant ' || idempotency_key, member_id));
+		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_grant ' || idempotency_key, holder));
 	END IF;
 	-- the first result of a key is given again, whatever has become of the grant
-	SELECT t.ladder, t.level, t.kind, t.ends_at, t.starts_at, t.period, t.fee INTO g FROM loyalty.tier_grant t
-	WHERE t.member_id = renew_grant.member_id AND t.grant_id = renew_grant.grant_id
-		AND EXISTS (SELECT FROM loyalty.tier_grant k WHERE k.member_id = renew_grant.member_id AND k.idempotency_key = renew_grant.idempotency_key);
-	IF NOT FOUND THEN
-		SELECT o.ladder, o.level, o.kind, o.ends_at, o.starts_at, o.period, o.fee INTO g FROM loyalty.open_grant(member_id, grant_id) o;
+	repeated := EXISTS (SELECT FROM loyalty.tier_grant k WHERE k.member_id = holder AND k.idempotency_key = renew_grant.idempotency_key);
+	IF repeated THEN
+		SELECT * INTO g FROM loyalty.tier_grant t WHERE t.member_id = holder AND t.grant_id = renew_grant.grant_id;
+	ELSE
+		SELECT * INTO g FROM loyalty.open_grant(holder, grant_id);
 		SELECT max(t.grant_id) INTO renewal FROM loyalty.tier_grant t
-		WHERE t.member_id = renew_grant.member_id AND t.renews_grant_id = renew_grant.grant_id AND t.ended_at IS NULL;
+		WHERE t.member_id = holder AND t.renews_grant_id = renew_grant.grant_id AND t.ended_at IS NULL;
 		IF renewal IS NOT NULL THEN
 			RAISE EXCEPTION 'grant % was renewed', grant_id
 				USING ERRCODE = 'LY406', DETAIL = format('Grant %s follows it.', renewal), HINT = 'Renew that one.';
@@ -124,35 +183,44 @@ BEGIN
 			RAISE EXCEPTION 'grant % has no end', grant_id USING ERRCODE = 'LY406', HINT = 'It needs no renewal.';
 		END IF;
 	END IF;
-	-- counted from the first of equal periods, so that month ends do not drift
+	-- time that is over is not sold: one that has lapsed begins anew
+	starts_at := coalesce(starts_at, greatest(g.ends_at, statement_timestamp()));
 	period := coalesce(period, g.period, g.ends_at - g.starts_at);
+	-- counted from the first of equal periods, so that month ends do not drift
 	WITH RECURSIVE line (starts_at, before_id, terms) AS (
 		SELECT t.starts_at, t.renews_grant_id, 1 FROM loyalty.tier_grant t
-		WHERE t.member_id = renew_grant.member_id AND t.grant_id = renew_grant.grant_id
+		WHERE t.member_id = holder AND t.grant_id = renew_grant.grant_id
 		UNION ALL
 		SELECT t.starts_at, t.renews_grant_id, l.terms + 1 FROM line l JOIN loyalty.tier_grant t
-			ON t.member_id = renew_grant.member_id AND t.grant_id = l.before_id AND t.ends_at = l.starts_at AND t.period = renew_grant.period)
+			ON t.member_id = holder AND t.grant_id = l.before_id AND t.ends_at = l.starts_at AND t.period = renew_grant.period)
 	SELECT l.starts_at, l.terms INTO first_at, terms FROM line l ORDER BY l.terms DESC LIMIT 1;
+	valid_until := CASE WHEN starts_at = g.ends_at AND loyalty.add_period(first_at, terms * period, g.ladder) = g.ends_at
+		THEN loyalty.add_period(first_at, (terms + 1) * period, g.ladder) ELSE loyalty.add_period(starts_at, period, g.ladder) END;
+	IF NOT repeated AND (starts_at < g.ends_at OR valid_until <= statement_timestamp()) THEN
+		RAISE EXCEPTION 'grant % cannot be renewed from % to %', grant_id, starts_at, valid_until
+			USING ERRCODE = 'LY003', DETAIL = CASE WHEN starts_at < g.ends_at THEN format('It lasts until %s.', g.ends_at) ELSE 'That time is over.' END,
+				HINT = 'Give starts_at from its end on, or none: from now on, or from its end, whichever is later.';
+	END IF;
 	SELECT r.grant_id, r.valid_until, r.replayed INTO new_grant_id, valid_until, replayed
-	FROM loyalty.grant_tier(member_id => member_id, ladder => g.ladder, level => g.level, kind => g.kind, starts_at => g.ends_at,
-		ends_at => CASE WHEN loyalty.add_period(first_at, terms * period, g.ladder) = g.ends_at
-			THEN loyalty.add_period(first_at, (terms + 1) * period, g.ladder) END,
-		period => period, fee => coalesce(fee, g.fee), reason => 'renewal', idempotency_key => idempotency_key, renews_grant_id => grant_id) r;
+	FROM loyalty.grant_tier(member_id => holder, ladder => g.ladder, level => g.level, kind => g.kind, starts_at => starts_at,
+		ends_at => CASE WHEN NOT repeated THEN valid_until END, period => period,
+		fee => coalesce(fee, g.fee), fee_currency => g.fee_currency, fee_decimals => CASE WHEN g.fee_currency IS NULL THEN g.fee_decimals END,
+		reason => 'renewal', idempotency_key => idempotency_key, renews_grant_id => grant_id) r;
 END
 $$;
-COMMENT ON FUNCTION renew_grant(bigint, bigint, numeric, interval, text) IS
-'Grants the same level for one more period (default: the grant''s) from its end on, at a fee (default: the same). A repeated idempotency_key gives the first result. Errors: LY405 no such grant, LY406 ended early, renewed already or without end, LY003, LY004.';
+COMMENT ON FUNCTION renew_grant(bigint, bigint, numeric, interval, text, timestamptz) IS
+'Grants the same level for one more period (default: the grant''s) at a fee (default: the same): from the end of the grant on, or, where that has passed, from now on, or from starts_at on, which is not before that end. Time that is over is not sold. Asked under any number of merged members; the renewal is the holder''s. A repeated idempotency_key gives the first result. Errors: LY405 no such grant, LY406 ended early, renewed already or without end, LY003, LY004.';
 
 CREATE FUNCTION refund_due(fee numeric, starts_at timestamptz, ends_at timestamptz, at timestamptz, mode text DEFAULT 'pro_rata',
-	decimals integer DEFAULT 2) RETURNS numeric
+	fee_currency text DEFAULT NULL, fee_decimals integer DEFAULT NULL) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE mode WHEN 'none' THEN 0 WHEN 'full' THEN fee
-		WHEN 'pro_rata' THEN round(fee * extract(epoch FROM ends_at - least(greatest(at, starts_at), ends_at))::numeric
-			/ extract(epoch FROM ends_at - starts_at)::numeric, decimals) END
+	SELECT round(CASE mode WHEN 'none' THEN 0 WHEN 'full' THEN fee
+		WHEN 'pro_rata' THEN fee * extract(epoch FROM ends_at - least(greatest(at, starts_at), ends_at))::numeric
+			/ extract(epoch FROM ends_at - starts_at)::numeric END, loyalty.money_decimals(fee, fee_currency, fee_decimals))
 $$;
-COMMENT ON FUNCTION refund_due(numeric, timestamptz, timestamptz, timestamptz, text, integer) IS
-'What of a fee is to be paid back when its time is ended at an instant: mode full, none, or pro_rata: fee * time left / whole time, rounded to decimals.';
+COMMENT ON FUNCTION refund_due(numeric, timestamptz, timestamptz, timestamptz, text, text, integer) IS
+'What of a fee is to be paid back when its time is ended at an instant: mode full, none, or pro_rata: fee * time left / whole time, rounded to the decimals of its money, as of grant_tier(). What end_grant() pays back. Error: LY003.';
 
 CREATE FUNCTION end_grant(member_id bigint, grant_id bigint, refund text DEFAULT 'none', at timestamptz DEFAULT statement_timestamp(),
 	reason text DEFAULT NULL, OUT refunded numeric, OUT ended_at timestamptz) RETURNS record
@@ -160,37 +228,39 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+	holder CONSTANT bigint := loyalty.grant_holder(member_id, grant_id);
 	g record;
 BEGIN
 	IF refund IS NULL OR refund NOT IN ('none', 'full', 'pro_rata') OR at IS NULL OR NOT isfinite(at) THEN
 		RAISE EXCEPTION 'refund is none, full or pro_rata, and at is a finite instant' USING ERRCODE = 'LY003';
 	END IF;
-	SELECT * INTO g FROM loyalty.open_grant(member_id, grant_id);
+	SELECT * INTO g FROM loyalty.open_grant(holder, grant_id);
 	IF g.ends_at IS NOT NULL AND at >= g.ends_at AND refund <> 'full' THEN
 		RAISE EXCEPTION 'grant % has ended', grant_id
 			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', g.ends_at);
 	END IF;
 	-- a grant that has not begun never was
 	ended_at := least(greatest(at, g.starts_at), g.ends_at);
-	refunded := coalesce(loyalty.refund_due(g.fee, g.starts_at, g.ends_at, at, refund), 0);
+	refunded := coalesce(loyalty.refund_due(g.fee, g.starts_at, g.ends_at, at, refund, g.fee_currency,
+		CASE WHEN g.fee_currency IS NULL THEN g.fee_decimals END), 0);
 	UPDATE loyalty.tier_grant t SET ended_at = end_grant.ended_at, ended_recorded_at = clock_timestamp(),
 		refunded = end_grant.refunded, end_reason = reason
-	WHERE t.member_id = end_grant.member_id AND t.grant_id = end_grant.grant_id;
-	PERFORM loyalty.maintain_tier(member_id, g.ladder);
+	WHERE t.member_id = holder AND t.grant_id = end_grant.grant_id;
+	PERFORM loyalty.maintain_tier(holder, g.ladder);
 END
 $$;
 COMMENT ON FUNCTION end_grant(bigint, bigint, text, timestamptz, text) IS
-'Ends a grant early, or refunds it: refund none, full, or pro_rata (see refund_due). The tier falls to what was earned. Returns what is to be paid back and when it ended. Errors: LY405 no such grant, LY406 ended, LY003.';
+'Ends a grant early, or refunds it: refund none, full, or pro_rata (see refund_due). One that has not begun then never was. The tier falls to what was earned. Asked under any number of merged members. Returns what is to be paid back and when it ended. Errors: LY405 no such grant, LY406 ended, LY003.';
 
 REVOKE EXECUTE ON FUNCTION
-	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
+	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint, text, integer),
 	open_grant(bigint, bigint),
-	renew_grant(bigint, bigint, numeric, interval, text),
+	renew_grant(bigint, bigint, numeric, interval, text, timestamptz),
 	end_grant(bigint, bigint, text, timestamptz, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint),
+	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint, text, integer),
 	open_grant(bigint, bigint),
-	renew_grant(bigint, bigint, numeric, interval, text),
+	renew_grant(bigint, bigint, numeric, interval, text, timestamptz),
 	end_grant(bigint, bigint, text, timestamptz, text)
 	TO @extowner@;

@@ -165,6 +165,8 @@ BEGIN
 			ends_at timestamptz,
 			period interval,
 			fee numeric NOT NULL DEFAULT 0 CHECK (fee >= 0),
+			fee_currency text,
+			fee_decimals integer NOT NULL DEFAULT 2,
 			renews_grant_id bigint,
 			reason text,
 			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -189,6 +191,8 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_grant.ends_at IS 'Until when, as granted; NULL: without end.';
 		COMMENT ON COLUMN loyalty.tier_grant.period IS 'What renew_grant() adds.';
 		COMMENT ON COLUMN loyalty.tier_grant.fee IS 'What was paid for it, for its whole time.';
+		COMMENT ON COLUMN loyalty.tier_grant.fee_currency IS 'Of what money, a code of ISO 4217.';
+		COMMENT ON COLUMN loyalty.tier_grant.fee_decimals IS 'How many decimals that has; refunds are rounded to them.';
 		COMMENT ON COLUMN loyalty.tier_grant.renews_grant_id IS 'The grant that it follows.';
 		COMMENT ON COLUMN loyalty.tier_grant.reason IS 'Why it was granted.';
 		COMMENT ON COLUMN loyalty.tier_grant.recorded_at IS 'When the database learned of it.';

@@ -216,13 +216,13 @@ SELECT is(loyalty.record_qualification(5, 'orders', 3, '2024-01-01', idempotency
 SELECT throws_ok($$SELECT loyalty.record_qualification(5, 'orders', 4, '2024-01-01', idempotency_key => 'k')$$, 'LY004', NULL, 'another');
 
 -- Grants
-SELECT is((SELECT valid_until FROM loyalty.grant_tier(6, 'club', 'gold', 'paid', '2024-01-01', period => '1 year', fee => 366)), '2025-01-01'::timestamptz, 'paid for a year');
-SELECT is(loyalty.tier_of(6, 'club', '2024-12-31'), 'gold', 'until its end');
-SELECT is(loyalty.tier_of(6, 'club', '2025-01-01'), NULL, 'and not at it');
-SELECT is((SELECT valid_until FROM loyalty.renew_grant(6, (SELECT max(grant_id) FROM loyalty.tier_grant WHERE member_id = 6))), '2026-01-01'::timestamptz, 'renewed');
-SELECT is(loyalty.tier_of(6, 'club', '2025-06-01'), 'gold', 'for another');
-SELECT is((SELECT refunded FROM loyalty.end_grant(6, (SELECT min(grant_id) FROM loyalty.tier_grant WHERE member_id = 6), 'pro_rata', '2024-12-31')), 1.00::numeric, 'a day of 366 is paid back');
-SELECT is(loyalty.tier_of(6, 'club', '2024-12-31 12:00'), NULL, 'and gone');
+SELECT is((SELECT valid_until FROM loyalty.grant_tier(6, 'club', 'gold', 'paid', '2104-01-01', period => '1 year', fee => 366)), '2105-01-01'::timestamptz, 'paid for a year');
+SELECT is(loyalty.tier_of(6, 'club', '2104-12-31'), 'gold', 'until its end');
+SELECT is(loyalty.tier_of(6, 'club', '2105-01-01'), NULL, 'and not at it');
+SELECT is((SELECT valid_until FROM loyalty.renew_grant(6, (SELECT max(grant_id) FROM loyalty.tier_grant WHERE member_id = 6))), '2106-01-01'::timestamptz, 'renewed');
+SELECT is(loyalty.tier_of(6, 'club', '2105-06-01'), 'gold', 'for another');
+SELECT is((SELECT refunded FROM loyalty.end_grant(6, (SELECT min(grant_id) FROM loyalty.tier_grant WHERE member_id = 6), 'pro_rata', '2104-12-31')), 1.00::numeric, 'a day of 366 is paid back');
+SELECT is(loyalty.tier_of(6, 'club', '2104-12-31 12:00'), NULL, 'and gone');
 SELECT throws_ok($$SELECT loyalty.end_grant(6, (SELECT min(grant_id) FROM loyalty.tier_grant WHERE member_id = 6))$$, 'LY406', NULL, 'once');
 SELECT is(loyalty.refund_due(100, '2024-01-01', '2024-01-11', at::timestamptz, mode), due, mode || ' ' || at)
 FROM (VALUES ('2024-01-01', 'full', 100), ('2024-01-10', 'full', 100), ('2024-01-01', 'pro_rata', 100.00), ('2024-01-06', 'pro_rata', 50.00),

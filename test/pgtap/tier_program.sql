@@ -107,7 +107,7 @@ CREATE FUNCTION tiers_of(member_id bigint, ladder text, VARIADIC as_of timestamp
 $$;
 SELECT loyalty.earn(102, 120, 'status', '2024-01-01');
 SELECT loyalty.grant_tier(103, 'club', 'silver', starts_at => '2024-01-01');
-SELECT is(row(e.refunded, e.ended_at)::text, row(120::numeric, '2100-01-01'::timestamptz)::text, 'a level bought for later, given back in full') FROM (VALUES (101), (102), (103)) m(member_id),
+SELECT is(row(e.refunded, e.ended_at)::text, row(120.00, '2100-01-01'::timestamptz)::text, 'a level bought for later, given back in full') FROM (VALUES (101), (102), (103)) m(member_id),
 	LATERAL loyalty.grant_tier(m.member_id, 'club', 'gold', 'paid', '2100-01-01', period => '1 year', fee => 120) g,
 	LATERAL loyalty.end_grant(m.member_id, g.grant_id, 'full') e;
 SELECT is(string_agg(tiers_of(m, 'club', '2024-06-01', '2100-06-01'), ', ' ORDER BY m), '- -, silver silver, silver silver', 'is not there later')
@@ -123,16 +123,16 @@ SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
 
 
 -- Periods are counted from the first, by the ladder's wall clock.
-SELECT grant_id AS first_grant FROM loyalty.grant_tier(2, 'club', 'gold', 'paid', '2024-01-31 12:00', period => '1 month', fee => 10)
+SELECT grant_id AS first_grant FROM loyalty.grant_tier(2, 'club', 'gold', 'paid', '2100-01-31 12:00', period => '1 month', fee => 10)
 \gset
 SELECT new_grant_id AS second_grant, valid_until AS second_end FROM loyalty.renew_grant(2, :first_grant, idempotency_key => 'r')
 \gset
-SELECT is(:'second_end'::timestamptz, '2024-03-31 12:00+00', 'months from the 31st do not drift');
-SELECT is((SELECT valid_until FROM loyalty.renew_grant(2, :second_grant)), '2024-04-30 12:00+00', 'nor later');
+SELECT is(:'second_end'::timestamptz, '2100-03-31 12:00+00', 'months from the 31st do not drift');
+SELECT is((SELECT valid_until FROM loyalty.renew_grant(2, :second_grant)), '2100-04-30 12:00+00', 'nor later');
 SELECT throws_ok(format('SELECT loyalty.renew_grant(2, %s)', :first_grant), 'LY406', NULL, 'one time is not paid twice');
 SELECT is((SELECT row(new_grant_id, valid_until, replayed)::text FROM loyalty.renew_grant(2, :first_grant, idempotency_key => 'r')),
 	row(:second_grant, :'second_end'::timestamptz, true)::text, 'a repeated key gives the first result');
-SELECT loyalty.end_grant(2, :first_grant, 'full', '2024-02-01');
+SELECT loyalty.end_grant(2, :first_grant, 'full', '2100-02-01');
 SELECT is((SELECT replayed FROM loyalty.renew_grant(2, :first_grant, idempotency_key => 'r')), true, 'also when the grant was ended since');
 SELECT throws_ok(format('SELECT loyalty.renew_grant(2, %s, fee => 20, idempotency_key => %L)', :first_grant, 'r'), 'LY004', NULL, 'but not with another fee');
 SELECT throws_ok(format('SELECT loyalty.renew_grant(2, %s, idempotency_key => %L)', :second_grant, 'r'), 'LY004', NULL, 'nor for another grant');
@@ -140,7 +140,82 @@ SELECT is((SELECT replayed FROM loyalty.grant_tier(3, 'club', 'gold', 'paid', '2
 SELECT throws_ok($$SELECT loyalty.grant_tier(3, 'club', 'gold', 'paid', '2024-01-01', period => '2 years', idempotency_key => 'g')$$, 'LY004', NULL, 'another period');
 SELECT throws_ok($$SELECT loyalty.grant_tier(3, 'club', 'gold', 'paid', '2024-01-01', '2024-05-01', '1 year', idempotency_key => 'g')$$, 'LY004', NULL, 'another end');
 SELECT is((SELECT row(refunded, ended_at)::text FROM loyalty.grant_tier(4, 'club', 'gold', 'paid', '2024-01-01', period => '1 year', fee => 50) g,
-	LATERAL loyalty.end_grant(4, g.grant_id, 'full', '2025-06-01')), row(50::numeric, '2025-01-01'::timestamptz)::text, 'paid back after its end: it ended then');
+	LATERAL loyalty.end_grant(4, g.grant_id, 'full', '2025-06-01')), row(50.00, '2025-01-01'::timestamptz)::text, 'paid back after its end: it ended then');
+
+-- One that has lapsed is renewed from now on, or from an instant that is not
+-- before its end; time that is over is not sold.
+SELECT grant_id AS lapsed FROM loyalty.grant_tier(110, 'club', 'gold', 'paid', '2023-01-31', period => '1 month', fee => 10)
+\gset
+SELECT throws_ok(format('SELECT loyalty.renew_grant(110, %s, starts_at => %L)', :lapsed, starts_at), state, NULL, 'renewed from ' || starts_at)
+FROM (VALUES ('2023-02-27', 'LY003'), ('2023-02-28', 'LY003'), ('2024-01-01', 'LY003'), ('infinity', 'LY003')) v(starts_at, state);
+SELECT new_grant_id AS renewal, valid_until AS renewed_until, valid_until = now() + interval '1 year' AS a_year
+FROM loyalty.renew_grant(110, :lapsed, period => '1 year', idempotency_key => 'r')
+\gset
+SELECT ok(:'a_year', 'a lapsed one begins anew now');
+SELECT is(tiers_of(110, 'club', '2023-02-01', '2023-03-01', now(), :'renewed_until'), 'gold - gold -', 'and nothing of the time between is sold');
+SELECT is((SELECT row(r.new_grant_id, r.valid_until, r.replayed)::text FROM loyalty.renew_grant(110, :lapsed, period => '1 year', idempotency_key => 'r') r),
+	row(:renewal, :'renewed_until'::timestamptz, true)::text, 'once');
+SELECT is((SELECT valid_until FROM loyalty.renew_grant(110, :renewal)), :'renewed_until'::timestamptz + interval '1 year', 'one that has not lapsed goes on at its end');
+SELECT grant_id AS lapsed FROM loyalty.grant_tier(111, 'club', 'gold', 'paid', now() - interval '40 days', now() - interval '10 days', fee => 10)
+\gset
+SELECT is((SELECT valid_until FROM loyalty.renew_grant(111, :lapsed, starts_at => now() - interval '10 days')), now() + interval '20 days', 'or from its end on, when asked');
+SELECT grant_id AS lapsed FROM loyalty.grant_tier(112, 'club', 'gold', 'paid', '2023-01-31', period => '1 year')
+\gset
+SELECT is((SELECT valid_until FROM loyalty.renew_grant(112, :lapsed, starts_at => '2100-02-01')), '2101-02-01'::timestamptz, 'or from a day to come');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+
+-- Under either number of merged members, and each with its own again after.
+SELECT member_id AS ada FROM loyalty.resolve_member('{"email": "ada@example.org"}')
+\gset
+SELECT member_id AS ava FROM loyalty.resolve_member('{"email": "ava@example.org"}')
+\gset
+SELECT member_id AS amy FROM loyalty.resolve_member('{"email": "amy@example.org"}')
+\gset
+SELECT grant_id AS of_ada FROM loyalty.grant_tier(:ada, 'club', 'silver', 'paid', '2024-01-01', '2100-01-01', fee => 100)
+\gset
+SELECT grant_id AS of_ava FROM loyalty.grant_tier(:ava, 'club', 'gold', 'paid', '2024-01-01', '2100-01-01', fee => 100)
+\gset
+SELECT throws_ok(format('SELECT loyalty.renew_grant(%s, %s)', :ada, :of_ava), 'LY405', NULL, 'of somebody else');
+SELECT merge_id AS first_merge FROM loyalty.merge_members(:ada, :ava)
+\gset
+SELECT merge_id AS second_merge FROM loyalty.merge_members(:amy, :ada)
+\gset
+SELECT new_grant_id AS renewal FROM loyalty.renew_grant(:amy, :of_ava, idempotency_key => 'again')
+\gset
+SELECT is((SELECT new_grant_id FROM loyalty.renew_grant(:ada, :of_ava, idempotency_key => 'again')), :renewal::bigint, 'one key, whichever number');
+SELECT is((SELECT refunded FROM loyalty.end_grant(:ava, :of_ada, 'full')), 100::numeric, 'what the survivor bought, under the absorbed one''s number');
+SELECT is((SELECT refunded FROM loyalty.end_grant(:amy, :of_ava, 'full')), 100::numeric, 'and the other way round');
+SELECT throws_ok(format('SELECT loyalty.end_grant(%s, %s)', :ada, :of_ava), 'LY406', NULL, 'once');
+SELECT loyalty.unmerge_members(:second_merge);
+SELECT throws_ok(format('SELECT loyalty.end_grant(%s, %s)', :amy, :renewal), 'LY405', NULL, 'no longer the same');
+SELECT is(tiers_of(:ava, 'club', '2100-01-01') || tiers_of(:amy, 'club', '2100-01-01'), 'gold-', 'the renewal is with whom the level was granted to');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+
+-- Refunds have the decimals of their money; refund_due() says what end_grant() does.
+CREATE TABLE refund_case (fee numeric, fee_currency text, fee_decimals integer, starts_at timestamptz, ends_at timestamptz, at timestamptz, mode text, due text);
+INSERT INTO refund_case VALUES
+	(1000, 'JPY', NULL, '2026-08-01', '2027-08-01', '2026-11-26', 'pro_rata', '679'),
+	(1000, NULL, 0, '2026-08-01', '2027-08-01', '2026-11-26', 'pro_rata', '679'),
+	(1000, 'EUR', NULL, '2026-08-01', '2027-08-01', '2026-11-26', 'pro_rata', '679.45'),
+	(1000, NULL, NULL, '2026-08-01', '2027-08-01', '2026-11-26', 'pro_rata', '679.45'),
+	(1000, 'CLF', NULL, '2026-08-01', '2027-08-01', '2026-11-26', 'pro_rata', '679.4521'),
+	(10.555, 'KWD', NULL, '2026-10-01', '2026-11-01', '2026-10-16', 'pro_rata', '5.448'),
+	(10.555, NULL, NULL, '2026-10-01', '2026-11-01', '2026-10-16', 'pro_rata', '5.448'),
+	(10.555, NULL, 5, '2026-10-01', '2026-11-01', '2026-10-16', 'pro_rata', '5.44774'),
+	(10.5, 'KWD', NULL, '2026-10-01', '2026-11-01', '2026-09-01', 'pro_rata', '10.500'),
+	(1000, 'KRW', NULL, '2026-08-01', '2027-08-01', '2026-08-01', 'full', '1000'),
+	(1000, 'KRW', NULL, '2026-08-01', '2027-08-01', '2026-09-01', 'none', '0');
+SELECT is(row(loyalty.refund_due(fee, starts_at, ends_at, at, mode, fee_currency, fee_decimals)::text, e.refunded::text)::text, row(due, due)::text,
+	format('%s of %s, %s decimals of %s', mode, fee, fee_decimals, fee_currency))
+FROM refund_case, LATERAL loyalty.grant_tier(113, 'club', 'gold', 'paid', starts_at, ends_at, fee => fee, fee_currency => fee_currency, fee_decimals => fee_decimals) g,
+	LATERAL loyalty.end_grant(113, g.grant_id, mode, at) e;
+SELECT throws_ok(format('SELECT loyalty.grant_tier(114, ''club'', ''gold'', ''paid'', period => ''1 year'', %s)', arguments), 'LY003', NULL, arguments) FROM unnest(ARRAY[
+	$$fee => 9.5, fee_currency => 'JPY'$$, $$fee => 9.555, fee_currency => 'EUR'$$, $$fee => 9.555, fee_decimals => 2$$, $$fee => 9, fee_currency => 'yen'$$,
+	$$fee => 9, fee_currency => 'JPY', fee_decimals => 0$$, $$fee => 9, fee_decimals => -1$$, $$fee => 9, fee_decimals => 11$$]) arguments;
+SELECT grant_id AS in_yen FROM loyalty.grant_tier(114, 'club', 'gold', 'paid', '2100-01-01', period => '1 year', fee => 1000, fee_currency => 'JPY', idempotency_key => 'yen')
+\gset
+SELECT throws_ok($$SELECT loyalty.grant_tier(114, 'club', 'gold', 'paid', '2100-01-01', period => '1 year', fee => 1000, fee_currency => 'KRW', idempotency_key => 'yen')$$, 'LY004', NULL, 'another money');
+SELECT is((SELECT e.refunded::text FROM loyalty.renew_grant(114, :in_yen) r, LATERAL loyalty.end_grant(114, r.new_grant_id, 'pro_rata', '2101-05-01') e), '671', 'a renewal is in the same');
 
 -- A grant goes over to a new version as an earned level does.
 SELECT loyalty.grant_tier(5, 'club', 'gold', 'paid', '2024-01-01', period => '10 years', fee => 1);
@@ -283,6 +358,30 @@ SELECT is(loyalty.tier_of(20, 'years', '2024-06-01'), NULL, 'the years count fro
 SELECT is(loyalty.tier_of(20, 'years', '2024-06-01', :'before_joined'), 'a', 'and did from the first fact, before that was known');
 
 -- ---------------------------------------------------------------------------
+-- Returns of own facts lie on the instant of their order
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.define_ladder('monthly', '{"measures": [{"measure": "spend", "window": "month"}], "levels": [{"level": "a", "any": {"spend": 100}}]}');
+SELECT loyalty.record_qualification(25, 'spend', amount, at::timestamptz, reference => reference) FROM (VALUES
+	(100, '2024-01-31 23:30', 'o-1'), (50, '2024-02-10', 'o-2'), (60, '2024-02-20', 'o-2')) v(amount, at, reference);
+SELECT throws_ok(statement, 'LY003', NULL, statement) FROM unnest(ARRAY[
+	$$SELECT loyalty.record_qualification(25, 'spend', -10, '2024-03-01', return_of => 'o-3')$$,
+	$$SELECT loyalty.record_qualification(25, 'visits', -10, '2024-03-01', return_of => 'o-1')$$,
+	$$SELECT loyalty.record_qualification(25, 'spend', -10, '2024-01-01', return_of => 'o-1')$$,
+	$$SELECT loyalty.record_qualification(24, 'spend', -10, '2024-03-01', return_of => 'o-1')$$,
+	$$SELECT loyalty.record_qualification(25, 'spend', 10, '2024-03-01', return_of => 'o-1')$$,
+	$$SELECT loyalty.record_qualification(25, 'spend', -10, '2024-03-01', '2024-01-31 23:30', return_of => 'o-1')$$]) statement;
+SELECT is(loyalty.record_qualification(25, 'spend', -1, '2024-03-01', reference => 'o-1', return_of => 'o-1', idempotency_key => 'r-1'), true, 'a return by the reference of its order');
+SELECT is(loyalty.record_qualification(25, 'spend', -1, '2024-03-01', reference => 'o-1', return_of => 'o-1', idempotency_key => 'r-1'), false, 'once');
+SELECT is(counts_at, '2024-01-31 23:30+00', 'counts at its instant') FROM loyalty.tier_event WHERE member_id = 25 AND amount = -1;
+SELECT is(tiers_of(25, 'monthly', '2024-02-01', '2024-02-20', '2024-03-01'), 'a a a', 'February''s own is enough');
+SELECT loyalty.record_qualification(25, 'spend', -11, '2024-03-02', return_of => 'o-2');
+SELECT is(counts_at, '2024-02-20'::timestamptz, 'of several, that of the last') FROM loyalty.tier_event WHERE member_id = 25 AND amount = -11;
+SELECT is(loyalty.tier_of(25, 'monthly', '2024-03-02'), NULL, 'and then neither month''s is');
+SELECT loyalty.merge_tier(90, 26, 25, '2024-04-01');
+SELECT is(loyalty.record_qualification(26, 'spend', -2, '2024-05-01', return_of => 'o-1'), true, 'it is found under either number');
+
+-- ---------------------------------------------------------------------------
 -- Previews show whom the change concerns, stored or not
 -- ---------------------------------------------------------------------------
 
@@ -295,6 +394,58 @@ SELECT set_eq('SELECT member_id, level_then, move FROM preview', $$VALUES (20::b
 SELECT loyalty.define_ladder('narrow', '{"measures": [{"measure": "visits", "window": "lifetime"}], "levels": [{"level": "a", "any": {"visits": 5}}]}', '2024-02-01');
 SELECT set_eq($$SELECT m::bigint FROM unnest(ARRAY[1, 5, 6, 10, 11, 20, 30, 31]) m WHERE loyalty.tier_of(m, 'narrow', '2024-02-01') = 'a'$$,
 	'SELECT member_id FROM preview', 'and so it is then');
+
+-- ---------------------------------------------------------------------------
+-- A move is what members see of it: they know the ladder of now.
+CREATE FUNCTION moves(codes_now text, codes_then text) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(m.level_now || '>' || m.level_then || ' ' || m.move, ', ' ORDER BY m.level_now, m.level_then)
+	FROM (SELECT jsonb_build_object('measures', '[]'::jsonb, 'levels', jsonb_agg(jsonb_build_object('level', split_part(l, '=', 1),
+			'name', coalesce(nullif(split_part(l, '=', 2), ''), split_part(l, '=', 1))) ORDER BY n)) AS d, $1 AS codes FROM unnest(string_to_array($1, ' ')) WITH ORDINALITY u(l, n)) a,
+		(SELECT jsonb_build_object('measures', '[]'::jsonb, 'levels', jsonb_agg(jsonb_build_object('level', split_part(l, '=', 1),
+			'name', coalesce(nullif(split_part(l, '=', 2), ''), split_part(l, '=', 1))) ORDER BY n)) AS d FROM unnest(string_to_array($2, ' ')) WITH ORDINALITY u(l, n)) b,
+		LATERAL loyalty.ladder_moves(a.d, b.d) m
+$$;
+SELECT is(moves(codes_now, codes_then), expected, format('from %s to %s', codes_now, codes_then)) FROM (VALUES
+	('silver gold', 'silver gold', 'gold>gold stays, gold>silver down, silver>gold up, silver>silver stays'),
+	-- the level below is gone, and the one that is left has its rank
+	('silver gold', 'gold', 'gold>gold stays, silver>gold up'),
+	('silver gold', 'silver', 'gold>silver down, silver>silver stays'),
+	-- another order: members know the one of now
+	('silver gold', 'gold silver', 'gold>gold stays, gold>silver down, silver>gold up, silver>silver stays'),
+	-- a new level, above or below what is known
+	('gold', 'silver gold', 'gold>gold stays, gold>silver down'),
+	('gold', 'gold platinum', 'gold>gold stays, gold>platinum up'),
+	-- a code is gone, the name is not
+	('s=Silver g=Gold', 'silver=Silver top=Gold', 'g>silver down, g>top stays, s>silver stays, s>top up'),
+	-- of two that are each in one ladder only, past a level of both, or by rank
+	('a gold c', 'x gold y', 'a>gold up, a>x stays, a>y up, c>gold down, c>x down, c>y stays, gold>gold stays, gold>x down, gold>y up'),
+	('a b', 'x', 'a>x stays, b>x down'), ('a', 'x y', 'a>x stays, a>y up')) v(codes_now, codes_then, expected);
+SELECT loyalty.define_ladder('moved', '{"measures": [{"measure": "visits", "window": "lifetime"}],
+	"levels": [{"level": "silver", "any": {"visits": 4}}, {"level": "gold", "any": {"visits": 100}}]}');
+SELECT results_eq($$SELECT member_id, level_now, level_then, move FROM loyalty.preview_ladder('moved',
+		'{"measures": [{"measure": "visits", "window": "lifetime"}], "levels": [{"level": "gold", "any": {"visits": 5}}]}', '2024-06-01', whole_history => true) WHERE member_id IN (20, 30, 31)$$,
+	$$VALUES (20::bigint, 'gold'::text, 'gold'::text, 'stays'::text), (30, 'silver', 'gold', 'up'), (31, 'silver', NULL, 'leaves')$$, 'silver to gold is up');
+
+-- ---------------------------------------------------------------------------
+-- Definitions may be repeated
+-- ---------------------------------------------------------------------------
+
+SELECT is(loyalty.define_measure('spend') || loyalty.define_measure('pts', 'points', 'status') || loyalty.define_measure('promised', 'points', 'status', pending => true),
+	'spendptspromised', 'measures');
+SELECT throws_ok(statement, 'LY003', 'measure "pts" exists already, with other arguments', statement) FROM unnest(ARRAY[
+	$$SELECT loyalty.define_measure('pts')$$, $$SELECT loyalty.define_measure('pts', 'points', 'points')$$,
+	$$SELECT loyalty.define_measure('pts', 'points', 'status', pending => true)$$]) statement;
+CREATE FUNCTION define_again(levels text, effective_from timestamptz DEFAULT NULL) RETURNS integer LANGUAGE sql AS $$
+	SELECT loyalty.define_ladder('again', jsonb_build_object('measures', '[{"measure": "spend"}]'::jsonb,
+		'levels', (SELECT jsonb_agg(jsonb_build_object('level', l)) FROM unnest(string_to_array(levels, ' ')) l)), effective_from)
+$$;
+SELECT is(define_again(levels, effective_from::timestamptz), expected, format('%s from %s', levels, effective_from)) FROM (VALUES
+	(1, 'a', NULL, 1), (2, 'a', NULL, 1), (3, 'a b', '2024-01-01', 2), (4, 'a', NULL, 1), (5, 'a b', '2024-01-01', 2), (6, 'a b', NULL, 2),
+	(7, 'a b', '2025-01-01', 2), (8, 'a', '2025-01-01', 3), (9, 'a', '2025-01-01', 3), (10, 'a', NULL, 3), (11, 'a b c', NULL, 4)) v(n, levels, effective_from, expected);
+SELECT throws_ok($$SELECT define_again('a b c', '2024-06-01')$$, 'LY003', NULL, 'a version is not moved');
+SELECT loyalty.configure_program(time_zone => 'Asia/Tokyo');
+SELECT is(define_again('a b c'), 4, 'the program''s time zone is another now, and the ladder''s is what it was');
+SELECT loyalty.configure_program(time_zone => 'UTC');
 
 -- ---------------------------------------------------------------------------
 -- Measures
@@ -317,9 +468,14 @@ SELECT loyalty.define_measure('score', 'function', function_name => 'public.scor
 SELECT loyalty.define_ladder('scored', '{"measures": [{"measure": "score", "window": "latest"}], "validity": "interval", "validity_interval": "1 day", "levels": [{"level": "good", "any": {"score": 3}}]}');
 SELECT loyalty.define_ladder('scored_too', '{"measures": [{"measure": "score", "window": "latest"}], "levels": [{"level": "best", "any": {"score": 5}}]}');
 INSERT INTO score VALUES (40, 5.00004), (41, 3);
-SELECT loyalty.evaluate_tiers(m, 'scored') FROM unnest(ARRAY[40, 41]) m;
+SELECT is(loyalty.evaluate_tiers(m, 'scored'), 2::bigint, 'two states of ' || m || ' are stored: one sample serves both ladders') FROM unnest(ARRAY[40, 41]) m;
+SELECT is(loyalty.evaluate_tiers(40, 'scored'), 0::bigint, 'nothing has changed');
+SELECT loyalty.evaluate_tiers(ladder => 'scored');
+INSERT INTO loyalty.tier_state (member_id, ladder) SELECT m, 'scored' FROM unnest(ARRAY[42, 43, 44]) m;
+INSERT INTO score VALUES (42, 1), (43, 3);
+SELECT is(loyalty.evaluate_tiers(ladder => 'scored'), 5::bigint, 'of all: two members with a value on two ladders, and one without on one');
 SELECT is(loyalty.tier_of(40, 'scored') || loyalty.tier_of(40, 'scored_too') || loyalty.tier_of(41, 'scored'), 'goodbestgood', 'one sample serves both ladders');
-SELECT is((SELECT count(*) FROM loyalty.tier_event WHERE measure = 'score'), 2::bigint, 'and is recorded once');
+SELECT is((SELECT count(*) FROM loyalty.tier_event WHERE measure = 'score' AND member_id IN (40, 41)), 2::bigint, 'and is recorded once');
 -- Merged members have the score of the one who stands for them.
 CREATE FUNCTION latest_score() RETURNS numeric LANGUAGE sql AS $$
 	SELECT have FROM loyalty.tier_progress(40, 'scored') WHERE goal = 'keep'
