@@ -808,28 +808,30 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 }
 
 /*
- * row_key(source text, VARIADIC key text[]): the name of a row, as the entries
- * have it that were posted for it.
+ * row_key(source text, VARIADIC key): the name of a row, as the entries have it
+ * that were posted for it.
  */
 PG_FUNCTION_INFO_V1(loyalty_row_key);
 Datum
 loyalty_row_key(PG_FUNCTION_ARGS)
 {
 	Datum	   *values;
+	Oid		   *types;
 	bool	   *nulls;
 	char	  **parts;
 	int			n;
 
 	RequireArgument(fcinfo, 0, "source");
-	RequireArgument(fcinfo, 1, "key");
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
+	n = extract_variadic_args(fcinfo, 1, true, &values, &types, &nulls);
 	parts = palloc(Max(n, 1) * sizeof(char *));
 	for (int i = 0; i < n; i++)
 	{
 		if (nulls[i])
 			PG_RETURN_NULL();
-		parts[i] = TextDatumGetCString(values[i]);
+		parts[i] = KeyText(values[i], types[i]);
 	}
+	if (n <= 0)
+		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(RowKey(text_to_cstring(PG_GETARG_TEXT_PP(0)), parts, n)));
 }
 

@@ -125,7 +125,7 @@ SourceColumn(Backfill *state, TupleDesc tupdesc, int i)
 
 	if (state->source != NULL && (i == COL_IDEMPOTENCY_KEY || i == COL_TARGET_KEY))
 		column = psprintf("loyalty.row_key(%s, %s)", quote_literal_cstr(state->source),
-						  psprintf(own == TEXTARRAYOID ? "VARIADIC %s" : "%s::pg_catalog.text", column));
+						  psprintf(own == TEXTARRAYOID ? "VARIADIC %s" : "%s", column));
 	else if (i == COL_POINTS && fractional)
 	{
 		state->numeric_points = true;

@@ -107,7 +107,7 @@ RowKey(const char *source, char **parts, int nparts)
 /*
  * The text of a key's column, the same whatever the session's settings.
  */
-static char *
+char *
 KeyText(Datum value, Oid type)
 {
 	Oid			output;

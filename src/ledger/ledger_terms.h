@@ -55,6 +55,7 @@ typedef struct Award
 extern const RowTerms *FindTerms(TriggerData *data);
 extern void ReadAward(const RowTerms *terms, TupleTableSlot *slot, const char *time_zone, Award *award);
 extern bool TermValue(const char *arg, const char *name, char **value);
+extern char *KeyText(Datum value, Oid type);
 extern char *RowKey(const char *source, char **parts, int nparts);
 
 #endif							/* LOYALTY_LEDGER_TERMS_H */

@@ -81,7 +81,7 @@ CREATE FUNCTION backfill(history regclass, source text DEFAULT NULL,
 	OUT entries bigint, OUT wallets bigint, OUT first_entry_id bigint, OUT last_entry_id bigint) RETURNS record
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_backfill';
 COMMENT ON FUNCTION backfill(regclass, text) IS
-'Posts a whole history in one statement, keeping every rule and the hash chain. history is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, pending boolean, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. With source, idempotency_key and target_key (text, or text[] for several columns) are the keys of rows as award_points() with the same source knows them: what a row earned here it knows, and a reverse that names a row is part of it. available_at, pending and expires_at count for what opens a lot, hold_until for a hold. Errors are those of the single functions, whose context names the row, and 23505 for a key that was used before; nothing is posted then.';
+'Posts a whole history in one statement, keeping every rule and the hash chain. history is a table or view with the columns member_id bigint, points bigint, effective_at timestamptz and, where wanted, kind text (default earn), currency text (default points), available_at, expires_at, hold_until timestamptz, pending boolean, target_key text (idempotency_key of the row of the same wallet that a capture, release, reverse or activate refers to), reference, reason, idempotency_key text, details jsonb. Rows of a wallet are posted by effective_at, at one instant what comes in first. With source, idempotency_key and target_key (of the type of the row''s key, or text[] for several columns) are the keys of rows as award_points() with the same source knows them: what a row earned here it knows, and a reverse that names a row is part of it. available_at, pending and expires_at count for what opens a lot, hold_until for a hold. Errors are those of the single functions, whose context names the row, and 23505 for a key that was used before; nothing is posted then.';
 
 -- ---------------------------------------------------------------------------
 -- Program: moving points between members that are merged
@@ -207,10 +207,10 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_trigger
 COMMENT ON FUNCTION trigger_term(bytea, text) IS
 'The value of a term that a trigger gives award_points(), out of pg_trigger.tgargs; NULL where it does not give it.';
 
-CREATE FUNCTION row_key(source text, VARIADIC key text[]) RETURNS text
-LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_row_key';
-COMMENT ON FUNCTION row_key(text, text[]) IS
-'The name of a row under which award_points() posts for it: source:key, with : ~ and \ escaped in the key''s columns, and a hash in their place where that is longer than 1000 bytes. All entries of the row have it as reference, the first has it as idempotency_key, the n-th followed by ~n. NULL for a key with a NULL.';
+CREATE FUNCTION row_key(source text, VARIADIC key "any") RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_row_key';
+COMMENT ON FUNCTION row_key(text, "any") IS
+'The name of a row under which award_points() posts for it: source:key, with : ~ and \ escaped in the key''s columns, and a hash in their place where that is longer than 1000 bytes. All entries of the row have it as reference, the first has it as idempotency_key, the n-th followed by ~n. NULL for a key with a NULL. key is one value or several, such as those of a primary key, of the types that its columns have.';
 
 CREATE FUNCTION award_points() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_award_points';
