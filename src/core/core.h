@@ -40,6 +40,7 @@ extern Oid	LoyaltyTable(const char *name);
 typedef struct Program
 {
 	char		time_zone[TZ_STRLEN_MAX + 1];	/* of whatever names none of its own */
+	bool		known_members_only; /* nobody else has a wallet */
 } Program;
 
 extern void ProgramInit(void);

@@ -91,16 +91,29 @@ END
 $$;
 COMMENT ON FUNCTION program_is_sound() IS 'Trigger function on program: the time zone exists.';
 
-CREATE FUNCTION configure_program(INOUT time_zone text DEFAULT NULL) RETURNS text
+CREATE FUNCTION configure_program(INOUT time_zone text DEFAULT NULL, INOUT known_members_only boolean DEFAULT NULL) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	stranger bigint;
 BEGIN
-	UPDATE loyalty.program p SET time_zone = coalesce(configure_program.time_zone, p.time_zone)
-	RETURNING p.time_zone INTO configure_program.time_zone;
+	IF known_members_only THEN
+		SELECT w.member_id INTO stranger FROM loyalty.wallet w
+		WHERE NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = w.member_id) ORDER BY w.member_id LIMIT 1;
+		IF FOUND THEN
+			RAISE EXCEPTION 'there are points of members who are not known'
+				USING ERRCODE = 'LY202', DETAIL = format('Member %s, for one.', stranger),
+					HINT = 'INSERT INTO loyalty.member (member_id) SELECT DISTINCT member_id FROM loyalty.wallet ON CONFLICT DO NOTHING;';
+		END IF;
+	END IF;
+	UPDATE loyalty.program p
+	SET time_zone = coalesce(configure_program.time_zone, p.time_zone),
+		known_members_only = coalesce(configure_program.known_members_only, p.known_members_only)
+	RETURNING p.time_zone, p.known_members_only INTO configure_program.time_zone, configure_program.known_members_only;
 END
 $$;
-COMMENT ON FUNCTION configure_program(text) IS
-'Changes the settings of the program that are given, and returns all of them. time_zone: that of every currency, ladder and analysis that names none of its own; currencies and ladders keep the one that they were defined with, so set it first. Errors: LY003 unknown time zone.';
+COMMENT ON FUNCTION configure_program(text, boolean) IS
+'Changes the settings of the program that are given, and returns all of them. time_zone: that of every currency, ladder and analysis that names none of its own; currencies and ladders keep the one that they were defined with, so set it first. known_members_only: nobody who is not in loyalty.member gets points (LY202). Errors: LY003 unknown time zone; LY202 somebody unknown has points already.';
 
 CREATE FUNCTION setup_core() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -147,11 +160,13 @@ BEGIN
 
 		CREATE TABLE loyalty.program (
 			only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
-			time_zone text NOT NULL DEFAULT 'UTC'
+			time_zone text NOT NULL DEFAULT 'UTC',
+			known_members_only boolean NOT NULL DEFAULT false
 		);
 		COMMENT ON TABLE loyalty.program IS 'Settings of the program, in one row; kept by configure_program().';
 		COMMENT ON COLUMN loyalty.program.only_one IS 'Always true: there is one row.';
 		COMMENT ON COLUMN loyalty.program.time_zone IS 'Time zone of whatever names none of its own.';
+		COMMENT ON COLUMN loyalty.program.known_members_only IS 'Whether only members of table member get points.';
 		-- whoever may call a function may know its defaults
 		GRANT SELECT ON loyalty.program TO PUBLIC;
 		INSERT INTO loyalty.program DEFAULT VALUES;
@@ -282,6 +297,6 @@ $$;
 COMMENT ON FUNCTION loyalty.check_all() IS
 'Checks every invariant of every room: one row for each violation, none when all is well. Reads only. Refused with 42501 where row-level security would hide rows from the caller.';
 
-REVOKE EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), configure_program(text), program_is_sound() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), configure_program(text), program_is_sound() TO @extowner@;
+REVOKE EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), configure_program(text, boolean), program_is_sound() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), configure_program(text, boolean), program_is_sound() TO @extowner@;
 

@@ -47,15 +47,18 @@ static void
 ReadProgram(void)
 {
 	static KeptPlan plan = {
-		.query = "SELECT time_zone FROM loyalty.program"
+		.query = "SELECT time_zone, known_members_only FROM loyalty.program"
 	};
+	bool		isnull;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	RunPlanReadOnly(&plan, NULL, NULL, 1);
 	PopActiveSnapshot();
-	if (SPI_processed > 0)
-		strlcpy(program.time_zone, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
-				sizeof(program.time_zone));
+	if (SPI_processed == 0)
+		return;
+	strlcpy(program.time_zone, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+			sizeof(program.time_zone));
+	program.known_members_only = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 }
 
 /*

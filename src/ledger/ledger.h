@@ -63,8 +63,9 @@ extern void EntryFromJson(JsonbContainer *json, Entry *entry);
  * stands for itself.  canonical() replaces ids by those of the members who
  * stand for them now, as the transaction sees it now (read_only: as the query
  * sees it); kin() is a bigint[] of all members that were ever merged with one,
- * itself included; any() tells whether somebody stands for another.  They need
- * an SPI connection.  Every merge and every undoing of one writes to table;
+ * itself included; any() tells whether somebody stands for another; opened()
+ * is told of each wallet that is opened, and may refuse it.  They need an SPI
+ * connection.  Every merge and every undoing of one writes to table;
  * function is canonical() in SQL.
  */
 typedef struct MergedMembers
@@ -72,6 +73,7 @@ typedef struct MergedMembers
 	void		(*canonical) (int64 *member_ids, int n, bool read_only);
 	Datum		(*kin) (int64 member_id);
 	bool		(*any) (void);
+	void		(*opened) (int64 member_id);
 	const char *table;
 	const char *function;
 } MergedMembers;

@@ -145,11 +145,17 @@ SourceColumn(Backfill *state, TupleDesc tupdesc, int i)
 static char *
 SourceQuery(Backfill *state, Oid source)
 {
-	Relation	rel = relation_open(source, AccessShareLock);
-	TupleDesc	tupdesc = RelationGetDescr(rel);
+	Relation	rel = try_relation_open(source, AccessShareLock);
+	TupleDesc	tupdesc;
 	StringInfoData query;
 	int			n = 0;
 
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("there is no table or view with OID %u", source),
+				 errhint("Name the source: 'history', or 'schema.history'.")));
+	tupdesc = RelationGetDescr(rel);
 	initStringInfo(&query);
 	appendStringInfoString(&query, "SELECT * FROM (SELECT ");
 	for (int i = 0; i < COLUMNS; i++)

@@ -730,7 +730,11 @@ OpenWallet(const Posting *posting)
 	Int32GetDatum(posting->currency.fold.order)};
 
 	RunGuarded(&plan, values, NULL, NULL);
-	return SPI_processed > 0;
+	if (SPI_processed == 0)
+		return false;
+	if (merged_members != NULL)
+		merged_members->opened(posting->member_id);
+	return true;
 }
 
 /*

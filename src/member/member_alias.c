@@ -20,6 +20,7 @@
 
 #include "core/compat.h"
 #include "core/core.h"
+#include "core/errors.h"
 #include "ledger/ledger.h"
 #include "member/member.h"
 
@@ -125,10 +126,45 @@ AnybodyAbsorbed(void)
 	return SPI_processed > 0;
 }
 
+/*
+ * A number under which points begin to stand.  Applications number members
+ * themselves, too: the next number of our own is drawn beyond such a one, also
+ * before anybody can see those points, unless it is that of a scheme so far off
+ * that the two will not meet.  Needs an SPI connection.
+ */
+static void
+WalletOpened(int64 member_id)
+{
+	static KeptPlan is_known = {
+		.query = "SELECT FROM loyalty.member WHERE member_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	static KeptPlan draw_beyond = {
+		.query = "SELECT pg_catalog.setval('loyalty.member_member_id_seq', $1) FROM loyalty.member_member_id_seq s "
+		"WHERE $1 OPERATOR(pg_catalog.>=) s.last_value AND $1 OPERATOR(pg_catalog.-) s.last_value OPERATOR(pg_catalog.<) 1000000000000",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(member_id);
+
+	RunPlan(&is_known, &value, NULL, 1);
+	if (SPI_processed > 0)
+		return;
+	if (GetProgram()->known_members_only)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_MEMBER_NOT_FOUND),
+				 errmsg("there is no member " INT64_FORMAT, member_id),
+				 errdetail("The program gives points to known members only."),
+				 errhint("Members are made by loyalty.resolve_member().")));
+	RunPlan(&draw_beyond, &value, NULL, 1);
+}
+
 static MergedMembers merged = {
 	.canonical = ReplaceByCanonical,
 	.kin = MembersEverMergedWith,
 	.any = AnybodyAbsorbed,
+	.opened = WalletOpened,
 	.table = "member_alias",
 	.function = "loyalty.canonical_member"
 };

@@ -69,6 +69,10 @@ AS $$
 	FROM loyalty.wallet w LEFT JOIN loyalty.member_alias a ON a.member_id = w.member_id
 	WHERE (a.member_id IS NOT NULL) <> coalesce(w.moved, false)
 	UNION ALL
+	SELECT 'stranger', w.member_id, w.currency, NULL, 'there is no such member, and it has a wallet'
+	FROM loyalty.wallet w
+	WHERE NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = w.member_id) AND EXISTS (SELECT FROM loyalty.member)
+	UNION ALL
 	SELECT 'home', w.member_id, w.currency, NULL, format('%s points and a debt of %s are with it, by their home %s they should be with %s',
 		b.points, b.debt, h.home_id, coalesce(r.root_id, h.home_id))
 	FROM loyalty.wallet w, loyalty.balance_homes(w.balance) b, LATERAL (SELECT coalesce(nullif(b.home_id, 0), w.member_id) AS home_id) h
@@ -83,4 +87,4 @@ AS $$
 		AND NOT EXISTS (SELECT FROM loyalty.merge_handler h WHERE c.relname = ANY (h.tables))
 $$;
 COMMENT ON FUNCTION check_member() IS
-'Every invariant of room member: a row for each violation; part of check_all(). The merges that stand form a forest; aliases are its roots, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data; every table of a member''s things has a room that says how it is merged.';
+'Every invariant of room member: a row for each violation; part of check_all(). The merges that stand form a forest; aliases are its roots, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data; nobody but members has points, once there are any; every table of a member''s things has a room that says how it is merged.';

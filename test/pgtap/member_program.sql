@@ -300,6 +300,40 @@ SELECT is((SELECT outcome FROM resolve_member('{"email": "v@b.example"}')), 'cre
 SELECT is((SELECT available FROM redeem(:v, 1)), 16::bigint, 'points are there, by number');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
 
+-- numbers of new members: none under which anything stands already, whoever gave it
+CREATE FUNCTION pg_temp.new_member() RETURNS bigint LANGUAGE sql AS
+	$$ SELECT member_id FROM loyalty.resolve_member(jsonb_build_object('email', format('new%s@b.example', (SELECT count(*) FROM loyalty.identifier)))) $$;
+SELECT pg_temp.new_member() AS n \gset
+SELECT earn(:n + 1, 5) \g /dev/null
+SELECT is(pg_temp.new_member(), :n + 2::bigint, 'not that of points');
+SELECT setval(pg_get_serial_sequence('loyalty.member', 'member_id'), :n) \g /dev/null
+SELECT is(pg_temp.new_member(), :n + 4::bigint, 'also where the sequence stands before it');
+CREATE TABLE loyalty.gift (member_id bigint PRIMARY KEY);
+SELECT register_merge_handler('gift', '{gift}') \g /dev/null
+INSERT INTO loyalty.gift SELECT :n + i FROM generate_series(5, 103) i;
+INSERT INTO member_fact (home_member_id, attribute, value, given_at, last_given_at) VALUES (:n + 104, 'x', '1', now(), now());
+SELECT pg_temp.new_member() AS beyond \gset
+SELECT cmp_ok(:beyond::bigint, '>', :n + 104::bigint, 'nor that of another room''s things, nor of attributes');
+SELECT cmp_ok(:beyond::bigint, '<', :n + 104 + 100::bigint, 'and not far beyond');
+DROP TABLE loyalty.gift;
+SELECT cmp_ok(pg_temp.new_member(), '>', :beyond::bigint, 'a table that is gone is nothing');
+SELECT earn(9000000000000000000, 1) \g /dev/null
+SELECT cmp_ok(pg_temp.new_member(), '<', 1000000::bigint, 'numbers of another scheme lead nowhere');
+SELECT is((SELECT array_agg(format('%s %s', member_id, detail) ORDER BY member_id) FROM check_all() WHERE invariant = 'stranger'),
+	ARRAY[format('%s there is no such member, and it has a wallet', :n + 1), '9000000000000000000 there is no such member, and it has a wallet'], 'check_all() names wallets of nobody');
+SELECT throws_ok('SELECT configure_program(known_members_only => true)', 'LY202', NULL, 'with such there is no program for known members only: LY202');
+INSERT INTO loyalty.member (member_id) SELECT DISTINCT member_id FROM loyalty.wallet ON CONFLICT DO NOTHING;
+SELECT is((SELECT known_members_only FROM configure_program(known_members_only => true)), true, 'without, there is');
+SELECT is((SELECT known_members_only FROM configure_program()), true, 'which stays');
+SELECT throws_ok(format('SELECT %s', c), 'LY202', 'there is no member 777777', 'LY202: ' || c) FROM unnest(ARRAY['earn(777777, 1)', 'adjust(777777, 1, ''x'')', 'transfer(2, 777777, 1)',
+	'post_many(''{777777}'', ''{earn}'', ''{1}'')']) c;
+CREATE TEMP VIEW stranger AS SELECT 777777::bigint AS member_id, 1::bigint AS points, now() AS effective_at;
+SELECT throws_ok($$SELECT backfill('pg_temp.stranger')$$, 'LY202', 'there is no member 777777', 'LY202: backfill()');
+SELECT lives_ok('SELECT earn(2, 1, ''points'')', 'a member earns');
+SELECT throws_ok('SELECT backfill(4294967295::regclass)', 'LY003', NULL, 'a table that is gone: LY003');
+SELECT known_members_only FROM configure_program(known_members_only => false) \g /dev/null
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
+
 -- what check_all() finds
 CREATE FUNCTION pg_temp.found(broken text) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
@@ -317,7 +351,7 @@ SELECT is(pg_temp.found(b), f, 'check_all() finds: ' || b) FROM (VALUES
 	('UPDATE loyalty.identifier SET member_id = 2 WHERE namespace = ''openid'' AND value = ''oAbC''', '{identifier}'),
 	('UPDATE loyalty.member SET status = ''absorbed'' WHERE member_id = 2', '{identifier,status}'),
 	('UPDATE loyalty.member SET attributes = ''{"x": 1}'' WHERE member_id = 3', '{attributes}'),
-	('DELETE FROM loyalty.member WHERE member_id = 3', '{identifier}'),
+	('DELETE FROM loyalty.member WHERE member_id = 3', '{identifier,stranger}'),
 	('UPDATE loyalty.member_merge SET survivor_id = 4 WHERE absorbed_id = 1 AND unmerged_at IS NULL', '{alias,identifier,merge}'),
 	('CREATE TABLE loyalty.thing (member_id bigint)', '{handler}')) v (b, f);
 SELECT throws_ok('UPDATE loyalty.wallet SET moved = true', 'LY005', NULL, 'only merges mark wallets: LY005');

@@ -98,7 +98,7 @@ BEGIN
 			FROM (SELECT * FROM loyalty.identifier ORDER BY random() LIMIT 1) i WHERE random() < 0.5;
 		WHEN 'merge' THEN
 			before := pg_temp.points();
-			PERFORM loyalty.merge_members(pg_temp.some_member(), pg_temp.some_member(), 'test', at);
+			PERFORM loyalty.merge_members(pg_temp.some_member(), pg_temp.some_member(), 'test');
 		WHEN 'unmerge' THEN
 			before := pg_temp.points();
 			PERFORM loyalty.unmerge_members(x.merge_id, pg_temp.pick('home'::text, 'home', 'survivor', 'identifier'))

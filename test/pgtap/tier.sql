@@ -251,6 +251,7 @@ SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
 CREATE FUNCTION somebody(email text) RETURNS bigint LANGUAGE sql AS $$
 	SELECT member_id FROM loyalty.resolve_member(jsonb_build_object('email', email))
 $$;
+INSERT INTO loyalty.member (member_id) SELECT DISTINCT member_id FROM loyalty.wallet;
 CREATE TABLE person AS SELECT somebody('ann@example.org') AS ann, somebody('bea@example.org') AS bea;
 SELECT ann, bea FROM person
 \gset
