@@ -36,8 +36,8 @@ use warnings;
 use Cwd qw(abs_path);
 use File::Basename qw(basename dirname);
 use File::Path qw(make_path remove_tree);
-use List::Util qw(max min shuffle);
-use POSIX qw(WIFEXITED WEXITSTATUS);
+use List::Util qw(shuffle);
+use POSIX ();
 use Time::HiRes qw(time);
 
 my %tap = (ledger => [qw(fold aggregates)]);
@@ -65,12 +65,11 @@ die "usage: make mutants ROOM=room [N=300] [SEED=1] [ONLY=pattern] [FILES='a.c b
 @files = grep { slurp("$here/$_") !~ /\bSPI_|spi\.h"|core\/plan\.h/ } map { "src/$room/" . basename($_) } sort glob "$here/src/$room/*.[ch]"
   unless @files;
 
-my $key = substr(`printf '%s %s' '$here' $> | md5sum`, 0, 8);
-my $base = ($ENV{LOYALTY_TMP} || '/tmp') . "/loyalty-mutants-$room-$key";
+my $base = ($ENV{LOYALTY_TMP} || '/tmp') . "/loyalty-mutants-$room-$$";
 my $copy = "$base/copy";
 my $switch = "$base/switch";
 my $bindir = config('bindir');
-my %made = (PG_CONFIG => "$base/pg$bindir/pg_config", HERE => $copy);
+my $cluster_made;
 
 sub slurp
 {
@@ -415,7 +414,6 @@ C
 
 sub copy_checkout
 {
-	remove_tree($base);
 	make_path($copy);
 	chmod 0755, $base;
 	run('cp', '-R', (map { "$here/$_" } qw(Makefile README.md CHANGELOG.md META.json loyalty.control src sql expected test)), $copy);
@@ -489,54 +487,59 @@ sub reached
 #
 
 # A shell line with the functions of lib.sh, as those of the copy.
-sub sh
+sub shell
 {
 	my ($line) = @_;
-	return "PG_CONFIG='$made{PG_CONFIG}'; export PG_CONFIG; set -- x; . '$copy/test/lib.sh'; cluster=$copy/test/cluster.sh; $line";
+	return system('bash', '-c', ". '$copy/test/lib.sh'; cluster=$copy/test/cluster.sh; $line") == 0;
 }
 
-sub shell { my ($line) = @_; return system('bash', '-c', sh($line)) == 0 }
-
 # A change must not eat the machine.
+my $limits = 'ulimit -c 0; ulimit -v 8000000';
+
 sub start_cluster
 {
-	local $ENV{SETTINGS} = "temp_file_limit = '2GB'\nrestart_after_crash = on\nmax_wal_size = '512MB'\nmax_parallel_workers = 4\n";
-	shell('ulimit -c 0; ulimit -v 8000000; "$cluster" test start') or die "the cluster does not start\n";
+	local $ENV{SETTINGS} = "temp_file_limit = '2GB'\nmax_wal_size = '512MB'\n";
+	shell("$limits; \"\$cluster\" test start") or die "the cluster does not start\n";
+	# what every command needs, asked for once
+	shell("printf '%s\\n' \"\$(cluster_dir test)\" \"\$PGXS_TEST\" >$base/names") or die "no names\n";
+	@ENV{qw(base PGXS_TEST HERE BINDIR data out)} = (split(/\n/, slurp("$base/names")), $copy, "$base/pg$bindir", $ENV{LOYALTY_DATA}, "$base/out");
+	delete @ENV{ grep { /^PG(?!XS_TEST|_CONFIG)/ } keys %ENV };
 }
 
 # Back to where the tests began: a server that answers, and nothing in it.
 sub tidy
 {
 	my ($hard) = @_;
-	my $clean = q{"$cluster" test psql -XqAt -d postgres <<'SQL' >/dev/null 2>&1
-		SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1') \gexec
+	my $clean = q{SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1') \gexec
 		SELECT format('DROP ROLE %I', rolname) FROM pg_roles WHERE rolname <> 'postgres' AND rolname !~ '^pg_' \gexec
-SQL
-};
+	};
 	switch_on(0);
-	shell('as_server "$BINDIR/pg_ctl" -D "$(cluster_dir test)/data" -m immediate -w stop >/dev/null 2>&1') if $hard;
-	shell("ulimit -c 0; ulimit -v 8000000; for i in 1 2 3; do \"\$cluster\" test resume >/dev/null 2>&1 && { $clean } && exit 0; sleep 1; done; exit 1")
-	  or die "the cluster is lost\n";
+	spill("$base/clean.sql", $clean) unless -f "$base/clean.sql";
+	shell('as_server "$BINDIR/pg_ctl" -D "$base/data" -m immediate -w stop >/dev/null 2>&1') if $hard;
+	for (1 .. 20)
+	{
+		return if system(qq{"\$BINDIR/psql" -h "\$base" -U postgres -XqAt -v ON_ERROR_STOP=1 -d postgres -f $base/clean.sql >/dev/null 2>&1}) == 0;
+		shell("$limits; sleep 0.5; \"\$cluster\" test resume >/dev/null 2>&1");
+	}
+	die "the cluster is lost\n";
 }
 
 # A test's command writes TAP, or speaks by its exit status alone.
 sub tests
 {
 	my @tests;
-	push @tests, { name => "golden/$room", run => 'mkdir -p "$out"; cd "$out"; '
-		  . '"$PGXS_TEST/regress/pg_regress" --bindir="$BINDIR" --inputdir="$HERE" --outputdir="$out" --host="$base" --user=postgres '
-		  . "--dbname=golden $room >output 2>&1" } if -f "$copy/sql/$room.sql";
+	my $psql = '"$BINDIR/psql" -h "$base" -U postgres -Xq';
+	push @tests, { name => "golden/$room", run => 'cd "$out"; exec "$PGXS_TEST/regress/pg_regress" --bindir="$BINDIR" '
+		  . "--inputdir=\"\$HERE\" --outputdir=\"\$out\" --host=\"\$base\" --user=postgres --dbname=golden $room >output 2>&1" } if -f "$copy/sql/$room.sql";
 	for my $file (sort glob("$copy/test/pgtap/$room.sql $copy/test/pgtap/${room}_*.sql"))
 	{
 		next unless -f $file;
-		my $name = basename($file, '.sql');
-		push @tests, { name => "pgtap/$name", tap => 1, run => '"$cluster" test psql -Xq -d postgres -c "CREATE DATABASE pgtap"; cd "$HERE"; '
-			  . "exec \"\$cluster\" test psql -XqAt -P pager=off -v ON_ERROR_STOP=1 -v data=\"\$data\" -d pgtap -f $file" };
+		push @tests, { name => 'pgtap/' . basename($file, '.sql'), tap => 1, run => "cd \"\$HERE\"; $psql -d postgres -c 'CREATE DATABASE pgtap'; "
+			  . "exec $psql -At -P pager=off -v ON_ERROR_STOP=1 -v data=\"\$data\" -d pgtap -f $file" };
 	}
 	for my $name (@{ $tap{$room} || [] })
 	{
-		push @tests, { name => "tap/$name", tap => 1, run => 'mkdir -p "$out"; chmod 777 "$out"; '
-			  . 'exec as_server env -C "$out" PATH="$BINDIR:$PATH" PERL5LIB="$PGXS_TEST/perl:$HERE/test/tap" '
+		push @tests, { name => "tap/$name", tap => 1, run => '. "$HERE/test/lib.sh"; as_server env -C "$out" PATH="$BINDIR:$PATH" PERL5LIB="$PGXS_TEST/perl:$HERE/test/tap" '
 			  . "LOYALTY_TOP=\"\$HERE\" LOYALTY_DATA=\"\$data\" LOYALTY_TEST_HOST=\"\$base\" perl \"\$HERE/test/tap/$name.pl\"" };
 	}
 	return grep { !defined $ENV{TESTS} || $_->{name} =~ /$ENV{TESTS}/ } @tests;
@@ -546,16 +549,17 @@ sub tests
 sub passes
 {
 	my ($test, $limit) = @_;
-	my $out = "$base/out";
 	my ($planned, $seen, $failed, $late) = (undef, 0, 0, 0);
-	remove_tree($out);
+	remove_tree($ENV{out});
+	make_path($ENV{out});
+	chmod 0777, $ENV{out};
 	my $pid = open(my $reader, '-|') // die "fork: $!";
 	if ($pid == 0)
 	{
 		setpgrp;
 		open STDIN, '<', '/dev/null';
 		open STDERR, '>&', \*STDOUT;
-		exec 'bash', '-c', sh("base=\$(cluster_dir test); data=\$(data_dir); out=$out; $test->{run}") or POSIX::_exit(127);
+		exec 'bash', '-c', $test->{run} or POSIX::_exit(127);
 	}
 	my $died = !eval {
 		local $SIG{ALRM} = sub { die "late\n" };
@@ -583,11 +587,10 @@ sub passes
 # From the beginning to the end.
 #
 
-my $finished;
 END
 {
 	my $status = $?;
-	if ($made{cluster} && !$ENV{KEEP}) { shell('"$cluster" test remove'); remove_tree($base) }
+	if ($cluster_made && !$ENV{KEEP}) { shell('"$cluster" test remove'); remove_tree($base) }
 	$? = $status;
 }
 $SIG{INT} = $SIG{TERM} = sub { exit 130 };
@@ -608,7 +611,8 @@ my @mutants = build(\@candidates, $number);
 die "there is nothing to change\n" unless @mutants;
 spill($switch, "\0" x switch_size());
 chmod 0666, $switch;
-$made{cluster} = 1;
+$ENV{PG_CONFIG} = "$base/pg$bindir/pg_config";
+$cluster_made = 1;
 start_cluster();
 
 my @tests = tests();
