@@ -58,11 +58,6 @@ $$;
 COMMENT ON FUNCTION list_differences(jsonb, jsonb) IS
 'In which of the given settings a definition that is given again differs from what is stored, in words; NULL where it is the same.';
 
-CREATE FUNCTION may_commit() RETURNS boolean
-LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_may_commit';
-COMMENT ON FUNCTION may_commit() IS
-'Whether the procedure that asks may end its transaction: not when it was called inside BEGIN, a function, or a block with EXCEPTION. For jobs.';
-
 CREATE FUNCTION program_time_zone() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_program_time_zone';
 COMMENT ON FUNCTION program_time_zone() IS
@@ -142,6 +137,7 @@ BEGIN
 			total bigint,
 			unit text NOT NULL,
 			last_key bigint,
+			result bigint,
 			message text
 		);
 		COMMENT ON TABLE loyalty.job_run IS 'One row for each run of a job: what it did, how far it is, whether it ended.';
@@ -156,6 +152,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.job_run.total IS 'How many units there were to do when the run began.';
 		COMMENT ON COLUMN loyalty.job_run.unit IS 'What is counted, for example wallets.';
 		COMMENT ON COLUMN loyalty.job_run.last_key IS 'Key of the last unit done; a resumed run goes on behind it.';
+		COMMENT ON COLUMN loyalty.job_run.result IS 'What it has brought about up to now, in the unit that message names, for example points.';
 		COMMENT ON COLUMN loyalty.job_run.message IS 'What the run has to say, in words.';
 
 		CREATE TABLE loyalty.program (
@@ -258,6 +255,103 @@ END
 $$;
 COMMENT ON FUNCTION check_core() IS 'Every invariant of room core: a row for each violation; part of check_all().';
 
+/*
+ * Jobs: procedures that work in batches, commit each, show in job_run how far
+ * they are, and go on where they were stopped.
+ *
+ *	PERFORM loyalty.require_autocommit('my_job');
+ *	SELECT * INTO run FROM loyalty.begin_job('my_job', as_of, batch_size, 'wallets');
+ *	COMMIT;
+ *	LOOP
+ *		... the next batch behind run.last_key ...
+ *		EXIT WHEN there is none;
+ *		PERFORM loyalty.note_job(run.run_id, done, last_key, result);
+ *		COMMIT;
+ *	END LOOP;
+ *	PERFORM loyalty.end_job(run.run_id, 'points booked');
+ *	COMMIT;
+ *	PERFORM loyalty.unlock_job('my_job');
+ */
+
+CREATE FUNCTION require_autocommit(job text) RETURNS void
+LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_require_autocommit';
+COMMENT ON FUNCTION require_autocommit(text) IS
+'Raises 25001 where the procedure that asks could not commit. Part of the jobs.';
+
+CREATE FUNCTION lock_job(job text) RETURNS boolean
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_lock_job';
+COMMENT ON FUNCTION lock_job(text) IS
+'Takes the lock of a job for this session, beyond commits, until unlock_job() or any error; false when another session has it. Part of the jobs.';
+
+CREATE FUNCTION unlock_job(job text) RETURNS boolean
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_unlock_job';
+COMMENT ON FUNCTION unlock_job(text) IS 'Gives back what lock_job() took. Part of the jobs.';
+
+CREATE FUNCTION begin_job(job text, as_of timestamptz, batch_size integer, unit text,
+	OUT run_id bigint, OUT until timestamptz, OUT last_key bigint, OUT resumed boolean) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	until := coalesce(as_of, now());
+	IF NOT isfinite(until) OR until > clock_timestamp() THEN
+		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', until), HINT = 'Leave it out for now.';
+	END IF;
+	IF batch_size IS NULL OR batch_size <= 0 THEN
+		RAISE EXCEPTION 'batch_size must be positive'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(batch_size::text, 'NULL')),
+				HINT = format('It is the number of %s between two commits.', unit);
+	END IF;
+	IF NOT loyalty.lock_job(job) THEN
+		RAISE EXCEPTION '% is running in another session', job
+			USING ERRCODE = 'LY006', DETAIL = 'It holds its lock until it ends.', HINT = 'See the table loyalty.job_run.';
+	END IF;
+
+	-- nobody runs it: what is marked as running was stopped
+	SELECT j.run_id, j.last_key INTO run_id, last_key FROM loyalty.job_run j
+	WHERE j.job = begin_job.job AND j.status = 'running' AND j.as_of = until
+	ORDER BY j.run_id DESC LIMIT 1;
+	resumed := FOUND;
+	UPDATE loyalty.job_run j SET status = 'interrupted', finished_at = clock_timestamp()
+	WHERE j.job = begin_job.job AND j.status = 'running' AND j.run_id IS DISTINCT FROM begin_job.run_id;
+	IF NOT resumed THEN
+		INSERT INTO loyalty.job_run AS j (job, as_of, unit) VALUES (job, until, unit) RETURNING j.run_id INTO run_id;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION begin_job(text, timestamptz, integer, text) IS
+'Begins a run of a job, or resumes the one that was stopped with the same as_of: locks the job and records the run. until is as_of, or now. Errors: LY003 as_of, batch_size; LY006 it is running. Part of the jobs.';
+
+CREATE FUNCTION note_job(run_id bigint, done bigint DEFAULT 0, last_key bigint DEFAULT NULL, result bigint DEFAULT NULL,
+	total bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	UPDATE loyalty.job_run j
+	SET done = j.done + coalesce(note_job.done, 0), last_key = coalesce(note_job.last_key, j.last_key),
+		result = coalesce(j.result + note_job.result, note_job.result, j.result),
+		total = coalesce(note_job.total, j.total), updated_at = clock_timestamp()
+	WHERE j.run_id = note_job.run_id;
+END
+$$;
+COMMENT ON FUNCTION note_job(bigint, bigint, bigint, bigint, bigint) IS
+'Records a batch of a run: how much more is done, the last key, what more it brought about, how much there is to do in all. Part of the jobs.';
+
+CREATE FUNCTION end_job(run_id bigint, of_what text) RETURNS void
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE loyalty.job_run j
+	SET status = 'finished', finished_at = clock_timestamp(), updated_at = clock_timestamp(),
+		message = format('%s %s', coalesce(j.result, 0), of_what)
+	WHERE j.run_id = end_job.run_id;
+END
+$$;
+COMMENT ON FUNCTION end_job(bigint, text) IS
+'Records that a run has come to its end, with a message such as "12 points booked". Part of the jobs.';
+
 CREATE FUNCTION setup() RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -297,6 +391,10 @@ $$;
 COMMENT ON FUNCTION loyalty.check_all() IS
 'Checks every invariant of every room: one row for each violation, none when all is well. Reads only. Refused with 42501 where row-level security would hide rows from the caller.';
 
-REVOKE EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), configure_program(text, boolean), program_is_sound() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), configure_program(text, boolean), program_is_sound() TO @extowner@;
+REVOKE EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), lock_job(text), unlock_job(text),
+	begin_job(text, timestamptz, integer, text), note_job(bigint, bigint, bigint, bigint, bigint), end_job(bigint, text),
+	configure_program(text, boolean), program_is_sound() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), lock_job(text), unlock_job(text),
+	begin_job(text, timestamptz, integer, text), note_job(bigint, bigint, bigint, bigint, bigint), end_job(bigint, text),
+	configure_program(text, boolean), program_is_sound() TO @extowner@;
 

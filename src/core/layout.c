@@ -232,13 +232,3 @@ loyalty_forget_cached(PG_FUNCTION_ARGS)
 	CacheInvalidateRelcache(trigdata->tg_relation);
 	return PointerGetDatum(NULL);
 }
-
-/*
- * may_commit(): whether the procedure that asks may end its transaction.
- */
-PG_FUNCTION_INFO_V1(loyalty_may_commit);
-Datum
-loyalty_may_commit(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(SPI_inside_nonatomic_context());
-}

@@ -122,77 +122,35 @@ CREATE PROCEDURE book_expiries(as_of timestamptz DEFAULT NULL, batch_size intege
 LANGUAGE plpgsql
 AS $$
 DECLARE
-	until CONSTANT timestamptz := coalesce(book_expiries.as_of, pg_catalog.now());
 	run record;
-	last_member bigint;
-	last_currency text := '';
-	wallets bigint;
-	booked bigint := 0;
 	batch record;
 BEGIN
-	IF NOT pg_catalog.isfinite(until) OR until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN
-		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
-			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', until),
-				HINT = 'Only what has expired already can be booked.';
-	END IF;
-	IF batch_size IS NULL OR batch_size OPERATOR(pg_catalog.<=) 0 THEN
-		RAISE EXCEPTION 'batch_size must be positive'
-			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', coalesce(batch_size::text, 'NULL')),
-				HINT = 'It is the number of wallets that are booked between two commits.';
-	END IF;
-	IF NOT loyalty.may_commit() THEN
-		RAISE EXCEPTION 'book_expiries cannot run inside a transaction'
-			USING ERRCODE = '25001', DETAIL = 'It commits after each batch.',
-				HINT = 'Call it outside BEGIN, functions and blocks with EXCEPTION; with a driver, turn autocommit on.';
-	END IF;
-	IF NOT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('loyalty.book_expiries', 0)) THEN
-		RAISE EXCEPTION 'book_expiries is running in another session'
-			USING ERRCODE = 'LY006', DETAIL = 'It holds its lock until it ends.', HINT = 'See the table loyalty.job_run.';
-	END IF;
-
-	-- a run that was stopped goes on where it was
-	SELECT * INTO run FROM loyalty.job_run j
-	WHERE j.job OPERATOR(pg_catalog.=) 'book_expiries' AND j.status OPERATOR(pg_catalog.=) 'running'
-	ORDER BY j.run_id DESC LIMIT 1;
-	IF FOUND AND run.as_of OPERATOR(pg_catalog.=) until THEN
-		last_member := run.last_key;
-		booked := coalesce((pg_catalog.regexp_match(run.message, '^(-?\d+) points'))[1]::bigint, 0);
-	ELSE
-		UPDATE loyalty.job_run j SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
-		WHERE j.job OPERATOR(pg_catalog.=) 'book_expiries' AND j.status OPERATOR(pg_catalog.=) 'running';
-		INSERT INTO loyalty.job_run (job, as_of, unit, total)
-		SELECT 'book_expiries', until, 'wallets', pg_catalog.count(*)
-		FROM loyalty.wallet w WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) until
-		RETURNING * INTO run;
+	PERFORM loyalty.require_autocommit('book_expiries');
+	SELECT * INTO run FROM loyalty.begin_job('book_expiries', as_of, batch_size, 'wallets');
+	IF NOT run.resumed THEN
+		PERFORM loyalty.note_job(run.run_id, total => (SELECT pg_catalog.count(*)
+			FROM loyalty.wallet w WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) run.until));
 	END IF;
 	COMMIT;
 
 	LOOP
 		SELECT pg_catalog.count(*) AS wallets,
-			pg_catalog.sum(loyalty.book_expiry(d.member_id, d.currency, until))::bigint AS points,
+			pg_catalog.sum(loyalty.book_expiry(d.member_id, d.currency, run.until))::bigint AS points,
 			pg_catalog.max(d.member_id) AS member_id
 		INTO batch
 		FROM (SELECT w.member_id, w.currency FROM loyalty.wallet w
-			WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) until
-				AND (last_member IS NULL OR w.member_id OPERATOR(pg_catalog.>=) last_member)
+			WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) run.until
+				AND (run.last_key IS NULL OR w.member_id OPERATOR(pg_catalog.>=) run.last_key)
 			ORDER BY w.member_id, w.currency COLLATE pg_catalog."C" LIMIT batch_size) d;
 		EXIT WHEN batch.wallets OPERATOR(pg_catalog.=) 0;
-		last_member := batch.member_id;
-		booked := booked OPERATOR(pg_catalog.+) batch.points;
-		UPDATE loyalty.job_run j
-		SET done = j.done OPERATOR(pg_catalog.+) batch.wallets, last_key = last_member,
-			updated_at = pg_catalog.clock_timestamp(),
-			message = pg_catalog.format('%s points booked', booked)
-		WHERE j.run_id OPERATOR(pg_catalog.=) run.run_id;
+		run.last_key := batch.member_id;
+		PERFORM loyalty.note_job(run.run_id, batch.wallets, batch.member_id, batch.points);
 		COMMIT;
 	END LOOP;
 
-	UPDATE loyalty.job_run j
-	SET status = 'finished', finished_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp(),
-		message = pg_catalog.format('%s points booked', booked)
-	WHERE j.run_id OPERATOR(pg_catalog.=) run.run_id;
-	PERFORM pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended('loyalty.book_expiries', 0));
+	PERFORM loyalty.end_job(run.run_id, 'points booked');
 	COMMIT;
+	PERFORM loyalty.unlock_job('book_expiries');
 END
 $$;
 COMMENT ON PROCEDURE book_expiries(timestamptz, integer) IS

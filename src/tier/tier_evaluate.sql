@@ -331,62 +331,33 @@ CREATE PROCEDURE book_tiers(as_of timestamptz DEFAULT NULL, batch_size integer D
 LANGUAGE plpgsql
 AS $$
 DECLARE
-	until CONSTANT timestamptz := coalesce(book_tiers.as_of, pg_catalog.now());
 	run record;
 	batch record;
-	last_member bigint;
-	last_ladder text;
 BEGIN
-	IF NOT pg_catalog.isfinite(until) OR until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN
-		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
-			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', until),
-				HINT = 'Only what has changed already can be booked.';
+	PERFORM loyalty.require_autocommit('book_tiers');
+	SELECT * INTO run FROM loyalty.begin_job('book_tiers', as_of, batch_size, 'tiers');
+	IF NOT run.resumed THEN
+		PERFORM loyalty.note_job(run.run_id, total => (SELECT pg_catalog.count(*)
+			FROM loyalty.tier_state s WHERE s.next_at OPERATOR(pg_catalog.<=) run.until));
 	END IF;
-	IF batch_size IS NULL OR batch_size OPERATOR(pg_catalog.<=) 0 THEN
-		RAISE EXCEPTION 'batch_size must be positive'
-			USING ERRCODE = 'LY003', DETAIL = pg_catalog.format('It is %s.', coalesce(batch_size::text, 'NULL')),
-				HINT = 'It is the number of tiers that are booked between two commits.';
-	END IF;
-	IF NOT loyalty.may_commit() THEN
-		RAISE EXCEPTION 'book_tiers cannot run inside a transaction'
-			USING ERRCODE = '25001', DETAIL = 'It commits after each batch.',
-				HINT = 'Call it outside BEGIN, functions and blocks with EXCEPTION; with a driver, turn autocommit on.';
-	END IF;
-	IF NOT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('loyalty.book_tiers', 0)) THEN
-		RAISE EXCEPTION 'book_tiers is running in another session'
-			USING ERRCODE = 'LY006', DETAIL = 'It holds its lock until it ends.', HINT = 'See the table loyalty.job_run.';
-	END IF;
-	UPDATE loyalty.job_run j SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
-	WHERE j.job OPERATOR(pg_catalog.=) 'book_tiers' AND j.status OPERATOR(pg_catalog.=) 'running';
-	INSERT INTO loyalty.job_run (job, as_of, unit, total)
-	SELECT 'book_tiers', until, 'tiers', pg_catalog.count(*)
-	FROM loyalty.tier_state s WHERE s.next_at OPERATOR(pg_catalog.<=) until
-	RETURNING * INTO run;
 	COMMIT;
 
-	-- what is booked is no longer due, so a stopped run goes on by itself
+	-- what is booked is no longer due
 	LOOP
 		SELECT pg_catalog.count(*) AS tiers, pg_catalog.max(d.member_id) AS member_id,
-			pg_catalog.max(d.ladder) AS ladder,
-			pg_catalog.count(*) FILTER (WHERE loyalty.maintain_tier(d.member_id, d.ladder, until)) AS changed
+			pg_catalog.count(*) FILTER (WHERE loyalty.maintain_tier(d.member_id, d.ladder, run.until)) AS changed
 		INTO batch
 		FROM (SELECT s.member_id, s.ladder FROM loyalty.tier_state s
-			WHERE s.next_at OPERATOR(pg_catalog.<=) until
-				AND (last_member IS NULL OR s.member_id OPERATOR(pg_catalog.>) last_member)
+			WHERE s.next_at OPERATOR(pg_catalog.<=) run.until
 			ORDER BY s.member_id, s.ladder LIMIT batch_size) d;
 		EXIT WHEN batch.tiers OPERATOR(pg_catalog.=) 0;
-		UPDATE loyalty.job_run j
-		SET done = j.done OPERATOR(pg_catalog.+) batch.tiers, updated_at = pg_catalog.clock_timestamp(), last_key = batch.member_id
-		WHERE j.run_id OPERATOR(pg_catalog.=) run.run_id;
+		PERFORM loyalty.note_job(run.run_id, batch.tiers, batch.member_id, batch.tiers);
 		COMMIT;
 	END LOOP;
 
-	UPDATE loyalty.job_run j
-	SET status = 'finished', finished_at = pg_catalog.clock_timestamp(), updated_at = pg_catalog.clock_timestamp(),
-		message = pg_catalog.format('%s tiers booked', j.done)
-	WHERE j.run_id OPERATOR(pg_catalog.=) run.run_id;
-	PERFORM pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended('loyalty.book_tiers', 0));
+	PERFORM loyalty.end_job(run.run_id, 'tiers booked');
 	COMMIT;
+	PERFORM loyalty.unlock_job('book_tiers');
 END
 $$;
 COMMENT ON PROCEDURE book_tiers(timestamptz, integer) IS

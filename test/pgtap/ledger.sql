@@ -478,9 +478,15 @@ CALL loyalty.book_expiries();
 SELECT is((SELECT sum(points) FROM loyalty.ledger WHERE member_id = 500), 0::numeric, 'then the rest');
 SELECT is((SELECT expired FROM loyalty.balance(500)), 150::bigint, 'no balance changes by it');
 SELECT is((SELECT array_agg(DISTINCT status) FROM loyalty.job_run WHERE job = 'book_expiries'), ARRAY['finished'], 'job_run tells');
-SELECT throws_ok($$CALL loyalty.book_expiries('infinity')$$, 'LY003', NULL, 'book_expiries(infinity)');
-SELECT throws_ok($$CALL loyalty.book_expiries('2999-01-01')$$, 'LY003', NULL, 'book_expiries() in the future');
-SELECT throws_ok($$CALL loyalty.book_expiries(batch_size => 0)$$, 'LY003', NULL, 'book_expiries() of no batch');
+\set ON_ERROR_STOP off
+CALL loyalty.book_expiries('infinity');
+SELECT is(:'LAST_ERROR_SQLSTATE', 'LY003', 'book_expiries(infinity)');
+CALL loyalty.book_expiries('2999-01-01');
+SELECT is(:'LAST_ERROR_SQLSTATE', 'LY003', 'book_expiries() in the future');
+CALL loyalty.book_expiries(batch_size => 0);
+SELECT is(:'LAST_ERROR_SQLSTATE', 'LY003', 'book_expiries() of no batch');
+\set ON_ERROR_STOP on
+SELECT throws_ok('CALL loyalty.book_expiries()', '25001', NULL, 'book_expiries() within a statement');
 SELECT is(loyalty.book_expiry(987654321, 'points', now()), 0::bigint, 'book_expiry() of nobody has nothing to do');
 SELECT throws_ok($$SELECT loyalty.book_expiry(500, 'none_such', now())$$, 'LY102', NULL, 'book_expiry() of an unknown currency');
 SELECT throws_ok(format('SELECT loyalty.book_expiry(%s)', a), 'LY003', NULL, format('book_expiry(%s)', a))
