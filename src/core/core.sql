@@ -33,7 +33,8 @@ BEGIN
 	END;
 	IF found IS NULL THEN
 		RAISE EXCEPTION 'function %(%) does not exist', name, arguments
-			USING ERRCODE = 'LY003', HINT = 'Name it with its schema, quoted where SQL wants quotes.';
+			USING ERRCODE = 'LY003', DETAIL = 'No function has this name and these arguments.',
+				HINT = 'Name it with its schema, quoted where SQL wants quotes.';
 	END IF;
 	SELECT r.* INTO owner FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner WHERE p.oid = found;
 	IF owner.oid <> program_owner AND NOT owner.rolsuper THEN

@@ -136,6 +136,7 @@ ReadCurrency(const char *code, Currency *currency)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_CURRENCY),
 				 errmsg("currency \"%s\" does not exist", code),
+				 errdetail("The table loyalty.currency has no row with this code."),
 				 errhint("Create it with loyalty.create_currency(), or see the table loyalty.currency.")));
 
 	memset(currency, 0, sizeof(Currency));
@@ -173,6 +174,7 @@ FindCurrency(const char *code, Currency *currency)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_CURRENCY),
 				 errmsg("currency \"%s\" does not exist", code),
+				 errdetail("The table loyalty.currency has no row with this code."),
 				 errhint("A code has at most %d bytes.", NAMEDATALEN - 1)));
 	strlcpy(key, code, sizeof(key));
 

@@ -628,7 +628,9 @@ loyalty_balance_agg_transfn(PG_FUNCTION_ARGS)
 	if (points == PG_INT64_MIN)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_POINTS_OVERFLOW),
-				 errmsg("points out of range: " INT64_FORMAT, points)));
+				 errmsg("points out of range: " INT64_FORMAT, points),
+				 errdetail("Points are whole numbers from " INT64_FORMAT " to " INT64_FORMAT ".", -PG_INT64_MAX, PG_INT64_MAX),
+				 errhint("Check the number of points.")));
 
 	entry.effective_at = PG_GETARG_TIMESTAMPTZ(2);
 	entry.available_at = entry.effective_at;
@@ -726,6 +728,7 @@ loyalty_ledger_agg_transfn(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("%s of an entry must not be NULL", names[i - 1]),
+					 errdetail("Kind, points and effective_at make an entry."),
 					 errhint("Leave such rows out with FILTER.")));
 	}
 	name = PG_GETARG_TEXT_PP(1);
@@ -734,6 +737,7 @@ loyalty_ledger_agg_transfn(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_WRONG_KIND),
 				 errmsg("unknown kind of entry \"%s\"", text_to_cstring(name)),
+				 errdetail("Only entries that stand for themselves are gathered from rows."),
 				 errhint("The kinds are earn, redeem, hold, adjust, expire, transfer_out; others are appended with ||.")));
 	if (EntryRefers(plain.kind) || plain.kind == ENTRY_TRANSFER_IN)
 		ereport(ERROR,

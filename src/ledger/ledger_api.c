@@ -443,6 +443,7 @@ ArrayArgument(FunctionCallInfo fcinfo, int n, Oid type, const char *name, int ex
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("array \"%s\" has %d elements, \"member_ids\" has %d",
 						name, column.count, expected),
+				 errdetail("An element of each array makes an entry."),
 				 errhint("All arrays that are given must have the same length.")));
 	return column;
 }
@@ -460,6 +461,7 @@ RequireElement(const Column *column, int i, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("element %d of \"%s\" must not be NULL", i + 1, name),
+				 errdetail("An entry cannot be made without it."),
 				 errhint("Give a value for it.")));
 }
 
@@ -541,6 +543,7 @@ BeginElement(const Many *many, int i)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_WRONG_KIND),
 				 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
+				 errdetail("Transfers take two wallets, and expiries are booked by a job."),
 				 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
 	InitPosting(posting, kind, DatumGetInt64(many->members.values[i]));
 	if (Given(&many->currencies, i) || !EntryRefers(kind))

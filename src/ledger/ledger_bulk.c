@@ -154,6 +154,7 @@ SourceQuery(Backfill *state, Oid source)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("there is no table or view with OID %u", source),
+				 errdetail("A history is read from one."),
 				 errhint("Name the source: 'history', or 'schema.history'.")));
 	tupdesc = RelationGetDescr(rel);
 	initStringInfo(&query);
@@ -166,6 +167,7 @@ SourceQuery(Backfill *state, Oid source)
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("\"%s\" has no column \"%s\"", RelationGetRelationName(rel),
 							source_columns[i].name),
+					 errdetail("These columns are needed: member_id, points, effective_at."),
 					 errhint("A history needs member_id, points and effective_at.")));
 		if (state->has[i])
 			appendStringInfo(&query, "%s%s AS c%d", n++ > 0 ? ", " : "", SourceColumn(state, tupdesc, i), i);
@@ -347,6 +349,7 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
 				 errmsg("member " INT64_FORMAT " has no earlier entry with idempotency key \"%s\"",
 						posting->member_id, key),
+				 errdetail("Only entries of the same wallet that came before in this call can be referred to."),
 				 errhint("target_key names the idempotency_key of the row that is referred to; it must be effective before.")));
 	FindTarget(posting, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
 	PlaceTarget(posting);
@@ -460,6 +463,7 @@ RequireColumn(const bool *nulls, int column)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("%s of a row to backfill must not be NULL", source_columns[column].name),
+				 errdetail("An entry cannot be made without it."),
 				 errhint("Give the source a value for it, or leave such rows out.")));
 }
 
@@ -501,6 +505,7 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_WRONG_KIND),
 					 errmsg("backfill cannot post kind \"%s\"", name),
+					 errdetail("Transfers take two wallets, and expiries are booked by a job."),
 					 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust; post transfers with transfer(), and book expiries with book_expiries().")));
 	}
 
@@ -597,6 +602,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("history must not be NULL"),
+				 errdetail("It is what is to be posted."),
 				 errhint("Give the name of a table or view.")));
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");

@@ -224,7 +224,8 @@ DECLARE
 BEGIN
 	IF parts IS NULL OR parts[2]::bigint < parts[1]::bigint THEN
 		RAISE EXCEPTION 'not a ledger digest: "%"', left(coalesce(digest, 'NULL'), 60)
-			USING ERRCODE = 'LY113', HINT = 'Give a value that loyalty.ledger_digest() returned, whole.';
+			USING ERRCODE = 'LY113', DETAIL = 'A digest begins with loyalty-digest-1.',
+				HINT = 'Give a value that loyalty.ledger_digest() returned, whole.';
 	END IF;
 	after := parts[1]; up_to := parts[2]; entries := parts[3]; width := parts[4];
 	previous_hash := parts[5]; total_hash := parts[6]; blocks := parts[7];

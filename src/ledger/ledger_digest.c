@@ -96,7 +96,9 @@ loyalty_block_digests(PG_FUNCTION_ARGS)
 	if (width <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("width of a block must be positive")));
+				 errmsg("width of a block must be positive"),
+				 errdetail("It is " INT64_FORMAT ".", width),
+				 errhint("Give the number of ids in a block.")));
 	InitReturnSet(fcinfo);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

@@ -114,6 +114,7 @@ RaiseRefusal(const Refused *refused)
 					(errcode(ERRCODE_LY_WRONG_KIND),
 					 errmsg("%s cannot refer to entry " INT64_FORMAT " of kind %s",
 							kind, entry->target, EntryKindName(entry->target_kind)),
+					 errdetail("Entry " INT64_FORMAT " is effective at %s.", entry->target, TimestampText(entry->target_effective_at)),
 					 entry->kind == ENTRY_REVERSE
 					 ? errhint("An earn, redeem, capture, adjust, or the reversal of one can be reversed; release a hold, transfer a transfer back, and reverse an entry again whose reversal was undone.")
 					 : entry->kind == ENTRY_ACTIVATE
@@ -180,6 +181,7 @@ RequireArgument(FunctionCallInfo fcinfo, int n, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("%s must not be NULL", name),
+				 errdetail("It has no default that NULL could stand for."),
 				 errhint("Give a value for %s.", name)));
 }
 

@@ -358,6 +358,7 @@ IdsArgument(FunctionCallInfo fcinfo, int n)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("an array of ids must not contain NULL"),
+					 errdetail("NULL is nobody."),
 					 errhint("Give ids only.")));
 	}
 	return set;
@@ -630,6 +631,7 @@ loyalty_move_points(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("from_id and to_id must not be NULL"),
+				 errdetail("Points are moved from one member to another."),
 				 errhint("Give two members.")));
 	from = PG_GETARG_DATUM(0);
 	move.from_id = DatumGetInt64(from);
@@ -638,6 +640,7 @@ loyalty_move_points(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_SAME_WALLET),
 				 errmsg("points of member " INT64_FORMAT " cannot be moved to itself", move.from_id),
+				 errdetail("from_id and to_id are the same."),
 				 errhint("Give two different members.")));
 	move.reason = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
 	if (!homes.all)

@@ -499,6 +499,7 @@ ReadArguments(const Trigger *trigger, char **args, RowTerms *terms, RowTerm *key
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("term \"%s\" of trigger \"%s\" is %s", known[k].name, trigger->tgname,
 							value[0] == '\0' ? "empty" : "there twice"),
+					 errdetail("The trigger has %d arguments.", trigger->tgnargs),
 					 errhint("Give it once, with a value.")));
 		if (known[k].term == NULL)
 			*known[k].text = value;

@@ -64,6 +64,7 @@ AppendEntry(LedgerBuilder *builder, const Entry *entry)
 				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
 				 errmsg("entry " INT64_FORMAT " refers to entry " INT64_FORMAT ", which is not before it",
 						builder->count + 1, entry->target),
+				 errdetail("The entries before it have the numbers from 1 to " INT64_FORMAT ".", builder->count),
 				 errhint("Entries of a ledger are numbered from 1 and refer to earlier ones.")));
 	PackEntry(&builder->body, entry, builder->last_effective_at, &builder->lifetime);
 	builder->last_effective_at = entry->effective_at;
@@ -234,7 +235,9 @@ FillTarget(Entry *entry, const PastEntry *history)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
 				 errmsg("entry " INT64_FORMAT " refers to entry " INT64_FORMAT ", which is not before it",
-						entry->entry_id, entry->target)));
+						entry->entry_id, entry->target),
+				 errdetail("The entries before it have the numbers from 1 to " INT64_FORMAT ".", entry->entry_id - 1),
+				 errhint("Entries of a ledger are numbered from 1 and refer to earlier ones.")));
 	past += entry->target - 1;
 	entry->target_kind = past->kind;
 	entry->target_points = past->points;
@@ -506,6 +509,7 @@ ConsumptionOrderFromText(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 			 errmsg("unknown consumption order \"%s\"", name),
+			 errdetail("It is the order in which lots are consumed."),
 			 errhint("Use earliest_expiry or oldest_first.")));
 }
 
@@ -521,6 +525,7 @@ ClawbackPolicyFromText(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 			 errmsg("unknown clawback policy \"%s\"", name),
+			 errdetail("It says how far the reversal of an earn reaches."),
 			 errhint("Use allow_debt, within_balance or within_lot.")));
 }
 

@@ -147,6 +147,7 @@ FindTarget(Posting *posting, int64 entry_id)
 				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
 				 errmsg("member " INT64_FORMAT " has no entry " INT64_FORMAT,
 						posting->member_id, entry_id),
+				 errdetail("An entry_id belongs to one member, or to those who were merged with it."),
 				 errhint("Check the entry_id that the posting returned; it belongs to one member.")));
 
 	code = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -405,6 +406,7 @@ CheckPosting(const Posting *posting)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("idempotency_key must not be empty"),
+				 errdetail("An empty key would make different calls the same."),
 				 errhint("Give a key of the caller's own choice, such as the order number, or leave it out.")));
 	if (key != NULL && strlen(key) > MAX_KEY_LENGTH)
 		ereport(ERROR,
@@ -417,6 +419,7 @@ CheckPosting(const Posting *posting)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("reason of adjust must not be %s", posting->reason == NULL ? "NULL" : "empty"),
+				 errdetail("An adjust is an operator's act, and the ledger keeps why."),
 				 errhint("Say why the balance is corrected.")));
 	/* of a reversal, the entry's own expires_at is the grace that is granted */
 	if (entry->kind == ENTRY_REVERSE && posting->expires_given)

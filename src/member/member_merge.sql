@@ -131,7 +131,9 @@ DECLARE
 BEGIN
 	replayed := false;
 	IF survivor_id IS NULL OR absorbed_id IS NULL THEN
-		RAISE EXCEPTION 'survivor_id and absorbed_id must be given' USING ERRCODE = 'LY003', HINT = 'Name both members.';
+		RAISE EXCEPTION 'survivor_id and absorbed_id must be given'
+			USING ERRCODE = 'LY003', DETAIL = 'A merge joins one member to another.',
+				HINT = 'Name both members.';
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(survivor_id, idempotency_key, format('merge %s %s %L', survivor_id, absorbed_id, reason));
@@ -185,12 +187,14 @@ BEGIN
 	replayed := false;
 	IF earned_since IS NULL OR earned_since NOT IN ('home', 'survivor', 'identifier') THEN
 		RAISE EXCEPTION 'unknown earned_since "%"', coalesce(earned_since, 'NULL')
-			USING ERRCODE = 'LY003', HINT = 'It is home, survivor or identifier.';
+			USING ERRCODE = 'LY003', DETAIL = 'It says to whom what was posted since the merge belongs.',
+				HINT = 'It is home, survivor or identifier.';
 	END IF;
 	SELECT * INTO m FROM loyalty.member_merge x WHERE x.merge_id = unmerge_members.merge_id;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'there is no merge %', coalesce(merge_id::text, 'NULL')
-			USING ERRCODE = 'LY211', HINT = 'merge_members(), resolve_member() and member_history() give its number.';
+			USING ERRCODE = 'LY211', DETAIL = 'The table loyalty.member_merge has no row with this number.',
+				HINT = 'merge_members(), resolve_member() and member_history() give its number.';
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(m.absorbed_id, idempotency_key, format('unmerge %s %s %L', merge_id, earned_since, reason));
@@ -294,7 +298,8 @@ BEGIN
 	IF (SELECT count(*) FROM loyalty.member m WHERE m.member_id IN (survivor_id, absorbed_id)) < 2 AND survivor_id IS DISTINCT FROM absorbed_id
 		OR s IS NULL OR a IS NULL THEN
 		RAISE EXCEPTION 'there is no member % or %', coalesce(survivor_id::text, 'NULL'), coalesce(absorbed_id::text, 'NULL')
-			USING ERRCODE = 'LY202', HINT = 'Members are made by loyalty.resolve_member().';
+			USING ERRCODE = 'LY202', DETAIL = 'Both must exist.',
+				HINT = 'Members are made by loyalty.resolve_member().';
 	END IF;
 	PERFORM loyalty.require_not_forgotten(ARRAY[s, a]);
 	IF s = a THEN

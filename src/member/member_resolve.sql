@@ -54,7 +54,9 @@ BEGIN
 	LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'unknown namespace "%"', wrong
-			USING ERRCODE = 'LY210', HINT = 'Make it with loyalty.configure_namespace().';
+			USING ERRCODE = 'LY210',
+				DETAIL = 'The table loyalty.identifier_namespace has no row with this name.',
+				HINT = 'Make it with loyalty.configure_namespace().';
 	END IF;
 	RETURN QUERY
 	SELECT min(x.ordinality), x.namespace, x.value, bool_or(x.verified), x.priority, x.max_per_member,
@@ -347,10 +349,13 @@ BEGIN
 	replayed := false;
 	IF on_conflict IS NULL OR on_conflict NOT IN ('merge', 'first', 'refuse') THEN
 		RAISE EXCEPTION 'unknown on_conflict "%"', coalesce(on_conflict, 'NULL')
-			USING ERRCODE = 'LY003', HINT = 'It is merge, first or refuse.';
+			USING ERRCODE = 'LY003', DETAIL = 'It says what to do where identifiers belong to several members.',
+				HINT = 'It is merge, first or refuse.';
 	END IF;
 	IF effective_at IS NULL OR NOT isfinite(effective_at) THEN
-		RAISE EXCEPTION 'effective_at must be a finite instant' USING ERRCODE = 'LY003', HINT = 'Leave it out for now.';
+		RAISE EXCEPTION 'effective_at must be a finite instant'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(effective_at::text, 'NULL')),
+				HINT = 'Leave it out for now.';
 	END IF;
 	IF attributes IS NOT NULL AND jsonb_typeof(attributes) <> 'object' THEN
 		RAISE EXCEPTION 'attributes must be an object'
@@ -382,7 +387,9 @@ BEGIN
 				PERFORM loyalty.try_to_lock_members((SELECT array_agg(DISTINCT f.member_id) FROM jsonb_to_recordset(evidence) f (member_id bigint)));
 				IF evidence <> (SELECT coalesce(jsonb_agg(to_jsonb(w) ORDER BY w.proven DESC, w.priority, w.member_id, w.identifier_id), '[]')
 						FROM loyalty.weigh_identifiers(given) w) THEN
-					RAISE EXCEPTION 'identifiers changed hands at this moment' USING ERRCODE = 'LY207';
+					RAISE EXCEPTION 'identifiers changed hands at this moment'
+						USING ERRCODE = 'LY207', DETAIL = 'Another session linked or moved one of them.',
+							HINT = 'Repeat the call.';
 				END IF;
 				crowded := loyalty.note_company(given, evidence);
 				IF crowded IS NOT NULL THEN
@@ -539,7 +546,9 @@ DECLARE
 BEGIN
 	replayed := false;
 	IF effective_at IS NULL OR NOT isfinite(effective_at) THEN
-		RAISE EXCEPTION 'effective_at must be a finite instant' USING ERRCODE = 'LY003', HINT = 'Leave it out for now.';
+		RAISE EXCEPTION 'effective_at must be a finite instant'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(effective_at::text, 'NULL')),
+				HINT = 'Leave it out for now.';
 	END IF;
 	IF move AND verified IS NOT TRUE THEN
 		RAISE EXCEPTION 'only what was verified can be moved'
@@ -549,7 +558,8 @@ BEGIN
 	SELECT * INTO g FROM loyalty.read_identifiers(jsonb_build_array(jsonb_build_object('namespace', namespace, 'value', value, 'verified', coalesce(verified, false))));
 	IF g.ignored = 'garbage' THEN
 		RAISE EXCEPTION '"%" is no valid identifier of namespace "%"', coalesce(value, 'NULL'), namespace
-			USING ERRCODE = 'LY201', HINT = 'loyalty.normalize_identifier() with on_garbage => ''error'' tells what is wrong.';
+			USING ERRCODE = 'LY201', DETAIL = 'Nothing is left of it that could tell one member from another.',
+				HINT = 'loyalty.normalize_identifier() with on_garbage => ''error'' tells what is wrong.';
 	ELSIF g.ignored = 'blocked' THEN
 		RAISE EXCEPTION '"%" is blocked in namespace "%"', value, namespace
 			USING ERRCODE = 'LY205', DETAIL = 'It identifies nobody.', HINT = 'See loyalty.blocked_identifier.';
@@ -578,17 +588,22 @@ BEGIN
 				WHERE i.namespace = g.namespace AND i.value = g.value AND NOT i.exclusive AND i.member_id = root LIMIT 1;
 			END IF;
 			IF have.member_id <> ALL (locked) THEN
-				RAISE EXCEPTION 'the identifier changed hands at this moment' USING ERRCODE = 'LY207';
+				RAISE EXCEPTION 'the identifier changed hands at this moment'
+					USING ERRCODE = 'LY207', DETAIL = 'Another session linked or moved it.',
+						HINT = 'Repeat the call.';
 			END IF;
 			EXIT WHEN have.member_id = root;
 			IF have.member_id IS NOT NULL AND NOT (move OR have.contested) THEN
 				RAISE EXCEPTION 'that identifier of namespace "%" belongs to member %', namespace, have.member_id
-					USING ERRCODE = 'LY204', HINT = 'Merge the members with loyalty.merge_members(), unlink it there first, or move it here if this member proved it (verified => true, move => true).';
+					USING ERRCODE = 'LY204',
+						DETAIL = format('It was linked there as identifier %s.', have.identifier_id),
+						HINT = 'Merge the members with loyalty.merge_members(), unlink it there first, or move it here if this member proved it (verified => true, move => true).';
 			END IF;
 			IF g.exclusive AND g.max_per_member <= (SELECT count(*) FROM loyalty.identifier i
 					WHERE i.member_id = root AND i.namespace = g.namespace AND i.exclusive) THEN
 				RAISE EXCEPTION 'member % has % identifiers of namespace "%" already', root, g.max_per_member, namespace
-					USING ERRCODE = 'LY206', HINT = 'Unlink one, or raise max_per_member with loyalty.configure_namespace().';
+					USING ERRCODE = 'LY206', DETAIL = 'It is the max_per_member of the namespace.',
+						HINT = 'Unlink one, or raise max_per_member with loyalty.configure_namespace().';
 			END IF;
 			IF have.member_id IS NOT NULL THEN
 				UPDATE loyalty.identifier i SET member_id = root, home_member_id = link_identifier.member_id, verified = true, claimed = false,
@@ -642,7 +657,9 @@ DECLARE
 BEGIN
 	replayed := false;
 	IF effective_at IS NULL OR NOT isfinite(effective_at) THEN
-		RAISE EXCEPTION 'effective_at must be a finite instant' USING ERRCODE = 'LY003', HINT = 'Leave it out for now.';
+		RAISE EXCEPTION 'effective_at must be a finite instant'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(effective_at::text, 'NULL')),
+				HINT = 'Leave it out for now.';
 	END IF;
 	PERFORM loyalty.require_members(ARRAY[member_id]);
 	SELECT * INTO g FROM loyalty.read_identifiers(jsonb_build_array(jsonb_build_object('namespace', namespace, 'value', value)));
@@ -660,7 +677,8 @@ BEGIN
 	RETURNING i.identifier_id, i.home_member_id INTO identifier_id, home;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'member % has no such identifier of namespace "%"', member_id, namespace
-			USING ERRCODE = 'LY212', HINT = 'loyalty.identifier lists what the member has.';
+			USING ERRCODE = 'LY212', DETAIL = 'It is with somebody else, with nobody, or was unlinked before.',
+				HINT = 'loyalty.identifier lists what the member has.';
 	END IF;
 	INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, reason, effective_at)
 	VALUES (home, 'unlinked', identifier_id, g.namespace, reason, effective_at);

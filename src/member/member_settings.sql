@@ -15,7 +15,8 @@ DECLARE
 BEGIN
 	IF namespace IS NULL OR namespace !~ '^[a-z][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name of a namespace: "%"', coalesce(namespace, 'NULL')
-			USING ERRCODE = 'LY003', HINT = 'Use lower-case letters, digits and underscores.';
+			USING ERRCODE = 'LY003', DETAIL = 'A name has up to 63 characters and begins with a letter.',
+				HINT = 'Use lower-case letters, digits and underscores.';
 	END IF;
 	IF coalesce(kind, 'opaque') NOT IN ('phone', 'email', 'opaque') OR coalesce(max_per_member, 1) < 0 OR coalesce(shared_above, 1) < 0 THEN
 		RAISE EXCEPTION 'invalid setting of namespace "%"', namespace
@@ -101,13 +102,17 @@ DECLARE
 	blocked text;
 BEGIN
 	IF value IS NULL OR btrim(value) = '' THEN
-		RAISE EXCEPTION 'value must not be empty' USING ERRCODE = 'LY003', HINT = 'Give the value that identifies nobody.';
+		RAISE EXCEPTION 'value must not be empty'
+			USING ERRCODE = 'LY003', DETAIL = 'An empty value is garbage everywhere.',
+				HINT = 'Give the value that identifies nobody.';
 	END IF;
 	IF namespace IS DISTINCT FROM '*' THEN
 		SELECT * INTO n FROM loyalty.identifier_namespace i WHERE i.namespace = block_identifier.namespace;
 		IF NOT FOUND THEN
 			RAISE EXCEPTION 'unknown namespace "%"', coalesce(namespace, 'NULL')
-				USING ERRCODE = 'LY210', HINT = 'Make it with loyalty.configure_namespace(), or pass * for every namespace.';
+				USING ERRCODE = 'LY210',
+					DETAIL = 'The table loyalty.identifier_namespace has no row with this name.',
+					HINT = 'Make it with loyalty.configure_namespace(), or pass * for every namespace.';
 		END IF;
 		blocked := loyalty.normalize_identifier(n.kind, value, n.default_country, n.provider_rules, n.fold_case);
 	END IF;
@@ -127,7 +132,9 @@ AS $$
 #variable_conflict use_variable
 BEGIN
 	IF room IS NULL OR tables IS NULL THEN
-		RAISE EXCEPTION 'room and tables must not be NULL' USING ERRCODE = 'LY003', HINT = 'Name the room and its tables.';
+		RAISE EXCEPTION 'room and tables must not be NULL'
+			USING ERRCODE = 'LY003', DETAIL = 'A handler says which tables of a room follow a member.',
+				HINT = 'Name the room and its tables.';
 	END IF;
 	PERFORM loyalty.stored_function(f.name, f.arguments)
 	FROM (VALUES (merge_function, 'bigint,bigint,bigint'), (unmerge_function, 'bigint,bigint,bigint,bigint[]'),

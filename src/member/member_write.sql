@@ -20,7 +20,8 @@ DECLARE
 BEGIN
 	IF idempotency_key = '' THEN
 		RAISE EXCEPTION 'idempotency_key must not be empty'
-			USING ERRCODE = 'LY003', HINT = 'Give a key of the caller''s own choice, or leave it out.';
+			USING ERRCODE = 'LY003', DETAIL = 'An empty key would make different calls the same.',
+				HINT = 'Give a key of the caller''s own choice, or leave it out.';
 	END IF;
 	INSERT INTO loyalty.member_request AS r (member_id, idempotency_key, fingerprint)
 	VALUES (member_id, idempotency_key, mark) ON CONFLICT DO NOTHING;
@@ -31,7 +32,8 @@ BEGIN
 	WHERE r.member_id = claim_request.member_id AND r.idempotency_key = claim_request.idempotency_key;
 	IF earlier.fingerprint <> mark THEN
 		RAISE EXCEPTION 'idempotency key "%" was used with other arguments', idempotency_key
-			USING ERRCODE = 'LY004', HINT = 'Repeat a call with the very same arguments, or use a new key.';
+			USING ERRCODE = 'LY004', DETAIL = format('Member %s used it before.', member_id),
+				HINT = 'Repeat a call with the very same arguments, or use a new key.';
 	END IF;
 	RETURN coalesce(earlier.result, '{}');
 END
@@ -68,7 +70,9 @@ BEGIN
 	IF roots <> (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
 			FROM unnest(member_ids) WITH ORDINALITY m (id, n))
 		OR whole_trees AND NOT others @> (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id)) THEN
-		RAISE EXCEPTION 'members were merged at this moment' USING ERRCODE = 'LY207';
+		RAISE EXCEPTION 'members were merged at this moment'
+			USING ERRCODE = 'LY207', DETAIL = 'Another session merged or took apart one of them.',
+				HINT = 'Repeat the call.';
 	END IF;
 	RETURN roots;
 END
@@ -86,7 +90,8 @@ BEGIN
 	WHERE m IS NULL OR (SELECT count(*) FROM loyalty.member x WHERE x.member_id = m) = 0 LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'there is no member %', coalesce(missing::text, 'NULL')
-			USING ERRCODE = 'LY202', HINT = 'Members are made by loyalty.resolve_member().';
+			USING ERRCODE = 'LY202', DETAIL = 'The table loyalty.member has no row with this number.',
+				HINT = 'Members are made by loyalty.resolve_member().';
 	END IF;
 END
 $$;
@@ -119,7 +124,8 @@ BEGIN
 	WHERE m.member_id = ANY (member_ids) AND m.status = 'forgotten' LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'member % is forgotten', forgotten
-			USING ERRCODE = 'LY203', HINT = 'Nothing about the person can be linked, merged or taken apart any more.';
+			USING ERRCODE = 'LY203', DETAIL = 'Its identifiers and attributes were removed for good.',
+				HINT = 'Nothing about the person can be linked, merged or taken apart any more.';
 	END IF;
 END
 $$;

@@ -432,6 +432,7 @@ BEGIN
 	IF found IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY304',
 			MESSAGE = format('unknown segment scheme "%s"', scheme),
+			DETAIL = 'It is neither one that comes with the extension nor one''s own.',
 			HINT = 'Use one of SELECT scheme FROM loyalty.builtin_rfm_schemes(), or define it with define_rfm_scheme().';
 	END IF;
 	RETURN found;
@@ -460,11 +461,13 @@ BEGIN
 	IF define_rfm_scheme.scheme IS NULL OR scheme !~ '^[a-z][a-z0-9_]{0,62}$' OR definition IS NULL OR strict IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
 			MESSAGE = format('a segment scheme cannot be named "%s"', scheme),
+			DETAIL = 'A name has up to 63 characters.',
 			HINT = 'Use lower-case letters, digits and underscores, beginning with a letter, and pass a definition.';
 	END IF;
 	IF EXISTS (SELECT FROM loyalty.builtin_rfm_schemes() b WHERE b.scheme = define_rfm_scheme.scheme) THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY305',
 			MESSAGE = format('segment scheme "%s" comes with the extension', scheme),
+			DETAIL = 'Its rules are the same in every database.',
 			HINT = 'Define yours under another name.';
 	END IF;
 	SELECT string_agg(format('%s: rule %s, %s codes', p.problem, coalesce(p.rule::text, '-'), cardinality(p.codes)), '; ')
@@ -601,6 +604,7 @@ BEGIN
 	IF orders IS NULL OR as_of IS NULL OR merged_once IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
 			MESSAGE = 'orders, as_of and merged_once must not be null',
+			DETAIL = 'Members are read from a table, as of an instant.',
 			HINT = 'Leave out what should have its default.';
 	END IF;
 	whole_numbers := loyalty.check_orders_column(orders, 'member_column', member_column)
@@ -615,6 +619,7 @@ BEGIN
 		ELSIF NOT whole_numbers THEN
 			RAISE EXCEPTION USING ERRCODE = 'LY003',
 				MESSAGE = format('merged_once needs member numbers in column %I of %s', member_column, orders),
+				DETAIL = 'Merged members are known by the number that room member gave them.',
 				HINT = 'Pass a column of type bigint that holds member_id, or leave out merged_once.';
 		END IF;
 		member := format('loyalty.canonical_member(o.%I::pg_catalog.int8)', member_column);
@@ -706,6 +711,7 @@ BEGIN
 	IF method IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
 			MESSAGE = 'method must not be null',
+			DETAIL = 'It says how members are scored.',
 			HINT = 'Leave it out for its default, quantile.';
 	END IF;
 	PERFORM loyalty.check_rfm_bins(method, scheme);
@@ -784,6 +790,7 @@ BEGIN
 	IF from_as_of IS NULL OR to_as_of IS NULL OR method IS NULL OR from_as_of > to_as_of THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
 			MESSAGE = 'from_as_of, to_as_of and method must not be null, nor from_as_of after to_as_of',
+			DETAIL = 'Members are compared at two instants, the second the later one.',
 			HINT = 'Pass the earlier instant as from_as_of.';
 	END IF;
 	PERFORM loyalty.check_rfm_bins(method, scheme);

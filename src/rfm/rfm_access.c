@@ -33,6 +33,7 @@ RfmFindZone(text *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("time zone \"%s\" not recognized", text_to_cstring(name)),
+				 errdetail("Days are those of a time zone."),
 				 errhint("Use a name from pg_timezone_names, for example Asia/Shanghai.")));
 	return zone;
 }

@@ -15,6 +15,7 @@ InstantRefused(TimestampTz at)
 			(errcode(ERRCODE_LY_RFM_INSTANT),
 			 errmsg("instant of a purchase must be finite, not %s",
 					at == TIMESTAMP_INFINITY ? "infinity" : "-infinity"),
+			 errdetail("A purchase has a time."),
 			 errhint("Leave such rows out: FILTER (WHERE isfinite(at)).")));
 }
 

@@ -146,6 +146,7 @@ Accumulate(FunctionCallInfo fcinfo, bool keyed)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("as_of and method must not be null"),
+				 errdetail("Cut points are found as of an instant, by a method."),
 				 errhint("For example rfm_breaks(summary, now(), 'quantile').")));
 	as_of = PG_GETARG_TIMESTAMPTZ(2);
 	method = (StoredBreaks *) PG_DETOAST_DATUM(PG_GETARG_DATUM(3));
@@ -156,6 +157,7 @@ Accumulate(FunctionCallInfo fcinfo, bool keyed)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_BREAKS),
 				 errmsg("as_of and method must be the same in all rows of a group"),
+				 errdetail("They make one set of cut points for all members of a group."),
 				 errhint("Pass constants, or group by them.")));
 
 	if (PG_ARGISNULL(1))
@@ -228,6 +230,7 @@ loyalty_rfm_breaks_combine(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_BREAKS),
 				 errmsg("as_of and method must be the same in all rows of a group"),
+				 errdetail("They make one set of cut points for all members of a group."),
 				 errhint("Pass constants, or group by them.")));
 	for (int64 i = 0; i < other->size; i++)
 	{

@@ -157,6 +157,7 @@ CheckBreaks(const Breaks *b)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_BREAKS),
 				 errmsg("unusable breaks: %s", problem),
+				 errdetail("Cut points part the members into bins."),
 				 errhint("Use 2 to 10 bins, and finite cut points in rising order.")));
 }
 
@@ -228,13 +229,15 @@ loyalty_rfm_method(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("method and monetary must not be null"),
+				 errdetail("They have the defaults quantile and total."),
 				 errhint("Leave out what should have its default.")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (!FindMethod(name, strlen(name), &method) || method == METHOD_THRESHOLD)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_BREAKS),
 				 errmsg("unknown method \"%s\"", name),
-				 errdetail("%s", method_list)));
+				 errdetail("%s", method_list),
+				 errhint("Make one with rfm_method(), or give one of these names.")));
 	InitMethod(&b, method, PG_ARGISNULL(1) ? (method == METHOD_MEAN ? 2 : 5) : PG_GETARG_INT32(1));
 	b.mean_reading = ReadingIsMean(PG_GETARG_TEXT_PP(2));
 	if (!PG_ARGISNULL(3))
@@ -253,6 +256,7 @@ TakeThresholds(Breaks *b, Dimension dim, ArrayType *array)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_BREAKS),
 				 errmsg("thresholds of %s must be 1 to 9 numbers", dimension_names[dim]),
+				 errdetail("Each is the lower bound of a bin."),
 				 errhint("Pass the lower bounds of all bins but the first, in rising order.")));
 	b->bins[dim] = n + 1;
 	for (int i = 0; i < n; i++)
@@ -321,6 +325,7 @@ loyalty_rfm_cuts(PG_FUNCTION_ARGS)
 	ereport(ERROR,
 			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 			 errmsg("unknown dimension \"%s\"", name),
+			 errdetail("Members are scored in three dimensions."),
 			 errhint("Use recency, frequency or monetary.")));
 }
 

@@ -339,6 +339,7 @@ loyalty_rfm_by_accum(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("unit and time_zone must not be null"),
+				 errdetail("The rows of one unit of time are one purchase."),
 				 errhint("For example rfm_agg_by(at, amount, 'day', 'UTC').")));
 	unit_name = PG_GETARG_TEXT_PP(3);
 	zone_name = PG_GETARG_TEXT_PP(4);
@@ -430,6 +431,7 @@ loyalty_rfm_by_combine(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_UNIT),
 				 errmsg("unit and time_zone must be the same in all rows of a group"),
+				 errdetail("They say which rows of a group are one purchase."),
 				 errhint("Pass constants, or group by them.")));
 
 	for (int64 i = 0; i < other->size; i++)

@@ -85,10 +85,12 @@ InvalidScheme(int rule, const char *why)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_SCHEME),
 				 errmsg("invalid segment scheme: %s", why),
+				 errdetail("It is the definition as a whole."),
 				 errhint("A scheme has bins (2 to 10), rules (a list) and, where codes may be left over, otherwise.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_LY_INVALID_SCHEME),
 			 errmsg("invalid segment scheme: rule %d %s", rule + 1, why),
+			 errdetail("Rules are counted from 1, in the order given."),
 			 errhint("A rule has segment and either codes or limits r, f, m, fm, each a number or [least, most].")));
 }
 
@@ -379,6 +381,7 @@ NameSegment(const Scheme *scheme, const int *scores, const text *language)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("unknown language \"%s\"", text_to_cstring(language)),
+				 errdetail("Segments have names in two languages."),
 				 errhint("Use en or zh.")));
 
 	first = scheme->first[CodeOf(scheme, scores[0], scores[1], scores[2])];

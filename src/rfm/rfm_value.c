@@ -245,6 +245,7 @@ RfmCheckAsOf(const rfm *s, TimestampTz as_of)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_INSTANT),
 				 errmsg("as_of must be a finite instant"),
+				 errdetail("Recency is counted up to an instant."),
 				 errhint("Pass the instant as of which to ask, for example now().")));
 	if (unlikely(as_of < s->last))
 		ereport(ERROR,

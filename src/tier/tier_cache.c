@@ -199,6 +199,7 @@ AllLadders(void)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_NOT_SET_UP),
 					 errmsg("the tables of loyalty do not exist in this database"),
+					 errdetail("The extension brings types and functions; tables belong to the user."),
 					 errhint("Run SELECT loyalty.setup();")));
 		/* in REPEATABLE READ the transaction's snapshot may be older than the
 		 * change that made us read again */
@@ -243,6 +244,7 @@ FindLadder(const char *code, TimestampTz known_at)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_LADDER),
 				 errmsg("ladder \"%s\" does not exist", code),
+				 errdetail("The table loyalty.ladder has no row with this code."),
 				 errhint("Create it with loyalty.define_ladder(), or see the table loyalty.ladder.")));
 	return known_at == TIMESTAMP_INFINITY ? ladder : ReadLadder(code, known_at);
 }
@@ -261,7 +263,9 @@ CopyOfLadder(const char *code, MemoryContext context)
 	if (ladder == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_LADDER),
-				 errmsg("ladder \"%s\" does not exist", code)));
+				 errmsg("ladder \"%s\" does not exist", code),
+				 errdetail("The table loyalty.ladder has no row with this code."),
+				 errhint("Create it with loyalty.define_ladder(), or see the table loyalty.ladder.")));
 	return ladder;
 }
 

@@ -11,7 +11,8 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = found AND NOT p.proretset
 			AND p.prorettype IN ('numeric'::regtype, 'bigint'::regtype, 'integer'::regtype, 'smallint'::regtype, 'real'::regtype, 'double precision'::regtype)) THEN
 		RAISE EXCEPTION 'function % does not return a number', found
-			USING ERRCODE = 'LY003', HINT = 'A measure''s function takes (member_id bigint, as_of timestamptz) and returns one number.';
+			USING ERRCODE = 'LY003', DETAIL = 'What it returns is compared with the thresholds of levels.',
+				HINT = 'A measure''s function takes (member_id bigint, as_of timestamptz) and returns one number.';
 	END IF;
 	RETURN found;
 END
@@ -30,7 +31,8 @@ DECLARE
 BEGIN
 	IF source = 'points' AND NOT EXISTS (SELECT FROM loyalty.currency c WHERE c.code = define_measure.currency) THEN
 		RAISE EXCEPTION 'currency "%" does not exist', currency
-			USING ERRCODE = 'LY102', HINT = 'Create it with loyalty.create_currency().';
+			USING ERRCODE = 'LY102', DETAIL = 'The table loyalty.currency has no row with this code.',
+				HINT = 'Create it with loyalty.create_currency().';
 	END IF;
 	IF source = 'function' THEN
 		PERFORM loyalty.measure_function(function_name);
@@ -65,14 +67,17 @@ DECLARE
 	unknown text;
 BEGIN
 	IF definition IS NULL THEN
-		RAISE EXCEPTION 'definition must not be NULL' USING ERRCODE = 'LY003', HINT = 'See the comment of loyalty.define_ladder().';
+		RAISE EXCEPTION 'definition must not be NULL'
+			USING ERRCODE = 'LY003', DETAIL = 'A ladder is made of its definition.',
+				HINT = 'See the comment of loyalty.define_ladder().';
 	END IF;
 	PERFORM loyalty.ladder_levels(definition);
 	SELECT m->>'measure' INTO unknown FROM jsonb_array_elements(definition->'measures') m
 	WHERE NOT EXISTS (SELECT FROM loyalty.tier_measure t WHERE t.measure = m->>'measure') LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'measure "%" does not exist', unknown
-			USING ERRCODE = 'LY404', HINT = 'Define it with loyalty.define_measure().';
+			USING ERRCODE = 'LY404', DETAIL = 'The definition counts it.',
+				HINT = 'Define it with loyalty.define_measure().';
 	END IF;
 END
 $$;
@@ -91,7 +96,8 @@ BEGIN
 	PERFORM loyalty.check_definition(definition);
 	IF ladder IS NULL OR ladder !~ '^[a-z][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name of a ladder: "%"', ladder
-			USING ERRCODE = 'LY003', HINT = 'Use lower-case letters, digits and underscores.';
+			USING ERRCODE = 'LY003', DETAIL = 'A name has up to 63 characters and begins with a letter.',
+				HINT = 'Use lower-case letters, digits and underscores.';
 	END IF;
 	INSERT INTO loyalty.ladder AS l (ladder, name)
 	VALUES (ladder, coalesce(name, initcap(replace(ladder, '_', ' '))))
@@ -121,7 +127,8 @@ BEGIN
 		IF effective_from <= last.effective_from OR effective_from = 'infinity' THEN
 			RAISE EXCEPTION 'effective_from must be after the last version''s'
 				USING ERRCODE = 'LY003',
-					DETAIL = format('It is %s; version %s is in force from %s.', effective_from, last.version, last.effective_from);
+					DETAIL = format('It is %s; version %s is in force from %s.', effective_from, last.version, last.effective_from),
+					HINT = 'Give a later instant, or leave it out for now.';
 		END IF;
 	END IF;
 	INSERT INTO loyalty.ladder_version AS v (ladder, version, effective_from, definition)

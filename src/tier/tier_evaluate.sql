@@ -16,11 +16,14 @@ DECLARE
 	earlier loyalty.tier_event;
 BEGIN
 	IF member_id IS NULL OR amount IS NULL OR at IS NULL OR amount IN ('NaN', 'Infinity', '-Infinity') THEN
-		RAISE EXCEPTION 'member_id, amount and at must be given' USING ERRCODE = 'LY003';
+		RAISE EXCEPTION 'member_id, amount and at must be given'
+			USING ERRCODE = 'LY003', DETAIL = 'They make a fact, and its amount is finite.',
+				HINT = 'Give all of them.';
 	END IF;
 	IF NOT EXISTS (SELECT FROM loyalty.tier_measure m WHERE m.measure = record_qualification.measure AND m.source <> 'points') THEN
 		RAISE EXCEPTION 'measure "%" takes no facts', measure
-			USING ERRCODE = 'LY404', HINT = 'Define it with loyalty.define_measure(); points are earned with loyalty.earn().';
+			USING ERRCODE = 'LY404', DETAIL = 'It is no measure, or one of points or of a function.',
+				HINT = 'Define it with loyalty.define_measure(); points are earned with loyalty.earn().';
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_event ' || idempotency_key, member_id));
@@ -87,7 +90,9 @@ AS $$
 #variable_conflict use_variable
 BEGIN
 	IF member_id IS NULL OR joined_at IS NULL OR NOT isfinite(joined_at) THEN
-		RAISE EXCEPTION 'member_id and joined_at must be given, and finite' USING ERRCODE = 'LY003';
+		RAISE EXCEPTION 'member_id and joined_at must be given, and finite'
+			USING ERRCODE = 'LY003', DETAIL = 'Windows of anniversaries begin there.',
+				HINT = 'Give the instant at which the member joined.';
 	END IF;
 	INSERT INTO loyalty.tier_joined AS j (member_id, joined_at) VALUES (member_id, joined_at)
 	ON CONFLICT ON CONSTRAINT tier_joined_pkey DO UPDATE SET joined_at = excluded.joined_at;
@@ -270,7 +275,8 @@ AS $$
 BEGIN
 	IF ladder IS NULL OR NOT EXISTS (SELECT FROM loyalty.ladder l WHERE l.ladder = check_ladder_exists.ladder) THEN
 		RAISE EXCEPTION 'ladder "%" does not exist', ladder
-			USING ERRCODE = 'LY402', HINT = 'Create it with loyalty.define_ladder(), or see the table loyalty.ladder.';
+			USING ERRCODE = 'LY402', DETAIL = 'The table loyalty.ladder has no row with this code.',
+				HINT = 'Create it with loyalty.define_ladder(), or see the table loyalty.ladder.';
 	END IF;
 END
 $$;
@@ -293,7 +299,8 @@ DECLARE
 BEGIN
 	IF NOT isfinite(until) OR until > clock_timestamp() THEN
 		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
-			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', until);
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', until),
+				HINT = 'Leave it out for now.';
 	END IF;
 	IF ladder IS NOT NULL THEN
 		PERFORM loyalty.check_ladder_exists(ladder);

@@ -54,7 +54,9 @@ FiniteInstant(TimestampTz t, const char *name)
 	if (TIMESTAMP_NOT_FINITE(t))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("%s must be a finite instant", name)));
+				 errmsg("%s must be a finite instant", name),
+				 errdetail("It is infinite."),
+				 errhint("Give the instant.")));
 	return t;
 }
 
@@ -79,6 +81,7 @@ RankArgument(FunctionCallInfo fcinfo, int n, const TierLadder *ladder)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_LEVEL),
 				 errmsg("the ladder has no level \"%s\"", code),
+				 errdetail("It is none of the levels in the definition."),
 				 errhint("Give the code of one of its levels, or NULL for none.")));
 	return rank;
 }
@@ -117,7 +120,9 @@ loyalty_tier_evaluate(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("definition and at must not be NULL")));
+				 errmsg("definition and at must not be NULL"),
+				 errdetail("A tier is that of a ladder at an instant."),
+				 errhint("Give both.")));
 	ladder = PlanOfDefinition(fcinfo, PG_GETARG_DATUM(0))->version[0].ladder;
 	input.at = FiniteInstant(PG_GETARG_TIMESTAMPTZ(1), "at");
 	InitTierState(&state, FiniteInstant(InstantArgument(fcinfo, 12, InstantArgument(fcinfo, 3, input.at)),
@@ -128,7 +133,9 @@ loyalty_tier_evaluate(PG_FUNCTION_ARGS)
 		if (PG_ARGISNULL(3))
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("a level needs since")));
+					 errmsg("a level needs since"),
+					 errdetail("A term begins when its level is reached."),
+					 errhint("Give since, or no level.")));
 		level = &ladder->level[state.level - 1];
 		state.since = state.anchor = FiniteInstant(PG_GETARG_TIMESTAMPTZ(3), "since");
 		state.valid_until = InstantArgument(fcinfo, 4, TIMESTAMP_INFINITY);
@@ -153,7 +160,8 @@ loyalty_tier_evaluate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("such a state cannot be"),
-				 errdetail("since is not after valid_until, grace_until is after it, pending is above level.")));
+				 errdetail("since is not after valid_until, grace_until is after it, pending is above level."),
+				 errhint("Give back a state as the function returned it.")));
 	TierEvaluate(&state, &input, ladder, &step);
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)

@@ -61,7 +61,8 @@ BEGIN
 	ORDER BY t.member_id = grant_holder.member_id DESC, t.member_id LIMIT 1;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'member % has no grant %', member_id, grant_id
-			USING ERRCODE = 'LY405', HINT = 'See the table loyalty.tier_grant.';
+			USING ERRCODE = 'LY405', DETAIL = 'Grants are numbered for each member.',
+				HINT = 'See the table loyalty.tier_grant.';
 	END IF;
 	RETURN holder;
 END
@@ -103,7 +104,8 @@ BEGIN
 	END IF;
 	IF NOT EXISTS (SELECT FROM loyalty.tier_level t WHERE t.ladder = grant_tier.ladder AND t.level = grant_tier.level) THEN
 		RAISE EXCEPTION 'ladder "%" has no level "%"', ladder, level
-			USING ERRCODE = 'LY403', HINT = 'See the table loyalty.tier_level.';
+			USING ERRCODE = 'LY403', DETAIL = 'It is none of the levels of the version in force.',
+				HINT = 'See the table loyalty.tier_level.';
 	END IF;
 	valid_until := coalesce(ends_at, loyalty.add_period(starts_at, period, ladder));
 	missing := CASE WHEN member_id IS NULL THEN 'member_id must be given.'
@@ -115,7 +117,9 @@ BEGIN
 		WHEN fee > 0 AND kind <> 'paid' THEN 'Only a paid grant has a fee.'
 		WHEN kind = 'paid' AND valid_until IS NULL THEN 'A paid grant needs period or ends_at.' END;
 	IF missing IS NOT NULL THEN
-		RAISE EXCEPTION 'invalid grant' USING ERRCODE = 'LY003', DETAIL = missing;
+		RAISE EXCEPTION 'invalid grant'
+			USING ERRCODE = 'LY003', DETAIL = missing,
+				HINT = 'See the comment of loyalty.grant_tier().';
 	END IF;
 	INSERT INTO loyalty.tier_grant AS g (member_id, ladder, level, kind, starts_at, ends_at, period, fee, fee_currency, fee_decimals,
 		renews_grant_id, reason, idempotency_key)
@@ -180,7 +184,9 @@ BEGIN
 				USING ERRCODE = 'LY406', DETAIL = format('Grant %s follows it.', renewal), HINT = 'Renew that one.';
 		END IF;
 		IF g.ends_at IS NULL THEN
-			RAISE EXCEPTION 'grant % has no end', grant_id USING ERRCODE = 'LY406', HINT = 'It needs no renewal.';
+			RAISE EXCEPTION 'grant % has no end', grant_id
+				USING ERRCODE = 'LY406', DETAIL = 'It holds for ever.',
+					HINT = 'It needs no renewal.';
 		END IF;
 	END IF;
 	-- time that is over is not sold: one that has lapsed begins anew
@@ -232,12 +238,15 @@ DECLARE
 	g record;
 BEGIN
 	IF refund IS NULL OR refund NOT IN ('none', 'full', 'pro_rata') OR at IS NULL OR NOT isfinite(at) THEN
-		RAISE EXCEPTION 'refund is none, full or pro_rata, and at is a finite instant' USING ERRCODE = 'LY003';
+		RAISE EXCEPTION 'refund is none, full or pro_rata, and at is a finite instant'
+			USING ERRCODE = 'LY003', DETAIL = format('refund is %s, at is %s.', coalesce(refund, 'NULL'), coalesce(at::text, 'NULL')),
+				HINT = 'Give one of the three, and the instant at which the grant ends.';
 	END IF;
 	SELECT * INTO g FROM loyalty.open_grant(holder, grant_id);
 	IF g.ends_at IS NOT NULL AND at >= g.ends_at AND refund <> 'full' THEN
 		RAISE EXCEPTION 'grant % has ended', grant_id
-			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', g.ends_at);
+			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', g.ends_at),
+				HINT = 'Grant the level anew.';
 	END IF;
 	-- a grant that has not begun never was
 	ended_at := least(greatest(at, g.starts_at), g.ends_at);

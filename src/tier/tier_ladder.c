@@ -38,7 +38,9 @@ ScaleAmount(Datum numeric)
 	if (numeric_is_nan(n) || numeric_is_inf(n))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("an amount must be finite")));
+				 errmsg("an amount must be finite"),
+				 errdetail("It is infinite or not a number."),
+				 errhint("Leave such facts out.")));
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8,
 											 DirectFunctionCall2(numeric_mul, numeric,
 																 DirectFunctionCall1(int4_numeric, Int32GetDatum(TIER_SCALE)))));

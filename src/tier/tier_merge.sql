@@ -10,16 +10,20 @@ DECLARE
 	last timestamptz;
 BEGIN
 	IF merge_id IS NULL OR survivor_id IS NULL OR absorbed_id IS NULL OR survivor_id = absorbed_id THEN
-		RAISE EXCEPTION 'a merge needs a number and two members' USING ERRCODE = 'LY003';
+		RAISE EXCEPTION 'a merge needs a number and two members'
+			USING ERRCODE = 'LY003', DETAIL = 'It is known by it afterwards.',
+				HINT = 'Give all three.';
 	END IF;
 	IF EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = merge_tier.survivor_id AND t.unmerged_at IS NULL) THEN
 		RAISE EXCEPTION 'member % counts for another', survivor_id
-			USING ERRCODE = 'LY003', HINT = 'Merge into the member that stands for it.';
+			USING ERRCODE = 'LY003', DETAIL = 'It was merged itself.',
+				HINT = 'Merge into the member that stands for it.';
 	END IF;
 	SELECT max(t.merged_at) INTO last FROM loyalty.tier_merge t WHERE t.survivor_id = merge_tier.absorbed_id AND t.unmerged_at IS NULL;
 	IF last > merged_at THEN
 		RAISE EXCEPTION 'another member was merged into % only at %', absorbed_id, last
-			USING ERRCODE = 'LY003', DETAIL = format('merged_at is %s.', merged_at);
+			USING ERRCODE = 'LY003', DETAIL = format('merged_at is %s.', merged_at),
+				HINT = 'Merge them in the order in which it happened.';
 	END IF;
 	INSERT INTO loyalty.tier_merge AS t (absorbed_id, merge_id, survivor_id, merged_at)
 	VALUES (absorbed_id, merge_id, survivor_id, coalesce(merged_at, greatest(clock_timestamp(), last)));

@@ -27,6 +27,7 @@ TooFewArguments(TriggerData *data)
 			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 			 errmsg("trigger \"%s\" gives evaluate_tier %d arguments instead of at least 3",
 					data->tg_trigger->tgname, data->tg_trigger->tgnargs),
+			 errdetail("It takes the member column, the time column, and a measure."),
 			 errhint("Give the names of the member and time columns, then measure=column or measure=number.")));
 }
 
@@ -269,6 +270,7 @@ InsertEvent(RowFacts *row, int i, const char *reference, const char *key)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_MEASURE),
 				 errmsg("measure \"%s\" takes no facts", row->names[i]),
+				 errdetail("It is no measure, or one of points or of a function."),
 				 errhint("Define it with loyalty.define_measure(); points are earned with loyalty.earn().")));
 	row->last_command = GetCurrentCommandId(false);
 	row->commands_known = true;
@@ -281,7 +283,8 @@ CheckEventInstant(TimestampTz at, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("%s must be a finite instant that is not in the future", name),
-				 errdetail("It is %s.", timestamptz_to_str(at))));
+				 errdetail("It is %s.", timestamptz_to_str(at)),
+				 errhint("Give the instant at which it happened.")));
 }
 
 static void
@@ -292,7 +295,8 @@ CheckCountsAt(TimestampTz counts_at, TimestampTz at)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("counts_at must not be after the fact"),
-				 errdetail("It is %s; the fact is of %s.", TimestampText(counts_at), TimestampText(at))));
+				 errdetail("It is %s; the fact is of %s.", TimestampText(counts_at), TimestampText(at)),
+				 errhint("Give the instant of the fact that is taken back, or leave it out.")));
 }
 
 /*
@@ -309,7 +313,9 @@ loyalty_insert_tier_event(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(4))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("member_id, measure, at and amount must not be NULL")));
+				 errmsg("member_id, measure, at and amount must not be NULL"),
+				 errdetail("They make a fact."),
+				 errhint("Give all of them.")));
 	row.member_id = PG_GETARG_INT64(0);
 	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), row.names[0], NAMEDATALEN);
 	row.at = PG_GETARG_TIMESTAMPTZ(2);
@@ -355,6 +361,7 @@ ReadRowFacts(TriggerData *data, HeapTuple tuple, RowFacts *row)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("trigger \"%s\" gives evaluate_tier an argument \"%s\"", data->tg_trigger->tgname, args[i]),
+					 errdetail("It is no pair of a known name and a column or number."),
 					 errhint("After the member and time columns, give up to %d of measure=column or measure=number, and counts_at=column.",
 							 TIER_MAX_MEASURES)));
 		value = equals + 1;

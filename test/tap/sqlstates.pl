@@ -1,5 +1,6 @@
 # The table of SQLSTATEs in README.md lists what src/core/errors.h defines:
-# the same codes, each under the name of its macro.
+# the same codes, each under the name of its macro.  And every refusal says
+# what README.md promises: a DETAIL of facts and a HINT of what to do.
 use strict;
 use warnings;
 
@@ -39,5 +40,24 @@ while ($readme =~ /^\|\s*`(LY\w{3})`\s*\|\s*`(\w+)`\s*\|(.*)\|\s*$/mg)
 }
 
 is_deeply(\%documented, \%defined, 'README.md documents exactly the codes of errors.h');
+
+sub silent
+{
+	my ($file, $statement, $refusal, %parts) = @_;
+	my $text = slurp($file);
+	my @silent;
+	while ($text =~ /$statement/g)
+	{
+		my ($body, $at) = ($1, $-[0]);
+		next unless $body =~ $refusal;
+		my @missing = grep { $body !~ $parts{$_} } sort keys %parts or next;
+		push @silent, ($file =~ s{^\Q$top\E/}{}r) . ':' . (1 + substr($text, 0, $at) =~ tr/\n//) . ": no @missing";
+	}
+	return @silent;
+}
+my @silent = (
+	(map { silent($_, qr/\b(?:ereport|ereturn)\((.*?)\)\)?;/s, qr/ERRCODE_LY_/, DETAIL => qr/errdetail/, HINT => qr/errhint/) } glob "$top/src/*/*.[ch]"),
+	(map { silent($_, qr/\bRAISE EXCEPTION\b(.*?);\n/s, qr/'LY\d/, DETAIL => qr/DETAIL =/, HINT => qr/HINT =/) } glob "$top/src/*/*.sql"));
+is(join("\n", @silent), '', 'every refusal has a DETAIL and a HINT');
 
 done_testing();
