@@ -156,10 +156,14 @@ Kronrod15(ClvIntegrand f, const void *arg, double lo, double hi, double *error)
 	return fine * half;
 }
 
+/* A panel is halved while no more than these wait, and while there are fewer. */
+#define MAX_WAITING			40
+#define MAX_PANELS			2000
+
 /*
  * Integral of a smooth function over [lo, hi], by bisecting panels until each
- * one's error is below its share of 1e-12 of the whole.  Up to 40 levels deep
- * and 2000 panels; at most that much work is done for a hopeless integrand.
+ * one's error is below its share of 1e-12 of the whole.  The bounds above are
+ * for hopeless integrands.
  */
 double
 ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi)
@@ -168,8 +172,7 @@ ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi)
 	{
 		double		lo;
 		double		hi;
-		int			level;
-	}			todo[64];
+	}			todo[MAX_WAITING + 2];
 	int			ntodo = 0;
 	int			npanels = 0;
 	double		sum = 0.0;
@@ -183,30 +186,26 @@ ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi)
 		return whole;
 
 	todo[ntodo].lo = lo;
-	todo[ntodo].hi = hi;
-	todo[ntodo++].level = 0;
+	todo[ntodo++].hi = hi;
 	while (ntodo > 0)
 	{
 		double		a = todo[--ntodo].lo;
 		double		b = todo[ntodo].hi;
-		int			level = todo[ntodo].level;
 		double		part = Kronrod15(f, arg, a, b, &error);
 		double		seen = fabs(sum) > fabs(whole) ? fabs(sum) : fabs(whole);
 
 		if (error <= 1e-12 * fabs(part) || error <= 1e-14 * seen ||
-			level >= 40 || npanels >= 2000)
+			ntodo > MAX_WAITING || npanels >= MAX_PANELS)
 		{
 			sum += part;
 			npanels++;
 			continue;
 		}
-		/* the left half is taken first, so at most 40 panels wait */
+		/* the left half is taken first: as many wait as it is halves deep */
 		todo[ntodo].lo = 0.5 * (a + b);
-		todo[ntodo].hi = b;
-		todo[ntodo++].level = level + 1;
+		todo[ntodo++].hi = b;
 		todo[ntodo].lo = a;
-		todo[ntodo].hi = 0.5 * (a + b);
-		todo[ntodo++].level = level + 1;
+		todo[ntodo++].hi = 0.5 * (a + b);
 	}
 	return sum;
 }

@@ -68,6 +68,10 @@ $$;
 SELECT close_to(loyalty.p_alive(member(x, t_x, t), given('pareto'), '2020-01-01'),
 		(1 / (1 + slow_pareto_odds(0.5534, 10.5802, 0.6061, 11.6562, x, t_x, t)))::numeric, 1e-10, format('p_alive by pareto/nbd of (%s, %s, %s)', x, t_x, t))
 FROM (VALUES (0, 0, 0), (0, 0, 39), (1, 0.001, 39), (2, 30.43, 38.86), (26, 30.86, 31), (7, 39, 39), (15, 10, 39)) v (x, t_x, t);
+-- where alpha is beta, that integral has a closed form, however steep it is
+SELECT close_to(loyalty.p_alive(member(x, t_x, t), loyalty.make_clv_model('pareto/nbd', r => r, alpha => alpha, s => s, beta => alpha), '2020-01-01'),
+		(1 / (1 + s / (r + x + s) * (power((alpha + t) / (alpha + t_x), r + x + s) - 1)))::numeric, 1e-10, format('p_alive by pareto/nbd of (%s, %s, %s), r %s, alpha and beta %s, s %s', x, t_x, t, r, alpha, s))
+FROM (VALUES (0, 0, 39, 0.5, 10, 0.6), (1, 1, 500, 0.1, 0.5, 0.1), (20, 30, 60, 1, 10, 3), (60, 90, 184.8, 0.5, 10, 1e-12), (200, 90, 115, 0.5, 10, 1e-8), (500, 1000, 1080, 2, 3, 1e-12), (3, 1, 5000, 0.01, 0.01, 1e-6), (9, 5, 200, 1, 10, 1e-8)) v (x, t_x, t, r, alpha, s);
 SELECT is(loyalty.p_alive(member(5, 39, 39), given('pareto'), '2020-01-01'), 1::numeric, 'pareto/nbd: who buys at as_of is alive');
 SELECT is(loyalty.p_alive(member(0, 0, 520), given('published'), '2020-01-01'), 1::numeric, 'bg/nbd: who never bought again is alive');
 
