@@ -91,6 +91,11 @@ BEGIN
 			PERFORM loyalty.grant_tier(h.member_id, CASE WHEN h.n % 2 = 0 THEN 'rolling' ELSE 'highest' END,
 				CASE WHEN h.n % 2 = 1 THEN '2' WHEN h.size < 0.5 THEN 'silver' ELSE 'gold' END, 'paid',
 				h.at + CASE WHEN h.n % 8 < 2 THEN interval '6 years' ELSE '0' END, period => '90 days', fee => 30);
+		ELSIF h.what < 0.90 AND h.n % 4 = 0 THEN
+			-- one that has lapsed, mostly, asked under the number that stands for its holder
+			PERFORM loyalty.renew_grant(loyalty.canonical_member(g.member_id), g.grant_id)
+			FROM loyalty.tier_grant g WHERE g.member_id = h.member_id AND g.ended_at IS NULL
+				AND NOT EXISTS (SELECT FROM loyalty.tier_grant r WHERE r.member_id = g.member_id AND r.renews_grant_id = g.grant_id) LIMIT 1;
 		ELSIF h.what < 0.90 THEN
 			-- one in three before it begins
 			PERFORM loyalty.end_grant(g.member_id, g.grant_id, 'pro_rata', g.starts_at + (h.size - CASE WHEN h.n % 3 = 0 THEN 1 ELSE 0 END) * (g.ends_at - g.starts_at))
