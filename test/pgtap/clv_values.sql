@@ -4,6 +4,7 @@ CREATE EXTENSION pgtap;
 CREATE EXTENSION loyalty CASCADE;
 SET search_path = loyalty, public, pg_catalog;
 SET timezone = 'UTC';
+\pset fieldsep '\n'
 SELECT no_plan();
 
 -- What a query answers, or the SQLSTATE and the DETAIL it ends with.
