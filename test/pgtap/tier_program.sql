@@ -293,7 +293,7 @@ SELECT is(loyalty.tier_of(205, 'paid', '2024-07-01', (SELECT max(recorded_at) - 
 -- Where returns are kept, they lower the window that their order came into.
 SELECT is(tiers_of(202, 'kept', '2025-04-30', '2025-05-01') || ', ' || tiers_of(212, 'kept', '2024-07-01', '2025-05-01'), 'gold -, gold -', 'a year from when they were available');
 -- A merge takes what waits along, and it belongs to whom it came to.
-INSERT INTO loyalty.member (member_id) SELECT DISTINCT member_id FROM loyalty.wallet;
+INSERT INTO loyalty.member (member_id) SELECT DISTINCT member_id FROM loyalty.wallet ON CONFLICT DO NOTHING;
 SELECT member_id AS payer FROM loyalty.resolve_member('{"email": "payer@example.org"}')
 \gset
 SELECT member_id AS buyer FROM loyalty.resolve_member('{"email": "buyer@example.org"}')
