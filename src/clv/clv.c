@@ -424,6 +424,61 @@ loyalty_clv_forecast(PG_FUNCTION_ARGS)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
+/* The instant so many units after as_of; NULL where that is none. */
+static Datum
+InstantAfter(TimestampTz as_of, double units, double unit_days, bool *isnull)
+{
+	double		usecs = units * unit_days * CLV_USECS_PER_DAY;
+	TimestampTz at;
+
+	*isnull = !(usecs < (double) END_TIMESTAMP - (double) as_of);
+	if (*isnull)
+		return (Datum) 0;
+	at = as_of + (int64) rint(usecs);
+	*isnull = !IS_VALID_TIMESTAMP(at);
+	return TimestampTzGetDatum(at);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_next_order);
+/*
+ * next_order(summary rfm, model clv_model, coverage double precision, as_of timestamptz)
+ *		returns (p_again numeric, likely_at, earliest_at, latest_at timestamptz)
+ *
+ * Whether the member will order again, and if so, when: the median, and the
+ * middle interval that holds the order with probability coverage.  NULL as a
+ * whole without a purchase.  Errors as of p_alive; coverage not above 0 and
+ * below 1: LY003.
+ */
+Datum
+loyalty_next_order(PG_FUNCTION_ARGS)
+{
+	ClvModel   *model = PG_GETARG_CLV_MODEL_P(1);
+	ClvCountModel count = CountPart(model);
+	double		coverage = PG_GETARG_FLOAT8(2);
+	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(3);
+	const double quantile[3] = {0.5, 0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage};
+	Member		member;
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4];
+
+	if (!(coverage > 0.0 && coverage < 1.0))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("coverage must be above 0 and below 1, not %g", coverage),
+				 errdetail("It is the probability that the interval holds the next order."),
+				 errhint("Pass a fraction, for example coverage => 0.8.")));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (!MemberOf(PG_GETARG_RFM_P(0), as_of, model->unit_days, &member))
+		PG_RETURN_NULL();
+	values[0] = Forecast(ClvOrderAgain(&count, member.x, member.t_x, member.t), &nulls[0]);
+	for (int i = 0; i < 3; i++)
+		values[i + 1] = InstantAfter(as_of, ClvNextOrder(&count, member.x, member.t, quantile[i]),
+									 model->unit_days, &nulls[i + 1]);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
 PG_FUNCTION_INFO_V1(loyalty_new_member_orders);
 /*
  * new_member_orders(model clv_model, horizon interval) returns numeric

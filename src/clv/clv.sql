@@ -263,6 +263,13 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_clv_for
 COMMENT ON FUNCTION clv_forecast(rfm, clv_model, interval, double precision, timestamptz) IS
 'p_alive, expected_orders, expected_spend and lifetime_value of a member in one row, for LATERAL. Figures that need parameters that the model does not have are NULL.';
 
+CREATE FUNCTION next_order(summary rfm, model clv_model, coverage double precision DEFAULT 0.8, as_of timestamptz DEFAULT now(),
+	OUT p_again numeric, OUT likely_at timestamptz, OUT earliest_at timestamptz, OUT latest_at timestamptz)
+RETURNS record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_next_order';
+COMMENT ON FUNCTION next_order(rfm, clv_model, double precision, timestamptz) IS
+'Whether a member will order again after as_of, and when. p_again: the probability that there is a next order at all. If there is, likely_at is the instant by which it has come in half of the cases (the median; the mean may be infinite), and it lies between earliest_at and latest_at with probability coverage, as often before as behind. Given that the member is alive, the rate of orders is Gamma(r + x, alpha + T) by each model, so by bg/nbd and mbg/nbd the order comes within u with probability 1 - ((alpha + T) / (alpha + T + u)) ^ (r + x), and p_again is p_alive; by pareto/nbd the member may die before (Fader, Hardie, Lee 2005; Batislam et al. 2007; Fader, Hardie 2005). It is what the model says of all members with this history: no habit of the one, such as a weekday or a payday, and nothing of the uncertainty of the parameters. Instants beyond the last one of PostgreSQL are NULL. Days have 24 hours. NULL without a purchase. coverage not above 0 and below 1: LY003; other errors as p_alive.';
+
 CREATE FUNCTION new_member_orders(model clv_model, horizon interval DEFAULT '365 days')
 RETURNS numeric
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_new_member_orders';

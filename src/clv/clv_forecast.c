@@ -310,6 +310,100 @@ ClvDiscountedOrders(const ClvCountModel *model, double x, double t_x,
 }
 
 /*
+ * When a member alive at T orders next.  Given that, lambda is Gamma(r + x,
+ * alpha + T): what was seen of a living member is x purchases in T, whatever the
+ * model.  Let w = ((alpha + T) / (alpha + T + u))^(r + x), the chance that a
+ * member who cannot die has not ordered by T + u; it falls from 1 to 0.
+ *
+ * BG/NBD and MBG/NBD: members drop out only with a purchase, so who is alive
+ * orders again for certain, and by T + u with probability 1 - w.
+ *
+ * Pareto/NBD: mu is Gamma(s, beta + T) by then, independent of lambda, and the
+ * order counts only if the member lives until it comes: with probability the
+ * integral over w, from w to 1, of ((beta + T) / (beta + T + u(w)))^s.
+ */
+typedef struct NextOrder
+{
+	double		shape;			/* r + x */
+	double		s;
+	double		ratio;			/* (alpha + T) / (beta + T) */
+} NextOrder;
+
+/* The chance to live until the order, by Pareto/NBD. */
+static double
+LivesUntil(double w, const void *arg)
+{
+	const NextOrder *n = arg;
+
+	if (!(w > 0.0))
+		return 0.0;
+	return exp(-n->s * log1p(n->ratio * expm1(-log(w) / n->shape)));
+}
+
+static NextOrder
+NextOrderOf(const ClvCountModel *model, double x, double t)
+{
+	NextOrder	n;
+
+	n.shape = model->theta[0] + x;
+	n.s = model->theta[2];
+	n.ratio = (model->theta[1] + t) / (model->theta[3] + t);
+	return n;
+}
+
+/*
+ * Probability that a member with history (x, t_x, T) orders ever again.
+ */
+double
+ClvOrderAgain(const ClvCountModel *model, double x, double t_x, double t)
+{
+	double		alive = ClvPAlive(model, x, t_x, t);
+
+	if (model->kind == CLV_PARETO_NBD)
+	{
+		NextOrder	n = NextOrderOf(model, x, t);
+
+		alive *= ClvIntegrate(LivesUntil, &n, 0.0, 1.0);
+	}
+	return alive;
+}
+
+/*
+ * The time u after T by which the next order has come with probability quantile
+ * (above 0, below 1), given that there is a next one.
+ */
+double
+ClvNextOrder(const ClvCountModel *model, double x, double t, double quantile)
+{
+	NextOrder	n = NextOrderOf(model, x, t);
+	double		log_w = log1p(-quantile);
+
+	if (model->kind == CLV_PARETO_NBD)
+	{
+		double		missing = quantile * ClvIntegrate(LivesUntil, &n, 0.0, 1.0);
+		double		lo = 0.0;
+		double		hi = 1.0;
+
+		/* the integral from hi to 1 plus what is missing stays the same */
+		while (hi - lo > 1e-13 * hi)
+		{
+			double		mid = 0.5 * (lo + hi);
+			double		part = ClvIntegrate(LivesUntil, &n, mid, hi);
+
+			if (part > missing)
+				lo = mid;
+			else
+			{
+				hi = mid;
+				missing -= part;
+			}
+		}
+		log_w = log(hi);
+	}
+	return (model->theta[1] + t) * expm1(-log_w / n.shape);
+}
+
+/*
  * Expected number of repeat orders of a new member within the horizon behind the
  * first purchase.
  */

@@ -92,6 +92,8 @@ extern double ClvExpectedOrders(const ClvCountModel *model, double x, double t_x
 								double t, double horizon);
 extern double ClvDiscountedOrders(const ClvCountModel *model, double x, double t_x,
 								  double t, double horizon, double discount);
+extern double ClvOrderAgain(const ClvCountModel *model, double x, double t_x, double t);
+extern double ClvNextOrder(const ClvCountModel *model, double x, double t, double quantile);
 extern double ClvNewMemberOrders(const ClvCountModel *model, double horizon);
 extern double ClvNewMemberProbability(const ClvCountModel *model, double n, double horizon);
 extern double ClvExpectedSpend(const double *pqv, double x, double m);

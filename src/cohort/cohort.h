@@ -21,11 +21,13 @@
  * A period is a whole number of days or of months.  Periods of days are
  * counted from Monday 2000-01-03, periods of months from January of the
  * astronomical year 0, so weeks begin on Monday and quarters in January.
+ * Weeks that begin on Sunday are counted in days from Sunday 2000-01-02.
  */
 typedef enum PeriodBase
 {
 	PERIOD_DAYS = 1,
-	PERIOD_MONTHS = 2
+	PERIOD_MONTHS = 2,
+	PERIOD_SUNDAYS = 3			/* days, a whole number of weeks */
 } PeriodBase;
 
 typedef struct Period
@@ -48,6 +50,7 @@ CheckSamePeriod(const Period *a, const Period *b)
 }
 
 /* cohort_period.c: plain computing */
+extern bool PeriodValid(int base, int step);
 extern bool ParsePeriod(const char *str, int len, Period *period);
 extern void FormatPeriod(const Period *period, char *buf, size_t size);
 extern int32 PeriodOfDate(const Period *period, int32 date);

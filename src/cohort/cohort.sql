@@ -68,7 +68,7 @@ CREATE AGGREGATE activity_agg(at timestamptz, period text, time_zone text) (
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE activity_agg(timestamptz, text, text) IS
-'In which periods one member had events; one row for each event. period is day, week (from Monday), month, quarter or year, or a multiple such as 2 weeks (counted from Monday 2000-01-03) or 6 months (counted from January of the year 0). time_zone is where days begin, by name; NULL is the program''s. Columns of type date and timestamp become instants by the session''s: give current_setting(''TimeZone'') for them. Rows with a NULL instant count for nothing, and a group of only such rows has an empty activity. Unknown period or zone: LY340; infinite instant: LY342. Exact, the same in any row order and with any number of workers.';
+'In which periods one member had events; one row for each event. period is day, week (from Monday), sunday week (from Sunday), month, quarter or year, or a multiple such as 2 weeks (counted from Monday 2000-01-03) or 6 months (counted from January of the year 0). time_zone is where days begin, by name; NULL is the program''s. Columns of type date and timestamp become instants by the session''s: give current_setting(''TimeZone'') for them. Rows with a NULL instant count for nothing, and a group of only such rows has an empty activity. Unknown period or zone: LY340; infinite instant: LY342. Exact, the same in any row order and with any number of workers.';
 
 CREATE AGGREGATE activity_rollup(summary activity) (
 	SFUNC = merge_activity,
@@ -274,15 +274,15 @@ CREATE AGGREGATE cohort_rollup(cohorts cohort_matrix) (
 COMMENT ON AGGREGATE cohort_rollup(cohort_matrix) IS
 'Adds up matrices that were made of different members (of shops, countries, shards). NULLs are left out. Periods or time zones that differ: LY341.';
 
-CREATE FUNCTION retention_matrix(cohorts cohort_matrix, until date DEFAULT NULL, fill boolean DEFAULT true, OUT cohort date, OUT cohort_size bigint, OUT offset_periods integer, OUT period_start date, OUT active bigint, OUT rate numeric) RETURNS SETOF record
+CREATE FUNCTION retention_matrix(cohorts cohort_matrix, until date DEFAULT NULL, fill boolean DEFAULT true, OUT cohort date, OUT cohort_size bigint, OUT offset_periods integer, OUT period_start date, OUT active bigint, OUT rate numeric, OUT finished boolean) RETURNS SETOF record
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_matrix';
 COMMENT ON FUNCTION retention_matrix(cohort_matrix, date, boolean) IS
-'The cells of a matrix, sorted: for each cohort and each period from its own on, how many of its members were active, and the rate (active / cohort_size). cohort and period_start are first days of periods. Up to the period that holds until; by default up to the last one that has activity or a cohort. With fill false, only cells in which somebody was active.';
+'The cells of a matrix, sorted: for each cohort and each period from its own on, how many of its members were active, and the rate (active / cohort_size). cohort and period_start are first days of periods. Up to the period that holds until; by default up to the last one that has activity or a cohort. finished is false for the period that until (today, say) still lies in, which is not to be compared with the others, and NULL without until. With fill false, only cells in which somebody was active.';
 
-CREATE FUNCTION activity_growth(cohorts cohort_matrix, OUT period_start date, OUT active bigint, OUT new_members bigint, OUT returning_members bigint, OUT kept bigint, OUT won_back bigint, OUT churned bigint, OUT kept_rate numeric, OUT churn_rate numeric, OUT growth_rate numeric) RETURNS SETOF record
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_growth';
-COMMENT ON FUNCTION activity_growth(cohort_matrix) IS
-'Period by period: active members; new ones (first event ever) and returning ones (active = new_members + returning_members); of the returning, those kept (active in the period before as well) and those won back (not active in it); churned (active in the period before, not in this one). kept_rate and churn_rate are shares of the members active in the period before, growth_rate is active / active before - 1; NULL when nobody was.';
+CREATE FUNCTION activity_growth(cohorts cohort_matrix, until date DEFAULT NULL, OUT period_start date, OUT active bigint, OUT new_members bigint, OUT returning_members bigint, OUT kept bigint, OUT won_back bigint, OUT churned bigint, OUT kept_rate numeric, OUT churn_rate numeric, OUT growth_rate numeric, OUT finished boolean) RETURNS SETOF record
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_growth';
+COMMENT ON FUNCTION activity_growth(cohort_matrix, date) IS
+'Period by period: active members; new ones (first event ever) and returning ones (active = new_members + returning_members); of the returning, those kept (active in the period before as well) and those won back (not active in it); churned (active in the period before, not in this one). kept_rate and churn_rate are shares of the members active in the period before, growth_rate is active / active before - 1; NULL when nobody was. Up to the period that holds until; by default up to the last active one. finished is false for the period that until (today, say) still lies in, and NULL without until.';
 
 CREATE FUNCTION growth(current_value numeric, previous_value numeric) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

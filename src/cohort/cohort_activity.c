@@ -34,8 +34,7 @@ ActivityProblem(const Activity *a, Size size)
 
 	if (size < ACTIVITY_SIZE(0) || a->version != ACTIVITY_VERSION)
 		return "unknown version";
-	if ((a->base != PERIOD_DAYS && a->base != PERIOD_MONTHS) ||
-		a->step < 1 || a->step > PERIOD_MAX_STEP)
+	if (!PeriodValid(a->base, a->step))
 		return "unknown period";
 	if (a->nblocks < 0 || ACTIVITY_SIZE((Size) a->nblocks) > size)
 		return "wrong size";

@@ -15,8 +15,11 @@
 #include "core/core.h"
 #include "core/errors.h"
 
-/* Monday 2000-01-03, in days since 2000-01-01 */
+/* Sunday 2000-01-02 and Monday 2000-01-03, in days since 2000-01-01 */
+#define SUNDAY			1
 #define MONDAY			2
+
+#define FIRST_DAY(period)	((period)->base == PERIOD_SUNDAYS ? SUNDAY : MONDAY)
 
 static const struct
 {
@@ -27,6 +30,7 @@ static const struct
 {
 	{"day", PERIOD_DAYS, 1},
 	{"week", PERIOD_DAYS, 7},
+	{"sunday week", PERIOD_SUNDAYS, 7},
 	{"month", PERIOD_MONTHS, 1},
 	{"quarter", PERIOD_MONTHS, 3},
 	{"year", PERIOD_MONTHS, 12}
@@ -39,7 +43,17 @@ FloorDiv(int64 a, int64 b)
 }
 
 /*
- * Reads 'month', '2 weeks', '10 days', ...; false when it is none of these.
+ * Is that a period, as ParsePeriod makes them?
+ */
+bool
+PeriodValid(int base, int step)
+{
+	return (base == PERIOD_DAYS || base == PERIOD_MONTHS || (base == PERIOD_SUNDAYS && step % 7 == 0)) &&
+		step >= 1 && step <= PERIOD_MAX_STEP;
+}
+
+/*
+ * Reads 'month', '2 weeks', 'sunday week', '10 days', ...; false when it is none of these.
  * The zone of the period is left alone.
  */
 bool
@@ -118,8 +132,8 @@ PeriodOfDate(const Period *period, int32 date)
 				month,
 				day;
 
-	if (period->base == PERIOD_DAYS)
-		return (int32) FloorDiv((int64) date - MONDAY, period->step);
+	if (period->base != PERIOD_MONTHS)
+		return (int32) FloorDiv((int64) date - FIRST_DAY(period), period->step);
 
 	j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
 	return (int32) FloorDiv((int64) year * 12 + month - 1, period->step);
@@ -132,7 +146,7 @@ PeriodOfDate(const Period *period, int32 date)
 bool
 PeriodExists(const Period *period, int64 number)
 {
-	if (period->base == PERIOD_DAYS)
+	if (period->base != PERIOD_MONTHS)
 		return number >= PeriodOfDate(period, DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE - 1) &&
 			number <= PeriodOfDate(period, TIMESTAMP_END_JULIAN - POSTGRES_EPOCH_JDATE);
 	/* from 4714-11 BC, which is year -4713, to 294277-01 */
@@ -151,9 +165,9 @@ PeriodStart(const Period *period, int32 number, int32 *date)
 	int			year,
 				month;
 
-	if (period->base == PERIOD_DAYS)
+	if (period->base != PERIOD_MONTHS)
 	{
-		int64		d = (int64) number * period->step + MONDAY;
+		int64		d = (int64) number * period->step + FIRST_DAY(period);
 
 		if (d < DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE ||
 			d >= DATE_END_JULIAN - POSTGRES_EPOCH_JDATE)
@@ -269,7 +283,7 @@ PeriodOfInstant(PeriodClock *clock, TimestampTz at)
 	int32		date = LocalDate(clock, at);
 	DatedPeriod *dated;
 
-	if (clock->period.base == PERIOD_DAYS)
+	if (clock->period.base != PERIOD_MONTHS)
 		return PeriodOfDate(&clock->period, date);
 
 	dated = &clock->dates[date & (PERIOD_CLOCK_DATES - 1)];
@@ -456,7 +470,7 @@ GetPeriodClock(FunctionCallInfo fcinfo, int period_argno, int zone_argno)
 					(errcode(ERRCODE_LY_INVALID_PERIOD),
 					 arg ? errmsg("\"%s\" is not a period", text_to_cstring(arg))
 					 : errmsg("the period is NULL"),
-					 errdetail("A period is one or more days, weeks, months, quarters or years, up to %d days or months.",
+					 errdetail("A period is one or more days, weeks, sunday weeks, months, quarters or years, up to %d days or months.",
 							   PERIOD_MAX_STEP),
 					 errhint("Write for example 'month', '2 weeks' or 'quarter'.")));
 		memcpy(clock->period_arg, VARDATA_ANY(arg), len);

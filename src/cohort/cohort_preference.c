@@ -623,8 +623,9 @@ loyalty_discount_deserialize(PG_FUNCTION_ARGS)
 
 /*
  * discount_final(internal) -> discount_profile
- *		discounted_share is discounted_orders / orders; depth is the discount
- *		over the undiscounted price of all orders, NULL when that is 0.
+ *		events are the discounted orders, total is all of them, share the
+ *		quotient, as in a preference; depth is the discount over the
+ *		undiscounted price of all orders, NULL when that is 0.
  */
 PG_FUNCTION_INFO_V1(loyalty_discount_final);
 Datum
@@ -645,8 +646,8 @@ loyalty_discount_final(PG_FUNCTION_ARGS)
 
 	gross = DirectFunctionCall2(numeric_add, NumericGetDatum(state->amount),
 								NumericGetDatum(state->discount));
-	values[0] = Int64GetDatum(state->orders);
-	values[1] = Int64GetDatum(state->discounted_orders);
+	values[0] = Int64GetDatum(state->discounted_orders);
+	values[1] = Int64GetDatum(state->orders);
 	values[2] = DirectFunctionCall2(numeric_div,
 									NumericGetDatum(int64_to_numeric(state->discounted_orders)),
 									NumericGetDatum(int64_to_numeric(state->orders)));

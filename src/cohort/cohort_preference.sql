@@ -11,16 +11,16 @@ COMMENT ON TYPE preferred_number IS
 'Most frequent hour or weekday, how many events have it, how many there are, and the quotient of the two.';
 
 CREATE TYPE discount_profile AS (
-	orders bigint,
-	discounted_orders bigint,
-	discounted_share numeric,
+	events bigint,
+	total bigint,
+	share numeric,
 	amount numeric,
 	discounted_amount numeric,
 	discount numeric,
 	depth numeric
 );
 COMMENT ON TYPE discount_profile IS
-'How much a member buys at a discount: orders, those with a discount and their share; what was paid in all and for the discounted ones; the discount, and its depth: its part of the undiscounted price of all orders (NULL when that is 0).';
+'How much a member buys at a discount: how many orders have one, how many there are, and the quotient of the two, named as in preference; what was paid in all and for the discounted ones; the discount, and its depth: its part of the undiscounted price of all orders (NULL when that is 0).';
 
 CREATE FUNCTION preferred_hour_trans(state internal, at timestamptz, time_zone text) RETURNS internal
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_hour_trans';

@@ -161,12 +161,34 @@ loyalty_retention_signup_trans(PG_FUNCTION_ARGS)
 
 /* ---- reading a matrix ---- */
 
+/*
+ * The period that an argument until lies in, which was still running then: all
+ * before it are finished.  False when the argument is NULL.
+ */
+static bool
+ReadUntil(FunctionCallInfo fcinfo, int argno, const Period *period, int64 *running)
+{
+	DateADT		until;
+
+	*running = PG_INT64_MAX;
+	if (PG_ARGISNULL(argno))
+		return false;
+	until = PG_GETARG_DATEADT(argno);
+	if (DATE_IS_NOBEGIN(until))
+		*running = PG_INT64_MIN;
+	else if (!DATE_IS_NOEND(until))
+		*running = PeriodOfDate(period, until);
+	return true;
+}
+
 typedef struct MatrixWalk
 {
 	Tally	   *t;
 	Period		period;
 	bool		fill;			/* also cells in which nobody was active */
-	int32		until;			/* the last period to show */
+	bool		has_until;
+	int64		running;		/* the period of until */
+	int64		until;			/* the last period to show */
 	int			size_at;		/* entry of the current cohort's size */
 	int			cell_at;		/* entry of its next cell */
 	int64		offset;			/* the next offset to show */
@@ -175,12 +197,14 @@ typedef struct MatrixWalk
 /*
  * retention_matrix(cohorts cohort_matrix, until date DEFAULT NULL, fill boolean DEFAULT true)
  *		-> setof (cohort date, cohort_size bigint, offset_periods integer,
- *				  period_start date, active bigint, rate numeric)
+ *				  period_start date, active bigint, rate numeric, finished boolean)
  *		One row for each cohort and each period from the cohort's own up to
  *		the one that holds until (by default and for infinity the last one
- *		that has activity or a cohort).  cohort and period_start are the first days of their
- *		periods, rate is active / cohort_size.  With fill false, only the
- *		rows in which somebody was active.  Sorted by cohort and offset.
+ *		that has activity or a cohort).  cohort and period_start are the first
+ *		days of their periods, rate is active / cohort_size; finished tells
+ *		whether until lies behind the period (NULL without until).  With fill
+ *		false, only the rows in which somebody was active.  Sorted by cohort
+ *		and offset.
  */
 PG_FUNCTION_INFO_V1(loyalty_retention_matrix);
 Datum
@@ -211,21 +235,15 @@ loyalty_retention_matrix(PG_FUNCTION_ARGS)
 		if (t->nentries > 0)
 		{
 			int			cells = TallyFind(t, TALLY_CELL, PG_INT64_MIN, 0);
+			int32		last;
 
 			/* up to the last activity, and at least to the last cohort */
-			if (!LastActive(t, &walk->until))
-				walk->until = PG_INT32_MIN;
+			walk->until = LastActive(t, &last) ? last : PG_INT32_MIN;
 			if (cells > 0)
-				walk->until = Max(walk->until, (int32) t->entries[cells - 1].a);
-			if (!PG_ARGISNULL(1))
-			{
-				DateADT		until = PG_GETARG_DATEADT(1);
-
-				if (DATE_IS_NOBEGIN(until))
-					walk->until = PG_INT32_MIN;
-				else if (!DATE_IS_NOEND(until))
-					walk->until = PeriodOfDate(&walk->period, until);
-			}
+				walk->until = Max(walk->until, t->entries[cells - 1].a);
+			walk->has_until = ReadUntil(fcinfo, 1, &walk->period, &walk->running);
+			if (walk->running != PG_INT64_MAX)
+				walk->until = walk->running;
 			walk->cell_at = cells;
 		}
 		funcctx->user_fctx = walk;
@@ -240,8 +258,8 @@ loyalty_retention_matrix(PG_FUNCTION_ARGS)
 		const TallyEntry *size = &t->entries[walk->size_at];
 		const TallyEntry *cell = NULL;
 		int32		date = 0;
-		Datum		values[6];
-		bool		nulls[6] = {false, false, false, false, false, false};
+		Datum		values[7];
+		bool		nulls[7] = {false, false, false, false, false, false, false};
 
 		CHECK_FOR_INTERRUPTS();
 		while (walk->cell_at < t->nentries && t->entries[walk->cell_at].kind == TALLY_CELL &&
@@ -270,6 +288,8 @@ loyalty_retention_matrix(PG_FUNCTION_ARGS)
 		values[3] = DateADTGetDatum(date);
 		values[4] = Int64GetDatum(cell != NULL && cell->b == walk->offset ? cell->n : 0);
 		values[5] = Ratio(DatumGetInt64(values[4]), size->n);
+		nulls[6] = !walk->has_until;
+		values[6] = BoolGetDatum(size->a + walk->offset < walk->running);
 		walk->offset++;
 		SRF_RETURN_NEXT(funcctx,
 						HeapTupleGetDatum(heap_form_tuple(funcctx->tuple_desc, values, nulls)));
@@ -283,20 +303,24 @@ typedef struct GrowthWalk
 	Period		period;
 	int64		next;			/* the next period */
 	int64		last;
+	bool		has_until;
+	int64		running;		/* the period of until */
 } GrowthWalk;
 
 /*
- * activity_growth(cohorts cohort_matrix)
+ * activity_growth(cohorts cohort_matrix, until date DEFAULT NULL)
  *		-> setof (period_start date, active bigint, new_members bigint,
  *				  returning_members bigint, kept bigint, won_back bigint,
  *				  churned bigint, kept_rate numeric, churn_rate numeric,
- *				  growth_rate numeric)
- *		One row for each period from the first active one to the last.  new:
+ *				  growth_rate numeric, finished boolean)
+ *		One row for each period from the first active one to the one that holds
+ *		until (by default and for infinity the last active one).  new:
  *		first event ever; returning: active, but not new; kept: active in
  *		the period before as well; won back: returning, but not kept;
  *		churned: active in the period before, not in this one.  The rates
  *		are kept / active before, churned / active before, and
  *		active / active before - 1; NULL when nobody was active before.
+ *		finished: until lies behind the period; NULL without until.
  */
 PG_FUNCTION_INFO_V1(loyalty_activity_growth);
 Datum
@@ -312,6 +336,8 @@ loyalty_activity_growth(PG_FUNCTION_ARGS)
 		int32		last;
 
 		funcctx = SRF_FIRSTCALL_INIT();
+		if (PG_ARGISNULL(0))
+			SRF_RETURN_DONE(funcctx);
 		old = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
 		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "activity_growth returns rows");
@@ -323,7 +349,8 @@ loyalty_activity_growth(PG_FUNCTION_ARGS)
 		if (LastActive(walk->t, &last))
 		{
 			walk->next = walk->t->entries[TallyFind(walk->t, TALLY_ACTIVE, PG_INT64_MIN, 0)].a;
-			walk->last = last;
+			walk->has_until = ReadUntil(fcinfo, 1, &walk->period, &walk->running);
+			walk->last = walk->running != PG_INT64_MAX ? walk->running : last;
 		}
 		else
 			walk->next = 1;
@@ -341,8 +368,8 @@ loyalty_activity_growth(PG_FUNCTION_ARGS)
 		int64		first = TallyCount(walk->t, TALLY_FIRST, p, 0);
 		int64		kept = TallyCount(walk->t, TALLY_KEPT, p, 0);
 		int32		date = 0;
-		Datum		values[10];
-		bool		nulls[10] = {false};
+		Datum		values[11];
+		bool		nulls[11] = {false};
 
 		nulls[0] = !PeriodStart(&walk->period, (int32) p, &date);
 		values[0] = DateADTGetDatum(date);
@@ -359,6 +386,8 @@ loyalty_activity_growth(PG_FUNCTION_ARGS)
 			values[8] = Ratio(before - kept, before);
 			values[9] = Ratio(active - before, before);
 		}
+		nulls[10] = !walk->has_until;
+		values[10] = BoolGetDatum(p < walk->running);
 		SRF_RETURN_NEXT(funcctx,
 						HeapTupleGetDatum(heap_form_tuple(funcctx->tuple_desc, values, nulls)));
 	}

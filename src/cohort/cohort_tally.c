@@ -173,8 +173,7 @@ TallyProblem(const Tally *t, Size size, TallyType type)
 	if (t->nentries < 0 || TALLY_SIZE_OF((Size) t->nentries) != size)
 		return "wrong size";
 	if (t->base == 0 ? t->nentries != 0
-		: ((t->base != PERIOD_DAYS && t->base != PERIOD_MONTHS) ||
-		   t->step < 1 || t->step > PERIOD_MAX_STEP))
+		: !PeriodValid(t->base, t->step))
 		return "unknown period";
 	for (int i = 0; i < t->nentries; i++)
 	{

@@ -45,8 +45,11 @@ typedef enum RfmUnit
 	RFM_UNIT_WEEK = 3,
 	RFM_UNIT_MONTH = 4,
 	RFM_UNIT_KEY = 5,			/* all rows of one key, such as an order id */
-	RFM_UNIT_MIXED = 6			/* merged from values of different units */
+	RFM_UNIT_MIXED = 6,			/* merged from values of different units */
+	RFM_UNIT_SUNDAY_WEEK = 7	/* as WEEK, which begins on Monday */
 } RfmUnit;
+
+#define RFM_UNIT_LAST		RFM_UNIT_SUNDAY_WEEK
 
 /*
  * Without a purchase, first and second are TIMESTAMP_INFINITY and previous and

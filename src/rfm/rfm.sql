@@ -133,6 +133,11 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repeat_
 COMMENT ON FUNCTION repeat_mean(rfm) IS
 'Mean amount of the purchases after the first instant, as models of spend want it, refunds aside; NULL without any.';
 
+CREATE FUNCTION purchase_interval(summary rfm) RETURNS interval
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_purchase_interval';
+COMMENT ON FUNCTION purchase_interval(rfm) IS
+'The member''s own mean time from one purchase to the next: (last - first) / purchases after the first instant, in days of 24 hours; NULL without any. A look back: next_order() looks ahead.';
+
 CREATE FUNCTION purchase_total(summary rfm) RETURNS numeric
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_purchase_total';
 COMMENT ON FUNCTION purchase_total(rfm) IS 'Sum of the purchases alone, exact.';
@@ -196,7 +201,7 @@ CREATE AGGREGATE rfm_agg_by(at timestamptz, amount numeric, unit text, time_zone
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE rfm_agg_by(timestamptz, numeric, text, text) IS
-'As rfm_agg, but all purchases of one hour, day, week (from Monday) or month of the time zone are one purchase, and all its refunds one refund, at the unit''s start. Its state keeps one entry for each unit, for a fixed size cannot count days exactly; the result is an rfm. Merging results that hold parts of one unit counts that unit twice. Unknown or changing unit: LY306.';
+'As rfm_agg, but all purchases of one hour, day, week (from Monday), sunday week or month of the time zone are one purchase, and all its refunds one refund, at the unit''s start. Its state keeps one entry for each unit, for a fixed size cannot count days exactly; the result is an rfm. Merging results that hold parts of one unit counts that unit twice. Unknown or changing unit: LY306.';
 
 CREATE AGGREGATE rfm_agg_by_key(at timestamptz, amount numeric, key text) (
 	SFUNC = rfm_by_key_accum,

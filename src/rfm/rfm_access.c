@@ -203,6 +203,29 @@ loyalty_repeat_mean(PG_FUNCTION_ARGS)
 	return MeanOf(s->bought - s->first_bought, s->decimals, s->purchases - s->first_purchases);
 }
 
+PG_FUNCTION_INFO_V1(loyalty_purchase_interval);
+/*
+ * purchase_interval(summary rfm) returns interval: the mean time from one
+ * purchase to the next, (last - first) / purchases after the first instant, in
+ * days of 24 hours; NULL without any.
+ */
+Datum
+loyalty_purchase_interval(PG_FUNCTION_ARGS)
+{
+	rfm		   *s = PG_GETARG_RFM_P(0);
+	uint64		span = (uint64) s->last - (uint64) s->first;
+	uint64		mean;
+	Interval   *interval;
+
+	if (!RFM_HAS_REPEAT(s))
+		PG_RETURN_NULL();
+	mean = span / (uint64) (s->purchases - s->first_purchases);
+	interval = palloc0(sizeof(Interval));
+	interval->day = (int32) (mean / USECS_PER_DAY);
+	interval->time = (int64) (mean % USECS_PER_DAY);
+	PG_RETURN_INTERVAL_P(interval);
+}
+
 PG_FUNCTION_INFO_V1(loyalty_first_purchase_at);
 /* first_purchase_at(summary rfm) returns timestamptz; NULL without a purchase. */
 Datum

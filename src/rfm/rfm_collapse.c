@@ -92,18 +92,19 @@ CopyText(MemoryContext context, const text *source)
 static RfmUnit
 FindUnit(const text *name)
 {
-	for (RfmUnit unit = RFM_UNIT_HOUR; unit <= RFM_UNIT_MONTH; unit++)
+	for (RfmUnit unit = RFM_UNIT_HOUR; unit <= RFM_UNIT_LAST; unit++)
 	{
 		const char *known = RfmUnitName(unit);
 
-		if (VARSIZE_ANY_EXHDR(name) == strlen(known) &&
+		if (unit != RFM_UNIT_KEY && unit != RFM_UNIT_MIXED &&
+			VARSIZE_ANY_EXHDR(name) == strlen(known) &&
 			pg_strncasecmp(VARDATA_ANY(name), known, strlen(known)) == 0)
 			return unit;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_LY_RFM_UNIT),
 			 errmsg("unknown unit \"%s\"", text_to_cstring(name)),
-			 errdetail("The units are hour, day, week and month."),
+			 errdetail("The units are hour, day, week, sunday week and month."),
 			 errhint("To collapse by order, use rfm_agg_by_key(at, amount, key).")));
 }
 
@@ -126,8 +127,8 @@ StartOfUnit(TimestampTz at, RfmUnit unit, pg_tz *zone)
 
 	if (zone == NULL && unit != RFM_UNIT_MONTH)
 	{
-		/* 2000-01-03 was a Monday */
-		const int64 monday = 2 * USECS_PER_DAY;
+		/* 2000-01-03 was a Monday, the day before a Sunday */
+		const int64 weekday = (unit == RFM_UNIT_SUNDAY_WEEK ? 1 : 2) * USECS_PER_DAY;
 
 		switch (unit)
 		{
@@ -136,7 +137,7 @@ StartOfUnit(TimestampTz at, RfmUnit unit, pg_tz *zone)
 			case RFM_UNIT_DAY:
 				return FloorTo(at, USECS_PER_DAY);
 			default:
-				start = FloorTo(at - monday, 7 * USECS_PER_DAY) + monday;
+				start = FloorTo(at - weekday, 7 * USECS_PER_DAY) + weekday;
 				if (!IS_VALID_TIMESTAMP(start))
 					break;
 				return start;
@@ -152,12 +153,12 @@ StartOfUnit(TimestampTz at, RfmUnit unit, pg_tz *zone)
 			tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
 			if (unit == RFM_UNIT_MONTH)
 				tm.tm_mday = 1;
-			else if (unit == RFM_UNIT_WEEK)
+			else if (unit == RFM_UNIT_WEEK || unit == RFM_UNIT_SUNDAY_WEEK)
 			{
 				int			day = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday);
 
-				/* Monday begins the week */
-				day -= (j2day(day) + 6) % 7;
+				/* j2day() counts from Sunday */
+				day -= (j2day(day) + (unit == RFM_UNIT_WEEK ? 6 : 0)) % 7;
 				j2date(day, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
 			}
 			if (zone != NULL)

@@ -18,7 +18,7 @@
 
 #include "core/errors.h"
 
-static const char *const unit_names[] = {"row", "hour", "day", "week", "month", "key", "mixed"};
+static const char *const unit_names[] = {"row", "hour", "day", "week", "month", "key", "mixed", "sunday week"};
 
 const char *
 RfmUnitName(RfmUnit unit)

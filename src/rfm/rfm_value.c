@@ -167,7 +167,7 @@ RfmProblem(const rfm *s)
 
 	if (s->version != RFM_VERSION)
 		return "the version is unknown";
-	if (s->unit > RFM_UNIT_MIXED)
+	if (s->unit > RFM_UNIT_LAST)
 		return "the unit is unknown";
 	if (s->decimals > RFM_MAX_DECIMALS)
 		return "there are more than 36 decimals";

@@ -93,6 +93,34 @@ SELECT near(sum(n * loyalty.new_member_probability(given(model), n, '273 days'))
 	near(sum(loyalty.new_member_probability(given(model), n, '273 days')), 1, 1e-9, 'and its sum is 1')
 FROM unnest('{published,mbg,pareto,a is 1}'::text[]) model, generate_series(0, 1500) n GROUP BY model ORDER BY model;
 
+-- the next order, by bg/nbd and mbg/nbd in closed form
+SELECT near(extract(epoch FROM at - '2020-01-01'::timestamptz) / 604800, ((alpha + t) * (power(1 - q, -1 / (r + x)) - 1))::numeric, 1e-9, format('%s of the next order by %s of (%s, %s, %s)', q, model, x, t_x, t))
+FROM (VALUES ('published', 0.243::float8, 4.414::float8), ('mbg', 0.525, 6.183)) p (model, r, alpha), (VALUES (0, 0, 39), (2, 30.43, 38.86), (26, 30.86, 31), (7, 39, 39)) v (x, t_x, t),
+	loyalty.next_order(member(x, t_x, t), given(model), 0.4, '2020-01-01') n, LATERAL (VALUES (0.5::float8, likely_at), (0.3, earliest_at), (0.7, latest_at)) w (q, at);
+SELECT is((loyalty.next_order(member(x, t_x, t), given(model), as_of => '2020-01-01')).p_again, loyalty.p_alive(member(x, t_x, t), given(model), '2020-01-01'), 'who is alive orders again by ' || model)
+FROM unnest('{published,mbg}'::text[]) model, (VALUES (0, 0, 39), (2, 30.43, 38.86)) v (x, t_x, t);
+-- by pareto/nbd against the density of the next order, in a hundred thousand steps of w
+CREATE FUNCTION slow_orders_by(r float8, alpha float8, s float8, beta float8, x integer, t float8, u float8) RETURNS float8
+LANGUAGE sql IMMUTABLE AS $$
+	SELECT sum(power(1 + (alpha + t) / (beta + t) * (power(w, -1 / (r + x)) - 1), -s)) * (1 - least_w) / 100000
+	FROM (SELECT CASE WHEN u IS NULL THEN 0 ELSE power(1 + u / (alpha + t), -(r + x)) END AS least_w) l,
+		 generate_series(1, 100000) i, LATERAL (SELECT least_w + (1 - least_w) * (i - 0.5) / 100000 AS w) g
+	GROUP BY least_w
+$$;
+SELECT near(slow_orders_by(0.5534, 10.5802, 0.6061, 11.6562, x, t, extract(epoch FROM at - '2020-01-01'::timestamptz) / 604800)::numeric, (q * whole)::numeric, 1e-6, format('%s of the next order by pareto/nbd of (%s, %s, %s)', q, x, t_x, t))
+FROM (VALUES (0, 0, 39), (2, 30.43, 38.86), (26, 30.86, 31), (7, 39, 39)) v (x, t_x, t), LATERAL slow_orders_by(0.5534, 10.5802, 0.6061, 11.6562, x, t, NULL) whole,
+	loyalty.next_order(member(x, t_x, t), given('pareto'), 0.8, '2020-01-01') n, LATERAL (VALUES (0.5, likely_at), (0.1, earliest_at), (0.9, latest_at)) w (q, at);
+SELECT near((loyalty.next_order(member(x, t_x, t), given('pareto'), as_of => '2020-01-01')).p_again,
+	loyalty.p_alive(member(x, t_x, t), given('pareto'), '2020-01-01') * slow_orders_by(0.5534, 10.5802, 0.6061, 11.6562, x, t, NULL)::numeric, 1e-6, format('chance to order again by pareto/nbd of (%s, %s, %s)', x, t_x, t))
+FROM (VALUES (0, 0, 39), (2, 30.43, 38.86), (26, 30.86, 31), (7, 39, 39)) v (x, t_x, t);
+-- a new member has made no order by then with one less the chance that the next has come
+SELECT near(1 - loyalty.new_member_probability(given(model), 0, at - '2020-01-01'), p_again * q, 1e-9, format('%s of the first repeat order by %s', q, model))
+FROM unnest('{published,mbg,pareto,pareto full,s is 1}'::text[]) model, loyalty.next_order(member(0, 0, 0), given(model), 0.5, '2020-01-01') n, LATERAL (VALUES (0.5, likely_at), (0.25, earliest_at), (0.75, latest_at)) w (q, at);
+SELECT is((SELECT ROW(p_again, likely_at, latest_at, earliest_at > '2020-01-01') FROM loyalty.next_order(member(0, 0, 39), given('tiny'), 0.98, '2020-01-01'))::text, '(1,,,t)', 'instants beyond the last are NULL');
+SELECT is(loyalty.next_order(loyalty.rfm_agg('2019-01-01', -5), given('published'), as_of => '2020-01-01')::text, NULL, 'no purchase, no next one');
+SELECT throws_ok(format('SELECT loyalty.next_order(member(2, 10, 20), given(%L), %L, %L)', 'published', coverage, as_of), state, NULL, format('coverage %s as of %s', coverage, as_of))
+FROM (VALUES ('0', '2020-01-01', 'LY003'), ('1', '2020-01-01', 'LY003'), ('NaN', '2020-01-01', 'LY003'), ('-0.1', '2020-01-01', 'LY003'), ('0.8', '2019-06-01', 'LY302')) v (coverage, as_of, state);
+
 -- a discounted value by adding up a thousandth of the horizon at a time
 SELECT near(loyalty.lifetime_value(member(4, 30, 39, 25.5), model, '365.25 days', 0.2, '2020-01-01'),
 	(SELECT sum((e - before) * power(1.2, -(i - 0.5) / 1000)) * loyalty.expected_spend(member(4, 30, 39, 25.5), model)

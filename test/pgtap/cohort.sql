@@ -83,6 +83,23 @@ SELECT pg_temp.same($$SELECT member_id, was_active(a, '2023-03-31') FROM act$$,
 	$$SELECT member_id, bool_or(p = '2023-03-01') FROM month_active GROUP BY 1$$, 'was_active');
 SELECT is(was_active(a, 'infinity'), false, 'nobody was active at infinity') FROM act LIMIT 1;
 
+-- weeks from Monday and from Sunday, and two of them
+SELECT pg_temp.same(format($$SELECT member_id, unnest(active_dates(activity_agg(at, %L, 'Europe/London'))) FROM o GROUP BY 1$$, period),
+	format($$SELECT DISTINCT member_id, (%s) FROM (SELECT member_id, (at AT TIME ZONE 'Europe/London')::date AS d FROM o) x$$, start), period)
+FROM (VALUES ('week', $$date_trunc('week', d)::date$$), ('sunday week', $$date_trunc('week', d + 1)::date - 1$$), ('Sunday weeks', $$date_trunc('week', d + 1)::date - 1$$),
+	('2 weeks', $$d - (d - date '2000-01-03') % 14$$), ('2 sunday weeks', $$d - (d - date '2000-01-02') % 14$$)) v(period, start);
+SELECT is(activity_agg(d, 'sunday week', 'UTC')::text ~ '^sunday week@', true, 'a period of its own') FROM (SELECT date '2024-01-06' AS d) x;
+SELECT is(active_dates(activity_agg(d, 'sunday week', 'UTC')), '{2023-12-31,2024-01-07}'::date[], 'Saturday and Sunday lie in different weeks') FROM unnest('{2024-01-06,2024-01-07}'::date[]) d;
+SELECT is(active_dates(activity_agg(d, 'sunday week', 'UTC')), '{1999-12-26}'::date[], 'before 2000') FROM unnest('{1999-12-26,2000-01-01}'::date[]) d;
+SELECT throws_ok($$SELECT merge_activity(activity_agg('2024-01-06', 'sunday week', 'UTC'), activity_agg('2024-01-06', 'week', 'UTC'))$$, 'LY341', NULL, 'weeks of different beginnings are not put together');
+SELECT throws_ok(format('SELECT %L::activity', v), '22P02', NULL, v || ' is refused') FROM unnest(ARRAY['sunday@0:1:1:{1}', 'sunday day@0:1:1:{1}', '5215 sunday weeks@0:1:1:{1}']) v;
+SELECT pg_temp.same($$SELECT member_id, rfm_agg_by(at, 1, 'sunday week', z)::text, z FROM o, unnest('{UTC,America/New_York}'::text[]) z GROUP BY 1, z$$,
+	$$SELECT member_id, rfm_agg_by((date_trunc('week', (at AT TIME ZONE z) + interval '1 day') - interval '1 day') AT TIME ZONE z, 1, 'sunday week', z)::text, z FROM o, unnest('{UTC,America/New_York}'::text[]) z GROUP BY 1, z$$, 'summaries by weeks from Sunday');
+SELECT is(first_purchase_at(rfm_agg_by(at, 1, 'sunday week', z)), want, 'the week of ' || at || ' in ' || z)
+FROM (VALUES (timestamptz '2024-01-06 23:30+00', 'UTC', timestamptz '2023-12-31 00:00+00'), ('2024-01-07 00:00+00', 'UTC', '2024-01-07 00:00+00'), ('2024-01-06 23:30+00', 'Europe/Berlin', '2024-01-06 23:00+00'), ('2024-01-07 23:30+00', 'UTC', '2024-01-07 00:00+00')) v(at, z, want) GROUP BY at, z, want;
+SELECT is(rfm_agg_by(now(), 1, 'sunday week', 'UTC')::text::rfm = rfm_agg_by(now(), 1, 'sunday week', 'UTC'), true, 'its text comes back');
+SELECT throws_ok(format('SELECT rfm_agg_by(now(), 1, %L, %L)', u, 'UTC'), 'LY306', NULL, u || ' is no unit') FROM unnest('{key,mixed,row,sunday}'::text[]) u;
+
 -- ---- streaks: against gaps and islands
 CREATE TEMP VIEW island AS
 SELECT member_id, min(p) AS first_period, max(p) AS last_period, count(*)::int AS periods
@@ -132,6 +149,18 @@ SELECT results_eq($$SELECT cohort, offset_periods, active FROM matrix, retention
 SELECT is((SELECT count(*) FROM matrix, retention_matrix(r, 'infinity')), (SELECT count(*) FROM matrix, retention_matrix(r)), 'until infinity is all');
 SELECT is_empty($$SELECT * FROM matrix, retention_matrix(r, '-infinity')$$, 'until -infinity is nothing');
 SELECT is_empty('SELECT * FROM retention_matrix(NULL)', 'no matrix, no rows');
+-- the period in which until lies is not over
+SELECT is_empty(format($$SELECT * FROM matrix, retention_matrix(r, %L) WHERE finished IS DISTINCT FROM (period_start + interval '1 month' <= %1$L)$$, until), 'finished by ' || until) FROM unnest('{2023-04-01,2023-04-15,2023-04-30,2025-01-01}'::text[]) until;
+SELECT is((SELECT count(*) FROM matrix, retention_matrix(r) WHERE finished IS NOT NULL), 0::bigint, 'without until nothing is known of it');
+SELECT is((SELECT bool_and(finished) FROM matrix, retention_matrix(r, 'infinity')), true, 'at the end of time all is finished');
+SELECT is_empty(format($$SELECT * FROM matrix, activity_growth(r, %L) WHERE finished IS DISTINCT FROM (period_start + interval '1 month' <= %1$L)$$, until), 'growth, finished by ' || until) FROM unnest('{2023-04-01,2023-04-15,2023-04-30,2025-01-01}'::text[]) until;
+SELECT results_eq($$SELECT period_start, active, churned FROM matrix, activity_growth(r, '2023-04-15')$$, $$SELECT period_start, active, churned FROM matrix, activity_growth(r) WHERE period_start <= '2023-04-01'$$, 'growth up to until');
+SELECT results_eq($$SELECT period_start, active, churned, finished FROM activity_growth((SELECT retention_agg(activity_agg) FROM (SELECT activity_agg('2024-01-15', 'month', 'UTC')) x), '2024-03-31')$$,
+	$$VALUES (date '2024-01-01', 1::bigint, 0::bigint, true), ('2024-02-01', 0, 1, true), ('2024-03-01', 0, 0, false)$$, 'growth goes on where nobody comes');
+SELECT is_empty($$SELECT * FROM matrix, activity_growth(r, '-infinity')$$, 'growth until -infinity is nothing');
+SELECT is((SELECT count(*) FROM matrix, activity_growth(r, 'infinity') WHERE finished), (SELECT count(*) FROM matrix, activity_growth(r)), 'growth until infinity is all');
+SELECT is((SELECT count(*) FROM matrix, activity_growth(r) WHERE finished IS NOT NULL), 0::bigint, 'nothing is known of it without until');
+SELECT is_empty('SELECT * FROM activity_growth(NULL)', 'no matrix, no growth');
 
 SELECT results_eq('SELECT period_start, active, new_members, returning_members, kept, won_back, churned FROM matrix, activity_growth(r)',
 	$$WITH f AS (SELECT member_id, min(p) AS c FROM month_active GROUP BY 1),
@@ -245,12 +274,14 @@ SELECT throws_ok($$SELECT preferred_hour_agg('infinity', 'UTC')$$, 'LY342', NULL
 SELECT throws_ok($$SELECT preferred_weekday_agg(now(), 'Nowhere')$$, 'LY340', NULL, 'an unknown zone is refused');
 
 SELECT pg_temp.same($$SELECT member_id, (d).* FROM (SELECT member_id, discount_agg(amount, discount) AS d FROM o GROUP BY 1) x WHERE d IS NOT NULL$$,
-	$$SELECT member_id, count(*), count(*) FILTER (WHERE discount > 0), count(*) FILTER (WHERE discount > 0) / count(*)::numeric, sum(amount),
+	$$SELECT member_id, count(*) FILTER (WHERE discount > 0), count(*), count(*) FILTER (WHERE discount > 0) / count(*)::numeric, sum(amount),
 		coalesce(sum(amount) FILTER (WHERE discount > 0), 0), coalesce(sum(discount), 0), coalesce(sum(discount), 0) / nullif(sum(amount) + coalesce(sum(discount), 0), 0)
 	FROM o WHERE amount >= 0 GROUP BY 1$$, 'discount_agg');
 SELECT is(discount_agg(a, d)::text, want, label) FROM (VALUES
-	('free order', 0::numeric, NULL::numeric, '(1,0,0.00000000000000000000,0,0,0,)'), ('a gift', 0, 5, '(1,1,1.00000000000000000000,0,0,5,1.00000000000000000000)'),
+	('free order', 0::numeric, NULL::numeric, '(0,1,0.00000000000000000000,0,0,0,)'), ('a gift', 0, 5, '(1,1,1.00000000000000000000,0,0,5,1.00000000000000000000)'),
 	('refund', -3, 1, NULL), ('unknown amount', NULL, 1, NULL)) v(label, a, d, want) GROUP BY label, want;
+SELECT is((SELECT ROW((d).events, (d).total, (d).share, (v).events, (v).total, (v).share, (h).events, (h).total, (h).share) FROM (SELECT discount_agg(10, CASE WHEN g = 1 THEN 1 END) AS d, preferred_value_agg(CASE WHEN g = 1 THEN 'a' ELSE 'b' || g END) AS v, preferred_hour_agg(timestamptz '2024-01-01 00:00+00' + g * interval '1 hour', 'UTC') AS h FROM generate_series(1, 4) g) x)::text,
+	'(1,4,0.25000000000000000000,1,4,0.25000000000000000000,1,4,0.25000000000000000000)', 'the same names for the same things');
 SELECT throws_ok(format('SELECT discount_agg(%L, %L)', a, d), state, NULL, format('amount %s, discount %s', a, d))
 FROM (VALUES ('1', '-1', 'LY003'), ('NaN', '0', 'LY343'), ('1', 'NaN', 'LY343'), ('Infinity', '0', 'LY343')) v(a, d, state);
 
@@ -529,14 +560,14 @@ SELECT is_empty('SELECT m.* FROM (SELECT retention_agg(NULL) AS r) x, retention_
 SELECT is_empty('SELECT m.* FROM (SELECT retention_agg(NULL) AS r) x, activity_growth(r) m', 'and no growth');
 SELECT is(retention_agg(a)::text, NULL, 'no rows, no matrix') FROM act WHERE false;
 SELECT results_eq($$SELECT m.* FROM (SELECT retention_agg(activity_agg) AS r FROM (SELECT activity_agg('2024-01-15', 'month', 'UTC')) x) y, retention_matrix(r) m$$,
-	$$VALUES (date '2024-01-01', 1::bigint, 0, date '2024-01-01', 1::bigint, 1.00000000000000000000)$$, 'one member, one event');
+	$$VALUES (date '2024-01-01', 1::bigint, 0, date '2024-01-01', 1::bigint, 1.00000000000000000000, NULL::boolean)$$, 'one member, one event');
 SELECT results_eq('SELECT buyers(r), repurchase_rate(r), order_count(r), mean_orders(r), mean_interval(r), interval_percentile(r, 0.5) FROM (SELECT repurchase_agg(NULL) AS r) x',
 	'VALUES (0::bigint, NULL::numeric, 0::numeric, NULL::numeric, NULL::numeric, NULL::float8)', 'repurchase of nobody');
 SELECT results_eq($$SELECT m.* FROM (SELECT retention_agg(a) AS r FROM (SELECT activity_agg(at, 'year', 'UTC') AS a FROM unnest('{4713-01-01 00:00+00 BC,294276-01-01 00:00+00}'::timestamptz[]) at) x) y, retention_matrix(r, fill => false) m$$,
-	$$VALUES (date '4713-01-01 BC', 1::bigint, 0, date '4713-01-01 BC', 1::bigint, 1.0), (date '4713-01-01 BC', 1::bigint, 298988, date '294276-01-01', 1::bigint, 1.0)$$, 'from the first to the last date');
+	$$VALUES (date '4713-01-01 BC', 1::bigint, 0, date '4713-01-01 BC', 1::bigint, 1.0, NULL::boolean), (date '4713-01-01 BC', 1::bigint, 298988, date '294276-01-01', 1::bigint, 1.0, NULL)$$, 'from the first to the last date');
 CREATE TEMP TABLE million AS SELECT timestamptz '2024-01-01 12:00+00' AS at, 7.50 AS x, 'web' AS v FROM generate_series(1, 1000000);
 SELECT is(ROW(a, h, w, v, d, c, gini(c), f, o, s, r)::text,
-	'(day@c06e567d:1000000:1000000:{8764},"(12,1000000,1000000,1.00000000000000000000)","(1,1000000,1000000,1.00000000000000000000)","(web,1000000,1000000,1.00000000000000000000)","(1000000,0,0.000000000000000000000000,7500000.00,0,0,0.000000000000000000000000)",{7.5=1000000},0.00000000000000000000000000000000,2,1,500000,{t})', 'a million equal rows')
+	'(day@c06e567d:1000000:1000000:{8764},"(12,1000000,1000000,1.00000000000000000000)","(1,1000000,1000000,1.00000000000000000000)","(web,1000000,1000000,1.00000000000000000000)","(0,1000000,0.000000000000000000000000,7500000.00,0,0,0.000000000000000000000000)",{7.5=1000000},0.00000000000000000000000000000000,2,1,500000,{t})', 'a million equal rows')
 FROM (SELECT activity_agg(at, 'day', 'UTC') AS a, preferred_hour_agg(at, 'UTC') AS h, preferred_weekday_agg(at, 'UTC') AS w, preferred_value_agg(v) AS v, discount_agg(x, 0) AS d, concentration_agg(x) AS c,
 	window_funnel_agg('1 day', NULL, at, true, x > 1) AS f, window_funnel_agg('1 day', 'strict_order,strict_once', at, true, false) AS o, sequence_count_agg('(?1)(?1)', at, true) AS s, retention(x > 1) AS r FROM million) y;
 SELECT is(window_funnel_agg('1 day', 'strict_deduplication', at, true, x > 1), 2, 'a million equal rows, deduplicated') FROM million;

@@ -299,6 +299,13 @@ SELECT throws_ok(q, 'LY003', m, q) FROM (VALUES
 	($$SELECT * FROM rfm_table('on_date', method => NULL)$$, 'method must not be null'), ($$SELECT * FROM rfm_table('on_date', merged_once => NULL)$$, 'orders, as_of and merged_once must not be null'),
 	($$SELECT * FROM rfm_members('on_date', time_zone => 'Nowhere')$$, 'time zone "Nowhere" not recognized'), ($$SELECT rfm_method(time_zone => '')$$, 'time zone "" not recognized')) v(q, m);
 
+-- A member's own mean time between purchases.
+SELECT is(purchase_interval(rfm_agg(timestamptz '2026-01-01 00:00+00' + h * interval '1 hour', amount)), want, label) FROM (VALUES
+	('none', 0, -1, NULL::interval), ('one', 0, 1, NULL), ('two at once', 0, 1, NULL), ('two at once', 0, 2, NULL), ('a day and a half', 0, 1, '1 day 12:00'), ('a day and a half', 36, 1, '1 day 12:00'),
+	('two at once, then one', 0, 1, '10 days'), ('two at once, then one', 0, 1, '10 days'), ('two at once, then one', 240, 1, '10 days'), ('one, then two at once', 0, 1, '5 days'), ('one, then two at once', 240, 1, '5 days'), ('one, then two at once', 240, 1, '5 days'),
+	('a refund in between', 0, 1, '10 days'), ('a refund in between', 100, -1, '10 days'), ('a refund in between', 240, 1, '10 days')) v(label, h, amount, want) GROUP BY label, want;
+SELECT is(purchase_interval(rfm_agg(at, 1)), '109203489 days'::interval, 'from the first instant to the last') FROM unnest('{4713-01-01 00:00+00 BC,294276-12-31 00:00+00}'::timestamptz[]) at;
+
 -- An order that was taken back line by line is no purchase; a summary of nothing is NULL.
 SELECT is((SELECT ROW(frequency(s), refund_count(s), monetary_total(s), last_purchase_at(s)::date) FROM (SELECT rfm_agg_by_key(at::timestamptz, amount, k) AS s FROM (VALUES
 	('2026-01-01', 10, 'a'), ('2026-01-02', 20, 'b'), ('2026-01-03', -20, 'b'), ('2026-01-04', -5, 'c'), ('2026-01-05', 0, 'd'), ('2026-01-06', 0.10, 'e'), ('2026-01-07', -0.1, 'e')) v(at, amount, k)) x)::text,
