@@ -54,7 +54,7 @@ SELECT is(receive('rfm', rfm_bytes('{}')),
 CREATE TABLE problem (state text, change jsonb, problem text);
 INSERT INTO problem SELECT state, change::jsonb, problem FROM (VALUES
 	('', '{"v": 2}', 'the version is unknown'), ('', '{"v": 0}', 'the version is unknown'),
-	('', '{"unit": 6}', NULL), ('', '{"unit": 7}', 'the unit is unknown'),
+	('', '{"unit": 6}', NULL), ('', '{"unit": 7}', NULL), ('', '{"unit": 8}', 'the unit is unknown'),
 	('', '{"decimals": 36}', NULL), ('', '{"decimals": 37}', 'there are more than 36 decimals'),
 	('', '{"purchases": -1}', 'a count is negative'), ('', '{"refunds": -1}', 'a count is negative'), ('', '{"first_purchases": -1}', 'a count is negative'),
 	('', '{"bought": -100}', 'a sum has the wrong sign'), ('', '{"first_bought": -100}', 'a sum has the wrong sign'), ('', '{"refunded": 100}', 'a sum has the wrong sign'),
