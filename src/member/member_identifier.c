@@ -243,7 +243,7 @@ AppendLabel(const pg_wchar *label, int n, StringInfo domain)
 		pg_wchar   *mapped;
 		int			n_mapped = DecodePunycode(label + 4, n - 4, decoded);
 
-		if (n_mapped < 0)
+		if (n_mapped <= 0)
 			return no_punycode;
 		decoded[n_mapped] = 0;
 		mapped = MapCharacters(decoded, &n_mapped, true, true);

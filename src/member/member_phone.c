@@ -212,8 +212,8 @@ NormalizePhone(const char *text, const char *country, char *result)
 	char		digits[MAX_PHONE_DIGITS];
 	Digits		written = {digits, 0};
 	Number		number;
-	bool		plus = false;
-	bool		abroad;
+	bool		has_code = false;	/* announced by "+" or 00 */
+	bool		read;
 
 	for (const char *p = text; *p != '\0'; p++)
 	{
@@ -223,8 +223,8 @@ NormalizePhone(const char *text, const char *country, char *result)
 				return "It has too many digits.";
 			digits[written.n++] = *p;
 		}
-		else if (*p == '+' && written.n == 0 && !plus)
-			plus = true;
+		else if (*p == '+' && written.n == 0 && !has_code)
+			has_code = true;
 		else if (strchr(" -./()[]~", *p) == NULL)
 			return "It has characters that no telephone number has.";
 	}
@@ -233,20 +233,20 @@ NormalizePhone(const char *text, const char *country, char *result)
 	if (IsDummy(written))
 		return dummy;
 
-	if (plus || plan == NULL || !ReadAtHome(plan, written, &number))
+	read = has_code ? ReadInternational(written, &number) :
+		plan != NULL && ReadAtHome(plan, written, &number);
+	if (!read && !has_code && written.n >= 2 && digits[0] == '0' && digits[1] == '0')
 	{
-		abroad = !plus && written.n > 2 && digits[0] == '0' && digits[1] == '0';
-		if (abroad)
-		{
-			written.at += 2;
-			written.n -= 2;
-		}
-		if (!plus && !abroad)
-			return plan != NULL ? no_fit :
-				"It has no calling code, and no default country was given.";
-		if (!ReadInternational(written, &number))
-			return TakeCallingCode(&written) == NULL ? "No country has this calling code." : no_fit;
+		has_code = true;
+		written.at += 2;
+		written.n -= 2;
+		read = ReadInternational(written, &number);
 	}
+	if (!read && has_code)
+		return TakeCallingCode(&written) == NULL ? "No country has this calling code." : no_fit;
+	if (!read)
+		return plan != NULL ? no_fit :
+			"It has no calling code, and no default country was given.";
 
 	if (IsDummy(DigitsOf(&number)))
 		return dummy;

@@ -195,6 +195,54 @@ SELECT is(normalize_identifier(namespace, raw, country), normal, format('%s %L',
 	('card', U&' ＡＢ１２ cafe\0301\00A0', NULL, 'ab12 café'),
 	('card', U&'\FEFF\200B', NULL, NULL)) v(namespace, raw, country, normal);
 
+-- White space and what Unicode calls default ignorable goes off both ends; in
+-- the middle the second goes, where it means nothing; control characters are garbage.
+CREATE TEMP TABLE character AS		-- of the planes 0, 1 and 14; 2 and 3 are Han, the rest is empty
+	SELECT c FROM generate_series(1, 921599) c WHERE c NOT BETWEEN 55296 AND 57343 AND c NOT BETWEEN 131072 AND 917503;
+SELECT is((SELECT range_agg(int4range(c, c + 1)) FROM character WHERE normalize_identifier('x', 'a' || chr(c)) = 'a'),
+	'{[9,14),[32,33),[133,134),[160,161),[173,174),[847,848),[1564,1565),[4447,4449),[5760,5761),[6068,6070),[6155,6160),[8192,8208),[8232,8240),[8287,8304),[12288,12289),[12644,12645),[65024,65040),[65279,65280),[65440,65441),[65520,65529),[113824,113828),[119155,119163),[917504,921600)}'::int4multirange,
+	'what is taken off the end');
+SELECT is((SELECT range_agg(int4range(c, c + 1)) FROM character WHERE normalize_identifier('email', 'a' || chr(c) || 'b@x.de') = 'ab@x.de'),
+	'{[173,174),[847,848),[1564,1565),[4447,4449),[6068,6070),[6155,6160),[8203,8208),[8234,8239),[8288,8304),[12644,12645),[65024,65040),[65279,65280),[65440,65441),[65520,65529),[113824,113828),[119155,119163),[917504,921600)}'::int4multirange,
+	'what is taken out of the middle');
+SELECT is((SELECT range_agg(int4range(c, c + 1)) FROM character WHERE normalize_identifier('x', 'a' || chr(c) || 'b') IS NULL),
+	'{[1,32),[127,160)}'::int4multirange, 'what no opaque id has');
+SELECT is((SELECT range_agg(int4range(c, c + 1)) FROM generate_series(1, 127) c WHERE normalize_identifier('email', 'a' || chr(c) || 'b@x.de') IS NULL),
+	'{[1,33),[34,35),[40,42),[44,45),[58,61),[62,63),[64,65),[91,94),[127,128)}'::int4multirange, 'what no local part has without quoting');
+SELECT is((SELECT range_agg(int4range(c, c + 1)) FROM generate_series(1, 127) c WHERE normalize_identifier('email', 'a@x' || chr(c) || 'b.de') IS NOT NULL),
+	'{[45,47),[48,58),[65,91),[97,123)}'::int4multirange, 'what a domain has');
+SELECT is((SELECT count(*)::int FROM character WHERE c >= 128
+		   AND normalize_identifier('email', 'a@x' || chr(c) || 'b.de') ~ '^a@xn--[a-z0-9-]+\.de$' AND normalize_identifier('x', chr(c)) ~ '[[:space:][:cntrl:].]'), 0, 'nor spaces beyond ASCII');
+
+-- why garbage is garbage
+CREATE FUNCTION pg_temp.reason(namespace text, raw text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	PERFORM normalize_identifier(namespace, raw, on_garbage => 'error', provider_rules => true);
+	RETURN NULL;
+EXCEPTION WHEN SQLSTATE 'LY201' THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN detail;
+END $$;
+SELECT is(pg_temp.reason(namespace, raw), reason, format('%s %L: why not', namespace, left(raw, 30))) FROM (VALUES
+	('x', ' ', 'Nothing is left of it without white space.'),
+	('x', repeat('a', 1024), NULL), ('x', repeat('a', 1025), 'It is longer than 1024 bytes.'), ('x', repeat('ä', 512), NULL), ('x', repeat('ä', 513), 'It is longer than 1024 bytes.'),
+	('x', repeat(' ', 4095) || 'a', NULL), ('x', repeat(' ', 4096) || 'a', 'It is far too long.'),
+	('email', 'ann', 'It has no @.'), ('email', '@x.de', 'It has nothing before the @.'), ('email', 'a@b@x.de', 'It has more than one @.'), ('email', '@a@x.de', 'It has more than one @.'),
+	('email', 'a b@x.de', 'It has white space or a control character inside.'), ('email', U&'a\3000b@x.de', 'It has white space or a control character inside.'),
+	('email', 'a,b@x.de', 'It has a character before the @ that only quoting would allow.'),
+	('email', 'a@', 'A label of the domain is empty or longer than 63 bytes.'), ('email', 'a@x', 'The domain has no dot.'), ('email', 'a@x.', 'The domain has no dot.'),
+	('email', 'a@.x', 'A label of the domain is empty or longer than 63 bytes.'), ('email', 'a@x.12', 'The domain ends with a number.'), ('email', 'a@12.x', NULL), ('email', 'a@x.1x', NULL),
+	('email', 'a@-x.de', 'A label of the domain begins or ends with a hyphen.'), ('email', 'a@x-.de', 'A label of the domain begins or ends with a hyphen.'), ('email', 'a@x-y.de', NULL),
+	('email', 'a@x_y.de', 'The domain has a character that no domain has.'),
+	('email', 'a@xn--.de', 'A label of the domain begins with xn-- and is no Punycode.'), ('email', 'a@xn--bcher-kv.de', 'A label of the domain begins with xn-- and is no Punycode.'),
+	('email', 'a@xn--xn--bcher-kva-.de', 'A label of the domain begins with xn-- and is no Punycode.'),
+	('email', '+x@gmail.com', 'It has nothing before the @ that counts for its provider.'),
+	('email', repeat('a', 64) || '@x.de', NULL), ('email', repeat('a', 65) || '@x.de', 'It has more than 64 bytes before the @.'),
+	('email', repeat('a', 64) || '@' || repeat('b', 63) || '.' || repeat('c', 63) || '.' || repeat('d', 61), NULL),
+	('email', repeat('a', 64) || '@' || repeat('b', 63) || '.' || repeat('c', 63) || '.' || repeat('d', 62), 'It has more than 254 bytes.')) v (namespace, raw, reason);
+
 -- a normal form is its own normal form: every character, and random garbage
 SELECT is_empty($$
 	SELECT c FROM (SELECT c, normalize_identifier('x', chr(c) || 'a' || chr(c)) AS n FROM generate_series(1, 1114111) c WHERE c NOT BETWEEN 55296 AND 57343) s

@@ -319,6 +319,9 @@ SELECT is(normalize_identifier('phone', raw, country), normal, format('%s in %s'
 	('0011 44 20 7946 0958', 'AU', '+442079460958'), ('010 81 90 8765 4312', 'JP', '+819087654312'), ('8 10 49 30 1234567', 'RU', '+49301234567'),
 	('00 5 49 30 1234567', 'CO', '+49301234567'), ('00 15 49 30 1234567', 'BR', '+49301234567'), ('0049 30 1234567', 'US', '+49301234567'), ('119 49 30 1234567', 'CU', '+49301234567'),
 	('011 49 30 1234567', 'DE', NULL), ('011 49 30 1234567', NULL, NULL), ('0080012345679', 'DE', '+80012345679'),
+	-- hyphens, waves and digits that are not those of ASCII, and their neighbours
+	(U&'+49\2010 30\2011\20121\2013\20142\2015\22123\30FC4\20535\223C6\301C7', NULL, '+49301234567'), (U&'+\0664\0669 \06F3\06F0 \+01E951\+01E952\+01E953\+01E954\+01E955\+01E956\+01E959', NULL, '+49301234569'),
+	(U&'+49\201630 1234567', NULL, NULL), (U&'+49\205230 1234567', NULL, NULL), (U&'+49\30FD30 1234567', NULL, NULL), (U&'+49 30 123456\+01E95A', NULL, NULL), (U&'+49 30 123456\0080', NULL, NULL),
 	-- no country, no number
 	('030 1234567', NULL, NULL), ('030 1234567', 'de', '+49301234567'), ('+999 123456789', NULL, NULL), ('00', 'DE', NULL), ('+', NULL, NULL), ('+0 30 1234567', NULL, NULL),
 	('+49', NULL, NULL), ('++49 30 1234567', NULL, NULL), ('49+30 1234567', 'DE', NULL), ('030 1234567890123', 'DE', NULL), ('+49 30 123456789012', NULL, NULL),
@@ -366,7 +369,7 @@ SELECT is(pg_temp.reason(raw, country), reason, format('%s in %s: why not', raw,
 	(repeat('123', 10) || '12', 'DE', 'It fits no number of the country''s numbering plan.'),
 	(repeat('123', 11), 'DE', 'It has too many digits.'),
 	('030 1234567', NULL, 'It has no calling code, and no default country was given.'),
-	('00', NULL, 'It has no calling code, and no default country was given.'),
+	('00', NULL, 'No country has this calling code.'), ('0', NULL, 'It has no calling code, and no default country was given.'),
 	('+999 1234567', NULL, 'No country has this calling code.'),
 	('00 999 1234567', 'US', 'No country has this calling code.'),
 	('+49 1', NULL, 'It fits no number of the country''s numbering plan.'),
