@@ -125,6 +125,7 @@ ChainHash(const LedgerRow *row, const uint8 previous[CHAIN_LENGTH], uint8 hash[C
 	PreimageNullableTime(&preimage, row->expires_at);
 	PreimageNullableTime(&preimage, row->hold_until);
 	PreimageNullableTime(&preimage, row->extends_to);
+	PreimageNullableTime(&preimage, row->expires_by);
 	PutInt(&preimage, row->target_entry_id);
 	PutInt(&preimage, row->counterparty_id);
 	PreimageText(&preimage, row->reference);

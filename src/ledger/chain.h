@@ -28,10 +28,11 @@ typedef struct LedgerRow
 	int64		available;
 	TimestampTz effective_at;
 	TimestampTz recorded_at;
-	TimestampTz available_at;	/* these four: -infinity is NULL */
+	TimestampTz available_at;	/* these five: -infinity is NULL */
 	TimestampTz expires_at;
 	TimestampTz hold_until;
 	TimestampTz extends_to;
+	TimestampTz expires_by;
 	int64		target_entry_id;	/* 0 is NULL */
 	int64		counterparty_id;	/* 0 is NULL, except of a transfer */
 	int64		home_id;		/* 0 is NULL */

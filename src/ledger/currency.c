@@ -121,7 +121,7 @@ ReadCurrency(const char *code, Currency *currency)
 	static KeptPlan plan = {
 		.query = "SELECT expiry_policy, expiry_interval, expiry_rounding, "
 		"expiry_month, expiry_day, minimum_life, consumption_order, clawback_policy, "
-		"refund_grace, qualifying_kinds, coalesce(time_zone, 'UTC') "
+		"refund_grace, qualifying_kinds, coalesce(time_zone, 'UTC'), life_from "
 		"FROM loyalty.currency WHERE code OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
@@ -158,6 +158,7 @@ ReadCurrency(const char *code, Currency *currency)
 	currency->grants_grace = GetInterval(9, &currency->refund_grace);
 	currency->qualifying = GetQualifyingKinds(10);
 	strlcpy(currency->time_zone, GetString(11), sizeof(currency->time_zone));
+	currency->life_from_earned = strcmp(GetString(12), "earned") == 0;
 }
 
 /*
@@ -362,16 +363,16 @@ EndOfExpiryDay(const Currency *currency, Timestamp t, Timestamp earned)
 }
 
 /*
- * When a lot earned at effective_at expires by the currency's policy;
- * infinity for never.  For a sliding currency also the instant until which an
- * activity at effective_at keeps all lots alive.
+ * When a lot whose life begins at an instant expires by the currency's policy;
+ * infinity for never, and where it has not begun.  For a sliding currency also
+ * the instant until which an activity at effective_at keeps all lots alive.
  */
 TimestampTz
 CurrencyExpiry(const Currency *currency, TimestampTz effective_at)
 {
 	TimestampTz end;
 
-	if (currency->expiry == EXPIRY_NONE)
+	if (currency->expiry == EXPIRY_NONE || TIMESTAMP_NOT_FINITE(effective_at))
 		return TIMESTAMP_INFINITY;
 	end = AddInterval(currency, effective_at, &currency->lifetime);
 	if (currency->expiry == EXPIRY_CALENDAR)
@@ -383,8 +384,8 @@ CurrencyExpiry(const Currency *currency, TimestampTz effective_at)
 }
 
 /*
- * Until when points that a reversal at effective_at gives back live at least;
- * -infinity where no grace is granted.
+ * Until when points live that have expired before a reversal at effective_at
+ * gives them back; -infinity where no grace is granted.
  */
 TimestampTz
 CurrencyGrace(const Currency *currency, TimestampTz effective_at)

@@ -30,6 +30,8 @@ typedef struct Currency
 										 * the name of a month */
 	int			expiry_month;	/* calendar: 1 to 12 */
 	int			expiry_day;
+	bool		life_from_earned;	/* the life of points that wait is counted
+									 * from when they were earned */
 	Interval	refund_grace;
 	bool		grants_grace;	/* refund_grace is not zero */
 	uint32		qualifying;		/* sliding: bit (1 << kind) of each kind that

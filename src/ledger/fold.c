@@ -67,6 +67,16 @@ EntryRefers(EntryKind kind)
 }
 
 /*
+ * What expires_at of an entry is where nothing is said about it: never, or, of
+ * a kind that opens no lot, what it is already.
+ */
+TimestampTz
+ExpiryUnsaid(EntryKind kind)
+{
+	return kind == ENTRY_REVERSE || kind == ENTRY_ACTIVATE ? TIMESTAMP_MINUS_INFINITY : TIMESTAMP_INFINITY;
+}
+
+/*
  * An empty balance.
  */
 void
@@ -77,6 +87,7 @@ InitBalance(Balance *balance, ConsumptionOrder order)
 	balance->last_effective_at = TIMESTAMP_MINUS_INFINITY;
 	balance->last_recorded_at = TIMESTAMP_MINUS_INFINITY;
 	balance->booked_through = TIMESTAMP_MINUS_INFINITY;
+	balance->newest_expires_at = TIMESTAMP_MINUS_INFINITY;
 }
 
 /*
@@ -89,7 +100,8 @@ InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at)
 	entry->kind = kind;
 	entry->effective_at = effective_at;
 	entry->available_at = effective_at;
-	entry->expires_at = TIMESTAMP_INFINITY;
+	entry->expires_at = ExpiryUnsaid(kind);
+	entry->expires_by = TIMESTAMP_INFINITY;
 	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
 	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
 	entry->target_expires_at = TIMESTAMP_MINUS_INFINITY;
@@ -219,23 +231,109 @@ RepayDebt(Balance *balance, int64 points, int64 home_id)
 }
 
 /*
+ * A lot whose instant has come repays debt, unless it had expired before.
+ */
+static inline void
+RepayFromLot(Balance *balance, Lot *lot)
+{
+	if (unlikely(balance->total[TOTAL_DEBT] > 0) &&
+		lot->available_at <= balance->last_effective_at && lot->available_at < lot->expires_at)
+		lot->points -= RepayDebt(balance, lot->points, lot->home_id);
+}
+
+/*
+ * Lots repay up to limit points of a debt that is owed at from: those that are
+ * available then, and those that become so up to until, each at its instant.
+ */
+static void
+RepayFromLots(Balance *balance, int64 limit, TimestampTz from, TimestampTz until)
+{
+	TimestampTz t = from;
+
+	limit = Min(limit, balance->total[TOTAL_DEBT]);
+	while (limit > 0 && t <= until)
+	{
+		TimestampTz next = TIMESTAMP_INFINITY;
+
+		ForEachLot(lot, &balance->lots)
+		{
+			TimestampTz since = Max(lot->available_at, from);
+
+			if (since > t)
+				next = Min(next, since);
+			else if (since == t && since < lot->expires_at)
+			{
+				int64		repaid = RepayDebt(balance, Min(lot->points, limit), lot->home_id);
+
+				lot->points -= repaid;
+				limit -= repaid;
+			}
+		}
+		if (next == TIMESTAMP_INFINITY)
+			break;
+		t = next;
+	}
+	DropEmptyLots(&balance->lots);
+}
+
+/*
+ * The clock goes on to t: what becomes available on the way repays debt.
+ */
+void
+AdvanceBalance(Balance *balance, TimestampTz t)
+{
+	if (unlikely(balance->total[TOTAL_DEBT] > 0) && t > balance->last_effective_at)
+		RepayFromLots(balance, balance->total[TOTAL_DEBT], balance->last_effective_at, t);
+}
+
+/*
+ * Oldest first, whether a lot that is opened is to stay apart from the one that
+ * was opened before it, because they expire at different instants.  If they
+ * were joined with what is before and after them, nobody could tell later
+ * which of them goes first.
+ */
+static bool
+IsApart(const Balance *balance, const Lot *lot, TimestampTz extends_to)
+{
+	TimestampTz before = balance->newest_expires_at;
+
+	/* the entry that opens the lot is about to extend the one before it */
+	if (!balance->newest_is_fixed && before > lot->earned_at)
+		before = Max(before, extends_to);
+	return before != lot->expires_at;
+}
+
+/*
  * Points come in as a lot, after repaying debt.  Only where debt was repaid is
  * what is left of the lot listed as opened; otherwise it is all of it.
  */
 static inline FoldRefusal
-OpenLot(Balance *balance, Total total, Lot *lot, LotList *opened)
+OpenLot(Balance *balance, Total total, Lot *lot, TimestampTz extends_to, LotList *opened)
 {
 	if (unlikely(!AddTotal(balance, total, lot->points)))
 		return FOLD_OVERFLOW;
 	if (unlikely(balance->total[TOTAL_DEBT] > 0))
 	{
-		lot->points -= RepayDebt(balance, lot->points, lot->home_id);
-		if (lot->points == 0)
-			return FOLD_OK;
-		if (opened != NULL)
+		int64		points = lot->points;
+
+		RepayFromLot(balance, lot);
+		if (lot->points > 0 && lot->points < points && opened != NULL)
 			AppendLot(opened, lot);
 	}
-	InsertNewestLot(&balance->lots, balance->order, lot);
+	if (balance->order == CONSUME_OLDEST_FIRST)
+	{
+		if (lot->earned_at < balance->last_effective_at)
+		{
+			if (lot->points > 0)
+				InsertLotApart(balance, lot);
+			return FOLD_OK;
+		}
+		lot->apart = IsApart(balance, lot, extends_to);
+		balance->newest_expires_at = lot->expires_at;
+		balance->newest_is_fixed = lot->expires_by != TIMESTAMP_INFINITY;
+	}
+	if (likely(lot->points > 0))
+		InsertNewestLot(&balance->lots, balance->order, lot);
 	return FOLD_OK;
 }
 
@@ -251,11 +349,13 @@ ApplyIncome(Balance *balance, Entry *entry, Total total)
 		.home_id = entry->home_id,
 		.earned_at = entry->effective_at,
 		.available_at = entry->available_at,
-		.expires_at = entry->expires_at
+		.expires_at = entry->expires_at,
+		.opened_until = entry->expires_at,
+		.expires_by = entry->expires_by
 	};
 
 	entry->posted = entry->requested;
-	return OpenLot(balance, total, &lot, &entry->touched);
+	return OpenLot(balance, total, &lot, entry->extends_to, &entry->touched);
 }
 
 /*
@@ -284,14 +384,28 @@ TakeAvailable(Balance *balance, const FoldPolicy *policy, Entry *entry,
 }
 
 /*
+ * Points become owed at t.  Lots that have become available since then repay
+ * them; so do those that are available at t where an entry did not take them:
+ * one that is folded again, or that only moves debt.
+ */
+static bool
+OweSince(Balance *balance, int64 points, int64 home_id, TimestampTz t)
+{
+	if (!AddDebt(balance, points, home_id))
+		return false;
+	RepayFromLots(balance, points, t, balance->last_effective_at);
+	return true;
+}
+
+/*
  * Points go out: taken out of lots, or owed.
  */
 static inline FoldRefusal
-BookBurn(Balance *balance, Total total, int64 points, int64 taken, int64 home_id)
+BookBurn(Balance *balance, Total total, int64 points, int64 taken, int64 home_id, TimestampTz t)
 {
 	if (unlikely(!AddTotal(balance, total, points)))
 		return FOLD_OVERFLOW;
-	if (unlikely(taken < points) && !AddDebt(balance, points - taken, home_id))
+	if (unlikely(taken < points) && !OweSince(balance, points - taken, home_id, t))
 		return FOLD_OVERFLOW;
 	return FOLD_OK;
 }
@@ -308,7 +422,7 @@ ApplyBurn(Balance *balance, const FoldPolicy *policy, Entry *entry, Total total,
 	if (refusal != FOLD_OK)
 		return refusal;
 	entry->posted = -points;
-	return BookBurn(balance, total, points, taken, entry->home_id);
+	return BookBurn(balance, total, points, taken, entry->home_id, entry->effective_at);
 }
 
 static FoldRefusal
@@ -339,6 +453,25 @@ ApplyHold(Balance *balance, const FoldPolicy *policy, Entry *entry)
 }
 
 /*
+ * Lots of a balance become available at t, under the hands of the caller: they
+ * repay debt, and the list is brought in order again.
+ */
+static void
+MakeAvailable(Balance *balance, Lot *lot, TimestampTz t)
+{
+	lot->available_at = t;
+	lot->hold_id = 0;
+	RepayFromLot(balance, lot);
+}
+
+static void
+EndMakingAvailable(Balance *balance)
+{
+	DropEmptyLots(&balance->lots);
+	RestoreOrder(balance);
+}
+
+/*
  * Gives what is left of a hold back to its lots, available from now on.
  */
 static int64
@@ -350,19 +483,27 @@ ReleaseHold(Balance *balance, int64 hold_id, TimestampTz t, LotList *released)
 	{
 		if (!LotPasses(lot, LOTS_OF_HOLD, hold_id, t))
 			continue;
-		lot->available_at = t;
-		lot->hold_id = 0;
 		points += lot->points;
 		if (released != NULL)
+		{
+			Lot		   *part;
+
 			AppendLot(released, lot);
+			part = &released->lots[released->end - 1];
+			part->available_at = t;
+			part->hold_id = 0;
+		}
+		MakeAvailable(balance, lot, t);
 	}
 	if (points > 0)
-		RestoreOrder(balance);
+		EndMakingAvailable(balance);
 	return points;
 }
 
 /*
- * What capture and release need: a hold that stands at effective_at.
+ * What capture and release need: a hold that stands at effective_at.  One that
+ * was captured or released before is closed for ever; of one that was not, the
+ * points are in the balance again when it has lapsed.
  */
 static FoldRefusal
 CheckHold(const Balance *balance, const Entry *entry)
@@ -371,6 +512,8 @@ CheckHold(const Balance *balance, const Entry *entry)
 		return FOLD_WRONG_KIND;
 	if (entry->effective_at < entry->target_effective_at)
 		return FOLD_BEFORE_TARGET;
+	if (entry->target_closed)
+		return FOLD_HOLD_CLOSED;
 	if (entry->effective_at >= entry->target_hold_until)
 		return FOLD_HOLD_LAPSED;
 	ForEachLot(lot, &balance->lots)
@@ -512,20 +655,47 @@ ApplyClawback(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	left -= debt;
 
 	if (!AddTotal(balance, TOTAL_REVOKED, entry->requested - left) ||
-		!AddDebt(balance, debt, entry->home_id))
+		!OweSince(balance, debt, entry->home_id, t))
 		return FOLD_OVERFLOW;
 	entry->posted = -(entry->requested - left);
 	return FOLD_OK;
 }
 
 /*
+ * A lot of a reversal's own: points that had been taken as debt, where that has
+ * been repaid meanwhile.
+ */
+static void
+ListOwnLot(Entry *entry, int64 points)
+{
+	TimestampTz until = entry->expires_at;
+	Lot			lot = {
+		.lot_id = entry->entry_id,
+		.points = points,
+		.home_id = entry->home_id,
+		.earned_at = entry->effective_at,
+		.available_at = entry->effective_at,
+		.expires_by = TIMESTAMP_INFINITY,
+		.apart = true
+	};
+
+	if (entry->target_kind == ENTRY_REVERSE)
+		until = Max(until, entry->target_expires_at);
+	if (until == TIMESTAMP_MINUS_INFINITY)
+		until = TIMESTAMP_INFINITY;
+	lot.expires_at = lot.opened_until = until;
+	AppendLot(&entry->touched, &lot);
+}
+
+/*
  * reverse of a redeem, a capture, or an adjust down: gives points back to the
- * lots they came from, those consumed last first.  They keep their expiry,
- * unless the entry grants a later one.  What had been taken as debt is taken
- * off the debt; if that has been repaid meanwhile, it comes back as a lot of
- * the reversal's own.  A reversal that took points is reversed likewise; what
- * it had been asked for and could not reach is undone first, and nothing comes
- * of that.  A lot of its own then has the expiry of the lot that was earned.
+ * lots they came from, those consumed last first.  They keep their expiry; only
+ * those that have expired by then may be granted a later one.  What had been
+ * taken as debt is taken off the debt; if that has been repaid meanwhile, it
+ * comes back as a lot of the reversal's own.  A reversal that took points is
+ * reversed likewise; what it had been asked for and could not reach is undone
+ * first, and nothing comes of that.  A lot of its own then has the expiry of the
+ * lot that was earned.
  */
 static FoldRefusal
 ApplyRestore(Balance *balance, Entry *entry)
@@ -555,11 +725,13 @@ ApplyRestore(Balance *balance, Entry *entry)
 
 	if (entry->given != NULL)
 	{
-		int64		forgiven = entry->posted - SumLots(entry->given);
+		int64		points = entry->posted - SumLots(entry->given);
 
-		if (forgiven < 0 || forgiven > balance->total[TOTAL_DEBT])
+		if (points < 0)
 			return FOLD_LOTS_MISMATCH;
-		RepayDebt(balance, forgiven, entry->home_id);
+		points -= RepayDebt(balance, points, entry->home_id);
+		if (points > 0)
+			ListOwnLot(entry, points);
 		ForEachLot(part, entry->given)
 			AppendLot(&entry->touched, part);
 		left = 0;
@@ -572,19 +744,7 @@ ApplyRestore(Balance *balance, Entry *entry)
 		left -= points;
 		skip = 0;
 		if (points > forgiven)
-		{
-			lot.lot_id = entry->entry_id;
-			lot.points = points - forgiven;
-			lot.hold_id = 0;
-			lot.home_id = entry->home_id;
-			lot.earned_at = t;
-			lot.available_at = t;
-			lot.expires_at = undoes ? Max(entry->target_expires_at, entry->expires_at) :
-				entry->expires_at == TIMESTAMP_MINUS_INFINITY ?
-				TIMESTAMP_INFINITY : entry->expires_at;
-			lot.joined = false;
-			AppendLot(&entry->touched, &lot);
-		}
+			ListOwnLot(entry, points - forgiven);
 	}
 	else
 		skip -= as_debt;
@@ -605,14 +765,22 @@ ApplyRestore(Balance *balance, Entry *entry)
 		lot.points = points;
 		lot.hold_id = 0;
 		lot.available_at = undoes ? Max(lot.available_at, t) : t;
-		lot.expires_at = Max(lot.expires_at, entry->expires_at);
+		if (lot.expires_at <= t && lot.expires_at < entry->expires_at)
+			lot.expires_at = lot.opened_until = entry->expires_at;
 		AppendLot(&entry->touched, &lot);
 	}
 	if (left > 0)
 		return FOLD_LOTS_MISMATCH;
 
 	ForEachLot(part, &entry->touched)
-		InsertLot(&balance->lots, balance->order, part);
+	{
+		lot = *part;
+		if (lot.lot_id == entry->entry_id)
+			balance->newest_expires_at = TIMESTAMP_MINUS_INFINITY;
+		RepayFromLot(balance, &lot);
+		if (lot.points > 0)
+			InsertLot(&balance->lots, balance->order, &lot);
+	}
 	return FOLD_OK;
 }
 
@@ -653,6 +821,9 @@ ApplyReverse(Balance *balance, const FoldPolicy *policy, Entry *entry)
 	}
 }
 
+/*
+ * activate: pending points of a lot become available, and their life may begin.
+ */
 static FoldRefusal
 ApplyActivate(Balance *balance, Entry *entry)
 {
@@ -667,13 +838,15 @@ ApplyActivate(Balance *balance, Entry *entry)
 		if (lot->lot_id == entry->target &&
 			LotPasses(lot, LOTS_PENDING, 0, entry->effective_at))
 		{
-			lot->available_at = entry->effective_at;
 			points += lot->points;
+			if (entry->expires_at != TIMESTAMP_MINUS_INFINITY)
+				lot->expires_at = lot->opened_until = Min(entry->expires_at, lot->expires_by);
+			MakeAvailable(balance, lot, entry->effective_at);
 		}
 	}
 	if (points == 0)
 		return FOLD_NOTHING_PENDING;
-	RestoreOrder(balance);
+	EndMakingAvailable(balance);
 	entry->requested = points;
 	entry->posted = 0;
 	return FOLD_OK;
@@ -682,6 +855,7 @@ ApplyActivate(Balance *balance, Entry *entry)
 /*
  * transfer_in: lots arrive as they left, available from the transfer on.  In
  * a merge they arrive exactly as given, and debt of home_id may be repaid.
+ * What extended them where they were is theirs.
  */
 static FoldRefusal
 ApplyTransferIn(Balance *balance, Entry *entry)
@@ -706,8 +880,15 @@ ApplyTransferIn(Balance *balance, Entry *entry)
 			lot.home_id = entry->home_id;
 			lot.available_at = Max(lot.available_at, entry->effective_at);
 		}
+		lot.opened_until = lot.expires_at;
 		AppendLot(&entry->touched, &lot);
-		InsertLot(&balance->lots, balance->order, &lot);
+		RepayFromLot(balance, &lot);
+		if (lot.points == 0)
+			continue;
+		if (balance->order == CONSUME_OLDEST_FIRST)
+			InsertLotApart(balance, &lot);
+		else
+			InsertLot(&balance->lots, balance->order, &lot);
 	}
 	entry->posted = entry->requested;
 	return FOLD_OK;
@@ -727,11 +908,14 @@ ApplyExpire(Balance *balance, Entry *entry)
 }
 
 /*
- * Settles, where the policy allows it, what expires before an entry.
+ * Brings a balance to the instant of an entry: debt is repaid, and where the
+ * policy allows it, what has expired is settled.
  */
 static inline void
-SettleBefore(Balance *balance, const FoldPolicy *policy, TimestampTz t)
+BeginEntry(Balance *balance, const FoldPolicy *policy, TimestampTz t)
 {
+	AdvanceBalance(balance, t);
+	balance->last_effective_at = Max(balance->last_effective_at, t);
 	if (policy->settle && LotCount(&balance->lots) > 0 &&
 		(balance->order != CONSUME_EARLIEST_EXPIRY ||
 		 balance->lots.lots[balance->lots.first].expires_at <= t))
@@ -742,11 +926,10 @@ SettleBefore(Balance *balance, const FoldPolicy *policy, TimestampTz t)
  * What every entry that was applied leaves behind.
  */
 static inline void
-CountEntry(Balance *balance, const FoldPolicy *policy, int64 entry_id, TimestampTz t)
+CountEntry(Balance *balance, const FoldPolicy *policy, int64 entry_id)
 {
 	balance->entries++;
 	balance->last_entry_id = entry_id;
-	balance->last_effective_at = Max(balance->last_effective_at, t);
 	if (policy->join && LotCount(&balance->lots) > JOIN_LOTS_ABOVE)
 		JoinLots(balance);
 }
@@ -762,7 +945,7 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 {
 	FoldRefusal refusal = FOLD_WRONG_KIND;
 
-	SettleBefore(balance, policy, entry->effective_at);
+	BeginEntry(balance, policy, entry->effective_at);
 	switch (entry->kind)
 	{
 		case ENTRY_EARN:
@@ -807,9 +990,21 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 		return refusal;
 
 	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)
+	{
 		ExtendLots(balance, entry->effective_at, entry->extends_to);
+		if (balance->newest_expires_at > entry->effective_at && !balance->newest_is_fixed)
+			balance->newest_expires_at = Max(balance->newest_expires_at, entry->extends_to);
+	}
+	if (entry->activities != NULL)
+		ExtendLotsAnew(balance, entry->activities, entry->nactivities, entry->counts_again);
 
-	CountEntry(balance, policy, entry->entry_id, entry->effective_at);
+	/* a late activity, or one that counts again, may revive what had expired */
+	if (unlikely(balance->total[TOTAL_DEBT] > 0) &&
+		(entry->extends_to != TIMESTAMP_MINUS_INFINITY || entry->activities != NULL))
+		RepayFromLots(balance, balance->total[TOTAL_DEBT],
+					  balance->last_effective_at, balance->last_effective_at);
+
+	CountEntry(balance, policy, entry->entry_id);
 	return FOLD_OK;
 }
 
@@ -830,19 +1025,21 @@ ApplyPlainEntry(Balance *balance, const FoldPolicy *policy, const PlainEntry *pl
 			.points = plain->points,
 			.earned_at = t,
 			.available_at = plain->available_at,
-			.expires_at = plain->expires_at
+			.expires_at = plain->expires_at,
+			.opened_until = plain->expires_at,
+			.expires_by = TIMESTAMP_INFINITY
 		};
 
-		SettleBefore(balance, policy, t);
-		refusal = OpenLot(balance, TOTAL_EARNED, &lot, NULL);
+		BeginEntry(balance, policy, t);
+		refusal = OpenLot(balance, TOTAL_EARNED, &lot, TIMESTAMP_MINUS_INFINITY, NULL);
 	}
 	else if (plain->kind == ENTRY_REDEEM && policy->burn_to_debt)
 	{
 		int64		taken;
 
-		SettleBefore(balance, policy, t);
+		BeginEntry(balance, policy, t);
 		taken = TakeLots(balance, LOTS_AVAILABLE, 0, t, plain->points, NULL);
-		refusal = BookBurn(balance, TOTAL_REDEEMED, plain->points, taken, 0);
+		refusal = BookBurn(balance, TOTAL_REDEEMED, plain->points, taken, 0, t);
 	}
 	else
 	{
@@ -856,6 +1053,6 @@ ApplyPlainEntry(Balance *balance, const FoldPolicy *policy, const PlainEntry *pl
 		return refusal;
 	}
 	if (likely(refusal == FOLD_OK))
-		CountEntry(balance, policy, entry_id, t);
+		CountEntry(balance, policy, entry_id);
 	return refusal;
 }

@@ -117,7 +117,14 @@ typedef struct Lot
 	TimestampTz earned_at;		/* effective_at of that first entry */
 	TimestampTz available_at;	/* infinity: waits for an activate */
 	TimestampTz expires_at;		/* infinity: never */
+
+	/* sliding expiry */
+	TimestampTz opened_until;	/* its expiry without any activity since */
+	TimestampTz expires_by;		/* no activity extends it beyond that */
+
 	bool		joined;			/* holds the points of several lots */
+	bool		apart;			/* oldest first: not to be joined with what is
+								 * before it */
 } Lot;
 
 typedef struct LotList
@@ -161,6 +168,9 @@ typedef struct Balance
 	TimestampTz last_effective_at;	/* the latest; -infinity when none */
 	TimestampTz last_recorded_at;	/* -infinity where not recorded */
 	TimestampTz booked_through; /* effective_at of the last expire entry */
+	TimestampTz newest_expires_at;	/* oldest first: the expiry of the newest
+									 * lot, there or not; -infinity: unknown */
+	bool		newest_is_fixed;	/* no activity extends it */
 	ConsumptionOrder order;		/* in which the lots stand */
 	bool		chained;		/* chain is set */
 	int64		total[TOTALS];
@@ -169,6 +179,14 @@ typedef struct Balance
 								 * lot_id is the home, ascending */
 	uint8		chain[CHAIN_LENGTH];	/* hash of the last entry */
 } Balance;
+
+/* An entry that extended the lots, and that nobody has undone */
+typedef struct Activity
+{
+	int64		entry_id;
+	TimestampTz effective_at;
+	TimestampTz extends_to;
+} Activity;
 
 /*
  * An entry, as asked for and, after ApplyEntry(), as it took effect.
@@ -182,9 +200,12 @@ typedef struct Entry
 								 * is" of capture, release, reverse, activate */
 	TimestampTz effective_at;
 	TimestampTz available_at;	/* of the lot that it opens */
-	TimestampTz expires_at;		/* of the lot that it opens; of a reverse: the
-								 * least expiry of what it gives back, or
-								 * -infinity */
+	TimestampTz expires_at;		/* of the lot that it opens; of an activate: of
+								 * what becomes available; of a reverse: of
+								 * what it gives back and has expired; of these
+								 * two -infinity leaves it as it is */
+	TimestampTz expires_by;		/* of the lot that it opens: no activity
+								 * extends it beyond that */
 	TimestampTz hold_until;		/* of a hold; otherwise -infinity */
 	TimestampTz extends_to;		/* sliding expiry: every open lot lives at
 								 * least until then; -infinity: no extension */
@@ -204,6 +225,16 @@ typedef struct Entry
 	TimestampTz target_hold_until;
 	TimestampTz target_expires_at;	/* of the lot that it opened */
 	const LotList *target_lots; /* the lots that it took, or, a reversal, gave */
+	bool		target_closed;	/* a hold that was captured or released */
+
+	/*
+	 * A reverse that leaves nothing of an activity, or makes one count again:
+	 * the activities that remain, in the order in which they were recorded.
+	 * Otherwise NULL.
+	 */
+	const Activity *activities;
+	int			nactivities;
+	bool		counts_again;
 
 	/*
 	 * The lots of a transfer_in.  For any other kind that takes lots: NULL to
@@ -256,6 +287,7 @@ typedef struct BalanceAsOf
 	int64		available;
 	int64		pending;
 	int64		held;
+	int64		debt;
 	int64		expired;		/* since the beginning */
 	TimestampTz next_expiry_at; /* of available lots; infinity when none */
 	int64		next_expiry_points;
@@ -270,9 +302,12 @@ extern void InitPlainEntry(Entry *entry, const PlainEntry *plain);
 extern void BalanceAt(const Balance *balance, TimestampTz as_of, BalanceAsOf *result);
 extern int64 ExpiringBetween(const Balance *balance, TimestampTz from, TimestampTz until);
 extern void SettleExpired(Balance *balance, TimestampTz as_of);
+extern void AdvanceBalance(Balance *balance, TimestampTz t);
+extern const Balance *BalanceAdvanced(const Balance *balance, TimestampTz t, Balance *room);
 extern bool BalanceIsConserved(const Balance *balance);
 extern bool EntryTakesLots(EntryKind kind);
 extern bool EntryRefers(EntryKind kind);
+extern TimestampTz ExpiryUnsaid(EntryKind kind);
 extern const char *EntryKindName(EntryKind kind);
 extern EntryKind EntryKindFromName(const char *name, size_t len);
 

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "core/compat.h"
 #include "ledger/fold_lots.h"
 
 /*
@@ -28,6 +29,10 @@ CompareLots(ConsumptionOrder order, const Lot *a, const Lot *b)
 		return a->hold_id < b->hold_id ? -1 : 1;
 	if (a->home_id != b->home_id)
 		return a->home_id < b->home_id ? -1 : 1;
+	if (a->opened_until != b->opened_until)
+		return a->opened_until < b->opened_until ? -1 : 1;
+	if (a->expires_by != b->expires_by)
+		return a->expires_by < b->expires_by ? -1 : 1;
 	return 0;
 }
 
@@ -125,6 +130,27 @@ InsertLot(LotList *list, ConsumptionOrder order, const Lot *lot)
 	memmove(list->lots + low + 1, list->lots + low, (list->end - low) * sizeof(Lot));
 	list->lots[low] = *lot;
 	list->end++;
+}
+
+/*
+ * Adds a lot that was earned before others came: neither it nor the lot behind
+ * it is to be joined with what stands before.
+ */
+void
+InsertLotApart(Balance *balance, Lot *lot)
+{
+	LotList    *list = &balance->lots;
+
+	lot->apart = true;
+	InsertLot(list, balance->order, lot);
+	ForEachLot(other, list)
+	{
+		if (CompareLots(balance->order, other, lot) > 0)
+		{
+			other->apart = true;
+			break;
+		}
+	}
 }
 
 /*
@@ -230,10 +256,7 @@ TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
 				if (likeness > 0 ? lot->lot_id != wanted->lot_id :
 					!wanted->joined || lot->expires_at != wanted->expires_at)
 					continue;
-				if (likeness == 2 && (lot->available_at != wanted->available_at ||
-									  lot->hold_id != wanted->hold_id ||
-									  lot->home_id != wanted->home_id ||
-									  lot->expires_at != wanted->expires_at))
+				if (likeness == 2 && CompareLots(CONSUME_OLDEST_FIRST, lot, wanted) != 0)
 					continue;
 				part = *lot;
 				part.points = Min(lot->points, left);
@@ -265,7 +288,17 @@ SumPassing(const Balance *balance, LotFilter filter, int64 id, TimestampTz t)
 }
 
 /*
- * Sliding expiry: what has not expired by t lives at least until extends_to.
+ * When a lot expires after an activity at t that extends it.
+ */
+static inline TimestampTz
+ExtendedExpiry(TimestampTz expires_at, TimestampTz expires_by, TimestampTz t, TimestampTz extends_to)
+{
+	return expires_at > t ? Max(expires_at, Min(extends_to, expires_by)) : expires_at;
+}
+
+/*
+ * Sliding expiry: what has not expired by t lives at least until extends_to,
+ * or as long as it may.
  */
 void
 ExtendLots(Balance *balance, TimestampTz t, TimestampTz extends_to)
@@ -274,9 +307,11 @@ ExtendLots(Balance *balance, TimestampTz t, TimestampTz extends_to)
 
 	ForEachLot(lot, &balance->lots)
 	{
-		if (lot->expires_at > t && lot->expires_at < extends_to)
+		TimestampTz until = ExtendedExpiry(lot->expires_at, lot->expires_by, t, extends_to);
+
+		if (until != lot->expires_at)
 		{
-			lot->expires_at = extends_to;
+			lot->expires_at = until;
 			changed = true;
 		}
 	}
@@ -285,9 +320,35 @@ ExtendLots(Balance *balance, TimestampTz t, TimestampTz extends_to)
 }
 
 /*
+ * Sliding expiry: an activity was undone, or counts again, and these are all.
+ * No lot lives longer, or, where one counts again, less long, than they extend
+ * it from its own expiry on.
+ */
+void
+ExtendLotsAnew(Balance *balance, const Activity *activities, int nactivities, bool counts_again)
+{
+	ForEachLot(lot, &balance->lots)
+	{
+		TimestampTz until = lot->opened_until;
+
+		for (int i = 0; i < nactivities; i++)
+		{
+			/* what happened before the lot was there did nothing to it */
+			if (activities[i].entry_id >= lot->lot_id)
+				until = ExtendedExpiry(until, lot->expires_by, activities[i].effective_at,
+									   activities[i].extends_to);
+		}
+		lot->expires_at = counts_again ? Max(lot->expires_at, until) : Min(lot->expires_at, until);
+	}
+	balance->newest_expires_at = TIMESTAMP_MINUS_INFINITY;
+	RestoreOrder(balance);
+}
+
+/*
  * Joins neighbours that are available and expire at the same instant.  The
  * joined lot is available from when the last of them was, so that no late
- * entry can reach points before they were there.
+ * entry can reach points before they were there.  Oldest first, a lot that is
+ * apart stays so: something else may come back between it and the one before.
  */
 void
 JoinLots(Balance *balance)
@@ -302,11 +363,13 @@ JoinLots(Balance *balance)
 		Lot		   *before = &list->lots[to];
 
 		if (lot->expires_at == before->expires_at &&
+			lot->expires_by == before->expires_by && !lot->apart &&
 			lot->hold_id == 0 && before->hold_id == 0 && lot->home_id == before->home_id &&
 			LotIsAvailable(lot, t) && LotIsAvailable(before, t))
 		{
 			before->points += lot->points;
 			before->available_at = Max(before->available_at, lot->available_at);
+			before->opened_until = Max(before->opened_until, lot->opened_until);
 			before->joined = true;
 		}
 		else

@@ -8,12 +8,36 @@
 #include "ledger/fold.h"
 
 /*
+ * A balance as it is by t, when lots that have become available since its last
+ * entry have repaid debt: itself where nothing has, otherwise a copy in room.
+ */
+const Balance *
+BalanceAdvanced(const Balance *balance, TimestampTz t, Balance *room)
+{
+	if (likely(balance->total[TOTAL_DEBT] == 0) || t <= balance->last_effective_at)
+		return balance;
+	*room = *balance;
+	memset(&room->lots, 0, sizeof(LotList));
+	memset(&room->owed, 0, sizeof(LotList));
+	ForEachLot(lot, &balance->lots)
+		AppendLot(&room->lots, lot);
+	ForEachLot(part, &balance->owed)
+		AppendLot(&room->owed, part);
+	AdvanceBalance(room, t);
+	return room;
+}
+
+/*
  * Sums a balance up as of an instant.
  */
 void
 BalanceAt(const Balance *balance, TimestampTz as_of, BalanceAsOf *result)
 {
+	Balance		room;
+
+	balance = BalanceAdvanced(balance, as_of, &room);
 	memset(result, 0, sizeof(BalanceAsOf));
+	result->debt = balance->total[TOTAL_DEBT];
 	result->expired = balance->total[TOTAL_SETTLED];
 	result->next_expiry_at = TIMESTAMP_INFINITY;
 
@@ -48,8 +72,10 @@ BalanceAt(const Balance *balance, TimestampTz as_of, BalanceAsOf *result)
 int64
 ExpiringBetween(const Balance *balance, TimestampTz from, TimestampTz until)
 {
+	Balance		room;
 	int64		points = 0;
 
+	balance = BalanceAdvanced(balance, until, &room);
 	ForEachLot(lot, &balance->lots)
 	{
 		if (!LotIsExpired(lot, from) && LotIsExpired(lot, until))

@@ -140,9 +140,10 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'loyalty
 COMMENT ON FUNCTION balance_lots(points_balance, timestamptz) IS
 'The lots of a balance that have points left, in consumption order. state is available, pending, held or expired as of as_of; expires_at NULL is never; available_at NULL waits for activate(); of held points, available_at is when the hold lapses. Raises LY110 for an as_of before the last entry.';
 
-CREATE FUNCTION debt(balance points_balance) RETURNS bigint
+CREATE FUNCTION debt(balance points_balance, as_of timestamptz DEFAULT now()) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_debt';
-COMMENT ON FUNCTION debt(points_balance) IS 'Points owed: burns or reversals beyond what was there. The next earn repays it.';
+COMMENT ON FUNCTION debt(points_balance, timestamptz) IS
+'Points owed as of an instant: burns or reversals beyond what was there. Whatever becomes available repays it first, at that instant. Raises LY110 for an instant before the last entry.';
 
 CREATE FUNCTION earned(balance points_balance) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_earned';
@@ -216,15 +217,16 @@ COMMENT ON FUNCTION total_points(points_lots) IS 'The sum of the points of a lis
 CREATE FUNCTION ledger_entry(kind text, points bigint DEFAULT NULL, effective_at timestamptz DEFAULT now(),
 	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
 	hold_until timestamptz DEFAULT NULL, target bigint DEFAULT NULL,
-	extends_to timestamptz DEFAULT NULL, lots points_lots DEFAULT NULL) RETURNS jsonb
+	extends_to timestamptz DEFAULT NULL, lots points_lots DEFAULT NULL,
+	expires_by timestamptz DEFAULT NULL) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT jsonb_strip_nulls(jsonb_build_object('kind', kind, 'points', points, 'effective_at', effective_at,
 		'available_at', available_at, 'expires_at', expires_at, 'hold_until', hold_until,
-		'target', target, 'extends_to', extends_to, 'lots', lots::jsonb))
+		'target', target, 'extends_to', extends_to, 'lots', lots::jsonb, 'expires_by', expires_by))
 $$;
-COMMENT ON FUNCTION ledger_entry(text, bigint, timestamptz, timestamptz, timestamptz, timestamptz, bigint, timestamptz, points_lots) IS
-'An entry to append to a points_ledger with ||. target is the number of the earlier entry that a capture, release, reverse or activate refers to (the first is 1); lots are those of a transfer_in; extends_to is the instant until which every open lot lives on.';
+COMMENT ON FUNCTION ledger_entry(text, bigint, timestamptz, timestamptz, timestamptz, timestamptz, bigint, timestamptz, points_lots, timestamptz) IS
+'An entry to append to a points_ledger with ||. target is the number of the earlier entry that a capture, release, reverse or activate refers to (the first is 1); lots are those of a transfer_in; extends_to is the instant until which every open lot lives on, but none beyond the expires_by with which it was opened. expires_at of an activate is the new end of what becomes available, of a reverse that of what had expired when it came back.';
 
 CREATE FUNCTION ledger_append(ledger points_ledger, entry jsonb) RETURNS points_ledger
 LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_ledger_append';
@@ -247,7 +249,7 @@ COMMENT ON FUNCTION ledger_length(points_ledger) IS 'How many entries a ledger h
 CREATE FUNCTION entries(ledger points_ledger,
 	OUT entry_id bigint, OUT kind text, OUT points bigint, OUT effective_at timestamptz,
 	OUT available_at timestamptz, OUT expires_at timestamptz, OUT hold_until timestamptz,
-	OUT extends_to timestamptz, OUT target bigint, OUT lots points_lots) RETURNS SETOF record
+	OUT extends_to timestamptz, OUT target bigint, OUT lots points_lots, OUT expires_by timestamptz) RETURNS SETOF record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 50 AS 'MODULE_PATHNAME', 'loyalty_entries';
 COMMENT ON FUNCTION entries(points_ledger) IS
 'The entries of a ledger as rows, numbered from 1; expires_at NULL is never, available_at NULL waits for an activate.';

@@ -77,7 +77,9 @@ typedef struct KeyedEntry
 	TimestampTz effective_at;
 	TimestampTz hold_until;
 	TimestampTz expires_at;
+	bool		expiry_given;
 	bool		burned;
+	bool		closed;			/* a hold that was captured or released */
 	LotList		touched;
 } KeyedEntry;
 
@@ -94,6 +96,8 @@ typedef struct Backfill
 	int64		member_id;		/* who stands for it */
 	Currency	currency;
 	Balance		balance;
+	ActivityLog log;			/* activities of the wallet */
+	bool		log_is_complete;
 	HTAB	   *keyed;
 	MemoryContext wallet_context;
 	MemoryContext row_context;
@@ -275,6 +279,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 	{
 		old = MemoryContextSwitchTo(state->wallet_context);
 		InitBalance(&state->balance, state->currency.fold.order);
+		state->log_is_complete = true;
 	}
 	else
 	{
@@ -287,7 +292,9 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 		old = MemoryContextSwitchTo(state->wallet_context);
 		UnpackBalanceDatum(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull),
 						   &state->balance);
+		state->log_is_complete = false;
 	}
+	InitActivities(&state->log);
 	ReserveLots(&state->balance.lots);
 	ReserveLots(&state->balance.owed);
 	if (state->has[COL_TARGET_KEY])
@@ -302,6 +309,20 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 	}
 	MemoryContextSwitchTo(old);
 	state->open = true;
+}
+
+/*
+ * Puts the rows gathered so far into the ledger.  What the table refuses then
+ * is not said of the row that is being read.
+ */
+static void
+FlushRows(Backfill *state)
+{
+	const Datum *row = state->values;
+
+	state->values = NULL;
+	FlushLedgerRows(state->insert);
+	state->values = row;
 }
 
 /*
@@ -322,7 +343,6 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 	Datum		values[4] = {KinOfMember(posting->asked_id), CStringGetTextDatum(posting->currency.code),
 	CStringGetTextDatum(key), Int64GetDatum(posting->member_id)};
 	KeyedEntry *found = NULL;
-	const Datum *row;
 	bool		isnull;
 
 	if (strlen(key) < sizeof(found->key))
@@ -336,13 +356,12 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 		entry->target_effective_at = found->effective_at;
 		entry->target_hold_until = found->hold_until;
 		entry->target_expires_at = found->expires_at;
+		posting->target_expiry_given = found->expiry_given;
+		entry->target_closed = found->closed;
 		entry->target_lots = found->burned ? &found->touched : NULL;
 		return;
 	}
-	row = state->values;
-	state->values = NULL;
-	FlushLedgerRows(state->insert);
-	state->values = row;
+	FlushRows(state);
 	RunPlan(&plan, values, NULL, 1);
 	if (SPI_processed == 0)
 		ereport(ERROR,
@@ -355,6 +374,7 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 	PlaceTarget(posting);
 	posting->has_kin = merged_members != NULL;
 	FindReversals(posting);
+	entry->target_closed = entry->target_kind == ENTRY_HOLD && HoldIsClosed(posting);
 }
 
 /*
@@ -414,6 +434,26 @@ ReturnUndone(Backfill *state, const Posting *posting)
 }
 
 /*
+ * What an entry of a sliding currency has to know: the activities of its
+ * wallet, those that were recorded before this backfill included.
+ */
+static void
+ReadActivities(Backfill *state, Posting *posting)
+{
+	posting->log = &state->log;
+	if (state->log_is_complete)
+		return;
+	if (posting->entry.kind != ENTRY_REVERSE && posting->entry.kind != ENTRY_RELEASE)
+	{
+		posting->log = NULL;
+		return;
+	}
+	FlushRows(state);
+	LoadActivities(posting, &state->log);
+	state->log_is_complete = true;
+}
+
+/*
  * Remembers an entry that later rows may refer to.
  */
 static void
@@ -422,15 +462,18 @@ RememberKey(Backfill *state, const Posting *posting, const char *target_key)
 	const Entry *entry = &posting->entry;
 	KeyedEntry *own;
 
-	if (entry->kind == ENTRY_REVERSE && target_key != NULL &&
-		strlen(target_key) < sizeof(own->key))
+	if (target_key != NULL && strlen(target_key) < sizeof(own->key))
 	{
 		KeyedEntry *target = hash_search(state->keyed, target_key, HASH_FIND, NULL);
 
-		if (target != NULL)
+		if (target != NULL && entry->kind == ENTRY_REVERSE)
 			target->reversed += entry->requested;
-		else if (entry->target_kind == ENTRY_REVERSE)
+		else if (entry->kind == ENTRY_REVERSE && entry->target_kind == ENTRY_REVERSE)
 			ReturnUndone(state, posting);
+		if (target != NULL && (entry->kind == ENTRY_CAPTURE || entry->kind == ENTRY_RELEASE))
+			target->closed = true;
+		if (target != NULL && entry->kind == ENTRY_ACTIVATE && entry->expires_at != ExpiryUnsaid(entry->kind))
+			target->expires_at = entry->expires_at;
 	}
 	/* what undoes a reversal looks in the ledger for it and all about it */
 	if (entry->kind == ENTRY_REVERSE || posting->idempotency_key == NULL || strlen(posting->idempotency_key) >= sizeof(own->key))
@@ -444,6 +487,8 @@ RememberKey(Backfill *state, const Posting *posting, const char *target_key)
 	own->effective_at = entry->effective_at;
 	own->hold_until = entry->hold_until;
 	own->expires_at = entry->expires_at;
+	own->expiry_given = posting->expires_given;
+	own->closed = false;
 	own->burned = entry->posted < 0;
 	memset(&own->touched, 0, sizeof(LotList));
 	if (own->burned)
@@ -545,6 +590,8 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 		RequireColumn(nulls, COL_POINTS);
 
 	PreparePosting(&posting);
+	if (state->currency.fold.slides || ConcernsActivity(&posting))
+		ReadActivities(state, &posting);
 	RecordEntry(&posting, &state->balance, now);
 	if (posting.refusal != FOLD_OK)
 		RaisePostingRefusal(&posting);

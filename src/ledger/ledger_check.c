@@ -46,6 +46,7 @@ typedef struct WalletScan
 	bool		has_wallet;
 	PackedValue *stored;		/* its balance, detoasted */
 	Balance		balance;		/* folded again */
+	ActivityLog log;
 	bool		folded;			/* no entry was refused */
 
 	/* where violations go */
@@ -198,7 +199,7 @@ ScanEntry(WalletScan *scan, HeapTuple row, bool *chain_broken)
 		return;
 	}
 
-	refusal = ReplayEntry(balance, &stored, true);
+	refusal = ReplayEntry(balance, &scan->log, &stored, true);
 	if (refusal != FOLD_OK)
 	{
 		scan->folded = false;
@@ -216,6 +217,10 @@ ScanEntry(WalletScan *scan, HeapTuple row, bool *chain_broken)
 						   " available; it should be " INT64_FORMAT " of " INT64_FORMAT ", leaving " INT64_FORMAT,
 						   stored.row.points, stored.row.requested, stored.row.available,
 						   stored.entry.posted, stored.entry.requested, sums.available));
+	if (sums.available > 0 && sums.debt > 0)
+		Violation(scan, "debt", stored.row.entry_id,
+				  psprintf(INT64_FORMAT " points are available and " INT64_FORMAT " owed after it",
+						   sums.available, sums.debt));
 	MemoryContextSwitchTo(old);
 }
 
@@ -279,6 +284,7 @@ NextWallet(WalletScan *scan)
 
 	ReserveLots(&scan->balance.lots);
 	ReserveLots(&scan->balance.owed);
+	InitActivities(&scan->log);
 
 	while (entry != NULL && cmp <= 0)
 	{

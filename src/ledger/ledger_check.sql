@@ -6,7 +6,7 @@ CREATE FUNCTION check_wallets(OUT invariant text, OUT member_id bigint, OUT curr
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_check_wallets';
 COMMENT ON FUNCTION check_wallets() IS
-'Folds and hashes every entry of every wallet again; a row for each violation: chain, order, fold, entry, conservation, wallet.';
+'Folds and hashes every entry of every wallet again; a row for each violation: chain, order, fold, entry, debt (available beside points that are owed), conservation, wallet.';
 
 CREATE FUNCTION check_awards(OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record

@@ -295,8 +295,11 @@ CheckEntry(const Entry *entry, bool in_program)
 		RefuseArgument(entry, "target", psprintf(INT64_FORMAT, entry->target));
 	if (!opens_lot && entry->available_at != entry->effective_at)
 		RefuseArgument(entry, "available_at", TimestampText(entry->available_at));
-	if (!opens_lot && entry->kind != ENTRY_REVERSE && entry->expires_at != TIMESTAMP_INFINITY)
+	if (!opens_lot && entry->kind != ENTRY_REVERSE && entry->kind != ENTRY_ACTIVATE &&
+		entry->expires_at != ExpiryUnsaid(entry->kind))
 		RefuseArgument(entry, "expires_at", TimestampText(entry->expires_at));
+	if (!opens_lot && entry->expires_by != TIMESTAMP_INFINITY)
+		RefuseArgument(entry, "expires_by", TimestampText(entry->expires_by));
 	if (entry->kind != ENTRY_HOLD && entry->hold_until != TIMESTAMP_MINUS_INFINITY)
 		RefuseArgument(entry, "hold_until", TimestampText(entry->hold_until));
 
@@ -304,6 +307,7 @@ CheckEntry(const Entry *entry, bool in_program)
 	{
 		CheckInstant(entry, "available_at", entry->available_at, true);
 		CheckInstant(entry, "expires_at", entry->expires_at, true);
+		CheckInstant(entry, "expires_by", entry->expires_by, true);
 		if (entry->available_at < entry->effective_at)
 			InvalidEntry(entry, "available_at", TimestampText(entry->available_at),
 						 "not before effective_at");
@@ -313,6 +317,8 @@ CheckEntry(const Entry *entry, bool in_program)
 			InvalidEntry(entry, "expires_at", TimestampText(entry->expires_at),
 						 "after effective_at and available_at");
 	}
+	if (entry->kind == ENTRY_ACTIVATE && entry->expires_at != ExpiryUnsaid(entry->kind))
+		CheckInstant(entry, "expires_at", entry->expires_at, true);
 	if (entry->kind == ENTRY_HOLD)
 		CheckInstant(entry, "hold_until", entry->hold_until, false);
 	if (entry->kind != ENTRY_TRANSFER_IN && entry->given != NULL && !in_program)

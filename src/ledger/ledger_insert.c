@@ -53,9 +53,10 @@ static const struct
 	{"details", JSONBOID, 17},
 	{"idempotency_key", TEXTOID, 18},
 	{"fingerprint", BYTEAOID, 19},
-	{"lots", InvalidOid, 22},	/* see LotsType() */
+	{"lots", InvalidOid, 23},	/* see LotsType() */
 	{"hash", BYTEAOID, 20},
-	{"home_id", INT8OID, 21}
+	{"home_id", INT8OID, 21},
+	{"expires_by", TIMESTAMPTZOID, 22}
 };
 
 struct LedgerInsert

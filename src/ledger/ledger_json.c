@@ -70,8 +70,20 @@ LotsToJson(StringInfo buf, const LotList *list)
 			appendStringInfo(buf, ", \"hold_id\": " INT64_FORMAT, lot->hold_id);
 		if (lot->home_id != 0)
 			appendStringInfo(buf, ", \"home_id\": " INT64_FORMAT, lot->home_id);
+		if (lot->opened_until != lot->expires_at)
+		{
+			appendStringInfoString(buf, ", ");
+			PutInstant(buf, "opened_until", lot->opened_until);
+		}
+		if (lot->expires_by != TIMESTAMP_INFINITY)
+		{
+			appendStringInfoString(buf, ", ");
+			PutInstant(buf, "expires_by", lot->expires_by);
+		}
 		if (lot->joined)
 			appendStringInfoString(buf, ", \"joined\": true");
+		if (lot->apart)
+			appendStringInfoString(buf, ", \"apart\": true");
 		appendStringInfoChar(buf, '}');
 		first = false;
 	}
@@ -104,6 +116,13 @@ BalanceToJson(StringInfo buf, const Balance *balance)
 	}
 	if (balance->order == CONSUME_OLDEST_FIRST)
 		appendStringInfoString(buf, ", \"order\": \"oldest_first\"");
+	if (balance->newest_expires_at != TIMESTAMP_MINUS_INFINITY)
+	{
+		appendStringInfoString(buf, ", ");
+		PutInstant(buf, "newest_expires_at", balance->newest_expires_at);
+	}
+	if (balance->newest_is_fixed)
+		appendStringInfoString(buf, ", \"newest_is_fixed\": true");
 	for (int i = 0; i < TOTALS; i++)
 	{
 		if (balance->total[i] != 0)
@@ -148,11 +167,15 @@ EntryToJson(StringInfo buf, const Entry *entry)
 		appendStringInfoString(buf, ", ");
 		PutInstant(buf, "available_at", entry->available_at);
 	}
-	if (entry->expires_at != (entry->kind == ENTRY_REVERSE ?
-							  TIMESTAMP_MINUS_INFINITY : TIMESTAMP_INFINITY))
+	if (entry->expires_at != ExpiryUnsaid(entry->kind))
 	{
 		appendStringInfoString(buf, ", ");
 		PutInstant(buf, "expires_at", entry->expires_at);
+	}
+	if (entry->expires_by != TIMESTAMP_INFINITY)
+	{
+		appendStringInfoString(buf, ", ");
+		PutInstant(buf, "expires_by", entry->expires_by);
 	}
 	if (entry->hold_until != TIMESTAMP_MINUS_INFINITY)
 	{
@@ -310,7 +333,10 @@ LotsFromJson(JsonbContainer *json, LotList *list)
 		lot.earned_at = GetInstant(element, "earned_at", TIMESTAMP_INFINITY);
 		lot.available_at = GetInstant(element, "available_at", lot.earned_at);
 		lot.expires_at = GetInstant(element, "expires_at", TIMESTAMP_INFINITY);
+		lot.opened_until = GetInstant(element, "opened_until", lot.expires_at);
+		lot.expires_by = GetInstant(element, "expires_by", TIMESTAMP_INFINITY);
 		lot.joined = GetBoolean(element, "joined");
+		lot.apart = GetBoolean(element, "apart");
 		if (lot.lot_id <= 0)
 			MalformedValue("lot_id", "positive");
 		if (lot.points <= 0)
@@ -323,6 +349,10 @@ LotsFromJson(JsonbContainer *json, LotList *list)
 			MalformedValue("available_at", "an instant or infinity");
 		if (lot.expires_at == TIMESTAMP_MINUS_INFINITY)
 			MalformedValue("expires_at", "an instant or infinity");
+		if (lot.opened_until == TIMESTAMP_MINUS_INFINITY)
+			MalformedValue("opened_until", "an instant or infinity");
+		if (lot.expires_by == TIMESTAMP_MINUS_INFINITY)
+			MalformedValue("expires_by", "an instant or infinity");
 		AppendLot(list, &lot);
 	}
 }
@@ -410,6 +440,8 @@ BalanceFromJson(JsonbContainer *json, Balance *balance)
 	balance->last_effective_at = GetInstant(json, "last_effective_at", TIMESTAMP_MINUS_INFINITY);
 	balance->last_recorded_at = GetInstant(json, "last_recorded_at", TIMESTAMP_MINUS_INFINITY);
 	balance->booked_through = GetInstant(json, "booked_through", TIMESTAMP_MINUS_INFINITY);
+	balance->newest_expires_at = GetInstant(json, "newest_expires_at", TIMESTAMP_MINUS_INFINITY);
+	balance->newest_is_fixed = GetBoolean(json, "newest_is_fixed");
 	for (int i = 0; i < TOTALS; i++)
 		balance->total[i] = GetInteger(json, total_keys[i], false);
 	lots = GetContainer(json, "lots");
@@ -447,8 +479,8 @@ EntryFromJson(JsonbContainer *json, Entry *entry)
 	InitEntry(entry, kind, GetInstant(json, "effective_at", TIMESTAMP_INFINITY));
 	entry->requested = GetInteger(json, "points", false);
 	entry->available_at = GetInstant(json, "available_at", entry->effective_at);
-	entry->expires_at = GetInstant(json, "expires_at", kind == ENTRY_REVERSE ?
-								   TIMESTAMP_MINUS_INFINITY : TIMESTAMP_INFINITY);
+	entry->expires_at = GetInstant(json, "expires_at", ExpiryUnsaid(kind));
+	entry->expires_by = GetInstant(json, "expires_by", TIMESTAMP_INFINITY);
 	entry->hold_until = GetInstant(json, "hold_until", TIMESTAMP_MINUS_INFINITY);
 	entry->extends_to = GetInstant(json, "extends_to", TIMESTAMP_MINUS_INFINITY);
 	entry->target = GetInteger(json, "target", false);

@@ -679,6 +679,7 @@ loyalty_move_points(PG_FUNCTION_ARGS)
 			move.effective_at = Max(move.effective_at, other.last_effective_at);
 			move.effective_at = Max(move.effective_at, other.last_recorded_at);
 		}
+		AdvanceBalance(&balance, move.effective_at);
 
 		ForEachLot(lot, &balance.lots)
 		{

@@ -67,7 +67,7 @@ CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timest
 	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
 LANGUAGE c STABLE PARALLEL SAFE ROWS 50 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_running_balance';
 COMMENT ON FUNCTION running_balance(bigint, text, timestamptz) IS
-'For each entry of a wallet recorded by known_at (NULL: now), in that order, what was available after it, as of the latest effective_at so far. Errors: LY102 unknown currency, LY003 no member_id or currency.';
+'For each entry of a wallet recorded by known_at (NULL: now), in that order, what was available after it, as of its own effective_at. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 
 CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
 	from_at timestamptz DEFAULT NULL, until_at timestamptz DEFAULT NULL,
@@ -83,10 +83,10 @@ AS $$
 	FROM (SELECT $1 AS member_id, b.entry_id, b.available FROM loyalty.running_balance($1, $2, $5) b OFFSET 0) r
 	JOIN loyalty.ledger e ON e.member_id = r.member_id AND e.entry_id = r.entry_id
 	WHERE e.effective_at >= coalesce($3, '-infinity') AND e.effective_at < coalesce($4, 'infinity')
-	ORDER BY e.entry_id
+	ORDER BY e.effective_at, e.entry_id
 $$;
 COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestamptz) IS
-'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, in the order in which they were recorded; NULL is no bound. available is what could be redeemed after the entry, as of the latest effective_at so far. Errors: LY102 unknown currency, LY003 no member_id or currency.';
+'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, by their instants; NULL is no bound. available is what could be redeemed after the entry, as of its own instant, as balance() has it then. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 
 CREATE FUNCTION expiring(member_id bigint, currency text DEFAULT 'points',
 	until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
@@ -122,8 +122,10 @@ AS $$
 		-- its own, or where lots are extended the first that is not earlier
 		SELECT min(coalesce(s.expires_at, 'infinity')) AS expires_at
 		FROM entry e, steps s,
-			LATERAL (SELECT coalesce(t.expires_at, 'infinity') AS until FROM loyalty.ledger t
-				WHERE t.entry_id = e.target_entry_id OFFSET 0) t
+			LATERAL (SELECT coalesce((SELECT a.expires_at FROM loyalty.ledger a
+					WHERE a.member_id = t.member_id AND a.target_entry_id = t.entry_id AND a.kind = 'activate' LIMIT 1),
+					t.expires_at, 'infinity') AS until
+				FROM loyalty.ledger t WHERE t.entry_id = e.target_entry_id OFFSET 0) t
 		WHERE e.kind = 'reverse' AND e.points < 0 AND s.joined AND (coalesce(s.expires_at, 'infinity') = t.until
 			OR e.expiry_policy = 'sliding' AND coalesce(s.expires_at, 'infinity') > t.until)
 	)
@@ -150,8 +152,8 @@ AS $$
 				WHEN e.kind = 'capture' THEN format('set aside by hold %s', e.target_entry_id)
 				WHEN e.kind = 'release' THEN format('back from hold %s', e.target_entry_id)
 				WHEN e.kind = 'transfer_in' THEN format('sent by member %s; keeps its origin and expiry', e.counterparty_id)
-				WHEN e.kind = 'reverse' AND e.points > 0 AND e.expires_at IS NOT NULL THEN
-					format('came from this lot in entry %s; lives at least until %s', e.target_entry_id, e.expires_at)
+				WHEN e.kind = 'reverse' AND e.points > 0 AND e.expires_at = s.expires_at THEN
+					format('came from this lot in entry %s, and had expired; lives until %s', e.target_entry_id, e.expires_at)
 				WHEN e.kind = 'reverse' AND e.points > 0 THEN
 					format('came from this lot in entry %s; keeps its expiry', e.target_entry_id)
 				WHEN e.undoes AND e.points < 0 AND EXISTS (SELECT FROM loyalty.ledger t, loyalty.unnest_lots(t.lots) g
@@ -174,9 +176,11 @@ AS $$
 		FROM entry e
 		WHERE e.points > 0 AND e.kind IN ('earn', 'adjust') AND e.lots IS NULL
 		UNION ALL
-		SELECT 0, 0, NULL, e.points - e.in_lots, 'repaid debt', NULL, NULL, 'debt is repaid before a lot is opened'
+		SELECT 0, 0, NULL, e.points - e.in_lots, 'repaid debt', NULL, NULL,
+			CASE e.kind WHEN 'reverse' THEN 'what had been owed is taken off the debt'
+			ELSE 'debt is repaid before a lot is opened' END
 		FROM entry e
-		WHERE e.kind IN ('earn', 'adjust') AND e.points > e.in_lots
+		WHERE e.kind IN ('earn', 'adjust', 'reverse') AND e.points > e.in_lots
 		UNION ALL
 		SELECT 2, 0, NULL, -e.points - e.in_lots, 'became debt', NULL, NULL,
 			format('no lot had it; clawback policy %s', e.clawback_policy)
@@ -193,7 +197,7 @@ AS $$
 		FROM entry e
 		WHERE e.gives_back AND e.requested > e.points
 		UNION ALL
-		SELECT 0, 0, e.target_entry_id, e.requested, 'activated', NULL, NULL, 'pending points are available from now on'
+		SELECT 0, 0, e.target_entry_id, e.requested, 'activated', NULL, e.expires_at, 'pending points are available from now on'
 		FROM entry e
 		WHERE e.kind = 'activate'
 		UNION ALL

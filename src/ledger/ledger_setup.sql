@@ -86,6 +86,7 @@ BEGIN
 			qualifying_kinds text[] NOT NULL DEFAULT '{earn,redeem}'
 				CHECK (qualifying_kinds <@ '{earn,redeem,capture,hold,adjust,transfer_in,transfer_out}'::text[]),
 			time_zone text,
+			life_from text NOT NULL DEFAULT 'available' CHECK (life_from IN ('available', 'earned')),
 			created_at timestamptz NOT NULL DEFAULT now(),
 			CONSTRAINT currency_interval_needed CHECK
 				((expiry_policy IN ('rolling', 'sliding')) = (expiry_interval IS NOT NULL)),
@@ -104,7 +105,8 @@ BEGIN
 		COMMENT ON COLUMN loyalty.currency.minimum_life IS 'Least life of a lot (calendar): a lot younger than this on the expiry day lives until the next one.';
 		COMMENT ON COLUMN loyalty.currency.consumption_order IS 'Which lots are consumed first: earliest_expiry or oldest_first.';
 		COMMENT ON COLUMN loyalty.currency.clawback_policy IS 'How far the reversal of an earn reaches: within_lot, within_balance, allow_debt.';
-		COMMENT ON COLUMN loyalty.currency.refund_grace IS 'Least life of points that the reversal of a redemption gives back, from the reversal on.';
+		COMMENT ON COLUMN loyalty.currency.refund_grace IS 'How long points live from the reversal of a redemption on that had expired by then. Points that had not keep their expiry.';
+		COMMENT ON COLUMN loyalty.currency.life_from IS 'From when the life of points is counted that wait for a date or for activate(): available, from when they become available; earned, from the earn.';
 		COMMENT ON COLUMN loyalty.currency.qualifying_kinds IS 'Kinds of entries that extend the lots (sliding).';
 		COMMENT ON COLUMN loyalty.currency.time_zone IS 'Time zone of all calendar arithmetic; NULL where points do not expire and none was named.';
 		COMMENT ON COLUMN loyalty.currency.created_at IS 'When the currency was created.';
@@ -150,6 +152,7 @@ BEGIN
 			lots loyalty.points_lots,
 			hash bytea NOT NULL,
 			home_id bigint,
+			expires_by timestamptz,
 			PRIMARY KEY (member_id, entry_id)
 		);
 		CREATE UNIQUE INDEX ledger_idempotency_key ON loyalty.ledger (member_id, currency, idempotency_key)
@@ -169,9 +172,10 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.effective_at IS 'When it happened in the business.';
 		COMMENT ON COLUMN loyalty.ledger.recorded_at IS 'When the database learned of it; never runs backwards within a wallet.';
 		COMMENT ON COLUMN loyalty.ledger.available_at IS 'When the lot that it opens becomes available, NULL for one that waits for activate() (kinds earn and adjust, positive points).';
-		COMMENT ON COLUMN loyalty.ledger.expires_at IS 'When the lot that it opens expires, NULL for never; of a reverse, until when what it gives back lives at least.';
+		COMMENT ON COLUMN loyalty.ledger.expires_at IS 'When the lot that it opens expires, NULL for never; of an activate, when what becomes available expires, NULL for as it was; of a reverse, until when points live that had expired when it gave them back.';
 		COMMENT ON COLUMN loyalty.ledger.hold_until IS 'When a hold lapses by itself.';
-		COMMENT ON COLUMN loyalty.ledger.extends_to IS 'Sliding expiry: until when every open lot lives at least.';
+		COMMENT ON COLUMN loyalty.ledger.extends_to IS 'Sliding expiry: until when every open lot lives at least, as far as its expires_by allows.';
+		COMMENT ON COLUMN loyalty.ledger.expires_by IS 'The expires_at that was given with the lot that it opens: the latest there is, whatever activity follows; NULL where the policy decides.';
 		COMMENT ON COLUMN loyalty.ledger.target_entry_id IS 'The entry that a capture, release, reverse or activate refers to.';
 		COMMENT ON COLUMN loyalty.ledger.counterparty_id IS 'The other member of a transfer.';
 		COMMENT ON COLUMN loyalty.ledger.reference IS 'The caller''s own reference, such as an order number.';
@@ -200,7 +204,7 @@ CREATE FUNCTION create_currency(code text, name text DEFAULT NULL,
 	expiry_day integer DEFAULT NULL, minimum_life interval DEFAULT '0',
 	consumption_order text DEFAULT 'earliest_expiry', clawback_policy text DEFAULT 'allow_debt',
 	refund_grace interval DEFAULT '0', qualifying_kinds text[] DEFAULT '{earn,redeem}',
-	time_zone text DEFAULT NULL) RETURNS text
+	time_zone text DEFAULT NULL, life_from text DEFAULT 'available') RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -213,10 +217,10 @@ DECLARE
 BEGIN
 	INSERT INTO loyalty.currency AS c (code, name, expiry_policy, expiry_interval, expiry_rounding,
 		expiry_month, expiry_day, minimum_life, consumption_order, clawback_policy, refund_grace,
-		qualifying_kinds, time_zone)
+		qualifying_kinds, time_zone, life_from)
 	VALUES (code, coalesce(name, initcap(replace(code, '_', ' '))), expiry_policy, expiry_interval,
 		expiry_rounding, expiry_month, expiry_day, minimum_life, consumption_order, clawback_policy,
-		refund_grace, qualifying_kinds, time_zone)
+		refund_grace, qualifying_kinds, time_zone, life_from)
 	ON CONFLICT DO NOTHING;
 	IF NOT FOUND THEN
 		SELECT c.* INTO earlier FROM loyalty.currency c WHERE c.code = create_currency.code;
@@ -224,7 +228,7 @@ BEGIN
 			'expiry_policy', expiry_policy, 'expiry_interval', expiry_interval, 'expiry_rounding', expiry_rounding,
 			'expiry_month', expiry_month, 'expiry_day', expiry_day, 'minimum_life', minimum_life,
 			'consumption_order', consumption_order, 'clawback_policy', clawback_policy, 'refund_grace', refund_grace,
-			'qualifying_kinds', qualifying_kinds, 'time_zone', coalesce(time_zone, earlier.time_zone)));
+			'qualifying_kinds', qualifying_kinds, 'time_zone', coalesce(time_zone, earlier.time_zone), 'life_from', life_from));
 		IF differences IS NOT NULL THEN
 			RAISE EXCEPTION 'currency "%" exists already, with other policies', code
 				USING ERRCODE = 'LY111', DETAIL = format('Its %s.', differences),
@@ -241,16 +245,16 @@ EXCEPTION
 				HINT = 'A code has up to 63 small letters, digits and _, a letter first; rolling and sliding need expiry_interval, calendar needs expiry_month and expiry_day; see the comments of loyalty.currency.';
 END
 $$;
-COMMENT ON FUNCTION create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text) IS
-'Creates a kind of points. expiry_policy: none; rolling (expiry_interval after the earn, rounded up by expiry_rounding to the end of a day, month, quarter, year or named month); calendar (the end of day expiry_month/expiry_day, after at least minimum_life); sliding (expiry_interval after the last entry of qualifying_kinds). Calendar arithmetic is in time_zone (default: the program''s). Returns the code; with the same arguments it may be repeated. Errors: LY111 exists with other policies, LY003 invalid policy.';
+COMMENT ON FUNCTION create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text, text) IS
+'Creates a kind of points. expiry_policy: none; rolling (expiry_interval after the earn, rounded up by expiry_rounding to the end of a day, month, quarter, year or named month); calendar (the end of day expiry_month/expiry_day, after at least minimum_life); sliding (expiry_interval after the last entry of qualifying_kinds). Calendar arithmetic is in time_zone (default: the program''s). life_from: the life of points that wait for a date or for activate() is counted from when they become available, or from when they were earned. refund_grace: how long a refund lets points live that had expired meanwhile. Returns the code; with the same arguments it may be repeated. Errors: LY111 exists with other policies, LY003 invalid policy.';
 
 REVOKE EXECUTE ON FUNCTION
 	guard(), setup_ledger(), currency_is_sound(),
 	wallet_apply(points_balance, boolean), wallet_unapply(), posted_lots(),
-	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text)
+	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text, text)
 	FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	guard(), setup_ledger(), currency_is_sound(),
 	wallet_apply(points_balance, boolean), wallet_unapply(), posted_lots(),
-	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text)
+	create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text, text)
 	TO @extowner@;

@@ -165,7 +165,14 @@ UnpackSpecialTime(PackReader *reader, uint64 packed)
 #define LOT_HAS_HOLD			0x08
 #define LOT_JOINED				0x10
 #define LOT_HAS_HOME			0x20
-#define LOT_FLAGS				0x3F
+#define LOT_APART				0x40
+#define LOT_SLIDES				0x80	/* more flags follow */
+
+/* The further flags */
+#define SLIDES_EXTENDED			0x01	/* opened_until is not expires_at */
+#define SLIDES_LIMITED			0x02	/* expires_by is not infinity */
+#define SLIDES_TO_LIMIT			0x04	/* expires_by is expires_at */
+#define SLIDES_FLAGS			0x07
 
 /*
  * A list of lots: how many, then each by its difference from the one before.
@@ -182,8 +189,13 @@ PackLots(PackWriter *writer, const LotList *list)
 	{
 		int64		own = Lifetime(lot->earned_at, lot->expires_at);
 		uint8		flags = 0;
+		uint8		slides = 0;
 		uint8	   *to;
 
+		if (lot->opened_until != lot->expires_at)
+			slides |= SLIDES_EXTENDED;
+		if (lot->expires_by != TIMESTAMP_INFINITY)
+			slides |= lot->expires_by == lot->expires_at ? SLIDES_TO_LIMIT : SLIDES_LIMITED;
 		if (lot->expires_at == TIMESTAMP_INFINITY)
 			flags |= LOT_NEVER_EXPIRES;
 		else if (own >= 0 && own == lifetime)
@@ -196,8 +208,12 @@ PackLots(PackWriter *writer, const LotList *list)
 			flags |= LOT_JOINED;
 		if (lot->home_id != 0)
 			flags |= LOT_HAS_HOME;
+		if (lot->apart)
+			flags |= LOT_APART;
+		if (slides != 0)
+			flags |= LOT_SLIDES;
 
-		to = StartPut(writer, 1 + 4 * 10 + 3 * TIME_BYTES);
+		to = StartPut(writer, 2 + 4 * 10 + 5 * TIME_BYTES);
 		*to++ = flags;
 		to = PutUnsigned(to, Zigzag((int64) ((uint64) lot->lot_id - (uint64) lot_id)));
 		to = PutUnsigned(to, (uint64) lot->points);
@@ -210,6 +226,12 @@ PackLots(PackWriter *writer, const LotList *list)
 			to = PutUnsigned(to, Zigzag((int64) ((uint64) lot->hold_id - (uint64) lot->lot_id)));
 		if (flags & LOT_HAS_HOME)
 			to = PutUnsigned(to, Zigzag(lot->home_id));
+		if (flags & LOT_SLIDES)
+			*to++ = slides;
+		if (slides & SLIDES_EXTENDED)
+			to = PutTime(to, lot->opened_until, lot->earned_at);
+		if (slides & SLIDES_LIMITED)
+			to = PutTime(to, lot->expires_by, lot->earned_at);
 		EndPut(writer, to);
 
 		lot_id = lot->lot_id;
@@ -248,11 +270,10 @@ UnpackLots(PackReader *reader, LotList *list)
 	{
 		Lot		   *lot = &list->lots[list->end];
 		uint8		flags;
+		uint8		slides = 0;
 		int64		own;
 
 		UnpackBytes(reader, &flags, 1);
-		if (flags & ~LOT_FLAGS)
-			reader->failed = true;
 		lot->lot_id = (int64) ((uint64) lot_id + (uint64) UnpackSigned(reader));
 		lot->points = (int64) UnpackUnsigned(reader);
 		lot->earned_at = UnpackTime(reader, earned_at);
@@ -273,10 +294,18 @@ UnpackLots(PackReader *reader, LotList *list)
 		lot->hold_id = flags & LOT_HAS_HOLD ?
 			(int64) ((uint64) lot->lot_id + (uint64) UnpackSigned(reader)) : 0;
 		lot->home_id = flags & LOT_HAS_HOME ? UnpackSigned(reader) : 0;
+		lot->apart = (flags & LOT_APART) != 0;
+		if (flags & LOT_SLIDES)
+			UnpackBytes(reader, &slides, 1);
+		lot->opened_until = slides & SLIDES_EXTENDED ? UnpackTime(reader, lot->earned_at) : lot->expires_at;
+		lot->expires_by = slides & SLIDES_LIMITED ? UnpackTime(reader, lot->earned_at) :
+			slides & SLIDES_TO_LIMIT ? lot->expires_at : TIMESTAMP_INFINITY;
 
-		if (reader->failed ||
+		if (reader->failed || (slides & ~SLIDES_FLAGS) ||
 			lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
 			TIMESTAMP_NOT_FINITE(lot->earned_at) ||
+			lot->opened_until == TIMESTAMP_MINUS_INFINITY ||
+			lot->expires_by == TIMESTAMP_MINUS_INFINITY ||
 			lot->available_at == TIMESTAMP_MINUS_INFINITY ||
 			lot->expires_at == TIMESTAMP_MINUS_INFINITY)
 			reader->failed = true;
@@ -300,7 +329,9 @@ UnpackLots(PackReader *reader, LotList *list)
 #define BALANCE_OLDEST_FIRST	0x01
 #define BALANCE_CHAINED			0x02
 #define BALANCE_OWES			0x04	/* debt with a home elsewhere */
-#define BALANCE_FLAGS			0x07
+#define BALANCE_NEWEST			0x08	/* the expiry of the newest lot is known */
+#define BALANCE_NEWEST_FIXED	0x10
+#define BALANCE_FLAGS			0x1F
 
 /*
  * A balance.  Equal balances have equal bytes.
@@ -314,13 +345,17 @@ PackBalance(PackWriter *writer, const Balance *balance)
 	head[0] = PACK_VERSION;
 	head[1] = (balance->order == CONSUME_OLDEST_FIRST ? BALANCE_OLDEST_FIRST : 0) |
 		(balance->chained ? BALANCE_CHAINED : 0) |
-		(LotCount(&balance->owed) > 0 ? BALANCE_OWES : 0);
+		(LotCount(&balance->owed) > 0 ? BALANCE_OWES : 0) |
+		(balance->newest_expires_at != TIMESTAMP_MINUS_INFINITY ? BALANCE_NEWEST : 0) |
+		(balance->newest_is_fixed ? BALANCE_NEWEST_FIXED : 0);
 	PackBytes(writer, head, 2);
 	PackUnsigned(writer, (uint64) balance->entries);
 	PackUnsigned(writer, (uint64) balance->last_entry_id);
 	PackTime(writer, balance->last_effective_at, 0);
 	PackTime(writer, balance->last_recorded_at, 0);
 	PackTime(writer, balance->booked_through, 0);
+	if (balance->newest_expires_at != TIMESTAMP_MINUS_INFINITY)
+		PackTime(writer, balance->newest_expires_at, 0);
 	for (int i = 0; i < TOTALS; i++)
 	{
 		if (balance->total[i] != 0)
@@ -367,6 +402,9 @@ UnpackBalance(PackReader *reader, Balance *balance)
 	balance->last_effective_at = UnpackTime(reader, 0);
 	balance->last_recorded_at = UnpackTime(reader, 0);
 	balance->booked_through = UnpackTime(reader, 0);
+	if (head[1] & BALANCE_NEWEST)
+		balance->newest_expires_at = UnpackTime(reader, 0);
+	balance->newest_is_fixed = (head[1] & BALANCE_NEWEST_FIXED) != 0;
 	mask = UnpackUnsigned(reader);
 	if (mask >= (1U << TOTALS))
 		return false;
@@ -417,7 +455,8 @@ UnpackBalance(PackReader *reader, Balance *balance)
 #define EXTENDED_EXTENDS_TO		0x02
 #define EXTENDED_HOLD_UNTIL		0x04
 #define EXTENDED_LOTS			0x08
-#define EXTENDED_BITS			0x0F
+#define EXTENDED_EXPIRES_BY		0x10
+#define EXTENDED_BITS			0x1F
 
 /*
  * An entry as asked for; results are not kept.
@@ -442,6 +481,8 @@ PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previous, int64 *l
 		extended |= EXTENDED_HOLD_UNTIL;
 	if (entry->given != NULL)
 		extended |= EXTENDED_LOTS;
+	if (entry->expires_by != TIMESTAMP_INFINITY)
+		extended |= EXTENDED_EXPIRES_BY;
 
 	EndPut(writer, PutEntryHead(StartPut(writer, ENTRY_HEAD_BYTES), &plain, previous, lifetime,
 								extended ? ENTRY_EXTENDED : 0));
@@ -456,6 +497,8 @@ PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previous, int64 *l
 			PackTime(writer, entry->hold_until, entry->effective_at);
 		if (extended & EXTENDED_LOTS)
 			PackLots(writer, entry->given);
+		if (extended & EXTENDED_EXPIRES_BY)
+			PackTime(writer, entry->expires_by, entry->effective_at);
 	}
 }
 
@@ -487,4 +530,6 @@ UnpackEntryRest(PackReader *reader, uint8 head, Entry *entry)
 		UnpackLots(reader, given);
 		entry->given = given;
 	}
+	if (extended & EXTENDED_EXPIRES_BY)
+		entry->expires_by = UnpackTime(reader, entry->effective_at);
 }

@@ -206,6 +206,14 @@ CheckOutsideBalance(Balance *balance, int sqlstate)
 		wrong = "An instant of its last entries is infinite.";
 	if (wrong == NULL && !BalanceIsConserved(balance))
 		wrong = "Points that came in are not points that are there or went out.";
+	if (wrong == NULL && balance->total[TOTAL_DEBT] > 0)
+	{
+		BalanceAsOf sums;
+
+		BalanceAt(balance, balance->last_effective_at, &sums);
+		if (sums.available > 0)
+			wrong = "Points are available that ought to have repaid its debt.";
+	}
 	if (wrong != NULL)
 		ereport(ERROR,
 				(errcode(sqlstate),
@@ -381,6 +389,19 @@ loyalty_held(PG_FUNCTION_ARGS)
 }
 
 /*
+ * debt(balance, as_of): points owed.
+ */
+PG_FUNCTION_INFO_V1(loyalty_debt);
+Datum
+loyalty_debt(PG_FUNCTION_ARGS)
+{
+	BalanceAsOf sums;
+
+	GetBalanceAt(fcinfo, &sums);
+	PG_RETURN_INT64(sums.debt);
+}
+
+/*
  * expired(balance, as_of): points that have expired since the beginning.
  */
 PG_FUNCTION_INFO_V1(loyalty_expired);
@@ -452,7 +473,6 @@ loyalty_##name(PG_FUNCTION_ARGS) \
 	PG_RETURN_INT64(PG_READARG_BALANCE(0, &room)->total[which]); \
 }
 
-TOTAL_ACCESSOR(debt, TOTAL_DEBT)
 TOTAL_ACCESSOR(earned, TOTAL_EARNED)
 TOTAL_ACCESSOR(adjusted_up, TOTAL_ADJUSTED_UP)
 TOTAL_ACCESSOR(transferred_in, TOTAL_TRANSFERRED_IN)
@@ -502,9 +522,12 @@ loyalty_next_unbooked_expiry(PG_FUNCTION_ARGS)
 {
 	TimestampTz next = TIMESTAMP_INFINITY;
 	Balance		room;
+	Balance		advanced;
 	const Balance *balance = PG_READARG_BALANCE(0, &room);
 	int64		expired;
 
+	/* what is to repay debt will not expire */
+	balance = BalanceAdvanced(balance, TIMESTAMP_INFINITY, &advanced);
 	expired = balance->total[TOTAL_SETTLED];
 	ForEachLot(lot, &balance->lots)
 	{
@@ -583,9 +606,11 @@ loyalty_balance_lots(PG_FUNCTION_ARGS)
 {
 	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(1);
 	Balance		room;
+	Balance		advanced;
 	const Balance *balance = PG_READARG_BALANCE(0, &room);
 
 	CheckAsOf(balance, as_of);
+	balance = BalanceAdvanced(balance, as_of, &advanced);
 	ReturnLots(fcinfo, &balance->lots, &as_of);
 	return (Datum) 0;
 }

@@ -23,6 +23,7 @@
 #include "core/compat.h"
 #include "core/core.h"
 #include "core/errors.h"
+#include "ledger/activity.h"
 #include "ledger/points_ledger.h"
 
 /* How to fold a ledger when nothing else is said */
@@ -197,6 +198,7 @@ typedef struct PastEntry
 	int64		posted;
 	int64		reversed;		/* less what was undone of that */
 	int64		target;
+	bool		closed;			/* a hold that was captured or released */
 	TimestampTz effective_at;
 	TimestampTz hold_until;
 	TimestampTz expires_at;
@@ -245,6 +247,7 @@ FillTarget(Entry *entry, const PastEntry *history)
 	entry->target_reversed = past->reversed;
 	entry->target_effective_at = past->effective_at;
 	entry->target_hold_until = past->hold_until;
+	entry->target_closed = past->closed;
 	entry->target_lots = past->posted < 0 || past->kind == ENTRY_REVERSE ? &past->touched : NULL;
 	if (entry->kind == ENTRY_REVERSE && past->kind == ENTRY_REVERSE)
 		FillUndone(entry, history);
@@ -260,6 +263,7 @@ Remember(PastEntry *past, const Entry *entry)
 	own->points = entry->requested < 0 ? -entry->requested : entry->requested;
 	own->reversed = 0;
 	own->target = entry->target;
+	own->closed = false;
 	own->effective_at = entry->effective_at;
 	own->hold_until = entry->hold_until;
 	own->expires_at = entry->expires_at;
@@ -272,6 +276,8 @@ Remember(PastEntry *past, const Entry *entry)
 		if (target->kind == ENTRY_REVERSE)
 			past[target->target - 1].reversed -= entry->requested;
 	}
+	if (entry->kind == ENTRY_CAPTURE || entry->kind == ENTRY_RELEASE)
+		past[entry->target - 1].closed = true;
 }
 
 pg_noreturn static void
@@ -289,8 +295,10 @@ static void
 FoldWithTargets(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int sqlstate)
 {
 	PastEntry  *past = palloc_extended(reader->count * sizeof(PastEntry), MCXT_ALLOC_HUGE);
+	ActivityLog log;
 	Entry		entry;
 
+	InitActivities(&log);
 	while (NextEntry(reader, &entry, sqlstate))
 	{
 		FoldRefusal refusal;
@@ -298,11 +306,15 @@ FoldWithTargets(LedgerReader *reader, const FoldPolicy *policy, Balance *balance
 		if ((reader->done & 0xFFF) == 0)
 			CHECK_FOR_INTERRUPTS();
 		if (entry.target != 0)
+		{
 			FillTarget(&entry, past);
+			SetActivities(&log, &entry);
+		}
 		refusal = ApplyEntry(balance, policy, &entry);
 		if (refusal != FOLD_OK)
 			RefuseEntry(refusal, &entry, balance);
 		Remember(past, &entry);
+		NoteActivity(&log, &entry);
 	}
 }
 
@@ -578,8 +590,8 @@ loyalty_entries(PG_FUNCTION_ARGS)
 	InitReturnSet(fcinfo);
 	while (NextEntry(&reader, &entry, ERRCODE_DATA_CORRUPTED))
 	{
-		Datum		values[10];
-		bool		nulls[10] = {false};
+		Datum		values[11];
+		bool		nulls[11] = {false};
 
 		CHECK_FOR_INTERRUPTS();
 		values[0] = Int64GetDatum(entry.entry_id);
@@ -598,6 +610,8 @@ loyalty_entries(PG_FUNCTION_ARGS)
 		nulls[8] = entry.target == 0;
 		nulls[9] = entry.given == NULL;
 		values[9] = nulls[9] ? (Datum) 0 : PointerGetDatum(PackLotsValue(entry.given));
+		values[10] = TimestampTzGetDatum(entry.expires_by);
+		nulls[10] = TIMESTAMP_NOT_FINITE(entry.expires_by);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

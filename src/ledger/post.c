@@ -104,8 +104,11 @@ void
 FindTarget(Posting *posting, int64 entry_id)
 {
 	static KeptPlan plan = {
-		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, expires_at, home_id, target_entry_id "
-		"FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, "
+		"coalesce((SELECT a.expires_at FROM loyalty.ledger a WHERE a.member_id OPERATOR(pg_catalog.=) $1 "
+		"AND a.target_entry_id OPERATOR(pg_catalog.=) $2 AND a.kind OPERATOR(pg_catalog.=) 'activate' LIMIT 1), "
+		"e.expires_at), home_id, target_entry_id, e.expires_by IS NOT NULL, e.extends_to IS NOT NULL "
+		"FROM loyalty.ledger e WHERE member_id OPERATOR(pg_catalog.=) $1 "
 		"AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
@@ -160,6 +163,10 @@ FindTarget(Posting *posting, int64 entry_id)
 																 SPI_tuptable->tupdesc, 8, &isnull));
 	if (isnull)
 		entry->target_expires_at = TIMESTAMP_INFINITY;
+	posting->target_expiry_given = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+															  11, &isnull));
+	posting->target_is_activity = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+															 12, &isnull));
 	lots = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 7, &isnull);
 	entry->target_posted = GetInt64(3);
 	if (!isnull && (entry->target_posted < 0 || entry->target_kind == ENTRY_REVERSE))
@@ -251,6 +258,78 @@ FindReversals(Posting *posting)
 	entry->target_reversed = ReversedOfTarget(posting);
 	entry->target_followed = entry->target_kind == ENTRY_REVERSE && entry->target_posted > 0 &&
 		TargetIsFollowed(posting);
+}
+
+/*
+ * Whether the hold that an entry refers to was captured or released.
+ */
+bool
+HoldIsClosed(const Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND target_entry_id OPERATOR(pg_catalog.=) $2 "
+		"AND (kind OPERATOR(pg_catalog.=) 'capture' OR kind OPERATOR(pg_catalog.=) 'release')",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, INT8OID}
+	};
+	Datum		values[2] = {KinOfMember(posting->asked_id), Int64GetDatum(posting->entry.target)};
+
+	RunPlan(&plan, values, NULL, 1);
+	return SPI_processed > 0;
+}
+
+/*
+ * Whether what an entry undoes may be an activity, or make one count again.
+ */
+bool
+ConcernsActivity(const Posting *posting)
+{
+	EntryKind	kind = posting->entry.kind;
+
+	return (kind == ENTRY_REVERSE || kind == ENTRY_RELEASE) &&
+		(posting->target_is_activity || posting->entry.target_kind == ENTRY_REVERSE);
+}
+
+/*
+ * The activities of a wallet, as its ledger has them.
+ */
+void
+LoadActivities(const Posting *posting, ActivityLog *log)
+{
+	static KeptPlan plan = {
+		.query = "SELECT entry_id, kind, requested, effective_at, extends_to, target_entry_id FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
+		"AND (extends_to IS NOT NULL OR kind OPERATOR(pg_catalog.=) 'reverse' "
+		"OR kind OPERATOR(pg_catalog.=) 'release') ORDER BY entry_id",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(posting->member_id), CStringGetTextDatum(posting->currency.code)};
+
+	RunPlan(&plan, values, NULL, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+		char	   *kind = SPI_getvalue(row, tupdesc, 2);
+		Entry		entry;
+		Datum		value;
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		value = SPI_getbinval(row, tupdesc, 4, &isnull);
+		InitEntry(&entry, EntryKindFromName(kind, strlen(kind)), DatumGetTimestampTz(value));
+		entry.entry_id = DatumGetInt64(SPI_getbinval(row, tupdesc, 1, &isnull));
+		entry.requested = DatumGetInt64(SPI_getbinval(row, tupdesc, 3, &isnull));
+		value = SPI_getbinval(row, tupdesc, 5, &isnull);
+		if (!isnull)
+			entry.extends_to = DatumGetTimestampTz(value);
+		value = SPI_getbinval(row, tupdesc, 6, &isnull);
+		if (!isnull)
+			entry.target = DatumGetInt64(value);
+		NoteActivity(log, &entry);
+	}
 }
 
 /*
@@ -434,6 +513,8 @@ void
 PreparePosting(Posting *posting)
 {
 	CheckPosting(posting);
+	if (posting->expires_given)
+		posting->entry.expires_by = posting->entry.expires_at;
 	posting->asked_points = posting->entry.requested;
 	if (posting->details != 0)
 		posting->row.details = JsonbToCString(NULL, &DatumGetJsonbP(posting->details)->root, 0);
@@ -445,6 +526,22 @@ PreparePosting(Posting *posting)
  * The entry itself
  * ---------------------------------------------------------------------------
  */
+
+/*
+ * When the points that an activate makes available expire: their life begins
+ * now, unless an end was given to them.
+ */
+static TimestampTz
+ExpiryOfActivated(const Posting *posting)
+{
+	const Currency *currency = &posting->currency;
+	TimestampTz until = CurrencyExpiry(currency, posting->entry.effective_at);
+
+	if (until == TIMESTAMP_INFINITY ||
+		(posting->target_expiry_given && currency->expiry != EXPIRY_SLIDING))
+		return ExpiryUnsaid(ENTRY_ACTIVATE);
+	return until;
+}
 
 /*
  * Settles what the caller left open: when it is effective, when its lot opens
@@ -471,13 +568,19 @@ CompleteEntry(Posting *posting, const Balance *balance, TimestampTz recorded_at)
 
 	if (EntryOpensLot(entry->kind, entry->requested))
 	{
+		TimestampTz until = CurrencyExpiry(currency, currency->life_from_earned ?
+										   entry->effective_at : entry->available_at);
+
 		if (!posting->expires_given)
-			entry->expires_at = TIMESTAMP_NOT_FINITE(entry->effective_at) ?
-				TIMESTAMP_INFINITY : CurrencyExpiry(currency, entry->effective_at);
+			entry->expires_at = until;
+		else if (currency->expiry == EXPIRY_SLIDING && entry->expires_by != TIMESTAMP_INFINITY)
+			entry->expires_at = Min(entry->expires_by, until);
 	}
 	else if (entry->kind == ENTRY_REVERSE)
 		entry->expires_at = entry->target_kind == ENTRY_REVERSE ? TIMESTAMP_MINUS_INFINITY :
 			CurrencyGrace(currency, entry->effective_at);
+	else if (entry->kind == ENTRY_ACTIVATE && !currency->life_from_earned)
+		entry->expires_at = ExpiryOfActivated(posting);
 
 	entry->extends_to = TIMESTAMP_MINUS_INFINITY;
 	if (currency->expiry == EXPIRY_SLIDING && !posting->is_move && (currency->qualifying & (1U << entry->kind)) &&
@@ -490,13 +593,13 @@ CompleteEntry(Posting *posting, const Balance *balance, TimestampTz recorded_at)
  * its own lot only where debt has taken from it; otherwise it is all of it.
  */
 static PackedValue *
-StoredLots(const Posting *posting)
+StoredLots(const Posting *posting, const Balance *balance)
 {
 	const Entry *entry = &posting->entry;
 
 	if (EntryTakesLots(entry->kind) && !(entry->kind == ENTRY_ADJUST && entry->posted > 0))
 		return PackLotsValue(&entry->touched);
-	if (entry->posted > 0 && posting->before.total[TOTAL_DEBT] > 0)
+	if (entry->posted > 0 && posting->before.total[TOTAL_DEBT] > balance->total[TOTAL_DEBT])
 		return PackLotsValue(&entry->touched);
 	return NULL;
 }
@@ -517,14 +620,19 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 
 	CompleteEntry(posting, balance, recorded_at);
 	CheckEntry(entry, true);
+	AdvanceBalance(balance, entry->effective_at);
 	entry->entry_id = nextval_internal(LoyaltyTable("ledger_entry_id_seq"), true);
 	memset(&entry->touched, 0, sizeof(LotList));
 	entry->posted = 0;
 
 	posting->before = *balance;
+	if (posting->log != NULL)
+		SetActivities(posting->log, entry);
 	posting->refusal = ApplyEntry(balance, &posting->currency.fold, entry);
 	if (posting->refusal != FOLD_OK)
 		return;
+	if (posting->log != NULL)
+		NoteActivity(posting->log, entry);
 
 	balance->last_recorded_at = recorded_at;
 	BalanceAt(balance, Max(recorded_at, balance->last_effective_at), &sums);
@@ -545,8 +653,10 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	if (opens_lot && entry->available_at != TIMESTAMP_INFINITY)
 		row->available_at = entry->available_at;
 	row->expires_at = TIMESTAMP_MINUS_INFINITY;
-	if ((opens_lot || entry->kind == ENTRY_REVERSE) && !TIMESTAMP_NOT_FINITE(entry->expires_at))
+	if ((opens_lot || entry->kind == ENTRY_REVERSE || entry->kind == ENTRY_ACTIVATE) &&
+		!TIMESTAMP_NOT_FINITE(entry->expires_at))
 		row->expires_at = entry->expires_at;
+	row->expires_by = posting->expires_given ? entry->expires_by : TIMESTAMP_MINUS_INFINITY;
 	row->hold_until = entry->hold_until;
 	row->extends_to = entry->extends_to;
 	row->target_entry_id = entry->target;
@@ -555,7 +665,7 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	row->reference = posting->reference;
 	row->reason = posting->reason;
 	row->idempotency_key = posting->idempotency_key;
-	row->lots = StoredLots(posting);
+	row->lots = StoredLots(posting, balance);
 
 	ChainHash(row, balance->chain, balance->chain);
 	balance->chained = true;
@@ -606,6 +716,15 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 			FindReplay(posting);
 		if (posting->entry.kind == ENTRY_REVERSE)
 			FindReversals(posting);
+		SPI_finish();
+		MemoryContextSwitchTo(posting->context);
+	}
+	if (ConcernsActivity(posting))
+	{
+		posting->log = palloc(sizeof(ActivityLog));
+		InitActivities(posting->log);
+		SPI_connect();
+		LoadActivities(posting, posting->log);
 		SPI_finish();
 		MemoryContextSwitchTo(posting->context);
 	}
@@ -782,6 +901,7 @@ LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDG
 	PUT_VALUE(row->fingerprint);
 	PUT(PointerGetDatum(posting->hash));
 	PUT_ID(row->home_id);
+	PUT_TIME(row->expires_by);
 	PUT_VALUE(row->lots);
 	Assert(n == LEDGER_NCOLUMNS);
 }
@@ -796,11 +916,11 @@ InsertEntry(Posting *posting)
 #define INSERT_ENTRY \
 	"INSERT INTO loyalty.ledger (" LEDGER_COLUMNS ") " \
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
-	"$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, loyalty.posted_lots())"
+	"$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, loyalty.posted_lots())"
 #define INSERT_ENTRY_TYPES \
 	{INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, \
 	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
-	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID, INT8OID}
+	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID}
 	static KeptPlan plan = {
 		.query = INSERT_ENTRY,
 		.nargs = LEDGER_NCOLUMNS - 1,
@@ -883,7 +1003,13 @@ PostEntry(Posting *posting)
 		if (posting->idempotency_key != NULL)
 			FindReplay(posting);
 		if (!posting->replayed)
+		{
+			/* the wallet forgets a hold of which nothing is left */
+			if (posting->refusal == FOLD_HOLD_LAPSED && posting->entry.kind != ENTRY_HOLD &&
+				HoldIsClosed(posting))
+				posting->refusal = FOLD_HOLD_CLOSED;
 			RaisePostingRefusal(posting);
+		}
 	}
 	else if (!InsertEntry(posting))
 	{

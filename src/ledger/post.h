@@ -57,6 +57,9 @@ typedef struct Posting
 	MemoryContext context;
 	bool		has_kin;		/* entries of merged members count */
 	int64		target_member_id;	/* in whose wallet the target is recorded */
+	bool		target_expiry_given;	/* of the lot that it opened */
+	bool		target_is_activity; /* it extended the lots */
+	ActivityLog *log;			/* activities of the wallet, where they count */
 	const LotList *target_taken;	/* target_lots as recorded there */
 	int64		undone_id;		/* of a target that is a reversal: its target */
 	FoldRefusal refusal;
@@ -73,6 +76,9 @@ extern void PostEntry(Posting *posting);
 extern void FindTarget(Posting *posting, int64 entry_id);
 extern int64 ReversedOfTarget(const Posting *posting);
 extern void FindReversals(Posting *posting);
+extern bool HoldIsClosed(const Posting *posting);
+extern bool ConcernsActivity(const Posting *posting);
+extern void LoadActivities(const Posting *posting, ActivityLog *log);
 extern void PreparePosting(Posting *posting);
 extern bool OpenWallet(const Posting *posting);
 extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);

@@ -73,6 +73,7 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 	row->target_entry_id = nulls[13] ? 0 : DatumGetInt64(values[13]);
 	row->counterparty_id = nulls[14] ? 0 : DatumGetInt64(values[14]);
 	row->home_id = nulls[21] ? 0 : DatumGetInt64(values[21]);
+	row->expires_by = NullableTime(values, nulls, 22);
 	if (for_chain)
 	{
 		row->currency = NullableText(values, nulls, 2);
@@ -91,8 +92,8 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 			if (stored->has_hash)
 				memcpy(stored->hash, VARDATA_ANY(hash), CHAIN_LENGTH);
 		}
-		if (!nulls[22])
-			row->lots = PG_DETOAST_DATUM_PACKED(values[22]);
+		if (!nulls[23])
+			row->lots = PG_DETOAST_DATUM_PACKED(values[23]);
 	}
 
 	InitEntry(entry, row->kind, row->effective_at);
@@ -102,17 +103,20 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 		entry->available_at = row->available_at;
 	else if (EntryOpensLot(row->kind, row->requested))
 		entry->available_at = TIMESTAMP_INFINITY;
-	entry->expires_at = nulls[10] ? TIMESTAMP_INFINITY : row->expires_at;
+	if (!nulls[10])
+		entry->expires_at = row->expires_at;
+	if (!nulls[22])
+		entry->expires_by = row->expires_by;
 	entry->hold_until = row->hold_until;
 	entry->extends_to = row->extends_to;
 	entry->target = row->target_entry_id;
 	entry->home_id = row->home_id;
 	entry->exact = true;
 	entry->posted = row->points;
-	if (!nulls[22] && EntryTakesLots(row->kind) &&
+	if (!nulls[23] && EntryTakesLots(row->kind) &&
 		!(row->kind == ENTRY_ADJUST && row->points > 0))
 	{
-		UnpackLotsDatum(values[22], &stored->lots);
+		UnpackLotsDatum(values[23], &stored->lots);
 		entry->given = &stored->lots;
 	}
 }
@@ -152,10 +156,11 @@ ReplayWithoutTarget(Balance *balance, const FoldPolicy *policy, Entry *entry, Fo
 /*
  * Applies a recorded entry to a balance, without the hash chain.  With
  * whole_history, lots that are not there as recorded are refused; without,
- * the balance is as of a past instant and misses entries.
+ * the balance is as of a past instant and misses entries.  The log has the
+ * activities of the entries so far.
  */
 FoldRefusal
-ReplayEntry(Balance *balance, StoredEntry *stored, bool whole_history)
+ReplayEntry(Balance *balance, ActivityLog *log, StoredEntry *stored, bool whole_history)
 {
 	FoldPolicy	policy = {
 		.order = balance->order,
@@ -187,21 +192,33 @@ ReplayEntry(Balance *balance, StoredEntry *stored, bool whole_history)
 			break;
 	}
 
+	SetActivities(log, entry);
 	refusal = ApplyEntry(balance, &policy, entry);
 	if (refusal != FOLD_OK && !whole_history)
 		refusal = ReplayWithoutTarget(balance, &policy, entry, refusal);
-	if (refusal == FOLD_OK)
-		balance->last_recorded_at = stored->row.recorded_at;
-	return refusal;
+	if (refusal != FOLD_OK)
+		return refusal;
+	NoteActivity(log, entry);
+	balance->last_recorded_at = stored->row.recorded_at;
+	return FOLD_OK;
 }
 
+/* The entries of a wallet that were effective and recorded by then */
+typedef struct PastEntries
+{
+	int64		member_id;
+	const char *code;
+	SPITupleTable *table;
+	int			count;
+	ConsumptionOrder order;
+} PastEntries;
+
 /*
- * Folds the entries of a wallet that were effective and recorded by then.
- * With rsinfo, adds a row (entry_id, available) after each of them.
+ * Reads them, in the order in which they were recorded.  Needs an SPI
+ * connection, and lives as long as it.
  */
 static void
-FoldPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known_at,
-		 Balance *balance, ReturnSetInfo *rsinfo)
+ReadPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known_at, PastEntries *past)
 {
 	static KeptPlan plan = {
 		.query = "SELECT " LEDGER_COLUMNS " FROM loyalty.ledger "
@@ -213,47 +230,145 @@ FoldPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known
 	};
 	Datum		values[4] = {Int64GetDatum(member_id), CStringGetTextDatum(code),
 	TimestampTzGetDatum(as_of), TimestampTzGetDatum(known_at)};
+	Currency	currency;
+
+	FindCurrency(code, &currency);
+	RunPlanReadOnly(&plan, values, NULL, 0);
+	past->member_id = member_id;
+	past->code = code;
+	past->table = SPI_tuptable;
+	past->count = (int) SPI_processed;
+	past->order = currency.fold.order;
+}
+
+/*
+ * Applies one of them to a balance.
+ */
+static void
+ApplyPast(const PastEntries *past, int i, Balance *balance, ActivityLog *log)
+{
+	StoredEntry stored;
+	FoldRefusal refusal;
+
+	CHECK_FOR_INTERRUPTS();
+	ReadStoredEntry(past->table->vals[i], past->table->tupdesc, false, &stored);
+	refusal = ReplayEntry(balance, log, &stored, false);
+	if (refusal != FOLD_OK)
+	{
+		Refused		refused = {
+			.refusal = refusal,.entry = &stored.entry,.balance = balance,
+			.member_id = past->member_id,.currency = past->code
+		};
+
+		RaiseRefusal(&refused);
+	}
+}
+
+/*
+ * Folds the entries of a wallet that were effective and recorded by then.
+ */
+static void
+FoldPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known_at, Balance *balance)
+{
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext old;
-	Currency	currency;
+	PastEntries past;
+	ActivityLog log;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	FindCurrency(code, &currency);
-	RunPlanReadOnly(&plan, values, NULL, 0);
+	ReadPast(member_id, code, as_of, known_at, &past);
 	old = MemoryContextSwitchTo(context);
-	InitBalance(balance, currency.fold.order);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		StoredEntry stored;
-		FoldRefusal refusal;
-
-		CHECK_FOR_INTERRUPTS();
-		ReadStoredEntry(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, false, &stored);
-		refusal = ReplayEntry(balance, &stored, false);
-		if (refusal != FOLD_OK)
-		{
-			Refused		refused = {
-				.refusal = refusal,.entry = &stored.entry,.balance = balance,
-				.member_id = member_id,.currency = code
-			};
-
-			RaiseRefusal(&refused);
-		}
-		if (rsinfo != NULL)
-		{
-			BalanceAsOf sums;
-			Datum		row[2];
-			bool		nulls[2] = {false};
-
-			BalanceAt(balance, balance->last_effective_at, &sums);
-			row[0] = Int64GetDatum(stored.row.entry_id);
-			row[1] = Int64GetDatum(sums.available);
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
-		}
-	}
+	InitBalance(balance, past.order);
+	InitActivities(&log);
+	for (int i = 0; i < past.count; i++)
+		ApplyPast(&past, i, balance, &log);
 	MemoryContextSwitchTo(old);
 	SPI_finish();
+}
+
+static TimestampTz
+PastEffectiveAt(const PastEntries *past, int i)
+{
+	bool		isnull;
+
+	return DatumGetTimestampTz(SPI_getbinval(past->table->vals[i], past->table->tupdesc, 8, &isnull));
+}
+
+/*
+ * What is available as of the instant of entry i: by the entries that are
+ * effective before it, and those at its instant that were recorded before.
+ */
+static int64
+AvailableAsOfPast(const PastEntries *past, const TimestampTz *effective_at, int i)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "loyalty past", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Balance		balance;
+	BalanceAsOf sums;
+	ActivityLog log;
+
+	InitBalance(&balance, past->order);
+	InitActivities(&log);
+	for (int j = 0; j < past->count; j++)
+	{
+		if (effective_at[j] < effective_at[i] || (effective_at[j] == effective_at[i] && j <= i))
+			ApplyPast(past, j, &balance, &log);
+	}
+	BalanceAt(&balance, effective_at[i], &sums);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return sums.available;
+}
+
+/*
+ * A row (entry_id, available) for each of them, as of its own instant.  They
+ * are folded once, as they were recorded; where a late entry lies on the other
+ * side of the instant, the past of that instant is folded for itself.
+ */
+static void
+ReturnRunning(const PastEntries *past, ReturnSetInfo *rsinfo)
+{
+	TimestampTz *effective_at = palloc(Max(past->count, 1) * sizeof(TimestampTz));
+	bool	   *on_time = palloc(Max(past->count, 1) * sizeof(bool));
+	TimestampTz latest = TIMESTAMP_MINUS_INFINITY;
+	TimestampTz earliest = TIMESTAMP_INFINITY;
+	Balance		balance;
+	ActivityLog log;
+
+	for (int i = 0; i < past->count; i++)
+	{
+		effective_at[i] = PastEffectiveAt(past, i);
+		on_time[i] = effective_at[i] >= latest;
+		latest = Max(latest, effective_at[i]);
+	}
+	for (int i = past->count - 1; i >= 0; i--)
+	{
+		on_time[i] = on_time[i] && effective_at[i] <= earliest;
+		earliest = Min(earliest, effective_at[i]);
+	}
+
+	InitBalance(&balance, past->order);
+	InitActivities(&log);
+	for (int i = 0; i < past->count; i++)
+	{
+		Datum		row[2];
+		bool		nulls[2] = {false};
+		bool		isnull;
+
+		ApplyPast(past, i, &balance, &log);
+		row[0] = SPI_getbinval(past->table->vals[i], past->table->tupdesc, 2, &isnull);
+		if (on_time[i])
+		{
+			BalanceAsOf sums;
+
+			BalanceAt(&balance, effective_at[i], &sums);
+			row[1] = Int64GetDatum(sums.available);
+		}
+		else
+			row[1] = Int64GetDatum(AvailableAsOfPast(past, effective_at, i));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
+	}
 }
 
 /*
@@ -305,19 +420,22 @@ RequireWallet(FunctionCallInfo fcinfo, int n)
 
 /*
  * running_balance(member_id, currency, known_at): for each entry recorded by
- * known_at, what was available after it, as of the latest effective_at so far.
+ * known_at, what was available after it, as of its own instant.
  */
 PG_FUNCTION_INFO_V1(loyalty_running_balance);
 Datum
 loyalty_running_balance(PG_FUNCTION_ARGS)
 {
-	Balance		balance;
+	PastEntries past;
 	TimestampTz known_at = PG_ARGISNULL(2) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(2);
 
 	RequireWallet(fcinfo, 0);
 	InitReturnSet(fcinfo);
-	FoldPast(PG_GETARG_INT64(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), TIMESTAMP_INFINITY,
-			 known_at, &balance, (ReturnSetInfo *) fcinfo->resultinfo);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	ReadPast(PG_GETARG_INT64(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), TIMESTAMP_INFINITY, known_at, &past);
+	ReturnRunning(&past, (ReturnSetInfo *) fcinfo->resultinfo);
+	SPI_finish();
 	return (Datum) 0;
 }
 
@@ -392,7 +510,7 @@ loyalty_wallet_as_of(PG_FUNCTION_ARGS)
 	}
 
 	FoldPast(PG_GETARG_INT64(1), code,
-			 MeansNow(as_of) ? TIMESTAMP_INFINITY : as_of, known_at, &balance, NULL);
+			 MeansNow(as_of) ? TIMESTAMP_INFINITY : as_of, known_at, &balance);
 	PG_RETURN_POINTER(PackBalanceValue(&balance));
 }
 
@@ -442,7 +560,7 @@ loyalty_summarize(PG_FUNCTION_ARGS)
 	values[n++] = Int64GetDatum(sums.available);
 	values[n++] = Int64GetDatum(sums.pending);
 	values[n++] = Int64GetDatum(sums.held);
-	values[n++] = Int64GetDatum(balance.total[TOTAL_DEBT]);
+	values[n++] = Int64GetDatum(sums.debt);
 	values[n++] = Int64GetDatum(sums.next_expiry_points);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_EARNED]);
 	values[n++] = Int64GetDatum(balance.total[TOTAL_REDEEMED]);

@@ -9,6 +9,7 @@
 
 #include "executor/spi.h"
 
+#include "ledger/activity.h"
 #include "ledger/chain.h"
 #include "ledger/ledger.h"
 
@@ -16,8 +17,8 @@
 #define LEDGER_COLUMNS \
 	"member_id, entry_id, currency, kind, points, requested, available, effective_at, " \
 	"recorded_at, available_at, expires_at, hold_until, extends_to, target_entry_id, " \
-	"counterparty_id, reference, reason, details, idempotency_key, fingerprint, hash, home_id, lots"
-#define LEDGER_NCOLUMNS		23
+	"counterparty_id, reference, reason, details, idempotency_key, fingerprint, hash, home_id, expires_by, lots"
+#define LEDGER_NCOLUMNS		24
 
 /* A recorded entry, read back. */
 typedef struct StoredEntry
@@ -30,6 +31,6 @@ typedef struct StoredEntry
 } StoredEntry;
 
 extern void ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry *stored);
-extern FoldRefusal ReplayEntry(Balance *balance, StoredEntry *stored, bool whole_history);
+extern FoldRefusal ReplayEntry(Balance *balance, ActivityLog *log, StoredEntry *stored, bool whole_history);
 
 #endif							/* LOYALTY_REPLAY_H */

@@ -139,18 +139,19 @@ SELECT is((SELECT replayed FROM earn(:q, 5, idempotency_key => 'x')), true, 'its
 SELECT throws_ok(format('SELECT * FROM reverse(%s, %s)', :p, :earned), 'LY103', NULL, 'its entries too: LY103');
 SELECT is(rebuild_wallets(), 0::bigint, 'wallets are the fold of the ledger');
 
--- debt is carried, and not repaid
+-- debt comes along, and what is available repays it; what is repaid stays so
 SELECT member_id AS r FROM resolve_member('{"email": "r@b.example"}') \gset
 SELECT entry_id AS e FROM earn(:r, 40) \gset
 SELECT redeem(:r, 40) \g /dev/null
 SELECT reverse(:r, :e) \g /dev/null
 SELECT merge_id AS m FROM merge_members(:q, :r) \gset
-SELECT is(pg_temp.points(:q), '35 available, 0 pending, 0 held, 40 owed', 'debt comes along');
+SELECT is(pg_temp.points(:q), '0 available, 0 pending, 0 held, 5 owed', 'what the survivor has repays it');
+SELECT is((SELECT debt FROM balance_homes((SELECT balance FROM wallet WHERE member_id = :q AND currency = 'points')) WHERE home_id = :r), 5::bigint, 'and the rest is known as the other''s');
 SELECT is((SELECT member_id FROM unmerge_members(:m)), :r::bigint, 'and goes back');
-SELECT is(pg_temp.points(:q) || '; ' || pg_temp.points(:r), '35 available, 0 pending, 0 held, 0 owed; 0 available, 0 pending, 0 held, 40 owed', 'to whoever owed it');
+SELECT is(pg_temp.points(:q) || '; ' || pg_temp.points(:r), '0 available, 0 pending, 0 held, 0 owed; 0 available, 0 pending, 0 held, 5 owed', 'to whoever owed it');
 SELECT merge_id AS m FROM merge_members(:q, :r) \gset
 SELECT earn(:q, 10) \g /dev/null
-SELECT is(pg_temp.points(:r), '35 available, 0 pending, 0 held, 30 owed', 'the next earn repays it');
+SELECT is(pg_temp.points(:r), '5 available, 0 pending, 0 held, 0 owed', 'the next earn repays it');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all()');
 
 -- whose is what was earned since

@@ -19,7 +19,7 @@ use constant {
 
 my @income = qw(earned adjusted_up transferred_in restored);
 my @outgo = qw(redeemed revoked adjusted_down transferred_out);
-our @totals = (@income, @outgo, 'debt', 'booked');
+our @totals = (@income, @outgo, 'booked');
 
 # order: earliest_expiry or oldest_first; clawback: allow_debt, within_balance
 # or within_lot.  A burn beyond the balance becomes debt; strict: is refused.
@@ -28,7 +28,7 @@ sub new
 	my ($class, $order, $clawback, $strict) = @_;
 	return bless {
 		order => $order || 'earliest_expiry', clawback => $clawback || 'allow_debt', strict => $strict,
-		parts => [], past => [], last => NEVER, map { $_ => 0 } @totals
+		parts => [], past => [], last => NEVER, debt => 0, map { $_ => 0 } @totals
 	}, $class;
 }
 
@@ -53,7 +53,7 @@ sub tidy
 	my %seen;
 	for my $part (@{ $self->{parts} })
 	{
-		my $key = join ',', @$part{qw(lot hold earned available expires)};
+		my $key = join ',', @$part{qw(lot hold earned available expires base by)};
 		if ($seen{$key}) { $seen{$key}{points} += $part->{points} }
 		else { $seen{$key} = $part }
 	}
@@ -61,7 +61,7 @@ sub tidy
 		($self->{order} eq 'earliest_expiry' && $a->{expires} <=> $b->{expires})
 		  || $a->{earned} <=> $b->{earned} || $a->{lot} <=> $b->{lot}
 		  || $a->{expires} <=> $b->{expires} || $a->{available} <=> $b->{available}
-		  || $a->{hold} <=> $b->{hold}
+		  || $a->{hold} <=> $b->{hold} || $a->{base} <=> $b->{base} || $a->{by} <=> $b->{by}
 	} grep { $_->{points} > 0 } values %seen ];
 }
 
@@ -92,9 +92,74 @@ sub fits
 	return $points <= $room;
 }
 
+# Points that are owed, at most $limit of them, from $from on: each lot repays
+# at the first instant up to $to at which it is available, if it ever is.
+sub repay
+{
+	my ($self, $limit, $from, $to) = @_;
+	while ($limit > 0 && $self->{debt} > 0)
+	{
+		my ($first, $when);
+		for my $part ($self->in_order)
+		{
+			my $at = $part->{available} > $from ? $part->{available} : $from;
+			next if $part->{points} == 0 || $at > $to || $at >= $part->{expires};
+			($first, $when) = ($part, $at) if !$first || $at < $when;
+		}
+		last unless $first;
+		my $n = (sort { $a <=> $b } $limit, $self->{debt}, $first->{points})[0];
+		$first->{points} -= $n;
+		$self->{debt} -= $n;
+		$limit -= $n;
+	}
+}
+
+# Points come in, or back: those whose instant has come repay debt first.
+sub bring
+{
+	my ($self, $now, @parts) = @_;
+	for my $part (@parts)
+	{
+		my $n = $self->{debt} < $part->{points} ? $self->{debt} : $part->{points};
+		$n = 0 if $part->{available} > $now || $part->{available} >= $part->{expires};
+		$self->{debt} -= $n;
+		push @{ $self->{parts} }, { %$part, points => $part->{points} - $n };
+	}
+}
+
+# The wallet as it is at a later instant, when the clock alone has gone on.
+sub at
+{
+	my ($self, $t) = @_;
+	my $later = bless { %$self, parts => [ map { {%$_} } @{ $self->{parts} } ] }, ref $self;
+	$later->repay($later->{debt}, $self->{last}, $t) if $t > $self->{last};
+	$later->tidy;
+	return $later;
+}
+
+# Whether nothing is left of an entry.
+sub is_undone { return $_[0]{reversed} > 0 && $_[0]{reversed} >= $_[0]{points} }
+
+# An expiry after an activity.
+sub extended
+{
+	my ($part, $expires, $activity) = @_;
+	my $until = $activity->{extend} < $part->{by} ? $activity->{extend} : $part->{by};
+	return $expires > $activity->{at} && $until > $expires ? $until : $expires;
+}
+
 # Applies an entry; returns undef, or the SQLSTATE of the refusal, and then
 # nothing has changed.
 sub apply
+{
+	my ($self, $e) = @_;
+	my $next = $self->at($e->{at});
+	my $refusal = $next->apply_now($e);
+	%$self = %$next unless $refusal;
+	return $refusal;
+}
+
+sub apply_now
 {
 	my ($self, $e) = @_;
 	my ($kind, $t) = ($e->{kind}, $e->{at});
@@ -103,6 +168,7 @@ sub apply
 	my ($target, @taken, @given, $undone);
 	my $moved = 0;    # by a reversal: what came back, or what was taken as a negative number
 	my $lapsed = $kind eq 'hold' && $e->{until} <= $t;
+	my $now = $t > $self->{last} ? $t : $self->{last};
 	my @available = grep { state_of($_, $t) eq 'available' } $self->in_order;
 
 	if ($e->{target})
@@ -116,6 +182,7 @@ sub apply
 		# a reversal is undone by reversing it, and made again by reversing its entry again
 		return WRONG_KIND if $kind eq 'reverse' && $target->{undone};
 		return INVALID if $t < $target->{at};
+		return HOLD_CLOSED if $target->{closed};
 		return HOLD_LAPSED if $target->{kind} eq 'hold' && $t >= $target->{until};
 	}
 
@@ -123,11 +190,10 @@ sub apply
 	{
 		return OVERFLOW unless $self->fits($points, @income);
 		$self->{ $kind eq 'earn' ? 'earned' : 'adjusted_up' } += $points;
-		my $repaid = $points < $self->{debt} ? $points : $self->{debt};
-		$self->{debt} -= $repaid;
-		push @{ $self->{parts} }, {
-			lot => $id, points => $points - $repaid, hold => 0, earned => $t,
-			available => $e->{available} // $t, expires => $e->{expires} // FOREVER };
+		my $expires = $e->{expires} // FOREVER;
+		$self->bring($now, {
+			lot => $id, points => $points, hold => 0, earned => $t, available => $e->{available} // $t,
+			expires => $expires, base => $expires, by => $e->{by} // FOREVER });
 	}
 	elsif ($kind eq 'redeem' || $kind eq 'transfer_out' || $kind eq 'adjust')
 	{
@@ -139,6 +205,7 @@ sub apply
 		$self->{$total} += $points;
 		@taken = take($points, @available);
 		$self->{debt} += $points - sum(@taken);
+		$self->repay($points - sum(@taken), $t, $now);
 	}
 	elsif ($kind eq 'hold')
 	{
@@ -161,11 +228,9 @@ sub apply
 			@taken = map { { %$_, available => $t } } take($points, @held);
 		}
 		# the rest goes back to its lots, where later entries find it
-		for my $part (@held)
-		{
-			$part->{hold} = 0;
-			$part->{available} = $t;
-		}
+		$self->bring($now, map { { %$_, hold => 0, available => $t } } @held);
+		$_->{points} = 0 for @held;
+		$target->{reversed} = $target->{points} if $kind eq 'release';
 	}
 	elsif ($kind eq 'reverse')
 	{
@@ -207,24 +272,26 @@ sub apply
 					$repaid = $n < $self->{debt} ? $n : $self->{debt};
 					my $until = $e->{expires};
 					$until = $undone->{expires} if $undone && (!defined $until || $until < $undone->{expires});
+					$until //= FOREVER;
 					push @back, {
 						lot => $id, points => $n - $repaid, hold => 0, earned => $t,
-						available => $t, expires => $until // FOREVER };
+						available => $t, expires => $until, base => $until, by => FOREVER };
 				}
 				else
 				{
-					my $grace = $e->{expires} // NEVER;
-					push @back, {
-						%$step, points => $n, hold => 0,
-						available => $step->{available} > $t ? $step->{available} : $t,
-						expires => $step->{expires} > $grace ? $step->{expires} : $grace };
+					my $part = { %$step, points => $n, hold => 0,
+						available => $undone && $step->{available} > $t ? $step->{available} : $t };
+					# only what has expired is granted some days of grace
+					$part->{expires} = $part->{base} = $e->{expires}
+					  if $part->{expires} <= $t && ($e->{expires} // NEVER) > $part->{expires};
+					push @back, $part;
 				}
 			}
 			return OVERFLOW unless $self->fits($moved, @income);
 			$self->{restored} += $moved;
 			$self->{debt} -= $repaid || 0;
-			push @{ $self->{parts} }, @back;
 			@given = map { { %$_ } } @back;
+			$self->bring($now, @back);
 		}
 		else
 		{
@@ -263,23 +330,31 @@ sub apply
 			$moved = -($points - $want + $owed);
 			$self->{revoked} -= $moved;
 			$self->{debt} += $owed;
+			$self->repay($owed, $t, $now);
 		}
-		$target->{reversed} += $points;
-		$undone->{reversed} -= $points if $undone;
 	}
 	elsif ($kind eq 'activate')
 	{
 		my @waiting = grep { $_->{lot} == $e->{target} && state_of($_, $t) eq 'pending' && $_->{earned} <= $t } $self->in_order;
 		return NOTHING_PENDING unless @waiting;
-		$_->{available} = $t for @waiting;
+		my @woken = map { {%$_} } @waiting;
+		$_->{points} = 0 for @waiting;
+		for my $part (@woken)
+		{
+			$part->{available} = $t;
+			# its life begins now
+			$part->{expires} = $part->{base} = $e->{expires} < $part->{by} ? $e->{expires} : $part->{by} if defined $e->{expires};
+		}
+		$self->bring($now, @woken);
 	}
 	elsif ($kind eq 'transfer_in')
 	{
 		return OVERFLOW unless $self->fits($points, @income);
 		$self->{transferred_in} += $points;
-		push @{ $self->{parts} }, map { {
+		$self->bring($now, map { {
 			lot => $_->{lot}, points => $_->{points}, hold => 0, earned => $_->{earned},
-			available => $_->{available} > $t ? $_->{available} : $t, expires => $_->{expires} } } @{ $e->{lots} };
+			available => $_->{available} > $t ? $_->{available} : $t,
+			expires => $_->{expires}, base => $_->{expires}, by => FOREVER } } @{ $e->{lots} });
 	}
 	elsif ($kind eq 'expire')
 	{
@@ -289,17 +364,40 @@ sub apply
 	}
 	else { die "unknown kind $kind" }
 
-	if ($e->{extend})
+	if (defined $e->{extend})
 	{
 		for my $part (@{ $self->{parts} })
 		{
-			$part->{expires} = $e->{extend} if $t < $part->{expires} && $part->{expires} < $e->{extend};
+			$part->{expires} = extended($part, $part->{expires}, $e);
 		}
 	}
+	$target->{closed} = 1 if $kind eq 'capture' || $kind eq 'release';
+	$target->{reversed} += $points if $kind eq 'reverse';
+	my $was = $undone && is_undone($undone);
+	$undone->{reversed} -= $points if $undone;
+	my $again = $was && defined $undone->{extend};
+	if ($again || $target && defined $target->{extend} && $kind =~ /reverse|release/ && is_undone($target))
+	{
+		# What was undone is no activity: without it, no lot lives longer than
+		# the others extend it; and where the undoing is undone, it counts again.
+		for my $part (@{ $self->{parts} })
+		{
+			my $expires = $part->{base};
+			for my $number ($part->{lot} .. @{ $self->{past} })
+			{
+				my $activity = $self->{past}[ $number - 1 ];
+				$expires = extended($part, $expires, $activity) if defined $activity->{extend} && !is_undone($activity);
+			}
+			$part->{expires} = $expires if $again ? $expires > $part->{expires} : $expires < $part->{expires};
+		}
+	}
+	# what an activity revives repays debt like all that becomes available
+	$self->tidy;
+	$self->repay($self->{debt}, $now, $now);
 	$self->tidy;
 	$self->{last} = $t if $t > $self->{last};
 	push @{ $self->{past} }, {
-		kind => $kind, at => $t, until => $e->{until}, points => abs $points, reversed => 0,
+		kind => $kind, at => $t, until => $e->{until}, extend => $e->{extend}, points => abs $points, reversed => 0,
 		target => $e->{target}, moved => $moved, undone => $undone, given => [@given], expires => $e->{expires} // FOREVER,
 		burned => ($kind eq 'redeem' || $kind eq 'transfer_out' || $kind eq 'capture' || $kind eq 'adjust' && $e->{points} < 0),
 		taken => [@taken] };
@@ -324,6 +422,7 @@ sub fold
 sub sums
 {
 	my ($self, $t) = @_;
+	$self = $self->at($t);
 	my %sum = (available => 0, pending => 0, held => 0, expired => 0);
 	my ($next, $next_points) = (FOREVER, 0);
 	for my $part (@{ $self->{parts} })
@@ -341,6 +440,7 @@ sub sums
 sub expiring
 {
 	my ($self, $from, $until) = @_;
+	$self = $self->at($until);
 	return sum(grep { state_of($_, $from) ne 'expired' && state_of($_, $until) eq 'expired' } @{ $self->{parts} });
 }
 

@@ -90,7 +90,8 @@ sub entry_keys
 	my @keys = ([ kind => "\"$e->{kind}\"" ], [ points => $e->{points} ], [ effective_at => $self->json_instant($e->{at}) ]);
 	push @keys, [ available_at => $self->json_instant($e->{available}) ] if defined $e->{available} && $e->{available} != $e->{at};
 	push @keys, [ expires_at => $self->json_instant($e->{expires}) ]
-	  if defined $e->{expires} && ($e->{kind} eq 'reverse' || $e->{expires} != FoldReference::FOREVER);
+	  if defined $e->{expires} && ($e->{kind} =~ /reverse|activate/ || $e->{expires} != FoldReference::FOREVER);
+	push @keys, [ expires_by => $self->json_instant($e->{by}) ] if defined $e->{by};
 	push @keys, [ hold_until => $self->json_instant($e->{until}) ] if defined $e->{until};
 	push @keys, [ extends_to => $self->json_instant($e->{extend}) ] if defined $e->{extend};
 	push @keys, [ target => $e->{target} ] if $e->{target};
@@ -154,7 +155,8 @@ sub random_entry
 		}
 	}
 	$e->{until} = chance(98) ? later($t, 25) : pick($ticks) if $kind eq 'hold';
-	$e->{expires} = later($t, 60) if $kind eq 'reverse' && chance(15);
+	$e->{expires} = later($t, 60) if $kind eq 'reverse' && chance(15) || $kind eq 'activate' && chance(40);
+	$e->{by} = later($e->{expires}, 30) if $kind eq 'earn' && $self->{sliding} && ($e->{expires} // FoldReference::FOREVER) < FoldReference::FOREVER && chance(30);
 	if ($kind eq 'expire')
 	{
 		# what the totals of a job may look like; a correction is negative
@@ -187,7 +189,7 @@ sub new
 	my ($class, $seed) = @_;
 	seed($seed);
 	my $self = bless {
-		clock => make_clock(), sliding => chance(30), huge => chance(2), careless => chance(50),
+		clock => make_clock(), sliding => chance(40), huge => chance(2), careless => chance(50),
 		order => one_of(qw(earliest_expiry oldest_first)), clawback => one_of(qw(allow_debt within_balance within_lot)),
 		entries => []
 	}, $class;

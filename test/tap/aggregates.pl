@@ -174,7 +174,7 @@ for my $table ('signed', 'plain')
 }
 
 # What they say, against the reference.
-my $show = "SET timezone = 'UTC'; SELECT g, loyalty.entry_count(b), available, pending, held, expired, next_expiry_at, next_expiry_points, loyalty.debt(b), (SELECT string_agg(concat_ws(',', lot_id, points, state), ';') FROM loyalty.balance_lots(b, t))"
+my $show = "SET timezone = 'UTC'; SELECT g, loyalty.entry_count(b), available, pending, held, expired, next_expiry_at, next_expiry_points, loyalty.debt(b, t), (SELECT string_agg(concat_ws(',', lot_id, points, state), ';') FROM loyalty.balance_lots(b, t))"
   . " FROM (SELECT g, b, t, loyalty.available(b, t), loyalty.pending(b, t), loyalty.held(b, t), loyalty.expired(b, t), loyalty.next_expiry_at(b, t), loyalty.next_expiry_points(b, t) FROM (%s) x) y ORDER BY g;";
 
 sub reference_lines

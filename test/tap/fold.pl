@@ -37,7 +37,7 @@ run_sql($database, <<'SQL');
 CREATE EXTENSION loyalty CASCADE;
 CREATE FUNCTION show(b loyalty.points_balance, at timestamptz[]) RETURNS text
 LANGUAGE sql STABLE AS $$
-	SELECT string_agg(concat_ws(',', loyalty.available(b, t), loyalty.pending(b, t), loyalty.held(b, t),
+	SELECT string_agg(concat_ws(',', loyalty.available(b, t), loyalty.debt(b, t), loyalty.pending(b, t), loyalty.held(b, t),
 			loyalty.expired(b, t), loyalty.next_expiry_at(b, t), loyalty.next_expiry_points(b, t),
 			loyalty.expiring_points(b, at[cardinality(at)], t)), ';' ORDER BY i)
 	FROM unnest(at) WITH ORDINALITY u(t, i);
@@ -51,8 +51,7 @@ CREATE FUNCTION show_totals(b loyalty.points_balance) RETURNS text
 LANGUAGE sql STABLE AS $$
 	SELECT concat_ws(',', loyalty.entry_count(b), loyalty.last_effective_at(b),
 		loyalty.earned(b), loyalty.adjusted_up(b), loyalty.transferred_in(b), loyalty.restored(b),
-		loyalty.redeemed(b), loyalty.revoked(b), loyalty.adjusted_down(b), loyalty.transferred_out(b),
-		loyalty.debt(b), loyalty.expiry_booked(b));
+		loyalty.redeemed(b), loyalty.revoked(b), loyalty.adjusted_down(b), loyalty.transferred_out(b), loyalty.expiry_booked(b));
 $$;
 CREATE FUNCTION fold_case(history text, consumption_order text, clawback text, at timestamptz[]) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
@@ -104,7 +103,8 @@ sub shown
 	  map { $wallet->{$_} } @FoldReference::totals;
 	my $sums = join ';', map {
 		my ($available, $pending, $held, $expired, $next, $next_points) = $wallet->sums($_);
-		join ',', $available, $pending, $held, $expired,
+		die "available points beside a debt" if $available && $wallet->at($_)->{debt};
+		join ',', $available, $wallet->at($_)->{debt}, $pending, $held, $expired,
 		  ($next == FoldReference::FOREVER ? () : $history->instant($next)), $next_points,
 		  $wallet->expiring($_, $at[-1]);
 	} @at;
@@ -115,7 +115,7 @@ sub shown
 		push @lots, join ';', map {
 			join ',', $_->{lot}, $_->{points}, FoldReference::state_of($_, $t),
 			  map({ $history->instant($_) } @$_{qw(earned available expires)}), $_->{hold}
-		} grep { FoldReference::state_of($_, $wallet->{last}) ne 'expired' } $wallet->in_order;
+		} grep { FoldReference::state_of($_, $wallet->{last}) ne 'expired' } $wallet->at($t)->in_order;
 	}
 	$wallet->conserved($at[0]) or die "the reference does not conserve points";
 	return join '#', $totals, $sums, @lots;

@@ -31,6 +31,30 @@ sub run_sql
 	return $output;
 }
 
+# What the currency makes of an entry: when its lot expires, what it extends.
+# Whatever lives does so for $life ticks.
+my $life = 25;
+sub by_policy
+{
+	my ($self, $e, @past) = @_;
+	my ($expiry, $earned) = @$self{qw(expiry earned)};
+	my $opens = $e->{kind} eq 'earn' || $e->{kind} eq 'adjust' && $e->{points} > 0;
+	my $ends = sub { my ($t) = @_; $expiry eq 'none' || $t == FoldReference::FOREVER ? FoldReference::FOREVER : $t + $life };
+	delete $e->{expires} if $e->{kind} =~ /reverse|activate/;
+	delete $e->{by};
+	$e->{given} = $e->{expires} if $opens;
+	if ($opens)
+	{
+		my $by_policy = $ends->($earned ? $e->{at} : $e->{available} // $e->{at});
+		$e->{by} = $e->{given} if defined $e->{given};
+		$e->{expires} = !defined $e->{given} ? $by_policy : $expiry eq 'sliding' && $by_policy < $e->{given} ? $by_policy : $e->{given};
+	}
+	$e->{expires} = $ends->($e->{at})
+	  if $e->{kind} eq 'activate' && $expiry ne 'none' && !$earned && ($expiry eq 'sliding' || !defined $past[ $e->{target} - 1 ]{given});
+	$e->{expires} = $e->{at} + $self->{grace} if $e->{kind} eq 'reverse' && $self->{grace} && $past[ $e->{target} - 1 ]{kind} ne 'reverse';
+	$e->{extend} = $e->{at} + $life if $expiry eq 'sliding' && $e->{kind} =~ /^(earn|redeem|hold|capture)$/;
+}
+
 # A history for the program: entries with their expected outcome ('' or a
 # SQLSTATE); late ones only where wanted, no two at one instant otherwise.
 sub history
@@ -40,13 +64,17 @@ sub history
 	my $start = 946_684_800 + pick(600_000_000);
 	my $step = RandomHistory::one_of(1, 3600, 86_400);
 	my $self = bless {
-		clock => [ map { ($start + $_ * $step) * 1_000_000 } 0 .. $ticks ],
+		clock => [ map { ($start + $_ * $step) * 1_000_000 } 0 .. $ticks + 2 * $life ],
 		order => RandomHistory::one_of(qw(earliest_expiry oldest_first)),
 		clawback => RandomHistory::one_of(qw(allow_debt within_balance within_lot)),
-		late => chance(40) }, 'RandomHistory';
+		expiry => RandomHistory::one_of(qw(none none rolling sliding sliding)), grace => chance(30) ? 6 : 0,
+		earned => chance(20) ? 1 : 0, late => chance(40) }, 'RandomHistory';
 	# some wallets carry so many lots that the program joins what cannot be told
 	# apart: no sum may show it while nothing is late and no earn is reversed
 	$self->{many} = chance(5);
+	@$self{qw(grace earned)} = (0, 0) if $self->{many} || $self->{expiry} eq 'none';
+	$self->{expiry} = 'none' if $self->{many};
+	$self->{currency} = join '_', @$self{qw(order clawback expiry)}, $self->{expiry} eq 'none' ? () : ($self->{grace}, $self->{earned}, $step);
 	my $wallet = FoldReference->new($self->{order}, $self->{clawback}, 1);
 	my ($t, $tries, @asked) = (pick(10), 0);
 	my $length = $self->{many} ? 250 : 1 + pick(25);
@@ -55,15 +83,16 @@ sub history
 		$t += $self->{many} ? chance(30) : 1 + pick(3);
 		my $e = $self->random_entry($self->{late} && !$self->{many} && chance(15) ? pick($t + 1) : $t, @{ $self->{entries} || [] }) or next;
 		next if $e->{kind} =~ /expire|transfer_in/;
-		next if $e->{kind} eq 'reverse' && $e->{expires};
 		if ($self->{many})
 		{
 			next if $e->{kind} ne 'earn' && $e->{points} > 20 || $e->{kind} ne 'earn' && chance(50);
+			next if $e->{kind} eq 'reverse' && $self->{entries}[ $e->{target} - 1 ]{kind} eq 'reverse';
 			next if $e->{kind} eq 'reverse' && (($self->{entries}[ $e->{target} - 1 ]{points} || 0) > 0 && $self->{entries}[ $e->{target} - 1 ]{kind} =~ /earn|adjust/);
 			next if $e->{kind} eq 'activate';
 			$e->{expires} += 7 - $e->{expires} % 7 if $e->{expires};
 			delete $e->{expires} if ($e->{expires} // 0) > $ticks;
 		}
+		by_policy($self, $e, @{ $self->{entries} || [] });
 		my $opens = $e->{kind} eq 'earn' || $e->{kind} eq 'adjust' && $e->{points} > 0;
 		next if $opens && defined $e->{expires} && $e->{expires} <= $e->{at};
 		next if $opens && defined $e->{expires} && ($e->{available} // $e->{at}) < FoldReference::FOREVER && $e->{expires} <= ($e->{available} // $e->{at});
@@ -86,7 +115,7 @@ sub asked_json
 	my ($self, $e) = @_;
 	my @keys = ([ kind => "\"$e->{kind}\"" ], [ points => $e->{points} ], [ effective_at => $self->json_instant($e->{at}) ], [ number => $e->{number} ]);
 	push @keys, [ available_at => $self->json_instant($e->{available}) ] if defined $e->{available};
-	push @keys, [ expires_at => $self->json_instant($e->{expires}) ] if defined $e->{expires};
+	push @keys, [ expires_at => $self->json_instant($e->{given}) ] if defined $e->{given};
 	push @keys, [ hold_until => $self->json_instant($e->{until}) ] if defined $e->{until};
 	push @keys, [ target => $e->{target} ] if $e->{target};
 	return '{' . join(', ', map { "\"$_->[0]\": $_->[1]" } @keys) . '}';
@@ -96,8 +125,13 @@ run_sql('postgres', "DROP DATABASE IF EXISTS $database; CREATE DATABASE $databas
 run_sql($database, <<'SQL');
 CREATE EXTENSION loyalty CASCADE;
 SELECT loyalty.setup();
-SELECT loyalty.create_currency(o || '_' || p, consumption_order => o, clawback_policy => p)
+SELECT loyalty.create_currency(concat_ws('_', o, p, 'none'), consumption_order => o, clawback_policy => p)
 FROM unnest('{earliest_expiry,oldest_first}'::text[]) o, unnest('{allow_debt,within_balance,within_lot}'::text[]) p;
+SELECT loyalty.create_currency(concat_ws('_', o, p, x, grace, earned, step), consumption_order => o, clawback_policy => p,
+	expiry_policy => x, expiry_interval => 25 * step * interval '1 second', refund_grace => grace * step * interval '1 second',
+	life_from => (ARRAY['available', 'earned'])[1 + earned], qualifying_kinds => '{earn,redeem,hold,capture}', time_zone => 'UTC')
+FROM unnest('{earliest_expiry,oldest_first}'::text[]) o, unnest('{allow_debt,within_balance,within_lot}'::text[]) p,
+	unnest('{rolling,sliding}'::text[]) x, unnest('{0,6}'::int[]) grace, unnest('{0,1}'::int[]) earned, unnest('{1,3600,86400}'::int[]) step;
 
 CREATE TABLE posted (member_id bigint, number int, entry_id bigint, PRIMARY KEY (member_id, number));
 
@@ -155,7 +189,7 @@ for my $n (0 .. $histories - 1)
 {
 	my $history = history($first_seed + $n);
 	push @all, $history;
-	push @sql, join "\t", 1 + $n, "$history->{order}_$history->{clawback}",
+	push @sql, join "\t", 1 + $n, $history->{currency},
 	  '[' . join(', ', map { asked_json($history, $_) } @{ $history->{asked} }) . ']',
 	  '{' . join(',', map { '"' . $history->instant($_) . '"' } @{ $history->{at} }) . '}', $history->{late} ? 't' : 'f';
 }
@@ -165,7 +199,7 @@ sub shown
 	my ($history, $wallet, @at) = @_;
 	return join ';', map {
 		my ($available, $pending, $held, $expired, $next, $next_points) = $wallet->sums($_);
-		join ',', $available, $pending, $held, $expired, $history->instant($next), $next_points, $wallet->{debt},
+		join ',', $available, $pending, $held, $expired, $history->instant($next), $next_points, $wallet->at($_)->{debt},
 		  @$wallet{qw(earned adjusted_up restored redeemed revoked adjusted_down transferred_out)}
 	} @at;
 }
@@ -196,7 +230,7 @@ for my $n (0 .. $#all)
 	next if $outcome{ $n + 1 } eq $outcome && $balance{ $n + 1 } eq $expected;
 	push @bad, $n;
 	next if @bad > 3;
-	diag("history with LOYALTY_SEED=", $first_seed + $n, " ($history->{order}, $history->{clawback}):\n",
+	diag("history with LOYALTY_SEED=", $first_seed + $n, " ($history->{currency}):\n",
 		map({ asked_json($history, $_) . " $_->{refusal}\n" } @{ $history->{asked} }),
 		"reference $outcome\nthe C says $outcome{ $n + 1 }\nreference $expected\nthe C says $balance{ $n + 1 }");
 }
@@ -210,7 +244,7 @@ my @early = grep { !$all[$_]{late} && @{ $all[$_]{entries} || [] } > 2 } 0 .. $#
 my %early = map { split /\|/, $_, 2 } split /\n/, run_sql($database, $utc . join '', map {
 	my $history = $all[$_];
 	my $t = $history->{entries}[ @{ $history->{entries} } / 2 ]{at};
-	sprintf "SELECT %d, show(%d, '%s', ARRAY['%s'::timestamptz]);\n", $_, $_ + 1, "$history->{order}_$history->{clawback}", $history->instant($t)
+	sprintf "SELECT %d, show(%d, '%s', ARRAY['%s'::timestamptz]);\n", $_, $_ + 1, $history->{currency}, $history->instant($t)
 } @early);
 for my $n (@early)
 {
@@ -221,6 +255,17 @@ for my $n (@early)
 	push @bad, $first_seed + $n if shown($history, $wallet, $t) ne ($early{$n} // '');
 }
 is("@bad[0 .. ($#bad < 9 ? $#bad : 9)]", '', 'balance() as of the middle of a history (seeds that differ)');
+
+# As of every instant of every history, late entries or not: no points are
+# available beside a debt, nothing is lost, and the statement says the same.
+is(run_sql($database, <<'SQL'), "t|0|0|0\n", 'balance() and statement() as of the instant of each entry');
+SELECT count(*) > 1000, count(*) FILTER (WHERE least(b.available, b.debt) <> 0),
+	count(*) FILTER (WHERE b.available + b.pending + b.held + b.expired - b.debt <> s.posted),
+	count(*) FILTER (WHERE b.available <> s.available)
+FROM (SELECT DISTINCT ON (h.m, h.c, s.effective_at) h.m, h.c, s.effective_at, s.available, sum(s.points) OVER (PARTITION BY h.m, h.c ORDER BY s.effective_at) AS posted
+	FROM history h, loyalty.statement(h.m, h.c) s WHERE h.m % 4 = 0 ORDER BY h.m, h.c, s.effective_at, s.entry_id DESC) s,
+	loyalty.balance(s.m, s.c, as_of => s.effective_at) b;
+SQL
 
 # The same by backfill(), and by post_many() where nothing refers to another.
 run_sql($database, <<'SQL');

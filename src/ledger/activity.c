@@ -1,0 +1,179 @@
+/*
+ * activity.c
+ *		Sliding expiry: which entries of a wallet count as activity.  See
+ *		activity.h.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "core/compat.h"
+#include "ledger/activity.h"
+
+/*
+ * An empty log in the current memory context.
+ */
+void
+InitActivities(ActivityLog *log)
+{
+	memset(log, 0, sizeof(ActivityLog));
+	log->context = CurrentMemoryContext;
+}
+
+/*
+ * Adds an activity of which that many points are not undone.
+ */
+static void
+AddActivity(ActivityLog *log, const Activity *activity, int64 points)
+{
+	if (log->count == log->size)
+	{
+		MemoryContext old = MemoryContextSwitchTo(log->context);
+
+		if (log->size == 0)
+		{
+			log->size = 16;
+			log->activities = palloc(log->size * sizeof(Activity));
+			log->left = palloc(log->size * sizeof(int64));
+		}
+		else
+		{
+			log->size *= 2;
+			log->activities = repalloc_huge(log->activities, log->size * sizeof(Activity));
+			log->left = repalloc_huge(log->left, log->size * sizeof(int64));
+		}
+		MemoryContextSwitchTo(old);
+	}
+	log->activities[log->count] = *activity;
+	log->left[log->count] = points;
+	log->count++;
+}
+
+static void
+AddUndoing(ActivityLog *log, int64 entry_id, int activity)
+{
+	if (log->nundoings == log->undoings_size)
+	{
+		MemoryContext old = MemoryContextSwitchTo(log->context);
+
+		log->undoings_size = Max(log->undoings_size * 2, 8);
+		if (log->undoings == NULL)
+			log->undoings = palloc(log->undoings_size * sizeof(Undoing));
+		else
+			log->undoings = repalloc_huge(log->undoings, log->undoings_size * sizeof(Undoing));
+		MemoryContextSwitchTo(old);
+	}
+	log->undoings[log->nundoings].entry_id = entry_id;
+	log->undoings[log->nundoings].activity = activity;
+	log->nundoings++;
+}
+
+/*
+ * The place of an entry in the log, or -1.
+ */
+static int
+FindActivity(const ActivityLog *log, int64 entry_id)
+{
+	int			low = 0;
+	int			high = log->count;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (log->activities[middle].entry_id < entry_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < log->count && log->activities[low].entry_id == entry_id ? low : -1;
+}
+
+/*
+ * The place of the activity that a reversal undid, or -1.
+ */
+static int
+FindUndone(const ActivityLog *log, int64 entry_id)
+{
+	for (int i = log->nundoings - 1; i >= 0; i--)
+	{
+		if (log->undoings[i].entry_id == entry_id)
+			return log->undoings[i].activity;
+	}
+	return -1;
+}
+
+/*
+ * How much of its target an entry undoes: a release all of a hold.
+ */
+static int64
+PointsUndone(const Entry *entry, int64 left)
+{
+	if (entry->kind == ENTRY_RELEASE)
+		return left;
+	return entry->requested != 0 ? entry->requested : entry->target_points - entry->target_reversed;
+}
+
+/*
+ * Before an entry is applied: where it leaves nothing of an activity, or makes
+ * one count again, gives it those that count then.
+ */
+void
+SetActivities(const ActivityLog *log, Entry *entry)
+{
+	Activity   *counting;
+	int			undone;
+	int			again;
+
+	entry->activities = NULL;
+	if (entry->kind != ENTRY_REVERSE && entry->kind != ENTRY_RELEASE)
+		return;
+	undone = FindActivity(log, entry->target);
+	if (undone >= 0 && PointsUndone(entry, log->left[undone]) < log->left[undone])
+		undone = -1;
+	again = FindUndone(log, entry->target);
+	if (again >= 0 && log->left[again] > 0)
+		again = -1;
+	if (undone < 0 && again < 0)
+		return;
+	counting = palloc_extended(log->count * sizeof(Activity), MCXT_ALLOC_HUGE);
+	entry->nactivities = 0;
+	for (int i = 0; i < log->count; i++)
+	{
+		if (i == again || (i != undone && log->left[i] > 0))
+			counting[entry->nactivities++] = log->activities[i];
+	}
+	entry->activities = counting;
+	entry->counts_again = again >= 0;
+}
+
+/*
+ * After an entry was applied: what it did, and what it undid.
+ */
+void
+NoteActivity(ActivityLog *log, const Entry *entry)
+{
+	if (entry->kind == ENTRY_REVERSE || entry->kind == ENTRY_RELEASE)
+	{
+		int			undone = FindActivity(log, entry->target);
+		int			again = FindUndone(log, entry->target);
+
+		if (undone >= 0)
+		{
+			log->left[undone] -= PointsUndone(entry, log->left[undone]);
+			AddUndoing(log, entry->entry_id, undone);
+		}
+		if (again >= 0)
+			log->left[again] += entry->requested;
+	}
+	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)
+	{
+		Activity	added = {
+			.entry_id = entry->entry_id,
+			.effective_at = entry->effective_at,
+			.extends_to = entry->extends_to
+		};
+
+		AddActivity(log, &added, entry->requested < 0 ? -entry->requested : entry->requested);
+	}
+}
