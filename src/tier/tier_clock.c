@@ -35,10 +35,7 @@ ToWallClock(const TierLadder *ladder, TimestampTz t, struct pg_tm *tm, fsec_t *f
 		if (TIMESTAMP_NOT_FINITE(t) || day + POSTGRES_EPOCH_JDATE < 0)
 			OutOfRange();
 		j2date((int) day + POSTGRES_EPOCH_JDATE, &tm->tm_year, &tm->tm_mon, &tm->tm_mday);
-		tm->tm_hour = (int) (rest / USECS_PER_HOUR);
-		rest -= tm->tm_hour * USECS_PER_HOUR;
-		tm->tm_min = (int) (rest / USECS_PER_MINUTE);
-		rest -= tm->tm_min * USECS_PER_MINUTE;
+		tm->tm_hour = tm->tm_min = 0;
 		tm->tm_sec = (int) (rest / USECS_PER_SEC);
 		*fsec = (fsec_t) (rest - tm->tm_sec * USECS_PER_SEC);
 		return;
@@ -65,8 +62,6 @@ AddMonths(struct pg_tm *tm, int64 months)
 {
 	int64		month = (int64) tm->tm_year * 12 + (tm->tm_mon - 1) + months;
 
-	if (month < -4713 * 12 || month > INT64CONST(300000) * 12)
-		OutOfRange();
 	tm->tm_year = (int) (month >= 0 ? month / 12 : -((11 - month) / 12));
 	tm->tm_mon = (int) (month - (int64) tm->tm_year * 12) + 1;
 	tm->tm_mday = Min(tm->tm_mday, day_tab[isleap(tm->tm_year)][tm->tm_mon - 1]);

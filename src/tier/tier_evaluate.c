@@ -60,7 +60,7 @@ TierStateIsSound(const TierState *state)
 		return false;
 	if (state->grace_until != TIMESTAMP_MINUS_INFINITY && state->grace_until <= state->valid_until)
 		return false;
-	return state->pending == 0 || state->pending > state->level;
+	return state->pending == 0 ? state->pending_at == TIMESTAMP_INFINITY : state->pending > state->level;
 }
 
 /*
@@ -72,7 +72,7 @@ TierNext(const TierState *state)
 	TimestampTz next = state->grace_until != TIMESTAMP_MINUS_INFINITY ?
 		state->grace_until : state->valid_until;
 
-	return state->pending != 0 ? Min(next, state->pending_at) : next;
+	return Min(next, state->pending_at);
 }
 
 /*
@@ -137,10 +137,7 @@ BeginTerm(TierState *state, const TierLadder *ladder, int level, TimestampTz sta
 									   TierPeriodEnd(ladder, ladder->period, state->joined_at,
 												 at_end ? start - 1 : start));
 	if (state->valid_until <= now)
-	{
 		BeginTerm(state, ladder, level, now, false, now - 1);
-		return;
-	}
 	if (state->pending <= level)
 	{
 		state->pending = 0;
@@ -274,7 +271,7 @@ StepAtFact(TierState *state, const TierInput *input, const TierLadder *ladder, T
 	}
 	else if (input->qualified > state->level)
 	{
-		step->event = state->level == 0 ? TIER_ENROLLED : TIER_UPGRADED;
+		step->event = TIER_UPGRADED;
 		step->reason = REASON_QUALIFIED;
 		step->term_began = true;
 		state->since = input->at;
@@ -308,7 +305,7 @@ TierEvaluate(TierState *state, const TierInput *input, const TierLadder *ladder,
 	step->reason = REASON_NONE;
 	step->term_began = false;
 
-	if (state->pending != 0 && state->pending_at <= input->at && state->pending_at <= TierNext(state))
+	if (state->pending_at <= input->at && state->pending_at <= TierNext(state))
 	{
 		step->at = state->since = state->pending_at;
 		BeginTerm(state, ladder, state->pending, step->at, false, step->at - 1);
@@ -340,7 +337,7 @@ TierEvaluate(TierState *state, const TierInput *input, const TierLadder *ladder,
 	}
 	else if (state->level < state->effective ||
 			 (step->event == TIER_GRACE_STARTED && state->granted >= state->level) ||
-			 step->event == TIER_ENROLLED || step->event == TIER_UPGRADED)
+			 step->event == TIER_UPGRADED)
 	{
 		step->event = TIER_NONE;
 		if (step->reason != REASON_NEXT_PERIOD)

@@ -90,6 +90,7 @@ SortSet(FactSet *set)
 	int			number[TIER_PLAN_MEASURES];
 	char		(*names)[NAMEDATALEN];
 	bool		renamed = false;
+	int			sorted = 1;
 
 	for (int i = 0; i < set->nmeasures; i++)
 	{
@@ -114,12 +115,10 @@ SortSet(FactSet *set)
 		for (int i = 0; i < set->n; i++)
 			set->facts[i].measure = number[set->facts[i].measure];
 	}
-	for (int i = 1; i < set->n; i++)
-		if (CompareTierFacts(&set->facts[i - 1], &set->facts[i]) > 0)
-		{
-			SortTierFacts(set->facts, set->n);
-			break;
-		}
+	while (sorted < set->n && CompareTierFacts(&set->facts[sorted - 1], &set->facts[sorted]) <= 0)
+		sorted++;
+	if (sorted < set->n)
+		SortTierFacts(set->facts, set->n);
 }
 
 /*
@@ -442,16 +441,22 @@ loyalty_tier_facts_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(into);
 }
 
+/* The value of an aggregate's state, which itself stays as it is. */
+static struct varlena *
+PackCopy(const FactSet *set)
+{
+	FactSet		copy = *set;
+
+	copy.facts = palloc_extended(copy.n * sizeof(TierFact), MCXT_ALLOC_HUGE);
+	memcpy(copy.facts, set->facts, copy.n * sizeof(TierFact));
+	return PackFactSet(&copy);
+}
+
 PG_FUNCTION_INFO_V1(loyalty_tier_facts_serialize);
 Datum
 loyalty_tier_facts_serialize(PG_FUNCTION_ARGS)
 {
-	FactSet		copy = *(FactSet *) PG_GETARG_POINTER(0);
-
-	/* the state itself stays as it is */
-	copy.facts = palloc_extended(Max(1, copy.n) * sizeof(TierFact), MCXT_ALLOC_HUGE);
-	memcpy(copy.facts, ((FactSet *) PG_GETARG_POINTER(0))->facts, copy.n * sizeof(TierFact));
-	PG_RETURN_BYTEA_P(PackFactSet(&copy));
+	PG_RETURN_BYTEA_P(PackCopy((FactSet *) PG_GETARG_POINTER(0)));
 }
 
 PG_FUNCTION_INFO_V1(loyalty_tier_facts_deserialize);
@@ -468,12 +473,7 @@ PG_FUNCTION_INFO_V1(loyalty_tier_facts_finalfn);
 Datum
 loyalty_tier_facts_finalfn(PG_FUNCTION_ARGS)
 {
-	FactSet		copy;
-
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	copy = *(FactSet *) PG_GETARG_POINTER(0);
-	copy.facts = palloc_extended(Max(1, copy.n) * sizeof(TierFact), MCXT_ALLOC_HUGE);
-	memcpy(copy.facts, ((FactSet *) PG_GETARG_POINTER(0))->facts, copy.n * sizeof(TierFact));
-	PG_RETURN_POINTER(PackFactSet(&copy));
+	PG_RETURN_POINTER(PackCopy((FactSet *) PG_GETARG_POINTER(0)));
 }

@@ -160,7 +160,7 @@ loyalty_tier_evaluate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("such a state cannot be"),
-				 errdetail("since is not after valid_until, grace_until is after it, pending is above level."),
+				 errdetail("since is not after valid_until, grace_until is after it, pending is above level and has pending_at."),
 				 errhint("Give back a state as the function returned it.")));
 	TierEvaluate(&state, &input, ladder, &step);
 

@@ -438,11 +438,8 @@ StepTierMachine(TierMachine *machine, TimestampTz t, bool facts)
 	input.granted = facts || machine->ngrants == 0 ? machine->state.granted : GrantedRank(machine, t);
 	machine->granted_at = t;
 	TierEvaluate(&machine->state, &input, ladder, &step);
-	if (step.event == TIER_UPGRADED || step.event == TIER_ENROLLED)
-	{
-		if (step.reason == REASON_QUALIFIED && machine->because != REASON_NONE)
-			step.reason = machine->because;
-	}
+	if (step.reason == REASON_QUALIFIED && machine->because != REASON_NONE)
+		step.reason = machine->because;
 	if (step.term_began)
 	{
 		/* facts that began the term are in the one before */

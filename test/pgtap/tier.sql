@@ -57,6 +57,10 @@ INSERT INTO timeline_case VALUES
 		'a@2024-12-31 23:30 enrolled, -@2025-02-01 00:00 expired'),
 	('far west', '2024-12-31 23:30 100', '{"time_zone": "Pacific/Pago_Pago", "measures": [{"measure": "m", "window": "month"}], "period": "month", "validity": "period"}', '2025-03-01',
 		'a@2024-12-31 23:30 enrolled, -@2025-02-01 00:00 expired'),
+	-- before 2000, where days count downwards
+	('months of last century', '1999-11-30 23:59 99; 1999-12-01 00:00 50; 1999-12-31 23:59 50', '{"measures": [{"measure": "m", "window": "month"}]}', '2000-06-01', 'a@1999-12-31 23:59 enrolled'),
+	('and at its end', '1999-12-31 23:59 99; 2000-01-01 00:00 99', '{"measures": [{"measure": "m", "window": "month"}]}', '2000-06-01', NULL),
+	('terms of last century', '1998-12-31 23:30 100', '{"validity": "interval", "validity_interval": "6 months"}', '1999-07-01', 'a@1998-12-31 23:30 enrolled, a@1999-06-30 23:30 renewed'),
 	-- returns
 	('a return takes back what was reached through it', '2024-01-10 00:00 150; 2024-02-10 00:00 60; 2024-03-10 00:00 -60 of 2024-02-10 00:00', '{}', '2024-06-01',
 		'a@2024-01-10 00:00 enrolled, b@2024-02-10 00:00 upgraded, a@2024-03-10 00:00 downgraded'),
@@ -97,6 +101,18 @@ SELECT is_empty($$SELECT c.name, t.starts_at, t.valid_until FROM timeline_case c
 		c.definition::jsonb || '{"measures": [{"measure": "m", "window": "lifetime"}], "levels": [{"level": "a", "all": {"m": 100}}]}', '2024-06-01 00:00+00') t
 	EXCEPT SELECT * FROM instant$$, 'a session''s time zone does not matter');
 SET timezone = 'UTC';
+
+SELECT throws_ok(format($$SELECT * FROM line('%s', '%s', '294276-12-31')$$, facts, definition), '22008', NULL, facts) FROM (VALUES
+	('294276-01-10 00:00 100', '{"time_zone": "UTC", "validity": "interval", "validity_interval": "1000 years"}'),
+	('294276-01-10 00:00 100', '{"time_zone": "Europe/Berlin", "validity": "interval", "validity_interval": "365000 days"}'),
+	('294276-12-01 00:00 100', '{"validity": "interval", "validity_interval": "8760000:00"}')) v(facts, definition);
+
+SELECT is_empty(format('SELECT * FROM loyalty.tier_timeline(%s)', arguments), 'no rows of ' || arguments) FROM unnest(ARRAY[
+	$$NULL, '{"measures": [], "levels": [{"level": "a"}]}', '2024-06-01'$$, $$'[]', NULL, '2024-06-01'$$, $$'[]', '{"measures": [], "levels": [{"level": "a"}]}', NULL$$]) arguments;
+
+-- The same facts are the same bits, whichever measure came first.
+SELECT is((SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m)::text FROM unnest(ARRAY['a', 'b', 'c']) m),
+	(SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m DESC)::text FROM unnest(ARRAY['a', 'b', 'c']) m), 'measures in another order');
 
 -- qualified_level: windows over rows
 CREATE TABLE purchase (at timestamptz, amount numeric);

@@ -351,6 +351,9 @@ SELECT is_empty($$SELECT * FROM outcome o JOIN outcome g USING (at_end, phase, c
 	'a grant changes nothing of what was earned');
 SELECT is_empty($$SELECT * FROM outcome WHERE phase = 'mid-term' AND criteria <> 'higher' AND (level, since, valid_until) <> ('c', '2024-01-01', '2025-01-01')$$,
 	'whatever is qualified for below or at the level does not touch a running term');
+SELECT is_empty($$SELECT * FROM outcome WHERE level <> 'c' AND since IS DISTINCT FROM CASE WHEN level = '-' THEN NULL WHEN phase = 'mid-term' THEN '2024-06-01'
+		WHEN phase = 'in grace' THEN '2025-01-15' WHEN phase = 'grace over' THEN '2025-01-31' ELSE '2025-01-01' END::timestamptz$$,
+	'a level is held since it was reached');
 SELECT is_empty($$SELECT * FROM outcome WHERE event IN ('renewed', 'locked') AND level = 'c' AND valid_until <> '2026-01-01'$$,
 	'the next term begins where the last one ended, also after a grace');
 SELECT is_empty($$SELECT * FROM outcome WHERE (grace_until IS NOT NULL) <>
@@ -392,6 +395,18 @@ INSERT INTO step_case VALUES
 	('its end falls to what was earned', '{}', '{"at": "2024-05-05", "level": "a", "since": "2024-01-01", "granted_before": "c"}', 'a downgraded grant_ended 2024-05-05 - -'),
 	('or to nothing', '{}', '{"at": "2024-05-05", "granted_before": "c"}', '- expired grant_ended 2024-05-05 - -'),
 	('or is not noticed', '{}', '{"at": "2024-05-05", "level": "c", "since": "2024-01-01", "granted_before": "b"}', 'c none none 2024-05-05 - -');
+INSERT INTO step_case VALUES
+	('a grace that outlasts the term after it: that begins now', '{"validity": "interval", "validity_interval": "1 month", "grace": "3 months", "at_end": "soft_landing"}',
+		'{"at": "2024-05-01", "level": "c", "since": "2024-01-01", "valid_until": "2024-02-01", "grace_until": "2024-05-01"}', 'b downgraded soft_landing 2024-05-01 2024-06-01 -'),
+	('what waited is reached already', '{"validity": "interval", "validity_interval": "1 year"}',
+		'{"at": "2025-01-01", "level": "a", "since": "2024-01-01", "valid_until": "2025-01-01", "qualified": "b", "pending": "b", "pending_at": "2025-06-01"}', 'b upgraded qualified 2025-01-01 2026-01-01 -'),
+	('what waits is still higher', '{"validity": "interval", "validity_interval": "1 year"}',
+		'{"at": "2025-01-01", "level": "a", "since": "2024-01-01", "valid_until": "2025-01-01", "qualified": "b", "pending": "c", "pending_at": "2025-06-01"}', 'b upgraded qualified 2025-01-01 2026-01-01 c@2025-06-01'),
+	('an upgrade at the end of a period is for the next one', '{"validity": "period", "period": "year"}',
+		'{"at": "2025-01-01", "level": "a", "since": "2024-03-01", "valid_until": "2025-01-01", "qualified": "b"}', 'b upgraded qualified 2025-01-01 2026-01-01 -'),
+	('and one within it to the end of the next', '{"validity": "period", "period": "year"}',
+		'{"at": "2025-01-02", "level": "a", "since": "2024-03-01", "valid_until": "2026-01-01", "qualified": "b"}', 'b upgraded qualified 2025-01-02 2027-01-01 -');
+SELECT throws_ok($$SELECT loyalty.tier_evaluate('{"measures": [], "levels": [{"level": "a"}]}', '2024-01-01', 'a', '2023-01-01', pending_at => '2024-02-01')$$, 'LY003', NULL, 'nothing waits for an instant');
 SELECT is(run_step(c), c.expected, c.name) FROM step_case c;
 
 -- Refusals
