@@ -39,7 +39,7 @@ die "this layout of the metadata is not known\n" if grep { $_->{version} != 4 } 
 
 # Positions in the metadata of a country.
 use constant {
-	CODE => 0, ABROAD => 1, NUMBER => 2, LENGTHS => 3, FORMATS => 4, TRUNK => 5,
+	CODE => 0, ABROAD => 1, NUMBER => 2, FORMATS => 4, TRUNK => 5,
 	TRUNK_PATTERN => 7, TRANSFORM => 8, TYPES => 11,
 	FORMAT_RULE => 3, FORMAT_OPTIONAL => 4, VOICEMAIL => 5
 };

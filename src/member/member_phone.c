@@ -158,9 +158,9 @@ ReadNational(const PhonePlan *plan, Digits written, Number *number)
 static bool
 ReadInternational(Digits written, Number *number)
 {
-	const PhonePlan *main = TakeCallingCode(&written);
+	const PhonePlan *main_plan = TakeCallingCode(&written);
 
-	return main != NULL && ReadNational(main, written, number);
+	return main_plan != NULL && ReadNational(main_plan, written, number);
 }
 
 /*
@@ -174,7 +174,7 @@ ReadInternational(Digits written, Number *number)
 static bool
 ReadAtHome(const PhonePlan *plan, Digits written, Number *number)
 {
-	const PhonePlan *main = &phone_plans[phone_plan_of_code[plan->code]];
+	const PhonePlan *main_plan = &phone_plans[phone_plan_of_code[plan->code]];
 	Digits		rest = written;
 	Number		behind_code;
 	bool		has_code;
@@ -188,9 +188,9 @@ ReadAtHome(const PhonePlan *plan, Digits written, Number *number)
 			return true;
 	}
 
-	has_code = TakeCallingCode(&rest) == main && ReadNational(main, rest, &behind_code);
+	has_code = TakeCallingCode(&rest) == main_plan && ReadNational(main_plan, rest, &behind_code);
 	if (!(has_code && plan->trunk_written) &&
-		(ReadNational(plan, written, number) || ReadNational(main, written, number)))
+		(ReadNational(plan, written, number) || ReadNational(main_plan, written, number)))
 		return true;
 	if (has_code)
 		*number = behind_code;
