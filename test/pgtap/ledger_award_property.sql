@@ -99,7 +99,7 @@ CREATE FUNCTION differences() RETURNS TABLE (member_id bigint, currency text, ha
 	GROUP BY m, c.code, b.available, b.pending, b.debt, b.expired
 	HAVING b.available + b.pending - b.debt + b.expired <> coalesce(sum(w.points), 0)
 $$;
-SELECT FROM generate_series(1, 6) n, LATERAL loyalty.resolve_member(jsonb_build_object('email', format('m%s@example.org', n)));
+SELECT FROM generate_series(1, 16) n, LATERAL loyalty.resolve_member(jsonb_build_object('email', format('m%s@example.org', n)));
 
 CREATE TEMP TABLE outcome (round int, trouble text);
 DO $$
