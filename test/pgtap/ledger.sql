@@ -16,6 +16,8 @@ SELECT FROM loyalty.create_currency('in_lot', clawback_policy => 'within_lot', t
 SELECT FROM loyalty.create_currency('in_balance', clawback_policy => 'within_balance', time_zone => 'UTC');
 SELECT FROM loyalty.create_currency('grace', refund_grace => '10 days', time_zone => 'UTC');
 SELECT FROM loyalty.create_currency('slide', expiry_policy => 'sliding', expiry_interval => '10 days', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('roll', expiry_policy => 'rolling', expiry_interval => '10 days', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('roll_earned', expiry_policy => 'rolling', expiry_interval => '10 days', time_zone => 'UTC', life_from => 'earned');
 
 -- ---------------------------------------------------------------------------
 -- Stories
@@ -272,6 +274,160 @@ INSERT INTO step (story, name, call, outcome) VALUES
 	('overflow', 'c', 'adjust($m, 1, ''x'', effective_at => @1)', 'LY109'),
 	('overflow', 'd', 'redeem($m, 9223372036854775807, effective_at => @1)', '0/0/0/0');
 
+INSERT INTO step (story, name, call, outcome) VALUES
+	-- what becomes available in a wallet that owes repays first, by whatever it becomes so
+	('two returns, of the earn first', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('two returns, of the earn first', 'b', 'redeem($m, 100, effective_at => @2)', '0/0/0/0'),
+	('two returns, of the earn first', 'c', 'reverse($m, {a}, effective_at => @3)', '0/0/0/100'),
+	('two returns, of the earn first', 'd', 'reverse($m, {b}, effective_at => @4)', '0/0/0/0'),
+	('two returns, of the earn first', 'e', 'redeem($m, 1, effective_at => @5)', 'LY101'),
+	('two returns, of the redemption first', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('two returns, of the redemption first', 'b', 'redeem($m, 100, effective_at => @2)', '0/0/0/0'),
+	('two returns, of the redemption first', 'c', 'reverse($m, {b}, effective_at => @3)', '100/0/0/0'),
+	('two returns, of the redemption first', 'd', 'reverse($m, {a}, effective_at => @4)', '0/0/0/0'),
+	('pending points while owing', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('pending points while owing', 'b', 'redeem($m, 100, effective_at => @2)', '0/0/0/0'),
+	('pending points while owing', 'c', 'reverse($m, {a}, effective_at => @3)', '0/0/0/100'),
+	('pending points while owing', 'd', 'earn($m, 130, effective_at => @4, available_at => @10)', '0/130/0/100'),
+	('pending points while owing', 'e', 'earn($m, 1, effective_at => @10 - interval ''1 microsecond'')', '0/130/0/99'),
+	('pending points while owing', 'f', 'hold($m, 32, hold_until => @20, effective_at => @10)', 'LY101'),
+	('pending points while owing', 'g', 'hold($m, 31, hold_until => @20, effective_at => @10)', '0/0/31/0'),
+	('by the clock alone', 'a', 'earn($m, 10, effective_at => @1)', '10/0/0/0'),
+	('by the clock alone', 'b', 'redeem($m, 10, effective_at => @2)', '0/0/0/0'),
+	('by the clock alone', 'c', 'reverse($m, {a}, effective_at => @3)', '0/0/0/10'),
+	-- the first to become available repays, not the first to expire
+	('by the clock alone', 'd', 'earn($m, 7, effective_at => @4, available_at => @10, expires_at => @30)', '0/7/0/10'),
+	('by the clock alone', 'e', 'earn($m, 5, effective_at => @4, available_at => @12, expires_at => @20)', '0/12/0/10'),
+	('by the clock alone', 'f', 'earn($m, 6, effective_at => @5, available_at => @9, expires_at => @9 + interval ''1 hour'')', '0/18/0/10'),
+	('by the lapse of a hold', 'a', 'earn($m, 50, effective_at => @1)', '50/0/0/0'),
+	('by the lapse of a hold', 'b', 'hold($m, 40, hold_until => @10, effective_at => @2)', '10/0/40/0'),
+	('by the lapse of a hold', 'c', 'reverse($m, {a}, effective_at => @3)', '0/0/40/40'),
+	('by a release', 'a', 'earn($m, 50, effective_at => @1)', '50/0/0/0'),
+	('by a release', 'b', 'hold($m, 40, hold_until => @10, effective_at => @2)', '10/0/40/0'),
+	('by a release', 'c', 'reverse($m, {a}, effective_at => @3)', '0/0/40/40'),
+	('by a release', 'd', 'release($m, {b}, effective_at => @4)', '0/0/0/0'),
+	('by what a capture leaves', 'a', 'earn($m, 50, effective_at => @1)', '50/0/0/0'),
+	('by what a capture leaves', 'b', 'hold($m, 40, hold_until => @10, effective_at => @2)', '10/0/40/0'),
+	('by what a capture leaves', 'c', 'reverse($m, {a}, effective_at => @3)', '0/0/40/40'),
+	('by what a capture leaves', 'd', 'capture($m, {b}, 15, effective_at => @4)', '0/0/0/15'),
+	('a hold that lapses after the expiry', 'a', 'earn($m, 50, effective_at => @1, expires_at => @8)', '50/0/0/0'),
+	('a hold that lapses after the expiry', 'b', 'hold($m, 40, hold_until => @10, effective_at => @2)', '10/0/40/0'),
+	('a hold that lapses after the expiry', 'c', 'reverse($m, {a}, effective_at => @3)', '0/0/40/40'),
+	('a hold that lapses after the expiry', 'd', 'earn($m, 1, effective_at => @11)', '0/0/0/39'),
+	('by an activation', 'a', 'earn($m, 20, effective_at => @1)', '20/0/0/0'),
+	('by an activation', 'b', 'redeem($m, 20, effective_at => @2)', '0/0/0/0'),
+	('by an activation', 'c', 'reverse($m, {a}, effective_at => @3)', '0/0/0/20'),
+	('by an activation', 'd', 'earn($m, 15, effective_at => @4, pending => true)', '0/15/0/20'),
+	('by an activation', 'e', 'activate($m, {d}, effective_at => @5)', '0/0/0/5'),
+	('by a transfer', 'a', 'earn($m, 20, effective_at => @1)', '20/0/0/0'),
+	('by a transfer', 'b', 'redeem($m, 20, effective_at => @2)', '0/0/0/0'),
+	('by a transfer', 'c', 'reverse($m, {a}, effective_at => @3)', '0/0/0/20'),
+	('by a transfer', 'd', 'earn($m + 1000000, 30, effective_at => @4)', '30/0/0/0'),
+	('by a transfer', 'e', 'transfer($m + 1000000, $m, 30, effective_at => @5)', '0/0/0/0'),
+	('by a transfer', 'f', 'redeem($m, 11, effective_at => @6)', 'LY101'),
+	('by a transfer', 'g', 'redeem($m, 10, effective_at => @6)', '0/0/0/0'),
+	-- a late return: as of its day and of later ones; what came since repays what it owes
+	('a late return', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('a late return', 'b', 'redeem($m, 100, effective_at => @20)', '0/0/0/0'),
+	('a late return', 'c', 'earn($m, 60, effective_at => @15)', '160/0/0/0'),
+	('a late return', 'd', 'reverse($m, {a}, effective_at => @10)', '0/0/0/0'),
+	('a late return', 'e', 'earn($m, 1, effective_at => @21)', '0/0/0/39'),
+	('a late earn', 'a', 'earn($m, 10, effective_at => @1)', '10/0/0/0'),
+	('a late earn', 'b', 'redeem($m, 10, effective_at => @2)', '0/0/0/0'),
+	('a late earn', 'c', 'reverse($m, {a}, effective_at => @5)', '0/0/0/10'),
+	('a late earn', 'd', 'earn($m, 4, effective_at => @3)', '4/0/0/0'),
+	('a late earn', 'e', 'earn($m, 4, effective_at => @3, available_at => @9)', '4/4/0/0'),
+
+	-- the life of points that wait begins when they become available
+	('life of points that wait for a date', 'a', 'earn($m, 10, ''roll'', effective_at => @1, available_at => @20)', '0/10/0/0'),
+	('life of points that wait for a date', 'b', 'redeem($m, 1, ''roll'', effective_at => @20)', '9/0/0/0'),
+	('life of points that wait for a date', 'c', 'redeem($m, 1, ''roll'', effective_at => @30)', 'LY101'),
+	('life of points that wait for a date', 'd', 'redeem($m, 1, ''roll'', effective_at => @30 - interval ''1 microsecond'')', '8/0/0/0'),
+	('life of points that wait for an event', 'a', 'earn($m, 10, ''roll'', effective_at => @1, pending => true)', '0/10/0/0'),
+	('life of points that wait for an event', 'b', 'activate($m, {a}, effective_at => @20)', '10/0/0/0'),
+	('life of points that wait for an event', 'c', 'redeem($m, 1, ''roll'', effective_at => @30)', 'LY101'),
+	('life of points that wait for an event', 'd', 'redeem($m, 1, ''roll'', effective_at => @30 - interval ''1 microsecond'')', '9/0/0/0'),
+	('life of points that are activated early', 'a', 'earn($m, 10, ''roll'', effective_at => @1, available_at => @20)', '0/10/0/0'),
+	('life of points that are activated early', 'b', 'activate($m, {a}, effective_at => @3)', '10/0/0/0'),
+	('life of points that are activated early', 'c', 'redeem($m, 1, ''roll'', effective_at => @13)', 'LY101'),
+	('life of points that are activated early', 'd', 'redeem($m, 1, ''roll'', effective_at => @13 - interval ''1 microsecond'')', '9/0/0/0'),
+	('an end that was given to points that wait', 'a', 'earn($m, 10, ''roll'', effective_at => @1, expires_at => @8, pending => true)', '0/10/0/0'),
+	('an end that was given to points that wait', 'b', 'activate($m, {a}, effective_at => @5)', '10/0/0/0'),
+	('an end that was given to points that wait', 'c', 'redeem($m, 1, ''roll'', effective_at => @8)', 'LY101'),
+	('an end that was given to points that wait', 'd', 'redeem($m, 1, ''roll'', effective_at => @8 - interval ''1 microsecond'')', '9/0/0/0'),
+	('life counted from the earn', 'a', 'earn($m, 10, ''roll_earned'', effective_at => @1, pending => true)', '0/10/0/0'),
+	('life counted from the earn', 'b', 'activate($m, {a}, effective_at => @5)', '10/0/0/0'),
+	('life counted from the earn', 'c', 'redeem($m, 1, ''roll_earned'', effective_at => @11)', 'LY101'),
+	('life counted from the earn', 'd', 'redeem($m, 1, ''roll_earned'', effective_at => @11 - interval ''1 microsecond'')', '9/0/0/0'),
+	('life counted from the earn', 'e', 'earn($m, 10, ''roll_earned'', effective_at => @1, available_at => @20)', 'LY003'),
+
+	-- activity moves a given end no further than that
+	('a given end is near', 'a', 'earn($m, 10, ''slide'', effective_at => @1, expires_at => @4)', '10/0/0/0'),
+	('a given end is near', 'b', 'earn($m, 1, ''slide'', effective_at => @3)', '11/0/0/0'),
+	('a given end is near', 'c', 'redeem($m, 2, ''slide'', effective_at => @4)', 'LY101'),
+	('a given end is near', 'd', 'redeem($m, 1, ''slide'', effective_at => @4)', '0/0/0/0'),
+	('a given end is far', 'a', 'earn($m, 10, ''slide'', effective_at => @1, expires_at => @25)', '10/0/0/0'),
+	('a given end is far', 'b', 'redeem($m, 1, ''slide'', effective_at => @10)', '9/0/0/0'),
+	('a given end is far', 'c', 'redeem($m, 1, ''slide'', effective_at => @19)', '8/0/0/0'),
+	('a given end is far', 'd', 'redeem($m, 1, ''slide'', effective_at => @25)', 'LY101'),
+	('a given end is far', 'e', 'redeem($m, 1, ''slide'', effective_at => @25 - interval ''1 microsecond'')', '7/0/0/0'),
+	('a given end is far, and nothing happens', 'a', 'earn($m, 10, ''slide'', effective_at => @1, expires_at => @25)', '10/0/0/0'),
+	('a given end is far, and nothing happens', 'b', 'redeem($m, 1, ''slide'', effective_at => @11)', 'LY101'),
+
+	-- what was undone is no activity
+	('a returned purchase', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a returned purchase', 'b', 'earn($m, 1, ''slide'', effective_at => @10)', '101/0/0/0'),
+	('a returned purchase', 'c', 'reverse($m, {b}, effective_at => @10)', '100/0/0/0'),
+	('a returned purchase', 'd', 'redeem($m, 1, ''slide'', effective_at => @11)', 'LY101'),
+	('a cancelled redemption', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a cancelled redemption', 'b', 'redeem($m, 1, ''slide'', effective_at => @10)', '99/0/0/0'),
+	('a cancelled redemption', 'c', 'reverse($m, {b}, effective_at => @10)', '100/0/0/0'),
+	('a cancelled redemption', 'd', 'redeem($m, 1, ''slide'', effective_at => @11)', 'LY101'),
+	-- one that happened while points lived by another that was undone since keeps nothing alive either
+	('a purchase returned bit by bit', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a purchase returned bit by bit', 'b', 'earn($m, 2, ''slide'', effective_at => @10)', '102/0/0/0'),
+	('a purchase returned bit by bit', 'c', 'reverse($m, {b}, 1, effective_at => @10)', '101/0/0/0'),
+	('a purchase returned bit by bit', 'd', 'redeem($m, 1, ''slide'', effective_at => @11)', '100/0/0/0'),
+	('a purchase returned bit by bit', 'e', 'reverse($m, {b}, 1, effective_at => @12)', '0/0/0/0'),
+	('an activity undone after what it prolonged', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('an activity undone after what it prolonged', 'b', 'earn($m, 1, ''slide'', effective_at => @10)', '101/0/0/0'),
+	('an activity undone after what it prolonged', 'c', 'reverse($m, {b}, effective_at => @15)', '0/0/0/0'),
+	('other activities remain', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('other activities remain', 'b', 'redeem($m, 1, ''slide'', effective_at => @5)', '99/0/0/0'),
+	('other activities remain', 'c', 'earn($m, 1, ''slide'', effective_at => @10)', '100/0/0/0'),
+	('other activities remain', 'd', 'reverse($m, {c}, effective_at => @11)', '99/0/0/0'),
+	('other activities remain', 'e', 'hold($m, 1, hold_until => @30, currency => ''slide'', effective_at => @15)', 'LY101'),
+	('other activities remain', 'f', 'hold($m, 99, hold_until => @30, currency => ''slide'', effective_at => @15 - interval ''1 microsecond'')', '0/0/99/0'),
+	('a return that was a mistake', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a return that was a mistake', 'b', 'earn($m, 1, ''slide'', effective_at => @10)', '101/0/0/0'),
+	('a return that was a mistake', 'c', 'reverse($m, {b}, effective_at => @12)', '0/0/0/0'),
+	('a return that was a mistake', 'd', 'reverse($m, {c}, effective_at => @13)', '101/0/0/0'),
+	('a return that was a mistake', 'e', 'redeem($m, 1, ''slide'', effective_at => @19)', '100/0/0/0'),
+
+	('grace is for what has expired', 'a', 'earn($m, 10, currency => ''grace'', effective_at => @1, expires_at => @20)', '10/0/0/0'),
+	('grace is for what has expired', 'b', 'redeem($m, 10, currency => ''grace'', effective_at => @2)', '0/0/0/0'),
+	('grace is for what has expired', 'c', 'reverse($m, {b}, 5, effective_at => @20 - interval ''1 microsecond'')', '5/0/0/0'),
+	('grace is for what has expired', 'd', 'reverse($m, {b}, 4, effective_at => @20)', '4/0/0/0'),
+	('grace is for what has expired', 'e', 'redeem($m, 4, currency => ''grace'', effective_at => @30 - interval ''1 microsecond'')', '0/0/0/0'),
+
+	-- a hold of which nothing is left says so for ever
+	('a captured hold', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('a captured hold', 'b', 'hold($m, 60, hold_until => @5, effective_at => @2)', '40/0/60/0'),
+	('a captured hold', 'c', 'capture($m, {b}, 60, effective_at => @3)', '40/0/0/0'),
+	('a captured hold', 'd', 'capture($m, {b}, effective_at => @4)', 'LY107'),
+	('a captured hold', 'e', 'capture($m, {b}, effective_at => @6)', 'LY107'),
+	('a captured hold', 'f', 'release($m, {b}, effective_at => @6)', 'LY107'),
+	('a captured hold', 'g', 'reverse($m, {c}, effective_at => @6)', '100/0/0/0'),
+	('a captured hold', 'h', 'capture($m, {b}, effective_at => @7)', 'LY107'),
+	('a released hold', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('a released hold', 'b', 'hold($m, 60, hold_until => @5, effective_at => @2)', '40/0/60/0'),
+	('a released hold', 'c', 'release($m, {b}, effective_at => @3)', '100/0/0/0'),
+	('a released hold', 'd', 'capture($m, {b}, effective_at => @6)', 'LY107'),
+	('a lapsed hold, its points spent', 'a', 'earn($m, 100, effective_at => @1)', '100/0/0/0'),
+	('a lapsed hold, its points spent', 'b', 'hold($m, 60, hold_until => @5, effective_at => @2)', '40/0/60/0'),
+	('a lapsed hold, its points spent', 'c', 'redeem($m, 100, effective_at => @6)', '0/0/0/0'),
+	('a lapsed hold, its points spent', 'd', 'capture($m, {b}, effective_at => @7)', 'LY106');
+
 -- Refused whatever the balance.
 INSERT INTO step (story, call, outcome)
 SELECT 'arguments', c, s FROM (VALUES
@@ -368,6 +524,51 @@ INSERT INTO entry_name SELECT '', 'first', entry_id FROM loyalty.earn(1, 1);
 
 SELECT is(run_step(s), s.outcome, s.story || ': ' || s.call) FROM step s ORDER BY n;
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all() finds nothing after all of it');
+
+-- The same stories, read as of other days: available/pending/held/debt/expired
+CREATE TEMP TABLE reading (story text, day text, outcome text);
+INSERT INTO reading VALUES
+	('by the clock alone', '9', '0/12/0/4/0'),
+	('by the clock alone', '10', '3/5/0/0/0'),
+	('by the clock alone', '12', '8/0/0/0/0'),
+	('by the clock alone', '20', '3/0/0/0/5'),
+	('by the lapse of a hold', '9', '0/0/40/40/0'),
+	('by the lapse of a hold', '10', '0/0/0/0/0'),
+	('a hold that lapses after the expiry', '10', '0/0/0/40/40'),
+	('pending points while owing', '20', '31/0/0/0/0'),
+	('a late return', '9', '100/0/0/0/0'),
+	('a late return', '12', '0/0/0/0/0'),
+	('a late return', '15', '60/0/0/0/0'),
+	('a late return', '20', '0/0/0/40/0'),
+	('a late earn', '5', '0/4/0/6/0'),
+	('a late earn', '9', '0/0/0/2/0'),
+	('an activity undone after what it prolonged', '14', '101/0/0/0/0'),
+	('an activity undone after what it prolonged', '15', '0/0/0/0/100'),
+	('a return that was a mistake', '12', '0/0/0/0/100');
+CREATE FUNCTION pg_temp.member_of(story text) RETURNS bigint LANGUAGE sql AS
+	$$ SELECT 1000 + min(n) FROM step s WHERE s.story = $1 $$;
+SELECT is((SELECT concat_ws('/', b.available, b.pending, b.held, b.debt, b.expired)
+		FROM loyalty.wallet w, loyalty.balance(w.member_id, w.currency, as_of => timestamptz '2024-01-01' + (day::int - 1) * interval '1 day') b
+		WHERE w.member_id = pg_temp.member_of(story)),
+	outcome, format('%s: on day %s', story, day)) FROM reading ORDER BY story, day::int;
+
+-- Whatever reads the past says the same.
+SELECT is_empty($$
+	SELECT s.* FROM (SELECT DISTINCT ON (w.member_id, w.currency, s.effective_at) w.member_id, w.currency, s.effective_at, s.entry_id, s.available
+		FROM loyalty.wallet w, loyalty.statement(w.member_id, w.currency) s
+		ORDER BY w.member_id, w.currency, s.effective_at, s.entry_id DESC) s
+	WHERE s.available <> (SELECT available FROM loyalty.balance(s.member_id, s.currency, as_of => s.effective_at))
+		OR s.available <> (SELECT coalesce(sum(points), 0) FROM loyalty.lots(s.member_id, s.currency, as_of => s.effective_at) WHERE state = 'available')
+	$$, 'the statement has what balance() and lots() say as of each entry');
+SELECT results_eq(format('SELECT kind, available FROM loyalty.statement(%s)', pg_temp.member_of('a late return')),
+	$$VALUES ('earn', 100::bigint), ('reverse', 0), ('earn', 60), ('redeem', 0), ('earn', 0)$$, 'the statement of a late return, by its instants');
+SELECT results_eq(format('SELECT expires_at FROM loyalty.lots(%s, ''roll'', as_of => ''2024-01-21'')', pg_temp.member_of('life of points that wait for an event')),
+	$$VALUES ('2024-01-30Z'::timestamptz)$$, 'lots() has the expiry that activate() gave');
+SELECT results_eq(format('SELECT points, expires_at FROM loyalty.lots(%s, ''slide'', as_of => ''2024-01-24'')', pg_temp.member_of('a given end is far')),
+	$$VALUES (8::bigint, '2024-01-25Z'::timestamptz)$$, 'no activity moves a given end');
+-- what is to repay debt will not expire
+SELECT results_eq(format('SELECT loyalty.expiring_points(balance, ''2024-02-01'', ''2024-01-05''), loyalty.debt(balance, ''2024-01-09''), loyalty.debt(balance, ''2024-01-10''), loyalty.next_unbooked_expiry(balance) FROM loyalty.wallet WHERE member_id = %s', pg_temp.member_of('by the clock alone')),
+	$$VALUES (8::bigint, 4::bigint, 0::bigint, '2024-01-20Z'::timestamptz)$$, 'accessors of a balance that owes');
 SELECT is_empty($$SELECT * FROM loyalty.ledger WHERE member_id = (SELECT 1000 + min(n) FROM step WHERE story = 'arguments')$$, 'what was refused left no entry');
 
 -- ---------------------------------------------------------------------------
@@ -622,6 +823,28 @@ SELECT is((SELECT entries FROM loyalty.backfill('again')), 70::bigint, 'the same
 SELECT FROM loyalty.redeem(704, 25, effective_at => '2024-01-01 01:06');
 SELECT results_eq($$SELECT points, state, earned_at, available_at, expires_at, row_number() OVER () FROM loyalty.lots(704, as_of => '2024-01-02')$$,
 	$$SELECT points, state, earned_at, available_at, expires_at, row_number() OVER () FROM loyalty.lots(703, as_of => '2024-01-02')$$, 'gives the same lots');
+
+-- joined lots are never told apart by what is taken from them: two members with the same history, one of
+-- whom has 70 lots more, so that its lots are joined; lots that come back in between are consumed in their turn
+CREATE FUNCTION pg_temp.same_history(m bigint, c text, more int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	first bigint;
+	second bigint;
+BEGIN
+	PERFORM loyalty.earn(m, 10, c, '2024-01-01', expires_at => '2026-01-01');
+	first := (SELECT entry_id FROM loyalty.redeem(m, 10, c, '2024-01-02'));
+	PERFORM loyalty.earn(m, 10, c, '2024-01-03', expires_at => '2024-06-01');
+	second := (SELECT entry_id FROM loyalty.redeem(m, 10, c, '2024-01-04'));
+	PERFORM loyalty.earn(m, 10, c, '2024-01-05', expires_at => '2026-01-01');
+	PERFORM loyalty.reverse(m, first, effective_at => '2024-01-06');
+	PERFORM loyalty.earn(m, 1, c, '2024-01-07', expires_at => timestamptz '2027-01-01' + i * interval '1 day') FROM generate_series(1, more) i;
+	PERFORM loyalty.reverse(m, second, effective_at => '2024-01-08');
+	PERFORM loyalty.redeem(m, 20, c, '2024-01-09');
+END $$;
+SELECT FROM (VALUES (711, 'oldest', 70), (712, 'oldest', 0), (713, 'points', 70), (714, 'points', 0)) v(m, c, more), LATERAL pg_temp.same_history(m, c, more);
+SELECT results_eq(format('SELECT expires_at, sum(points) FROM loyalty.lots(%s, %L, as_of => ''2024-01-10'') WHERE expires_at < ''2027-01-01'' GROUP BY 1 ORDER BY 1', m, c),
+	$$VALUES ('2026-01-01Z'::timestamptz, 10::numeric)$$, format('the two that go first, of member %s', m))
+FROM (VALUES (711, 'oldest'), (712, 'oldest'), (713, 'points'), (714, 'points')) v(m, c);
 
 -- explain_entry() and statement() add up
 SELECT is_empty($$SELECT l.entry_id FROM loyalty.ledger l WHERE NOT EXISTS (SELECT FROM loyalty.explain_entry(l.member_id, l.entry_id))$$, 'explain_entry() explains every entry');
