@@ -514,7 +514,8 @@ CREATE VIEW answer AS
 SELECT activity_agg(at, 'week', 'America/New_York')::text AS a, preferred_hour_agg(at, 'UTC')::text AS h, preferred_weekday_agg(at, NULL)::text AS wd, preferred_value_agg(channel)::text AS ch,
 	discount_agg(amount, discount)::text AS di, concentration_agg(amount)::text AS c, window_funnel_agg('30 days', 'strict_increase', at, channel = 'web', channel = 'app', amount > 200, channel = 'store')::text AS f,
 	window_funnel_agg('1 day', 'strict_order', at, channel = 'web', channel = 'app', amount > 200)::text AS fo, sequence_count_agg('(?1).*(?2)(?t<86400)(?1)', at, channel = 'web', channel = 'app')::text AS s,
-	sequence_match_agg('(?1)(?2)(?1)(?2)(?2)', at, channel = 'web', channel = 'app')::text AS sm, retention(amount > 279.9, channel = 'phone', amount < -20)::text AS r, retention_events_agg(member_id, at, 'day', 'UTC')::text AS e FROM po;
+	sequence_match_agg('(?1)(?2)(?1)(?2)(?2)', at, channel = 'web', channel = 'app')::text AS sm, retention(amount > 279.9, channel = 'phone', amount < -20)::text AS r, retention_events_agg(member_id, at, 'day', 'UTC')::text AS e,
+	funnel_agg('30 days', 'any_order', at, amount < -19, channel = 'web', channel = 'app', amount > 279, amount < -19.5)::text AS fa, funnel_agg('1 day', NULL, at, NULL, channel = 'web', amount > 279, amount > 279.5)::text AS fi FROM po;
 CREATE VIEW answer2 AS SELECT retention_agg(a)::text AS m, repurchase_agg(d)::text AS r, retention_signup_agg('2023-01-05', a, 'month', 'Europe/London')::text AS s, activity_rollup(a)::text AS ar FROM pact;
 CREATE VIEW answer3 AS SELECT cohort_rollup(m)::text AS m, repurchase_rollup(r)::text AS r, concentration_rollup(c)::text AS c FROM
 	(SELECT retention_agg(a) AS m, repurchase_agg(d) AS r, concentration_agg(event_count(a)) AS c FROM pact GROUP BY member_id % 100) x;
