@@ -416,8 +416,8 @@ sub copy_checkout
 {
 	make_path($copy);
 	chmod 0755, $base;
-	run('cp', '-R', (map { "$here/$_" } qw(Makefile README.md CHANGELOG.md META.json loyalty.control src sql expected test)), $copy);
-	run('find', $copy, '-name', '*.[od]', '-delete');
+	# with what has been built, and its times: only what is changed is built again
+	run('cp', '-Rp', (grep { -e } map { "$here/$_" } qw(Makefile README.md CHANGELOG.md META.json loyalty.control .built-for src sql expected test)), $copy);
 	for my $dir (map { config($_) } qw(bindir pkglibdir sharedir))
 	{
 		make_path("$base/pg" . dirname($dir));
@@ -590,7 +590,11 @@ sub passes
 END
 {
 	my $status = $?;
-	if ($cluster_made && !$ENV{KEEP}) { shell('"$cluster" test remove'); remove_tree($base) }
+	if ($base && !$ENV{KEEP})
+	{
+		shell('"$cluster" test remove') if $cluster_made;
+		remove_tree($base, { error => \my $gone });
+	}
 	$? = $status;
 }
 $SIG{INT} = $SIG{TERM} = sub { exit 130 };
