@@ -22,6 +22,17 @@
  * it has expired.  One lot may thus stand in the list in several parts, with
  * the same lot_id and different available_at or hold_id.
  *
+ * Debt and available points never stand side by side.  A lot meets a debt at
+ * the first instant at which it is available and the debt is owed, and repays
+ * it then: what comes in, comes back or is set free repays when it becomes
+ * available; what a late entry owes is repaid by what has become available
+ * since; and when only the clock goes on, what becomes available repays in the
+ * order in which it does (AdvanceBalance()).  A lot that had expired before its
+ * instant came repays nothing.  A balance is stored as of its last instant,
+ * last_effective_at, with all debt repaid by then; whoever asks as of a later
+ * one looks at it advanced.  A lot that is recorded late repays what is owed
+ * when it is recorded.
+ *
  * At every instant:
  *
  *		earned + adjusted_up + transferred_in + restored
@@ -36,18 +47,38 @@
  * is there from when the last of its points were: a late entry may find fewer
  * points than without joining, or take them from another lot, never more.
  * When lots are joined follows from the entries alone, in their order, so
- * every fold of them joins alike.
+ * every fold of them joins alike.  By expiry, whatever comes back between two
+ * of them expires with them.  Oldest first, something else may: so a lot stays
+ * apart from what is before it unless the lot opened right before it expires
+ * at the same instant, and so does one that comes late or by transfer, and the
+ * one behind it.
+ *
+ * Sliding expiry: an entry with extends_to lets every lot that has not expired
+ * live until then, but none beyond its expires_by, the end that was given with
+ * it.  What was undone is no activity.  An entry that leaves nothing of one
+ * comes with the activities that remain, and no lot lives longer than those
+ * extend it, from opened_until on, in the order in which they were recorded; an
+ * entry that makes one count again does the opposite.  What extended a lot
+ * before it was transferred is not undone any more; of a joined lot the latest
+ * opened_until counts.
  *
  * Entries are applied in the order in which they were recorded, each seeing
  * the lots as of its own effective_at.  What an earlier entry consumed is
  * never assigned anew, so parts that became available later than an entry's
  * effective_at (a refund, for one) are out of its reach.
  *
+ * As of a past instant counts what was effective by then: the recorded entries
+ * up to it are folded again, with the lots that they took (replay.c).  Where
+ * one took lots that later entries had left, and these are not counted, the
+ * sums are right all the same: what is lacking is owed, and what is there
+ * repays it.
+ *
  * Members may be merged, and the merge undone.  So each lot and each part of a
  * debt knows its home, the member to whom it first came; a wallet's own are 0.
- * A merge moves lots with their homes, and debt without repaying it: a
- * transfer_out beyond the lots it names makes debt of its home_id, and the
- * transfer_in on the other side repays debt of that home there.
+ * A merge moves lots with their homes, and debt: a transfer_out beyond the
+ * lots it names makes debt of its home_id, and the transfer_in on the other
+ * side repays debt of that home there.  What one had repays what the other
+ * owed, as ever.
  */
 #ifndef LOYALTY_FOLD_H
 #define LOYALTY_FOLD_H
