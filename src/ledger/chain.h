@@ -32,7 +32,7 @@ typedef struct LedgerRow
 	TimestampTz expires_at;
 	TimestampTz hold_until;
 	TimestampTz extends_to;
-	TimestampTz expires_by;
+	TimestampTz expires_by;		/* infinity is never_expires */
 	int64		target_entry_id;	/* 0 is NULL */
 	int64		counterparty_id;	/* 0 is NULL, except of a transfer */
 	int64		home_id;		/* 0 is NULL */

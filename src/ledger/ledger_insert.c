@@ -53,10 +53,11 @@ static const struct
 	{"details", JSONBOID, 17},
 	{"idempotency_key", TEXTOID, 18},
 	{"fingerprint", BYTEAOID, 19},
-	{"lots", InvalidOid, 23},	/* see LotsType() */
+	{"lots", InvalidOid, 24},	/* see LotsType() */
 	{"hash", BYTEAOID, 20},
 	{"home_id", INT8OID, 21},
-	{"expires_by", TIMESTAMPTZOID, 22}
+	{"expires_by", TIMESTAMPTZOID, 22},
+	{"never_expires", BOOLOID, 23}
 };
 
 struct LedgerInsert

@@ -153,6 +153,7 @@ BEGIN
 			hash bytea NOT NULL,
 			home_id bigint,
 			expires_by timestamptz,
+			never_expires boolean CHECK (never_expires),
 			PRIMARY KEY (member_id, entry_id)
 		);
 		CREATE UNIQUE INDEX ledger_idempotency_key ON loyalty.ledger (member_id, currency, idempotency_key)
@@ -175,7 +176,8 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.expires_at IS 'When the lot that it opens expires, NULL for never; of an activate, when what becomes available expires, NULL for as it was; of a reverse, until when points live that had expired when it gave them back.';
 		COMMENT ON COLUMN loyalty.ledger.hold_until IS 'When a hold lapses by itself.';
 		COMMENT ON COLUMN loyalty.ledger.extends_to IS 'Sliding expiry: until when every open lot lives at least, as far as its expires_by allows.';
-		COMMENT ON COLUMN loyalty.ledger.expires_by IS 'The expires_at that was given with the lot that it opens: the latest there is, whatever activity follows; NULL where the policy decides.';
+		COMMENT ON COLUMN loyalty.ledger.expires_by IS 'The expires_at that was given with the lot that it opens: the latest there is, whatever activity follows; NULL where the policy decides, or never was given.';
+		COMMENT ON COLUMN loyalty.ledger.never_expires IS 'True where it was given that the lot that it opens never expires; otherwise NULL.';
 		COMMENT ON COLUMN loyalty.ledger.target_entry_id IS 'The entry that a capture, release, reverse or activate refers to.';
 		COMMENT ON COLUMN loyalty.ledger.counterparty_id IS 'The other member of a transfer.';
 		COMMENT ON COLUMN loyalty.ledger.reference IS 'The caller''s own reference, such as an order number.';

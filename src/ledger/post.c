@@ -107,7 +107,7 @@ FindTarget(Posting *posting, int64 entry_id)
 		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, "
 		"coalesce((SELECT a.expires_at FROM loyalty.ledger a WHERE a.member_id OPERATOR(pg_catalog.=) $1 "
 		"AND a.target_entry_id OPERATOR(pg_catalog.=) $2 AND a.kind OPERATOR(pg_catalog.=) 'activate' LIMIT 1), "
-		"e.expires_at), home_id, target_entry_id, e.expires_by IS NOT NULL, e.extends_to IS NOT NULL "
+		"e.expires_at), home_id, target_entry_id, e.expires_by IS NOT NULL OR e.never_expires IS NOT NULL, e.extends_to IS NOT NULL "
 		"FROM loyalty.ledger e WHERE member_id OPERATOR(pg_catalog.=) $1 "
 		"AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
@@ -901,7 +901,10 @@ LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDG
 	PUT_VALUE(row->fingerprint);
 	PUT(PointerGetDatum(posting->hash));
 	PUT_ID(row->home_id);
-	PUT_TIME(row->expires_by);
+	nulls[n] = TIMESTAMP_NOT_FINITE(row->expires_by);
+	PUT(TimestampTzGetDatum(row->expires_by));
+	nulls[n] = row->expires_by != TIMESTAMP_INFINITY;
+	PUT(BoolGetDatum(true));
 	PUT_VALUE(row->lots);
 	Assert(n == LEDGER_NCOLUMNS);
 }
@@ -916,11 +919,12 @@ InsertEntry(Posting *posting)
 #define INSERT_ENTRY \
 	"INSERT INTO loyalty.ledger (" LEDGER_COLUMNS ") " \
 	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
-	"$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, loyalty.posted_lots())"
+	"$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, loyalty.posted_lots())"
 #define INSERT_ENTRY_TYPES \
 	{INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, \
 	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
-	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID}
+	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, \
+	BOOLOID}
 	static KeptPlan plan = {
 		.query = INSERT_ENTRY,
 		.nargs = LEDGER_NCOLUMNS - 1,

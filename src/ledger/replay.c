@@ -73,7 +73,7 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 	row->target_entry_id = nulls[13] ? 0 : DatumGetInt64(values[13]);
 	row->counterparty_id = nulls[14] ? 0 : DatumGetInt64(values[14]);
 	row->home_id = nulls[21] ? 0 : DatumGetInt64(values[21]);
-	row->expires_by = NullableTime(values, nulls, 22);
+	row->expires_by = nulls[23] ? NullableTime(values, nulls, 22) : TIMESTAMP_INFINITY;
 	if (for_chain)
 	{
 		row->currency = NullableText(values, nulls, 2);
@@ -92,8 +92,8 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 			if (stored->has_hash)
 				memcpy(stored->hash, VARDATA_ANY(hash), CHAIN_LENGTH);
 		}
-		if (!nulls[23])
-			row->lots = PG_DETOAST_DATUM_PACKED(values[23]);
+		if (!nulls[24])
+			row->lots = PG_DETOAST_DATUM_PACKED(values[24]);
 	}
 
 	InitEntry(entry, row->kind, row->effective_at);
@@ -113,10 +113,10 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
 	entry->home_id = row->home_id;
 	entry->exact = true;
 	entry->posted = row->points;
-	if (!nulls[23] && EntryTakesLots(row->kind) &&
+	if (!nulls[24] && EntryTakesLots(row->kind) &&
 		!(row->kind == ENTRY_ADJUST && row->points > 0))
 	{
-		UnpackLotsDatum(values[23], &stored->lots);
+		UnpackLotsDatum(values[24], &stored->lots);
 		entry->given = &stored->lots;
 	}
 }

@@ -17,8 +17,9 @@
 #define LEDGER_COLUMNS \
 	"member_id, entry_id, currency, kind, points, requested, available, effective_at, " \
 	"recorded_at, available_at, expires_at, hold_until, extends_to, target_entry_id, " \
-	"counterparty_id, reference, reason, details, idempotency_key, fingerprint, hash, home_id, expires_by, lots"
-#define LEDGER_NCOLUMNS		24
+	"counterparty_id, reference, reason, details, idempotency_key, fingerprint, hash, home_id, expires_by, " \
+	"never_expires, lots"
+#define LEDGER_NCOLUMNS		25
 
 /* A recorded entry, read back. */
 typedef struct StoredEntry

@@ -161,6 +161,8 @@ ReadLadder(const char *code, TimestampTz known_at)
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 
 		ladder->plan->version[i].from = DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		if (isnull)
+			ladder->plan->version[i].from = TIMESTAMP_MINUS_INFINITY;
 		ladder->plan->version[i].ladder = ParseLadder(DatumGetJsonbP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull)), "UTC");
 	}
 	BindPlan(ladder->plan);

@@ -30,8 +30,8 @@ AS $$
 	WHERE NOT EXISTS (SELECT FROM loyalty.tier_level t WHERE t.ladder = g.ladder AND t.level = g.level)
 	UNION ALL
 	SELECT 'version', NULL, NULL, NULL, format('%s: version %s is not after the one before it', v.ladder, v.version)
-	FROM (SELECT x.*, lag(x.effective_from) OVER (PARTITION BY x.ladder ORDER BY x.version) AS before FROM loyalty.ladder_version x) v
-	WHERE v.effective_from <= v.before
+	FROM (SELECT x.*, lag(coalesce(x.effective_from, '-infinity')) OVER (PARTITION BY x.ladder ORDER BY x.version) AS before FROM loyalty.ladder_version x) v
+	WHERE coalesce(v.effective_from, '-infinity') <= v.before
 	UNION ALL
 	SELECT 'trigger', NULL, NULL, NULL, 'a ladder counts points, and the ledger lacks the trigger evaluate_tier; setup() puts it there, evaluate_tiers() makes up for what it missed'
 	WHERE loyalty.ledger_is_unwatched()

@@ -109,7 +109,8 @@ BEGIN
 	-- asked for again: the version that there is
 	SELECT * INTO same FROM loyalty.ladder_version v
 	WHERE v.ladder = define_ladder.ladder AND v.definition = jsonb_build_object('time_zone', v.definition->'time_zone') || define_ladder.definition
-		AND (effective_from IS NULL OR v.effective_from = effective_from OR (v.version = last.version AND v.effective_from < effective_from))
+		AND (effective_from IS NULL OR v.effective_from = effective_from
+			OR (v.version = last.version AND (v.effective_from < effective_from) IS NOT FALSE))
 	ORDER BY v.version DESC LIMIT 1;
 	IF FOUND THEN
 		IF same.version < last.version AND effective_from IS NULL THEN
@@ -120,16 +121,14 @@ BEGIN
 	END IF;
 	-- it keeps the program's time zone of now
 	definition := jsonb_build_object('time_zone', loyalty.program_time_zone()) || definition;
-	IF last.version IS NULL THEN
-		effective_from := coalesce(effective_from, '-infinity');
-	ELSE
+	IF last.version IS NOT NULL THEN
 		effective_from := coalesce(effective_from, clock_timestamp());
-		IF effective_from <= last.effective_from OR effective_from = 'infinity' THEN
-			RAISE EXCEPTION 'effective_from must be after the last version''s'
-				USING ERRCODE = 'LY003',
-					DETAIL = format('It is %s; version %s is in force from %s.', effective_from, last.version, last.effective_from),
-					HINT = 'Give a later instant, or leave it out for now.';
-		END IF;
+	END IF;
+	IF NOT isfinite(effective_from) OR effective_from <= last.effective_from THEN
+		RAISE EXCEPTION 'effective_from must be a finite instant after the last version''s'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s%s.', effective_from,
+					'; version ' || last.version || ' is in force from ' || last.effective_from),
+				HINT = 'Give a later instant, or leave it out: then a first version holds always, a later one from now on.';
 	END IF;
 	INSERT INTO loyalty.ladder_version AS v (ladder, version, effective_from, definition)
 	VALUES (ladder, coalesce(last.version, 0) + 1, effective_from, definition);
@@ -204,7 +203,7 @@ BEGIN
 	FROM concerned c
 	CROSS JOIN LATERAL loyalty.preview_tier(c.member_id, $1, $2, $3, $4) p
 	LEFT JOIN (SELECT v.definition FROM loyalty.ladder_version v
-		WHERE v.ladder = $1 AND v.effective_from <= coalesce($3, statement_timestamp()) ORDER BY v.version DESC LIMIT 1) now ON true
+		WHERE v.ladder = $1 AND (v.effective_from <= coalesce($3, statement_timestamp())) IS NOT FALSE ORDER BY v.version DESC LIMIT 1) now ON true
 	LEFT JOIN LATERAL loyalty.ladder_moves(now.definition, $2) m ON m.level_now = p.level_now AND m.level_then = p.level_then
 	WHERE p.rank_now > 0 OR p.rank_then > 0 OR EXISTS (SELECT FROM loyalty.tier_state s WHERE s.member_id = c.member_id AND s.ladder = $1)
 	ORDER BY c.member_id;

@@ -90,7 +90,7 @@ BEGIN
 		CREATE TABLE loyalty.ladder_version (
 			ladder text NOT NULL,
 			version integer NOT NULL,
-			effective_from timestamptz NOT NULL,
+			effective_from timestamptz CHECK (isfinite(effective_from)),
 			definition jsonb NOT NULL,
 			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 			PRIMARY KEY (ladder, version),
@@ -99,7 +99,7 @@ BEGIN
 		COMMENT ON TABLE loyalty.ladder_version IS 'The definitions of ladders, each in force from an instant on; made by define_ladder(), never changed.';
 		COMMENT ON COLUMN loyalty.ladder_version.ladder IS 'The ladder.';
 		COMMENT ON COLUMN loyalty.ladder_version.version IS 'Number of the version, from 1.';
-		COMMENT ON COLUMN loyalty.ladder_version.effective_from IS 'From when on it is in force; -infinity of the first, usually.';
+		COMMENT ON COLUMN loyalty.ladder_version.effective_from IS 'From when on it is in force; NULL is always, of a first version.';
 		COMMENT ON COLUMN loyalty.ladder_version.definition IS 'See define_ladder().';
 		COMMENT ON COLUMN loyalty.ladder_version.recorded_at IS 'When the database learned of it.';
 

@@ -20,8 +20,8 @@ SELECT FROM loyalty.define_ladder('before', '{"measures": [{"measure": "before_p
 SELECT throws_ok($$SELECT loyalty.configure_program(time_zone => 'Mars/Olympus')$$, 'LY003', NULL, 'it must exist');
 SELECT throws_ok($$UPDATE loyalty.program SET time_zone = 'Mars/Olympus'$$, 'LY003', NULL, 'also by UPDATE');
 SELECT throws_ok($$INSERT INTO loyalty.program (only_one, time_zone) VALUES (false, 'UTC')$$, '23514', NULL, 'there is one row');
-SELECT is(loyalty.configure_program(time_zone => 'America/New_York'), 'America/New_York', 'configure_program() sets it');
-SELECT is(loyalty.configure_program(), 'America/New_York', 'and leaves what is not given');
+SELECT is((loyalty.configure_program(time_zone => 'America/New_York')).time_zone, 'America/New_York', 'configure_program() sets it');
+SELECT is((loyalty.configure_program()).time_zone, 'America/New_York', 'and leaves what is not given');
 SELECT is(loyalty.program_time_zone(), 'America/New_York', 'every session knows it');
 
 SELECT FROM loyalty.create_currency('after', expiry_policy => 'rolling', expiry_interval => '1 day', expiry_rounding => 'day');
@@ -126,5 +126,73 @@ SELECT is(refusal($$SELECT loyalty.evaluate_tiers(1, 'regulars')$$),
 ALTER FUNCTION visits SET search_path = public;
 SELECT lives_ok($$SELECT loyalty.evaluate_tiers(1, 'regulars')$$, 'with a search_path of its own');
 SELECT is(loyalty.tier_of(1, 'regulars'), 'regular', 'it counts');
+
+-- ---------------------------------------------------------------------------
+-- Nothing that is read is infinite: what waits, has no end, or was always so is NULL
+-- ---------------------------------------------------------------------------
+
+SELECT FROM loyalty.earn(5, 10, 'plain', effective_at => '2024-01-01', pending => true);
+SELECT FROM loyalty.earn(5, 10, 'own', effective_at => '2024-01-01', expires_at => 'infinity');
+SELECT FROM loyalty.adjust(5, 10, 'goodwill', 'before', effective_at => '2024-01-01', pending => true);
+SELECT FROM loyalty.transfer(5, 6, 4, 'own');
+SELECT FROM loyalty.hold(5, 2, now() + interval '1 day', 'own');
+SELECT FROM loyalty.grant_tier(5, 'regulars', 'regular', starts_at => '2024-01-01');
+SELECT FROM loyalty.evaluate_tiers();
+SELECT member_id AS m1 FROM loyalty.resolve_member('{"email": "a@b.example"}') \gset
+SELECT member_id AS m2 FROM loyalty.resolve_member('{"email": "c@d.example"}') \gset
+SELECT FROM loyalty.merge_members(:m1, :m2);
+CREATE TABLE orders (member_id bigint, at timestamptz, amount numeric);
+INSERT INTO orders VALUES (1, '2024-01-01', 5), (1, '2024-02-01', 5), (2, '2024-01-01', -1);
+
+-- every function with an instant or a date among its results, with arguments; not those that are parts of others
+CREATE VIEW reader AS
+SELECT p.proname::text AS name
+FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind = 'f' AND p.provolatile <> 'v'
+	AND p.proname NOT IN ('rfm_reading', 'first_tier', 'add_period')
+	AND (p.prorettype IN ('timestamptz'::regtype, 'date'::regtype)
+		OR p.proallargtypes && ARRAY['timestamptz'::regtype::oid, 'date'::regtype::oid]
+			AND EXISTS (SELECT FROM unnest(p.proallargtypes, p.proargmodes) a (type, mode) WHERE a.mode IN ('o', 't') AND a.type IN ('timestamptz'::regtype, 'date'::regtype)));
+CREATE TABLE call (name text, arguments text);
+INSERT INTO call VALUES
+	('balance', 'm, c'), ('lots', 'm, c'), ('statement', 'm, c'), ('expiring', 'm, c'), ('explain_entry', 'm, e'),
+	('balance_lots', 'b'), ('next_expiry_at', 'b'), ('last_effective_at', 'b'), ('next_unbooked_expiry', 'b'), ('asked_instant', 'b, now()'), ('summarize', 'b, now()'),
+	('unnest_lots', 'l'), ('entries', 'p'),
+	('member_tiers', 'm, d, now(), NULL'), ('tier_progress', 'm, d'), ('preview_tier', $$m, d, '{"measures": [], "levels": [{"level": "base"}]}'$$),
+	('preview_ladder', $$d, '{"measures": [], "levels": [{"level": "base"}]}'$$), ('member_history', 'm'), ('why_merged', 'm, ' || :m1),
+	('first_purchase_at', 'r'), ('last_purchase_at', 'r'), ('previous_purchase_at', 'r'), ('second_purchase_at', 'r'),
+	('first_active', 'a'), ('last_active', 'a'), ('active_dates', 'a'), ('streaks', 'a'),
+	('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now()$$), ('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now(), qualified => 'base'$$), ('tier_timeline', $$f, '{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}'$$),
+	('retention_matrix', 'x'), ('activity_growth', 'x'), ('next_order', 'r, k');
+CREATE FUNCTION infinite() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	k call;
+	found bigint;
+BEGIN
+	FOR k IN SELECT * FROM call LOOP
+		EXECUTE format($q$
+			SELECT count(*) FROM (SELECT w.member_id AS m, w.currency AS c, w.balance AS b, t.ladder AS d, e.entry_id AS e, e.lots AS l,
+				loyalty.ledger_agg('earn', 1, now(), 'infinity', NULL) OVER () AS p, r.r, r.a, r.x, (SELECT loyalty.tier_facts_agg('n', '2024-01-01', 1, NULL)) AS f,
+				(SELECT loyalty.clv_fit(loyalty.clv_agg(s, '2024-06-01')) FROM (SELECT loyalty.rfm_agg(o.at, o.amount) AS s FROM orders o GROUP BY o.member_id) g) AS k
+				FROM loyalty.wallet w JOIN loyalty.ledger e USING (member_id, currency) JOIN loyalty.ladder t ON t.ladder = 'regulars'
+				CROSS JOIN (SELECT loyalty.rfm_agg(o.at, o.amount) AS r, loyalty.activity_agg(o.at, 'day', NULL) FILTER (WHERE o.amount > 0) AS a,
+					(SELECT loyalty.retention_events_agg(n.member_id, n.at, 'month', NULL) FROM orders n) AS x FROM orders o GROUP BY o.member_id) r) s,
+				LATERAL (SELECT f AS value FROM loyalty.%I(%s) f) v
+			WHERE to_jsonb(v.value)::text ~ 'infinity'$q$, k.name, k.arguments) INTO found;
+		IF found > 0 THEN
+			RETURN NEXT format('%s: %s', k.name, found);
+		END IF;
+	END LOOP;
+	FOR k IN SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm') AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+	LOOP
+		EXECUTE format('SELECT count(*) FROM loyalty.%I WHERE NOT isfinite(%I)', k.name, k.arguments) INTO found;
+		IF found > 0 THEN
+			RETURN NEXT format('%s.%s: %s', k.name, k.arguments, found);
+		END IF;
+	END LOOP;
+END
+$$;
+SELECT is_empty('SELECT infinite()', 'no column of a table or a result holds an infinite instant');
+SELECT is_empty('SELECT name FROM reader EXCEPT SELECT name FROM call', 'each function with instants in its results was asked');
 
 SELECT * FROM finish();

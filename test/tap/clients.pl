@@ -52,7 +52,8 @@ for my $f (@callables)
 {
 	for my $n ($f->{least} .. @{ $f->{types} })
 	{
-		my $error = $wire->prepare(call_of($f, map { "\$$_" } 1 .. $n)) or next;
+		# "any" takes the type of its argument, which must have one
+		my $error = $wire->prepare(call_of($f, map { "\$$_" . ($f->{types}[$_ - 1] eq '"any"' ? '::text' : '') } 1 .. $n)) or next;
 		push @not_found, "$f->{name} with $n: $error->{C} $error->{M}";
 	}
 }
