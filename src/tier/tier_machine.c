@@ -435,7 +435,7 @@ StepTierMachine(TierMachine *machine, TimestampTz t, bool facts)
 	input.at = t;
 	input.qualified = QualifiedRank(ladder, values);
 	input.renewed = RenewedRank(ladder, machine->state.level, values);
-	input.granted = facts || machine->ngrants == 0 ? machine->state.granted : GrantedRank(machine, t);
+	input.granted = facts ? machine->state.granted : GrantedRank(machine, t);
 	machine->granted_at = t;
 	TierEvaluate(&machine->state, &input, ladder, &step);
 	if (step.reason == REASON_QUALIFIED && machine->because != REASON_NONE)

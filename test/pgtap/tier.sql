@@ -122,6 +122,16 @@ SELECT is(loyalty.qualified_level(loyalty.tier_facts_agg('spend', at, amount, NU
 FROM (VALUES ('year', '', 'mid'), ('lifetime', '', 'top'), ('quarter', '', 'low'), ('rolling', ', "interval": "1 year"', 'top'), ('latest', '', 'low'), ('anniversary', '', 'top')) v(w, i, expected), purchase
 GROUP BY w, i, expected;
 
+-- Returns at dates of no order, before and between: each ten count as a level.
+SELECT is(loyalty.qualified_level((SELECT loyalty.tier_facts_agg('m', at::timestamptz, amount, counts_at::timestamptz) FROM (VALUES
+		('2024-01-10', 100, NULL), ('2024-02-10', 60, NULL), ('2024-03-10', 50, NULL),
+		('2024-04-01', -20, '2024-01-20'), ('2024-04-02', -10, '2024-01-05'), ('2024-04-03', -30, '2024-02-10')) f(at, amount, counts_at)),
+	jsonb_build_object('measures', '[{"measure": "m", "window": "rolling", "interval": "1 year"}]'::jsonb,
+		'levels', (SELECT jsonb_agg(jsonb_build_object('level', i::text, 'all', jsonb_build_object('m', i * 10)) ORDER BY i) FROM generate_series(1, 32) i)), as_of::timestamptz),
+	expected, 'in the year up to ' || as_of)
+FROM (VALUES ('2024-01-09', NULL), ('2024-01-10', '10'), ('2024-03-31', '21'), ('2024-04-01', '19'), ('2024-05-01', '15'), ('2025-01-04 23:59:59.999999', '15'), ('2025-01-05', '16'),
+	('2025-01-09 23:59:59.999999', '16'), ('2025-01-10', '6'), ('2025-01-25', '8'), ('2025-02-15', '5'), ('2025-03-09', '5'), ('2025-03-10', NULL), ('2030-01-01', NULL)) v(as_of, expected);
+
 -- ---------------------------------------------------------------------------
 -- Program
 -- ---------------------------------------------------------------------------

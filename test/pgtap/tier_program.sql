@@ -335,6 +335,13 @@ SELECT is((SELECT string_agg(format('%s %s %s', coalesce(level, '-'), starts_at:
 	'silver 2024-01-01 enrolled, - 2025-01-01 expired', 'those of a higher level, easier as they are, do not keep a lower one');
 SELECT is((SELECT missing FROM loyalty.tier_progress(10, 'renewal', '2024-12-01') WHERE goal = 'keep'), 50::numeric, 'as tier_progress() said');
 SELECT is(loyalty.tier_of(11, 'renewal', '2025-05-31'), 'gold', 'they keep their own');
+-- A term and a grant that end, or begin, at one instant are one step.
+SELECT loyalty.record_qualification(m, 'spend', 1000, '2024-01-01') FROM unnest(ARRAY[12, 13]) m;
+SELECT loyalty.grant_tier(12, 'renewal', 'gold', starts_at => '2024-06-01', ends_at => '2025-01-01');
+SELECT loyalty.grant_tier(13, 'renewal', 'gold', starts_at => '2025-01-01', ends_at => '2025-06-01');
+SELECT is((SELECT string_agg(format('%s %s %s/%s', coalesce(level, '-'), starts_at::date, event, reason), ', ' ORDER BY starts_at) FROM loyalty.member_tiers(m, 'renewal')), expected, 'at one instant')
+FROM (VALUES (12, 'silver 2024-01-01 enrolled/qualified, gold 2024-06-01 upgraded/granted, - 2025-01-01 expired/not_requalified'),
+	(13, 'silver 2024-01-01 enrolled/qualified, gold 2025-01-01 upgraded/granted, - 2025-06-01 expired/grant_ended')) v(m, expected);
 
 -- ---------------------------------------------------------------------------
 -- Midnight that comes twice: Havana, 1 November 2020, at 05:00 UTC
@@ -534,6 +541,61 @@ END
 $$;
 SELECT is((SELECT string_agg(c.detail, '; ') FROM loyalty.check_tier() c WHERE c.member_id = 71), NULL, 'in order and late, rolled back and repeated');
 SELECT is((SELECT count(*) FROM loyalty.tier_event WHERE member_id = 71), 136::bigint, 'each fact is there once');
+
+-- ---------------------------------------------------------------------------
+-- Versions
+-- ---------------------------------------------------------------------------
+
+-- Before the first there is none; what was then, counts in it.
+CREATE FUNCTION define_from(ladder text, effective_from timestamptz, levels text, more jsonb DEFAULT '{}') RETURNS integer LANGUAGE sql AS $$
+	SELECT loyalty.define_ladder($1, jsonb_build_object('measures', '[{"measure": "visits", "window": "lifetime"}]'::jsonb,
+		'levels', (SELECT jsonb_agg(jsonb_build_object('level', split_part(l, '=', 1), 'any', jsonb_build_object('visits', split_part(l, '=', 2)::integer)) ORDER BY n)
+			FROM unnest(string_to_array($3, ' ')) WITH ORDINALITY u(l, n))) || $4, $2)
+$$;
+SELECT define_from('late', '2024-06-01', 'a=5 b=10');
+SELECT loyalty.record_qualification(300, 'visits', 5, '2024-01-01');
+SELECT loyalty.grant_tier(301, 'late', 'b', starts_at => '2024-01-01', ends_at => '2024-07-01');
+SELECT is(string_agg(tiers_of(m, 'late', '2024-05-31 23:59:59.999999', '2024-06-01', '2024-07-01'), ', ' ORDER BY m), '- a a, - b -', 'before the first version nobody has a tier')
+FROM unnest(ARRAY[300, 301]) m;
+CREATE FUNCTION steps_of(member_id bigint, ladder text) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(format('%s %s %s/%s', coalesce(level, '-'), to_char(starts_at, 'MM-DD'), event, reason), ', ' ORDER BY starts_at) FROM loyalty.member_tiers($1, $2)
+$$;
+SELECT is(steps_of(300, 'late'), 'a 06-01 enrolled/ladder_changed', 'with it whoever qualifies has one');
+
+-- What becomes of a tier, an earned one, a granted one and one that waits, when
+-- levels go, come and change places on 1 June: member 310 has earned b, 311 has
+-- earned a and was granted c, 312 has a and b waits for July.
+CREATE TABLE version_case (ladder text, levels text, earned text, granted text, waiting text);
+INSERT INTO version_case VALUES
+	('v_same', 'a=5 b=10 c=20', '', '', ', b 07-01 upgraded/next_period'),
+	('v_middle', 'a=5 c=20', ', a 06-01 downgraded/ladder_changed', '', ''),
+	('v_lowest', 'b=10 c=20', '', '', ', b 06-01 enrolled/ladder_changed'),
+	('v_highest', 'a=5 b=10', '', ', b 06-01 downgraded/ladder_changed', ', b 07-01 upgraded/next_period'),
+	('v_others', 'x=100 y=200', ', - 06-01 expired/ladder_changed', ', - 06-01 expired/ladder_changed', ', - 06-01 expired/ladder_changed'),
+	('v_swapped', 'a=5 c=20 b=50', '', '', ', b 07-01 upgraded/next_period'),
+	('v_merged', 'b=5 c=20', '', '', ', b 06-01 enrolled/ladder_changed');
+SELECT define_from(ladder, '-infinity', 'a=5 b=10 c=20', '{"upgrade": "next_period", "period": "quarter"}'),
+	define_from(ladder, '2024-06-01', levels || CASE ladder WHEN 'v_same' THEN ' d=1000' ELSE '' END, '{"upgrade": "next_period", "period": "quarter"}') FROM version_case;
+SELECT loyalty.record_qualification(310, 'visits', 10, '2024-04-10'), loyalty.record_qualification(311, 'visits', 5, '2024-04-10'), loyalty.record_qualification(312, 'visits', 5, '2024-04-10');
+SELECT loyalty.record_qualification(312, 'visits', 6, '2024-04-20');
+SELECT loyalty.grant_tier(311, ladder, 'c', starts_at => '2024-04-15') FROM version_case;
+SELECT is(steps_of(310, ladder), 'b 04-10 enrolled/qualified' || earned, ladder || ', earned') FROM version_case;
+SELECT is(steps_of(311, ladder), 'a 04-10 enrolled/qualified, c 04-15 upgraded/granted' || granted, ladder || ', granted') FROM version_case;
+SELECT is(steps_of(312, ladder), 'a 04-10 enrolled/qualified' || waiting, ladder || ', waiting') FROM version_case;
+SELECT loyalty.evaluate_tiers(ladder => ladder) FROM version_case;
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+
+-- Versions together have so many measures.
+SELECT loyalty.define_measure('m' || i) FROM generate_series(1, 33) i;
+CREATE FUNCTION define_measures(VARIADIC measures integer[]) RETURNS integer LANGUAGE sql AS $$
+	SELECT loyalty.define_ladder('wide', jsonb_build_object('measures', (SELECT jsonb_agg(jsonb_build_object('measure', 'm' || m)) FROM unnest($1) m), 'levels', '[{"level": "a"}]'::jsonb),
+		'2024-01-01'::timestamptz + $1[1] * interval '1 day')
+$$;
+SELECT define_measures(VARIADIC m) FROM (SELECT array_agg(i ORDER BY i) AS m FROM generate_series(1, 32) i GROUP BY (i - 1) / 8 ORDER BY 1 OFFSET 0) x;
+SELECT is(loyalty.tier_of(300, 'wide'), NULL, 'versions may have 32 measures');
+SELECT define_measures(33);
+SELECT throws_ok($$SELECT loyalty.tier_of(300, 'wide')$$, '54000', NULL, 'and no more');
+DELETE FROM loyalty.ladder WHERE ladder = 'wide';
 
 -- ---------------------------------------------------------------------------
 -- Points beyond what tiers can count

@@ -415,22 +415,98 @@ SELECT throws_ok($$SELECT loyalty.tier_evaluate('{"measures": [], "levels": [{"l
 SELECT throws_ok($$SELECT loyalty.tier_evaluate('{"measures": [], "levels": [{"level": "a"}]}', 'infinity')$$, 'LY003', NULL, 'at the end of time');
 SELECT throws_ok($$SELECT loyalty.tier_evaluate('{"measures": [], "levels": [{"level": "a"}]}', now(), level => 'a', since => now(), valid_until => now() - interval '1 day')$$,
 	'LY003', NULL, 'a term that ended before it began');
-SELECT throws_ok(format('SELECT loyalty.ladder_levels(%L)', definition), 'LY401', NULL, 'refused: ' || definition)
-FROM (VALUES ('[]'), ('{"measures": [], "levels": []}'), ('{"measures": [], "levels": [{"level": "a"}, {"level": "a"}]}'),
-	('{"measures": [], "levels": [{"level": "a", "any": {"x": 1}}]}'),
-	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {"x": "1"}}]}'),
-	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {}}]}'),
-	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "need": 2, "of": {"x": 1}}]}'),
-	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "of": {"x": 1}}]}'),
-	('{"measures": [{"measure": "x"}, {"measure": "x"}], "levels": [{"level": "a"}]}'),
-	('{"measures": [{"measure": "x", "window": "week"}], "levels": [{"level": "a"}]}'),
-	('{"measures": [{"measure": "x", "window": "rolling"}], "levels": [{"level": "a"}]}'),
-	('{"measures": [], "levels": [{"level": "a"}], "grace": "-1 day"}'),
-	('{"measures": [], "levels": [{"level": "a"}], "validity": "interval"}'),
-	('{"measures": [], "levels": [{"level": "a"}], "validity": "period"}'),
-	('{"measures": [], "levels": [{"level": "a"}], "upgrade": "next_period"}'),
-	('{"measures": [], "levels": [{"level": "a"}], "minimum": "b"}'),
-	('{"measures": [], "levels": [{"level": "a"}], "time_zone": "Mars/Olympus"}'),
-	('{"measures": [], "levels": [{"level": "a"}], "at_ent": "reassess"}')) d(definition);
+-- What is wrong with a definition is said; at the limits nothing is.
+CREATE FUNCTION problem_of(definition text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	PERFORM loyalty.ladder_levels(definition::jsonb);
+	RETURN 'none';
+EXCEPTION
+	WHEN SQLSTATE 'LY401' THEN
+		GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+		RETURN detail;
+END
+$$;
+CREATE TABLE definition_case (definition text, problem text);
+INSERT INTO definition_case VALUES
+	('[]', 'It must be an object.'), ('1', 'It must be an object.'),
+	('{"levels": [{"level": "a"}]}', '"measures" must be an array of objects.'),
+	('{"measures": {}, "levels": [{"level": "a"}]}', '"measures" must be an array of objects.'),
+	('{"measures": 1, "levels": [{"level": "a"}]}', '"measures" must be an array of objects.'),
+	('{"measures": [1], "levels": [{"level": "a"}]}', '"measures" must be an array of objects.'),
+	('{"measures": [["x"]], "levels": [{"level": "a"}]}', '"measures" must be an array of objects.'),
+	('{"measures": []}', '"levels" must be an array of objects.'),
+	('{"measures": [], "levels": []}', 'A ladder has 1 to 32 levels.'),
+	('{"measures": [], "levels": [{"level": "a"}, {"level": "a"}]}', 'Level "a" is given twice.'),
+	('{"measures": [], "levels": [{"name": "A"}]}', '"level" must be a name of 1 to 63 bytes.'),
+	('{"measures": [], "levels": [{"level": ""}]}', '"level" must be a name of 1 to 63 bytes.'),
+	('{"measures": [], "levels": [{"level": 1}]}', '"level" must be a text.'),
+	('{"measures": [], "levels": [{"level": "a", "rank": 1}]}', 'A level has an unknown key "rank".'),
+	('{"measures": [{"measure": "x", "windows": "year"}], "levels": [{"level": "a"}]}', 'A measure has an unknown key "windows".'),
+	('{"measures": [], "levels": [{"level": "a"}], "at_ent": "reassess"}', 'The ladder has an unknown key "at_ent".'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "renew": {"some": {"x": 1}}}]}', '"renew" has an unknown key "some".'),
+	('{"measures": [], "levels": [{"level": "a", "renew": 1}]}', '"renew" must be an object.'),
+	('{"measures": [], "levels": [{"level": "a", "renew": []}]}', '"renew" must be an object.'),
+	('{"measures": [], "levels": [{"level": "a", "any": {"x": 1}}]}', 'Measure "x" is not among "measures".'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {"x": "1"}}]}', 'The threshold of "x" must be a number.'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {}}]}', 'Criteria name no measure.'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {"x": 1}, "all": {"x": 1}}]}', 'A level has one of "any", "all" and "of".'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "all": {"x": 1}, "need": 1, "of": {"x": 1}}]}', 'A level has one of "any", "all" and "of".'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "of": {"x": 1}}]}', '"need" and "of" go together.'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {"x": 1}, "need": 1}]}', '"need" and "of" go together.'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "need": 2, "of": {"x": 1}}]}', '"need" must be a whole number from 1 to 1.'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "need": 0, "of": {"x": 1}}]}', '"need" must be a whole number from 1 to 1.'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "need": 0.9, "of": {"x": 1}}]}', '"need" must be a whole number from 1 to 1.'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "need": "1", "of": {"x": 1}}]}', '"need" must be a whole number from 1 to 1.'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "need": 1, "of": {"x": 1}}]}', 'none'),
+	('{"measures": [{"measure": "x"}, {"measure": "y"}, {"measure": "x"}], "levels": [{"level": "a"}]}', 'Measure "x" is given twice.'),
+	('{"measures": [{"measure": "x", "window": "week"}], "levels": [{"level": "a"}]}', '"window" cannot be "week".'),
+	('{"measures": [{"measure": "x", "window": "rolling"}], "levels": [{"level": "a"}]}', 'Measure "x": "interval" goes with "window" "rolling".'),
+	('{"measures": [{"measure": "x", "window": "year", "interval": "1 day"}], "levels": [{"level": "a"}]}', 'Measure "x": "interval" goes with "window" "rolling".'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "-1 day"}', '"grace" is "-1 day"; it must be a day or longer.'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "1 month -1 day"}', '"grace" is "1 month -1 day"; it must be a day or longer.'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "-1 month 40 days"}', '"grace" is "-1 month 40 days"; it must be a day or longer.'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "1 day -1 hour"}', '"grace" is "1 day -1 hour"; it must be a day or longer.'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "23:59:59.999999"}', '"grace" is "23:59:59.999999"; it must be a day or longer.'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "24:00"}', 'none'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "1 day"}', 'none'), ('{"measures": [], "levels": [{"level": "a"}], "grace": "1 month"}', 'none'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "1000 years"}', 'none'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "12001 months"}', '"grace" is "12001 months"; it must be at most 1000 years.'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "365000 days"}', 'none'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "365001 days"}', '"grace" is "365001 days"; it must be at most 1000 years.'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "8760000:00"}', 'none'),
+	('{"measures": [], "levels": [{"level": "a"}], "grace": "8760000:00:00.000001"}', '"grace" is "8760000:00:00.000001"; it must be at most 1000 years.'),
+	('{"measures": [], "levels": [{"level": "a"}], "validity": "interval"}', '"validity" "interval" needs "validity_interval".'),
+	('{"measures": [], "levels": [{"level": "a"}], "validity": "interval", "validity_interval": "1 month"}', 'none'),
+	('{"measures": [], "levels": [{"level": "a"}], "validity": "interval", "validity_interval": "1 day"}', 'none'),
+	('{"measures": [], "levels": [{"level": "a"}], "validity": "interval", "validity_interval": "24:00"}', 'none'),
+	('{"measures": [], "levels": [{"level": "a", "validity": "interval"}]}', '"validity" "interval" needs "validity_interval".'),
+	('{"measures": [], "levels": [{"level": "a"}], "validity_interval": "1 month"}', '"validity_interval" goes with "validity" "interval".'),
+	('{"measures": [], "levels": [{"level": "a"}], "validity": "period"}', '"validity" "period" needs "period".'),
+	('{"measures": [], "levels": [{"level": "a"}], "upgrade": "next_period"}', '"upgrade" "next_period" needs "period".'),
+	('{"measures": [], "levels": [{"level": "a"}], "upgrade": "next_period", "period": "month"}', 'none'),
+	('{"measures": [], "levels": [{"level": "a"}], "period": "week"}', '"period" cannot be "week".'),
+	('{"measures": [], "levels": [{"level": "a"}], "returns": "lose"}', '"returns" cannot be "lose".'),
+	('{"measures": [], "levels": [{"level": "a"}], "carry_over": 1}', '"carry_over" must be true or false.'),
+	('{"measures": [], "levels": [{"level": "a"}], "carry_over": null, "grace": null, "minimum": null}', 'none'),
+	('{"measures": [], "levels": [{"level": "a"}], "minimum": "b"}', '"minimum" "b" is none of the levels.'),
+	('{"measures": [], "levels": [{"level": "a"}], "time_zone": "Mars/Olympus"}', '"time_zone" "Mars/Olympus" does not exist.'),
+	('{"measures": [], "levels": [{"level": "a"}], "time_zone": "right/UTC"}', '"time_zone" "right/UTC" does not exist.');
+INSERT INTO definition_case
+SELECT format('{"measures": [], "levels": [{"level": "a", "name": "%s"}]}', repeat('n', n)), CASE n WHEN 63 THEN 'none' ELSE 'A name has at most 63 bytes.' END
+FROM unnest(ARRAY[63, 64]) n
+UNION ALL
+SELECT format('{"measures": [], "levels": [{"level": "%s"}]}', repeat('l', n)), CASE n WHEN 63 THEN 'none' ELSE '"level" must be a name of 1 to 63 bytes.' END
+FROM unnest(ARRAY[63, 64]) n
+UNION ALL
+SELECT format('{"measures": [%s], "levels": [{"level": "a"}]}', string_agg(format('{"measure": "%s"}', m), ', ')), CASE n WHEN 8 THEN 'none' ELSE 'A ladder has at most 8 measures.' END
+FROM unnest(ARRAY[8, 9]) n, generate_series(1, n) m GROUP BY n
+UNION ALL
+SELECT format('{"measures": [], "levels": [%s]}', string_agg(format('{"level": "%s"}', l), ', ')), CASE n WHEN 32 THEN 'none' ELSE 'A ladder has 1 to 32 levels.' END
+FROM unnest(ARRAY[32, 33]) n, generate_series(1, n) l GROUP BY n;
+SELECT is(problem_of(definition), problem, left(definition, 200)) FROM definition_case;
+SELECT is((SELECT string_agg(row(l.*)::text, ' ' ORDER BY rank) FROM loyalty.ladder_levels('{"measures": [], "levels": [{"level": "a"}, {"level": "b", "name": "B"}]}') l), '(1,a,a) (2,b,B)',
+	'a level without a name has its code');
 
 SELECT * FROM finish();
