@@ -235,7 +235,9 @@ sub statement
 	if ($token =~ /^(?:if|while|for|switch)$/ || $token =~ /^(?i:for_?each|for_both)/)
 	{
 		$self->{switch_end} = $self->{pair}{ $self->{pair}{ $i + 1 } + 1 } if $token eq 'switch';
-		$i = $self->statement($self->header($i));
+		# what only decides how often to look for interrupts is housekeeping, too
+		my $then = $self->{pair}{ $i + 1 } + 1;
+		$i = $self->statement($token eq 'if' && $self->token($then) =~ $housekeeping ? $then : $self->header($i));
 		$i = $self->statement($i + 1) if $token eq 'if' && $self->is($i, 'else');
 		return $i;
 	}
@@ -549,7 +551,7 @@ sub tests
 sub passes
 {
 	my ($test, $limit) = @_;
-	my ($planned, $seen, $failed, $late) = (undef, 0, 0, 0);
+	my ($planned, $seen, $failed, $status) = (undef, 0, 0, undef);
 	remove_tree($ENV{out});
 	make_path($ENV{out});
 	chmod 0777, $ENV{out};
@@ -561,25 +563,28 @@ sub passes
 		open STDERR, '>&', \*STDOUT;
 		exec 'bash', '-c', $test->{run} or POSIX::_exit(127);
 	}
-	my $died = !eval {
+	eval {
 		local $SIG{ALRM} = sub { die "late\n" };
 		alarm int($limit) + 1;
-		while (my $line = <$reader>)
+		while (!$failed && defined(my $line = <$reader>))
 		{
-			if ($line =~ /^not ok/ && $line !~ /# *TODO/) { $failed = 1; last }
+			$failed = $line =~ /^not ok/ && $line !~ /# *TODO/;
 			$seen++ if $line =~ /^ok/;
 			$planned = $1 if $line =~ /^1\.\.(\d+)/;
 		}
-		alarm 0;
-		1;
+		kill 'TERM', -$pid if $failed;
+		waitpid $pid, 0;
+		$status = $?;
 	};
 	alarm 0;
-	$late = 1 if $died;
-	kill 'TERM', -$pid if $failed || $late;
-	if ($late) { select undef, undef, undef, 0.2; kill 'KILL', -$pid; tidy('hard') }
+	if (!defined $status)
+	{
+		kill 'KILL', -$pid;
+		waitpid $pid, 0;
+		tidy('hard');
+	}
 	close $reader;
-	my $status = $?;
-	$failed = 1 if $late || $status != 0 || $test->{tap} && (!defined $planned || $planned != $seen);
+	$failed ||= !defined $status || $status != 0 || $test->{tap} && (!defined $planned || $planned != $seen);
 	return !$failed;
 }
 
