@@ -113,21 +113,20 @@ DecodePunycode(const pg_wchar *code, int n, pg_wchar *label)
 	int			bias = INITIAL_BIAS;
 	int64		next = INITIAL_N;
 	int64		at = 0;
-	int			n_basic = 0;
+	int			in = n;
 	int			done;
-	int			in;
 
-	for (int i = 0; i < n; i++)
-		if (code[i] == '-')
-			n_basic = i;
-	for (done = 0; done < n_basic; done++)
+	/* characters of ASCII stand before the last hyphen */
+	while (in > 0 && code[in - 1] != '-')
+		in--;
+	for (done = 0; done < in - 1; done++)
 	{
 		if (code[done] >= INITIAL_N)
 			return -1;
 		label[done] = code[done];
 	}
 
-	for (in = n_basic > 0 ? n_basic + 1 : 0; in < n; at++)
+	for (; in < n; at++)
 	{
 		int64		before = at;
 		int64		weight = 1;
@@ -149,8 +148,8 @@ DecodePunycode(const pg_wchar *code, int n, pg_wchar *label)
 			at += digit * weight;
 			if (digit < t)
 				break;
-			weight *= BASE - t;
-			if (at > (int64) MAX_CODE_POINT * (n + 1) || weight > (int64) MAX_CODE_POINT * (n + 1))
+			weight *= BASE - t;		/* not above at times BASE */
+			if (at > (int64) MAX_CODE_POINT * (n + 1))
 				return -1;
 		}
 		bias = AdaptBias(at - before, done + 1, before == 0);

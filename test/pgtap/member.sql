@@ -187,6 +187,7 @@ SELECT is(normalize_identifier(namespace, raw, country), normal, format('%s %L',
 	-- no Punycode: cut off, too large, a surrogate, a control character, a dot, an @, nothing, twice
 	('email', 'a@xn--bcher-kv.de', NULL, NULL), ('email', 'a@xn--99999999.de', NULL, NULL), ('email', 'a@xn--.de', NULL, NULL), ('email', 'a@xn--bücher-kva.de', NULL, NULL),
 	('email', 'a@xn--a.de', NULL, NULL), ('email', 'a@xn--xn--bcher-kva-.de', NULL, NULL), ('email', 'a@xn--bcher_-kva.de', NULL, NULL), ('email', 'a@xn---.de', NULL, NULL),
+	('email', 'a@xn---bcher-kva.de', NULL, NULL), ('email', 'a@xn--bcher--kva.de', NULL, NULL), ('email', 'a@xn--b-cher-65a.de', NULL, 'a@xn--b-cher-65a.de'),
 	-- labels of 63 bytes in ASCII, and beyond
 	('email', 'a@' || repeat('x', 63) || '.de', NULL, 'a@' || repeat('x', 63) || '.de'), ('email', 'a@' || repeat('x', 64) || '.de', NULL, NULL),
 	('email', 'a@' || repeat('ä', 57) || '.de', NULL, 'a@xn--4ca' || repeat('a', 56) || '.de'), ('email', 'a@' || repeat('ä', 58) || '.de', NULL, NULL),
@@ -242,6 +243,8 @@ SELECT is(pg_temp.reason(namespace, raw), reason, format('%s %L: why not', names
 	('email', repeat('a', 64) || '@x.de', NULL), ('email', repeat('a', 65) || '@x.de', 'It has more than 64 bytes before the @.'),
 	('email', repeat('a', 64) || '@' || repeat('b', 63) || '.' || repeat('c', 63) || '.' || repeat('d', 61), NULL),
 	('email', repeat('a', 64) || '@' || repeat('b', 63) || '.' || repeat('c', 63) || '.' || repeat('d', 62), 'It has more than 254 bytes.')) v (namespace, raw, reason);
+
+SELECT is_empty($$SELECT n FROM generate_series(6, 58) n WHERE normalize_identifier('email', 'a@xn--' || repeat('9', n) || 'a.de') IS NOT NULL$$, 'Punycode beyond the last character there is, however far');
 
 -- a normal form is its own normal form: every character, and random garbage
 SELECT is_empty($$
