@@ -69,6 +69,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "core/compat.h"
 #include "core/errors.h"
@@ -808,29 +809,56 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 }
 
 /*
- * row_key(source text, VARIADIC key): the name of a row, as the entries have it
- * that were posted for it.
+ * row_key(source text, VARIADIC key text[]): the name of a row, as the entries
+ * have it that were posted for it.
  */
 PG_FUNCTION_INFO_V1(loyalty_row_key);
 Datum
 loyalty_row_key(PG_FUNCTION_ARGS)
 {
 	Datum	   *values;
-	Oid		   *types;
 	bool	   *nulls;
 	char	  **parts;
 	int			n;
 
 	RequireArgument(fcinfo, 0, "source");
-	n = extract_variadic_args(fcinfo, 1, true, &values, &types, &nulls);
+	RequireArgument(fcinfo, 1, "key");
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
 	parts = palloc(Max(n, 1) * sizeof(char *));
 	for (int i = 0; i < n; i++)
 	{
 		if (nulls[i])
 			PG_RETURN_NULL();
-		parts[i] = KeyText(values[i], types[i]);
+		parts[i] = TextDatumGetCString(values[i]);
 	}
-	if (n <= 0)
+	PG_RETURN_TEXT_P(cstring_to_text(RowKey(text_to_cstring(PG_GETARG_TEXT_PP(0)), parts, n)));
+}
+
+/*
+ * row_key_of(source text, key record): the same of values of any type, in the
+ * text form that a trigger gives them.
+ */
+PG_FUNCTION_INFO_V1(loyalty_row_key_of);
+Datum
+loyalty_row_key_of(PG_FUNCTION_ARGS)
+{
+	HeapTupleHeader header = PG_GETARG_HEAPTUPLEHEADER(1);
+	TupleDesc	tupdesc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header), HeapTupleHeaderGetTypMod(header));
+	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(header),.t_data = header};
+	char	  **parts = palloc(Max(tupdesc->natts, 1) * sizeof(char *));
+	bool		isnull = false;
+	int			n = 0;
+
+	while (n < tupdesc->natts && !isnull)
+	{
+		Datum		value = heap_getattr(&tuple, n + 1, tupdesc, &isnull);
+
+		if (!isnull)
+			parts[n] = KeyText(value, TupleDescAttr(tupdesc, n)->atttypid);
+		n++;
+	}
+	ReleaseTupleDesc(tupdesc);
+	if (isnull)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(RowKey(text_to_cstring(PG_GETARG_TEXT_PP(0)), parts, n)));
 }

@@ -128,8 +128,8 @@ SourceColumn(Backfill *state, TupleDesc tupdesc, int i)
 	bool		fractional = own == NUMERICOID || own == FLOAT8OID || own == FLOAT4OID;
 
 	if (state->source != NULL && (i == COL_IDEMPOTENCY_KEY || i == COL_TARGET_KEY))
-		column = psprintf("loyalty.row_key(%s, %s)", quote_literal_cstr(state->source),
-						  psprintf(own == TEXTARRAYOID ? "VARIADIC %s" : "%s", column));
+		column = psprintf(own == TEXTARRAYOID ? "loyalty.row_key(%s, VARIADIC %s)" : "loyalty.row_key_of(%s, ROW(%s))",
+						  quote_literal_cstr(state->source), column);
 	else if (i == COL_POINTS && fractional)
 	{
 		state->numeric_points = true;

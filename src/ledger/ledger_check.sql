@@ -77,7 +77,7 @@ BEGIN
 					FROM posted p LEFT JOIN reversal r ON r.target_entry_id = p.entry_id
 					WHERE p.kind = 'earn' GROUP BY p.home_id, p.key
 				), worth AS (
-					SELECT (%3$s)::bigint AS member_id, loyalty.row_key(%2$L, %4$s) AS key,
+					SELECT (%3$s)::bigint AS member_id, loyalty.row_key_of(%2$L, ROW(%4$s)) AS key,
 						CASE WHEN %5$s THEN greatest(trunc(coalesce((%6$s)::numeric, 0)), 0) ELSE 0 END AS points
 					FROM %7$s AS "new"
 				), difference AS (

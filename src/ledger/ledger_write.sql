@@ -165,10 +165,15 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_trigger
 COMMENT ON FUNCTION trigger_term(bytea, text) IS
 'The value of a term that a trigger gives award_points(), out of pg_trigger.tgargs; NULL where it does not give it.';
 
-CREATE FUNCTION row_key(source text, VARIADIC key "any") RETURNS text
-LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_row_key';
-COMMENT ON FUNCTION row_key(text, "any") IS
-'The name of a row under which award_points() posts for it: source:key, with : ~ and \ escaped in the key''s columns, and a hash in their place where that is longer than 1000 bytes. All entries of the row have it as reference, the first has it as idempotency_key, the n-th followed by ~n. NULL for a key with a NULL. key is one value or several, such as those of a primary key, of the types that its columns have.';
+CREATE FUNCTION row_key(source text, VARIADIC key text[]) RETURNS text
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_row_key';
+COMMENT ON FUNCTION row_key(text, text[]) IS
+'The name of a row under which award_points() posts for it: source:key, with : ~ and \ escaped in the key''s columns, and a hash in their place where that is longer than 1000 bytes. All entries of the row have it as reference, the first has it as idempotency_key, the n-th followed by ~n. NULL for a key with a NULL. key is one value or several, such as those of a primary key, as text: times in ISO form and UTC.';
+
+CREATE FUNCTION row_key_of(source text, key record) RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_row_key_of';
+COMMENT ON FUNCTION row_key_of(text, record) IS
+'row_key() of ROW(...), values of any type in the text form that award_points() gives them, whatever the session''s settings. Part of backfill() and check_awards().';
 
 CREATE FUNCTION award_points() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_award_points';

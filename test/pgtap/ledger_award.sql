@@ -230,9 +230,10 @@ RESET datestyle;
 SET timezone = 'UTC';
 SELECT is(available(5050), 50::bigint, 'and are found again, whatever the session''s settings');
 SELECT is(loyalty.row_key('a', 'b:c', 'd~e\f'), 'a:b\:c:d\~e\\f', 'row_key()');
-SELECT is(loyalty.row_key('a', 7, date '2026-01-31', timestamptz '2026-02-01 01:00+02'), 'a:7:2026-01-31:2026-01-31 23\:00\:00+00', 'of several types');
+SELECT is(loyalty.row_key_of('a', ROW(7, date '2026-01-31', timestamptz '2026-02-01 01:00+02')), 'a:7:2026-01-31:2026-01-31 23\:00\:00+00', 'of several types');
 SELECT is(loyalty.row_key('a', VARIADIC '{1,x}'::text[]), 'a:1:x', 'of an array');
-SELECT is(loyalty.row_key('a', 1, NULL), NULL, 'of NULL');
+SELECT is(loyalty.row_key_of('a', ROW('1', NULL)), NULL, 'of NULL');
+SELECT is(loyalty.row_key('a', NULL), NULL, 'of NULL as text');
 
 -- A statement that is refused changes nothing.
 SELECT throws_ok($$INSERT INTO orders VALUES (900001, 5060, 'NaN', '2026-01-01')$$, 'LY003', NULL, 'NaN is no number of points');
