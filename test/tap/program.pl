@@ -177,6 +177,12 @@ LANGUAGE sql STABLE AS $$
 			b.earned, b.adjusted_up, b.restored, b.redeemed, b.revoked, b.adjusted_down, b.transferred_out), ';' ORDER BY i)
 	FROM unnest(at) WITH ORDINALITY u(t, i), LATERAL loyalty.balance(m, c, as_of => t) b;
 $$;
+CREATE FUNCTION show_ends(m bigint, c text, t timestamptz) RETURNS text
+LANGUAGE sql STABLE AS $$
+	SELECT coalesce(string_agg(concat_ws(',', expires_at, points), ';' ORDER BY expires_at), '')
+	FROM (SELECT coalesce(expires_at, 'infinity') AS expires_at, sum(points) AS points
+		FROM loyalty.lots(m, c, as_of => t) WHERE state = 'available' GROUP BY 1) x;
+$$;
 CREATE FUNCTION show_lots(m bigint, c text, t timestamptz) RETURNS text
 LANGUAGE sql STABLE AS $$
 	SELECT coalesce(string_agg(concat_ws(',', points, state, earned_at, coalesce(available_at, 'infinity'), coalesce(expires_at, 'infinity')), ';'), '')
@@ -204,6 +210,15 @@ sub shown
 	} @at;
 }
 
+# How many points expire when: no joining of lots may show it.
+sub shown_ends
+{
+	my ($history, $wallet, $t) = @_;
+	my %points;
+	$points{ $_->{expires} } += $_->{points} for grep { FoldReference::state_of($_, $t) eq 'available' } $wallet->in_order;
+	return join ';', map { $history->instant($_) . ",$points{$_}" } sort { $a <=> $b } keys %points;
+}
+
 sub shown_lots
 {
 	my ($history, $wallet, $t) = @_;
@@ -216,15 +231,16 @@ run_sql($database, join "\n", "SET timezone = 'UTC'; CREATE TABLE history (m big
 	'COPY history FROM stdin;', @sql, '\.', 'ANALYZE history;');
 my $utc = "SET timezone = 'UTC'; SET datestyle = 'iso, ymd';";
 my %outcome = map { split /\|/, $_, 2 } split /\n/, run_sql($database, "$utc SELECT m, post_history(m, c, entries) FROM history ORDER BY m;");
-my %balance = map { split /\|/, $_, 2 } split /\n/, run_sql($database, "$utc SELECT m, show(m, c, at) || '#' || show_lots(m, c, at[1]) FROM history ORDER BY m;");
+my %balance = map { split /\|/, $_, 2 } split /\n/, run_sql($database, "$utc SELECT m, show(m, c, at) || '#' || show_ends(m, c, at[1]) || '#' || show_lots(m, c, at[1]) FROM history ORDER BY m;");
 
 my (@bad, %count);
 for my $n (0 .. $#all)
 {
 	my $history = $all[$n];
 	my $outcome = join '', map { "$_->{refusal}," } @{ $history->{asked} };
-	my $expected = shown($history, $history->{wallet}, @{ $history->{at} }) . '#' . shown_lots($history, $history->{wallet}, $history->{at}[0]);
-	s/#.*// for $history->{many} ? ($expected, $balance{ $n + 1 }) : ();
+	my $expected = shown($history, $history->{wallet}, @{ $history->{at} }) . '#' . shown_ends($history, $history->{wallet}, $history->{at}[0])
+	  . '#' . shown_lots($history, $history->{wallet}, $history->{at}[0]);
+	s/#[^#]*$// for $history->{many} ? ($expected, $balance{ $n + 1 }) : ();
 	$count{'wallets of more than 64 lots'}++ if $history->{many} && $history->{wallet}->in_order > 64;
 	$count{ $_->{refusal} || $_->{kind} }++ for @{ $history->{asked} };
 	next if $outcome{ $n + 1 } eq $outcome && $balance{ $n + 1 } eq $expected;
