@@ -43,7 +43,8 @@ SELECT to_char(expires_at - interval '1 second', 'YYYY-MM') AS month, to_char(su
 	   to_char(count(DISTINCT member_id), '999,999,990') AS members,
 	   repeat('#', (40 * sum(points) / max(sum(points)) OVER ())::integer) AS share
 FROM (SELECT m.member_id, l.expires_at, l.points
-	  FROM holding m, LATERAL loyalty.lots(member_id => m.member_id, currency => 'rewards', as_of => :'closing') l) t
+	  FROM holding m, LATERAL loyalty.lots(member_id => m.member_id, currency => 'rewards', as_of => :'closing') l
+	  WHERE l.state <> 'expired') t
 GROUP BY month ORDER BY month;
 
 -- a member with a bit of everything
