@@ -244,14 +244,14 @@ OrderedLevel(const EventList *list, int64 window, int modes)
 	int64		start = 0;
 	int64		last = 0;
 
-	for (Size i = 0; i < list->n; i++)
+	for (Size i = 0; i < list->n && best < levels; i++)
 	{
 		const Event *e = &list->events[i];
 		uint32		turns = Min(e->count, EVENTS_MAX_CONDITIONS + 1);
 		bool		first = (e->mask & 1) != 0;
 
 		CHECK_FOR_INTERRUPTS();
-		for (uint32 turn = 0; turn < turns; turn++)
+		for (uint32 turn = 0; turn < turns && best < levels; turn++)
 		{
 			if (level > 0 && !InWindow(start, e->at, window))
 				level = 0;
@@ -287,8 +287,6 @@ OrderedLevel(const EventList *list, int64 window, int modes)
 			while (!one_at_once && level < levels && (e->mask & (((uint32) 1) << level)));
 			last = e->at;
 			best = Max(best, level);
-			if (best == levels)
-				return best;
 		}
 	}
 	return best;
