@@ -626,6 +626,50 @@ TakeWalletsOfMember(const Many *many, int first)
 }
 
 /*
+ * Takes all wallets before the first entry, where an element concerns lots that
+ * are several members' now.
+ */
+static void
+TakeWalletsOfParts(const Many *many)
+{
+	ManyOrder  *wallets = palloc(many->n * sizeof(ManyOrder));
+	int			size = many->n;
+	int			n = many->n;
+
+	memcpy(wallets, many->order, many->n * sizeof(ManyOrder));
+	for (int i = 0; i < many->n; i++)
+	{
+		const Posting *posting = &many->results[i];
+		int64	   *ids;
+		int			count = HasParts(posting) ? FindParticipants(posting, &ids) : 0;
+
+		if (n + count > size)
+			wallets = repalloc(wallets, (size = 2 * size + count) * sizeof(ManyOrder));
+		for (int j = 0; j < count; j++)
+		{
+			wallets[n] = wallets[0];
+			wallets[n].index = i;
+			wallets[n].member_id = ids[j];
+			wallets[n++].currency = posting->currency.code;
+		}
+	}
+	if (n == many->n)
+		return;
+	qsort(wallets, n, sizeof(ManyOrder), CompareManyOrder);
+	for (int k = 0; k < n; k++)
+	{
+		Posting		posting;
+
+		if (k > 0 && CompareWallets(&wallets[k], &wallets[k - 1]) == 0)
+			continue;
+		InitPosting(&posting, ENTRY_EARN, wallets[k].member_id);
+		posting.currency = many->results[wallets[k].index].currency;
+		posting.together = true;
+		TakeWallet(&posting);
+	}
+}
+
+/*
  * Posts all elements; run by PostTogether().
  */
 static void
@@ -649,6 +693,7 @@ PostElements(void *call)
 		order[i].currency = many->results[i].currency.code;
 	}
 	qsort(order, many->n, sizeof(ManyOrder), CompareManyOrder);
+	TakeWalletsOfParts(many);
 
 	for (int k = 0; k < many->n; k++)
 	{

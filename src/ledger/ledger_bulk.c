@@ -371,6 +371,12 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 				 errdetail("Only entries of the same wallet that came before in this call can be referred to."),
 				 errhint("target_key names the idempotency_key of the row that is referred to; it must be effective before.")));
 	FindTarget(posting, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+	if (HasParts(posting))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_WRONG_KIND),
+				 errmsg("the lots of entry " INT64_FORMAT " belong to several members", entry->target),
+				 errdetail("They were merged when it was recorded, and are others now."),
+				 errhint("Post it with reverse(), capture() or release(), which give each his own.")));
 	PlaceTarget(posting);
 	posting->has_kin = merged_members != NULL;
 	FindReversals(posting);

@@ -102,7 +102,7 @@ static bool route_changed = false;
  * Another member than before stands for one to whom a call posts that posts to
  * several: lets go of what it has done and locked.
  */
-static void
+void
 BeginAnew(void)
 {
 	route_changed = true;
@@ -290,8 +290,8 @@ MayReferTo(int64 asked_id, EntryKind kind, int64 home_id)
 
 /*
  * The lots that a reversal gives back, as the wallet of the posting has to
- * call their homes.  A lot whose home has left the wallet since comes back to
- * the member whose redemption is reversed.
+ * call their homes.  Lots of others are no business of this wallet: see
+ * ledger_parts.c.
  */
 void
 PlaceTarget(Posting *posting)
@@ -300,7 +300,7 @@ PlaceTarget(Posting *posting)
 	LotList    *placed;
 	bool		elsewhere = posting->target_member_id != posting->member_id;
 
-	if (posting->target_taken == NULL)
+	if (posting->target_taken == NULL || posting->entry.kind != ENTRY_REVERSE)
 		return;
 	ForEachLot(lot, posting->target_taken)
 	{
@@ -320,9 +320,7 @@ PlaceTarget(Posting *posting)
 		Lot			part = *lot;
 		int64		home_id = lot->home_id != 0 ? lot->home_id : posting->target_member_id;
 
-		if (home_id == posting->member_id || CanonicalMember(home_id) != posting->member_id)
-			home_id = posting->entry.home_id;
-		part.home_id = home_id;
+		part.home_id = home_id == posting->member_id ? 0 : home_id;
 		AppendLot(placed, &part);
 	}
 	MemoryContextSwitchTo(old);
@@ -574,7 +572,10 @@ PostMove(Move *move, EntryKind kind, int64 member_id, int64 points,
 		move->entry_id = posting.entry_id;
 }
 
-static bool
+/*
+ * The balance of a wallet; false when there is none.
+ */
+bool
 ReadWallet(int64 member_id, const char *code, Balance *balance)
 {
 	static KeptPlan plan = {

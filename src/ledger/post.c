@@ -169,7 +169,7 @@ FindTarget(Posting *posting, int64 entry_id)
 															 12, &isnull));
 	lots = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 7, &isnull);
 	entry->target_posted = GetInt64(3);
-	if (!isnull && (entry->target_posted < 0 || entry->target_kind == ENTRY_REVERSE))
+	if (!isnull && (entry->target_posted < 0 || entry->target_kind == ENTRY_REVERSE || entry->target_kind == ENTRY_HOLD))
 	{
 		LotList    *taken = MemoryContextAlloc(posting->context, sizeof(LotList));
 		MemoryContext old = MemoryContextSwitchTo(posting->context);
@@ -179,12 +179,11 @@ FindTarget(Posting *posting, int64 entry_id)
 		entry->target_lots = taken;
 		posting->target_taken = taken;
 	}
+	posting->hold_id = entry->target_kind == ENTRY_CAPTURE ? GetInt64(10) : 0;
+	posting->undone_id = entry->target_kind == ENTRY_REVERSE ? GetInt64(10) : 0;
 	FindCurrency(code, &posting->currency);
 	if (entry->target_kind == ENTRY_REVERSE)
-	{
-		posting->undone_id = GetInt64(10);
 		FindUndone(posting);
-	}
 }
 
 /*
@@ -228,7 +227,7 @@ ReversedOfTarget(const Posting *posting)
 
 /*
  * Whether, after the target, which is a reversal, another one of the same
- * entry was recorded that stands.
+ * entry was recorded that stands, or one that gave a part to another wallet.
  */
 static bool
 TargetIsFollowed(const Posting *posting)
@@ -236,12 +235,13 @@ TargetIsFollowed(const Posting *posting)
 	static KeptPlan plan = {
 		.query = "SELECT FROM loyalty.ledger r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND r.target_entry_id OPERATOR(pg_catalog.=) $2 AND r.kind OPERATOR(pg_catalog.=) 'reverse' "
-		"AND r.entry_id OPERATOR(pg_catalog.>) $3 AND r.requested OPERATOR(pg_catalog.>) " UNDONE_OF("r"),
-		.nargs = 3,
-		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID}
+		"AND (r.entry_id OPERATOR(pg_catalog.>) $3 OR r.member_id OPERATOR(pg_catalog.<>) $4) "
+		"AND r.requested OPERATOR(pg_catalog.>) " UNDONE_OF("r"),
+		.nargs = 4,
+		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID, INT8OID}
 	};
-	Datum		values[3] = {WalletsOfTarget(posting), Int64GetDatum(posting->undone_id),
-	Int64GetDatum(posting->entry.target)};
+	Datum		values[4] = {WalletsOfTarget(posting), Int64GetDatum(posting->undone_id),
+		Int64GetDatum(posting->entry.target), Int64GetDatum(posting->target_member_id)};
 
 	RunPlan(&plan, values, NULL, 1);
 	return SPI_processed > 0;
@@ -336,7 +336,7 @@ LoadActivities(const Posting *posting, ActivityLog *log)
  * Looks for an entry that was posted with the same key.  If it was asked for
  * with the same arguments, its result is this posting's; otherwise LY004.
  */
-static void
+void
 FindReplay(Posting *posting)
 {
 	static KeptPlan plan = {
@@ -377,19 +377,23 @@ FindReplay(Posting *posting)
 		bytea	   *fingerprint = DatumGetByteaPP(SPI_getbinval(row, found->tupdesc, 3, &isnull));
 		int64		member_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 5, &isnull));
 		int64		home_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 6, &isnull));
+		bool		same;
 
 		if (isnull)
 			home_id = member_id;
-		/* of somebody who was merged once, and is another member again */
-		if (member_id != posting->member_id && CanonicalMember(home_id) != posting->member_id)
+		same = VARSIZE_ANY_EXHDR(fingerprint) == FINGERPRINT_LENGTH &&
+			memcmp(VARDATA_ANY(fingerprint), VARDATA(posting->fingerprint), FINGERPRINT_LENGTH) == 0;
+
+		/* of somebody who was merged once, and is another member again; who refers to one entry twice repeats himself */
+		if (member_id != posting->member_id && CanonicalMember(home_id) != posting->member_id &&
+			!(same && posting->entry.target != 0))
 			continue;
 		if (posting->of_row)
 		{
 			posting->replayed = true;
 			return;
 		}
-		if (VARSIZE_ANY_EXHDR(fingerprint) == FINGERPRINT_LENGTH &&
-			memcmp(VARDATA_ANY(fingerprint), VARDATA(posting->fingerprint), FINGERPRINT_LENGTH) == 0)
+		if (same)
 		{
 			posting->replayed = true;
 			posting->entry_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 1, &isnull));
@@ -714,7 +718,7 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 		/* the index of keys does not see those of merged members */
 		if (posting->idempotency_key != NULL && posting->has_kin)
 			FindReplay(posting);
-		if (posting->entry.kind == ENTRY_REVERSE)
+		if (posting->entry.kind == ENTRY_REVERSE && !posting->part)
 			FindReversals(posting);
 		SPI_finish();
 		MemoryContextSwitchTo(posting->context);
@@ -962,7 +966,15 @@ MayOpenWallet(const Entry *entry)
 void
 PostEntry(Posting *posting)
 {
-	PreparePosting(posting);
+	if (!posting->part)
+	{
+		PreparePosting(posting);
+		if (HasParts(posting))
+		{
+			PostInParts(posting);
+			return;
+		}
+	}
 	for (int attempt = 1;; attempt++)
 	{
 		if (attempt > 1000)

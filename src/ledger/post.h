@@ -34,6 +34,8 @@ typedef struct Posting
 	bool		this_wallet;	/* not to be routed elsewhere */
 	bool		together;		/* with others, by PostTogether() */
 	bool		is_move;		/* part of a merge, or of undoing one */
+	bool		part;			/* of an act on lots of several members: prepared
+								 * by ledger_parts.c */
 	bool		of_row;			/* the key names a row of somebody's table: one
 								 * that was used is no error, whatever for */
 	Currency	currency;
@@ -62,6 +64,7 @@ typedef struct Posting
 	ActivityLog *log;			/* activities of the wallet, where they count */
 	const LotList *target_taken;	/* target_lots as recorded there */
 	int64		undone_id;		/* of a target that is a reversal: its target */
+	int64		hold_id;		/* of a target that is a capture: its hold */
 	FoldRefusal refusal;
 	Balance		before;
 	struct varlena *stored;		/* the wallet's balance before, as stored */
@@ -79,6 +82,7 @@ extern void FindReversals(Posting *posting);
 extern bool HoldIsClosed(const Posting *posting);
 extern bool ConcernsActivity(const Posting *posting);
 extern void LoadActivities(const Posting *posting, ActivityLog *log);
+extern void FindReplay(Posting *posting);
 extern void PreparePosting(Posting *posting);
 extern bool OpenWallet(const Posting *posting);
 extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
@@ -94,8 +98,15 @@ extern void FindRoutes(int64 *member_ids, int n);
 extern void TakeWallet(Posting *posting);
 extern void LockMerges(LOCKMODE mode);
 extern void PlaceTarget(Posting *posting);
+extern bool ReadWallet(int64 member_id, const char *code, Balance *balance);
+pg_noreturn extern void BeginAnew(void);
 extern int64 MemberOfTarget(int64 asked_id, int64 entry_id);
 extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);
+
+/* ledger_parts.c: lots that are several members' now */
+extern bool HasParts(const Posting *posting);
+extern void PostInParts(Posting *posting);
+extern int	FindParticipants(const Posting *posting, int64 **member_ids);
 
 /* ledger_guard.c: our own statements pass the guards on our tables */
 extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
