@@ -202,8 +202,8 @@
  * know of merges at all.  Entries are found through whoever is one with their
  * home now; the parts of a hold go where their lots go.  Spent points are not
  * reconstructed: whoever's lot was consumed first bore it, as the consumption
- * order said when it happened; a refund whose lot has left since goes to the
- * member whose redemption it was.
+ * order said when it happened; what is given back goes to the homes of the lots
+ * it came from, wherever they are by then (ledger_parts.c).
  *
  * A person's idempotency keys count together while its members are one: the
  * same call through another id is a replay.

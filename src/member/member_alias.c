@@ -130,8 +130,11 @@ AnybodyAbsorbed(void)
  * A number under which points begin to stand.  Applications number members
  * themselves, too: the next number of our own is drawn beyond such a one, also
  * before anybody can see those points, unless it is that of a scheme so far off
- * that the two will not meet.  Needs an SPI connection.
+ * that the two will not meet, or the caller may not.  Needs an SPI connection.
  */
+#define NUMBERS		"'loyalty.member_member_id_seq'"
+#define LAST_NUMBER	"coalesce(pg_catalog.pg_sequence_last_value(" NUMBERS "), 0)"
+
 static void
 WalletOpened(int64 member_id)
 {
@@ -141,8 +144,10 @@ WalletOpened(int64 member_id)
 		.argtypes = {INT8OID}
 	};
 	static KeptPlan draw_beyond = {
-		.query = "SELECT pg_catalog.setval('loyalty.member_member_id_seq', $1) FROM loyalty.member_member_id_seq s "
-		"WHERE $1 OPERATOR(pg_catalog.>=) s.last_value AND $1 OPERATOR(pg_catalog.-) s.last_value OPERATOR(pg_catalog.<) 1000000000000",
+		.query = "SELECT CASE WHEN pg_catalog.has_sequence_privilege(" NUMBERS ", 'UPDATE') AND "
+		"pg_catalog.has_sequence_privilege(" NUMBERS ", 'USAGE') AND "
+		"$1 OPERATOR(pg_catalog.>) " LAST_NUMBER " AND $1 OPERATOR(pg_catalog.-) " LAST_NUMBER
+		" OPERATOR(pg_catalog.<) 1000000000000 THEN pg_catalog.setval(" NUMBERS ", $1) END",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};

@@ -1,5 +1,8 @@
 /*
  * Identifiers: who is it, and what belongs to whom.
+ *
+ * What resolve_member() and link_identifier() call plans with the settings that
+ * they have set.
  */
 
 CREATE FUNCTION member_of(namespace text, value text) RETURNS bigint
@@ -18,8 +21,6 @@ CREATE FUNCTION read_identifiers(identifiers jsonb,
 	OUT max_per_member integer, OUT exclusive boolean, OUT merge_unverified boolean, OUT shared_above integer, OUT ignored text)
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -78,8 +79,6 @@ COMMENT ON FUNCTION read_identifiers(jsonb) IS
 
 CREATE FUNCTION members_with_value(namespace text, value text) RETURNS bigint
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 BEGIN
 	RETURN (SELECT count(*) FROM loyalty.identifier i WHERE i.exclusive AND i.namespace = $1 AND i.value = $2)
@@ -93,8 +92,6 @@ CREATE FUNCTION weigh_identifiers(given jsonb, OUT namespace text, OUT value tex
 	OUT home_member_id bigint, OUT priority integer, OUT verified boolean, OUT proven boolean, OUT owned boolean, OUT contested boolean)
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -150,8 +147,6 @@ COMMENT ON FUNCTION draw_member_id() IS
 
 CREATE FUNCTION note_company(given jsonb, evidence jsonb) RETURNS jsonb
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 DECLARE
 	crowded jsonb;
@@ -188,22 +183,21 @@ COMMENT ON FUNCTION note_company(jsonb, jsonb) IS
 'Notes that members came with a value that another member has, where its namespace counts that (shared_above). When it is of too many by now, it finds nobody from now on: then returns what was given, with that told. Part of resolve_member().';
 
 CREATE FUNCTION is_somebody_else(given jsonb, evidence jsonb) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce(bool_or(NOT f.contested) AND NOT bool_or(f.proven), false) AND EXISTS (
-		SELECT FROM jsonb_to_recordset($1) g (namespace text, value text, exclusive boolean, ignored text, verified boolean, merge_unverified boolean)
-		WHERE g.exclusive AND g.ignored IS NULL AND (g.verified OR g.merge_unverified
-			AND (SELECT bool_or(e.owned) AND bool_and((e.namespace, e.value) <> (g.namespace, g.value))
-				FROM jsonb_to_recordset($2) e (namespace text, value text, owned boolean))))
-	FROM jsonb_to_recordset($2) f (proven boolean, contested boolean)
+BEGIN
+	RETURN (SELECT coalesce(bool_or(NOT f.contested) AND NOT bool_or(f.proven), false) FROM jsonb_to_recordset($2) f (proven boolean, contested boolean))
+		AND EXISTS (SELECT FROM jsonb_to_recordset($1) g (namespace text, value text, exclusive boolean, ignored text, verified boolean, merge_unverified boolean)
+			WHERE g.exclusive AND g.ignored IS NULL AND (g.verified OR g.merge_unverified
+				AND (SELECT bool_or(e.owned) AND bool_and((e.namespace, e.value) <> (g.namespace, g.value))
+					FROM jsonb_to_recordset($2) e (namespace text, value text, owned boolean))));
+END
 $$;
 COMMENT ON FUNCTION is_somebody_else(jsonb, jsonb) IS
 'Whether members are found by claims alone, and whoever gave them proved something of his own beside. Part of resolve_member().';
 
 CREATE FUNCTION refusal_of(given jsonb, evidence jsonb, on_conflict text) RETURNS text
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 DECLARE
 	known bigint[];
@@ -250,8 +244,6 @@ COMMENT ON FUNCTION refusal_of(jsonb, jsonb, text) IS
 CREATE FUNCTION attach_identifiers(given jsonb, evidence jsonb, member_id bigint, home_member_id bigint, known bigint[], channel text, effective_at timestamptz)
 RETURNS jsonb
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
