@@ -305,6 +305,60 @@ UPDATE past SET member_id = 5091 WHERE id = 5;
 SELECT results_eq($$SELECT reference, points FROM loyalty.ledger WHERE reference IN ('past:4', 'past:5') ORDER BY 1$$, $$VALUES ('past:4', 4::bigint), ('past:5', 5)$$,
 	'but not one that was worth nothing, or was nobody''s');
 
+-- Members that are merged, and taken apart
+SELECT FROM setval('loyalty.member_member_id_seq', 6000);
+CREATE TABLE kin AS SELECT n, r.member_id AS m FROM generate_series(1, 6) n, LATERAL loyalty.resolve_member(jsonb_build_object('email', format('m%s@example.org', n))) r;
+SELECT m AS a FROM kin WHERE n = 1 \gset
+SELECT m AS b FROM kin WHERE n = 2 \gset
+SELECT m AS c FROM kin WHERE n = 3 \gset
+SELECT m AS d FROM kin WHERE n = 4 \gset
+INSERT INTO orders VALUES (910001, :a, 70, '2026-01-01'), (910002, :b, 30, '2026-01-01'), (910003, :a, 9, '2026-01-01');
+DELETE FROM orders WHERE id = 910003;
+SELECT merge_id AS merged FROM loyalty.merge_members(:b, :a) \gset
+UPDATE orders SET amount = 50 WHERE id = 910001;
+SELECT is(available(:b), 80::bigint, 'a row of an absorbed member is lowered: 50 + 30');
+UPDATE orders SET amount = 60 WHERE id = 910001;
+INSERT INTO orders VALUES (910003, :a, 10, '2026-01-01');
+SELECT is(available(:b), 100::bigint, 'raised, and another entered again: 60 + 30 + 10');
+UPDATE orders SET member_id = :b WHERE id = 910001;
+SELECT is(available(:b), 100::bigint, 'the shop writes the survivor''s number: the same');
+UPDATE orders SET amount = 61 WHERE id = 910001;
+DELETE FROM orders WHERE id = 910003;
+SELECT is(available(:b), 91::bigint, '61 + 30');
+SELECT FROM loyalty.unmerge_members(:merged);
+SELECT results_eq(format('SELECT available(%s), available(%s)', :a, :b), 'VALUES (0::bigint, 91::bigint)', 'taken apart, each has what is of its rows');
+UPDATE orders SET member_id = :a WHERE id = 910001;
+INSERT INTO orders VALUES (910003, :a, 11, '2026-01-01');
+SELECT results_eq(format('SELECT available(%s), available(%s)', :a, :b), 'VALUES (72::bigint, 30::bigint)', 'and so it goes on');
+
+-- undoing a reversal across a merge, under either number
+SELECT entry_id AS earned FROM loyalty.earn(:c, 100, effective_at => '2026-01-01', idempotency_key => 'k') \gset
+SELECT entry_id AS reversed FROM loyalty.reverse(:c, :earned, 40) \gset
+SELECT entry_id AS redeemed FROM loyalty.redeem(:c, 30) \gset
+SELECT entry_id AS refunded FROM loyalty.reverse(:c, :redeemed) \gset
+SELECT merge_id AS merged FROM loyalty.merge_members(:d, :c) \gset
+SELECT is((SELECT available FROM loyalty.reverse(:d, :reversed, 10)), 70::bigint, 'undone by the survivor''s number');
+SELECT is((SELECT available FROM loyalty.reverse(:c, :reversed)), 100::bigint, 'and the rest by its own');
+SELECT is((SELECT available FROM loyalty.reverse(:c, :refunded, 20)), 80::bigint, 'a refund is undone');
+SELECT is((SELECT replayed FROM loyalty.earn(:c, 100, effective_at => '2026-01-01', idempotency_key => 'k')), true, 'a key is known after the merge');
+SELECT is((SELECT replayed FROM loyalty.earn(:c, 100, 'status', effective_at => '2026-01-01', idempotency_key => 'k')), false, 'and free in another currency');
+CREATE TABLE returned AS SELECT :c AS member_id, 'reverse' AS kind, 25 AS points, now() AS effective_at, 'k' AS target_key, 'r' AS idempotency_key;
+SELECT is((SELECT entries FROM loyalty.backfill('returned')), 1::bigint, 'backfill() finds what an absorbed member did by its key');
+SELECT is(available(:d), 55::bigint, 'and takes it back');
+SELECT throws_ok(format('SELECT loyalty.reverse(%s, %s, 76)', :d, :earned), 'LY105', NULL, 'what is reversed by then is counted: 75 are left');
+SELECT entry_id AS held FROM loyalty.hold(:d, 55, now() + interval '1 day') \gset
+SELECT FROM loyalty.unmerge_members(:merged);
+SELECT is((SELECT available FROM loyalty.capture(:c, :held, 5)), 50::bigint, 'a hold is found through whom its lots went to');
+SELECT throws_ok(format('SELECT loyalty.reverse(%s, %s)', :d, :earned), 'LY103', NULL, 'an entry of somebody else is not');
+SELECT throws_ok(format('SELECT loyalty.reverse(%s, %s)', :d, :reversed), 'LY103', NULL, 'nor is its reversal');
+
+-- Keys: by member and currency; of a transfer, the sender's.
+SELECT FROM unnest('{6101,6102}'::bigint[]) m, LATERAL loyalty.earn(m, 10);
+SELECT is((SELECT replayed FROM loyalty.transfer(6101, 6102, 4, idempotency_key => 't')), false, 'a transfer with a key');
+SELECT is((SELECT replayed FROM loyalty.transfer(6102, 6101, 1, idempotency_key => 't')), false, 'the receiver may use it for another');
+SELECT is((SELECT replayed FROM loyalty.transfer(6101, 6102, 4, idempotency_key => 't')), true, 'the sender has used it');
+SELECT results_eq('SELECT available(6101), available(6102)', 'VALUES (7::bigint, 13::bigint)', 'once');
+
 -- Terms
 CREATE TABLE terms (id int PRIMARY KEY, member_id bigint, amount numeric, "Odd Name" int DEFAULT 3, at timestamptz);
 CREATE TEMP TABLE refused (arguments text, state text, message text);
