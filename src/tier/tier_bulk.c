@@ -98,7 +98,7 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 	if (same)
 	{
 		ReplayLatest(call->ladder->plan, &history, then.now, &now);
-		same = SameMachine(&then, &now);
+		same = SameMachine(StoredMachine(&then), &now);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(call->scratch);

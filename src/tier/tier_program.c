@@ -430,7 +430,7 @@ StoredProblem(const Ladder *ladder, int64 member_id)
 	/* a version that came since is a change that is still to be booked */
 	if (then.version != now.version && stored.versions < ladder->plan->nversions)
 		return NULL;
-	if (!SameMachine(&then, &now))
+	if (!SameMachine(stored.machine, &now))
 		return psprintf("the stored state is not what the facts give: level %d until %s, instead of %d until %s",
 						then.state.effective, TimestampText(then.state.valid_until),
 						now.state.effective, TimestampText(now.state.valid_until));

@@ -116,7 +116,7 @@ extern void ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, St
 extern bool UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMachine *machine);
 extern int	SameSteps(const Ladder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs);
 extern bool StoredColumnsAgree(const StoredTier *stored, const Ladder *ladder, const TierMachine *machine);
-extern bool SameMachine(const TierMachine *a, const TierMachine *b);
+extern bool SameMachine(const struct varlena *stored, const TierMachine *machine);
 extern TierColumns ColumnsOf(const Ladder *ladder, int versions, const TierMachine *machine);
 extern struct varlena *StoredMachine(const TierMachine *machine);
 extern int	DropEmptySteps(TierLog *logs, int nlogs);

@@ -276,8 +276,7 @@ CollectReturns(const TierPlan *plan, const TierHistory *history, TimestampTz unt
 		(*at)[(*n)++] = fact->at;
 	}
 	for (int i = 0; i < history->nmerges; i++)
-		if (history->merges[i].at <= until)
-			CollectReturns(plan, history->merges[i].absorbed, until, at, n);
+		CollectReturns(plan, history->merges[i].absorbed, until, at, n);
 }
 
 static int

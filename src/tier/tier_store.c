@@ -403,16 +403,16 @@ EnsureRow(const Ladder *ladder, int64 member_id)
 }
 
 /*
- * Whether two machines are one: in all that is stored, and so in all that can
- * make a difference from now on.
+ * Whether stored bytes are a machine: in all that can make a difference from
+ * now on.
  */
 bool
-SameMachine(const TierMachine *a, const TierMachine *b)
+SameMachine(const struct varlena *stored, const TierMachine *machine)
 {
-	struct varlena *x = StoredMachine(a);
-	struct varlena *y = StoredMachine(b);
+	struct varlena *bytes = StoredMachine(machine);
 
-	return VARSIZE(x) == VARSIZE(y) && memcmp(x, y, VARSIZE(x)) == 0;
+	return VARSIZE_ANY_EXHDR(stored) == VARSIZE_ANY_EXHDR(bytes) &&
+		memcmp(VARDATA_ANY(stored), VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)) == 0;
 }
 
 /*
@@ -713,7 +713,7 @@ MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, Timestamp
 		changed = stored.columns.next_at <= as_of || !StoredColumnsAgree(&stored, ladder, &before) ||
 			stored.event_at != (machine.nlogs > 0 ? machine.logs[machine.nlogs - 1].at : TIMESTAMP_MINUS_INFINITY);
 		AdvanceMachine(&before, as_of);
-		changed = changed || !SameMachine(&before, &machine);
+		changed = changed || !SameMachine(StoredMachine(&before), &machine);
 	}
 	else
 		changed = true;

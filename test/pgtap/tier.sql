@@ -64,6 +64,10 @@ INSERT INTO timeline_case VALUES
 	-- returns
 	('a return takes back what was reached through it', '2024-01-10 00:00 150; 2024-02-10 00:00 60; 2024-03-10 00:00 -60 of 2024-02-10 00:00', '{}', '2024-06-01',
 		'a@2024-01-10 00:00 enrolled, b@2024-02-10 00:00 upgraded, a@2024-03-10 00:00 downgraded'),
+	('two returns, each from its own date on', '2024-01-10 00:00 150; 2024-02-10 00:00 60; 2024-03-10 00:00 -60 of 2024-02-10 00:00; 2024-04-10 00:00 -100 of 2024-01-10 00:00', '{}', '2024-06-01',
+		'a@2024-01-10 00:00 enrolled, b@2024-02-10 00:00 upgraded, a@2024-03-10 00:00 downgraded, -@2024-04-10 00:00 expired'),
+	('two at one date', '2024-01-10 00:00 150; 2024-02-10 00:00 60; 2024-03-10 00:00 -60 of 2024-02-10 00:00; 2024-03-10 00:00 -100 of 2024-01-10 00:00; 2024-03-20 00:00 60', '{}', '2024-06-01',
+		'a@2024-01-10 00:00 enrolled, b@2024-02-10 00:00 upgraded, -@2024-03-10 00:00 expired, a@2024-03-20 00:00 enrolled'),
 	('or is kept', '2024-01-10 00:00 150; 2024-02-10 00:00 60; 2024-03-10 00:00 -60 of 2024-02-10 00:00', '{"returns": "keep"}', '2024-06-01',
 		'a@2024-01-10 00:00 enrolled, b@2024-02-10 00:00 upgraded'),
 	('what was kept does not renew', '2024-01-10 00:00 150; 2024-02-10 00:00 -60 of 2024-01-10 00:00', '{"returns": "keep", "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',
@@ -89,6 +93,11 @@ INSERT INTO timeline_case VALUES
 		'a@2024-01-10 00:00 enrolled, b@2024-04-01 00:00 upgraded');
 SELECT is(line(c.facts, c.definition, c.as_of::timestamptz AT TIME ZONE 'UTC' AT TIME ZONE coalesce(c.definition::jsonb->>'time_zone', 'UTC')), c.expected, c.name)
 FROM timeline_case c;
+
+SELECT is_empty($$SELECT c.name, t.* FROM timeline_case c, LATERAL loyalty.tier_timeline((SELECT loyalty.tier_facts_agg('m', p[1]::timestamptz, p[2]::numeric, p[3]::timestamptz)
+		FROM regexp_split_to_table(c.facts, '\s*;\s*') f, LATERAL regexp_match(f, '^(\S+ \S+) (-?[\d.]+)(?: of (.*))?$') p),
+		'{"measures": [{"measure": "m", "window": "rolling", "interval": "1 year"}], "validity": "interval", "validity_interval": "1 year", "levels": [{"level": "a", "all": {"m": 100}}]}', '2030-01-01') t
+	WHERE (t.level IS NULL) <> (t.valid_until IS NULL)$$, 'who has no tier has none until some time');
 
 -- One history under another session time zone is the same.
 CREATE TABLE instant AS

@@ -96,6 +96,33 @@ SELECT is(found_after(tampering, member_id), 'state, repaired', tampering || coa
 	($$DELETE FROM loyalty.tier_grant WHERE member_id = 100$$),
 	($$INSERT INTO loyalty.tier_joined VALUES (100, '2023-01-01')$$)) t(tampering), unnest(ARRAY[100, NULL]) member_id;
 
+-- A stored machine that was cut off or changed anywhere is found, and nothing
+-- worse comes of it.
+CREATE FUNCTION unnoticed(member_id bigint) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	whole CONSTANT bytea := (SELECT machine FROM loyalty.tier_state s WHERE s.member_id = $1 AND s.ladder = 'club');
+	damaged bytea;
+	how text;
+BEGIN
+	FOR damaged, how IN SELECT substring(whole FOR n), 'cut to ' || n FROM generate_series(0, octet_length(whole) - 1) n
+		UNION ALL SELECT set_byte(whole, i, (get_byte(whole, i) + d) % 256), format('byte %s + %s', i, d) FROM generate_series(0, octet_length(whole) - 1) i, unnest(ARRAY[1, 2, 128, 255]) d
+	LOOP
+		BEGIN
+			UPDATE loyalty.tier_state s SET machine = damaged WHERE s.member_id = $1 AND s.ladder = 'club';
+			IF loyalty.tier_problem($1, 'club') IS NULL THEN
+				RETURN NEXT how;
+			END IF;
+		EXCEPTION
+			WHEN datetime_field_overflow OR numeric_value_out_of_range THEN NULL;
+		END;
+	END LOOP;
+	UPDATE loyalty.tier_state s SET machine = whole WHERE s.member_id = $1 AND s.ladder = 'club';
+END
+$$;
+SELECT cmp_ok(octet_length(machine), '>', 60, 'with grants and points to come') FROM loyalty.tier_state WHERE member_id = 100;
+SELECT is_empty('SELECT * FROM unnoticed(100)', 'damage is noticed');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'and mended');
+
 -- ---------------------------------------------------------------------------
 -- Grants
 -- ---------------------------------------------------------------------------
@@ -574,8 +601,8 @@ INSERT INTO version_case VALUES
 	('v_others', 'x=100 y=200', ', - 06-01 expired/ladder_changed', ', - 06-01 expired/ladder_changed', ', - 06-01 expired/ladder_changed'),
 	('v_swapped', 'a=5 c=20 b=50', '', '', ', b 07-01 upgraded/next_period'),
 	('v_merged', 'b=5 c=20', '', '', ', b 06-01 enrolled/ladder_changed');
-SELECT define_from(ladder, '-infinity', 'a=5 b=10 c=20', '{"upgrade": "next_period", "period": "quarter"}'),
-	define_from(ladder, '2024-06-01', levels || CASE ladder WHEN 'v_same' THEN ' d=1000' ELSE '' END, '{"upgrade": "next_period", "period": "quarter"}') FROM version_case;
+SELECT define_from(ladder, NULL, 'a=5 b=10 c=20', '{"upgrade": "next_period", "period": "quarter"}'),
+	define_from(ladder, '2024-06-01', levels, '{"upgrade": "next_period", "period": "year"}') FROM version_case;
 SELECT loyalty.record_qualification(310, 'visits', 10, '2024-04-10'), loyalty.record_qualification(311, 'visits', 5, '2024-04-10'), loyalty.record_qualification(312, 'visits', 5, '2024-04-10');
 SELECT loyalty.record_qualification(312, 'visits', 6, '2024-04-20');
 SELECT loyalty.grant_tier(311, ladder, 'c', starts_at => '2024-04-15') FROM version_case;
@@ -584,6 +611,23 @@ SELECT is(steps_of(311, ladder), 'a 04-10 enrolled/qualified, c 04-15 upgraded/g
 SELECT is(steps_of(312, ladder), 'a 04-10 enrolled/qualified' || waiting, ladder || ', waiting') FROM version_case;
 SELECT loyalty.evaluate_tiers(ladder => ladder) FROM version_case;
 SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+
+-- Who joined with a grant before the first version has its years from then.
+SELECT loyalty.define_ladder('late_years', '{"measures": [{"measure": "visits", "window": "anniversary"}], "levels": [{"level": "a", "any": {"visits": 100}}]}', '2024-01-01');
+SELECT loyalty.grant_tier(320, 'late_years', 'a', starts_at => '2023-03-01', ends_at => '2023-04-01');
+SELECT loyalty.record_qualification(m, 'visits', 60, t::timestamptz) FROM (VALUES ('2024-02-01'), ('2024-03-15')) v(t), unnest(ARRAY[320, 321]) m;
+SELECT is(loyalty.tier_of(320, 'late_years', '2024-04-01') || '', NULL, 'a new year began in March');
+SELECT is(loyalty.tier_of(321, 'late_years', '2024-04-01'), 'a', 'of whom joined in February none did');
+-- A version that carries over does so from the first end of a period on.
+SELECT loyalty.define_ladder('carried', d || more, effective_from::timestamptz) FROM (VALUES (1, '{}'::jsonb, NULL), (2, '{"carry_over": true}', '2024-06-01')) v(n, more, effective_from),
+	jsonb(json '{"measures": [{"measure": "visits", "window": "year"}], "period": "year", "validity": "period", "levels": [{"level": "a", "any": {"visits": 100}}]}') d ORDER BY n;
+SELECT loyalty.record_qualification(322, 'visits', 160, '2024-03-01'), loyalty.record_qualification(322, 'visits', 60, '2025-06-01');
+SELECT is(tiers_of(322, 'carried', '2025-12-31', '2026-01-01', '2027-01-01'), 'a a -', 'what was too much in 2024 counts in 2025');
+
+-- A merge before the first version is one like any other.
+SELECT loyalty.record_qualification(m, 'visits', 3, '2024-01-01') FROM unnest(ARRAY[323, 324]) m;
+SELECT loyalty.merge_tier(91, 323, 324, '2024-05-01');
+SELECT is(tiers_of(323, 'late', '2024-05-31', '2024-06-01') || ', ' || tiers_of(324, 'late', '2024-05-31', '2024-06-01'), '- a, - a', 'together they qualify with it');
 
 -- Versions together have so many measures.
 SELECT loyalty.define_measure('m' || i) FROM generate_series(1, 33) i;
@@ -596,6 +640,24 @@ SELECT is(loyalty.tier_of(300, 'wide'), NULL, 'versions may have 32 measures');
 SELECT define_measures(33);
 SELECT throws_ok($$SELECT loyalty.tier_of(300, 'wide')$$, '54000', NULL, 'and no more');
 DELETE FROM loyalty.ladder WHERE ladder = 'wide';
+
+-- ---------------------------------------------------------------------------
+-- A merge takes the better state, where facts alone tell no more
+-- ---------------------------------------------------------------------------
+
+SELECT loyalty.define_ladder('short', '{"measures": [{"measure": "visits", "window": "rolling", "interval": "1 month"}], "validity": "interval", "validity_interval": "1 year",
+	"levels": [{"level": "a", "any": {"visits": 5}}, {"level": "b", "any": {"visits": 10}}]}');
+CREATE TABLE merge_case (survivor_id bigint, survivor_at timestamptz, survivor_visits integer, absorbed_at timestamptz, absorbed_visits integer, expected text);
+INSERT INTO merge_case VALUES
+	(330, '2024-01-01', 5, '2024-02-01', 10, 'a b until 2025-02-01'), (332, '2024-02-01', 10, '2024-01-01', 5, 'b b until 2025-02-01'),
+	(334, '2024-01-01', 10, '2024-02-01', 5, 'b b until 2025-01-01'), (336, '2024-02-01', 5, '2024-01-01', 10, 'a b until 2025-01-01'),
+	(338, '2024-01-01', 5, '2024-02-01', 5, 'a a until 2025-02-01'), (340, '2024-02-01', 5, '2024-01-01', 5, 'a a until 2025-02-01'),
+	(342, '2024-01-01', 0, '2024-02-01', 5, '- a until 2025-02-01'), (344, '2024-01-01', 5, '2024-02-01', 0, 'a a until 2025-01-01');
+SELECT loyalty.record_qualification(survivor_id, 'visits', survivor_visits, survivor_at), loyalty.record_qualification(survivor_id + 1, 'visits', absorbed_visits, absorbed_at),
+	loyalty.merge_tier(1000 + survivor_id, survivor_id, survivor_id + 1, '2024-06-01') FROM merge_case;
+SELECT is(format('%s until %s', tiers_of(survivor_id, 'short', '2024-05-31', '2024-06-01'), t.ends_at::date), expected, 'merged: ' || expected)
+FROM merge_case, LATERAL (SELECT max(starts_at) AS ends_at FROM loyalty.member_tiers(survivor_id, 'short')) t;
+SELECT is_empty($$SELECT * FROM loyalty.check_tier() WHERE detail LIKE 'short:%' OR detail LIKE 'late%'$$, 'all is well');
 
 -- ---------------------------------------------------------------------------
 -- Points beyond what tiers can count
