@@ -335,8 +335,6 @@ LivesUntil(double w, const void *arg)
 {
 	const NextOrder *n = arg;
 
-	if (!(w > 0.0))
-		return 0.0;
 	return exp(-n->s * log1p(n->ratio * expm1(-log(w) / n->shape)));
 }
 

@@ -409,6 +409,13 @@ FROM (VALUES ('rfm_r_v030', 'v030', 'rfmr'), ('rfm_r_v022', 'v022', 'rfmr'), ('p
 SELECT bag_eq($$SELECT dataset, customer_id, rfm_segment(r_mean, f_mean, m_mean, 'cn_8_quadrant', 'zh') FROM score WHERE dataset IN (SELECT dataset FROM expected)$$,
 	'SELECT dataset, customer_id, cn8_mean FROM expected', 'eight quadrants by the mean');
 
+-- The same straight from the tables, whose columns are a date and a timestamp, wherever the session is.
+CREATE TABLE retail_line AS SELECT (customer_id::int)::text AS customer_id, invoice, at, quantity * price AS amount FROM line WHERE customer_id IS NOT NULL AND quantity > 0 AND price > 0;
+SELECT bag_eq(format('SELECT * FROM in_zone(%L, %L)', zone, format('SELECT concat_ws('' '', member, recency, frequency, round(monetary, 2), r, f, m, segment) FROM rfm_table(%s, as_of => %L, method => %L)', orders, as_of, method)),
+	format('SELECT concat_ws('' '', customer_id, recency_days, frequency, round(monetary, 2), r_%1$s, f_%1$s, m_%1$s, code125_%1$s) FROM %2$s', method, expected), format('rfm_table of %s by %s in %s', expected, method, zone))
+FROM (VALUES ($$'r_order', 'customer_id', 'order_date', 'revenue'$$, '2006-12-31', 'expected_orders'), ($$'retail_line', 'customer_id', key_column => 'invoice'$$, '2011-12-11', 'expected_online')) v(orders, as_of, expected),
+	unnest('{rfmr,ntile}'::text[]) method, unnest('{UTC,Europe/Berlin}'::text[]) zone;
+
 -- Every segment of every data set, scoring and scheme.
 CREATE TABLE have AS
 SELECT dataset, scoring, scheme, rfm_segment(r, f, m, scheme) AS segment, count(*) AS customers, frequency(rollup(s))::numeric AS orders,
