@@ -131,6 +131,54 @@ SELECT is(loyalty.qualified_level(loyalty.tier_facts_agg('spend', at, amount, NU
 FROM (VALUES ('year', '', 'mid'), ('lifetime', '', 'top'), ('quarter', '', 'low'), ('rolling', ', "interval": "1 year"', 'top'), ('latest', '', 'low'), ('anniversary', '', 'top')) v(w, i, expected), purchase
 GROUP BY w, i, expected;
 
+-- Values: what is none is said, at the limits nothing is.
+CREATE FUNCTION facts_problem(facts text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	RETURN facts::loyalty.tier_facts::text;
+EXCEPTION
+	WHEN SQLSTATE 'LY407' THEN
+		GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+		RETURN detail;
+END
+$$;
+SELECT is(facts_problem(facts), expected, left(facts, 150)) FROM (VALUES
+	('{}', 'It must be an array of objects.'), ('1', 'It must be an array of objects.'), ('[1]', 'It must be an array of objects.'), ('[[1]]', 'It must be an array of objects.'),
+	('[{"at": "2024-01-01", "amount": 1}]', '"measure" must be a text.'), ('[{"measure": 1, "at": "2024-01-01", "amount": 1}]', '"measure" must be a text.'),
+	('[{"measure": "", "at": "2024-01-01", "amount": 1}]', 'The name of a measure has 1 to 63 bytes.'),
+	(format('[{"measure": "%s", "at": "2024-01-01", "amount": 1}]', repeat('m', 64)), 'The name of a measure has 1 to 63 bytes.'),
+	(format('[{"measure": "%s", "at": "2024-01-01T00:00:00.000000Z", "amount": 1}]', repeat('m', 63)), format('[{"measure": "%s", "at": "2024-01-01 00:00:00+00", "amount": 1}]', repeat('m', 63))),
+	('[{"measure": "m", "at": "2024-01-01"}]', '"amount" must be a number.'), ('[{"measure": "m", "at": "2024-01-01", "amount": "1"}]', '"amount" must be a number.'),
+	('[{"measure": "m", "amount": 1}]', '"at" must be an instant.'), ('[{"measure": "m", "at": 1, "amount": 1}]', '"at" must be an instant.'),
+	('[{"measure": "m", "at": "now", "amount": 1}]', '"at" must be an instant.'), ('[{"measure": "m", "at": "infinity", "amount": 1}]', '"at" must be an instant.'),
+	('[{"measure": "m", "at": "2024-01-01", "amount": 1, "counts_at": "today"}]', '"counts_at" must be an instant.'),
+	('[]', '[]'), ('[{"measure": "m", "at": "2024-01-02", "amount": -1.5, "counts_at": "2024-01-02"}, {"measure": "m", "at": "2024-01-01", "amount": 0.00015, "counts_at": "2023-01-01"}]',
+		'[{"measure": "m", "at": "2024-01-01 00:00:00+00", "amount": 0.0002, "counts_at": "2023-01-01 00:00:00+00"}, {"measure": "m", "at": "2024-01-02 00:00:00+00", "amount": -1.5}]')) v(facts, expected);
+SELECT throws_ok(format('SELECT loyalty.tier_facts_agg(%s)', arguments), state, NULL, arguments) FROM (VALUES
+	($$'m', 'infinity', 1, NULL$$, 'LY407'), ($$'m', '2024-01-01', 1, '-infinity'$$, 'LY407'), ($$'', '2024-01-01', 1, NULL$$, 'LY407'),
+	($$'m', '2024-01-01', 'NaN', NULL$$, 'LY003'), ($$'m', '2024-01-01', 'Infinity', NULL$$, 'LY003'), ($$'m', '2024-01-01', 1e30, NULL$$, '22003')) v(arguments, state);
+SELECT throws_ok(format($$SELECT loyalty.tier_points_agg('m', '2024-01-01', %s, NULL)$$, points), 'LY407', NULL, points || ' points') FROM unnest(ARRAY['922337203685478', '-922337203685478']) points;
+SELECT is(loyalty.tier_points_agg('m', '2024-01-01', points, NULL)::text, format('[{"measure": "m", "at": "2024-01-01 00:00:00+00", "amount": %s}]', points), points || ' points')
+FROM unnest(ARRAY[922337203685477, -922337203685477]) points GROUP BY points;
+SELECT throws_ok($$SELECT loyalty.tier_facts_agg('m' || i, '2024-01-01', 1, NULL) FROM generate_series(1, 33) i$$, 'LY407', NULL, '33 measures');
+SELECT is((SELECT count(*) FROM jsonb_array_elements((SELECT loyalty.tier_facts_agg('m' || i, '2024-01-01', 1, NULL) FROM generate_series(1, 32) i)::jsonb)), 32::bigint, '32 measures');
+-- In one worker or several
+CREATE TABLE fact AS SELECT 'm' || i % 7 AS measure, '2024-01-01'::timestamptz + i * interval '7 hours' AS at, i AS amount, CASE i % 5 WHEN 0 THEN '2023-06-01'::timestamptz END AS counts_at FROM generate_series(1, 3000) i;
+ALTER TABLE fact SET (parallel_workers = 2);
+SET max_parallel_workers_per_gather = 0;
+CREATE TABLE together AS SELECT loyalty.tier_facts_agg(measure, at, amount, counts_at) AS facts, loyalty.tier_points_agg(measure, at, amount, counts_at) AS points FROM fact;
+SET max_parallel_workers_per_gather = 2;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET parallel_leader_participation = off;
+SELECT is(a.facts::text, t.facts::text, 'several workers make the same') FROM (SELECT loyalty.tier_facts_agg(measure, at, amount, counts_at) AS facts FROM fact) a, together t;
+SELECT is(a.points::text, t.facts::text, 'of points too') FROM (SELECT loyalty.tier_points_agg(measure, at, amount, counts_at) AS points FROM fact) a, together t;
+RESET max_parallel_workers_per_gather;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET parallel_leader_participation;
+
 -- Returns at dates of no order, before and between: each ten count as a level.
 SELECT is(loyalty.qualified_level((SELECT loyalty.tier_facts_agg('m', at::timestamptz, amount, counts_at::timestamptz) FROM (VALUES
 		('2024-01-10', 100, NULL), ('2024-02-10', 60, NULL), ('2024-03-10', 50, NULL),
