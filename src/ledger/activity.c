@@ -69,6 +69,19 @@ AddUndoing(ActivityLog *log, int64 entry_id, int activity)
 }
 
 /*
+ * A copy of a log in the current memory context.
+ */
+void
+CopyActivities(const ActivityLog *from, ActivityLog *to)
+{
+	InitActivities(to);
+	for (int i = 0; i < from->count; i++)
+		AddActivity(to, &from->activities[i], from->left[i]);
+	for (int i = 0; i < from->nundoings; i++)
+		AddUndoing(to, from->undoings[i].entry_id, from->undoings[i].activity);
+}
+
+/*
  * The place of an entry in the log, or -1.
  */
 static int

@@ -34,6 +34,7 @@ typedef struct ActivityLog
 } ActivityLog;
 
 extern void InitActivities(ActivityLog *log);
+extern void CopyActivities(const ActivityLog *from, ActivityLog *to);
 extern void SetActivities(const ActivityLog *log, Entry *entry);
 extern void NoteActivity(ActivityLog *log, const Entry *entry);
 

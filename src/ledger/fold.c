@@ -577,8 +577,8 @@ ExpiryOfJoined(const Balance *balance, TimestampTz opened_until, TimestampTz t)
 
 	ForEachLot(lot, &balance->lots)
 	{
-		if (lot->joined && lot->expires_at >= opened_until && lot->expires_at < first && !LotIsHeld(lot, t))
-			first = lot->expires_at;
+		if (lot->joined && lot->expires_at >= opened_until && !LotIsHeld(lot, t))
+			first = Min(first, lot->expires_at);
 	}
 	return first;
 }
@@ -976,7 +976,7 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 			refusal = ApplyTransferIn(balance, entry);
 			break;
 		case ENTRY_ADJUST:
-			if (entry->requested > 0)
+			if (EntryOpensLot(entry->kind, entry->requested))
 				refusal = ApplyIncome(balance, entry, TOTAL_ADJUSTED_UP);
 			else
 				refusal = ApplyBurn(balance, policy, entry, TOTAL_ADJUSTED_DOWN,

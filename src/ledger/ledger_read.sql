@@ -94,8 +94,16 @@ RETURNS TABLE (expires_at timestamptz, points bigint, lots bigint)
 LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT l.expires_at, sum(l.points)::bigint, count(*)
-	FROM loyalty.lots($1, $2, $4, $5) l
-	WHERE l.state IN ('available', 'pending') AND l.expires_at <= coalesce($3, 'infinity')
+	FROM (SELECT s.balance, loyalty.asked_instant(s.balance, $4) AS as_of
+			FROM (SELECT loyalty.wallet_as_of(
+				(SELECT w.balance FROM loyalty.wallet w WHERE w.member_id = $1 AND w.currency = $2),
+				$1, $2, $4, $5) AS balance
+			OFFSET 0) s
+		OFFSET 0) s,
+		-- at the end of time: what is to repay debt will not expire
+		loyalty.balance_lots(s.balance, greatest(s.as_of, '9999-12-31Z')) l
+	WHERE l.expires_at > s.as_of AND l.expires_at <= coalesce($3, 'infinity')
+		AND (l.hold_id IS NULL OR l.available_at <= s.as_of)
 	GROUP BY l.expires_at
 	ORDER BY l.expires_at
 $$;

@@ -8,7 +8,7 @@ CREATE FUNCTION earn(member_id bigint, points numeric, currency text DEFAULT 'po
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_earn';
 COMMENT ON FUNCTION earn(bigint, numeric, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean) IS
-'Earns points: opens a lot, repaying debt first. The lot is open from available_at (default: effective_at), or, where it is pending, from activate() on, up to, and not at, expires_at (default: by the currency''s policy; infinity: never). Errors: LY003 argument, LY004 key, LY102 currency, LY109 overflow. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+'Earns points: opens a lot, which repays debt first when it becomes available. The lot is open from available_at (default: effective_at), or, where it is pending, from activate() on, up to, and not at, expires_at (default: by the currency''s policy, counted from when it becomes available; infinity: never). An expires_at that is given is the latest there is, whatever activity follows. Errors: LY003 argument, LY004 key, LY102 currency, LY109 overflow. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION redeem(member_id bigint, points numeric, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
@@ -50,7 +50,7 @@ CREATE FUNCTION activate(member_id bigint, entry_id bigint, effective_at timesta
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_activate';
 COMMENT ON FUNCTION activate(bigint, bigint, timestamptz, text, text, jsonb) IS
-'Makes the pending points of an earn or adjust available from effective_at on. Errors: LY103 no such entry, LY104 neither earn nor adjust, LY108 nothing pending, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
+'Makes the pending points of an earn or adjust available from effective_at on. Their life is counted from then, by the currency''s policy, unless expires_at was given with them. Errors: LY103 no such entry, LY104 neither earn nor adjust, LY108 nothing pending, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION adjust(member_id bigint, points numeric, reason text, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
@@ -295,78 +296,133 @@ PastEffectiveAt(const PastEntries *past, int i)
 	return DatumGetTimestampTz(SPI_getbinval(past->table->vals[i], past->table->tupdesc, 8, &isnull));
 }
 
-/*
- * What is available as of the instant of entry i: by the entries that are
- * effective before it, and those at its instant that were recorded before.
- */
-static int64
-AvailableAsOfPast(const PastEntries *past, const TimestampTz *effective_at, int i)
+/* A fold under way */
+typedef struct PastFold
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "loyalty past", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
 	Balance		balance;
-	BalanceAsOf sums;
 	ActivityLog log;
+} PastFold;
 
-	InitBalance(&balance, past->order);
-	InitActivities(&log);
-	for (int j = 0; j < past->count; j++)
-	{
-		if (effective_at[j] < effective_at[i] || (effective_at[j] == effective_at[i] && j <= i))
-			ApplyPast(past, j, &balance, &log);
-	}
-	BalanceAt(&balance, effective_at[i], &sums);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
-	return sums.available;
+static void
+CopyLots(const LotList *from, LotList *to)
+{
+	InitLots(to, LotCount(from) + 1);
+	ForEachLot(lot, from)
+		AppendLot(to, lot);
 }
 
 /*
- * A row (entry_id, available) for each of them, as of its own instant.  They
- * are folded once, as they were recorded; where a late entry lies on the other
- * side of the instant, the past of that instant is folded for itself.
+ * A copy of its own in the current memory context.
  */
 static void
-ReturnRunning(const PastEntries *past, ReturnSetInfo *rsinfo)
+CopyFold(const PastFold *from, PastFold *to)
+{
+	to->balance = from->balance;
+	CopyLots(&from->balance.lots, &to->balance.lots);
+	CopyLots(&from->balance.owed, &to->balance.owed);
+	CopyActivities(&from->log, &to->log);
+}
+
+static int
+CompareInstants(const void *a, const void *b, void *arg)
+{
+	const TimestampTz *effective_at = arg;
+	int			i = *(const int *) a;
+	int			j = *(const int *) b;
+
+	if (effective_at[i] != effective_at[j])
+		return effective_at[i] < effective_at[j] ? -1 : 1;
+	return i - j;
+}
+
+/*
+ * What is available as of the instant of each entry: by those that are
+ * effective before it, and those at its instant that were recorded before.
+ *
+ * They come one by one, by their instants, and are folded as they were
+ * recorded: those before which none is missing by now for good, the others
+ * behind them again whenever one has come that was recorded before.
+ */
+static void
+AvailableAsOfEach(const PastEntries *past, int64 *available)
 {
 	TimestampTz *effective_at = palloc(Max(past->count, 1) * sizeof(TimestampTz));
-	bool	   *on_time = palloc(Max(past->count, 1) * sizeof(bool));
-	TimestampTz latest = TIMESTAMP_MINUS_INFINITY;
-	TimestampTz earliest = TIMESTAMP_INFINITY;
-	Balance		balance;
-	ActivityLog log;
+	int		   *by_instant = palloc(Max(past->count, 1) * sizeof(int));
+	bool	   *has_come = palloc0(Max(past->count, 1) * sizeof(bool));
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "loyalty past", ALLOCSET_DEFAULT_SIZES);
+	PastFold	complete;
+	PastFold	all;
+	int			ncomplete = 0;
+	int			latest = -1;	/* recorded last, of those that have come */
 
 	for (int i = 0; i < past->count; i++)
 	{
 		effective_at[i] = PastEffectiveAt(past, i);
-		on_time[i] = effective_at[i] >= latest;
-		latest = Max(latest, effective_at[i]);
+		by_instant[i] = i;
 	}
-	for (int i = past->count - 1; i >= 0; i--)
-	{
-		on_time[i] = on_time[i] && effective_at[i] <= earliest;
-		earliest = Min(earliest, effective_at[i]);
-	}
+	qsort_arg(by_instant, past->count, sizeof(int), CompareInstants, effective_at);
 
-	InitBalance(&balance, past->order);
-	InitActivities(&log);
+	InitBalance(&complete.balance, past->order);
+	InitActivities(&complete.log);
+	for (int n = 0; n < past->count; n++)
+	{
+		int			i = by_instant[n];
+		bool		in_order = i > latest && latest >= ncomplete;
+		int			before = ncomplete;
+		MemoryContext old;
+		BalanceAsOf sums;
+
+		has_come[i] = true;
+		latest = Max(latest, i);
+		while (ncomplete < past->count && has_come[ncomplete])
+			ApplyPast(past, ncomplete++, &complete.balance, &complete.log);
+
+		if (latest < ncomplete)
+		{
+			BalanceAt(&complete.balance, effective_at[i], &sums);
+			available[i] = sums.available;
+			continue;
+		}
+		if (!in_order || ncomplete > before)
+		{
+			MemoryContextReset(context);
+			old = MemoryContextSwitchTo(context);
+			CopyFold(&complete, &all);
+			for (int j = ncomplete; j <= latest; j++)
+			{
+				if (has_come[j])
+					ApplyPast(past, j, &all.balance, &all.log);
+			}
+		}
+		else
+		{
+			old = MemoryContextSwitchTo(context);
+			ApplyPast(past, i, &all.balance, &all.log);
+		}
+		BalanceAt(&all.balance, effective_at[i], &sums);
+		available[i] = sums.available;
+		MemoryContextSwitchTo(old);
+	}
+	MemoryContextDelete(context);
+}
+
+/*
+ * A row (entry_id, available) for each of them, as of its own instant.
+ */
+static void
+ReturnRunning(const PastEntries *past, ReturnSetInfo *rsinfo)
+{
+	int64	   *available = palloc(Max(past->count, 1) * sizeof(int64));
+
+	AvailableAsOfEach(past, available);
 	for (int i = 0; i < past->count; i++)
 	{
 		Datum		row[2];
 		bool		nulls[2] = {false};
 		bool		isnull;
 
-		ApplyPast(past, i, &balance, &log);
 		row[0] = SPI_getbinval(past->table->vals[i], past->table->tupdesc, 2, &isnull);
-		if (on_time[i])
-		{
-			BalanceAsOf sums;
-
-			BalanceAt(&balance, effective_at[i], &sums);
-			row[1] = Int64GetDatum(sums.available);
-		}
-		else
-			row[1] = Int64GetDatum(AvailableAsOfPast(past, effective_at, i));
+		row[1] = Int64GetDatum(available[i]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
 	}
 }

@@ -569,6 +569,18 @@ SELECT results_eq(format('SELECT points, expires_at FROM loyalty.lots(%s, ''slid
 -- what is to repay debt will not expire
 SELECT results_eq(format('SELECT loyalty.expiring_points(balance, ''2024-02-01'', ''2024-01-05''), loyalty.debt(balance, ''2024-01-09''), loyalty.debt(balance, ''2024-01-10''), loyalty.next_unbooked_expiry(balance) FROM loyalty.wallet WHERE member_id = %s', pg_temp.member_of('by the clock alone')),
 	$$VALUES (8::bigint, 4::bigint, 0::bigint, '2024-01-20Z'::timestamptz)$$, 'accessors of a balance that owes');
+SELECT results_eq(format('SELECT * FROM loyalty.expiring(%s, as_of => ''2024-01-08'')', pg_temp.member_of('by the clock alone')),
+	$$VALUES ('2024-01-20Z'::timestamptz, 5::bigint, 1::bigint), ('2024-01-30Z', 3, 1)$$, 'expiring() of a member who owes');
+SELECT throws_ok($$SELECT '{"entries": 2, "last_entry_id": 2, "last_effective_at": "2024-01-02T00:00:00+00:00", "earned": 5, "redeemed": 5, "debt": 5,
+	"lots": [{"lot_id": 1, "points": 5, "earned_at": "2024-01-01T00:00:00+00:00"}]}'::loyalty.points_balance$$,
+	'22P02', 'invalid points_balance', 'no balance has points that ought to have repaid its debt');
+
+-- A wallet with a history in which entries come late in every way: the statement says what balance() says.
+CREATE TEMP TABLE late_day AS SELECT n, 1 + (n * 37) % 60 AS day FROM generate_series(1, 60) n UNION ALL SELECT 61, 1 UNION ALL SELECT 62, 60 UNION ALL SELECT 63, 30;
+SELECT count(loyalty.earn(720, n, effective_at => timestamptz '2024-01-01' + day * interval '1 day')) FROM (SELECT * FROM late_day ORDER BY n) d \g /dev/null
+SELECT is_empty($$
+	SELECT s.* FROM (SELECT DISTINCT ON (s.effective_at) * FROM loyalty.statement(720) s ORDER BY s.effective_at, s.entry_id DESC) s
+	WHERE s.available <> (SELECT sum(n) FROM late_day WHERE timestamptz '2024-01-01' + day * interval '1 day' <= s.effective_at)$$, 'the statement of late entries');
 SELECT is_empty($$SELECT * FROM loyalty.ledger WHERE member_id = (SELECT 1000 + min(n) FROM step WHERE story = 'arguments')$$, 'what was refused left no entry');
 
 -- ---------------------------------------------------------------------------
@@ -845,6 +857,40 @@ SELECT FROM (VALUES (711, 'oldest', 70), (712, 'oldest', 0), (713, 'points', 70)
 SELECT results_eq(format('SELECT expires_at, sum(points) FROM loyalty.lots(%s, %L, as_of => ''2024-01-10'') WHERE expires_at < ''2027-01-01'' GROUP BY 1 ORDER BY 1', m, c),
 	$$VALUES ('2026-01-01Z'::timestamptz, 10::numeric)$$, format('the two that go first, of member %s', m))
 FROM (VALUES (711, 'oldest'), (712, 'oldest'), (713, 'points'), (714, 'points')) v(m, c);
+
+-- 64 lots are not joined yet
+CREATE FUNCTION pg_temp.lots_of(m bigint, n int) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM loyalty.earn(m, 1, effective_at => timestamptz '2024-01-01' + i * interval '1 minute') FROM generate_series(1, n) i;
+	RETURN (SELECT count(*) FROM loyalty.lots(m, as_of => '2024-01-02'));
+END $$;
+SELECT is(pg_temp.lots_of(730, 64), 64::bigint, '64 lots');
+SELECT is(pg_temp.lots_of(731, 65), 1::bigint, '65 lots are one');
+
+-- what cannot be folded: check_all() names it, rebuild_wallets() refuses
+CREATE FUNCTION pg_temp.tampered(change text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	found text;
+	rebuilt text := 'rebuilt';
+BEGIN
+	ALTER TABLE loyalty.ledger DISABLE TRIGGER USER;
+	EXECUTE change;
+	ALTER TABLE loyalty.ledger ENABLE TRIGGER USER;
+	found := (SELECT string_agg(DISTINCT invariant, ' ' ORDER BY invariant) FROM loyalty.check_wallets());
+	BEGIN
+		PERFORM loyalty.rebuild_wallets();
+	EXCEPTION WHEN data_corrupted THEN
+		rebuilt := SQLERRM;
+	END;
+	RAISE EXCEPTION USING MESSAGE = found || ': ' || rebuilt, ERRCODE = 'LY999';
+EXCEPTION WHEN SQLSTATE 'LY999' THEN
+	RETURN SQLERRM;
+END $$;
+SELECT is(pg_temp.tampered('UPDATE loyalty.ledger SET points = points + 1 WHERE member_id = 731 AND entry_id = (SELECT min(entry_id) FROM loyalty.ledger WHERE member_id = 731)'),
+	'chain entry: invariant "chain" is violated in the wallet of member 731, currency "points"', 'an entry that was changed');
+SELECT is(pg_temp.tampered('DELETE FROM loyalty.ledger WHERE kind = ''earn'' AND member_id = ' || m),
+	format('chain fold: invariant "chain" is violated in the wallet of member %s, currency "points"', m), 'an entry that was removed')
+FROM pg_temp.member_of('earn and redeem') m;
 
 -- explain_entry() and statement() add up
 SELECT is_empty($$SELECT l.entry_id FROM loyalty.ledger l WHERE NOT EXISTS (SELECT FROM loyalty.explain_entry(l.member_id, l.entry_id))$$, 'explain_entry() explains every entry');
