@@ -699,9 +699,10 @@ IsSuperseded(HeapTuple tuple)
  * Whether our own transaction made this version of a row.
  */
 static bool
-IsOurs(HeapTuple tuple)
+IsOurs(Relation rel, HeapTuple tuple)
 {
-	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	return rel->rd_rel->relkind == RELKIND_RELATION &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 }
 
 /*
@@ -784,7 +785,7 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	else
 	{
 		ReadAward(terms, data->tg_trigslot, settling.currency.time_zone, &older);
-		settling.ours = IsOurs(data->tg_trigtuple);
+		settling.ours = IsOurs(rel, data->tg_trigtuple);
 		if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
 			slot = LatestVersion(rel, data->tg_newtuple, data->tg_newslot);
 	}

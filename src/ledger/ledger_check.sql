@@ -64,14 +64,14 @@ BEGIN
 						substring(e.idempotency_key from '^(?:[^\\~]|\\.)*') AS key
 					FROM loyalty.ledger e
 					WHERE e.currency = %1$L AND e.idempotency_key >= %2$L || ':' COLLATE "C" AND e.idempotency_key < %2$L || ';' COLLATE "C"
+				), undone AS (
+					SELECT u.target_entry_id, sum(u.requested) AS points FROM loyalty.ledger u WHERE u.kind = 'reverse' GROUP BY u.target_entry_id
 				), reversal AS (
-					SELECT r.target_entry_id, sum(r.points) FILTER (WHERE r.of_row) AS of_row, sum(r.points) AS of_all
-					FROM (SELECT r.target_entry_id, r.entry_id IN (SELECT p.entry_id FROM posted p) AS of_row,
-							r.requested - coalesce((SELECT sum(u.requested) FROM loyalty.ledger u
-								WHERE u.target_entry_id = r.entry_id AND u.kind = 'reverse'), 0) AS points
-						FROM loyalty.ledger r
-						WHERE r.kind = 'reverse' AND r.target_entry_id IN (SELECT p.entry_id FROM posted p WHERE p.kind = 'earn')) r
-					GROUP BY r.target_entry_id
+					SELECT r.target_entry_id, sum(r.requested - coalesce(u.points, 0)) AS of_all,
+						sum(r.requested - coalesce(u.points, 0)) FILTER (WHERE o.entry_id IS NOT NULL) AS of_row
+					FROM loyalty.ledger r JOIN posted e ON e.entry_id = r.target_entry_id AND e.kind = 'earn'
+					LEFT JOIN undone u ON u.target_entry_id = r.entry_id LEFT JOIN posted o ON o.entry_id = r.entry_id
+					WHERE r.kind = 'reverse' GROUP BY r.target_entry_id
 				), stands AS (
 					SELECT p.home_id, p.key, sum(p.requested - coalesce(r.of_row, 0)) AS points, sum(p.requested - coalesce(r.of_all, 0)) AS reversible
 					FROM posted p LEFT JOIN reversal r ON r.target_entry_id = p.entry_id
@@ -82,9 +82,10 @@ BEGIN
 					FROM %7$s AS "new"
 				), difference AS (
 					SELECT coalesce(w.member_id, s.home_id) AS member_id, coalesce(w.key, s.key) AS key, coalesce(w.points, 0) AS worth,
-						coalesce(s.points, 0) AS stands, w.key IS NULL AS gone, w.key NOT IN (SELECT p.key FROM posted p) IS TRUE AS unknown
+						coalesce(s.points, 0) AS stands, w.key IS NULL AS gone, w.key IS NOT NULL AND k.key IS NULL AS unknown
 					FROM (SELECT * FROM worth WHERE member_id IS NOT NULL) w
 					FULL JOIN stands s ON s.home_id = w.member_id AND s.key = w.key
+					LEFT JOIN (SELECT DISTINCT p.key FROM posted p) k ON k.key = w.key
 					WHERE coalesce(w.points, 0) > coalesce(s.points, 0)
 						OR coalesce(w.points, 0) < s.points AND s.reversible > 0 AND (w.key IS NOT NULL OR %8$L)
 				)
