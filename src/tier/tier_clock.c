@@ -32,7 +32,8 @@ ToWallClock(const TierLadder *ladder, TimestampTz t, struct pg_tm *tm, fsec_t *f
 		int64		day = local >= 0 ? local / USECS_PER_DAY : -((USECS_PER_DAY - 1 - local) / USECS_PER_DAY);
 		int64		rest = local - day * USECS_PER_DAY;
 
-		if (TIMESTAMP_NOT_FINITE(t) || day + POSTGRES_EPOCH_JDATE < 0)
+		Assert(!TIMESTAMP_NOT_FINITE(t));
+		if (day + POSTGRES_EPOCH_JDATE < 0)
 			OutOfRange();
 		j2date((int) day + POSTGRES_EPOCH_JDATE, &tm->tm_year, &tm->tm_mon, &tm->tm_mday);
 		tm->tm_hour = tm->tm_min = 0;
@@ -89,7 +90,7 @@ AddSpan(const TierLadder *ladder, TimestampTz t, const TierSpan *span, int times
 		{
 			int64		days = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) + (int64) span->days * times;
 
-			if (days < 0 || days > PG_INT32_MAX)
+			if (days < 0)
 				OutOfRange();
 			j2date((int) days, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
 		}

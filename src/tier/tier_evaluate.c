@@ -329,9 +329,9 @@ TierEvaluate(TierState *state, const TierInput *input, const TierLadder *ladder,
 			state->effective == 0 ? TIER_EXPIRED : TIER_DOWNGRADED;
 		state->effective_since = step->at;
 	}
-	else if (state->granted > 0 && state->effective == state->granted &&
-			 (step->event == TIER_DOWNGRADED || step->event == TIER_EXPIRED))
+	else if (step->event == TIER_DOWNGRADED || step->event == TIER_EXPIRED)
 	{
+		/* what was earned fell, and the grant holds */
 		step->event = TIER_LOCKED;
 		step->reason = REASON_GRANTED;
 	}

@@ -119,6 +119,9 @@ SELECT throws_ok(format($$SELECT * FROM line('%s', '%s', '294276-12-31')$$, fact
 SELECT is_empty(format('SELECT * FROM loyalty.tier_timeline(%s)', arguments), 'no rows of ' || arguments) FROM unnest(ARRAY[
 	$$NULL, '{"measures": [], "levels": [{"level": "a"}]}', '2024-06-01'$$, $$'[]', NULL, '2024-06-01'$$, $$'[]', '{"measures": [], "levels": [{"level": "a"}]}', NULL$$]) arguments;
 
+SELECT throws_ok($$SELECT loyalty.tier_at('[{"measure": "m", "at": "4714-11-24 00:00+00 BC", "amount": 1}]',
+	'{"time_zone": "Etc/GMT+12", "measures": [{"measure": "m", "window": "month"}], "levels": [{"level": "a"}]}', '2024-01-01')$$, '22008', NULL, 'before there were dates');
+
 -- The same facts are the same bits, whichever measure came first.
 SELECT is((SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m)::text FROM unnest(ARRAY['a', 'b', 'c']) m),
 	(SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m DESC)::text FROM unnest(ARRAY['a', 'b', 'c']) m), 'measures in another order');

@@ -629,6 +629,10 @@ SELECT loyalty.record_qualification(m, 'visits', 3, '2024-01-01') FROM unnest(AR
 SELECT loyalty.merge_tier(91, 323, 324, '2024-05-01');
 SELECT is(tiers_of(323, 'late', '2024-05-31', '2024-06-01') || ', ' || tiers_of(324, 'late', '2024-05-31', '2024-06-01'), '- a, - a', 'together they qualify with it');
 
+-- A window that would begin before there were dates is refused.
+SELECT loyalty.define_ladder('ages', '{"measures": [{"measure": "visits", "window": "rolling", "interval": "365000 days"}], "levels": [{"level": "a"}]}');
+SELECT throws_ok($$SELECT loyalty.record_qualification(325, 'visits', 1, '4700-01-01 BC')$$, '22008', NULL, 'a thousand years before 4700 BC');
+
 -- Versions together have so many measures.
 SELECT loyalty.define_measure('m' || i) FROM generate_series(1, 33) i;
 CREATE FUNCTION define_measures(VARIADIC measures integer[]) RETURNS integer LANGUAGE sql AS $$

@@ -415,6 +415,10 @@ SELECT throws_ok($$SELECT loyalty.tier_evaluate('{"measures": [], "levels": [{"l
 SELECT throws_ok($$SELECT loyalty.tier_evaluate('{"measures": [], "levels": [{"level": "a"}]}', 'infinity')$$, 'LY003', NULL, 'at the end of time');
 SELECT throws_ok($$SELECT loyalty.tier_evaluate('{"measures": [], "levels": [{"level": "a"}]}', now(), level => 'a', since => now(), valid_until => now() - interval '1 day')$$,
 	'LY003', NULL, 'a term that ended before it began');
+SELECT throws_ok($$SELECT loyalty.tier_evaluate('{"measures": [], "levels": [{"level": "a"}]}', '2024-06-01', level => 'a', since => '2024-01-01', valid_until => '2024-05-01', grace_until => '2024-05-01')$$,
+	'LY003', NULL, 'a grace that ends with the term');
+SELECT throws_ok($$SELECT loyalty.tier_evaluate('{"measures": [], "levels": [{"level": "a"}, {"level": "b"}]}', '2024-06-01', level => 'b', since => '2024-01-01', pending => 'b', pending_at => '2024-07-01')$$,
+	'LY003', NULL, 'what is held waits for nothing');
 -- What is wrong with a definition is said; at the limits nothing is.
 CREATE FUNCTION problem_of(definition text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
