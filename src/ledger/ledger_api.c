@@ -639,9 +639,9 @@ TakeWalletsOfParts(const Many *many)
 	memcpy(wallets, many->order, many->n * sizeof(ManyOrder));
 	for (int i = 0; i < many->n; i++)
 	{
-		const Posting *posting = &many->results[i];
+		Posting    *posting = &many->results[i];
 		int64	   *ids;
-		int			count = HasParts(posting) ? FindParticipants(posting, &ids) : 0;
+		int			count = FindParticipants(posting, &ids);
 
 		if (n + count > size)
 			wallets = repalloc(wallets, (size = 2 * size + count) * sizeof(ManyOrder));

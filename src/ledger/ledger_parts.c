@@ -176,12 +176,16 @@ FindWallets(const Posting *posting, Parts *parts)
 
 /*
  * The same as an array, for a call that posts to several wallets and has to
- * know all of them beforehand.
+ * take all of them beforehand.  None when the posting is in no parts.
  */
 int
-FindParticipants(const Posting *posting, int64 **member_ids)
+FindParticipants(Posting *posting, int64 **member_ids)
 {
 	Parts		parts = {0};
+
+	posting->parts_taken = HasParts(posting);
+	if (!posting->parts_taken)
+		return 0;
 
 	FindWallets(posting, &parts);
 	*member_ids = palloc(parts.count * sizeof(int64));
@@ -507,8 +511,10 @@ PostAllParts(void *call)
 void
 PostInParts(Posting *posting)
 {
-	if (posting->together)
+	if (!posting->together)
+		PostTogether(PostAllParts, posting);
+	else if (posting->parts_taken)
 		PostAllParts(posting);
 	else
-		PostTogether(PostAllParts, posting);
+		BeginAnew();
 }

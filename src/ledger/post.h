@@ -36,6 +36,8 @@ typedef struct Posting
 	bool		is_move;		/* part of a merge, or of undoing one */
 	bool		part;			/* of an act on lots of several members: prepared
 								 * by ledger_parts.c */
+	bool		parts_taken;	/* a call that posts to several has taken the
+								 * wallets of all parts */
 	bool		of_row;			/* the key names a row of somebody's table: one
 								 * that was used is no error, whatever for */
 	Currency	currency;
@@ -106,7 +108,7 @@ extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);
 /* ledger_parts.c: lots that are several members' now */
 extern bool HasParts(const Posting *posting);
 extern void PostInParts(Posting *posting);
-extern int	FindParticipants(const Posting *posting, int64 **member_ids);
+extern int	FindParticipants(Posting *posting, int64 **member_ids);
 
 /* ledger_guard.c: our own statements pass the guards on our tables */
 extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);

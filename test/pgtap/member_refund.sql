@@ -114,6 +114,11 @@ SELECT is(pg_temp.story('earn a 10 2, earn b 50 1, merge a b, ' || steps), have,
 	('redeem a 55, unmerge, many a 55', 'a 10, b 50, c 1'),
 	-- the adjustment of an operator
 	('adjust a 55, unmerge, refund a', 'a 10, b 50'),
+	-- each repays his own debt
+	('redeem a 55, unmerge, return b, refund a', 'a 10, b 0'),
+	('redeem a 55, unmerge, return a, refund a', 'a 0, b 50'),
+	('redeem a 55, unmerge, return b, return a, refund a', 'a 0, b 0'),
+	('redeem a 55, unmerge, return b, refund a 30', 'a 10, b 0 owes 25'),
 	-- the owner has been merged into a third, or the asker has
 	('redeem a 55, unmerge, merge c b, refund a', 'a 10, b 50, c 50'),
 	('redeem a 55, unmerge, merge c b, refund a, unmerge', 'a 10, b 50'),

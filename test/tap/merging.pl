@@ -49,6 +49,10 @@ my @acts = (
 	# captures name no currency: it is that of the hold
 	[ hold => 1, sub { ("hold(@{[ member() ]}, 2, now() + interval '1 hour', @{[ currency() ]})", 0) } ],
 	[ captures => 1, sub { ("post_many(ARRAY[@{[ member() ]}, h.m], '{earn,capture}', '{3,1}', target_entry_ids => ARRAY[NULL, h.e]) FROM some_hold() h", 3 - 1) } ],
+	# these go to the members whose lots they were, whoever they are by then
+	[ capture => 1, sub { ("capture(h.m, h.e, 1) FROM some_hold() h", -1) } ],
+	[ refund => 3, sub { ("reverse(r.m, r.e, 1) FROM some_burn() r", 1) } ],
+	[ refunds => 1, sub { ("post_many(ARRAY[@{[ member() ]}, r.m], '{earn,reverse}', '{1,1}', target_entry_ids => ARRAY[NULL, r.e]) FROM some_burn() r", 2) } ],
 	[ transfer => 4, sub { ("transfer(@{[ member() ]}, @{[ member() ]}, @{[ 1 + int rand 5 ]}, @{[ currency() ]})", 0) } ],
 	[ merge => 4, sub { ("merge_members(@{[ member() ]}, @{[ member() ]})", 0) } ],
 	[ unmerge => 3, sub { ("unmerge_members(m) FROM some_merge() m", 0) } ],
@@ -73,7 +77,7 @@ INSERT INTO loyalty.member (member_id) SELECT m FROM generate_series(1, $members
 SELECT setval(pg_get_serial_sequence('loyalty.member', 'member_id'), 1000);
 SELECT loyalty.link_identifier(m, 'email', m || '\@b.example', true), loyalty.link_identifier(m, 'card', m::text, true),
 	loyalty.earn(m, 100) FROM generate_series(1, $members) m;
-SELECT loyalty.hold(1, 2, now() + interval '1 hour');
+SELECT loyalty.hold(1, 2, now() + interval '1 hour'), loyalty.redeem(2, 50);
 CREATE VIEW some_history AS
 SELECT 1 + floor(random() * $members)::bigint AS member_id, 5 AS points, now() - random() * interval '1 hour' AS effective_at,
 	(ARRAY['ab', 'points', 'a_b'])[1 + floor(random() * 3)] AS currency
@@ -82,6 +86,8 @@ CREATE FUNCTION some_merge() RETURNS bigint LANGUAGE sql VOLATILE AS
 	'SELECT merge_id FROM loyalty.member_merge WHERE unmerged_at IS NULL ORDER BY random() LIMIT 1';
 CREATE FUNCTION some_hold(OUT m bigint, OUT e bigint) RETURNS SETOF record LANGUAGE sql VOLATILE AS
 	'SELECT coalesce(home_id, member_id), entry_id FROM loyalty.ledger WHERE kind = \$\$hold\$\$ ORDER BY entry_id DESC LIMIT 1';
+CREATE FUNCTION some_burn(OUT m bigint, OUT e bigint) RETURNS SETOF record LANGUAGE sql VOLATILE AS
+	'SELECT coalesce(home_id, member_id), entry_id FROM loyalty.ledger WHERE kind IN (\$\$redeem\$\$, \$\$capture\$\$) ORDER BY random() LIMIT 1';
 SQL
 
 # Sessions, each with a file for what it has seen.
@@ -122,7 +128,7 @@ for my $pid (@pids)
 is($died, 0, 'every session came to its end');
 
 my (%seen, %done, %odd);
-my $points = 100 * $members;
+my $points = 100 * $members - 50;
 for my $client (0 .. $#levels)
 {
 	open my $file, '<', "$directory/merging.$client" or die "merging.$client: $!";
