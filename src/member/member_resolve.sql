@@ -262,6 +262,9 @@ BEGIN
 	IF fresh = '[]' THEN
 		RETURN '{"linked": [], "moved": []}';
 	END IF;
+	-- whoever has a value is not noted as one who came with it, too
+	DELETE FROM loyalty.identifier i USING jsonb_to_recordset(fresh) g (namespace text, value text)
+	WHERE NOT i.exclusive AND i.namespace = g.namespace AND i.value = g.value AND i.home_member_id = attach_identifiers.home_member_id;
 	-- what was verified takes the place of what was not
 	WITH gone AS (
 		DELETE FROM loyalty.identifier i
@@ -596,6 +599,10 @@ BEGIN
 				RAISE EXCEPTION 'member % has % identifiers of namespace "%" already', root, g.max_per_member, namespace
 					USING ERRCODE = 'LY206', DETAIL = 'It is the max_per_member of the namespace.',
 						HINT = 'Unlink one, or raise max_per_member with loyalty.configure_namespace().';
+			END IF;
+			IF g.exclusive THEN
+				DELETE FROM loyalty.identifier i
+				WHERE NOT i.exclusive AND i.namespace = g.namespace AND i.value = g.value AND i.home_member_id = link_identifier.member_id;
 			END IF;
 			IF have.member_id IS NOT NULL THEN
 				UPDATE loyalty.identifier i SET member_id = root, home_member_id = link_identifier.member_id, verified = true, claimed = false,

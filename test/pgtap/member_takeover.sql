@@ -125,6 +125,10 @@ SELECT is(pg_temp.story(VARIADIC regexp_split_to_array(steps, ', ')), regexp_spl
 	'created 1, conflict, created 2, created 3, created 4, conflict, matched 1'),
 ('known of members that are there', 'card:1 desk:d, card:2, card:3, card:2 desk:d, card:3 desk:d, card:2 desk:d, desk:d',
 	'created 1, created 2, created 3, conflict, matched 3, matched 2, conflict'),
+('who verifies it is counted once', 'card:1 desk:d, card:2, card:2 desk:d, card:2 desk:d+, card:3, card:3 desk:d, card:4, card:4 desk:d, desk:d',
+	'created 1, created 2, conflict, matched 2, created 3, conflict, created 4, matched 4, conflict'),
+('or links it', 'card:1 desk:d, card:2, card:2 desk:d, link 2 desk:d+, card:3, card:3 desk:d, card:4, card:4 desk:d, desk:d',
+	'created 1, created 2, conflict, linked, created 3, conflict, created 4, matched 4, conflict'),
 ('joined by it, then no more', 'desk:d+, card:2, card:2 desk:d+, card:3, card:3 desk:d+, desk:d+',
 	'created 1, created 2, merged 2, created 3, matched 3, conflict')) v (what, steps, answers);
 
