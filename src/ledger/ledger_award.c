@@ -179,6 +179,63 @@ FindPosted(const Settling *settling, int64 entry_id)
 }
 
 /*
+ * The earn of the row that a posting of the row reverses; NULL when it does not.
+ */
+static Posted *
+ReversedEarn(const Settling *settling, const Posted *posted)
+{
+	Posted	   *target = posted->kind == ENTRY_REVERSE ? FindPosted(settling, posted->target) : NULL;
+
+	return target != NULL && target->kind == ENTRY_EARN ? target : NULL;
+}
+
+/*
+ * Takes off what was taken back, less what was undone of that: in the wallets of
+ * several members, where the lots went to them, so that not each such entry can
+ * have a key of the row.
+ */
+static void
+CountReversals(Settling *settling, Datum wallets)
+{
+	static KeptPlan plan = {
+		.query = "SELECT target_entry_id, pg_catalog.sum(requested)::pg_catalog.int8 FROM loyalty.ledger "
+		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND target_entry_id OPERATOR(pg_catalog.=) ANY ($2) "
+		"AND kind OPERATOR(pg_catalog.=) 'reverse' GROUP BY target_entry_id",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID}
+	};
+	Datum	   *ids = palloc(Max(settling->nposted, 1) * sizeof(Datum));
+	Datum		values[2] = {wallets};
+	int			n = 0;
+
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		if (ReversedEarn(settling, &settling->posted[i]) != NULL)
+			ids[n++] = Int64GetDatum(settling->posted[i].entry_id);
+	}
+	if (n == 0)
+		return;
+	values[1] = PointerGetDatum(construct_array(ids, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	RunPlan(&plan, values, NULL, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		int64		id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+		FindPosted(settling, id)->gone = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	for (int i = 0; i < settling->nposted; i++)
+	{
+		const Posted *posted = &settling->posted[i];
+		Posted	   *earn = ReversedEarn(settling, posted);
+
+		if (earn != NULL)
+			earn->gone += posted->requested - posted->gone;
+	}
+}
+
+/*
  * Reads the postings of the row, in the order in which they were made.
  */
 static void
@@ -214,7 +271,6 @@ ReadPosted(Settling *settling)
 		const char *number = SPI_getvalue(row, tupdesc, 10) + length;
 		char	   *kind = SPI_getvalue(row, tupdesc, 4);
 		Posted	   *posted;
-		Posted	   *target;
 		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
@@ -240,21 +296,10 @@ ReadPosted(Settling *settling)
 			posted->expires_at = TIMESTAMP_MINUS_INFINITY;
 		posted->target = DatumGetInt64(SPI_getbinval(row, tupdesc, 9, &isnull));
 
-		/* a reversal takes from an earn of the row, or undoes one of its reversals */
-		target = posted->kind == ENTRY_REVERSE ? FindPosted(settling, posted->target) : NULL;
-		if (target != NULL)
-		{
-			target->gone += posted->requested;
-			if (target->kind == ENTRY_REVERSE)
-			{
-				target = FindPosted(settling, target->target);
-				if (target != NULL)
-					target->gone -= posted->requested;
-			}
-		}
 		settling->nposted++;
 	}
 	SPI_freetuptable(table);
+	CountReversals(settling, values[0]);
 }
 
 /*

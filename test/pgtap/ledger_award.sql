@@ -90,6 +90,11 @@ INSERT INTO step (story, call, outcome) VALUES
 	('by hand', 'UPDATE orders SET status = ''cancelled'' WHERE id = {o}', '0/0/0'),
 	('by hand', 'UPDATE orders SET status = ''paid'' WHERE id = {o}', '20/0/0'),
 	('by hand', 'UPDATE orders SET amount = 80 WHERE id = {o}', '30/0/0'),
+	('undone by hand', 'INSERT INTO orders VALUES ({o}, {m}, 70, ''2026-01-01'')', '70/0/0'),
+	('undone by hand', 'UPDATE orders SET amount = 20 WHERE id = {o}', '20/0/0'),
+	('undone by hand', 'SELECT FROM loyalty.reverse({m}, (SELECT max(entry_id) FROM loyalty.ledger WHERE member_id = {m} AND currency = ''points''))', '70/0/0'),
+	('undone by hand', 'UPDATE orders SET note = ''touched'' WHERE id = {o}', '20/0/0'),
+	('undone by hand', 'UPDATE orders SET amount = 80 WHERE id = {o}', '80/0/0'),
 	('other entries with its key', 'SELECT FROM loyalty.earn({m}, 5), loyalty.redeem({m}, 5, idempotency_key => ''orders:{o}'')', '0/0/0'),
 	('other entries with its key', 'INSERT INTO orders VALUES ({o}, {m}, 70, ''2026-01-01'')', '70/0/0'),
 	('other entries with its key', 'UPDATE orders SET amount = 60 WHERE id = {o}', '60/0/0'),
@@ -351,6 +356,20 @@ SELECT FROM loyalty.unmerge_members(:merged);
 SELECT is((SELECT available FROM loyalty.capture(:c, :held, 5)), 50::bigint, 'a hold is found through whom its lots went to');
 SELECT throws_ok(format('SELECT loyalty.reverse(%s, %s)', :d, :earned), 'LY103', NULL, 'an entry of somebody else is not');
 SELECT throws_ok(format('SELECT loyalty.reverse(%s, %s)', :d, :reversed), 'LY103', NULL, 'nor is its reversal');
+
+-- what was taken out of another's lots goes back to them, in a part without a key
+SELECT m AS e FROM kin WHERE n = 5 \gset
+SELECT m AS f FROM kin WHERE n = 6 \gset
+INSERT INTO orders VALUES (910004, :e, 70, '2026-01-01');
+SELECT FROM loyalty.earn(:f, 50);
+SELECT merge_id AS merged FROM loyalty.merge_members(:f, :e) \gset
+SELECT FROM loyalty.redeem(:f, 70);
+UPDATE orders SET amount = 30 WHERE id = 910004;
+SELECT is(available(:f), 10::bigint, 'its own lot was spent: 40 of the other''s 50');
+SELECT FROM loyalty.unmerge_members(:merged);
+UPDATE orders SET amount = 70 WHERE id = 910004;
+UPDATE orders SET note = 'touched' WHERE id = 910004;
+SELECT results_eq(format('SELECT available(%s), available(%s)', :e, :f), 'VALUES (0::bigint, 50::bigint)', 'they are the other''s again, and the row has what it spent');
 
 -- Keys: by member and currency; of a transfer, the sender's.
 SELECT FROM unnest('{6101,6102}'::bigint[]) m, LATERAL loyalty.earn(m, 10);
