@@ -16,7 +16,7 @@
 # demo, test, soak, bench and mutants install through apt what they miss, and say so.
 #
 # The rooms, in install order.  A room uses only rooms to its left.
-ROOMS = core ledger member rfm tier clv cohort
+ROOMS = core ledger member rfm tier clv cohort access
 
 # The install script is put together of the rooms' SQL, in that order: of each
 # room first src/<room>/<room>.sql (types and primitives), then its other .sql
@@ -80,10 +80,10 @@ $(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
 	( printf '%s\n' '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
 	  sed 's|MODULE_PATHNAME|$$libdir/$(MODULE_big)|' $(ROOM_SQL); \
 	  printf '%s\n' '' \
-		'CREATE FUNCTION rooms() RETURNS text[]' \
+		'CREATE FUNCTION loyalty.rooms() RETURNS text[]' \
 		'LANGUAGE sql IMMUTABLE PARALLEL SAFE' \
 		"RETURN '{$(subst $(space),$(comma),$(ROOMS))}'::text[];" \
-		"COMMENT ON FUNCTION rooms() IS 'The rooms of this extension, in install order.';" \
+		"COMMENT ON FUNCTION loyalty.rooms() IS 'The rooms of this extension, in install order.';" \
 	) > $@.tmp
 	mv $@.tmp $@
 

@@ -34,7 +34,26 @@ extern int	RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, lon
 /* The table layout: what a room expects, and the guard before each write. */
 extern void ExpectLayout(const char *room, int32 version);
 extern void RequireWritable(void);
+extern Oid	RequireTables(void);
 extern Oid	LoyaltyTable(const char *name);
+
+/* Who may write, and as whom: see rights.c. */
+typedef enum Right
+{
+	RIGHT_POST,					/* post points, resolve members */
+	RIGHT_OPERATE,				/* adjust, merge, grant, forget, run jobs */
+	RIGHT_DEFINE				/* define currencies, ladders and the like */
+} Right;
+
+typedef struct Actor
+{
+	Oid			userid;
+	int			sec_context;
+} Actor;
+
+extern void ForgetTriggers(Oid relid);
+extern void ActAsOwner(Actor *before, Oid role, Right right);
+extern void ActAsBefore(const Actor *before);
 
 /* The row of loyalty.program: what holds for the whole program. */
 typedef struct Program

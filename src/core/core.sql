@@ -353,6 +353,34 @@ $$;
 COMMENT ON FUNCTION end_job(bigint, text) IS
 'Records that a run has come to its end, with a message such as "12 points booked". Part of the jobs.';
 
+CREATE FUNCTION require_own_schema() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	others text;
+BEGIN
+	SELECT format('%s belongs to %s%s', min(x.what), (array_agg(x.owner::regrole ORDER BY x.what))[1],
+		CASE WHEN count(*) > 1 THEN format(', and %s more to others', count(*) - 1) END) INTO others
+	FROM (
+		SELECT c.oid::regclass::text AS what, c.relowner AS owner FROM pg_class c
+		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+		UNION ALL
+		SELECT 'schema loyalty', n.nspowner FROM pg_namespace n
+		WHERE n.oid = 'loyalty'::regnamespace AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = n.nspowner)
+			AND n.nspowner <> (SELECT e.extowner FROM pg_extension e WHERE e.extname = 'loyalty')
+	) x
+	WHERE x.owner <> current_user::regrole
+	HAVING count(*) > 0;
+	IF others IS NOT NULL THEN
+		RAISE EXCEPTION 'role "%" does not own what is in schema loyalty', current_user
+			USING ERRCODE = 'insufficient_privilege', DETAIL = others || '.',
+				HINT = 'Call setup() as the owner of the tables (SET ROLE); drop what is not loyalty''s.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION require_own_schema() IS
+'Raises 42501 where schema loyalty, or a table in it, belongs to another role than the caller: its triggers would run as whoever writes. Part of setup().';
+
 CREATE FUNCTION setup() RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -361,6 +389,7 @@ DECLARE
 BEGIN
 	-- two sessions that set up at once would both find no table
 	PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.setup', 0));
+	PERFORM loyalty.require_own_schema();
 	FOREACH room IN ARRAY loyalty.rooms() LOOP
 		IF to_regprocedure(format('loyalty.%I()', 'setup_' || room)) IS NOT NULL THEN
 			EXECUTE format('SELECT loyalty.%I()', 'setup_' || room);
@@ -373,7 +402,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup() IS
-'Creates the tables of the program in schema loyalty, owned by the caller, or migrates them to the layout that this version needs. Puts back triggers that are missing or disabled, on partitions, too. Safe to repeat; run it after CREATE EXTENSION, after every ALTER EXTENSION loyalty UPDATE, and after you have attached a partition to a table of ours. Returns the layout version of each room.';
+'Creates the tables of the program in schema loyalty, owned by the caller, or migrates them to the layout that this version needs. Puts back triggers that are missing or disabled, on partitions, too. Safe to repeat, by their owner; run it after CREATE EXTENSION, after every ALTER EXTENSION loyalty UPDATE, and after you have attached a partition to a table of ours. Returns the layout version of each room.';
 
 CREATE FUNCTION loyalty.check_all(OUT room text, OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)
 RETURNS SETOF record
@@ -391,11 +420,3 @@ END
 $$;
 COMMENT ON FUNCTION loyalty.check_all() IS
 'Checks every invariant of every room: one row for each violation, none when all is well. Reads only. Refused with 42501 where row-level security would hide rows from the caller.';
-
-REVOKE EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), lock_job(text), unlock_job(text),
-	begin_job(text, timestamptz, integer, text), note_job(bigint, bigint, bigint, bigint, bigint), end_job(bigint, text),
-	configure_program(text, boolean), program_is_sound() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION setup_core(), put_triggers(), setup(), lock_job(text), unlock_job(text),
-	begin_job(text, timestamptz, integer, text), note_job(bigint, bigint, bigint, bigint, bigint), end_job(bigint, text),
-	configure_program(text, boolean), program_is_sound() TO @extowner@;
-

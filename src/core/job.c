@@ -57,8 +57,11 @@ PG_FUNCTION_INFO_V1(loyalty_lock_job);
 Datum
 loyalty_lock_job(PG_FUNCTION_ARGS)
 {
-	LOCKTAG		tag = JobLock(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char	   *job = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	LOCKTAG		tag;
 
+	PreventCommandDuringRecovery(job);
+	tag = JobLock(job);
 	PG_RETURN_BOOL(LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL);
 }
 

@@ -41,7 +41,7 @@ static int	nlayouts = 0;
 static Oid	checked_layout_relid = InvalidOid;
 
 /* Tables that were looked up by name, until they are dropped or renamed. */
-#define MAX_KNOWN_TABLES	16
+#define MAX_KNOWN_TABLES	64
 
 static struct
 {
@@ -74,6 +74,7 @@ ForgetTables(Datum arg, Oid relid)
 	}
 	if (relid == InvalidOid || relid == checked_layout_relid)
 		checked_layout_relid = InvalidOid;
+	ForgetTriggers(relid);
 }
 
 /*
@@ -139,7 +140,7 @@ StoredLayout(const char *room)
  * Raises LY001 unless setup() has made the program's tables; answers with the
  * one that stores the layout of all.
  */
-static Oid
+Oid
 RequireTables(void)
 {
 	Oid			relid = LoyaltyTable("layout");

@@ -815,15 +815,18 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	const RowTerms *terms;
 	Award		older;
 	Award		newer;
+	Actor		writer;
 	bool		is_there;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	RequireWritable();
+	/* the terms are the trigger's: they are evaluated as any trigger runs */
 	terms = FindTerms(data);
-	FindCurrency(terms->currency, &settling.currency);
-
 	settling.source = terms->source;
+	ActAsOwner(&writer, rel->rd_rel->relowner, RIGHT_POST);
+	RequireWritable();
+	FindCurrency(terms->currency, &settling.currency);
+	ActAsBefore(&writer);
 
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 		slot = LatestVersion(rel, data->tg_trigtuple, data->tg_trigslot);
@@ -838,6 +841,7 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	if (is_there)
 		ReadAward(terms, slot, settling.currency.time_zone, &newer);
 
+	ActAsOwner(&writer, rel->rd_rel->relowner, RIGHT_POST);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 	{
 		if (is_there && !EarnOfNewRow(&settling, &newer))
@@ -848,6 +852,7 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	else if (SettleRow(&settling, &older, NULL) && is_there)
 		SettleRow(&settling, NULL, &newer);
 
+	ActAsBefore(&writer);
 	if (slot != NULL && slot != data->tg_trigslot && slot != data->tg_newslot)
 		ExecDropSingleTupleTableSlot(slot);
 	SPI_finish();

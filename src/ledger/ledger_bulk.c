@@ -650,6 +650,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	TupleDesc	tupdesc;
 	Datum		result[4];
 	bool		nulls[4] = {false};
+	Actor		reader;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -663,6 +664,8 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	/* the caller reads the history, the owner of the tables writes it */
+	ActAsOwner(&reader, GetUserId(), RIGHT_DEFINE);
 	RequireWritable();
 	state.wallet_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty backfill wallet",
 												 ALLOCSET_DEFAULT_SIZES);
@@ -672,6 +675,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 		state.source = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	LockMerges(ShareLock);
 	state.insert = BeginLedgerInsert();
+	ActAsBefore(&reader);
 	query = SourceQuery(&state, PG_GETARG_OID(0));
 	plan = SPI_prepare_cursor(query, 0, NULL, CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
@@ -691,6 +695,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 		SPI_cursor_fetch(portal, true, FETCH_ROWS);
 		table = SPI_tuptable;
 		count = SPI_processed;
+		ActAsOwner(&reader, GetUserId(), RIGHT_DEFINE);
 		if (count == 0)
 			break;
 		for (uint64 i = 0; i < count; i++)
@@ -716,9 +721,11 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 			MemoryContextSwitchTo(old);
 		}
 		SPI_freetuptable(table);
+		ActAsBefore(&reader);
 	}
 	CloseWallet(&state);
 	FlushLedgerRows(state.insert);
+	ActAsBefore(&reader);
 	error_context_stack = context.previous;
 	SPI_cursor_close(portal);
 	SPI_finish();

@@ -281,10 +281,3 @@ END
 $$;
 COMMENT ON FUNCTION verify_ledger(text) IS
 'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. Error: LY113 no digest.';
-
-REVOKE EXECUTE ON FUNCTION
-	rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer)
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	rebuild_wallets(), settled_entry_id(), ledger_digest(text, integer)
-	TO @extowner@;

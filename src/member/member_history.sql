@@ -90,12 +90,3 @@ END
 $$;
 COMMENT ON FUNCTION forget_member(bigint, text) IS
 'Forgets a person: the member, everybody it stands for, and the one who stands for it. Identifiers, attributes with their history, reasons and stored results of calls are deleted; members stay by number, with their points and ledger, as forgotten. Their merges can no longer be undone (LY203). Later identifiers of that person make a new member. What callers wrote into references and details of the ledger is theirs and stays. Returns the members forgotten and how much was deleted. Safe to repeat. reason is not kept. Error: LY202.';
-
-/* rights */
-
-REVOKE EXECUTE ON FUNCTION
-	forget_member(bigint, text)
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	forget_member(bigint, text)
-	TO @extowner@;

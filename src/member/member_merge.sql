@@ -334,16 +334,3 @@ END
 $$;
 COMMENT ON FUNCTION preview_merge(bigint, bigint) IS
 'What merge_members() would move, as rows of what it returns; nothing changes. kind refusal: why it would be refused. kind attributes: those that the survivor would have. Errors: LY202, LY203, LY209.';
-
-/* rights */
-
-REVOKE EXECUTE ON FUNCTION
-	join_members(bigint, bigint, bigint, bigint, text, text, bigint[], text[], boolean, integer),
-	merge_members(bigint, bigint, text, text),
-	unmerge_members(bigint, text, text, text)
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	join_members(bigint, bigint, bigint, bigint, text, text, bigint[], text[], boolean, integer),
-	merge_members(bigint, bigint, text, text),
-	unmerge_members(bigint, text, text, text)
-	TO @extowner@;

@@ -688,24 +688,3 @@ END
 $$;
 COMMENT ON FUNCTION unlink_identifier(bigint, text, text, text, timestamptz, text) IS
 'Takes an identifier away from a member, or from anybody for whom it stands. Merges that it caused stay: undo them with unmerge_members(). Errors: LY202 no such member, LY212 the member has no such identifier, LY210 unknown namespace, LY003, LY004.';
-
-/* rights */
-
-REVOKE EXECUTE ON FUNCTION
-	draw_member_id(),
-	note_company(jsonb, jsonb),
-	attach_identifiers(jsonb, jsonb, bigint, bigint, bigint[], text, timestamptz),
-	resolve_member_fully(jsonb, text, jsonb, text, timestamptz, text),
-	resolve_member(jsonb, text, jsonb, text, timestamptz, text),
-	link_identifier(bigint, text, text, boolean, text, timestamptz, text, boolean),
-	unlink_identifier(bigint, text, text, text, timestamptz, text)
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	draw_member_id(),
-	note_company(jsonb, jsonb),
-	attach_identifiers(jsonb, jsonb, bigint, bigint, bigint[], text, timestamptz),
-	resolve_member_fully(jsonb, text, jsonb, text, timestamptz, text),
-	resolve_member(jsonb, text, jsonb, text, timestamptz, text),
-	link_identifier(bigint, text, text, boolean, text, timestamptz, text, boolean),
-	unlink_identifier(bigint, text, text, text, timestamptz, text)
-	TO @extowner@;

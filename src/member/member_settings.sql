@@ -155,16 +155,3 @@ END
 $$;
 COMMENT ON FUNCTION register_merge_handler(text, text[], text, text, text, text) IS
 'Says how things of a room that belong to a member are merged, unmerged, previewed and forgotten: names of functions with their schema (NULL: nothing to do), called with member rows and wallets locked. merge(merge_id, survivor_id, absorbed_id) returns jsonb, what moved; unmerge(merge_id, root_id, member_id, subtree) returns jsonb: the things whose home is in subtree go from root_id back to member_id; preview(survivor_id, absorbed_id) returns jsonb; forget(member_ids). tables: the room''s tables with a column member_id; check_all() reports tables that no room registered. Handlers run with the rights of whoever merges, so each must belong to the owner of our tables or to a superuser. They run in install order of the rooms, others after them; unmerging runs them backwards. Errors: LY003, 42501.';
-
-/* rights */
-
-REVOKE EXECUTE ON FUNCTION
-	configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean, integer),
-	block_identifier(text, text, text),
-	register_merge_handler(text, text[], text, text, text, text)
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean, integer),
-	block_identifier(text, text, text),
-	register_merge_handler(text, text[], text, text, text, text)
-	TO @extowner@;

@@ -280,12 +280,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_member() IS 'Creates and migrates the tables of room member; called by setup().';
-
-/* rights */
-
-REVOKE EXECUTE ON FUNCTION
-	setup_member()
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	setup_member()
-	TO @extowner@;

@@ -177,20 +177,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION refresh_attributes(bigint) IS 'Computes a canonical member''s attributes again, after a rule was changed.';
-
-/* rights */
-
-REVOKE EXECUTE ON FUNCTION
-	claim_request(bigint, text, text),
-	finish_request(bigint, text, jsonb, bigint),
-	try_to_lock_members(bigint[], boolean),
-	lock_members(bigint[], boolean),
-	refresh_attributes(bigint)
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	claim_request(bigint, text, text),
-	finish_request(bigint, text, jsonb, bigint),
-	try_to_lock_members(bigint[], boolean),
-	lock_members(bigint[], boolean),
-	refresh_attributes(bigint)
-	TO @extowner@;

@@ -554,9 +554,6 @@ END
 $$;
 COMMENT ON FUNCTION check_rfm() IS 'Invariants of room rfm, for check_all(): every stored segment scheme can be used.';
 
-REVOKE EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION define_rfm_scheme(text, jsonb, boolean), drop_rfm_scheme(text), setup_rfm() TO @extowner@;
-
 /* The type of a column of an orders table, below its domains; for rfm_reading. */
 CREATE FUNCTION check_orders_column(orders regclass, argument text, column_name text) RETURNS regtype
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

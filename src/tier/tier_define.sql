@@ -211,12 +211,3 @@ END
 $$;
 COMMENT ON FUNCTION preview_ladder(text, jsonb, timestamptz, boolean) IS
 'Who would move where under a new definition of a ladder: move is enters, up, stays, down, leaves or none, as members see it: by the levels'' codes and names, and by their order in the ladder that they know. From as_of (NULL: now) on as define_ladder() would do it, where nobody falls before the term ends; or, with whole_history, as if it had been so always, which also shows who would not have climbed. Merged members are listed as the one that stands for them. Nothing is written. Errors: LY401 definition, LY402 ladder, LY404 measure, LY003.';
-
-REVOKE EXECUTE ON FUNCTION
-	define_measure(text, text, text, text, boolean),
-	define_ladder(text, jsonb, timestamptz, text)
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	define_measure(text, text, text, text, boolean),
-	define_ladder(text, jsonb, timestamptz, text)
-	TO @extowner@;

@@ -369,28 +369,3 @@ END
 $$;
 COMMENT ON PROCEDURE book_tiers(timestamptz, integer) IS
 'Books what the clock did to tiers by as_of (default: now): states and history of those whose next_at has come. No answer of tier_of() changes by it. Commits after each batch_size members; can be stopped at any time; progress is in the table job_run. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
-
-REVOKE EXECUTE ON FUNCTION
-	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
-	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text, text),
-	step_tier(bytea, timestamptz, integer, bigint, integer),
-	maintain_tier(bigint, text, timestamptz),
-	maintain_member(bigint),
-	set_joined(bigint, timestamptz),
-	sample_measures(bigint, text, timestamptz),
-	store_first_tiers(text, timestamptz),
-	evaluate_tiers(bigint, text, timestamptz)
-	FROM PUBLIC;
-REVOKE EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text),
-	record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text, text),
-	step_tier(bytea, timestamptz, integer, bigint, integer),
-	maintain_tier(bigint, text, timestamptz),
-	maintain_member(bigint),
-	set_joined(bigint, timestamptz),
-	sample_measures(bigint, text, timestamptz),
-	store_first_tiers(text, timestamptz),
-	evaluate_tiers(bigint, text, timestamptz)
-	TO @extowner@;
-GRANT EXECUTE ON PROCEDURE book_tiers(timestamptz, integer) TO @extowner@;

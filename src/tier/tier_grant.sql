@@ -260,16 +260,3 @@ END
 $$;
 COMMENT ON FUNCTION end_grant(bigint, bigint, text, timestamptz, text) IS
 'Ends a grant early, or refunds it: refund none, full, or pro_rata (see refund_due). One that has not begun then never was. The tier falls to what was earned. Asked under any number of merged members. Returns what is to be paid back and when it ended. Errors: LY405 no such grant, LY406 ended, LY003.';
-
-REVOKE EXECUTE ON FUNCTION
-	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint, text, integer),
-	open_grant(bigint, bigint),
-	renew_grant(bigint, bigint, numeric, interval, text, timestamptz),
-	end_grant(bigint, bigint, text, timestamptz, text)
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint, text, integer),
-	open_grant(bigint, bigint),
-	renew_grant(bigint, bigint, numeric, interval, text, timestamptz),
-	end_grant(bigint, bigint, text, timestamptz, text)
-	TO @extowner@;

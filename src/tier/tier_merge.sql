@@ -106,18 +106,3 @@ AS $$
 $$;
 COMMENT ON FUNCTION forget_member_tiers(bigint[]) IS
 'What forget_member() means here: the reasons of grants are deleted. Levels, dates and amounts stay with the number of the member, as the ledger does, and so do references, which are the caller''s.';
-
-REVOKE EXECUTE ON FUNCTION
-	merge_tier(bigint, bigint, bigint, timestamptz),
-	unmerge_tier(bigint, bigint, bigint[]),
-	merge_member_tiers(bigint, bigint, bigint),
-	unmerge_member_tiers(bigint, bigint, bigint, bigint[]),
-	forget_member_tiers(bigint[])
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	merge_tier(bigint, bigint, bigint, timestamptz),
-	unmerge_tier(bigint, bigint, bigint[]),
-	merge_member_tiers(bigint, bigint, bigint),
-	unmerge_member_tiers(bigint, bigint, bigint, bigint[]),
-	forget_member_tiers(bigint[])
-	TO @extowner@;

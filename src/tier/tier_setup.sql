@@ -296,14 +296,3 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_tier() IS 'Creates and migrates the tables of room tier; called by setup().';
-
-REVOKE EXECUTE ON FUNCTION
-	evaluate_tier(),
-	watch_facts(text),
-	setup_tier()
-	FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-	evaluate_tier(),
-	watch_facts(text),
-	setup_tier()
-	TO @extowner@;

@@ -476,11 +476,13 @@ loyalty_evaluate_tier(PG_FUNCTION_ARGS)
 	TriggerData *data = RequireTrigger(fcinfo, "evaluate_tier",
 									   FIRED_AFTER | FIRED_FOR_ROW | FIRED_BY_INSERT | FIRED_BY_UPDATE | FIRED_BY_DELETE);
 	bool		on_ledger = data->tg_trigger->tgnargs == 0;
+	Actor		writer;
 
 	if (on_ledger)
 		(void) RequireTrigger(fcinfo, "evaluate_tier", FIRED_AFTER | FIRED_FOR_ROW | FIRED_BY_INSERT);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	ActAsOwner(&writer, data->tg_relation->rd_rel->relowner, RIGHT_POST);
 	RequireWritable();
 	BeginTierUse();
 	if (on_ledger)
@@ -488,6 +490,7 @@ loyalty_evaluate_tier(PG_FUNCTION_ARGS)
 	else
 		OwnRowArrived(data);
 	EndTierUse();
+	ActAsBefore(&writer);
 	SPI_finish();
 	return PointerGetDatum(NULL);
 }

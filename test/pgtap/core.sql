@@ -51,9 +51,9 @@ SELECT is_empty(
 	$$SELECT m.identity, i.type, i.identity AS leans_on
 	  FROM member m JOIN pg_depend d ON d.classid = m.classid AND d.objid = m.objid AND d.deptype <> 'e',
 		LATERAL pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) i
-	  WHERE coalesce(i.schema, i.name) NOT IN ('pg_catalog', 'loyalty', 'plpgsql', 'c', 'sql')
+	  WHERE coalesce(i.schema, i.name) NOT IN ('pg_catalog', 'loyalty', 'loyalty_as_owner', 'plpgsql', 'c', 'sql')
 	  ORDER BY 1, 3$$,
-	'no object depends on one outside of schema loyalty and PostgreSQL itself');
+	'no object depends on one outside of our schemas and PostgreSQL itself');
 
 -- A body written as RETURN or BEGIN ATOMIC is parsed at installation, with the
 -- installer's search_path; one kept as text by each caller, so that it must
@@ -77,13 +77,12 @@ SELECT is_empty(
 	  ORDER BY 1$$,
 	'every SQL and PL/pgSQL body pins search_path, with pg_temp last');
 
+-- Rights are on tables: an access list of a function would not be in a dump.
 SELECT is_empty(
 	$$SELECT m.identity
 	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
-	  WHERE (p.provolatile = 'v' OR p.prokind = 'p') AND p.prorettype <> 'trigger'::regtype
-		AND has_function_privilege('public', p.oid, 'execute')
-	  ORDER BY 1$$,
-	'no volatile function or procedure is executable by PUBLIC');
+	  WHERE p.proacl IS NOT NULL ORDER BY 1$$,
+	'no function has an access list');
 
 SELECT is_empty(
 	$$SELECT m.identity
@@ -96,7 +95,7 @@ SELECT is_empty(
 SELECT is_empty(
 	$$SELECT p.proname, count(*)
 	  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
-	  GROUP BY p.proname HAVING count(*) > 1 ORDER BY 1$$,
+	  GROUP BY p.proname, p.pronamespace HAVING count(*) > 1 ORDER BY 1$$,
 	'one function for each name');
 
 SELECT is_empty(

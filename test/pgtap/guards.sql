@@ -88,12 +88,9 @@ SELECT loyalty.ledger_digest() AS digest \gset
 SET ROLE guards_reader;
 SELECT throws_ok(format('SELECT loyalty.verify_ledger(%L)', :'digest'), '42501', NULL, 'and verify_ledger()');
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION loyalty.ledger_digest(text, integer), loyalty.settled_entry_id(), loyalty.rebuild_wallets() TO guards_reader;
-GRANT ALL ON ALL TABLES IN SCHEMA loyalty TO guards_reader;
-GRANT SELECT ON SEQUENCE loyalty.ledger_entry_id_seq TO guards_reader;
+SELECT loyalty.grant_access('guards_reader', 'operator') \g /dev/null
 SET ROLE guards_reader;
-SELECT throws_ok('SELECT loyalty.ledger_digest()', '42501', NULL, 'and ledger_digest()');
-SELECT throws_ok('SELECT loyalty.rebuild_wallets()', '42501', NULL, 'and rebuild_wallets()');
+SELECT is(loyalty.ledger_digest(), :'digest', 'a digest is taken as the owner of the tables, whom policies do not bind');
 RESET ROLE;
 DROP POLICY few ON loyalty.ledger;
 ALTER TABLE loyalty.ledger DISABLE ROW LEVEL SECURITY;

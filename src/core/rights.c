@@ -1,0 +1,286 @@
+/*
+ * rights.c
+ *		Who may write through our functions, and as whom they write.
+ *
+ * The tables belong to whoever ran setup().  What somebody else may do follows
+ * from what that owner has granted him on tables, so that a dump, a restore
+ * and an upgrade keep it: SELECT on an empty table, one for each right, means
+ * that he has it (may_post, may_operate, may_define; see grant_access()).
+ *
+ * A function that writes asks for its right, and then works as the owner of
+ * the tables, as foreign keys do.  So whoever may post needs no right to write
+ * into any table, and cannot.  Functions that only read work as their caller.
+ * src/access/access.sql says which function needs which right, and puts one of
+ * the functions at the end of this file before each.
+ *
+ * A trigger function of ours on somebody's table writes for the owner of that
+ * table, who made the trigger: he needs the right, and not whoever writes into
+ * the table.
+ *
+ * An error needs no clean-up: the abort of the (sub)transaction restores the
+ * user.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "core/compat.h"
+#include "core/core.h"
+#include "core/errors.h"
+
+static const struct
+{
+	const char *table;			/* SELECT on it is the right */
+	const char *what;			/* "may not ..." */
+	const char *level;			/* of grant_access() */
+}			rights[] = {
+	[RIGHT_POST] = {"may_post", "post points or resolve members", "app"},
+	[RIGHT_OPERATE] = {"may_operate", "adjust, merge, grant or forget", "operator"},
+	[RIGHT_DEFINE] = {"may_define", "define currencies, ladders and the like", "admin"}
+};
+
+/*
+ * The owner of the program's tables.
+ */
+static Oid
+OwnerOfTables(void)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(RequireTables()));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for the table of layouts");
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * Raises 42501 unless a role has a right.
+ */
+static void
+RequireRight(Oid role, Oid owner, Right right)
+{
+	Oid			table;
+
+	if (role == owner)
+		return;
+	table = LoyaltyTable(rights[right].table);
+	if (OidIsValid(table) && pg_class_aclcheck(table, role, ACL_SELECT) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("role \"%s\" may not %s", GetUserNameFromId(role, false), rights[right].what),
+			 errhint("Role \"%s\", which owns the tables of loyalty, grants it by SELECT loyalty.grant_access('%s', '%s');",
+					 GetUserNameFromId(owner, false), GetUserNameFromId(role, false), rights[right].level)));
+}
+
+/* Our tables, whose triggers are known to be the owner's; NULL: not known */
+static Oid *watched_tables = NULL;
+static uint64 nwatched_tables = 0;
+
+/*
+ * A table was changed: part of our relcache callback.
+ */
+void
+ForgetTriggers(Oid relid)
+{
+	bool		ours = relid == InvalidOid;
+
+	for (uint64 i = 0; watched_tables != NULL && i < nwatched_tables && !ours; i++)
+		ours = watched_tables[i] == relid;
+	if (ours && watched_tables != NULL)
+	{
+		pfree(watched_tables);
+		watched_tables = NULL;
+	}
+}
+
+/*
+ * Whoever has the TRIGGER privilege on one of our tables could make the owner
+ * run a function of his: what a trigger calls there must belong to the owner of
+ * the tables or to a superuser.  Asked again after each change of a table.
+ */
+static void
+RequireOwnTriggers(Oid owner)
+{
+	static KeptPlan tables = {
+		.query = "SELECT oid FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	static KeptPlan plan = {
+		.query = "SELECT t.tgname, c.relname, r.rolname FROM pg_catalog.pg_trigger t "
+		"JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
+		"JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid "
+		"JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.proowner "
+		"WHERE c.relnamespace OPERATOR(pg_catalog.=) $1 AND NOT t.tgisinternal "
+		"AND p.proowner OPERATOR(pg_catalog.<>) $2 AND NOT r.rolsuper LIMIT 1",
+		.nargs = 2,
+		.argtypes = {OIDOID, OIDOID}
+	};
+	Oid			schema = get_rel_namespace(RequireTables());
+	Datum		values[2] = {ObjectIdGetDatum(schema), ObjectIdGetDatum(owner)};
+	Oid		   *found;
+	uint64		nfound;
+	bool		isnull;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* which tables: before their triggers, so that a change meanwhile is noticed */
+	RunPlan(&tables, values, NULL, 0);
+	nfound = SPI_processed;
+	found = MemoryContextAlloc(TopMemoryContext, (nfound + 1) * sizeof(Oid));
+	for (uint64 i = 0; i < nfound; i++)
+		found[i] = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	ForgetTriggers(InvalidOid);
+	watched_tables = found;
+	nwatched_tables = nfound;
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed > 0)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+
+		ForgetTriggers(InvalidOid);
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("trigger \"%s\" of table \"%s\" may not run for loyalty",
+						SPI_getvalue(row, tupdesc, 1), SPI_getvalue(row, tupdesc, 2)),
+				 errdetail("Its function belongs to role \"%s\"; the tables of loyalty belong to \"%s\".",
+						   SPI_getvalue(row, tupdesc, 3), GetUserNameFromId(owner, false)),
+				 errhint("Drop the trigger; or, after reading its function, give the function to the owner of the tables.")));
+	}
+	SPI_finish();
+}
+
+/*
+ * From here on the owner of the tables acts, for a role that must have a right.
+ */
+void
+ActAsOwner(Actor *actor, Oid role, Right right)
+{
+	Oid			owner = OwnerOfTables();
+
+	RequireRight(role, owner, right);
+	GetUserIdAndSecContext(&actor->userid, &actor->sec_context);
+	SetUserIdAndSecContext(owner, actor->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (watched_tables == NULL)
+		RequireOwnTriggers(owner);
+}
+
+/*
+ * From here on the one who acted before ActAsOwner() does.
+ */
+void
+ActAsBefore(const Actor *actor)
+{
+	SetUserIdAndSecContext(actor->userid, actor->sec_context);
+}
+
+/*
+ * The role that acts: the session's, or the one that SET ROLE chose, whoever's
+ * functions are running.
+ *
+ * acting_role() -> text
+ */
+PG_FUNCTION_INFO_V1(loyalty_acting_role);
+Datum
+loyalty_acting_role(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_TEXT_P(cstring_to_text(GetUserNameFromId(GetOuterUserId(), false)));
+}
+
+/* ---------------------------------------------------------------------------
+ * Functions that write
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * The function of that name and arguments in schema loyalty_as_owner.
+ */
+static Oid
+FunctionBehind(Oid fn_oid)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fn_oid));
+	Form_pg_proc proc;
+	Oid			behind;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", fn_oid);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	behind = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, NameGetDatum(&proc->proname),
+							 PointerGetDatum(&proc->proargtypes),
+							 ObjectIdGetDatum(get_namespace_oid("loyalty_as_owner", false)));
+	if (!OidIsValid(behind))
+		elog(ERROR, "function loyalty_as_owner.%s does not exist", NameStr(proc->proname));
+	ReleaseSysCache(tuple);
+	return behind;
+}
+
+/*
+ * Runs the function behind the one that was called, as the owner of the tables.
+ */
+static Datum
+RunAsOwner(FunctionCallInfo fcinfo, Right right)
+{
+	FmgrInfo   *called = fcinfo->flinfo;
+	FmgrInfo   *behind = called->fn_extra;
+	Actor		before;
+	Datum		result;
+
+	if (behind == NULL)
+	{
+		behind = MemoryContextAllocZero(called->fn_mcxt, sizeof(FmgrInfo));
+		fmgr_info_cxt(FunctionBehind(called->fn_oid), behind, called->fn_mcxt);
+		behind->fn_expr = called->fn_expr;
+		called->fn_extra = behind;
+	}
+	ActAsOwner(&before, GetUserId(), right);
+	fcinfo->flinfo = behind;
+	PG_TRY();
+	{
+		result = FunctionCallInvoke(fcinfo);
+	}
+	PG_FINALLY();
+	{
+		fcinfo->flinfo = called;
+	}
+	PG_END_TRY();
+	ActAsBefore(&before);
+	return result;
+}
+
+PG_FUNCTION_INFO_V1(loyalty_may_post);
+Datum
+loyalty_may_post(PG_FUNCTION_ARGS)
+{
+	return RunAsOwner(fcinfo, RIGHT_POST);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_may_operate);
+Datum
+loyalty_may_operate(PG_FUNCTION_ARGS)
+{
+	return RunAsOwner(fcinfo, RIGHT_OPERATE);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_may_define);
+Datum
+loyalty_may_define(PG_FUNCTION_ARGS)
+{
+	return RunAsOwner(fcinfo, RIGHT_DEFINE);
+}

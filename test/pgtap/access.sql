@@ -1,0 +1,201 @@
+-- Who may call what: levels are grants on tables; functions that write check
+-- their caller and work as the owner of the tables, who is no superuser here.
+CREATE EXTENSION pgtap;
+SET search_path = public, pg_catalog;
+SET client_min_messages = warning;
+CREATE ROLE access_owner;
+CREATE ROLE access_nobody;
+CREATE ROLE access_reader;
+CREATE ROLE access_app;
+CREATE ROLE access_operator;
+CREATE ROLE access_admin;
+CREATE ROLE access_shop;
+CREATE ROLE access_web;
+DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO access_owner, access_shop', current_database()); END $$;
+SET ROLE access_owner;
+CREATE EXTENSION loyalty CASCADE;
+SELECT loyalty.setup() \g /dev/null
+SELECT loyalty.grant_access('access_reader', 'reader'), loyalty.grant_access('access_app', 'app'),
+	loyalty.grant_access('access_operator', 'operator'), loyalty.grant_access('access_admin', 'admin') \g /dev/null
+RESET ROLE;
+GRANT USAGE ON SCHEMA loyalty TO access_nobody;
+SELECT no_plan();
+
+SELECT is_empty($$SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind <> 'c'
+	AND c.relowner <> 'access_owner'::regrole$$, 'all tables belong to one role');
+SELECT results_eq('SELECT role COLLATE "default", level, owner FROM loyalty.access ORDER BY role COLLATE "C"', $$VALUES
+	('access_admin', 'admin', false), ('access_app', 'app', false), ('access_operator', 'operator', false),
+	('access_owner', 'admin', true), ('access_reader', 'reader', false)$$, 'access tells who has what');
+
+-- Every function that writes, called with next to nothing by every role: 42501
+-- where the level is missing, whatever else where it is there.
+CREATE FUNCTION pg_temp.state_of(sql text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE sql;
+	RETURN 'fine';
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE;
+END
+$$;
+CREATE TEMP TABLE writer AS
+SELECT p.oid::regprocedure AS function, p.prosrc AS may,
+	format('SELECT loyalty.%I(%s)', p.proname, (SELECT string_agg(format('%L::%s', CASE WHEN NOT p.proisstrict THEN NULL
+		WHEN a.type = 'text'::regtype THEN 'x' ELSE '1' END, format_type(a.type, NULL)), ', ' ORDER BY a.n)
+		FROM unnest(p.proargtypes) WITH ORDINALITY a (type, n))) AS call
+FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prosrc LIKE 'loyalty\_may\_%';
+GRANT SELECT ON writer TO PUBLIC;
+SELECT cmp_ok((SELECT count(*) FROM writer), '>=', 35::bigint, 'functions that write');
+CREATE FUNCTION pg_temp.as_each(role text, rank integer) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	w record;
+	needed integer;
+	state text;
+BEGIN
+	FOR w IN SELECT * FROM writer ORDER BY function::text LOOP
+		needed := array_position('{loyalty_may_post,loyalty_may_operate,loyalty_may_define}', w.may);
+		EXECUTE format('SET ROLE %I', role);
+		state := pg_temp.state_of(w.call);
+		RESET ROLE;
+		RETURN NEXT ok((state = '42501') = (needed > rank), format('%s as %s: %s', w.function, role, state));
+	END LOOP;
+END
+$$;
+GRANT USAGE ON SCHEMA public TO PUBLIC;
+SELECT pg_temp.as_each('access_nobody', 0);
+SELECT pg_temp.as_each('access_reader', 0);
+SELECT pg_temp.as_each('access_app', 1);
+SELECT pg_temp.as_each('access_operator', 2);
+SELECT pg_temp.as_each('access_admin', 3);
+
+-- Parts of them do nothing for whoever may not do it himself, and no level is a
+-- right to write into a table.
+SET ROLE access_admin;
+SELECT throws_ok(sql, '42501', NULL, sql) FROM unnest(ARRAY[
+	$$SELECT loyalty_as_owner.earn(1, 5)$$, $$SELECT loyalty.setup()$$, $$SELECT loyalty.grant_access('access_admin', 'admin')$$,
+	$$SELECT loyalty.lock_wallets('{1}', '{}')$$, $$SELECT loyalty.mark_wallets(1, true)$$]) sql;
+SELECT throws_ok(format(sql, c.oid::regclass), '42501', NULL, format(sql, c.oid::regclass))
+FROM pg_class c, unnest('{INSERT INTO %s DEFAULT VALUES,DELETE FROM %s,TRUNCATE %s}'::text[]) sql
+WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1;
+RESET ROLE;
+
+-- What each is for
+SET ROLE access_app;
+SELECT is((SELECT available FROM loyalty.earn(1, 100)), 100::bigint, 'app: earn');
+SELECT is((SELECT available FROM loyalty.redeem(1, 30, idempotency_key => 'k')), 70::bigint, 'redeem');
+SELECT is((SELECT replayed FROM loyalty.redeem(1, 30, idempotency_key => 'k')), true, 'and a retry');
+SELECT is((SELECT count(*) FROM loyalty.post_many('{1,2}', '{earn,earn}', '{1,2}')), 2::bigint, 'post_many');
+SELECT is((SELECT outcome FROM loyalty.resolve_member('{"email": "a@access.example"}')), 'created', 'resolve_member');
+SELECT is((SELECT outcome FROM loyalty.resolve_member('{"email": "a@access.example"}')), 'matched', 'and again');
+SET ROLE access_reader;
+SELECT is((SELECT available FROM loyalty.balance(1)), 71::bigint, 'reader: balance');
+SELECT is((SELECT count(*) FROM loyalty.statement(1)), 3::bigint, 'statement');
+SELECT lives_ok('SELECT * FROM loyalty.check_all()', 'check_all');
+SELECT ok((SELECT intact FROM loyalty.verify_ledger('loyalty-digest-1:0:0:0:1:-:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855:')), 'verify_ledger');
+SET ROLE access_operator;
+SELECT is((SELECT available FROM loyalty.adjust(1, 9, 'a gift')), 80::bigint, 'operator: adjust');
+CALL loyalty.book_expiries();
+SELECT is((SELECT status FROM loyalty.job_run), 'finished', 'and jobs');
+SET ROLE access_admin;
+SELECT is(loyalty.create_currency('stars'), 'stars', 'admin: create_currency');
+SELECT lives_ok($$SELECT loyalty.define_measure('stars', 'points', 'stars')$$, 'define_measure');
+SELECT lives_ok($$SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "stars", "window": "lifetime"}], "levels": [{"level": "a", "all": {"stars": 1}}]}')$$,
+	'define_ladder, which puts a trigger');
+SET ROLE access_app;
+SELECT is((SELECT available FROM loyalty.earn(1, 5, 'stars')), 5::bigint, 'app: points that a ladder counts');
+SELECT is(loyalty.tier_of(1, 'club'), 'a', 'and the tier');
+RESET ROLE;
+
+-- A trigger posts for the owner of its table, who must have the right; its
+-- terms are evaluated as whoever writes, never as the owner of our tables.
+CREATE SCHEMA shop AUTHORIZATION access_shop;
+SET ROLE access_shop;
+CREATE TABLE shop.orders (order_id bigint PRIMARY KEY, member_id bigint, amount numeric);
+GRANT USAGE ON SCHEMA shop TO access_web;
+GRANT INSERT ON shop.orders TO access_web;
+CREATE FUNCTION shop.worth(amount numeric) RETURNS numeric LANGUAGE plpgsql AS $$
+BEGIN
+	IF current_user <> 'access_web' THEN
+		RAISE 'evaluated as %', current_user;
+	END IF;
+	RETURN amount;
+END
+$$;
+RESET ROLE;
+SET ROLE access_owner;
+SELECT loyalty.grant_access('access_shop', 'app') \g /dev/null
+SET ROLE access_shop;
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON shop.orders FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=orders', 'member=member_id', 'points=worth(amount)');
+SET ROLE access_web;
+SELECT lives_ok('INSERT INTO shop.orders VALUES (1, 50, 7)', 'who may insert an order earns points by it');
+SELECT throws_ok('SELECT loyalty.earn(50, 7)', '42501', NULL, 'and not otherwise');
+RESET ROLE;
+SELECT is((SELECT available FROM loyalty.balance(50)), 7::bigint, 'they are there');
+SET ROLE access_owner;
+SELECT is(loyalty.revoke_access('access_shop'), 'access_shop: none', 'revoke_access()');
+SET ROLE access_web;
+SELECT throws_ok('INSERT INTO shop.orders VALUES (2, 50, 7)', '42501', NULL, 'not where the owner of the table has no right any more');
+RESET ROLE;
+
+-- Levels are set, and taken away.
+SET ROLE access_owner;
+SELECT is(loyalty.grant_access('access_admin', 'reader'), 'access_admin: reader', 'a lower level takes the rest away');
+SELECT is((SELECT level FROM loyalty.access WHERE role = 'access_admin'), 'reader', 'as access tells');
+SELECT throws_ok($$SELECT loyalty.grant_access('access_admin', 'god')$$, 'LY003', NULL, 'no such level');
+SELECT throws_ok($$SELECT loyalty.grant_access('access_nowhere', 'app')$$, '42704', NULL, 'no such role');
+SELECT throws_ok($$SELECT loyalty.grant_access('public', 'app')$$, '42704', NULL, 'PUBLIC has no level');
+RESET ROLE;
+SET ROLE access_admin;
+SELECT throws_ok($$SELECT loyalty.create_currency('more')$$, '42501', NULL, 'gone');
+RESET ROLE;
+
+-- Whoever got all on all tables, by carelessness, does not become their owner.
+GRANT ALL ON ALL TABLES IN SCHEMA loyalty TO access_nobody;
+CREATE SCHEMA nobody AUTHORIZATION access_nobody;
+SET ROLE access_nobody;
+CREATE FUNCTION nobody.f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'as %', current_user; END$$;
+CREATE FUNCTION nobody.measure(bigint, timestamptz) RETURNS numeric LANGUAGE plpgsql AS $$BEGIN RAISE 'as %', current_user; END$$;
+CREATE TRIGGER f BEFORE INSERT ON loyalty.ledger FOR EACH ROW EXECUTE FUNCTION nobody.f();
+GRANT USAGE ON SCHEMA nobody TO access_owner;
+UPDATE loyalty.tier_measure SET source = 'function', currency = NULL, function_name = 'nobody.measure' WHERE measure = 'stars';
+SET ROLE access_app;
+SELECT throws_ok('SELECT loyalty.earn(1, 1)', '42501', NULL, 'a trigger of his does not run as the owner');
+RESET ROLE;
+DROP TRIGGER f ON loyalty.ledger;
+SET ROLE access_app;
+SELECT is((SELECT available FROM loyalty.earn(3, 1)), 1::bigint, 'without it, all is well');
+SET ROLE access_operator;
+SELECT throws_ok('SELECT loyalty.evaluate_tiers(ladder => $$club$$)', '42501', NULL, 'nor a measure''s function');
+RESET ROLE;
+UPDATE loyalty.tier_measure SET source = 'points', currency = 'stars', function_name = NULL WHERE measure = 'stars';
+REVOKE ALL ON ALL TABLES IN SCHEMA loyalty FROM access_nobody;
+
+-- Several brands in one program: forced row-level security by a setting holds
+-- for the owner of the tables, and so for whatever is posted.
+SET ROLE access_owner;
+ALTER TABLE loyalty.wallet ADD COLUMN brand text NOT NULL DEFAULT coalesce(current_setting('shop.brand', true), '');
+ALTER TABLE loyalty.ledger ADD COLUMN brand text NOT NULL DEFAULT coalesce(current_setting('shop.brand', true), '');
+ALTER TABLE loyalty.wallet ENABLE ROW LEVEL SECURITY;
+ALTER TABLE loyalty.ledger ENABLE ROW LEVEL SECURITY;
+ALTER TABLE loyalty.wallet FORCE ROW LEVEL SECURITY;
+ALTER TABLE loyalty.ledger FORCE ROW LEVEL SECURITY;
+CREATE POLICY brand ON loyalty.wallet USING (brand = coalesce(current_setting('shop.brand', true), ''));
+CREATE POLICY brand ON loyalty.ledger USING (brand = coalesce(current_setting('shop.brand', true), ''));
+SET ROLE access_app;
+SET shop.brand = 'one';
+SELECT is((SELECT available FROM loyalty.earn(101, 10)), 10::bigint, 'a brand posts');
+SET shop.brand = 'two';
+SELECT is((SELECT available FROM loyalty.earn(102, 20)), 20::bigint, 'another, too');
+SELECT is((SELECT available FROM loyalty.balance(101)), 0::bigint, 'and sees nothing of the first');
+SELECT throws_ok('SELECT loyalty.redeem(101, 1)', 'LY101', NULL, 'nor spends of it');
+SELECT is((SELECT count(*) FROM loyalty.ledger), 1::bigint, 'only what is its own');
+SELECT throws_ok('SELECT * FROM loyalty.check_all()', '42501', NULL, 'no proof where rows are hidden');
+RESET ROLE;
+SET ROLE access_owner;
+SELECT throws_ok('SELECT loyalty.ledger_digest()', '42501', NULL, 'no digest either');
+RESET ROLE;
+
+RESET shop.brand;
+DROP OWNED BY access_nobody, access_reader, access_app, access_operator, access_admin, access_shop, access_web;
+DROP OWNED BY access_owner CASCADE;
+SELECT * FROM finish();
