@@ -297,7 +297,7 @@ sub expressions
 		for my $other (@{ $others || [] })
 		{
 			my ($kind, $first, $last) = $self->extent($i, $from, $to);
-			$self->change($kind, $first, $last, $i, "$token to " . ($other || 'nothing'), $self->between($first, $last, $i => $other));
+			$self->change($kind, $first, $last, $i, "$token to " . (length $other ? $other : 'nothing'), $self->between($first, $last, $i => $other));
 		}
 	}
 }
