@@ -169,6 +169,9 @@ sub new
 		my $end = $self->{pair}{$i};
 		if ($i > 0 && $self->is($i - 1, ')'))
 		{
+			my $head = $i;
+			$head-- until $head < 0 || $self->token($head) =~ /^[;}]$/;
+			$self->{noreturn} = grep { $self->is($_, 'pg_noreturn') } $head + 1 .. $i;
 			$self->{body_end} = $end;
 			$self->block($i);
 		}
@@ -269,13 +272,14 @@ sub simple
 		  || $token =~ /^[A-Za-z_]/ && ($next =~ /^[A-Za-z_]/ || $next eq '*'));
 
 	return if $token eq 'static' || $token eq 'typedef' || $token =~ /^Static/;
-	# the last return of a function, and the last break of a switch, are where they lead to anyway
-	my $last = $leaves && ($end + 1 == $self->{body_end} || $token eq 'break' && $end + 1 == ($self->{switch_end} // 0));
+	# the last return of a function, and the last break of a switch, are where they lead to anyway; and the
+	# compiler believes that one which never returns does not
+	my $last = $self->{noreturn} && $end + 1 == $self->{body_end} || $leaves && ($end + 1 == $self->{body_end} || $token eq 'break' && $end + 1 == ($self->{switch_end} // 0));
 	my $does = $token =~ $housekeeping ? 0 : $next eq '('
 	  || grep({ $self->token($_) =~ $assignment || $self->token($_) =~ /^(?:\+\+|--)$/ } $from .. $end)
 	  || grep({ $self->token($_) eq '(' && $self->token($_ - 1) =~ /^[A-Za-z_]/ } $from + 1 .. $end);
 	$does = 0 if $next eq '=' && $self->token($from + 2) eq 'MemoryContextSwitchTo';
-	$self->change('drop', $from, $end, $from, "dropped", '') if $leaves ? !$last : $does && !$declares;
+	$self->change('drop', $from, $end, $from, "dropped", '') if !$last && ($leaves || $does && !$declares);
 	$self->expressions($from, $end - 1);
 }
 

@@ -84,8 +84,6 @@ RfmRescale(int128 units, int from_decimals, int to_decimals)
 {
 	int			groups = (RfmScale(to_decimals) - RfmScale(from_decimals)) / GROUP_DIGITS;
 
-	if (units == 0)
-		return 0;
 	for (; groups > 0; groups--)
 		if (unlikely(__builtin_mul_overflow(units, (int128) GROUP_BASE, &units)))
 			SumTooLarge();
@@ -228,7 +226,7 @@ RfmUnitsToText(int128 units, int decimals, char *buf)
 	{
 		int			digit = (int) (units % 10);
 
-		digits[n++] = (char) ('0' + (digit < 0 ? -digit : digit));
+		digits[n++] = (char) ('0' + abs(digit));
 		units /= 10;
 	}
 

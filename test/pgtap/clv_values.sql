@@ -126,6 +126,11 @@ SELECT is(concat_ws(' ', e.members, e.orders, round(e.expected_orders, 5), coale
 	('[1,0,0,' || :week || ',0,0,0]', '1 0 0.00000 - 0.00000 0.00000 0.00000 0.00000 - 7.00000'), ('[1,0,0,0,0,2,8]', '1 2 0.00000 -1.00000 2.00000 2.00000 8.00000 0.00000 -1.00000 7.00000'), ('[3,7,1,1,2,0,0]', '3 0 12700800000000.00000 - 4233600000000.00000 4233600000000.00000 0.00000 25401600000000.00000 - 7.00000')) v(h, want), LATERAL clv_holdout_error(format('{"v":1,"horizon":%s,"histories":[%s]}', :week, h)::clv_sample, NULL) e;
 SELECT is((clv_holdout_error('{"v":1,"horizon":9,"histories":[[1,0,0,5,0,1,5]]}', make_clv_model('bg/nbd', 1, 1, 1, 1))).expected_amount, NULL, 'no parameters of spend, no amount expected');
 
+-- ---- Who buys at the very end is alive; a microsecond later, nearly so.
+CREATE FUNCTION loglik(kind text, more bigint) RETURNS numeric LANGUAGE sql AS $$
+	SELECT (clv_report(clv_fit(format('{"v":1,"horizon":0,"histories":[[9,0,0,%1$s,0],[4,1,%2$s,%1$s,10],[3,2,%3$s,%1$s,12],[2,4,%4$s,%5$s,8]]}', 30 * d, 4 * d, 12 * d, 30 * d, 30 * d + more)::clv_sample, kind))).loglik::numeric FROM (VALUES (86400000000)) v(d) $$;
+SELECT cmp_ok(abs(loglik(kind, 0) / loglik(kind, 1) - 1), '<', 1e-5, kind || ': a last purchase at the end') FROM unnest('{bg/nbd,mbg/nbd,pareto/nbd}'::text[]) kind;
+
 -- ---- Bounds of arguments: the last that is taken, and the first that is not.
 CREATE FUNCTION member() RETURNS rfm LANGUAGE sql AS $$ SELECT rfm_agg(at, 5) FROM unnest('{2026-01-01,2026-02-01}'::timestamptz[]) at $$;
 SELECT is(split_part(outcome(format('SELECT (%s) IS NOT NULL', call)), ' ', 1), want, call) FROM (VALUES

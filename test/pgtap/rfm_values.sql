@@ -134,6 +134,8 @@ SELECT is(detail_of(format('SELECT rfm_agg(''2026-01-01'', x) FROM unnest(''%s''
 SELECT is((rfm_cuts(rfm_breaks(s, '2026-01-02', 'mean'), 'monetary'))[1], want::numeric::float8, format('%s as a double', want))
 FROM (SELECT want, rfm_agg('2026-01-01', want::numeric) AS s FROM unnest('{9007199254740991,9007199254740992,9007199254740993,9007199254740992.0000,90071992547409930000,90071992547409.9100,12345678901234567890.1234,0.1,0.10,0.000001,
 	100000000000000000000000000000,0.00,123456789.987654321,9007199254740992.5,27021597764222979.0000}'::text[]) want GROUP BY want) x GROUP BY want;
+SELECT is_empty($$SELECT n, narrow, wide FROM (SELECT n, (rfm_cuts(rfm_breaks(a, '2026-01-02', 'mean'), 'monetary'))[1] AS narrow, (rfm_cuts(rfm_breaks(b, '2026-01-02', 'mean'), 'monetary'))[1] AS wide
+	FROM (SELECT n, rfm_agg('2026-01-01', n * 0.01) AS a, rfm_agg('2026-01-01', round(n * 0.01, 36)) AS b FROM generate_series(1, 999) n GROUP BY n) x GROUP BY n) y WHERE narrow <> wide OR narrow <> (n * 0.01)::float8$$, 'with 36 decimals as with two');
 
 -- ---- Time by a local clock.
 CREATE FUNCTION one(at timestamptz) RETURNS rfm LANGUAGE sql AS 'SELECT rfm_agg(at, 1)';
