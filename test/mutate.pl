@@ -628,7 +628,7 @@ $ENV{PG_CONFIG} = "$base/pg$bindir/pg_config";
 $cluster_made = 1;
 start_cluster();
 
-my @tests = tests();
+my @tests = tests() or die "there is no such test\n";
 for my $test (@tests)
 {
 	tidy();
