@@ -191,9 +191,9 @@
  * debt, carries its home in the wallet's balance; a wallet's own is 0.  A merge
  * posts transfer_out and transfer_in for each wallet of the absorbed root with
  * all its lots, in whatever state, each keeping lot_id, origin, instants, hold
- * and home; debt moves the other way, as points sent that are not there, so
- * that it is not repaid on the way.  Expired lots move too: a return of what
- * expired must find its lot.  An unmerge posts the same two kinds for what has
+ * and home; debt moves the other way, as points sent that are not there, and is
+ * repaid by what is available, for good.  Expired lots move too: a return of
+ * what expired must find its lot.  An unmerge posts the same two kinds for what has
  * its home in the subtree.  Points move at the instant of recording.
  *
  * A posting that addresses an absorbed member goes to the root's wallet, and
