@@ -162,10 +162,8 @@ ClvHistoryOf(const rfm *summary, TimestampTz as_of, ClvHistory *history)
 static SampleState *
 StateForRow(FunctionCallInfo fcinfo)
 {
-	MemoryContext context;
+	MemoryContext context = AggregateContext(fcinfo);
 
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "aggregate function called in non-aggregate context");
 	return PG_ARGISNULL(0) ? MakeState(context) : (SampleState *) PG_GETARG_POINTER(0);
 }
 
@@ -366,8 +364,7 @@ loyalty_clv_deserialize(PG_FUNCTION_ARGS)
 	SampleState *state;
 	StringInfoData buf;
 
-	if (!AggCheckCallContext(fcinfo, NULL))
-		elog(ERROR, "aggregate function called in non-aggregate context");
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 

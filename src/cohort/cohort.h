@@ -101,7 +101,6 @@ extern int32 PeriodOfInstant(PeriodClock *clock, TimestampTz at);
 /* The checkers: they own the SQLSTATE and the wording. */
 extern void CheckFiniteInstant(TimestampTz at, const char *what);
 extern void CheckFiniteAmount(Numeric amount, const char *what);
-extern MemoryContext NeedAggContext(FunctionCallInfo fcinfo, const char *name);
 
 /*
  * The set of periods in which a member was active, and how often.  Blocks are

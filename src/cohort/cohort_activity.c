@@ -511,7 +511,7 @@ loyalty_activity_trans(PG_FUNCTION_ARGS)
 	PeriodClock *clock = GetPeriodClock(fcinfo, 2, 3);
 	Activity   *a;
 
-	(void) NeedAggContext(fcinfo, "activity_trans");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		a = MakeActivity(&clock->period, 4);	/* as much as a chunk of memory takes */
 	else

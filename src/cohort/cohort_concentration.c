@@ -394,7 +394,7 @@ PG_FUNCTION_INFO_V1(loyalty_concentration_trans);
 Datum
 loyalty_concentration_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "concentration_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	AmountState *state = PG_ARGISNULL(0) ? NULL : (AmountState *) PG_GETARG_POINTER(0);
 
 	if (state == NULL)
@@ -416,7 +416,7 @@ PG_FUNCTION_INFO_V1(loyalty_concentration_rollup_trans);
 Datum
 loyalty_concentration_rollup_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "concentration_rollup_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	AmountState *state = PG_ARGISNULL(0) ? NULL : (AmountState *) PG_GETARG_POINTER(0);
 
 	if (state == NULL)
@@ -444,7 +444,7 @@ PG_FUNCTION_INFO_V1(loyalty_concentration_combine);
 Datum
 loyalty_concentration_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "concentration_combine");
+	MemoryContext context = AggregateContext(fcinfo);
 	AmountState *a = PG_ARGISNULL(0) ? NULL : (AmountState *) PG_GETARG_POINTER(0);
 	AmountState *b = PG_ARGISNULL(1) ? NULL : (AmountState *) PG_GETARG_POINTER(1);
 	amounts_iterator it;
@@ -480,7 +480,7 @@ loyalty_concentration_serialize(PG_FUNCTION_ARGS)
 	amounts_iterator it;
 	AmountSlot *slot;
 
-	(void) NeedAggContext(fcinfo, "concentration_serialize");
+	(void) AggregateContext(fcinfo);
 	pq_begintypsend(&buf);
 	pq_sendbyte(&buf, CONCENTRATION_VERSION);
 	pq_sendint64(&buf, state->hash->members);
@@ -502,7 +502,7 @@ loyalty_concentration_deserialize(PG_FUNCTION_ARGS)
 	StringInfoData buf;
 	AmountState *state;
 
-	(void) NeedAggContext(fcinfo, "concentration_deserialize");
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	state = ReceiveAmounts(&buf, CurrentMemoryContext);
@@ -518,7 +518,7 @@ PG_FUNCTION_INFO_V1(loyalty_concentration_final);
 Datum
 loyalty_concentration_final(PG_FUNCTION_ARGS)
 {
-	(void) NeedAggContext(fcinfo, "concentration_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(FinishAmounts((AmountState *) PG_GETARG_POINTER(0)));

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "cohort/cohort.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 static const struct
@@ -489,7 +490,7 @@ PG_FUNCTION_INFO_V1(loyalty_window_funnel_trans);
 Datum
 loyalty_window_funnel_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "window_funnel_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	FunnelState *state = PG_ARGISNULL(0) ? NULL : (FunnelState *) PG_GETARG_POINTER(0);
 	FunnelArguments *args = ReadArguments(fcinfo, WINDOW_FUNNEL_MODES);
 	int			n;
@@ -520,7 +521,7 @@ PG_FUNCTION_INFO_V1(loyalty_window_funnel_combine);
 Datum
 loyalty_window_funnel_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "window_funnel_combine");
+	MemoryContext context = AggregateContext(fcinfo);
 	FunnelState *a = PG_ARGISNULL(0) ? NULL : (FunnelState *) PG_GETARG_POINTER(0);
 	FunnelState *b = PG_ARGISNULL(1) ? NULL : (FunnelState *) PG_GETARG_POINTER(1);
 
@@ -549,7 +550,7 @@ loyalty_window_funnel_serialize(PG_FUNCTION_ARGS)
 	FunnelState *state = (FunnelState *) PG_GETARG_POINTER(0);
 	StringInfoData buf;
 
-	(void) NeedAggContext(fcinfo, "window_funnel_serialize");
+	(void) AggregateContext(fcinfo);
 	EventListSort(&state->list);
 	pq_begintypsend(&buf);
 	pq_sendint64(&buf, state->window);
@@ -570,7 +571,7 @@ loyalty_window_funnel_deserialize(PG_FUNCTION_ARGS)
 	FunnelState *state = MakeFunnel(CurrentMemoryContext, 0, 0);
 	StringInfoData buf;
 
-	(void) NeedAggContext(fcinfo, "window_funnel_deserialize");
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	state->window = pq_getmsgint64(&buf);
@@ -590,7 +591,7 @@ loyalty_window_funnel_final(PG_FUNCTION_ARGS)
 {
 	FunnelState *state;
 
-	(void) NeedAggContext(fcinfo, "window_funnel_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	state = (FunnelState *) PG_GETARG_POINTER(0);
@@ -609,7 +610,7 @@ PG_FUNCTION_INFO_V1(loyalty_funnel_trans);
 Datum
 loyalty_funnel_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "funnel_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	FunnelState *state = PG_ARGISNULL(0) ? NULL : (FunnelState *) PG_GETARG_POINTER(0);
 	FunnelArguments *args = ReadArguments(fcinfo, FUNNEL_MODES);
 	int			n;
@@ -658,7 +659,7 @@ loyalty_funnel_final(PG_FUNCTION_ARGS)
 	Datum		values[5];
 	bool		nulls[5] = {false, false, false, false, false};
 
-	(void) NeedAggContext(fcinfo, "funnel_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	state = (FunnelState *) PG_GETARG_POINTER(0);
@@ -727,7 +728,7 @@ loyalty_retention_trans(PG_FUNCTION_ARGS)
 	int			n;
 	uint32		mask = GetConditions(fcinfo, 1, &n);
 
-	(void) NeedAggContext(fcinfo, "retention_trans");
+	(void) AggregateContext(fcinfo);
 	if (!PG_ARGISNULL(0))
 		list.nconditions = ReadRetention(PG_GETARG_INT64(0), &met);
 	CheckConditionCount(&list, n);
@@ -747,7 +748,7 @@ loyalty_retention_combine(PG_FUNCTION_ARGS)
 	uint32		also_met;
 	EventList	list = {.nconditions = 0};
 
-	(void) NeedAggContext(fcinfo, "retention_combine");
+	(void) AggregateContext(fcinfo);
 	list.nconditions = ReadRetention(PG_GETARG_INT64(0), &met);
 	CheckConditionCount(&list, ReadRetention(PG_GETARG_INT64(1), &also_met));
 	PG_RETURN_INT64(MakeRetention(list.nconditions, met | also_met));
@@ -766,7 +767,7 @@ loyalty_retention_final(PG_FUNCTION_ARGS)
 	int			n;
 	Datum		values[EVENTS_MAX_CONDITIONS];
 
-	(void) NeedAggContext(fcinfo, "retention_final");
+	(void) AggregateContext(fcinfo);
 	n = ReadRetention(PG_GETARG_INT64(0), &met);
 	for (int i = 0; i < n; i++)
 		values[i] = BoolGetDatum((met & 1) && (met & (((uint32) 1) << i)));

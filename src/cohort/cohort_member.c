@@ -11,6 +11,7 @@
 #include "port/pg_bitutils.h"
 
 #include "cohort/cohort.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 /*
@@ -250,7 +251,7 @@ PG_FUNCTION_INFO_V1(loyalty_retention_events_trans);
 Datum
 loyalty_retention_events_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "retention_events_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	MemberState *state = PG_ARGISNULL(0) ? NULL : (MemberState *) PG_GETARG_POINTER(0);
 	PeriodClock *clock = GetPeriodClock(fcinfo, 3, 4);
 
@@ -276,7 +277,7 @@ PG_FUNCTION_INFO_V1(loyalty_retention_events_combine);
 Datum
 loyalty_retention_events_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "retention_events_combine");
+	MemoryContext context = AggregateContext(fcinfo);
 	MemberState *a = PG_ARGISNULL(0) ? NULL : (MemberState *) PG_GETARG_POINTER(0);
 	MemberState *b = PG_ARGISNULL(1) ? NULL : (MemberState *) PG_GETARG_POINTER(1);
 	members_iterator it;
@@ -319,7 +320,7 @@ loyalty_retention_events_serialize(PG_FUNCTION_ARGS)
 	members_iterator it;
 	MemberSlot *slot;
 
-	(void) NeedAggContext(fcinfo, "retention_events_serialize");
+	(void) AggregateContext(fcinfo);
 	FlushEvents(state);
 	pq_begintypsend(&buf);
 	pq_sendbyte(&buf, state->period.base);
@@ -361,7 +362,7 @@ loyalty_retention_events_deserialize(PG_FUNCTION_ARGS)
 	Period		period;
 	int64		n;
 
-	(void) NeedAggContext(fcinfo, "retention_events_deserialize");
+	(void) AggregateContext(fcinfo);
 	buf.data = VARDATA_ANY(bytes);	/* read in place: it may be large */
 	buf.len = buf.maxlen = VARSIZE_ANY_EXHDR(bytes);
 	buf.cursor = 0;
@@ -409,7 +410,7 @@ loyalty_retention_events_final(PG_FUNCTION_ARGS)
 	members_iterator it;
 	MemberSlot *slot;
 
-	(void) NeedAggContext(fcinfo, "retention_events_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	state = (MemberState *) PG_GETARG_POINTER(0);

@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "cohort/cohort.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 /* ---- plain computing: reading a pattern ---- */
@@ -355,7 +356,7 @@ PG_FUNCTION_INFO_V1(loyalty_sequence_trans);
 Datum
 loyalty_sequence_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "sequence_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	PathState  *state = PG_ARGISNULL(0) ? NULL : (PathState *) PG_GETARG_POINTER(0);
 	text	   *pattern;
 	int			n;
@@ -391,7 +392,7 @@ PG_FUNCTION_INFO_V1(loyalty_sequence_combine);
 Datum
 loyalty_sequence_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "sequence_combine");
+	MemoryContext context = AggregateContext(fcinfo);
 	PathState  *a = PG_ARGISNULL(0) ? NULL : (PathState *) PG_GETARG_POINTER(0);
 	PathState  *b = PG_ARGISNULL(1) ? NULL : (PathState *) PG_GETARG_POINTER(1);
 
@@ -419,7 +420,7 @@ loyalty_sequence_serialize(PG_FUNCTION_ARGS)
 	PathState  *state = (PathState *) PG_GETARG_POINTER(0);
 	StringInfoData buf;
 
-	(void) NeedAggContext(fcinfo, "sequence_serialize");
+	(void) AggregateContext(fcinfo);
 	EventListSort(&state->list);
 	pq_begintypsend(&buf);
 	pq_sendint32(&buf, state->pattern_len);
@@ -441,7 +442,7 @@ loyalty_sequence_deserialize(PG_FUNCTION_ARGS)
 	StringInfoData buf;
 	int			len;
 
-	(void) NeedAggContext(fcinfo, "sequence_deserialize");
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	len = pq_getmsgint(&buf, 4);
@@ -461,7 +462,7 @@ loyalty_sequence_match_final(PG_FUNCTION_ARGS)
 {
 	PathState  *state;
 
-	(void) NeedAggContext(fcinfo, "sequence_match_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	state = (PathState *) PG_GETARG_POINTER(0);
@@ -478,7 +479,7 @@ loyalty_sequence_count_final(PG_FUNCTION_ARGS)
 {
 	PathState  *state;
 
-	(void) NeedAggContext(fcinfo, "sequence_count_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	state = (PathState *) PG_GETARG_POINTER(0);

@@ -348,24 +348,6 @@ PeriodsDiffer(const Period *a, const Period *b)
 }
 
 /*
- * The context that an aggregate's state lives in; errors out when the
- * function was called outside an aggregate.
- */
-MemoryContext
-NeedAggContext(FunctionCallInfo fcinfo, const char *name)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s was called outside an aggregate", name),
-				 errdetail("It is a part of an aggregate, no function for itself."),
-				 errhint("Call the aggregate that its comment names.")));
-	return context;
-}
-
-/*
  * A hash of a time zone's name (FNV-1a), the same on every machine and in
  * every version, because it is stored.
  */

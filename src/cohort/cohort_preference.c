@@ -14,6 +14,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "cohort/cohort.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 #define NSLOTS		24			/* hours; weekdays use 1 to 7 */
@@ -150,7 +151,7 @@ MakePreference(FunctionCallInfo fcinfo, Datum value, int64 n, int64 total)
 static Datum
 CountSlot(FunctionCallInfo fcinfo, int (*slot_of) (Timestamp local))
 {
-	MemoryContext context = NeedAggContext(fcinfo, "preferred_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	SlotState  *state = PG_ARGISNULL(0) ? NULL : (SlotState *) PG_GETARG_POINTER(0);
 	PeriodClock *clock = GetPeriodClock(fcinfo, -1, 2);
 
@@ -221,7 +222,7 @@ PG_FUNCTION_INFO_V1(loyalty_preferred_slot_combine);
 Datum
 loyalty_preferred_slot_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "preferred_slot_combine");
+	MemoryContext context = AggregateContext(fcinfo);
 	SlotState  *a = PG_ARGISNULL(0) ? NULL : (SlotState *) PG_GETARG_POINTER(0);
 	SlotState  *b = PG_ARGISNULL(1) ? NULL : (SlotState *) PG_GETARG_POINTER(1);
 
@@ -249,7 +250,7 @@ loyalty_preferred_slot_serialize(PG_FUNCTION_ARGS)
 	SlotState  *state = (SlotState *) PG_GETARG_POINTER(0);
 	StringInfoData buf;
 
-	(void) NeedAggContext(fcinfo, "preferred_slot_serialize");
+	(void) AggregateContext(fcinfo);
 	pq_begintypsend(&buf);
 	for (int i = 0; i < NSLOTS; i++)
 		pq_sendint64(&buf, state->counts[i]);
@@ -268,7 +269,7 @@ loyalty_preferred_slot_deserialize(PG_FUNCTION_ARGS)
 	SlotState  *state = palloc(sizeof(SlotState));
 	StringInfoData buf;
 
-	(void) NeedAggContext(fcinfo, "preferred_slot_deserialize");
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	for (int i = 0; i < NSLOTS; i++)
@@ -289,7 +290,7 @@ loyalty_preferred_slot_final(PG_FUNCTION_ARGS)
 	int			best = 0;
 	int64		total = 0;
 
-	(void) NeedAggContext(fcinfo, "preferred_slot_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	state = (SlotState *) PG_GETARG_POINTER(0);
@@ -314,7 +315,7 @@ PG_FUNCTION_INFO_V1(loyalty_preferred_value_trans);
 Datum
 loyalty_preferred_value_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "preferred_value_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	ValueState *state = PG_ARGISNULL(0) ? NULL : (ValueState *) PG_GETARG_POINTER(0);
 
 	if (!PG_ARGISNULL(1))
@@ -339,7 +340,7 @@ PG_FUNCTION_INFO_V1(loyalty_preferred_value_combine);
 Datum
 loyalty_preferred_value_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "preferred_value_combine");
+	MemoryContext context = AggregateContext(fcinfo);
 	ValueState *a = PG_ARGISNULL(0) ? NULL : (ValueState *) PG_GETARG_POINTER(0);
 	ValueState *b = PG_ARGISNULL(1) ? NULL : (ValueState *) PG_GETARG_POINTER(1);
 	values_iterator it;
@@ -375,7 +376,7 @@ loyalty_preferred_value_serialize(PG_FUNCTION_ARGS)
 	values_iterator it;
 	ValueSlot  *slot;
 
-	(void) NeedAggContext(fcinfo, "preferred_value_serialize");
+	(void) AggregateContext(fcinfo);
 	pq_begintypsend(&buf);
 	pq_sendint64(&buf, state->hash->members);
 	values_start_iterate(state->hash, &it);
@@ -401,7 +402,7 @@ loyalty_preferred_value_deserialize(PG_FUNCTION_ARGS)
 	StringInfoData buf;
 	int64		n;
 
-	(void) NeedAggContext(fcinfo, "preferred_value_deserialize");
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	state = MakeValueState(CurrentMemoryContext);
@@ -429,7 +430,7 @@ loyalty_preferred_value_final(PG_FUNCTION_ARGS)
 	ValueSlot  *best;
 	int64		total;
 
-	(void) NeedAggContext(fcinfo, "preferred_value_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	best = MostFrequent((ValueState *) PG_GETARG_POINTER(0), &total);
@@ -484,7 +485,7 @@ PG_FUNCTION_INFO_V1(loyalty_discount_trans);
 Datum
 loyalty_discount_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "discount_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	DiscountState *state = PG_ARGISNULL(0) ? NULL : (DiscountState *) PG_GETARG_POINTER(0);
 	Numeric		zero = int64_to_numeric(0);
 
@@ -535,7 +536,7 @@ PG_FUNCTION_INFO_V1(loyalty_discount_combine);
 Datum
 loyalty_discount_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "discount_combine");
+	MemoryContext context = AggregateContext(fcinfo);
 	DiscountState *a = PG_ARGISNULL(0) ? NULL : (DiscountState *) PG_GETARG_POINTER(0);
 	DiscountState *b = PG_ARGISNULL(1) ? NULL : (DiscountState *) PG_GETARG_POINTER(1);
 
@@ -587,7 +588,7 @@ loyalty_discount_serialize(PG_FUNCTION_ARGS)
 	DiscountState *state = (DiscountState *) PG_GETARG_POINTER(0);
 	StringInfoData buf;
 
-	(void) NeedAggContext(fcinfo, "discount_serialize");
+	(void) AggregateContext(fcinfo);
 	pq_begintypsend(&buf);
 	pq_sendint64(&buf, state->orders);
 	pq_sendint64(&buf, state->discounted_orders);
@@ -609,7 +610,7 @@ loyalty_discount_deserialize(PG_FUNCTION_ARGS)
 	DiscountState *state = palloc0(sizeof(DiscountState));
 	StringInfoData buf;
 
-	(void) NeedAggContext(fcinfo, "discount_deserialize");
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	state->orders = pq_getmsgint64(&buf);
@@ -637,7 +638,7 @@ loyalty_discount_final(PG_FUNCTION_ARGS)
 	bool		nulls[7] = {false};
 	Datum		gross;
 
-	(void) NeedAggContext(fcinfo, "discount_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	state = (DiscountState *) PG_GETARG_POINTER(0);

@@ -9,6 +9,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "cohort/cohort.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 /* ---- plain computing ---- */
@@ -109,7 +110,7 @@ PG_FUNCTION_INFO_V1(loyalty_repurchase_agg_trans);
 Datum
 loyalty_repurchase_agg_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "repurchase_agg_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	TallyState *state = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
 
 	if (state == NULL)

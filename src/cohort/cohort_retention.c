@@ -13,6 +13,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "cohort/cohort.h"
+#include "core/core.h"
 #include "core/errors.h"
 
 /* ---- plain computing ---- */
@@ -104,7 +105,7 @@ PG_FUNCTION_INFO_V1(loyalty_retention_agg_trans);
 Datum
 loyalty_retention_agg_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "retention_agg_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	TallyState *state = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
 
 	if (state == NULL)
@@ -135,7 +136,7 @@ PG_FUNCTION_INFO_V1(loyalty_retention_signup_trans);
 Datum
 loyalty_retention_signup_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "retention_signup_trans");
+	MemoryContext context = AggregateContext(fcinfo);
 	TallyState *state = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
 	PeriodClock *clock = GetPeriodClock(fcinfo, 3, 4);
 

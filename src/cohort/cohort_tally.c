@@ -531,7 +531,7 @@ PG_FUNCTION_INFO_V1(loyalty_tally_combine);
 Datum
 loyalty_tally_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "tally_combine");
+	MemoryContext context = AggregateContext(fcinfo);
 	TallyState *a = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
 	TallyState *b = PG_ARGISNULL(1) ? NULL : (TallyState *) PG_GETARG_POINTER(1);
 	tally_iterator it;
@@ -566,7 +566,7 @@ loyalty_tally_serialize(PG_FUNCTION_ARGS)
 {
 	StringInfoData buf;
 
-	(void) NeedAggContext(fcinfo, "tally_serialize");
+	(void) AggregateContext(fcinfo);
 	pq_begintypsend(&buf);
 	TallySendTo(&buf, TallyFinish((TallyState *) PG_GETARG_POINTER(0)));
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
@@ -586,7 +586,7 @@ loyalty_tally_deserialize(PG_FUNCTION_ARGS)
 	TallyState *state;
 	TallyType	type;
 
-	(void) NeedAggContext(fcinfo, "tally_deserialize");
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	type = buf.len > 1 && buf.data[1] == TALLY_REPURCHASE ? TALLY_REPURCHASE : TALLY_COHORT_MATRIX;
@@ -605,7 +605,7 @@ PG_FUNCTION_INFO_V1(loyalty_tally_final);
 Datum
 loyalty_tally_final(PG_FUNCTION_ARGS)
 {
-	(void) NeedAggContext(fcinfo, "tally_final");
+	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(TallyFinish((TallyState *) PG_GETARG_POINTER(0)));
@@ -614,7 +614,7 @@ loyalty_tally_final(PG_FUNCTION_ARGS)
 static Datum
 RollupTrans(FunctionCallInfo fcinfo, TallyType type)
 {
-	MemoryContext context = NeedAggContext(fcinfo, "tally_rollup");
+	MemoryContext context = AggregateContext(fcinfo);
 	TallyState *state = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
 
 	if (PG_ARGISNULL(1))

@@ -77,6 +77,9 @@ extern const Program *GetProgram(void);
 
 extern TriggerData *RequireTrigger(FunctionCallInfo fcinfo, const char *name, int allowed);
 
+/* The context of an aggregate's state; refuses a call outside an aggregate. */
+extern MemoryContext AggregateContext(FunctionCallInfo fcinfo);
+
 /* Refuses a sum of counts that no bigint holds; for AddCounts(). */
 pg_noreturn extern void CountsOverflow(void);
 

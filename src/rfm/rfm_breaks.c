@@ -16,6 +16,7 @@
 #include "utils/float.h"
 #include "utils/memutils.h"
 
+#include "core/core.h"
 #include "core/errors.h"
 
 typedef struct Key
@@ -117,16 +118,6 @@ AddMember(BreaksState *state, const double *values, const char *key, int key_siz
 		copy->size = key_size;
 	}
 	state->size++;
-}
-
-static MemoryContext
-AggregateContext(FunctionCallInfo fcinfo)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "aggregate function called in non-aggregate context");
-	return context;
 }
 
 /* The transition of both aggregates. */
@@ -251,7 +242,7 @@ loyalty_rfm_breaks_serialize(PG_FUNCTION_ARGS)
 	BreaksState *state = (BreaksState *) PG_GETARG_POINTER(0);
 	StringInfoData buf;
 
-	AggregateContext(fcinfo);
+	(void) AggregateContext(fcinfo);
 	pq_begintypsend(&buf);
 	pq_sendint32(&buf, VARSIZE(state->method));
 	pq_sendbytes(&buf, (char *) state->method, (int) VARSIZE(state->method));
@@ -285,7 +276,7 @@ loyalty_rfm_breaks_deserialize(PG_FUNCTION_ARGS)
 	int			method_size;
 	int64		size;
 
-	AggregateContext(fcinfo);
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), (int) VARSIZE_ANY_EXHDR(bytes));
 	method_size = (int) pq_getmsgint(&buf, 4);
@@ -415,7 +406,7 @@ loyalty_rfm_breaks_final(PG_FUNCTION_ARGS)
 	BreaksState *state = PG_ARGISNULL(0) ? NULL : (BreaksState *) PG_GETARG_POINTER(0);
 	Breaks		b;
 
-	AggregateContext(fcinfo);
+	(void) AggregateContext(fcinfo);
 	if (state == NULL || state->size == 0)
 		PG_RETURN_NULL();
 	b = state->breaks;

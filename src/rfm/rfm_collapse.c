@@ -25,6 +25,7 @@
 #include "utils/datetime.h"
 #include "utils/memutils.h"
 
+#include "core/core.h"
 #include "core/errors.h"
 
 typedef struct Event
@@ -296,16 +297,6 @@ AppendEvent(CollapseState *state, TimestampTz at, int128 units, const char *key,
 	state->size++;
 }
 
-static MemoryContext
-AggregateContext(FunctionCallInfo fcinfo)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "aggregate function called in non-aggregate context");
-	return context;
-}
-
 /* Instant and amount of a row, checked; what both transition functions begin with. */
 static TimestampTz
 ReadRow(FunctionCallInfo fcinfo, int128 *units, int *decimals)
@@ -462,7 +453,7 @@ loyalty_rfm_by_serialize(PG_FUNCTION_ARGS)
 	CollapseState *state = (CollapseState *) PG_GETARG_POINTER(0);
 	StringInfoData buf;
 
-	AggregateContext(fcinfo);
+	(void) AggregateContext(fcinfo);
 	Compact(state);
 	pq_begintypsend(&buf);
 	pq_sendint8(&buf, state->unit);
@@ -509,7 +500,7 @@ loyalty_rfm_by_deserialize(PG_FUNCTION_ARGS)
 	CollapseState *state;
 	int64		size;
 
-	AggregateContext(fcinfo);
+	(void) AggregateContext(fcinfo);
 	initStringInfo(&buf);
 	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), (int) VARSIZE_ANY_EXHDR(bytes));
 	state = NewState(CurrentMemoryContext, (RfmUnit) pq_getmsgbyte(&buf));
@@ -554,7 +545,7 @@ loyalty_rfm_by_final(PG_FUNCTION_ARGS)
 	CollapseState *state = PG_ARGISNULL(0) ? NULL : (CollapseState *) PG_GETARG_POINTER(0);
 	rfm		   *s;
 
-	AggregateContext(fcinfo);
+	(void) AggregateContext(fcinfo);
 	if (state == NULL || state->size == 0)
 		PG_RETURN_NULL();
 	Compact(state);
