@@ -125,6 +125,8 @@ SELECT throws_ok($$SELECT loyalty.tier_at('[{"measure": "m", "at": "4714-11-24 0
 -- The same facts are the same bits, whichever measure came first.
 SELECT is((SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m)::text FROM unnest(ARRAY['a', 'b', 'c']) m),
 	(SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m DESC)::text FROM unnest(ARRAY['a', 'b', 'c']) m), 'measures in another order');
+SELECT is((SELECT jsonb_agg(f->>'measure') FROM jsonb_array_elements((SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL)::jsonb FROM unnest(ARRAY['c', 'a', 'b']) m)) f),
+	'["a", "b", "c"]', 'of one instant, by name');
 
 -- qualified_level: windows over rows
 CREATE TABLE purchase (at timestamptz, amount numeric);
