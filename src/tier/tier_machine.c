@@ -123,9 +123,9 @@ static int64
 SumFrom(const TierSlot *slot, TimestampTz from)
 {
 	int			first = EntriesBefore(slot, from);
-	int64		total = slot->n > 0 ? slot->sum[slot->n - 1] : slot->base;
+	int64		total = slot->n > 0 ? slot->sum[slot->n - 1] : 0;
 
-	return total - (first > 0 ? slot->sum[first - 1] : slot->base);
+	return total - (first > 0 ? slot->sum[first - 1] : 0);
 }
 
 static void
@@ -210,13 +210,13 @@ SumRolling(const TierMachine *machine, int i, TimestampTz t)
 	int			first;
 
 	if (slot->n == 0 || slot->at[0] > t - length + slack)
-		return slot->n > 0 ? slot->sum[slot->n - 1] - slot->base : 0;
+		return slot->n > 0 ? slot->sum[slot->n - 1] : 0;
 	if (t - length - slack < (double) MIN_TIMESTAMP)
 		return SumFrom(slot, WindowStart(machine, i, t, false));
 	first = EntriesBefore(slot, t - (int64) (length + slack));
 	if (first < slot->n && slot->at[first] <= t - length + slack)
 		return SumFrom(slot, WindowStart(machine, i, t, false));
-	return slot->sum[slot->n - 1] - (first > 0 ? slot->sum[first - 1] : slot->base);
+	return slot->sum[slot->n - 1] - (first > 0 ? slot->sum[first - 1] : 0);
 }
 
 /*
@@ -225,15 +225,11 @@ SumRolling(const TierMachine *machine, int i, TimestampTz t)
 void
 MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *values)
 {
-	for (int i = 0; i < TIER_MAX_MEASURES; i++)
+	for (int i = 0; i < machine->ladder->nmeasures; i++)
 	{
 		const TierSlot *slot = &machine->slot[i];
-		TierWindow	window;
+		TierWindow	window = machine->ladder->measure[i].window;
 
-		values[i] = 0;
-		if (i >= machine->ladder->nmeasures)
-			continue;
-		window = machine->ladder->measure[i].window;
 		if (window == WINDOW_LATEST)
 			values[i] = slot->latest;
 		else if (window == WINDOW_LIFETIME)

@@ -98,7 +98,7 @@ typedef struct TierSlot
 	int			size;
 	TimestampTz *at;
 	int64	   *sum;			/* with base and all before */
-	int64		base;			/* of what is kept no more */
+	int64		base;			/* WINDOW_LIFETIME: of what is kept no more */
 	TimestampTz latest_at;		/* WINDOW_LATEST */
 	int64		latest;
 	int64		carry;			/* brought into the period that begins at

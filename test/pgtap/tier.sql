@@ -188,11 +188,14 @@ RESET parallel_leader_participation;
 SELECT is(loyalty.qualified_level((SELECT loyalty.tier_facts_agg('m', at::timestamptz, amount, counts_at::timestamptz) FROM (VALUES
 		('2024-01-10', 100, NULL), ('2024-02-10', 60, NULL), ('2024-03-10', 50, NULL),
 		('2024-04-01', -20, '2024-01-20'), ('2024-04-02', -10, '2024-01-05'), ('2024-04-03', -30, '2024-02-10')) f(at, amount, counts_at)),
-	jsonb_build_object('measures', '[{"measure": "m", "window": "rolling", "interval": "1 year"}]'::jsonb,
+	jsonb_build_object('measures', format('[{"measure": "m", "window": "rolling", "interval": "%s"}]', span)::jsonb,
 		'levels', (SELECT jsonb_agg(jsonb_build_object('level', i::text, 'all', jsonb_build_object('m', i * 10)) ORDER BY i) FROM generate_series(1, 32) i)), as_of::timestamptz),
-	expected, 'in the year up to ' || as_of)
-FROM (VALUES ('2024-01-09', NULL), ('2024-01-10', '10'), ('2024-03-31', '21'), ('2024-04-01', '19'), ('2024-05-01', '15'), ('2025-01-04 23:59:59.999999', '15'), ('2025-01-05', '16'),
-	('2025-01-09 23:59:59.999999', '16'), ('2025-01-10', '6'), ('2025-01-25', '8'), ('2025-02-15', '5'), ('2025-03-09', '5'), ('2025-03-10', NULL), ('2030-01-01', NULL)) v(as_of, expected);
+	expected, format('in the %s up to %s', span, as_of))
+FROM (SELECT '1 year' AS span, y.* FROM (VALUES ('2024-01-09', NULL), ('2024-01-10', '10'), ('2024-03-31', '21'), ('2024-04-01', '19'), ('2024-05-01', '15'), ('2025-01-04 23:59:59.999999', '15'), ('2025-01-05', '16'),
+	('2025-01-09 23:59:59.999999', '16'), ('2025-01-10', '6'), ('2025-01-25', '8'), ('2025-02-15', '5'), ('2025-03-09', '5'), ('2025-03-10', NULL), ('2030-01-01', NULL)) y(as_of, expected)
+	-- by the stop-watch, a day less in a leap year
+	UNION ALL VALUES ('8760:00', '2024-05-01', '15'), ('8760:00', '2025-01-08 23:59:59.999999', '16'), ('8760:00', '2025-01-09', '6'), ('8760:00', '2025-02-15', '5'), ('8760:00', '2030-01-01', NULL),
+		('366 days', '2025-01-09 23:59:59.999999', '16'), ('366 days', '2025-01-10', '6'), ('366 days', '2030-01-01', NULL)) v;
 
 -- ---------------------------------------------------------------------------
 -- Program

@@ -402,6 +402,8 @@ INSERT INTO step_case VALUES
 		'{"at": "2025-01-01", "level": "a", "since": "2024-01-01", "valid_until": "2025-01-01", "qualified": "b", "pending": "b", "pending_at": "2025-06-01"}', 'b upgraded qualified 2025-01-01 2026-01-01 -'),
 	('what waits is still higher', '{"validity": "interval", "validity_interval": "1 year"}',
 		'{"at": "2025-01-01", "level": "a", "since": "2024-01-01", "valid_until": "2025-01-01", "qualified": "b", "pending": "c", "pending_at": "2025-06-01"}', 'b upgraded qualified 2025-01-01 2026-01-01 c@2025-06-01'),
+	('a term among many is counted from the first', '{"validity": "interval", "validity_interval": "1 month"}',
+		'{"at": "2024-04-30", "level": "b", "since": "2024-01-31", "valid_until": "2024-04-30", "qualified": "b"}', 'b renewed requalified 2024-04-30 2024-05-31 -'),
 	('an upgrade at the end of a period is for the next one', '{"validity": "period", "period": "year"}',
 		'{"at": "2025-01-01", "level": "a", "since": "2024-03-01", "valid_until": "2025-01-01", "qualified": "b"}', 'b upgraded qualified 2025-01-01 2026-01-01 -'),
 	('and one within it to the end of the next', '{"validity": "period", "period": "year"}',
