@@ -193,6 +193,7 @@ SELECT is(normalize_identifier(namespace, raw, country), normal, format('%s %L',
 	('email', 'a@' || repeat('ä', 57) || '.de', NULL, 'a@xn--4ca' || repeat('a', 56) || '.de'), ('email', 'a@' || repeat('ä', 58) || '.de', NULL, NULL),
 	('email', 'a@ä', NULL, NULL), ('email', 'a@ä..de', NULL, NULL), ('email', 'a@.ä.de', NULL, NULL), ('email', 'a@-ä.de', NULL, NULL), ('email', 'a@ä-.de', NULL, NULL), ('email', 'a@ä.de..', NULL, NULL),
 	('email', 'a@ä.12', NULL, NULL), ('email', 'a@ä.x12', NULL, 'a@xn--4ca.x12'), ('email', 'a@ä_b.de', NULL, NULL), ('email', 'ann@googlemail.com', NULL, 'ann@googlemail.com'),
+	('card', 'ＡＢ', NULL, 'ab'), ('card', 'ÄÖ', NULL, 'äö'),
 	('card', U&' ＡＢ１２ cafe\0301\00A0', NULL, 'ab12 café'),
 	('card', U&'\FEFF\200B', NULL, NULL)) v(namespace, raw, country, normal);
 
