@@ -14,7 +14,7 @@
 # condition is negated, a ! is dropped; and a statement is dropped: continue,
 # break, return, an assignment or a call.  Not changed are assertions, the
 # texts of errors, what the preprocessor and constants need at compile time,
-# and calls that only manage memory.  The same seed draws the same changes from
+# calls that only manage memory, and elog, which is for what cannot happen.  The same seed draws the same changes from
 # the same source.
 #
 # One build holds all changes, each behind a switch, which is a number in a
@@ -275,7 +275,7 @@ sub simple
 	# the last return of a function, and the last break of a switch, are where they lead to anyway; and the
 	# compiler believes that one which never returns does not
 	my $last = $self->{noreturn} && $end + 1 == $self->{body_end} || $leaves && ($end + 1 == $self->{body_end} || $token eq 'break' && $end + 1 == ($self->{switch_end} // 0));
-	my $does = $token =~ $housekeeping ? 0 : $next eq '('
+	my $does = $token =~ $housekeeping || $token eq 'elog' ? 0 : $next eq '('
 	  || grep({ $self->token($_) =~ $assignment || $self->token($_) =~ /^(?:\+\+|--)$/ } $from .. $end)
 	  || grep({ $self->token($_) eq '(' && $self->token($_ - 1) =~ /^[A-Za-z_]/ } $from + 1 .. $end);
 	$does = 0 if $next eq '=' && $self->token($from + 2) eq 'MemoryContextSwitchTo';
