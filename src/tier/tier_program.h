@@ -53,7 +53,7 @@ typedef struct PostedPoints
 typedef struct NewFacts
 {
 	const TierFact *facts;		/* of the row's instant or later */
-	int			n;
+	int			n;				/* 0: facts of earlier rows that waited for it */
 	TimestampTz at;				/* of the row */
 	bool		commands_known;
 	CommandId	first_command;	/* of this transaction, which recorded them */

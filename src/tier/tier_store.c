@@ -676,7 +676,7 @@ MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, Timestamp
 
 	if (arrived != NULL && CountedBefore(ladder, member_id, arrived))
 		return false;
-	if (arrived != NULL && TryStep(ladder, member_id, arrived))
+	if (arrived != NULL && arrived->n > 0 && TryStep(ladder, member_id, arrived))
 		return true;
 
 	ReadStored(member_id, ladder, STORED_LOCKED, &stored);

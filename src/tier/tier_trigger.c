@@ -225,10 +225,8 @@ LedgerRowArrived(TriggerData *data)
 			else if (FactOfPoints(ladder, m, &posted, &facts[arrived.n]))
 				arrived.n++;
 		}
-		if (arrived.n > 0)
+		if (arrived.n > 0 || waited_for)
 			MaintainTier(ladder, member_id, &arrived, arrived.at);
-		else if (waited_for)
-			MaintainTier(ladder, member_id, NULL, arrived.at);
 	}
 }
 

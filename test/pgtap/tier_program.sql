@@ -339,6 +339,14 @@ SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 SELECT loyalty.unmerge_members(:merge_id);
 SELECT is((SELECT array_agg(have ORDER BY ladder) FROM loyalty.tier_progress(:buyer, NULL) WHERE ladder IN ('paid', 'ordered')), '{700,700}', 'each has its own again');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+-- Many at once, in any order
+CREATE TABLE promised AS SELECT 231::bigint AS member_id, 10 AS points, 'status'::text AS currency, '2024-01-01'::timestamptz + i * interval '1 hour' AS effective_at,
+	CASE k WHEN 0 THEN 'earn' ELSE 'activate' END AS kind, k = 0 AS pending, CASE k WHEN 0 THEN 'o' || i END AS idempotency_key, CASE k WHEN 1 THEN 'o' || i END AS target_key
+FROM generate_series(1, 120) i, generate_series(0, 1) k WHERE k = 0 OR i % 6 > 0;
+UPDATE promised SET points = NULL, effective_at = effective_at + interval '1 year' WHERE kind = 'activate';
+SELECT loyalty.backfill('promised');
+SELECT is(tiers_of(231, 'paid', '2025-01-04', '2025-01-06') || ', ' || tiers_of(231, 'ordered', '2024-01-05', '2024-01-07'), '- gold, - gold', 'a thousand points that were paid, and that were ordered');
+SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
 -- What a job books is what the clock says.
 SELECT loyalty.earn(230, 1200, 'status', now(), clock_timestamp() + interval '0.2 seconds');
 SELECT is(loyalty.tier_of(230, 'paid') || '', NULL, 'not yet');
