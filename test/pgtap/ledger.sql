@@ -404,6 +404,13 @@ INSERT INTO step (story, name, call, outcome) VALUES
 	('a return that was a mistake', 'd', 'reverse($m, {c}, effective_at => @13)', '101/0/0/0'),
 	('a return that was a mistake', 'e', 'redeem($m, 1, ''slide'', effective_at => @19)', '100/0/0/0'),
 
+	('a late undoing of a return', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a late undoing of a return', 'b', 'earn($m, 1, ''slide'', effective_at => @10)', '101/0/0/0'),
+	('a late undoing of a return', 'c', 'reverse($m, {b}, effective_at => @10)', '100/0/0/0'),
+	('a late undoing of a return', 'd', 'earn($m, 1, ''slide'', effective_at => @25)', '1/0/0/0'),
+	('a late undoing of a return', 'e', 'reverse($m, {c}, effective_at => @10)', '101/0/0/0'),
+	('a late undoing of a return', 'f', 'earn($m, 1, ''slide'', effective_at => @15)', '102/0/0/0'),
+
 	('grace is for what has expired', 'a', 'earn($m, 10, currency => ''grace'', effective_at => @1, expires_at => @20)', '10/0/0/0'),
 	('grace is for what has expired', 'b', 'redeem($m, 10, currency => ''grace'', effective_at => @2)', '0/0/0/0'),
 	('grace is for what has expired', 'c', 'reverse($m, {b}, 5, effective_at => @20 - interval ''1 microsecond'')', '5/0/0/0'),

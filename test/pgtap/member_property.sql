@@ -38,7 +38,10 @@ SELECT is_empty('SELECT * FROM loyalty.check_all()', 'and then it is not');
 -- All that a merge and its undoing must leave as it was, as one text.
 CREATE FUNCTION pg_temp.state() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(line, E'\n' ORDER BY line COLLATE "C") FROM (
-		SELECT format('wallet %s %s %s %s %s', member_id, currency, balance::jsonb -> 'lots', balance::jsonb -> 'debt', balance::jsonb -> 'owed') AS line
+		-- a lot that was moved begins anew: what had extended it stays, and it is joined with nothing that is before it
+		SELECT format('wallet %s %s %s %s %s', member_id, currency,
+			(SELECT jsonb_agg(l - 'opened_until' - 'apart') FROM jsonb_array_elements(balance::jsonb -> 'lots') l),
+			balance::jsonb -> 'debt', balance::jsonb -> 'owed') AS line
 		FROM loyalty.wallet WHERE balance::jsonb -> 'lots' <> '[]' OR balance::jsonb ? 'debt'
 		UNION ALL SELECT format('member %s %s %s', member_id, status, attributes) FROM loyalty.member
 		UNION ALL SELECT format('alias %s %s %s', member_id, canonical_id, merge_id) FROM loyalty.member_alias
