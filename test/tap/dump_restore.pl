@@ -77,6 +77,22 @@ is($node->safe_psql('rows', 'SELECT DISTINCT room, invariant FROM loyalty.check_
 $node->safe_psql('rows', 'SELECT loyalty.setup()');
 is($node->safe_psql('rows', 'SELECT count(*) FROM loyalty.check_all()'), '0', 'rows: setup() puts it there');
 
+# An owner who is no superuser, and a restore by one who is: who may do what is
+# in the dump, since it is granted on tables.
+$node->safe_psql('postgres', 'CREATE ROLE owner_of_tables LOGIN; CREATE ROLE till LOGIN; CREATE DATABASE owned OWNER owner_of_tables;');
+my @as_owner = (extra_params => [ '-U', 'owner_of_tables' ]);
+my @as_till = (extra_params => [ '-U', 'till' ]);
+$node->safe_psql('owned', "CREATE EXTENSION loyalty CASCADE; SELECT loyalty.setup(); SELECT loyalty.grant_access('till', 'app'); SELECT loyalty.earn(1, 5)", @as_owner);
+$node->command_ok([ 'pg_dump', '-Fc', '-f', "$directory/owned", 'owned' ], 'owned: pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE owned_too OWNER owner_of_tables');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'owned_too', "$directory/owned" ], 'owned: pg_restore by a superuser');
+is($node->safe_psql('owned_too', 'SELECT available FROM loyalty.earn(1, 5)', @as_owner), '10', 'owned: the owner posts');
+is($node->safe_psql('owned_too', 'SELECT available FROM loyalty.earn(1, 5)', @as_till), '15', 'owned: and so does the role with a level');
+isnt($node->psql('owned_too', "SELECT loyalty.adjust(1, 5, 'x')", @as_till), 0, 'owned: which has no other than it had');
+like($node->safe_psql('owned_too', 'SELECT loyalty.setup()', @as_owner), qr/set up/, 'owned: setup() is the owner\'s');
+isnt($node->psql('owned_too', 'SELECT loyalty.setup()'), 0, 'owned: and nobody else\'s');
+is($node->safe_psql('owned_too', 'SELECT role, level FROM loyalty.access ORDER BY owner'), "till|app\nowner_of_tables|admin", 'owned: as access tells');
+
 my ($status, $stdout, $stderr) = $node->psql('source', 'DROP EXTENSION loyalty');
 isnt($status, 0, 'DROP EXTENSION fails');
 like($stderr, qr/cannot drop extension loyalty because other objects depend on it/, 'and says why');
