@@ -468,14 +468,35 @@ InitEarn(Posting *posting, const Settling *settling, int64 points, int number)
 }
 
 /*
- * Posts into the wallet of who stands for the member; the wallet is locked
- * already.  False when the key is used.
+ * Locks the wallet of a member, and makes it if there is none.
+ */
+static void
+TakeWalletOf(const Settling *settling, int64 member_id)
+{
+	Posting		posting;
+
+	InitPosting(&posting, ENTRY_EARN, member_id);
+	posting.currency = settling->currency;
+	posting.together = true;
+	TakeWallet(&posting);
+}
+
+/*
+ * Posts into the wallet of who stands for the member, which is locked already,
+ * and into those of others whose its lots are by now.  False when the key is
+ * used.
  */
 static bool
-PostOfRow(Posting *posting)
+PostOfRow(const Settling *settling, Posting *posting)
 {
+	int64	   *others;
+	int			n;
+
 	posting->together = true;
 	SendPosting(posting, CanonicalMember(posting->asked_id));
+	n = FindParticipants(posting, &others);
+	for (int i = 0; i < n; i++)
+		TakeWalletOf(settling, others[i]);
 	PostEntry(posting);
 	return !posting->replayed;
 }
@@ -500,7 +521,7 @@ ReversePosted(Settling *settling, const Posted *posted, int64 home_id, int64 poi
 		if (left <= 0)
 			return 0;
 		posting.entry.requested = left;
-	} while (!PostOfRow(&posting));
+	} while (!PostOfRow(settling, &posting));
 	return left;
 }
 
@@ -572,7 +593,7 @@ Raise(Settling *settling, int64 points)
 	if (points == 0)
 		return;
 	InitEarn(&posting, settling, points, NumberOfEarn(settling, owner));
-	while (!PostOfRow(&posting))
+	while (!PostOfRow(settling, &posting))
 		InitEarn(&posting, settling, points, ++settling->last_number);
 }
 
@@ -605,14 +626,8 @@ LockWallets(const Settling *settling)
 	qsort(members, n, sizeof(int64), CompareMembers);
 	for (int i = 0; i < n; i++)
 	{
-		Posting		posting;
-
-		if (i > 0 && members[i] == members[i - 1])
-			continue;
-		InitPosting(&posting, ENTRY_EARN, members[i]);
-		posting.currency = settling->currency;
-		posting.together = true;
-		TakeWallet(&posting);
+		if (i == 0 || members[i] != members[i - 1])
+			TakeWalletOf(settling, members[i]);
 	}
 }
 
