@@ -89,6 +89,9 @@ INSERT INTO timeline_case VALUES
 		'b@2024-01-01 00:00 enrolled'),
 	('grace, used', '2024-01-01 00:00 100; 2025-01-10 00:00 100', '{"validity": "interval", "validity_interval": "1 year", "grace": "30 days"}', '2025-06-01',
 		'a@2024-01-01 00:00 enrolled, a@2025-01-01 00:00 grace_started, a@2025-01-10 00:00 renewed'),
+	('a term that waited begins when it is reached', '2024-01-10 00:00 100; 2024-02-10 00:00 250; 2024-05-01 00:00 100',
+		'{"upgrade": "next_period", "period": "quarter", "measures": [{"measure": "m", "window": "term"}], "validity": "interval", "validity_interval": "1 year"}', '2025-06-01',
+		'a@2024-01-10 00:00 enrolled, b@2024-04-01 00:00 upgraded, a@2025-04-01 00:00 downgraded'),
 	('an upgrade at the next period', '2024-01-10 00:00 100; 2024-02-10 00:00 100', '{"upgrade": "next_period", "period": "quarter"}', '2024-06-01',
 		'a@2024-01-10 00:00 enrolled, b@2024-04-01 00:00 upgraded');
 SELECT is(line(c.facts, c.definition, c.as_of::timestamptz AT TIME ZONE 'UTC' AT TIME ZONE coalesce(c.definition::jsonb->>'time_zone', 'UTC')), c.expected, c.name)

@@ -370,6 +370,10 @@ SELECT is((SELECT string_agg(format('%s %s %s', coalesce(level, '-'), starts_at:
 	'silver 2024-01-01 enrolled, - 2025-01-01 expired', 'those of a higher level, easier as they are, do not keep a lower one');
 SELECT is((SELECT missing FROM loyalty.tier_progress(10, 'renewal', '2024-12-01') WHERE goal = 'keep'), 50::numeric, 'as tier_progress() said');
 SELECT is(loyalty.tier_of(11, 'renewal', '2025-05-31'), 'gold', 'they keep their own');
+SELECT loyalty.record_qualification(14, 'spend', 1000, '2024-01-01');
+SELECT loyalty.grant_tier(14, 'renewal', 'gold', starts_at => '2024-06-01', ends_at => '2100-01-01');
+SELECT is(row(level, earned_level, since)::text, row('gold', NULL, '2024-06-01'::timestamptz)::text, 'what expires below a grant does not begin it anew')
+FROM loyalty.tier_state WHERE member_id = 14 AND ladder = 'renewal';
 -- A term and a grant that end, or begin, at one instant are one step.
 SELECT loyalty.record_qualification(m, 'spend', 1000, '2024-01-01') FROM unnest(ARRAY[12, 13]) m;
 SELECT loyalty.grant_tier(12, 'renewal', 'gold', starts_at => '2024-06-01', ends_at => '2025-01-01');
