@@ -47,7 +47,7 @@ typedef struct CollapseState
 	MemoryContext context;
 	RfmUnit		unit;
 	int			decimals;
-	pg_tz	   *zone;			/* NULL is UTC */
+	pg_tz	   *zone;			/* NULL is UTC; not there in what is only merged */
 	text	   *unit_name;		/* as given, to compare later rows with */
 	text	   *zone_name;
 	int64		size;			/* events in the list */
@@ -413,7 +413,6 @@ loyalty_rfm_by_combine(PG_FUNCTION_ARGS)
 		state = NewState(context, other->unit);
 		if (other->unit != RFM_UNIT_KEY)
 		{
-			state->zone = other->zone;
 			state->unit_name = CopyText(context, other->unit_name);
 			state->zone_name = CopyText(context, other->zone_name);
 		}
@@ -509,7 +508,6 @@ loyalty_rfm_by_deserialize(PG_FUNCTION_ARGS)
 	{
 		state->unit_name = ReceiveText(&buf);
 		state->zone_name = ReceiveText(&buf);
-		state->zone = RfmFindZone(state->zone_name);
 	}
 	size = pq_getmsgint64(&buf);
 	for (int64 i = 0; i < size; i++)

@@ -355,6 +355,19 @@ SELECT is(pg_temp.found(b), f, 'check_all() finds: ' || b) FROM (VALUES
 	('DELETE FROM loyalty.member WHERE member_id = 3', '{identifier,stranger}'),
 	('UPDATE loyalty.member_merge SET survivor_id = 4 WHERE absorbed_id = 1 AND unmerged_at IS NULL', '{alias,identifier,merge}'),
 	('CREATE TABLE loyalty.thing (member_id bigint)', '{handler}')) v (b, f);
+-- History may go on under the number of a merged member: what was reversed meanwhile, under whichever number, counts.
+SELECT a.member_id AS old, b.member_id AS new FROM resolve_member('{"email": "old@history.example"}') a, resolve_member('{"email": "new@history.example"}') b \gset
+CREATE TEMP TABLE past (member_id bigint, points bigint, effective_at timestamptz, kind text, idempotency_key text, target_key text);
+INSERT INTO past VALUES (:old, 100, '2024-01-01', 'earn', 'sale', NULL);
+SELECT is((SELECT entries FROM backfill('past')), 1::bigint, 'history of who is merged later');
+SELECT merge_id FROM merge_members(:new, :old) \g /dev/null
+SELECT lives_ok(format('SELECT reverse(%s, (SELECT entry_id FROM ledger WHERE idempotency_key = %L), 60, effective_at => %L)', :new, 'sale', '2024-02-01'), 'sixty of it go back');
+UPDATE past SET points = 60, effective_at = '2024-03-01', kind = 'reverse', idempotency_key = NULL, target_key = 'sale';
+SELECT throws_ok($$SELECT backfill('past')$$, 'LY105', NULL, 'forty are left, not sixty more: LY105');
+UPDATE past SET points = 40;
+SELECT is((SELECT entries FROM backfill('past')), 1::bigint, 'forty');
+SELECT is((SELECT ROW(available, debt) FROM balance(:new))::text, '(0,0)', 'and all is back');
+
 SELECT throws_ok('UPDATE loyalty.wallet SET moved = true', 'LY005', NULL, 'only merges mark wallets: LY005');
 SELECT throws_ok('SELECT loyalty.wallet_apply(loyalty.empty_balance(), true)', '42501', NULL, 'not by itself');
 SELECT * FROM finish();
