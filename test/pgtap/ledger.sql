@@ -404,6 +404,14 @@ INSERT INTO step (story, name, call, outcome) VALUES
 	('a return that was a mistake', 'd', 'reverse($m, {c}, effective_at => @13)', '101/0/0/0'),
 	('a return that was a mistake', 'e', 'redeem($m, 1, ''slide'', effective_at => @19)', '100/0/0/0'),
 
+	-- what lives again repays what is owed by then
+	('a mistaken return while owing', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a mistaken return while owing', 'b', 'earn($m, 1, ''slide'', effective_at => @10)', '101/0/0/0'),
+	('a mistaken return while owing', 'c', 'reverse($m, {b}, effective_at => @12)', '0/0/0/0'),
+	('a mistaken return while owing', 'd', 'earn($m, 5, ''slide'', effective_at => @13)', '5/0/0/0'),
+	('a mistaken return while owing', 'e', 'redeem($m, 5, ''slide'', effective_at => @13)', '0/0/0/0'),
+	('a mistaken return while owing', 'f', 'reverse($m, {d}, effective_at => @13)', '0/0/0/5'),
+	('a mistaken return while owing', 'g', 'reverse($m, {c}, effective_at => @14)', '96/0/0/0'),
 	('a late undoing of a return', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
 	('a late undoing of a return', 'b', 'earn($m, 1, ''slide'', effective_at => @10)', '101/0/0/0'),
 	('a late undoing of a return', 'c', 'reverse($m, {b}, effective_at => @10)', '100/0/0/0'),
