@@ -64,7 +64,7 @@ LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_program_time_zone
 COMMENT ON FUNCTION program_time_zone() IS
 'The time zone of the program, as configure_program() set it: that of every currency, ladder and analysis that names none of its own. UTC until it is set, and before setup().';
 
-CREATE FUNCTION require_time_zone(time_zone text) RETURNS void
+CREATE FUNCTION require_time_zone(time_zone text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -73,15 +73,16 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = 'Dates and the ends of days, months and years are those of a time zone.',
 				HINT = 'See the view pg_timezone_names.';
 	END IF;
+	RETURN time_zone;
 END
 $$;
-COMMENT ON FUNCTION require_time_zone(text) IS 'Raises LY003 when there is no time zone of this name.';
+COMMENT ON FUNCTION require_time_zone(text) IS 'Answers with the time zone; LY003 when there is none of this name.';
 
 CREATE FUNCTION program_is_sound() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	PERFORM loyalty.require_time_zone(NEW.time_zone);
+	NEW.time_zone := loyalty.require_time_zone(NEW.time_zone);
 	RETURN NEW;
 END
 $$;
@@ -101,6 +102,9 @@ BEGIN
 				USING ERRCODE = 'LY202', DETAIL = format('Member %s, for one.', stranger),
 					HINT = 'INSERT INTO loyalty.member (member_id) SELECT DISTINCT member_id FROM loyalty.wallet ON CONFLICT DO NOTHING;';
 		END IF;
+	END IF;
+	IF time_zone IS NOT NULL THEN
+		time_zone := loyalty.require_time_zone(time_zone);
 	END IF;
 	UPDATE loyalty.program p
 	SET time_zone = coalesce(configure_program.time_zone, p.time_zone),

@@ -34,7 +34,7 @@ BEGIN
 	IF NEW.time_zone IS NULL AND NEW.expiry_policy <> 'none' THEN
 		NEW.time_zone := loyalty.program_time_zone();
 	ELSIF NEW.time_zone IS NOT NULL THEN
-		PERFORM loyalty.require_time_zone(NEW.time_zone);
+		NEW.time_zone := loyalty.require_time_zone(NEW.time_zone);
 	END IF;
 	IF TG_OP = 'UPDATE' AND (NEW.code <> OLD.code OR NEW.consumption_order <> OLD.consumption_order) THEN
 		RAISE EXCEPTION 'code and consumption_order of currency "%" cannot be changed', OLD.code
@@ -217,6 +217,9 @@ DECLARE
 	missing text;
 	row_given text;
 BEGIN
+	IF time_zone IS NOT NULL THEN
+		time_zone := loyalty.require_time_zone(time_zone);
+	END IF;
 	INSERT INTO loyalty.currency AS c (code, name, expiry_policy, expiry_interval, expiry_rounding,
 		expiry_month, expiry_day, minimum_life, consumption_order, clawback_policy, refund_grace,
 		qualifying_kinds, time_zone, life_from)

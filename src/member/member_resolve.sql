@@ -549,7 +549,7 @@ BEGIN
 		RAISE EXCEPTION 'only what was verified can be moved'
 			USING ERRCODE = 'LY003', DETAIL = 'move is true, verified is not.', HINT = 'Let the member prove it, and pass verified => true.';
 	END IF;
-	PERFORM loyalty.require_members(ARRAY[member_id]);
+	member_id := (loyalty.require_members(ARRAY[member_id]))[1];
 	SELECT * INTO g FROM loyalty.read_identifiers(jsonb_build_array(jsonb_build_object('namespace', namespace, 'value', value, 'verified', coalesce(verified, false))));
 	IF g.ignored = 'garbage' THEN
 		RAISE EXCEPTION '"%" is no valid identifier of namespace "%"', coalesce(value, 'NULL'), namespace
@@ -660,7 +660,7 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(effective_at::text, 'NULL')),
 				HINT = 'Leave it out for now.';
 	END IF;
-	PERFORM loyalty.require_members(ARRAY[member_id]);
+	member_id := (loyalty.require_members(ARRAY[member_id]))[1];
 	SELECT * INTO g FROM loyalty.read_identifiers(jsonb_build_array(jsonb_build_object('namespace', namespace, 'value', value)));
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request(member_id, idempotency_key, format('unlink %s %L %L %L %s', member_id, namespace, g.value, reason,

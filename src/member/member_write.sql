@@ -80,7 +80,7 @@ $$;
 COMMENT ON FUNCTION try_to_lock_members(bigint[], boolean) IS
 'Locks members and those who stand for them (whole_trees: with all who are absorbed in those), ascending, and returns the latter in the order of the argument. LY207 when others stand for them once they are locked: the caller''s subtransaction, which must be that of the call itself, gives the locks back. Part of the writing functions.';
 
-CREATE FUNCTION require_members(member_ids bigint[]) RETURNS void
+CREATE FUNCTION require_members(member_ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -93,15 +93,16 @@ BEGIN
 			USING ERRCODE = 'LY202', DETAIL = 'The table loyalty.member has no row with this number.',
 				HINT = 'Members are made by loyalty.resolve_member().';
 	END IF;
+	RETURN member_ids;
 END
 $$;
-COMMENT ON FUNCTION require_members(bigint[]) IS 'LY202 when one of the numbers is of no member. Part of the writing functions.';
+COMMENT ON FUNCTION require_members(bigint[]) IS 'Answers with the members; LY202 when one of the numbers is of no member. Part of the writing functions.';
 
 CREATE FUNCTION lock_members(member_ids bigint[], whole_trees boolean DEFAULT false) RETURNS bigint[]
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	PERFORM loyalty.require_members(member_ids);
+	member_ids := loyalty.require_members(member_ids);
 	LOOP
 		BEGIN
 			RETURN loyalty.try_to_lock_members(member_ids, whole_trees);

@@ -119,6 +119,10 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_qualifi
 COMMENT ON FUNCTION qualified_level(tier_facts, jsonb, timestamptz) IS
 'The highest level whose criteria the facts meet in their windows as of an instant, whatever was held before; NULL for none.';
 
+CREATE FUNCTION read_ladder(definition jsonb) RETURNS jsonb
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_read_ladder';
+COMMENT ON FUNCTION read_ladder(jsonb) IS 'Answers with the definition of a ladder (see define_ladder); LY401 says what is wrong with it.';
+
 CREATE FUNCTION ladder_levels(definition jsonb, OUT rank integer, OUT level text, OUT name text) RETURNS SETOF record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 5 AS 'MODULE_PATHNAME', 'loyalty_ladder_levels';
 COMMENT ON FUNCTION ladder_levels(jsonb) IS

@@ -6,8 +6,9 @@ CREATE FUNCTION measure_function(name text) RETURNS regproc
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	found CONSTANT regproc := loyalty.stored_function(name, 'bigint,timestamptz');
+	found regproc;
 BEGIN
+	found := loyalty.stored_function(name, 'bigint,timestamptz');
 	IF NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = found AND NOT p.proretset
 			AND p.prorettype IN ('numeric'::regtype, 'bigint'::regtype, 'integer'::regtype, 'smallint'::regtype, 'real'::regtype, 'double precision'::regtype)) THEN
 		RAISE EXCEPTION 'function % does not return a number', found
@@ -28,6 +29,7 @@ AS $$
 DECLARE
 	earlier loyalty.tier_measure;
 	differences text;
+	fn regproc;
 BEGIN
 	IF source = 'points' AND NOT EXISTS (SELECT FROM loyalty.currency c WHERE c.code = define_measure.currency) THEN
 		RAISE EXCEPTION 'currency "%" does not exist', currency
@@ -35,7 +37,7 @@ BEGIN
 				HINT = 'Create it with loyalty.create_currency().';
 	END IF;
 	IF source = 'function' THEN
-		PERFORM loyalty.measure_function(function_name);
+		fn := loyalty.measure_function(function_name);
 	END IF;
 	INSERT INTO loyalty.tier_measure AS m (measure, source, currency, function_name, pending)
 	VALUES (measure, source, currency, function_name, pending)
@@ -60,7 +62,7 @@ $$;
 COMMENT ON FUNCTION define_measure(text, text, text, text, boolean) IS
 'Defines what members can qualify by. source: points (earned or adjusted in a currency, less what is reversed), event (facts recorded by record_qualification() or by evaluate_tier() on a table), function (function_name(member_id, as_of) returning a number, sampled by evaluate_tiers(), with the rights of whoever calls it: so it must belong to the owner of our tables or to a superuser; use window latest). Points count from when they become available on; with pending, from when they are earned on. Returns the measure; with the same arguments it may be repeated. Errors: LY003 invalid, or exists with others, LY102, 42501.';
 
-CREATE FUNCTION check_definition(definition jsonb) RETURNS void
+CREATE FUNCTION check_definition(definition jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -71,7 +73,7 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = 'A ladder is made of its definition.',
 				HINT = 'See the comment of loyalty.define_ladder().';
 	END IF;
-	PERFORM loyalty.ladder_levels(definition);
+	definition := loyalty.read_ladder(definition);
 	SELECT m->>'measure' INTO unknown FROM jsonb_array_elements(definition->'measures') m
 	WHERE NOT EXISTS (SELECT FROM loyalty.tier_measure t WHERE t.measure = m->>'measure') LIMIT 1;
 	IF FOUND THEN
@@ -79,10 +81,11 @@ BEGIN
 			USING ERRCODE = 'LY404', DETAIL = 'The definition counts it.',
 				HINT = 'Define it with loyalty.define_measure().';
 	END IF;
+	RETURN definition;
 END
 $$;
 COMMENT ON FUNCTION check_definition(jsonb) IS
-'Raises LY401 when it is no definition of a ladder, LY404 when one of its measures does not exist, LY003 when it is NULL.';
+'Answers with the definition. Raises LY401 when it is no definition of a ladder, LY404 when one of its measures does not exist, LY003 when it is NULL.';
 
 CREATE FUNCTION define_ladder(ladder text, definition jsonb, effective_from timestamptz DEFAULT NULL,
 	name text DEFAULT NULL) RETURNS integer
@@ -93,7 +96,7 @@ DECLARE
 	last loyalty.ladder_version;
 	same loyalty.ladder_version;
 BEGIN
-	PERFORM loyalty.check_definition(definition);
+	definition := loyalty.check_definition(definition);
 	IF ladder IS NULL OR ladder !~ '^[a-z][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name of a ladder: "%"', ladder
 			USING ERRCODE = 'LY003', DETAIL = 'A name has up to 63 characters and begins with a letter.',
@@ -180,8 +183,8 @@ LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_t
 AS $$
 #variable_conflict use_column
 BEGIN
-	PERFORM loyalty.check_ladder_exists($1);
-	PERFORM loyalty.check_definition($2);
+	ladder := loyalty.existing_ladder($1);
+	definition := loyalty.check_definition($2);
 	RETURN QUERY
 	WITH counted AS (
 		SELECT t.measure, t.source, t.currency FROM loyalty.tier_measure t

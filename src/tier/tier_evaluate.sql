@@ -269,18 +269,19 @@ $$;
 COMMENT ON FUNCTION store_first_tiers(text, timestamptz) IS
 'Stores tiers and histories of all members with facts of whom nothing is stored on a ladder, in one go, and returns how many these were; others: those whose stored tier is, or may be, not what their facts give. Part of evaluate_tiers().';
 
-CREATE FUNCTION check_ladder_exists(ladder text) RETURNS void
+CREATE FUNCTION existing_ladder(ladder text) RETURNS text
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF ladder IS NULL OR NOT EXISTS (SELECT FROM loyalty.ladder l WHERE l.ladder = check_ladder_exists.ladder) THEN
+	IF ladder IS NULL OR NOT EXISTS (SELECT FROM loyalty.ladder l WHERE l.ladder = existing_ladder.ladder) THEN
 		RAISE EXCEPTION 'ladder "%" does not exist', ladder
 			USING ERRCODE = 'LY402', DETAIL = 'The table loyalty.ladder has no row with this code.',
 				HINT = 'Create it with loyalty.define_ladder(), or see the table loyalty.ladder.';
 	END IF;
+	RETURN ladder;
 END
 $$;
-COMMENT ON FUNCTION check_ladder_exists(text) IS 'Raises LY402 when there is no such ladder.';
+COMMENT ON FUNCTION existing_ladder(text) IS 'Answers with the ladder; LY402 when there is no such one.';
 
 CREATE FUNCTION evaluate_tiers(member_id bigint DEFAULT NULL, ladder text DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -303,7 +304,7 @@ BEGIN
 				HINT = 'Leave it out for now.';
 	END IF;
 	IF ladder IS NOT NULL THEN
-		PERFORM loyalty.check_ladder_exists(ladder);
+		ladder := loyalty.existing_ladder(ladder);
 	END IF;
 	FOR one IN SELECT l.ladder FROM loyalty.ladder l WHERE evaluate_tiers.ladder IN (l.ladder) OR evaluate_tiers.ladder IS NULL ORDER BY 1 LOOP
 		SELECT array_agg(s.sampled_id) AS ids, array_agg(s.sampled) AS measures INTO sampled FROM loyalty.sample_measures(member_id, one, until) s;

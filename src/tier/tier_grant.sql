@@ -83,7 +83,7 @@ DECLARE
 	decimals integer;
 	missing text;
 BEGIN
-	PERFORM loyalty.check_ladder_exists(ladder);
+	ladder := loyalty.existing_ladder(ladder);
 	decimals := loyalty.money_decimals(fee, fee_currency, fee_decimals);
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_grant ' || idempotency_key, member_id));
@@ -176,7 +176,7 @@ BEGIN
 	IF repeated THEN
 		SELECT * INTO g FROM loyalty.tier_grant t WHERE t.member_id = holder AND t.grant_id = renew_grant.grant_id;
 	ELSE
-		SELECT * INTO g FROM loyalty.open_grant(holder, grant_id);
+		g := loyalty.open_grant(holder, grant_id);
 		SELECT max(t.grant_id) INTO renewal FROM loyalty.tier_grant t
 		WHERE t.member_id = holder AND t.renews_grant_id = renew_grant.grant_id AND t.ended_at IS NULL;
 		IF renewal IS NOT NULL THEN
@@ -242,7 +242,7 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = format('refund is %s, at is %s.', coalesce(refund, 'NULL'), coalesce(at::text, 'NULL')),
 				HINT = 'Give one of the three, and the instant at which the grant ends.';
 	END IF;
-	SELECT * INTO g FROM loyalty.open_grant(holder, grant_id);
+	g := loyalty.open_grant(holder, grant_id);
 	IF g.ends_at IS NOT NULL AND at >= g.ends_at AND refund <> 'full' THEN
 		RAISE EXCEPTION 'grant % has ended', grant_id
 			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', g.ends_at),

@@ -466,6 +466,17 @@ loyalty_tier_problem(PG_FUNCTION_ARGS)
 }
 
 /*
+ * read_ladder(definition): the same; raises LY401 when it is no ladder.
+ */
+PG_FUNCTION_INFO_V1(loyalty_read_ladder);
+Datum
+loyalty_read_ladder(PG_FUNCTION_ARGS)
+{
+	ParseLadder(PG_GETARG_JSONB_P(0), "UTC");
+	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+}
+
+/*
  * ladder_levels(definition): the codes and names of its levels, in order;
  * raises LY401 when it is no ladder.
  */
