@@ -62,7 +62,7 @@ COMMENT ON FUNCTION list_differences(jsonb, jsonb) IS
 CREATE FUNCTION program_time_zone() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_program_time_zone';
 COMMENT ON FUNCTION program_time_zone() IS
-'The time zone of the program, as configure_program() set it: that of every currency, ladder and analysis that names none of its own. UTC until it is set, and before setup().';
+'The time zone of the program, as configure_program() set it: that of every currency, ladder and analysis by periods that names none of its own. UTC until it is set, and before setup().';
 
 CREATE FUNCTION require_time_zone(time_zone text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -113,7 +113,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION configure_program(text, boolean) IS
-'Changes the settings of the program that are given, and returns all of them. time_zone: that of every currency, ladder and analysis that names none of its own; currencies and ladders keep the one that they were defined with, so set it first. known_members_only: nobody who is not in loyalty.member gets points (LY202). Errors: LY003 unknown time zone; LY202 somebody unknown has points already.';
+'Changes the settings of the program that are given, and returns all of them. time_zone: that of every currency, ladder and analysis by periods that names none of its own; currencies and ladders keep the one that they were defined with, so set it first. known_members_only: nobody who is not in loyalty.member gets points (LY202). Errors: LY003 unknown time zone; LY202 somebody unknown has points already.';
 
 CREATE FUNCTION setup_core() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
