@@ -78,7 +78,7 @@ BEGIN
 	END IF;
 	IF rank IS NULL THEN
 		RAISE EXCEPTION 'unknown level "%"', coalesce(level, 'NULL')
-			USING ERRCODE = 'LY003', HINT = 'It is reader, app, operator or admin.';
+			USING ERRCODE = 'LY003', DETAIL = 'A level is what a role may do.', HINT = 'It is reader, app, operator or admin.';
 	END IF;
 	EXECUTE format('GRANT USAGE ON SCHEMA loyalty TO %s', grantee);
 	FOR entry IN
