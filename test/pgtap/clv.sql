@@ -296,9 +296,11 @@ SET max_parallel_workers_per_gather = 3;
 SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
 CREATE FUNCTION plan_of(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS OFF) ' || query; END $$;
 SELECT ok(bool_or(p ~ 'Partial Aggregate') AND bool_or(p ~ 'Gather'), 'clv_agg is aggregated in parallel') FROM plan_of($$SELECT loyalty.clv_agg(summary, '2020-01-01') FROM many$$) p;
-SELECT is(bits(loyalty.clv_agg(summary, '2020-01-01')), (SELECT sample FROM serial), 'three workers: the same sample'),
-	is(md5(loyalty.clv_fit(loyalty.clv_agg(summary, '2020-01-01'))::text), (SELECT model FROM serial), 'and the same model'),
-	is(sum(loyalty.expected_orders(summary, (SELECT model FROM fit WHERE kind = 'mbg/nbd'), '1 year', '2020-01-01')), (SELECT orders FROM serial), 'and the same sum of forecasts') FROM many;
+-- pgTAP's own functions keep a query from workers: it is run by itself
+CREATE FUNCTION run(query text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE answer text; BEGIN EXECUTE query INTO answer; RETURN answer; END $$;
+SELECT is(run('SELECT md5(loyalty.clv_sample_send(loyalty.clv_agg(summary, ''2020-01-01''))) FROM many'), (SELECT sample FROM serial), 'three workers: the same sample'),
+	is(run('SELECT md5(loyalty.clv_fit(loyalty.clv_agg(summary, ''2020-01-01''))::text) FROM many'), (SELECT model FROM serial), 'and the same model'),
+	is(run($$SELECT sum(loyalty.expected_orders(summary, (SELECT model FROM fit WHERE kind = 'mbg/nbd'), '1 year', '2020-01-01')) FROM many$$), (SELECT orders::text FROM serial), 'and the same sum of forecasts');
 RESET max_parallel_workers_per_gather; RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size;
 
 -- values survive text, jsonb and binary

@@ -330,11 +330,13 @@ SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 CREATE FUNCTION pg_temp.plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS off) ' || query; END$$;
 SELECT matches((SELECT string_agg(l, E'\n') FROM pg_temp.plan('SELECT * FROM ' || v) l), 'Partial Aggregate', v || ' is computed in parallel') FROM unnest('{answer,answer2}'::text[]) v;
-SELECT results_eq('SELECT * FROM answer', 'SELECT * FROM serial', 'the same bits with two workers');
-SELECT results_eq('SELECT * FROM answer2', 'SELECT * FROM serial2', 'the same bits with two workers, second step');
+-- pgTAP's own functions keep a query from workers: it is run by itself
+CREATE FUNCTION pg_temp.run(query text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE answer text; BEGIN EXECUTE query INTO answer; RETURN answer; END $$;
+SELECT is(pg_temp.run('SELECT w::text FROM answer w'), (SELECT w::text FROM serial w), 'the same bits with two workers');
+SELECT is(pg_temp.run('SELECT w::text FROM answer2 w'), (SELECT w::text FROM serial2 w), 'the same bits with two workers, second step');
 SELECT results_eq('SELECT * FROM answer3', 'SELECT * FROM serial3', 'the same bits of rollups');
 SET parallel_leader_participation = off;
-SELECT results_eq('SELECT * FROM answer', 'SELECT * FROM serial', 'the same bits without the leader');
+SELECT is(pg_temp.run('SELECT w::text FROM answer w'), (SELECT w::text FROM serial w), 'the same bits without the leader');
 SET max_parallel_workers_per_gather = 0;
 CREATE TEMP TABLE shuffled AS SELECT * FROM po ORDER BY random();
 TRUNCATE po;

@@ -107,8 +107,10 @@ SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 SELECT matches(pg_temp.plan_of('SELECT components_agg(a, b) FROM public.member_tap_edge'), 'Finalize.*Gather.*Partial', 'components_agg runs in a parallel plan');
-SELECT ok((SELECT components_agg(a, b) FROM public.member_tap_edge) = (SELECT v FROM serial), 'parallel and serial components are the same');
-SELECT ok((SELECT components_text_agg('n' || a, 'n' || b) FROM public.member_tap_edge) = (SELECT t FROM serial), 'the same for text');
+-- pgTAP's own functions keep a query from workers: it is run by itself
+CREATE FUNCTION pg_temp.run(query text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE answer text; BEGIN EXECUTE query INTO answer; RETURN answer; END $$;
+SELECT ok(pg_temp.run('SELECT components_agg(a, b) FROM public.member_tap_edge') = (SELECT v::text FROM serial), 'parallel and serial components are the same');
+SELECT ok(pg_temp.run($$SELECT components_text_agg('n' || a, 'n' || b) FROM public.member_tap_edge$$) = (SELECT t::text FROM serial), 'the same for text');
 SELECT is_empty($$SELECT g FROM (SELECT id % 7 AS g, components_agg(a, b) AS v FROM public.member_tap_edge GROUP BY 1) p
 				  JOIN (SELECT id % 7 AS g, components_agg(a, b) AS w FROM (SELECT * FROM public.member_tap_edge ORDER BY id DESC OFFSET 0) o GROUP BY 1) s USING (g)
 				  WHERE v IS DISTINCT FROM w$$, 'parallel by groups is serial by groups in reverse order');
