@@ -83,6 +83,10 @@ INSERT INTO timeline_case VALUES
 	('but not for ever', '2023-06-01 00:00 160; 2024-06-01 00:00 60', '{"carry_over": true, "measures": [{"measure": "m", "window": "year"}], "period": "year", "validity": "period"}', '2026-06-01',
 		'a@2023-06-01 00:00 enrolled, a@2025-01-01 00:00 renewed, -@2026-01-01 00:00 expired'),
 	-- terms
+	('what was too much for a term counts in the next', '2024-01-01 00:00 160; 2024-03-01 00:00 40', '{"carry_over": true, "measures": [{"measure": "m", "window": "term"}], "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',
+		'a@2024-01-01 00:00 enrolled, a@2024-07-01 00:00 renewed'),
+	('and no more than that', '2024-01-01 00:00 160; 2024-03-01 00:00 39', '{"carry_over": true, "measures": [{"measure": "m", "window": "term"}], "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',
+		'a@2024-01-01 00:00 enrolled, -@2024-07-01 00:00 expired'),
 	('each term must be earned anew', '2024-01-01 00:00 100; 2024-03-01 00:00 99', '{"measures": [{"measure": "m", "window": "term"}], "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',
 		'a@2024-01-01 00:00 enrolled, -@2024-07-01 00:00 expired'),
 	('a cheap renewal does not reset a better level', '2024-01-01 00:00 200; 2024-05-01 00:00 100', '{"measures": [{"measure": "m", "window": "rolling", "interval": "1 month"}], "validity": "interval", "validity_interval": "1 year"}', '2024-12-31',
