@@ -30,6 +30,7 @@ typedef struct KeptPlan
 
 extern int	RunPlan(KeptPlan *kept, Datum *values, const char *nulls, long limit);
 extern int	RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, long limit);
+extern void RethrowRefusal(MemoryContext context);
 
 /* The table layout: what a room expects, and the guard before each write. */
 extern void ExpectLayout(const char *room, int32 version);

@@ -43,10 +43,10 @@ PlanWithIndexes(KeptPlan *kept)
 
 /*
  * In the handler of an error: throws it on.  A refusal of our own (class LY)
- * says all that its reader can use; the statements of ours in which it came up
- * are left out of its context, the caller's stay.
+ * says all that its reader can use; the statements and functions of ours in
+ * which it came up are left out of its context, the caller's stay.
  */
-static void
+void
 RethrowRefusal(MemoryContext context)
 {
 	ErrorData  *error;

@@ -25,6 +25,7 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_language_d.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
@@ -209,57 +210,72 @@ loyalty_acting_role(PG_FUNCTION_ARGS)
  * ---------------------------------------------------------------------------
  */
 
-/*
- * The function of that name and arguments in schema loyalty_as_owner.
- */
-static Oid
-FunctionBehind(Oid fn_oid)
+/* The function behind one that was called */
+typedef struct Behind
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fn_oid));
+	FmgrInfo	function;
+	bool		in_c;			/* it says itself what its errors are about */
+} Behind;
+
+/*
+ * Finds the function of that name and arguments in schema loyalty_as_owner.
+ */
+static Behind *
+FindBehind(FmgrInfo *called)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(called->fn_oid));
+	Behind	   *behind = MemoryContextAllocZero(called->fn_mcxt, sizeof(Behind));
 	Form_pg_proc proc;
-	Oid			behind;
+	HeapTuple	found;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", fn_oid);
+		elog(ERROR, "cache lookup failed for function %u", called->fn_oid);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	behind = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, NameGetDatum(&proc->proname),
-							 PointerGetDatum(&proc->proargtypes),
-							 ObjectIdGetDatum(get_namespace_oid("loyalty_as_owner", false)));
-	if (!OidIsValid(behind))
+	found = SearchSysCache3(PROCNAMEARGSNSP, NameGetDatum(&proc->proname), PointerGetDatum(&proc->proargtypes),
+							ObjectIdGetDatum(get_namespace_oid("loyalty_as_owner", false)));
+	if (!HeapTupleIsValid(found))
 		elog(ERROR, "function loyalty_as_owner.%s does not exist", NameStr(proc->proname));
+	proc = (Form_pg_proc) GETSTRUCT(found);
+	behind->in_c = proc->prolang == ClanguageId;
+	fmgr_info_cxt(proc->oid, &behind->function, called->fn_mcxt);
+	behind->function.fn_expr = called->fn_expr;
+	ReleaseSysCache(found);
 	ReleaseSysCache(tuple);
 	return behind;
 }
 
 /*
  * Runs the function behind the one that was called, as the owner of the tables.
+ * The lines and statements of PL/pgSQL in which a refusal came up are nothing
+ * to its reader.
  */
 static Datum
 RunAsOwner(FunctionCallInfo fcinfo, Right right)
 {
 	FmgrInfo   *called = fcinfo->flinfo;
-	FmgrInfo   *behind = called->fn_extra;
+	MemoryContext context = CurrentMemoryContext;
+	Behind	   *behind;
 	Actor		before;
-	Datum		result;
+	volatile Datum result = 0;
 
-	if (behind == NULL)
-	{
-		behind = MemoryContextAllocZero(called->fn_mcxt, sizeof(FmgrInfo));
-		fmgr_info_cxt(FunctionBehind(called->fn_oid), behind, called->fn_mcxt);
-		behind->fn_expr = called->fn_expr;
-		called->fn_extra = behind;
-	}
+	if (called->fn_extra == NULL)
+		called->fn_extra = FindBehind(called);
+	behind = called->fn_extra;
 	ActAsOwner(&before, GetUserId(), right);
-	fcinfo->flinfo = behind;
+	fcinfo->flinfo = &behind->function;
 	PG_TRY();
 	{
 		result = FunctionCallInvoke(fcinfo);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
 		fcinfo->flinfo = called;
+		if (behind->in_c)
+			PG_RE_THROW();
+		RethrowRefusal(context);
 	}
 	PG_END_TRY();
+	fcinfo->flinfo = called;
 	ActAsBefore(&before);
 	return result;
 }

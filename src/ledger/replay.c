@@ -598,7 +598,7 @@ PG_FUNCTION_INFO_V1(loyalty_summarize);
 Datum
 loyalty_summarize(PG_FUNCTION_ARGS)
 {
-	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(1);
+	TimestampTz as_of;
 	TupleDesc	tupdesc;
 	Datum		values[15];
 	bool		nulls[15] = {false};
@@ -607,7 +607,10 @@ loyalty_summarize(PG_FUNCTION_ARGS)
 	BalanceAsOf sums;
 	int			n = 0;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
 	PG_GETARG_BALANCE(0, &balance);
+	as_of = PG_GETARG_TIMESTAMPTZ(1);
 	if (MeansNow(as_of))
 		as_of = Max(as_of, balance.last_effective_at);
 	CheckAsOf(&balance, as_of);

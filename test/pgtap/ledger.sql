@@ -735,6 +735,7 @@ SELECT results_eq(
 SELECT results_eq('SELECT available, pending, held, debt, earned FROM loyalty.balance(987654321)', 'VALUES (0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint)', 'balance() of nobody');
 SELECT throws_ok($$SELECT * FROM loyalty.balance(501, 'none_such')$$, 'LY102', NULL, 'balance() of an unknown currency');
 SELECT throws_ok($$SELECT * FROM loyalty.balance(501, as_of => 'infinity')$$, 'LY003', NULL, 'balance(infinity)');
+SELECT throws_ok($$SELECT * FROM loyalty.balance(501, as_of => NULL)$$, 'LY003', NULL, 'balance(NULL), which the planner sees');
 SELECT throws_ok($$SELECT * FROM loyalty.statement(NULL)$$, 'LY003', NULL, 'statement() of no member');
 SELECT throws_ok($$SELECT * FROM loyalty.statement(501, NULL)$$, 'LY003', NULL, 'statement() of no currency');
 SELECT results_eq($$SELECT * FROM loyalty.statement(501, 'points', NULL, NULL, NULL)$$, $$SELECT * FROM loyalty.statement(501)$$, 'statement() without bounds');
