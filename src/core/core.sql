@@ -410,7 +410,7 @@ COMMENT ON FUNCTION setup() IS
 
 CREATE FUNCTION loyalty.check_all(OUT room text, OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)
 RETURNS SETOF record
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off SET jit = off
 AS $$
 BEGIN
 	FOREACH room IN ARRAY loyalty.rooms() LOOP

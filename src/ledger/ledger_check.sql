@@ -11,8 +11,8 @@ COMMENT ON FUNCTION check_wallets() IS
 CREATE FUNCTION check_awards(OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
--- how many entries a source has nobody can estimate
-SET enable_nestloop = off
+-- how many entries a source has nobody can estimate; a plan that is forbidden looks too costly not to compile
+SET enable_nestloop = off SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
