@@ -5,9 +5,12 @@
  * level, by grants on tables, which a dump, a restore and pg_upgrade keep:
  *
  *	reader		SELECT on our tables
- *	app			and on the view may_post: post points, resolve members
+ *	app			and INSERT on the view may_post: post points, resolve members
  *	operator	and on may_operate: adjust, merge, grant, forget, run jobs
  *	admin		and on may_define: currencies, ladders, namespaces, handlers
+ *
+ * INSERT, though these views take no rows: whoever may read all tables, such
+ * as a member of pg_read_all_data, must have no right to write by that.
  *
  * Functions that read work with the rights of their caller.  Functions that
  * write check the caller and then work as the owner of the tables: nobody else
@@ -32,9 +35,9 @@ BEGIN
 		CREATE VIEW loyalty.may_post AS SELECT 'app' AS level;
 		CREATE VIEW loyalty.may_operate AS SELECT 'operator' AS level;
 		CREATE VIEW loyalty.may_define AS SELECT 'admin' AS level;
-		COMMENT ON VIEW loyalty.may_post IS 'Whoever has SELECT on it may post points, hold, redeem and reverse them, and resolve and link members. Granted by grant_access().';
-		COMMENT ON VIEW loyalty.may_operate IS 'Whoever has SELECT on it may adjust points, merge, unmerge and forget members, grant tiers, and run jobs. Granted by grant_access().';
-		COMMENT ON VIEW loyalty.may_define IS 'Whoever has SELECT on it may define currencies, ladders, namespaces and the like, and bring in history. Granted by grant_access().';
+		COMMENT ON VIEW loyalty.may_post IS 'Takes no rows; whoever has INSERT on it may post points, hold, redeem and reverse them, and resolve and link members. Granted by grant_access().';
+		COMMENT ON VIEW loyalty.may_operate IS 'Takes no rows; whoever has INSERT on it may adjust points, merge, unmerge and forget members, grant tiers, and run jobs. Granted by grant_access().';
+		COMMENT ON VIEW loyalty.may_define IS 'Takes no rows; whoever has INSERT on it may define currencies, ladders, namespaces and the like, and bring in history. Granted by grant_access().';
 		COMMENT ON COLUMN loyalty.may_post.level IS 'The level that comes with it.';
 		COMMENT ON COLUMN loyalty.may_operate.level IS 'The level that comes with it.';
 		COMMENT ON COLUMN loyalty.may_define.level IS 'The level that comes with it.';
@@ -45,8 +48,8 @@ BEGIN
 					WHEN bool_or(c.relname = 'may_post') THEN 'app' ELSE 'reader' END AS level,
 				bool_or(c.relowner = r.oid) AS owner
 			FROM pg_class c CROSS JOIN LATERAL aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a JOIN pg_roles r ON r.oid = a.grantee
-			WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relname IN ('wallet', 'may_post', 'may_operate', 'may_define')
-				AND a.privilege_type = 'SELECT'
+			WHERE c.relnamespace = 'loyalty'::regnamespace
+				AND (c.relname, a.privilege_type) IN (('wallet', 'SELECT'), ('may_post', 'INSERT'), ('may_operate', 'INSERT'), ('may_define', 'INSERT'))
 			GROUP BY r.rolname;
 		COMMENT ON VIEW loyalty.access IS 'Which role has which level, by the grants on our tables; members of a role have what it has.';
 		COMMENT ON COLUMN loyalty.access.role IS 'The role.';
@@ -83,15 +86,16 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON SCHEMA loyalty TO %s', grantee);
 	FOR entry IN
 		SELECT c.oid::regclass AS relation, array_position('{may_post,may_operate,may_define}', c.relname::text) + 1 AS rank,
-			has_table_privilege(grantee, c.oid, 'SELECT') AS has
+			has_table_privilege(grantee, c.oid, 'INSERT') AS has
 		FROM pg_class c
 		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v')
 		ORDER BY c.relname
 	LOOP
-		IF coalesce(entry.rank, 1) <= rank THEN
-			EXECUTE format('GRANT SELECT ON %s TO %s', entry.relation, grantee);
-		ELSIF entry.has THEN
-			EXECUTE format('REVOKE SELECT ON %s FROM %s', entry.relation, grantee);
+		EXECUTE format('GRANT SELECT ON %s TO %s', entry.relation, grantee);
+		IF entry.rank <= rank THEN
+			EXECUTE format('GRANT INSERT ON %s TO %s', entry.relation, grantee);
+		ELSIF entry.rank > rank AND entry.has THEN
+			EXECUTE format('REVOKE INSERT ON %s FROM %s', entry.relation, grantee);
 		END IF;
 	END LOOP;
 	RETURN format('%s: %s', grantee, level);

@@ -4,8 +4,10 @@
  *
  * The tables belong to whoever ran setup().  What somebody else may do follows
  * from what that owner has granted him on tables, so that a dump, a restore
- * and an upgrade keep it: SELECT on an empty table, one for each right, means
- * that he has it (may_post, may_operate, may_define; see grant_access()).
+ * and an upgrade keep it: INSERT on a view that takes no rows, one for each
+ * right, means that he has it (may_post, may_operate, may_define; see
+ * grant_access()).  It is not SELECT, which whoever may read everything has,
+ * by GRANT SELECT ON ALL TABLES or as a member of pg_read_all_data.
  *
  * A function that writes asks for its right, and then works as the owner of
  * the tables, as foreign keys do.  So whoever may post needs no right to write
@@ -43,7 +45,7 @@
 
 static const struct
 {
-	const char *table;			/* SELECT on it is the right */
+	const char *view;			/* INSERT on it is the right */
 	const char *what;			/* "may not ..." */
 	const char *level;			/* of grant_access() */
 }			rights[] = {
@@ -74,12 +76,12 @@ OwnerOfTables(void)
 static void
 RequireRight(Oid role, Oid owner, Right right)
 {
-	Oid			table;
+	Oid			view;
 
 	if (role == owner)
 		return;
-	table = LoyaltyTable(rights[right].table);
-	if (OidIsValid(table) && pg_class_aclcheck(table, role, ACL_SELECT) == ACLCHECK_OK)
+	view = LoyaltyTable(rights[right].view);
+	if (OidIsValid(view) && pg_class_aclcheck(view, role, ACL_INSERT) == ACLCHECK_OK)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -109,26 +111,54 @@ ForgetTriggers(Oid relid)
 	}
 }
 
+/* Our tables, and partitions of them that stand in other schemas. */
+#define OUR_TABLES \
+	"WITH RECURSIVE ours (oid) AS (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) $1 " \
+	"UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN ours ON ours.oid OPERATOR(pg_catalog.=) i.inhparent) "
+
 /*
- * Whoever has the TRIGGER privilege on one of our tables could make the owner
- * run a function of his: what a trigger calls there must belong to the owner of
- * the tables or to a superuser.  Asked again after each change of a table.
+ * Whoever may make a trigger on one of our tables makes the owner run what he
+ * likes, as soon as we write there.  So nobody else may have the privilege: to
+ * look at the triggers that are there would be too late for one that is
+ * committed while we wait for the lock of its table.  And of what was made by
+ * somebody who had the privilege once, nothing may run that is not the owner's
+ * or a superuser's: neither the function, nor a condition, nor terms given to
+ * a trigger function of ours, which are expressions.  Asked again after each
+ * change of a table.
  */
 static void
 RequireOwnTriggers(Oid owner)
 {
 	static KeptPlan tables = {
-		.query = "SELECT oid FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) $1",
+		.query = OUR_TABLES "SELECT oid FROM ours",
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
-	static KeptPlan plan = {
-		.query = "SELECT t.tgname, c.relname, r.rolname FROM pg_catalog.pg_trigger t "
-		"JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
+	static KeptPlan grants = {
+		.query = OUR_TABLES "SELECT c.oid::pg_catalog.regclass::pg_catalog.text, coalesce(r.rolname, 'PUBLIC'), "
+		"pg_catalog.format('REVOKE TRIGGER ON %s FROM %s;', CASE WHEN c.relnamespace OPERATOR(pg_catalog.=) $1 "
+		"THEN 'ALL TABLES IN SCHEMA loyalty' ELSE c.oid::pg_catalog.regclass::pg_catalog.text END, "
+		"coalesce(pg_catalog.quote_ident(r.rolname), 'PUBLIC')) "
+		"FROM ours JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) ours.oid "
+		"CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) a "
+		"LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.grantee "
+		"WHERE a.privilege_type OPERATOR(pg_catalog.=) 'TRIGGER' AND a.grantee OPERATOR(pg_catalog.<>) $2 "
+		"AND r.rolsuper IS NOT TRUE ORDER BY c.relname, 2 LIMIT 1",
+		.nargs = 2,
+		.argtypes = {OIDOID, OIDOID}
+	};
+	static KeptPlan triggers = {
+		.query = OUR_TABLES "SELECT t.tgname, c.relname, CASE WHEN p.proowner OPERATOR(pg_catalog.<>) $2 AND NOT r.rolsuper "
+		"THEN pg_catalog.format('Its function belongs to role \"%s\"; the tables of loyalty belong to \"%s\".', "
+		"r.rolname, pg_catalog.pg_get_userbyid($2)) "
+		"WHEN t.tgqual IS NOT NULL THEN 'It has a condition (WHEN), which would be evaluated as the owner of the tables.' "
+		"ELSE 'It gives terms to a function of loyalty, which would be evaluated as the owner of the tables.' END "
+		"FROM ours JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) ours.oid "
+		"JOIN pg_catalog.pg_trigger t ON t.tgrelid OPERATOR(pg_catalog.=) c.oid "
 		"JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid "
 		"JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.proowner "
-		"WHERE c.relnamespace OPERATOR(pg_catalog.=) $1 AND NOT t.tgisinternal "
-		"AND p.proowner OPERATOR(pg_catalog.<>) $2 AND NOT r.rolsuper LIMIT 1",
+		"WHERE NOT t.tgisinternal AND (p.proowner OPERATOR(pg_catalog.<>) $2 AND NOT r.rolsuper OR t.tgqual IS NOT NULL "
+		"OR t.tgnargs OPERATOR(pg_catalog.>) 0 AND p.pronamespace OPERATOR(pg_catalog.=) $1) ORDER BY 2, 1 LIMIT 1",
 		.nargs = 2,
 		.argtypes = {OIDOID, OIDOID}
 	};
@@ -149,7 +179,21 @@ RequireOwnTriggers(Oid owner)
 	ForgetTriggers(InvalidOid);
 	watched_tables = found;
 	nwatched_tables = nfound;
-	RunPlan(&plan, values, NULL, 1);
+	RunPlan(&grants, values, NULL, 1);
+	if (SPI_processed > 0)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
+
+		ForgetTriggers(InvalidOid);
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("%s may make triggers on %s", SPI_getvalue(row, tupdesc, 2), SPI_getvalue(row, tupdesc, 1)),
+				 errdetail("What they do would be done as \"%s\", the owner of the tables of loyalty.",
+						   GetUserNameFromId(owner, false)),
+				 errhint("%s Levels are given by loyalty.grant_access(), not by GRANT ALL.", SPI_getvalue(row, tupdesc, 3))));
+	}
+	RunPlan(&triggers, values, NULL, 1);
 	if (SPI_processed > 0)
 	{
 		HeapTuple	row = SPI_tuptable->vals[0];
@@ -160,9 +204,8 @@ RequireOwnTriggers(Oid owner)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("trigger \"%s\" of table \"%s\" may not run for loyalty",
 						SPI_getvalue(row, tupdesc, 1), SPI_getvalue(row, tupdesc, 2)),
-				 errdetail("Its function belongs to role \"%s\"; the tables of loyalty belong to \"%s\".",
-						   SPI_getvalue(row, tupdesc, 3), GetUserNameFromId(owner, false)),
-				 errhint("Drop the trigger; or, after reading its function, give the function to the owner of the tables.")));
+				 errdetail_internal("%s", SPI_getvalue(row, tupdesc, 3)),
+				 errhint("Drop the trigger; or let it call a function that belongs to the owner of the tables, without condition and terms.")));
 	}
 	SPI_finish();
 }

@@ -149,21 +149,68 @@ SET ROLE access_admin;
 SELECT throws_ok($$SELECT loyalty.create_currency('more')$$, '42501', NULL, 'gone');
 RESET ROLE;
 
--- Whoever got all on all tables, by carelessness, does not become their owner.
-GRANT ALL ON ALL TABLES IN SCHEMA loyalty TO access_nobody;
+-- Who may read everything may not write by that.
+CREATE ROLE access_analyst;
+CREATE ROLE access_dump;
+GRANT pg_read_all_data TO access_dump;
+GRANT USAGE ON SCHEMA loyalty TO access_analyst;
+GRANT SELECT ON ALL TABLES IN SCHEMA loyalty TO access_analyst;
+SET ROLE access_owner;
+SELECT is((SELECT level FROM loyalty.access WHERE role = 'access_analyst'), 'reader', 'SELECT on all tables is a reader');
+SELECT pg_temp.as_each('access_analyst', 0);
+SELECT pg_temp.as_each('access_dump', 0);
+SET ROLE access_dump;
+SELECT is((SELECT available FROM loyalty.balance(1)), 80::bigint, 'who reads');
+RESET ROLE;
+
+-- Whoever got all on all tables, by carelessness, does not become their owner:
+-- neither by a trigger's function, nor by what else it evaluates, nor by one
+-- that is made while a call is under way, since nothing is written meanwhile.
 CREATE SCHEMA nobody AUTHORIZATION access_nobody;
+GRANT USAGE ON SCHEMA nobody TO access_owner;
+CREATE FUNCTION pg_temp.earn_as_app() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	hint text;
+BEGIN
+	SET LOCAL ROLE access_app;
+	PERFORM loyalty.earn(3, 1);
+	RESET ROLE;
+	RETURN 'fine';
+EXCEPTION WHEN insufficient_privilege THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+	RETURN message || ': ' || hint;
+END
+$$;
+SELECT is(pg_temp.earn_as_app(), 'fine', 'before that');
+GRANT ALL ON ALL TABLES IN SCHEMA loyalty TO access_nobody;
+SELECT is(pg_temp.earn_as_app(), 'access_nobody may make triggers on loyalty.access: REVOKE TRIGGER ON ALL TABLES IN SCHEMA loyalty FROM access_nobody; '
+	'Levels are given by loyalty.grant_access(), not by GRANT ALL.', 'nobody else may make triggers on our tables');
 SET ROLE access_nobody;
 CREATE FUNCTION nobody.f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'as %', current_user; END$$;
+CREATE FUNCTION nobody.is_so() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'as %', current_user; END$$;
 CREATE FUNCTION nobody.measure(bigint, timestamptz) RETURNS numeric LANGUAGE plpgsql AS $$BEGIN RAISE 'as %', current_user; END$$;
-CREATE TRIGGER f BEFORE INSERT ON loyalty.ledger FOR EACH ROW EXECUTE FUNCTION nobody.f();
-GRANT USAGE ON SCHEMA nobody TO access_owner;
 UPDATE loyalty.tier_measure SET source = 'function', currency = NULL, function_name = 'nobody.measure' WHERE measure = 'stars';
-SET ROLE access_app;
-SELECT throws_ok('SELECT loyalty.earn(1, 1)', '42501', NULL, 'a trigger of his does not run as the owner');
 RESET ROLE;
-DROP TRIGGER f ON loyalty.ledger;
-SET ROLE access_app;
-SELECT is((SELECT available FROM loyalty.earn(3, 1)), 1::bigint, 'without it, all is well');
+CREATE FUNCTION pg_temp.try_trigger(definition text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	answer text;
+BEGIN
+	GRANT TRIGGER ON loyalty.ledger TO access_nobody;
+	SET LOCAL ROLE access_nobody;
+	EXECUTE format(definition, 'CREATE TRIGGER f BEFORE INSERT ON loyalty.ledger FOR EACH ROW', 'CREATE TRIGGER f AFTER INSERT ON loyalty.ledger FOR EACH ROW');
+	RESET ROLE;
+	REVOKE TRIGGER ON ALL TABLES IN SCHEMA loyalty FROM access_nobody;
+	answer := pg_temp.earn_as_app();
+	DROP TRIGGER f ON loyalty.ledger;
+	RETURN split_part(answer, ':', 1);
+END
+$$;
+SELECT is(pg_temp.try_trigger(definition), 'trigger "f" of table "ledger" may not run for loyalty', definition) FROM unnest(ARRAY[
+	'%s EXECUTE FUNCTION nobody.f()',
+	'%s WHEN (nobody.is_so()) EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+	$$%2$s EXECUTE FUNCTION loyalty.award_points('source=x', 'member=member_id', 'points=1', 'when=nobody.is_so()')$$]) definition;
+SELECT is(pg_temp.earn_as_app(), 'fine', 'without them, all is well');
 SET ROLE access_operator;
 SELECT throws_ok('SELECT loyalty.evaluate_tiers(ladder => $$club$$)', '42501', NULL, 'nor a measure''s function');
 RESET ROLE;
@@ -196,6 +243,7 @@ SELECT throws_ok('SELECT loyalty.ledger_digest()', '42501', NULL, 'no digest eit
 RESET ROLE;
 
 RESET shop.brand;
-DROP OWNED BY access_nobody, access_reader, access_app, access_operator, access_admin, access_shop, access_web;
+DROP OWNED BY access_nobody, access_reader, access_app, access_operator, access_admin, access_shop, access_web,
+	access_analyst, access_dump;
 DROP OWNED BY access_owner CASCADE;
 SELECT * FROM finish();
