@@ -54,6 +54,7 @@ typedef struct Actor
 
 extern void ForgetTriggers(Oid relid);
 extern void ActAsOwner(Actor *before, Oid role, Right right);
+extern void ActForTable(Actor *before, Relation rel);
 extern void ActAsBefore(const Actor *before);
 
 /* The row of loyalty.program: what holds for the whole program. */
@@ -77,6 +78,7 @@ extern const Program *GetProgram(void);
 #define FIRED_BY_TRUNCATE		0x80
 
 extern TriggerData *RequireTrigger(FunctionCallInfo fcinfo, const char *name, int allowed);
+extern Oid	TopmostTable(Relation rel);
 
 /* The context of an aggregate's state; refuses a call outside an aggregate. */
 extern MemoryContext AggregateContext(FunctionCallInfo fcinfo);

@@ -17,7 +17,8 @@
  *
  * A trigger function of ours on somebody's table writes for the owner of that
  * table, who made the trigger: he needs the right, and not whoever writes into
- * the table.
+ * the table.  Where somebody else may have made it, nobody knows who did, and
+ * it writes for whoever writes into the table, as any trigger.
  *
  * An error needs no clean-up: the abort of the (sub)transaction restores the
  * user.
@@ -26,6 +27,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_language_d.h"
 #include "catalog/pg_proc.h"
@@ -37,6 +39,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "core/compat.h"
@@ -71,10 +74,11 @@ OwnerOfTables(void)
 }
 
 /*
- * Raises 42501 unless a role has a right.
+ * Raises 42501 unless a role has a right; shared is a table for which it needs
+ * it, since others than the owner of that may make triggers there.
  */
 static void
-RequireRight(Oid role, Oid owner, Right right)
+RequireRight(Oid role, Oid owner, Right right, Relation shared)
 {
 	Oid			view;
 
@@ -86,6 +90,8 @@ RequireRight(Oid role, Oid owner, Right right)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("role \"%s\" may not %s", GetUserNameFromId(role, false), rights[right].what),
+			 shared ? errdetail("Others than the owner of \"%s\" have the privilege TRIGGER there, so its triggers post for whoever writes into it.",
+								RelationGetRelationName(shared)) : 0,
 			 errhint("Role \"%s\", which owns the tables of loyalty, grants it by SELECT loyalty.grant_access('%s', '%s');",
 					 GetUserNameFromId(owner, false), GetUserNameFromId(role, false), rights[right].level)));
 }
@@ -211,18 +217,27 @@ RequireOwnTriggers(Oid owner)
 }
 
 /*
+ * What ActAsOwner() and ActForTable() do; shared as for RequireRight().
+ */
+static void
+BecomeOwner(Actor *actor, Oid role, Right right, Relation shared)
+{
+	Oid			owner = OwnerOfTables();
+
+	RequireRight(role, owner, right, shared);
+	GetUserIdAndSecContext(&actor->userid, &actor->sec_context);
+	SetUserIdAndSecContext(owner, actor->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (watched_tables == NULL)
+		RequireOwnTriggers(owner);
+}
+
+/*
  * From here on the owner of the tables acts, for a role that must have a right.
  */
 void
 ActAsOwner(Actor *actor, Oid role, Right right)
 {
-	Oid			owner = OwnerOfTables();
-
-	RequireRight(role, owner, right);
-	GetUserIdAndSecContext(&actor->userid, &actor->sec_context);
-	SetUserIdAndSecContext(owner, actor->sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	if (watched_tables == NULL)
-		RequireOwnTriggers(owner);
+	BecomeOwner(actor, role, right, NULL);
 }
 
 /*
@@ -232,6 +247,63 @@ void
 ActAsBefore(const Actor *actor)
 {
 	SetUserIdAndSecContext(actor->userid, actor->sec_context);
+}
+
+/*
+ * Whether nobody but a role (and superusers) may make triggers on a table.
+ */
+static bool
+OnlyMakesTriggers(Oid role, Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		only;
+	Datum		relacl;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	only = ((Form_pg_class) GETSTRUCT(tuple))->relowner == role;
+	relacl = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
+	if (only && !isnull)
+	{
+		Acl		   *acl = DatumGetAclP(relacl);
+
+		for (int i = 0; only && i < ACL_NUM(acl); i++)
+		{
+			AclItem    *item = &ACL_DAT(acl)[i];
+
+			only = (ACLITEM_GET_PRIVS(*item) & ACL_TRIGGER) == 0 || item->ai_grantee == role ||
+				(item->ai_grantee != ACL_ID_PUBLIC && superuser_arg(item->ai_grantee));
+		}
+	}
+	ReleaseSysCache(tuple);
+	return only;
+}
+
+/*
+ * From here on the owner of the tables acts, for whoever made a trigger on
+ * somebody's table: its owner, where nobody else can have made it, on it or on
+ * a table that it is a partition of; or else whoever writes into it.
+ */
+void
+ActForTable(Actor *actor, Relation rel)
+{
+	Oid			role = rel->rd_rel->relowner;
+	bool		only = OnlyMakesTriggers(role, RelationGetRelid(rel));
+
+	if (only && rel->rd_rel->relispartition)
+	{
+		List	   *ancestors = get_partition_ancestors(RelationGetRelid(rel));
+		ListCell   *cell;
+
+		foreach(cell, ancestors)
+			only = only && OnlyMakesTriggers(role, lfirst_oid(cell));
+		list_free(ancestors);
+	}
+	if (only)
+		BecomeOwner(actor, role, RIGHT_POST, NULL);
+	else
+		BecomeOwner(actor, GetUserId(), RIGHT_POST, rel);
 }
 
 /*

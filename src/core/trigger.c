@@ -1,11 +1,13 @@
 /*
  * trigger.c
- *		How a trigger function may be fired.
+ *		How a trigger function may be fired, and of which table.
  */
 #include "postgres.h"
 
+#include "catalog/partition.h"
 #include "commands/trigger.h"
 #include "lib/stringinfo.h"
+#include "utils/rel.h"
 
 #include "core/core.h"
 
@@ -81,4 +83,16 @@ RequireTrigger(FunctionCallInfo fcinfo, const char *name, int allowed)
 				 errmsg("function \"%s\" must be fired %s", name, DescribeFiring(allowed)),
 				 errdetail("Trigger \"%s\" fires it otherwise.", trigger->tg_trigger->tgname)));
 	return trigger;
+}
+
+/*
+ * The table at the top of the partitions that a table is part of; itself
+ * otherwise.
+ */
+Oid
+TopmostTable(Relation rel)
+{
+	if (!rel->rd_rel->relispartition)
+		return RelationGetRelid(rel);
+	return llast_oid(get_partition_ancestors(RelationGetRelid(rel)));
 }

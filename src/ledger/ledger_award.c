@@ -838,7 +838,7 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	/* the terms are the trigger's: they are evaluated as any trigger runs */
 	terms = FindTerms(data);
 	settling.source = terms->source;
-	ActAsOwner(&writer, rel->rd_rel->relowner, RIGHT_POST);
+	ActForTable(&writer, rel);
 	RequireWritable();
 	FindCurrency(terms->currency, &settling.currency);
 	ActAsBefore(&writer);
@@ -856,7 +856,7 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	if (is_there)
 		ReadAward(terms, slot, settling.currency.time_zone, &newer);
 
-	ActAsOwner(&writer, rel->rd_rel->relowner, RIGHT_POST);
+	ActForTable(&writer, rel);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
 	{
 		if (is_there && !EarnOfNewRow(&settling, &newer))

@@ -23,7 +23,10 @@ BEGIN
 	invariant := 'award';
 	FOR t IN
 		SELECT g.*, format('%I.%I', n.nspname, c.relname) AS relation, n.nspname, c.relkind,
-			c.relowner = l.relowner OR r.rolsuper OR r.rolname = current_user AS trusted
+			c.relowner = l.relowner OR r.rolsuper OR r.rolname = current_user AS trusted,
+			(SELECT string_agg(coalesce(quote_ident(m.rolname), 'PUBLIC'), ', ' ORDER BY m.rolname)
+				FROM aclexplode(c.relacl) a LEFT JOIN pg_roles m ON m.oid = a.grantee
+				WHERE a.privilege_type = 'TRIGGER' AND a.grantee <> c.relowner AND m.rolsuper IS NOT TRUE) AS makers
 		FROM (SELECT oid, tgname, tgrelid, tgargs, coalesce(pg_partition_root(tgrelid), tgrelid) AS root,
 				loyalty.trigger_term(tgargs, 'source') AS source,
 				coalesce(loyalty.trigger_term(tgargs, 'currency'), 'points') AS code
@@ -48,6 +51,12 @@ BEGIN
 			CONTINUE;
 		END IF;
 		CONTINUE WHEN NOT t.trusted;
+		IF t.makers IS NOT NULL THEN
+			detail := format('trigger %1$I on %2$s is not proven, since others than its owner may have made it: REVOKE TRIGGER ON %2$s FROM %3$s',
+				t.tgname, t.relation, t.makers);
+			RETURN NEXT;
+			CONTINUE;
+		END IF;
 
 		-- member, points, when and key, as a column or an expression
 		SELECT array_agg(coalesce(quote_ident(a.attname), loyalty.trigger_term(t.tgargs, w.term)) ORDER BY w.n) INTO terms
@@ -115,7 +124,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION check_awards() IS
-'What the triggers with award_points() should have posted: a row for each table row that is worth other than what stands for it, one for all history that has no keys, one for each source that two triggers share, each trigger whose terms cannot be read. Looks only at tables of the caller, of the owner of our tables, and of superusers, since it evaluates what their triggers say. Part of check_ledger().';
+'What the triggers with award_points() should have posted: a row for each table row that is worth other than what stands for it, one for all history that has no keys, one for each source that two triggers share, each trigger whose terms cannot be read. Looks only at tables of the caller, of the owner of our tables, and of superusers, since it evaluates what their triggers say; a row, too, where others may make triggers on such a table. Part of check_ledger().';
 
 CREATE FUNCTION check_ledger(OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record

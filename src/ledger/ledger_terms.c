@@ -17,7 +17,6 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "access/xact.h"
-#include "catalog/partition.h"
 #include "catalog/pg_type_d.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
@@ -317,18 +316,6 @@ PrepareTerm(RowTerm *term, Relation rel, Oid wanted)
 }
 
 /*
- * The table at the top of the partitions that a table is part of; itself
- * otherwise.
- */
-static Oid
-TopmostTable(Relation rel)
-{
-	if (!rel->rd_rel->relispartition)
-		return RelationGetRelid(rel);
-	return llast_oid(get_partition_ancestors(RelationGetRelid(rel)));
-}
-
-/*
  * Without a term "key", a row is known by the primary key of the topmost table.
  */
 static void
@@ -424,7 +411,7 @@ CheckSource(TriggerData *data, const RowTerms *terms)
 	Actor		writer;
 
 	/* whoever writes the row need not know of our schema */
-	ActAsOwner(&writer, data->tg_relation->rd_rel->relowner, RIGHT_POST);
+	ActForTable(&writer, data->tg_relation);
 	RunPlan(&plan, values, NULL, 1);
 	ActAsBefore(&writer);
 	if (SPI_processed > 0)

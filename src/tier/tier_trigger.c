@@ -111,9 +111,8 @@ LedgerColumn(TriggerData *data, const char *name, int *attnum, bool *isnull)
 	if (*attnum > tupdesc->natts || *attnum <= 0 ||
 		namestrcmp(&TupleDescAttr(tupdesc, *attnum - 1)->attname, name) != 0)
 		*attnum = SPI_fnumber(tupdesc, name);
-	/* somebody's own table, then */
 	if (*attnum <= 0)
-		TooFewArguments(data);
+		elog(ERROR, "column \"%s\" of the ledger does not exist", name);
 	return heap_getattr(data->tg_trigtuple, *attnum, tupdesc, isnull);
 }
 
@@ -477,10 +476,15 @@ loyalty_evaluate_tier(PG_FUNCTION_ARGS)
 	Actor		writer;
 
 	if (on_ledger)
+	{
 		(void) RequireTrigger(fcinfo, "evaluate_tier", FIRED_AFTER | FIRED_FOR_ROW | FIRED_BY_INSERT);
+		/* the ledger or a partition of it, and not what looks like it */
+		if (TopmostTable(data->tg_relation) != LoyaltyTable("ledger"))
+			TooFewArguments(data);
+	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	ActAsOwner(&writer, data->tg_relation->rd_rel->relowner, RIGHT_POST);
+	ActForTable(&writer, data->tg_relation);
 	RequireWritable();
 	BeginTierUse();
 	if (on_ledger)

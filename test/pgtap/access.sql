@@ -131,6 +131,26 @@ SELECT lives_ok('INSERT INTO shop.orders VALUES (1, 50, 7)', 'who may insert an 
 SELECT throws_ok('SELECT loyalty.earn(50, 7)', '42501', NULL, 'and not otherwise');
 RESET ROLE;
 SELECT is((SELECT available FROM loyalty.balance(50)), 7::bigint, 'they are there');
+-- who else may make triggers there, may not post by them, nor have them evaluated by the proof
+GRANT ALL ON shop.orders TO access_reader;
+GRANT USAGE, CREATE ON SCHEMA shop TO access_reader;
+SET ROLE access_reader;
+CREATE TRIGGER gift AFTER INSERT ON shop.orders FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=gift', 'member=member_id', 'points=1000000');
+SELECT throws_ok('INSERT INTO shop.orders VALUES (9, 50, 7)', '42501', 'role "access_reader" may not post points or resolve members', 'a trigger of whoever has TRIGGER there');
+SET ROLE access_shop;
+SELECT results_eq('SELECT detail FROM loyalty.check_awards()', $$SELECT format('trigger %s on shop.orders is not proven, since others than its owner may have made it: '
+	'REVOKE TRIGGER ON shop.orders FROM access_reader', t) FROM unnest('{gift,award}'::text[]) t ORDER BY t DESC$$, 'nor is it evaluated');
+RESET ROLE;
+DROP TRIGGER gift ON shop.orders;
+REVOKE ALL ON shop.orders FROM access_reader;
+-- nor do rows that look like those of the ledger make tiers
+SET ROLE access_shop;
+CREATE TABLE shop.ledger (LIKE loyalty.ledger);
+CREATE TRIGGER evaluate_tier AFTER INSERT ON shop.ledger FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
+SELECT throws_ok('INSERT INTO shop.ledger SELECT * FROM loyalty.ledger WHERE member_id = 1 AND kind = $$earn$$', 'LY003',
+	'trigger "evaluate_tier" gives evaluate_tier 0 arguments instead of at least 3', 'a table that looks like the ledger');
+RESET ROLE;
 SET ROLE access_owner;
 SELECT is(loyalty.revoke_access('access_shop'), 'access_shop: none', 'revoke_access()');
 SET ROLE access_web;

@@ -240,7 +240,7 @@ SELECT throws_ok($$SELECT register_merge_handler('x', '{}', 'loyalty.nope')$$, '
 -- Names of functions that tables hold run with the rights of whoever merges.
 CREATE ROLE handler_writer;
 GRANT USAGE ON SCHEMA loyalty TO handler_writer;
-GRANT ALL ON ALL TABLES IN SCHEMA loyalty TO handler_writer;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA loyalty TO handler_writer;
 CREATE SCHEMA handler_writer AUTHORIZATION handler_writer;
 CREATE SCHEMA "1;drop/**/schema/**/handler_writer/**/cascade;--";
 SELECT throws_ok($$SELECT register_merge_handler('x', '{}', forget_function => '1;drop/**/schema/**/handler_writer/**/cascade;--.f')$$,
