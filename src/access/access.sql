@@ -83,7 +83,14 @@ BEGIN
 		RAISE EXCEPTION 'unknown level "%"', coalesce(level, 'NULL')
 			USING ERRCODE = 'LY003', DETAIL = 'A level is what a role may do.', HINT = 'It is reader, app, operator or admin.';
 	END IF;
-	EXECUTE format('GRANT USAGE ON SCHEMA loyalty TO %s', grantee);
+	IF NOT has_schema_privilege(grantee, 'loyalty', 'USAGE') THEN
+		EXECUTE format('GRANT USAGE ON SCHEMA loyalty TO %s', grantee);
+	END IF;
+	IF NOT has_schema_privilege(grantee, 'loyalty', 'USAGE') THEN
+		RAISE EXCEPTION 'role "%" may not let others use schema loyalty', current_user
+			USING ERRCODE = 'insufficient_privilege', DETAIL = format('It belongs to %s.', (SELECT n.nspowner::regrole FROM pg_namespace n WHERE n.nspname = 'loyalty')),
+				HINT = format('Let its owner GRANT USAGE ON SCHEMA loyalty TO %s; or, WITH GRANT OPTION, to the owner of the tables.', grantee);
+	END IF;
 	FOR entry IN
 		SELECT c.oid::regclass AS relation, array_position('{may_post,may_operate,may_define}', c.relname::text) + 1 AS rank,
 			has_table_privilege(grantee, c.oid, 'INSERT') AS has
@@ -102,7 +109,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION grant_access(text, text) IS
-'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables), app (and post points, resolve members), operator (and adjust, merge, grant, forget, run jobs), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner.';
+'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables), app (and post points, resolve members), operator (and adjust, merge, grant, forget, run jobs), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner, or the schema is somebody else''s, who has to grant its use.';
 
 CREATE FUNCTION revoke_access(role text) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

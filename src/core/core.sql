@@ -200,7 +200,7 @@ COMMENT ON FUNCTION core_triggers() IS 'The triggers of the tables of room core;
 
 CREATE FUNCTION program_triggers(OUT relation regclass, OUT trigger_name text, OUT definition text, OUT enabled "char",
 	OUT state text) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET jit = off
 AS $$
 DECLARE
 	room text;

@@ -169,6 +169,19 @@ SET ROLE access_admin;
 SELECT throws_ok($$SELECT loyalty.create_currency('more')$$, '42501', NULL, 'gone');
 RESET ROLE;
 
+-- where the schema is somebody else's, its use is his to grant
+BEGIN;
+DO $$ BEGIN EXECUTE format('ALTER SCHEMA loyalty OWNER TO %I', session_user); END $$;
+GRANT USAGE ON SCHEMA loyalty TO access_owner;
+CREATE ROLE access_late;
+SET ROLE access_owner;
+SELECT throws_ok($$SELECT loyalty.grant_access('access_late', 'app')$$, '42501', 'role "access_owner" may not let others use schema loyalty', 'no level that is of no use');
+RESET ROLE;
+GRANT USAGE ON SCHEMA loyalty TO access_owner WITH GRANT OPTION;
+SET ROLE access_owner;
+SELECT is(loyalty.grant_access('access_late', 'app'), 'access_late: app', 'but by whoever may grant it');
+ROLLBACK;
+
 -- Who may read everything may not write by that.
 CREATE ROLE access_analyst;
 CREATE ROLE access_dump;

@@ -11,6 +11,9 @@ SELECT no_plan();
 SELECT loyalty.earn(m, 100) FROM generate_series(1, 50) m \g /dev/null
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'nothing is wrong');
 SELECT is_empty('SELECT FROM loyalty.program_triggers() WHERE state IS NOT NULL OR relation IS NULL', 'nor with any trigger');
+SET quote_all_identifiers = on;
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'however names are written');
+RESET quote_all_identifiers;
 SELECT cmp_ok((SELECT count(*) FROM loyalty.program_triggers()), '>=', 20::bigint, 'of which there are many');
 SELECT is_empty($$
 	SELECT t.tgrelid::regclass, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
