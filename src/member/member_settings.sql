@@ -130,11 +130,19 @@ CREATE FUNCTION register_merge_handler(room text, tables text[], merge_function 
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+	unfit CONSTANT text := (SELECT t.name FROM unnest(tables) t (name) WHERE NOT EXISTS (SELECT FROM pg_attribute a
+		WHERE a.attrelid = to_regclass('loyalty.' || quote_ident(t.name)) AND a.attname = 'member_id' AND NOT a.attisdropped) LIMIT 1);
 BEGIN
 	IF room IS NULL OR tables IS NULL THEN
 		RAISE EXCEPTION 'room and tables must not be NULL'
 			USING ERRCODE = 'LY003', DETAIL = 'A handler says which tables of a room follow a member.',
 				HINT = 'Name the room and its tables.';
+	END IF;
+	IF unfit IS NOT NULL OR array_position(tables, NULL) IS NOT NULL THEN
+		RAISE EXCEPTION 'schema loyalty has no table "%" with a column member_id', coalesce(unfit, 'NULL')
+			USING ERRCODE = 'LY003', DETAIL = 'Whether a number is free for a new member is looked up there.',
+				HINT = 'Name the tables without their schema.';
 	END IF;
 	PERFORM loyalty.stored_function(f.name, f.arguments)
 	FROM (VALUES (merge_function, 'bigint,bigint,bigint'), (unmerge_function, 'bigint,bigint,bigint,bigint[]'),

@@ -236,6 +236,7 @@ SELECT throws_ok($$SELECT resolve_member('"x"')$$, 'LY003', NULL, 'LY003');
 SELECT throws_ok($$SELECT resolve_member('{"email": "a@b.example"}', on_conflict => 'x')$$, 'LY003', NULL, 'LY003');
 SELECT throws_ok($$SELECT configure_namespace('shop', fold_case => false)$$, 'LY003', NULL, 'how values are stored stays: LY003');
 SELECT throws_ok($$SELECT register_merge_handler('x', '{}', 'loyalty.nope')$$, 'LY003', NULL, 'no such function: LY003');
+SELECT throws_ok(format('SELECT register_merge_handler($$x$$, %L)', t), 'LY003', NULL, 'no table of members: ' || t) FROM unnest('{"{currency}","{nope}","{NULL}","{wallet,NULL}"}'::text[]) t;
 
 -- Names of functions that tables hold run with the rights of whoever merges.
 CREATE ROLE handler_writer;
