@@ -321,7 +321,7 @@ loyalty_acting_role(PG_FUNCTION_ARGS)
 }
 
 /* ---------------------------------------------------------------------------
- * Functions that write
+ * Functions that stand before others
  * ---------------------------------------------------------------------------
  */
 
@@ -333,10 +333,10 @@ typedef struct Behind
 } Behind;
 
 /*
- * Finds the function of that name and arguments in schema loyalty_as_owner.
+ * Finds the function of that name and arguments in another schema.
  */
 static Behind *
-FindBehind(FmgrInfo *called)
+FindBehind(FmgrInfo *called, const char *schema)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(called->fn_oid));
 	Behind	   *behind = MemoryContextAllocZero(called->fn_mcxt, sizeof(Behind));
@@ -347,9 +347,9 @@ FindBehind(FmgrInfo *called)
 		elog(ERROR, "cache lookup failed for function %u", called->fn_oid);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	found = SearchSysCache3(PROCNAMEARGSNSP, NameGetDatum(&proc->proname), PointerGetDatum(&proc->proargtypes),
-							ObjectIdGetDatum(get_namespace_oid("loyalty_as_owner", false)));
+							ObjectIdGetDatum(get_namespace_oid(schema, false)));
 	if (!HeapTupleIsValid(found))
-		elog(ERROR, "function loyalty_as_owner.%s does not exist", NameStr(proc->proname));
+		elog(ERROR, "function %s.%s does not exist", schema, NameStr(proc->proname));
 	proc = (Form_pg_proc) GETSTRUCT(found);
 	behind->in_c = proc->prolang == ClanguageId;
 	fmgr_info_cxt(proc->oid, &behind->function, called->fn_mcxt);
@@ -360,24 +360,19 @@ FindBehind(FmgrInfo *called)
 }
 
 /*
- * Runs the function behind the one that was called, as the owner of the tables.
- * The lines and statements of PL/pgSQL in which a refusal came up are nothing
- * to its reader.
+ * Runs the function behind the one that was called.  The lines and statements
+ * of PL/pgSQL in which a refusal came up are nothing to its reader.
  */
 static Datum
-RunAsOwner(FunctionCallInfo fcinfo, Right right)
+RunBehind(FunctionCallInfo fcinfo, const char *schema)
 {
 	FmgrInfo   *called = fcinfo->flinfo;
 	MemoryContext context = CurrentMemoryContext;
-	Behind	   *behind;
-	Actor		before;
 	volatile Datum result = 0;
 
 	if (called->fn_extra == NULL)
-		called->fn_extra = FindBehind(called);
-	behind = called->fn_extra;
-	ActAsOwner(&before, GetUserId(), right);
-	fcinfo->flinfo = &behind->function;
+		called->fn_extra = FindBehind(called, schema);
+	fcinfo->flinfo = &((Behind *) called->fn_extra)->function;
 	PG_TRY();
 	{
 		result = FunctionCallInvoke(fcinfo);
@@ -385,12 +380,26 @@ RunAsOwner(FunctionCallInfo fcinfo, Right right)
 	PG_CATCH();
 	{
 		fcinfo->flinfo = called;
-		if (behind->in_c)
+		if (((Behind *) called->fn_extra)->in_c)
 			PG_RE_THROW();
 		RethrowRefusal(context);
 	}
 	PG_END_TRY();
 	fcinfo->flinfo = called;
+	return result;
+}
+
+/*
+ * The same, as the owner of the tables.
+ */
+static Datum
+RunAsOwner(FunctionCallInfo fcinfo, Right right)
+{
+	Actor		before;
+	Datum		result;
+
+	ActAsOwner(&before, GetUserId(), right);
+	result = RunBehind(fcinfo, "loyalty_as_owner");
 	ActAsBefore(&before);
 	return result;
 }
@@ -414,4 +423,14 @@ Datum
 loyalty_may_define(PG_FUNCTION_ARGS)
 {
 	return RunAsOwner(fcinfo, RIGHT_DEFINE);
+}
+
+/*
+ * What reads runs as its caller.
+ */
+PG_FUNCTION_INFO_V1(loyalty_as_caller);
+Datum
+loyalty_as_caller(PG_FUNCTION_ARGS)
+{
+	return RunBehind(fcinfo, "loyalty_as_caller");
 }

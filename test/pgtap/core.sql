@@ -51,7 +51,7 @@ SELECT is_empty(
 	$$SELECT m.identity, i.type, i.identity AS leans_on
 	  FROM member m JOIN pg_depend d ON d.classid = m.classid AND d.objid = m.objid AND d.deptype <> 'e',
 		LATERAL pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) i
-	  WHERE coalesce(i.schema, i.name) NOT IN ('pg_catalog', 'loyalty', 'loyalty_as_owner', 'plpgsql', 'c', 'sql')
+	  WHERE coalesce(i.schema, i.name) NOT IN ('pg_catalog', 'loyalty', 'loyalty_as_owner', 'loyalty_as_caller', 'plpgsql', 'c', 'sql')
 	  ORDER BY 1, 3$$,
 	'no object depends on one outside of our schemas and PostgreSQL itself');
 
