@@ -135,8 +135,6 @@ UseHorizon(SampleState *state, int64 horizon)
 bool
 ClvHistoryOf(const rfm *summary, TimestampTz as_of, ClvHistory *history)
 {
-	double		m;
-
 	RfmCheckAsOf(summary, as_of);
 	if (!RFM_HAS_PURCHASE(summary))
 		return false;
@@ -150,11 +148,9 @@ ClvHistoryOf(const rfm *summary, TimestampTz as_of, ClvHistory *history)
 				 errmsg("as_of is too far from the first purchase"),
 				 errdetail("They are more than 292,000 years apart."),
 				 errhint("Pass the instant as of which to ask, for example now().")));
+	/* the mean amount of the purchases after the first instant; refunds are left aside */
 	if (history->x > 0)
-	{
-		m = RfmRepeatMean(summary);
-		history->m = m > 0.0 ? m : 0.0;
-	}
+		history->m = RfmUnitsToDouble(summary->bought - summary->first_bought, summary->decimals) / (double) history->x;
 	return true;
 }
 

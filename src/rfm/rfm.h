@@ -125,12 +125,6 @@ extern const char *RfmUnitName(RfmUnit unit);
 extern void RfmSendUnits(StringInfo buf, int128 units);
 extern int128 RfmReceiveUnits(StringInfo buf);
 
-/*
- * Mean amount of the repeat purchases (those after the first instant), which
- * Gamma-Gamma works on; NaN without any.
- */
-extern double RfmRepeatMean(const rfm *s);
-
 /* Errors out unless as_of is finite and not before the last purchase. */
 extern void RfmCheckAsOf(const rfm *s, TimestampTz as_of);
 

@@ -23,7 +23,7 @@ RfmFindZone(text *name)
 
 	if (len == 3 && pg_strncasecmp(VARDATA_ANY(name), "UTC", 3) == 0)
 		return NULL;
-	if (len > 0 && len <= TZ_STRLEN_MAX)
+	if (len <= TZ_STRLEN_MAX)
 	{
 		memcpy(buf, VARDATA_ANY(name), len);
 		buf[len] = '\0';

@@ -136,13 +136,10 @@ RfmUnitsFromNumeric(Numeric packed, int128 *units)
 		ndigits = (size - (int) sizeof(uint16) - (int) sizeof(int16)) / (int) sizeof(int16);
 	}
 
-	if (unlikely(decimals > RFM_MAX_DECIMALS))
-	{
-		if (ndigits > 0 && (ndigits - 1 - weight) * GROUP_DIGITS > RFM_MAX_DECIMALS)
-			AmountRefused(packed, "It has more than 36 decimals.",
-						  "Round the amounts to the decimals of the currency: round(amount, 2).");
-		decimals = RFM_MAX_DECIMALS;
-	}
+	if (unlikely((ndigits - 1 - weight) * GROUP_DIGITS > RFM_MAX_DECIMALS))
+		AmountRefused(packed, "It has more than 36 decimals.",
+					  "Round the amounts to the decimals of the currency: round(amount, 2).");
+	decimals = Min(decimals, RFM_MAX_DECIMALS);
 	if (ndigits == 0)
 	{
 		*units = 0;

@@ -113,7 +113,7 @@ AddMember(BreaksState *state, const double *values, const char *key, int key_siz
 	{
 		Key		   *copy = &state->keys[state->size];
 
-		copy->text = MemoryContextAlloc(state->context, Max(key_size, 1));
+		copy->text = MemoryContextAlloc(state->context, key_size);
 		memcpy(copy->text, key, key_size);
 		copy->size = key_size;
 	}
@@ -434,7 +434,6 @@ loyalty_rfm_breaks_final(PG_FUNCTION_ARGS)
 			for (int k = 1; k < n; k++)
 			{
 				cuts[k - 1].key = "";
-				cuts[k - 1].key_size = 0;
 				if (b.method == METHOD_MEAN)
 					cuts[k - 1].value = Mean(sorted, state->size);
 				else

@@ -571,7 +571,7 @@ loyalty_rfm_breaks_in(PG_FUNCTION_ARGS)
 				 errhint("Use rfm_method() or rfm_thresholds(), or a method's name such as quantile or ntile(10).")));
 	problem = BreaksProblem(&b);
 	if (problem == NULL && b.zone_name != NULL && pg_strcasecmp(b.zone_name, "UTC") != 0 &&
-		(*b.zone_name == '\0' || strlen(b.zone_name) > TZ_STRLEN_MAX || pg_tzset(b.zone_name) == NULL))
+		(strlen(b.zone_name) > TZ_STRLEN_MAX || pg_tzset(b.zone_name) == NULL))
 		problem = "the time zone is unknown";
 	if (problem != NULL)
 		ereturn(LY_ESCONTEXT(fcinfo), (Datum) 0,

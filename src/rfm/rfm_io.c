@@ -238,7 +238,7 @@ ReadInstant(Scanner *in, TimestampTz absent, TimestampTz *instant)
 	{
 		int			unit = 1000000;
 
-		for (at++; *at >= '0' && *at <= '9' && unit > 1; at++)
+		for (at++; *at >= '0' && *at <= '9'; at++)
 		{
 			unit /= 10;
 			fsec += (*at - '0') * unit;

@@ -9,7 +9,6 @@
 
 #include "core/core.h"
 #include "core/errors.h"
-#include "utils/float.h"
 
 /* The value that changes nothing when it is merged. */
 void
@@ -218,20 +217,6 @@ RfmProblem(const rfm *s)
 		1 + (s->second < s->last) + (s->second < s->previous && s->previous < s->last))
 		return "there are fewer purchases than instants";
 	return NULL;
-}
-
-/*
- * Mean amount of the repeat purchases (those after the first instant), which
- * Gamma-Gamma works on; NaN without any.  Refunds are left aside.
- */
-double
-RfmRepeatMean(const rfm *s)
-{
-	int64		repeats = s->purchases - s->first_purchases;
-
-	if (repeats <= 0)
-		return get_float8_nan();
-	return RfmUnitsToDouble(s->bought - s->first_bought, s->decimals) / (double) repeats;
 }
 
 /*
