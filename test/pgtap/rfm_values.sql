@@ -92,7 +92,7 @@ FROM (SELECT bytes, receive('rfm', bytes) AS text FROM (SELECT rfm_bytes(CASE p.
 \set one '{"v":1,"unit":"day","purchases":1,"refunds":1,"first_purchases":1,"first":"2024-02-29 23:59:59.5+00","second":null,"previous":null,"last":"2024-02-29 23:59:59.5+00","bought":9.90,"refunded":-1.25,"first_bought":9.90}'
 SELECT is(detail_of(format('SELECT %L::rfm', replace(:'one', part, other))) ~ '^22P02 Not understood', refused, format('%s in the place of %s', other, part)) FROM (VALUES
 	('{"v":1,', E' {\t"v":\n1 ,\r', false), ('}', '} ', false), ('}', '}x', true), ('}', '', true), ('{"v"', '"v"', true), ('"v":1', '"v":2', true), ('"v":1', '"v":01', true), ('"v":1', '"v":', true), ('"v":1', '"w":1', true), ('"v":1', '"v"1', true), ('"v":1', 'v:1', true), ('"v":1', '"vv":1', true),
-	('"day"', '"key"', false), ('"day"', '"da"', true), ('"day"', '"days"', true), ('"day"', 'day', true), ('"day"', '"year"', true),
+	('"day"', '"key"', false), ('"day"', '"da"', true), ('"day"', '"days"', true), ('"day"', 'day', true), ('"day"', 'day"', true), ('"day"', '"year"', true),
 	('"refunds":1', '"refunds":-1', true), ('"refunds":1', '"refunds":9223372036854775808', true), ('"refunds":1', '"refunds":92233720368547758070', true), ('"refunds":1', '"refunds":1.', true), ('"refunds":1', '"refunds": ', true), ('"refunds":1', '"refunds":00', true),
 	('9.90', '9,90', true), ('9.90', '09.90', true), ('9.90', '00', true), ('9.90', '.90', true), ('9.90', '9.', true), ('9.90', '', true), ('9.90', '-', true), ('9.90', '9.9.0', true), ('9.90', '9.9', true), ('9.90', '+9.90', true), ('9.90', '9e1', true),
 	('-1.25', '-0.00', true), ('-1.25', '-1.250', true), ('-1.25', '-1.2', true), ('-1.25', '--1.25', true), ('-1.25', '0.00', false),
@@ -156,6 +156,10 @@ SELECT bag_eq(format($$SELECT g, first_purchase_at(s), second_purchase_at(s), pr
 SELECT is((SELECT concat(rfm_accum(s, '2026-01-03', 1)::text::jsonb ->> 'purchases', s::text::jsonb ->> 'purchases') FROM one('2026-01-01') s), '21', 'a call adds to a copy');
 SELECT is((SELECT concat((s + o)::text::jsonb ->> 'purchases', s::text::jsonb ->> 'purchases', o::text::jsonb ->> 'purchases') FROM one('2026-01-01') s, one('2026-01-02') o), '211', 'so does +');
 
+-- equal values have one hash; with seed 0 its lower half is that of 32 bits, as of every type
+SELECT is(got, want, what) FROM one('2026-01-01') s, LATERAL (VALUES (rfm_hash_extended(s, 0)::bit(32) = rfm_hash(s)::bit(32), true, 'the hash of 64 bits goes on where that of 32 ends'), (rfm_hash_extended(s, 1) = rfm_hash_extended(s, 0), false, 'its seed counts'),
+	(rfm_hash_extended(s, 1) = rfm_hash_extended(s::text::rfm, 1), true, 'and nothing else but the value'), (rfm_hash(s) = rfm_hash(s + s), false, 'which counts')) v(got, want, what);
+
 -- ---- rfm_breaks: what its text may be.
 \set breaks '{"v":1,"method":"ntile","monetary":"mean","time_zone":"Asia/Tokyo","bins":[3,2,2],"cuts":[[2,1],[2],[3]],"keys":[["a","b"],["c"],[""]]}'
 SELECT is(detail_of(format('SELECT %L::rfm_breaks', replace(:'breaks', part, other))), coalesce('22P02 ' || nullif(why, ''), CASE why WHEN '' THEN '22P02' ELSE '1' END), format('breaks with %s', other)) FROM (VALUES
@@ -168,11 +172,12 @@ SELECT is(detail_of(format('SELECT %L::rfm_breaks', replace(:'breaks', part, oth
 	('[["a","b"],["c"],[""]]', 'null', NULL), ('[["a","b"],["c"],[""]]', '7', ''), ('[["a","b"],["c"],[""]]', '[["a","b"],["c"]]', ''), ('[["a","b"],["c"],[""]]', '[["a","b"],["c"],[null]]', ''), ('[[2,1],[2],[3]]', 'null', ''),
 	('ntile', 'quantile', 'Unusable: the cut points are out of order.'), ('ntile', 'mean', 'Unusable: the mean makes 2 bins.'), ('"ntile","monetary":"mean","time_zone":"Asia/Tokyo","bins":[3,2,2],"cuts":[[2,1]', '"rfmr","monetary":"mean","time_zone":"Asia/Tokyo","bins":[3,2,2],"cuts":[[1,2]', 'Unusable: only cut points of ntile have keys.')) v(part, other, why);
 SELECT is(detail_of(format('SELECT %L::rfm_breaks', t)), CASE WHEN good THEN '1' ELSE '22P02' END, format('breaks of "%s"', t)) FROM (VALUES
-	('quantile', true), ('ntile(10)', true), ('rfmr(2)', true), ('mean', true), ('mean(2)', true), ('threshold', false), ('threshold(5)', false), ('ntile(', false), ('ntile()', false), ('ntile(5', false), ('ntile(5))', false), ('ntile(-5)', false), ('ntile(+5)', false), ('ntile(x)', false), ('ntile 5', false), ('ntil', false), ('', false)) v(t, good);
+	('quantile', true), ('ntile(10)', true), ('rfmr(2)', true), ('mean', true), ('mean(2)', true), ('threshold', false), ('threshold(5)', false), ('ntile(', false), ('ntile()', false), ('ntile(5', false), ('ntile(5))', false), ('ntile(-5)', false), ('ntile(+5)', false), ('ntile(x)', false), ('ntile 5', false), ('ntil', false), ('', false), ('{"v":1,"method":"ntile","monetary":"total","time_zone":null,"bins":[2,2,"2"],"cuts":null,"keys":null}', false)) v(t, good);
 SELECT is(detail_of(format('SELECT %L::rfm_breaks', t)), '22P02 Unusable: ' || why || '.', format('breaks of "%s"', t)) FROM (VALUES ('ntile(1)', 'there must be 2 to 10 bins'), ('ntile(11)', 'there must be 2 to 10 bins'), ('mean(3)', 'the mean makes 2 bins'),
 	('{"v":1,"method":"threshold","monetary":"total","time_zone":null,"bins":[2,2,2],"cuts":null,"keys":null}', 'thresholds are missing'), ('{"v":1,"method":"quantile","monetary":"total","time_zone":null,"bins":[2,2,2],"cuts":[[1],[null],[1]],"keys":null}', 'a cut point is infinite')) v(t, why);
 SELECT is(t::rfm_breaks::text, want, 'the short form ' || t) FROM (VALUES ('mean', 'mean', '2,2,2'), ('rfmr', 'rfmr', '5,5,5'), ('ntile(10)', 'ntile', '10,10,10')) v(t, method, bins),
 	LATERAL format('{"v":1,"method":"%s","monetary":"total","time_zone":null,"bins":[%s],"cuts":null,"keys":null}', method, bins) want;
+SELECT is(:'breaks'::rfm_breaks::text, :'breaks', 'breaks come out as they went in');
 SELECT is(receive('rfm_breaks', rfm_breaks_send(t::rfm_breaks)), t::rfm_breaks::text, 'bytes of ' || left(t, 20)) FROM unnest(ARRAY['ntile(3)', :'breaks', replace(:'breaks', '[[2,1],[2],[3]]', '[[2,null],[null],[3.25]]')]) t;
 SELECT is(rfm_cuts(:'breaks', d)::text, want, 'cuts of ' || d) FROM (VALUES ('recency', '{2,1}'), ('frequency', '{2}'), ('monetary', '{3}')) v(d, want);
 SELECT throws_ok(format('SELECT rfm_thresholds(%s)', args), 'LY303', m, args) FROM (VALUES
@@ -181,6 +186,14 @@ SELECT throws_ok(format('SELECT rfm_thresholds(%s)', args), 'LY303', m, args) FR
 SELECT is((SELECT ROW(r, f, m) FROM rfm_score(s, rfm_thresholds('{1,2,3,4,5,6,7,8,9}', '{1}', '{1,1}'), '2026-01-06'))::text, '(5,2,3)', 'nine thresholds; equal ones leave a bin empty') FROM one('2026-01-01') s;
 SELECT is(rfm_thresholds(r, f, m, reading)::text, NULL, format('thresholds of %s, %s, %s, %s', r, f, m, reading)) FROM (VALUES (NULL::float8[], '{1}'::float8[], '{1}'::float8[], 'total'), ('{1}', NULL, '{1}', 'total'), ('{1}', '{1}', NULL, 'total'), ('{1}', '{1}', '{1}', NULL)) v(r, f, m, reading);
 SELECT throws_ok(q, 'LY003', 'method and monetary must not be null', q) FROM unnest('{SELECT rfm_method(NULL),"SELECT rfm_method(monetary => NULL)"}'::text[]) q;
+-- a method keeps its zone and its reading, with as many bins as there may be
+SELECT is(b::text::jsonb - '{v,bins,cuts,keys}'::text[], format('{"method": "%s", "monetary": "mean", "time_zone": "Asia/Tokyo"}', m)::jsonb, format('%s of %s bins', m, bins)) FROM (SELECT m, bins, rfm_breaks(one('2026-01-01'), '2026-01-02', rfm_method(m, bins, 'mean', 'Asia/Tokyo')) AS b FROM (VALUES ('quantile', 10), ('ntile', 10), ('rfmr', 10), ('mean', 2)) v(m, bins) GROUP BY m, bins) x;
+-- the night the clock is put back has 25 hours: 24 of them are a day in UTC, and no day yet by that clock
+SELECT is((rfm_score(one('2026-10-24 02:30+02'), rfm_thresholds('{1}', '{1}', '{1}', time_zone => zone), '2026-10-25 02:15+01')).r, want, 'recency in ' || zone) FROM (VALUES ('Europe/Berlin', 2), ('UTC', 1)) v(zone, want);
+-- members of one value, parted by their keys: two of four to either side, whatever the keys' lengths
+SELECT is((SELECT string_agg(k || (rfm_score(one('2026-01-01'), b, '2026-01-02', k)).f, ' ' ORDER BY k COLLATE "C") FROM unnest(keys) k), want, 'keys in order: ' || want)
+FROM (VALUES ('{a,aa,b,ab}'::text[], 'a1 aa1 ab2 b2'), ('{b,ba,baa,c}', 'b1 ba1 baa2 c2'), ('{"",z,é,x}', '1 x1 z2 é2')) v(keys, want), LATERAL (SELECT rfm_breaks_keyed(one('2026-01-01'), '2026-01-02', 'ntile(2)', k) AS b FROM unnest(keys) k) x;
+SELECT is((rfm_score(one('2026-01-01'), rfm_breaks(one('2026-01-01'), '2026-01-02', 'ntile(2)'), '2026-01-02', 'z')).f, 1, 'a key says nothing to breaks without');
 -- the two readings of monetary: 30 in three purchases
 SELECT is((rfm_score(s, rfm_thresholds('{5}', '{9}', '{10,20,30}', reading), '2026-01-02')).m, want, 'monetary as ' || reading) FROM (SELECT rfm_agg('2026-01-01', 10) AS s FROM generate_series(1, 3)) x, (VALUES ('total', 4), ('mean', 2)) v(reading, want);
 
@@ -228,7 +241,14 @@ SELECT is_empty(format('SELECT at, got FROM (SELECT at, first_purchase_at(rfm_ag
 FROM unnest('{hour,day,week,month}'::text[]) unit, unnest('{UTC,Europe/Madrid,America/St_Johns,Asia/Kolkata,Pacific/Apia}'::text[]) zone;
 SELECT is(detail_of(format('SELECT rfm_agg_by(%L, 1, %L, %L)', at, unit, zone)), CASE WHEN good THEN '1' ELSE '22008' END, format('%s of %s in %s', unit, at, zone)) FROM (VALUES
 	('4714-11-24 00:00:00+00 BC', 'day', 'UTC', true), ('4714-11-24 00:00:00+00 BC', 'week', 'UTC', true), ('4714-11-25 00:00:00+00 BC', 'week', 'UTC', true), ('4714-11-24 00:00:00+00 BC', 'month', 'UTC', false), ('4714-11-24 00:00:00+00 BC', 'month', 'Asia/Tokyo', false),
-	('294276-12-31 23:59:59.999999+00', 'month', 'UTC', true), ('294276-12-31 23:59:59.999999+00', 'week', 'UTC', true)) v(at, unit, zone, good);
+	('294276-12-31 23:59:59.999999+00', 'month', 'UTC', true), ('294276-12-31 23:59:59.999999+00', 'week', 'UTC', true), ('4714-11-24 00:00:00+00 BC', 'sunday week', 'UTC', false), ('4714-11-29 23:59:59+00 BC', 'sunday week', 'UTC', false), ('4714-11-30 00:00:00+00 BC', 'sunday week', 'UTC', true)) v(at, unit, zone, good);
+
+-- Weeks from Sunday are those from Monday, of the day after.
+SELECT is_empty(format('SELECT at, got FROM (SELECT at, first_purchase_at(rfm_agg_by(at, 1, ''sunday week'', %1$L)) AS got FROM boundary GROUP BY at) x WHERE got AT TIME ZONE %1$L <> date_trunc(''week'', (at AT TIME ZONE %1$L) + interval ''1 day'') - interval ''1 day''', zone), 'sunday week of ' || zone)
+FROM unnest('{UTC,Europe/Madrid,America/St_Johns,Asia/Kolkata,Pacific/Apia}'::text[]) zone;
+-- What is free is a purchase, and no refund takes it along.
+SELECT is((SELECT concat_ws(' ', s ->> 'purchases', s ->> 'refunds', s ->> 'bought', s ->> 'refunded') FROM (SELECT rfm_agg_by('2026-01-01', x, 'day', 'UTC')::text::jsonb AS s FROM unnest(xs::numeric[]) x) y), want, 'of one day: ' || xs) FROM (VALUES
+	('{0,-5}', '1 1 0 -5'), ('{-5,0}', '1 1 0 -5'), ('{0,5}', '1 0 5 0'), ('{5,0}', '1 0 5 0'), ('{-1,-5}', '0 1 0 -6'), ('{0,0}', '1 0 0 0'), ('{1,-1}', '1 1 1 -1')) v(xs, want);
 
 -- Many keys and days in random order, more than first have room; a purchase and a refund of one instant stay two.
 SELECT is(rfm_agg_by_key(at, amount, key)::text::jsonb - 'unit', (SELECT rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT min(at) AS at, sum(amount) AS amount FROM alone GROUP BY key HAVING sum(amount) <> 0) x), 'by keys') FROM alone;
