@@ -17,6 +17,8 @@
 #define MAX_LABEL_BYTES		63		/* of a domain, in ASCII */
 
 static const char *const no_label = "A label of the domain is empty or longer than 63 bytes.";
+#define FINAL_SIGMA		0x03C2
+
 static const char *const no_punycode = "A label of the domain begins with xn-- and is no Punycode.";
 
 /* Providers whose mailboxes have many spellings. */
@@ -122,9 +124,12 @@ CountCharacters(const pg_wchar *chars)
  * Brings "*n" characters, terminated by 0, to the form in which they are
  * compared: NFKC, trimmed, and case-folded if asked.  The array returned may be
  * another one.
+ *
+ * Of an e-mail address, what stands behind the @ is of a domain.  There a final
+ * sigma is another letter than a sigma, since the two make different domains.
  */
 static pg_wchar *
-MapCharacters(pg_wchar *chars, int *n, bool invisible_everywhere, bool fold)
+MapCharacters(pg_wchar *chars, int *n, IdentifierKind kind, bool in_domain, bool fold)
 {
 	bool		ascii = true;
 
@@ -135,9 +140,13 @@ MapCharacters(pg_wchar *chars, int *n, bool invisible_everywhere, bool fold)
 		chars = unicode_normalize(UNICODE_NFKC, chars);
 		*n = CountCharacters(chars);
 	}
-	*n = TrimCharacters(chars, *n, invisible_everywhere);
+	*n = TrimCharacters(chars, *n, kind != IDENTIFIER_OPAQUE);
 	for (int i = 0; fold && i < *n; i++)
-		chars[i] = FoldCharacter(chars[i]);
+	{
+		in_domain = in_domain || (kind == IDENTIFIER_EMAIL && chars[i] == '@');
+		if (!in_domain || chars[i] != FINAL_SIGMA)
+			chars[i] = FoldCharacter(chars[i]);
+	}
 	if (!ascii)
 	{
 		/* folding and taking out may leave parts that compose */
@@ -246,7 +255,7 @@ AppendLabel(const pg_wchar *label, int n, StringInfo domain)
 		if (n_mapped <= 0)
 			return no_punycode;
 		decoded[n_mapped] = 0;
-		mapped = MapCharacters(decoded, &n_mapped, true, true);
+		mapped = MapCharacters(decoded, &n_mapped, IDENTIFIER_EMAIL, true, true);
 		if (BeginsWith(mapped, n_mapped, "xn--"))
 			return no_punycode;
 		return AppendLabel(mapped, n_mapped, domain);
@@ -433,7 +442,7 @@ NormalizeIdentifier(IdentifierKind kind, const char *raw, int rawlen,
 		next += pg_utf_mblen(next);
 	}
 	chars[n] = 0;
-	chars = MapCharacters(chars, &n, kind != IDENTIFIER_OPAQUE, fold);
+	chars = MapCharacters(chars, &n, kind, false, fold);
 	if (n == 0)
 		return "Nothing is left of it without white space.";
 	if (n > MAX_IDENTIFIER_BYTES)

@@ -183,6 +183,8 @@ SELECT is(normalize_identifier(namespace, raw, country), normal, format('%s %L',
 	('email', 'a@почемужеонинеговорятпорусски.x', NULL, 'a@xn--b1abfaaepdrnnbgefbadotcwatmq2g4l.x'), ('email', 'a@3年b組金八先生.x', NULL, 'a@xn--3b-ww4c5e180e575a65lsy2b.x'),
 	('email', 'a@安室奈美恵-with-super-monkeys.x', NULL, 'a@xn---with-super-monkeys-pc58ag80a8qai00g7n9n.x'), ('email', 'a@majiでkoiする5秒前.x', NULL, 'a@xn--majikoi5-783gue6qz075azm5e.x'),
 	('email', 'a@パフィーdeルンバ.x', NULL, 'a@xn--de-jg4avhby1noc0d.x'), ('email', 'a@そのスピードで.x', NULL, 'a@xn--d9juau41awczczp.x'),
+	('email', 'a@βόλος.com', NULL, 'a@xn--nxasmm1c.com'), ('email', 'a@xn--nxasmm1c.com', NULL, 'a@xn--nxasmm1c.com'), ('email', 'a@ΒΌΛΟΣ.com', NULL, 'a@xn--nxasmq6b.com'),
+	('email', 'Σοφός@βόλοσ.com', NULL, 'σοφόσ@xn--nxasmq6b.com'), ('email', 'a＠βόλος.com', NULL, 'a@xn--nxasmm1c.com'), ('shop', 'a@ς', NULL, 'a@σ'),
 	('email', 'a@ü.😀.ws', NULL, 'a@xn--tda.xn--e28h.ws'), ('email', 'a@xn--e28h.ws', NULL, 'a@xn--e28h.ws'),
 	-- Punycode of what is not mapped, and of what needs none
 	('email', 'a@xn--bcher-2pa.de', NULL, 'a@xn--bcher-kva.de'), ('email', 'a@xn--abc-.de', NULL, 'a@abc.de'),
