@@ -170,35 +170,21 @@ DebtOfHome(const Balance *balance, int64 home_id)
 
 /*
  * Adds to (or, with negative points, takes off) the debt of one home; false
- * when it would overflow.
+ * when it would overflow.  Parts of debt differ in their home only, so that
+ * those of one home are one.
  */
 static bool
 AddDebt(Balance *balance, int64 points, int64 home_id)
 {
-	LotList    *owed = &balance->owed;
-	Lot			part = {.lot_id = home_id,.points = points,.available_at = 0,
-		.expires_at = TIMESTAMP_INFINITY
-	};
-	int			at;
+	Lot			part = {.lot_id = home_id,.points = points,.expires_at = TIMESTAMP_INFINITY};
 
 	if (pg_add_s64_overflow(balance->total[TOTAL_DEBT], points, &balance->total[TOTAL_DEBT]))
 		return false;
-	if (home_id == 0 || points == 0)
-		return true;
-	ForEachLot(old, owed)
+	if (home_id != 0)
 	{
-		if (old->lot_id == home_id)
-		{
-			old->points += points;
-			if (old->points == 0)
-				DropEmptyLots(owed);
-			return true;
-		}
+		InsertLot(&balance->owed, CONSUME_OLDEST_FIRST, &part);
+		DropEmptyLots(&balance->owed);
 	}
-	AppendLot(owed, &part);
-	for (at = owed->end - 1; at > owed->first && owed->lots[at - 1].lot_id > home_id; at--)
-		owed->lots[at] = owed->lots[at - 1];
-	owed->lots[at] = part;
 	return true;
 }
 

@@ -187,14 +187,16 @@ AS $$
 		UNION ALL
 		SELECT 0, 0, NULL, e.points - e.in_lots, 'repaid debt', NULL, NULL,
 			CASE e.kind WHEN 'reverse' THEN 'what had been owed is taken off the debt'
+			WHEN 'transfer_in' THEN format('member %s has taken it over', e.counterparty_id)
 			ELSE 'debt is repaid before a lot is opened' END
 		FROM entry e
-		WHERE e.kind IN ('earn', 'adjust', 'reverse') AND e.points > e.in_lots
+		WHERE e.kind IN ('earn', 'adjust', 'reverse', 'transfer_in') AND e.points > e.in_lots
 		UNION ALL
 		SELECT 2, 0, NULL, -e.points - e.in_lots, 'became debt', NULL, NULL,
-			format('no lot had it; clawback policy %s', e.clawback_policy)
+			CASE e.kind WHEN 'transfer_out' THEN format('member %s had owed it', e.counterparty_id)
+			ELSE format('no lot had it; clawback policy %s', e.clawback_policy) END
 		FROM entry e
-		WHERE e.kind = 'reverse' AND e.points < 0 AND -e.points > e.in_lots
+		WHERE e.kind IN ('reverse', 'transfer_out') AND e.points < 0 AND -e.points > e.in_lots
 		UNION ALL
 		SELECT 3, 0, NULL, e.requested + e.points, 'not taken', NULL, NULL,
 			format('clawback policy %s reaches no further', e.clawback_policy)

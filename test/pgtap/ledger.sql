@@ -332,6 +332,16 @@ INSERT INTO step (story, name, call, outcome) VALUES
 	('a late return', 'c', 'earn($m, 60, effective_at => @15)', '160/0/0/0'),
 	('a late return', 'd', 'reverse($m, {a}, effective_at => @10)', '0/0/0/0'),
 	('a late return', 'e', 'earn($m, 1, effective_at => @21)', '0/0/0/39'),
+	-- what came since repays what the late return owes, and nothing that was owed only when it had expired
+	('a late return and a later debt', 'a', 'earn($m, 10, effective_at => @1)', '10/0/0/0'),
+	('a late return and a later debt', 'b', 'redeem($m, 10, effective_at => @2)', '0/0/0/0'),
+	('a late return and a later debt', 'c', 'earn($m, 6, effective_at => @5, expires_at => @6)', '6/0/0/0'),
+	('a late return and a later debt', 'd', 'earn($m, 20, effective_at => @5, expires_at => @6)', '26/0/0/0'),
+	('a late return and a later debt', 'e', 'earn($m, 5, effective_at => @7)', '5/0/0/0'),
+	('a late return and a later debt', 'f', 'redeem($m, 5, effective_at => @8)', '0/0/0/0'),
+	('a late return and a later debt', 'g', 'reverse($m, {e}, effective_at => @9)', '0/0/0/5'),
+	('a late return and a later debt', 'h', 'reverse($m, {a}, effective_at => @4)', '0/0/0/10'),
+	('a late return and a later debt', 'i', 'earn($m, 1, effective_at => @10)', '0/0/0/4'),
 	('a late earn', 'a', 'earn($m, 10, effective_at => @1)', '10/0/0/0'),
 	('a late earn', 'b', 'redeem($m, 10, effective_at => @2)', '0/0/0/0'),
 	('a late earn', 'c', 'reverse($m, {a}, effective_at => @5)', '0/0/0/10'),
@@ -708,11 +718,11 @@ SELECT is((SELECT expired FROM loyalty.balance(500)), 150::bigint, 'no balance c
 SELECT is((SELECT array_agg(DISTINCT status) FROM loyalty.job_run WHERE job = 'book_expiries'), ARRAY['finished'], 'job_run tells');
 \set ON_ERROR_STOP off
 CALL loyalty.book_expiries('infinity');
-SELECT is(:'LAST_ERROR_SQLSTATE', 'LY003', 'book_expiries(infinity)');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, 'LY003', 'book_expiries(infinity)');
 CALL loyalty.book_expiries('2999-01-01');
-SELECT is(:'LAST_ERROR_SQLSTATE', 'LY003', 'book_expiries() in the future');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, 'LY003', 'book_expiries() in the future');
 CALL loyalty.book_expiries(batch_size => 0);
-SELECT is(:'LAST_ERROR_SQLSTATE', 'LY003', 'book_expiries() of no batch');
+SELECT is(:'LAST_ERROR_SQLSTATE'::text, 'LY003', 'book_expiries() of no batch');
 \set ON_ERROR_STOP on
 SELECT throws_ok('CALL loyalty.book_expiries()', '25001', NULL, 'book_expiries() within a statement');
 SELECT is(loyalty.book_expiry(987654321, 'points', now()), 0::bigint, 'book_expiry() of nobody has nothing to do');
@@ -873,6 +883,46 @@ SELECT FROM (VALUES (711, 'oldest', 70), (712, 'oldest', 0), (713, 'points', 70)
 SELECT results_eq(format('SELECT expires_at, sum(points) FROM loyalty.lots(%s, %L, as_of => ''2024-01-10'') WHERE expires_at < ''2027-01-01'' GROUP BY 1 ORDER BY 1', m, c),
 	$$VALUES ('2026-01-01Z'::timestamptz, 10::numeric)$$, format('the two that go first, of member %s', m))
 FROM (VALUES (711, 'oldest'), (712, 'oldest'), (713, 'points'), (714, 'points')) v(m, c);
+
+-- Who takes over the debt of others keeps it apart by whose it was.  What comes in repays the debt of its own home
+-- first, then the wallet's own, then the others' from the lowest number on.
+CREATE FUNCTION pg_temp.owing(m bigint, points bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	earned bigint := (SELECT entry_id FROM loyalty.earn(m, points, effective_at => '2024-01-01'));
+BEGIN
+	PERFORM loyalty.redeem(m, points, effective_at => '2024-01-02');
+	PERFORM loyalty.reverse(m, earned, effective_at => '2024-01-03');
+	RETURN earned;
+END $$;
+CREATE FUNCTION pg_temp.owed_after(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	one text;
+BEGIN
+	PERFORM loyalty.lock_wallets('{741,742,743,744}');
+	FOREACH one IN ARRAY string_to_array(call, '; ') LOOP
+		EXECUTE 'SELECT FROM ' || one;
+	END LOOP;
+	RETURN (SELECT format('%s: %s', w.balance::text::jsonb -> 'debt', (SELECT string_agg(format('%s of %s', e -> 'points', e -> 'home_id'), ', ' ORDER BY n)
+			FROM jsonb_array_elements(w.balance::text::jsonb -> 'owed') WITH ORDINALITY o(e, n)))
+		FROM loyalty.wallet w WHERE w.member_id = 744 AND w.currency = 'points');
+END $$;
+SELECT is(pg_temp.owed_after(call), outcome, call) FROM (VALUES
+	(1, 'pg_temp.owing(742, 7); pg_temp.owing(743, 3); pg_temp.owing(741, 5); pg_temp.owing(744, 2)', '2: '),
+	(2, 'loyalty.move_points(742, 744)', '9: 7 of 742'),
+	(3, 'loyalty.move_points(743, 744)', '12: 7 of 742, 3 of 743'),
+	(4, 'loyalty.move_points(741, 744)', '17: 5 of 741, 7 of 742, 3 of 743'),
+	(5, 'loyalty.earn(744, 4)', '13: 3 of 741, 7 of 742, 3 of 743'),
+	(6, 'loyalty.earn(743, 1); loyalty.move_points(743, 744)', '12: 3 of 741, 7 of 742, 2 of 743'),
+	(7, 'loyalty.reverse(744, (SELECT max(entry_id) FROM loyalty.ledger WHERE member_id = 744 AND kind = ''earn''))', '16: 3 of 741, 7 of 742, 2 of 743'),
+	(8, 'loyalty.earn(743, 4); loyalty.move_points(743, 744)', '12: 3 of 741, 7 of 742'),
+	(9, 'loyalty.earn(744, 9)', '3: 3 of 742'),
+	(10, 'loyalty.move_points(744, 742, homes => ''{741}'')', '3: 3 of 742'),
+	(11, 'loyalty.move_points(744, 742, homes => ''{742}'')', ': ')) v(n, call, outcome) ORDER BY n;
+SELECT is((SELECT debt FROM loyalty.balance(742)), 3::bigint, 'what is left of it goes back');
+SELECT results_eq($$SELECT l.member_id, x.points, x.effect, x.why FROM loyalty.ledger l, loyalty.explain_entry(l.member_id, l.entry_id) x
+		WHERE l.kind LIKE 'transfer%' AND 742 IN (l.member_id, l.counterparty_id) ORDER BY l.entry_id$$,
+	$$VALUES (744::bigint, 7::bigint, 'became debt', 'member 742 had owed it'), (742, 7, 'repaid debt', 'member 744 has taken it over'),
+		(742, 3, 'became debt', 'member 744 had owed it'), (744, 3, 'repaid debt', 'member 742 has taken it over')$$, 'debt that moves is explained');
 
 -- 64 lots are not joined yet
 CREATE FUNCTION pg_temp.lots_of(m bigint, n int) RETURNS bigint LANGUAGE plpgsql AS $$
