@@ -15,25 +15,22 @@
 int
 CompareLots(ConsumptionOrder order, const Lot *a, const Lot *b)
 {
-	if (order == CONSUME_EARLIEST_EXPIRY && a->expires_at != b->expires_at)
-		return a->expires_at < b->expires_at ? -1 : 1;
-	if (a->earned_at != b->earned_at)
-		return a->earned_at < b->earned_at ? -1 : 1;
-	if (a->lot_id != b->lot_id)
-		return a->lot_id < b->lot_id ? -1 : 1;
-	if (a->expires_at != b->expires_at)
-		return a->expires_at < b->expires_at ? -1 : 1;
-	if (a->available_at != b->available_at)
-		return a->available_at < b->available_at ? -1 : 1;
-	if (a->hold_id != b->hold_id)
-		return a->hold_id < b->hold_id ? -1 : 1;
-	if (a->home_id != b->home_id)
-		return a->home_id < b->home_id ? -1 : 1;
-	if (a->opened_until != b->opened_until)
-		return a->opened_until < b->opened_until ? -1 : 1;
-	if (a->expires_by != b->expires_by)
-		return a->expires_by < b->expires_by ? -1 : 1;
+#define COMPARE(field) \
+	if (a->field != b->field) \
+		return a->field < b->field ? -1 : 1
+
+	if (order == CONSUME_EARLIEST_EXPIRY)
+		COMPARE(expires_at);
+	COMPARE(earned_at);
+	COMPARE(lot_id);
+	COMPARE(expires_at);
+	COMPARE(available_at);
+	COMPARE(hold_id);
+	COMPARE(home_id);
+	COMPARE(opened_until);
+	COMPARE(expires_by);
 	return 0;
+#undef COMPARE
 }
 
 /*

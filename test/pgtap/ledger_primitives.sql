@@ -84,4 +84,27 @@ SELECT lives_ok($$UPDATE customer SET name = 'Ada L.' WHERE id = 1$$, 'other col
 SELECT lives_ok($$UPDATE customer SET points = '[{"kind": "earn", "points": 5, "effective_at": "2024-01-01Z"}]' WHERE id = 2$$, 'NULL may become a ledger');
 SELECT is((SELECT loyalty.available(loyalty.fold(points), '2024-03-01') FROM customer WHERE id = 1), 80::bigint, 'nothing was changed by it');
 
+-- A balance from outside has its lots in consumption order, which is total: what the order of keys does not tell apart is
+-- one part.  Two lots that differ in two keys stand as the first of them says.
+CREATE TEMP TABLE key_order AS SELECT consumption, key, n, low, high FROM (VALUES
+	('earliest', ARRAY['expires_at', 'earned_at', 'lot_id', 'available_at', 'hold_id', 'home_id', 'opened_until', 'expires_by']),
+	('oldest', ARRAY['earned_at', 'lot_id', 'expires_at', 'available_at', 'hold_id', 'home_id', 'opened_until', 'expires_by'])) o(consumption, keys),
+	unnest(keys) WITH ORDINALITY k(key, n) JOIN (VALUES
+	('lot_id', '5', '6'), ('hold_id', '7', '8'), ('home_id', '3', '4'), ('earned_at', '"2024-01-01Z"', '"2024-01-02Z"'), ('available_at', '"2024-01-03Z"', '"2024-01-04Z"'),
+	('expires_at', '"2024-06-01Z"', '"2024-06-02Z"'), ('opened_until', '"2024-05-01Z"', '"2024-05-02Z"'), ('expires_by', '"2024-07-01Z"', '"2024-07-02Z"')) v(key, low, high) USING (key);
+CREATE FUNCTION pg_temp.in_order(consumption text, VARIADIC lots jsonb[]) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM (jsonb_build_object('entries', 1, 'last_effective_at', '2024-01-04Z', 'earned', cardinality(lots), 'lots',
+			(SELECT jsonb_agg((SELECT jsonb_object_agg(key, low::jsonb) FROM key_order k WHERE k.consumption = 'oldest') || '{"points": 1}' || l ORDER BY n) FROM unnest(lots) WITH ORDINALITY u(l, n)))
+		|| CASE consumption WHEN 'oldest' THEN '{"order": "oldest_first"}' ELSE '{}' END::jsonb)::text::loyalty.points_balance;
+	RETURN true;
+EXCEPTION WHEN invalid_text_representation THEN
+	RETURN false;
+END $$;
+SELECT is_empty($$
+	SELECT consumption, a.key, b.key FROM key_order a JOIN key_order b USING (consumption),
+		LATERAL (SELECT jsonb_build_object(a.key, a.low::jsonb, b.key, CASE b.n WHEN a.n THEN b.low ELSE b.high END::jsonb) AS first, jsonb_build_object(b.key, b.low::jsonb) || jsonb_build_object(a.key, a.high::jsonb) AS second) l
+	WHERE a.n <= b.n AND NOT (pg_temp.in_order(consumption, first, second) AND NOT pg_temp.in_order(consumption, second, first) AND NOT pg_temp.in_order(consumption, first, first))
+	$$, 'the order of lots');
+
 SELECT * FROM finish();
