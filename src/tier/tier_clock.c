@@ -26,22 +26,10 @@ ToWallClock(const TierLadder *ladder, TimestampTz t, struct pg_tm *tm, fsec_t *f
 {
 	int			offset;
 
-	if (ladder->fixed_offset)
-	{
-		int64		local = t + ladder->offset;
-		int64		day = local >= 0 ? local / USECS_PER_DAY : -((USECS_PER_DAY - 1 - local) / USECS_PER_DAY);
-		int64		rest = local - day * USECS_PER_DAY;
-
-		Assert(!TIMESTAMP_NOT_FINITE(t));
-		if (day + POSTGRES_EPOCH_JDATE < 0)
-			OutOfRange();
-		j2date((int) day + POSTGRES_EPOCH_JDATE, &tm->tm_year, &tm->tm_mon, &tm->tm_mday);
-		tm->tm_hour = tm->tm_min = 0;
-		tm->tm_sec = (int) (rest / USECS_PER_SEC);
-		*fsec = (fsec_t) (rest - tm->tm_sec * USECS_PER_SEC);
-		return;
-	}
-	if (timestamp2tm(t, &offset, tm, fsec, NULL, ladder->zone) != 0)
+	Assert(!TIMESTAMP_NOT_FINITE(t));
+	if (ladder->fixed_offset ?
+		timestamp2tm(t + ladder->offset, NULL, tm, fsec, NULL, NULL) != 0 :
+		timestamp2tm(t, &offset, tm, fsec, NULL, ladder->zone) != 0)
 		OutOfRange();
 }
 

@@ -112,10 +112,9 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 	}
 	else
 	{
-		int			pending = MappedRank(before, after, state->pending);
-
 		effective = MappedRank(before, after, state->effective);
 		state->level = MappedRank(before, after, state->level);
+		state->pending = MappedRank(before, after, state->pending);
 		if (state->level == 0)
 		{
 			TierState	none;
@@ -124,9 +123,11 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 			none.effective_since = state->effective_since;
 			*state = none;
 		}
-		state->pending = state->level > 0 && pending > state->level ? pending : 0;
-		if (state->pending == 0)
+		else if (state->pending <= state->level)
+		{
+			state->pending = 0;
 			state->pending_at = TIMESTAMP_INFINITY;
+		}
 	}
 	for (int i = 0; i < TIER_MAX_MEASURES; i++)
 	{

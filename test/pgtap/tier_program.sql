@@ -624,12 +624,23 @@ SELECT is(steps_of(312, ladder), 'a 04-10 enrolled/qualified' || waiting, ladder
 SELECT loyalty.evaluate_tiers(ladder => ladder) FROM version_case;
 SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
 
+-- A granted level that is gone goes down with each version, comes back with its
+-- code, and is none before there is one of that code.
+SELECT define_from('thrice', effective_from::timestamptz, levels) FROM (VALUES (1, NULL, 'a=5 b=10 c=20'), (2, '2024-06-01', 'a=5 b=10'), (3, '2024-07-01', 'a=5'), (4, '2024-08-01', 'a=5 c=20 d=30')) v(n, effective_from, levels) ORDER BY n;
+SELECT loyalty.grant_tier(313, 'thrice', 'c', starts_at => '2024-05-01'), loyalty.grant_tier(314, 'thrice', 'd', starts_at => '2024-05-01');
+SELECT is(tiers_of(m, 'thrice', '2024-05-01', '2024-06-01', '2024-07-01', '2024-08-01'), expected, 'granted: ' || expected) FROM (VALUES (313, 'c b a c'), (314, '- - - d')) v(m, expected);
+
 -- Who joined with a grant before the first version has its years from then.
 SELECT loyalty.define_ladder('late_years', '{"measures": [{"measure": "visits", "window": "anniversary"}], "levels": [{"level": "a", "any": {"visits": 100}}]}', '2024-01-01');
-SELECT loyalty.grant_tier(320, 'late_years', 'a', starts_at => '2023-03-01', ends_at => '2023-04-01');
+SELECT loyalty.grant_tier(320, 'late_years', 'a', starts_at => '2023-03-01', ends_at => '2023-04-01'), loyalty.grant_tier(321, 'late_years', 'a', starts_at => '2024-05-01', ends_at => '2024-06-01');
 SELECT loyalty.record_qualification(m, 'visits', 60, t::timestamptz) FROM (VALUES ('2024-02-01'), ('2024-03-15')) v(t), unnest(ARRAY[320, 321]) m;
 SELECT is(loyalty.tier_of(320, 'late_years', '2024-04-01') || '', NULL, 'a new year began in March');
 SELECT is(loyalty.tier_of(321, 'late_years', '2024-04-01'), 'a', 'of whom joined in February none did');
+-- A grant joins as a fact does, also when it is over before the first fact.
+SELECT loyalty.grant_tier(326, 'years', 'a', starts_at => '2023-03-01', ends_at => '2023-04-01');
+SELECT loyalty.record_qualification(m, 'visits', 60, t::timestamptz) FROM (VALUES ('2024-02-01'), ('2024-03-10')) v(t), unnest(ARRAY[326, 327]) m;
+SELECT is(coalesce(loyalty.tier_of(m, 'years', '2024-04-01'), '-'), expected, 'years from ' || since) FROM (VALUES (326, '-', 'the grant'), (327, 'a', 'the first fact')) v(m, expected, since);
+SELECT is_empty($$SELECT * FROM loyalty.check_tier() WHERE member_id IN (326, 327)$$, 'as stored');
 -- A version that carries over does so from the first end of a period on.
 SELECT loyalty.define_ladder('carried', d || more, effective_from::timestamptz) FROM (VALUES (1, '{}'::jsonb, NULL), (2, '{"carry_over": true}', '2024-06-01')) v(n, more, effective_from),
 	jsonb(json '{"measures": [{"measure": "visits", "window": "year"}], "period": "year", "validity": "period", "levels": [{"level": "a", "any": {"visits": 100}}]}') d ORDER BY n;

@@ -389,6 +389,8 @@ INSERT INTO step_case VALUES
 	('who is below the minimum is not lifted', '{"minimum": "b", "validity": "interval", "validity_interval": "1 year"}', '{"at": "2025-05-05", "level": "a", "since": "2024-05-05", "valid_until": "2025-05-05"}', 'a locked minimum 2025-05-05 2026-05-05 -'),
 	('an upgrade waits for the next period', '{"upgrade": "next_period", "period": "month"}', '{"at": "2024-05-05", "level": "a", "since": "2024-01-01", "qualified": "c"}', 'a none next_period 2024-05-05 - c@2024-06-01'),
 	('and comes', '{"upgrade": "next_period", "period": "month"}', '{"at": "2024-06-01", "level": "a", "since": "2024-01-01", "pending": "c", "pending_at": "2024-06-01"}', 'c upgraded next_period 2024-06-01 - -'),
+	('to the end of the period after the one in which it comes', '{"upgrade": "next_period", "period": "year", "validity": "period"}',
+		'{"at": "2025-01-01", "level": "a", "since": "2024-03-01", "valid_until": "2026-01-01", "pending": "c", "pending_at": "2025-01-01"}', 'c upgraded next_period 2025-01-01 2027-01-01 -'),
 	('entering does not wait', '{"upgrade": "next_period", "period": "month"}', '{"at": "2024-05-05", "qualified": "b"}', 'b enrolled qualified 2024-05-05 - -'),
 	('a grant lifts', '{}', '{"at": "2024-05-05", "level": "a", "since": "2024-01-01", "granted": "c"}', 'c upgraded granted 2024-05-05 - -'),
 	('a grant enrols', '{}', '{"at": "2024-05-05", "granted": "c"}', 'c enrolled granted 2024-05-05 - -'),
