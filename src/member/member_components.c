@@ -17,7 +17,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/tuplestore.h"
 
 #include "core/compat.h"
 #include "core/errors.h"
@@ -183,7 +182,6 @@ loyalty_components_final(PG_FUNCTION_ARGS)
 	array = palloc0(size);
 	SET_VARSIZE(array, size);
 	array->ndim = 2;
-	array->dataoffset = 0;
 	array->elemtype = INT8OID;
 	ARR_DIMS(array)[0] = (int) graph->nnodes;
 	ARR_DIMS(array)[1] = 2;
@@ -230,7 +228,6 @@ loyalty_components_text_final(PG_FUNCTION_ARGS)
 	array = palloc0(size);
 	SET_VARSIZE(array, size);
 	array->ndim = 2;
-	array->dataoffset = 0;
 	array->elemtype = TEXTOID;
 	ARR_DIMS(array)[0] = (int) graph->nnodes;
 	ARR_DIMS(array)[1] = 2;
@@ -254,34 +251,6 @@ loyalty_components_text_final(PG_FUNCTION_ARGS)
 	}
 	pfree(list);
 	PG_RETURN_ARRAYTYPE_P(array);
-}
-
-/*
- * Where a set-returning function of the caller's row type (node, component)
- * puts its rows: a tuplestore that goes to disk beyond work_mem.
- */
-static Tuplestorestate *
-BeginRows(FunctionCallInfo fcinfo, TupleDesc *tupdesc)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext oldcontext;
-	Tuplestorestate *rows;
-
-	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) || (rsinfo->allowedModes & SFRM_Materialize) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("function that returns a set is called where it cannot return one")));
-	if (get_call_result_type(fcinfo, NULL, tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-
-	oldcontext = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-	*tupdesc = CreateTupleDescCopy(*tupdesc);
-	rows = tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0, false, work_mem);
-	rsinfo->returnMode = SFRM_Materialize;
-	rsinfo->setResult = rows;
-	rsinfo->setDesc = *tupdesc;
-	MemoryContextSwitchTo(oldcontext);
-	return rows;
 }
 
 /*
@@ -320,10 +289,10 @@ loyalty_expand_components(PG_FUNCTION_ARGS)
 {
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
 	int			npairs = CheckPairs(array, "components", false);
-	TupleDesc	tupdesc;
-	Tuplestorestate *rows = BeginRows(fcinfo, &tupdesc);
+	ReturnSetInfo *rows = (ReturnSetInfo *) fcinfo->resultinfo;
 	int64	   *value = (int64 *) ARR_DATA_PTR(array);
 
+	InitReturnSet(fcinfo);
 	for (int i = 0; i < npairs; i++)
 	{
 		Datum		values[2] = {Int64GetDatum(value[2 * i]), Int64GetDatum(value[2 * i + 1])};
@@ -331,7 +300,7 @@ loyalty_expand_components(PG_FUNCTION_ARGS)
 
 		if ((i & 0xfff) == 0)
 			CHECK_FOR_INTERRUPTS();
-		tuplestore_putvalues(rows, tupdesc, values, nulls);
+		tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
 	}
 	return (Datum) 0;
 }
@@ -346,10 +315,10 @@ loyalty_expand_components_text(PG_FUNCTION_ARGS)
 {
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
 	int			npairs = CheckPairs(array, "components", false);
-	TupleDesc	tupdesc;
-	Tuplestorestate *rows = BeginRows(fcinfo, &tupdesc);
+	ReturnSetInfo *rows = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *value = ARR_DATA_PTR(array);
 
+	InitReturnSet(fcinfo);
 	for (int i = 0; i < npairs; i++)
 	{
 		Datum		values[2];
@@ -363,7 +332,7 @@ loyalty_expand_components_text(PG_FUNCTION_ARGS)
 			value += VARSIZE_ANY(value);
 			value = (char *) att_align_nominal(value, TYPALIGN_INT);
 		}
-		tuplestore_putvalues(rows, tupdesc, values, nulls);
+		tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
 	}
 	return (Datum) 0;
 }
@@ -379,13 +348,13 @@ loyalty_connected_components(PG_FUNCTION_ARGS)
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
 	int			npairs = CheckPairs(array, "pairs", true);
 	Graph	   *graph = CreateGraph(CurrentMemoryContext, NODE_BIGINT);
-	TupleDesc	tupdesc;
-	Tuplestorestate *rows = BeginRows(fcinfo, &tupdesc);
+	ReturnSetInfo *rows = (ReturnSetInfo *) fcinfo->resultinfo;
 	NodeComponent *list;
 	Datum	   *ends;
 	bool	   *endnulls;
 	int			nends;
 
+	InitReturnSet(fcinfo);
 	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 					  &ends, &endnulls, &nends);
 	Assert(nends == 2 * npairs);
@@ -408,7 +377,7 @@ loyalty_connected_components(PG_FUNCTION_ARGS)
 
 		if ((i & 0xfff) == 0)
 			CHECK_FOR_INTERRUPTS();
-		tuplestore_putvalues(rows, tupdesc, values, nulls);
+		tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
 	}
 	return (Datum) 0;
 }
@@ -424,13 +393,13 @@ loyalty_connected_components_text(PG_FUNCTION_ARGS)
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
 	int			npairs = CheckPairs(array, "pairs", true);
 	Graph	   *graph = CreateGraph(CurrentMemoryContext, NODE_TEXT);
-	TupleDesc	tupdesc;
-	Tuplestorestate *rows = BeginRows(fcinfo, &tupdesc);
+	ReturnSetInfo *rows = (ReturnSetInfo *) fcinfo->resultinfo;
 	NodeComponent *list;
 	Datum	   *ends;
 	bool	   *endnulls;
 	int			nends;
 
+	InitReturnSet(fcinfo);
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &ends, &endnulls, &nends);
 	Assert(nends == 2 * npairs);
 	for (int i = 0; i < npairs; i++)
@@ -452,7 +421,7 @@ loyalty_connected_components_text(PG_FUNCTION_ARGS)
 			CHECK_FOR_INTERRUPTS();
 		values[0] = PointerGetDatum(cstring_to_text_with_len(node->data, (int) node->len));
 		values[1] = PointerGetDatum(cstring_to_text_with_len(component->data, (int) component->len));
-		tuplestore_putvalues(rows, tupdesc, values, nulls);
+		tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
 		pfree(DatumGetPointer(values[0]));
 		pfree(DatumGetPointer(values[1]));
 	}

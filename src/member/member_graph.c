@@ -38,12 +38,6 @@
 
 #define GRAPH_WIRE_VERSION	1
 
-#if defined(__GNUC__)
-#define PREFETCH(address)	__builtin_prefetch(address)
-#else
-#define PREFETCH(address)	((void) 0)
-#endif
-
 /*
  * bigint nodes: the key is in the hash entry, since a second look-up elsewhere
  * would miss the CPU's cache a second time.
@@ -269,12 +263,12 @@ NumberBigNodes(Graph *graph, const int64 *keys, int nkeys, uint32 *numbers)
 	for (int i = 0; i < nkeys; i++)
 	{
 		hashes[i] = HashBig(keys[i]);
-		PREFETCH(&graph->bighash->data[hashes[i] & graph->bighash->sizemask]);
+		PrefetchMemory(&graph->bighash->data[hashes[i] & graph->bighash->sizemask]);
 	}
 	for (int i = 0; i < nkeys; i++)
 	{
 		numbers[i] = BigNodeNumber(graph, keys[i], hashes[i]);
-		PREFETCH(&graph->parent[numbers[i]]);
+		PrefetchMemory(&graph->parent[numbers[i]]);
 	}
 }
 
@@ -287,7 +281,7 @@ WorkInPending(Graph *graph)
 	CHECK_FOR_INTERRUPTS();
 	NumberBigNodes(graph, graph->pending, nends, numbers);
 	for (int i = 0; i < nends; i++)
-		PREFETCH(&graph->parent[graph->parent[numbers[i]]]);
+		PrefetchMemory(&graph->parent[graph->parent[numbers[i]]]);
 	for (int i = 0; i < nends; i += 2)
 		JoinNodes(graph->parent, numbers[i], numbers[i + 1]);
 	graph->npending = 0;
