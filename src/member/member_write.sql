@@ -32,7 +32,8 @@ BEGIN
 	WHERE r.member_id = claim_request.member_id AND r.idempotency_key = claim_request.idempotency_key;
 	IF earlier.fingerprint <> mark THEN
 		RAISE EXCEPTION 'idempotency key "%" was used with other arguments', idempotency_key
-			USING ERRCODE = 'LY004', DETAIL = format('Member %s used it before.', member_id),
+			USING ERRCODE = 'LY004', DETAIL = CASE member_id WHEN 0 THEN 'Another call of resolve_member() used it before.'
+					ELSE format('Member %s used it before.', member_id) END,
 				HINT = 'Repeat a call with the very same arguments, or use a new key.';
 	END IF;
 	RETURN coalesce(earlier.result, '{}');

@@ -59,6 +59,18 @@ SELECT is((SELECT format('%s %s %s', outcome, member_id, home_member_id) FROM re
 SELECT is((SELECT format('%s %s, %s %s', a.outcome, a.replayed, b.outcome, b.replayed) FROM resolve_member('{"email": "key@b.example"}', idempotency_key => 'k') a,
 	resolve_member('{"email": "key@b.example"}', idempotency_key => 'k') b), 'created f, created t', 'a repeated key');
 SELECT throws_ok($$SELECT * FROM resolve_member('{"email": "other@b.example"}', idempotency_key => 'k')$$, 'LY004', NULL, 'with other arguments: LY004');
+CREATE FUNCTION pg_temp.detail_of(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	EXECUTE call;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN detail;
+END $$;
+SELECT is(pg_temp.detail_of($$SELECT resolve_member('{"email": "other@b.example"}', idempotency_key => 'k')$$),
+	'Another call of resolve_member() used it before.', 'a key of resolve_member() is no member''s');
 SELECT is((SELECT array_agg(x.member_id ORDER BY x.member_id) FROM unnest('{oAbC,oabc}'::text[]) v, LATERAL resolve_member(jsonb_build_object('openid', v)) x),
 	'{3,4}', 'fast path: with case');
 
