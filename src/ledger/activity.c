@@ -99,6 +99,10 @@ FindActivity(const ActivityLog *log, int64 entry_id)
 		else
 			high = middle;
 	}
+	/* lots that arrived with an entry stand before what it extended */
+	while (low < log->count && log->activities[low].entry_id == entry_id &&
+		   log->activities[low].extends_to == TIMESTAMP_MINUS_INFINITY)
+		low++;
 	return low < log->count && log->activities[low].entry_id == entry_id ? low : -1;
 }
 
@@ -128,8 +132,19 @@ PointsUndone(const Entry *entry, int64 left)
 }
 
 /*
- * Before an entry is applied: where it leaves nothing of an activity, or makes
- * one count again, gives it those that count then.
+ * Whether an entry chooses what to give back.
+ */
+static bool
+GivesBack(const Entry *entry)
+{
+	if (entry->kind != ENTRY_REVERSE || entry->given != NULL || entry->target_lots == NULL)
+		return false;
+	return entry->target_kind != ENTRY_REVERSE || entry->target_posted <= 0;
+}
+
+/*
+ * Before an entry is applied: where it gives points back, leaves nothing of an
+ * activity, or makes one count again, gives it those that count then.
  */
 void
 SetActivities(const ActivityLog *log, Entry *entry)
@@ -139,6 +154,7 @@ SetActivities(const ActivityLog *log, Entry *entry)
 	int			again;
 
 	entry->activities = NULL;
+	entry->counts_less = entry->counts_again = false;
 	if (entry->kind != ENTRY_REVERSE && entry->kind != ENTRY_RELEASE)
 		return;
 	undone = FindActivity(log, entry->target);
@@ -147,7 +163,7 @@ SetActivities(const ActivityLog *log, Entry *entry)
 	again = FindUndone(log, entry->target);
 	if (again >= 0 && log->left[again] > 0)
 		again = -1;
-	if (undone < 0 && again < 0)
+	if (undone < 0 && again < 0 && (log->count == 0 || !GivesBack(entry)))
 		return;
 	counting = palloc_extended(log->count * sizeof(Activity), MCXT_ALLOC_HUGE);
 	entry->nactivities = 0;
@@ -157,7 +173,35 @@ SetActivities(const ActivityLog *log, Entry *entry)
 			counting[entry->nactivities++] = log->activities[i];
 	}
 	entry->activities = counting;
+	entry->counts_less = undone >= 0;
 	entry->counts_again = again >= 0;
+}
+
+/*
+ * Lots with an expiry that nothing before extended: transferred, or given back
+ * with days of grace.
+ */
+static void
+NoteArrivals(ActivityLog *log, const Entry *entry)
+{
+	bool		transferred = entry->kind == ENTRY_TRANSFER_IN;
+
+	if (!transferred && (entry->kind != ENTRY_REVERSE || entry->posted <= 0))
+		return;
+	ForEachLot(lot, &entry->touched)
+	{
+		Activity	added = {
+			.entry_id = entry->entry_id,
+			.effective_at = entry->effective_at,
+			.extends_to = TIMESTAMP_MINUS_INFINITY,
+			.arrived_id = lot->lot_id,
+			.arrived_until = lot->expires_at
+		};
+
+		/* what never expires needs no activity */
+		if (transferred ? lot->expires_at != TIMESTAMP_INFINITY : lot->graced)
+			AddActivity(log, &added, 1);
+	}
 }
 
 /*
@@ -179,6 +223,7 @@ NoteActivity(ActivityLog *log, const Entry *entry)
 		if (again >= 0)
 			log->left[again] += entry->requested;
 	}
+	NoteArrivals(log, entry);
 	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)
 	{
 		Activity	added = {

@@ -4,8 +4,9 @@
  *
  * An entry that was undone is no activity.  To know what the lots live without
  * it, one needs the activities that remain; whoever folds a history keeps a log
- * of them, and hands them to the fold with an entry that leaves nothing of one.
- * An entry counts as long as anything is left of it.
+ * of them, and hands them to the fold with an entry that leaves nothing of one,
+ * or that gives back what was not in its lot when they extended it.  An entry
+ * counts as long as anything is left of it.
  */
 #ifndef LOYALTY_ACTIVITY_H
 #define LOYALTY_ACTIVITY_H

@@ -675,8 +675,8 @@ ListOwnLot(Entry *entry, int64 points)
 
 /*
  * reverse of a redeem, a capture, or an adjust down: gives points back to the
- * lots they came from, those consumed last first.  They keep their expiry; only
- * those that have expired by then may be granted a later one.  What had been
+ * lots they came from, those consumed last first.  They expire as if they had
+ * stayed there; only those that have by then may be granted longer.  What had been
  * taken as debt is taken off the debt; if that has been repaid meanwhile, it
  * comes back as a lot of the reversal's own.  A reversal that took points is
  * reversed likewise; what it had been asked for and could not reach is undone
@@ -751,7 +751,11 @@ ApplyRestore(Balance *balance, Entry *entry)
 		lot.points = points;
 		lot.hold_id = 0;
 		lot.available_at = undoes ? Max(lot.available_at, t) : t;
-		if (lot.expires_at <= t && lot.expires_at < entry->expires_at)
+		/* what happened meanwhile extended its lot, or does so no more */
+		if (entry->activities != NULL && !entry->target_elsewhere)
+			lot.expires_at = ExpiryAnew(&lot, entry);
+		lot.graced = lot.expires_at <= t && lot.expires_at < entry->expires_at;
+		if (lot.graced)
 			lot.expires_at = lot.opened_until = entry->expires_at;
 		AppendLot(&entry->touched, &lot);
 	}
@@ -761,6 +765,7 @@ ApplyRestore(Balance *balance, Entry *entry)
 	ForEachLot(part, &entry->touched)
 	{
 		lot = *part;
+		lot.graced = false;
 		if (lot.lot_id == entry->entry_id)
 			balance->newest_expires_at = TIMESTAMP_MINUS_INFINITY;
 		RepayFromLot(balance, &lot);
@@ -981,8 +986,8 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 		if (balance->newest_expires_at > entry->effective_at && !balance->newest_is_fixed)
 			balance->newest_expires_at = Max(balance->newest_expires_at, entry->extends_to);
 	}
-	if (entry->activities != NULL)
-		ExtendLotsAnew(balance, entry->activities, entry->nactivities, entry->counts_again);
+	if (entry->counts_less || entry->counts_again)
+		ExtendLotsAnew(balance, entry);
 
 	/* a late activity, or one that counts again, may revive what had expired */
 	if (unlikely(balance->total[TOTAL_DEBT] > 0) &&

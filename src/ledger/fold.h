@@ -58,9 +58,10 @@
  * it.  What was undone is no activity.  An entry that leaves nothing of one
  * comes with the activities that remain, and no lot lives longer than those
  * extend it, from opened_until on, in the order in which they were recorded; an
- * entry that makes one count again does the opposite.  What extended a lot
- * before it was transferred is not undone any more; of a joined lot the latest
- * opened_until counts.
+ * entry that makes one count again does the opposite.  What is given back lives
+ * as long as if it had stayed in its lot.  What extended a lot before it was
+ * transferred is not undone any more, and what happened where it arrived before
+ * that does not extend it; of a joined lot the latest opened_until counts.
  *
  * Entries are applied in the order in which they were recorded, each seeing
  * the lots as of its own effective_at.  What an earlier entry consumed is
@@ -156,6 +157,8 @@ typedef struct Lot
 	bool		joined;			/* holds the points of several lots */
 	bool		apart;			/* oldest first: not to be joined with what is
 								 * before it */
+	bool		graced;			/* of an entry's lots, not of a balance's: given
+								 * back with days of grace */
 } Lot;
 
 typedef struct LotList
@@ -211,12 +214,17 @@ typedef struct Balance
 	uint8		chain[CHAIN_LENGTH];	/* hash of the last entry */
 } Balance;
 
-/* An entry that extended the lots, and that nobody has undone */
+/*
+ * An entry that extended the lots, and that nobody has undone; or a lot that
+ * arrived by transfer, or with days of grace, which nothing before extended.
+ */
 typedef struct Activity
 {
 	int64		entry_id;
 	TimestampTz effective_at;
-	TimestampTz extends_to;
+	TimestampTz extends_to;		/* -infinity: an arrival */
+	int64		arrived_id;		/* the lot */
+	TimestampTz arrived_until;	/* its expiry then */
 } Activity;
 
 /*
@@ -257,15 +265,18 @@ typedef struct Entry
 	TimestampTz target_expires_at;	/* of the lot that it opened */
 	const LotList *target_lots; /* the lots that it took, or, a reversal, gave */
 	bool		target_closed;	/* a hold that was captured or released */
+	bool		target_elsewhere;	/* it is recorded in another wallet, and the
+									 * activities there are not known here */
 
 	/*
-	 * A reverse that leaves nothing of an activity, or makes one count again:
-	 * the activities that remain, in the order in which they were recorded.
-	 * Otherwise NULL.
+	 * A reverse that gives points back, leaves nothing of an activity, or makes
+	 * one count again: the activities that remain, in the order in which they
+	 * were recorded.  Otherwise NULL.
 	 */
 	const Activity *activities;
 	int			nactivities;
-	bool		counts_again;
+	bool		counts_less;	/* it leaves nothing of one */
+	bool		counts_again;	/* it makes one count again */
 
 	/*
 	 * The lots of a transfer_in.  For any other kind that takes lots: NULL to

@@ -317,25 +317,46 @@ ExtendLots(Balance *balance, TimestampTz t, TimestampTz extends_to)
 }
 
 /*
- * Sliding expiry: an activity was undone, or counts again, and these are all.
- * No lot lives longer, or, where one counts again, less long, than they extend
- * it from its own expiry on.
+ * Sliding expiry: how long a lot lives, from its own expiry on, by the
+ * activities that come with an entry.
+ */
+TimestampTz
+ExpiryAnew(const Lot *lot, const Entry *entry)
+{
+	TimestampTz until = lot->opened_until;
+	bool		arrived = false;
+
+	for (int i = 0; i < entry->nactivities; i++)
+	{
+		const Activity *activity = &entry->activities[i];
+
+		/* what happened before the lot was there did nothing to it */
+		if (activity->extends_to == TIMESTAMP_MINUS_INFINITY)
+		{
+			if (activity->arrived_id != lot->lot_id || activity->arrived_until != lot->opened_until)
+				continue;
+			until = lot->opened_until;
+			arrived = true;
+		}
+		else if (arrived || activity->entry_id >= lot->lot_id)
+			until = ExtendedExpiry(until, lot->expires_by, activity->effective_at, activity->extends_to);
+	}
+	return until;
+}
+
+/*
+ * Sliding expiry: an activity was undone, or counts again, and those that come
+ * with the entry are all.  No lot lives longer, or, where one counts again,
+ * less long, than they extend it from its own expiry on.
  */
 void
-ExtendLotsAnew(Balance *balance, const Activity *activities, int nactivities, bool counts_again)
+ExtendLotsAnew(Balance *balance, const Entry *entry)
 {
 	ForEachLot(lot, &balance->lots)
 	{
-		TimestampTz until = lot->opened_until;
+		TimestampTz until = ExpiryAnew(lot, entry);
 
-		for (int i = 0; i < nactivities; i++)
-		{
-			/* what happened before the lot was there did nothing to it */
-			if (activities[i].entry_id >= lot->lot_id)
-				until = ExtendedExpiry(until, lot->expires_by, activities[i].effective_at,
-									   activities[i].extends_to);
-		}
-		lot->expires_at = counts_again ? Max(lot->expires_at, until) : Min(lot->expires_at, until);
+		lot->expires_at = entry->counts_again ? Max(lot->expires_at, until) : Min(lot->expires_at, until);
 	}
 	balance->newest_expires_at = TIMESTAMP_MINUS_INFINITY;
 	RestoreOrder(balance);

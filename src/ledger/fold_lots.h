@@ -47,7 +47,8 @@ extern void RestoreOrder(Balance *balance);
 extern int64 TakeGivenLots(Balance *balance, const LotList *given, LotList *touched);
 extern int64 SumPassing(const Balance *balance, LotFilter filter, int64 id, TimestampTz t);
 extern void ExtendLots(Balance *balance, TimestampTz t, TimestampTz extends_to);
-extern void ExtendLotsAnew(Balance *balance, const Activity *activities, int nactivities, bool counts_again);
+extern TimestampTz ExpiryAnew(const Lot *lot, const Entry *entry);
+extern void ExtendLotsAnew(Balance *balance, const Entry *entry);
 extern void InsertLotApart(Balance *balance, Lot *lot);
 extern void JoinLots(Balance *balance);
 

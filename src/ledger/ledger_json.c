@@ -84,6 +84,8 @@ LotsToJson(StringInfo buf, const LotList *list)
 			appendStringInfoString(buf, ", \"joined\": true");
 		if (lot->apart)
 			appendStringInfoString(buf, ", \"apart\": true");
+		if (lot->graced)
+			appendStringInfoString(buf, ", \"graced\": true");
 		appendStringInfoChar(buf, '}');
 		first = false;
 	}
@@ -337,6 +339,7 @@ LotsFromJson(JsonbContainer *json, LotList *list)
 		lot.expires_by = GetInstant(element, "expires_by", TIMESTAMP_INFINITY);
 		lot.joined = GetBoolean(element, "joined");
 		lot.apart = GetBoolean(element, "apart");
+		lot.graced = GetBoolean(element, "graced");
 		if (lot.lot_id <= 0)
 			MalformedValue("lot_id", "positive");
 		if (lot.points <= 0)

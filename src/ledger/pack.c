@@ -172,7 +172,8 @@ UnpackSpecialTime(PackReader *reader, uint64 packed)
 #define SLIDES_EXTENDED			0x01	/* opened_until is not expires_at */
 #define SLIDES_LIMITED			0x02	/* expires_by is not infinity */
 #define SLIDES_TO_LIMIT			0x04	/* expires_by is expires_at */
-#define SLIDES_FLAGS			0x07
+#define SLIDES_GRACED			0x08
+#define SLIDES_FLAGS			0x0F
 
 /*
  * A list of lots: how many, then each by its difference from the one before.
@@ -196,6 +197,8 @@ PackLots(PackWriter *writer, const LotList *list)
 			slides |= SLIDES_EXTENDED;
 		if (lot->expires_by != TIMESTAMP_INFINITY)
 			slides |= lot->expires_by == lot->expires_at ? SLIDES_TO_LIMIT : SLIDES_LIMITED;
+		if (lot->graced)
+			slides |= SLIDES_GRACED;
 		if (lot->expires_at == TIMESTAMP_INFINITY)
 			flags |= LOT_NEVER_EXPIRES;
 		else if (own >= 0 && own == lifetime)
@@ -300,6 +303,7 @@ UnpackLots(PackReader *reader, LotList *list)
 		lot->opened_until = slides & SLIDES_EXTENDED ? UnpackTime(reader, lot->earned_at) : lot->expires_at;
 		lot->expires_by = slides & SLIDES_LIMITED ? UnpackTime(reader, lot->earned_at) :
 			slides & SLIDES_TO_LIMIT ? lot->expires_at : TIMESTAMP_INFINITY;
+		lot->graced = (slides & SLIDES_GRACED) != 0;
 
 		if (reader->failed || (slides & ~SLIDES_FLAGS) ||
 			lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||

@@ -280,7 +280,8 @@ HoldIsClosed(const Posting *posting)
 }
 
 /*
- * Whether what an entry undoes may be an activity, or make one count again.
+ * Whether what an entry undoes may be an activity, or make one count again, or
+ * have taken points out of lots that activities extend.
  */
 bool
 ConcernsActivity(const Posting *posting)
@@ -288,7 +289,7 @@ ConcernsActivity(const Posting *posting)
 	EntryKind	kind = posting->entry.kind;
 
 	return (kind == ENTRY_REVERSE || kind == ENTRY_RELEASE) &&
-		(posting->target_is_activity || posting->entry.target_kind == ENTRY_REVERSE);
+		(posting->target_is_activity || posting->entry.target_kind == ENTRY_REVERSE || posting->currency.fold.slides);
 }
 
 /*
@@ -298,10 +299,12 @@ void
 LoadActivities(const Posting *posting, ActivityLog *log)
 {
 	static KeptPlan plan = {
-		.query = "SELECT entry_id, kind, requested, effective_at, extends_to, target_entry_id FROM loyalty.ledger "
+		.query = "SELECT entry_id, kind, requested, effective_at, extends_to, target_entry_id, "
+		"points, expires_at, CASE WHEN kind OPERATOR(pg_catalog.=) 'transfer_in' "
+		"OR points OPERATOR(pg_catalog.>) 0 AND expires_at IS NOT NULL THEN lots END FROM loyalty.ledger "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
 		"AND (extends_to IS NOT NULL OR kind OPERATOR(pg_catalog.=) 'reverse' "
-		"OR kind OPERATOR(pg_catalog.=) 'release') ORDER BY entry_id",
+		"OR kind OPERATOR(pg_catalog.=) 'release' OR kind OPERATOR(pg_catalog.=) 'transfer_in') ORDER BY entry_id",
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
 	};
@@ -328,6 +331,13 @@ LoadActivities(const Posting *posting, ActivityLog *log)
 		value = SPI_getbinval(row, tupdesc, 6, &isnull);
 		if (!isnull)
 			entry.target = DatumGetInt64(value);
+		entry.posted = DatumGetInt64(SPI_getbinval(row, tupdesc, 7, &isnull));
+		value = SPI_getbinval(row, tupdesc, 8, &isnull);
+		if (!isnull)
+			entry.expires_at = DatumGetTimestampTz(value);
+		value = SPI_getbinval(row, tupdesc, 9, &isnull);
+		if (!isnull)
+			UnpackLotsDatum(value, &entry.touched);
 		NoteActivity(log, &entry);
 	}
 }
@@ -709,8 +719,9 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 
 	/* "all there is" may be another number now than when this ran before */
 	posting->entry.requested = posting->asked_points;
+	posting->entry.target_elsewhere = posting->entry.target != 0 && posting->target_member_id != posting->member_id;
 	posting->has_kin = has_kin || posting->entry.home_id != 0 ||
-		(posting->entry.target != 0 && posting->target_member_id != posting->member_id);
+		posting->entry.target_elsewhere;
 	if (posting->entry.kind == ENTRY_REVERSE ||
 		(posting->idempotency_key != NULL && posting->has_kin))
 	{

@@ -15,6 +15,7 @@ SELECT is(loyalty.create_currency('oldest', consumption_order => 'oldest_first',
 SELECT FROM loyalty.create_currency('in_lot', clawback_policy => 'within_lot', time_zone => 'UTC');
 SELECT FROM loyalty.create_currency('in_balance', clawback_policy => 'within_balance', time_zone => 'UTC');
 SELECT FROM loyalty.create_currency('grace', refund_grace => '10 days', time_zone => 'UTC');
+SELECT FROM loyalty.create_currency('slide_grace', expiry_policy => 'sliding', expiry_interval => '10 days', refund_grace => '3 days', time_zone => 'UTC');
 SELECT FROM loyalty.create_currency('slide', expiry_policy => 'sliding', expiry_interval => '10 days', time_zone => 'UTC');
 SELECT FROM loyalty.create_currency('roll', expiry_policy => 'rolling', expiry_interval => '10 days', time_zone => 'UTC');
 SELECT FROM loyalty.create_currency('roll_earned', expiry_policy => 'rolling', expiry_interval => '10 days', time_zone => 'UTC', life_from => 'earned');
@@ -429,6 +430,40 @@ INSERT INTO step (story, name, call, outcome) VALUES
 	('a late undoing of a return', 'e', 'reverse($m, {c}, effective_at => @10)', '101/0/0/0'),
 	('a late undoing of a return', 'f', 'earn($m, 1, ''slide'', effective_at => @15)', '102/0/0/0'),
 
+	-- what comes back lives as if it had stayed in its lot
+	('a refund after another activity', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a refund after another activity', 'b', 'redeem($m, 60, ''slide'', effective_at => @2)', '40/0/0/0'),
+	('a refund after another activity', 'c', 'earn($m, 1, ''slide'', effective_at => @10)', '41/0/0/0'),
+	('a refund after another activity', 'd', 'reverse($m, {b}, effective_at => @15)', '101/0/0/0'),
+	('a refund after another activity', 'e', 'redeem($m, 1, ''slide'', effective_at => @20)', 'LY101'),
+	('a refund after another activity', 'f', 'redeem($m, 101, ''slide'', effective_at => @20 - interval ''1 microsecond'')', '0/0/0/0'),
+	('a refund of part of an activity', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a refund of part of an activity', 'b', 'redeem($m, 60, ''slide'', effective_at => @5)', '40/0/0/0'),
+	('a refund of part of an activity', 'c', 'reverse($m, {b}, 20, effective_at => @6)', '60/0/0/0'),
+	('a refund of part of an activity', 'd', 'redeem($m, 60, ''slide'', effective_at => @14)', '0/0/0/0'),
+	('a refund of what lived by an undone activity', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a refund of what lived by an undone activity', 'b', 'earn($m, 1, ''slide'', effective_at => @10)', '101/0/0/0'),
+	('a refund of what lived by an undone activity', 'c', 'adjust($m, -50, ''test'', ''slide'', effective_at => @10)', '51/0/0/0'),
+	('a refund of what lived by an undone activity', 'd', 'reverse($m, {b}, effective_at => @10)', '50/0/0/0'),
+	('a refund of what lived by an undone activity', 'e', 'reverse($m, {c}, effective_at => @12)', '0/0/0/0'),
+	('a mistaken return, and an activity since', 'a', 'earn($m, 100, ''slide'', effective_at => @1)', '100/0/0/0'),
+	('a mistaken return, and an activity since', 'b', 'reverse($m, {a}, 40, effective_at => @5)', '60/0/0/0'),
+	('a mistaken return, and an activity since', 'c', 'earn($m, 1, ''slide'', effective_at => @10)', '61/0/0/0'),
+	('a mistaken return, and an activity since', 'd', 'reverse($m, {b}, effective_at => @15)', '101/0/0/0'),
+	('a mistaken return, and an activity since', 'e', 'redeem($m, 101, ''slide'', effective_at => @19)', '0/0/0/0'),
+	('a refund below a given end', 'a', 'earn($m, 100, ''slide'', effective_at => @1, expires_at => @14)', '100/0/0/0'),
+	('a refund below a given end', 'b', 'redeem($m, 60, ''slide'', effective_at => @2)', '40/0/0/0'),
+	('a refund below a given end', 'c', 'earn($m, 1, ''slide'', effective_at => @10)', '41/0/0/0'),
+	('a refund below a given end', 'd', 'reverse($m, {b}, effective_at => @13)', '101/0/0/0'),
+	('a refund below a given end', 'e', 'redeem($m, 2, ''slide'', effective_at => @14)', 'LY101'),
+	('grace is not prolonged by what was before', 'a', 'earn($m, 10, ''slide_grace'', effective_at => @1)', '10/0/0/0'),
+	('grace is not prolonged by what was before', 'b', 'redeem($m, 10, ''slide_grace'', effective_at => @2)', '0/0/0/0'),
+	('grace is not prolonged by what was before', 'c', 'earn($m, 1, ''slide_grace'', effective_at => @12)', '1/0/0/0'),
+	('grace is not prolonged by what was before', 'd', 'reverse($m, {b}, effective_at => @13)', '11/0/0/0'),
+	('grace is not prolonged by what was before', 'e', 'redeem($m, 11, ''slide_grace'', effective_at => @14)', '0/0/0/0'),
+	('grace is not prolonged by what was before', 'f', 'reverse($m, {e}, effective_at => @15)', '11/0/0/0'),
+	('grace is not prolonged by what was before', 'g', 'redeem($m, 2, ''slide_grace'', effective_at => @16)', 'LY101'),
+
 	('grace is for what has expired', 'a', 'earn($m, 10, currency => ''grace'', effective_at => @1, expires_at => @20)', '10/0/0/0'),
 	('grace is for what has expired', 'b', 'redeem($m, 10, currency => ''grace'', effective_at => @2)', '0/0/0/0'),
 	('grace is for what has expired', 'c', 'reverse($m, {b}, 5, effective_at => @20 - interval ''1 microsecond'')', '5/0/0/0'),
@@ -591,6 +626,21 @@ SELECT results_eq(format('SELECT expires_at FROM loyalty.lots(%s, ''roll'', as_o
 	$$VALUES ('2024-01-30Z'::timestamptz)$$, 'lots() has the expiry that activate() gave');
 SELECT results_eq(format('SELECT points, expires_at FROM loyalty.lots(%s, ''slide'', as_of => ''2024-01-24'')', pg_temp.member_of('a given end is far')),
 	$$VALUES (8::bigint, '2024-01-25Z'::timestamptz)$$, 'no activity moves a given end');
+-- where lots arrive, what happened before extends none of them
+SELECT FROM loyalty.earn(705, 100, 'slide', effective_at => '2024-01-01Z');
+SELECT FROM loyalty.earn(706, 10, 'slide', effective_at => '2024-01-08Z');
+SELECT FROM loyalty.transfer(705, 706, 100, 'slide', effective_at => '2024-01-09Z');
+SELECT e.entry_id AS activity FROM loyalty.earn(706, 1, 'slide', effective_at => '2024-01-10Z') e \gset
+SELECT e.entry_id AS correction FROM loyalty.adjust(706, -60, 'test', 'slide', effective_at => '2024-01-10Z') e \gset
+SELECT e.entry_id AS undone FROM loyalty.reverse(706, :activity, effective_at => '2024-01-10Z') e \gset
+SELECT results_eq($$SELECT points, expires_at FROM loyalty.lots(706, 'slide', as_of => '2024-01-10')$$,
+	$$VALUES (40::bigint, '2024-01-11Z'::timestamptz), (10, '2024-01-18Z')$$, 'a lot that was transferred, and an activity after that undone');
+SELECT FROM loyalty.reverse(706, :correction, 20, effective_at => '2024-01-10Z');
+SELECT results_eq($$SELECT sum(points), expires_at FROM loyalty.lots(706, 'slide', as_of => '2024-01-10') GROUP BY 2 ORDER BY 2$$,
+	$$VALUES (60::numeric, '2024-01-11Z'::timestamptz), (10, '2024-01-18Z')$$, 'what comes back to it');
+SELECT FROM loyalty.reverse(706, :undone, effective_at => '2024-01-10Z');
+SELECT results_eq($$SELECT sum(points), expires_at FROM loyalty.lots(706, 'slide', as_of => '2024-01-10') GROUP BY 2$$,
+	$$VALUES (71::numeric, '2024-01-20Z'::timestamptz)$$, 'the activity counts again for all that was there');
 -- what is to repay debt will not expire
 SELECT results_eq(format('SELECT loyalty.expiring_points(balance, ''2024-02-01'', ''2024-01-05''), loyalty.debt(balance, ''2024-01-09''), loyalty.debt(balance, ''2024-01-10''), loyalty.next_unbooked_expiry(balance) FROM loyalty.wallet WHERE member_id = %s', pg_temp.member_of('by the clock alone')),
 	$$VALUES (8::bigint, 4::bigint, 0::bigint, '2024-01-20Z'::timestamptz)$$, 'accessors of a balance that owes');

@@ -148,6 +148,23 @@ sub extended
 	return $expires > $activity->{at} && $until > $expires ? $until : $expires;
 }
 
+# How long a part lives by the activities that count: those after its lot was
+# opened, came here or was given days of grace.
+sub extended_anew
+{
+	my ($self, $part) = @_;
+	my ($expires, $here) = ($part->{base}, 0);
+	for my $number (1 .. @{ $self->{past} })
+	{
+		my $entry = $self->{past}[ $number - 1 ];
+		($expires, $here) = ($part->{base}, 1)
+		  if grep { $_->{lot} == $part->{lot} && $_->{expires} == $part->{base} } @{ $entry->{arrived} };
+		$expires = extended($part, $expires, $entry)
+		  if defined $entry->{extend} && !is_undone($entry) && ($here || $number >= $part->{lot});
+	}
+	return $expires;
+}
+
 # Applies an entry; returns undef, or the SQLSTATE of the refusal, and then
 # nothing has changed.
 sub apply
@@ -165,7 +182,7 @@ sub apply_now
 	my ($kind, $t) = ($e->{kind}, $e->{at});
 	my $id = @{ $self->{past} } + 1;
 	my $points = $e->{points} || 0;
-	my ($target, @taken, @given, $undone);
+	my ($target, @taken, @given, @arrived, $undone);
 	my $moved = 0;    # by a reversal: what came back, or what was taken as a negative number
 	my $lapsed = $kind eq 'hold' && $e->{until} <= $t;
 	my $now = $t > $self->{last} ? $t : $self->{last};
@@ -257,6 +274,10 @@ sub apply_now
 			unshift @steps, { points => $gone - sum(@steps), debt => 1 };
 			unshift @steps, { points => $target->{points} - $gone, nothing => 1 };
 			my (@back, $repaid);
+			# what is undone by this counts no more, or again
+			my $again = $undone || {};
+			local $target->{reversed} = $target->{reversed} + $points;
+			local $again->{reversed} = ($again->{reversed} // 0) - $points;
 			for my $step (@steps)
 			{
 				my $n = $step->{points};
@@ -281,9 +302,14 @@ sub apply_now
 				{
 					my $part = { %$step, points => $n, hold => 0,
 						available => $undone && $step->{available} > $t ? $step->{available} : $t };
+					# it lives as if it had stayed in its lot
+					$part->{expires} = $self->extended_anew($part);
 					# only what has expired is granted some days of grace
-					$part->{expires} = $part->{base} = $e->{expires}
-					  if $part->{expires} <= $t && ($e->{expires} // NEVER) > $part->{expires};
+					if ($part->{expires} <= $t && ($e->{expires} // NEVER) > $part->{expires})
+					{
+						$part->{expires} = $part->{base} = $e->{expires};
+						push @arrived, {%$part};
+					}
 					push @back, $part;
 				}
 			}
@@ -382,12 +408,7 @@ sub apply_now
 		# the others extend it; and where the undoing is undone, it counts again.
 		for my $part (@{ $self->{parts} })
 		{
-			my $expires = $part->{base};
-			for my $number ($part->{lot} .. @{ $self->{past} })
-			{
-				my $activity = $self->{past}[ $number - 1 ];
-				$expires = extended($part, $expires, $activity) if defined $activity->{extend} && !is_undone($activity);
-			}
+			my $expires = $self->extended_anew($part);
 			$part->{expires} = $expires if $again ? $expires > $part->{expires} : $expires < $part->{expires};
 		}
 	}
@@ -398,7 +419,7 @@ sub apply_now
 	$self->{last} = $t if $t > $self->{last};
 	push @{ $self->{past} }, {
 		kind => $kind, at => $t, until => $e->{until}, extend => $e->{extend}, points => abs $points, reversed => 0,
-		target => $e->{target}, moved => $moved, undone => $undone, given => [@given], expires => $e->{expires} // FOREVER,
+		target => $e->{target}, arrived => $e->{lots} || [@arrived], moved => $moved, undone => $undone, given => [@given], expires => $e->{expires} // FOREVER,
 		burned => ($kind eq 'redeem' || $kind eq 'transfer_out' || $kind eq 'capture' || $kind eq 'adjust' && $e->{points} < 0),
 		taken => [@taken] };
 	return undef;
