@@ -5,6 +5,8 @@ CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;
 SET timezone = 'UTC';
 SET client_min_messages = warning;
+-- the slow references are many small queries, each quicker than its compilation
+SET jit = off;
 \pset fieldsep '\n'
 SELECT no_plan();
 
@@ -236,9 +238,9 @@ BEGIN
 	END LOOP;
 	RETURN ARRAY[sqrt(m[1][5]), sqrt(m[2][6]), sqrt(m[3][7]), sqrt(m[4][8])];
 END $$;
-SELECT close_to(std_error[i]::numeric, slow[i]::numeric, 0.01, format('%s: standard error of parameter %s by differences', kind, i))
-FROM (SELECT *, slow_std_errors(kind, theta, ARRAY[std_error[1] / 30, std_error[2] / 30, std_error[3] / 30, std_error[4] / 30]) AS slow
-	FROM fitted WHERE kind = 'mbg/nbd' OFFSET 0) v, generate_series(1, 4) i;
+SELECT close_to(std_error[i]::numeric, slow[i]::numeric, 1e-3, format('%s: standard error of parameter %s by differences', kind, i))
+FROM (SELECT *, slow_std_errors(kind, theta, ARRAY[std_error[1] / 1000, std_error[2] / 1000, std_error[3] / 1000, std_error[4] / 1000]) AS slow
+	FROM fitted OFFSET 0) v, generate_series(1, 4) i;
 
 -- another unit of time is the same fit
 SELECT near(p.estimate::numeric, (q.estimate * CASE WHEN q.parameter = 'alpha' THEN 7 ELSE 1 END)::numeric, 1e-6, 'in days, ' || p.parameter || ' is what it is in weeks, or 7 times')
