@@ -268,7 +268,7 @@ RepayFromLots(Balance *balance, int64 limit, TimestampTz from, TimestampTz until
 void
 AdvanceBalance(Balance *balance, TimestampTz t)
 {
-	if (unlikely(balance->total[TOTAL_DEBT] > 0) && t > balance->last_effective_at)
+	if (unlikely(balance->total[TOTAL_DEBT] > 0))
 		RepayFromLots(balance, balance->total[TOTAL_DEBT], balance->last_effective_at, t);
 }
 
@@ -434,7 +434,6 @@ ApplyHold(Balance *balance, const FoldPolicy *policy, Entry *entry)
 		held.available_at = entry->hold_until;
 		InsertLot(&balance->lots, balance->order, &held);
 	}
-	entry->posted = 0;
 	return FOLD_OK;
 }
 
@@ -547,7 +546,6 @@ ApplyRelease(Balance *balance, Entry *entry)
 		return refusal;
 	entry->requested = ReleaseHold(balance, entry->target, entry->effective_at,
 								   &entry->touched);
-	entry->posted = 0;
 	return FOLD_OK;
 }
 
@@ -582,7 +580,7 @@ TakeGivenBack(Balance *balance, Entry *entry, int64 points)
 	int64		skip = entry->target_reversed;
 	int64		taken = 0;
 
-	for (int i = given->end - 1; i >= given->first && taken < points; i--)
+	for (int i = given->end - 1; i >= given->first; i--)
 	{
 		const Lot  *lot = &given->lots[i];
 		int64		part = lot->points;
@@ -839,7 +837,6 @@ ApplyActivate(Balance *balance, Entry *entry)
 		return FOLD_NOTHING_PENDING;
 	EndMakingAvailable(balance);
 	entry->requested = points;
-	entry->posted = 0;
 	return FOLD_OK;
 }
 

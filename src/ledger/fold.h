@@ -289,7 +289,7 @@ typedef struct Entry
 								 * more than their sum repays debt of home_id */
 
 	/* Results */
-	int64		posted;			/* signed change of the balance */
+	int64		posted;			/* signed change of the balance; 0 before */
 	LotList		touched;		/* lots taken, set aside, given back, opened */
 } Entry;
 

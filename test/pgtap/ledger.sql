@@ -641,6 +641,9 @@ SELECT results_eq($$SELECT sum(points), expires_at FROM loyalty.lots(706, 'slide
 SELECT FROM loyalty.reverse(706, :undone, effective_at => '2024-01-10Z');
 SELECT results_eq($$SELECT sum(points), expires_at FROM loyalty.lots(706, 'slide', as_of => '2024-01-10') GROUP BY 2$$,
 	$$VALUES (71::numeric, '2024-01-20Z'::timestamptz)$$, 'the activity counts again for all that was there');
+SELECT results_eq(format('SELECT kind, points, requested FROM loyalty.ledger WHERE member_id IN (%s, %s) AND kind IN (''activate'', ''release'', ''hold'') ORDER BY kind',
+	pg_temp.member_of('activate'), pg_temp.member_of('a released hold')),
+	$$VALUES ('activate', 0::bigint, 10::bigint), ('hold', 0, 60), ('release', 0, 60)$$, 'what only changes the state of points changes no sum');
 -- what is to repay debt will not expire
 SELECT results_eq(format('SELECT loyalty.expiring_points(balance, ''2024-02-01'', ''2024-01-05''), loyalty.debt(balance, ''2024-01-09''), loyalty.debt(balance, ''2024-01-10''), loyalty.next_unbooked_expiry(balance) FROM loyalty.wallet WHERE member_id = %s', pg_temp.member_of('by the clock alone')),
 	$$VALUES (8::bigint, 4::bigint, 0::bigint, '2024-01-20Z'::timestamptz)$$, 'accessors of a balance that owes');

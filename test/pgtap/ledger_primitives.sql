@@ -84,6 +84,53 @@ SELECT lives_ok($$UPDATE customer SET name = 'Ada L.' WHERE id = 1$$, 'other col
 SELECT lives_ok($$UPDATE customer SET points = '[{"kind": "earn", "points": 5, "effective_at": "2024-01-01Z"}]' WHERE id = 2$$, 'NULL may become a ledger');
 SELECT is((SELECT loyalty.available(loyalty.fold(points), '2024-03-01') FROM customer WHERE id = 1), 80::bigint, 'nothing was changed by it');
 
+-- Text of the types: what is complete comes out as it went in; what makes no sense is refused.
+CREATE FUNCTION pg_temp.reread(type text, value text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	result text;
+BEGIN
+	EXECUTE format('SELECT %L::loyalty.%I::text', value, type) INTO result;
+	RETURN CASE result WHEN value THEN 'the same' ELSE result END;
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE;
+END $$;
+SELECT is(pg_temp.reread(type, value), outcome, type || ': ' || value) FROM (
+	-- one key of a lot each
+	SELECT 'points_lots' AS type, replace('[' || pattern || ']', '*', part) AS value, outcome FROM (VALUES
+		('{"lot_id": *, "points": 2, "earned_at": "2024-01-01T00:00:00+00:00"}',
+			ARRAY['1', '9223372036854775807'], ARRAY['0', '-1', '1.5', '"1"', 'null', '1, "joined": 1, "x": 1', '1, "apart": "true"', '1, "hold_id": -1']),
+		('{"lot_id": 1, "points": *, "earned_at": "2024-01-01T00:00:00+00:00"}', ARRAY['1', '9223372036854775807'], ARRAY['0', '-1', '[]']),
+		('{"lot_id": 1, "points": 1, "earned_at": "*"}', ARRAY['0990-01-01T00:00:00+00:00', '9999-12-31T23:59:59.999999+00:00'],
+			ARRAY['infinity', '-infinity', 'now', ':', '/', '', '2024-01-01", "available_at": "-infinity', '2024-01-01", "expires_at": "-infinity', '2024-01-01", "opened_until": "-infinity',
+				'2024-01-01", "expires_by": "-infinity', '2024-01-01", "available_at": "today', '2024-01-01", "expires_at": "epoch']),
+		('{"lot_id": 1, "points": 1*, "joined": true, "apart": true}', ARRAY[', "earned_at": "2024-01-01T00:00:00+00:00", "available_at": "2024-01-02T00:00:00+00:00", "expires_at": "2024-01-04T00:00:00+00:00", '
+				'"hold_id": 3, "home_id": -4, "opened_until": "2024-01-03T00:00:00+00:00", "expires_by": "2024-01-05T00:00:00+00:00"',
+			', "earned_at": "2024-01-01T00:00:00+00:00", "available_at": "infinity", "expires_at": "2024-01-04T00:00:00+00:00", "opened_until": "infinity", "expires_by": "2024-01-04T00:00:00+00:00"'], ARRAY['', ', "earned_at": 1']),
+		('*', ARRAY[''], ARRAY['1', '[]', 'null', '{}', '{"lot_id": 1, "earned_at": "2024-01-01Z"}', '{"points": 1, "earned_at": "2024-01-01Z"}'])) k(pattern, good, bad),
+		LATERAL (SELECT unnest(good) AS part, 'the same' AS outcome UNION ALL SELECT unnest(bad), '22P02') c
+	UNION ALL
+	-- one key of a balance each
+	SELECT 'points_balance', replace('{"entries": 5, ' || pattern || '}', '*', part), outcome FROM (VALUES
+		('"last_entry_id": *, "last_effective_at": "2024-01-05T00:00:00+00:00", "earned": 1, "lots": [{"lot_id": 1, "points": 1, "earned_at": "2024-01-01T00:00:00+00:00"}]', ARRAY['1'], ARRAY['-1', '1, "entries": -1']),
+		('"last_effective_at": "2024-01-05T00:00:00+00:00", "last_recorded_at": "2024-01-06T00:00:00+00:00", "booked_through": "2024-01-02T00:00:00+00:00", "order": "oldest_first", '
+			'"newest_expires_at": "2024-07-01T00:00:00+00:00", "newest_is_fixed": true, "earned": 7, "restored": 2, "redeemed": 4, "revoked": 3, "settled": 2, "booked": *, "lots": []', ARRAY['2', '-3'], ARRAY['0.5']),
+		('"redeemed": 10, "debt": 10, "lots": [], "owed": [*]', ARRAY['{"home_id": -1, "points": 3}, {"home_id": 2, "points": 7}', '{"home_id": 1, "points": 10}', '{"home_id": 1, "points": 1}'],
+			ARRAY['{"home_id": 2, "points": 3}, {"home_id": 1, "points": 7}', '{"home_id": 1, "points": 3}, {"home_id": 1, "points": 7}', '{"home_id": 0, "points": 3}', '{"home_id": 1, "points": 0}', '{"home_id": 1, "points": -1}',
+				'{"home_id": 1, "points": 11}', '{"home_id": 1, "points": 4}, {"home_id": 2, "points": 7}', '{"home_id": 1}', '{"points": 1}', '1']),
+		('"lots": [], "chain": "*"', ARRAY['00112233445566778899aabbccddeeffffeeddccbbaa99887766554433221100'], ARRAY['', '0', repeat('0', 62), repeat('0', 63), repeat('0', 65)] || ARRAY(SELECT repeat('0', 63) || c FROM unnest('{/,:,`,g,A,x}'::text[]) c)),
+		('"order": *, "lots": []', ARRAY['"oldest_first"'], ARRAY['"earliest_expiry"', '"oldest_firsx"', '1', 'true', 'null']),
+		('"lots": *', ARRAY['[]'], ARRAY['{}', '1', '[], "chain": 1', '[], "newest_is_fixed": 1', '[], "earned": 1', '[], "earned": -1, "redeemed": -1', '[], "settled": -1, "redeemed": 1', '[], "debt": -1, "earned": 1',
+			'[], "last_effective_at": "infinity"', '[], "last_recorded_at": "infinity"', '[], "booked_through": "infinity"'])) k(pattern, good, bad),
+		LATERAL (SELECT unnest(good) AS part, 'the same' AS outcome UNION ALL SELECT unnest(bad), '22P02') c
+	UNION ALL
+	SELECT 'points_balance', unnest('{[],1,"{\"lots\": []}"}'::text[]), '22P02'
+	UNION ALL
+	-- and of an entry
+	SELECT 'points_ledger', replace('[{"kind": "transfer_in", "points": 1, "effective_at": "2024-01-05T00:00:00+00:00"*}]', '*', part), outcome
+	FROM (VALUES (', "lots": [{"lot_id": 1, "points": 1, "earned_at": "2024-01-01T00:00:00+00:00"}]', 'the same'), (', "lots": {}', '22P02'), (', "lots": 1', '22P02'), (', "lots": []', 'LY003'), ('', 'LY003'),
+		(', "kind": 3', '22P02'), (', "kind": "transfer_i"', '22P02'), (', "kind": "transfer_inn"', '22P02'),
+		(', "lots": [{"lot_id": 1, "points": 1, "earned_at": "2024-01-01Z"}]}, 1, {"kind": "earn"', '22P02')) v(part, outcome)) v;
+
 -- A balance from outside has its lots in consumption order, which is total: what the order of keys does not tell apart is
 -- one part.  Two lots that differ in two keys stand as the first of them says.
 CREATE TEMP TABLE key_order AS SELECT consumption, key, n, low, high FROM (VALUES
