@@ -403,16 +403,13 @@ MergeGraph(Graph *graph, Graph *other)
 	Assert(graph->kind == other->kind);
 	FinishEdges(graph);
 	FinishEdges(other);
-	if (other->nnodes == 0)
-		return;
-
 	if (graph->nnodes == 0)
 	{
 		/* grow once, to what is known to be needed */
 		GrowNodes(graph, other->nnodes);
-		if (graph->kind == NODE_BIGINT && graph->bighash == NULL)
+		if (graph->kind == NODE_BIGINT)
 			graph->bighash = bignode_create(graph->context, other->nnodes, NULL);
-		if (graph->kind == NODE_TEXT && graph->texthash == NULL)
+		else
 			graph->texthash = textnode_create(graph->context, other->nnodes, graph);
 	}
 

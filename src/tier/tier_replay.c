@@ -54,7 +54,6 @@ RebuildSlots(TierMachine *machine)
 	for (int i = 0; i < TIER_MAX_MEASURES; i++)
 	{
 		machine->slot[i].n = 0;
-		machine->slot[i].base = 0;
 		machine->slot[i].latest = 0;
 		machine->slot[i].latest_at = TIMESTAMP_MINUS_INFINITY;
 	}
@@ -130,10 +129,7 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 		}
 	}
 	for (int i = 0; i < TIER_MAX_MEASURES; i++)
-	{
 		machine->slot[i].carry = 0;
-		machine->slot[i].carry_from = TIMESTAMP_MINUS_INFINITY;
-	}
 	RebuildSlots(machine);
 	PlanCarryOver(machine, t);
 	state->granted = GrantedRank(machine, t);

@@ -382,6 +382,21 @@ SELECT is((SELECT string_agg(format('%s %s %s/%s', coalesce(level, '-'), starts_
 FROM (VALUES (12, 'silver 2024-01-01 enrolled/qualified, gold 2024-06-01 upgraded/granted, - 2025-01-01 expired/not_requalified'),
 	(13, 'silver 2024-01-01 enrolled/qualified, gold 2025-01-01 upgraded/granted, - 2025-06-01 expired/grant_ended')) v(m, expected);
 
+-- A grant is no fact: it neither renews in a grace nor takes the place of one.
+SELECT loyalty.define_ladder('graced', '{"measures": [{"measure": "spend", "window": "rolling", "interval": "1 year"}], "validity": "interval", "validity_interval": "1 year", "grace": "30 days",
+	"levels": [{"level": "a", "any": {"spend": 1000}}, {"level": "b", "any": {"spend": 2000}}]}');
+SELECT loyalty.record_qualification(15, 'spend', 1000, '2024-03-01');
+SELECT loyalty.grant_tier(15, 'graced', 'b', starts_at => '2025-03-10', ends_at => '2025-03-20');
+SELECT is(tiers_of(15, 'graced', '2025-03-05', '2025-03-10', '2025-03-20', '2025-03-31'), 'a b a -', 'granted within a grace');
+-- A tier is held until the last of what gives it then ends: the term, or a grant of its level.
+SELECT loyalty.record_qualification(m, 'spend', spend, '2024-03-01') FROM (VALUES (30, 2000), (31, 1000)) v(m, spend);
+SELECT loyalty.grant_tier(m, 'graced', level, starts_at => starts_at::timestamptz, ends_at => ends_at::timestamptz) FROM (VALUES
+	(30, 'b', '2024-06-01', '2024-09-01'), (30, 'b', '2024-10-01', '2026-01-01'),
+	(31, 'b', '2024-06-01', '2024-09-01'), (31, 'b', '2024-07-01', '2024-10-01'), (31, 'a', '2024-06-01', '2026-01-01')) v(m, level, starts_at, ends_at);
+SELECT is((SELECT format('%s %s', level_now, valid_until_now::date) FROM loyalty.preview_tier(m, 'graced', '{"measures": [], "levels": [{"level": "a"}]}', as_of::timestamptz)), expected, format('%s at %s', m, as_of))
+FROM (VALUES (30, '2024-05-01', 'b 2025-03-01'), (30, '2024-07-01', 'b 2025-03-01'), (30, '2024-10-01', 'b 2026-01-01'), (31, '2024-05-31', 'a 2025-03-01'),
+	(31, '2024-06-01', 'b 2024-09-01'), (31, '2024-07-01', 'b 2024-10-01'), (31, '2024-09-01', 'b 2024-10-01'), (31, '2024-10-01', 'a 2026-01-01'), (32, '2024-10-01', ' ')) v(m, as_of, expected);
+
 -- ---------------------------------------------------------------------------
 -- Midnight that comes twice: Havana, 1 November 2020, at 05:00 UTC
 -- ---------------------------------------------------------------------------
@@ -644,8 +659,16 @@ SELECT is_empty($$SELECT * FROM loyalty.check_tier() WHERE member_id IN (326, 32
 -- A version that carries over does so from the first end of a period on.
 SELECT loyalty.define_ladder('carried', d || more, effective_from::timestamptz) FROM (VALUES (1, '{}'::jsonb, NULL), (2, '{"carry_over": true}', '2024-06-01')) v(n, more, effective_from),
 	jsonb(json '{"measures": [{"measure": "visits", "window": "year"}], "period": "year", "validity": "period", "levels": [{"level": "a", "any": {"visits": 100}}]}') d ORDER BY n;
-SELECT loyalty.record_qualification(322, 'visits', 160, '2024-03-01'), loyalty.record_qualification(322, 'visits', 60, '2025-06-01');
-SELECT is(tiers_of(322, 'carried', '2025-12-31', '2026-01-01', '2027-01-01'), 'a a -', 'what was too much in 2024 counts in 2025');
+SELECT loyalty.set_joined(328, '2023-02-01');
+SELECT loyalty.record_qualification(m, 'visits', 160, '2024-03-01'), loyalty.record_qualification(m, 'visits', 60, '2025-06-01') FROM unnest(ARRAY[322, 328]) m;
+SELECT is(tiers_of(m, 'carried', '2025-12-31', '2026-01-01', '2027-01-01'), 'a a -', 'what was too much in 2024 counts in 2025') FROM unnest(ARRAY[322, 328]) m;
+-- Nor does another measure of a later version begin with what one of before came to.
+SELECT loyalty.define_measure('rating'), loyalty.define_measure('grade');
+SELECT loyalty.define_ladder('rated', jsonb_build_object('measures', jsonb_build_array(jsonb_build_object('measure', m, 'window', 'latest')),
+	'validity', 'interval', 'validity_interval', '1 month', 'levels', jsonb_build_array(jsonb_build_object('level', 'a', 'any', jsonb_build_object(m, 5)))), effective_from::timestamptz)
+FROM (VALUES (1, 'rating', NULL), (2, 'grade', '2024-06-01')) v(n, m, effective_from) ORDER BY n;
+SELECT loyalty.record_qualification(329, 'rating', 9, '2024-03-10');
+SELECT is(tiers_of(329, 'rated', '2024-04-10', '2024-06-09', '2024-06-10'), 'a a -', 'rated until it was grades that count');
 
 -- A merge before the first version is one like any other.
 SELECT loyalty.record_qualification(m, 'visits', 3, '2024-01-01') FROM unnest(ARRAY[323, 324]) m;
@@ -684,7 +707,17 @@ SELECT loyalty.record_qualification(survivor_id, 'visits', survivor_visits, surv
 	loyalty.merge_tier(1000 + survivor_id, survivor_id, survivor_id + 1, '2024-06-01') FROM merge_case;
 SELECT is(format('%s until %s', tiers_of(survivor_id, 'short', '2024-05-31', '2024-06-01'), t.ends_at::date), expected, 'merged: ' || expected)
 FROM merge_case, LATERAL (SELECT max(starts_at) AS ends_at FROM loyalty.member_tiers(survivor_id, 'short')) t;
-SELECT is_empty($$SELECT * FROM loyalty.check_tier() WHERE detail LIKE 'short:%' OR detail LIKE 'late%'$$, 'all is well');
+-- With the state go what it brought into its period, and the start of its term.
+SELECT loyalty.define_ladder(ladder, jsonb_build_object('measures', jsonb_build_array(jsonb_build_object('measure', 'visits', 'window', window_of)),
+	'levels', '[{"level": "a", "any": {"visits": 100}}, {"level": "b", "any": {"visits": 200}}]'::jsonb) || more)
+FROM (VALUES ('short_years', 'year', '{"carry_over": true, "period": "year", "validity": "period"}'::jsonb), ('short_terms', 'term', '{"validity": "interval", "validity_interval": "1 year"}')) v(ladder, window_of, more);
+SELECT loyalty.record_qualification(m, 'visits', visits, at::timestamptz) FROM (VALUES
+	(350, 10, '2023-06-01'), (351, 160, '2023-03-01'), (350, 90, '2024-06-01'), (350, 50, '2025-06-01'),
+	(352, 50, '2023-06-01'), (353, 100, '2024-01-01'), (353, 60, '2024-02-01'), (352, 40, '2024-06-01')) v(m, visits, at);
+SELECT loyalty.merge_tier(1000 + m, m, m + 1, '2024-03-01') FROM unnest(ARRAY[350, 352]) m;
+SELECT is(tiers_of(350, 'short_years', '2024-02-01', '2024-03-01', '2025-06-01', '2026-06-01', '2027-06-01'), '- a a a -', '60 from 2023 and 90, of which 50 go into 2025, and 50');
+SELECT is(tiers_of(352, 'short_terms', '2024-02-01', '2024-03-01', '2025-06-01', '2026-06-01'), '- a a -', '60 and 40 since the term began');
+SELECT is_empty($$SELECT * FROM loyalty.check_tier() WHERE detail LIKE 'short%' OR detail LIKE 'late%'$$, 'all is well');
 
 -- ---------------------------------------------------------------------------
 -- Points beyond what tiers can count
