@@ -933,9 +933,26 @@ BEGIN
 	PERFORM loyalty.redeem(m, 20, c, '2024-01-09');
 END $$;
 SELECT FROM (VALUES (711, 'oldest', 70), (712, 'oldest', 0), (713, 'points', 70), (714, 'points', 0)) v(m, c, more), LATERAL pg_temp.same_history(m, c, more);
+-- the same with a lot that is recorded late
+CREATE FUNCTION pg_temp.same_late_history(m bigint, c text, more int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	first bigint;
+	second bigint;
+BEGIN
+	PERFORM loyalty.earn(m, 10, c, '2024-01-01', expires_at => '2026-01-01');
+	first := (SELECT entry_id FROM loyalty.redeem(m, 10, c, '2024-01-02'));
+	PERFORM loyalty.earn(m, 10, c, '2024-01-05', expires_at => '2026-01-01');
+	PERFORM loyalty.earn(m, 10, c, '2024-01-03', expires_at => '2024-06-01');
+	second := (SELECT entry_id FROM loyalty.redeem(m, 10, c, '2024-01-05'));
+	PERFORM loyalty.reverse(m, first, effective_at => '2024-01-06');
+	PERFORM loyalty.earn(m, 1, c, '2024-01-07', expires_at => timestamptz '2027-01-01' + i * interval '1 day') FROM generate_series(1, more) i;
+	PERFORM loyalty.reverse(m, second, effective_at => '2024-01-08');
+	PERFORM loyalty.redeem(m, 20, c, '2024-01-09');
+END $$;
+SELECT FROM (VALUES (715, 'oldest', 70), (716, 'oldest', 0), (717, 'points', 70), (718, 'points', 0)) v(m, c, more), LATERAL pg_temp.same_late_history(m, c, more);
 SELECT results_eq(format('SELECT expires_at, sum(points) FROM loyalty.lots(%s, %L, as_of => ''2024-01-10'') WHERE expires_at < ''2027-01-01'' GROUP BY 1 ORDER BY 1', m, c),
 	$$VALUES ('2026-01-01Z'::timestamptz, 10::numeric)$$, format('the two that go first, of member %s', m))
-FROM (VALUES (711, 'oldest'), (712, 'oldest'), (713, 'points'), (714, 'points')) v(m, c);
+FROM (VALUES (711, 'oldest'), (712, 'oldest'), (713, 'points'), (714, 'points'), (715, 'oldest'), (716, 'oldest'), (717, 'points'), (718, 'points')) v(m, c);
 
 -- Who takes over the debt of others keeps it apart by whose it was.  What comes in repays the debt of its own home
 -- first, then the wallet's own, then the others' from the lowest number on.

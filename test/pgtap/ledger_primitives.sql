@@ -98,12 +98,12 @@ SELECT is(pg_temp.reread(type, value), outcome, type || ': ' || value) FROM (
 	-- one key of a lot each
 	SELECT 'points_lots' AS type, replace('[' || pattern || ']', '*', part) AS value, outcome FROM (VALUES
 		('{"lot_id": *, "points": 2, "earned_at": "2024-01-01T00:00:00+00:00"}',
-			ARRAY['1', '9223372036854775807'], ARRAY['0', '-1', '1.5', '"1"', 'null', '1, "joined": 1, "x": 1', '1, "apart": "true"', '1, "hold_id": -1']),
+			ARRAY['1', '9223372036854775807'], ARRAY['0', '-1', '1.5', '"1"', 'null', '1, "joined": 1', '1, "apart": "true"', '1, "graced": 0', '1, "hold_id": -1']),
 		('{"lot_id": 1, "points": *, "earned_at": "2024-01-01T00:00:00+00:00"}', ARRAY['1', '9223372036854775807'], ARRAY['0', '-1', '[]']),
 		('{"lot_id": 1, "points": 1, "earned_at": "*"}', ARRAY['0990-01-01T00:00:00+00:00', '9999-12-31T23:59:59.999999+00:00'],
 			ARRAY['infinity', '-infinity', 'now', ':', '/', '', '2024-01-01", "available_at": "-infinity', '2024-01-01", "expires_at": "-infinity', '2024-01-01", "opened_until": "-infinity',
 				'2024-01-01", "expires_by": "-infinity', '2024-01-01", "available_at": "today', '2024-01-01", "expires_at": "epoch']),
-		('{"lot_id": 1, "points": 1*, "joined": true, "apart": true}', ARRAY[', "earned_at": "2024-01-01T00:00:00+00:00", "available_at": "2024-01-02T00:00:00+00:00", "expires_at": "2024-01-04T00:00:00+00:00", '
+		('{"lot_id": 1, "points": 1*, "joined": true, "apart": true, "graced": true}', ARRAY[', "earned_at": "2024-01-01T00:00:00+00:00", "available_at": "2024-01-02T00:00:00+00:00", "expires_at": "2024-01-04T00:00:00+00:00", '
 				'"hold_id": 3, "home_id": -4, "opened_until": "2024-01-03T00:00:00+00:00", "expires_by": "2024-01-05T00:00:00+00:00"',
 			', "earned_at": "2024-01-01T00:00:00+00:00", "available_at": "infinity", "expires_at": "2024-01-04T00:00:00+00:00", "opened_until": "infinity", "expires_by": "2024-01-04T00:00:00+00:00"'], ARRAY['', ', "earned_at": 1']),
 		('*', ARRAY[''], ARRAY['1', '[]', 'null', '{}', '{"lot_id": 1, "earned_at": "2024-01-01Z"}', '{"points": 1, "earned_at": "2024-01-01Z"}'])) k(pattern, good, bad),
