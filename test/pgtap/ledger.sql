@@ -644,6 +644,8 @@ SELECT results_eq($$SELECT sum(points), expires_at FROM loyalty.lots(706, 'slide
 SELECT results_eq(format('SELECT kind, points, requested FROM loyalty.ledger WHERE member_id IN (%s, %s) AND kind IN (''activate'', ''release'', ''hold'') ORDER BY kind',
 	pg_temp.member_of('activate'), pg_temp.member_of('a released hold')),
 	$$VALUES ('activate', 0::bigint, 10::bigint), ('hold', 0, 60), ('release', 0, 60)$$, 'what only changes the state of points changes no sum');
+SELECT results_eq(format('SELECT u.points, u.available_at, u.hold_id FROM loyalty.ledger l, loyalty.unnest_lots(l.lots) u WHERE l.member_id = %s AND l.kind = ''release''', pg_temp.member_of('a released hold')),
+	$$VALUES (60::bigint, '2024-01-03Z'::timestamptz, NULL::bigint)$$, 'what a release sets free is held no more');
 -- what is to repay debt will not expire
 SELECT results_eq(format('SELECT loyalty.expiring_points(balance, ''2024-02-01'', ''2024-01-05''), loyalty.debt(balance, ''2024-01-09''), loyalty.debt(balance, ''2024-01-10''), loyalty.next_unbooked_expiry(balance) FROM loyalty.wallet WHERE member_id = %s', pg_temp.member_of('by the clock alone')),
 	$$VALUES (8::bigint, 4::bigint, 0::bigint, '2024-01-20Z'::timestamptz)$$, 'accessors of a balance that owes');
@@ -1002,6 +1004,18 @@ BEGIN
 END $$;
 SELECT is(pg_temp.lots_of(730, 64), 64::bigint, '64 lots');
 SELECT is(pg_temp.lots_of(731, 65), 1::bigint, '65 lots are one');
+-- what is held is not taken back, out of a joined lot either; nor is what is not joined
+SELECT is(pg_temp.lots_of(733, 65), 1::bigint, 'another 65');
+SELECT FROM loyalty.earn(733, 7, effective_at => '2024-01-02');
+SELECT FROM loyalty.hold(733, 70, '2024-02-01', effective_at => '2024-01-03');
+SELECT FROM loyalty.reverse(733, (SELECT entry_id FROM loyalty.ledger WHERE member_id = 733 ORDER BY entry_id OFFSET 39 LIMIT 1), effective_at => '2024-01-04');
+SELECT results_eq($$SELECT available, held, debt FROM loyalty.balance(733, as_of => '2024-01-04')$$, $$VALUES (1::bigint, 70::bigint, 0::bigint)$$, 'of what is held with them');
+-- oldest first, too, where a lot lives as long as the next because of what happened in between
+SELECT FROM loyalty.create_currency('slide_oldest', 'Points', 'sliding', '10 days', consumption_order => 'oldest_first', time_zone => 'UTC');
+SELECT FROM loyalty.earn(732, 10, 'slide_oldest', '2024-01-01');
+SELECT FROM loyalty.redeem(732, 1, 'slide_oldest', '2024-01-05');
+SELECT FROM generate_series(1, 64) i, LATERAL loyalty.earn(732, 1, 'slide_oldest', timestamptz '2024-01-13' + i * interval '1 minute');
+SELECT results_eq($$SELECT points, expires_at FROM loyalty.lots(732, 'slide_oldest', as_of => '2024-01-14')$$, $$VALUES (73::bigint, '2024-01-23 01:04Z'::timestamptz)$$, '65 lots that live as long are one');
 
 -- what cannot be folded: check_all() names it, rebuild_wallets() refuses
 CREATE FUNCTION pg_temp.tampered(change text) RETURNS text LANGUAGE plpgsql AS $$
