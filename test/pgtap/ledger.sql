@@ -1042,6 +1042,17 @@ SELECT is(pg_temp.tampered('DELETE FROM loyalty.ledger WHERE kind = ''earn'' AND
 	format('chain fold: invariant "chain" is violated in the wallet of member %s, currency "points"', m), 'an entry that was removed')
 FROM pg_temp.member_of('earn and redeem') m;
 
+-- what an entry took or gave is its points: more or fewer cannot follow what was before
+SELECT is(split_part(pg_temp.tampered(format('UPDATE loyalty.ledger SET %s WHERE entry_id = (SELECT min(entry_id) FROM loyalty.ledger WHERE member_id = %s AND kind = %L)',
+	change, pg_temp.member_of(story) + other, kind)), ':', 1), 'chain fold', format('%s of %s: %s', kind, story, change))
+FROM (VALUES ('earn and redeem', 0, 'redeem', 'requested = requested + 1'), ('earn and redeem', 0, 'redeem', 'requested = requested - 1'),
+	('a captured hold', 0, 'hold', 'requested = requested + 1'), ('a captured hold', 0, 'hold', 'requested = requested - 1'),
+	('hold and capture', 0, 'capture', 'requested = requested + 1'), ('hold and capture', 0, 'capture', 'requested = requested - 1'),
+	('partial refunds', 0, 'reverse', 'points = points - 1'),
+	('clawback of the right lot', 0, 'reverse', 'points = points - 1'), ('clawback of the right lot', 0, 'reverse', 'points = points + 1'),
+	('transfer', 0, 'transfer_out', 'requested = requested - 1'),
+	('transfer', 1000000, 'transfer_in', 'requested = requested + 1'), ('transfer', 1000000, 'transfer_in', 'requested = requested - 1')) v(story, other, kind, change);
+
 -- explain_entry() and statement() add up
 SELECT is_empty($$SELECT l.entry_id FROM loyalty.ledger l WHERE NOT EXISTS (SELECT FROM loyalty.explain_entry(l.member_id, l.entry_id))$$, 'explain_entry() explains every entry');
 SELECT is_empty($$SELECT w.member_id FROM loyalty.wallet w, LATERAL (SELECT sum(points) AS points, count(*) AS n FROM loyalty.statement(w.member_id, w.currency)) s,
