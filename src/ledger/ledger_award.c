@@ -711,8 +711,9 @@ LeaveHistoryAlone(const Settling *settling, const Award *older, const Award *awa
 
 /*
  * Brings what was posted for a row to what it is worth now (award; NULL: it is
- * gone).  older is the row before a change that was not the first; NULL for
- * a row that is new.  False when it is history that is left alone.
+ * gone, or has another key; where another row has taken over its key, that
+ * row).  older is the row before a change that was not the first; NULL for a
+ * row that is new.  False when it is history that is left alone.
  */
 static bool
 SettleRow(Settling *settling, const Award *older, const Award *award)
@@ -808,7 +809,9 @@ EarnOfNewRow(Settling *settling, const Award *award)
 	settling->award = award;
 	InitEarn(&posting, settling, award->points, 1);
 	PostEntry(&posting);
-	return !posting.replayed;
+
+	/* what a member earned while merged has another number where it is: all of it is to be looked at */
+	return !posting.replayed && !posting.has_kin;
 }
 
 /*
@@ -830,8 +833,11 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	const RowTerms *terms;
 	Award		older;
 	Award		newer;
+	Award		holder;
 	Actor		writer;
 	bool		is_there;
+	bool		same_key = false;
+	bool		is_held = false;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -855,6 +861,11 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	is_there = slot != NULL;
 	if (is_there)
 		ReadAward(terms, slot, settling.currency.time_zone, &newer);
+	if (!TRIGGER_FIRED_BY_INSERT(data->tg_event))
+	{
+		same_key = is_there && strcmp(older.key, newer.key) == 0;
+		is_held = !same_key && FindHolder(terms, rel, data->tg_trigslot, settling.currency.time_zone, older.key, &holder);
+	}
 
 	ActForTable(&writer, rel);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
@@ -862,9 +873,9 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 		if (is_there && !EarnOfNewRow(&settling, &newer))
 			SettleRow(&settling, NULL, &newer);
 	}
-	else if (is_there && strcmp(older.key, newer.key) == 0)
+	else if (same_key)
 		SettleRow(&settling, &older, &newer);
-	else if (SettleRow(&settling, &older, NULL) && is_there)
+	else if (SettleRow(&settling, &older, is_held ? &holder : NULL) && is_there)
 		SettleRow(&settling, NULL, &newer);
 
 	ActAsBefore(&writer);

@@ -22,7 +22,8 @@ DECLARE
 BEGIN
 	invariant := 'award';
 	FOR t IN
-		SELECT g.*, format('%I.%I', n.nspname, c.relname) AS relation, n.nspname, c.relkind,
+		SELECT g.*, format('%I.%I', n.nspname, c.relname) AS relation, c.relkind,
+			(SELECT rn.nspname FROM pg_class rc JOIN pg_namespace rn ON rn.oid = rc.relnamespace WHERE rc.oid = g.root) AS nspname,
 			c.relowner = l.relowner OR r.rolsuper OR r.rolname = current_user AS trusted,
 			(SELECT string_agg(coalesce(quote_ident(m.rolname), 'PUBLIC'), ', ' ORDER BY m.rolname)
 				FROM aclexplode(c.relacl) a LEFT JOIN pg_roles m ON m.oid = a.grantee

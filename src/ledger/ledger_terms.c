@@ -6,7 +6,8 @@
  * A value that is just the name of a column is that column.  Anything else is
  * an expression over the row's columns, as in the WHEN of a trigger: no
  * subqueries, no aggregates.  It is parsed once per session, with the
- * search_path "pg_catalog, the table's schema", whatever the session's is.
+ * search_path "pg_catalog, the table's schema", whatever the session's is; of a
+ * partition it is that of the topmost table.
  *
  * What is kept belongs to one trigger of one table (a partition has its own)
  * and is made anew when the trigger's arguments or the table's columns change;
@@ -15,8 +16,12 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/stratnum.h"
 #include "access/xact.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type_d.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
@@ -38,6 +43,8 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -337,6 +344,7 @@ PrepareDefaultKey(RowTerms *terms, Relation rel, MemoryContext context)
 						index == NULL ? "" : " that is checked at once"),
 				 errdetail("What names a row is missing."),
 				 errhint("Add a primary key, or name columns that are unique in the table: 'key=order_id'.")));
+	terms->pkey = pkey;
 	terms->nkey = IndexRelationGetNumberOfKeyAttributes(index);
 	terms->key = MemoryContextAllocZero(context, terms->nkey * sizeof(RowTerm));
 	for (int i = 0; i < terms->nkey; i++)
@@ -547,7 +555,7 @@ PrepareTerms(TriggerData *data, RowTerms *terms, char **args, MemoryContext cont
 
 	nest = NewGUCNestLevel();
 	(void) set_config_option("search_path",
-							 psprintf("pg_catalog, %s, pg_temp", quote_identifier(get_namespace_name(RelationGetNamespace(rel)))),
+							 psprintf("pg_catalog, %s, pg_temp", quote_identifier(get_namespace_name(get_rel_namespace(TopmostTable(rel))))),
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	error_context_stack = &callback;
 	for (int i = 0; i < (int) lengthof(single); i++)
@@ -612,6 +620,9 @@ TermsAreCurrent(const KeptTerms *kept, const TriggerData *data)
 		if (kept->terms.key[i].expression != NULL && !kept->terms.key[i].expression->is_valid)
 			return false;
 	}
+	/* an index of a primary key that is another one by now is gone */
+	if (OidIsValid(kept->terms.pkey) && !SearchSysCacheExists1(INDEXRELID, ObjectIdGetDatum(kept->terms.pkey)))
+		return false;
 	return equalTupleDescs(kept->tupdesc, RelationGetDescr(data->tg_relation));
 }
 
@@ -721,8 +732,16 @@ PointsOf(const RowTerm *term, Datum value)
 				 errmsg("term \"points=%s\" must be finite", term->text),
 				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value))),
 				 errhint("Correct the row.")));
+	if (DatumGetBool(DirectFunctionCall2(numeric_lt, value, NumericGetDatum(int64_to_numeric(1)))))
+		return 0;
 	value = DirectFunctionCall2(numeric_trunc, value, Int32GetDatum(0));
-	return Max(DatumGetInt64(DirectFunctionCall1(numeric_int8, value)), 0);
+	if (DatumGetBool(DirectFunctionCall2(numeric_gt, value, NumericGetDatum(int64_to_numeric(PG_INT64_MAX)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("term \"points=%s\" is out of the range of bigint", term->text),
+				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value))),
+				 errhint("Correct the row.")));
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, value));
 }
 
 /*
@@ -785,4 +804,92 @@ ReadAward(const RowTerms *terms, TupleTableSlot *slot, const char *time_zone, Aw
 		return;
 	award->has_at = ReadInstant(&terms->at, slot, time_zone, &award->at);
 	award->has_available_at = ReadInstant(&terms->available_at, slot, time_zone, &award->available_at);
+}
+
+/* ---------------------------------------------------------------------------
+ * Looking up
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Prepares the search for another row with the key of a row, by an index on
+ * columns of the key.  False when the index is no such one.
+ */
+static bool
+SearchByKey(const RowTerms *terms, Relation index, TupleTableSlot *slot, ScanKeyData *search)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (!form->indisunique || !form->indisvalid || index->rd_rel->relam != BTREE_AM_OID ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		return false;
+	for (int i = 0; i < form->indnkeyatts; i++)
+	{
+		int			column = form->indkey.values[i];
+		Oid			equals = get_opfamily_member(index->rd_opfamily[i], index->rd_opcintype[i],
+												 index->rd_opcintype[i], BTEqualStrategyNumber);
+		bool		in_key = false;
+		bool		isnull;
+		Datum		value;
+
+		for (int k = 0; k < terms->nkey; k++)
+			in_key = in_key || (column > 0 && terms->key[k].column == column);
+		if (!in_key || !OidIsValid(equals))
+			return false;
+		value = slot_getattr(slot, column, &isnull);
+		if (isnull)
+			return false;
+		ScanKeyEntryInitialize(&search[i], 0, column, BTEqualStrategyNumber, InvalidOid,
+							   index->rd_indcollation[i], get_opcode(equals), value);
+	}
+	return true;
+}
+
+/*
+ * Who has the key of a row that has given it up.  In general that is nobody.
+ * But two rows may have exchanged their keys, where these are unique only at
+ * the end of the statement or the transaction, or where the trigger fires that
+ * late, and it may be that the other row was settled first: then it must not
+ * lose what the key stands for.  False when there is no such row, or no unique
+ * index to find it by.
+ */
+bool
+FindHolder(const RowTerms *terms, Relation rel, TupleTableSlot *slot, const char *time_zone, const char *key, Award *holder)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+	bool		found = false;
+	bool		searched = false;
+
+	/* what the statement itself has done is to be seen */
+	CommandCounterIncrement();
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		ScanKeyData search[INDEX_MAX_KEYS];
+
+		if (!searched && SearchByKey(terms, index, slot, search))
+		{
+			Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+			SysScanDesc scan = systable_beginscan(rel, RelationGetRelid(index), true, snapshot,
+												  index->rd_index->indnkeyatts, search);
+			HeapTuple	tuple;
+
+			searched = true;
+			while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+			{
+				TupleTableSlot *other = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+
+				ExecStoreHeapTuple(heap_copytuple(tuple), other, true);
+				ReadAward(terms, other, time_zone, holder);
+				found = strcmp(holder->key, key) == 0;
+				ExecDropSingleTupleTableSlot(other);
+			}
+			systable_endscan(scan);
+			UnregisterSnapshot(snapshot);
+		}
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	return found;
 }

@@ -37,6 +37,7 @@ typedef struct RowTerms
 	RowTerm		available_at;
 	RowTerm    *key;			/* what names a row in the source */
 	int			nkey;
+	Oid			pkey;			/* the index that says so, where none is given */
 } RowTerms;
 
 /* What a row is worth by the terms */
@@ -54,6 +55,8 @@ typedef struct Award
 
 extern const RowTerms *FindTerms(TriggerData *data);
 extern void ReadAward(const RowTerms *terms, TupleTableSlot *slot, const char *time_zone, Award *award);
+extern bool FindHolder(const RowTerms *terms, Relation rel, TupleTableSlot *slot, const char *time_zone, const char *key,
+					   Award *holder);
 extern bool TermValue(const char *arg, const char *name, char **value);
 extern char *KeyText(Datum value, Oid type);
 extern char *RowKey(const char *source, char **parts, int nparts);

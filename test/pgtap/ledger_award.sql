@@ -244,7 +244,7 @@ SELECT is(loyalty.row_key('a', NULL), NULL, 'of NULL as text');
 SELECT throws_ok($$INSERT INTO orders VALUES (900001, 5060, 'NaN', '2026-01-01')$$, 'LY003', NULL, 'NaN is no number of points');
 SELECT throws_ok($$INSERT INTO orders VALUES (900001, 5060, 'infinity', '2026-01-01')$$, 'LY003', NULL, 'nor is infinity');
 SELECT throws_ok($$INSERT INTO orders VALUES (900001, 5060, 5, '-infinity')$$, 'LY003', NULL, 'nothing was earned before all times');
-SELECT throws_ok($$INSERT INTO orders VALUES (900001, 5060, 1e30, '2026-01-01')$$, '22003', NULL, 'more than there can be');
+SELECT throws_ok($$INSERT INTO orders VALUES (900001, 5060, 1e30, '2026-01-01')$$, 'LY003', 'term "points=amount" is out of the range of bigint', 'more than there can be');
 BEGIN;
 INSERT INTO orders VALUES (900001, 5060, 10, '2026-01-01');
 ROLLBACK;
@@ -284,6 +284,69 @@ UPDATE later SET member_id = 5081 WHERE id = 1;
 DELETE FROM later WHERE id = 2;
 COMMIT;
 SELECT results_eq('SELECT available(5080), available(5081)', 'VALUES (0::bigint, 11::bigint)', 'a deferred trigger');
+INSERT INTO later VALUES (3, 5082, 70), (4, 5082, 30);
+BEGIN;
+UPDATE later SET id = 9 WHERE id = 3;
+UPDATE later SET id = 3 WHERE id = 4;
+UPDATE later SET id = 4 WHERE id = 9;
+COMMIT;
+SELECT is(available(5082), 100::bigint, 'two rows that exchange their keys before it fires');
+BEGIN;
+UPDATE later SET id = 9, member_id = 5083 WHERE id = 3;
+DELETE FROM later WHERE id = 4;
+UPDATE later SET id = 4 WHERE id = 9;
+COMMIT;
+SELECT results_eq('SELECT available(5082), available(5083)', 'VALUES (0::bigint, 30::bigint)', 'and one that takes over that of a deleted row');
+DELETE FROM later WHERE id = 4;
+
+-- Keys that are unique at the end of the statement, or of the transaction
+CREATE TABLE renumbered (shop int, no int, member_id bigint, amount int, UNIQUE (shop, no) DEFERRABLE);
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON renumbered FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=renumbered', 'key=shop, no', 'member=member_id', 'points=amount');
+INSERT INTO renumbered VALUES (1, 1, 5084, 70), (1, 2, 5084, 30), (1, 3, 5084, 5), (2, 2, 5085, 400);
+UPDATE renumbered SET no = no + 1 WHERE shop = 1;
+SELECT is(available(5084), 105::bigint, 'rows that move up by one');
+UPDATE renumbered SET no = 5 - no, amount = amount + 1 WHERE shop = 1 AND no IN (2, 3);
+SELECT is(available(5084), 107::bigint, 'that exchange their keys');
+UPDATE renumbered SET no = 6 - no, member_id = CASE no WHEN 2 THEN 5085 ELSE member_id END WHERE shop = 1 AND no IN (2, 4);
+SELECT results_eq('SELECT available(5084), available(5085)', 'VALUES (76::bigint, 431::bigint)', 'and an owner');
+BEGIN;
+SET CONSTRAINTS ALL DEFERRED;
+INSERT INTO renumbered VALUES (2, 2, 5085, 9);
+DELETE FROM renumbered WHERE shop = 2 AND amount = 400;
+COMMIT;
+SELECT is(available(5085), 40::bigint, 'a row that is there before the one whose key it has is gone');
+DELETE FROM renumbered WHERE shop = 1;
+SELECT results_eq('SELECT available(5084), available(5085)', 'VALUES (0::bigint, 9::bigint)', 'all that are deleted give up theirs');
+
+-- A partition in a schema of its own; another primary key
+CREATE SCHEMA archive;
+CREATE TYPE standing AS ENUM ('paid', 'open');
+CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * $1';
+CREATE TABLE parted (id int NOT NULL, year int NOT NULL, member_id bigint, amount int, state standing DEFAULT 'paid', PRIMARY KEY (id, year)) PARTITION BY LIST (year);
+CREATE TABLE archive.parted_2025 PARTITION OF parted FOR VALUES IN (2025);
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON parted FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=parted', 'member=member_id', 'points=twice(amount)', $$when=state = 'paid'::standing$$);
+INSERT INTO parted VALUES (1, 2025, 5086, 7);
+SELECT is(available(5086), 14::bigint, 'functions and types are those of the schema of the topmost table');
+CREATE TABLE renamed_key (a int NOT NULL, b int NOT NULL, member_id bigint, amount int, PRIMARY KEY (a));
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON renamed_key FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=renamed key', 'member=member_id', 'points=amount');
+INSERT INTO renamed_key VALUES (1, 11, 5087, 3);
+DELETE FROM renamed_key;
+ALTER TABLE renamed_key DROP CONSTRAINT renamed_key_pkey, ADD PRIMARY KEY (b);
+INSERT INTO renamed_key VALUES (1, 12, 5087, 4), (1, 13, 5087, 5);
+SELECT is(available(5087), 9::bigint, 'a primary key that is another one by now');
+
+-- Points beyond bigint
+CREATE TABLE beyond (id int PRIMARY KEY, member_id bigint, amount numeric);
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON beyond FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=beyond', 'member=member_id', 'points=amount');
+SELECT throws_ok('INSERT INTO beyond VALUES (1, 5088, 9223372036854775808)', 'LY003', 'term "points=amount" is out of the range of bigint', 'more than a bigint');
+INSERT INTO beyond VALUES (1, 5088, -9223372036854775809), (2, 5088, 0.99);
+SELECT is(available(5088), 0::bigint, 'less than none is none, however much');
+INSERT INTO beyond VALUES (3, 5088, 9223372036854775806.9);
+SELECT is(available(5088), 9223372036854775806, 'nearly as many as a bigint holds');
 
 -- History
 CREATE TABLE past (id int PRIMARY KEY, shop text DEFAULT 'a', member_id bigint, amount int, at timestamptz DEFAULT '2025-01-01');
@@ -370,6 +433,20 @@ SELECT FROM loyalty.unmerge_members(:merged);
 UPDATE orders SET amount = 70 WHERE id = 910004;
 UPDATE orders SET note = 'touched' WHERE id = 910004;
 SELECT results_eq(format('SELECT available(%s), available(%s)', :e, :f), 'VALUES (0::bigint, 50::bigint)', 'they are the other''s again, and the row has what it spent');
+
+-- rows that are loaded again, of a member who earned them while merged
+SELECT member_id AS g FROM loyalty.resolve_member('{"email": "g@again.example"}') \gset
+SELECT member_id AS h FROM loyalty.resolve_member('{"email": "h@again.example"}') \gset
+CREATE TABLE again (id int PRIMARY KEY, member_id bigint, amount int);
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON again FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=again', 'member=member_id', 'points=amount');
+INSERT INTO again VALUES (1, :g, 45);
+SELECT merge_id AS merged FROM loyalty.merge_members(:g, :h) \gset
+UPDATE again SET member_id = :h;
+SELECT FROM loyalty.unmerge_members(:merged);
+TRUNCATE again;
+INSERT INTO again VALUES (1, :h, 45);
+SELECT results_eq(format('SELECT available(%s), available(%s)', :g, :h), 'VALUES (0::bigint, 45::bigint)', 'what was earned while merged is not earned twice');
 
 -- Keys: by member and currency; of a transfer, the sender's.
 SELECT FROM unnest('{6101,6102}'::bigint[]) m, LATERAL loyalty.earn(m, 10);
