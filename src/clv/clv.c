@@ -90,7 +90,7 @@ SpendCells(const ClvSample *sample, size_t *ncells, int64 *members)
 	{
 		const ClvHistory *h = &sample->history[i];
 
-		if (h->x > 0 && h->m > 0.0)
+		if (h->m > 0.0)
 		{
 			cell[n].x = (double) h->x;
 			cell[n].m = h->m;

@@ -81,7 +81,7 @@ BetaGeometric(const double *theta, double grad[CLV_MAX_PARAMS],
 		double		rx = r + x;
 		double		ll;
 
-		if (i / problem->stride % POLL_EVERY == 0 && problem->poll != NULL)
+		if (i / problem->stride % POLL_EVERY == 0)
 			problem->poll();
 
 		/* cells come sorted by x: gamma functions once for each x */
@@ -188,8 +188,8 @@ static const double legendre_weight[HALF_NODES] = {
  * away, on panels short enough for the rule to be exact to rounding, until the
  * rest is below 1e-17 of the sum.  Derivatives of D are the mean of the derivatives of
  * the integrand's logarithm, and their mean second derivatives plus their
- * covariance, on the same nodes.  grad and hess may be NULL, both or neither;
- * they are set, not added to.  -Infinity where t_x = T.
+ * covariance, on the same nodes.  grad and the upper triangle of hess are set,
+ * not added to; both may be NULL, or neither.  -Infinity where t_x = T.
  */
 double
 ClvParetoLogOdds(const double *theta, double x, double t_x, double t,
@@ -200,7 +200,7 @@ ClvParetoLogOdds(const double *theta, double x, double t_x, double t,
 	double		alpha = theta[1];
 	double		s = theta[2];
 	double		beta = theta[3];
-	double		base = alpha < beta ? alpha : beta;
+	double		base = fmin(alpha, beta);
 	double		v_start = log(base + t_x);
 	double		v = v_start;
 	double		v_end = log(base + t);
@@ -241,7 +241,7 @@ ClvParetoLogOdds(const double *theta, double x, double t_x, double t,
 
 	while (v < v_end)
 	{
-		double		width = v_end - v;
+		double		width = fmin(v_end - v, PANEL_WIDTH);
 		double		slope;
 		double		far;
 		double		mid;
@@ -249,15 +249,12 @@ ClvParetoLogOdds(const double *theta, double x, double t_x, double t,
 		double		before = sum;
 
 		/* the fall is steepest at the end of the panel */
-		if (width > PANEL_WIDTH)
-			width = PANEL_WIDTH;
 		far = exp(v + width);
 		slope = rx * far / (far + alpha - base) + (s + 1.0) * far / (far + beta - base);
-		if (slope * width > PANEL_FALL)
-			width = PANEL_FALL / slope;
+		width = fmin(width, PANEL_FALL / slope);
 		half = 0.5 * width;
 		mid = v + half;
-		v = (v + width < v_end) ? v + width : v_end;
+		v = fmin(v + width, v_end);
 
 		for (int i = 0; i < 2 * HALF_NODES; i++)
 		{
@@ -329,11 +326,6 @@ ClvParetoLogOdds(const double *theta, double x, double t_x, double t,
 		hess[2][3] = -(s + 1.0) * (lbib * one - lb * ib) + (inv_end_b - ib);
 		hess[3][3] = (s + 1.0) * (s + 1.0) * (ibib * one - ib * ib) +
 			(s + 1.0) * ibib * one - s * inv_end_b * inv_end_b;
-		for (int i = 0; i < CLV_COUNT_PARAMS; i++)
-		{
-			for (int j = 0; j < i; j++)
-				hess[i][j] = hess[j][i];
-		}
 	}
 	return head + log(sum);
 }
@@ -375,7 +367,7 @@ ParetoNbd(const double *theta, double grad[CLV_MAX_PARAMS],
 		double		dead;
 		double		spread;
 
-		if (i / problem->stride % (POLL_EVERY / 16) == 0 && problem->poll != NULL)
+		if (i / problem->stride % (POLL_EVERY / 16) == 0)
 			problem->poll();
 		if (c->x != last_x)
 		{
@@ -416,14 +408,11 @@ ParetoNbd(const double *theta, double grad[CLV_MAX_PARAMS],
 	return ClvTotal(&total);
 }
 
-/* Keeps the better of two results; a converged one beats all others. */
+/* Keeps the better of two results, the first of which did not converge. */
 static void
 KeepBetter(ClvMaximum *best, const ClvMaximum *other)
 {
-	if (best->status == CLV_CONVERGED && other->status != CLV_CONVERGED)
-		return;
-	if ((other->status == CLV_CONVERGED && best->status != CLV_CONVERGED) ||
-		!(best->loglik >= other->loglik))
+	if (other->status == CLV_CONVERGED || !(best->loglik >= other->loglik))
 		*best = *other;
 }
 
@@ -460,16 +449,13 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 	}
 	if (members < 2.0 || !(orders > 0.0) || !(time > 0.0))
 	{
-		memset(result, 0, sizeof(*result));
-		result->status = CLV_TOO_FEW;
-		result->loglik = NAN;
-		for (int i = 0; i < CLV_MAX_PARAMS; i++)
-			result->theta[i] = result->std_err[i] = NAN;
+		ClvNoMaximum(CLV_TOO_FEW, result);
 		return;
 	}
 
 	if (ncells > THIN_FROM)
 		problem.stride = ncells > THINNER_FROM ? THINNER_STRIDE : THIN_STRIDE;
+	ClvNoMaximum(CLV_NOT_CONVERGED, result);
 	for (int i = 0; i < 3; i++)
 	{
 		ClvMaximum	attempt;
@@ -481,10 +467,7 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 		if (i == 0)
 			memcpy(first, start, sizeof(first));
 		ClvMaximize(objective, &problem, CLV_COUNT_PARAMS, start, start, max_iterations, &attempt);
-		if (i == 0)
-			*result = attempt;
-		else
-			KeepBetter(result, &attempt);
+		KeepBetter(result, &attempt);
 		if (result->status == CLV_CONVERGED)
 			break;
 	}
@@ -540,7 +523,7 @@ GammaGamma(const double *theta, double grad[CLV_MAX_PARAMS],
 		double		log_s = -log1p(v / spent);	/* ln(S / (v+S)) */
 		double		log_v = -log1p(spent / v);	/* ln(v / (v+S)) */
 
-		if (i % POLL_EVERY == 0 && problem->poll != NULL)
+		if (i % POLL_EVERY == 0)
 			problem->poll();
 		if (x != last_x)
 		{
@@ -590,14 +573,11 @@ ClvFitSpend(const ClvSpendCell *cell, size_t ncells,
 	}
 	if (members < 3.0)
 	{
-		memset(result, 0, sizeof(*result));
-		result->status = CLV_TOO_FEW;
-		result->loglik = NAN;
-		for (int i = 0; i < CLV_MAX_PARAMS; i++)
-			result->theta[i] = result->std_err[i] = NAN;
+		ClvNoMaximum(CLV_TOO_FEW, result);
 		return;
 	}
 
+	ClvNoMaximum(CLV_NOT_CONVERGED, result);
 	for (int i = 0; i < 3; i++)
 	{
 		double		start[CLV_SPEND_PARAMS];
@@ -608,10 +588,7 @@ ClvFitSpend(const ClvSpendCell *cell, size_t ncells,
 		start[1] = spread[i][1];
 		start[2] = exp(log_m / members) * (spread[i][1] - 1.0) / spread[i][0];
 		ClvMaximize(GammaGamma, &problem, CLV_SPEND_PARAMS, start, start, max_iterations, &attempt);
-		if (i == 0)
-			*result = attempt;
-		else
-			KeepBetter(result, &attempt);
+		KeepBetter(result, &attempt);
 		if (result->status == CLV_CONVERGED)
 			break;
 	}

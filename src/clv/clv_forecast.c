@@ -126,11 +126,9 @@ static double
 IntegrateLine(ClvIntegrand integrand, const Future *f)
 {
 	double		start = log(f->a / f->b);
-	double		first = 2.0 * sqrt(1.0 / f->a + 1.0 / f->b);
+	double		first = fmin(2.0 * sqrt(1.0 / f->a + 1.0 / f->b), 4.0);
 	double		sum = 0.0;
 
-	if (first > 4.0)
-		first = 4.0;
 	for (int side = -1; side <= 1; side += 2)
 	{
 		double		here = start;
@@ -520,17 +518,16 @@ ClvNewMemberProbability(const ClvCountModel *model, double n, double horizon)
 
 /*
  * Expected mean amount of an order of a member with x repeat purchases of mean
- * amount m (m is ignored where x = 0; below zero it counts as zero): the mean of
- * the population and the member's own, weighted.  Fader and Hardie (2013), eq. 5.
+ * amount m (0 where x = 0): the mean of the population and the member's own,
+ * weighted.  Fader and Hardie (2013), eq. 5.
  * NaN where the model has no finite mean (p x + q <= 1).
  */
 double
 ClvExpectedSpend(const double *pqv, double x, double m)
 {
 	double		weight = pqv[0] * x + pqv[1] - 1.0;
-	double		spent = x > 0.0 && m > 0.0 ? x * m : 0.0;
 
 	if (!(weight > 0.0))
 		return NAN;
-	return pqv[0] * (pqv[2] + spent) / weight;
+	return pqv[0] * (pqv[2] + x * m) / weight;
 }

@@ -4,7 +4,7 @@
  */
 #include <float.h>
 #include <math.h>
-#include <string.h>
+#include <stddef.h>
 
 #include "clv/clv_math.h"
 
@@ -109,10 +109,9 @@ ClvTrigamma(double y)
 double
 ClvLogBeta(double a, double b)
 {
-	double		small = a < b ? a : b;
-	double		large = a < b ? b : a;
+	double		small = fmin(a, b);
 
-	return lgamma(small) - ClvLogPoch(large, small).f;
+	return lgamma(small) - ClvLogPoch(fmax(a, b), small).f;
 }
 
 /*
@@ -192,7 +191,7 @@ ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi)
 		double		a = todo[--ntodo].lo;
 		double		b = todo[ntodo].hi;
 		double		part = Kronrod15(f, arg, a, b, &error);
-		double		seen = fabs(sum) > fabs(whole) ? fabs(sum) : fabs(whole);
+		double		seen = fmax(fabs(sum), fabs(whole));
 
 		if (error <= 1e-12 * fabs(part) || error <= 1e-14 * seen ||
 			ntodo > MAX_WAITING || npanels >= MAX_PANELS)
@@ -284,6 +283,17 @@ SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
 #define CREEPING_GAIN		1e-4
 #define CREEPING_BOUND		9.0
 
+/* No parameters, and why. */
+void
+ClvNoMaximum(ClvStatus status, ClvMaximum *result)
+{
+	result->status = status;
+	result->iterations = 0;
+	result->loglik = NAN;
+	for (int i = 0; i < CLV_MAX_PARAMS; i++)
+		result->theta[i] = result->std_err[i] = NAN;
+}
+
 /*
  * Maximises a log-likelihood over n positive parameters, in their logarithms,
  * from start (origin: a usual value of each, for LOG_BOUND): Newton's method
@@ -307,15 +317,7 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 	bool		done = false;
 	int			creeping = 0;
 
-	memset(result, 0, sizeof(*result));
-	result->status = CLV_NOT_CONVERGED;
-	for (int i = 0; i < CLV_MAX_PARAMS; i++)
-	{
-		result->theta[i] = NAN;
-		result->std_err[i] = NAN;
-	}
-	result->loglik = NAN;
-
+	ClvNoMaximum(CLV_NOT_CONVERGED, result);
 	for (int i = 0; i < n; i++)
 		phi[i] = log(start[i]);
 
@@ -368,8 +370,7 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 			for (int i = 0; i < n; i++)
 			{
 				decrement += step[i] * grad[i];
-				if (fabs(step[i]) > longest)
-					longest = fabs(step[i]);
+				longest = fmax(longest, fabs(step[i]));
 			}
 			if (longest > 2.0)
 			{

@@ -80,6 +80,7 @@ typedef struct ClvMaximum
 	double		std_err[CLV_MAX_PARAMS];	/* NaN where there is none */
 } ClvMaximum;
 
+extern void ClvNoMaximum(ClvStatus status, ClvMaximum *result);
 extern void ClvMaximize(ClvObjective objective, void *arg, int n,
 						const double *start, const double *origin, int max_iterations,
 						ClvMaximum *result);
