@@ -111,7 +111,7 @@ SELECT is(outcome(format('SELECT %L::jsonb::clv_model', jsonb_set(j, path::text[
 	('{unit_days}', '0', 'unit_days is not above zero'), ('{unit_days}', '-1', 'unit_days is not above zero'), ('{unit_days}', 'null', 'unit_days is not above zero'), ('{unit_days}', '1e400', 'unit_days is not above zero'), ('{parameters,r}', '0', 'a parameter is missing or not above zero'), ('{parameters,b}', '-1', 'a parameter is missing or not above zero'), ('{parameters,a}', 'null', 'a parameter is missing or not above zero'), ('{parameters,a}', '1e400', 'a parameter is missing or not above zero'),
 	('{spend_parameters,p}', '0', 'a parameter of spend is missing or not above zero'), ('{spend_parameters,v}', 'null', 'a parameter of spend is missing or not above zero'), ('{std_errors,b}', '-0.1', 'a standard error is negative or infinite'), ('{std_errors,r}', '1e400', 'a standard error is negative or infinite'), ('{spend_std_errors,v}', '-1', 'a standard error is negative or infinite'), ('{spend_std_errors,p}', '1e400', 'a standard error is negative or infinite'),
 	('{loglik}', '-1e400', 'a log-likelihood is infinite'), ('{spend_loglik}', '1e400', 'a log-likelihood is infinite')) v(path, value, problem);
-SELECT is(outcome(format('SELECT %L::jsonb::clv_model::text', jsonb_set(j, path::text[], value::jsonb)))::jsonb, jsonb_set(j, path::text[], value::jsonb), format('%s in %s', value, path)) FROM model, (VALUES ('{members}', '9007199254740992'), ('{iterations}', '2147483647'), ('{members}', '0'), ('{status}', '"too_few"'), ('{parameters}', '{"r": null, "alpha": null, "a": null, "b": null}'), ('{loglik}', '0.5'), ('{model}', '"mbg/nbd"'), ('{parameters,r}', '1e-300')) v(path, value);
+SELECT is(outcome(format('SELECT %L::jsonb::clv_model::text', jsonb_set(j, path::text[], value::jsonb)))::jsonb, jsonb_set(j, path::text[], value::jsonb), format('%s in %s', value, path)) FROM model, (VALUES ('{members}', '9007199254740992'), ('{iterations}', '2147483647'), ('{members}', '0'), ('{iterations}', '0'), ('{repeat_members}', '0'), ('{spend_iterations}', '0'), ('{spend_members}', '0'), ('{status}', '"given"'), ('{status}', '"too_few"'), ('{parameters}', '{"r": null, "alpha": null, "a": null, "b": null}'), ('{loglik}', '0.5'), ('{model}', '"mbg/nbd"'), ('{parameters,r}', '1e-300')) v(path, value);
 SELECT is(outcome(format('SELECT receive(''clv_model'', %L)', overlay(sent PLACING byte FROM place + 1))), '22P03 No fit leads to it: ' || problem || '.', problem) FROM (SELECT clv_model_send(j::clv_model) AS sent FROM model) x, (VALUES
 	(0, '\x02'::bytea, 'the version is not known'), (1, '\x00', 'the model is none of bg/nbd, mbg/nbd, pareto/nbd'), (1, '\x04', 'the model is none of bg/nbd, mbg/nbd, pareto/nbd'), (2, '\x05', 'the status is unknown'), (3, '\x05', 'the status is unknown'), (4, int4send(-1), 'a count is negative'), (8, int4send(-1), 'a count is negative'), (20, int8send(-1), 'a count is negative'), (28, int8send(-1), 'a count is negative'), (36, int8send(-1), 'a count is negative'),
 	(12, float8send(0), 'unit_days is not above zero'), (12, float8send('NaN'), 'unit_days is not above zero'), (44, float8send(0), 'a parameter is missing or not above zero'), (68, float8send('Infinity'), 'a parameter is missing or not above zero'), (76, float8send(-1), 'a standard error is negative or infinite'), (108, float8send('-Infinity'), 'a log-likelihood is infinite'), (132, float8send(-1), 'a parameter of spend is missing or not above zero'), (140, float8send('Infinity'), 'a standard error is negative or infinite'), (164, float8send('Infinity'), 'a log-likelihood is infinite')) v(place, byte, problem);
@@ -138,5 +138,39 @@ SELECT is(split_part(outcome(format('SELECT (%s) IS NOT NULL', call)), ' ', 1), 
 	('new_member_probability(make_clv_model(''bg/nbd'', 1, 1, 1, 1), 0, ''1 year'')', 'true'), ('new_member_probability(make_clv_model(''bg/nbd'', 1, 1, 1, 1), 1000000, ''1 year'')', 'true'), ('new_member_probability(make_clv_model(''bg/nbd'', 1, 1, 1, 1), 1000001, ''1 year'')', 'LY003'), ('new_member_probability(make_clv_model(''bg/nbd'', 1, 1, 1, 1), -1, ''1 year'')', 'LY003'),
 	('new_member_orders(make_clv_model(''bg/nbd'', 1, 1, 1, 1), ''1000 years'')', 'true'), ('new_member_orders(make_clv_model(''bg/nbd'', 1, 1, 1, 1), ''1000 years 1 day'')', 'LY003'), ('new_member_orders(make_clv_model(''bg/nbd'', 1, 1, 1, 1), ''0'')', 'true'), ('new_member_orders(make_clv_model(''bg/nbd'', 1, 1, 1, 1), ''-1 us'')', 'LY003'),
 	('make_clv_model(''bg/nbd'', 1, 1, 1, 1, unit_days => 1 / 86400.0)', 'true'), ('make_clv_model(''bg/nbd'', 1, 1, 1, 1, unit_days => 1 / 86401.0)', 'LY003'), ('make_clv_model(''bg/nbd'', 1, 1, 1, 1, unit_days => 365250)', 'true'), ('make_clv_model(''bg/nbd'', 1, 1, 1, 1, unit_days => 365251)', 'LY003'), ('make_clv_model(''bg/nb'', 1, 1, 1, 1)', 'LY003'), ('make_clv_model(''BG/NBD'', 1, 1, 1, 1)', 'true'), ('make_clv_model(''bg/nbdx'', 1, 1, 1, 1)', 'LY003')) v(call, want);
+
+SELECT is(m::text, NULL, 'no name or no unit, no model') FROM unnest(ARRAY[make_clv_model(NULL, 1, 1, 1, 1), make_clv_model('bg/nbd', 1, 1, 1, 1, unit_days => NULL)]) m;
+SELECT is(clv_forecast(rfm_agg('2026-01-01', -5), make_clv_model('bg/nbd', 1, 1, 1, 1), '1 year', 0, '2026-03-01')::text, NULL, 'no purchase, no forecast');
+SELECT is((SELECT ROW(held_orders, held_amount) FROM clv_histories(s))::text, want, 'held out: ' || want) FROM (VALUES ('{"v":1,"horizon":1,"histories":[[1,0,0,5,0,1,5]]}'::clv_sample, '(1,5)'), ('{"v":1,"horizon":1,"histories":[[1,0,0,5,0,0,0]]}', '(0,0)'), ('{"v":1,"horizon":0,"histories":[[1,0,0,5,0]]}', '(,)')) v(s, want);
+
+-- ---- Fits: who counts, how many steps they take, and that they stop when told.
+SELECT is((SELECT ROW(members, repeat_members, spend_members) FROM clv_report(clv_fit(format('{"v":1,"horizon":0,"histories":[[5,1,%1$s,%2$s,0],[6,1,%1$s,%2$s,4],[4,2,%1$s,%2$s,6],[3,2,%1$s,%3$s,5]]}', :week, 8 * :week, 9 * :week)::clv_sample)))::text, '(18,18,13)', 'all bought again, five of them for nothing');
+-- by a fixed rule, so many histories of 50 weeks
+CREATE FUNCTION histories(n int) RETURNS clv_sample LANGUAGE sql AS $$
+	SELECT format('{"v":1,"horizon":0,"histories":[%s]}', string_agg(format('[%s,%s,%s,%s,%s]', n, x, t_x, 50 * 604800000000, CASE WHEN x > 0 THEN 10 + x ELSE 0 END), ',' ORDER BY x, t_x))::clv_sample
+	FROM (SELECT count(*) AS n, x, t_x
+		FROM (SELECT active, floor(rate * active)::int AS x FROM (SELECT -0.3 * ln(1 - g * 0.6180339887 % 1) AS rate, least(50, 12 * (power(1 - g * 0.7548776662 % 1, -1 / 0.8) - 1)) AS active FROM generate_series(1, $1) g) u) v,
+			LATERAL (SELECT (604800000000 * active * x / (x + 0.5))::bigint AS t_x) z GROUP BY x, t_x) w $$;
+CREATE TABLE fitted AS SELECT n, kind, s, clv_fit(s, kind) AS model FROM (SELECT n, histories(n) AS s FROM unnest('{3000,12000}'::int[]) n) x, unnest('{bg/nbd,mbg/nbd}'::text[]) kind;
+SELECT ok(min(iterations) FILTER (WHERE n = 3000) > 4 AND max(iterations) FILTER (WHERE n = 12000) < min(iterations) FILTER (WHERE n = 3000) - 2, kind || ': some of many histories take most of the steps') FROM fitted, clv_report(model) GROUP BY kind;
+SELECT is((clv_report(clv_fit(s, kind, max_iterations => steps))).status, want, format('%s in %s steps', kind, steps)) FROM fitted, clv_report(model), LATERAL (VALUES (iterations, 'converged'), (2, 'not_converged')) v(steps, want) WHERE n = 3000;
+
+-- ---- Orders of a new member, counted out in numeric: so many purchases, were there no dropout, and the chance to outlive them.
+CREATE FUNCTION purchases(r numeric, alpha numeric, t numeric, n int, OUT just numeric, OUT more numeric) LANGUAGE plpgsql AS $$
+DECLARE term numeric := round(1 / (1 + t / alpha) ^ r, 400); w numeric := t / (alpha + t);
+BEGIN
+	more := 0;
+	FOR j IN 0 .. n + 200 + (4 * r * t / alpha + 40 * t / alpha)::int LOOP
+		IF j = n THEN just := term; END IF;
+		IF j >= n THEN more := more + term; END IF;
+		term := round(term * w * (r + j) / (j + 1), 400);
+	END LOOP;
+END $$;
+SELECT cmp_ok(abs(new_member_probability(make_clv_model(kind, r, alpha, a, b, unit_days => 1), n, t * interval '1 day') / want - 1), '<', 1e-11, format('%s orders in %s days by %s of %s, %s, %s, %s', n, t, kind, r, alpha, a, b))
+FROM (VALUES (0.5, 10.0, 0.8, 2.5, 40, 0), (0.5, 10, 0.8, 2.5, 40, 1), (0.5, 10, 0.8, 2.5, 40, 2), (0.5, 10, 0.8, 2.5, 40, 25), (3, 2, 1, 0.3, 40, 20), (3, 2, 1, 0.3, 40, 60), (3, 2, 1, 0.3, 40, 61), (3, 2, 1, 0.3, 40, 100), (400, 1, 2, 300, 6, 2390), (400, 1, 2, 300, 6, 2400), (400, 1, 2, 300, 6, 2450)) v(r, alpha, a, b, t, n),
+	(VALUES ('bg/nbd', 0), ('mbg/nbd', 1)) k(kind, first), purchases(r, alpha, t, n) p,
+	LATERAL (SELECT coalesce(exp(sum(ln((b + i) / (a + b + i)))), 1) AS outlived FROM generate_series(0, n + first - 1) i) o,
+	LATERAL (SELECT outlived * (just + CASE WHEN n + first > 0 THEN a / (b + n + first - 1) * more ELSE 0 END) AS want) x;
+SELECT is(new_member_probability(make_clv_model(kind, r => 1, alpha => 1, a => a, b => a, s => s, beta => s), n, '0'), want, format('%s orders in no time by %s', n, kind)) FROM (VALUES ('bg/nbd', 1, NULL), ('mbg/nbd', 1, NULL), ('pareto/nbd', NULL, 1)) k(kind, a, s), (VALUES (0, 1::numeric), (1, 0)) v(n, want);
 
 SELECT * FROM finish();
