@@ -1053,6 +1053,50 @@ FROM (VALUES ('earn and redeem', 0, 'redeem', 'requested = requested + 1'), ('ea
 	('transfer', 0, 'transfer_out', 'requested = requested - 1'),
 	('transfer', 1000000, 'transfer_in', 'requested = requested + 1'), ('transfer', 1000000, 'transfer_in', 'requested = requested - 1')) v(story, other, kind, change);
 
+-- The hash of an entry by what chain.h says of it, without its code: ledgers that were written before are verified alike.
+CREATE FUNCTION pg_temp.hashed(v bigint) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+	$$ SELECT string_agg(substr(int8send(v), 9 - i, 1), '' ORDER BY i) FROM generate_series(1, 8) i $$;
+CREATE FUNCTION pg_temp.hashed(v timestamptz) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+	$$ SELECT pg_temp.hashed(CASE v WHEN 'infinity' THEN 9223372036854775807 ELSE (extract(epoch FROM v - '2000-01-01Z') * 1000000)::bigint END) $$;
+CREATE FUNCTION pg_temp.hashed_null(v timestamptz) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+	$$ SELECT CASE WHEN v IS NULL THEN '\x00' ELSE '\x01' || pg_temp.hashed(v) END $$;
+CREATE FUNCTION pg_temp.hashed_null(v bytea) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+	$$ SELECT CASE WHEN v IS NULL THEN pg_temp.hashed(-1) ELSE pg_temp.hashed(octet_length(v)) || v END $$;
+CREATE FUNCTION pg_temp.hashed_null(v text) RETURNS bytea LANGUAGE sql IMMUTABLE AS
+	$$ SELECT pg_temp.hashed_null(convert_to(v, 'UTF8')) $$;
+SELECT is_empty($$
+	SELECT entry_id, hash FROM loyalty.ledger l, LATERAL (SELECT coalesce((SELECT p.hash FROM loyalty.ledger p WHERE (p.member_id, p.currency) = (l.member_id, l.currency) AND p.entry_id < l.entry_id
+			ORDER BY p.entry_id DESC LIMIT 1), decode(repeat('00', 32), 'hex')) AS before) b
+	WHERE member_id NOT BETWEEN 610 AND 616 AND hash IS DISTINCT FROM sha256('\x01' || before || pg_temp.hashed(member_id) || pg_temp.hashed(entry_id) || pg_temp.hashed_null(currency)
+		|| pg_temp.hashed(array_position('{earn,redeem,hold,capture,release,reverse,activate,transfer_out,transfer_in,adjust,expire}', kind)::bigint)
+		|| pg_temp.hashed(points) || pg_temp.hashed(requested) || pg_temp.hashed(available) || pg_temp.hashed(effective_at) || pg_temp.hashed(recorded_at)
+		|| pg_temp.hashed_null(available_at) || pg_temp.hashed_null(expires_at) || pg_temp.hashed_null(hold_until) || pg_temp.hashed_null(extends_to)
+		|| pg_temp.hashed_null(CASE WHEN never_expires THEN 'infinity' ELSE expires_by END)
+		|| pg_temp.hashed(coalesce(target_entry_id, 0)) || pg_temp.hashed(coalesce(counterparty_id, 0))
+		|| pg_temp.hashed_null(reference) || pg_temp.hashed_null(reason) || pg_temp.hashed_null(details::text) || pg_temp.hashed_null(idempotency_key)
+		|| pg_temp.hashed_null(fingerprint) || pg_temp.hashed_null(loyalty.points_lots_send(lots)) || CASE WHEN home_id <> 0 THEN pg_temp.hashed(home_id) ELSE '' END)
+	$$, 'the hash of an entry is that of the one before it and of every column');
+
+-- An activity that was undone counts again: the very first of a wallet, and any of many.
+SELECT FROM loyalty.create_currency('slide_burn', 'Points', 'sliding', '10 days', qualifying_kinds => '{redeem}', time_zone => 'UTC');
+CREATE FUNCTION pg_temp.undone(m bigint, burns int, again int) RETURNS timestamptz LANGUAGE plpgsql AS $$
+DECLARE
+	undone bigint[];
+BEGIN
+	PERFORM loyalty.earn(m, 100, 'slide_burn', '2024-01-01');
+	FOR i IN 1 .. burns LOOP
+		undone[i] := (SELECT entry_id FROM loyalty.redeem(m, 1, 'slide_burn', timestamptz '2024-01-02' + i * interval '1 hour'));
+	END LOOP;
+	FOR i IN 1 .. burns LOOP
+		undone[i] := (SELECT entry_id FROM loyalty.reverse(m, undone[i], effective_at => '2024-01-04'));
+	END LOOP;
+	PERFORM loyalty.reverse(m, undone[again], effective_at => '2024-01-05') WHERE again > 0;
+	RETURN (SELECT max(expires_at) FROM loyalty.lots(m, 'slide_burn', as_of => '2024-01-05'));
+END $$;
+SELECT is(pg_temp.undone(m, burns, again), expires, format('%s of %s redemptions that were undone counts again', again, burns)) FROM (VALUES
+	(751, 1, 0, timestamptz '2024-01-11'), (752, 1, 1, '2024-01-12 01:00'), (753, 20, 0, '2024-01-11'), (754, 20, 1, '2024-01-12 01:00'),
+	(755, 20, 9, '2024-01-12 09:00'), (756, 20, 20, '2024-01-12 20:00')) v(m, burns, again, expires) ORDER BY m;
+
 -- explain_entry() and statement() add up
 SELECT is_empty($$SELECT l.entry_id FROM loyalty.ledger l WHERE NOT EXISTS (SELECT FROM loyalty.explain_entry(l.member_id, l.entry_id))$$, 'explain_entry() explains every entry');
 SELECT is_empty($$SELECT w.member_id FROM loyalty.wallet w, LATERAL (SELECT sum(points) AS points, count(*) AS n FROM loyalty.statement(w.member_id, w.currency)) s,
