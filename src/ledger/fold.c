@@ -420,7 +420,8 @@ ApplyHold(Balance *balance, const FoldPolicy *policy, Entry *entry)
 
 	if (entry->hold_until <= entry->effective_at)
 		return FOLD_HOLD_LAPSED;
-	no_debt.burn_to_debt = false;
+	/* one that is folded again as of the past sets aside what is there */
+	no_debt.burn_to_debt = policy->burn_to_debt && entry->given != NULL;
 	no_debt.forget = false;
 	refusal = TakeAvailable(balance, &no_debt, entry, entry->requested, &taken);
 	if (refusal != FOLD_OK)

@@ -126,9 +126,9 @@ ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry 
  * A recorded entry that was refused because what it refers to is not there.
  * As of a past instant that can be: a hold of a member that was merged later
  * may have been captured, after the merge, as of a time before it.  The hold
- * was in the other wallet then.  A capture takes its points all the same, as
- * debt if need be, so that both wallets together are right; a release and an
- * activate have nothing to do.
+ * was in the other wallet then.  Or what was set aside had been left by later
+ * entries.  A capture takes its points all the same, as debt if need be, so
+ * that the sums are right; a release and an activate have nothing to do.
  */
 static FoldRefusal
 ReplayWithoutTarget(Balance *balance, const FoldPolicy *policy, Entry *entry, FoldRefusal refusal)
@@ -138,6 +138,16 @@ ReplayWithoutTarget(Balance *balance, const FoldPolicy *policy, Entry *entry, Fo
 	if (entry->kind == ENTRY_CAPTURE &&
 		(refusal == FOLD_HOLD_CLOSED || refusal == FOLD_INSUFFICIENT))
 	{
+		if (refusal == FOLD_INSUFFICIENT)
+		{
+			plain = *entry;
+			plain.kind = ENTRY_RELEASE;
+			plain.given = NULL;
+			refusal = ApplyEntry(balance, policy, &plain);
+			if (refusal != FOLD_OK)
+				return refusal;
+			balance->entries--;
+		}
 		plain = *entry;
 		plain.kind = ENTRY_REDEEM;
 		plain.target = 0;
@@ -170,6 +180,7 @@ ReplayEntry(Balance *balance, ActivityLog *log, StoredEntry *stored, bool whole_
 		.join = true
 	};
 	Entry	   *entry = &stored->entry;
+	const LotList *given = entry->given;
 	FoldRefusal refusal;
 
 	/* what was checked when it was recorded is not checked again */
@@ -194,9 +205,15 @@ ReplayEntry(Balance *balance, ActivityLog *log, StoredEntry *stored, bool whole_
 	}
 
 	SetActivities(log, entry);
+	/* as of the past, a hold may have less to take from than it had then */
+	if (entry->kind == ENTRY_CAPTURE && !whole_history)
+		entry->given = NULL;
 	refusal = ApplyEntry(balance, &policy, entry);
 	if (refusal != FOLD_OK && !whole_history)
+	{
+		entry->given = given;
 		refusal = ReplayWithoutTarget(balance, &policy, entry, refusal);
+	}
 	if (refusal != FOLD_OK)
 		return refusal;
 	NoteActivity(log, entry);

@@ -464,6 +464,28 @@ INSERT INTO step (story, name, call, outcome) VALUES
 	('grace is not prolonged by what was before', 'f', 'reverse($m, {e}, effective_at => @15)', '11/0/0/0'),
 	('grace is not prolonged by what was before', 'g', 'redeem($m, 2, ''slide_grace'', effective_at => @16)', 'LY101'),
 
+	-- as of the 17th, what a late return took repays, and a late hold finds less: see the statement below
+	('a late return, then a late hold', 'a', 'earn($m, 9, ''in_lot'', effective_at => @16)', '9/0/0/0'),
+	('a late return, then a late hold', 'b', 'redeem($m, 6, ''in_lot'', effective_at => @17)', '3/0/0/0'),
+	('a late return, then a late hold', 'c', 'reverse($m, {b}, effective_at => @22)', '9/0/0/0'),
+	('a late return, then a late hold', 'd', 'earn($m, 6, ''in_lot'', effective_at => @3)', 'ok'),
+	('a late return, then a late hold', 'e', 'reverse($m, {a}, effective_at => @16)', 'ok'),
+	('a late return, then a late hold', 'f', 'hold($m, 2, hold_until => @15, currency => ''in_lot'', effective_at => @5)', 'ok'),
+	('a late return, then a late capture', 'a', 'earn($m, 9, ''in_lot'', effective_at => @16)', '9/0/0/0'),
+	('a late return, then a late capture', 'b', 'redeem($m, 6, ''in_lot'', effective_at => @17)', '3/0/0/0'),
+	('a late return, then a late capture', 'c', 'reverse($m, {b}, effective_at => @22)', '9/0/0/0'),
+	('a late return, then a late capture', 'd', 'earn($m, 6, ''in_lot'', effective_at => @3)', 'ok'),
+	('a late return, then a late capture', 'e', 'reverse($m, {a}, effective_at => @16)', 'ok'),
+	('a late return, then a late capture', 'f', 'hold($m, 4, hold_until => @15, currency => ''in_lot'', effective_at => @5)', 'ok'),
+	('a late return, then a late capture', 'g', 'capture($m, {f}, 3, effective_at => @6)', 'ok'),
+	('a late return, then a late capture of some', 'a', 'earn($m, 9, ''in_lot'', effective_at => @16)', '9/0/0/0'),
+	('a late return, then a late capture of some', 'b', 'redeem($m, 6, ''in_lot'', effective_at => @17)', '3/0/0/0'),
+	('a late return, then a late capture of some', 'c', 'reverse($m, {b}, effective_at => @22)', '9/0/0/0'),
+	('a late return, then a late capture of some', 'd', 'earn($m, 8, ''in_lot'', effective_at => @3)', 'ok'),
+	('a late return, then a late capture of some', 'e', 'reverse($m, {a}, effective_at => @16)', 'ok'),
+	('a late return, then a late capture of some', 'f', 'hold($m, 4, hold_until => @15, currency => ''in_lot'', effective_at => @5)', 'ok'),
+	('a late return, then a late capture of some', 'g', 'capture($m, {f}, 3, effective_at => @6)', 'ok'),
+
 	('grace is for what has expired', 'a', 'earn($m, 10, currency => ''grace'', effective_at => @1, expires_at => @20)', '10/0/0/0'),
 	('grace is for what has expired', 'b', 'redeem($m, 10, currency => ''grace'', effective_at => @2)', '0/0/0/0'),
 	('grace is for what has expired', 'c', 'reverse($m, {b}, 5, effective_at => @20 - interval ''1 microsecond'')', '5/0/0/0'),
@@ -622,6 +644,9 @@ SELECT is_empty($$
 	$$, 'the statement has what balance() and lots() say as of each entry');
 SELECT results_eq(format('SELECT kind, available FROM loyalty.statement(%s)', pg_temp.member_of('a late return')),
 	$$VALUES ('earn', 100::bigint), ('reverse', 0), ('earn', 60), ('redeem', 0), ('earn', 0)$$, 'the statement of a late return, by its instants');
+SELECT results_eq(format($$SELECT s, b.available, b.held, b.debt FROM (VALUES ('hold', %s), ('capture', %s), ('capture of some', %s)) v (s, m), loyalty.balance(m, 'in_lot', as_of => '2024-01-17') b$$,
+		pg_temp.member_of('a late return, then a late hold'), pg_temp.member_of('a late return, then a late capture'), pg_temp.member_of('a late return, then a late capture of some')),
+	$$VALUES ('hold', 0::bigint, 0::bigint, 0::bigint), ('capture', 0, 0, 3), ('capture of some', 0, 0, 1)$$, 'as of an instant when a hold finds less than it set aside');
 SELECT results_eq(format('SELECT expires_at FROM loyalty.lots(%s, ''roll'', as_of => ''2024-01-21'')', pg_temp.member_of('life of points that wait for an event')),
 	$$VALUES ('2024-01-30Z'::timestamptz)$$, 'lots() has the expiry that activate() gave');
 SELECT results_eq(format('SELECT points, expires_at FROM loyalty.lots(%s, ''slide'', as_of => ''2024-01-24'')', pg_temp.member_of('a given end is far')),
