@@ -74,7 +74,7 @@ RebuildSlots(TierMachine *machine)
 static void
 NoteChange(TierMachine *machine, TimestampTz t, int before, const char *before_code, TierReason reason)
 {
-	TierStep	step = {t, TIER_NONE, reason, false};
+	TierStep	step = {.at = t, .reason = reason};
 	int			after = machine->state.effective;
 
 	if (strcmp(before_code, after > 0 ? machine->ladder->level[after - 1].code : "") == 0)
@@ -137,7 +137,8 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 	state->effective = Max(state->level, state->granted);
 	NoteChange(machine, t, effective, code, REASON_LADDER_CHANGED);
 
-	if (machine->ndone > 0 || state->level > 0)
+	/* without facts there is no level, also none that asks for nothing */
+	if (machine->ndone > 0)
 	{
 		machine->because = REASON_LADDER_CHANGED;
 		StepTierMachine(machine, t, true);
@@ -204,7 +205,7 @@ MergeMachines(TierMachine *machine, const TierMerge *merge, TimestampTz known_un
 	machine->granted_at = t;
 	state->effective = Max(state->level, state->granted);
 	NoteChange(machine, t, effective, code, REASON_MERGED);
-	if (machine->ndone > 0 || state->level > 0)
+	if (machine->ndone > 0)
 	{
 		machine->because = REASON_MERGED;
 		StepTierMachine(machine, t, true);

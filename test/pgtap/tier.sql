@@ -82,7 +82,11 @@ INSERT INTO timeline_case VALUES
 		'a@2023-06-01 00:00 enrolled, a@2025-01-01 00:00 renewed'),
 	('but not for ever', '2023-06-01 00:00 160; 2024-06-01 00:00 60', '{"carry_over": true, "measures": [{"measure": "m", "window": "year"}], "period": "year", "validity": "period"}', '2026-06-01',
 		'a@2023-06-01 00:00 enrolled, a@2025-01-01 00:00 renewed, -@2026-01-01 00:00 expired'),
+	('and what was brought into a year stays there when a month ends', '2023-06-01 00:00 160; 2024-06-01 00:00 40', '{"carry_over": true, "measures": [{"measure": "m", "window": "year"}, {"measure": "n", "window": "month"}], "period": "year", "validity": "period"}', '2026-06-01',
+		'a@2023-06-01 00:00 enrolled, a@2025-01-01 00:00 renewed, -@2026-01-01 00:00 expired'),
 	-- terms
+	('without carry-over a term stands alone', '2024-01-01 00:00 160; 2024-03-01 00:00 40', '{"measures": [{"measure": "m", "window": "term"}], "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',
+		'a@2024-01-01 00:00 enrolled, -@2024-07-01 00:00 expired'),
 	('what was too much for a term counts in the next', '2024-01-01 00:00 160; 2024-03-01 00:00 40', '{"carry_over": true, "measures": [{"measure": "m", "window": "term"}], "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',
 		'a@2024-01-01 00:00 enrolled, a@2024-07-01 00:00 renewed'),
 	('and no more than that', '2024-01-01 00:00 160; 2024-03-01 00:00 39', '{"carry_over": true, "measures": [{"measure": "m", "window": "term"}], "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',

@@ -649,7 +649,9 @@ SELECT is(tiers_of(m, 'thrice', '2024-05-01', '2024-06-01', '2024-07-01', '2024-
 SELECT loyalty.define_ladder('late_years', '{"measures": [{"measure": "visits", "window": "anniversary"}], "levels": [{"level": "a", "any": {"visits": 100}}]}', '2024-01-01');
 SELECT loyalty.grant_tier(320, 'late_years', 'a', starts_at => '2023-03-01', ends_at => '2023-04-01'), loyalty.grant_tier(321, 'late_years', 'a', starts_at => '2024-05-01', ends_at => '2024-06-01');
 SELECT loyalty.record_qualification(m, 'visits', 60, t::timestamptz) FROM (VALUES ('2024-02-01'), ('2024-03-15')) v(t), unnest(ARRAY[320, 321]) m;
-SELECT is(loyalty.tier_of(320, 'late_years', '2024-04-01') || '', NULL, 'a new year began in March');
+SELECT loyalty.grant_tier(319, 'late_years', 'a', starts_at => '2023-03-01', ends_at => '2023-04-01'), loyalty.record_qualification(319, 'visits', 1, '2023-05-01');
+SELECT loyalty.record_qualification(319, 'visits', 60, t::timestamptz) FROM (VALUES ('2024-02-01'), ('2024-03-15')) v(t);
+SELECT is(tiers_of(m, 'late_years', '2024-04-01'), '-', 'a new year began in March') FROM unnest(ARRAY[319, 320]) m;
 SELECT is(loyalty.tier_of(321, 'late_years', '2024-04-01'), 'a', 'of whom joined in February none did');
 -- A grant joins as a fact does, also when it is over before the first fact.
 SELECT loyalty.grant_tier(326, 'years', 'a', starts_at => '2023-03-01', ends_at => '2023-04-01');
@@ -674,6 +676,20 @@ SELECT is(tiers_of(329, 'rated', '2024-04-10', '2024-06-09', '2024-06-10'), 'a a
 SELECT loyalty.record_qualification(m, 'visits', 3, '2024-01-01') FROM unnest(ARRAY[323, 324]) m;
 SELECT loyalty.merge_tier(91, 323, 324, '2024-05-01');
 SELECT is(tiers_of(323, 'late', '2024-05-31', '2024-06-01') || ', ' || tiers_of(324, 'late', '2024-05-31', '2024-06-01'), '- a, - a', 'together they qualify with it');
+
+SELECT loyalty.merge_tier(1356, 356, 357, '2024-06-01');
+SELECT is(tiers_of(356, 'empty', '2024-07-01'), '-', 'and nobody with nobody is nobody, also where a level asks for nothing');
+
+-- A state that is taken further has what its windows can still reach, and no
+-- more: a month before 30 March 01:00 is earlier than one before 29 March 23:00.
+SELECT loyalty.define_ladder('leaping', '{"measures": [{"measure": "visits", "window": "rolling", "interval": "1 month"}], "levels": [{"level": "a", "any": {"visits": 102}}]}');
+SELECT loyalty.record_qualification(358, 'visits', 60, '2022-01-01');
+SELECT loyalty.record_qualification(358, 'visits', 60, '2024-01-01');
+SELECT loyalty.record_qualification(358, 'visits', 41, '2024-01-10');
+SELECT loyalty.record_qualification(359, 'visits', 100, '2024-02-29 12:00');
+SELECT loyalty.record_qualification(359, 'visits', 1, '2024-03-29 23:00');
+SELECT loyalty.record_qualification(359, 'visits', 1, '2024-03-30 01:00');
+SELECT is(tiers_of(358, 'leaping', '2024-01-10') || tiers_of(359, 'leaping', '2024-03-30', '2024-03-30 01:00'), '-- a', 'from state to state');
 
 -- A window that would begin before there were dates is refused.
 SELECT loyalty.define_ladder('ages', '{"measures": [{"measure": "visits", "window": "rolling", "interval": "365000 days"}], "levels": [{"level": "a"}]}');
