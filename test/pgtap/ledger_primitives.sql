@@ -106,7 +106,8 @@ SELECT is(pg_temp.reread(type, value), outcome, type || ': ' || value) FROM (
 		('{"lot_id": 1, "points": 1*, "joined": true, "apart": true, "graced": true}', ARRAY[', "earned_at": "2024-01-01T00:00:00+00:00", "available_at": "2024-01-02T00:00:00+00:00", "expires_at": "2024-01-04T00:00:00+00:00", '
 				'"hold_id": 3, "home_id": -4, "opened_until": "2024-01-03T00:00:00+00:00", "expires_by": "2024-01-05T00:00:00+00:00"',
 			', "earned_at": "2024-01-01T00:00:00+00:00", "available_at": "infinity", "expires_at": "2024-01-04T00:00:00+00:00", "opened_until": "infinity", "expires_by": "2024-01-04T00:00:00+00:00"'], ARRAY['', ', "earned_at": 1']),
-		('*', ARRAY[''], ARRAY['1', '[]', 'null', '{}', '{"lot_id": 1, "earned_at": "2024-01-01Z"}', '{"points": 1, "earned_at": "2024-01-01Z"}'])) k(pattern, good, bad),
+		('*', ARRAY['', '{"lot_id": 5, "points": 1, "earned_at": "2024-01-05T00:00:00+00:00", "expires_at": "2024-02-04T00:00:00+00:00"}, {"lot_id": 3, "points": 1, "earned_at": "2024-01-06T00:00:00+00:00"}, {"lot_id": 9223372036854775807, "points": 1, "earned_at": "2024-01-07T00:00:00+00:00", "expires_at": "2024-02-06T00:00:00+00:00"}, {"lot_id": 4, "points": 1, "earned_at": "2024-01-05T12:34:56+00:00", "expires_at": "2024-01-01T00:00:00+00:00"}, {"lot_id": 6, "points": 1, "earned_at": "2024-01-08T00:00:00.000001+00:00", "expires_at": "2024-02-07T00:00:00.000001+00:00"}',
+			'{"lot_id": 1, "points": 1, "earned_at": "294276-12-31T23:59:59.999999+00:00"}, {"lot_id": 2, "points": 1, "earned_at": "0001-01-01T00:00:00+00:00", "available_at": "294276-12-31T23:59:59.999999+00:00", "hold_id": 9223372036854775807, "home_id": -9223372036854775808}'], ARRAY['1', '[]', 'null', '{}', '{"lot_id": 1, "earned_at": "2024-01-01Z"}', '{"points": 1, "earned_at": "2024-01-01Z"}'])) k(pattern, good, bad),
 		LATERAL (SELECT unnest(good) AS part, 'the same' AS outcome UNION ALL SELECT unnest(bad), '22P02') c
 	UNION ALL
 	-- one key of a balance each
@@ -130,6 +131,50 @@ SELECT is(pg_temp.reread(type, value), outcome, type || ': ' || value) FROM (
 	FROM (VALUES (', "lots": [{"lot_id": 1, "points": 1, "earned_at": "2024-01-01T00:00:00+00:00"}]', 'the same'), (', "lots": {}', '22P02'), (', "lots": 1', '22P02'), (', "lots": []', 'LY003'), ('', 'LY003'),
 		(', "kind": 3', '22P02'), (', "kind": "transfer_i"', '22P02'), (', "kind": "transfer_inn"', '22P02'),
 		(', "lots": [{"lot_id": 1, "points": 1, "earned_at": "2024-01-01Z"}]}, 1, {"kind": "earn"', '22P02')) v(part, outcome)) v;
+
+-- Bytes of the types, as COPY hands them over, by what pack.h says of them.  A lot of 1 point: flags, the id zigzagged, the points,
+-- when it was earned, as days since 2000.
+CREATE FUNCTION pg_temp.received(type text, bytes text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	file text := current_setting('data_directory') || '/ledger_primitives.' || pg_backend_pid();
+	result text;
+BEGIN
+	EXECUTE format('CREATE TEMP TABLE received (value loyalty.%I)', type);
+	EXECUTE format('COPY (SELECT decode(%L, ''hex'')) TO %L (FORMAT binary)', replace(bytes, ' ', ''), file);
+	EXECUTE format('COPY received FROM %L (FORMAT binary)', file);
+	result := (SELECT value::text FROM received);
+	DROP TABLE received;
+	RETURN replace(replace(result, 'T00:00:00+00:00', ''), '"', '');
+EXCEPTION WHEN invalid_binary_representation THEN
+	RETURN SQLSTATE;
+END $$;
+SELECT is(pg_temp.received(type, bytes), outcome, format('%s: %s', type, bytes)) FROM (VALUES
+	('points_lots', '01 00', '[]'),
+	('points_lots', '01 01 05 02 01 0b', '[{lot_id: 1, points: 1, earned_at: 2000-01-02}]'),
+	('points_lots', '01 01 05 02 8001 0b', '[{lot_id: 1, points: 128, earned_at: 2000-01-02}]'),
+	('points_lots', '01 01 05 02 ffffffffffffffff7f 0b', '[{lot_id: 1, points: 9223372036854775807, earned_at: 2000-01-02}]'),
+	('points_lots', '01 01 05 feffffffffffffffff01 01 0b', '[{lot_id: 9223372036854775807, points: 1, earned_at: 2000-01-02}]'),
+	('points_lots', '01 01 05 02 01 08 0000000000000000', '[{lot_id: 1, points: 1, earned_at: 2000-01-01}]'),
+	('points_lots', '01 01 05 02 01 08 0011e03614000000', '[{lot_id: 1, points: 1, earned_at: 2000-01-02T00:07:00+00:00}]'),
+	('points_lots', '01 02 04 02 01 0b 13 06 04 01 13', '[{lot_id: 1, points: 1, earned_at: 2000-01-02, expires_at: 2000-01-04}, {lot_id: 3, points: 1, earned_at: 2000-01-04, expires_at: 2000-01-06}]'),
+	('points_lots', '00 01 05 02 01 0b', '22P03'), ('points_lots', '02 01 05 02 01 0b', '22P03'),
+	('points_lots', '01 01 05 02 01 0b 00', '22P03'), ('points_lots', '01 01 05 02 01', '22P03'), ('points_lots', '01 02 05 02 01 0b', '22P03'), ('points_lots', '01', '22P03'),
+	('points_lots', '01 01 05 00 01 0b', '22P03'), ('points_lots', '01 01 05 01 01 0b', '22P03'), ('points_lots', '01 01 05 02 00 0b', '22P03'),
+	('points_lots', '01 01 05 02 ffffffffffffffffff01 0b', '22P03'), ('points_lots', '01 01 05 02 ffffffffffffffffff02 0b', '22P03'), ('points_lots', '01 01 05 02 8080808080808080808001 0b', '22P03'),
+	('points_lots', '01 01 05 02 01 00', '22P03'), ('points_lots', '01 01 05 02 01 04', '22P03'), ('points_lots', '01 01 05 02 01 0c', '22P03'), ('points_lots', '01 01 05 02 01 08 00000000000000', '22P03'),
+	('points_lots', '01 01 05 02 01 08 0000000000000080', '22P03'), ('points_lots', '01 01 05 02 01 08 00000000000000c0', '22P03'),
+	('points_lots', '01 01 01 02 01 0b 04', '22P03'), ('points_lots', '01 01 04 02 01 0b 04', '22P03'), ('points_lots', '01 01 06 02 01 0b', '22P03'),
+	('points_lots', '01 01 0d 02 01 0b 03', '22P03'), ('points_lots', '01 01 85 02 01 0b 10', '22P03'), ('points_lots', '01 01 85 02 01 0b 01 04', '22P03'), ('points_lots', '01 01 85 02 01 0b 02 04', '22P03'),
+	('points_balance', '01 00 00 00 04 04 04 00 00', '{entries: 0, lots: []}'),
+	('points_balance', '01 00 02 02 0b 04 04 01 02 01 05 02 01 0b', '{entries: 2, last_entry_id: 2, last_effective_at: 2000-01-02, earned: 1, lots: [{lot_id: 1, points: 1, earned_at: 2000-01-02}]}'),
+	('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 02 01 03 04 07', '{entries: 0, redeemed: 10, debt: 10, lots: [], owed: [{home_id: -1, points: 3}, {home_id: 2, points: 7}]}'),
+	('points_balance', '02 00 00 00 04 04 04 00 00', '22P03'), ('points_balance', '01 20 00 00 04 04 04 00 00', '22P03'), ('points_balance', '01 00 00 00 04 04 04 00 00 00', '22P03'),
+	('points_balance', '01 00 00 00 04 04 04 00', '22P03'), ('points_balance', '01 00 80808080808080808001 00 04 04 04 00 00', '22P03'), ('points_balance', '01 00 00 80808080808080808001 04 04 04 00 00', '22P03'),
+	('points_balance', '01 00 00 00 00 04 04 00 00', '22P03'), ('points_balance', '01 00 00 00 04 00 04 00 00', '22P03'), ('points_balance', '01 00 00 00 04 04 00 00 00', '22P03'),
+	('points_balance', '01 00 00 00 04 04 04 8010 02 00', '22P03'), ('points_balance', '01 00 00 00 04 04 04 11 01 01 00', '22P03'),
+	('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 00', '22P03'), ('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 02 01 03', '22P03'),
+	('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 01 00 03', '22P03'), ('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 01 01 00', '22P03'), ('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 01 01 0b', '22P03'),
+	('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 02 04 03 01 07', '22P03'), ('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 02 04 03 04 07', '22P03'), ('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 02 01 04 04 07', '22P03')) v(type, bytes, outcome);
 
 -- A balance from outside has its lots in consumption order, which is total: what the order of keys does not tell apart is
 -- one part.  Two lots that differ in two keys stand as the first of them says.
