@@ -451,11 +451,7 @@ loyalty_concentration_combine(PG_FUNCTION_ARGS)
 	AmountSlot *slot;
 
 	if (b == NULL)
-	{
-		if (a == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(a);
-	}
+		RETURN_STATE(a);
 	if (a == NULL)
 		a = MakeAmountState(context);
 	amounts_start_iterate(b->hash, &it);

@@ -414,9 +414,8 @@ ReadWindow(FunctionCallInfo fcinfo, int argno)
 typedef struct FunnelArguments
 {
 	bool		valid;
-	bool		modes_null;
 	Interval	window;
-	int			modes_len;
+	int			modes_len;		/* -1: NULL */
 	char		modes_text[128];
 	int64		microseconds;
 	int			modes;
@@ -427,28 +426,26 @@ ReadArguments(FunctionCallInfo fcinfo, int allowed)
 {
 	FunnelArguments *kept = (FunnelArguments *) fcinfo->flinfo->fn_extra;
 	text	   *modes = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
+	int			modes_len = modes == NULL ? -1 : (int) VARSIZE_ANY_EXHDR(modes);
 
 	if (kept == NULL)
 		kept = fcinfo->flinfo->fn_extra =
 			MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(FunnelArguments));
 	if (kept->valid && !PG_ARGISNULL(1) &&
 		memcmp(&kept->window, PG_GETARG_INTERVAL_P(1), sizeof(Interval)) == 0 &&
-		kept->modes_null == (modes == NULL) &&
-		(modes == NULL ||
-		 ((Size) kept->modes_len == VARSIZE_ANY_EXHDR(modes) &&
-		  memcmp(kept->modes_text, VARDATA_ANY(modes), kept->modes_len) == 0)))
+		kept->modes_len == modes_len &&
+		(modes == NULL || memcmp(kept->modes_text, VARDATA_ANY(modes), modes_len) == 0))
 		return kept;
 
 	kept->valid = false;
 	kept->microseconds = ReadWindow(fcinfo, 1);
 	kept->modes = ReadModes(fcinfo, 2, allowed);
 	kept->window = *PG_GETARG_INTERVAL_P(1);
-	kept->modes_null = modes == NULL;
-	kept->modes_len = modes ? VARSIZE_ANY_EXHDR(modes) : 0;
-	if (kept->modes_len <= (int) sizeof(kept->modes_text))
+	kept->modes_len = modes_len;
+	if (modes_len <= (int) sizeof(kept->modes_text))
 	{
 		if (modes != NULL)
-			memcpy(kept->modes_text, VARDATA_ANY(modes), kept->modes_len);
+			memcpy(kept->modes_text, VARDATA_ANY(modes), modes_len);
 		kept->valid = true;
 	}
 	return kept;
@@ -526,11 +523,7 @@ loyalty_window_funnel_combine(PG_FUNCTION_ARGS)
 	FunnelState *b = PG_ARGISNULL(1) ? NULL : (FunnelState *) PG_GETARG_POINTER(1);
 
 	if (b == NULL)
-	{
-		if (a == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(a);
-	}
+		RETURN_STATE(a);
 	if (a == NULL)
 		a = MakeFunnel(context, b->window, b->modes);
 	CheckSameFunnel(a, b->window, b->modes);

@@ -284,11 +284,7 @@ loyalty_retention_events_combine(PG_FUNCTION_ARGS)
 	MemberSlot *slot;
 
 	if (b == NULL)
-	{
-		if (a == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(a);
-	}
+		RETURN_STATE(a);
 	if (a == NULL)
 		a = MakeMemberState(context, &b->period);
 	CheckSamePeriod(&a->period, &b->period);

@@ -397,11 +397,7 @@ loyalty_sequence_combine(PG_FUNCTION_ARGS)
 	PathState  *b = PG_ARGISNULL(1) ? NULL : (PathState *) PG_GETARG_POINTER(1);
 
 	if (b == NULL)
-	{
-		if (a == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(a);
-	}
+		RETURN_STATE(a);
 	if (a == NULL)
 		a = MakePath(context, b->pattern_text, b->pattern_len);
 	CheckPath(a, b->pattern_text, b->pattern_len, b->list.nconditions);

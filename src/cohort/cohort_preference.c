@@ -164,9 +164,7 @@ CountSlot(FunctionCallInfo fcinfo, int (*slot_of) (Timestamp local))
 			state = MemoryContextAllocZero(context, sizeof(SlotState));
 		state->counts[slot_of(LocalTime(clock, at))]++;
 	}
-	if (state == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 static int
@@ -227,11 +225,7 @@ loyalty_preferred_slot_combine(PG_FUNCTION_ARGS)
 	SlotState  *b = PG_ARGISNULL(1) ? NULL : (SlotState *) PG_GETARG_POINTER(1);
 
 	if (b == NULL)
-	{
-		if (a == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(a);
-	}
+		RETURN_STATE(a);
 	if (a == NULL)
 		a = MemoryContextAllocZero(context, sizeof(SlotState));
 	for (int i = 0; i < NSLOTS; i++)
@@ -326,9 +320,7 @@ loyalty_preferred_value_trans(PG_FUNCTION_ARGS)
 			state = MakeValueState(context);
 		AddValue(state, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), 1);
 	}
-	if (state == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 /*
@@ -347,11 +339,7 @@ loyalty_preferred_value_combine(PG_FUNCTION_ARGS)
 	ValueSlot  *slot;
 
 	if (b == NULL)
-	{
-		if (a == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(a);
-	}
+		RETURN_STATE(a);
 	if (a == NULL)
 		a = MakeValueState(context);
 	values_start_iterate(b->hash, &it);
@@ -522,9 +510,7 @@ loyalty_discount_trans(PG_FUNCTION_ARGS)
 			}
 		}
 	}
-	if (state == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 /*
@@ -541,11 +527,7 @@ loyalty_discount_combine(PG_FUNCTION_ARGS)
 	DiscountState *b = PG_ARGISNULL(1) ? NULL : (DiscountState *) PG_GETARG_POINTER(1);
 
 	if (b == NULL)
-	{
-		if (a == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(a);
-	}
+		RETURN_STATE(a);
 	if (a == NULL)
 		a = MakeDiscountState(context);
 	a->orders += b->orders;

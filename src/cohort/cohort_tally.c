@@ -538,11 +538,7 @@ loyalty_tally_combine(PG_FUNCTION_ARGS)
 	TallySlot  *slot;
 
 	if (b == NULL)
-	{
-		if (a == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(a);
-	}
+		RETURN_STATE(a);
 	if (a == NULL)
 		a = TallyStateMake(context, b->type);
 	if (b->has_period)
@@ -619,9 +615,7 @@ RollupTrans(FunctionCallInfo fcinfo, TallyType type)
 
 	if (PG_ARGISNULL(1))
 	{
-		if (state == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(state);
+		RETURN_STATE(state);
 	}
 	if (state == NULL)
 		state = TallyStateMake(context, type);

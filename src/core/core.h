@@ -83,6 +83,14 @@ extern Oid	TopmostTable(Relation rel);
 /* The context of an aggregate's state; refuses a call outside an aggregate. */
 extern MemoryContext AggregateContext(FunctionCallInfo fcinfo);
 
+/* Returns an aggregate's state, which may be NULL: no row has counted yet. */
+#define RETURN_STATE(state) \
+	do { \
+		if ((state) == NULL) \
+			PG_RETURN_NULL(); \
+		PG_RETURN_POINTER(state); \
+	} while (0)
+
 /* Refuses a sum of counts that no bigint holds; for AddCounts(). */
 pg_noreturn extern void CountsOverflow(void);
 

@@ -209,11 +209,7 @@ loyalty_rfm_breaks_combine(PG_FUNCTION_ARGS)
 	BreaksState *other = PG_ARGISNULL(1) ? NULL : (BreaksState *) PG_GETARG_POINTER(1);
 
 	if (other == NULL)
-	{
-		if (state == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(state);
-	}
+		RETURN_STATE(state);
 	if (state == NULL)
 		state = NewState(context, other->method, other->as_of, other->keyed);
 	else if (state->as_of != other->as_of || VARSIZE(state->method) != VARSIZE(other->method) ||

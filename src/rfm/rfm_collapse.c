@@ -403,11 +403,7 @@ loyalty_rfm_by_combine(PG_FUNCTION_ARGS)
 	CollapseState *other = PG_ARGISNULL(1) ? NULL : (CollapseState *) PG_GETARG_POINTER(1);
 
 	if (other == NULL)
-	{
-		if (state == NULL)
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(state);
-	}
+		RETURN_STATE(state);
 	if (state == NULL)
 	{
 		state = NewState(context, other->unit);
