@@ -133,6 +133,9 @@ SELECT is_empty(format('SELECT * FROM loyalty.tier_timeline(%s)', arguments), 'n
 SELECT throws_ok($$SELECT loyalty.tier_at('[{"measure": "m", "at": "4714-11-24 00:00+00 BC", "amount": 1}]',
 	'{"time_zone": "Etc/GMT+12", "measures": [{"measure": "m", "window": "month"}], "levels": [{"level": "a"}]}', '2024-01-01')$$, '22008', NULL, 'before there were dates');
 
+SELECT is(loyalty.tier_at(format('[{"measure": "%s", "at": "2024-01-01", "amount": 1}]', measure)::loyalty.tier_facts, '{"measures": [{"measure": "m"}], "levels": [{"level": "a"}]}', '2024-06-01'), expected,
+	'a level that asks for nothing is for whoever has a fact, and has ' || measure) FROM (VALUES ('m', 'a'), ('other', NULL)) v(measure, expected);
+
 -- The same facts are the same bits, whichever measure came first.
 SELECT is((SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m)::text FROM unnest(ARRAY['a', 'b', 'c']) m),
 	(SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m DESC)::text FROM unnest(ARRAY['a', 'b', 'c']) m), 'measures in another order');
