@@ -930,6 +930,13 @@ FROM (VALUES
 	(702, 41, '2024-02-01', false, 'the lot of the entry that is reversed is part of this one; lots of one expiry, joined: it has the id of the first')) v(m, i, at, own, why);
 SELECT results_eq('SELECT available, debt, expired FROM loyalty.balance(702, ''slide_in_lot'', as_of => ''2024-02-02'')', 'VALUES (0::bigint, 0::bigint, 680::bigint)', 'of what slid and expired');
 
+-- out of the joined lot, though one that is not joined expires before it, and after the lot was to
+SELECT FROM generate_series(1, 64) i, LATERAL loyalty.earn(707, 1, 'slide_in_lot', timestamptz '2024-01-01' + i * interval '1 minute');
+SELECT FROM loyalty.earn(707, 5, 'slide_in_lot', '2024-01-01 01:05', expires_at => '2024-01-11 01:04:30');
+SELECT FROM loyalty.reverse(707, (SELECT entry_id FROM loyalty.ledger WHERE member_id = 707 ORDER BY entry_id OFFSET 39 LIMIT 1), effective_at => '2024-01-02');
+SELECT results_eq($$SELECT points, expires_at FROM loyalty.lots(707, 'slide_in_lot', as_of => '2024-01-02')$$,
+	$$VALUES (5::bigint, '2024-01-11 01:04:30Z'::timestamptz), (63, '2024-01-11 01:05Z')$$, 'a lot with an end of its own beside a joined one');
+
 -- A late entry finds a joined lot from when its last points were there, never more than without joining.
 SELECT is((SELECT count(*) FROM loyalty.lots(703, as_of => '2024-01-02')), 6::bigint, 'a joined lot and the newest');
 SELECT throws_ok($$SELECT loyalty.redeem(703, 10, effective_at => '2024-01-01 00:30')$$, 'LY101', NULL, 'a late redemption before the joined points were all there');

@@ -132,6 +132,33 @@ SELECT is(pg_temp.reread(type, value), outcome, type || ': ' || value) FROM (
 		(', "kind": 3', '22P02'), (', "kind": "transfer_i"', '22P02'), (', "kind": "transfer_inn"', '22P02'),
 		(', "lots": [{"lot_id": 1, "points": 1, "earned_at": "2024-01-01Z"}]}, 1, {"kind": "earn"', '22P02')) v(part, outcome)) v;
 
+-- What an entry of each kind needs, and has no use for.  Before it stand an earn that waits and a hold.
+SELECT is(pg_temp.reread('points_ledger', replace('[{"kind": "earn", "points": 9, "effective_at": "2024-01-01T00:00:00+00:00"}, {"kind": "earn", "points": 9, "effective_at": "2024-01-02T00:00:00+00:00", "available_at": "infinity"}, '
+	'{"kind": "hold", "points": 9, "effective_at": "2024-01-03T00:00:00+00:00", "hold_until": "2024-02-01T00:00:00+00:00"}, {' || pattern || '}]', '*', part)), outcome, format('%s: %s', pattern, part))
+FROM (VALUES
+	('"kind": "earn", "points": *, "effective_at": "2024-01-05T00:00:00+00:00"', ARRAY['1', '9223372036854775789'], ARRAY['0', '-1']),
+	('"kind": "redeem", "points": *, "effective_at": "2024-01-05T00:00:00+00:00"', ARRAY['1', '9223372036854775807'], ARRAY['0', '-1']),
+	('"kind": "transfer_out", "points": *, "effective_at": "2024-01-05T00:00:00+00:00"', ARRAY['1'], ARRAY['0', '-1', '1, "lots": []']),
+	('"kind": "hold", "points": *, "effective_at": "2024-01-02T00:00:00+00:00", "hold_until": "2024-02-01T00:00:00+00:00"', NULL, ARRAY['0', '-1']),
+	('"kind": "adjust", "points": *, "effective_at": "2024-01-05T00:00:00+00:00"', ARRAY['1', '-1', '-9223372036854775807'], ARRAY['0', '-9223372036854775808']),
+	('"kind": "expire", "points": *, "effective_at": "2024-01-05T00:00:00+00:00"', ARRAY['1', '-1'], ARRAY['0', '-9223372036854775808']),
+	('"kind": "earn", "points": 1, "effective_at": "*"', ARRAY['1900-01-01T00:00:00+00:00', '9999-12-30T00:00:00+00:00'], ARRAY['1899-12-31T23:59:59.999999+00:00', '10000-01-01', 'infinity', '-infinity']),
+	('"kind": "earn", "points": 1, "effective_at": "2024-01-05T00:00:00+00:00", "*"', ARRAY['available_at": "infinity', 'available_at": "2024-01-05T00:00:00.000001+00:00', 'expires_at": "2023-01-01T00:00:00+00:00', 'expires_by": "2024-06-01T00:00:00+00:00',
+			'extends_to": "2024-02-01T00:00:00+00:00'],
+		ARRAY['available_at": "2024-01-04T23:59:59.999999Z', 'available_at": "-infinity', 'available_at": "10000-01-01', 'expires_at": "-infinity', 'expires_at": "10000-01-01', 'expires_by": "-infinity', 'expires_by": "10000-01-01',
+			'extends_to": "infinity', 'extends_to": "10000-01-01', 'hold_until": "2024-02-01', 'target": 1, "x": "']),
+	('"kind": "redeem", "points": 1, "effective_at": "2024-01-05T00:00:00+00:00", "*"', ARRAY['extends_to": "2024-02-01T00:00:00+00:00'],
+		ARRAY['available_at": "2024-01-06', 'available_at": "2024-01-04', 'expires_at": "2024-02-01', 'expires_at": "-infinity', 'expires_by": "2024-02-01', 'hold_until": "2024-02-01', 'target": 1, "x": "']),
+	('"kind": "adjust", "points": -1, "effective_at": "2024-01-05T00:00:00+00:00", "*"', NULL, ARRAY['available_at": "2024-01-06', 'expires_at": "2024-02-01', 'expires_by": "2024-02-01']),
+	('"kind": "hold", "points": 1, "effective_at": "2024-01-02T00:00:00+00:00"*', NULL, ARRAY[', "hold_until": "infinity"', ', "hold_until": "10000-01-01"', '']),
+	('"kind": "capture", "points": *, "effective_at": "2024-01-05T00:00:00+00:00", "target": 3', ARRAY['1', '0'], ARRAY['-1', '1, "expires_at": "2024-02-01"']),
+	('"kind": "capture", "points": 1, "effective_at": "2024-01-05T00:00:00+00:00", "target": *', ARRAY['3'], ARRAY['0', '-1']),
+	('"kind": "release", "points": *, "effective_at": "2024-01-05T00:00:00+00:00", "target": 3', ARRAY['0'], ARRAY['1', '-1']),
+	('"kind": "activate", "points": *, "effective_at": "2024-01-05T00:00:00+00:00", "target": 2', NULL, ARRAY['1', '-1', '0, "expires_at": "10000-01-01"', '0, "available_at": "2024-01-06"']),
+	('"kind": "activate", "points": 0, "effective_at": "2024-01-05T00:00:00+00:00", "expires_at": "*", "target": 2', ARRAY['2024-02-01T00:00:00+00:00', 'infinity'], NULL),
+	('"kind": "reverse", "points": *, "effective_at": "2024-01-05T00:00:00+00:00", "target": 1', ARRAY['1', '9', '0'], ARRAY['-1', '1, "hold_until": "2024-02-01"', '1, "lots": []'])) k(pattern, good, bad),
+	LATERAL (SELECT unnest(good) AS part, 'the same' AS outcome UNION ALL SELECT unnest(bad), 'LY003') c;
+
 -- Bytes of the types, as COPY hands them over, by what pack.h says of them.  A lot of 1 point: flags, the id zigzagged, the points,
 -- when it was earned, as days since 2000.
 CREATE FUNCTION pg_temp.received(type text, bytes text) RETURNS text LANGUAGE plpgsql AS $$
