@@ -59,7 +59,8 @@
  *		'opaque'), default_country, provider_rules, fold_case: how values are
  *		normalized; priority (smallest first); max_per_member; shared (such a
  *		value is known of several members, finds none and merges none);
- *		shared_above (so does one with which more members came);
+ *		shared_above (so does a claim of one with which more members came, and
+ *		what is verified when more than that verified it);
  *		merge_unverified; personal.  Cached per session, told to forget by
  *		forget_cached().
  *

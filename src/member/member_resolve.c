@@ -42,6 +42,7 @@ typedef struct Namespace
 	bool		shared;
 	bool		merge_unverified;
 	int32		priority;
+	int32		shared_above;	/* or 0 */
 } Namespace;
 
 static Namespace *namespaces = NULL;
@@ -85,7 +86,8 @@ static bool
 KnowSettings(void)
 {
 	static KeptPlan namespace_plan = {
-		.query = "SELECT namespace, kind, default_country, provider_rules, fold_case, shared, merge_unverified, priority "
+		.query = "SELECT namespace, kind, default_country, provider_rules, fold_case, shared, merge_unverified, priority, "
+		"coalesce(shared_above, 0) "
 		"FROM loyalty.identifier_namespace ORDER BY namespace",
 	};
 	static KeptPlan blocked_plan = {
@@ -128,6 +130,7 @@ KnowSettings(void)
 		n->shared = DatumGetBool(SPI_getbinval(row, desc, 6, &isnull));
 		n->merge_unverified = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
 		n->priority = DatumGetInt32(SPI_getbinval(row, desc, 8, &isnull));
+		n->shared_above = DatumGetInt32(SPI_getbinval(row, desc, 9, &isnull));
 	}
 
 	ctl.keysize = sizeof(uint64);
@@ -358,6 +361,26 @@ LookUpPlan(int n)
 }
 
 /*
+ * Whether so many came with a value, or verified it, that it counts as shared.
+ */
+static bool
+IsCrowded(const Given *given, bool verified)
+{
+	static KeptPlan plan = {
+		.query = "SELECT loyalty.members_with_value($1, $2, $3)",
+		.nargs = 3,
+		.argtypes = {TEXTOID, TEXTOID, BOOLOID}
+	};
+	Datum		values[3] = {CStringGetTextDatum(given->space->name),
+		PointerGetDatum(cstring_to_text_with_len(given->value.data, given->value.len)), BoolGetDatum(verified)};
+	bool		isnull;
+
+	RunPlanReadOnly(&plan, values, NULL, 1);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) >
+		given->space->shared_above;
+}
+
+/*
  * Looks all of them up; false unless all are known, of one member, and there
  * is nothing to note.
  */
@@ -365,9 +388,11 @@ static bool
 LookUpGiven(Given *given, int n, TimestampTz effective_at)
 {
 	Datum		values[2 * MAX_FAST_IDENTIFIERS];
+	bool		now[MAX_FAST_IDENTIFIERS];
 
 	for (int i = 0; i < n; i++)
 	{
+		now[i] = given[i].verified;
 		values[2 * i] = CStringGetTextDatum(given[i].space->name);
 		values[2 * i + 1] = PointerGetDatum(cstring_to_text_with_len(given[i].value.data, given[i].value.len));
 	}
@@ -397,6 +422,11 @@ LookUpGiven(Given *given, int n, TimestampTz effective_at)
 	for (int i = 1; i < n; i++)
 	{
 		if (given[i].member_id != given[0].member_id)
+			return false;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (given[i].space->shared_above > 0 && IsCrowded(&given[i], now[i]))
 			return false;
 	}
 	return true;

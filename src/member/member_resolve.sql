@@ -12,9 +12,10 @@ AS $$
 	FROM loyalty.identifier_namespace n JOIN loyalty.identifier i ON i.namespace = n.namespace AND i.exclusive
 		AND i.value = loyalty.normalize_identifier(n.kind, $2, n.default_country, n.provider_rules, n.fold_case)
 	WHERE n.namespace = $1
+		AND CASE WHEN n.shared_above IS NULL THEN true ELSE loyalty.members_with_value(i.namespace, i.value, false) <= n.shared_above END
 $$;
 COMMENT ON FUNCTION member_of(text, text) IS
-'The member whom an identifier finds, NULL when it finds nobody. Reads only: nothing is created or noted.';
+'The member whom an identifier finds that is not verified now, NULL when it finds nobody. Reads only: nothing is created or noted.';
 
 CREATE FUNCTION read_identifiers(identifiers jsonb,
 	OUT ordinal bigint, OUT namespace text, OUT value text, OUT verified boolean, OUT priority integer,
@@ -61,7 +62,7 @@ BEGIN
 	END IF;
 	RETURN QUERY
 	SELECT min(x.ordinality), x.namespace, x.value, bool_or(x.verified), x.priority, x.max_per_member,
-		NOT x.shared AND (x.shared_above IS NULL OR loyalty.members_with_value(x.namespace, x.value) <= x.shared_above),
+		NOT x.shared AND (x.shared_above IS NULL OR loyalty.members_with_value(x.namespace, x.value, bool_or(x.verified)) <= x.shared_above),
 		x.merge_unverified, x.shared_above, CASE WHEN x.value IS NULL THEN 'garbage' WHEN x.blocked THEN 'blocked' END
 	FROM (SELECT e.ordinality, n.namespace, v.value, coalesce((e.value ->> 'verified')::boolean, false) AS verified,
 			n.priority, n.max_per_member, n.shared, n.merge_unverified, n.shared_above,
@@ -77,16 +78,16 @@ $$;
 COMMENT ON FUNCTION read_identifiers(jsonb) IS
 'Identifiers as an application passes them, normalized, each once, with the settings of their namespaces; exclusive is false for a value that several members may have, or that too many have; ignored says why one is not used: garbage or blocked. Part of resolve_member().';
 
-CREATE FUNCTION members_with_value(namespace text, value text) RETURNS bigint
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION members_with_value(namespace text, value text, verified boolean) RETURNS bigint
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN (SELECT count(*) FROM loyalty.identifier i WHERE i.exclusive AND i.namespace = $1 AND i.value = $2)
-		+ (SELECT count(*) FROM loyalty.identifier i WHERE NOT i.exclusive AND i.namespace = $1 AND i.value = $2);
+	RETURN (SELECT count(*) FROM loyalty.identifier i WHERE i.exclusive AND i.namespace = $1 AND i.value = $2 AND i.verified >= $3)
+		+ (SELECT count(*) FROM loyalty.identifier i WHERE NOT i.exclusive AND i.namespace = $1 AND i.value = $2 AND i.verified >= $3);
 END
 $$;
-COMMENT ON FUNCTION members_with_value(text, text) IS
-'How many members came with a value, each counted under the number that it had then. Part of resolve_member().';
+COMMENT ON FUNCTION members_with_value(text, text, boolean) IS
+'How many members came with a value, or verified it, each counted under the number that it had then. Part of resolve_member().';
 
 CREATE FUNCTION weigh_identifiers(given jsonb, OUT namespace text, OUT value text, OUT identifier_id bigint, OUT member_id bigint,
 	OUT home_member_id bigint, OUT priority integer, OUT verified boolean, OUT proven boolean, OUT owned boolean, OUT contested boolean)
@@ -152,35 +153,37 @@ DECLARE
 	crowded jsonb;
 BEGIN
 	WITH company AS (
-		SELECT DISTINCT g.namespace, g.value, g.shared_above, o.home_member_id, o.member_id
-		FROM jsonb_to_recordset($1) g (namespace text, value text, exclusive boolean, shared_above integer)
+		SELECT DISTINCT g.namespace, g.value, g.shared_above, g.verified, o.home_member_id, o.member_id
+		FROM jsonb_to_recordset($1) g (namespace text, value text, exclusive boolean, shared_above integer, verified boolean)
 		JOIN jsonb_to_recordset($2) f (namespace text, value text, home_member_id bigint) ON f.namespace = g.namespace AND f.value = g.value
 		JOIN jsonb_to_recordset($2) o (member_id bigint, home_member_id bigint, proven boolean) ON o.proven AND o.home_member_id <> f.home_member_id
 		WHERE g.exclusive AND g.shared_above IS NOT NULL
 			AND 0 = (SELECT count(*) FROM loyalty.identifier i WHERE NOT i.exclusive AND i.namespace = g.namespace AND i.value = g.value
-				AND i.home_member_id = o.home_member_id)
+				AND i.home_member_id = o.home_member_id AND i.verified >= g.verified)
 	), added AS (
-		INSERT INTO loyalty.identifier (member_id, namespace, value, home_member_id, exclusive)
-		SELECT c.member_id, c.namespace, c.value, c.home_member_id, false FROM company c
+		INSERT INTO loyalty.identifier (member_id, namespace, value, home_member_id, verified, exclusive)
+		SELECT c.member_id, c.namespace, c.value, c.home_member_id, c.verified, false FROM company c
 		ORDER BY c.namespace COLLATE "C", c.value COLLATE "C", c.home_member_id
-		ON CONFLICT DO NOTHING
+		ON CONFLICT (namespace, value, home_member_id) WHERE NOT exclusive DO UPDATE SET verified = true WHERE excluded.verified
 	)
-	SELECT jsonb_agg(jsonb_build_object('namespace', c.namespace, 'value', c.value)) INTO crowded
-	FROM (SELECT x.namespace, x.value, x.shared_above, count(*) AS more FROM company x GROUP BY x.namespace, x.value, x.shared_above) c
-	WHERE loyalty.members_with_value(c.namespace, c.value) + c.more > c.shared_above;
+	SELECT jsonb_agg(jsonb_build_object('namespace', c.namespace, 'value', c.value, 'verified', c.verified)) INTO crowded
+	FROM (SELECT x.namespace, x.value, x.shared_above, x.verified, count(*) AS more
+		FROM company x GROUP BY x.namespace, x.value, x.shared_above, x.verified) c
+	WHERE loyalty.members_with_value(c.namespace, c.value, c.verified) + c.more > c.shared_above;
 	IF crowded IS NULL THEN
 		RETURN NULL;
 	END IF;
+	-- claims, however many, take nothing from whoever verified it
 	UPDATE loyalty.identifier i SET exclusive = false
-	FROM jsonb_to_recordset(crowded) c (namespace text, value text)
-	WHERE i.exclusive AND i.namespace = c.namespace AND i.value = c.value;
+	FROM jsonb_to_recordset(crowded) c (namespace text, value text, verified boolean)
+	WHERE i.exclusive AND i.namespace = c.namespace AND i.value = c.value AND c.verified >= i.verified;
 	RETURN (SELECT jsonb_agg(CASE WHEN crowded @> jsonb_build_array(jsonb_build_object('namespace', g.value -> 'namespace', 'value', g.value -> 'value'))
 			THEN g.value || '{"exclusive": false}' ELSE g.value END ORDER BY g.ordinality)
 		FROM jsonb_array_elements($1) WITH ORDINALITY g);
 END
 $$;
 COMMENT ON FUNCTION note_company(jsonb, jsonb) IS
-'Notes that members came with a value that another member has, where its namespace counts that (shared_above). When it is of too many by now, it finds nobody from now on: then returns what was given, with that told. Part of resolve_member().';
+'Notes that members came with a value that another member has, where its namespace counts that (shared_above), and who verified it. When it is of too many by now, it finds nobody from now on, a claim by all who came, what is verified by those who verified it: then returns what was given, with that told. Part of resolve_member().';
 
 CREATE FUNCTION is_somebody_else(given jsonb, evidence jsonb) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -437,10 +440,16 @@ BEGIN
 			SET last_seen = greatest(i.last_seen, effective_at), verified = i.verified OR other.verified, claimed = i.claimed AND NOT other.verified
 			WHERE i.member_id = other.member_id AND i.identifier_id = other.identifier_id;
 		END LOOP;
+		UPDATE loyalty.identifier i SET verified = true
+		FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, verified boolean)
+		WHERE NOT g.exclusive AND g.ignored IS NULL AND g.verified AND NOT i.exclusive AND NOT i.verified
+			AND i.namespace = g.namespace AND i.value = g.value AND i.home_member_id = resolve_member_fully.home_member_id;
 		INSERT INTO loyalty.identifier AS i (member_id, namespace, value, home_member_id, verified, exclusive, channel, first_seen, last_seen)
 		SELECT member_id, g.namespace, g.value, home_member_id, g.verified, false, channel, effective_at, effective_at
 		FROM jsonb_to_recordset(given) g (namespace text, value text, exclusive boolean, ignored text, verified boolean)
 		WHERE NOT g.exclusive AND g.ignored IS NULL
+			AND 0 = (SELECT count(*) FROM loyalty.identifier x WHERE x.exclusive AND x.namespace = g.namespace AND x.value = g.value
+				AND x.home_member_id = resolve_member_fully.home_member_id)
 		ORDER BY g.namespace COLLATE "C", g.value COLLATE "C"
 		ON CONFLICT DO NOTHING;
 
@@ -580,7 +589,7 @@ BEGIN
 			SELECT w.identifier_id, w.member_id, w.home_member_id, w.contested INTO have FROM loyalty.weigh_identifiers(given) w;
 			IF NOT FOUND AND NOT g.exclusive THEN
 				SELECT i.identifier_id, i.member_id INTO have FROM loyalty.identifier i
-				WHERE i.namespace = g.namespace AND i.value = g.value AND NOT i.exclusive AND i.member_id = root LIMIT 1;
+				WHERE i.namespace = g.namespace AND i.value = g.value AND i.member_id = root ORDER BY i.exclusive DESC LIMIT 1;
 			END IF;
 			IF have.member_id <> ALL (locked) THEN
 				RAISE EXCEPTION 'the identifier changed hands at this moment'

@@ -61,37 +61,49 @@ BEGIN
 		shared_above = CASE WHEN configure_namespace.shared_above IS NULL THEN i.shared_above
 			ELSE nullif(configure_namespace.shared_above, 0) END
 	WHERE i.namespace = configure_namespace.namespace;
-	-- values that are of too many already
+	-- values that are of too many already; whoever was joined by one that is verified had verified it
 	UPDATE loyalty.identifier i SET exclusive = false
-	FROM loyalty.shared_values(nullif(shared_above, 0)::bigint + 1) v
+	FROM loyalty.members_by_value() v
 	WHERE shared_above > 0 AND v.namespace = configure_namespace.namespace AND i.exclusive
-		AND i.namespace = v.namespace AND i.value = v.value;
+		AND i.namespace = v.namespace AND i.value = v.value
+		AND CASE WHEN i.verified THEN v.verified ELSE v.members END > shared_above;
 	RETURN namespace;
 END
 $$;
 COMMENT ON FUNCTION configure_namespace(text, text, text, boolean, boolean, integer, integer, boolean, boolean, boolean, integer) IS
-'Makes a namespace of identifiers, or changes the settings that are given. kind: phone, email or opaque, how values are normalized (with default_country, provider_rules, fold_case as normalize_identifier()); priority: the smallest finds first (default 100); max_per_member: 0 for any number; shared: values that several members may have, such as a family tablet, which never find or merge anybody; shared_above: when more members than this came with a value, such as the number of a shop''s own telephone, it is treated as shared from then on, verified or not, and claims count, so that it is not for values that open an account (0: never; see shared_values()); merge_unverified: whether a value proves its member without being verified, and so may join two members; personal: whether values are personal data. What decides how values are stored cannot be changed once there are any. Returns the namespace. Error: LY003.';
+'Makes a namespace of identifiers, or changes the settings that are given. kind: phone, email or opaque, how values are normalized (with default_country, provider_rules, fold_case as normalize_identifier()); priority: the smallest finds first (default 100); max_per_member: 0 for any number; shared: values that several members may have, such as a family tablet, which never find or merge anybody; shared_above: when more members than this came with a value, such as the number of a shop''s own telephone, a claim of it is treated as shared from then on; verified now, it is so only when more members than this verified it, whoever else claims it (0: never; see shared_values()); merge_unverified: whether a value proves its member without being verified, and so may join two members; personal: whether values are personal data. What decides how values are stored cannot be changed once there are any. Returns the namespace. Error: LY003.';
+
+CREATE FUNCTION members_by_value(OUT namespace text, OUT value text, OUT members bigint, OUT verified bigint, OUT exclusive boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH came AS (
+		SELECT i.namespace, i.value, i.home_member_id AS member_id, i.verified, i.exclusive FROM loyalty.identifier i
+		UNION ALL
+		SELECT i.namespace, i.value, e.member_id, i.verified, i.exclusive
+		FROM loyalty.member_merge m, LATERAL unnest(m.identifier_ids) x (identifier_id), LATERAL (VALUES (m.survivor_id), (m.absorbed_id)) e (member_id),
+			loyalty.identifier i
+		WHERE i.identifier_id = x.identifier_id
+	)
+	SELECT c.namespace, c.value, count(DISTINCT c.member_id), count(DISTINCT c.member_id) FILTER (WHERE c.verified), bool_or(c.exclusive)
+	FROM came c
+	GROUP BY c.namespace, c.value
+$$;
+COMMENT ON FUNCTION members_by_value() IS
+'Of each value how many members came with it, how many verified it, and whether it is somebody''s. Part of shared_values().';
 
 CREATE FUNCTION shared_values(at_least bigint DEFAULT 3, OUT namespace text, OUT value text, OUT members bigint, OUT counts_as_shared boolean)
 RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH came AS (
-		SELECT i.namespace, i.value, i.home_member_id AS member_id, i.exclusive FROM loyalty.identifier i
-		UNION ALL
-		SELECT i.namespace, i.value, e.member_id, i.exclusive
-		FROM loyalty.member_merge m, LATERAL unnest(m.identifier_ids) x (identifier_id), LATERAL (VALUES (m.survivor_id), (m.absorbed_id)) e (member_id),
-			loyalty.identifier i
-		WHERE i.identifier_id = x.identifier_id
-	)
-	SELECT c.namespace, c.value, count(DISTINCT c.member_id), NOT bool_or(c.exclusive)
-	FROM came c
-	GROUP BY c.namespace, c.value
-	HAVING count(DISTINCT c.member_id) >= $1
-	ORDER BY 3 DESC, c.namespace COLLATE "C", c.value COLLATE "C"
+	SELECT v.namespace, v.value, v.members, NOT v.exclusive OR n.shared_above IS NOT NULL
+		AND loyalty.members_with_value(v.namespace, v.value, false) > n.shared_above
+	FROM loyalty.members_by_value() v LEFT JOIN loyalty.identifier_namespace n ON n.namespace = v.namespace
+	WHERE v.members >= $1
+	ORDER BY v.members DESC, v.namespace COLLATE "C", v.value COLLATE "C"
 $$;
 COMMENT ON FUNCTION shared_values(bigint) IS
-'Values with which at_least so many members came, most first: under whose number they are, who was merged by them, and, in namespaces with shared_above, who else came with them; each member under the number that it had then. counts_as_shared says that such a value finds nobody (any more). Reads all identifiers and merges.';
+'Values with which at_least so many members came, most first: under whose number they are, who was merged by them, and, in namespaces with shared_above, who else came with them; each member under the number that it had then. counts_as_shared says that such a value finds nobody (any more), unless whoever verified it does so again. Reads all identifiers and merges.';
 
 CREATE FUNCTION block_identifier(namespace text, value text, reason text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -72,7 +72,7 @@ BEGIN
 	COMMENT ON COLUMN loyalty.identifier_namespace.priority IS 'Which identifier finds the member first: the smallest.';
 	COMMENT ON COLUMN loyalty.identifier_namespace.max_per_member IS 'At most so many for one member; NULL is any number. Stops shared devices from swallowing hundreds of people.';
 	COMMENT ON COLUMN loyalty.identifier_namespace.shared IS 'Several members may have the same value (a family tablet): it finds nobody and merges nobody.';
-	COMMENT ON COLUMN loyalty.identifier_namespace.shared_above IS 'When more members than this came with a value, it counts as shared; NULL never.';
+	COMMENT ON COLUMN loyalty.identifier_namespace.shared_above IS 'When more members than this came with a value, claims of it count as shared, and all of it when so many verified it; NULL never.';
 	COMMENT ON COLUMN loyalty.identifier_namespace.merge_unverified IS 'Whether a value proves its member without being verified, and so may join two members.';
 	COMMENT ON COLUMN loyalty.identifier_namespace.personal IS 'Whether values are personal data.';
 	INSERT INTO loyalty.identifier_namespace (namespace, kind, priority)

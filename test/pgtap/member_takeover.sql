@@ -130,7 +130,18 @@ SELECT is(pg_temp.story(VARIADIC regexp_split_to_array(steps, ', ')), regexp_spl
 ('or links it', 'card:1 desk:d, card:2, card:2 desk:d, link 2 desk:d+, card:3, card:3 desk:d, card:4, card:4 desk:d, desk:d',
 	'created 1, created 2, conflict, linked, created 3, conflict, created 4, matched 4, conflict'),
 ('joined by it, then no more', 'desk:d+, card:2, card:2 desk:d+, card:3, card:3 desk:d+, desk:d+',
-	'created 1, created 2, merged 2, created 3, matched 3, conflict')) v (what, steps, answers);
+	'created 1, created 2, merged 2, created 3, matched 3, conflict'),
+-- claims alone count against claims: whoever verified it is found by verifying it, as often as he likes, and nobody else is
+('claims lock nobody out', 'desk:d+, openid:a+, openid:a+ desk:d, openid:b+, openid:b+ desk:d, openid:c+, openid:c+ desk:d, desk:d, desk:d+, desk:d+, desk:d',
+	'created 1, created 2, conflict, created 3, matched 3, created 4, matched 4, conflict, matched 1, matched 1, conflict'),
+('nor what came with it', 'phone:1+ desk:d+, openid:a+, openid:a+ desk:d, openid:b+, openid:b+ desk:d, desk:d+, phone:1+ desk:d, phone:1 desk:d+',
+	'created 1, created 2, conflict, created 3, matched 3, matched 1, matched 1, matched 1'),
+('nor whoever was there first with a claim', 'desk:d, card:1, card:1 desk:d, card:2, card:2 desk:d, openid:v+ desk:d+, desk:d+, desk:d',
+	'created 1, created 2, conflict, created 3, matched 3, created 4, matched 4, conflict'),
+('a link of a claim changes nothing', 'desk:d+, card:1, card:1 desk:d, card:2, card:2 desk:d, link 1 desk:d, link 2 desk:d, desk:d+',
+	'created 1, created 2, conflict, created 3, matched 3, had, had, matched 1'),
+('verified by too many, claimed before', 'desk:d+, card:2, card:2 desk:d, card:2 desk:d+, card:3, card:3 desk:d, card:3 desk:d+, desk:d+',
+	'created 1, created 2, conflict, merged 2, created 3, matched 3, matched 3, conflict')) v (what, steps, answers);
 
 -- Five persons, each with a few values: they prove their own, claim anybody's,
 -- are merged by hand with themselves, and such merges are undone.  No rule of
