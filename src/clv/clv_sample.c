@@ -258,17 +258,14 @@ PG_FUNCTION_INFO_V1(loyalty_clv_combine);
 Datum
 loyalty_clv_combine(PG_FUNCTION_ARGS)
 {
-	SampleState *state;
-	SampleState *other;
+	MemoryContext context = AggregateContext(fcinfo);
+	SampleState *state = PG_ARGISNULL(0) ? NULL : (SampleState *) PG_GETARG_POINTER(0);
+	SampleState *other = PG_ARGISNULL(1) ? NULL : (SampleState *) PG_GETARG_POINTER(1);
 
-	if (PG_ARGISNULL(1))
-	{
-		if (PG_ARGISNULL(0))
-			PG_RETURN_NULL();
-		PG_RETURN_POINTER(PG_GETARG_POINTER(0));
-	}
-	state = StateForRow(fcinfo);
-	other = (SampleState *) PG_GETARG_POINTER(1);
+	if (other == NULL)
+		RETURN_STATE(state);
+	if (state == NULL)
+		state = MakeState(context);
 	MergeInto(state, other->horizon, other->history, other->count);
 	PG_RETURN_POINTER(state);
 }
@@ -345,6 +342,7 @@ loyalty_clv_serialize(PG_FUNCTION_ARGS)
 	SampleState *state = (SampleState *) PG_GETARG_POINTER(0);
 	StringInfoData buf;
 
+	(void) AggregateContext(fcinfo);
 	Collapse(state);
 	pq_begintypsend(&buf);
 	SendHistories(&buf, state->horizon, state->history, state->count);
@@ -411,6 +409,7 @@ loyalty_clv_final(PG_FUNCTION_ARGS)
 {
 	SampleState *state = PG_ARGISNULL(0) ? NULL : (SampleState *) PG_GETARG_POINTER(0);
 
+	(void) AggregateContext(fcinfo);
 	if (state == NULL || state->count == 0)
 		PG_RETURN_NULL();
 	Collapse(state);

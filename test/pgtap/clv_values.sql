@@ -173,4 +173,11 @@ FROM (VALUES (0.5, 10.0, 0.8, 2.5, 40, 0), (0.5, 10, 0.8, 2.5, 40, 1), (0.5, 10,
 	LATERAL (SELECT outlived * (just + CASE WHEN n + first > 0 THEN a / (b + n + first - 1) * more ELSE 0 END) AS want) x;
 SELECT is(new_member_probability(make_clv_model(kind, r => 1, alpha => 1, a => a, b => a, s => s, beta => s), n, '0'), want, format('%s orders in no time by %s', n, kind)) FROM (VALUES ('bg/nbd', 1, NULL), ('mbg/nbd', 1, NULL), ('pareto/nbd', NULL, 1)) k(kind, a, s), (VALUES (0, 1::numeric), (1, 0)) v(n, want);
 
+-- ---- What is a part of an aggregate is no function for itself, by whatever types it is called.
+CREATE SCHEMA outside;
+CREATE TABLE inside AS SELECT proname, probin, prosrc, string_agg(replace(t::regtype::text, 'internal', 'bigint'), ', ' ORDER BY i) AS types, string_agg(CASE t WHEN 'bytea'::regtype THEN '''''' ELSE 'NULL' END, ', ' ORDER BY i) AS args
+FROM pg_proc, unnest(proargtypes) WITH ORDINALITY u(t, i) WHERE pronamespace = 'loyalty'::regnamespace AND proname ~ '^clv_' AND 'internal'::regtype = ANY (proargtypes) AND proname !~ '_recv$' GROUP BY pg_proc.oid;
+DO $$ DECLARE f record; BEGIN FOR f IN TABLE inside LOOP EXECUTE format('CREATE FUNCTION outside.%I(%s) RETURNS text LANGUAGE c AS %L, %L', f.proname, f.types, f.probin, f.prosrc); END LOOP; END $$;
+SELECT throws_ok(format('SELECT outside.%I(%s)', proname, args), '0A000', proname || ' was called outside an aggregate', proname) FROM inside ORDER BY proname;
+
 SELECT * FROM finish();

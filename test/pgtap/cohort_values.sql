@@ -105,6 +105,10 @@ SELECT is((preferred_weekday_agg(at, 'UTC')).value, extract(isodow FROM at)::int
 SELECT is(preferred_hour_agg(timestamptz '2024-01-01 00:00+00' + h * interval '1 hour', 'UTC')::text, want, 'hours ' || hours::text) FROM (VALUES ('{7,7,3}'::int[], '(7,2,3,0.66666666666666666667)'), ('{7,3,3,7}', '(3,2,4,0.50000000000000000000)'), ('{0,23}', '(0,1,2,0.50000000000000000000)')) v(hours, want), unnest(hours) h GROUP BY hours, want;
 SELECT is((preferred_value_agg(x)).value, want, 'values ' || xs::text) FROM (VALUES ('{b,a}'::text[], 'a'), ('{a,b}', 'a'), ('{a,b,b}', 'b'), ('{aa,a}', 'a'), ('{a,aa}', 'a'), ('{"",a}', ''), ('{z,é,é,z}', 'z'), ('{b,b,a,NULL,NULL,NULL}', 'b')) v(xs, want), unnest(xs) x GROUP BY xs, want;
 
+-- ---- Policies whose bounds are nought: who buys once is loyal, who bought a day before is won back.
+SELECT is(lifecycle_stage(s, '2026-01-03', ('{"new_days": null, ' || policy || '}')::jsonb), want, format('of %s purchases by %s', frequency(s), policy)) FROM (VALUES ('"loyal_orders": 0', 1, 'loyal'), ('"loyal_orders": 1', 1, 'loyal'), ('"loyal_orders": 2', 1, 'active'), ('"loyal_orders": null', 9, 'active'), ('"won_back_days": 0', 2, 'won_back'), ('"won_back_days": 1', 2, 'active'), ('"won_back_days": null', 2, 'active')) v(policy, n, want),
+	LATERAL (SELECT rfm_agg(timestamptz '2026-01-03' - i * interval '1 day', 5) AS s FROM generate_series(1, n) i) x;
+
 -- ---- States are merged whatever part had no row, NULLs, or rows of its own: a
 -- part for each partition, the plan of which says so.
 CREATE TABLE part (k int, member_id bigint, at timestamptz, amount numeric, discount numeric, channel text) PARTITION BY LIST (k);
@@ -116,7 +120,7 @@ INSERT INTO part SELECT 1 + g % 2, g % 13, timestamptz '2024-01-01' + g * 37 % 1
 INSERT INTO part SELECT k, 99, NULL, NULL, NULL, NULL FROM generate_series(1, 2) k;
 CREATE TABLE alone AS TABLE part;
 CREATE FUNCTION one(at timestamptz) RETURNS activity LANGUAGE sql AS $$ SELECT activity_agg(at, 'week', 'UTC') $$;
-CREATE TABLE asked AS SELECT q FROM unnest(ARRAY['activity_agg(at, ''day'', ''Europe/Rome'')', 'activity_rollup(one(at))', 'retention_agg(one(at))', 'retention_signup_agg(at, one(at + amount * interval ''1 day''), ''week'', ''UTC'')', 'retention_events_agg(member_id, at, ''week'', ''UTC'')',
+CREATE TABLE asked AS SELECT q FROM unnest(ARRAY['activity_agg(at, ''day'', ''Europe/Rome'')', 'activity_rollup(one(at))', 'retention_agg(one(at))', 'retention_signup_agg(at, one(at + amount * interval ''1 day''), ''week'', ''UTC'')', 'retention_events_agg(member_id, at, ''week'', ''UTC'')', 'retention_events_agg(member_id, at + amount * interval ''300 days'', ''week'', ''UTC'')',
 	'cohort_rollup(''week@0:{0/1/0=1,1/1/0=1}'')', 'repurchase_agg(one(at))', 'repurchase_rollup(CASE WHEN amount > 0 THEN ''week@0:{8/1/0=1,9/3/0=2}''::repurchase END)', 'concentration_agg(amount)', 'concentration_rollup(CASE WHEN amount > 0 THEN ''{1=1,2=5}''::concentration END)', 'preferred_hour_agg(at, ''UTC'')', 'preferred_weekday_agg(at, ''UTC'')',
 	'preferred_value_agg(channel)', 'discount_agg(amount, discount)', 'window_funnel_agg(''2 days'', ''strict_increase'', at, channel = ''c1'', channel = ''c3'', channel = ''c5'')', 'window_funnel_agg(''2 days'', ''strict_order'', at, channel = ''c1'', channel = ''c3'')', 'sequence_count_agg(''(?1).*(?2)'', at, channel = ''c1'', channel = ''c2'')', 'sequence_match_agg(''(?1)(?2)'', at, channel = ''c1'', channel = ''c2'')',
 	'retention(amount > 8, amount < 0, channel = ''c3'')']) q;
@@ -131,5 +135,12 @@ SELECT matches(outcome(format('SELECT (%s)::text FROM part', q)), '^' || state |
 	('cohort_rollup(CASE k WHEN 1 THEN ''week@0:{0/1/0=1}'' ELSE ''day@0:{0/1/0=1}'' END::cohort_matrix)', 'LY341'), ('window_funnel_agg(k * interval ''1 s'', NULL, at, true)', 'LY344'), ('window_funnel_agg(''1 s'', CASE k WHEN 1 THEN ''strict_order'' END, at, true)', 'LY344'), ('window_funnel_agg(''1 s'', NULL, at, VARIADIC array_fill(true, ARRAY[k]))', 'LY344'),
 	('sequence_match_agg(CASE k WHEN 1 THEN ''.'' ELSE ''.*'' END, at, true)', 'LY344'), ('sequence_match_agg(''.'', at, VARIADIC array_fill(true, ARRAY[k]))', 'LY344'), ('retention(VARIADIC array_fill(true, ARRAY[k]))', 'LY344'), ('retention_events_agg(member_id, at, CASE k WHEN 1 THEN ''day'' ELSE ''week'' END, ''UTC'')', 'LY341')) v(q, state);
 RESET enable_partitionwise_aggregate;
+
+-- ---- What is a part of an aggregate is no function for itself, by whatever types it is called.
+CREATE SCHEMA outside;
+CREATE TABLE inside AS SELECT proname, probin, prosrc, string_agg(replace(t::regtype::text, 'internal', 'bigint'), ', ' ORDER BY i) AS types, string_agg(CASE t WHEN 'bytea'::regtype THEN '''''' ELSE 'NULL' END, ', ' ORDER BY i) AS args
+FROM pg_proc, unnest(proargtypes) WITH ORDINALITY u(t, i) WHERE pronamespace = 'loyalty'::regnamespace AND proname ~ '^(activity|cohort|concentration|discount|funnel|preferred|repurchase|retention|sequence|tally|window)_' AND 'internal'::regtype = ANY (proargtypes) AND proname !~ '_recv$' GROUP BY pg_proc.oid;
+DO $$ DECLARE f record; BEGIN FOR f IN TABLE inside LOOP EXECUTE format('CREATE FUNCTION outside.%I(%s) RETURNS text LANGUAGE c AS %L, %L', f.proname, f.types, f.probin, f.prosrc); END LOOP; END $$;
+SELECT throws_ok(format('SELECT outside.%I(%s)', proname, args), '0A000', proname || ' was called outside an aggregate', proname) FROM inside ORDER BY proname;
 
 SELECT * FROM finish();

@@ -256,4 +256,11 @@ CREATE TABLE shuffled AS SELECT g * 7919 % 1000 AS k, timestamptz '2026-01-01' +
 SELECT is(rfm_agg_by_key(at, amount, lpad('', k % 3, 'x') || k)::text::jsonb - 'unit', (SELECT rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT min(at) AS at, sum(amount) AS amount FROM shuffled GROUP BY k HAVING sum(amount) <> 0) x), 'a thousand keys') FROM shuffled;
 SELECT is(rfm_agg_by(at, amount, 'day', 'UTC')::text::jsonb - 'unit', (SELECT rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT date_trunc('day', at) AS at, sum(amount) AS amount FROM shuffled GROUP BY 1, amount < 0) x), 'a thousand days') FROM shuffled;
 
+-- ---- What is a part of an aggregate is no function for itself, by whatever types it is called.
+CREATE SCHEMA outside;
+CREATE TABLE inside AS SELECT proname, probin, prosrc, string_agg(replace(t::regtype::text, 'internal', 'bigint'), ', ' ORDER BY i) AS types, string_agg(CASE t WHEN 'bytea'::regtype THEN '''''' ELSE 'NULL' END, ', ' ORDER BY i) AS args
+FROM pg_proc, unnest(proargtypes) WITH ORDINALITY u(t, i) WHERE pronamespace = 'loyalty'::regnamespace AND proname ~ '^rfm_' AND 'internal'::regtype = ANY (proargtypes) AND proname !~ '_recv$' GROUP BY pg_proc.oid;
+DO $$ DECLARE f record; BEGIN FOR f IN TABLE inside LOOP EXECUTE format('CREATE FUNCTION outside.%I(%s) RETURNS text LANGUAGE c AS %L, %L', f.proname, f.types, f.probin, f.prosrc); END LOOP; END $$;
+SELECT throws_ok(format('SELECT outside.%I(%s)', proname, args), '0A000', proname || ' was called outside an aggregate', proname) FROM inside ORDER BY proname;
+
 SELECT * FROM finish();
