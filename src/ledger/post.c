@@ -368,6 +368,7 @@ FindReplay(Posting *posting)
 	SPITupleTable *found;
 	uint64		nfound;
 	HeapTuple	other = NULL;
+	int64		others_id = posting->member_id;
 	bool		isnull;
 
 	posting->replayed = false;
@@ -388,6 +389,7 @@ FindReplay(Posting *posting)
 		int64		member_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 5, &isnull));
 		int64		home_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 6, &isnull));
 		bool		same;
+		bool		is_others;
 
 		if (isnull)
 			home_id = member_id;
@@ -403,7 +405,10 @@ FindReplay(Posting *posting)
 			posting->replayed = true;
 			return;
 		}
-		if (same)
+		/* it stands in this wallet, since its member stood for another then, who is another again */
+		is_others = member_id == posting->member_id && home_id != member_id && posting->entry.target == 0 &&
+			CanonicalMember(home_id) != posting->member_id;
+		if (same && !is_others)
 		{
 			posting->replayed = true;
 			posting->entry_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 1, &isnull));
@@ -411,8 +416,19 @@ FindReplay(Posting *posting)
 			return;
 		}
 		if (home_id == posting->asked_id || member_id == posting->member_id)
+		{
 			other = row;
+			others_id = is_others ? home_id : posting->member_id;
+		}
 	}
+	if (other != NULL && others_id != posting->member_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),
+				 errmsg("idempotency key \"%s\" was used for member " INT64_FORMAT, posting->idempotency_key, others_id),
+				 errdetail("Member " INT64_FORMAT " stood for it when entry %s, of kind %s, was posted, and does not any more.",
+						   posting->member_id, SPI_getvalue(other, found->tupdesc, 1),
+						   SPI_getvalue(other, found->tupdesc, 4)),
+				 errhint("Use a new key.")));
 	if (other != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),

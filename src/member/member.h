@@ -207,7 +207,9 @@
  * it came from, wherever they are by then (ledger_parts.c).
  *
  * A person's idempotency keys count together while its members are one: the
- * same call through another id is a replay.
+ * same call through another id is a replay.  Once they are two again, a key is
+ * that of the member whom the call addressed; its entry stays where it was
+ * recorded, and the other cannot use it there (LY004).
  *
  *
  * Other rooms

@@ -28,7 +28,7 @@ BEGIN
 	CASE w[1]
 		WHEN 'earn' THEN PERFORM loyalty.earn(m, n, expires_at => now() + w[4]::int * interval '1 year');
 		WHEN 'redeem' THEN
-			SELECT entry_id INTO e FROM loyalty.redeem(m, n);
+			SELECT entry_id INTO e FROM loyalty.redeem(m, n, idempotency_key => w[4]);
 			UPDATE story SET entry = e;
 		WHEN 'hold' THEN
 			SELECT entry_id INTO e FROM loyalty.hold(m, n, now() + interval '1 hour');
@@ -106,6 +106,17 @@ SELECT is(pg_temp.story('earn a 10 2, earn b 50 1, merge a b, ' || steps), have,
 	('redeem a 55, unmerge, refund a 5, refund a 20 k, refund a 20 k', 'a 10, b 20'),
 	('redeem a 55, unmerge, refund a 30 k, merge b a, refund a 30 k', 'a 35, b 35'),
 	('redeem a 55, unmerge, refund a 30 k, refund a 20 k', 'LY004 a 10, b 25'),
+	-- and is used up for the member to whom the call was addressed: nobody else's call is its repetition once they are two
+	('redeem b 5 k, redeem a 5 k', 'a 55, b 55'),
+	('redeem b 5 k, unmerge, redeem b 5 k', 'a 10, b 45'),
+	('redeem b 5 k, unmerge, redeem a 5 k', 'LY004 a 10, b 45'),
+	('redeem b 20 k, unmerge, redeem a 20 k', 'LY004 a 10, b 30'),
+	('redeem b 5 k, unmerge, redeem a 6 k', 'LY004 a 10, b 45'),
+	('redeem a 5 k, unmerge, redeem a 5 k', 'a 10, b 45'),
+	('redeem a 5 k, unmerge, redeem b 5 k', 'a 10, b 40'),
+	('redeem b 5 k, unmerge, merge a b, redeem a 5 k', 'a 55, b 55'),
+	('redeem b 5 k, unmerge, merge b a, redeem a 5 k', 'a 55, b 55'),
+	('redeem b 5 k, unmerge, merge c a, redeem a 5 k', 'a 5, b 45, c 5'),
 	-- only the other's lots
 	('redeem a 40, unmerge, refund a', 'a 10, b 50'),
 	('redeem a 40, unmerge, refund a 15', 'a 10, b 25'),
@@ -258,4 +269,13 @@ CALL pg_temp.run(:stories, :seed);
 SELECT diag(format('%s stories: %s entries, %s of them reversals in another wallet', stories, entries, parts)) FROM tally;
 SELECT is_empty('TABLE finding', format('%s random stories: what is given back goes to whoever earned it', :stories));
 SELECT cmp_ok((SELECT parts FROM tally), '>', :stories / 4::bigint, 'much of it to other wallets');
+-- the error names the member for whom the key was used
+SELECT member_id AS one FROM loyalty.resolve_member('{"email": "one@x.example"}') \gset
+SELECT member_id AS other FROM loyalty.resolve_member('{"email": "other@x.example"}') \gset
+SELECT loyalty.earn(:one, 30), loyalty.earn(:other, 30) \g /dev/null
+SELECT merge_id FROM loyalty.merge_members(:one, :other) \gset
+SELECT loyalty.redeem(:other, 20, idempotency_key => 'bk') \g /dev/null
+SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
+SELECT throws_ok(format('SELECT loyalty.redeem(%s, 20, idempotency_key => ''bk'')', :one), 'LY004',
+	format('idempotency key "bk" was used for member %s', :other), 'a key that another member has used');
 SELECT * FROM finish();
