@@ -155,7 +155,8 @@ SELECT throws_ok($$SELECT * FROM expand_components('{1,2}')$$, 'LY003', '"compon
 SELECT throws_ok($$SELECT * FROM expand_components('{{1,NULL}}')$$, 'LY003', '"components" must not contain NULL', 'a NULL is refused');
 SELECT throws_ok($$SELECT * FROM connected_components_text('{{a,b,c}}')$$, 'LY003', '"pairs" must be an array of pairs', 'triples are refused');
 SELECT throws_ok($$SELECT normalize_identifier('email', 'nope', on_garbage => 'error')$$, 'LY201', '"nope" is no valid identifier of namespace "email"', 'garbage is an error when asked');
-SELECT throws_ok($$SELECT normalize_identifier('phone', '1', 'XX')$$, 'LY003', 'unknown default_country "XX"', 'an unknown country is an error');
+SELECT throws_ok(format('SELECT normalize_identifier(%L, %L, %L)', 'phone', '1', country), 'LY003', format('unknown default_country "%s"', country), 'an unknown country is an error')
+FROM unnest(ARRAY['XX', 'E1', 'E{', '1E', '{E', 'E', '']) country;
 SELECT throws_ok($$SELECT normalize_identifier('phone', '1', on_garbage => 'no')$$, 'LY003', 'unknown on_garbage "no"', 'a misspelt on_garbage is an error');
 
 -- normal forms
@@ -186,6 +187,8 @@ SELECT is(normalize_identifier(namespace, raw, country), normal, format('%s %L',
 	('email', 'a@パフィーdeルンバ.x', NULL, 'a@xn--de-jg4avhby1noc0d.x'), ('email', 'a@そのスピードで.x', NULL, 'a@xn--d9juau41awczczp.x'),
 	('email', 'a@βόλος.com', NULL, 'a@xn--nxasmm1c.com'), ('email', 'a@xn--nxasmm1c.com', NULL, 'a@xn--nxasmm1c.com'), ('email', 'a@ΒΌΛΟΣ.com', NULL, 'a@xn--nxasmq6b.com'),
 	('email', 'Σοφός@βόλοσ.com', NULL, 'σοφόσ@xn--nxasmq6b.com'), ('email', 'a＠βόλος.com', NULL, 'a@xn--nxasmm1c.com'), ('shop', 'a@ς', NULL, 'a@σ'),
+	-- where the bias of RFC 3492 lies at its bound, or just above
+	('email', U&'a@\+027899\+027409.x', NULL, 'a@xn--8e5kz0e.x'), ('email', U&'a@\01DA\043E\043B\02C6\037C\02BA.x', NULL, 'a@xn--5ja26b9a08c32ara.x'),
 	('email', 'a@ü.😀.ws', NULL, 'a@xn--tda.xn--e28h.ws'), ('email', 'a@xn--e28h.ws', NULL, 'a@xn--e28h.ws'),
 	-- Punycode of what is not mapped, and of what needs none
 	('email', 'a@xn--bcher-2pa.de', NULL, 'a@xn--bcher-kva.de'), ('email', 'a@xn--abc-.de', NULL, 'a@abc.de'),
