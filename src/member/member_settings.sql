@@ -137,8 +137,8 @@ $$;
 COMMENT ON FUNCTION block_identifier(text, text, text) IS
 'Blocks a value that identifies nobody (unknown, 0000000000, a test address): resolve_member() ignores it, link_identifier() refuses it. namespace * blocks it everywhere. Identifiers that are linked already stay. Returns the value as stored. Errors: LY003, LY210 unknown namespace.';
 
-CREATE FUNCTION register_merge_handler(room text, tables text[], merge_function text DEFAULT NULL,
-	unmerge_function text DEFAULT NULL, preview_function text DEFAULT NULL, forget_function text DEFAULT NULL) RETURNS text
+CREATE FUNCTION put_merge_handler(room text, tables text[], merge_function text, unmerge_function text, preview_function text,
+	forget_function text) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -170,8 +170,24 @@ BEGIN
 			unmerge_function = excluded.unmerge_function, preview_function = excluded.preview_function,
 			forget_function = excluded.forget_function;
 	END IF;
+END
+$$;
+COMMENT ON FUNCTION put_merge_handler(text, text[], text, text, text, text) IS
+'Records a handler: what register_merge_handler() does, for rooms of ours, too. Part of setup().';
+
+CREATE FUNCTION register_merge_handler(room text, tables text[], merge_function text DEFAULT NULL,
+	unmerge_function text DEFAULT NULL, preview_function text DEFAULT NULL, forget_function text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF room = ANY (loyalty.rooms()) THEN
+		RAISE EXCEPTION 'room "%" is loyalty''s own', room
+			USING ERRCODE = 'LY003', DETAIL = 'Its handler is put in place by setup(), and merges need it.',
+				HINT = 'Give your room another name.';
+	END IF;
+	PERFORM loyalty.put_merge_handler(room, tables, merge_function, unmerge_function, preview_function, forget_function);
 	RETURN room;
 END
 $$;
 COMMENT ON FUNCTION register_merge_handler(text, text[], text, text, text, text) IS
-'Says how things of a room that belong to a member are merged, unmerged, previewed and forgotten: names of functions with their schema (NULL: nothing to do), called with member rows and wallets locked. merge(merge_id, survivor_id, absorbed_id) returns jsonb, what moved; unmerge(merge_id, root_id, member_id, subtree) returns jsonb: the things whose home is in subtree go from root_id back to member_id; preview(survivor_id, absorbed_id) returns jsonb; forget(member_ids). tables: the room''s tables with a column member_id; check_all() reports tables that no room registered. Handlers run with the rights of whoever merges, so each must belong to the owner of our tables or to a superuser. They run in install order of the rooms, others after them; unmerging runs them backwards. Errors: LY003, 42501.';
+'Says how things of a room of yours that belong to a member are merged, unmerged, previewed and forgotten: names of functions with their schema (NULL: nothing to do), called with member rows and wallets locked. merge(merge_id, survivor_id, absorbed_id) returns jsonb, what moved; unmerge(merge_id, root_id, member_id, subtree) returns jsonb: the things whose home is in subtree go from root_id back to member_id; preview(survivor_id, absorbed_id) returns jsonb; forget(member_ids). tables: the room''s tables with a column member_id; check_all() reports tables that no room registered. Handlers run with the rights of whoever merges, so each must belong to the owner of our tables or to a superuser. They run in install order of the rooms, others after them; unmerging runs them backwards. Errors: LY003, 42501.';

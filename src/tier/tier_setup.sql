@@ -287,7 +287,7 @@ BEGIN
 
 		INSERT INTO loyalty.layout (room, version) VALUES ('tier', 1);
 	END IF;
-	PERFORM loyalty.register_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
+	PERFORM loyalty.put_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
 		'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers', 'loyalty.preview_member_tiers', 'loyalty.forget_member_tiers');
 	-- ladders may have come as rows, from a dump without its schema
 	IF loyalty.ledger_is_unwatched() THEN

@@ -248,6 +248,10 @@ SELECT throws_ok($$SELECT resolve_member('"x"')$$, 'LY003', NULL, 'LY003');
 SELECT throws_ok($$SELECT resolve_member('{"email": "a@b.example"}', on_conflict => 'x')$$, 'LY003', NULL, 'LY003');
 SELECT throws_ok($$SELECT configure_namespace('shop', fold_case => false)$$, 'LY003', NULL, 'how values are stored stays: LY003');
 SELECT throws_ok($$SELECT register_merge_handler('x', '{}', 'loyalty.nope')$$, 'LY003', NULL, 'no such function: LY003');
+SELECT throws_ok(format('SELECT register_merge_handler(%L, %L)', r, '{}'), 'LY003', format('room "%s" is loyalty''s own', r), 'not of a room of ours: ' || r)
+FROM unnest(loyalty.rooms()) r;
+SELECT results_eq($$SELECT merge_function, unmerge_function, forget_function FROM merge_handler WHERE room = 'tier'$$,
+	$$VALUES ('loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers', 'loyalty.forget_member_tiers')$$, 'whose handlers are those of setup()');
 SELECT throws_ok(format('SELECT register_merge_handler($$x$$, %L)', t), 'LY003', NULL, 'no table of members: ' || t) FROM unnest('{"{currency}","{nope}","{NULL}","{wallet,NULL}"}'::text[]) t;
 
 -- Names of functions that tables hold run with the rights of whoever merges.
