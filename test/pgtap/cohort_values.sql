@@ -109,6 +109,10 @@ SELECT is((preferred_value_agg(x)).value, want, 'values ' || xs::text) FROM (VAL
 SELECT is(lifecycle_stage(s, '2026-01-03', ('{"new_days": null, ' || policy || '}')::jsonb), want, format('of %s purchases by %s', frequency(s), policy)) FROM (VALUES ('"loyal_orders": 0', 1, 'loyal'), ('"loyal_orders": 1', 1, 'loyal'), ('"loyal_orders": 2', 1, 'active'), ('"loyal_orders": null', 9, 'active'), ('"won_back_days": 0', 2, 'won_back'), ('"won_back_days": 1', 2, 'active'), ('"won_back_days": null', 2, 'active')) v(policy, n, want),
 	LATERAL (SELECT rfm_agg(timestamptz '2026-01-03' - i * interval '1 day', 5) AS s FROM generate_series(1, n) i) x;
 
+-- ---- Paths in a long list of instants, most of which are too old: who views each odd second and likes the one after, buys at the end.
+SELECT is(sequence_count_agg(pattern, timestamptz '2026-01-01' + i * interval '1 s', i < 100 AND i % 2 = 1, i % 2 = 0, i = bought), want::bigint, format('%s, bought at %s', pattern, bought)) FROM (VALUES ('(?1)(?t<=1)(?2)(?t==1)(?3)', 101, 1), ('(?1)(?t<=1)(?2)(?t==1)(?3)', 102, 0), ('(?1)(?t<=1)(?2)(?t==1)(?3)', 201, 0), ('(?1)(?t==51)(?2)(?t==51)(?3)', 201, 1), ('(?1)(?t==50)(?2)(?t==51)(?3)', 201, 0), ('(?1)(?t<=1)(?2).*(?3)', 201, 1), ('(?1)(?t<=1)(?2)', 0, 50)) v(pattern, bought, want),
+	generate_series(1, 201) i WHERE i <= 100 OR i % 50 <= 2 GROUP BY pattern, bought, want;
+
 -- ---- States are merged whatever part had no row, NULLs, or rows of its own: a
 -- part for each partition, the plan of which says so.
 CREATE TABLE part (k int, member_id bigint, at timestamptz, amount numeric, discount numeric, channel text) PARTITION BY LIST (k);
