@@ -196,8 +196,6 @@ FindSpan(pg_tz *tz, TimestampTz at)
 	pg_time_t	wanted = FloorDiv(at, USECS_PER_SEC) +
 		((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
 	pg_time_t	t = wanted - 400 * (int64) SECS_PER_DAY;
-	bool		found_from = false;
-	pg_time_t	from = 0;
 
 	if (pg_get_timezone_offset(tz, &fixed))
 	{
@@ -226,13 +224,10 @@ FindSpan(pg_tz *tz, TimestampTz at)
 
 			if (rc > 0)
 				span.until = (boundary + shift) * USECS_PER_SEC;
-			if (!found_from)
-				from = t;
-			span.from = (from + shift) * USECS_PER_SEC;
+			span.from = (t + shift) * USECS_PER_SEC;
 			return span;
 		}
-		t = from = boundary;
-		found_from = true;
+		t = boundary;
 	}
 }
 
