@@ -132,6 +132,8 @@ SELECT is_empty(format('SELECT * FROM loyalty.tier_timeline(%s)', arguments), 'n
 
 SELECT throws_ok($$SELECT loyalty.tier_at('[{"measure": "m", "at": "4714-11-24 00:00+00 BC", "amount": 1}]',
 	'{"time_zone": "Etc/GMT+12", "measures": [{"measure": "m", "window": "month"}], "levels": [{"level": "a"}]}', '2024-01-01')$$, '22008', NULL, 'before there were dates');
+SELECT is(loyalty.qualified_level('[{"measure": "m", "at": "4714-11-24 12:00+00 BC", "amount": 1}]',
+	'{"measures": [{"measure": "m", "window": "rolling", "interval": "1 day"}], "levels": [{"level": "a", "all": {"m": 1}}]}', '4714-11-25 00:00+00 BC'), 'a', 'on the first day there is');
 
 SELECT is(loyalty.tier_at(format('[{"measure": "%s", "at": "2024-01-01", "amount": 1}]', measure)::loyalty.tier_facts, '{"measures": [{"measure": "m"}], "levels": [{"level": "a"}]}', '2024-06-01'), expected,
 	'a level that asks for nothing is for whoever has a fact, and has ' || measure) FROM (VALUES ('m', 'a'), ('other', NULL)) v(measure, expected);
