@@ -143,6 +143,8 @@ SELECT is((SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m)::t
 	(SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL ORDER BY m DESC)::text FROM unnest(ARRAY['a', 'b', 'c']) m), 'measures in another order');
 SELECT is((SELECT jsonb_agg(f->>'measure') FROM jsonb_array_elements((SELECT loyalty.tier_facts_agg(m, '2024-01-01', 1, NULL)::jsonb FROM unnest(ARRAY['c', 'a', 'b']) m)) f),
 	'["a", "b", "c"]', 'of one instant, by name');
+SELECT is((SELECT jsonb_object_agg(f->>'measure', f->'amount') FROM jsonb_array_elements((SELECT loyalty.tier_facts_agg(m, '2024-01-01', amount, NULL ORDER BY n)::jsonb FROM (VALUES (1, 'c', 3), (2, 'a', 1), (3, 'b', 2)) v(n, m, amount))) f),
+	'{"a": 1, "b": 2, "c": 3}', 'each with its own amount');
 
 -- qualified_level: windows over rows
 CREATE TABLE purchase (at timestamptz, amount numeric);
@@ -174,6 +176,7 @@ SELECT is(facts_problem(facts), expected, left(facts, 150)) FROM (VALUES
 	('[{"measure": "m", "amount": 1}]', '"at" must be an instant.'), ('[{"measure": "m", "at": 1, "amount": 1}]', '"at" must be an instant.'),
 	('[{"measure": "m", "at": "now", "amount": 1}]', '"at" must be an instant.'), ('[{"measure": "m", "at": "infinity", "amount": 1}]', '"at" must be an instant.'),
 	('[{"measure": "m", "at": "2024-01-01", "amount": 1, "counts_at": "today"}]', '"counts_at" must be an instant.'),
+	('[{"measure": "m", "at": "2024-01-01 00:00:00.123456+00", "amount": 1}]', '[{"measure": "m", "at": "2024-01-01 00:00:00.123456+00", "amount": 1}]'),
 	('[]', '[]'), ('[{"measure": "m", "at": "2024-01-02", "amount": -1.5, "counts_at": "2024-01-02"}, {"measure": "m", "at": "2024-01-01", "amount": 0.00015, "counts_at": "2023-01-01"}]',
 		'[{"measure": "m", "at": "2024-01-01 00:00:00+00", "amount": 0.0002, "counts_at": "2023-01-01 00:00:00+00"}, {"measure": "m", "at": "2024-01-02 00:00:00+00", "amount": -1.5}]')) v(facts, expected);
 SELECT throws_ok(format('SELECT loyalty.tier_facts_agg(%s)', arguments), state, NULL, arguments) FROM (VALUES

@@ -409,6 +409,8 @@ INSERT INTO step_case VALUES
 	('a fact at the start of a year is in it', '{"validity": "period", "period": "year"}', '{"at": "2025-01-01", "qualified": "b"}', 'b enrolled qualified 2025-01-01 2027-01-01 -'),
 	('a term among many is counted from the first', '{"validity": "interval", "validity_interval": "1 month"}',
 		'{"at": "2024-04-30", "level": "b", "since": "2024-01-31", "valid_until": "2024-04-30", "qualified": "b"}', 'b renewed requalified 2024-04-30 2024-05-31 -'),
+	('by the validity of its own level', '{"levels": [{"level": "a", "validity": "interval", "validity_interval": "2 months"}, {"level": "b", "validity": "interval", "validity_interval": "1 month"}, {"level": "c"}]}',
+		'{"at": "2024-04-30", "level": "b", "since": "2024-01-31", "valid_until": "2024-04-30", "qualified": "b"}', 'b renewed requalified 2024-04-30 2024-05-31 -'),
 	('an upgrade at the end of a period is for the next one', '{"validity": "period", "period": "year"}',
 		'{"at": "2025-01-01", "level": "a", "since": "2024-03-01", "valid_until": "2025-01-01", "qualified": "b"}', 'b upgraded qualified 2025-01-01 2026-01-01 -'),
 	('and one within it to the end of the next', '{"validity": "period", "period": "year"}',
