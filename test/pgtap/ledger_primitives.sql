@@ -159,6 +159,24 @@ FROM (VALUES
 	('"kind": "reverse", "points": *, "effective_at": "2024-01-05T00:00:00+00:00", "target": 1', ARRAY['1', '9', '0'], ARRAY['-1', '1, "hold_until": "2024-02-01"', '1, "lots": []'])) k(pattern, good, bad),
 	LATERAL (SELECT unnest(good) AS part, 'the same' AS outcome UNION ALL SELECT unnest(bad), 'LY003') c;
 
+SELECT throws_ok(format('SELECT %L::loyalty.points_ledger', '[{"kind": "earn", "points": 1, "effective_at": ' || instants || '}]'), 'LY003', message, message) FROM (VALUES
+	('"infinity"', 'effective_at of earn must be a finite instant'), ('"2024-01-01", "available_at": "-infinity"', 'available_at of earn must be an instant or infinity'),
+	('"1899-01-01"', 'effective_at of earn must be between the years 1900 and 9999')) v(instants, message);
+
+-- Rows as they lie in one table: an instant in a column that a kind has no use for says nothing.
+SELECT is((SELECT loyalty.ledger_agg(kind, points, at, available_at, expires_at)::text FROM (VALUES ('redeem', 4, timestamptz '2024-01-03', timestamptz '2024-02-01', timestamptz '2025-01-01'),
+		('hold', 2, '2024-01-04', '2024-02-01', '2024-03-01'), ('earn', 10, '2024-01-01', '2024-01-02', '2025-01-01')) v(kind, points, at, available_at, expires_at)),
+	'[{"kind": "earn", "points": 10, "effective_at": "2024-01-01T00:00:00+00:00", "available_at": "2024-01-02T00:00:00+00:00", "expires_at": "2025-01-01T00:00:00+00:00"}, '
+	'{"kind": "redeem", "points": 4, "effective_at": "2024-01-03T00:00:00+00:00"}, {"kind": "hold", "points": 2, "effective_at": "2024-01-04T00:00:00+00:00", "hold_until": "2024-03-01T00:00:00+00:00"}]',
+	'ledger_agg() of rows that have every column');
+
+-- Groups within groups, sorted: each level gathers by itself.
+SET enable_hashagg = off;
+SELECT is_empty($$SELECT * FROM (SELECT a, b, c, d, e, sum(i) AS points, loyalty.available(loyalty.balance_agg(i, '2024-01-01', NULL), '2024-01-01')
+		FROM (SELECT i, i % 2 AS a, i % 3 AS b, i % 5 AS c, i % 7 AS d, i % 11 AS e FROM generate_series(1, 3000) i) r GROUP BY ROLLUP (a, b, c, d, e)) g WHERE available <> points$$,
+	'balance_agg() of ROLLUP');
+RESET enable_hashagg;
+
 -- Bytes of the types, as COPY hands them over, by what pack.h says of them.  A lot of 1 point: flags, the id zigzagged, the points,
 -- when it was earned, as days since 2000.
 CREATE FUNCTION pg_temp.received(type text, bytes text) RETURNS text LANGUAGE plpgsql AS $$
