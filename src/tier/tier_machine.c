@@ -186,8 +186,7 @@ WindowStart(const TierMachine *machine, int i, TimestampTz t, bool at_end)
 		return AddSpan(ladder, t, &measure->interval, -1) + 1;
 	if (measure->window == WINDOW_TERM)
 		return machine->window_from;
-	if (!IsPeriod(measure->window))
-		return TIMESTAMP_MINUS_INFINITY;
+	Assert(IsPeriod(measure->window));
 	if (state->grace_until != TIMESTAMP_MINUS_INFINITY)
 		t = state->valid_until - 1;
 	else if (at_end)

@@ -462,6 +462,8 @@ INSERT INTO definition_case VALUES
 	('{"measures": [], "levels": [{"level": "a", "renew": 1}]}', '"renew" must be an object.'),
 	('{"measures": [], "levels": [{"level": "a", "renew": []}]}', '"renew" must be an object.'),
 	('{"measures": [], "levels": [{"level": "a", "any": {"x": 1}}]}', 'Measure "x" is not among "measures".'),
+	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {"": 1}}]}', 'Measure "" is not among "measures".'),
+	('{"measures": [], "levels": [{"level": "a"}], "minimum": ""}', '"minimum" "" is none of the levels.'),
 	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {"x": "1"}}]}', 'The threshold of "x" must be a number.'),
 	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {}}]}', 'Criteria name no measure.'),
 	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "any": {"x": 1}, "all": {"x": 1}}]}', 'A level has one of "any", "all" and "of".'),
@@ -519,6 +521,16 @@ UNION ALL
 SELECT format('{"measures": [], "levels": [%s]}', string_agg(format('{"level": "%s"}', l), ', ')), CASE n WHEN 32 THEN 'none' ELSE 'A ladder has 1 to 32 levels.' END
 FROM unnest(ARRAY[32, 33]) n, generate_series(1, n) l GROUP BY n;
 SELECT is(problem_of(definition), problem, left(definition, 200)) FROM definition_case;
+-- Each key has its own words.
+CREATE TABLE word (key text, word text);
+INSERT INTO word SELECT key, unnest(string_to_array(words, ' ')) FROM (VALUES ('window', 'rolling month quarter year anniversary term lifetime latest'), ('period', 'month quarter year anniversary'),
+	('validity', 'interval period forever'), ('at_end', 'reassess soft_landing never_down'), ('upgrade', 'at_once next_period'), ('returns', 'take_back keep'),
+	(NULL, 'time_zone measures levels level measure name any all need of renew grace minimum carry_over validity_interval')) v(key, words);
+SELECT is_empty($$SELECT * FROM (SELECT k.key, w.word, problem_of(format('{"measures": [{"measure": "x", "window": "%s"}], "levels": [{"level": "a"}]%s}',
+			CASE k.key WHEN 'window' THEN w.word ELSE 'year' END, CASE WHEN k.key <> 'window' THEN format(', "%s": "%s"', k.key, w.word) END)) AS problem
+		FROM (SELECT DISTINCT key FROM word WHERE key IS NOT NULL) k, (SELECT word FROM word UNION SELECT key FROM word WHERE key IS NOT NULL) w
+		WHERE NOT EXISTS (SELECT FROM word o WHERE o.key = k.key AND o.word = w.word)) p
+	WHERE problem <> format('"%s" cannot be "%s".', key, word)$$, 'a word of another key is none of this one');
 SELECT is((SELECT string_agg(row(l.*)::text, ' ' ORDER BY rank) FROM loyalty.ladder_levels('{"measures": [], "levels": [{"level": "a"}, {"level": "b", "name": "B"}]}') l), '(1,a,a) (2,b,B)',
 	'a level without a name has its code');
 
