@@ -40,6 +40,13 @@
 #define TIMESTAMP_MINUS_INFINITY PG_INT64_MIN
 #endif
 
+/* 16 asks for rights on objects of all kinds by one function */
+#if PG_VERSION_NUM >= 160000
+#define NamespaceAclCheck(schema, role, mode) object_aclcheck(NamespaceRelationId, schema, role, mode)
+#else
+#define NamespaceAclCheck(schema, role, mode) pg_namespace_aclcheck(schema, role, mode)
+#endif
+
 /* 18 marks functions that do not return in front, as C11 does */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))

@@ -292,6 +292,11 @@ CREATE FUNCTION unlock_job(job text) RETURNS boolean
 LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_unlock_job';
 COMMENT ON FUNCTION unlock_job(text) IS 'Gives back what lock_job() took. Part of the jobs.';
 
+CREATE FUNCTION lock_key(key text) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_lock_key';
+COMMENT ON FUNCTION lock_key(text) IS
+'Locks a key until the transaction ends; waits for whoever has it. Error: 42501 the caller does not write into our tables. Part of functions that look a key up before they write.';
+
 CREATE FUNCTION begin_job(job text, as_of timestamptz, batch_size integer, unit text,
 	OUT run_id bigint, OUT until timestamptz, OUT last_key bigint, OUT resumed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -391,8 +396,9 @@ AS $$
 DECLARE
 	room text;
 BEGIN
-	-- two sessions that set up at once would both find no table
-	PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.setup', 0));
+	-- two sessions that set up at once would both find no table; whose it is may be known only then
+	PERFORM loyalty.require_own_schema();
+	PERFORM loyalty.lock_key('setup');
 	PERFORM loyalty.require_own_schema();
 	FOREACH room IN ARRAY loyalty.rooms() LOOP
 		IF to_regprocedure(format('loyalty.%I()', 'setup_' || room)) IS NOT NULL THEN

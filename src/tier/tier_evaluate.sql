@@ -26,7 +26,7 @@ BEGIN
 				HINT = 'Define it with loyalty.define_measure(); points are earned with loyalty.earn().';
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_event ' || idempotency_key, member_id));
+		PERFORM loyalty.lock_key(format('tier_event %s %s', member_id, idempotency_key));
 		SELECT * INTO earlier FROM loyalty.tier_event e
 		WHERE e.member_id = record_qualification.member_id AND e.idempotency_key = record_qualification.idempotency_key;
 		IF FOUND THEN

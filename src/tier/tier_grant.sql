@@ -86,7 +86,7 @@ BEGIN
 	ladder := loyalty.existing_ladder(ladder);
 	decimals := loyalty.money_decimals(fee, fee_currency, fee_decimals);
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_grant ' || idempotency_key, member_id));
+		PERFORM loyalty.lock_key(format('tier_grant %s %s', member_id, idempotency_key));
 		SELECT * INTO earlier FROM loyalty.tier_grant g
 		WHERE g.member_id = grant_tier.member_id AND g.idempotency_key = grant_tier.idempotency_key;
 		IF FOUND THEN
@@ -169,7 +169,7 @@ DECLARE
 	repeated boolean;
 BEGIN
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM pg_advisory_xact_lock(hashtextextended('loyalty.tier_grant ' || idempotency_key, holder));
+		PERFORM loyalty.lock_key(format('tier_grant %s %s', holder, idempotency_key));
 	END IF;
 	-- the first result of a key is given again, whatever has become of the grant
 	repeated := EXISTS (SELECT FROM loyalty.tier_grant k WHERE k.member_id = holder AND k.idempotency_key = renew_grant.idempotency_key);

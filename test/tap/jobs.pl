@@ -71,6 +71,50 @@ for my $case ([ 'book_expiries', 'wallets' ], [ 'book_tiers', 'tiers' ])
 	$stopped->query('SELECT 1 / 0');
 	is($other->query($call)->{error}, undef, "$job: until an error");
 }
+
+# Keys: whoever does not own the tables cannot make a call wait
+rows($admin, $_) for 'DROP ROLE IF EXISTS jobs_guest', 'CREATE ROLE jobs_guest';
+rows($other, $_) for "SELECT loyalty.define_measure('nights')", "SELECT loyalty.grant_access('jobs_guest', 'app')", "SET lock_timeout = '100ms'";
+rows($stopped, 'SET ROLE jobs_guest');
+rows($stopped, 'BEGIN');
+rows($stopped, "SELECT pg_advisory_xact_lock(hashtextextended('loyalty.$_->[0]', $_->[1]))")
+	for [ 'setup', 0 ], [ 'tier_event k', 1 ], [ 'tier_grant k', 1 ], [ 'tier_grant k2', 1 ];
+is($stopped->query("SELECT loyalty.lock_key('setup')")->{error}{C}, '42501', 'lock_key() is not for everybody');
+rows($stopped, 'ROLLBACK');
+rows($stopped, 'BEGIN');
+rows($stopped, "SELECT pg_advisory_xact_lock(hashtextextended('loyalty.$_->[0]', $_->[1]))")
+	for [ 'setup', 0 ], [ 'tier_event k', 1 ], [ 'tier_grant k', 1 ], [ 'tier_grant k2', 1 ];
+my $fact = "SELECT loyalty.record_qualification(1, 'nights', 2, '2025-01-01', idempotency_key => 'k')";
+my $grant = "SELECT grant_id FROM loyalty.grant_tier(1, 'club', 'a', period => '1 month', starts_at => '2025-01-01', idempotency_key => 'k')";
+is($other->query('SELECT loyalty.setup()')->{error}, undef, 'a guest does not stop setup()');
+is_deeply(rows($other, $fact), [ [ 't' ] ], 'nor facts');
+my $granted = rows($other, $grant);
+my $renew = "SELECT new_grant_id FROM loyalty.renew_grant(1, $granted->[0][0], idempotency_key => 'k2')";
+my $renewed = rows($other, $renew);
+is(scalar @$renewed, 1, 'nor grants and their renewal');
+rows($stopped, 'ROLLBACK');
+rows($stopped, 'RESET ROLE');
+
+# who is at the same key waits until the other has ended, and finds what he did
+for my $case ([ $fact, q{'k'}, q{'k3'} ], [ $grant, q{'k'}, q{'k4'} ], [ $renew, q{'k2'}, q{'k2'} ])
+{
+	my ($call, $key, $another) = @$case;
+	(my $repeated = $call) =~ s/idempotency_key => $key/idempotency_key => $another/;
+	rows($stopped, 'BEGIN');
+	my $first = rows($stopped, $repeated);
+	is($other->query($repeated)->{error}{C}, '55P03', "a second session waits: $repeated");
+	rows($stopped, 'COMMIT');
+	is_deeply(rows($other, $repeated), $call eq $fact ? [ [ 'f' ] ] : $first, 'and finds what the first did');
+	is_deeply(rows($stopped, "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('object', 'advisory')"), [ [ 0 ] ],
+		'which holds nothing any more');
+}
+rows($stopped, 'BEGIN');
+rows($stopped, 'SELECT loyalty.setup()');
+is($other->query('SELECT loyalty.setup()')->{error}{C}, '55P03', 'one setup() at a time');
+rows($stopped, 'ROLLBACK');
+is($other->query('SELECT loyalty.setup()')->{error}, undef, 'and the next one after it');
+rows($other, 'RESET lock_timeout');
+rows($other, $_) for "SELECT loyalty.revoke_access('jobs_guest')", 'DROP ROLE jobs_guest';
 is_deeply(rows($other, 'SELECT * FROM loyalty.check_all()'), [], 'check_all() finds nothing');
 rows($admin, 'DROP DATABASE IF EXISTS jobs WITH (FORCE)');
 done_testing();
