@@ -163,6 +163,12 @@ SELECT throws_ok(format('SELECT %L::loyalty.points_ledger', '[{"kind": "earn", "
 	('"infinity"', 'effective_at of earn must be a finite instant'), ('"2024-01-01", "available_at": "-infinity"', 'available_at of earn must be an instant or infinity'),
 	('"1899-01-01"', 'effective_at of earn must be between the years 1900 and 9999')) v(instants, message);
 
+SELECT is(loyalty.next_unbooked_expiry(('{"entries": 1, "last_effective_at": "2024-01-01Z", "earned": 5, "lots": [{"lot_id": 1, "points": 5, "earned_at": "2024-01-01Z"' || lot || '}]' || booked || '}')::loyalty.points_balance),
+	next, format('next_unbooked_expiry() of a lot%s%s', lot, booked)) FROM (VALUES
+	('', '', NULL::timestamptz), (', "expires_at": "2024-06-01Z"', '', '2024-06-01'), (', "expires_at": "2024-06-01Z", "hold_id": 2, "available_at": "2024-07-01Z"', '', '2024-07-01'),
+	(', "expires_at": "2024-06-01Z"', ', "booked": 5, "booked_through": "2024-06-01Z"', NULL), (', "expires_at": "2024-06-01Z"', ', "booked": 4, "booked_through": "2024-06-01Z"', '2024-06-01'),
+	(', "expires_at": "2024-06-01Z"', ', "booked_through": "2024-05-31Z"', '2024-06-01')) v(lot, booked, next);
+
 -- Rows as they lie in one table: an instant in a column that a kind has no use for says nothing.
 SELECT is((SELECT loyalty.ledger_agg(kind, points, at, available_at, expires_at)::text FROM (VALUES ('redeem', 4, timestamptz '2024-01-03', timestamptz '2024-02-01', timestamptz '2025-01-01'),
 		('hold', 2, '2024-01-04', '2024-02-01', '2024-03-01'), ('earn', 10, '2024-01-01', '2024-01-02', '2025-01-01')) v(kind, points, at, available_at, expires_at)),
@@ -187,11 +193,11 @@ BEGIN
 	EXECUTE format('CREATE TEMP TABLE received (value loyalty.%I)', type);
 	EXECUTE format('COPY (SELECT decode(%L, ''hex'')) TO %L (FORMAT binary)', replace(bytes, ' ', ''), file);
 	EXECUTE format('COPY received FROM %L (FORMAT binary)', file);
-	result := (SELECT value::text FROM received);
+	EXECUTE format('SELECT value::text || CASE WHEN loyalty.%I_send(value) <> decode(%L, ''hex'') THEN '' in fewer bytes'' ELSE '''' END FROM received', type, replace(bytes, ' ', '')) INTO result;
 	DROP TABLE received;
 	RETURN replace(replace(result, 'T00:00:00+00:00', ''), '"', '');
 EXCEPTION WHEN invalid_binary_representation THEN
-	RETURN SQLSTATE;
+	RETURN CASE SQLERRM WHEN 'invalid binary format of ' || type THEN SQLSTATE ELSE SQLERRM END;
 END $$;
 SELECT is(pg_temp.received(type, bytes), outcome, format('%s: %s', type, bytes)) FROM (VALUES
 	('points_lots', '01 00', '[]'),
@@ -199,8 +205,8 @@ SELECT is(pg_temp.received(type, bytes), outcome, format('%s: %s', type, bytes))
 	('points_lots', '01 01 05 02 8001 0b', '[{lot_id: 1, points: 128, earned_at: 2000-01-02}]'),
 	('points_lots', '01 01 05 02 ffffffffffffffff7f 0b', '[{lot_id: 1, points: 9223372036854775807, earned_at: 2000-01-02}]'),
 	('points_lots', '01 01 05 feffffffffffffffff01 01 0b', '[{lot_id: 9223372036854775807, points: 1, earned_at: 2000-01-02}]'),
-	('points_lots', '01 01 05 02 01 08 0000000000000000', '[{lot_id: 1, points: 1, earned_at: 2000-01-01}]'),
-	('points_lots', '01 01 05 02 01 08 0011e03614000000', '[{lot_id: 1, points: 1, earned_at: 2000-01-02T00:07:00+00:00}]'),
+	('points_lots', '01 01 05 02 01 08 0000000000000000', '[{lot_id: 1, points: 1, earned_at: 2000-01-01}] in fewer bytes'),
+	('points_lots', '01 01 05 02 01 08 0011e03614000000', '[{lot_id: 1, points: 1, earned_at: 2000-01-02T00:07:00+00:00}] in fewer bytes'),
 	('points_lots', '01 02 04 02 01 0b 13 06 04 01 13', '[{lot_id: 1, points: 1, earned_at: 2000-01-02, expires_at: 2000-01-04}, {lot_id: 3, points: 1, earned_at: 2000-01-04, expires_at: 2000-01-06}]'),
 	('points_lots', '00 01 05 02 01 0b', '22P03'), ('points_lots', '02 01 05 02 01 0b', '22P03'),
 	('points_lots', '01 01 05 02 01 0b 00', '22P03'), ('points_lots', '01 01 05 02 01', '22P03'), ('points_lots', '01 02 05 02 01 0b', '22P03'), ('points_lots', '01', '22P03'),
@@ -209,7 +215,10 @@ SELECT is(pg_temp.received(type, bytes), outcome, format('%s: %s', type, bytes))
 	('points_lots', '01 01 05 02 01 00', '22P03'), ('points_lots', '01 01 05 02 01 04', '22P03'), ('points_lots', '01 01 05 02 01 0c', '22P03'), ('points_lots', '01 01 05 02 01 08 00000000000000', '22P03'),
 	('points_lots', '01 01 05 02 01 08 0000000000000080', '22P03'), ('points_lots', '01 01 05 02 01 08 00000000000000c0', '22P03'),
 	('points_lots', '01 01 01 02 01 0b 04', '22P03'), ('points_lots', '01 01 04 02 01 0b 04', '22P03'), ('points_lots', '01 01 06 02 01 0b', '22P03'),
+	('points_lots', '01 80808004 05 02 01 0b', '22P03'), ('points_lots', '01 8080808004 05 02 01 0b', '22P03'),
+	('points_lots', '01 02 04 02 01 0b 13 06 04 01 08 ff9fb2b35bffff7f', '22P03'), ('points_lots', '01 02 04 02 01 0b f301 06 04 01 08 ff9fb2b35bffff7f', '22P03'),
 	('points_lots', '01 01 0d 02 01 0b 03', '22P03'), ('points_lots', '01 01 85 02 01 0b 10', '22P03'), ('points_lots', '01 01 85 02 01 0b 01 04', '22P03'), ('points_lots', '01 01 85 02 01 0b 02 04', '22P03'),
+	('points_ledger', '01 00 02 13 8080f6ba870a 01 02 0b 13 41 02 0b', '[{kind: earn, points: 1, effective_at: 2000-01-02, expires_at: 2000-01-04}, {kind: earn, points: 1, effective_at: 2000-01-03, expires_at: 2000-01-05}]'),
 	('points_balance', '01 00 00 00 04 04 04 00 00', '{entries: 0, lots: []}'),
 	('points_balance', '01 00 02 02 0b 04 04 01 02 01 05 02 01 0b', '{entries: 2, last_entry_id: 2, last_effective_at: 2000-01-02, earned: 1, lots: [{lot_id: 1, points: 1, earned_at: 2000-01-02}]}'),
 	('points_balance', '01 04 00 00 04 04 04 9008 14 14 00 02 01 03 04 07', '{entries: 0, redeemed: 10, debt: 10, lots: [], owed: [{home_id: -1, points: 3}, {home_id: 2, points: 7}]}'),
