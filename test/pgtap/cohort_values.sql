@@ -115,6 +115,10 @@ SELECT results_eq(format('SELECT round(member_share, 9), members, amount, round(
 SELECT is(split_part(outcome(format('SELECT count(*) FROM pareto_curve(''{1=1}'', %s)', points)), ' ', 1), want, format('a curve of %s points', points)) FROM (VALUES (0, 'LY003'), (1, '1'), (10000, '10000'), (10001, 'LY003')) v(points, want);
 SELECT is(ROW(gini(c), top_share(c, 50), members_for_share(c, 50), (SELECT max(amount_share) FROM pareto_curve(c, 2)))::text, '(,,,)', 'no whole, no shares of ' || c::text) FROM unnest('{"{-1=1,1=1}","{0=3}","{-5=1,2=2}"}'::concentration[]) c;
 
+-- ---- Equal values have one hash, and its 64 bits with seed 0 go on where its 32 bits end, as of every type.
+SELECT is(outcome(format('SELECT concat_ws('' '', a = a, a = b, a <> a, a <> b, %1$s_hash(a) = %1$s_hash(%2$L), %1$s_hash(a) = %1$s_hash(b), %1$s_hash_extended(a, 0)::bit(32) = %1$s_hash(a)::bit(32), %1$s_hash_extended(a, 1) = %1$s_hash_extended(%2$L, 1), %1$s_hash_extended(a, 1) = %1$s_hash_extended(a, 0)) FROM (VALUES (%2$L::%1$s, %3$L::%1$s)) v(a, b)', type, a, b)), 't f f t t f t t f', 'equality and hashes of ' || type)
+FROM (VALUES ('activity', 'day@0:1:1:{1}', 'day@0:1:1:{2}'), ('cohort_matrix', 'month@0:{0/1/0=1}', 'month@0:{0/1/0=2}'), ('repurchase', 'day@0:{8/1/0=3}', 'day@0:{8/1/0=4}'), ('concentration', '{1=1}', '{1=2}')) v(type, a, b);
+
 -- ---- Preferences at the ends of hours and weeks, and of ties.
 SELECT is((preferred_hour_agg(at, 'UTC')).value, want, 'the hour of ' || at) FROM (VALUES ('1999-12-31 23:59:59.999999+00'::timestamptz, 23), ('2000-01-01 00:00+00', 0), ('2000-01-01 00:59:59.999999+00', 0), ('2000-01-01 01:00+00', 1), ('1999-12-31 00:00+00', 0), ('1999-12-30 23:00+00', 23)) v(at, want) GROUP BY at, want;
 SELECT is((preferred_weekday_agg(at, 'UTC')).value, extract(isodow FROM at)::int, 'the weekday of ' || at) FROM generate_series(timestamptz '1999-12-20 00:00+00', '2000-01-10', '1 day') d, unnest(ARRAY[d, d - interval '1 us']) at GROUP BY at;
