@@ -140,11 +140,12 @@ SELECT is(split_part(outcome(format('SELECT (%s) IS NOT NULL', call)), ' ', 1), 
 	('make_clv_model(''bg/nbd'', 1, 1, 1, 1, unit_days => 1 / 86400.0)', 'true'), ('make_clv_model(''bg/nbd'', 1, 1, 1, 1, unit_days => 1 / 86401.0)', 'LY003'), ('make_clv_model(''bg/nbd'', 1, 1, 1, 1, unit_days => 365250)', 'true'), ('make_clv_model(''bg/nbd'', 1, 1, 1, 1, unit_days => 365251)', 'LY003'), ('make_clv_model(''bg/nb'', 1, 1, 1, 1)', 'LY003'), ('make_clv_model(''BG/NBD'', 1, 1, 1, 1)', 'true'), ('make_clv_model(''bg/nbdx'', 1, 1, 1, 1)', 'LY003')) v(call, want);
 
 SELECT is(m::text, NULL, 'no name or no unit, no model') FROM unnest(ARRAY[make_clv_model(NULL, 1, 1, 1, 1), make_clv_model('bg/nbd', 1, 1, 1, 1, unit_days => NULL)]) m;
-SELECT is(clv_forecast(rfm_agg('2026-01-01', -5), make_clv_model('bg/nbd', 1, 1, 1, 1), '1 year', 0, '2026-03-01')::text, NULL, 'no purchase, no forecast');
+SELECT is(outcome(format('SELECT (%s)::text FROM (SELECT rfm_agg(''2026-01-01'', -5) AS s, make_clv_model(''bg/nbd'', 1, 1, 1, 1, p => 2, q => 3, v => 4) AS m) x', call)), NULL, 'no purchase, no forecast: ' || call)
+FROM unnest('{"p_alive(s, m)","expected_orders(s, m, ''1 year'')","expected_spend(s, m)","lifetime_value(s, m, ''1 year'', 0)","clv_forecast(s, m, ''1 year'', 0)","next_order(s, m)"}'::text[]) call;
 SELECT is((SELECT ROW(held_orders, held_amount) FROM clv_histories(s))::text, want, 'held out: ' || want) FROM (VALUES ('{"v":1,"horizon":1,"histories":[[1,0,0,5,0,1,5]]}'::clv_sample, '(1,5)'), ('{"v":1,"horizon":1,"histories":[[1,0,0,5,0,0,0]]}', '(0,0)'), ('{"v":1,"horizon":0,"histories":[[1,0,0,5,0]]}', '(,)')) v(s, want);
 
 -- ---- Fits: who counts, how many steps they take, and that they stop when told.
-SELECT is((SELECT ROW(members, repeat_members, spend_members) FROM clv_report(clv_fit(format('{"v":1,"horizon":0,"histories":[[5,1,%1$s,%2$s,0],[6,1,%1$s,%2$s,4],[4,2,%1$s,%2$s,6],[3,2,%1$s,%3$s,5]]}', :week, 8 * :week, 9 * :week)::clv_sample)))::text, '(18,18,13)', 'all bought again, five of them for nothing');
+SELECT is((SELECT ROW(members, repeat_members, spend_members) FROM clv_report(clv_fit(format('{"v":1,"horizon":0,"histories":[[7,1,%1$s,%4$s,3],[5,1,%1$s,%2$s,0],[6,1,%1$s,%2$s,4],[4,2,%1$s,%2$s,6],[3,2,%1$s,%3$s,5]]}', :week, 8 * :week, 9 * :week, 7 * :week)::clv_sample)))::text, '(25,25,20)', 'all bought again, five of them for nothing');
 -- by a fixed rule, so many histories of 50 weeks
 CREATE FUNCTION histories(n int) RETURNS clv_sample LANGUAGE sql AS $$
 	SELECT format('{"v":1,"horizon":0,"histories":[%s]}', string_agg(format('[%s,%s,%s,%s,%s]', n, x, t_x, 50 * 604800000000, CASE WHEN x > 0 THEN 10 + x ELSE 0 END), ',' ORDER BY x, t_x))::clv_sample
