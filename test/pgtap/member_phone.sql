@@ -295,6 +295,8 @@ SELECT is(normalize_identifier('phone', raw, country), normal, format('%s in %s'
 	('0491 701234567', 'DE', '+49491701234567'), ('491 701234567', 'DE', '+491701234567'),
 	-- behind the calling code would be a digit too few
 	('491 70123456', 'DE', '+4949170123456'),
+	-- short, and only in Antigua without its area code
+	('04602 123', 'DE', '+494602123'),
 	-- Argentina: 15 at home is 9 abroad
 	('011 15-2345-6789', 'AR', '+5491123456789'), ('+54 9 11 2345 6789', 'AR', '+5491123456789'), ('11 15 2345 6789', 'AR', '+5491123456789'),
 	('+54 11 15 2345 6789', NULL, '+5491123456789'), ('02946 15-56-1760', 'AR', '+5492946561760'), ('0221 15 456-7890', 'AR', '+5492214567890'),

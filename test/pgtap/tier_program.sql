@@ -106,6 +106,7 @@ DECLARE
 BEGIN
 	FOR damaged, how IN SELECT substring(whole FOR n), 'cut to ' || n FROM generate_series(0, octet_length(whole) - 1) n
 		UNION ALL SELECT set_byte(whole, i, (get_byte(whole, i) + d) % 256), format('byte %s + %s', i, d) FROM generate_series(0, octet_length(whole) - 1) i, unnest(ARRAY[1, 2, 128, 255]) d
+		UNION ALL SELECT substring(whole FOR n) || '\xffffff7f' || substring(whole FROM n + 2), 'a huge number at ' || n FROM generate_series(0, octet_length(whole) - 1) n
 	LOOP
 		BEGIN
 			UPDATE loyalty.tier_state s SET machine = damaged WHERE s.member_id = $1 AND s.ladder = 'club';
