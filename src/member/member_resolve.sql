@@ -660,7 +660,6 @@ AS $$
 DECLARE
 	root bigint;
 	g record;
-	home bigint;
 	earlier jsonb;
 BEGIN
 	replayed := false;
@@ -680,20 +679,26 @@ BEGIN
 		END IF;
 	END IF;
 	root := (loyalty.lock_members(ARRAY[member_id]))[1];
-	DELETE FROM loyalty.identifier i
-	WHERE i.member_id = root AND i.namespace = g.namespace AND i.value = g.value
-	RETURNING i.identifier_id, i.home_member_id INTO identifier_id, home;
+	-- members who were merged may each have had a value that several share
+	WITH gone AS (
+		DELETE FROM loyalty.identifier i
+		WHERE i.member_id = root AND i.namespace = g.namespace AND i.value = g.value
+		RETURNING i.identifier_id, i.home_member_id, i.exclusive
+	), noted AS (
+		INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, reason, effective_at)
+		SELECT x.home_member_id, 'unlinked', x.identifier_id, g.namespace, reason, effective_at FROM gone x ORDER BY x.identifier_id
+	)
+	SELECT x.identifier_id INTO identifier_id FROM gone x
+	ORDER BY x.exclusive DESC, x.home_member_id = unlink_identifier.member_id DESC, x.identifier_id LIMIT 1;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'member % has no such identifier of namespace "%"', member_id, namespace
 			USING ERRCODE = 'LY212', DETAIL = 'It is with somebody else, with nobody, or was unlinked before.',
 				HINT = 'loyalty.identifier lists what the member has.';
 	END IF;
-	INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, reason, effective_at)
-	VALUES (home, 'unlinked', identifier_id, g.namespace, reason, effective_at);
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request(member_id, idempotency_key, jsonb_build_object('identifier_id', identifier_id));
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION unlink_identifier(bigint, text, text, text, timestamptz, text) IS
-'Takes an identifier away from a member, or from anybody for whom it stands. Merges that it caused stay: undo them with unmerge_members(). Errors: LY202 no such member, LY212 the member has no such identifier, LY210 unknown namespace, LY003, LY004.';
+'Takes an identifier away from a member, and from anybody for whom it stands; returns its number (of several the one that finds the member, then the one of that member). Merges that it caused stay: undo them with unmerge_members(). Errors: LY202 no such member, LY212 the member has no such identifier, LY210 unknown namespace, LY003, LY004.';

@@ -284,6 +284,17 @@ DROP OWNED BY handler_writer;
 DROP ROLE handler_writer;
 SELECT is((SELECT format('%s %s', a.merge_id = b.merge_id, b.replayed) FROM merge_members(:p, 4, idempotency_key => 'mm') a, merge_members(:p, 4, idempotency_key => 'mm') b), 't t', 'a repeated merge');
 
+-- a value that several share, of two who became one
+SELECT member_id AS left_hand FROM resolve_member('{"email": "left@b.example", "tablet": "T9"}') \gset
+SELECT member_id AS right_hand FROM resolve_member('{"email": "right@b.example", "tablet": "T9"}') \gset
+SELECT array_agg(identifier_id ORDER BY home_member_id) AS tablets FROM identifier WHERE namespace = 'tablet' AND value = 't9' \gset
+SELECT merge_members(:left_hand, :right_hand) \g /dev/null
+SELECT is(identifier_id, (:'tablets'::bigint[])[2], 'unlinked from both: the number is that of the member who was asked')
+FROM unlink_identifier(:right_hand, 'tablet', 'T9', 'sold');
+SELECT is_empty($$SELECT FROM identifier WHERE namespace = 'tablet' AND value = 't9'$$, 'and neither has it any more');
+SELECT results_eq(format('SELECT member_id, identifier_id FROM member_act WHERE act = %L AND namespace = %L AND reason = %L ORDER BY 1', 'unlinked', 'tablet', 'sold'),
+	format('SELECT * FROM unnest(ARRAY[%s, %s]::bigint[], %L::bigint[])', :left_hand, :right_hand, :'tablets'), 'which both have in their history');
+
 -- canonical_member: in a big join, and inside one transaction
 CREATE TEMP TABLE many AS SELECT member_id, canonical_member(member_id) AS c FROM member, generate_series(1, 50);
 SELECT is_empty('SELECT m.member_id FROM many m LEFT JOIN member_alias a USING (member_id) WHERE m.c <> coalesce(a.canonical_id, m.member_id)', 'canonical_member over many rows');

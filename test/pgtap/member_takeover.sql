@@ -141,7 +141,9 @@ SELECT is(pg_temp.story(VARIADIC regexp_split_to_array(steps, ', ')), regexp_spl
 ('a link of a claim changes nothing', 'desk:d+, card:1, card:1 desk:d, card:2, card:2 desk:d, link 1 desk:d, link 2 desk:d, desk:d+',
 	'created 1, created 2, conflict, created 3, matched 3, had, had, matched 1'),
 ('verified by too many, claimed before', 'desk:d+, card:2, card:2 desk:d, card:2 desk:d+, card:3, card:3 desk:d, card:3 desk:d+, desk:d+',
-	'created 1, created 2, conflict, merged 2, created 3, matched 3, matched 3, conflict')) v (what, steps, answers);
+	'created 1, created 2, conflict, merged 2, created 3, matched 3, matched 3, conflict'),
+('who was joined by it had it twice', 'desk:d+, card:2, card:2 desk:d+, unlink 1 desk:d, unlink 2 desk:d, desk:d+',
+	'created 1, created 2, merged 2, unlinked, LY212, created 3')) v (what, steps, answers);
 
 -- Five persons, each with a few values: they prove their own, claim anybody's,
 -- are merged by hand with themselves, and such merges are undone.  No rule of
