@@ -724,6 +724,12 @@ SELECT loyalty.record_qualification(survivor_id, 'visits', survivor_visits, surv
 	loyalty.merge_tier(1000 + survivor_id, survivor_id, survivor_id + 1, '2024-06-01') FROM merge_case;
 SELECT is(format('%s until %s', tiers_of(survivor_id, 'short', '2024-05-31', '2024-06-01'), t.ends_at::date), expected, 'merged: ' || expected)
 FROM merge_case, LATERAL (SELECT max(starts_at) AS ends_at FROM loyalty.member_tiers(survivor_id, 'short')) t;
+-- Returns of both take back at their own dates, whoever's came first.
+SELECT loyalty.define_ladder('short_returns', '{"measures": [{"measure": "visits", "window": "lifetime"}], "levels": [{"level": "a", "any": {"visits": 100}}, {"level": "b", "any": {"visits": 200}}]}');
+SELECT loyalty.record_qualification(m, 'visits', visits, at::timestamptz, reference => 'r', return_of => CASE WHEN visits < 0 THEN 'r' END) FROM (VALUES
+	(1, 360, 150, '2024-01-20'), (2, 361, 100, '2024-01-10'), (3, 360, -150, '2024-05-01'), (4, 361, -100, '2024-04-01')) v(n, m, visits, at) ORDER BY n;
+SELECT loyalty.merge_tier(1360, 360, 361, '2024-02-01');
+SELECT is(steps_of(360, 'short_returns'), 'a 01-20 enrolled/qualified, b 02-01 upgraded/merged, a 04-01 downgraded/returned, - 05-01 expired/returned', 'two returns, of either member');
 -- With the state go what it brought into its period, and the start of its term.
 SELECT loyalty.define_ladder(ladder, jsonb_build_object('measures', jsonb_build_array(jsonb_build_object('measure', 'visits', 'window', window_of)),
 	'levels', '[{"level": "a", "any": {"visits": 100}}, {"level": "b", "any": {"visits": 200}}]'::jsonb) || more)
