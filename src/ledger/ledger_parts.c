@@ -183,20 +183,24 @@ FindParticipants(Posting *posting, int64 **member_ids)
 {
 	Parts		parts = {0};
 
-	posting->parts_taken = HasParts(posting);
-	if (!posting->parts_taken)
+	posting->taken_ids = NULL;
+	posting->ntaken = 0;
+	if (!HasParts(posting))
 		return 0;
 
 	FindWallets(posting, &parts);
-	*member_ids = palloc(parts.count * sizeof(int64));
+	posting->ntaken = parts.count;
+	posting->taken_ids = palloc(parts.count * sizeof(int64));
 	for (int i = 0; i < parts.count; i++)
-		(*member_ids)[i] = parts.parts[i].member_id;
-	return parts.count;
+		posting->taken_ids[i] = parts.parts[i].member_id;
+	*member_ids = posting->taken_ids;
+	return posting->ntaken;
 }
 
 /*
  * Locks the wallets concerned in the order of everybody, and begins anew if
- * they are others by then.
+ * they are others by then.  A call that posts to several holds other wallets
+ * and has taken these: it must not wait for one more.
  */
 static void
 LockParts(const Posting *posting)
@@ -206,6 +210,11 @@ LockParts(const Posting *posting)
 	bool		same;
 
 	FindWallets(posting, &parts);
+	same = posting->taken_ids == NULL || posting->ntaken == parts.count;
+	for (int i = 0; i < parts.count && same && posting->taken_ids != NULL; i++)
+		same = posting->taken_ids[i] == parts.parts[i].member_id;
+	if (!same)
+		BeginAnew();
 	for (int i = 0; i < parts.count; i++)
 	{
 		Posting		wallet;
@@ -513,7 +522,7 @@ PostInParts(Posting *posting)
 {
 	if (!posting->together)
 		PostTogether(PostAllParts, posting);
-	else if (posting->parts_taken)
+	else if (posting->taken_ids != NULL)
 		PostAllParts(posting);
 	else
 		BeginAnew();

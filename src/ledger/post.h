@@ -36,8 +36,9 @@ typedef struct Posting
 	bool		is_move;		/* part of a merge, or of undoing one */
 	bool		part;			/* of an act on lots of several members: prepared
 								 * by ledger_parts.c */
-	bool		parts_taken;	/* a call that posts to several has taken the
-								 * wallets of all parts */
+	int64	   *taken_ids;		/* whose wallets a call that posts to several has
+								 * taken for all parts, ascending; NULL: none */
+	int			ntaken;
 	bool		of_row;			/* the key names a row of somebody's table: one
 								 * that was used is no error, whatever for */
 	Currency	currency;
