@@ -188,18 +188,26 @@ SendPosting(Posting *posting, int64 member_id)
 
 /*
  * Locks the wallet of a posting, and begins anew if somebody else stands for
- * its member by then.
+ * its member by then, or its lots are several members'.
  */
 static void
 LockAndAskAgain(void *call)
 {
 	Posting    *posting = call;
 
+	/* it has begun anew, and holds no lock */
+	if (posting->in_parts)
+		return;
 	if (!posting->together)
 		SendPosting(posting, CanonicalMember(posting->asked_id));
 	(void) LockWallet(posting->member_id, posting->currency.code);
 	if (CanonicalMember(posting->asked_id) != posting->member_id)
 		BeginAnew();
+	if (MayHaveParts(posting) && HasParts(posting))
+	{
+		posting->in_parts = true;
+		BeginAnew();
+	}
 }
 
 /*

@@ -125,6 +125,24 @@ FindOtherCaptures(const Posting *posting, Posting **others)
 }
 
 /*
+ * Whether a posting concerns lots that first came to others than the member
+ * that it addressed: they may be in other wallets.
+ */
+bool
+MayHaveParts(const Posting *posting)
+{
+	if (posting->part || posting->target_taken == NULL || merged_members == NULL ||
+		(posting->entry.kind != ENTRY_REVERSE && posting->entry.target_kind != ENTRY_HOLD))
+		return false;
+	ForEachLot(lot, posting->target_taken)
+	{
+		if (HomeOfLot(posting, lot) != posting->asked_id)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Whether a posting concerns lots in the wallets of others than the member who
  * stands for the one that it addressed.
  */

@@ -1010,8 +1010,14 @@ PostEntry(Posting *posting)
 					 errmsg("the wallet of member " INT64_FORMAT ", currency \"%s\", is marked as moved, but the member is not absorbed",
 							posting->member_id, posting->currency.code),
 					 errhint("Run SELECT * FROM loyalty.check_all();")));
-		if (posting->entry.home_id != 0 && !posting->is_move)
+		if (!posting->is_move && (posting->entry.home_id != 0 || MayHaveParts(posting)))
 			LockRoute(posting);
+		if (posting->in_parts)
+		{
+			posting->in_parts = false;
+			PostInParts(posting);
+			return;
+		}
 		PlaceTarget(posting);
 		if (UpdateWallet(posting))
 			break;

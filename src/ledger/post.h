@@ -34,6 +34,8 @@ typedef struct Posting
 	bool		this_wallet;	/* not to be routed elsewhere */
 	bool		together;		/* with others, by PostTogether() */
 	bool		is_move;		/* part of a merge, or of undoing one */
+	bool		in_parts;		/* a merge was undone before its wallet was
+								 * locked: it is in parts by now */
 	bool		part;			/* of an act on lots of several members: prepared
 								 * by ledger_parts.c */
 	int64	   *taken_ids;		/* whose wallets a call that posts to several has
@@ -107,6 +109,7 @@ extern int64 MemberOfTarget(int64 asked_id, int64 entry_id);
 extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);
 
 /* ledger_parts.c: lots that are several members' now */
+extern bool MayHaveParts(const Posting *posting);
 extern bool HasParts(const Posting *posting);
 extern void PostInParts(Posting *posting);
 extern int	FindParticipants(Posting *posting, int64 **member_ids);
