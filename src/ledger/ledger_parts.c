@@ -125,14 +125,24 @@ FindOtherCaptures(const Posting *posting, Posting **others)
 }
 
 /*
+ * Whether a posting is one that may be divided: it acts on lots that its target
+ * took, and members may be merged.
+ */
+static bool
+GivesLotsBack(const Posting *posting)
+{
+	return !posting->part && posting->target_taken != NULL && merged_members != NULL &&
+		(posting->entry.kind == ENTRY_REVERSE || posting->entry.target_kind == ENTRY_HOLD);
+}
+
+/*
  * Whether a posting concerns lots that first came to others than the member
  * that it addressed: they may be in other wallets.
  */
 bool
 MayHaveParts(const Posting *posting)
 {
-	if (posting->part || posting->target_taken == NULL || merged_members == NULL ||
-		(posting->entry.kind != ENTRY_REVERSE && posting->entry.target_kind != ENTRY_HOLD))
+	if (!GivesLotsBack(posting))
 		return false;
 	ForEachLot(lot, posting->target_taken)
 	{
@@ -152,8 +162,7 @@ HasParts(const Posting *posting)
 	int64		own = 0;
 	Posting    *others;
 
-	if (posting->part || posting->target_taken == NULL || merged_members == NULL ||
-		(posting->entry.kind != ENTRY_REVERSE && posting->entry.target_kind != ENTRY_HOLD))
+	if (!GivesLotsBack(posting))
 		return false;
 	ForEachLot(lot, posting->target_taken)
 	{
