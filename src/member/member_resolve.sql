@@ -588,7 +588,7 @@ BEGIN
 			PERFORM loyalty.require_not_forgotten(ARRAY[member_id, root]);
 			SELECT w.identifier_id, w.member_id, w.home_member_id, w.contested INTO have FROM loyalty.weigh_identifiers(given) w;
 			IF NOT FOUND AND NOT g.exclusive THEN
-				SELECT i.identifier_id, i.member_id INTO have FROM loyalty.identifier i
+				SELECT i.identifier_id, i.member_id, i.home_member_id, false AS contested INTO have FROM loyalty.identifier i
 				WHERE i.namespace = g.namespace AND i.value = g.value AND i.member_id = root ORDER BY i.exclusive DESC LIMIT 1;
 			END IF;
 			IF have.member_id <> ALL (locked) THEN

@@ -398,4 +398,13 @@ SELECT is((SELECT ROW(available, debt) FROM balance(:new))::text, '(0,0)', 'and 
 
 SELECT throws_ok('UPDATE loyalty.wallet SET moved = true', 'LY005', NULL, 'only merges mark wallets: LY005');
 SELECT throws_ok('SELECT loyalty.wallet_apply(loyalty.empty_balance(), true)', '42501', NULL, 'not by itself');
+-- a shared value, by hand
+SELECT configure_namespace('kiosk', shared => true) \g /dev/null
+SELECT member_id AS m1 FROM resolve_member('{"email": "kiosk.1@b.example"}') \gset
+SELECT member_id AS m2 FROM resolve_member('{"email": "kiosk.2@b.example"}') \gset
+SELECT is((SELECT string_agg(l.linked::text, ', ' ORDER BY n) FROM unnest(ARRAY[:m1, :m2, :m1]) WITH ORDINALITY u (m, n), link_identifier(m, 'kiosk', 'K7') l),
+	'true, true, false', 'link_identifier() gives a shared value to each, and once');
+SELECT is((SELECT array_agg(member_id ORDER BY member_id) FROM identifier WHERE namespace = 'kiosk'), ARRAY[:m1, :m2]::bigint[], 'both have it');
+SELECT is((SELECT replayed FROM unlink_identifier(:m1, 'kiosk', 'K7')), false, 'one may lose it');
+SELECT is((SELECT array_agg(member_id) FROM identifier WHERE namespace = 'kiosk'), ARRAY[:m2]::bigint[], 'the other has it still');
 SELECT * FROM finish();
