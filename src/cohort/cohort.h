@@ -220,7 +220,7 @@ typedef struct TallyState
 
 extern TallyState *TallyStateMake(MemoryContext context, TallyType type);
 extern void TallySetPeriod(TallyState *state, const Period *period);
-extern void TallyAdd(TallyState *state, TallyKind kind, int64 a, int32 b, int64 n);
+extern void AddToTally(TallyState *state, TallyKind kind, int64 a, int32 b, int64 n);
 extern Tally *TallyFinish(TallyState *state);
 
 /* cohort_retention.c: counts the active periods of one member, in order */

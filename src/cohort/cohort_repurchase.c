@@ -26,16 +26,16 @@ CountOrders(TallyState *state, const Activity *a)
 				previous;
 	int64		same = a->events - ActivityCount(a);
 
-	TallyAdd(state, TALLY_ORDERS, a->events, 0, 1);
+	AddToTally(state, TALLY_ORDERS, a->events, 0, 1);
 	if (same > 0)
-		TallyAdd(state, TALLY_INTERVAL, 0, 0, same);
+		AddToTally(state, TALLY_INTERVAL, 0, 0, same);
 	ActivityRewind(&cursor, a);
 	if (!ActivityNext(&cursor, &previous))
 		return;
 	while (ActivityNext(&cursor, &p))
 	{
 		CHECK_FOR_INTERRUPTS();
-		TallyAdd(state, TALLY_INTERVAL, (int64) p - previous, 0, 1);
+		AddToTally(state, TALLY_INTERVAL, (int64) p - previous, 0, 1);
 		previous = p;
 	}
 }

@@ -29,7 +29,7 @@ CountMember(MemberCount *count, TallyState *state, int32 cohort)
 	count->cohort = cohort;
 	count->previous = 0;
 	count->any = false;
-	TallyAdd(state, TALLY_SIZE, cohort, 0, 1);
+	AddToTally(state, TALLY_SIZE, cohort, 0, 1);
 }
 
 /*
@@ -40,12 +40,12 @@ void
 CountPeriod(MemberCount *count, int32 period)
 {
 	if (period >= count->cohort)
-		TallyAdd(count->state, TALLY_CELL, count->cohort, period - count->cohort, 1);
-	TallyAdd(count->state, TALLY_ACTIVE, period, 0, 1);
+		AddToTally(count->state, TALLY_CELL, count->cohort, period - count->cohort, 1);
+	AddToTally(count->state, TALLY_ACTIVE, period, 0, 1);
 	if (!count->any)
-		TallyAdd(count->state, TALLY_FIRST, period, 0, 1);
+		AddToTally(count->state, TALLY_FIRST, period, 0, 1);
 	else if (period == count->previous + 1)
-		TallyAdd(count->state, TALLY_KEPT, period, 0, 1);
+		AddToTally(count->state, TALLY_KEPT, period, 0, 1);
 	count->any = true;
 	count->previous = period;
 }

@@ -75,7 +75,7 @@ TallySetPeriod(TallyState *state, const Period *period)
 }
 
 void
-TallyAdd(TallyState *state, TallyKind kind, int64 a, int32 b, int64 n)
+AddToTally(TallyState *state, TallyKind kind, int64 a, int32 b, int64 n)
 {
 	TallyEntry	key = {0, a, b, kind};
 	TallySlot  *slot;
@@ -148,7 +148,7 @@ TallyFinish(TallyState *state)
 }
 
 static void
-AddTally(TallyState *state, const Tally *t)
+MergeTally(TallyState *state, const Tally *t)
 {
 	if (t->base != 0)
 	{
@@ -159,7 +159,7 @@ AddTally(TallyState *state, const Tally *t)
 	for (int i = 0; i < t->nentries; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		TallyAdd(state, t->entries[i].kind, t->entries[i].a, t->entries[i].b, t->entries[i].n);
+		AddToTally(state, t->entries[i].kind, t->entries[i].a, t->entries[i].b, t->entries[i].n);
 	}
 }
 
@@ -295,7 +295,7 @@ TallyIn(const char *str, TallyType type)
 		if (numbers[0] < 0 || numbers[0] > TALLY_INTERVAL ||
 			numbers[2] < 0 || numbers[2] > PG_INT32_MAX || numbers[3] < 1)
 			goto bad;
-		TallyAdd(state, (TallyKind) numbers[0], numbers[1], (int32) numbers[2], numbers[3]);
+		AddToTally(state, (TallyKind) numbers[0], numbers[1], (int32) numbers[2], numbers[3]);
 		if (*s == ',')
 			s++;
 		else if (*s != '}')
@@ -547,7 +547,7 @@ loyalty_tally_combine(PG_FUNCTION_ARGS)
 	while ((slot = tally_iterate(b->hash, &it)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		TallyAdd(a, slot->entry.kind, slot->entry.a, slot->entry.b, slot->entry.n);
+		AddToTally(a, slot->entry.kind, slot->entry.a, slot->entry.b, slot->entry.n);
 	}
 	PG_RETURN_POINTER(a);
 }
@@ -589,7 +589,7 @@ loyalty_tally_deserialize(PG_FUNCTION_ARGS)
 	t = TallyReceive(&buf, type);
 	pq_getmsgend(&buf);
 	state = TallyStateMake(CurrentMemoryContext, type);
-	AddTally(state, t);
+	MergeTally(state, t);
 	PG_RETURN_POINTER(state);
 }
 
@@ -619,7 +619,7 @@ RollupTrans(FunctionCallInfo fcinfo, TallyType type)
 	}
 	if (state == NULL)
 		state = TallyStateMake(context, type);
-	AddTally(state, GetTally(PG_GETARG_DATUM(1), type));
+	MergeTally(state, GetTally(PG_GETARG_DATUM(1), type));
 	PG_RETURN_POINTER(state);
 }
 

@@ -60,13 +60,12 @@ extern void EntryFromJson(JsonbContainer *json, Entry *entry);
 
 /*
  * Members that were merged.  Room member sets these; without it every member
- * stands for itself.  canonical() replaces ids by those of the members who
- * stand for them now, as the transaction sees it now (read_only: as the query
- * sees it); kin() is a bigint[] of all members that were ever merged with one,
- * itself included; any() tells whether somebody stands for another; opened()
- * is told of each wallet that is opened, and may refuse it.  They need an SPI
- * connection.  Every merge and every undoing of one writes to table;
- * function is canonical() in SQL.
+ * is canonical.  canonical() replaces ids by those of their canonical members,
+ * as the transaction sees it now (read_only: as the query sees it); kin() is a
+ * bigint[] of all members that were ever merged with one, itself included;
+ * any() tells whether anybody is absorbed; opened() is told of each wallet that
+ * is opened, and may refuse it.  They need an SPI connection.  Every merge and
+ * every undoing of one writes to table; function is canonical() in SQL.
  */
 typedef struct MergedMembers
 {

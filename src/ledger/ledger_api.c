@@ -244,7 +244,7 @@ loyalty_hold(PG_FUNCTION_ARGS)
 }
 
 /*
- * capture(member_id, entry_id, points, effective_at, reference,
+ * capture(member_id, target_entry_id, points, effective_at, reference,
  * idempotency_key, details), and reverse() likewise; points NULL is all.
  */
 static Datum
@@ -253,7 +253,7 @@ PostPartOfTarget(FunctionCallInfo fcinfo, EntryKind kind)
 	Posting		posting;
 
 	BeginPosting(&posting, kind, IntArgument(fcinfo, 0, "member_id"));
-	FindTarget(&posting, IntArgument(fcinfo, 1, "entry_id"));
+	FindTarget(&posting, IntArgument(fcinfo, 1, "target_entry_id"));
 	posting.entry.requested = OptionalPoints(fcinfo, 2, kind);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
 	SetCommon(&posting, fcinfo, 4);
@@ -275,7 +275,7 @@ loyalty_reverse(PG_FUNCTION_ARGS)
 }
 
 /*
- * release(member_id, entry_id, effective_at, reference, idempotency_key,
+ * release(member_id, target_entry_id, effective_at, reference, idempotency_key,
  * details), and activate() likewise
  */
 static Datum
@@ -284,7 +284,7 @@ PostWholeTarget(FunctionCallInfo fcinfo, EntryKind kind)
 	Posting		posting;
 
 	BeginPosting(&posting, kind, IntArgument(fcinfo, 0, "member_id"));
-	FindTarget(&posting, IntArgument(fcinfo, 1, "entry_id"));
+	FindTarget(&posting, IntArgument(fcinfo, 1, "target_entry_id"));
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 2, "effective_at"));
 	SetCommon(&posting, fcinfo, 3);
 	return FinishPosting(&posting);
@@ -469,7 +469,7 @@ RequireElement(const Column *column, int i, const char *name)
 typedef struct ManyOrder
 {
 	int			index;
-	int64		member_id;		/* who stands for the member addressed */
+	int64		member_id;		/* canonical member of the one addressed */
 	const char *currency;
 } ManyOrder;
 
@@ -576,7 +576,7 @@ BeginElement(const Many *many, int i)
 }
 
 /*
- * Posts element i into the wallet of the member who stands for its own.
+ * Posts element i into the wallet of the canonical member of its own.
  */
 static void
 PostElement(const Many *many, int i, int64 member_id)

@@ -482,7 +482,7 @@ TakeWalletOf(const Settling *settling, int64 member_id)
 }
 
 /*
- * Posts into the wallet of who stands for the member, which is locked already,
+ * Posts into the wallet of the canonical member, which is locked already,
  * and into those of others whose its lots are by now.  False when the key is
  * used.
  */

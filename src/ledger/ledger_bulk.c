@@ -93,7 +93,7 @@ typedef struct Backfill
 	/* the present wallet */
 	bool		open;
 	int64		asked_id;		/* as the source names the member */
-	int64		member_id;		/* who stands for it */
+	int64		member_id;		/* its canonical member */
 	Currency	currency;
 	Balance		balance;
 	ActivityLog log;			/* activities of the wallet */

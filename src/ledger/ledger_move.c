@@ -6,11 +6,12 @@
  * A member that is absorbed in another keeps its id, its ledger and its
  * wallets; the wallets are empty and marked as moved.  An UPDATE of a wallet
  * leaves out those, so that an ordinary posting pays nothing for all this.  A
- * posting that updated no wallet asks who stands for the member, and goes
+ * posting that updated no wallet asks for the canonical member, and goes
  * there; its entry names the member addressed as home, and so does the lot
  * that it opens.
  *
- * Who stands for a member is known to room member, which sets merged_members.
+ * The canonical member of a member (who it is after all merges that stand) is
+ * known to room member, which sets merged_members.
  *
  * Locks: everybody takes live wallets in one order, ascending by member and
  * currency (as bytes), and whoever finds that a wallet's points have moved lets
@@ -48,7 +49,7 @@
 MergedMembers *merged_members = NULL;
 
 /*
- * The member who stands for a member now.
+ * The canonical member of a member as of now; see member.h.
  */
 int64
 CanonicalMember(int64 member_id)
@@ -99,8 +100,8 @@ LockWallet(int64 member_id, const char *currency)
 static bool route_changed = false;
 
 /*
- * Another member than before stands for one to whom a call posts that posts to
- * several: lets go of what it has done and locked.
+ * A merge, or the undoing of one, changed the canonical member of one to whom a
+ * call posts that posts to several: lets go of what it has done and locked.
  */
 void
 BeginAnew(void)
@@ -158,7 +159,7 @@ PostTogether(void (*post) (void *), void *call)
 }
 
 /*
- * Sends a posting to the wallet of the member who stands for the one that it
+ * Sends a posting to the wallet of the canonical member of the one that it
  * addressed.  True when that is another wallet than before.
  */
 bool
@@ -176,8 +177,8 @@ RoutePosting(Posting *posting)
 }
 
 /*
- * Sends a posting to the wallet of a member who stands for the one that it
- * addressed.
+ * Sends a posting to the wallet of a member, the canonical one of the one that
+ * it addressed.
  */
 void
 SendPosting(Posting *posting, int64 member_id)
@@ -187,8 +188,8 @@ SendPosting(Posting *posting, int64 member_id)
 }
 
 /*
- * Locks the wallet of a posting, and begins anew if somebody else stands for
- * its member by then, or its lots are several members'.
+ * Locks the wallet of a posting, and begins anew if another member is
+ * canonical by then, or its lots are several members'.
  */
 static void
 LockAndAskAgain(void *call)
@@ -225,7 +226,7 @@ LockRoute(Posting *posting)
 
 /*
  * For a call that posts to several wallets: replaces the ids of members by
- * those who stand for them.
+ * those of their canonical members.
  */
 void
 FindRoutes(int64 *member_ids, int n)

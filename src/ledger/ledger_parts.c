@@ -153,8 +153,8 @@ MayHaveParts(const Posting *posting)
 }
 
 /*
- * Whether a posting concerns lots in the wallets of others than the member who
- * stands for the one that it addressed.
+ * Whether a posting concerns lots in the wallets of others than the canonical
+ * member of the one that it addressed.
  */
 bool
 HasParts(const Posting *posting)
@@ -179,8 +179,8 @@ HasParts(const Posting *posting)
 }
 
 /*
- * Whose wallets may be concerned, ascending: of those who stand for the homes of
- * lots now.
+ * Whose wallets may be concerned, ascending: of the canonical members of the
+ * homes of lots.
  */
 static void
 FindWallets(const Posting *posting, Parts *parts)
@@ -317,11 +317,11 @@ DivideReversal(const Posting *posting, int64 points, Parts *parts)
 }
 
 /*
- * Posts the entry of one wallet.  The one that stands for the call carries its
+ * Posts the entry of one wallet.  The one that answers the call carries its
  * key, and names the member addressed.
  */
 static void
-PostPart(Posting *posting, Posting *target, const Part *part, bool stands_for_call)
+PostPart(Posting *posting, Posting *target, const Part *part, bool answers_call)
 {
 	Posting		own = *target;
 
@@ -339,7 +339,7 @@ PostPart(Posting *posting, Posting *target, const Part *part, bool stands_for_ca
 	}
 	own.asked_id = CanonicalMember(posting->asked_id) == part->member_id ? posting->asked_id : part->member_id;
 	SendPosting(&own, part->member_id);
-	if (stands_for_call)
+	if (answers_call)
 	{
 		memcpy(own.fingerprint, posting->fingerprint, sizeof(own.fingerprint));
 		if (own.idempotency_key != NULL)
@@ -351,7 +351,7 @@ PostPart(Posting *posting, Posting *target, const Part *part, bool stands_for_ca
 		own.row.fingerprint = NULL;
 	}
 	PostEntry(&own);
-	if (stands_for_call)
+	if (answers_call)
 	{
 		posting->replayed = own.replayed;
 		posting->entry_id = own.entry_id;
@@ -360,7 +360,7 @@ PostPart(Posting *posting, Posting *target, const Part *part, bool stands_for_ca
 }
 
 /*
- * Posts parts, the one that stands for the call first.
+ * Posts parts, the one that answers the call first.
  */
 static void
 PostParts(Posting *posting, Posting *target, const Parts *parts, bool *called)

@@ -24,28 +24,28 @@ LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_hold';
 COMMENT ON FUNCTION hold(bigint, numeric, timestamptz, text, timestamptz, text, text, jsonb) IS
 'Sets available points aside until hold_until, when the hold lapses by itself. Held points do not expire. Settle it with capture() or release(). Errors: LY101 not enough points, LY106 hold_until not after effective_at, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION capture(member_id bigint, entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION capture(member_id bigint, target_entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_capture';
 COMMENT ON FUNCTION capture(bigint, bigint, numeric, timestamptz, text, text, jsonb) IS
 'Redeems all (points NULL) or part of a hold and releases the rest. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY101 more than is held, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION release(member_id bigint, entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION release(member_id bigint, target_entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_release';
 COMMENT ON FUNCTION release(bigint, bigint, timestamptz, text, text, jsonb) IS
 'Gives a hold back to its lots; what has expired meanwhile is expired. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION reverse(member_id bigint, entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION reverse(member_id bigint, target_entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_reverse';
 COMMENT ON FUNCTION reverse(bigint, bigint, numeric, timestamptz, text, text, jsonb) IS
 'Undoes all that is left (points NULL) or part of an earn, redeem, capture or adjust, or of the reversal of one. Of an earn, takes the points out of its own lot, then as far as the currency''s clawback_policy reaches out of other lots and into debt. Of a redeem, gives the points back to the very lots they came from, with their expiry (of a sliding currency, as if they had stayed there; where it has passed, refund_grace lets them live on), and so to the members whose lots they are by now. An entry that is undone wholly is no activity any more that keeps lots alive. Of a reversal that took points, gives them back to the lots they were in, with their expiry likewise, and takes off what had become debt; what the policy had left to the member counts as undone first and comes to nothing. Of a reversal that gave points back, takes them out of the lots they went to, then as of an earn. What is undone can be reversed again. Errors: LY103 no such entry, LY104 wrong kind (the undoing of a reversal, too), LY105 more than is left to reverse, LY114 of a redeem only the last reversal can be undone, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
-CREATE FUNCTION activate(member_id bigint, entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
+CREATE FUNCTION activate(member_id bigint, target_entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
 	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_activate';

@@ -26,8 +26,8 @@
 typedef struct Posting
 {
 	/* What is asked for.  Texts are NULL where absent. */
-	int64		member_id;		/* whose wallet; changes to the member who stands
-								 * for asked_id */
+	int64		member_id;		/* whose wallet; changes to the canonical member
+								 * of asked_id */
 	int64		asked_id;		/* the member that the caller addressed */
 	int64		asked_points;	/* entry.requested as asked for: applying the
 								 * entry may settle it */

@@ -445,8 +445,8 @@ ReturnRunning(const PastEntries *past, ReturnSetInfo *rsinfo)
 }
 
 /*
- * The present balance of a member that was absorbed in a merge is that of the
- * member who stands for it now: its own wallet is empty.  False when it has
+ * The present balance of a member that was absorbed in a merge is that of its
+ * canonical member: its own wallet is empty.  False when it has
  * not been absorbed.
  */
 static bool

@@ -22,12 +22,18 @@
  * A merge that stands is an edge from the member absorbed to its survivor.
  * Only a member that is not absorbed can be absorbed, and only into one that
  * is not absorbed itself (either argument may name any member of its tree, the
- * act is on the roots), so these edges are a forest, and the root of a
- * member's tree is its canonical member.  A thing is with the root of its home.
+ * act is on the canonical ones), so these edges are a forest.  The words:
  *
- * So a merge adds an edge and moves what its subtree brings to the new root;
- * an unmerge takes an edge away, whichever it is and in whatever order, and
- * moves what has its home in the subtree back to the subtree's root.  No
+ *		canonical	the member at the root of a tree, who stands for all in it
+ *		tree		a member and all who are absorbed in it, at any depth
+ *		kin			all with whom a member was ever merged, undone or not
+ *		survivor	the member that one merge was into, canonical or not by now
+ *
+ * A thing is with the canonical member of its home.
+ *
+ * So a merge adds an edge and moves what the absorbed tree brings to the
+ * survivor; an unmerge takes an edge away, whichever it is and in whatever
+ * order, and moves what has its home in the absorbed tree back to it.  No
  * merge needs to be undone before another, merge and unmerge are inverse when
  * nothing happened in between, and the state can be recomputed from the
  * history, which is what check_member() does.  Members' ids never change; no
@@ -39,15 +45,15 @@
  *
  * member: member_id bigint identity, primary key; public_id uuid, unique;
  *		status ('active', 'absorbed', 'forgotten'); joined_at, joined_via;
- *		attributes jsonb, those of the root by the rules of survivorship.
+ *		attributes jsonb, of a canonical member by the rules of survivorship.
  *
  * member_alias: member_id (primary key), canonical_id, merge_id.  One row for
- *		each absorbed member, always pointing at the root: depth one, however
+ *		each absorbed member, always naming the canonical member: depth one, however
  *		many merges.  A merge updates the rows of the absorbed tree.  It is
  *		small, which canonical_member() lives on.
  *
  * identifier: identifier_id bigint identity; namespace, value (normalized);
- *		home_member_id, member_id (its root); verified, channel, first_seen,
+ *		home_member_id, member_id (its canonical member); verified, channel, first_seen,
  *		last_seen; exclusive, copied from the namespace.  Primary key
  *		(member_id, identifier_id) as every key of a member's table; unique
  *		index (namespace, value) where exclusive, which is the arbiter between
@@ -73,12 +79,12 @@
  *
  * member_fact: home_member_id, attribute, value jsonb, channel, given_at,
  *		last_given_at, times, recorded_at: every attribute as it was given; what
- *		a channel repeats is one row that counts.  The attributes of a root
+ *		a channel repeats is one row that counts.  The attributes of a member
  *		are the rule applied to the facts of its whole tree, so that an unmerge
  *		recomputes them and restores nothing by hand.
  *
- * member_merge: merge_id bigint identity; survivor_id, absorbed_id (the roots,
- *		the edge); asked_survivor_id, asked_absorbed_id (as called); cause
+ * member_merge: merge_id bigint identity; survivor_id, absorbed_id (the edge,
+ *		both canonical then); asked_survivor_id, asked_absorbed_id (as called); cause
  *		('identifier', 'operator'), identifier_ids and what they were worth,
  *		reason; recorded_at, unmerged_at, unmerge_reason.  Unique index on
  *		absorbed_id where unmerged_at is null: a forest.
@@ -137,7 +143,7 @@
  *		points that they move: dated back, a merge would have to rewrite what
  *		both wallets did in between.  earned_since says whose points are
  *		that came since: 'home' of the member that the posting addressed (the
- *		default), 'survivor' all stay with the root, 'identifier' of the member
+ *		default), 'survivor' all stay where they are, 'identifier' of the member
  *		at home whose identifier the posting names.
  * preview_merge(survivor_id, absorbed_id): the same rows; nothing written.
  * canonical_member(member_id): STABLE, C.  The first calls of a query look
@@ -190,14 +196,14 @@
  *
  * The ledger does the moving (ledger_move.c).  Each lot, and each part of a
  * debt, carries its home in the wallet's balance; a wallet's own is 0.  A merge
- * posts transfer_out and transfer_in for each wallet of the absorbed root with
+ * posts transfer_out and transfer_in for each wallet of the absorbed member with
  * all its lots, in whatever state, each keeping lot_id, origin, instants, hold
  * and home; debt moves the other way, as points sent that are not there, and is
  * repaid by what is available, for good.  Expired lots move too: a return of
  * what expired must find its lot.  An unmerge posts the same two kinds for what has
- * its home in the subtree.  Points move at the instant of recording.
+ * its home in the absorbed tree.  Points move at the instant of recording.
  *
- * A posting that addresses an absorbed member goes to the root's wallet, and
+ * A posting that addresses an absorbed member goes to the canonical member's wallet, and
  * its entry names the member addressed (home_id), the home of the lot that it
  * opens.  So a caller who posts to resolve_member()'s home_member_id need not
  * know of merges at all.  Entries are found through whoever is one with their
@@ -217,7 +223,7 @@
  *
  * register_merge_handler() names a room's tables with a column member_id and
  * its functions: merge(merge_id, survivor_id, absorbed_id), unmerge(merge_id,
- * root_id, member_id, subtree bigint[]), preview(survivor_id, absorbed_id),
+ * canonical_id, member_id, tree bigint[]), preview(survivor_id, absorbed_id),
  * forget(member_ids bigint[]).  A table in schema loyalty that has a column
  * member_id and that no room has registered is a violation in check_member().
  *
@@ -229,16 +235,16 @@
  * member_id, then identifiers ascending by (namespace, value), then wallets:
  * those marked as moved first, live ones ascending by (member_id, currency).
  * One that joins several members takes the wallets of all of them before the
- * first merge.  Who finds that other members stand for his by the time their
+ * first merge.  Who finds that others are canonical by the time their
  * rows are locked gives all of them back and begins anew: his locks are those
  * of a subtransaction that is rolled back, and of none within it, since those
  * who wait for a subtransaction that has ended wait for the whole transaction
  * from then on.
  *
  * A posting takes its wallet and no member row; it leaves out wallets marked as
- * moved, and then asks who stands for the member, locks that wallet, and asks
+ * moved, and then asks for the canonical member, locks that wallet, and asks
  * again under the lock.  So a redeem either comes before the merge and its
- * lots move, or after it and finds the root's wallet.  A batch takes its wallets
+ * lots move, or after it and finds the canonical member's wallet.  A batch takes its wallets
  * in the same order as merges do, and begins anew when the order changes under
  * way (ledger_move.c).  A merge puts new rows in the place of the wallets that
  * it marks, so that who waited for the old ones holds nothing when going on.
@@ -266,9 +272,9 @@
  * check_member()
  * --------------
  *
- * Every identifier is with the root of its home, a live member; aliases are
- * exactly the roots that the standing merges give, depth one, no circle; no
- * exclusive value twice; every point and debt is with the root of its home, and
+ * Every identifier is with the canonical member of its home; aliases are
+ * exactly those that the standing merges give, depth one, no circle; no
+ * exclusive value twice; every point and debt is with the canonical member of its home, and
  * wallets are marked accordingly; attributes are what the rules give; a
  * forgotten member has no personal data; every table takes part.
  */

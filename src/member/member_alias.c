@@ -1,9 +1,9 @@
 /*
  * member_alias.c
- *		Who stands for a member: canonical_member(), and what the ledger asks.
+ *		Canonical members: canonical_member(), and what the ledger asks.
  *
  * loyalty.member_alias has a row for each absorbed member, which always names
- * the member at the root of its tree, so one look-up is enough however many
+ * its canonical member, so one look-up is enough however many
  * merges there were.
  */
 #include "postgres.h"
@@ -32,8 +32,8 @@
  */
 
 /*
- * Replaces ids of absorbed members by those of the members who stand for
- * them.  Needs an SPI connection.
+ * Replaces ids of absorbed members by those of their canonical
+ * members.  Needs an SPI connection.
  */
 static void
 ReplaceByCanonical(int64 *member_ids, int n, bool read_only)
@@ -113,7 +113,7 @@ MembersEverMergedWith(int64 member_id)
 }
 
 /*
- * Whether somebody stands for another member.  Needs an SPI connection.
+ * Whether any member is absorbed.  Needs an SPI connection.
  */
 static bool
 AnybodyAbsorbed(void)

@@ -272,7 +272,7 @@ BEGIN
 	COMMENT ON COLUMN loyalty.merge_handler.room IS 'The room.';
 	COMMENT ON COLUMN loyalty.merge_handler.tables IS 'Its tables in schema loyalty that have a column member_id.';
 	COMMENT ON COLUMN loyalty.merge_handler.merge_function IS 'schema.function(merge_id bigint, survivor_id bigint, absorbed_id bigint) returning jsonb.';
-	COMMENT ON COLUMN loyalty.merge_handler.unmerge_function IS 'schema.function(merge_id bigint, root_id bigint, member_id bigint, subtree bigint[]) returning jsonb.';
+	COMMENT ON COLUMN loyalty.merge_handler.unmerge_function IS 'schema.function(merge_id bigint, canonical_id bigint, member_id bigint, tree bigint[]) returning jsonb.';
 	COMMENT ON COLUMN loyalty.merge_handler.preview_function IS 'schema.function(survivor_id bigint, absorbed_id bigint) returning jsonb.';
 	COMMENT ON COLUMN loyalty.merge_handler.forget_function IS 'schema.function(member_ids bigint[]).';
 

@@ -231,8 +231,8 @@ typedef struct TierMeasure
 	TierSpan	interval;
 } TierMeasure;
 
-/* A ladder: rank r is level[r - 1]. */
-typedef struct TierLadder
+/* A definition of a ladder: rank r is level[r - 1]. */
+typedef struct LadderDefinition
 {
 	pg_tz	   *zone;
 	bool		fixed_offset;	/* the zone has always been so far east: */
@@ -246,7 +246,7 @@ typedef struct TierLadder
 	bool		carry_over;
 	bool		next_period;	/* upgrades wait */
 	bool		take_back;		/* returns */
-} TierLadder;
+} LadderDefinition;
 
 typedef struct TierState
 {
@@ -283,23 +283,23 @@ typedef struct TierStep
 } TierStep;
 
 /* tier_clock.c */
-extern TimestampTz AddSpan(const TierLadder *ladder, TimestampTz t, const TierSpan *span, int times);
-extern TimestampTz TierPeriodStart(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t);
-extern TimestampTz TierPeriodEnd(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t);
+extern TimestampTz AddSpan(const LadderDefinition *ladder, TimestampTz t, const TierSpan *span, int times);
+extern TimestampTz TierPeriodStart(const LadderDefinition *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t);
+extern TimestampTz TierPeriodEnd(const LadderDefinition *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t);
 
 /* tier_evaluate.c */
 extern void InitTierState(TierState *state, TimestampTz joined_at);
-extern void TierEvaluate(TierState *state, const TierInput *input, const TierLadder *ladder, TierStep *step);
+extern void TierEvaluate(TierState *state, const TierInput *input, const LadderDefinition *ladder, TierStep *step);
 extern TimestampTz TierNext(const TierState *state);
-extern int	QualifiedRank(const TierLadder *ladder, const int64 *values);
-extern int	RenewedRank(const TierLadder *ladder, int level, const int64 *values);
+extern int	QualifiedRank(const LadderDefinition *ladder, const int64 *values);
+extern int	RenewedRank(const LadderDefinition *ladder, int level, const int64 *values);
 extern bool TierStateIsSound(const TierState *state);
 extern const char *TierEventName(TierEvent event);
 extern const char *TierReasonName(TierReason reason);
 
 /* tier_ladder.c */
-extern TierLadder *ParseLadder(Jsonb *definition, const char *time_zone);
-extern int	RankOfCode(const TierLadder *ladder, const char *code);
+extern LadderDefinition *ParseLadder(Jsonb *definition, const char *time_zone);
+extern int	RankOfCode(const LadderDefinition *ladder, const char *code);
 extern int64 ScaleAmount(Datum numeric);
 extern int64 ScalePoints(int64 points);
 extern Datum UnscaleAmount(int64 amount);

@@ -23,7 +23,7 @@
 /* What a call keeps from row to row. */
 typedef struct RowCall
 {
-	Ladder	   *ladder;			/* one that nobody else drops meanwhile */
+	CachedLadder *ladder;			/* one that nobody else drops meanwhile */
 	MemoryContext scratch;
 	TupleDesc	tupdesc;
 } RowCall;
@@ -72,7 +72,7 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 	call = RowCallOf(fcinfo, PG_GETARG_DATUM(10));
 	as_of = PG_GETARG_TIMESTAMPTZ(11);
 	stored.versions = PG_GETARG_INT32(2);
-	if (stored.versions != call->ladder->plan->nversions)
+	if (stored.versions != call->ladder->versions->nversions)
 		PG_RETURN_BOOL(false);
 
 	old = MemoryContextSwitchTo(call->scratch);
@@ -85,19 +85,19 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 	stored.columns.level = PG_ARGISNULL(8) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(8));
 	stored.columns.earned_level = PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9));
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
-	HistoryOfSet(call->ladder->plan, &set, &history);
+	HistoryOfSet(call->ladder->versions, &set, &history);
 	same = UnpackStored(&stored, call->ladder, &then) &&
 		StoredColumnsAgree(&stored, call->ladder, &then);
 	if (same && as_of > then.now)
 	{
-		if (VersionAt(call->ladder->plan, as_of) != then.version)
+		if (VersionAt(call->ladder->versions, as_of) != then.version)
 			same = false;
 		else
 			AdvanceMachine(&then, as_of);
 	}
 	if (same)
 	{
-		ReplayLatest(call->ladder->plan, &history, then.now, &now);
+		ReplayLatest(call->ladder->versions, &history, then.now, &now);
 		same = SameMachine(StoredMachine(&then), &now);
 	}
 	MemoryContextSwitchTo(old);
@@ -148,7 +148,7 @@ PutSteps(const TierLog *logs, int n, Datum *values)
 		datums[i] = CStringGetTextDatum(TierReasonName(logs[i].reason));
 	values[FIRST_REASONS] = StepsArray(datums, nulls, n, TEXTOID);
 	for (int i = 0; i < n; i++)
-		datums[i] = CodeOrNull(logs[i].rank > 0 ? logs[i].ladder->level[logs[i].rank - 1].code : NULL, &nulls[i]);
+		datums[i] = CodeOrNull(logs[i].rank > 0 ? logs[i].definition->level[logs[i].rank - 1].code : NULL, &nulls[i]);
 	values[FIRST_LEVELS] = StepsArray(datums, nulls, n, TEXTOID);
 	for (int i = 0; i < n; i++)
 		datums[i] = InstantOrNull(logs[i].valid_until, &nulls[i]);
@@ -165,7 +165,7 @@ Datum
 loyalty_first_tier(PG_FUNCTION_ARGS)
 {
 	RowCall    *call = RowCallOf(fcinfo, PG_GETARG_DATUM(1));
-	const Ladder *ladder = call->ladder;
+	const CachedLadder *ladder = call->ladder;
 	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(2);
 	MemoryContext old;
 	FactSet		set;
@@ -187,13 +187,13 @@ loyalty_first_tier(PG_FUNCTION_ARGS)
 
 	old = MemoryContextSwitchTo(call->scratch);
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
-	HistoryOfSet(ladder->plan, &set, &history);
-	ReplayHistory(ladder->plan, &history, Max(as_of, LatestFact(&history)), &machine);
+	HistoryOfSet(ladder->versions, &set, &history);
+	ReplayHistory(ladder->versions, &history, Max(as_of, LatestFact(&history)), &machine);
 	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
-	columns = ColumnsOf(ladder, ladder->plan->nversions, &machine);
+	columns = ColumnsOf(ladder, ladder->versions->nversions, &machine);
 
 	values[FIRST_MACHINE] = PointerGetDatum(StoredMachine(&machine));
-	values[FIRST_VERSIONS] = Int32GetDatum(ladder->plan->nversions);
+	values[FIRST_VERSIONS] = Int32GetDatum(ladder->versions->nversions);
 	/* what the calling statement sees is counted */
 	values[FIRST_REPLAYED_BEFORE] = Int32GetDatum((int32) GetActiveSnapshot()->curcid);
 	values[FIRST_EVENT_AT] = InstantOrNull(machine.nlogs > 0 ? machine.logs[machine.nlogs - 1].at : TIMESTAMP_MINUS_INFINITY,

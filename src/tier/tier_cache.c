@@ -23,7 +23,7 @@
 #define TIER_LAYOUT	1
 
 static MemoryContext cache = NULL;
-static Ladder *ladders = NULL;
+static CachedLadder *ladders = NULL;
 static bool stale = true;
 static uint64 changes_seen = 0;
 static int	users = 0;			/* calls that hold pointers into the cache */
@@ -89,22 +89,22 @@ NamesArray(char (*names)[NAMEDATALEN], int n)
 
 /* Where the facts of each measure are. */
 static void
-BindSources(Ladder *ladder)
+BindSources(CachedLadder *ladder)
 {
 	static KeptPlan plan = {
 		.query = "SELECT source, currency, pending FROM loyalty.tier_measure WHERE measure OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
-	char		currencies[TIER_PLAN_MEASURES][NAMEDATALEN];
-	char		events[TIER_PLAN_MEASURES][NAMEDATALEN];
+	char		currencies[VERSIONS_MAX_MEASURES][NAMEDATALEN];
+	char		events[VERSIONS_MAX_MEASURES][NAMEDATALEN];
 	int			ncurrencies = 0;
 	int			nevents = 0;
 	MemoryContext target = CurrentMemoryContext;
 
-	for (int i = 0; i < ladder->plan->nmeasures; i++)
+	for (int i = 0; i < ladder->versions->nmeasures; i++)
 	{
-		Datum		value = CStringGetTextDatum(ladder->plan->measure[i]);
+		Datum		value = CStringGetTextDatum(ladder->versions->measure[i]);
 
 		RunPlanReadOnly(&plan, &value, NULL, 1);
 		ladder->source[i] = SOURCE_EVENT;
@@ -119,7 +119,7 @@ BindSources(Ladder *ladder)
 			strlcpy(currencies[ncurrencies++], ladder->currency[i], NAMEDATALEN);
 		}
 		else
-			strlcpy(events[nevents++], ladder->plan->measure[i], NAMEDATALEN);
+			strlcpy(events[nevents++], ladder->versions->measure[i], NAMEDATALEN);
 	}
 	MemoryContextSwitchTo(target);	/* SPI has left it */
 	ladder->currencies = NamesArray(currencies, ncurrencies);
@@ -132,7 +132,7 @@ BindSources(Ladder *ladder)
  * Reads a ladder as known at an instant (infinity: now) into the current
  * context; NULL when there is none.
  */
-static Ladder *
+static CachedLadder *
 ReadLadder(const char *code, TimestampTz known_at)
 {
 	static KeptPlan plan = {
@@ -143,29 +143,29 @@ ReadLadder(const char *code, TimestampTz known_at)
 	};
 	MemoryContext target = CurrentMemoryContext;
 	Datum		values[2] = {CStringGetTextDatum(code), TimestampTzGetDatum(known_at)};
-	Ladder	   *ladder;
+	CachedLadder *ladder;
 	MemoryContext old;
 
 	RunPlanReadOnly(&plan, values, NULL, 0);
 	if (SPI_processed == 0)
 		return NULL;
 	old = MemoryContextSwitchTo(target);
-	ladder = palloc0(sizeof(Ladder));
+	ladder = palloc0(sizeof(CachedLadder));
 	strlcpy(ladder->code, code, NAMEDATALEN);
-	ladder->plan = palloc0(sizeof(TierPlan));
-	ladder->plan->nversions = (int) SPI_processed;
-	ladder->plan->version = palloc0(SPI_processed * sizeof(TierVersion));
-	for (int i = 0; i < ladder->plan->nversions; i++)
+	ladder->versions = palloc0(sizeof(LadderVersions));
+	ladder->versions->nversions = (int) SPI_processed;
+	ladder->versions->version = palloc0(SPI_processed * sizeof(LadderVersion));
+	for (int i = 0; i < ladder->versions->nversions; i++)
 	{
 		bool		isnull;
 		HeapTuple	tuple = SPI_tuptable->vals[i];
 
-		ladder->plan->version[i].from = DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
+		ladder->versions->version[i].from = DatumGetTimestampTz(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &isnull));
 		if (isnull)
-			ladder->plan->version[i].from = TIMESTAMP_MINUS_INFINITY;
-		ladder->plan->version[i].ladder = ParseLadder(DatumGetJsonbP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull)), "UTC");
+			ladder->versions->version[i].from = TIMESTAMP_MINUS_INFINITY;
+		ladder->versions->version[i].definition = ParseLadder(DatumGetJsonbP(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &isnull)), "UTC");
 	}
-	BindPlan(ladder->plan);
+	BindMeasures(ladder->versions);
 	BindSources(ladder);
 	MemoryContextSwitchTo(old);
 	return ladder;
@@ -174,7 +174,7 @@ ReadLadder(const char *code, TimestampTz known_at)
 /*
  * All ladders, by code.  Needs an SPI connection and BeginTierUse().
  */
-Ladder *
+CachedLadder *
 AllLadders(void)
 {
 	static KeptPlan plan = {
@@ -188,8 +188,8 @@ AllLadders(void)
 	{
 		MemoryContext fresh = AllocSetContextCreate(TopMemoryContext, "loyalty ladders", ALLOCSET_DEFAULT_SIZES);
 		MemoryContext old;
-		Ladder	   *list = NULL;
-		Ladder	  **end = &list;
+		CachedLadder *list = NULL;
+		CachedLadder **end = &list;
 		SPITupleTable *table;
 		uint64		n;
 
@@ -234,10 +234,10 @@ AllLadders(void)
  * known then; LY402 when there is none.  Needs an SPI connection and
  * BeginTierUse().
  */
-Ladder *
+CachedLadder *
 FindLadder(const char *code, TimestampTz known_at)
 {
-	Ladder	   *ladder;
+	CachedLadder *ladder;
 
 	for (ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
 		if (strcmp(ladder->code, code) == 0)
@@ -255,11 +255,11 @@ FindLadder(const char *code, TimestampTz known_at)
  * A ladder of one's own, in a context; LY402 when there is none.  Needs an SPI
  * connection.
  */
-Ladder *
+CachedLadder *
 CopyOfLadder(const char *code, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Ladder	   *ladder = ReadLadder(code, TIMESTAMP_INFINITY);
+	CachedLadder *ladder = ReadLadder(code, TIMESTAMP_INFINITY);
 
 	MemoryContextSwitchTo(old);
 	if (ladder == NULL)
@@ -275,21 +275,21 @@ CopyOfLadder(const char *code, MemoryContext context)
  * A ladder with one more version from as_of on, or with that one alone, in the
  * current context.
  */
-Ladder *
-PreviewLadder(const Ladder *ladder, Jsonb *definition, TimestampTz as_of, bool whole_history)
+CachedLadder *
+PreviewLadder(const CachedLadder *ladder, Jsonb *definition, TimestampTz as_of, bool whole_history)
 {
-	Ladder	   *preview = palloc0(sizeof(Ladder));
-	int			n = whole_history ? 0 : VersionAt(ladder->plan, as_of) + 1;
+	CachedLadder *preview = palloc0(sizeof(CachedLadder));
+	int			n = whole_history ? 0 : VersionAt(ladder->versions, as_of) + 1;
 
 	strlcpy(preview->code, ladder->code, NAMEDATALEN);
-	preview->plan = palloc0(sizeof(TierPlan));
-	preview->plan->version = palloc0((n + 1) * sizeof(TierVersion));
+	preview->versions = palloc0(sizeof(LadderVersions));
+	preview->versions->version = palloc0((n + 1) * sizeof(LadderVersion));
 	for (int i = 0; i < n; i++)
-		preview->plan->version[i] = ladder->plan->version[i];
-	preview->plan->version[n].from = whole_history ? TIMESTAMP_MINUS_INFINITY : as_of;
-	preview->plan->version[n].ladder = ParseLadder(definition, GetProgram()->time_zone);
-	preview->plan->nversions = n + 1;
-	BindPlan(preview->plan);
+		preview->versions->version[i] = ladder->versions->version[i];
+	preview->versions->version[n].from = whole_history ? TIMESTAMP_MINUS_INFINITY : as_of;
+	preview->versions->version[n].definition = ParseLadder(definition, GetProgram()->time_zone);
+	preview->versions->nversions = n + 1;
+	BindMeasures(preview->versions);
 	BindSources(preview);
 	return preview;
 }

@@ -22,7 +22,7 @@ OutOfRange(void)
  * The wall clock of an instant.  Zones without a history need no look at it.
  */
 static void
-ToWallClock(const TierLadder *ladder, TimestampTz t, struct pg_tm *tm, fsec_t *fsec)
+ToWallClock(const LadderDefinition *ladder, TimestampTz t, struct pg_tm *tm, fsec_t *fsec)
 {
 	int			offset;
 
@@ -34,7 +34,7 @@ ToWallClock(const TierLadder *ladder, TimestampTz t, struct pg_tm *tm, fsec_t *f
 }
 
 static TimestampTz
-FromWallClock(const TierLadder *ladder, struct pg_tm *tm, fsec_t fsec)
+FromWallClock(const LadderDefinition *ladder, struct pg_tm *tm, fsec_t fsec)
 {
 	int			offset = ladder->fixed_offset ? (int) (-ladder->offset / USECS_PER_SEC) :
 		DetermineTimeZoneOffset(tm, ladder->zone);
@@ -62,7 +62,7 @@ AddMonths(struct pg_tm *tm, int64 months)
  * rest by the stop-watch.  Infinite instants stay what they are.
  */
 TimestampTz
-AddSpan(const TierLadder *ladder, TimestampTz t, const TierSpan *span, int times)
+AddSpan(const LadderDefinition *ladder, TimestampTz t, const TierSpan *span, int times)
 {
 	if (TIMESTAMP_NOT_FINITE(t))
 		return t;
@@ -95,7 +95,7 @@ AddSpan(const TierLadder *ladder, TimestampTz t, const TierSpan *span, int times
  * in a common year.
  */
 static TimestampTz
-Anniversary(const TierLadder *ladder, TimestampTz joined_at, int n)
+Anniversary(const LadderDefinition *ladder, TimestampTz joined_at, int n)
 {
 	TierSpan	year = {12, 0, 0};
 
@@ -103,7 +103,7 @@ Anniversary(const TierLadder *ladder, TimestampTz joined_at, int n)
 }
 
 static TimestampTz
-PeriodBoundary(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t, bool end)
+PeriodBoundary(const LadderDefinition *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t, bool end)
 {
 	struct pg_tm tm;
 	fsec_t		fsec;
@@ -143,7 +143,7 @@ PeriodBoundary(const TierLadder *ladder, TierWindow period, TimestampTz joined_a
  * The start of the month, quarter, year, or year of membership that t is in.
  */
 TimestampTz
-TierPeriodStart(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t)
+TierPeriodStart(const LadderDefinition *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t)
 {
 	return PeriodBoundary(ladder, period, joined_at, t, false);
 }
@@ -152,7 +152,7 @@ TierPeriodStart(const TierLadder *ladder, TierWindow period, TimestampTz joined_
  * The instant at which the period that t is in is over: the next one's start.
  */
 TimestampTz
-TierPeriodEnd(const TierLadder *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t)
+TierPeriodEnd(const LadderDefinition *ladder, TierWindow period, TimestampTz joined_at, TimestampTz t)
 {
 	return PeriodBoundary(ladder, period, joined_at, t, true);
 }

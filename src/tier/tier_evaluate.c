@@ -93,7 +93,7 @@ CriteriaMet(const TierCriteria *criteria, const int64 *values)
  * The highest rank whose qualifying criteria are met; 0 for none.
  */
 int
-QualifiedRank(const TierLadder *ladder, const int64 *values)
+QualifiedRank(const LadderDefinition *ladder, const int64 *values)
 {
 	for (int rank = ladder->nlevels; rank > 0; rank--)
 		if (CriteriaMet(&ladder->level[rank - 1].qualify, values))
@@ -106,7 +106,7 @@ QualifiedRank(const TierLadder *ladder, const int64 *values)
  * Those of a higher one, which may be easier, do not keep a level.
  */
 int
-RenewedRank(const TierLadder *ladder, int level, const int64 *values)
+RenewedRank(const LadderDefinition *ladder, int level, const int64 *values)
 {
 	for (int rank = level; rank > 0; rank--)
 		if (CriteriaMet(&ladder->level[rank - 1].renew, values))
@@ -120,7 +120,7 @@ RenewedRank(const TierLadder *ladder, int level, const int64 *values)
  * now instead.
  */
 static void
-BeginTerm(TierState *state, const TierLadder *ladder, int level, TimestampTz start, bool at_end, TimestampTz now)
+BeginTerm(TierState *state, const LadderDefinition *ladder, int level, TimestampTz start, bool at_end, TimestampTz now)
 {
 	const TierLevel *l = &ladder->level[level - 1];
 
@@ -149,7 +149,7 @@ BeginTerm(TierState *state, const TierLadder *ladder, int level, TimestampTz sta
  * Begins the next term of the level that is held, at the end of this one.
  */
 static void
-NextTerm(TierState *state, const TierLadder *ladder, TimestampTz now)
+NextTerm(TierState *state, const LadderDefinition *ladder, TimestampTz now)
 {
 	const TierLevel *l = &ladder->level[state->level - 1];
 
@@ -186,7 +186,7 @@ LeaveLadder(TierState *state)
  * The end of a term, or of the grace after it.
  */
 static void
-StepAtEnd(TierState *state, const TierInput *input, const TierLadder *ladder, TierStep *step)
+StepAtEnd(TierState *state, const TierInput *input, const LadderDefinition *ladder, TierStep *step)
 {
 	const TierLevel *l = &ladder->level[state->level - 1];
 	bool		in_grace = state->grace_until != TIMESTAMP_MINUS_INFINITY;
@@ -255,7 +255,7 @@ StepAtEnd(TierState *state, const TierInput *input, const TierLadder *ladder, Ti
 }
 
 static void
-StepAtFact(TierState *state, const TierInput *input, const TierLadder *ladder, TierStep *step)
+StepAtFact(TierState *state, const TierInput *input, const LadderDefinition *ladder, TierStep *step)
 {
 	bool		in_grace = state->grace_until != TIMESTAMP_MINUS_INFINITY;
 
@@ -295,7 +295,7 @@ StepAtFact(TierState *state, const TierInput *input, const TierLadder *ladder, T
  * no clock, no catalog.
  */
 void
-TierEvaluate(TierState *state, const TierInput *input, const TierLadder *ladder, TierStep *step)
+TierEvaluate(TierState *state, const TierInput *input, const LadderDefinition *ladder, TierStep *step)
 {
 	int			effective = state->effective;
 	int			granted = state->granted;

@@ -129,9 +129,9 @@ BEGIN
 							UNION SELECT t.survivor_id FROM up JOIN loyalty.tier_merge t ON t.absorbed_id = up.id AND t.unmerged_at IS NULL) SELECT id FROM up)) w
 					WHERE NOT EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = w.member_id AND t.unmerged_at IS NULL)) s
 				LEFT JOIN LATERAL (
-					WITH RECURSIVE kin (id) AS (SELECT s.member_id
-						UNION SELECT t.absorbed_id FROM kin JOIN loyalty.tier_merge t ON t.survivor_id = kin.id AND t.unmerged_at IS NULL)
-					SELECT e.amount FROM kin JOIN loyalty.tier_event e ON e.member_id = kin.id AND e.measure = $1
+					WITH RECURSIVE tree (id) AS (SELECT s.member_id
+						UNION SELECT t.absorbed_id FROM tree JOIN loyalty.tier_merge t ON t.survivor_id = tree.id AND t.unmerged_at IS NULL)
+					SELECT e.amount FROM tree JOIN loyalty.tier_event e ON e.member_id = tree.id AND e.measure = $1
 					ORDER BY e.at DESC, e.amount DESC LIMIT 1) p ON true
 				WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount ORDER BY s.member_id OFFSET 0) x WHERE x.done IS NOT NULL$q$, m.fn)
 			USING m.measure, as_of, member_id;

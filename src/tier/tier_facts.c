@@ -46,8 +46,8 @@ MeasureNumber(FactSet *set, const char *name, Size length)
 			return i;
 	if (length == 0 || length >= NAMEDATALEN)
 		InvalidFacts(psprintf("The name of a measure has 1 to %d bytes.", NAMEDATALEN - 1));
-	if (set->nmeasures >= TIER_PLAN_MEASURES)
-		InvalidFacts(psprintf("It has more than %d measures.", TIER_PLAN_MEASURES));
+	if (set->nmeasures >= VERSIONS_MAX_MEASURES)
+		InvalidFacts(psprintf("It has more than %d measures.", VERSIONS_MAX_MEASURES));
 	/* room for one, two, four, ... names */
 	if ((set->nmeasures & (set->nmeasures - 1)) == 0 && set->nmeasures > 0)
 		set->measure = repalloc(set->measure, 2 * set->nmeasures * NAMEDATALEN);
@@ -86,8 +86,8 @@ NewSet(MemoryContext context)
 static void
 SortSet(FactSet *set)
 {
-	int			order[TIER_PLAN_MEASURES];
-	int			number[TIER_PLAN_MEASURES];
+	int			order[VERSIONS_MAX_MEASURES];
+	int			number[VERSIONS_MAX_MEASURES];
 	char		(*names)[NAMEDATALEN];
 	bool		renamed = false;
 	int			sorted = 1;
@@ -171,7 +171,7 @@ UnpackFactSet(struct varlena *value, FactSet *set)
 	if (UnpackUnsigned(&reader) != FACTS_VERSION)
 		InvalidFacts("It is of an unknown version.");
 	n = UnpackUnsigned(&reader);
-	if (reader.failed || n > TIER_PLAN_MEASURES)
+	if (reader.failed || n > VERSIONS_MAX_MEASURES)
 		InvalidFacts("It is damaged.");
 	set->nmeasures = (int) n;
 	set->measure = palloc(Max(n, 1) * NAMEDATALEN);
@@ -208,19 +208,19 @@ UnpackFactSet(struct varlena *value, FactSet *set)
 }
 
 /*
- * A set as a history under a plan: facts of measures that the plan does not
- * have are left out.
+ * A set as a history on a ladder: facts of measures that none of its versions
+ * has are left out.
  */
 void
-HistoryOfSet(const TierPlan *plan, const FactSet *set, TierHistory *history)
+HistoryOfSet(const LadderVersions *versions, const FactSet *set, TierHistory *history)
 {
-	int			number[TIER_PLAN_MEASURES];
+	int			number[VERSIONS_MAX_MEASURES];
 
 	memset(history, 0, sizeof(TierHistory));
 	history->joined_at = TIMESTAMP_INFINITY;
 	history->facts = palloc_extended(Max(1, set->n) * sizeof(TierFact), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < set->nmeasures; i++)
-		number[i] = AddPlanMeasure((TierPlan *) plan, set->measure[i], false);
+		number[i] = FindMeasure(versions, set->measure[i]);
 	for (int i = 0; i < set->n; i++)
 	{
 		TierFact	fact = set->facts[i];

@@ -19,6 +19,6 @@ typedef struct FactSet
 
 extern int	MeasureNumber(FactSet *set, const char *name, Size length);
 extern void UnpackFactSet(struct varlena *value, FactSet *set);
-extern void HistoryOfSet(const TierPlan *plan, const FactSet *set, TierHistory *history);
+extern void HistoryOfSet(const LadderVersions *versions, const FactSet *set, TierHistory *history);
 
 #endif							/* LOYALTY_TIER_FACTS_H */

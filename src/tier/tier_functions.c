@@ -19,16 +19,16 @@
 #include "tier/tier_functions.h"
 
 /*
- * The plan of a definition, kept for as long as the calling function's state:
- * rows after rows are asked about the same ladder.
+ * A definition as the only version of a ladder, kept for as long as the calling
+ * function's state: rows after rows are asked about the same ladder.
  */
-static TierPlan *
-PlanOfDefinition(FunctionCallInfo fcinfo, Datum definition)
+static LadderVersions *
+ParsedDefinition(FunctionCallInfo fcinfo, Datum definition)
 {
 	typedef struct Kept
 	{
 		struct varlena *definition;
-		TierPlan   *plan;
+		LadderVersions *versions;
 	} Kept;
 	Kept	   *kept = fcinfo->flinfo->fn_extra;
 	struct varlena *value = PG_DETOAST_DATUM_PACKED(definition);
@@ -37,15 +37,15 @@ PlanOfDefinition(FunctionCallInfo fcinfo, Datum definition)
 
 	if (kept != NULL && VARSIZE_ANY(kept->definition) == size &&
 		memcmp(kept->definition, value, size) == 0)
-		return kept->plan;
+		return kept->versions;
 	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 	kept = palloc(sizeof(Kept));
 	kept->definition = palloc(size);
 	memcpy(kept->definition, value, size);
-	kept->plan = PlanOfLadder(ParseLadder(DatumGetJsonbP(definition), "UTC"));
+	kept->versions = OnlyVersion(ParseLadder(DatumGetJsonbP(definition), "UTC"));
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = kept;
-	return kept->plan;
+	return kept->versions;
 }
 
 TimestampTz
@@ -68,7 +68,7 @@ InstantOrNull(TimestampTz t, bool *isnull)
 }
 
 static int
-RankArgument(FunctionCallInfo fcinfo, int n, const TierLadder *ladder)
+RankArgument(FunctionCallInfo fcinfo, int n, const LadderDefinition *ladder)
 {
 	char	   *code;
 	int			rank;
@@ -93,7 +93,7 @@ InstantArgument(FunctionCallInfo fcinfo, int n, TimestampTz otherwise)
 }
 
 static Datum
-CodeOrNull(const TierLadder *ladder, int rank, bool *isnull)
+CodeOrNull(const LadderDefinition *ladder, int rank, bool *isnull)
 {
 	*isnull = rank == 0;
 	return rank == 0 ? (Datum) 0 : CStringGetTextDatum(ladder->level[rank - 1].code);
@@ -108,7 +108,7 @@ PG_FUNCTION_INFO_V1(loyalty_tier_evaluate);
 Datum
 loyalty_tier_evaluate(PG_FUNCTION_ARGS)
 {
-	const TierLadder *ladder;
+	const LadderDefinition *ladder;
 	const TierLevel *level;
 	TierState	state;
 	TierInput	input;
@@ -123,7 +123,7 @@ loyalty_tier_evaluate(PG_FUNCTION_ARGS)
 				 errmsg("definition and at must not be NULL"),
 				 errdetail("A tier is that of a ladder at an instant."),
 				 errhint("Give both.")));
-	ladder = PlanOfDefinition(fcinfo, PG_GETARG_DATUM(0))->version[0].ladder;
+	ladder = ParsedDefinition(fcinfo, PG_GETARG_DATUM(0))->version[0].definition;
 	input.at = FiniteInstant(PG_GETARG_TIMESTAMPTZ(1), "at");
 	InitTierState(&state, FiniteInstant(InstantArgument(fcinfo, 12, InstantArgument(fcinfo, 3, input.at)),
 										"joined_at"));
@@ -191,7 +191,7 @@ PutTimeline(ReturnSetInfo *rsinfo, const TierLog *logs, int nlogs)
 	for (int i = 0; i < nlogs; i++)
 	{
 		const TierLog *log = &logs[i];
-		const TierLevel *level = log->rank > 0 ? &log->ladder->level[log->rank - 1] : NULL;
+		const TierLevel *level = log->rank > 0 ? &log->definition->level[log->rank - 1] : NULL;
 		Datum		values[7];
 		bool		nulls[7] = {false};
 
@@ -218,7 +218,7 @@ PG_FUNCTION_INFO_V1(loyalty_tier_timeline);
 Datum
 loyalty_tier_timeline(PG_FUNCTION_ARGS)
 {
-	TierPlan   *plan;
+	LadderVersions *versions;
 	FactSet		set;
 	TierHistory history;
 	TierMachine machine;
@@ -226,10 +226,10 @@ loyalty_tier_timeline(PG_FUNCTION_ARGS)
 	InitReturnSet(fcinfo);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		return (Datum) 0;
-	plan = PlanOfDefinition(fcinfo, PG_GETARG_DATUM(1));
+	versions = ParsedDefinition(fcinfo, PG_GETARG_DATUM(1));
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
-	HistoryOfSet(plan, &set, &history);
-	ReplayHistory(plan, &history, FiniteInstant(PG_GETARG_TIMESTAMPTZ(2), "as_of"), &machine);
+	HistoryOfSet(versions, &set, &history);
+	ReplayHistory(versions, &history, FiniteInstant(PG_GETARG_TIMESTAMPTZ(2), "as_of"), &machine);
 	PutTimeline((ReturnSetInfo *) fcinfo->resultinfo, machine.logs, machine.nlogs);
 	return (Datum) 0;
 }
@@ -241,17 +241,17 @@ PG_FUNCTION_INFO_V1(loyalty_tier_at);
 Datum
 loyalty_tier_at(PG_FUNCTION_ARGS)
 {
-	TierPlan   *plan = PlanOfDefinition(fcinfo, PG_GETARG_DATUM(1));
+	LadderVersions *versions = ParsedDefinition(fcinfo, PG_GETARG_DATUM(1));
 	FactSet		set;
 	TierHistory history;
 	TierMachine machine;
 
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
-	HistoryOfSet(plan, &set, &history);
-	ReplayLatest(plan, &history, FiniteInstant(PG_GETARG_TIMESTAMPTZ(2), "as_of"), &machine);
+	HistoryOfSet(versions, &set, &history);
+	ReplayLatest(versions, &history, FiniteInstant(PG_GETARG_TIMESTAMPTZ(2), "as_of"), &machine);
 	if (machine.state.effective == 0)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(machine.ladder->level[machine.state.effective - 1].code));
+	PG_RETURN_TEXT_P(cstring_to_text(machine.definition->level[machine.state.effective - 1].code));
 }
 
 /*
@@ -262,8 +262,8 @@ PG_FUNCTION_INFO_V1(loyalty_qualified_level);
 Datum
 loyalty_qualified_level(PG_FUNCTION_ARGS)
 {
-	TierPlan   *plan = PlanOfDefinition(fcinfo, PG_GETARG_DATUM(1));
-	const TierLadder *ladder = plan->version[0].ladder;
+	LadderVersions *versions = ParsedDefinition(fcinfo, PG_GETARG_DATUM(1));
+	const LadderDefinition *ladder = versions->version[0].definition;
 	TimestampTz as_of = FiniteInstant(PG_GETARG_TIMESTAMPTZ(2), "as_of");
 	FactSet		set;
 	TierHistory history;
@@ -272,8 +272,8 @@ loyalty_qualified_level(PG_FUNCTION_ARGS)
 	int			rank;
 
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
-	HistoryOfSet(plan, &set, &history);
-	InitMachine(&machine, plan, as_of);
+	HistoryOfSet(versions, &set, &history);
+	InitMachine(&machine, versions, as_of);
 	for (int i = 0; i < history.nfacts; i++)
 	{
 		TierFact   *fact = &history.facts[i];
@@ -281,7 +281,7 @@ loyalty_qualified_level(PG_FUNCTION_ARGS)
 		if (fact->at > as_of)
 			continue;
 		machine.state.joined_at = Min(machine.state.joined_at, fact->at);
-		CountFact(&machine, plan->version[0].slot[fact->measure], fact);
+		CountFact(&machine, versions->version[0].slot[fact->measure], fact);
 	}
 	MachineValues(&machine, as_of, false, values);
 	rank = QualifiedRank(ladder, values);

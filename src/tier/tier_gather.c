@@ -34,10 +34,10 @@ GetInstant(HeapTuple tuple, TupleDesc tupdesc, int column, TimestampTz otherwise
 
 /*
  * The member whom all that came to member_id counts for, as of an instant and
- * as known at another: itself, or the root of the merges that stand.
+ * as known at another: itself, or the canonical member by the merges that stand.
  */
 int64
-TierRoot(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh)
+CanonicalAsOf(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh)
 {
 	static KeptPlan plan = {
 		.query = "SELECT survivor_id FROM loyalty.tier_merge "
@@ -129,7 +129,7 @@ PointsAvailableAt(int64 member_id, int64 entry_id, TimestampTz available_at)
  * taken off what will.
  */
 bool
-FactOfPoints(const Ladder *ladder, int measure, const PostedPoints *posted, TierFact *fact)
+FactOfPoints(const CachedLadder *ladder, int measure, const PostedPoints *posted, TierFact *fact)
 {
 	fact->measure = measure;
 	fact->amount = ScalePoints(posted->points);
@@ -151,7 +151,7 @@ FactOfPoints(const Ladder *ladder, int measure, const PostedPoints *posted, Tier
  * undoes the reversal.
  */
 static void
-GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
+GatherLedger(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
 {
 	static KeptPlan plan = {
 		.query = "SELECT e.currency, e.effective_at, coalesce(t.effective_at, e.effective_at), "
@@ -189,7 +189,7 @@ GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHi
 		posted.counts_at = GetInstant(tuple, tupdesc, 3, 0);
 		posted.points = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 4, &isnull));
 		posted.available_at = GetInstant(tuple, tupdesc, 5, TIMESTAMP_INFINITY);
-		for (int m = 0; m < ladder->plan->nmeasures; m++)
+		for (int m = 0; m < ladder->versions->nmeasures; m++)
 			if (ladder->source[m] == SOURCE_LEDGER && strcmp(ladder->currency[m], currency) == 0 &&
 				FactOfPoints(ladder, m, &posted, &fact))
 				AddHistoryFact(history, size, &fact);
@@ -199,7 +199,7 @@ GatherLedger(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHi
 }
 
 static void
-GatherEvents(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
+GatherEvents(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
 {
 	static KeptPlan plan = {
 		.query = "SELECT measure, at, counts_at, amount FROM loyalty.tier_event "
@@ -221,14 +221,14 @@ GatherEvents(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHi
 		fact.at = GetInstant(tuple, tupdesc, 2, 0);
 		fact.counts_at = GetInstant(tuple, tupdesc, 3, fact.at);
 		fact.amount = ScaleAmount(SPI_getbinval(tuple, tupdesc, 4, &isnull));
-		fact.measure = AddPlanMeasure(ladder->plan, SPI_getvalue(tuple, tupdesc, 1), false);
+		fact.measure = FindMeasure(ladder->versions, SPI_getvalue(tuple, tupdesc, 1));
 		AddHistoryFact(history, size, &fact);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
 
 static void
-GatherGrants(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, bool fresh)
+GatherGrants(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, bool fresh)
 {
 	static KeptPlan plan = {
 		.query = "SELECT level, starts_at, CASE WHEN ended_recorded_at OPERATOR(pg_catalog.<=) $3 "
@@ -257,7 +257,7 @@ GatherGrants(const Ladder *ladder, int64 member_id, TimestampTz known_at, TierHi
 }
 
 static TierHistory *
-GatherMember(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, int depth, bool fresh)
+GatherMember(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, int depth, bool fresh)
 {
 	static KeptPlan joined_plan = {
 		.query = "SELECT joined_at FROM loyalty.tier_joined WHERE member_id OPERATOR(pg_catalog.=) $1 "
@@ -316,7 +316,7 @@ GatherMember(const Ladder *ladder, int64 member_id, TimestampTz as_of, Timestamp
  * Needs an SPI connection; what it returns lives until that ends.
  */
 TierHistory *
-GatherHistory(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh)
+GatherHistory(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh)
 {
 	return GatherMember(ladder, member_id, as_of, known_at, 0, fresh);
 }

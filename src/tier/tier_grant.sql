@@ -42,10 +42,10 @@ LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_cat
 AS $$
 	WITH RECURSIVE up (id) AS (
 		SELECT $1 UNION SELECT t.survivor_id FROM up JOIN loyalty.tier_merge t ON t.absorbed_id = up.id AND t.unmerged_at IS NULL
-	), kin (id) AS (
-		SELECT u.id FROM up u UNION SELECT t.absorbed_id FROM kin JOIN loyalty.tier_merge t ON t.survivor_id = kin.id AND t.unmerged_at IS NULL
+	), tree (id) AS (
+		SELECT u.id FROM up u UNION SELECT t.absorbed_id FROM tree JOIN loyalty.tier_merge t ON t.survivor_id = tree.id AND t.unmerged_at IS NULL
 	)
-	SELECT k.id FROM kin k
+	SELECT k.id FROM tree k
 $$;
 COMMENT ON FUNCTION one_with(bigint) IS 'All who are one member now, under whichever of their numbers; part of renew_grant(), end_grant() and record_qualification().';
 

@@ -205,7 +205,7 @@ GetCode(JsonbContainer *json, const char *key, char code[NAMEDATALEN])
 }
 
 static int
-MeasureOfCode(const TierLadder *ladder, const char *code)
+MeasureOfCode(const LadderDefinition *ladder, const char *code)
 {
 	for (int i = 0; i < ladder->nmeasures; i++)
 		if (strcmp(ladder->measure[i].code, code) == 0)
@@ -217,7 +217,7 @@ MeasureOfCode(const TierLadder *ladder, const char *code)
  * The rank of a level's code; 0 when the ladder has no such level.
  */
 int
-RankOfCode(const TierLadder *ladder, const char *code)
+RankOfCode(const LadderDefinition *ladder, const char *code)
 {
 	for (int i = 0; i < ladder->nlevels; i++)
 		if (strcmp(ladder->level[i].code, code) == 0)
@@ -226,7 +226,7 @@ RankOfCode(const TierLadder *ladder, const char *code)
 }
 
 static int
-ParseThresholds(const TierLadder *ladder, JsonbContainer *json, TierCriteria *criteria)
+ParseThresholds(const LadderDefinition *ladder, JsonbContainer *json, TierCriteria *criteria)
 {
 	JsonbIterator *it = JsonbIteratorInit(json);
 	JsonbValue	v;
@@ -255,7 +255,7 @@ ParseThresholds(const TierLadder *ladder, JsonbContainer *json, TierCriteria *cr
  * always met.
  */
 static void
-ParseCriteria(const TierLadder *ladder, JsonbContainer *json, TierCriteria *criteria)
+ParseCriteria(const LadderDefinition *ladder, JsonbContainer *json, TierCriteria *criteria)
 {
 	JsonbContainer *any = GetObject(json, "any");
 	JsonbContainer *all = GetObject(json, "all");
@@ -287,7 +287,7 @@ ParseCriteria(const TierLadder *ladder, JsonbContainer *json, TierCriteria *crit
 
 /* Keys that a ladder gives for all its levels, and a level for itself. */
 static void
-ParseTerm(const TierLadder *ladder, JsonbContainer *json, TierLevel *level)
+ParseTerm(const LadderDefinition *ladder, JsonbContainer *json, TierLevel *level)
 {
 	static const char *const validities[] = {"interval", "period", "forever"};
 	static const char *const ends[] = {"reassess", "soft_landing", "never_down"};
@@ -311,7 +311,7 @@ ParseTerm(const TierLadder *ladder, JsonbContainer *json, TierLevel *level)
 }
 
 static void
-ParseMeasures(TierLadder *ladder, JsonbContainer *json)
+ParseMeasures(LadderDefinition *ladder, JsonbContainer *json)
 {
 	static const char *const keys[] = {"measure", "window", "interval"};
 	static const char *const windows[] = {
@@ -339,7 +339,7 @@ ParseMeasures(TierLadder *ladder, JsonbContainer *json)
 }
 
 static void
-ParseLevels(TierLadder *ladder, JsonbContainer *json, const TierLevel *defaults)
+ParseLevels(LadderDefinition *ladder, JsonbContainer *json, const TierLevel *defaults)
 {
 	static const char *const keys[] = {
 		"level", "name", "any", "all", "need", "of", "renew",
@@ -384,7 +384,7 @@ ParseLevels(TierLadder *ladder, JsonbContainer *json, const TierLevel *defaults)
  * where it names none, in the current memory context; LY401 tells what is
  * wrong with it.
  */
-TierLadder *
+LadderDefinition *
 ParseLadder(Jsonb *definition, const char *time_zone)
 {
 	static const char *const keys[] = {
@@ -395,7 +395,7 @@ ParseLadder(Jsonb *definition, const char *time_zone)
 	static const char *const upgrades[] = {"at_once", "next_period"};
 	static const char *const returns[] = {"take_back", "keep"};
 	JsonbContainer *json = &definition->root;
-	TierLadder *ladder = palloc0(sizeof(TierLadder));
+	LadderDefinition *ladder = palloc0(sizeof(LadderDefinition));
 	TierLevel	defaults = {0};
 	char	   *text;
 	int			period;

@@ -11,74 +11,80 @@
 #include "tier/tier_machine.h"
 
 /* ---------------------------------------------------------------------------
- * Plans
+ * Versions
  * ---------------------------------------------------------------------------
  */
 
 /*
- * Number of a measure in the plan; -1 when it has none and add is false.
+ * Number of a measure among those of all versions; -1 when none has it.
  */
 int
-AddPlanMeasure(TierPlan *plan, const char *code, bool add)
+FindMeasure(const LadderVersions *versions, const char *code)
 {
-	for (int i = 0; i < plan->nmeasures; i++)
-		if (strcmp(plan->measure[i], code) == 0)
+	for (int i = 0; i < versions->nmeasures; i++)
+		if (strcmp(versions->measure[i], code) == 0)
 			return i;
-	if (!add)
-		return -1;
-	if (plan->nmeasures >= TIER_PLAN_MEASURES)
+	return -1;
+}
+
+static void
+AddMeasure(LadderVersions *versions, const char *code)
+{
+	if (FindMeasure(versions, code) >= 0)
+		return;
+	if (versions->nmeasures >= VERSIONS_MAX_MEASURES)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the versions of a ladder use more than %d measures", TIER_PLAN_MEASURES)));
-	strlcpy(plan->measure[plan->nmeasures], code, NAMEDATALEN);
-	return plan->nmeasures++;
+				 errmsg("the versions of a ladder use more than %d measures", VERSIONS_MAX_MEASURES)));
+	strlcpy(versions->measure[versions->nmeasures], code, NAMEDATALEN);
+	versions->nmeasures++;
 }
 
 /*
- * Completes a plan whose versions are there: its measures, and which slot of
- * each version they are in.
+ * Numbers the measures of all versions, and says which slot of each version they
+ * are in.
  */
 void
-BindPlan(TierPlan *plan)
+BindMeasures(LadderVersions *versions)
 {
-	for (int v = 0; v < plan->nversions; v++)
-		for (int i = 0; i < plan->version[v].ladder->nmeasures; i++)
-			AddPlanMeasure(plan, plan->version[v].ladder->measure[i].code, true);
-	for (int v = 0; v < plan->nversions; v++)
+	for (int v = 0; v < versions->nversions; v++)
+		for (int i = 0; i < versions->version[v].definition->nmeasures; i++)
+			AddMeasure(versions, versions->version[v].definition->measure[i].code);
+	for (int v = 0; v < versions->nversions; v++)
 	{
-		TierVersion *version = &plan->version[v];
+		LadderVersion *version = &versions->version[v];
 
 		memset(version->slot, -1, sizeof(version->slot));
-		for (int i = 0; i < version->ladder->nmeasures; i++)
-			version->slot[AddPlanMeasure(plan, version->ladder->measure[i].code, false)] = i;
+		for (int i = 0; i < version->definition->nmeasures; i++)
+			version->slot[FindMeasure(versions, version->definition->measure[i].code)] = i;
 	}
 }
 
 /*
- * The plan of a ladder that never changed.
+ * A ladder that never changed.
  */
-TierPlan *
-PlanOfLadder(TierLadder *ladder)
+LadderVersions *
+OnlyVersion(LadderDefinition *ladder)
 {
-	TierPlan   *plan = palloc0(sizeof(TierPlan));
+	LadderVersions *versions = palloc0(sizeof(LadderVersions));
 
-	plan->nversions = 1;
-	plan->version = palloc0(sizeof(TierVersion));
-	plan->version[0].from = TIMESTAMP_MINUS_INFINITY;
-	plan->version[0].ladder = ladder;
-	BindPlan(plan);
-	return plan;
+	versions->nversions = 1;
+	versions->version = palloc0(sizeof(LadderVersion));
+	versions->version[0].from = TIMESTAMP_MINUS_INFINITY;
+	versions->version[0].definition = ladder;
+	BindMeasures(versions);
+	return versions;
 }
 
 /*
  * The version in force at an instant; -1 before the first.
  */
 int
-VersionAt(const TierPlan *plan, TimestampTz t)
+VersionAt(const LadderVersions *versions, TimestampTz t)
 {
-	int			v = plan->nversions - 1;
+	int			v = versions->nversions - 1;
 
-	while (v >= 0 && plan->version[v].from > t)
+	while (v >= 0 && versions->version[v].from > t)
 		v--;
 	return v;
 }
@@ -178,7 +184,7 @@ IsPeriod(TierWindow window)
 static TimestampTz
 WindowStart(const TierMachine *machine, int i, TimestampTz t, bool at_end)
 {
-	const TierLadder *ladder = machine->ladder;
+	const LadderDefinition *ladder = machine->definition;
 	const TierMeasure *measure = &ladder->measure[i];
 	const TierState *state = &machine->state;
 
@@ -202,7 +208,7 @@ static int64
 SumRolling(const TierMachine *machine, int i, TimestampTz t)
 {
 	const TierSlot *slot = &machine->slot[i];
-	const TierSpan *span = &machine->ladder->measure[i].interval;
+	const TierSpan *span = &machine->definition->measure[i].interval;
 	/* so many months never differ by more than these days from the average */
 	double		slack = 6.0 * USECS_PER_DAY;
 	double		length = (span->months * (365.2425 / 12) + span->days) * USECS_PER_DAY + span->micros;
@@ -224,10 +230,10 @@ SumRolling(const TierMachine *machine, int i, TimestampTz t)
 void
 MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *values)
 {
-	for (int i = 0; i < machine->ladder->nmeasures; i++)
+	for (int i = 0; i < machine->definition->nmeasures; i++)
 	{
 		const TierSlot *slot = &machine->slot[i];
-		TierWindow	window = machine->ladder->measure[i].window;
+		TierWindow	window = machine->definition->measure[i].window;
 
 		if (window == WINDOW_LATEST)
 			values[i] = slot->latest;
@@ -262,12 +268,12 @@ void
 PlanCarryOver(TierMachine *machine, TimestampTz t)
 {
 	machine->carry_next = TIMESTAMP_INFINITY;
-	if (machine->ladder == NULL || !machine->ladder->carry_over)
+	if (machine->definition == NULL || !machine->definition->carry_over)
 		return;
-	for (int i = 0; i < machine->ladder->nmeasures; i++)
-		if (IsPeriod(machine->ladder->measure[i].window))
+	for (int i = 0; i < machine->definition->nmeasures; i++)
+		if (IsPeriod(machine->definition->measure[i].window))
 			machine->carry_next = Min(machine->carry_next,
-									  TierPeriodEnd(machine->ladder, machine->ladder->measure[i].window,
+									  TierPeriodEnd(machine->definition, machine->definition->measure[i].window,
 												machine->state.joined_at, t));
 }
 
@@ -278,7 +284,7 @@ PlanCarryOver(TierMachine *machine, TimestampTz t)
 static void
 CarryOver(TierMachine *machine, TimestampTz end)
 {
-	const TierLadder *ladder = machine->ladder;
+	const LadderDefinition *ladder = machine->definition;
 	const TierState *state = &machine->state;
 
 	for (int i = 0; i < ladder->nmeasures; i++)
@@ -310,7 +316,7 @@ CarryOver(TierMachine *machine, TimestampTz end)
  * The rank of a level in a new version: its own, or the next lower one's left.
  */
 int
-MappedRank(const TierLadder *from, const TierLadder *to, int rank)
+MappedRank(const LadderDefinition *from, const LadderDefinition *to, int rank)
 {
 	for (; rank > 0; rank--)
 	{
@@ -329,14 +335,14 @@ MappedRank(const TierLadder *from, const TierLadder *to, int rank)
 static int
 RankOfGrant(const TierMachine *machine, const TierGrant *grant)
 {
-	const TierVersion *version = machine->plan->version;
+	const LadderVersion *version = machine->versions->version;
 	int			v = machine->version;
 	int			rank;
 
-	while ((rank = RankOfCode(version[v].ladder, grant->code)) == 0 && v > 0)
+	while ((rank = RankOfCode(version[v].definition, grant->code)) == 0 && v > 0)
 		v--;
 	for (; v < machine->version; v++)
-		rank = MappedRank(version[v].ladder, version[v + 1].ladder, rank);
+		rank = MappedRank(version[v].definition, version[v + 1].definition, rank);
 	return rank;
 }
 
@@ -411,7 +417,7 @@ LogTierStep(TierMachine *machine, const TierStep *step)
 	log->event = step->event;
 	log->reason = step->reason;
 	log->rank = machine->state.effective;
-	log->ladder = machine->ladder;
+	log->definition = machine->definition;
 	log->valid_until = MachineValidUntil(machine);
 }
 
@@ -421,7 +427,7 @@ LogTierStep(TierMachine *machine, const TierStep *step)
 void
 StepTierMachine(TierMachine *machine, TimestampTz t, bool facts)
 {
-	const TierLadder *ladder = machine->ladder;
+	const LadderDefinition *ladder = machine->definition;
 	int64		values[TIER_MAX_MEASURES];
 	TierInput	input;
 	TierStep	step;
@@ -479,21 +485,21 @@ StepGrants(TierMachine *machine, TimestampTz t)
 
 	JoinLadder(machine, t);
 	machine->granted_at = t;
-	TierEvaluate(&machine->state, &input, machine->ladder, &step);
+	TierEvaluate(&machine->state, &input, machine->definition, &step);
 	LogTierStep(machine, &step);
 }
 
 /*
- * A machine that knows nothing yet, on the plan's first version if that has no
+ * A machine that knows nothing yet, on the first version if that has no
  * beginning.
  */
 void
-InitMachine(TierMachine *machine, const TierPlan *plan, TimestampTz joined_at)
+InitMachine(TierMachine *machine, const LadderVersions *versions, TimestampTz joined_at)
 {
 	memset(machine, 0, sizeof(TierMachine));
-	machine->plan = plan;
-	machine->version = VersionAt(plan, TIMESTAMP_MINUS_INFINITY);
-	machine->ladder = machine->version < 0 ? NULL : plan->version[machine->version].ladder;
+	machine->versions = versions;
+	machine->version = VersionAt(versions, TIMESTAMP_MINUS_INFINITY);
+	machine->definition = machine->version < 0 ? NULL : versions->version[machine->version].definition;
 	machine->now = TIMESTAMP_MINUS_INFINITY;
 	machine->window_from = TIMESTAMP_MINUS_INFINITY;
 	machine->granted_at = TIMESTAMP_MINUS_INFINITY;
@@ -510,7 +516,7 @@ InitMachine(TierMachine *machine, const TierPlan *plan, TimestampTz joined_at)
 static TimestampTz
 NextOfClock(const TierMachine *machine)
 {
-	if (machine->ladder == NULL)
+	if (machine->definition == NULL)
 		return TIMESTAMP_INFINITY;
 	return Min(Min(TierNext(&machine->state), machine->carry_next), NextGrant(machine));
 }
@@ -596,7 +602,7 @@ AddFact(TierMachine *machine, const TierFact *fact)
 	}
 	if (machine->version < 0)
 		return;
-	slot = machine->plan->version[machine->version].slot[fact->measure];
+	slot = machine->versions->version[machine->version].slot[fact->measure];
 	if (slot >= 0)
 		AddToSlot(&machine->slot[slot], fact->counts_at, fact->amount);
 }
@@ -610,7 +616,7 @@ TakeFacts(TierMachine *machine, TimestampTz t)
 	JoinLadder(machine, t);
 	while (NextFact(machine) == t)
 		AddFact(machine, &machine->coming[machine->next_coming++]);
-	if (machine->ladder == NULL)
+	if (machine->definition == NULL)
 		return;
 	if (machine->carry_next == TIMESTAMP_INFINITY)
 		PlanCarryOver(machine, t);
@@ -681,7 +687,7 @@ AdvanceClock(TierMachine *machine, TimestampTz until)
 static TimestampTz
 KeepFrom(const TierMachine *machine, int i)
 {
-	const TierLadder *ladder = machine->ladder;
+	const LadderDefinition *ladder = machine->definition;
 	const TierMeasure *measure = &ladder->measure[i];
 
 	if (measure->window == WINDOW_ROLLING)
@@ -694,7 +700,7 @@ static void
 PackSlot(PackWriter *writer, const TierMachine *machine, int i)
 {
 	const TierSlot *slot = &machine->slot[i];
-	TierWindow	window = machine->ladder->measure[i].window;
+	TierWindow	window = machine->definition->measure[i].window;
 	int			first;
 	int64		previous;
 	TimestampTz at = machine->now;
@@ -773,8 +779,8 @@ PackMachine(PackWriter *writer, const TierMachine *machine)
 		PackSigned(writer, fact->amount);
 		PackUnsigned(writer, fact->measure);
 	}
-	if (machine->ladder != NULL)
-		for (int i = 0; i < machine->ladder->nmeasures; i++)
+	if (machine->definition != NULL)
+		for (int i = 0; i < machine->definition->nmeasures; i++)
 			PackSlot(writer, machine, i);
 }
 
@@ -786,7 +792,7 @@ UnpackSlot(PackReader *reader, TierMachine *machine, int i)
 	int64		sum;
 	uint64		n;
 
-	if (machine->ladder->measure[i].window == WINDOW_LATEST)
+	if (machine->definition->measure[i].window == WINDOW_LATEST)
 	{
 		slot->latest_at = UnpackTime(reader, at);
 		slot->latest = UnpackSigned(reader);
@@ -814,10 +820,10 @@ UnpackSlot(PackReader *reader, TierMachine *machine, int i)
 
 /*
  * A machine from its bytes; false when they are nonsense, of another version,
- * or of a ladder version that the plan does not have.
+ * or of a ladder version that is not there.
  */
 bool
-UnpackMachine(PackReader *reader, const TierPlan *plan, TierMachine *machine)
+UnpackMachine(PackReader *reader, const LadderVersions *versions, TierMachine *machine)
 {
 	TierState  *state = &machine->state;
 	TimestampTz now;
@@ -825,14 +831,14 @@ UnpackMachine(PackReader *reader, const TierPlan *plan, TierMachine *machine)
 	uint64		ngrants;
 	uint64		ncoming;
 
-	InitMachine(machine, plan, TIMESTAMP_INFINITY);
+	InitMachine(machine, versions, TIMESTAMP_INFINITY);
 	if (UnpackUnsigned(reader) != MACHINE_VERSION)
 		return false;
 	version = (int) UnpackSigned(reader);
-	if (reader->failed || version < -1 || version >= plan->nversions)
+	if (reader->failed || version < -1 || version >= versions->nversions)
 		return false;
 	machine->version = version;
-	machine->ladder = version < 0 ? NULL : plan->version[version].ladder;
+	machine->definition = version < 0 ? NULL : versions->version[version].definition;
 	machine->now = now = UnpackTime(reader, 0);
 	machine->window_from = UnpackTime(reader, now);
 	machine->carry_next = UnpackTime(reader, now);
@@ -877,16 +883,16 @@ UnpackMachine(PackReader *reader, const TierPlan *plan, TierMachine *machine)
 		fact->counts_at = UnpackTime(reader, fact->at);
 		fact->amount = UnpackSigned(reader);
 		fact->measure = (int) UnpackUnsigned(reader);
-		if (reader->failed || fact->at <= now || fact->measure < 0 || fact->measure >= plan->nmeasures)
+		if (reader->failed || fact->at <= now || fact->measure < 0 || fact->measure >= versions->nmeasures)
 			return false;
 	}
-	if (machine->ladder != NULL)
+	if (machine->definition != NULL)
 	{
-		int			top = machine->ladder->nlevels;
+		int			top = machine->definition->nlevels;
 
 		if (state->level > top || state->pending > top || state->granted > top || !TierStateIsSound(state))
 			return false;
-		for (int i = 0; i < machine->ladder->nmeasures; i++)
+		for (int i = 0; i < machine->definition->nmeasures; i++)
 			UnpackSlot(reader, machine, i);
 	}
 	return !reader->failed;

@@ -8,24 +8,24 @@
 
 #include "tier/tier.h"
 
-#define TIER_PLAN_MEASURES	32
+#define VERSIONS_MAX_MEASURES	32
 
 /* A ladder from an instant on. */
-typedef struct TierVersion
+typedef struct LadderVersion
 {
 	TimestampTz from;			/* -infinity of the first one, usually */
-	TierLadder *ladder;
-	int8		slot[TIER_PLAN_MEASURES];	/* of the plan's measures; -1: none */
-} TierVersion;
+	LadderDefinition *definition;
+	int8		slot[VERSIONS_MAX_MEASURES];	/* of each measure; -1: none */
+} LadderVersion;
 
-/* A ladder through time. */
-typedef struct TierPlan
+/* A ladder through time: its versions, and the measures of all of them. */
+typedef struct LadderVersions
 {
 	int			nmeasures;
-	char		measure[TIER_PLAN_MEASURES][NAMEDATALEN];
+	char		measure[VERSIONS_MAX_MEASURES][NAMEDATALEN];
 	int			nversions;
-	TierVersion *version;		/* by from */
-} TierPlan;
+	LadderVersion *version;		/* by from */
+} LadderVersions;
 
 typedef struct TierFact
 {
@@ -34,7 +34,7 @@ typedef struct TierFact
 	TimestampTz counts_at;		/* the date it counts at: at, or, of a return,
 								 * its order's */
 	int64		amount;			/* in ten-thousandths */
-	int			measure;		/* of the plan */
+	int			measure;		/* its number in LadderVersions */
 } TierFact;
 
 /* By instant; what follows makes the order total. */
@@ -87,7 +87,7 @@ typedef struct TierLog
 	TierEvent	event;
 	TierReason	reason;
 	int			rank;			/* effective; 0 for none */
-	const TierLadder *ladder;
+	const LadderDefinition *definition;
 	TimestampTz valid_until;
 } TierLog;
 
@@ -108,9 +108,9 @@ typedef struct TierSlot
 
 typedef struct TierMachine
 {
-	const TierPlan *plan;
-	int			version;		/* of the plan; -1 before the first */
-	const TierLadder *ladder;	/* NULL before the first */
+	const LadderVersions *versions;
+	int			version;		/* -1 before the first */
+	const LadderDefinition *definition; /* NULL before the first */
 	TierState	state;
 	TimestampTz now;			/* all that happened up to here is in it */
 	TimestampTz window_from;	/* WINDOW_TERM */
@@ -135,7 +135,7 @@ typedef struct TierMachine
 	bool		logging;
 } TierMachine;
 
-extern void InitMachine(TierMachine *machine, const TierPlan *plan, TimestampTz joined_at);
+extern void InitMachine(TierMachine *machine, const LadderVersions *versions, TimestampTz joined_at);
 extern void ExpectFacts(TierMachine *machine, const TierFact *facts, int nfacts);
 extern void AdvanceMachine(TierMachine *machine, TimestampTz until);
 extern void AdvanceClock(TierMachine *machine, TimestampTz until);
@@ -145,19 +145,19 @@ extern void CountFact(TierMachine *machine, int slot, const TierFact *fact);
 extern void StepTierMachine(TierMachine *machine, TimestampTz t, bool facts);
 extern void LogTierStep(TierMachine *machine, const TierStep *step);
 extern void PlanCarryOver(TierMachine *machine, TimestampTz t);
-extern int	MappedRank(const TierLadder *from, const TierLadder *to, int rank);
+extern int	MappedRank(const LadderDefinition *from, const LadderDefinition *to, int rank);
 extern int	GrantedRank(const TierMachine *machine, TimestampTz t);
 extern TimestampTz NextChange(const TierMachine *machine);
 extern void MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *values);
 extern TimestampTz MachineValidUntil(const TierMachine *machine);
-extern int	VersionAt(const TierPlan *plan, TimestampTz t);
-extern void ReplayHistory(const TierPlan *plan, const TierHistory *history, TimestampTz until, TierMachine *machine);
-extern void ReplayLatest(const TierPlan *plan, const TierHistory *history, TimestampTz until, TierMachine *machine);
-extern TierPlan *PlanOfLadder(TierLadder *ladder);
-extern int	AddPlanMeasure(TierPlan *plan, const char *code, bool add);
-extern void BindPlan(TierPlan *plan);
+extern int	VersionAt(const LadderVersions *versions, TimestampTz t);
+extern void ReplayHistory(const LadderVersions *versions, const TierHistory *history, TimestampTz until, TierMachine *machine);
+extern void ReplayLatest(const LadderVersions *versions, const TierHistory *history, TimestampTz until, TierMachine *machine);
+extern LadderVersions *OnlyVersion(LadderDefinition *ladder);
+extern int	FindMeasure(const LadderVersions *versions, const char *code);
+extern void BindMeasures(LadderVersions *versions);
 
 extern void PackMachine(PackWriter *writer, const TierMachine *machine);
-extern bool UnpackMachine(PackReader *reader, const TierPlan *plan, TierMachine *machine);
+extern bool UnpackMachine(PackReader *reader, const LadderVersions *versions, TierMachine *machine);
 
 #endif							/* LOYALTY_TIER_MACHINE_H */

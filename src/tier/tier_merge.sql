@@ -39,7 +39,7 @@ $$;
 COMMENT ON FUNCTION merge_tier(bigint, bigint, bigint, timestamptz) IS
 'What a merge of members means here: from merged_at (NULL: now) on the survivor has the better of both states (the higher earned level, then the later end) and the facts and grants of both count; before it each has its own tier. merge_members() gives no merged_at: tiers join when the points move, at the instant of the call. Called with the number of the merge; an absorbed member may be neither absorbed again nor survive another while it stands. Error: LY003.';
 
-CREATE FUNCTION unmerge_tier(merge_id bigint, root_id bigint DEFAULT NULL, subtree bigint[] DEFAULT NULL) RETURNS void
+CREATE FUNCTION unmerge_tier(merge_id bigint, canonical_id bigint DEFAULT NULL, tree bigint[] DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -50,13 +50,13 @@ BEGIN
 	WHERE t.merge_id = unmerge_tier.merge_id AND t.unmerged_at IS NULL
 	RETURNING * INTO merge;
 	IF FOUND THEN
-		PERFORM loyalty.maintain_member(m) FROM (SELECT unnest(ARRAY[merge.absorbed_id, merge.survivor_id] || coalesce(root_id, merge.survivor_id)
-			|| coalesce(subtree, '{}')) ORDER BY 1) x(m);
+		PERFORM loyalty.maintain_member(m) FROM (SELECT unnest(ARRAY[merge.absorbed_id, merge.survivor_id] || coalesce(canonical_id, merge.survivor_id)
+			|| coalesce(tree, '{}')) ORDER BY 1) x(m);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION unmerge_tier(bigint, bigint, bigint[]) IS
-'Takes a merge out of the facts: both members'' tiers are as if it had never been. Facts go with the member that the posting or record addressed, whatever earned_since says of points; a return goes with its order. root_id and subtree are given by the room that merges; they are not needed.';
+'Takes a merge out of the facts: both members'' tiers are as if it had never been. Facts go with the member that the posting or record addressed, whatever earned_since says of points; a return goes with its order. canonical_id and tree are given by the room that merges; they are not needed.';
 
 -- What room member calls, in the form that it calls.
 CREATE FUNCTION merge_member_tiers(merge_id bigint, survivor_id bigint, absorbed_id bigint) RETURNS jsonb
@@ -70,7 +70,7 @@ $$;
 COMMENT ON FUNCTION merge_member_tiers(bigint, bigint, bigint) IS
 'merge_tier(), as merge_members() calls it; returns in how many ladders the absorbed member had a state.';
 
-CREATE FUNCTION unmerge_member_tiers(merge_id bigint, root_id bigint, member_id bigint, subtree bigint[]) RETURNS jsonb
+CREATE FUNCTION unmerge_member_tiers(merge_id bigint, canonical_id bigint, member_id bigint, tree bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

@@ -42,7 +42,7 @@ MemberArgument(FunctionCallInfo fcinfo, int n)
 	return PG_GETARG_INT64(n);
 }
 
-static Ladder *
+static CachedLadder *
 LadderArgument(FunctionCallInfo fcinfo, int n, TimestampTz known_at)
 {
 	RequireArgument(fcinfo, n, "ladder");
@@ -67,22 +67,22 @@ KnownAtArgument(FunctionCallInfo fcinfo, int n)
  * stored one where that will do, or else from the facts.
  */
 static void
-MachineAsOf(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, TierMachine *machine)
+MachineAsOf(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, TierMachine *machine)
 {
 	if (known_at == TIMESTAMP_INFINITY)
 	{
 		StoredTier	stored;
 
 		ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
-		if (stored.found && as_of >= stored.evaluated_at && stored.versions == ladder->plan->nversions &&
-			UnpackStored(&stored, ladder, machine) && machine->version == VersionAt(ladder->plan, as_of))
+		if (stored.found && as_of >= stored.evaluated_at && stored.versions == ladder->versions->nversions &&
+			UnpackStored(&stored, ladder, machine) && machine->version == VersionAt(ladder->versions, as_of))
 		{
 			AdvanceMachine(machine, as_of);
 			return;
 		}
 	}
-	member_id = TierRoot(member_id, as_of, known_at, false);
-	ReplayLatest(ladder->plan, GatherHistory(ladder, member_id, as_of, known_at, false), as_of, machine);
+	member_id = CanonicalAsOf(member_id, as_of, known_at, false);
+	ReplayLatest(ladder->versions, GatherHistory(ladder, member_id, as_of, known_at, false), as_of, machine);
 }
 
 /*
@@ -97,7 +97,7 @@ loyalty_tier_of(PG_FUNCTION_ARGS)
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
 	TimestampTz known_at = KnownAtArgument(fcinfo, 3);
 	MemoryContext caller = CurrentMemoryContext;
-	Ladder	   *ladder;
+	CachedLadder *ladder;
 	const char *code = NULL;
 	text	   *result = NULL;
 	bool		answered = false;
@@ -112,7 +112,7 @@ loyalty_tier_of(PG_FUNCTION_ARGS)
 		ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
 		if (stored.evaluated && as_of >= stored.event_at && as_of < stored.columns.next_at &&
 			(as_of >= stored.evaluated_at || stored.event_at != TIMESTAMP_MINUS_INFINITY) &&
-			stored.versions == ladder->plan->nversions)
+			stored.versions == ladder->versions->nversions)
 		{
 			code = stored.columns.level;
 			answered = true;
@@ -124,7 +124,7 @@ loyalty_tier_of(PG_FUNCTION_ARGS)
 
 		MachineAsOf(ladder, member_id, as_of, known_at, &machine);
 		if (machine.state.effective > 0)
-			code = machine.ladder->level[machine.state.effective - 1].code;
+			code = machine.definition->level[machine.state.effective - 1].code;
 	}
 	if (code != NULL)
 	{
@@ -149,7 +149,7 @@ loyalty_member_tiers(PG_FUNCTION_ARGS)
 	int64		member_id = MemberArgument(fcinfo, 0);
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
 	TimestampTz known_at = KnownAtArgument(fcinfo, 3);
-	Ladder	   *ladder;
+	CachedLadder *ladder;
 
 	InitReturnSet(fcinfo);
 	Connect();
@@ -158,8 +158,8 @@ loyalty_member_tiers(PG_FUNCTION_ARGS)
 	{
 		TierMachine machine;
 
-		member_id = TierRoot(member_id, as_of, known_at, false);
-		ReplayHistory(ladder->plan, GatherHistory(ladder, member_id, as_of, known_at, false), as_of, &machine);
+		member_id = CanonicalAsOf(member_id, as_of, known_at, false);
+		ReplayHistory(ladder->versions, GatherHistory(ladder, member_id, as_of, known_at, false), as_of, &machine);
 		PutTimeline((ReturnSetInfo *) fcinfo->resultinfo, machine.logs, machine.nlogs);
 	}
 	Disconnect();
@@ -173,10 +173,10 @@ loyalty_member_tiers(PG_FUNCTION_ARGS)
 
 /* Rows of tier_progress for one goal: what its criteria ask for. */
 static void
-PutGoal(ReturnSetInfo *rsinfo, const Ladder *ladder, const TierMachine *machine, const char *goal,
+PutGoal(ReturnSetInfo *rsinfo, const CachedLadder *ladder, const TierMachine *machine, const char *goal,
 		const TierLevel *level, const TierCriteria *criteria, const int64 *have, const TimestampTz *by)
 {
-	for (int i = 0; i < machine->ladder->nmeasures; i++)
+	for (int i = 0; i < machine->definition->nmeasures; i++)
 	{
 		Datum		values[9];
 		bool		nulls[9] = {false};
@@ -186,7 +186,7 @@ PutGoal(ReturnSetInfo *rsinfo, const Ladder *ladder, const TierMachine *machine,
 		values[0] = CStringGetTextDatum(ladder->code);
 		values[1] = CStringGetTextDatum(goal);
 		values[2] = CStringGetTextDatum(level->code);
-		values[3] = CStringGetTextDatum(machine->ladder->measure[i].code);
+		values[3] = CStringGetTextDatum(machine->definition->measure[i].code);
 		values[4] = UnscaleAmount(have[i]);
 		values[5] = UnscaleAmount(criteria->at_least[i]);
 		values[6] = UnscaleAmount(Max(0, criteria->at_least[i] - have[i]));
@@ -197,9 +197,9 @@ PutGoal(ReturnSetInfo *rsinfo, const Ladder *ladder, const TierMachine *machine,
 }
 
 static void
-PutProgress(ReturnSetInfo *rsinfo, const Ladder *ladder, TierMachine *machine, TimestampTz as_of)
+PutProgress(ReturnSetInfo *rsinfo, const CachedLadder *ladder, TierMachine *machine, TimestampTz as_of)
 {
-	const TierLadder *l = machine->ladder;
+	const LadderDefinition *l = machine->definition;
 	const TierState *state = &machine->state;
 	int64		values[TIER_MAX_MEASURES];
 	TimestampTz by[TIER_MAX_MEASURES];
@@ -250,7 +250,7 @@ loyalty_tier_progress(PG_FUNCTION_ARGS)
 
 	InitReturnSet(fcinfo);
 	Connect();
-	for (Ladder *ladder = PG_ARGISNULL(1) ? AllLadders() : LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY);
+	for (CachedLadder *ladder = PG_ARGISNULL(1) ? AllLadders() : LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY);
 		 ladder != NULL; ladder = PG_ARGISNULL(1) ? ladder->next : NULL)
 	{
 		TierMachine machine;
@@ -302,8 +302,8 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 	TupleDesc	tupdesc;
 	Datum		values[6];
 	bool		nulls[6] = {false};
-	Ladder	   *ladder;
-	Ladder	   *other;
+	CachedLadder *ladder;
+	CachedLadder *other;
 	TierMachine machines[2];
 	HeapTuple	tuple;
 
@@ -312,10 +312,10 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	Connect();
 	ladder = LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY);
-	member_id = TierRoot(member_id, as_of, TIMESTAMP_INFINITY, false);
-	ReplayLatest(ladder->plan, GatherHistory(ladder, member_id, as_of, TIMESTAMP_INFINITY, false), as_of, &machines[0]);
+	member_id = CanonicalAsOf(member_id, as_of, TIMESTAMP_INFINITY, false);
+	ReplayLatest(ladder->versions, GatherHistory(ladder, member_id, as_of, TIMESTAMP_INFINITY, false), as_of, &machines[0]);
 	other = PreviewLadder(ladder, PG_GETARG_JSONB_P(2), as_of, whole_history);
-	ReplayLatest(other->plan, GatherHistory(other, member_id, as_of, TIMESTAMP_INFINITY, false), as_of, &machines[1]);
+	ReplayLatest(other->versions, GatherHistory(other, member_id, as_of, TIMESTAMP_INFINITY, false), as_of, &machines[1]);
 
 	MemoryContextSwitchTo(caller);
 	for (int i = 0; i < 2; i++)
@@ -324,7 +324,7 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 
 		nulls[i * 3] = m->state.effective == 0;
 		values[i * 3] = nulls[i * 3] ? (Datum) 0 :
-			CStringGetTextDatum(m->ladder->level[m->state.effective - 1].code);
+			CStringGetTextDatum(m->definition->level[m->state.effective - 1].code);
 		values[i * 3 + 1] = Int32GetDatum(m->state.effective);
 		values[i * 3 + 2] = InstantOrNull(MachineValidUntil(m), &nulls[i * 3 + 2]);
 	}
@@ -343,7 +343,7 @@ loyalty_tier_if_merged(PG_FUNCTION_ARGS)
 {
 	TimestampTz as_of = AsOfArgument(fcinfo, 3);
 	MemoryContext caller = CurrentMemoryContext;
-	Ladder	   *ladder;
+	CachedLadder *ladder;
 	TierHistory *history;
 	TierMerge  *merges;
 	TierMachine machine;
@@ -351,22 +351,22 @@ loyalty_tier_if_merged(PG_FUNCTION_ARGS)
 
 	Connect();
 	ladder = LadderArgument(fcinfo, 2, TIMESTAMP_INFINITY);
-	history = GatherHistory(ladder, TierRoot(MemberArgument(fcinfo, 0), as_of, TIMESTAMP_INFINITY, false),
+	history = GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 0), as_of, TIMESTAMP_INFINITY, false),
 							as_of, TIMESTAMP_INFINITY, false);
 	merges = palloc((history->nmerges + 1) * sizeof(TierMerge));
 	memcpy(merges, history->merges, history->nmerges * sizeof(TierMerge));
 	merges[history->nmerges].at = as_of;
 	merges[history->nmerges].absorbed =
-		GatherHistory(ladder, TierRoot(MemberArgument(fcinfo, 1), as_of, TIMESTAMP_INFINITY, false),
+		GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 1), as_of, TIMESTAMP_INFINITY, false),
 					  as_of, TIMESTAMP_INFINITY, false);
 	history->merges = merges;
 	history->nmerges++;
-	ReplayLatest(ladder->plan, history, as_of, &machine);
+	ReplayLatest(ladder->versions, history, as_of, &machine);
 	if (machine.state.effective > 0)
 	{
 		MemoryContext old = MemoryContextSwitchTo(caller);
 
-		result = cstring_to_text(machine.ladder->level[machine.state.effective - 1].code);
+		result = cstring_to_text(machine.definition->level[machine.state.effective - 1].code);
 		MemoryContextSwitchTo(old);
 	}
 	Disconnect();
@@ -385,7 +385,7 @@ loyalty_tier_if_merged(PG_FUNCTION_ARGS)
  * when nothing is.
  */
 static const char *
-HistoryProblem(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlogs)
+HistoryProblem(const CachedLadder *ladder, int64 member_id, const TierLog *logs, int nlogs)
 {
 	int			same = SameSteps(ladder, member_id, STORED_AS_OF_QUERY, logs, nlogs);
 
@@ -402,7 +402,7 @@ HistoryProblem(const Ladder *ladder, int64 member_id, const TierLog *logs, int n
  * NULL when nothing is.
  */
 static const char *
-StoredProblem(const Ladder *ladder, int64 member_id)
+StoredProblem(const CachedLadder *ladder, int64 member_id)
 {
 	StoredTier	stored;
 	TierMachine then;
@@ -414,7 +414,7 @@ StoredProblem(const Ladder *ladder, int64 member_id)
 		return "facts without a state";
 	if (stored.merged_into != 0)
 	{
-		if (TierRoot(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false) != stored.merged_into)
+		if (CanonicalAsOf(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false) != stored.merged_into)
 			return "counted for a member that it is not merged into";
 		return stored.evaluated ? "counted for another member, and evaluated" : HistoryProblem(ladder, member_id, NULL, 0);
 	}
@@ -425,10 +425,10 @@ StoredProblem(const Ladder *ladder, int64 member_id)
 	if (!StoredColumnsAgree(&stored, ladder, &then))
 		return "the columns of the state are not what its machine says";
 
-	ReplayHistory(ladder->plan, GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false),
+	ReplayHistory(ladder->versions, GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false),
 				  then.now, &now);
 	/* a version that came since is a change that is still to be booked */
-	if (then.version != now.version && stored.versions < ladder->plan->nversions)
+	if (then.version != now.version && stored.versions < ladder->versions->nversions)
 		return NULL;
 	if (!SameMachine(stored.machine, &now))
 		return psprintf("the stored state is not what the facts give: level %d until %s, instead of %d until %s",
@@ -485,7 +485,7 @@ Datum
 loyalty_ladder_levels(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	TierLadder *ladder;
+	LadderDefinition *ladder;
 
 	InitReturnSet(fcinfo);
 	ladder = ParseLadder(PG_GETARG_JSONB_P(0), "UTC");

@@ -15,15 +15,15 @@ typedef enum MeasureSource
 	SOURCE_EVENT				/* rows of tier_event, sampled functions too */
 } MeasureSource;
 
-/* A row of loyalty.ladder with its versions. */
-typedef struct Ladder
+/* A row of loyalty.ladder with its versions, as a session keeps it. */
+typedef struct CachedLadder
 {
-	struct Ladder *next;
+	struct CachedLadder *next;
 	char		code[NAMEDATALEN];
-	TierPlan   *plan;
-	MeasureSource source[TIER_PLAN_MEASURES];
-	char		currency[TIER_PLAN_MEASURES][NAMEDATALEN];
-	bool		counts_pending[TIER_PLAN_MEASURES]; /* points that are not
+	LadderVersions *versions;
+	MeasureSource source[VERSIONS_MAX_MEASURES];
+	char		currency[VERSIONS_MAX_MEASURES][NAMEDATALEN];
+	bool		counts_pending[VERSIONS_MAX_MEASURES]; /* points that are not
 													 * available yet */
 	Datum		currencies;		/* text[] of all that its measures count */
 	Datum		events;			/* text[] of event measures */
@@ -32,7 +32,7 @@ typedef struct Ladder
 	/* whose history was replayed last, and in which transaction: a hint */
 	int64		replayed_member;
 	int64		replayed_in;
-} Ladder;
+} CachedLadder;
 
 /*
  * What an entry of the ledger gives, or a reversal takes back.
@@ -99,28 +99,28 @@ typedef enum StoredRead
 /* tier_cache.c */
 extern void BeginTierUse(void);
 extern void EndTierUse(void);
-extern Ladder *AllLadders(void);
-extern Ladder *FindLadder(const char *code, TimestampTz known_at);
+extern CachedLadder *AllLadders(void);
+extern CachedLadder *FindLadder(const char *code, TimestampTz known_at);
 
-extern Ladder *CopyOfLadder(const char *code, MemoryContext context);
-extern Ladder *PreviewLadder(const Ladder *ladder, Jsonb *definition, TimestampTz as_of, bool whole_history);
+extern CachedLadder *CopyOfLadder(const char *code, MemoryContext context);
+extern CachedLadder *PreviewLadder(const CachedLadder *ladder, Jsonb *definition, TimestampTz as_of, bool whole_history);
 
 /* tier_gather.c */
-extern int64 TierRoot(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
+extern int64 CanonicalAsOf(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
 extern TimestampTz PointsAvailableAt(int64 member_id, int64 entry_id, TimestampTz available_at);
-extern bool FactOfPoints(const Ladder *ladder, int measure, const PostedPoints *posted, TierFact *fact);
-extern TierHistory *GatherHistory(const Ladder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
+extern bool FactOfPoints(const CachedLadder *ladder, int measure, const PostedPoints *posted, TierFact *fact);
+extern TierHistory *GatherHistory(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
 
 /* tier_store.c */
-extern void ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *stored);
-extern bool UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMachine *machine);
-extern int	SameSteps(const Ladder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs);
-extern bool StoredColumnsAgree(const StoredTier *stored, const Ladder *ladder, const TierMachine *machine);
+extern void ReadStored(int64 member_id, const CachedLadder *ladder, StoredRead how, StoredTier *stored);
+extern bool UnpackStored(const StoredTier *stored, const CachedLadder *ladder, TierMachine *machine);
+extern int	SameSteps(const CachedLadder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs);
+extern bool StoredColumnsAgree(const StoredTier *stored, const CachedLadder *ladder, const TierMachine *machine);
 extern bool SameMachine(const struct varlena *stored, const TierMachine *machine);
-extern TierColumns ColumnsOf(const Ladder *ladder, int versions, const TierMachine *machine);
+extern TierColumns ColumnsOf(const CachedLadder *ladder, int nversions, const TierMachine *machine);
 extern struct varlena *StoredMachine(const TierMachine *machine);
 extern int	DropEmptySteps(TierLog *logs, int nlogs);
 extern TimestampTz LatestFact(const TierHistory *history);
-extern bool MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, TimestampTz as_of);
+extern bool MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, TimestampTz as_of);
 
 #endif							/* LOYALTY_TIER_PROGRAM_H */

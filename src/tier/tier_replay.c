@@ -11,14 +11,14 @@
 #include "tier/tier_machine.h"
 
 static bool
-TakenBack(const TierPlan *plan, const TierFact *fact)
+TakenBack(const LadderVersions *versions, const TierFact *fact)
 {
 	int			v;
 
 	if (fact->counts_at >= fact->at)
 		return false;
-	v = VersionAt(plan, fact->at);
-	return v >= 0 && plan->version[v].ladder->take_back;
+	v = VersionAt(versions, fact->at);
+	return v >= 0 && versions->version[v].definition->take_back;
 }
 
 /*
@@ -36,7 +36,7 @@ ExpectHistory(TierMachine *machine, const TierHistory *history, TimestampTz know
 	{
 		TierFact	fact = history->facts[i];
 
-		if (TakenBack(machine->plan, &fact))
+		if (TakenBack(machine->versions, &fact))
 		{
 			if (fact.at > known_until)
 				continue;
@@ -60,7 +60,7 @@ RebuildSlots(TierMachine *machine)
 	for (int i = 0; i < machine->ndone; i++)
 	{
 		const TierFact *fact = &machine->done[i];
-		int			slot = machine->plan->version[machine->version].slot[fact->measure];
+		int			slot = machine->versions->version[machine->version].slot[fact->measure];
 
 		if (slot >= 0)
 			CountFact(machine, slot, fact);
@@ -77,7 +77,7 @@ NoteChange(TierMachine *machine, TimestampTz t, int before, const char *before_c
 	TierStep	step = {.at = t, .reason = reason};
 	int			after = machine->state.effective;
 
-	if (strcmp(before_code, after > 0 ? machine->ladder->level[after - 1].code : "") == 0)
+	if (strcmp(before_code, after > 0 ? machine->definition->level[after - 1].code : "") == 0)
 		return;
 	step.event = after == 0 ? TIER_EXPIRED : before_code[0] == '\0' ? TIER_ENROLLED :
 		after > before ? TIER_UPGRADED : TIER_DOWNGRADED;
@@ -89,20 +89,20 @@ static const char *
 EffectiveCode(const TierMachine *machine)
 {
 	return machine->state.effective > 0 ?
-		machine->ladder->level[machine->state.effective - 1].code : "";
+		machine->definition->level[machine->state.effective - 1].code : "";
 }
 
 static void
 SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 {
-	const TierLadder *before = machine->ladder;
-	const TierLadder *after = machine->plan->version[version].ladder;
+	const LadderDefinition *before = machine->definition;
+	const LadderDefinition *after = machine->versions->version[version].definition;
 	TierState  *state = &machine->state;
 	const char *code = before ? EffectiveCode(machine) : "";
 	int			effective = 0;
 
 	machine->version = version;
-	machine->ladder = after;
+	machine->definition = after;
 	if (before == NULL)
 	{
 		for (int i = 0; i < machine->ngrants; i++)
@@ -146,7 +146,7 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 	}
 }
 
-static void ReplayBefore(const TierPlan *plan, const TierHistory *history, TimestampTz until,
+static void ReplayBefore(const LadderVersions *versions, const TierHistory *history, TimestampTz until,
 						 TimestampTz known_until, bool keep_done, TierMachine *machine);
 
 /*
@@ -158,11 +158,11 @@ MergeMachines(TierMachine *machine, const TierMerge *merge, TimestampTz known_un
 	TimestampTz t = merge->at;
 	TierMachine other;
 	TierState  *state = &machine->state;
-	const char *code = machine->ladder ? EffectiveCode(machine) : "";
+	const char *code = machine->definition ? EffectiveCode(machine) : "";
 	int			effective = state->effective;
 	TierGrant  *grants;
 
-	ReplayBefore(machine->plan, merge->absorbed, t, known_until, true, &other);
+	ReplayBefore(machine->versions, merge->absorbed, t, known_until, true, &other);
 	if (other.state.level > state->level ||
 		(other.state.level == state->level && other.state.valid_until > state->valid_until))
 	{
@@ -197,7 +197,7 @@ MergeMachines(TierMachine *machine, const TierMerge *merge, TimestampTz known_un
 	machine->grants = grants;
 	machine->ngrants += other.ngrants;
 
-	if (machine->ladder == NULL)
+	if (machine->definition == NULL)
 		return;
 	RebuildSlots(machine);
 	PlanCarryOver(machine, t);
@@ -219,22 +219,22 @@ MergeMachines(TierMachine *machine, const TierMerge *merge, TimestampTz known_un
  * known_until.
  */
 static void
-ReplayBefore(const TierPlan *plan, const TierHistory *history, TimestampTz until,
+ReplayBefore(const LadderVersions *versions, const TierHistory *history, TimestampTz until,
 			 TimestampTz known_until, bool keep_done, TierMachine *machine)
 {
 	int			merge = 0;
 
-	InitMachine(machine, plan, history->joined_at);
+	InitMachine(machine, versions, history->joined_at);
 	ExpectHistory(machine, history, known_until);
-	machine->keep_done = keep_done || history->nmerges > 0 || plan->nversions > 1 || machine->version < 0;
+	machine->keep_done = keep_done || history->nmerges > 0 || versions->nversions > 1 || machine->version < 0;
 	machine->logging = true;
 	machine->ngrants = history->ngrants;
 	machine->grants = history->grants;
 
 	for (;;)
 	{
-		TimestampTz version_at = machine->version + 1 < plan->nversions ?
-			plan->version[machine->version + 1].from : TIMESTAMP_INFINITY;
+		TimestampTz version_at = machine->version + 1 < versions->nversions ?
+			versions->version[machine->version + 1].from : TIMESTAMP_INFINITY;
 		TimestampTz merge_at = merge < history->nmerges ? history->merges[merge].at : TIMESTAMP_INFINITY;
 		TimestampTz t = Min(Min(version_at, merge_at), until);
 
@@ -254,27 +254,27 @@ ReplayBefore(const TierPlan *plan, const TierHistory *history, TimestampTz until
  * were taken back.
  */
 void
-ReplayLatest(const TierPlan *plan, const TierHistory *history, TimestampTz until, TierMachine *machine)
+ReplayLatest(const LadderVersions *versions, const TierHistory *history, TimestampTz until, TierMachine *machine)
 {
-	ReplayBefore(plan, history, until, until, false, machine);
+	ReplayBefore(versions, history, until, until, false, machine);
 	AdvanceMachine(machine, until);
 }
 
 static void
-CollectReturns(const TierPlan *plan, const TierHistory *history, TimestampTz until, TimestampTz **at, int *n)
+CollectReturns(const LadderVersions *versions, const TierHistory *history, TimestampTz until, TimestampTz **at, int *n)
 {
 	for (int i = 0; i < history->nfacts; i++)
 	{
 		const TierFact *fact = &history->facts[i];
 
-		if (fact->at > until || !TakenBack(plan, fact))
+		if (fact->at > until || !TakenBack(versions, fact))
 			continue;
 		if ((*n & (*n - 1)) == 0)
 			*at = *at ? repalloc(*at, Max(1, *n * 2) * sizeof(TimestampTz)) : palloc(sizeof(TimestampTz));
 		(*at)[(*n)++] = fact->at;
 	}
 	for (int i = 0; i < history->nmerges; i++)
-		CollectReturns(plan, history->merges[i].absorbed, until, at, n);
+		CollectReturns(versions, history->merges[i].absorbed, until, at, n);
 }
 
 static int
@@ -289,7 +289,7 @@ CompareInstants(const void *a, const void *b)
 static const char *
 CodeOfLog(const TierLog *log)
 {
-	return log != NULL && log->rank > 0 ? log->ladder->level[log->rank - 1].code : "";
+	return log != NULL && log->rank > 0 ? log->definition->level[log->rank - 1].code : "";
 }
 
 /*
@@ -297,7 +297,7 @@ CodeOfLog(const TierLog *log)
  * the history is the one that was known in the business then.
  */
 void
-ReplayHistory(const TierPlan *plan, const TierHistory *history, TimestampTz until, TierMachine *machine)
+ReplayHistory(const LadderVersions *versions, const TierHistory *history, TimestampTz until, TierMachine *machine)
 {
 	TimestampTz *returns = NULL;
 	int			nreturns = 0;
@@ -305,10 +305,10 @@ ReplayHistory(const TierPlan *plan, const TierHistory *history, TimestampTz unti
 	TierLog    *logs;
 	int			nlogs;
 
-	CollectReturns(plan, history, until, &returns, &nreturns);
+	CollectReturns(versions, history, until, &returns, &nreturns);
 	if (nreturns == 0)
 	{
-		ReplayLatest(plan, history, until, machine);
+		ReplayLatest(versions, history, until, machine);
 		return;
 	}
 	qsort(returns, nreturns, sizeof(TimestampTz), CompareInstants);
@@ -316,7 +316,7 @@ ReplayHistory(const TierPlan *plan, const TierHistory *history, TimestampTz unti
 		if (i == 0 || returns[i] != returns[distinct - 1])
 			returns[distinct++] = returns[i];
 
-	ReplayLatest(plan, history, returns[0] - 1, machine);
+	ReplayLatest(versions, history, returns[0] - 1, machine);
 	logs = machine->logs;
 	nlogs = machine->nlogs;
 	for (int i = 0; i < distinct; i++)
@@ -328,7 +328,7 @@ ReplayHistory(const TierPlan *plan, const TierHistory *history, TimestampTz unti
 		int			n = nlogs;
 		int			first = 0;
 
-		ReplayLatest(plan, history, i + 1 < distinct ? returns[i + 1] - 1 : until, machine);
+		ReplayLatest(versions, history, i + 1 < distinct ? returns[i + 1] - 1 : until, machine);
 		while (first < machine->nlogs && machine->logs[first].at < from)
 			before = &machine->logs[first++];
 		joined = palloc((nlogs + 1 + machine->nlogs - first) * sizeof(TierLog));

@@ -28,7 +28,7 @@
  * Reads a member's row of tier_state.
  */
 void
-ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *stored)
+ReadStored(int64 member_id, const CachedLadder *ladder, StoredRead how, StoredTier *stored)
 {
 #define STORED_COLUMNS "SELECT machine, merged_into, replayed_in, replayed_before, versions, event_at, evaluated_at, next_at, " \
 	"since, valid_until, grace_until, level, earned_level " \
@@ -80,14 +80,14 @@ ReadStored(int64 member_id, const Ladder *ladder, StoredRead how, StoredTier *st
  * The stored machine; false when it cannot be taken further.
  */
 bool
-UnpackStored(const StoredTier *stored, const Ladder *ladder, TierMachine *machine)
+UnpackStored(const StoredTier *stored, const CachedLadder *ladder, TierMachine *machine)
 {
 	PackReader	reader;
 
 	if (!stored->evaluated || stored->merged_into != 0)
 		return false;
 	UnpackInit(&reader, VARDATA_ANY(stored->machine), VARSIZE_ANY_EXHDR(stored->machine));
-	return UnpackMachine(&reader, ladder->plan, machine);
+	return UnpackMachine(&reader, ladder->versions, machine);
 }
 
 /* ---------------------------------------------------------------------------
@@ -110,7 +110,7 @@ InstantDatum(TimestampTz t, char *null)
 }
 
 static const char *
-CodeOfRank(const TierLadder *ladder, int rank)
+CodeOfRank(const LadderDefinition *ladder, int rank)
 {
 	return rank > 0 ? ladder->level[rank - 1].code : NULL;
 }
@@ -120,20 +120,20 @@ CodeOfRank(const TierLadder *ladder, int rank)
  * versions.  next_at: until then they say all, without further facts.
  */
 TierColumns
-ColumnsOf(const Ladder *ladder, int versions, const TierMachine *machine)
+ColumnsOf(const CachedLadder *ladder, int nversions, const TierMachine *machine)
 {
 	const TierState *state = &machine->state;
 	TierColumns columns = {
-		.level = CodeOfRank(machine->ladder, state->effective),
-		.earned_level = CodeOfRank(machine->ladder, state->level),
+		.level = CodeOfRank(machine->definition, state->effective),
+		.earned_level = CodeOfRank(machine->definition, state->level),
 		.since = state->effective_since,
 		.valid_until = MachineValidUntil(machine),
 		.grace_until = state->grace_until,
 		.next_at = NextChange(machine)
 	};
 
-	if (versions > machine->version + 1)
-		columns.next_at = Min(columns.next_at, ladder->plan->version[machine->version + 1].from);
+	if (nversions > machine->version + 1)
+		columns.next_at = Min(columns.next_at, ladder->versions->version[machine->version + 1].from);
 	return columns;
 }
 
@@ -155,7 +155,7 @@ StoredMachine(const TierMachine *machine)
  * Writes the state into the row, which is locked.
  */
 static void
-WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, const TierMachine *machine)
+WriteState(const CachedLadder *ladder, int64 member_id, const StoredTier *stored, const TierMachine *machine)
 {
 	static KeptPlan plan = {
 		.query = "UPDATE loyalty.tier_state SET machine = $3, "
@@ -166,7 +166,7 @@ WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, cons
 		.argtypes = {INT8OID, TEXTOID, BYTEAOID, INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 		TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	TierColumns columns = ColumnsOf(ladder, ladder->plan->nversions, machine);
+	TierColumns columns = ColumnsOf(ladder, ladder->versions->nversions, machine);
 	Datum		values[14];
 	char		nulls[14];
 
@@ -176,7 +176,7 @@ WriteState(const Ladder *ladder, int64 member_id, const StoredTier *stored, cons
 	values[2] = PointerGetDatum(StoredMachine(machine));
 	values[3] = Int64GetDatum(stored->replayed_in);
 	values[4] = Int32GetDatum((int32) stored->replayed_before);
-	values[5] = Int32GetDatum(ladder->plan->nversions);
+	values[5] = Int32GetDatum(ladder->versions->nversions);
 	values[6] = InstantDatum(machine->nlogs > 0 ? machine->logs[machine->nlogs - 1].at : stored->event_at, &nulls[6]);
 	values[7] = InstantDatum(machine->now, &nulls[7]);
 	values[8] = InstantDatum(columns.next_at, &nulls[8]);
@@ -215,12 +215,12 @@ SameColumns(const TierColumns *a, const TierColumns *b)
  * there.
  */
 bool
-StoredColumnsAgree(const StoredTier *stored, const Ladder *ladder, const TierMachine *machine)
+StoredColumnsAgree(const StoredTier *stored, const CachedLadder *ladder, const TierMachine *machine)
 {
 	TierColumns columns;
 
 	/* a version that was defined since is not in it */
-	if (stored->versions > ladder->plan->nversions)
+	if (stored->versions > ladder->versions->nversions)
 		return false;
 	columns = ColumnsOf(ladder, stored->versions, machine);
 	return SameColumns(&stored->columns, &columns) && SameInstant(stored->evaluated_at, machine->now);
@@ -245,7 +245,7 @@ DropEmptySteps(TierLog *logs, int nlogs)
  * after the first of them.
  */
 static void
-WriteHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlogs, TimestampTz from)
+WriteHistory(const CachedLadder *ladder, int64 member_id, const TierLog *logs, int nlogs, TimestampTz from)
 {
 	static KeptPlan delete_plan = {
 		.query = "DELETE FROM loyalty.tier_history WHERE member_id OPERATOR(pg_catalog.=) $1 "
@@ -285,7 +285,7 @@ WriteHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlo
 		values[2] = TimestampTzGetDatum(log->at);
 		nulls[3] = i + 1 == nlogs ? 'n' : ' ';
 		values[3] = i + 1 == nlogs ? (Datum) 0 : TimestampTzGetDatum(logs[i + 1].at);
-		values[4] = CodeDatum(CodeOfRank(log->ladder, log->rank), &nulls[4]);
+		values[4] = CodeDatum(CodeOfRank(log->definition, log->rank), &nulls[4]);
 		values[5] = CStringGetTextDatum(TierEventName(log->event));
 		values[6] = CStringGetTextDatum(TierReasonName(log->reason));
 		values[7] = InstantDatum(log->valid_until, &nulls[7]);
@@ -312,7 +312,7 @@ SameStep(SPITupleTable *rows, uint64 nrows, uint64 i, const TierLog *log)
 		!open)
 		return false;
 	return DatumGetTimestampTz(SPI_getbinval(row, rows->tupdesc, 1, &isnull)) == log->at &&
-		SameCode(SPI_getvalue(row, rows->tupdesc, 3), CodeOfRank(log->ladder, log->rank)) &&
+		SameCode(SPI_getvalue(row, rows->tupdesc, 3), CodeOfRank(log->definition, log->rank)) &&
 		strcmp(SPI_getvalue(row, rows->tupdesc, 4), TierEventName(log->event)) == 0 &&
 		strcmp(SPI_getvalue(row, rows->tupdesc, 5), TierReasonName(log->reason)) == 0 &&
 		SameInstant(forever ? TIMESTAMP_INFINITY : valid_until, log->valid_until);
@@ -324,7 +324,7 @@ SameStep(SPITupleTable *rows, uint64 nrows, uint64 i, const TierLog *log)
  * in SPI_tuptable.
  */
 int
-SameSteps(const Ladder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs)
+SameSteps(const CachedLadder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs)
 {
 	static KeptPlan plan = {
 		.query = "SELECT starts_at, ends_at, level, event, reason, valid_until FROM loyalty.tier_history "
@@ -350,7 +350,7 @@ SameSteps(const Ladder *ladder, int64 member_id, StoredRead how, const TierLog *
  * on.  Returns whether there was one.
  */
 static bool
-SyncHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlogs)
+SyncHistory(const CachedLadder *ladder, int64 member_id, const TierLog *logs, int nlogs)
 {
 	int			same = SameSteps(ladder, member_id, STORED_FRESH, logs, nlogs);
 	TimestampTz from;
@@ -390,7 +390,7 @@ SyncHistory(const Ladder *ladder, int64 member_id, const TierLog *logs, int nlog
  */
 
 static void
-EnsureRow(const Ladder *ladder, int64 member_id)
+EnsureRow(const CachedLadder *ladder, int64 member_id)
 {
 	static KeptPlan plan = {
 		.query = "INSERT INTO loyalty.tier_state (member_id, ladder) VALUES ($1, $2) ON CONFLICT DO NOTHING",
@@ -421,7 +421,7 @@ SameMachine(const struct varlena *stored, const TierMachine *machine)
  */
 typedef struct TierStepping
 {
-	const Ladder *ladder;
+	const CachedLadder *ladder;
 	const NewFacts *arrived;
 	MemoryContext context;
 	bool		done;			/* the machine took the facts */
@@ -453,7 +453,7 @@ ReplayedHere(const StoredTier *stored)
 static bool
 StepStored(TierStepping *step, const StoredTier *stored)
 {
-	const Ladder *ladder = step->ladder;
+	const CachedLadder *ladder = step->ladder;
 	const NewFacts *arrived = step->arrived;
 	TierMachine *machine = &step->machine;
 	TierColumns before;
@@ -462,13 +462,13 @@ StepStored(TierStepping *step, const StoredTier *stored)
 	if (ReplayedHere(stored) &&
 		(!arrived->commands_known || arrived->first_command < stored->replayed_before))
 		return false;
-	if (stored->versions != ladder->plan->nversions || !UnpackStored(stored, ladder, machine) ||
-		machine->version != VersionAt(ladder->plan, Max(arrived->at, machine->now)))
+	if (stored->versions != ladder->versions->nversions || !UnpackStored(stored, ladder, machine) ||
+		machine->version != VersionAt(ladder->versions, Max(arrived->at, machine->now)))
 		return false;
 	for (int i = 0; i < arrived->n; i++)
 		if (arrived->facts[i].at <= machine->now ||
 			(arrived->facts[i].counts_at < arrived->facts[i].at &&
-			 machine->ladder != NULL && machine->ladder->take_back))
+			 machine->definition != NULL && machine->definition->take_back))
 			return false;
 	machine->logging = true;
 	before = ColumnsOf(ladder, stored->versions, machine);
@@ -517,7 +517,7 @@ loyalty_step_tier(PG_FUNCTION_ARGS)
  * the lock of the row that it updates.
  */
 static bool
-TryStep(const Ladder *ladder, int64 member_id, const NewFacts *arrived)
+TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 {
 	static KeptPlan plan = {
 		.query = "UPDATE loyalty.tier_state SET machine = loyalty.step_tier(machine, evaluated_at, versions, replayed_in, replayed_before), "
@@ -560,7 +560,7 @@ TryStep(const Ladder *ladder, int64 member_id, const NewFacts *arrived)
 }
 
 static void
-ForgetState(const Ladder *ladder, int64 member_id, int64 root)
+ForgetState(const CachedLadder *ladder, int64 member_id, int64 canonical)
 {
 	static KeptPlan plan = {
 		.query = "UPDATE loyalty.tier_state SET machine = NULL, "
@@ -570,7 +570,7 @@ ForgetState(const Ladder *ladder, int64 member_id, int64 root)
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, INT8OID}
 	};
-	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code), Int64GetDatum(root)};
+	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code), Int64GetDatum(canonical)};
 
 	RunPlan(&plan, values, NULL, 0);
 	WriteHistory(ladder, member_id, NULL, 0, TIMESTAMP_MINUS_INFINITY);
@@ -611,7 +611,7 @@ CountFacts(const TierHistory *history)
  * those from before the ladder, or the version, was defined.
  */
 static void
-RequireWholeView(const Ladder *ladder, int64 member_id, const TierHistory *history)
+RequireWholeView(const CachedLadder *ladder, int64 member_id, const TierHistory *history)
 {
 	static KeptPlan versions_plan = {
 		.query = "SELECT FROM loyalty.ladder_version WHERE ladder OPERATOR(pg_catalog.=) $1",
@@ -624,7 +624,7 @@ RequireWholeView(const Ladder *ladder, int64 member_id, const TierHistory *histo
 	if (!IsolationUsesXactSnapshot())
 		return;
 	RunPlan(&versions_plan, &value, NULL, 0);
-	whole = SPI_processed == (uint64) ladder->plan->nversions;
+	whole = SPI_processed == (uint64) ladder->versions->nversions;
 	if (whole)
 	{
 		PushActiveSnapshot(GetLatestSnapshot());
@@ -645,7 +645,7 @@ RequireWholeView(const Ladder *ladder, int64 member_id, const TierHistory *histo
  * it says goes with a subtransaction that is rolled back.
  */
 static bool
-CountedBefore(const Ladder *ladder, int64 member_id, const NewFacts *arrived)
+CountedBefore(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 {
 	StoredTier	stored;
 
@@ -660,17 +660,17 @@ CountedBefore(const Ladder *ladder, int64 member_id, const NewFacts *arrived)
 /*
  * Brings a member's stored tier up to as_of, with facts that have just been
  * recorded in its tables, or (arrived NULL) by a replay.  A member that is
- * absorbed brings its root's up to date instead.  Returns whether anything was
- * to be written.  Needs an SPI connection.
+ * absorbed brings its canonical member's up to date instead.  Returns whether
+ * anything was to be written.  Needs an SPI connection.
  */
 bool
-MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, TimestampTz as_of)
+MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, TimestampTz as_of)
 {
 	StoredTier	stored;
 	TierHistory *history;
 	TierMachine machine;
 	TierMachine before;
-	int64		root;
+	int64		canonical;
 	CommandId	command;
 	bool		changed;
 
@@ -685,14 +685,14 @@ MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, Timestamp
 		EnsureRow(ladder, member_id);
 		ReadStored(member_id, ladder, STORED_LOCKED, &stored);
 	}
-	root = TierRoot(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, true);
-	if (root != member_id)
+	canonical = CanonicalAsOf(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, true);
+	if (canonical != member_id)
 	{
-		if (stored.merged_into != root)
-			ForgetState(ladder, member_id, root);
-		if (arrived != NULL && CountedBefore(ladder, root, arrived))
+		if (stored.merged_into != canonical)
+			ForgetState(ladder, member_id, canonical);
+		if (arrived != NULL && CountedBefore(ladder, canonical, arrived))
 			return false;
-		return MaintainTier(ladder, root, NULL, as_of);
+		return MaintainTier(ladder, canonical, NULL, as_of);
 	}
 
 	/* under the lock: what others have recorded since is seen */
@@ -703,11 +703,11 @@ MaintainTier(Ladder *ladder, int64 member_id, const NewFacts *arrived, Timestamp
 	if (stored.evaluated)
 		as_of = Max(as_of, stored.evaluated_at);
 	as_of = Max(as_of, LatestFact(history));
-	ReplayHistory(ladder->plan, history, as_of, &machine);
+	ReplayHistory(ladder->versions, history, as_of, &machine);
 	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
 
 	changed = SyncHistory(ladder, member_id, machine.logs, machine.nlogs);
-	if (!changed && arrived == NULL && stored.versions == ladder->plan->nversions &&
+	if (!changed && arrived == NULL && stored.versions == ladder->versions->nversions &&
 		UnpackStored(&stored, ladder, &before) && before.version == machine.version)
 	{
 		changed = stored.columns.next_at <= as_of || !StoredColumnsAgree(&stored, ladder, &before) ||

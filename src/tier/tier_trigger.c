@@ -52,9 +52,9 @@ typedef struct RowFacts
 static void
 SpreadFacts(const RowFacts *row)
 {
-	for (Ladder *ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
+	for (CachedLadder *ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
 	{
-		TierFact	facts[TIER_PLAN_MEASURES];
+		TierFact	facts[VERSIONS_MAX_MEASURES];
 		NewFacts	arrived = {
 			.facts = facts,
 			.at = row->at,
@@ -63,9 +63,9 @@ SpreadFacts(const RowFacts *row)
 			.last_command = row->last_command
 		};
 
-		for (int m = 0; m < ladder->plan->nmeasures; m++)
+		for (int m = 0; m < ladder->versions->nmeasures; m++)
 			for (int i = 0; i < row->n; i++)
-				if (ladder->source[m] == SOURCE_EVENT && strcmp(ladder->plan->measure[m], row->names[i]) == 0)
+				if (ladder->source[m] == SOURCE_EVENT && strcmp(ladder->versions->measure[m], row->names[i]) == 0)
 				{
 					TierFact	fact = {row->at, row->counts_at, row->amounts[i], m};
 
@@ -189,7 +189,7 @@ LedgerRowArrived(TriggerData *data)
 	char		currency[NAMEDATALEN];
 	int64		member_id;
 	PostedPoints posted;
-	TierFact	facts[TIER_PLAN_MEASURES];
+	TierFact	facts[VERSIONS_MAX_MEASURES];
 	NewFacts	arrived = {.facts = facts};
 
 	if (k != ENTRY_EARN && k != ENTRY_ADJUST && k != ENTRY_REVERSE && k != ENTRY_ACTIVATE)
@@ -210,12 +210,12 @@ LedgerRowArrived(TriggerData *data)
 	arrived.commands_known = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(header));
 	arrived.first_command = arrived.last_command = arrived.commands_known ? HeapTupleHeaderGetCmin(header) : FirstCommandId;
 
-	for (Ladder *ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
+	for (CachedLadder *ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
 	{
 		bool		waited_for = false;
 
 		arrived.n = 0;
-		for (int m = 0; m < ladder->plan->nmeasures; m++)
+		for (int m = 0; m < ladder->versions->nmeasures; m++)
 		{
 			if (ladder->source[m] != SOURCE_LEDGER || strcmp(ladder->currency[m], currency) != 0)
 				continue;

@@ -11,7 +11,7 @@ FROM (SELECT c.*, l.entry_id
 	  ORDER BY c.at, c.invoice, c.of_invoice) c
 CROSS JOIN LATERAL loyalty.reverse(
 	member_id => c.member_id,
-	entry_id => c.entry_id,
+	target_entry_id => c.entry_id,
 	points => c.points,
 	effective_at => c.at,
 	reference => c.invoice,
