@@ -25,13 +25,13 @@ LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_acting_role';
 COMMENT ON FUNCTION acting_role() IS
 'The role that acts: that of the session, or the one that SET ROLE chose, also where a function works as the owner of our tables.';
 
-CREATE FUNCTION setup_access() RETURNS void
+CREATE FUNCTION setup_access(have integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	member record;
 BEGIN
-	IF NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = 'access') THEN
+	IF have < 1 THEN
 		CREATE VIEW loyalty.may_post AS SELECT 'app' AS level;
 		CREATE VIEW loyalty.may_operate AS SELECT 'operator' AS level;
 		CREATE VIEW loyalty.may_define AS SELECT 'admin' AS level;
@@ -55,16 +55,16 @@ BEGIN
 		COMMENT ON COLUMN loyalty.access.role IS 'The role.';
 		COMMENT ON COLUMN loyalty.access.level IS 'reader, app, operator or admin; each includes those before it.';
 		COMMENT ON COLUMN loyalty.access.owner IS 'Whether the tables belong to the role, which may do everything.';
-		INSERT INTO loyalty.layout (room, version) VALUES ('access', 1);
 	END IF;
 
 	-- tables that came with this version
 	FOR member IN SELECT x.role, x.level FROM loyalty.access x WHERE NOT x.owner LOOP
 		PERFORM loyalty.grant_access(member.role, member.level);
 	END LOOP;
+	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_access() IS 'Creates the views of room access, and grants what came with a new version to the roles that have a level; called by setup().';
+COMMENT ON FUNCTION setup_access(integer) IS 'Creates the views of room access, and grants what came with a new version to the roles that have a level; called by setup().';
 
 CREATE FUNCTION grant_access(role text, level text) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -3,7 +3,7 @@
  * and check_all().
  *
  * CREATE EXTENSION creates no table.  setup() calls setup_<room>() of every
- * room, in order; those create and migrate ordinary tables that belong to
+ * room, in order; these create and migrate ordinary tables that belong to
  * their caller.  check_all() gathers check_<room>() of every room.
  */
 
@@ -115,11 +115,70 @@ $$;
 COMMENT ON FUNCTION configure_program(text, boolean) IS
 'Changes the settings of the program that are given, and returns all of them. time_zone: that of every currency, ladder and analysis by periods that names none of its own; currencies and ladders keep the one that they were defined with, so set it first. known_members_only: nobody who is not in loyalty.member gets points (LY202). Errors: LY003 unknown time zone; LY202 somebody unknown has points already.';
 
-CREATE FUNCTION setup_core() RETURNS void
+/*
+ * Layouts.  setup() calls setup_<room>(have) of every room, in order, with the
+ * layout that its tables have, 0 where there are none.  It goes from there to
+ * the layout of now in steps, and returns that, the number of the last step:
+ *
+ *	IF have < 1 THEN
+ *		CREATE TABLE ...
+ *	END IF;
+ *	IF have < 2 THEN
+ *		ALTER TABLE ...
+ *	END IF;
+ *	... what is put in place each time: handlers of merges ...
+ *	RETURN 2;
+ *
+ * A step that was released is never changed: tables stand that it made.  The
+ * same number is given to ExpectLayout() in C.
+ */
+
+CREATE FUNCTION layout_version(room text) RETURNS integer
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_layout_version';
+COMMENT ON FUNCTION layout_version(text) IS
+'The layout of a room''s tables that this session''s library is written for; NULL for a room without C. What the tables have is in the table layout.';
+
+CREATE FUNCTION begin_layout(room text) RETURNS integer
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	have integer := 0;
+BEGIN
+	IF to_regclass('loyalty.layout') IS NOT NULL THEN
+		have := coalesce((SELECT l.version FROM loyalty.layout l WHERE l.room = $1), 0);
+	END IF;
+	IF have > loyalty.layout_version(room) THEN
+		RAISE EXCEPTION 'the tables of loyalty have a newer layout than this version of the extension makes'
+			USING ERRCODE = 'LY002', DETAIL = format('Room "%s": tables have layout %s, the library knows %s.', room, have, loyalty.layout_version(room)),
+				HINT = 'Install the version of loyalty that these tables were made by, or a later one.';
+	END IF;
+	RETURN have;
+END
+$$;
+COMMENT ON FUNCTION begin_layout(text) IS 'The layout that the tables of a room have, 0 where there are none. Error: LY002 a newer one than this version knows. Part of setup().';
+
+CREATE FUNCTION end_layout(room text, version integer) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF to_regclass('loyalty.layout') IS NULL THEN
+	IF version IS NULL OR version <> loyalty.layout_version(room) THEN
+		RAISE EXCEPTION 'setup_%() ends with layout %, the library is written for %', room, coalesce(version::text, 'NULL'), loyalty.layout_version(room)
+			USING ERRCODE = 'internal_error', HINT = 'ExpectLayout() in C and RETURN in setup_<room>() name the same number.';
+	END IF;
+	-- writes where there is something to write: a standby can be set up again, too
+	IF NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = $1 AND l.version = $2) THEN
+		INSERT INTO loyalty.layout AS l (room, version) VALUES (room, version)
+		ON CONFLICT ON CONSTRAINT layout_pkey DO UPDATE SET version = excluded.version, migrated_at = excluded.migrated_at;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION end_layout(text, integer) IS 'Records the layout to which setup_<room>() has brought the tables; refuses one that the library is not written for. Part of setup().';
+
+CREATE FUNCTION setup_core(have integer) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF have < 1 THEN
 		CREATE TABLE loyalty.layout (
 			room text PRIMARY KEY,
 			version integer NOT NULL,
@@ -172,12 +231,11 @@ BEGIN
 		-- whoever may call a function may know its defaults
 		GRANT SELECT ON loyalty.program TO PUBLIC;
 		INSERT INTO loyalty.program DEFAULT VALUES;
-
-		INSERT INTO loyalty.layout (room, version) VALUES ('core', 1);
 	END IF;
+	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_core() IS 'Creates and migrates the tables of room core (layout, job_run, program); called by setup().';
+COMMENT ON FUNCTION setup_core(integer) IS 'Creates and migrates the tables of room core (layout, job_run, program); called by setup().';
 
 /*
  * Triggers of our tables.  A room lists its own in <room>_triggers(); setup()
@@ -395,14 +453,16 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	room text;
+	version integer;
 BEGIN
 	-- two sessions that set up at once would both find no table; whose it is may be known only then
 	PERFORM loyalty.require_own_schema();
 	PERFORM loyalty.lock_key('setup');
 	PERFORM loyalty.require_own_schema();
 	FOREACH room IN ARRAY loyalty.rooms() LOOP
-		IF to_regprocedure(format('loyalty.%I()', 'setup_' || room)) IS NOT NULL THEN
-			EXECUTE format('SELECT loyalty.%I()', 'setup_' || room);
+		IF to_regprocedure(format('loyalty.%I(integer)', 'setup_' || room)) IS NOT NULL THEN
+			EXECUTE format('SELECT loyalty.%I($1)', 'setup_' || room) INTO version USING loyalty.begin_layout(room);
+			PERFORM loyalty.end_layout(room, version);
 		END IF;
 	END LOOP;
 	PERFORM loyalty.put_triggers();

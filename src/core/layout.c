@@ -25,7 +25,7 @@
 #include "core/core.h"
 #include "core/errors.h"
 
-#define MAX_LAYOUTS		16
+#define MAX_LAYOUTS		32
 #define CORE_LAYOUT		1
 
 typedef struct Layout
@@ -116,6 +116,23 @@ LoyaltyTable(const char *name)
 		nknown_tables = Max(nknown_tables, i + 1);
 	}
 	return relid;
+}
+
+/*
+ * layout_version(room text) returns integer
+ */
+PG_FUNCTION_INFO_V1(loyalty_layout_version);
+Datum
+loyalty_layout_version(PG_FUNCTION_ARGS)
+{
+	char	   *room = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	for (int i = 0; i < nlayouts; i++)
+	{
+		if (strcmp(layouts[i].room, room) == 0)
+			PG_RETURN_INT32(layouts[i].version);
+	}
+	PG_RETURN_NULL();
 }
 
 static int32

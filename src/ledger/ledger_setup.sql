@@ -60,11 +60,11 @@ AS $$
 $$;
 COMMENT ON FUNCTION ledger_triggers() IS 'The triggers of the tables of room ledger; see program_triggers().';
 
-CREATE FUNCTION setup_ledger() RETURNS void
+CREATE FUNCTION setup_ledger(have integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = 'ledger') THEN
+	IF have < 1 THEN
 		CREATE TABLE loyalty.currency (
 			code text PRIMARY KEY CHECK (code ~ '^[a-z][a-z0-9_]{0,62}$'),
 			name text NOT NULL,
@@ -188,13 +188,12 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.lots IS 'The lots that the entry took, set aside, gave back, or moved.';
 		COMMENT ON COLUMN loyalty.ledger.hash IS 'SHA-256 of this entry and of the hash of the one before it in its wallet.';
 		COMMENT ON COLUMN loyalty.ledger.home_id IS 'The member that the posting addressed, where that one is absorbed in member_id: the points came to it first. Of a transfer that moves debt in a merge: whose debt.';
-
-		INSERT INTO loyalty.layout (room, version) VALUES ('ledger', 1);
 		INSERT INTO loyalty.currency (code, name) VALUES ('points', 'Points');
 	END IF;
+	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_ledger() IS 'Creates and migrates the tables of room ledger (currency, wallet, ledger); called by setup().';
+COMMENT ON FUNCTION setup_ledger(integer) IS 'Creates and migrates the tables of room ledger (currency, wallet, ledger); called by setup().';
 
 -- ---------------------------------------------------------------------------
 -- Program: currencies

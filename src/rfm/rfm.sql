@@ -515,11 +515,11 @@ $$;
 COMMENT ON FUNCTION drop_rfm_scheme(text) IS
 'Removes a segment scheme of one''s own; false when there was none.';
 
-CREATE FUNCTION setup_rfm() RETURNS void
+CREATE FUNCTION setup_rfm(have integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = 'rfm') THEN
+	IF have < 1 THEN
 		CREATE TABLE loyalty.rfm_scheme (
 			scheme text CONSTRAINT rfm_scheme_pkey PRIMARY KEY,
 			definition jsonb NOT NULL,
@@ -529,11 +529,11 @@ BEGIN
 		COMMENT ON COLUMN loyalty.rfm_scheme.scheme IS 'Name of the scheme, as rfm_segment takes it.';
 		COMMENT ON COLUMN loyalty.rfm_scheme.definition IS 'Bins, rules in order, and otherwise.';
 		COMMENT ON COLUMN loyalty.rfm_scheme.defined_at IS 'When this definition was given.';
-		INSERT INTO loyalty.layout (room, version) VALUES ('rfm', 1);
 	END IF;
+	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_rfm() IS 'Creates and migrates the table of room rfm (rfm_scheme); called by setup().';
+COMMENT ON FUNCTION setup_rfm(integer) IS 'Creates and migrates the table of room rfm (rfm_scheme); called by setup().';
 
 CREATE FUNCTION check_rfm(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

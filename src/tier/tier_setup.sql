@@ -53,11 +53,11 @@ AS $$
 $$;
 COMMENT ON FUNCTION tier_triggers() IS 'The triggers of the tables of room tier; see program_triggers(). That of facts in the ledger is put by watch_facts().';
 
-CREATE FUNCTION setup_tier() RETURNS void
+CREATE FUNCTION setup_tier(have integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = 'tier') THEN
+	IF have < 1 THEN
 		CREATE TABLE loyalty.tier_measure (
 			measure text PRIMARY KEY CHECK (measure ~ '^[a-z][a-z0-9_]{0,62}$'),
 			source text NOT NULL CHECK (source IN ('points', 'event', 'function')),
@@ -284,8 +284,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_history.reason IS 'Why.';
 		COMMENT ON COLUMN loyalty.tier_history.valid_until IS 'Until when it held as things stood then.';
 		COMMENT ON COLUMN loyalty.tier_history.recorded_at IS 'When this row was written.';
-
-		INSERT INTO loyalty.layout (room, version) VALUES ('tier', 1);
 	END IF;
 	PERFORM loyalty.put_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
 		'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers', 'loyalty.preview_member_tiers', 'loyalty.forget_member_tiers');
@@ -293,6 +291,7 @@ BEGIN
 	IF loyalty.ledger_is_unwatched() THEN
 		PERFORM loyalty.watch_facts('points');
 	END IF;
+	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_tier() IS 'Creates and migrates the tables of room tier; called by setup().';
+COMMENT ON FUNCTION setup_tier(integer) IS 'Creates and migrates the tables of room tier; called by setup().';

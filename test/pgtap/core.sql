@@ -163,7 +163,7 @@ SELECT is_empty(
 	  WHERE l.lanname IN ('sql', 'plpgsql') AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype
 		AND p.prosupport <> 'loyalty.require_setup'::regproc
 		-- setup() makes the tables; segments can be computed without them
-		AND p.proname !~ '^setup' AND p.proname NOT IN ('find_rfm_scheme', 'rfm_reading')
+		AND p.proname !~ '^setup' AND p.proname NOT IN ('begin_layout', 'end_layout', 'find_rfm_scheme', 'rfm_reading')
 		AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'S')
 			AND p.prosrc ~ format('loyalty\.%s\M(?!\()', c.relname))
 	  ORDER BY 1$$,
@@ -192,6 +192,48 @@ SELECT throws_ok('DROP EXTENSION loyalty', '2BP01', NULL, 'DROP EXTENSION refuse
 -- An older layout is noticed by the guard that every writing function passes;
 -- the table that it reads says so to every session.
 SELECT trigger_is('loyalty', 'layout', 'forget_cached', 'loyalty', 'forget_cached');
+
+-- What writes refuses tables of another layout than its own, setup() only newer ones.
+BEGIN;
+UPDATE loyalty.layout SET version = 0 WHERE room = 'rfm';
+SELECT throws_ok('SELECT loyalty.earn(1, 1)', 'LY002', 'the tables of loyalty have an older layout than this library writes', 'older tables');
+UPDATE loyalty.layout SET version = 99 WHERE room = 'rfm';
+SELECT throws_ok('SELECT loyalty.earn(1, 1)', 'LY002', 'the tables of loyalty have a newer layout than this session''s library writes', 'newer tables');
+SELECT throws_ok('SELECT loyalty.setup()', 'LY002', 'the tables of loyalty have a newer layout than this version of the extension makes', 'setup() makes nothing older');
+SELECT is((SELECT version FROM loyalty.layout WHERE room = 'rfm'), 99, 'and leaves the layout as it is');
+ROLLBACK;
+
+-- A later version of a room: setup() goes from the layout that the tables have
+-- to its own, one step after another, and each step once.  (Room access has no
+-- C that says for which layout it is written.)
+BEGIN;
+CREATE TABLE loyalty.scratch (n integer);
+INSERT INTO loyalty.scratch VALUES (7);
+COMMENT ON TABLE loyalty.scratch IS 'Of layout 1 of a room.';
+CREATE OR REPLACE FUNCTION loyalty.setup_access(have integer) RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN
+	IF have < 1 THEN CREATE TABLE loyalty.scratch (n integer); END IF;
+	IF have < 2 THEN ALTER TABLE loyalty.scratch ADD twice integer; UPDATE loyalty.scratch SET twice = 2 * n; END IF;
+	IF have < 3 THEN ALTER TABLE loyalty.scratch DROP n; END IF;
+	RETURN 3;
+END$$;
+SELECT is(loyalty.begin_layout('access'), 1, 'the tables have layout 1');
+SELECT matches(loyalty.setup(), 'access 3$', 'setup() brings them to layout 3');
+SELECT results_eq('TABLE loyalty.scratch', 'VALUES (14)', 'by both steps, with the rows that there were');
+SELECT is(loyalty.begin_layout('access'), 3, 'which is their layout now');
+SELECT matches(loyalty.setup(), 'access 3$', 'once more');
+SELECT results_eq('TABLE loyalty.scratch', 'VALUES (14)', 'does nothing');
+ROLLBACK;
+
+-- The number at the end of the steps is the library's.
+SELECT is_empty('SELECT l.room, l.version, loyalty.layout_version(l.room) FROM loyalty.layout l WHERE l.version <> loyalty.layout_version(l.room)',
+	'the tables have the layout that the library is written for');
+SELECT is(loyalty.layout_version('ledger') > 0, true, 'which says so of each room with C');
+BEGIN;
+CREATE OR REPLACE FUNCTION loyalty.setup_rfm(have integer) RETURNS integer LANGUAGE sql AS 'SELECT 2';
+SELECT throws_ok('SELECT loyalty.setup()', 'XX000', 'setup_rfm() ends with layout 2, the library is written for ' || loyalty.layout_version('rfm'),
+	'steps that end elsewhere are refused');
+ROLLBACK;
 
 -- A session that knows the tables notices that they are others now.
 SELECT is((SELECT entry_id FROM loyalty.earn(1, 1)), 1::bigint, 'an entry');
