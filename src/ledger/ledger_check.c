@@ -110,8 +110,9 @@ Violation(WalletScan *scan, const char *invariant, int64 entry_id, char *detail)
 static void
 BeginScan(WalletScan *scan)
 {
-	OpenSource(&scan->entries, "SELECT " LEDGER_COLUMNS " FROM loyalty.ledger "
-			   "ORDER BY member_id, currency COLLATE pg_catalog.\"C\", entry_id");
+	OpenSource(&scan->entries, psprintf("SELECT %s FROM loyalty.ledger "
+										"ORDER BY member_id, currency COLLATE pg_catalog.\"C\", entry_id",
+										LedgerColumnList()));
 	OpenSource(&scan->wallets, "SELECT member_id, currency, balance FROM loyalty.wallet "
 			   "ORDER BY member_id, currency COLLATE pg_catalog.\"C\"");
 	scan->context = AllocSetContextCreate(CurrentMemoryContext, "loyalty wallet scan",
@@ -251,7 +252,7 @@ NextWallet(WalletScan *scan)
 		return false;
 	}
 	if (entry != NULL)
-		RowKey(&scan->entries, entry, 3, &entry_member, &entry_currency);
+		RowKey(&scan->entries, entry, LEDGER_CURRENCY + 1, &entry_member, &entry_currency);
 	if (wallet != NULL)
 		RowKey(&scan->wallets, wallet, 2, &wallet_member, &wallet_currency);
 	cmp = entry == NULL ? 1 : wallet == NULL ? -1 :
@@ -295,7 +296,7 @@ NextWallet(WalletScan *scan)
 			break;
 		MemoryContextReset(scan->row_context);
 		MemoryContextSwitchTo(scan->row_context);
-		RowKey(&scan->entries, entry, 3, &entry_member, &entry_currency);
+		RowKey(&scan->entries, entry, LEDGER_CURRENCY + 1, &entry_member, &entry_currency);
 		MemoryContextSwitchTo(scan->context);
 		cmp = CompareKeys(entry_member, entry_currency, scan->member_id, scan->currency);
 		if (cmp != 0)

@@ -891,86 +891,24 @@ OpenWallet(const Posting *posting)
 }
 
 /*
- * The columns of the row to be stored, in the order of LEDGER_COLUMNS.
- */
-void
-LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS])
-{
-	const LedgerRow *row = &posting->row;
-	int			n = 0;
-
-	memset(nulls, false, LEDGER_NCOLUMNS * sizeof(bool));
-#define PUT(value)			(values[n++] = (value))
-#define PUT_TIME(t)			(nulls[n] = (t) == TIMESTAMP_MINUS_INFINITY, PUT(TimestampTzGetDatum(t)))
-#define PUT_ID(id)			(nulls[n] = (id) == 0, PUT(Int64GetDatum(id)))
-#define PUT_TEXT(string)	(nulls[n] = (string) == NULL, \
-							 PUT((string) == NULL ? (Datum) 0 : CStringGetTextDatum(string)))
-#define PUT_VALUE(pointer)	(nulls[n] = (pointer) == NULL, PUT(PointerGetDatum(pointer)))
-	PUT(Int64GetDatum(row->member_id));
-	PUT(Int64GetDatum(row->entry_id));
-	PUT_TEXT(row->currency);
-	PUT_TEXT(EntryKindName(row->kind));
-	PUT(Int64GetDatum(row->points));
-	PUT(Int64GetDatum(row->requested));
-	PUT(Int64GetDatum(row->available));
-	PUT(TimestampTzGetDatum(row->effective_at));
-	PUT(TimestampTzGetDatum(row->recorded_at));
-	PUT_TIME(row->available_at);
-	PUT_TIME(row->expires_at);
-	PUT_TIME(row->hold_until);
-	PUT_TIME(row->extends_to);
-	PUT_ID(row->target_entry_id);
-	/* there may be a member 0 */
-	if (row->kind == ENTRY_TRANSFER_OUT || row->kind == ENTRY_TRANSFER_IN)
-		PUT(Int64GetDatum(row->counterparty_id));
-	else
-		PUT_ID(row->counterparty_id);
-	PUT_TEXT(row->reference);
-	PUT_TEXT(row->reason);
-	PUT_VALUE(DatumGetPointer(posting->details));
-	PUT_TEXT(row->idempotency_key);
-	PUT_VALUE(row->fingerprint);
-	PUT(PointerGetDatum(posting->hash));
-	PUT_ID(row->home_id);
-	nulls[n] = TIMESTAMP_NOT_FINITE(row->expires_by);
-	PUT(TimestampTzGetDatum(row->expires_by));
-	nulls[n] = row->expires_by != TIMESTAMP_INFINITY;
-	PUT(BoolGetDatum(true));
-	PUT_VALUE(row->lots);
-	Assert(n == LEDGER_NCOLUMNS);
-}
-
-/*
  * Records the entry; false when its key was used before.
  */
 static bool
 InsertEntry(Posting *posting)
 {
-	/* lots are of a type of our own, which a parameter cannot name for good */
-#define INSERT_ENTRY \
-	"INSERT INTO loyalty.ledger (" LEDGER_COLUMNS ") " \
-	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, " \
-	"$13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, loyalty.posted_lots())"
-#define INSERT_ENTRY_TYPES \
-	{INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, \
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
-	INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, BYTEAOID, BYTEAOID, INT8OID, TIMESTAMPTZOID, \
-	BOOLOID}
-	static KeptPlan plan = {
-		.query = INSERT_ENTRY,
-		.nargs = LEDGER_NCOLUMNS - 1,
-		.argtypes = INSERT_ENTRY_TYPES
-	};
-	static KeptPlan plan_with_key = {
-		.query = INSERT_ENTRY " ON CONFLICT (member_id, currency, idempotency_key) "
-		"WHERE idempotency_key IS NOT NULL DO NOTHING",
-		.nargs = LEDGER_NCOLUMNS - 1,
-		.argtypes = INSERT_ENTRY_TYPES
-	};
+	static KeptPlan plan;
+	static KeptPlan plan_with_key;
 	Datum		values[LEDGER_NCOLUMNS];
 	bool		isnull[LEDGER_NCOLUMNS];
 	char		nulls[LEDGER_NCOLUMNS];
 
+	if (plan.query == NULL)
+	{
+		MakeLedgerInsert(&plan, "loyalty.posted_lots()", "");
+		MakeLedgerInsert(&plan_with_key, "loyalty.posted_lots()",
+						 " ON CONFLICT (member_id, currency, idempotency_key) "
+						 "WHERE idempotency_key IS NOT NULL DO NOTHING");
+	}
 	LedgerRowValues(posting, values, isnull);
 	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
 		nulls[i] = isnull[i] ? 'n' : ' ';

@@ -91,7 +91,6 @@ extern void FindReplay(Posting *posting);
 extern void PreparePosting(Posting *posting);
 extern bool OpenWallet(const Posting *posting);
 extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
-extern void LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS]);
 pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
 
 /* ledger_move.c: the wallets of members that were merged */

@@ -26,102 +26,6 @@
 #include "ledger/currency.h"
 #include "ledger/replay.h"
 
-static TimestampTz
-NullableTime(const Datum *values, const bool *nulls, int i)
-{
-	return nulls[i] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(values[i]);
-}
-
-static char *
-NullableText(const Datum *values, const bool *nulls, int i)
-{
-	return nulls[i] ? NULL : TextDatumGetCString(values[i]);
-}
-
-/*
- * Reads a row of LEDGER_COLUMNS.  The texts, which only the hash chain needs,
- * are read for_chain only.
- */
-void
-ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry *stored)
-{
-	Datum		values[LEDGER_NCOLUMNS];
-	bool		nulls[LEDGER_NCOLUMNS];
-	LedgerRow  *row = &stored->row;
-	Entry	   *entry = &stored->entry;
-	text	   *kind;
-
-	heap_deform_tuple(tuple, tupdesc, values, nulls);
-	memset(stored, 0, sizeof(StoredEntry));
-	row->member_id = DatumGetInt64(values[0]);
-	row->entry_id = DatumGetInt64(values[1]);
-	kind = DatumGetTextPP(values[3]);
-	row->kind = EntryKindFromName(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
-	if (row->kind == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("entry " INT64_FORMAT " has the unknown kind \"%s\"",
-						row->entry_id, text_to_cstring(kind))));
-	row->points = DatumGetInt64(values[4]);
-	row->requested = DatumGetInt64(values[5]);
-	row->available = DatumGetInt64(values[6]);
-	row->effective_at = DatumGetTimestampTz(values[7]);
-	row->recorded_at = DatumGetTimestampTz(values[8]);
-	row->available_at = NullableTime(values, nulls, 9);
-	row->expires_at = NullableTime(values, nulls, 10);
-	row->hold_until = NullableTime(values, nulls, 11);
-	row->extends_to = NullableTime(values, nulls, 12);
-	row->target_entry_id = nulls[13] ? 0 : DatumGetInt64(values[13]);
-	row->counterparty_id = nulls[14] ? 0 : DatumGetInt64(values[14]);
-	row->home_id = nulls[21] ? 0 : DatumGetInt64(values[21]);
-	row->expires_by = nulls[23] ? NullableTime(values, nulls, 22) : TIMESTAMP_INFINITY;
-	if (for_chain)
-	{
-		row->currency = NullableText(values, nulls, 2);
-		row->reference = NullableText(values, nulls, 15);
-		row->reason = NullableText(values, nulls, 16);
-		if (!nulls[17])
-			row->details = JsonbToCString(NULL, &DatumGetJsonbP(values[17])->root, 0);
-		row->idempotency_key = NullableText(values, nulls, 18);
-		if (!nulls[19])
-			row->fingerprint = PG_DETOAST_DATUM_PACKED(values[19]);
-		if (!nulls[20])
-		{
-			bytea	   *hash = DatumGetByteaPP(values[20]);
-
-			stored->has_hash = VARSIZE_ANY_EXHDR(hash) == CHAIN_LENGTH;
-			if (stored->has_hash)
-				memcpy(stored->hash, VARDATA_ANY(hash), CHAIN_LENGTH);
-		}
-		if (!nulls[24])
-			row->lots = PG_DETOAST_DATUM_PACKED(values[24]);
-	}
-
-	InitEntry(entry, row->kind, row->effective_at);
-	entry->entry_id = row->entry_id;
-	entry->requested = row->requested;
-	if (!nulls[9])
-		entry->available_at = row->available_at;
-	else if (EntryOpensLot(row->kind, row->requested))
-		entry->available_at = TIMESTAMP_INFINITY;
-	if (!nulls[10])
-		entry->expires_at = row->expires_at;
-	if (!nulls[22])
-		entry->expires_by = row->expires_by;
-	entry->hold_until = row->hold_until;
-	entry->extends_to = row->extends_to;
-	entry->target = row->target_entry_id;
-	entry->home_id = row->home_id;
-	entry->exact = true;
-	entry->posted = row->points;
-	if (!nulls[24] && EntryTakesLots(row->kind) &&
-		!(row->kind == ENTRY_ADJUST && row->points > 0))
-	{
-		UnpackLotsDatum(values[24], &stored->lots);
-		entry->given = &stored->lots;
-	}
-}
-
 /*
  * A recorded entry that was refused because what it refers to is not there.
  * As of a past instant that can be: a hold of a member that was merged later
@@ -239,10 +143,6 @@ static void
 ReadPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known_at, PastEntries *past)
 {
 	static KeptPlan plan = {
-		.query = "SELECT " LEDGER_COLUMNS " FROM loyalty.ledger "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
-		"AND effective_at OPERATOR(pg_catalog.<=) $3 AND recorded_at OPERATOR(pg_catalog.<=) $4 "
-		"ORDER BY entry_id",
 		.nargs = 4,
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
@@ -250,6 +150,12 @@ ReadPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known
 	TimestampTzGetDatum(as_of), TimestampTzGetDatum(known_at)};
 	Currency	currency;
 
+	if (plan.query == NULL)
+		plan.query = MemoryContextStrdup(TopMemoryContext,
+										 psprintf("SELECT %s FROM loyalty.ledger "
+												  "WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
+												  "AND effective_at OPERATOR(pg_catalog.<=) $3 AND recorded_at OPERATOR(pg_catalog.<=) $4 "
+												  "ORDER BY entry_id", LedgerColumnList()));
 	FindCurrency(code, &currency);
 	RunPlanReadOnly(&plan, values, NULL, 0);
 	past->member_id = member_id;
@@ -310,7 +216,8 @@ PastEffectiveAt(const PastEntries *past, int i)
 {
 	bool		isnull;
 
-	return DatumGetTimestampTz(SPI_getbinval(past->table->vals[i], past->table->tupdesc, 8, &isnull));
+	return DatumGetTimestampTz(SPI_getbinval(past->table->vals[i], past->table->tupdesc,
+											 LEDGER_EFFECTIVE_AT + 1, &isnull));
 }
 
 /* A fold under way */
@@ -438,7 +345,7 @@ ReturnRunning(const PastEntries *past, ReturnSetInfo *rsinfo)
 		bool		nulls[2] = {false};
 		bool		isnull;
 
-		row[0] = SPI_getbinval(past->table->vals[i], past->table->tupdesc, 2, &isnull);
+		row[0] = SPI_getbinval(past->table->vals[i], past->table->tupdesc, LEDGER_ENTRY_ID + 1, &isnull);
 		row[1] = Int64GetDatum(available[i]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
 	}

@@ -101,19 +101,14 @@ ColumnOfRow(TriggerData *data, HeapTuple tuple, const char *column, Oid type, bo
 }
 
 /*
- * A column of the ledger; its number is looked up once.
+ * A column of the row of the ledger that has arrived.
  */
 static Datum
-LedgerColumn(TriggerData *data, const char *name, int *attnum, bool *isnull)
+ArrivedColumn(TriggerData *data, LedgerColumn column, bool *isnull)
 {
 	TupleDesc	tupdesc = RelationGetDescr(data->tg_relation);
 
-	if (*attnum > tupdesc->natts || *attnum <= 0 ||
-		namestrcmp(&TupleDescAttr(tupdesc, *attnum - 1)->attname, name) != 0)
-		*attnum = SPI_fnumber(tupdesc, name);
-	if (*attnum <= 0)
-		elog(ERROR, "column \"%s\" of the ledger does not exist", name);
-	return heap_getattr(data->tg_trigtuple, *attnum, tupdesc, isnull);
+	return heap_getattr(data->tg_trigtuple, LedgerAttribute(tupdesc, column), tupdesc, isnull);
 }
 
 /*
@@ -175,15 +170,8 @@ ReversedPoints(int64 member_id, int64 target_entry_id, PostedPoints *posted)
 static void
 LedgerRowArrived(TriggerData *data)
 {
-	static int	kind_column,
-				currency_column,
-				member_column,
-				at_column,
-				requested_column,
-				available_column,
-				target_column;
 	bool		isnull;
-	text	   *kind = DatumGetTextPP(LedgerColumn(data, "kind", &kind_column, &isnull));
+	text	   *kind = DatumGetTextPP(ArrivedColumn(data, LEDGER_KIND, &isnull));
 	EntryKind	k = EntryKindFromName(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
 	HeapTupleHeader header = data->tg_trigtuple->t_data;
 	char		currency[NAMEDATALEN];
@@ -194,16 +182,16 @@ LedgerRowArrived(TriggerData *data)
 
 	if (k != ENTRY_EARN && k != ENTRY_ADJUST && k != ENTRY_REVERSE && k != ENTRY_ACTIVATE)
 		return;
-	text_to_cstring_buffer(DatumGetTextPP(LedgerColumn(data, "currency", &currency_column, &isnull)),
+	text_to_cstring_buffer(DatumGetTextPP(ArrivedColumn(data, LEDGER_CURRENCY, &isnull)),
 						   currency, NAMEDATALEN);
-	member_id = DatumGetInt64(LedgerColumn(data, "member_id", &member_column, &isnull));
-	posted.at = posted.counts_at = DatumGetTimestampTz(LedgerColumn(data, "effective_at", &at_column, &isnull));
-	posted.points = DatumGetInt64(LedgerColumn(data, "requested", &requested_column, &isnull));
-	posted.available_at = DatumGetTimestampTz(LedgerColumn(data, "available_at", &available_column, &isnull));
+	member_id = DatumGetInt64(ArrivedColumn(data, LEDGER_MEMBER_ID, &isnull));
+	posted.at = posted.counts_at = DatumGetTimestampTz(ArrivedColumn(data, LEDGER_EFFECTIVE_AT, &isnull));
+	posted.points = DatumGetInt64(ArrivedColumn(data, LEDGER_REQUESTED, &isnull));
+	posted.available_at = DatumGetTimestampTz(ArrivedColumn(data, LEDGER_AVAILABLE_AT, &isnull));
 	if (isnull)
 		posted.available_at = posted.points > 0 && k != ENTRY_REVERSE ? TIMESTAMP_INFINITY : posted.at;
 	if (k == ENTRY_REVERSE &&
-		!ReversedPoints(member_id, DatumGetInt64(LedgerColumn(data, "target_entry_id", &target_column, &isnull)), &posted))
+		!ReversedPoints(member_id, DatumGetInt64(ArrivedColumn(data, LEDGER_TARGET_ENTRY_ID, &isnull)), &posted))
 		return;
 	arrived.at = posted.at;
 	/* a table that is no heap may not say so */
