@@ -26,16 +26,17 @@ BEGIN
 	-- an unknown country is refused
 	PERFORM loyalty.normalize_identifier('phone', NULL, default_country);
 
-	SELECT * INTO n FROM loyalty.identifier_namespace i WHERE i.namespace = configure_namespace.namespace FOR UPDATE;
-	IF NOT FOUND THEN
-		INSERT INTO loyalty.identifier_namespace AS i (namespace, kind, default_country, provider_rules, fold_case,
-			priority, max_per_member, shared, merge_unverified, personal, shared_above)
-		VALUES (namespace, coalesce(kind, CASE WHEN namespace IN ('phone', 'email') THEN namespace ELSE 'opaque' END),
-			upper(default_country), coalesce(provider_rules, false), coalesce(fold_case, true), coalesce(priority, 100),
-			nullif(max_per_member, 0), coalesce(shared, false), coalesce(merge_unverified, false), coalesce(personal, true),
-			nullif(shared_above, 0));
+	INSERT INTO loyalty.identifier_namespace AS i (namespace, kind, default_country, provider_rules, fold_case,
+		priority, max_per_member, shared, merge_unverified, personal, shared_above)
+	VALUES (namespace, coalesce(kind, CASE WHEN namespace IN ('phone', 'email') THEN namespace ELSE 'opaque' END),
+		upper(default_country), coalesce(provider_rules, false), coalesce(fold_case, true), coalesce(priority, 100),
+		nullif(max_per_member, 0), coalesce(shared, false), coalesce(merge_unverified, false), coalesce(personal, true),
+		nullif(shared_above, 0))
+	ON CONFLICT ON CONSTRAINT identifier_namespace_pkey DO NOTHING;
+	IF FOUND THEN
 		RETURN namespace;
 	END IF;
+	SELECT * INTO n FROM loyalty.identifier_namespace i WHERE i.namespace = configure_namespace.namespace FOR UPDATE;
 
 	normalize_anew := coalesce(kind, n.kind) <> n.kind
 		OR upper(coalesce(default_country, n.default_country)) IS DISTINCT FROM n.default_country AND n.default_country IS NOT NULL

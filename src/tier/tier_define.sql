@@ -106,8 +106,6 @@ BEGIN
 	VALUES (ladder, coalesce(name, initcap(replace(ladder, '_', ' '))))
 	ON CONFLICT DO NOTHING;
 	PERFORM FROM loyalty.ladder l WHERE l.ladder = define_ladder.ladder FOR UPDATE;
-	UPDATE loyalty.ladder l SET name = define_ladder.name
-	WHERE l.ladder = define_ladder.ladder AND define_ladder.name IS NOT NULL AND l.name <> define_ladder.name;
 	SELECT * INTO last FROM loyalty.ladder_version v WHERE v.ladder = define_ladder.ladder ORDER BY v.version DESC LIMIT 1;
 	-- asked for again: the version that there is
 	SELECT * INTO same FROM loyalty.ladder_version v
@@ -120,8 +118,12 @@ BEGIN
 			RAISE NOTICE 'ladder "%" stays as it is: this is its version %, and version % came after it', ladder, same.version, last.version
 				USING HINT = 'To go back to it, give effective_from.';
 		END IF;
+		UPDATE loyalty.ladder l SET name = define_ladder.name
+		WHERE l.ladder = define_ladder.ladder AND l.name <> define_ladder.name;
 		RETURN same.version;
 	END IF;
+	-- a lock alone leaves no trace for whoever has an older snapshot
+	UPDATE loyalty.ladder l SET name = coalesce(define_ladder.name, l.name) WHERE l.ladder = define_ladder.ladder;
 	-- it keeps the program's time zone of now
 	definition := jsonb_build_object('time_zone', loyalty.program_time_zone()) || definition;
 	IF last.version IS NOT NULL THEN

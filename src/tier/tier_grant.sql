@@ -77,7 +77,7 @@ CREATE FUNCTION grant_tier(member_id bigint, ladder text, level text, kind text 
 	OUT grant_id bigint, OUT valid_until timestamptz, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
+#variable_conflict use_column
 DECLARE
 	earlier loyalty.tier_grant;
 	decimals integer;
@@ -125,6 +125,8 @@ BEGIN
 		renews_grant_id, reason, idempotency_key)
 	VALUES (member_id, ladder, level, kind, starts_at, valid_until, period, fee, fee_currency, decimals,
 		renews_grant_id, reason, idempotency_key)
+	-- the key is nobody's but for a snapshot that is too old to see whose it is: 40001
+	ON CONFLICT (member_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 	RETURNING g.grant_id INTO grant_id;
 	replayed := false;
 	PERFORM loyalty.maintain_tier(member_id, ladder);
@@ -142,10 +144,11 @@ AS $$
 DECLARE
 	ended_at timestamptz;
 BEGIN
-	SELECT t.ladder, t.level, t.kind, t.starts_at, t.ends_at, t.period, t.fee, t.fee_currency, t.fee_decimals, t.ended_at
+	-- a lock alone leaves no trace for whoever has an older snapshot, and renews it as well
+	UPDATE loyalty.tier_grant t SET recorded_at = t.recorded_at WHERE t.member_id = $1 AND t.grant_id = $2
+	RETURNING t.ladder, t.level, t.kind, t.starts_at, t.ends_at, t.period, t.fee, t.fee_currency, t.fee_decimals, t.ended_at
 	INTO open_grant.ladder, open_grant.level, open_grant.kind, open_grant.starts_at, open_grant.ends_at, open_grant.period,
-		open_grant.fee, open_grant.fee_currency, open_grant.fee_decimals, ended_at
-	FROM loyalty.tier_grant t WHERE t.member_id = $1 AND t.grant_id = $2 FOR UPDATE;
+		open_grant.fee, open_grant.fee_currency, open_grant.fee_decimals, ended_at;
 	IF ended_at IS NOT NULL THEN
 		RAISE EXCEPTION 'grant % was ended', $2
 			USING ERRCODE = 'LY406', DETAIL = format('It ended at %s.', ended_at), HINT = 'Grant the level anew.';

@@ -21,8 +21,9 @@ my %server = (host => $ENV{LOYALTY_TEST_HOST}, port => $ENV{LOYALTY_TEST_PORT} |
 my @levels = ('REPEATABLE READ', $ENV{LOYALTY_SOAK} ? ('SERIALIZABLE') : ());
 
 # Acts: name => call, with {a} and {b} for the members, {m} for the merge of b
-# into a, {e} for an earn of b's, {g} for a grant of b's, {p} for the number of
-# the pair.  The one who stands for both is a.
+# into a, {e} for an earn of b's, {h} for a hold, {w} for an earn that waits,
+# {g} for a grant of b's, {p} for the number of the pair.  The one who stands for
+# both is a.
 my %acts = (
 	merge => 'merge_members({a}, {b})',
 	merge_into_b => 'merge_members({b}, {a})',
@@ -41,13 +42,22 @@ my %acts = (
 	redeem_b => 'redeem({b}, 5)',
 	redeem_a => 'redeem({a}, 5)',
 	hold_b => "hold({b}, 5, '2999-01-01')",
+	capture_b => 'capture({b}, {h})',
+	release_b => 'release({b}, {h})',
+	activate_b => 'activate({b}, {w})',
+	adjust_b => "adjust({b}, -3, 'test')",
 	reverse_b => 'reverse({b}, {e})',
 	transfer_to_b => "transfer({a}, {b}, 3)",
 	transfer_from_c_to_b => "transfer({c}, {b}, 3, 'other')",
 	batch => "post_many('{{a},{b}}', '{earn,earn}', '{1,2}', '{fresh,points}')",
 	grant_b => "grant_tier({b}, 'club', 'gold', 'invited', '2024-01-01', ends_at => '2999-01-01')",
+	grant_with_key_b => "grant_tier({b}, 'club', 'blue', 'invited', '2024-01-01', ends_at => '2999-01-01', idempotency_key => 'g{p}')",
+	renew_grant_b => "renew_grant({b}, {g}, period => '1 year')",
+	renew_with_key_b => "renew_grant({b}, {g}, period => '1 year', idempotency_key => 'r{p}')",
 	end_grant_b => "end_grant({b}, {g})",
 	record_b => "record_qualification({b}, 'spend', 60, '2024-02-01')",
+	record_with_key_b => "record_qualification({b}, 'spend', 60, '2024-02-01', idempotency_key => 'f{p}')",
+	set_joined_b => "set_joined({b}, '2023-01-01')",
 );
 
 sub run_sql
@@ -74,7 +84,8 @@ SELECT define_ladder('club', '{"time_zone": "UTC", "measures": [{"measure": "ear
 CREATE SEQUENCE public.pair;
 
 -- Two members with a past, and a third: b is merged into a, or apart.
-CREATE FUNCTION public.make_pair(together boolean, OUT a bigint, OUT b bigint, OUT c bigint, OUT m bigint, OUT e bigint, OUT g bigint, OUT p bigint)
+CREATE FUNCTION public.make_pair(together boolean, OUT a bigint, OUT b bigint, OUT c bigint, OUT m bigint, OUT e bigint, OUT h bigint,
+	OUT w bigint, OUT g bigint, OUT p bigint)
 LANGUAGE plpgsql SET search_path = loyalty, public, pg_catalog AS $$
 BEGIN
 	p := nextval('public.pair');
@@ -83,6 +94,8 @@ BEGIN
 	c := (SELECT member_id FROM resolve_member(jsonb_build_object('card', 'c' || p)));
 	PERFORM earn(a, 40, effective_at => '2024-01-01'), earn(c, 20, 'other', effective_at => '2024-01-01');
 	e := (SELECT entry_id FROM earn(b, 60, effective_at => '2024-01-01'));
+	w := (SELECT entry_id FROM earn(b, 9, pending => true, effective_at => '2024-01-01'));
+	h := (SELECT entry_id FROM hold(b, 4, '2999-01-01', effective_at => '2024-01-02'));
 	g := (SELECT grant_id FROM grant_tier(b, 'club', 'silver', 'invited', '2024-01-01', ends_at => '2999-01-01'));
 	IF together THEN
 		m := (SELECT merge_id FROM merge_members(a, b));
@@ -102,7 +115,7 @@ LANGUAGE sql SET search_path = loyalty, public, pg_catalog AS $$
 			(SELECT q.part FROM part q WHERE q.id = i.home_member_id), i.verified)
 		FROM part JOIN identifier i ON i.member_id = id
 		UNION ALL
-		SELECT format('wallet %s %s: %s %s %s', part, x.code, v.available, v.held, v.debt)
+		SELECT format('wallet %s %s: %s %s %s %s', part, x.code, v.available, v.pending, v.held, v.debt)
 		FROM part, currency x, LATERAL balance(id, x.code) v
 		UNION ALL
 		SELECT format('home %s %s %s: %s %s', part, w.currency, (SELECT q.part FROM part q WHERE q.id = coalesce(nullif(h.home_id, 0), w.member_id)), h.points, h.debt)
@@ -111,7 +124,9 @@ LANGUAGE sql SET search_path = loyalty, public, pg_catalog AS $$
 		SELECT format('merge %s into %s, undone %s', (SELECT q.part FROM part q WHERE q.id = x.absorbed_id), part, x.unmerged_at IS NOT NULL)
 		FROM part JOIN member_merge x ON x.survivor_id = id
 		UNION ALL
-		SELECT format('grant %s %s, ended %s', part, t.level, t.ended_at IS NOT NULL) FROM part JOIN tier_grant t ON t.member_id = id
+		SELECT format('joined %s %s', part, t.joined_at) FROM part JOIN tier_joined t ON t.member_id = id
+		UNION ALL
+		SELECT format('grant %s %s to %s, ended %s', part, t.level, t.ends_at, t.ended_at IS NOT NULL) FROM part JOIN tier_grant t ON t.member_id = id
 		UNION ALL
 		SELECT format('fact %s %s', part, x.amount) FROM part JOIN tier_event x ON x.member_id = id
 		UNION ALL
@@ -136,7 +151,7 @@ sub make_pair
 {
 	my ($together) = @_;
 	my %pair;
-	@pair{qw(a b c m e g p)} = @{ rows("SELECT * FROM make_pair($together)")->[0] };
+	@pair{qw(a b c m e h w g p)} = @{ rows("SELECT * FROM make_pair($together)")->[0] };
 	return \%pair;
 }
 
@@ -145,7 +160,7 @@ sub call
 {
 	my ($act, $pair) = @_;
 	my $call = $acts{$act};
-	$call =~ s!\{([abcmegp])\}!defined $pair->{$1} ? $pair->{$1} : "NULL"!ge;
+	$call =~ s!\{([abcmehwgp])\}!defined $pair->{$1} ? $pair->{$1} : "NULL"!ge;
 	return "SELECT count(*) FROM $call";
 }
 
@@ -188,6 +203,81 @@ for my $level (@levels)
 		my @new = grep { !$known{$_}++ } split /\n/, run_sql('SELECT * FROM loyalty.check_all()');
 		is(join("\n", @new), '', "check_all() after $act under $level");
 	}
+}
+
+# Definitions: the same of acts on settings, that each pair has of its own ({p}).
+# What was given to both may be given twice; what differs must not be lost.
+my $ladder = '{"time_zone": "UTC", "measures": [{"measure": "spend", "window": "lifetime"}], "levels": [{"level": "blue"}, {"level": "gold", "all": {"spend": %d}}]}';
+my %definitions = (
+	measure => "define_measure('m{p}')",
+	measure_of_points => "define_measure('m{p}', 'points', 'points')",
+	ladder => sprintf("define_ladder('l{p}', '$ladder')", 100),
+	ladder_of_more => sprintf("define_ladder('l{p}', '$ladder')", 200),
+	ladder_named => sprintf("define_ladder('l{p}', '$ladder', name => 'Club')", 100),
+	currency => "create_currency('c{p}')",
+	currency_named => "create_currency('c{p}', 'Stars')",
+	namespace => "configure_namespace('n{p}', priority => 7)",
+	namespace_shared => "configure_namespace('n{p}', shared => true)",
+	block => "block_identifier('email', 'x{p}\@x.example', 'shop')",
+	block_again => "block_identifier('email', 'x{p}\@x.example', 'till')",
+	handler => "register_merge_handler('room{p}', '{thing}')",
+	handler_of_more => "register_merge_handler('room{p}', '{thing,other_thing}')",
+	scheme => q{define_rfm_scheme('s{p}', '{"bins": 2, "rules": [{"segment": "good", "r": 2}]}')},
+	scheme_of_others => q{define_rfm_scheme('s{p}', '{"bins": 2, "rules": [{"segment": "good", "r": 1}]}')},
+	drop_scheme => "drop_rfm_scheme('s{p}')",
+	known_members_only => 'configure_program(known_members_only => true)',
+	time_zone => "configure_program(time_zone => 'UTC')",
+);
+run_sql(<<'SQL');
+CREATE TABLE loyalty.thing (member_id bigint);
+CREATE TABLE loyalty.other_thing (member_id bigint);
+SET search_path = loyalty, public, pg_catalog;
+CREATE FUNCTION public.settings(p bigint) RETURNS text
+LANGUAGE sql SET search_path = loyalty, public, pg_catalog AS $$
+	WITH line AS (
+		SELECT format('measure %s %s', m.source, m.currency) AS line FROM tier_measure m WHERE m.measure = 'm' || p
+		UNION ALL SELECT format('ladder %s', l.name) FROM ladder l WHERE l.ladder = 'l' || p
+		UNION ALL SELECT format('version %s %s', v.version, v.definition) FROM ladder_version v WHERE v.ladder = 'l' || p
+		UNION ALL SELECT format('level %s %s', t.version, t.level) FROM tier_level t WHERE t.ladder = 'l' || p
+		UNION ALL SELECT format('currency %s', c.name) FROM currency c WHERE c.code = 'c' || p
+		UNION ALL SELECT format('namespace %s %s', n.priority, n.shared) FROM identifier_namespace n WHERE n.namespace = 'n' || p
+		UNION ALL SELECT format('blocked %s', b.reason) FROM blocked_identifier b WHERE b.value = format('x%s@x.example', p)
+		UNION ALL SELECT format('handler %s', h.tables) FROM merge_handler h WHERE h.room = 'room' || p
+		UNION ALL SELECT format('scheme %s', s.definition) FROM rfm_scheme s WHERE s.scheme = 's' || p
+		UNION ALL SELECT format('program %s', x) FROM program x
+	)
+	SELECT string_agg(replace(line, p::text, '#'), E'\n' ORDER BY line COLLATE "C") FROM line
+$$;
+SQL
+for my $level (@levels)
+{
+	for my $act (sort keys %definitions)
+	{
+		my @wrong;
+		for my $before (sort keys %definitions)
+		{
+			my ($p, $twin) = map { rows("SELECT nextval('public.pair')")->[0][0] } 1, 2;
+			my @calls = map { (my $call = $definitions{$_}) =~ s/\{p\}/$p/g; "SELECT count(*) FROM $call" } $before, $act;
+			my @serial_calls = map { (my $call = $definitions{$_}) =~ s/\{p\}/$twin/g; "SELECT count(*) FROM $call" } $before, $act;
+			my $name = "$act after $before";
+
+			$late->query("BEGIN ISOLATION LEVEL $level");
+			$late->query('SELECT count(*) FROM loyalty.member');
+			my $first = code($other->query($calls[0]));
+			my $answer = $late->query($calls[1]);
+			my $commit = $late->query($answer->{error} ? 'ROLLBACK' : 'COMMIT');
+			my $second = $answer->{error} ? code($answer) : code($commit);
+
+			$count{ $second eq '40001' ? 'refused' : 'compared' }++;
+			next if $second eq '40001';
+			my @serial = map { code($other->query($_)) } @serial_calls;
+			push @wrong, "$name: $first, $second ($answer->{error}{M}); in order: @serial" if "$first $second" ne "@serial";
+			my ($is, $should) = map { rows("SELECT settings($_)")->[0][0] } $p, $twin;
+			push @wrong, "$name leaves\n$is\nand not\n$should" if $is ne $should;
+		}
+		is(join("\n", @wrong), '', "$act under $level");
+	}
+	is(run_sql("SELECT * FROM loyalty.check_core()"), '', "check_core() after definitions under $level");
 }
 diag(join ', ', map { "$_ $count{$_}" } sort keys %count);
 cmp_ok($count{$_}, '>', 100, "often enough $_") for qw(refused compared);
