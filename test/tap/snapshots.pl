@@ -224,7 +224,6 @@ my %definitions = (
 	handler_of_more => "register_merge_handler('room{p}', '{thing,other_thing}')",
 	scheme => q{define_rfm_scheme('s{p}', '{"bins": 2, "rules": [{"segment": "good", "r": 2}]}')},
 	scheme_of_others => q{define_rfm_scheme('s{p}', '{"bins": 2, "rules": [{"segment": "good", "r": 1}]}')},
-	drop_scheme => "drop_rfm_scheme('s{p}')",
 	known_members_only => 'configure_program(known_members_only => true)',
 	time_zone => "configure_program(time_zone => 'UTC')",
 );
