@@ -13,6 +13,18 @@ PG_MODULE_MAGIC;
 void		_PG_init(void);
 
 /*
+ * Core's part of _PG_init().
+ */
+void
+CoreInit(void)
+{
+	TablesInit();
+	LayoutInit();
+	RightsInit();
+	ProgramInit();
+}
+
+/*
  * Called once when the library is loaded into a backend: a table of contents.
  */
 void

@@ -36,7 +36,12 @@ extern void RethrowRefusal(MemoryContext context);
 extern void ExpectLayout(const char *room, int32 version);
 extern void RequireWritable(void);
 extern Oid	RequireTables(void);
+
+/* The program's tables by name, and word of their changes: see tables.c. */
+typedef void (*TableChangeCallback) (Oid relid);
+
 extern Oid	LoyaltyTable(const char *name);
+extern void OnTableChange(TableChangeCallback callback);
 
 /* Who may write, and as whom: see rights.c. */
 typedef enum Right
@@ -52,7 +57,6 @@ typedef struct Actor
 	int			sec_context;
 } Actor;
 
-extern void ForgetTriggers(Oid relid);
 extern void ActAsOwner(Actor *before, Oid role, Right right);
 extern void ActForTable(Actor *before, Relation rel);
 extern void ActAsBefore(const Actor *before);
@@ -64,7 +68,6 @@ typedef struct Program
 	bool		known_members_only; /* nobody else has a wallet */
 } Program;
 
-extern void ProgramInit(void);
 extern const Program *GetProgram(void);
 
 /* How a trigger function may be fired: the mask of RequireTrigger(). */
@@ -104,6 +107,12 @@ AddCounts(int64 a, int64 b)
 		CountsOverflow();
 	return sum;
 }
+
+/* Parts of CoreInit(). */
+extern void TablesInit(void);
+extern void LayoutInit(void);
+extern void RightsInit(void);
+extern void ProgramInit(void);
 
 /* Rooms, in install order; each sets up what it needs once per backend. */
 extern void CoreInit(void);

@@ -273,8 +273,9 @@ BEGIN
 					WHEN g.tgenabled <> x.enabled THEN 'not enabled as it should be' END
 			FROM (
 				SELECT r.relation, t.trigger_name,
-					format('CREATE TRIGGER %%I %%s ON %%s FOR EACH %%s EXECUTE FUNCTION loyalty.%%I()',
-						t.trigger_name, t.fired, r.relation, t.level, t.function_name) AS definition,
+					format('CREATE TRIGGER %%I %%s ON %%s FOR EACH %%s EXECUTE FUNCTION loyalty.%%I(%%s)',
+						t.trigger_name, t.fired, r.relation, t.level, t.function_name,
+						CASE t.function_name WHEN 'forget_cached' THEN quote_literal(t.table_name) END) AS definition,
 					CASE t.function_name WHEN 'forget_cached' THEN 'A' ELSE 'O' END::"char" AS enabled
 				FROM loyalty.%I() t, to_regclass('loyalty.' || quote_ident(t.table_name)) top,
 					LATERAL (SELECT top AS relation UNION SELECT p.relid FROM pg_partition_tree(top) p WHERE t.level = 'STATEMENT') r

@@ -11,15 +11,10 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "catalog/namespace.h"
-#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/supportnodes.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "core/core.h"
@@ -40,16 +35,6 @@ static int	nlayouts = 0;
 /* The layout table as last found to be right; InvalidOid means look again. */
 static Oid	checked_layout_relid = InvalidOid;
 
-/* Tables that were looked up by name, until they are dropped or renamed. */
-#define MAX_KNOWN_TABLES	64
-
-static struct
-{
-	const char *name;
-	Oid			relid;
-}			known_tables[MAX_KNOWN_TABLES];
-static int	nknown_tables = 0;
-
 /*
  * A room states the table layout that its code is written for.
  */
@@ -64,58 +49,20 @@ ExpectLayout(const char *room, int32 version)
 }
 
 static void
-ForgetTables(Datum arg, Oid relid)
+ForgetCheckedLayout(Oid relid)
 {
-	(void) arg;
-	for (int i = 0; i < nknown_tables; i++)
-	{
-		if (relid == InvalidOid || relid == known_tables[i].relid)
-			known_tables[i].relid = InvalidOid;
-	}
 	if (relid == InvalidOid || relid == checked_layout_relid)
 		checked_layout_relid = InvalidOid;
-	ForgetTriggers(relid);
 }
 
 /*
- * Core's part of _PG_init().
+ * Part of CoreInit().
  */
 void
-CoreInit(void)
+LayoutInit(void)
 {
 	ExpectLayout("core", CORE_LAYOUT);
-	CacheRegisterRelcacheCallback(ForgetTables, (Datum) 0);
-	ProgramInit();
-}
-
-/*
- * OID of a table or sequence in our schema, or InvalidOid.  The name must be a
- * constant.
- */
-Oid
-LoyaltyTable(const char *name)
-{
-	Oid			nspid;
-	Oid			relid;
-	int			i;
-
-	for (i = 0; i < nknown_tables; i++)
-	{
-		if (strcmp(known_tables[i].name, name) == 0)
-			break;
-	}
-	if (i < nknown_tables && OidIsValid(known_tables[i].relid))
-		return known_tables[i].relid;
-
-	nspid = get_namespace_oid("loyalty", true);
-	relid = OidIsValid(nspid) ? get_relname_relid(name, nspid) : InvalidOid;
-	if (i < MAX_KNOWN_TABLES)
-	{
-		known_tables[i].name = name;
-		known_tables[i].relid = relid;
-		nknown_tables = Max(nknown_tables, i + 1);
-	}
-	return relid;
+	OnTableChange(ForgetCheckedLayout);
 }
 
 /*
@@ -226,27 +173,4 @@ RequireWritable(void)
 					 errhint("Reconnect, so that the session loads the installed library.")));
 	}
 	checked_layout_relid = relid;
-}
-
-/*
- * forget_cached() trigger: sessions keep what they read of a small table of
- * settings; this tells them all, at commit, to read it again.  The worker that
- * applies changes of a logical replica fires only row triggers that are
- * enabled ALWAYS.
- *
- *	CREATE TRIGGER forget_cached AFTER INSERT OR DELETE OR UPDATE ON loyalty.layout
- *		FOR EACH ROW EXECUTE FUNCTION loyalty.forget_cached();
- *	CREATE TRIGGER forget_all_cached AFTER TRUNCATE ON loyalty.layout
- *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.forget_cached();
- */
-PG_FUNCTION_INFO_V1(loyalty_forget_cached);
-Datum
-loyalty_forget_cached(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigdata = RequireTrigger(fcinfo, "forget_cached",
-										   FIRED_AFTER | FIRED_FOR_ROW | FIRED_FOR_STATEMENT | FIRED_BY_INSERT |
-										   FIRED_BY_UPDATE | FIRED_BY_DELETE | FIRED_BY_TRUNCATE);
-
-	CacheInvalidateRelcache(trigdata->tg_relation);
-	return PointerGetDatum(NULL);
 }

@@ -10,7 +10,6 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/snapmgr.h"
 
 #include "core/core.h"
@@ -21,9 +20,8 @@ static Oid	program_relid = InvalidOid;
 static uint64 changes_seen = 0;
 
 static void
-ForgetProgram(Datum arg, Oid relid)
+ForgetProgram(Oid relid)
 {
-	(void) arg;
 	if (relid != InvalidOid && relid != program_relid)
 		return;
 	changes_seen++;
@@ -36,7 +34,7 @@ ForgetProgram(Datum arg, Oid relid)
 void
 ProgramInit(void)
 {
-	CacheRegisterRelcacheCallback(ForgetProgram, (Datum) 0);
+	OnTableChange(ForgetProgram);
 }
 
 /*

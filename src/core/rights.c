@@ -101,10 +101,7 @@ RequireRight(Oid role, Oid owner, Right right, Relation shared)
 static Oid *watched_tables = NULL;
 static uint64 nwatched_tables = 0;
 
-/*
- * A table was changed: part of our relcache callback.
- */
-void
+static void
 ForgetTriggers(Oid relid)
 {
 	bool		ours = relid == InvalidOid;
@@ -116,6 +113,15 @@ ForgetTriggers(Oid relid)
 		pfree(watched_tables);
 		watched_tables = NULL;
 	}
+}
+
+/*
+ * Part of CoreInit().
+ */
+void
+RightsInit(void)
+{
+	OnTableChange(ForgetTriggers);
 }
 
 /* Our tables, and partitions of them that stand in other schemas. */
@@ -130,7 +136,8 @@ ForgetTriggers(Oid relid)
  * committed while we wait for the lock of its table.  And of what was made by
  * somebody who had the privilege once, nothing may run that is not the owner's
  * or a superuser's: neither the function, nor a condition, nor terms given to
- * a trigger function of ours, which are expressions.  Asked again after each
+ * a trigger function of ours, which are expressions (that of forget_cached() is
+ * a name).  Asked again after each
  * change of a table.
  */
 static void
@@ -165,7 +172,8 @@ RequireOwnTriggers(Oid owner)
 		"JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid "
 		"JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.proowner "
 		"WHERE NOT t.tgisinternal AND (p.proowner OPERATOR(pg_catalog.<>) $2 AND NOT r.rolsuper OR t.tgqual IS NOT NULL "
-		"OR t.tgnargs OPERATOR(pg_catalog.>) 0 AND p.pronamespace OPERATOR(pg_catalog.=) $1) ORDER BY 2, 1 LIMIT 1",
+		"OR t.tgnargs OPERATOR(pg_catalog.>) 0 AND p.pronamespace OPERATOR(pg_catalog.=) $1 "
+		"AND p.proname OPERATOR(pg_catalog.<>) 'forget_cached') ORDER BY 2, 1 LIMIT 1",
 		.nargs = 2,
 		.argtypes = {OIDOID, OIDOID}
 	};

@@ -16,7 +16,6 @@
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -32,9 +31,8 @@ static Oid	currency_relid = InvalidOid;
 static uint64 changes_seen = 0;
 
 static void
-ForgetCurrencies(Datum arg, Oid relid)
+ForgetCurrencies(Oid relid)
 {
-	(void) arg;
 	if (relid != InvalidOid && relid != currency_relid)
 		return;
 	changes_seen++;
@@ -51,7 +49,7 @@ ForgetCurrencies(Datum arg, Oid relid)
 void
 CurrencyInit(void)
 {
-	CacheRegisterRelcacheCallback(ForgetCurrencies, (Datum) 0);
+	OnTableChange(ForgetCurrencies);
 }
 
 static char *

@@ -18,7 +18,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
@@ -54,9 +53,8 @@ static Oid	namespace_relid = InvalidOid;
 static Oid	blocked_relid = InvalidOid;
 
 static void
-ForgetSettings(Datum arg, Oid relid)
+ForgetSettings(Oid relid)
 {
-	(void) arg;
 	if (relid == InvalidOid || relid == namespace_relid || relid == blocked_relid)
 		settings_known = false;
 }
@@ -67,7 +65,7 @@ ForgetSettings(Datum arg, Oid relid)
 void
 ResolveInit(void)
 {
-	CacheRegisterRelcacheCallback(ForgetSettings, (Datum) 0);
+	OnTableChange(ForgetSettings);
 }
 
 static uint64

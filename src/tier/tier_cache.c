@@ -10,7 +10,6 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -30,9 +29,8 @@ static int	users = 0;			/* calls that hold pointers into the cache */
 static Oid	cached_relids[3];
 
 static void
-ForgetLadders(Datum arg, Oid relid)
+ForgetLadders(Oid relid)
 {
-	(void) arg;
 	if (relid == InvalidOid || relid == cached_relids[0] || relid == cached_relids[1] ||
 		relid == cached_relids[2])
 	{
@@ -57,7 +55,7 @@ void
 TierInit(void)
 {
 	ExpectLayout("tier", TIER_LAYOUT);
-	CacheRegisterRelcacheCallback(ForgetLadders, (Datum) 0);
+	OnTableChange(ForgetLadders);
 	RegisterXactCallback(ForgetUsers, NULL);
 }
 
