@@ -82,6 +82,7 @@ extern const Program *GetProgram(void);
 
 extern TriggerData *RequireTrigger(FunctionCallInfo fcinfo, const char *name, int allowed);
 extern Oid	TopmostTable(Relation rel);
+extern AttrNumber FindAttribute(TupleDesc tupdesc, const char *name, AttrNumber *known);
 
 /* The context of an aggregate's state; refuses a call outside an aggregate. */
 extern MemoryContext AggregateContext(FunctionCallInfo fcinfo);

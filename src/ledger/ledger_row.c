@@ -74,22 +74,16 @@ LedgerColumnList(void)
 }
 
 /*
- * The number of a column in the ledger, or in a partition of it, which may have
- * them in another order.  Found once, then only compared by name.
+ * The number of a column in the ledger, or in a partition of it.
  */
 AttrNumber
 LedgerAttribute(TupleDesc tupdesc, LedgerColumn column)
 {
-	static AttrNumber last[LEDGER_NCOLUMNS];
-	AttrNumber	attnum = last[column];
+	static AttrNumber known[LEDGER_NCOLUMNS];
+	AttrNumber	attnum = FindAttribute(tupdesc, columns[column].name, &known[column]);
 
-	if (attnum > 0 && attnum <= tupdesc->natts &&
-		namestrcmp(&TupleDescAttr(tupdesc, attnum - 1)->attname, columns[column].name) == 0)
-		return attnum;
-	attnum = SPI_fnumber(tupdesc, columns[column].name);
 	if (attnum <= 0)
 		elog(ERROR, "column \"%s\" of the ledger does not exist", columns[column].name);
-	last[column] = attnum;
 	return attnum;
 }
 

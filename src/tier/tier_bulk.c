@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "core/compat.h"
 #include "tier/tier_facts.h"
@@ -23,9 +24,10 @@
 /* What a call keeps from row to row. */
 typedef struct RowCall
 {
-	CachedLadder *ladder;			/* one that nobody else drops meanwhile */
+	CachedLadder *ladder;		/* one that nobody else drops meanwhile */
 	MemoryContext scratch;
-	TupleDesc	tupdesc;
+	TupleDesc	tupdesc;		/* of the result */
+	TupleDesc	state_desc;		/* of a row of tier_state in it */
 } RowCall;
 
 static RowCall *
@@ -47,19 +49,17 @@ RowCallOf(FunctionCallInfo fcinfo, Datum code)
 }
 
 /*
- * stored_tier_is(facts, machine, versions, evaluated_at, next_at, since,
- * valid_until, grace_until, level, earned_level, ladder, as_of): whether a
- * stored state is one, and, taken to as_of, what a member's facts give; for
- * members without grants and merges.
+ * stored_tier_is(facts, state, ladder, as_of): whether a row of tier_state is
+ * one, and, taken to as_of, what a member's facts give; for members without
+ * grants and merges.
  */
 PG_FUNCTION_INFO_V1(loyalty_stored_tier_is);
 Datum
 loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 {
-#define INSTANT_OR(n, otherwise) (PG_ARGISNULL(n) ? (otherwise) : PG_GETARG_TIMESTAMPTZ(n))
 	RowCall    *call;
 	TimestampTz as_of;
-	StoredTier	stored = {.found = true, .evaluated = true};
+	StoredTier	stored;
 	FactSet		set;
 	TierHistory history;
 	TierMachine then;
@@ -67,26 +67,16 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 	MemoryContext old;
 	bool		same;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(10) || PG_ARGISNULL(11))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		PG_RETURN_BOOL(false);
-	call = RowCallOf(fcinfo, PG_GETARG_DATUM(10));
-	as_of = PG_GETARG_TIMESTAMPTZ(11);
-	stored.versions = PG_GETARG_INT32(2);
-	if (stored.versions != call->ladder->versions->nversions)
-		PG_RETURN_BOOL(false);
+	call = RowCallOf(fcinfo, PG_GETARG_DATUM(2));
+	as_of = PG_GETARG_TIMESTAMPTZ(3);
 
 	old = MemoryContextSwitchTo(call->scratch);
-	stored.machine = PG_GETARG_VARLENA_PP(1);
-	stored.evaluated_at = INSTANT_OR(3, TIMESTAMP_MINUS_INFINITY);
-	stored.columns.next_at = INSTANT_OR(4, TIMESTAMP_INFINITY);
-	stored.columns.since = INSTANT_OR(5, TIMESTAMP_MINUS_INFINITY);
-	stored.columns.valid_until = INSTANT_OR(6, TIMESTAMP_INFINITY);
-	stored.columns.grace_until = INSTANT_OR(7, TIMESTAMP_MINUS_INFINITY);
-	stored.columns.level = PG_ARGISNULL(8) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(8));
-	stored.columns.earned_level = PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9));
+	GetStoredRecord(PG_GETARG_DATUM(1), &stored);
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
 	HistoryOfSet(call->ladder->versions, &set, &history);
-	same = UnpackStored(&stored, call->ladder, &then) &&
+	same = stored.versions == call->ladder->versions->nversions && UnpackStored(&stored, call->ladder, &then) &&
 		StoredColumnsAgree(&stored, call->ladder, &then);
 	if (same && as_of > then.now)
 	{
@@ -108,9 +98,7 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 /* The columns of first_tier() */
 enum
 {
-	FIRST_MACHINE, FIRST_VERSIONS, FIRST_REPLAYED_BEFORE, FIRST_EVENT_AT, FIRST_EVALUATED_AT, FIRST_NEXT_AT, FIRST_LEVEL, FIRST_EARNED_LEVEL,
-	FIRST_SINCE, FIRST_VALID_UNTIL, FIRST_GRACE_UNTIL,
-	FIRST_STARTS, FIRST_LEVELS, FIRST_EVENTS, FIRST_REASONS, FIRST_UNTILS,
+	FIRST_STATE, FIRST_STARTS, FIRST_LEVELS, FIRST_EVENTS, FIRST_REASONS, FIRST_UNTILS,
 	FIRST_COLUMNS
 };
 
@@ -156,55 +144,54 @@ PutSteps(const TierLog *logs, int n, Datum *values)
 }
 
 /*
- * first_tier(facts, ladder, as_of): what is stored of a member of whom nothing
- * is stored yet, and who has no grants and no merges: the columns of
- * tier_state, and those of its rows of tier_history as arrays.
+ * first_tier(base, member_id, ladder, facts, as_of, replayed_in): what is stored
+ * of a member of whom nothing is stored yet, and who has no grants and no
+ * merges: its row of tier_state, of the type of base, and the columns of its
+ * rows of tier_history as arrays.  replayed_in: this transaction.
  */
 PG_FUNCTION_INFO_V1(loyalty_first_tier);
 Datum
 loyalty_first_tier(PG_FUNCTION_ARGS)
 {
-	RowCall    *call = RowCallOf(fcinfo, PG_GETARG_DATUM(1));
-	const CachedLadder *ladder = call->ladder;
-	TimestampTz as_of = PG_GETARG_TIMESTAMPTZ(2);
+	RowCall    *call;
+	const CachedLadder *ladder;
 	MemoryContext old;
 	FactSet		set;
 	TierHistory history;
 	TierMachine machine;
-	TierColumns columns;
+	StoredTier	stored;
+	Datum		state_values[STATE_NCOLUMNS];
+	bool		state_nulls[STATE_NCOLUMNS];
 	Datum		values[FIRST_COLUMNS];
 	bool		nulls[FIRST_COLUMNS] = {false};
 	HeapTuple	tuple;
 
+	for (int i = 1; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i))
+			PG_RETURN_NULL();
+	call = RowCallOf(fcinfo, PG_GETARG_DATUM(2));
+	ladder = call->ladder;
 	if (call->tupdesc == NULL)
 	{
 		old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 		if (get_call_result_type(fcinfo, NULL, &call->tupdesc) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "return type must be a row type");
 		call->tupdesc = BlessTupleDesc(call->tupdesc);
+		call->state_desc = lookup_rowtype_tupdesc_copy(TupleDescAttr(call->tupdesc, FIRST_STATE)->atttypid, -1);
 		MemoryContextSwitchTo(old);
 	}
 
 	old = MemoryContextSwitchTo(call->scratch);
-	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
+	UnpackFactSet(PG_GETARG_VARLENA_PP(3), &set);
 	HistoryOfSet(ladder->versions, &set, &history);
-	ReplayHistory(ladder->versions, &history, Max(as_of, LatestFact(&history)), &machine);
+	ReplayHistory(ladder->versions, &history, Max(PG_GETARG_TIMESTAMPTZ(4), LatestFact(&history)), &machine);
 	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
-	columns = ColumnsOf(ladder, ladder->versions->nversions, &machine);
-
-	values[FIRST_MACHINE] = PointerGetDatum(StoredMachine(&machine));
-	values[FIRST_VERSIONS] = Int32GetDatum(ladder->versions->nversions);
+	StateOfMachine(ladder, &machine, &stored);
+	stored.replayed_in = PG_GETARG_INT64(5);
 	/* what the calling statement sees is counted */
-	values[FIRST_REPLAYED_BEFORE] = Int32GetDatum((int32) GetActiveSnapshot()->curcid);
-	values[FIRST_EVENT_AT] = InstantOrNull(machine.nlogs > 0 ? machine.logs[machine.nlogs - 1].at : TIMESTAMP_MINUS_INFINITY,
-										   &nulls[FIRST_EVENT_AT]);
-	values[FIRST_EVALUATED_AT] = InstantOrNull(machine.now, &nulls[FIRST_EVALUATED_AT]);
-	values[FIRST_NEXT_AT] = InstantOrNull(columns.next_at, &nulls[FIRST_NEXT_AT]);
-	values[FIRST_LEVEL] = CodeOrNull(columns.level, &nulls[FIRST_LEVEL]);
-	values[FIRST_EARNED_LEVEL] = CodeOrNull(columns.earned_level, &nulls[FIRST_EARNED_LEVEL]);
-	values[FIRST_SINCE] = InstantOrNull(columns.since, &nulls[FIRST_SINCE]);
-	values[FIRST_VALID_UNTIL] = InstantOrNull(columns.valid_until, &nulls[FIRST_VALID_UNTIL]);
-	values[FIRST_GRACE_UNTIL] = InstantOrNull(columns.grace_until, &nulls[FIRST_GRACE_UNTIL]);
+	stored.replayed_before = GetActiveSnapshot()->curcid;
+	PutStored(PG_GETARG_INT64(1), ladder->code, &stored, state_values, state_nulls);
+	values[FIRST_STATE] = FormState(call->state_desc, state_values, state_nulls);
 	PutSteps(machine.logs, machine.nlogs, values);
 
 	MemoryContextSwitchTo(old);

@@ -66,10 +66,10 @@ $$;
 COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text, text) IS
 'Records a qualifying fact and brings the tiers up to it in the same commit. A return (amount negative) counts at the instant of its order: return_of is the reference that the order was recorded with; counts_at is the instant itself, for orders that were not, and a NOTICE tells when nothing was recorded there. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
 
-CREATE FUNCTION step_tier(machine bytea, evaluated_at timestamptz, versions integer, replayed_in bigint, replayed_before integer) RETURNS bytea
+CREATE FUNCTION step_tier(state record) RETURNS bytea
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_step_tier';
-COMMENT ON FUNCTION step_tier(bytea, timestamptz, integer, bigint, integer) IS
-'The stored machine one fact further; part of evaluate_tier(), cannot be called by itself.';
+COMMENT ON FUNCTION step_tier(record) IS
+'The machine of a row of tier_state one fact further; part of evaluate_tier(), cannot be called by itself.';
 
 CREATE FUNCTION maintain_tier(member_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS boolean
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_maintain_tier';
@@ -149,20 +149,22 @@ $$;
 COMMENT ON FUNCTION sample_measures(bigint, text, timestamptz) IS
 'Asks the functions behind a ladder''s measures and records what has changed as facts: of whom, and of what. Part of evaluate_tiers().';
 
-CREATE FUNCTION stored_tier_is(facts tier_facts, machine bytea, versions integer, evaluated_at timestamptz, next_at timestamptz,
-	since timestamptz, valid_until timestamptz, grace_until timestamptz, level text, earned_level text,
-	ladder text, as_of timestamptz) RETURNS boolean
-LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_stored_tier_is';
-COMMENT ON FUNCTION stored_tier_is(tier_facts, bytea, integer, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, text, text, text, timestamptz) IS
-'Whether a stored state is what a member''s facts give at an instant; part of evaluate_tiers().';
+CREATE FUNCTION tier_state_columns() RETURNS text[]
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_state_columns';
+COMMENT ON FUNCTION tier_state_columns() IS
+'The columns of tier_state that are ours, in their order; part of evaluate_tiers().';
 
-CREATE FUNCTION first_tier(facts tier_facts, ladder text, as_of timestamptz,
-	OUT machine bytea, OUT versions integer, OUT replayed_before integer, OUT event_at timestamptz, OUT evaluated_at timestamptz, OUT next_at timestamptz,
-	OUT level text, OUT earned_level text, OUT since timestamptz, OUT valid_until timestamptz, OUT grace_until timestamptz,
-	OUT step_starts timestamptz[], OUT step_levels text[], OUT step_events text[], OUT step_reasons text[], OUT step_valid_untils timestamptz[]) RETURNS record
-LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_first_tier';
-COMMENT ON FUNCTION first_tier(tier_facts, text, timestamptz) IS
-'What is to be stored of a member of whom nothing is stored yet: the columns of tier_state, and those of tier_history as arrays; part of evaluate_tiers().';
+CREATE FUNCTION stored_tier_is(facts tier_facts, state record, ladder text, as_of timestamptz) RETURNS boolean
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_stored_tier_is';
+COMMENT ON FUNCTION stored_tier_is(tier_facts, record, text, timestamptz) IS
+'Whether a row of tier_state is what a member''s facts give at an instant; part of evaluate_tiers(). Error: LY003 it is no such row.';
+
+CREATE FUNCTION first_tier(base anyelement, member_id bigint, ladder text, facts tier_facts, as_of timestamptz, replayed_in bigint,
+	OUT state anyelement, OUT step_starts timestamptz[], OUT step_levels text[], OUT step_events text[], OUT step_reasons text[],
+	OUT step_valid_untils timestamptz[]) RETURNS record
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_first_tier';
+COMMENT ON FUNCTION first_tier(anyelement, bigint, text, tier_facts, timestamptz, bigint) IS
+'What is to be stored of a member of whom nothing is stored yet: its row of tier_state, of the type of base, and the columns of tier_history as arrays; replayed_in is the transaction. Part of evaluate_tiers(). Error: LY003 base is of another type.';
 
 CREATE FUNCTION ladder_facts(ladder text, OUT points boolean, OUT query text) RETURNS record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -228,8 +230,7 @@ BEGIN
 	-- Mostly nobody is new, and then nothing is written here.
 	EXECUTE format($q$
 		SELECT count(*) FILTER (WHERE s.member_id IS NULL), array_agg(f.member_id) FILTER (WHERE s.member_id IS NOT NULL)
-		FROM %s AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s.machine, s.versions, s.evaluated_at, s.next_at,
-			s.since, s.valid_until, s.grace_until, s.level, s.earned_level, $1, $2))$q$, members)
+		FROM %s AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s, $1, $2))$q$, members)
 	INTO newcomers, differing USING ladder, as_of;
 	stored := 0;
 	IF newcomers > 0 THEN
@@ -237,14 +238,11 @@ BEGIN
 		-- the state is there, and is left. In the order in which postings lock.
 		EXECUTE format($q$
 			WITH computed AS MATERIALIZED (
-				SELECT m.member_id, loyalty.first_tier(m.facts, $1, $2) AS t
+				SELECT m.member_id, loyalty.first_tier(NULL::loyalty.tier_state, m.member_id, $1, m.facts, $2, $3) AS t
 				FROM (SELECT f.member_id, f.facts FROM %s AND s.member_id IS NULL ORDER BY f.member_id OFFSET 0) m
 			), first AS (
-				INSERT INTO loyalty.tier_state (member_id, ladder, level, earned_level, since, valid_until, grace_until, event_at,
-					evaluated_at, next_at, versions, replayed_before, replayed_in, machine)
-				SELECT d.member_id, $1, (d.t).level, (d.t).earned_level, (d.t).since, (d.t).valid_until, (d.t).grace_until, (d.t).event_at,
-					(d.t).evaluated_at, (d.t).next_at, (d.t).versions, (d.t).replayed_before, $3, (d.t).machine
-				FROM computed d
+				INSERT INTO loyalty.tier_state (%s)
+				SELECT %s FROM (SELECT (d.t).state FROM computed d) r
 				ON CONFLICT DO NOTHING RETURNING member_id
 			), steps AS (
 				INSERT INTO loyalty.tier_history (member_id, ladder, starts_at, ends_at, level, event, reason, valid_until)
@@ -253,7 +251,9 @@ BEGIN
 				CROSS JOIN LATERAL unnest((d.t).step_starts, (d.t).step_levels, (d.t).step_events, (d.t).step_reasons, (d.t).step_valid_untils)
 					WITH ORDINALITY p(starts_at, level, event, reason, valid_until, n)
 			)
-			SELECT count(*) FROM first$q$, members)
+			SELECT count(*) FROM first$q$, members,
+			(SELECT string_agg(c, ', ') FROM unnest(loyalty.tier_state_columns()) c),
+			(SELECT string_agg('(r.state).' || c, ', ') FROM unnest(loyalty.tier_state_columns()) c))
 		INTO stored USING ladder, as_of, pg_current_xact_id()::text::bigint;
 	END IF;
 	others := ARRAY(

@@ -7,7 +7,7 @@
 #define LOYALTY_TIER_PROGRAM_H
 
 #include "core/core.h"
-#include "tier/tier_machine.h"
+#include "tier/tier_row.h"
 
 typedef enum MeasureSource
 {
@@ -60,34 +60,6 @@ typedef struct NewFacts
 	CommandId	last_command;
 } NewFacts;
 
-/* What the columns of loyalty.tier_state say of a machine. */
-typedef struct TierColumns
-{
-	const char *level;			/* NULL: none */
-	const char *earned_level;
-	/* an instant that is NULL is infinite here */
-	TimestampTz since;
-	TimestampTz valid_until;
-	TimestampTz grace_until;
-	TimestampTz next_at;
-} TierColumns;
-
-/* A row of loyalty.tier_state */
-typedef struct StoredTier
-{
-	bool		found;
-	bool		evaluated;		/* the machine is there */
-	int64		merged_into;	/* 0: none */
-	int64		replayed_in;	/* transaction of the last replay */
-	CommandId	replayed_before;	/* it counted what earlier commands of this
-									 * transaction had recorded */
-	int			versions;		/* of the ladder, when it was written */
-	TimestampTz event_at;		/* infinite where it is NULL */
-	TimestampTz evaluated_at;
-	TierColumns columns;
-	struct varlena *machine;
-} StoredTier;
-
 /* How a row of tier_state is read. */
 typedef enum StoredRead
 {
@@ -117,7 +89,7 @@ extern bool UnpackStored(const StoredTier *stored, const CachedLadder *ladder, T
 extern int	SameSteps(const CachedLadder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs);
 extern bool StoredColumnsAgree(const StoredTier *stored, const CachedLadder *ladder, const TierMachine *machine);
 extern bool SameMachine(const struct varlena *stored, const TierMachine *machine);
-extern TierColumns ColumnsOf(const CachedLadder *ladder, int nversions, const TierMachine *machine);
+extern void StateOfMachine(const CachedLadder *ladder, const TierMachine *machine, StoredTier *stored);
 extern struct varlena *StoredMachine(const TierMachine *machine);
 extern int	DropEmptySteps(TierLog *logs, int nlogs);
 extern TimestampTz LatestFact(const TierHistory *history);

@@ -17,6 +17,7 @@
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -30,50 +31,36 @@
 void
 ReadStored(int64 member_id, const CachedLadder *ladder, StoredRead how, StoredTier *stored)
 {
-#define STORED_COLUMNS "SELECT machine, merged_into, replayed_in, replayed_before, versions, event_at, evaluated_at, next_at, " \
-	"since, valid_until, grace_until, level, earned_level " \
-	"FROM loyalty.tier_state WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2"
 	static KeptPlan read_plan = {
-		.query = STORED_COLUMNS,
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
 	};
 	static KeptPlan lock_plan = {
-		.query = STORED_COLUMNS " FOR UPDATE",
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
 	};
-	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
-	HeapTuple	tuple;
-	TupleDesc	tupdesc;
-	Datum		columns[13];
-	bool		nulls[13];
+	Datum		key[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
+	Datum		values[STATE_NCOLUMNS];
+	bool		nulls[STATE_NCOLUMNS];
 
-	memset(stored, 0, sizeof(StoredTier));
+	if (read_plan.query == NULL)
+	{
+		char	   *query = psprintf("SELECT %s FROM loyalty.tier_state "
+									 "WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
+									 StateColumnList());
+
+		lock_plan.query = MemoryContextStrdup(TopMemoryContext, psprintf("%s FOR UPDATE", query));
+		read_plan.query = MemoryContextStrdup(TopMemoryContext, query);
+	}
+	InitStored(stored);
 	if (how == STORED_AS_OF_QUERY)
-		RunPlanReadOnly(&read_plan, values, NULL, 1);
+		RunPlanReadOnly(&read_plan, key, NULL, 1);
 	else
-		RunPlan(how == STORED_LOCKED ? &lock_plan : &read_plan, values, NULL, 1);
+		RunPlan(how == STORED_LOCKED ? &lock_plan : &read_plan, key, NULL, 1);
 	if (SPI_processed == 0)
 		return;
-	tuple = SPI_tuptable->vals[0];
-	tupdesc = SPI_tuptable->tupdesc;
-	heap_deform_tuple(tuple, tupdesc, columns, nulls);
-	stored->found = true;
-	stored->evaluated = !nulls[0];
-	stored->machine = nulls[0] ? NULL : (struct varlena *) PG_DETOAST_DATUM_PACKED(columns[0]);
-	stored->merged_into = nulls[1] ? 0 : DatumGetInt64(columns[1]);
-	stored->replayed_in = nulls[2] ? 0 : DatumGetInt64(columns[2]);
-	stored->replayed_before = nulls[3] ? 0 : (CommandId) DatumGetInt32(columns[3]);
-	stored->versions = nulls[4] ? 0 : DatumGetInt32(columns[4]);
-	stored->event_at = nulls[5] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[5]);
-	stored->evaluated_at = nulls[6] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[6]);
-	stored->columns.next_at = nulls[7] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[7]);
-	stored->columns.since = nulls[8] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[8]);
-	stored->columns.valid_until = nulls[9] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(columns[9]);
-	stored->columns.grace_until = nulls[10] ? TIMESTAMP_MINUS_INFINITY : DatumGetTimestampTz(columns[10]);
-	stored->columns.level = nulls[11] ? NULL : TextDatumGetCString(columns[11]);
-	stored->columns.earned_level = nulls[12] ? NULL : TextDatumGetCString(columns[12]);
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, values, nulls);
+	GetStored(values, nulls, stored);
 }
 
 /*
@@ -119,7 +106,7 @@ CodeOfRank(const LadderDefinition *ladder, int rank)
  * What the columns of tier_state say of a machine when the ladder has so many
  * versions.  next_at: until then they say all, without further facts.
  */
-TierColumns
+static TierColumns
 ColumnsOf(const CachedLadder *ladder, int nversions, const TierMachine *machine)
 {
 	const TierState *state = &machine->state;
@@ -152,39 +139,45 @@ StoredMachine(const TierMachine *machine)
 }
 
 /*
- * Writes the state into the row, which is locked.
+ * What is stored of a machine.
+ */
+void
+StateOfMachine(const CachedLadder *ladder, const TierMachine *machine, StoredTier *stored)
+{
+	InitStored(stored);
+	stored->evaluated = true;
+	stored->versions = ladder->versions->nversions;
+	if (machine->nlogs > 0)
+		stored->event_at = machine->logs[machine->nlogs - 1].at;
+	stored->evaluated_at = machine->now;
+	stored->columns = ColumnsOf(ladder, ladder->versions->nversions, machine);
+	stored->machine = StoredMachine(machine);
+}
+
+/*
+ * Writes the row, which is locked.
  */
 static void
-WriteState(const CachedLadder *ladder, int64 member_id, const StoredTier *stored, const TierMachine *machine)
+WriteState(const CachedLadder *ladder, int64 member_id, const StoredTier *stored)
 {
 	static KeptPlan plan = {
-		.query = "UPDATE loyalty.tier_state SET machine = $3, "
-		"merged_into = NULL, replayed_in = $4, replayed_before = $5, versions = $6, event_at = $7, evaluated_at = $8, next_at = $9, "
-		"level = $10, earned_level = $11, since = $12, valid_until = $13, grace_until = $14 "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
-		.nargs = 14,
-		.argtypes = {INT8OID, TEXTOID, BYTEAOID, INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-		TIMESTAMPTZOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		.nargs = STATE_NCOLUMNS
 	};
-	TierColumns columns = ColumnsOf(ladder, ladder->versions->nversions, machine);
-	Datum		values[14];
-	char		nulls[14];
+	Datum		values[STATE_NCOLUMNS];
+	bool		isnull[STATE_NCOLUMNS];
+	char		nulls[STATE_NCOLUMNS];
 
-	memset(nulls, ' ', sizeof(nulls));
-	values[0] = Int64GetDatum(member_id);
-	values[1] = CStringGetTextDatum(ladder->code);
-	values[2] = PointerGetDatum(StoredMachine(machine));
-	values[3] = Int64GetDatum(stored->replayed_in);
-	values[4] = Int32GetDatum((int32) stored->replayed_before);
-	values[5] = Int32GetDatum(ladder->versions->nversions);
-	values[6] = InstantDatum(machine->nlogs > 0 ? machine->logs[machine->nlogs - 1].at : stored->event_at, &nulls[6]);
-	values[7] = InstantDatum(machine->now, &nulls[7]);
-	values[8] = InstantDatum(columns.next_at, &nulls[8]);
-	values[9] = CodeDatum(columns.level, &nulls[9]);
-	values[10] = CodeDatum(columns.earned_level, &nulls[10]);
-	values[11] = InstantDatum(columns.since, &nulls[11]);
-	values[12] = InstantDatum(columns.valid_until, &nulls[12]);
-	values[13] = InstantDatum(columns.grace_until, &nulls[13]);
+	if (plan.query == NULL)
+	{
+		memcpy(plan.argtypes, StateColumnTypes(), STATE_NCOLUMNS * sizeof(Oid));
+		plan.query = MemoryContextStrdup(TopMemoryContext,
+										 psprintf("UPDATE loyalty.tier_state SET %s "
+												  "WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
+												  StateAssignments()));
+	}
+	PutStored(member_id, ladder->code, stored, values, isnull);
+	for (int i = 0; i < STATE_NCOLUMNS; i++)
+		nulls[i] = isnull[i] ? 'n' : ' ';
 	RunPlan(&plan, values, nulls, 0);
 	if (SPI_processed != 1)
 		elog(ERROR, "row of tier_state is gone although it was locked");
@@ -426,6 +419,7 @@ typedef struct TierStepping
 	MemoryContext context;
 	bool		done;			/* the machine took the facts */
 	bool		columns_changed;
+	StoredTier	stored;			/* the row as it was */
 	TierMachine machine;
 } TierStepping;
 
@@ -451,8 +445,9 @@ ReplayedHere(const StoredTier *stored)
  * are still to come are only taken down.
  */
 static bool
-StepStored(TierStepping *step, const StoredTier *stored)
+StepStored(TierStepping *step)
 {
+	const StoredTier *stored = &step->stored;
 	const CachedLadder *ladder = step->ladder;
 	const NewFacts *arrived = step->arrived;
 	TierMachine *machine = &step->machine;
@@ -480,15 +475,15 @@ StepStored(TierStepping *step, const StoredTier *stored)
 }
 
 /*
- * step_tier(machine, evaluated_at, versions, replayed_in, replayed_before): the
- * machine after the facts, or as it was where they take more than a step.
+ * step_tier(state record): the machine after the facts, or as it was where they
+ * take more than a step; of a row of tier_state.
  */
 PG_FUNCTION_INFO_V1(loyalty_step_tier);
 Datum
 loyalty_step_tier(PG_FUNCTION_ARGS)
 {
-	StoredTier	stored = {.found = true};
 	MemoryContext old;
+	struct varlena *result;
 
 	if (stepping == NULL)
 		ereport(ERROR,
@@ -496,20 +491,16 @@ loyalty_step_tier(PG_FUNCTION_ARGS)
 				 errmsg("this function is part of evaluate_tier() and cannot be called by itself")));
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	stored.evaluated = true;
-	stored.machine = PG_GETARG_VARLENA_PP(0);
-	stored.evaluated_at = PG_ARGISNULL(1) ? TIMESTAMP_MINUS_INFINITY : PG_GETARG_TIMESTAMPTZ(1);
-	stored.versions = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
-	stored.replayed_in = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
-	stored.replayed_before = PG_ARGISNULL(4) ? 0 : (CommandId) PG_GETARG_INT32(4);
 
 	/* the statement may look at the row twice, when it had to wait for it */
 	old = MemoryContextSwitchTo(stepping->context);
-	stepping->done = StepStored(stepping, &stored);
+	GetStoredRecord(PG_GETARG_DATUM(0), &stepping->stored);
+	stepping->done = stepping->stored.evaluated && StepStored(stepping);
 	MemoryContextSwitchTo(old);
-	if (!stepping->done)
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
-	PG_RETURN_BYTEA_P((bytea *) StoredMachine(&stepping->machine));
+	if (!stepping->stored.evaluated)
+		PG_RETURN_NULL();
+	result = stepping->done ? StoredMachine(&stepping->machine) : stepping->stored.machine;
+	PG_RETURN_BYTEA_P((bytea *) result);
 }
 
 /*
@@ -520,7 +511,7 @@ static bool
 TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 {
 	static KeptPlan plan = {
-		.query = "UPDATE loyalty.tier_state SET machine = loyalty.step_tier(machine, evaluated_at, versions, replayed_in, replayed_before), "
+		.query = "UPDATE loyalty.tier_state s SET machine = loyalty.step_tier(s), "
 		"evaluated_at = greatest(evaluated_at, $3) "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
 		.nargs = 3,
@@ -550,8 +541,12 @@ TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 	if (machine->nlogs > 0 || step.columns_changed)
 	{
 		/* the row is ours now: what it says of the machine follows */
-		ReadStored(member_id, ladder, STORED_FRESH, &stored);
-		WriteState(ladder, member_id, &stored, machine);
+		StateOfMachine(ladder, machine, &stored);
+		if (machine->nlogs == 0)
+			stored.event_at = step.stored.event_at;
+		stored.replayed_in = step.stored.replayed_in;
+		stored.replayed_before = step.stored.replayed_before;
+		WriteState(ladder, member_id, &stored);
 		machine->nlogs = DropEmptySteps(machine->logs, machine->nlogs);
 		if (machine->nlogs > 0)
 			WriteHistory(ladder, member_id, machine->logs, machine->nlogs, machine->logs[0].at);
@@ -559,20 +554,17 @@ TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 	return true;
 }
 
+/*
+ * The member's facts count for another from now on.
+ */
 static void
 ForgetState(const CachedLadder *ladder, int64 member_id, int64 canonical)
 {
-	static KeptPlan plan = {
-		.query = "UPDATE loyalty.tier_state SET machine = NULL, "
-		"merged_into = $3, replayed_in = NULL, replayed_before = NULL, versions = NULL, event_at = NULL, evaluated_at = NULL, next_at = NULL, "
-		"level = NULL, earned_level = NULL, since = NULL, valid_until = NULL, grace_until = NULL "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND ladder OPERATOR(pg_catalog.=) $2",
-		.nargs = 3,
-		.argtypes = {INT8OID, TEXTOID, INT8OID}
-	};
-	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code), Int64GetDatum(canonical)};
+	StoredTier	stored;
 
-	RunPlan(&plan, values, NULL, 0);
+	InitStored(&stored);
+	stored.merged_into = canonical;
+	WriteState(ladder, member_id, &stored);
 	WriteHistory(ladder, member_id, NULL, 0, TIMESTAMP_MINUS_INFINITY);
 }
 
@@ -719,10 +711,10 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 		changed = true;
 	if (changed)
 	{
+		StateOfMachine(ladder, &machine, &stored);
 		stored.replayed_in = (int64) U64FromFullTransactionId(GetTopFullTransactionId());
 		stored.replayed_before = command;
-		stored.event_at = TIMESTAMP_MINUS_INFINITY;
-		WriteState(ladder, member_id, &stored, &machine);
+		WriteState(ladder, member_id, &stored);
 		ladder->replayed_member = member_id;
 		ladder->replayed_in = stored.replayed_in;
 	}

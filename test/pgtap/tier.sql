@@ -270,7 +270,7 @@ SELECT throws_ok(sql, state, NULL, sql) FROM (VALUES
 	($$SELECT loyalty.end_grant(1, 99)$$, 'LY405'),
 	($$SELECT loyalty.evaluate_tiers(as_of => now() + interval '1 hour')$$, 'LY003'),
 	($$SELECT loyalty.evaluate_tiers(ladder => 'nowhere')$$, 'LY402'),
-	($$SELECT loyalty.step_tier(NULL, NULL, NULL, NULL, NULL)$$, '42501'),
+	($$SELECT loyalty.step_tier(NULL)$$, '42501'),
 	($$UPDATE loyalty.ladder_version SET version = 2$$, 'LY005'),
 	($$DELETE FROM loyalty.tier_event$$, 'LY005')) t(sql, state);
 

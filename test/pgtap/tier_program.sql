@@ -30,7 +30,7 @@ SELECT throws_ok(sql, state, NULL, sql) FROM (VALUES
 	($$SELECT loyalty.define_measure('x', 'function', function_name => 'no name')$$, 'LY003'),
 	($$SELECT loyalty.record_qualification(1, 'spend', 1, '2024-01-01', '2024-01-02')$$, 'LY003'),
 	($$SELECT loyalty.grant_tier(1, 'club', 'gold', 'paid', period => '1 year', fee => 'Infinity')$$, 'LY003')) t(sql, state);
-SELECT is(loyalty.stored_tier_is(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), false, 'stored_tier_is() of nothing');
+SELECT is(loyalty.stored_tier_is(NULL, NULL, NULL, NULL), false, 'stored_tier_is() of nothing');
 SELECT is(loyalty.define_ladder('empty', '{"measures": [], "levels": [{"level": "a"}]}'), 1, 'a ladder without measures');
 SELECT is(loyalty.evaluate_tiers(), 0::bigint, 'is evaluated with the others');
 
@@ -741,6 +741,33 @@ SELECT loyalty.merge_tier(1000 + m, m, m + 1, '2024-03-01') FROM unnest(ARRAY[35
 SELECT is(tiers_of(350, 'short_years', '2024-02-01', '2024-03-01', '2025-06-01', '2026-06-01', '2027-06-01'), '- a a a -', '60 from 2023 and 90, of which 50 go into 2025, and 50');
 SELECT is(tiers_of(352, 'short_terms', '2024-02-01', '2024-03-01', '2025-06-01', '2026-06-01'), '- a a -', '60 and 40 since the term began');
 SELECT is_empty($$SELECT * FROM loyalty.check_tier() WHERE detail LIKE 'short%' OR detail LIKE 'late%'$$, 'all is well');
+
+-- ---------------------------------------------------------------------------
+-- Columns of tier_state: users' own, and rows that are none
+-- ---------------------------------------------------------------------------
+
+ALTER TABLE loyalty.tier_state ADD note text NOT NULL DEFAULT 'new';
+SELECT loyalty.record_qualification(370, 'visits', 1, '2024-01-01');
+DELETE FROM loyalty.tier_history WHERE member_id = 370;
+DELETE FROM loyalty.tier_state WHERE member_id = 370;
+SELECT loyalty.define_ladder('noted', '{"measures": [{"measure": "visits", "window": "lifetime"}], "levels": [{"level": "a", "any": {"visits": 1}}]}');
+SELECT cmp_ok(loyalty.evaluate_tiers(ladder => 'noted'), '>', 0::bigint, 'many are stored at once');
+SELECT results_eq($$SELECT level, earned_level, since, event_at, versions, note FROM loyalty.tier_state WHERE member_id = 370 AND ladder = 'noted'$$,
+	$$VALUES ('a', 'a', '2024-01-01'::timestamptz, '2024-01-01'::timestamptz, 1, 'new')$$, 'a column of the user''s own has its default');
+UPDATE loyalty.tier_state SET note = 'kept' WHERE member_id = 370;
+SELECT loyalty.record_qualification(370, 'visits', 1, '2024-01-02');
+SELECT results_eq($$SELECT level, since, note FROM loyalty.tier_state WHERE member_id = 370 AND ladder = 'noted'$$,
+	$$VALUES ('a', '2024-01-01'::timestamptz, 'kept')$$, 'and keeps what is put there');
+ALTER TABLE loyalty.tier_state DROP note;
+SELECT is(loyalty.stored_tier_is('[]', s, 'noted', '2024-01-02'), false, 'it is not the state of a member without facts'),
+	is(loyalty.stored_tier_is('[{"measure": "visits", "at": "2024-01-01Z", "amount": 1}, {"measure": "visits", "at": "2024-01-02Z", "amount": 1}]', s, 'noted', '2024-01-02'),
+		true, 'but of one with these')
+FROM loyalty.tier_state s WHERE s.member_id = 370 AND s.ladder = 'noted';
+SELECT throws_ok(sql, state, NULL, sql) FROM (VALUES
+	($$SELECT loyalty.stored_tier_is('[]', ROW(1, 'noted'), 'noted', now())$$, 'LY003'),
+	($$SELECT loyalty.stored_tier_is('[]', h, 'noted', now()) FROM loyalty.tier_history h LIMIT 1$$, 'LY003'),
+	($$SELECT loyalty.first_tier(NULL::loyalty.tier_history, 1, 'noted', '[]', now(), 1)$$, 'LY003'),
+	($$SELECT loyalty.first_tier(1, 1, 'noted', '[]', now(), 1)$$, '42809')) t(sql, state);
 
 -- ---------------------------------------------------------------------------
 -- Points beyond what tiers can count
