@@ -32,6 +32,10 @@ extern int	RunPlan(KeptPlan *kept, Datum *values, const char *nulls, long limit)
 extern int	RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, long limit);
 extern void RethrowRefusal(MemoryContext context);
 
+/* Calls that run again from their beginning: see restart.c */
+pg_noreturn extern void RestartCall(const char *why);
+extern void RunRestartable(void (*run) (void *), void *call);
+
 /* The table layout: what a room expects, and the guard before each write. */
 extern void ExpectLayout(const char *room, int32 version);
 extern void RequireWritable(void);

@@ -59,6 +59,11 @@ $$;
 COMMENT ON FUNCTION list_differences(jsonb, jsonb) IS
 'In which of the given settings a definition that is given again differs from what is stored, in words; NULL where it is the same.';
 
+CREATE FUNCTION restart_call(why text) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_restart_call';
+COMMENT ON FUNCTION restart_call(text) IS
+'Raises the signal by which a call that has locked the wrong rows gives them back and begins anew (SQLSTATE LX001, which no refusal has). The call catches it, in the subtransaction that has the locks. Part of the writing functions.';
+
 CREATE FUNCTION program_time_zone() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_program_time_zone';
 COMMENT ON FUNCTION program_time_zone() IS
@@ -228,6 +233,26 @@ BEGIN
 		COMMENT ON COLUMN loyalty.program.only_one IS 'Always true: there is one row.';
 		COMMENT ON COLUMN loyalty.program.time_zone IS 'Time zone of whatever names none of its own.';
 		COMMENT ON COLUMN loyalty.program.known_members_only IS 'Whether only members of table member get points.';
+		CREATE TABLE loyalty.request (
+			member_id bigint NOT NULL,
+			call text NOT NULL,
+			idempotency_key text COLLATE "C" NOT NULL,
+			fingerprint bytea NOT NULL,
+			result jsonb,
+			result_member_id bigint,
+			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+			PRIMARY KEY (member_id, call, idempotency_key)
+		);
+		CREATE INDEX request_result ON loyalty.request (result_member_id) WHERE result_member_id IS NOT NULL;
+		COMMENT ON TABLE loyalty.request IS 'Idempotency keys of calls other than postings, with their results; those of postings are in the ledger.';
+		COMMENT ON COLUMN loyalty.request.member_id IS 'The member that the call addressed; 0 where it addresses none.';
+		COMMENT ON COLUMN loyalty.request.call IS 'The function that was called.';
+		COMMENT ON COLUMN loyalty.request.idempotency_key IS 'Unique within member and function, for ever.';
+		COMMENT ON COLUMN loyalty.request.fingerprint IS 'SHA-256 of the arguments; empty when the member was forgotten.';
+		COMMENT ON COLUMN loyalty.request.result IS 'What the first call returned.';
+		COMMENT ON COLUMN loyalty.request.result_member_id IS 'The member that it returned, where it addresses none.';
+		COMMENT ON COLUMN loyalty.request.recorded_at IS 'When the first call was made.';
+
 		-- whoever may call a function may know its defaults
 		GRANT SELECT ON loyalty.program TO PUBLIC;
 		INSERT INTO loyalty.program DEFAULT VALUES;
@@ -235,7 +260,89 @@ BEGIN
 	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_core(integer) IS 'Creates and migrates the tables of room core (layout, job_run, program); called by setup().';
+COMMENT ON FUNCTION setup_core(integer) IS 'Creates and migrates the tables of room core (layout, job_run, program, request); called by setup().';
+
+/*
+ * Idempotency.  A call with an idempotency_key that was used before returns
+ * what the first one returned; with other arguments it is refused (LY004).  A
+ * key is unique, for ever, within the function called and the member addressed,
+ * under whichever number that is one with it.
+ *
+ * Every function that writes keeps this promise.  Postings keep it by a column
+ * of the ledger (PostEntry() in src/ledger/post.c), in the statement that they
+ * need anyhow, where a key is unique within member and currency.  All others do it so:
+ *
+ *	IF idempotency_key IS NOT NULL THEN
+ *		earlier := loyalty.claim_request('grant_tier', numbers, idempotency_key, jsonb_build_array(level, ...));
+ *		IF earlier IS NOT NULL THEN
+ *			grant_id := earlier ->> 'grant_id'; replayed := true;
+ *			RETURN;
+ *		END IF;
+ *	END IF;
+ *	... the work ...
+ *	IF idempotency_key IS NOT NULL THEN
+ *		PERFORM loyalty.finish_request('grant_tier', member_id, idempotency_key, jsonb_build_object('grant_id', grant_id));
+ *	END IF;
+ *
+ * The arguments are all that were given but the member and the key, spelled
+ * alike whatever the settings of the session: an instant as extract(epoch FROM
+ * nullif(at, statement_timestamp())), where that is its default; an interval
+ * as interval_send().
+ */
+
+CREATE FUNCTION claim_request(call text, member_ids bigint[], idempotency_key text, arguments jsonb) RETURNS jsonb
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	mark CONSTANT bytea := sha256(convert_to(arguments::text, 'UTF8'));
+	earlier record;
+BEGIN
+	IF idempotency_key = '' THEN
+		RAISE EXCEPTION 'idempotency_key must not be empty'
+			USING ERRCODE = 'LY003', DETAIL = 'An empty key would make different calls the same.',
+				HINT = 'Give a key of the caller''s own choice, or leave it out.';
+	ELSIF octet_length(idempotency_key) > 2000 THEN
+		RAISE EXCEPTION 'idempotency_key is longer than 2000 bytes'
+			USING ERRCODE = 'LY003', DETAIL = format('It has %s bytes and begins with "%s".', octet_length(idempotency_key), left(idempotency_key, 40)),
+				HINT = 'Give a shorter one, such as a hash of it.';
+	END IF;
+	-- two calls at once, through two numbers of one member, are no duplicates to the index
+	IF cardinality(member_ids) > 1 THEN
+		PERFORM loyalty.lock_key(format('%s %s %s', call, (SELECT min(m) FROM unnest(member_ids) m), idempotency_key));
+	END IF;
+	SELECT r.* INTO earlier FROM loyalty.request r
+	WHERE r.member_id = ANY (member_ids) AND r.call = claim_request.call AND r.idempotency_key = claim_request.idempotency_key
+	ORDER BY r.member_id = member_ids[1] DESC LIMIT 1;
+	IF NOT FOUND THEN
+		INSERT INTO loyalty.request AS r (member_id, call, idempotency_key, fingerprint)
+		VALUES (member_ids[1], call, idempotency_key, mark) ON CONFLICT DO NOTHING;
+		IF FOUND THEN
+			RETURN NULL;
+		END IF;
+		SELECT r.* INTO earlier FROM loyalty.request r
+		WHERE r.member_id = member_ids[1] AND r.call = claim_request.call AND r.idempotency_key = claim_request.idempotency_key;
+	END IF;
+	IF earlier.fingerprint <> mark THEN
+		RAISE EXCEPTION 'idempotency key "%" was used with other arguments', idempotency_key
+			USING ERRCODE = 'LY004', DETAIL = format('Another call of %s()%s used it before.', call, ' for member ' || nullif(earlier.member_id, 0)),
+				HINT = 'Repeat a call with the very same arguments, or use a new key.';
+	END IF;
+	RETURN coalesce(earlier.result, '{}');
+END
+$$;
+COMMENT ON FUNCTION claim_request(text, bigint[], text, jsonb) IS
+'What an earlier call of a function with this idempotency key returned, for any of these numbers of a member, of which the first is the one addressed (0: none); NULL when this is the first call. Waits for one that is under way. Errors: LY004 its arguments were others, LY003 an empty or too long key. Part of the writing functions.';
+
+CREATE FUNCTION finish_request(call text, member_id bigint, idempotency_key text, result jsonb, result_member_id bigint DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE loyalty.request r SET result = $4, result_member_id = $5
+	WHERE r.member_id = $2 AND r.call = $1 AND r.idempotency_key = $3;
+END
+$$;
+COMMENT ON FUNCTION finish_request(text, bigint, text, jsonb, bigint) IS 'Keeps what a call with an idempotency key returns. Part of the writing functions.';
 
 /*
  * Triggers of our tables.  A room lists its own in <room>_triggers(); setup()

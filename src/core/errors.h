@@ -5,7 +5,7 @@
  * Refusals that are business answers ("not enough points") have class LY, so
  * that a driver can tell them from faults.  LY0xx is shared, LY1xx belongs to
  * the ledger, LY2xx to members, LY3xx to segmentation and value, LY4xx to
- * tiers.  Classes 40 and 55 are never used: REST layers answer 500 to them.
+ * tiers.  No refusal has class 40 or 55: REST layers answer 500 to them.
  *
  * The table in the README lists the same codes; a test compares the two.
  */
@@ -13,6 +13,12 @@
 #define LOYALTY_ERRORS_H
 
 #include "utils/elog.h"
+
+/*
+ * Class LX is for signals within the house: what has one is caught by us, and
+ * is no answer to anybody.
+ */
+#define ERRCODE_RESTART_CALL			MAKE_SQLSTATE('L','X','0','0','1')
 
 /* core */
 #define ERRCODE_LY_NOT_SET_UP			MAKE_SQLSTATE('L','Y','0','0','1')

@@ -336,7 +336,7 @@ typedef struct Transfer
 } Transfer;
 
 /*
- * Posts both entries; run by PostTogether().
+ * Posts both entries; run by RunRestartable().
  */
 static void
 PostTransfer(void *call)
@@ -407,7 +407,7 @@ loyalty_transfer(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
-	PostTogether(PostTransfer, &transfer);
+	RunRestartable(PostTransfer, &transfer);
 	SPI_finish();
 	return ResultRow(&transfer.out);
 }
@@ -670,7 +670,7 @@ TakeWalletsOfParts(const Many *many)
 }
 
 /*
- * Posts all elements; run by PostTogether().
+ * Posts all elements; run by RunRestartable().
  */
 static void
 PostElements(void *call)
@@ -772,7 +772,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	context.arg = &many;
 	context.previous = error_context_stack;
 	error_context_stack = &context;
-	PostTogether(PostElements, &many);
+	RunRestartable(PostElements, &many);
 	error_context_stack = context.previous;
 	SPI_finish();
 

@@ -643,7 +643,7 @@ IsFirstOfMember(const Settling *settling, int n)
 }
 
 /*
- * Posts the difference; run by PostTogether().
+ * Posts the difference; run by RunRestartable().
  */
 static void
 PostDifference(void *call)
@@ -734,7 +734,7 @@ SettleRow(Settling *settling, const Award *older, const Award *award)
 		return false;
 	}
 	if (Differs(settling))
-		PostTogether(PostDifference, settling);
+		RunRestartable(PostDifference, settling);
 	return true;
 }
 

@@ -23,14 +23,13 @@
  * - a posting takes one wallet.  One that goes elsewhere locks that wallet, asks
  *	 again under the lock, and lets go when the answer is another;
  * - a call that posts to several wallets knows their order beforehand, and
- *	 begins anew when it changes under way (PostTogether());
+ *	 begins anew when it changes under way (RunRestartable());
  * - a backfill keeps merges off, and takes its wallets in that order, too;
  * - no posting keeps a lock on a wallet that it found marked (ReplaceByMoved()).
  */
 #include "postgres.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -39,7 +38,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -96,68 +94,6 @@ LockWallet(int64 member_id, const char *currency)
 	return SPI_processed > 0;
 }
 
-/* Set when PostTogether() is to begin anew, until it does */
-static bool route_changed = false;
-
-/*
- * A merge, or the undoing of one, changed the canonical member of one to whom a
- * call posts that posts to several: lets go of what it has done and locked.
- */
-void
-BeginAnew(void)
-{
-	route_changed = true;
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("members were merged at this moment")));
-}
-
-/*
- * Runs a function that takes several locks on wallets, in a subtransaction; and
- * again from its beginning when it finds on the way that they are others than
- * it thought (BeginAnew()).  Then nothing stays locked.
- */
-void
-PostTogether(void (*post) (void *), void *call)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
-
-	while (!done)
-	{
-		CHECK_FOR_INTERRUPTS();
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(context);
-		PG_TRY();
-		{
-			post(call);
-			ReleaseCurrentSubTransaction();
-			done = true;
-		}
-		PG_CATCH();
-		{
-			bool		again = route_changed;
-			ErrorData  *error;
-
-			/* whoever catches it shall find the subtransaction that he left */
-			route_changed = false;
-			MemoryContextSwitchTo(context);
-			error = CopyErrorData();
-			FlushErrorState();
-			RollbackAndReleaseCurrentSubTransaction();
-			MemoryContextSwitchTo(context);
-			CurrentResourceOwner = owner;
-			if (!again)
-				ReThrowError(error);
-			FreeErrorData(error);
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-}
-
 /*
  * Sends a posting to the wallet of the canonical member of the one that it
  * addressed.  True when that is another wallet than before.
@@ -171,7 +107,7 @@ RoutePosting(Posting *posting)
 	if (canonical == posting->member_id)
 		return false;
 	if (posting->together)
-		BeginAnew();
+		RestartCall("members were merged or unmerged at this moment");
 	SendPosting(posting, canonical);
 	return true;
 }
@@ -203,11 +139,11 @@ LockAndAskAgain(void *call)
 		SendPosting(posting, CanonicalMember(posting->asked_id));
 	(void) LockWallet(posting->member_id, posting->currency.code);
 	if (CanonicalMember(posting->asked_id) != posting->member_id)
-		BeginAnew();
+		RestartCall("members were merged or unmerged at this moment");
 	if (MayHaveParts(posting) && HasParts(posting))
 	{
 		posting->in_parts = true;
-		BeginAnew();
+		RestartCall("the lots are of several members now");
 	}
 }
 
@@ -221,7 +157,7 @@ LockRoute(Posting *posting)
 	if (posting->together)
 		LockAndAskAgain(posting);
 	else
-		PostTogether(LockAndAskAgain, posting);
+		RunRestartable(LockAndAskAgain, posting);
 }
 
 /*

@@ -241,7 +241,7 @@ LockParts(const Posting *posting)
 	for (int i = 0; i < parts.count && same && posting->taken_ids != NULL; i++)
 		same = posting->taken_ids[i] == parts.parts[i].member_id;
 	if (!same)
-		BeginAnew();
+		RestartCall("members were merged or unmerged at this moment");
 	for (int i = 0; i < parts.count; i++)
 	{
 		Posting		wallet;
@@ -256,7 +256,7 @@ LockParts(const Posting *posting)
 	for (int i = 0; i < again.count && same; i++)
 		same = again.parts[i].member_id == parts.parts[i].member_id;
 	if (!same)
-		BeginAnew();
+		RestartCall("members were merged or unmerged at this moment");
 }
 
 /* ---------------------------------------------------------------------------
@@ -548,9 +548,9 @@ void
 PostInParts(Posting *posting)
 {
 	if (!posting->together)
-		PostTogether(PostAllParts, posting);
+		RunRestartable(PostAllParts, posting);
 	else if (posting->taken_ids != NULL)
 		PostAllParts(posting);
 	else
-		BeginAnew();
+		RestartCall("members were merged or unmerged at this moment");
 }

@@ -32,7 +32,7 @@ typedef struct Posting
 	int64		asked_points;	/* entry.requested as asked for: applying the
 								 * entry may settle it */
 	bool		this_wallet;	/* not to be routed elsewhere */
-	bool		together;		/* with others, by PostTogether() */
+	bool		together;		/* with others, by RunRestartable() */
 	bool		is_move;		/* part of a merge, or of undoing one */
 	bool		in_parts;		/* a merge was undone before its wallet was
 								 * locked: it is in parts by now */
@@ -97,13 +97,11 @@ pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
 extern bool RoutePosting(Posting *posting);
 extern void SendPosting(Posting *posting, int64 member_id);
 extern void LockRoute(Posting *posting);
-extern void PostTogether(void (*post) (void *), void *call);
 extern void FindRoutes(int64 *member_ids, int n);
 extern void TakeWallet(Posting *posting);
 extern void LockMerges(LOCKMODE mode);
 extern void PlaceTarget(Posting *posting);
 extern bool ReadWallet(int64 member_id, const char *code, Balance *balance);
-pg_noreturn extern void BeginAnew(void);
 extern int64 MemberOfTarget(int64 asked_id, int64 entry_id);
 extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);
 

@@ -97,10 +97,10 @@
  *		merge_id, reason, recorded_at.  Append-only.  It names identifiers by
  *		number, never by value: forgetting has nothing to erase in it.
  *
- * member_request: member_id, idempotency_key, fingerprint, result: as in the
- *		ledger; a resolve without a member yet is keyed by member_id 0.
- *
  * merge_handler: how things of other rooms are merged; see below.
+ *
+ * Idempotency keys are core's (table request); a resolve, which addresses no
+ * member, is keyed by member_id 0.
  *
  *
  * Functions

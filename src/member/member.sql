@@ -18,7 +18,6 @@
  *	member_merge			merges: edges of a forest, standing or undone
  *	member_merge_item		what each merge moved
  *	member_act				history of acts, append-only, without values
- *	member_request			idempotency keys
  *	merge_handler			how things of other rooms are merged
  *
  *	function				does

@@ -80,7 +80,7 @@ BEGIN
 	WHERE m.merge_id = ANY (merges) AND a.member_id IN (m.absorbed_id, m.survivor_id) AND a.merge_id = m.merge_id AND a.reason IS NOT NULL;
 	UPDATE loyalty.member_merge m SET reason = NULL, unmerge_reason = NULL WHERE m.merge_id = ANY (merges);
 	-- the keys stay used; what identified the person in their arguments is gone with the fingerprint
-	UPDATE loyalty.member_request r SET result = '{}', fingerprint = ''
+	UPDATE loyalty.request r SET result = '{}', fingerprint = ''
 	WHERE r.member_id = ANY (members) OR r.result_member_id = ANY (members);
 	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.forget_function IS NOT NULL
 		ORDER BY array_position(loyalty.rooms(), x.room), x.room LOOP

@@ -136,7 +136,7 @@ BEGIN
 				HINT = 'Name both members.';
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
-		earlier := loyalty.claim_request(survivor_id, idempotency_key, format('merge %s %s %L', survivor_id, absorbed_id, reason));
+		earlier := loyalty.claim_request('merge_members', loyalty.numbers_of(survivor_id), idempotency_key, jsonb_build_array(absorbed_id, reason));
 		IF earlier IS NOT NULL THEN
 			merge_id := earlier ->> 'merge_id'; moved := earlier -> 'moved'; replayed := true;
 			RETURN;
@@ -160,7 +160,7 @@ BEGIN
 	merge_id := loyalty.join_members(roots[1], roots[2], survivor_id, absorbed_id, 'operator', reason);
 	moved := loyalty.moved_items(merge_id, 'merge');
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM loyalty.finish_request(survivor_id, idempotency_key, jsonb_build_object('merge_id', merge_id, 'moved', moved));
+		PERFORM loyalty.finish_request('merge_members', survivor_id, idempotency_key, jsonb_build_object('merge_id', merge_id, 'moved', moved));
 	END IF;
 END
 $$;
@@ -197,7 +197,8 @@ BEGIN
 				HINT = 'merge_members(), resolve_member() and member_history() give its number.';
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
-		earlier := loyalty.claim_request(m.absorbed_id, idempotency_key, format('unmerge %s %s %L', merge_id, earned_since, reason));
+		earlier := loyalty.claim_request('unmerge_members', loyalty.numbers_of(m.absorbed_id), idempotency_key,
+			jsonb_build_array(merge_id, earned_since, reason));
 		IF earlier IS NOT NULL THEN
 			member_id := earlier ->> 'member_id'; moved := earlier -> 'moved'; replayed := true;
 			RETURN;
@@ -277,7 +278,7 @@ BEGIN
 		(member_id, 'unmerged', root, merge_id, reason, clock_timestamp());
 	moved := loyalty.moved_items(merge_id, 'unmerge');
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM loyalty.finish_request(m.absorbed_id, idempotency_key, jsonb_build_object('member_id', member_id, 'moved', moved));
+		PERFORM loyalty.finish_request('unmerge_members', m.absorbed_id, idempotency_key, jsonb_build_object('member_id', member_id, 'moved', moved));
 	END IF;
 END
 $$;

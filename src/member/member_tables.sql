@@ -239,24 +239,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.member_act.effective_at IS 'When it happened.';
 		COMMENT ON COLUMN loyalty.member_act.recorded_at IS 'When the database learned of it.';
 
-		CREATE TABLE loyalty.member_request (
-			member_id bigint NOT NULL,
-			idempotency_key text NOT NULL,
-			fingerprint bytea NOT NULL,
-			result jsonb,
-			result_member_id bigint,
-			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-			PRIMARY KEY (member_id, idempotency_key)
-		);
-		CREATE INDEX member_request_result ON loyalty.member_request (result_member_id) WHERE result_member_id IS NOT NULL;
-		COMMENT ON TABLE loyalty.member_request IS 'Idempotency keys of this room''s calls, with their results.';
-		COMMENT ON COLUMN loyalty.member_request.member_id IS 'The member that the call addressed; 0 for resolve_member().';
-		COMMENT ON COLUMN loyalty.member_request.idempotency_key IS 'Unique within the member, for ever.';
-		COMMENT ON COLUMN loyalty.member_request.fingerprint IS 'Of the arguments.';
-		COMMENT ON COLUMN loyalty.member_request.result IS 'What the first call returned.';
-		COMMENT ON COLUMN loyalty.member_request.result_member_id IS 'The member that resolve_member() returned.';
-		COMMENT ON COLUMN loyalty.member_request.recorded_at IS 'When the first call was made.';
-
 		CREATE TABLE loyalty.merge_handler (
 			room text PRIMARY KEY,
 			tables text[] NOT NULL,

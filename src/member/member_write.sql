@@ -1,5 +1,5 @@
 /*
- * What the writing functions share: idempotency keys, locks, attributes.
+ * What the writing functions share: locks, attributes.
  *
  * Functions that write plan each statement once, with indexes only: tables may be
  * empty when a long-lived connection first plans, and such a plan would read
@@ -7,50 +7,6 @@
  * few rows are written as LATERAL with LIMIT or OFFSET, or as scalar
  * subqueries: the order of a join would be chosen for an empty table.
  */
-
-/* idempotency */
-
-CREATE FUNCTION claim_request(member_id bigint, idempotency_key text, arguments text) RETURNS jsonb
-LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_variable
-DECLARE
-	mark CONSTANT bytea := sha256(convert_to(arguments, 'UTF8'));
-	earlier record;
-BEGIN
-	IF idempotency_key = '' THEN
-		RAISE EXCEPTION 'idempotency_key must not be empty'
-			USING ERRCODE = 'LY003', DETAIL = 'An empty key would make different calls the same.',
-				HINT = 'Give a key of the caller''s own choice, or leave it out.';
-	END IF;
-	INSERT INTO loyalty.member_request AS r (member_id, idempotency_key, fingerprint)
-	VALUES (member_id, idempotency_key, mark) ON CONFLICT DO NOTHING;
-	IF FOUND THEN
-		RETURN NULL;
-	END IF;
-	SELECT r.fingerprint, r.result INTO earlier FROM loyalty.member_request r
-	WHERE r.member_id = claim_request.member_id AND r.idempotency_key = claim_request.idempotency_key;
-	IF earlier.fingerprint <> mark THEN
-		RAISE EXCEPTION 'idempotency key "%" was used with other arguments', idempotency_key
-			USING ERRCODE = 'LY004', DETAIL = CASE member_id WHEN 0 THEN 'Another call of resolve_member() used it before.'
-					ELSE format('Member %s used it before.', member_id) END,
-				HINT = 'Repeat a call with the very same arguments, or use a new key.';
-	END IF;
-	RETURN coalesce(earlier.result, '{}');
-END
-$$;
-COMMENT ON FUNCTION claim_request(bigint, text, text) IS
-'The result of an earlier call with this idempotency key; NULL when this is the first. LY004 when its arguments were others. Part of the writing functions.';
-
-CREATE FUNCTION finish_request(member_id bigint, idempotency_key text, result jsonb, result_member_id bigint DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	UPDATE loyalty.member_request r SET result = $3, result_member_id = $4
-	WHERE r.member_id = $1 AND r.idempotency_key = $2;
-END
-$$;
-COMMENT ON FUNCTION finish_request(bigint, text, jsonb, bigint) IS 'Keeps the result of a call with an idempotency key. Part of the writing functions.';
 
 /* locks */
 
@@ -71,15 +27,53 @@ BEGIN
 	IF roots <> (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
 			FROM unnest(member_ids) WITH ORDINALITY m (id, n))
 		OR whole_trees AND NOT others @> (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id)) THEN
-		RAISE EXCEPTION 'members were merged at this moment'
-			USING ERRCODE = 'LY207', DETAIL = 'Another session merged or took apart one of them.',
-				HINT = 'Repeat the call.';
+		PERFORM loyalty.restart_call('members were merged or unmerged at this moment');
 	END IF;
 	RETURN roots;
 END
 $$;
 COMMENT ON FUNCTION try_to_lock_members(bigint[], boolean) IS
-'Locks members and those who stand for them (whole_trees: with all who are absorbed in those), ascending, and returns the latter in the order of the argument. LY207 when others stand for them once they are locked: the caller''s subtransaction, which must be that of the call itself, gives the locks back. Part of the writing functions.';
+'Locks members and those who stand for them (whole_trees: with all who are absorbed in those), ascending, and returns the latter in the order of the argument. restart_call() when others stand for them once they are locked: the caller''s subtransaction, which must be that of the call itself, gives the locks back. Part of the writing functions.';
+
+CREATE FUNCTION numbers_of(member_id bigint) RETURNS bigint[]
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT $1 || array_remove(loyalty.member_tree(loyalty.canonical_member($1)), $1)
+$$;
+COMMENT ON FUNCTION numbers_of(bigint) IS 'The numbers under which a member is known now: the one given first, then those of all who are one with it. For claim_request().';
+
+CREATE FUNCTION may_restart(state text, schema_name text, constraint_name text) RETURNS boolean
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	violated CONSTANT regclass := CASE WHEN state = '23505' AND schema_name <> '' THEN to_regclass(format('%I.%I', schema_name, constraint_name)) END;
+BEGIN
+	IF state = '23505' AND NOT coalesce(coalesce(pg_partition_root(violated), violated)
+			IN (to_regclass('loyalty.identifier_value'), to_regclass('loyalty.identifier_shared_value')), false) THEN
+		RETURN false;
+	END IF;
+	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+		RAISE EXCEPTION 'could not serialize access due to a concurrent change of this member'
+			USING ERRCODE = 'serialization_failure', HINT = 'Begin the transaction anew.';
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION may_restart(text, text, text) IS
+'Whether an error, by its SQLSTATE and the constraint that it names, says that another session was faster: restart_call(), or a duplicate of an identifier. Not one that a trigger or an index of users raised. Error: 40001 where the snapshot of the transaction is kept, and beginning anew would find the same. Part of the writing functions.';
+
+CREATE FUNCTION require_effective_at(effective_at timestamptz) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF effective_at IS NULL OR NOT isfinite(effective_at) THEN
+		RAISE EXCEPTION 'effective_at must be a finite instant'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(effective_at::text, 'NULL')),
+				HINT = 'Leave it out for now.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION require_effective_at(timestamptz) IS 'LY003 unless it is a finite instant. Part of the writing functions.';
 
 CREATE FUNCTION require_members(member_ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -107,7 +101,7 @@ BEGIN
 	LOOP
 		BEGIN
 			RETURN loyalty.try_to_lock_members(member_ids, whole_trees);
-		EXCEPTION WHEN SQLSTATE 'LY207' THEN
+		EXCEPTION WHEN SQLSTATE 'LX001' THEN
 			NULL;
 		END;
 	END LOOP;

@@ -315,7 +315,7 @@ SELECT is((SELECT count(*) FROM member_act WHERE act = 'forgotten' AND member_id
 SELECT is((SELECT format('%s %s', cardinality(members), identifiers) FROM forget_member(:u)), '2 0', 'again');
 SELECT is((SELECT count(*) FROM member_act WHERE act = 'forgotten' AND member_id IN (:u, :v)), 2::bigint, 'and is noted once');
 SELECT is_empty(format('SELECT 1 FROM identifier WHERE home_member_id IN (%s, %s) UNION ALL SELECT 1 FROM member_fact WHERE home_member_id IN (%1$s, %2$s)', :u, :v), 'no identifier and no attribute is left');
-SELECT is_empty($$SELECT t.relname FROM (VALUES ('member'), ('identifier'), ('member_fact'), ('member_act'), ('member_merge'), ('member_merge_item'), ('member_request')) t (relname),
+SELECT is_empty($$SELECT t.relname FROM (VALUES ('member'), ('identifier'), ('member_fact'), ('member_act'), ('member_merge'), ('member_merge_item'), ('request')) t (relname),
 	LATERAL query_to_xml(format('SELECT * FROM loyalty.%I', t.relname), true, false, '') x WHERE x::text ~ '[uv]@b.example|asked for it'$$, 'nor a copy anywhere');
 SELECT throws_ok(format('SELECT unmerge_members(%s)', :m), 'LY203', NULL, 'its merges stay: LY203');
 SELECT member_id AS x FROM resolve_member('{"email": "x@b.example"}') \gset
@@ -407,4 +407,62 @@ SELECT is((SELECT string_agg(l.linked::text, ', ' ORDER BY n) FROM unnest(ARRAY[
 SELECT is((SELECT array_agg(member_id ORDER BY member_id) FROM identifier WHERE namespace = 'kiosk'), ARRAY[:m1, :m2]::bigint[], 'both have it');
 SELECT is((SELECT replayed FROM unlink_identifier(:m1, 'kiosk', 'K7')), false, 'one may lose it');
 SELECT is((SELECT array_agg(member_id) FROM identifier WHERE namespace = 'kiosk'), ARRAY[:m2]::bigint[], 'the other has it still');
+
+-- What a trigger of the user's refuses is refused, and not taken for a sign that another session was faster.
+CREATE TABLE public.mirror (id bigint UNIQUE);
+INSERT INTO public.mirror VALUES (1);
+CREATE FUNCTION public.object() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF current_setting('test.state') = 'mirror' THEN
+		INSERT INTO public.mirror VALUES (1);
+	ELSIF current_setting('test.state') = 'silence' THEN
+		RETURN NULL;
+	END IF;
+	RAISE EXCEPTION 'objection' USING ERRCODE = current_setting('test.state');
+END $$;
+SELECT member_id AS t1 FROM resolve_member('{"email": "objects@b.example"}') \gset
+SELECT earn(:t1, 5) \g /dev/null
+CREATE TRIGGER object BEFORE INSERT ON loyalty.identifier FOR EACH ROW EXECUTE FUNCTION public.object();
+CREATE TRIGGER object AFTER INSERT ON loyalty.ledger FOR EACH ROW EXECUTE FUNCTION public.object();
+SET statement_timeout = '10s';
+CREATE FUNCTION pg_temp.objects_to(state text, call text, raised text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('test.state', state, false);
+	RETURN throws_ok(call, raised, NULL, format('%s: %s of a trigger', substring(call from '[a-z_]+\('), state));
+END $$;
+SELECT pg_temp.objects_to(x.state, c.call, x.raised)
+FROM (VALUES ('LY207', 'LY207'), ('unique_violation', '23505'), ('mirror', '23505'), ('serialization_failure', '40001')) x (state, raised),
+	LATERAL (VALUES ($$SELECT resolve_member('{"email": "objected@b.example"}')$$),
+		(format('SELECT link_identifier(%s, %L, %L)', :t1, 'email', 'objected@b.example')),
+		(format('SELECT transfer(%s, 4002, 1)', :t1))) c (call);
+SELECT set_config('test.state', 'silence', false) \g /dev/null
+SELECT is((SELECT linked FROM link_identifier(:t1, 'email', 'objected@b.example')), true, 'a row that a trigger drops is not waited for');
+DROP TRIGGER object ON loyalty.identifier;
+DROP TRIGGER object ON loyalty.ledger;
+CREATE UNIQUE INDEX one_of_each ON loyalty.identifier (namespace, channel) WHERE channel = 'once';
+SELECT lives_ok($$SELECT resolve_member('{"email": "once1@b.example"}', 'once')$$, 'an index of the user''s');
+SELECT throws_ok($$SELECT resolve_member('{"email": "once2@b.example"}', 'once')$$, '23505', 'duplicate key value violates unique constraint "one_of_each"',
+	'refuses what it finds twice');
+DROP INDEX loyalty.one_of_each;
+RESET statement_timeout;
+SELECT throws_ok('SELECT loyalty.restart_call(''why'')', 'LX001', 'why', 'the signal itself has no SQLSTATE of a refusal');
+
+-- One key, under any number of a member and for one function.
+SELECT member_id AS k1 FROM resolve_member('{"email": "key1@b.example"}') \gset
+SELECT member_id AS k2 FROM resolve_member('{"email": "key2@b.example"}') \gset
+SELECT is((SELECT replayed FROM link_identifier(:k2, 'shop', 'key 2', idempotency_key => 'same')), false, 'a call');
+SELECT is((SELECT replayed FROM link_identifier(:k1, 'shop', 'key 1', idempotency_key => 'same')), false, 'its key is free for another member');
+SELECT is((SELECT replayed FROM unlink_identifier(:k1, 'shop', 'key 1', idempotency_key => 'same')), false, 'and for another function');
+SELECT link_identifier(:k2, 'shop', 'key 3', idempotency_key => 'of k2') \g /dev/null
+SELECT merge_id AS km FROM merge_members(:k1, :k2) \gset
+SELECT is((SELECT replayed FROM link_identifier(:k1, 'shop', 'key 3', idempotency_key => 'of k2')), true, 'of who is one with it');
+SELECT throws_ok(format('SELECT link_identifier(%s, %L, %L, idempotency_key => %L)', :k1, 'shop', 'key 4', 'of k2'), 'LY004',
+	'idempotency key "of k2" was used with other arguments', 'and not with other arguments');
+SELECT is((SELECT replayed FROM link_identifier(:k2, 'shop', 'key 2', idempotency_key => 'same')), true, 'its own before the other''s');
+SELECT unmerge_members(:km) \g /dev/null
+SELECT is((SELECT replayed FROM link_identifier(:k1, 'shop', 'key 5', idempotency_key => 'of k2')), false, 'free once they are two again');
+SELECT throws_ok(format('SELECT link_identifier(%s, %L, %L, idempotency_key => %L)', :k1, 'shop', 'key 6', repeat('k', 2001)), 'LY003',
+	'idempotency_key is longer than 2000 bytes', 'a key that no index holds');
+SELECT lives_ok(format('SELECT unlink_identifier(%s, %L, %L, idempotency_key => %L)', :k1, 'shop', 'key 5', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 62) i)),
+	'a long one');
 SELECT * FROM finish();

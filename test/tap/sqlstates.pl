@@ -41,6 +41,13 @@ while ($readme =~ /^\|\s*`(LY\w{3})`\s*\|\s*`(\w+)`\s*\|(.*)\|\s*$/mg)
 
 is_deeply(\%documented, \%defined, 'README.md documents exactly the codes of errors.h');
 
+# Signals within the house (class LX) are no answers: what catches one names what
+# errors.h defines, and no user is told of it.
+my ($signals) = join ' ', sort map { tr/', //dr } $header =~ /^#define\s+ERRCODE_\w+\s+MAKE_SQLSTATE\(('L','X'[^)]*)\)/mg;
+my %caught = map { $_ => 1 } map { slurp($_) =~ /SQLSTATE '(LX\w{3})'/g } glob "$top/src/*/*.sql";
+is(join(' ', sort keys %caught), $signals, 'SQL catches the signals of errors.h');
+unlike($readme, qr/LX\d{3}/, 'README.md names none');
+
 sub silent
 {
 	my ($file, $statement, $refusal, %parts) = @_;
