@@ -57,6 +57,11 @@ INSERT INTO timeline_case VALUES
 		'a@2024-12-31 23:30 enrolled, -@2025-02-01 00:00 expired'),
 	('far west', '2024-12-31 23:30 100', '{"time_zone": "Pacific/Pago_Pago", "measures": [{"measure": "m", "window": "month"}], "period": "month", "validity": "period"}', '2025-03-01',
 		'a@2024-12-31 23:30 enrolled, -@2025-02-01 00:00 expired'),
+	-- zones that have always been as far from UTC as they are
+	('always five hours east', '2024-12-31 23:30 100', '{"time_zone": "Etc/GMT-5", "measures": [{"measure": "m", "window": "month"}], "period": "month", "validity": "period"}', '2025-03-01',
+		'a@2024-12-31 23:30 enrolled, -@2025-02-01 00:00 expired'),
+	('always eleven hours west', '2024-12-31 23:30 60; 2025-01-01 00:00 60; 2025-01-31 23:30 60', '{"time_zone": "Etc/GMT+11", "measures": [{"measure": "m", "window": "month"}], "validity": "interval", "validity_interval": "1 month"}', '2025-03-31',
+		'a@2025-01-31 23:30 enrolled, -@2025-02-28 23:30 expired'),
 	-- before 2000, where days count downwards
 	('months of last century', '1999-11-30 23:59 99; 1999-12-01 00:00 50; 1999-12-31 23:59 50', '{"measures": [{"measure": "m", "window": "month"}]}', '2000-06-01', 'a@1999-12-31 23:59 enrolled'),
 	('and at its end', '1999-12-31 23:59 99; 2000-01-01 00:00 99', '{"measures": [{"measure": "m", "window": "month"}]}', '2000-06-01', NULL),
@@ -73,6 +78,10 @@ INSERT INTO timeline_case VALUES
 	('what was kept does not renew', '2024-01-10 00:00 150; 2024-02-10 00:00 -60 of 2024-01-10 00:00', '{"returns": "keep", "validity": "interval", "validity_interval": "6 months"}', '2024-09-01',
 		'a@2024-01-10 00:00 enrolled, -@2024-07-10 00:00 expired'),
 	('a return that leaves enough changes nothing', '2024-01-10 00:00 150; 2024-02-10 00:00 -20 of 2024-01-10 00:00', '{}', '2024-06-01', 'a@2024-01-10 00:00 enrolled'),
+	('what was taken off is given back', '2024-01-10 00:00 -100; 2024-01-20 00:00 150; 2024-03-10 00:00 100 of 2024-01-10 00:00', '{}', '2024-06-01',
+		'a@2024-03-10 00:00 enrolled'),
+	('and lifts, also whoever fell meanwhile', '2024-01-10 00:00 -150; 2024-01-20 00:00 300; 2024-02-05 00:00 -60 of 2024-01-20 00:00; 2024-02-20 00:00 40 of 2024-01-10 00:00; 2024-03-10 00:00 110 of 2024-01-10 00:00', '{}', '2024-06-01',
+		'a@2024-01-20 00:00 enrolled, -@2024-02-05 00:00 expired, a@2024-02-20 00:00 enrolled, b@2024-03-10 00:00 upgraded'),
 	('a return of last year lowers last year', '2023-06-01 00:00 150; 2024-01-10 00:00 120; 2024-02-10 00:00 -150 of 2023-06-01 00:00',
 		'{"measures": [{"measure": "m", "window": "year"}], "period": "year", "validity": "period"}', '2024-06-01', 'a@2023-06-01 00:00 enrolled'),
 	-- carry-over
@@ -145,6 +154,11 @@ SELECT is((SELECT jsonb_agg(f->>'measure') FROM jsonb_array_elements((SELECT loy
 	'["a", "b", "c"]', 'of one instant, by name');
 SELECT is((SELECT jsonb_object_agg(f->>'measure', f->'amount') FROM jsonb_array_elements((SELECT loyalty.tier_facts_agg(m, '2024-01-01', amount, NULL ORDER BY n)::jsonb FROM (VALUES (1, 'c', 3), (2, 'a', 1), (3, 'b', 2)) v(n, m, amount))) f),
 	'{"a": 1, "b": 2, "c": 3}', 'each with its own amount');
+
+-- What is collected goes on being so after it was looked at.
+SELECT is((SELECT string_agg((SELECT string_agg(f->>'measure' || (f->>'amount'), ' ') FROM jsonb_array_elements(facts::jsonb) f), ', ' ORDER BY n)
+	FROM (SELECT n, loyalty.tier_facts_agg(m, at::timestamptz, n, NULL) OVER (ORDER BY n) AS facts FROM (VALUES (1, 'c', '2024-03-01'), (2, 'b', '2024-01-01'), (3, 'c', '2024-02-01'), (4, 'a', '2024-01-01')) v(n, m, at)) x),
+	'c1, b2 c1, b2 c3 c1, a4 b2 c3 c1', 'up to each row');
 
 -- qualified_level: windows over rows
 CREATE TABLE purchase (at timestamptz, amount numeric);

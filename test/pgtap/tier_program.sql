@@ -730,6 +730,19 @@ SELECT loyalty.record_qualification(m, 'visits', visits, at::timestamptz, refere
 	(1, 360, 150, '2024-01-20'), (2, 361, 100, '2024-01-10'), (3, 360, -150, '2024-05-01'), (4, 361, -100, '2024-04-01')) v(n, m, visits, at) ORDER BY n;
 SELECT loyalty.merge_tier(1360, 360, 361, '2024-02-01');
 SELECT is(steps_of(360, 'short_returns'), 'a 01-20 enrolled/qualified, b 02-01 upgraded/merged, a 04-01 downgraded/returned, - 05-01 expired/returned', 'two returns, of either member');
+-- Of two values of one instant the greater is the latest, whoever of them had it.
+SELECT loyalty.define_ladder('short_values', '{"measures": [{"measure": "rating", "window": "latest"}], "validity": "interval", "validity_interval": "1 month",
+	"levels": [{"level": "a", "any": {"rating": 3}}, {"level": "b", "any": {"rating": 5}}]}');
+SELECT loyalty.record_qualification(m, 'rating', rating, '2024-01-10') FROM (VALUES (362, 5), (363, 3), (364, 3), (365, 5), (366, 3), (366, 5), (368, 5), (368, 3)) v(m, rating);
+SELECT loyalty.merge_tier(1000 + m, m, m + 1, '2024-01-20') FROM unnest(ARRAY[362, 364]) m;
+SELECT is(loyalty.tier_of(m, 'short_values', '2024-04-01'), 'b', 'five and three at once, of ' || m) FROM unnest(ARRAY[362, 364, 366, 368]) m;
+-- Whoever joined with a grant brings the years that are counted from it.
+SELECT loyalty.define_ladder('short_joined', '{"measures": [{"measure": "visits", "window": "anniversary"}], "levels": [{"level": "a", "any": {"visits": 100}}]}');
+SELECT loyalty.grant_tier(m, 'short_joined', 'a', starts_at => '2023-02-15', ends_at => '2023-03-15') FROM unnest(ARRAY[371, 372]) m;
+SELECT loyalty.record_qualification(m, 'visits', 1, '2024-01-01') FROM unnest(ARRAY[370, 373, 374, 375]) m;
+SELECT loyalty.merge_tier(1000 + m, m, m + 1, '2024-01-20') FROM unnest(ARRAY[370, 372, 374]) m;
+SELECT loyalty.record_qualification(m, 'visits', 60, at::timestamptz) FROM unnest(ARRAY[370, 372, 374]) m, unnest(ARRAY['2024-02-01', '2024-03-01']) at;
+SELECT is(tiers_of(m, 'short_joined', '2024-03-02'), expected, 'merged, years from ' || since) FROM (VALUES (370, '-', 'the grant of the absorbed'), (372, '-', 'the grant of the survivor'), (374, 'a', 'the first fact')) v(m, expected, since);
 -- With the state go what it brought into its period, and the start of its term.
 SELECT loyalty.define_ladder(ladder, jsonb_build_object('measures', jsonb_build_array(jsonb_build_object('measure', 'visits', 'window', window_of)),
 	'levels', '[{"level": "a", "any": {"visits": 100}}, {"level": "b", "any": {"visits": 200}}]'::jsonb) || more)
