@@ -134,7 +134,6 @@ typedef struct Activity
 #define PG_GETARG_ACTIVITY(n) ActivityCheckVersion(DatumGetActivity(PG_GETARG_DATUM(n)))
 
 extern Activity *ActivityCheckVersion(Activity *a);
-extern const char *ActivityProblem(const Activity *a, Size size);
 extern Period ActivityPeriod(const Activity *a);
 extern int32 ActivityFirst(const Activity *a);
 extern int32 ActivityLast(const Activity *a);

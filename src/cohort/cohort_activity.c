@@ -25,19 +25,15 @@
 /* ---- plain computing ---- */
 
 /*
- * What is wrong with a value of the given size, or NULL.
+ * What is wrong with a value, or NULL.
  */
-const char *
-ActivityProblem(const Activity *a, Size size)
+static const char *
+ActivityProblem(const Activity *a)
 {
 	Period		period = ActivityPeriod(a);
 
-	if (size < ACTIVITY_SIZE(0) || a->version != ACTIVITY_VERSION)
-		return "unknown version";
 	if (!PeriodValid(a->base, a->step))
 		return "unknown period";
-	if (a->nblocks < 0 || ACTIVITY_SIZE((Size) a->nblocks) > size)
-		return "wrong size";
 	for (int i = 0; i < a->nblocks; i++)
 	{
 		if (a->blocks[i].bits == 0)
@@ -284,7 +280,7 @@ ActivityCheckVersion(Activity *a)
 				 errdetail("This version of the extension reads format %d.", ACTIVITY_VERSION),
 				 errhint("Run ALTER EXTENSION loyalty UPDATE.")));
 #ifdef USE_ASSERT_CHECKING
-	Assert(ActivityProblem(a, VARSIZE(a)) == NULL);
+	Assert(ACTIVITY_SIZE((Size) a->nblocks) <= VARSIZE(a) && ActivityProblem(a) == NULL);
 #endif
 	return a;
 }
@@ -292,7 +288,7 @@ ActivityCheckVersion(Activity *a)
 static Activity *
 CheckActivity(Activity *a)
 {
-	const char *problem = ActivityProblem(a, VARSIZE(a));
+	const char *problem = ActivityProblem(a);
 
 	if (problem != NULL)
 		ereport(ERROR,
@@ -377,7 +373,7 @@ loyalty_activity_in(PG_FUNCTION_ARGS)
 
 	a->events = events;
 	a->first_events = first_events;
-	if (ActivityProblem(a, VARSIZE(a)) != NULL)
+	if (ActivityProblem(a) != NULL)
 		goto bad;
 	PG_RETURN_POINTER(TrimActivity(a));
 
@@ -443,6 +439,8 @@ loyalty_activity_recv(PG_FUNCTION_ARGS)
 	int			version = pq_getmsgbyte(buf);
 	Period		period;
 	int			n;
+	int64		events,
+				first_events;
 	Activity   *a;
 
 	if (version != ACTIVITY_VERSION)
@@ -455,12 +453,18 @@ loyalty_activity_recv(PG_FUNCTION_ARGS)
 	period.step = pq_getmsgint(buf, 2);
 	period.zone = pq_getmsgint(buf, 4);
 	n = pq_getmsgint(buf, 4);
-	if (n < 0 || (Size) n > (Size) (buf->len - buf->cursor) / sizeof(ActivityBlock))
-		n = 0;					/* the message ends early, which is found below */
+	events = pq_getmsgint64(buf);
+	first_events = pq_getmsgint64(buf);
+	if ((Size) n > (Size) (buf->len - buf->cursor) / sizeof(ActivityBlock))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid activity: the message is too short"),
+				 errdetail("It promises %d blocks.", n),
+				 errhint("Send it from the same version of the extension.")));
 	a = MakeActivity(&period, n);
 	a->nblocks = n;
-	a->events = pq_getmsgint64(buf);
-	a->first_events = pq_getmsgint64(buf);
+	a->events = events;
+	a->first_events = first_events;
 	for (int i = 0; i < n; i++)
 	{
 		a->blocks[i].key = pq_getmsgint(buf, 4);

@@ -97,7 +97,7 @@ Augment(const Event *rows, int nrows, int level, uint32 *used,
 			{
 				used[r] &= ~(((uint32) 1) << other);
 				used[r] |= ((uint32) 1) << level;
-					return true;
+				return true;
 			}
 		}
 	}

@@ -63,6 +63,20 @@ SELECT is(receive(type, sent), t, format('bytes of %s %s', type, t)) FROM (SELEC
 	UNION ALL SELECT 'cohort_matrix', cohort_matrix_send(t::cohort_matrix), t FROM (VALUES ('{}'), ('month@0badcafe:{}'), ('month@0badcafe:{0/24288/0=2,1/24288/3=1}')) v(t)
 	UNION ALL SELECT 'repurchase', repurchase_send(t::repurchase), t FROM (VALUES ('{}'), ('day@0badcafe:{8/1/0=3,9/30/0=1}')) v(t)
 	UNION ALL SELECT 'concentration', concentration_send(t::concentration), t FROM (VALUES ('{}'), ('{-1.5=2,0=1,3=9000000000}')) v(t)) x;
+-- A message that promises more than comes with it; the last byte of the number, and its first, which makes it negative.
+SELECT is(outcome(format('SELECT receive(%L, %L)', type, set_byte(sent, n, byte))), format('22P03 invalid %s: the message is too short', type), format('%s with %s in byte %s', sent, byte, n)) FROM (VALUES
+	('activity', activity_send('day@0:0:0:{}'), 11, 1), ('activity', activity_send('day@0:0:0:{}'), 11, 5), ('activity', activity_send('day@0:0:0:{}'), 8, 255), ('activity', activity_send('day@0:3:1:{1..2,99}'), 11, 5),
+	('cohort_matrix', cohort_matrix_send('month@0:{}'), 12, 1), ('cohort_matrix', cohort_matrix_send('month@0:{}'), 9, 255), ('repurchase', repurchase_send('day@0:{8/1/0=3,9/30/0=1}'), 12, 3)) v(type, sent, n, byte);
+-- What another version of the extension may have stored: a function of the server's own that takes bytes as they are.
+CREATE FUNCTION stored_activity(bytea, int) RETURNS activity LANGUAGE internal IMMUTABLE AS 'bytea_substr_no_len';
+CREATE FUNCTION stored_cohort_matrix(bytea, int) RETURNS cohort_matrix LANGUAGE internal IMMUTABLE AS 'bytea_substr_no_len';
+CREATE FUNCTION stored_repurchase(bytea, int) RETURNS repurchase LANGUAGE internal IMMUTABLE AS 'bytea_substr_no_len';
+CREATE FUNCTION stored_concentration(bytea, int) RETURNS concentration LANGUAGE internal IMMUTABLE AS 'bytea_substr_no_len';
+SELECT is(outcome(format('SELECT stored_%s(%L::bytea || %L, 1)', type, head, decode(repeat('00', more), 'hex'))), want, format('%s stored as %s and %s bytes', type, head, more)) FROM (VALUES
+	('activity', '\x01010101'::bytea, 24, '257 days@00000000:0:0:{}'), ('activity', '\x01010101', 23, 'LY348 this activity has format 1'), ('activity', '\x02010101', 24, 'LY348 this activity has format 2'), ('activity', '\x02', 0, 'LY348 this activity has format 2'),
+	('cohort_matrix', '\x01010000', 16, '{}'), ('cohort_matrix', '\x01010000', 15, 'LY348 this cohort_matrix has format 1'), ('cohort_matrix', '\x02010000', 16, 'LY348 this cohort_matrix has format 2'), ('cohort_matrix', '\x01020000', 16, 'LY348 this cohort_matrix has format 1'),
+	('repurchase', '\x01020000', 16, '{}'), ('repurchase', '\x01020000', 15, 'LY348 this repurchase has format 1'), ('repurchase', '\x00020000', 16, 'LY348 this repurchase has format 0'), ('repurchase', '\x01010000', 16, 'LY348 this repurchase has format 1'),
+	('concentration', '\x01000000', 16, '{}'), ('concentration', '\x01000000', 15, 'LY348 this concentration has format 1'), ('concentration', '\x02000000', 16, 'LY348 this concentration has format 2')) v(type, head, more, want);
 -- version, type, base, step, zone, number of counts; then kind, a, b, n of each
 CREATE FUNCTION tally_bytes(version int, type int, base int, step int, VARIADIC counts bigint[] DEFAULT '{}') RETURNS bytea LANGUAGE sql AS $$
 	SELECT substr(int4send(version * 65536 + type * 256 + base), 2) || substr(int4send(step), 3) || '\x00000000' || int4send(cardinality(counts) / 4)
