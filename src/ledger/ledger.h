@@ -61,8 +61,8 @@ extern void EntryFromJson(JsonbContainer *json, Entry *entry);
 /*
  * Members that were merged.  Room member sets these; without it every member
  * is canonical.  canonical() replaces ids by those of their canonical members,
- * as the transaction sees it now (read_only: as the query sees it); kin() is a
- * bigint[] of all members that were ever merged with one, itself included;
+ * as the transaction sees it now (read_only: as the query sees it); kin() is,
+ * likewise, a bigint[] of all members that were ever merged with one, itself included;
  * any() tells whether anybody is absorbed; opened() is told of each wallet that
  * is opened, and may refuse it.  They need an SPI connection.  Every merge and
  * every undoing of one writes to table; function is canonical() in SQL.
@@ -70,7 +70,7 @@ extern void EntryFromJson(JsonbContainer *json, Entry *entry);
 typedef struct MergedMembers
 {
 	void		(*canonical) (int64 *member_ids, int n, bool read_only);
-	Datum		(*kin) (int64 member_id);
+	Datum		(*kin) (int64 member_id, bool read_only);
 	bool		(*any) (void);
 	void		(*opened) (int64 member_id);
 	const char *table;
@@ -82,6 +82,7 @@ extern MergedMembers *merged_members;
 /* ledger_move.c */
 extern int64 CanonicalMember(int64 member_id);
 extern Datum KinOfMember(int64 member_id);
+extern Datum KinAsOfQuery(int64 member_id);
 
 /* ledger_errors.c: the wording of what is refused */
 typedef struct Refused

@@ -57,17 +57,33 @@ CanonicalMember(int64 member_id)
 	return member_id;
 }
 
-/*
- * bigint[] of the members that were ever merged with a member, and itself.
- */
-Datum
-KinOfMember(int64 member_id)
+static Datum
+FindKin(int64 member_id, bool read_only)
 {
 	Datum		self = Int64GetDatum(member_id);
 
 	if (merged_members != NULL)
-		return merged_members->kin(member_id);
+		return merged_members->kin(member_id, read_only);
 	return PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/*
+ * bigint[] of the members that were ever merged with a member as of now, and
+ * itself: in their wallets may be what belongs to it.
+ */
+Datum
+KinOfMember(int64 member_id)
+{
+	return FindKin(member_id, false);
+}
+
+/*
+ * The same as the calling query sees it.
+ */
+Datum
+KinAsOfQuery(int64 member_id)
+{
+	return FindKin(member_id, true);
 }
 
 /* ---------------------------------------------------------------------------

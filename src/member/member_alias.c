@@ -94,7 +94,7 @@ ReplaceByCanonical(int64 *member_ids, int n, bool read_only)
  * connection.
  */
 static Datum
-MembersEverMergedWith(int64 member_id)
+MembersEverMergedWith(int64 member_id, bool read_only)
 {
 	static KeptPlan plan = {
 		.query = "WITH RECURSIVE kin (member_id) AS (SELECT $1 UNION "
@@ -108,7 +108,10 @@ MembersEverMergedWith(int64 member_id)
 	Datum		value = Int64GetDatum(member_id);
 	bool		isnull;
 
-	RunPlan(&plan, &value, NULL, 1);
+	if (read_only)
+		RunPlanReadOnly(&plan, &value, NULL, 1);
+	else
+		RunPlan(&plan, &value, NULL, 1);
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 }
 

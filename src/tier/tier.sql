@@ -10,6 +10,7 @@
  *	tier_evaluate	facts, and the tiers that are stored of them
  *	tier_grant		levels that are granted
  *	tier_merge		merged members
+ *	tier_points		what entries of the ledger mean
  *	tier_read		tiers as of any instant
  *	tier_setup		tables, and the trigger on the ledger
  */

@@ -169,32 +169,30 @@ COMMENT ON FUNCTION first_tier(anyelement, bigint, text, tier_facts, timestamptz
 CREATE FUNCTION ladder_facts(ladder text, OUT points boolean, OUT query text) RETURNS record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	-- each measure is a branch of its own, and one scan: a reversal looks up its
-	-- entry, or that of the reversal which it undoes.  That of a redemption gives
-	-- NULL, which the aggregates ignore, and so do points that wait for an event.
+	-- each measure is a branch of its own, and one scan: a reversal looks up the
+	-- entry behind it (tier_points.sql). That of a redemption gives NULL, which
+	-- the aggregates ignore, and so do points that wait for an event.
 	SELECT bool_and(m.source = 'points'), string_agg(
 		CASE WHEN m.source = 'points' THEN format($q$
 			SELECT e.member_id, %1$L::text AS measure,
 				CASE WHEN e.target_entry_id IS NULL THEN nullif(%3$s, 'infinity')
-					ELSE (SELECT nullif(greatest(e.effective_at, %4$s), 'infinity') %5$s) END AS at,
+					ELSE (SELECT nullif(greatest(e.effective_at, t.%4$I), 'infinity') FROM %5$s) END AS at,
 				CASE WHEN e.target_entry_id IS NULL THEN e.requested
-					ELSE (SELECT CASE WHEN (t.requested > 0) <> (r.kind = 'reverse') THEN -e.requested ELSE e.requested END %5$s) END AS amount,
-				CASE WHEN e.target_entry_id IS NOT NULL THEN (SELECT %4$s %5$s) END AS counts_at
+					ELSE (SELECT CASE WHEN t.taken_back THEN -e.requested ELSE e.requested END FROM %5$s) END AS amount,
+				CASE WHEN e.target_entry_id IS NOT NULL THEN (SELECT t.%4$I FROM %5$s) END AS counts_at
 			FROM loyalty.ledger e
 			WHERE e.currency = %2$L AND e.kind IN ('earn', 'adjust', 'reverse')$q$, m.measure, m.currency,
-			format(since, 'e'), format(since, 't'), $q$FROM loyalty.ledger r JOIN loyalty.ledger t ON t.member_id = r.member_id
-				AND t.entry_id = CASE WHEN r.kind = 'reverse' THEN r.target_entry_id ELSE r.entry_id END AND t.kind IN ('earn', 'adjust')
-				WHERE r.member_id = e.member_id AND r.entry_id = e.target_entry_id$q$)
+			CASE WHEN m.pending THEN 'e.effective_at' ELSE $q$loyalty.points_available_at(e.requested, e.effective_at, e.available_at,
+				(SELECT min(a.effective_at) FROM loyalty.ledger a
+				WHERE a.member_id = e.member_id AND a.target_entry_id = e.entry_id AND a.kind = 'activate'))$q$ END,
+			CASE WHEN m.pending THEN 'effective_at' ELSE 'available_at' END,
+			'loyalty.reversed_points(ARRAY[e.member_id], e.target_entry_id, $t$infinity$t$) t')
 		ELSE format($q$
 			SELECT e.member_id, e.measure, e.at, e.amount, e.counts_at FROM loyalty.tier_event e WHERE e.measure = %1$L$q$, m.measure)
 		END, ' UNION ALL ')
 	FROM (SELECT DISTINCT d->>'measure' AS measure FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
 		WHERE v.ladder = $1) used
 	JOIN loyalty.tier_measure m ON m.measure = used.measure
-	CROSS JOIN LATERAL (VALUES (CASE WHEN m.pending THEN '%1$s.effective_at' ELSE $q$CASE WHEN %1$s.requested > 0 AND (%1$s.available_at > %1$s.effective_at) IS NOT FALSE
-		THEN least(coalesce(%1$s.available_at, 'infinity'), (SELECT min(a.effective_at) FROM loyalty.ledger a
-			WHERE a.member_id = %1$s.member_id AND a.target_entry_id = %1$s.entry_id AND a.kind = 'activate'))
-		ELSE %1$s.effective_at END$q$ END)) counted(since)
 $$;
 COMMENT ON FUNCTION ladder_facts(text) IS
 'The query that reads all facts of a ladder, of members who were never merged, and whether they are points alone; NULL for a ladder without measures. Part of evaluate_tiers().';

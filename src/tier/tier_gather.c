@@ -12,6 +12,7 @@
 
 #include "core/compat.h"
 #include "core/errors.h"
+#include "ledger/ledger.h"
 #include "tier/tier_program.h"
 
 static void
@@ -77,53 +78,6 @@ AddHistoryFact(TierHistory *history, int *size, const TierFact *fact)
 }
 
 /*
- * bigint[] of all in whose wallets there may be entries that belong to a
- * member: itself, and whoever it was ever merged with.
- */
-static Datum
-WalletsOf(int64 member_id, bool fresh)
-{
-	static KeptPlan plan = {
-		.query = "WITH RECURSIVE kin (member_id) AS (SELECT $1 UNION "
-		"SELECT n.member_id FROM kin k, LATERAL ("
-		"SELECT m.survivor_id FROM loyalty.member_merge m WHERE m.absorbed_id OPERATOR(pg_catalog.=) k.member_id "
-		"UNION ALL SELECT m.absorbed_id FROM loyalty.member_merge m WHERE m.survivor_id OPERATOR(pg_catalog.=) k.member_id OFFSET 0"
-		") n (member_id)) SELECT pg_catalog.array_agg(member_id) FROM kin",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
-	Datum		value = Int64GetDatum(member_id);
-	bool		isnull;
-
-	Run(fresh, &plan, &value, NULL, 1);
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-}
-
-/* When points that wait were activated, wherever their lot was by then */
-#define ACTIVATED_AT(entry_id, wallets, known_at) \
-	"(SELECT pg_catalog.min(a.effective_at) FROM loyalty.ledger a WHERE a.member_id OPERATOR(pg_catalog.=) ANY (" wallets ") " \
-	"AND a.target_entry_id OPERATOR(pg_catalog.=) " entry_id " AND a.kind OPERATOR(pg_catalog.=) 'activate' " \
-	"AND a.recorded_at OPERATOR(pg_catalog.<=) " known_at ")"
-
-/*
- * When the points of an entry that were to become available at available_at
- * did so, or will; infinity while they wait for an event.
- */
-TimestampTz
-PointsAvailableAt(int64 member_id, int64 entry_id, TimestampTz available_at)
-{
-	static KeptPlan plan = {
-		.query = "SELECT least($3, " ACTIVATED_AT("$2", "$1", "'infinity'") ")",
-		.nargs = 3,
-		.argtypes = {INT8ARRAYOID, INT8OID, TIMESTAMPTZOID}
-	};
-	Datum		values[3] = {WalletsOf(member_id, true), Int64GetDatum(entry_id), TimestampTzGetDatum(available_at)};
-
-	RunPlan(&plan, values, NULL, 1);
-	return GetInstant(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, TIMESTAMP_INFINITY);
-}
-
-/*
  * What points are to a measure of their currency; false while they do not
  * count.  Points that are taken back before they have become available are
  * taken off what will.
@@ -145,35 +99,31 @@ FactOfPoints(const CachedLadder *ladder, int measure, const PostedPoints *posted
 }
 
 /*
- * What a member has earned.  An entry belongs to its home: the member that the
- * posting addressed, whoever stood for it then.  A reversal belongs to whom
- * the entry that it reverses does, whoever gave it back, and so does what
- * undoes the reversal.
+ * What a member has earned; see tier_points.sql.  An entry belongs to its home:
+ * the member that the posting addressed, whoever was canonical then.  A reversal
+ * belongs to whom the entry behind it does, whoever gave it back.
  */
 static void
 GatherLedger(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
 {
 	static KeptPlan plan = {
 		.query = "SELECT e.currency, e.effective_at, coalesce(t.effective_at, e.effective_at), "
-		"CASE WHEN (t.requested OPERATOR(pg_catalog.>) 0) OPERATOR(pg_catalog.<>) (r.kind OPERATOR(pg_catalog.=) 'reverse') "
-		"THEN OPERATOR(pg_catalog.-) e.requested ELSE e.requested END, "
-		"CASE WHEN coalesce(t.requested, e.requested) OPERATOR(pg_catalog.>) 0 "
-		"AND (coalesce(t.available_at, e.available_at) OPERATOR(pg_catalog.>) coalesce(t.effective_at, e.effective_at)) IS NOT FALSE "
-		"THEN least(coalesce(t.available_at, e.available_at), " ACTIVATED_AT("coalesce(t.entry_id, e.entry_id)", "$4", "$3") ") "
-		"ELSE coalesce(t.effective_at, e.effective_at) END "
-		"FROM loyalty.ledger e LEFT JOIN loyalty.ledger r ON e.kind OPERATOR(pg_catalog.=) 'reverse' "
-		"AND r.member_id OPERATOR(pg_catalog.=) ANY ($4) AND r.entry_id OPERATOR(pg_catalog.=) e.target_entry_id "
-		"LEFT JOIN loyalty.ledger t ON t.member_id OPERATOR(pg_catalog.=) ANY ($4) AND t.entry_id OPERATOR(pg_catalog.=) "
-		"CASE WHEN r.kind OPERATOR(pg_catalog.=) 'reverse' THEN r.target_entry_id ELSE r.entry_id END "
+		"CASE WHEN t.taken_back THEN OPERATOR(pg_catalog.-) e.requested ELSE e.requested END, "
+		"coalesce(t.available_at, loyalty.points_available_at(e.requested, e.effective_at, e.available_at, "
+		"(SELECT pg_catalog.min(a.effective_at) FROM loyalty.ledger a WHERE a.member_id OPERATOR(pg_catalog.=) ANY ($4) "
+		"AND a.target_entry_id OPERATOR(pg_catalog.=) e.entry_id AND a.kind OPERATOR(pg_catalog.=) 'activate' "
+		"AND a.recorded_at OPERATOR(pg_catalog.<=) $3))) "
+		"FROM loyalty.ledger e LEFT JOIN LATERAL loyalty.reversed_points($4, "
+		"CASE WHEN e.kind OPERATOR(pg_catalog.=) 'reverse' THEN e.target_entry_id END, $3) t ON true "
 		"WHERE e.member_id OPERATOR(pg_catalog.=) ANY ($4) AND e.currency OPERATOR(pg_catalog.=) ANY ($2) "
-		"AND coalesce(t.kind, e.kind) OPERATOR(pg_catalog.=) ANY ('{earn,adjust}') "
-		"AND coalesce(t.home_id, t.member_id, e.home_id, e.member_id) OPERATOR(pg_catalog.=) $1 "
+		"AND (e.kind OPERATOR(pg_catalog.=) ANY ('{earn,adjust}') OR t.taken_back IS NOT NULL) "
+		"AND coalesce(t.home_id, e.home_id, e.member_id) OPERATOR(pg_catalog.=) $1 "
 		"AND e.recorded_at OPERATOR(pg_catalog.<=) $3",
 		.nargs = 4,
 		.argtypes = {INT8OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8ARRAYOID}
 	};
 	Datum		values[4] = {Int64GetDatum(member_id), ladder->currencies, TimestampTzGetDatum(known_at),
-	WalletsOf(member_id, fresh)};
+	fresh ? KinOfMember(member_id) : KinAsOfQuery(member_id)};
 
 	Run(fresh, &plan, values, NULL, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)

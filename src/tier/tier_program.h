@@ -79,7 +79,6 @@ extern CachedLadder *PreviewLadder(const CachedLadder *ladder, Jsonb *definition
 
 /* tier_gather.c */
 extern int64 CanonicalAsOf(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
-extern TimestampTz PointsAvailableAt(int64 member_id, int64 entry_id, TimestampTz available_at);
 extern bool FactOfPoints(const CachedLadder *ladder, int measure, const PostedPoints *posted, TierFact *fact);
 extern TierHistory *GatherHistory(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
 

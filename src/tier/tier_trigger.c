@@ -112,53 +112,29 @@ ArrivedColumn(TriggerData *data, LedgerColumn column, bool *isnull)
 }
 
 /*
- * What a reversal takes back, or gives back, of an entry; false when that was
- * neither earned nor adjusted.
+ * What a reversal takes back, or gives back; false when what it reverses was
+ * neither earned nor adjusted.  See tier_points.sql.
  */
 static bool
 ReversedPoints(int64 member_id, int64 target_entry_id, PostedPoints *posted)
 {
-	static KeptPlan target_plan = {
-		.query = "SELECT effective_at, kind, requested, available_at, target_entry_id FROM loyalty.ledger "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND entry_id OPERATOR(pg_catalog.=) $2",
+	static KeptPlan plan = {
+		.query = "SELECT effective_at, available_at, taken_back FROM loyalty.reversed_points($1, $2, 'infinity')",
 		.nargs = 2,
-		.argtypes = {INT8OID, INT8OID}
+		.argtypes = {INT8ARRAYOID, INT8OID}
 	};
-	Datum		values[2] = {Int64GetDatum(member_id), Int64GetDatum(target_entry_id)};
-	HeapTuple	target;
-	TupleDesc	tupdesc;
-	char	   *kind;
-	bool		isnull;
+	Datum		values[2] = {KinOfMember(member_id), Int64GetDatum(target_entry_id)};
+	Datum		columns[3];
+	bool		nulls[3];
 
-	RunPlan(&target_plan, values, NULL, 1);
-	if (SPI_processed == 0)
-	{
-		/* merged members: it may be recorded in the wallet of another */
-		values[0] = Int64GetDatum(MemberOfTarget(member_id, target_entry_id));
-		RunPlan(&target_plan, values, NULL, 1);
-	}
+	RunPlan(&plan, values, NULL, 1);
 	if (SPI_processed == 0)
 		return false;
-	target = SPI_tuptable->vals[0];
-	tupdesc = SPI_tuptable->tupdesc;
-	kind = SPI_getvalue(target, tupdesc, 2);
-	if (strcmp(kind, "reverse") == 0)
-	{
-		/* it undoes a reversal: what that means, the other way round */
+	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, columns, nulls);
+	posted->counts_at = DatumGetTimestampTz(columns[0]);
+	posted->available_at = DatumGetTimestampTz(columns[1]);
+	if (DatumGetBool(columns[2]))
 		posted->points = -posted->points;
-		return ReversedPoints(member_id, DatumGetInt64(SPI_getbinval(target, tupdesc, 5, &isnull)), posted);
-	}
-	if (strcmp(kind, "earn") != 0 && strcmp(kind, "adjust") != 0)
-		return false;
-	posted->counts_at = posted->available_at = DatumGetTimestampTz(SPI_getbinval(target, tupdesc, 1, &isnull));
-	if (DatumGetInt64(SPI_getbinval(target, tupdesc, 3, &isnull)) > 0)
-	{
-		TimestampTz available_at = DatumGetTimestampTz(SPI_getbinval(target, tupdesc, 4, &isnull));
-
-		posted->points = -posted->points;
-		if (isnull || available_at > posted->counts_at)
-			posted->available_at = PointsAvailableAt(member_id, target_entry_id, isnull ? TIMESTAMP_INFINITY : available_at);
-	}
 	return true;
 }
 
