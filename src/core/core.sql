@@ -296,6 +296,8 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	mark CONSTANT bytea := sha256(convert_to(arguments::text, 'UTF8'));
+	claimed bigint[];
+	is_first boolean;
 	earlier record;
 BEGIN
 	IF idempotency_key = '' THEN
@@ -307,22 +309,25 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = format('It has %s bytes and begins with "%s".', octet_length(idempotency_key), left(idempotency_key, 40)),
 				HINT = 'Give a shorter one, such as a hash of it.';
 	END IF;
-	-- two calls at once, through two numbers of one member, are no duplicates to the index
-	IF cardinality(member_ids) > 1 THEN
-		PERFORM loyalty.lock_key(format('%s %s %s', call, (SELECT min(m) FROM unnest(member_ids) m), idempotency_key));
+	-- under all numbers, so that a call through another one that is under way is waited for
+	WITH mine AS (
+		INSERT INTO loyalty.request AS r (member_id, call, idempotency_key, fingerprint)
+		SELECT m, call, idempotency_key, mark FROM unnest(member_ids) m ORDER BY m
+		ON CONFLICT DO NOTHING RETURNING r.member_id
+	)
+	SELECT coalesce(array_agg(m.member_id), '{}') INTO claimed FROM mine m;
+	is_first := cardinality(claimed) = cardinality(member_ids);
+	IF cardinality(claimed) > is_first::integer THEN
+		DELETE FROM loyalty.request r
+		WHERE r.member_id = ANY (claimed) AND r.call = claim_request.call AND r.idempotency_key = claim_request.idempotency_key
+			AND NOT (is_first AND r.member_id = member_ids[1]);
 	END IF;
-	SELECT r.* INTO earlier FROM loyalty.request r
+	IF is_first THEN
+		RETURN NULL;
+	END IF;
+	SELECT r.* INTO STRICT earlier FROM loyalty.request r
 	WHERE r.member_id = ANY (member_ids) AND r.call = claim_request.call AND r.idempotency_key = claim_request.idempotency_key
 	ORDER BY r.member_id = member_ids[1] DESC LIMIT 1;
-	IF NOT FOUND THEN
-		INSERT INTO loyalty.request AS r (member_id, call, idempotency_key, fingerprint)
-		VALUES (member_ids[1], call, idempotency_key, mark) ON CONFLICT DO NOTHING;
-		IF FOUND THEN
-			RETURN NULL;
-		END IF;
-		SELECT r.* INTO earlier FROM loyalty.request r
-		WHERE r.member_id = member_ids[1] AND r.call = claim_request.call AND r.idempotency_key = claim_request.idempotency_key;
-	END IF;
 	IF earlier.fingerprint <> mark THEN
 		RAISE EXCEPTION 'idempotency key "%" was used with other arguments', idempotency_key
 			USING ERRCODE = 'LY004', DETAIL = format('Another call of %s()%s used it before.', call, ' for member ' || nullif(earlier.member_id, 0)),

@@ -3,17 +3,15 @@
  */
 
 CREATE FUNCTION insert_tier_event(member_id bigint, measure text, at timestamptz, counts_at timestamptz, amount numeric,
-	reference text, idempotency_key text) RETURNS void
+	reference text) RETURNS void
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_insert_tier_event';
-COMMENT ON FUNCTION insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text, text) IS 'Part of record_qualification().';
+COMMENT ON FUNCTION insert_tier_event(bigint, text, timestamptz, timestamptz, numeric, text) IS 'Part of record_qualification().';
 
 CREATE FUNCTION record_qualification(member_id bigint, measure text, amount numeric, at timestamptz DEFAULT statement_timestamp(),
 	counts_at timestamptz DEFAULT NULL, reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, return_of text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
-DECLARE
-	earlier loyalty.tier_event;
 BEGIN
 	IF member_id IS NULL OR amount IS NULL OR at IS NULL OR amount IN ('NaN', 'Infinity', '-Infinity') THEN
 		RAISE EXCEPTION 'member_id, amount and at must be given'
@@ -25,18 +23,10 @@ BEGIN
 			USING ERRCODE = 'LY404', DETAIL = 'It is no measure, or one of points or of a function.',
 				HINT = 'Define it with loyalty.define_measure(); points are earned with loyalty.earn().';
 	END IF;
-	IF idempotency_key IS NOT NULL THEN
-		PERFORM loyalty.lock_key(format('tier_event %s %s', member_id, idempotency_key));
-		SELECT * INTO earlier FROM loyalty.tier_event e
-		WHERE e.member_id = record_qualification.member_id AND e.idempotency_key = record_qualification.idempotency_key;
-		IF FOUND THEN
-			IF (earlier.measure, earlier.amount) IS DISTINCT FROM (measure, trim_scale(round(amount, 4))) THEN
-				RAISE EXCEPTION 'idempotency key "%" was used for another fact', idempotency_key
-					USING ERRCODE = 'LY004', DETAIL = format('It recorded %s of %s.', earlier.amount, earlier.measure),
-						HINT = 'Use a new key for a new fact.';
-			END IF;
-			RETURN false;
-		END IF;
+	IF idempotency_key IS NOT NULL AND loyalty.claim_request('record_qualification', loyalty.tier_numbers_of(member_id), idempotency_key,
+		jsonb_build_array(measure, trim_scale(round(amount, 4)), extract(epoch FROM nullif(at, statement_timestamp())),
+			extract(epoch FROM counts_at), reference, return_of)) IS NOT NULL THEN
+		RETURN false;
 	END IF;
 	IF return_of IS NOT NULL THEN
 		IF counts_at IS NOT NULL OR amount >= 0 THEN
@@ -59,7 +49,7 @@ BEGIN
 		RAISE NOTICE 'member % has no % of %, at which this return counts', member_id, measure, counts_at
 			USING HINT = 'Its windows are those of its order only if counts_at is the very instant of that; return_of finds it by its reference.';
 	END IF;
-	PERFORM loyalty.insert_tier_event(member_id, measure, at, counts_at, amount, reference, idempotency_key);
+	PERFORM loyalty.insert_tier_event(member_id, measure, at, counts_at, amount, reference);
 	RETURN true;
 END
 $$;
@@ -120,7 +110,7 @@ BEGIN
 		-- of somebody who was absorbed since
 		BEGIN
 			RETURN QUERY EXECUTE format($q$
-				SELECT x.member_id, $1 FROM (SELECT s.member_id, loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled', NULL)::text AS done
+				SELECT x.member_id, $1 FROM (SELECT s.member_id, loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled')::text AS done
 				FROM (SELECT w.member_id, round(%s(w.member_id, $2)::numeric, 4) AS value
 					FROM (SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
 						UNION SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL

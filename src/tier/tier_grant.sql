@@ -49,6 +49,13 @@ AS $$
 $$;
 COMMENT ON FUNCTION one_with(bigint) IS 'All who are one member now, under whichever of their numbers; part of renew_grant(), end_grant() and record_qualification().';
 
+CREATE FUNCTION tier_numbers_of(member_id bigint) RETURNS bigint[]
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT $1 || array_agg(o ORDER BY o) FILTER (WHERE o <> $1) FROM loyalty.one_with($1) o
+$$;
+COMMENT ON FUNCTION tier_numbers_of(bigint) IS 'The numbers under which a member is known now, the one given first; for claim_request().';
+
 CREATE FUNCTION grant_holder(member_id bigint, grant_id bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
@@ -79,29 +86,22 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	earlier loyalty.tier_grant;
+	earlier jsonb;
 	decimals integer;
 	missing text;
 BEGIN
-	ladder := loyalty.existing_ladder(ladder);
-	decimals := loyalty.money_decimals(fee, fee_currency, fee_decimals);
+	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM loyalty.lock_key(format('tier_grant %s %s', member_id, idempotency_key));
-		SELECT * INTO earlier FROM loyalty.tier_grant g
-		WHERE g.member_id = grant_tier.member_id AND g.idempotency_key = grant_tier.idempotency_key;
-		IF FOUND THEN
-			IF (earlier.ladder, earlier.level, earlier.kind, earlier.fee, earlier.fee_currency, earlier.fee_decimals, earlier.period, earlier.renews_grant_id)
-				IS DISTINCT FROM (ladder, level, kind, fee, fee_currency, decimals, period, renews_grant_id) OR ends_at <> coalesce(earlier.ends_at, 'infinity') THEN
-				RAISE EXCEPTION 'idempotency key "%" was used for another grant', idempotency_key
-					USING ERRCODE = 'LY004', DETAIL = format('It granted %s on %s.', earlier.level, earlier.ladder),
-						HINT = 'Use a new key for a new grant.';
-			END IF;
-			grant_id := earlier.grant_id;
-			valid_until := earlier.ends_at;
-			replayed := true;
+		earlier := loyalty.claim_request('grant_tier', loyalty.tier_numbers_of(member_id), idempotency_key, jsonb_build_array(ladder, level, kind,
+			extract(epoch FROM nullif(starts_at, statement_timestamp())), extract(epoch FROM ends_at), encode(interval_send(period), 'hex'),
+			trim_scale(fee), reason, renews_grant_id, fee_currency, fee_decimals));
+		IF earlier IS NOT NULL THEN
+			grant_id := earlier ->> 'grant_id'; valid_until := earlier ->> 'valid_until'; replayed := true;
 			RETURN;
 		END IF;
 	END IF;
+	ladder := loyalty.existing_ladder(ladder);
+	decimals := loyalty.money_decimals(fee, fee_currency, fee_decimals);
 	IF NOT EXISTS (SELECT FROM loyalty.tier_level t WHERE t.ladder = grant_tier.ladder AND t.level = grant_tier.level) THEN
 		RAISE EXCEPTION 'ladder "%" has no level "%"', ladder, level
 			USING ERRCODE = 'LY403', DETAIL = 'It is none of the levels of the version in force.',
@@ -122,14 +122,14 @@ BEGIN
 				HINT = 'See the comment of loyalty.grant_tier().';
 	END IF;
 	INSERT INTO loyalty.tier_grant AS g (member_id, ladder, level, kind, starts_at, ends_at, period, fee, fee_currency, fee_decimals,
-		renews_grant_id, reason, idempotency_key)
+		renews_grant_id, reason)
 	VALUES (member_id, ladder, level, kind, starts_at, valid_until, period, fee, fee_currency, decimals,
-		renews_grant_id, reason, idempotency_key)
-	-- the key is nobody's but for a snapshot that is too old to see whose it is: 40001
-	ON CONFLICT (member_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+		renews_grant_id, reason)
 	RETURNING g.grant_id INTO grant_id;
-	replayed := false;
 	PERFORM loyalty.maintain_tier(member_id, ladder);
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM loyalty.finish_request('grant_tier', member_id, idempotency_key, jsonb_build_object('grant_id', grant_id, 'valid_until', valid_until));
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION grant_tier(bigint, text, text, text, timestamptz, timestamptz, interval, numeric, text, text, bigint, text, integer) IS
@@ -169,28 +169,29 @@ DECLARE
 	renewal bigint;
 	first_at timestamptz;
 	terms integer;
-	repeated boolean;
+	earlier jsonb;
 BEGIN
+	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM loyalty.lock_key(format('tier_grant %s %s', holder, idempotency_key));
+		-- the first result of a key is given again, whatever has become of the grant
+		earlier := loyalty.claim_request('renew_grant', loyalty.tier_numbers_of(member_id), idempotency_key,
+			jsonb_build_array(grant_id, trim_scale(fee), encode(interval_send(period), 'hex'), extract(epoch FROM starts_at)));
+		IF earlier IS NOT NULL THEN
+			new_grant_id := earlier ->> 'new_grant_id'; valid_until := earlier ->> 'valid_until'; replayed := true;
+			RETURN;
+		END IF;
 	END IF;
-	-- the first result of a key is given again, whatever has become of the grant
-	repeated := EXISTS (SELECT FROM loyalty.tier_grant k WHERE k.member_id = holder AND k.idempotency_key = renew_grant.idempotency_key);
-	IF repeated THEN
-		SELECT * INTO g FROM loyalty.tier_grant t WHERE t.member_id = holder AND t.grant_id = renew_grant.grant_id;
-	ELSE
-		g := loyalty.open_grant(holder, grant_id);
-		SELECT max(t.grant_id) INTO renewal FROM loyalty.tier_grant t
-		WHERE t.member_id = holder AND t.renews_grant_id = renew_grant.grant_id AND t.ended_at IS NULL;
-		IF renewal IS NOT NULL THEN
-			RAISE EXCEPTION 'grant % was renewed', grant_id
-				USING ERRCODE = 'LY406', DETAIL = format('Grant %s follows it.', renewal), HINT = 'Renew that one.';
-		END IF;
-		IF g.ends_at IS NULL THEN
-			RAISE EXCEPTION 'grant % has no end', grant_id
-				USING ERRCODE = 'LY406', DETAIL = 'It holds for ever.',
-					HINT = 'It needs no renewal.';
-		END IF;
+	g := loyalty.open_grant(holder, grant_id);
+	SELECT max(t.grant_id) INTO renewal FROM loyalty.tier_grant t
+	WHERE t.member_id = holder AND t.renews_grant_id = renew_grant.grant_id AND t.ended_at IS NULL;
+	IF renewal IS NOT NULL THEN
+		RAISE EXCEPTION 'grant % was renewed', grant_id
+			USING ERRCODE = 'LY406', DETAIL = format('Grant %s follows it.', renewal), HINT = 'Renew that one.';
+	END IF;
+	IF g.ends_at IS NULL THEN
+		RAISE EXCEPTION 'grant % has no end', grant_id
+			USING ERRCODE = 'LY406', DETAIL = 'It holds for ever.',
+				HINT = 'It needs no renewal.';
 	END IF;
 	-- time that is over is not sold: one that has lapsed begins anew
 	starts_at := coalesce(starts_at, greatest(g.ends_at, statement_timestamp()));
@@ -205,16 +206,20 @@ BEGIN
 	SELECT l.starts_at, l.terms INTO first_at, terms FROM line l ORDER BY l.terms DESC LIMIT 1;
 	valid_until := CASE WHEN starts_at = g.ends_at AND loyalty.add_period(first_at, terms * period, g.ladder) = g.ends_at
 		THEN loyalty.add_period(first_at, (terms + 1) * period, g.ladder) ELSE loyalty.add_period(starts_at, period, g.ladder) END;
-	IF NOT repeated AND (starts_at < g.ends_at OR valid_until <= statement_timestamp()) THEN
+	IF starts_at < g.ends_at OR valid_until <= statement_timestamp() THEN
 		RAISE EXCEPTION 'grant % cannot be renewed from % to %', grant_id, starts_at, valid_until
 			USING ERRCODE = 'LY003', DETAIL = CASE WHEN starts_at < g.ends_at THEN format('It lasts until %s.', g.ends_at) ELSE 'That time is over.' END,
 				HINT = 'Give starts_at from its end on, or none: from now on, or from its end, whichever is later.';
 	END IF;
-	SELECT r.grant_id, r.valid_until, r.replayed INTO new_grant_id, valid_until, replayed
+	SELECT r.grant_id, r.valid_until INTO new_grant_id, valid_until
 	FROM loyalty.grant_tier(member_id => holder, ladder => g.ladder, level => g.level, kind => g.kind, starts_at => starts_at,
-		ends_at => CASE WHEN NOT repeated THEN valid_until END, period => period,
+		ends_at => valid_until, period => period,
 		fee => coalesce(fee, g.fee), fee_currency => g.fee_currency, fee_decimals => CASE WHEN g.fee_currency IS NULL THEN g.fee_decimals END,
-		reason => 'renewal', idempotency_key => idempotency_key, renews_grant_id => grant_id) r;
+		reason => 'renewal', renews_grant_id => grant_id) r;
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM loyalty.finish_request('renew_grant', member_id, idempotency_key,
+			jsonb_build_object('new_grant_id', new_grant_id, 'valid_until', valid_until));
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION renew_grant(bigint, bigint, numeric, interval, text, timestamptz) IS

@@ -128,11 +128,8 @@ BEGIN
 			amount numeric NOT NULL,
 			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 			reference text,
-			idempotency_key text,
 			PRIMARY KEY (member_id, event_id)
 		);
-		CREATE UNIQUE INDEX tier_event_idempotency_key ON loyalty.tier_event (member_id, idempotency_key)
-			WHERE idempotency_key IS NOT NULL;
 		COMMENT ON TABLE loyalty.tier_event IS 'Qualifying facts that are not in the ledger: spend, orders, visits, scores. Append-only.';
 		COMMENT ON COLUMN loyalty.tier_event.member_id IS 'The member.';
 		COMMENT ON COLUMN loyalty.tier_event.event_id IS 'Number of the fact.';
@@ -142,7 +139,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_event.amount IS 'How much, with four decimals; negative for a return.';
 		COMMENT ON COLUMN loyalty.tier_event.recorded_at IS 'When the database learned of it.';
 		COMMENT ON COLUMN loyalty.tier_event.reference IS 'The caller''s own reference, or the table whose trigger recorded it.';
-		COMMENT ON COLUMN loyalty.tier_event.idempotency_key IS 'Unique within a member, for ever.';
 
 		CREATE TABLE loyalty.tier_joined (
 			member_id bigint NOT NULL,
@@ -174,13 +170,10 @@ BEGIN
 			ended_recorded_at timestamptz,
 			refunded numeric,
 			end_reason text,
-			idempotency_key text,
 			PRIMARY KEY (member_id, grant_id),
 			CHECK (ends_at IS NULL OR ends_at > starts_at),
 			CHECK ((ended_at IS NULL) = (ended_recorded_at IS NULL))
 		);
-		CREATE UNIQUE INDEX tier_grant_idempotency_key ON loyalty.tier_grant (member_id, idempotency_key)
-			WHERE idempotency_key IS NOT NULL;
 		COMMENT ON TABLE loyalty.tier_grant IS 'Levels that were granted: each is a floor from its start to its end; written by grant_tier(), renew_grant() and end_grant().';
 		COMMENT ON COLUMN loyalty.tier_grant.member_id IS 'The member.';
 		COMMENT ON COLUMN loyalty.tier_grant.grant_id IS 'Number of the grant.';
@@ -200,7 +193,6 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_grant.ended_recorded_at IS 'When the database learned of that.';
 		COMMENT ON COLUMN loyalty.tier_grant.refunded IS 'What of the fee is to be paid back.';
 		COMMENT ON COLUMN loyalty.tier_grant.end_reason IS 'Why it was ended.';
-		COMMENT ON COLUMN loyalty.tier_grant.idempotency_key IS 'Unique within a member, for ever.';
 
 		CREATE TABLE loyalty.tier_merge (
 			absorbed_id bigint NOT NULL,

@@ -202,19 +202,17 @@ LedgerRowArrived(TriggerData *data)
  * Records the i-th fact of a row.
  */
 static void
-InsertEvent(RowFacts *row, int i, const char *reference, const char *key)
+InsertEvent(RowFacts *row, int i, const char *reference)
 {
 	static KeptPlan plan = {
-		.query = "INSERT INTO loyalty.tier_event (member_id, measure, at, counts_at, amount, reference, idempotency_key) "
-		"SELECT $1, m.measure, $3, $4, $5, $6, $7 FROM loyalty.tier_measure m "
-		"WHERE m.measure OPERATOR(pg_catalog.=) $2 AND m.source OPERATOR(pg_catalog.<>) 'points' "
-		/* record_qualification() has looked the key up; a snapshot that is too old to see it ends with 40001 */
-		"ON CONFLICT (member_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
-		.nargs = 7,
-		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID, TEXTOID}
+		.query = "INSERT INTO loyalty.tier_event (member_id, measure, at, counts_at, amount, reference) "
+		"SELECT $1, m.measure, $3, $4, $5, $6 FROM loyalty.tier_measure m "
+		"WHERE m.measure OPERATOR(pg_catalog.=) $2 AND m.source OPERATOR(pg_catalog.<>) 'points'",
+		.nargs = 6,
+		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, TEXTOID}
 	};
-	Datum		values[7];
-	char		nulls[7];
+	Datum		values[6];
+	char		nulls[6];
 
 	if (!row->commands_known)
 		row->first_command = GetCurrentCommandId(false);
@@ -226,8 +224,6 @@ InsertEvent(RowFacts *row, int i, const char *reference, const char *key)
 	values[4] = UnscaleAmount(row->amounts[i]);
 	nulls[5] = reference ? ' ' : 'n';
 	values[5] = reference ? CStringGetTextDatum(reference) : (Datum) 0;
-	nulls[6] = key ? ' ' : 'n';
-	values[6] = key ? CStringGetTextDatum(key) : (Datum) 0;
 	RunPlan(&plan, values, nulls, 0);
 	if (SPI_processed == 0)
 		ereport(ERROR,
@@ -263,9 +259,9 @@ CheckCountsAt(TimestampTz counts_at, TimestampTz at)
 }
 
 /*
- * insert_tier_event(member_id, measure, at, counts_at, amount, reference,
- * idempotency_key): records a fact and brings the tiers up to it; part of
- * record_qualification(), which has checked its arguments.
+ * insert_tier_event(member_id, measure, at, counts_at, amount, reference):
+ * records a fact and brings the tiers up to it; part of record_qualification(),
+ * which has checked its arguments.
  */
 PG_FUNCTION_INFO_V1(loyalty_insert_tier_event);
 Datum
@@ -290,8 +286,7 @@ loyalty_insert_tier_event(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
 	BeginTierUse();
-	InsertEvent(&row, 0, PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5)),
-				PG_ARGISNULL(6) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(6)));
+	InsertEvent(&row, 0, PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5)));
 	SpreadFacts(&row);
 	EndTierUse();
 	SPI_finish();
@@ -368,7 +363,7 @@ RecordRowFacts(TriggerData *data, RowFacts *row)
 			memcpy(row->names[n], row->names[i], NAMEDATALEN);
 			row->amounts[n] = row->amounts[i];
 		}
-		InsertEvent(row, n++, RelationGetRelationName(data->tg_relation), NULL);
+		InsertEvent(row, n++, RelationGetRelationName(data->tg_relation));
 	}
 	row->n = n;
 	if (n > 0)

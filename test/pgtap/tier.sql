@@ -335,9 +335,17 @@ SELECT throws_ok($$INSERT INTO shop_order VALUES (9, 4, now(), 1)$$, 'LY003', NU
 DROP TRIGGER wrong ON shop_order;
 
 -- Idempotency
+SELECT loyalty.define_measure('visits') \g /dev/null
 SELECT is(loyalty.record_qualification(5, 'orders', 3, '2024-01-01', idempotency_key => 'k'), true, 'first');
 SELECT is(loyalty.record_qualification(5, 'orders', 3, '2024-01-01', idempotency_key => 'k'), false, 'again');
-SELECT throws_ok($$SELECT loyalty.record_qualification(5, 'orders', 4, '2024-01-01', idempotency_key => 'k')$$, 'LY004', NULL, 'another');
+SELECT throws_ok(format('SELECT loyalty.record_qualification(5, %s, idempotency_key => ''k'')', given), 'LY004', 'idempotency key "k" was used with other arguments', given)
+FROM (VALUES ('''orders'', 4, ''2024-01-01'''), ('''visits'', 3, ''2024-01-01'''), ('''orders'', 3, ''2024-01-02'''), ('''orders'', 3'),
+	('''orders'', 3, ''2024-01-01'', ''2023-12-31'''), ('''orders'', 3, ''2024-01-01'', reference => ''o'''),
+	('''orders'', 3, ''2024-01-01'', return_of => ''o''')) v (given);
+SELECT is(loyalty.record_qualification(5, 'orders', 3.00, '2024-01-01 01:00+01', idempotency_key => 'k'), false, 'spelled otherwise it is the same');
+SELECT is(loyalty.record_qualification(5, 'orders', 3, idempotency_key => 'now'), true, 'at the instant of the call');
+SELECT pg_sleep(0.01) \g /dev/null
+SELECT is(loyalty.record_qualification(5, 'orders', 3, idempotency_key => 'now'), false, 'a later call with the same key');
 
 -- Grants
 SELECT is((SELECT valid_until FROM loyalty.grant_tier(6, 'club', 'gold', 'paid', '2104-01-01', period => '1 year', fee => 366)), '2105-01-01'::timestamptz, 'paid for a year');

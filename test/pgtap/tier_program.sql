@@ -25,7 +25,7 @@ SELECT throws_ok(sql, state, NULL, sql) FROM (VALUES
 	($$SELECT loyalty.preview_ladder('club', '{}')$$, 'LY401'),
 	($$SELECT loyalty.preview_ladder('club', '{"measures": [{"measure": "unheard"}], "levels": [{"level": "a"}]}')$$, 'LY404'),
 	($$SELECT loyalty.define_ladder('x', NULL)$$, 'LY003'),
-	($$SELECT loyalty.insert_tier_event(NULL, NULL, NULL, NULL, NULL, NULL, NULL)$$, 'LY003'),
+	($$SELECT loyalty.insert_tier_event(NULL, NULL, NULL, NULL, NULL, NULL)$$, 'LY003'),
 	($$SELECT loyalty.define_measure('x', 'function')$$, 'LY003'),
 	($$SELECT loyalty.define_measure('x', 'function', function_name => 'no name')$$, 'LY003'),
 	($$SELECT loyalty.record_qualification(1, 'spend', 1, '2024-01-01', '2024-01-02')$$, 'LY003'),
@@ -170,6 +170,21 @@ SELECT throws_ok($$SELECT loyalty.grant_tier(3, 'club', 'gold', 'paid', '2024-01
 SELECT is((SELECT row(refunded, ended_at)::text FROM loyalty.grant_tier(4, 'club', 'gold', 'paid', '2024-01-01', period => '1 year', fee => 50) g,
 	LATERAL loyalty.end_grant(4, g.grant_id, 'full', '2025-06-01')), row(50.00, '2025-01-01'::timestamptz)::text, 'paid back after its end: it ended then');
 
+-- The same key with any other argument is refused; the same arguments, however spelled, give the first result.
+SELECT throws_ok(format('SELECT loyalty.grant_tier(3, %s, idempotency_key => ''g'')', given), 'LY004', 'idempotency key "g" was used with other arguments', given)
+FROM (VALUES ('''other'', ''gold'', ''paid'', ''2024-01-01'', period => ''1 year'''), ('''club'', ''silver'', ''paid'', ''2024-01-01'', period => ''1 year'''),
+	('''club'', ''gold'', ''manual'', ''2024-01-01'', period => ''1 year'''), ('''club'', ''gold'', ''paid'', ''2024-01-02'', period => ''1 year'''),
+	('''club'', ''gold'', ''paid'', period => ''1 year'''), ('''club'', ''gold'', ''paid'', ''2024-01-01'', period => ''365 days'''),
+	('''club'', ''gold'', ''paid'', ''2024-01-01'', period => ''1 year'', fee => 1'), ('''club'', ''gold'', ''paid'', ''2024-01-01'', period => ''1 year'', reason => ''why'''),
+	('''club'', ''gold'', ''paid'', ''2024-01-01'', period => ''1 year'', fee_currency => ''EUR'''),
+	('''club'', ''gold'', ''paid'', ''2024-01-01'', period => ''1 year'', fee_decimals => 2')) v (given);
+SET timezone = 'Asia/Tokyo';
+SET intervalstyle = 'iso_8601';
+SELECT is((SELECT replayed FROM loyalty.grant_tier(3, 'club', 'gold', 'paid', '2024-01-01 00:00+00', period => '12 months', fee => 0.00, idempotency_key => 'g')), true,
+	'with other settings and spellings');
+RESET timezone;
+RESET intervalstyle;
+
 -- One that has lapsed is renewed from now on, or from an instant that is not
 -- before its end; time that is over is not sold.
 SELECT grant_id AS lapsed FROM loyalty.grant_tier(110, 'club', 'gold', 'paid', '2023-01-31', period => '1 month', fee => 10)
@@ -211,6 +226,10 @@ SELECT merge_id AS second_merge FROM loyalty.merge_members(:amy, :ada)
 SELECT new_grant_id AS renewal FROM loyalty.renew_grant(:amy, :of_ava, idempotency_key => 'again')
 \gset
 SELECT is((SELECT new_grant_id FROM loyalty.renew_grant(:ada, :of_ava, idempotency_key => 'again')), :renewal::bigint, 'one key, whichever number');
+SELECT grant_id AS by_ava FROM loyalty.grant_tier(:ava, 'club', 'silver', starts_at => '2024-01-01', ends_at => '2024-02-01', idempotency_key => 'theirs')
+\gset
+SELECT is((SELECT row(grant_id, replayed)::text FROM loyalty.grant_tier(:amy, 'club', 'silver', starts_at => '2024-01-01', ends_at => '2024-02-01', idempotency_key => 'theirs')),
+	row(:by_ava, true)::text, 'also of a grant');
 SELECT is((SELECT refunded FROM loyalty.end_grant(:ava, :of_ada, 'full')), 100::numeric, 'what the survivor bought, under the absorbed one''s number');
 SELECT is((SELECT refunded FROM loyalty.end_grant(:amy, :of_ava, 'full')), 100::numeric, 'and the other way round');
 SELECT throws_ok(format('SELECT loyalty.end_grant(%s, %s)', :ada, :of_ava), 'LY406', NULL, 'once');

@@ -96,7 +96,8 @@ rows($stopped, 'ROLLBACK');
 rows($stopped, 'RESET ROLE');
 
 # who is at the same key waits until the other has ended, and finds what he did
-for my $case ([ $fact, q{'k'}, q{'k3'} ], [ $grant, q{'k'}, q{'k4'} ], [ $renew, q{'k2'}, q{'k2'} ])
+my $again = "SELECT new_grant_id FROM loyalty.renew_grant(1, $renewed->[0][0], idempotency_key => 'k2')";
+for my $case ([ $fact, q{'k'}, q{'k3'} ], [ $grant, q{'k'}, q{'k4'} ], [ $again, q{'k2'}, q{'k5'} ])
 {
 	my ($call, $key, $another) = @$case;
 	(my $repeated = $call) =~ s/idempotency_key => $key/idempotency_key => $another/;
@@ -108,6 +109,26 @@ for my $case ([ $fact, q{'k'}, q{'k3'} ], [ $grant, q{'k'}, q{'k4'} ], [ $renew,
 	is_deeply(rows($stopped, "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('object', 'advisory')"), [ [ 0 ] ],
 		'which holds nothing any more');
 }
+# through another number of the same member, too, and whatever was read before
+my ($left, $right) = (900001, 900002);
+rows($other, "SELECT loyalty.merge_tier(1, $left, $right)");
+sub night { "SELECT loyalty.record_qualification($_[0], 'nights', 1, '2025-02-01', idempotency_key => '$_[1]')" }
+for my $way ([ $left, $right, 'k6' ], [ $right, $left, 'k7' ])
+{
+	my ($one, $two, $key) = @$way;
+	rows($stopped, 'BEGIN');
+	is_deeply(rows($stopped, night($one, $key)), [ [ 't' ] ], 'a fact of a merged member');
+	is($other->query(night($two, $key))->{error}{C}, '55P03', 'another session waits with the same key under the other number');
+	rows($stopped, 'COMMIT');
+	is_deeply(rows($other, night($two, $key)), [ [ 'f' ] ], 'and finds it');
+	rows($other, 'BEGIN ISOLATION LEVEL REPEATABLE READ');
+	rows($other, 'SELECT FROM loyalty.request LIMIT 1');
+	rows($stopped, night($one, "$key again"));
+	is($other->query(night($two, "$key again"))->{error}{C}, '40001', 'a snapshot that is too old to see it is refused');
+	rows($other, 'ROLLBACK');
+}
+is_deeply(rows($other, "SELECT member_id, count(*) FROM loyalty.request WHERE call = 'record_qualification' AND member_id IN ($left, $right) GROUP BY 1 ORDER BY 1"),
+	[ [ $left, 2 ], [ $right, 2 ] ], 'each key is under the number that was given');
 rows($stopped, 'BEGIN');
 rows($stopped, 'SELECT loyalty.setup()');
 is($other->query('SELECT loyalty.setup()')->{error}{C}, '55P03', 'one setup() at a time');
