@@ -757,11 +757,11 @@ SELECT loyalty.merge_tier(1000 + m, m, m + 1, '2024-01-20') FROM unnest(ARRAY[36
 SELECT is(loyalty.tier_of(m, 'short_values', '2024-04-01'), 'b', 'five and three at once, of ' || m) FROM unnest(ARRAY[362, 364, 366, 368]) m;
 -- Whoever joined with a grant brings the years that are counted from it.
 SELECT loyalty.define_ladder('short_joined', '{"measures": [{"measure": "visits", "window": "anniversary"}], "levels": [{"level": "a", "any": {"visits": 100}}]}');
-SELECT loyalty.grant_tier(m, 'short_joined', 'a', starts_at => '2023-02-15', ends_at => '2023-03-15') FROM unnest(ARRAY[371, 372]) m;
-SELECT loyalty.record_qualification(m, 'visits', 1, '2024-01-01') FROM unnest(ARRAY[370, 373, 374, 375]) m;
-SELECT loyalty.merge_tier(1000 + m, m, m + 1, '2024-01-20') FROM unnest(ARRAY[370, 372, 374]) m;
-SELECT loyalty.record_qualification(m, 'visits', 60, at::timestamptz) FROM unnest(ARRAY[370, 372, 374]) m, unnest(ARRAY['2024-02-01', '2024-03-01']) at;
-SELECT is(tiers_of(m, 'short_joined', '2024-03-02'), expected, 'merged, years from ' || since) FROM (VALUES (370, '-', 'the grant of the absorbed'), (372, '-', 'the grant of the survivor'), (374, 'a', 'the first fact')) v(m, expected, since);
+SELECT loyalty.grant_tier(m, 'short_joined', 'a', starts_at => '2023-02-15', ends_at => '2023-03-15') FROM unnest(ARRAY[381, 382]) m;
+SELECT loyalty.record_qualification(m, 'visits', 1, '2024-01-01') FROM unnest(ARRAY[380, 383, 384, 385]) m;
+SELECT loyalty.merge_tier(1000 + m, m, m + 1, '2024-01-20') FROM unnest(ARRAY[380, 382, 384]) m;
+SELECT loyalty.record_qualification(m, 'visits', 60, at::timestamptz) FROM unnest(ARRAY[380, 382, 384]) m, unnest(ARRAY['2024-02-01', '2024-03-01']) at;
+SELECT is(tiers_of(m, 'short_joined', '2024-03-02'), expected, 'merged, years from ' || since) FROM (VALUES (380, '-', 'the grant of the absorbed'), (382, '-', 'the grant of the survivor'), (384, 'a', 'the first fact')) v(m, expected, since);
 -- With the state go what it brought into its period, and the start of its term.
 SELECT loyalty.define_ladder(ladder, jsonb_build_object('measures', jsonb_build_array(jsonb_build_object('measure', 'visits', 'window', window_of)),
 	'levels', '[{"level": "a", "any": {"visits": 100}}, {"level": "b", "any": {"visits": 200}}]'::jsonb) || more)
