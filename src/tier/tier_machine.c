@@ -125,13 +125,17 @@ EntriesBefore(const TierSlot *slot, TimestampTz t)
 	return low;
 }
 
+/* Sum of the first i entries, and of what is kept no more before them */
+static int64
+SumOfFirst(const TierSlot *slot, int i)
+{
+	return i > 0 ? slot->sum[i - 1] : slot->base;
+}
+
 static int64
 SumFrom(const TierSlot *slot, TimestampTz from)
 {
-	int			first = EntriesBefore(slot, from);
-	int64		total = slot->n > 0 ? slot->sum[slot->n - 1] : 0;
-
-	return total - (first > 0 ? slot->sum[first - 1] : 0);
+	return SumOfFirst(slot, slot->n) - SumOfFirst(slot, EntriesBefore(slot, from));
 }
 
 static void
@@ -165,7 +169,7 @@ AddToSlot(TierSlot *slot, TimestampTz counts_at, int64 amount)
 		memmove(slot->sum + i + 1, slot->sum + i, (slot->n - i) * sizeof(int64));
 		slot->n++;
 		slot->at[i] = counts_at;
-		slot->sum[i] = i > 0 ? slot->sum[i - 1] : slot->base;
+		slot->sum[i] = SumOfFirst(slot, i);
 	}
 	for (; i < slot->n; i++)
 		slot->sum[i] = AddAmounts(slot->sum[i], amount);
@@ -211,17 +215,12 @@ SumRolling(const TierMachine *machine, int i, TimestampTz t)
 	const TierSpan *span = &machine->definition->measure[i].interval;
 	/* so many months never differ by more than these days from the average */
 	double		slack = 6.0 * USECS_PER_DAY;
-	double		length = (span->months * (365.2425 / 12) + span->days) * USECS_PER_DAY + span->micros;
-	int			first;
+	double		start = t - ((span->months * (365.2425 / 12) + span->days) * USECS_PER_DAY + span->micros);
+	int			first = EntriesBefore(slot, (TimestampTz) Max(start - slack, (double) MIN_TIMESTAMP));
 
-	if (slot->n == 0 || slot->at[0] > t - length + slack)
-		return slot->n > 0 ? slot->sum[slot->n - 1] : 0;
-	if (t - length - slack < (double) MIN_TIMESTAMP)
+	if (first < slot->n && slot->at[first] <= start + slack)
 		return SumFrom(slot, WindowStart(machine, i, t, false));
-	first = EntriesBefore(slot, t - (int64) (length + slack));
-	if (first < slot->n && slot->at[first] <= t - length + slack)
-		return SumFrom(slot, WindowStart(machine, i, t, false));
-	return slot->sum[slot->n - 1] - (first > 0 ? slot->sum[first - 1] : 0);
+	return SumOfFirst(slot, slot->n) - SumOfFirst(slot, first);
 }
 
 /*
@@ -238,7 +237,7 @@ MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *val
 		if (window == WINDOW_LATEST)
 			values[i] = slot->latest;
 		else if (window == WINDOW_LIFETIME)
-			values[i] = slot->n > 0 ? slot->sum[slot->n - 1] : slot->base;
+			values[i] = SumOfFirst(slot, slot->n);
 		else if (window == WINDOW_ROLLING)
 			values[i] = SumRolling(machine, i, t);
 		else
@@ -712,7 +711,7 @@ PackSlot(PackWriter *writer, const TierMachine *machine, int i)
 		return;
 	}
 	first = window == WINDOW_LIFETIME ? slot->n : EntriesBefore(slot, KeepFrom(machine, i));
-	previous = first > 0 ? slot->sum[first - 1] : slot->base;
+	previous = SumOfFirst(slot, first);
 	PackSigned(writer, window == WINDOW_LIFETIME ? previous : 0);
 	PackTime(writer, slot->carry_from, at);
 	PackSigned(writer, slot->carry);
