@@ -248,8 +248,6 @@ TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
 				Lot		   *lot = &list->lots[i];
 				Lot			part;
 
-				if (lot->points == 0)
-					continue;
 				if (likeness > 0 ? lot->lot_id != wanted->lot_id :
 					!wanted->joined || lot->expires_at != wanted->expires_at)
 					continue;
@@ -262,9 +260,9 @@ TakeGivenLots(Balance *balance, const LotList *given, LotList *touched)
 				taken += part.points;
 				AppendLot(touched, &part);
 			}
+			DropEmptyLots(list);
 		}
 	}
-	DropEmptyLots(list);
 	return taken;
 }
 
