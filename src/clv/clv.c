@@ -35,7 +35,7 @@ CompareSpend(const ClvSpendCell *a, const ClvSpendCell *b)
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
-/* The poll of the fitting loops. */
+/* The poll of long loops. */
 static void
 Poll(void)
 {
@@ -78,14 +78,13 @@ CountCells(const ClvSample *sample, double unit_days, size_t *ncells)
  * money, sorted.
  */
 static ClvSpendCell *
-SpendCells(const ClvSample *sample, size_t *ncells, int64 *members)
+SpendCells(const ClvSample *sample, size_t *ncells)
 {
 	ClvSpendCell *cell = MemoryContextAllocHuge(CurrentMemoryContext,
 												sample->nhistories * sizeof(ClvSpendCell));
 	size_t		n = 0;
 	size_t		kept = 0;
 
-	*members = 0;
 	for (int64 i = 0; i < sample->nhistories; i++)
 	{
 		const ClvHistory *h = &sample->history[i];
@@ -95,7 +94,6 @@ SpendCells(const ClvSample *sample, size_t *ncells, int64 *members)
 			cell[n].x = (double) h->x;
 			cell[n].m = h->m;
 			cell[n].n = (double) h->n;
-			*members += h->n;
 			n++;
 		}
 	}
@@ -150,9 +148,13 @@ loyalty_clv_fit(PG_FUNCTION_ARGS)
 	model->unit_days = unit_days;
 	for (int64 i = 0; i < sample->nhistories; i++)
 	{
-		model->members += sample->history[i].n;
-		if (sample->history[i].x > 0)
-			model->repeaters += sample->history[i].n;
+		const ClvHistory *h = &sample->history[i];
+
+		model->members += h->n;
+		if (h->x > 0)
+			model->repeaters += h->n;
+		if (h->m > 0.0)
+			model->spenders += h->n;
 	}
 
 	cell = CountCells(sample, unit_days, &ncells);
@@ -164,7 +166,7 @@ loyalty_clv_fit(PG_FUNCTION_ARGS)
 	memcpy(model->theta, fit.theta, sizeof(model->theta));
 	memcpy(model->std_err, fit.std_err, sizeof(model->std_err));
 
-	spend = SpendCells(sample, &ncells, &model->spenders);
+	spend = SpendCells(sample, &ncells);
 	ClvFitSpend(spend, ncells, max_iterations, Poll, &fit);
 	pfree(spend);
 	model->spend_status = (uint8) fit.status;
@@ -190,6 +192,7 @@ CountPart(const ClvModel *model)
 				 errhint("Fit to more members, or give parameters with make_clv_model().")));
 	count.kind = (ClvKind) model->kind;
 	memcpy(count.theta, model->theta, sizeof(count.theta));
+	count.poll = Poll;
 	return count;
 }
 
@@ -548,7 +551,7 @@ loyalty_clv_holdout_error(PG_FUNCTION_ARGS)
 	ClvSum		expected_amount = {0.0, 0.0};
 	TupleDesc	desc;
 	Datum		values[10];
-	bool		nulls[10];
+	bool		nulls[10] = {false};
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -613,7 +616,6 @@ loyalty_clv_holdout_error(PG_FUNCTION_ARGS)
 	values[8] = Forecast(ClvTotal(&amount) > 0.0 ? ClvTotal(&expected_amount) / ClvTotal(&amount) - 1.0 :
 						 get_float8_nan(), &nulls[8]);
 	values[9] = Forecast((double) sample->horizon / CLV_USECS_PER_DAY, &nulls[9]);
-	nulls[0] = nulls[1] = false;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 

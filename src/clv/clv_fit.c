@@ -62,9 +62,9 @@ BetaGeometric(const double *theta, double grad[CLV_MAX_PARAMS],
 	double		by_x = 0.0;
 	double		log_odds = 0.0;
 	double		inv = 0.0;
-	ClvPoch		poch_r = {0.0, 0.0, 0.0};
-	ClvPoch		poch_b = {0.0, 0.0, 0.0};
-	ClvPoch		poch_ab = {0.0, 0.0, 0.0};
+	ClvPoch		poch_r = {0};
+	ClvPoch		poch_b = {0};
+	ClvPoch		poch_ab = {0};
 	ClvSum		total = {0.0, 0.0};
 
 	memset(grad, 0, sizeof(double) * CLV_MAX_PARAMS);
@@ -129,7 +129,7 @@ BetaGeometric(const double *theta, double grad[CLV_MAX_PARAMS],
 			double		nd = n * dead;
 			double		ns = n * spread;
 
-			ll += (d > 0.0 ? d : 0.0) + log1p(e);
+			ll += fmax(d, 0.0) + log1p(e);
 			grad[0] += nd * d0;
 			grad[1] += nd * d1;
 			grad[2] += nd * d2;
@@ -345,7 +345,7 @@ ParetoNbd(const double *theta, double grad[CLV_MAX_PARAMS],
 	double		beta = theta[3];
 	double		last_x = -1.0;
 	double		by_x = 0.0;
-	ClvPoch		poch_r = {0.0, 0.0, 0.0};
+	ClvPoch		poch_r = {0};
 	ClvSum		total = {0.0, 0.0};
 
 	memset(grad, 0, sizeof(double) * CLV_MAX_PARAMS);
@@ -397,7 +397,7 @@ ParetoNbd(const double *theta, double grad[CLV_MAX_PARAMS],
 				hess[j][k] += n * (spread * dg[j] * dg[k] + dead * dh[j][k]);
 		}
 		ClvAdd(&total, n * (by_x - rx * log_a - s * log_b +
-						   (d > 0.0 ? d : 0.0) + log1p(e)));
+						   fmax(d, 0.0) + log1p(e)));
 	}
 
 	for (int i = 0; i < CLV_COUNT_PARAMS; i++)
@@ -506,8 +506,8 @@ GammaGamma(const double *theta, double grad[CLV_MAX_PARAMS],
 	double		last_x = -1.0;
 	double		by_x = 0.0;
 	double		psi2_sum = 0.0;
-	ClvPoch		poch_p = {0.0, 0.0, 0.0};
-	ClvPoch		poch_q = {0.0, 0.0, 0.0};
+	ClvPoch		poch_p = {0};
+	ClvPoch		poch_q = {0};
 	ClvSum		total = {0.0, 0.0};
 
 	memset(grad, 0, sizeof(double) * CLV_MAX_PARAMS);

@@ -31,6 +31,7 @@ typedef struct Future
 	double		a;
 	double		b;
 	double		log_beta;
+	ClvPoll		poll;
 } Future;
 
 /*
@@ -56,13 +57,17 @@ SumSeries(const Future *f, bool at)
 
 	for (double n = 0.0;; n += 1.0)
 	{
+		double		outlives = (f->b + n) / (f->a + f->b + n);
 		double		ratio;
 		double		term;
 
 		made += m;
-		m *= (f->b + n) / (f->a + f->b + n);
+		m *= outlives;
 		nb *= w * (f->shape + n) / (n + 1.0);
-		term = nb * (at ? m : made);
+		/* nb may go beyond all bounds while m comes to nothing: both in one */
+		if (at)
+			nb *= outlives;
+		term = at ? nb : nb * made;
 		sum += term;
 		ratio = w * (f->shape + n + 1.0) / (n + 2.0) * (at ? 1.0 : (n + 2.0) / (n + 1.0));
 		if (n > mean && ratio < 1.0 && term * ratio <= 1e-17 * sum * (1.0 - ratio))
@@ -74,7 +79,7 @@ SumSeries(const Future *f, bool at)
 			log_scale += LOG_HUGE_TERM;
 		}
 	}
-	return sum > 0.0 ? exp(log_scale + log(sum)) : 0.0;
+	return exp(log_scale + log(sum));
 }
 
 /*
@@ -137,8 +142,8 @@ IntegrateLine(ClvIntegrand integrand, const Future *f)
 		for (int i = 0; i < 400; i++)
 		{
 			double		next = here + side * step;
-			double		part = side < 0 ? ClvIntegrate(integrand, f, next, here)
-				: ClvIntegrate(integrand, f, here, next);
+			double		part = side < 0 ? ClvIntegrate(integrand, f, next, here, f->poll)
+				: ClvIntegrate(integrand, f, here, next, f->poll);
 
 			sum += part;
 			/* past the peak, each further step adds less by a growing factor */
@@ -217,8 +222,6 @@ OrdersIfAlive(const ClvCountModel *model, double x, double t, double horizon)
 	double		shape = theta[0] + x;
 	Future		f;
 
-	if (!(horizon > 0.0))
-		return 0.0;
 	if (model->kind == CLV_PARETO_NBD)
 		return shape / (theta[1] + t) * (theta[3] + t) *
 			Relax(theta[2] - 1.0, log1p(horizon / (theta[3] + t)));
@@ -227,6 +230,7 @@ OrdersIfAlive(const ClvCountModel *model, double x, double t, double horizon)
 	f.z = horizon / (theta[1] + t);
 	f.a = theta[2];
 	f.b = theta[3] + Chances(model, x);
+	f.poll = model->poll;
 	return SumOrIntegrate(&f, false);
 }
 
@@ -262,10 +266,7 @@ DiscountedRate(double y, const void *arg)
 	double		shape = theta[0] + d->x;
 	double		u = d->scale * expm1(y);
 	double		rate = shape / (theta[1] + d->t);
-	double		weight = exp(-d->discount * u);
 
-	if (weight == 0.0)
-		return 0.0;
 	if (d->model->kind == CLV_PARETO_NBD)
 		rate *= exp(-theta[2] * log1p(u / (theta[3] + d->t)));
 	else
@@ -276,9 +277,10 @@ DiscountedRate(double y, const void *arg)
 		f.z = u / (theta[1] + d->t);
 		f.a = theta[2];
 		f.b = theta[3] + Chances(d->model, d->x);
+		f.poll = d->model->poll;
 		rate *= SumOrIntegrate(&f, true);
 	}
-	return rate * weight * (d->scale + u);
+	return rate * exp(-d->discount * u) * (d->scale + u);
 }
 
 /*
@@ -296,15 +298,13 @@ ClvDiscountedOrders(const ClvCountModel *model, double x, double t_x,
 
 	if (!(discount > 0.0))
 		return ClvExpectedOrders(model, x, t_x, t, horizon);
-	if (!(horizon > 0.0))
-		return 0.0;
 	d.model = model;
 	d.x = x;
 	d.t = t;
 	d.discount = discount;
 	d.scale = (model->kind == CLV_PARETO_NBD ? model->theta[3] : model->theta[1]) + t;
 	return ClvPAlive(model, x, t_x, t) *
-		ClvIntegrate(DiscountedRate, &d, 0.0, log1p(horizon / d.scale));
+		ClvIntegrate(DiscountedRate, &d, 0.0, log1p(horizon / d.scale), model->poll);
 }
 
 /*
@@ -359,7 +359,7 @@ ClvOrderAgain(const ClvCountModel *model, double x, double t_x, double t)
 	{
 		NextOrder	n = NextOrderOf(model, x, t);
 
-		alive *= ClvIntegrate(LivesUntil, &n, 0.0, 1.0);
+		alive *= ClvIntegrate(LivesUntil, &n, 0.0, 1.0, model->poll);
 	}
 	return alive;
 }
@@ -376,7 +376,7 @@ ClvNextOrder(const ClvCountModel *model, double x, double t, double quantile)
 
 	if (model->kind == CLV_PARETO_NBD)
 	{
-		double		missing = quantile * ClvIntegrate(LivesUntil, &n, 0.0, 1.0);
+		double		missing = quantile * ClvIntegrate(LivesUntil, &n, 0.0, 1.0, model->poll);
 		double		lo = 0.0;
 		double		hi = 1.0;
 
@@ -384,7 +384,7 @@ ClvNextOrder(const ClvCountModel *model, double x, double t, double quantile)
 		while (hi - lo > 1e-13 * hi)
 		{
 			double		mid = 0.5 * (lo + hi);
-			double		part = ClvIntegrate(LivesUntil, &n, mid, hi);
+			double		part = ClvIntegrate(LivesUntil, &n, mid, hi, model->poll);
 
 			if (part > missing)
 				lo = mid;
@@ -419,9 +419,12 @@ LogNegativeBinomial(double r, double alpha, double n, double t)
 	return n > 0.0 ? f - n * log1p(alpha / t) : f;
 }
 
+/* How many terms go by between two calls of poll. */
+#define POLL_EVERY			4096
+
 /* P(N >= n) of the same */
 static double
-NegativeBinomialTail(double r, double alpha, double n, double t)
+NegativeBinomialTail(double r, double alpha, double n, double t, ClvPoll poll)
 {
 	double		w = t / (alpha + t);
 	double		term;
@@ -457,6 +460,8 @@ NegativeBinomialTail(double r, double alpha, double n, double t)
 	sum = term;
 	for (double j = n; term > 1e-17 * sum; j += 1.0)
 	{
+		if (fmod(j, POLL_EVERY) == 0.0)
+			poll();
 		term *= w * (r + j) / (j + 1.0);
 		sum += term;
 	}
@@ -497,15 +502,13 @@ ClvNewMemberProbability(const ClvCountModel *model, double n, double horizon)
 	double		k;
 	double		p;
 
-	if (!(horizon > 0.0))
-		return n > 0.0 ? 0.0 : 1.0;
 	alive = LogNegativeBinomial(theta[0], theta[1], n, horizon);
 	if (model->kind == CLV_PARETO_NBD)
 	{
 		Dying		d = {theta, n};
 		double		v = log1p(horizon / theta[3]);
 
-		return exp(alive - theta[2] * v) + ClvIntegrate(DyingIntegrand, &d, 0.0, v);
+		return exp(alive - theta[2] * v) + ClvIntegrate(DyingIntegrand, &d, 0.0, v, model->poll);
 	}
 	k = Chances(model, n);
 	p = ClvLogPoch(theta[3], k).f - ClvLogPoch(theta[2] + theta[3], k).f;
@@ -513,7 +516,7 @@ ClvNewMemberProbability(const ClvCountModel *model, double n, double horizon)
 	if (k <= 0.0)
 		return alive;
 	return alive + exp(p + log(theta[2] / (theta[3] + k - 1.0))) *
-		NegativeBinomialTail(theta[0], theta[1], n, horizon);
+		NegativeBinomialTail(theta[0], theta[1], n, horizon, model->poll);
 }
 
 /*

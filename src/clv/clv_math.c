@@ -165,7 +165,7 @@ Kronrod15(ClvIntegrand f, const void *arg, double lo, double hi, double *error)
  * for hopeless integrands.
  */
 double
-ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi)
+ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi, ClvPoll poll)
 {
 	struct
 	{
@@ -193,6 +193,7 @@ ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi)
 		double		part = Kronrod15(f, arg, a, b, &error);
 		double		seen = fmax(fabs(sum), fabs(whole));
 
+		poll();
 		if (error <= 1e-12 * fabs(part) || error <= 1e-14 * seen ||
 			ntodo > MAX_WAITING || npanels >= MAX_PANELS)
 		{
@@ -266,22 +267,29 @@ SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
 	return true;
 }
 
-/*
- * This far from the origin, in natural logarithms, a parameter counts as 0 or
- * infinite.  Origins follow the units of time and money, so the bound does too.
- */
-#define LOG_BOUND			16.0
 /* A log-parameter less certain than this is not identified by the data. */
 #define MAX_LOG_STD_ERR		20.0
 /* Newton decrement, in units of log-likelihood, at which we stop. */
 #define DECREMENT_DONE		1e-9
 /*
  * This many steps in a row that gain next to nothing, with a parameter as far
- * out as this, creep along a flat ridge towards a boundary.
+ * from its origin as this, in natural logarithms, creep along a flat ridge: it
+ * counts as 0 or infinite.  Origins follow the units of time and money, so the
+ * bound does too.
  */
 #define CREEPING_STEPS		5
 #define CREEPING_GAIN		1e-4
 #define CREEPING_BOUND		9.0
+
+static double
+Dot(int n, const double *a, const double *b)
+{
+	double		sum = 0.0;
+
+	for (int i = 0; i < n; i++)
+		sum += a[i] * b[i];
+	return sum;
+}
 
 /* No parameters, and why. */
 void
@@ -296,7 +304,7 @@ ClvNoMaximum(ClvStatus status, ClvMaximum *result)
 
 /*
  * Maximises a log-likelihood over n positive parameters, in their logarithms,
- * from start (origin: a usual value of each, for LOG_BOUND): Newton's method
+ * from start (origin: a usual value of each, for CREEPING_BOUND): Newton's method
  * with the analytic Hessian, damped as by Levenberg and Marquardt wherever the
  * Hessian is not negative definite or a step does not help.  Ends when the
  * undamped step that is left would gain less than 1e-9 in log-likelihood, and
@@ -321,17 +329,15 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 	for (int i = 0; i < n; i++)
 		phi[i] = log(start[i]);
 
-	for (int pass = 0; pass <= max_iterations + 1; pass++)
+	for (int pass = 0; pass <= max_iterations; pass++)
 	{
 		double		try_phi[CLV_MAX_PARAMS];
 		double		theta[CLV_MAX_PARAMS] = {0};
 		double		g[CLV_MAX_PARAMS];
 		double		h[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
 		double		step[CLV_MAX_PARAMS];
-		double		decrement = 0.0;
 		double		longest = 0.0;
 		double		value;
-		bool		at_bound = false;
 		bool		far_out = false;
 
 		/* the step from the best point so far; none on the first pass */
@@ -343,14 +349,9 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 			 * Damping that is left from farther out would hide that nothing is
 			 * left to gain, as rounding may refuse the steps that reduce it.
 			 */
-			if (damping > 0.0 && SolvePositive(n, info, grad, step, NULL))
-			{
-				for (int i = 0; i < n; i++)
-					decrement += step[i] * grad[i];
-				if (decrement < DECREMENT_DONE)
-					damping = 0.0;
-				decrement = 0.0;
-			}
+			if (damping > 0.0 && SolvePositive(n, info, grad, step, NULL) &&
+				Dot(n, step, grad) < DECREMENT_DONE)
+				damping = 0.0;
 			for (;;)
 			{
 				double		m[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
@@ -368,27 +369,19 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 					return;
 			}
 			for (int i = 0; i < n; i++)
-			{
-				decrement += step[i] * grad[i];
 				longest = fmax(longest, fabs(step[i]));
-			}
+			done = damping == 0.0 && longest <= 2.0 && Dot(n, step, grad) < DECREMENT_DONE;
 			if (longest > 2.0)
 			{
 				for (int i = 0; i < n; i++)
 					step[i] *= 2.0 / longest;
 			}
-			if (damping == 0.0 && decrement < DECREMENT_DONE && longest <= 2.0)
-				done = true;
-			else if (pass > max_iterations)
-				return;
 		}
 
 		for (int i = 0; i < n; i++)
 		{
 			try_phi[i] = phi[i] + step[i];
 			theta[i] = exp(try_phi[i]);
-			if (fabs(try_phi[i] - log(origin[i])) > LOG_BOUND)
-				at_bound = true;
 			if (fabs(try_phi[i] - log(origin[i])) > CREEPING_BOUND)
 				far_out = true;
 		}
@@ -431,16 +424,15 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 		for (int i = 0; i < n; i++)
 			info[i][i] -= grad[i];
 
-		/* a start out there gets some steps, for the sake of the others */
-		if ((at_bound && pass >= 3) || (creeping >= CREEPING_STEPS && !done))
-		{
-			result->status = CLV_BOUNDARY;
-			return;
-		}
 		if (done)
 		{
 			result->status = CLV_CONVERGED;
 			break;
+		}
+		if (creeping >= CREEPING_STEPS)
+		{
+			result->status = CLV_BOUNDARY;
+			return;
 		}
 	}
 

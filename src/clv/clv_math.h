@@ -27,8 +27,11 @@ extern ClvPoch ClvLogPoch(double y, double k);
 extern double ClvTrigamma(double y);
 extern double ClvLogBeta(double a, double b);
 
+/* Called now and then from long loops; may not return. */
+typedef void (*ClvPoll) (void);
+
 typedef double (*ClvIntegrand) (double u, const void *arg);
-extern double ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi);
+extern double ClvIntegrate(ClvIntegrand f, const void *arg, double lo, double hi, ClvPoll poll);
 
 /* A sum that keeps what rounding loses (Neumaier 1974). */
 typedef struct ClvSum

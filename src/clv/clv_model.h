@@ -64,9 +64,6 @@ typedef struct ClvSpendCell
 	double		n;
 } ClvSpendCell;
 
-/* Called now and then from long loops; may not return. */
-typedef void (*ClvPoll) (void);
-
 /*
  * theta is r, alpha, a, b for BG/NBD and MBG/NBD and r, alpha, s, beta for
  * Pareto/NBD; alpha and beta have the unit of t_x and T.
@@ -75,6 +72,7 @@ typedef struct ClvCountModel
 {
 	ClvKind		kind;
 	double		theta[CLV_COUNT_PARAMS];
+	ClvPoll		poll;
 } ClvCountModel;
 
 extern const char *const clv_count_param[CLV_KINDS + 1][CLV_COUNT_PARAMS];

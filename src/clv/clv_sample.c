@@ -367,8 +367,7 @@ loyalty_clv_deserialize(PG_FUNCTION_ARGS)
 		elog(ERROR, "state of clv_agg has another version");
 	state->horizon = pq_getmsgint64(&buf);
 	state->count = state->capacity = pq_getmsgint64(&buf);
-	state->history = MemoryContextAllocHuge(CurrentMemoryContext,
-											Max(state->count, 1) * sizeof(ClvHistory));
+	state->history = MemoryContextAllocHuge(CurrentMemoryContext, state->count * sizeof(ClvHistory));
 	for (int64 i = 0; i < state->count; i++)
 		ReceiveHistory(&buf, &state->history[i], state->horizon > 0);
 	pq_getmsgend(&buf);

@@ -73,7 +73,18 @@ FROM (VALUES (0, 0, 0), (0, 0, 39), (1, 0.001, 39), (2, 30.43, 38.86), (26, 30.8
 -- where alpha is beta, that integral has a closed form, however steep it is
 SELECT close_to(loyalty.p_alive(member(x, t_x, t), loyalty.make_clv_model('pareto/nbd', r => r, alpha => alpha, s => s, beta => alpha), '2020-01-01'),
 		(1 / (1 + s / (r + x + s) * (power((alpha + t) / (alpha + t_x), r + x + s) - 1)))::numeric, 1e-10, format('p_alive by pareto/nbd of (%s, %s, %s), r %s, alpha and beta %s, s %s', x, t_x, t, r, alpha, s))
-FROM (VALUES (0, 0, 39, 0.5, 10, 0.6), (1, 1, 500, 0.1, 0.5, 0.1), (20, 30, 60, 1, 10, 3), (60, 90, 184.8, 0.5, 10, 1e-12), (200, 90, 115, 0.5, 10, 1e-8), (500, 1000, 1080, 2, 3, 1e-12), (3, 1, 5000, 0.01, 0.01, 1e-6), (9, 5, 200, 1, 10, 1e-8)) v (x, t_x, t, r, alpha, s);
+FROM (VALUES (0, 0, 39, 0.5, 10, 0.6), (1, 1, 500, 0.1, 0.5, 0.1), (20, 30, 60, 1, 10, 3), (60, 90, 184.8, 0.5, 10, 1e-12), (200, 90, 115, 0.5, 10, 1e-8), (500, 1000, 1080, 2, 3, 1e-12), (3, 1, 5000, 0.01, 0.01, 1e-6), (9, 5, 200, 1, 10, 1e-8),
+	(200, 1, 60, 0.5, 100, 1e-38), (0, 0, 38.4, 0.01, 100, 100)) v (x, t_x, t, r, alpha, s);
+-- and where they lie far apart, by Simpson's rule in ln(beta + u)
+CREATE FUNCTION steep_pareto_odds(r float8, alpha float8, s float8, beta float8, x integer, t_x float8, t float8) RETURNS float8
+LANGUAGE sql IMMUTABLE AS $$
+	SELECT sum(CASE WHEN i IN (0, 40000) THEN 1 WHEN i % 2 = 1 THEN 4 ELSE 2 END *
+			power((alpha + t) / (alpha + u), r + x) * power((beta + t) / (beta + u), s) * s) * ln((beta + t) / (beta + t_x)) / 120000
+	FROM generate_series(0, 40000) i, LATERAL (SELECT (beta + t_x) * power((beta + t) / (beta + t_x), i / 40000.0::float8) - beta AS u) p
+$$;
+SELECT close_to(loyalty.p_alive(member(x, t_x, t), loyalty.make_clv_model('pareto/nbd', r => r, alpha => alpha, s => s, beta => beta), '2020-01-01'),
+		(1 / (1 + steep_pareto_odds(r, alpha, s, beta, x, t_x, t)))::numeric, 1e-10, format('p_alive by pareto/nbd of (%s, %s, %s), r %s, alpha %s, s %s, beta %s', x, t_x, t, r, alpha, s, beta))
+FROM (VALUES (40, 0.1, 100, 0.5, 50, 1e-18, 0.01), (40, 50, 100, 0.5, 5, 1e-9, 50), (0, 0, 95, 0.01, 5, 30, 50)) v (x, t_x, t, r, alpha, s, beta);
 SELECT is(loyalty.p_alive(member(5, 39, 39), given('pareto'), '2020-01-01'), 1::numeric, 'pareto/nbd: who buys at as_of is alive');
 SELECT is(loyalty.p_alive(member(0, 0, 520), given('published'), '2020-01-01'), 1::numeric, 'bg/nbd: who never bought again is alive');
 
@@ -89,11 +100,30 @@ SELECT near(loyalty.expected_orders(member(5, 20, 39), given('near ' || model), 
 	loyalty.expected_orders(member(5, 20, 39), given(model), '273 days', '2020-01-01'), 1e-6, 'nothing happens where ' || model)
 FROM (VALUES ('a is 1'), ('s is 1')) v (model);
 
+-- who never drops out, or nearly so, goes on at the rate (r + x) / (alpha + T)
+SELECT close_to(loyalty.expected_orders(m, g, weeks(44), '2020-01-01'), 2001 * 44 / 110.0, 1e-10, 'expected_orders of 2000 repeat orders'),
+	close_to(loyalty.lifetime_value(m, g, weeks(44), 0.5, '2020-01-01'), loyalty.expected_spend(m, g) * (2001 / 110.0 * (1 - exp(-44 * delta)) / delta)::numeric, 1e-10, 'and discounted')
+FROM (SELECT member(2000, 100, 100) AS m, loyalty.make_clv_model('bg/nbd', r => 1, alpha => 10, a => 1e-12, b => 1, p => 6.25, q => 3.74, v => 15.44) AS g, ln(1.5) * 7 / 365.25 AS delta) v;
+-- with very many orders behind and a long time ahead, p ~ Beta(a, b + x) of dropping out with each: E[1/p] more of a living member
+SELECT close_to(loyalty.expected_orders(m, g, weeks(h), '2020-01-01'), loyalty.p_alive(m, g, '2020-01-01') * 119999 / 99999, 1e-9, format('expected_orders of 19999 repeat orders in %s weeks', h)),
+	close_to(loyalty.lifetime_value(m, g, weeks(h), 1e-12, '2020-01-01'), loyalty.lifetime_value(m, g, weeks(h), 0, '2020-01-01'), 1e-9, 'and next to not discounted')
+FROM (SELECT member(19999, 100, 100) AS m, loyalty.make_clv_model('bg/nbd', r => 1, alpha => 10, a => 1e5, b => 1, p => 6.25, q => 3.74, v => 15.44) AS g) v, unnest('{10,110,10000}'::numeric[]) h;
+-- r = b = 1: with z = horizon / alpha, the integral of a p^(a-1) z / (1 + p z) over 0 < p < 1; for a large z a power of it, less what the integral from 1 on would add
+SELECT close_to(loyalty.new_member_orders(loyalty.make_clv_model('bg/nbd', r => 1, alpha => 0.001, a => a, b => 1), weeks(10)),
+	(1e4 * (pi() * a / sin(pi() * a) * power(1e4, -a) - a * (1e-4 / (1 - a) - 1e-8 / (2 - a) + 1e-12 / (3 - a))))::numeric, 1e-11, format('a new member who hardly drops out, a %s', a))
+FROM unnest('{0.001,0.01,0.1}'::float8[]) a;
+
 -- orders of a new member, counted out: mean of the distribution
 SELECT near(sum(n * loyalty.new_member_probability(given(model), n, '273 days')), loyalty.new_member_orders(given(model), '273 days'), 1e-9,
 		'the mean of new_member_probability by ' || model || ' is new_member_orders'),
 	near(sum(loyalty.new_member_probability(given(model), n, '273 days')), 1, 1e-9, 'and its sum is 1')
 FROM unnest('{published,mbg,pareto,a is 1}'::text[]) model, generate_series(0, 1500) n GROUP BY model ORDER BY model;
+
+-- endless sums can be ended
+CREATE FUNCTION canceled(query text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN EXECUTE query; RETURN false; EXCEPTION WHEN query_canceled THEN RETURN true; END $$;
+SET statement_timeout = '200ms';
+SELECT ok(canceled($$SELECT loyalty.new_member_probability(loyalty.make_clv_model('bg/nbd', r => 1e-9, alpha => 1e-9, a => 1, b => 1), 100000, '100 years')$$), 'a forecast heeds a timeout');
+RESET statement_timeout;
 
 -- the next order, by bg/nbd and mbg/nbd in closed form
 SELECT near(extract(epoch FROM at - '2020-01-01'::timestamptz) / 604800, ((alpha + t) * (power(1 - q, -1 / (r + x)) - 1))::numeric, 1e-9, format('%s of the next order by %s of (%s, %s, %s)', q, model, x, t_x, t))
@@ -241,6 +271,14 @@ END $$;
 SELECT close_to(std_error[i]::numeric, slow[i]::numeric, 1e-3, format('%s: standard error of parameter %s by differences', kind, i))
 FROM (SELECT *, slow_std_errors(kind, theta, ARRAY[std_error[1] / 1000, std_error[2] / 1000, std_error[3] / 1000, std_error[4] / 1000]) AS slow
 	FROM fitted OFFSET 0) v, generate_series(1, 4) i;
+
+SELECT is(model::jsonb ->> 'status', 'not_converged', kind || ' is not done after one step'),
+	is(ARRAY[model::jsonb ->> 'iterations', model::jsonb ->> 'spend_iterations'], '{1,1}', 'and says how many there were')
+FROM sample, unnest('{bg/nbd,mbg/nbd,pareto/nbd}'::text[]) kind, LATERAL (SELECT loyalty.clv_fit(sample, kind, max_iterations => 1) AS model OFFSET 0) f;
+
+SELECT is(loyalty.clv_fit(sample, kind, max_iterations => n)::text, model::text, kind || ' needs no more steps than it took') FROM sample, fit, LATERAL (SELECT greatest((model::jsonb ->> 'iterations')::int, (model::jsonb ->> 'spend_iterations')::int) AS n) i;
+SELECT is(count(*), 0::bigint, 'and takes no more than it may') FROM sample, fit, generate_series(1, 20) n, LATERAL (SELECT loyalty.clv_fit(sample, kind, max_iterations => n)::jsonb AS m OFFSET 0) f
+WHERE (m ->> 'iterations')::int > n OR (m ->> 'spend_iterations')::int > n;
 
 -- another unit of time is the same fit
 SELECT near(p.estimate::numeric, (q.estimate * CASE WHEN q.parameter = 'alpha' THEN 7 ELSE 1 END)::numeric, 1e-6, 'in days, ' || p.parameter || ' is what it is in weeks, or 7 times')

@@ -124,6 +124,7 @@ SELECT is(concat_ws(' ', e.members, e.orders, round(e.expected_orders, 5), coale
 	want, 'the naive forecast: ' || want) FROM (VALUES
 	('[1,0,0,' || :week || ',0,1,5],[2,2,9,' || 2 * :week || ',10,3,30]', '3 7 2.00000 -0.71429 1.66667 1.73205 65.00000 20.00000 -0.69231 7.00000'),
 	('[1,0,0,' || :week || ',0,0,0]', '1 0 0.00000 - 0.00000 0.00000 0.00000 0.00000 - 7.00000'), ('[1,0,0,0,0,2,8]', '1 2 0.00000 -1.00000 2.00000 2.00000 8.00000 0.00000 -1.00000 7.00000'), ('[3,7,1,1,2,0,0]', '3 0 12700800000000.00000 - 4233600000000.00000 4233600000000.00000 0.00000 25401600000000.00000 - 7.00000')) v(h, want), LATERAL clv_holdout_error(format('{"v":1,"horizon":%s,"histories":[%s]}', :week, h)::clv_sample, NULL) e;
+SELECT is((clv_holdout_error(format('{"v":1,"horizon":9,"histories":[[1,0,0,0,0,1,1e16]%s]}', string_agg(format(',[1,0,0,%s,0,1,1]', i), '' ORDER BY i))::clv_sample, NULL)).amount, 10000000000001000::numeric, 'a thousand ones beside 1e16 are not lost') FROM generate_series(1, 1000) i;
 SELECT is((clv_holdout_error('{"v":1,"horizon":9,"histories":[[1,0,0,5,0,1,5]]}', make_clv_model('bg/nbd', 1, 1, 1, 1))).expected_amount, NULL, 'no parameters of spend, no amount expected');
 
 -- ---- Who buys at the very end is alive; a microsecond later, nearly so.
