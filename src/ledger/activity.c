@@ -150,6 +150,7 @@ void
 SetActivities(const ActivityLog *log, Entry *entry)
 {
 	Activity   *counting;
+	int			ncounting = 0;
 	int			undone;
 	int			again;
 
@@ -163,16 +164,16 @@ SetActivities(const ActivityLog *log, Entry *entry)
 	again = FindUndone(log, entry->target);
 	if (again >= 0 && log->left[again] > 0)
 		again = -1;
-	if (undone < 0 && again < 0 && (log->count == 0 || !GivesBack(entry)))
+	if (undone < 0 && again < 0 && !GivesBack(entry))
 		return;
 	counting = palloc_extended(log->count * sizeof(Activity), MCXT_ALLOC_HUGE);
-	entry->nactivities = 0;
 	for (int i = 0; i < log->count; i++)
 	{
 		if (i == again || (i != undone && log->left[i] > 0))
-			counting[entry->nactivities++] = log->activities[i];
+			counting[ncounting++] = log->activities[i];
 	}
 	entry->activities = counting;
+	entry->nactivities = ncounting;
 	entry->counts_less = undone >= 0;
 	entry->counts_again = again >= 0;
 }

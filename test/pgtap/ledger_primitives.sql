@@ -169,6 +169,8 @@ SELECT is(loyalty.next_unbooked_expiry(('{"entries": 1, "last_effective_at": "20
 	(', "expires_at": "2024-06-01Z"', ', "booked": 5, "booked_through": "2024-06-01Z"', NULL), (', "expires_at": "2024-06-01Z"', ', "booked": 4, "booked_through": "2024-06-01Z"', '2024-06-01'),
 	(', "expires_at": "2024-06-01Z"', ', "booked_through": "2024-05-31Z"', '2024-06-01')) v(lot, booked, next);
 
+SELECT is(loyalty.next_unbooked_expiry(loyalty.fold('[{"kind": "earn", "points": 5, "effective_at": "1994-01-01Z", "expires_at": "1995-01-01Z"}]'::loyalty.points_ledger)), '1995-01-01', 'next_unbooked_expiry() of a lot of the last century');
+
 -- Rows as they lie in one table: an instant in a column that a kind has no use for says nothing.
 SELECT is((SELECT loyalty.ledger_agg(kind, points, at, available_at, expires_at)::text FROM (VALUES ('redeem', 4, timestamptz '2024-01-03', timestamptz '2024-02-01', timestamptz '2025-01-01'),
 		('hold', 2, '2024-01-04', '2024-02-01', '2024-03-01'), ('earn', 10, '2024-01-01', '2024-01-02', '2025-01-01')) v(kind, points, at, available_at, expires_at)),
