@@ -8,9 +8,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "utils/guc.h"
 #include "utils/plancache.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 
 #include "core/core.h"
 
@@ -98,6 +100,22 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, bool read_only, long l
 		elog(ERROR, "SPI_execute_plan of \"%s\" failed: %s",
 			 kept->query, SPI_result_code_string(rc));
 	return rc;
+}
+
+/*
+ * A snapshot of this moment for RunPlanReadOnly(), to be popped.  What a session
+ * keeps of settings is read with it, since that is read again when other
+ * sessions have changed them, which the snapshot of a transaction or statement
+ * may be too old to see.
+ *
+ * GetLatestSnapshot() refuses in a parallel query, where all processes have to
+ * see the same rows.  Settings are no such rows: they are seen as catalogs
+ * are, from the moment that somebody commits.
+ */
+void
+PushLatestSnapshot(void)
+{
+	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
 }
 
 /*

@@ -49,7 +49,7 @@ ReadProgram(void)
 	};
 	bool		isnull;
 
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushLatestSnapshot();
 	RunPlanReadOnly(&plan, NULL, NULL, 1);
 	PopActiveSnapshot();
 	if (SPI_processed == 0)

@@ -127,7 +127,7 @@ ReadCurrency(const char *code, Currency *currency)
 	Datum		value = CStringGetTextDatum(code);
 	bool		isnull;
 
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushLatestSnapshot();
 	RunPlanReadOnly(&plan, &value, NULL, 1);
 	PopActiveSnapshot();
 	if (SPI_processed == 0)

@@ -5,7 +5,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "utils/array.h"
@@ -203,7 +202,7 @@ AllLadders(void)
 					 errhint("Run SELECT loyalty.setup();")));
 		/* in REPEATABLE READ the transaction's snapshot may be older than the
 		 * change that made us read again */
-		PushActiveSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
+		PushLatestSnapshot();
 		RunPlanReadOnly(&plan, NULL, NULL, 0);
 		table = SPI_tuptable;
 		n = SPI_processed;

@@ -251,6 +251,22 @@ SELECT throws_ok('SELECT loyalty.earn(1, 1)', 'LY001', NULL, 'no tables any more
 SELECT lives_ok('SELECT loyalty.setup()', 'and made anew');
 SELECT is((SELECT entry_id FROM loyalty.earn(1, 1)), 1::bigint, 'with entries from the first on');
 
+-- Settings that a parallel query is the first to ask for
+CREATE TABLE member_number AS SELECT 1 AS m FROM generate_series(1, 1000);
+ALTER TABLE member_number SET (parallel_workers = 2);
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+UPDATE loyalty.currency SET name = name;
+SELECT is((SELECT count(*) FROM member_number, loyalty.statement(m)), 1000::bigint, 'a currency');
+SELECT loyalty.configure_program(time_zone => 'Asia/Shanghai') \g /dev/null
+SELECT is((SELECT max(loyalty.program_time_zone()) FROM member_number), 'Asia/Shanghai', 'the time zone');
+UPDATE loyalty.program SET time_zone = 'Europe/London';
+SELECT is((SELECT loyalty.first_active(loyalty.activity_agg('2024-06-30 23:30Z', 'day', NULL)) FROM member_number), '2024-07-01'::date, 'and the days that it has');
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
+
 -- The traps of above are not called.
 SELECT is(loyalty.growth(6, 4), 0.5, 'growth() is not caught');
 SELECT is(loyalty.lifecycle_policy() ->> 'new_days', '30', 'nor lifecycle_policy()');
