@@ -55,7 +55,7 @@ extern bool ParsePeriod(const char *str, int len, Period *period);
 extern void FormatPeriod(const Period *period, char *buf, size_t size);
 extern int32 PeriodOfDate(const Period *period, int32 date);
 extern bool PeriodExists(const Period *period, int64 number);
-extern bool PeriodStart(const Period *period, int32 number, int32 *date);
+extern Datum PeriodStart(const Period *period, int32 number, bool *isnull);
 
 /*
  * Translates instants into period numbers, with what is expensive kept: the

@@ -583,16 +583,6 @@ loyalty_active_periods(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(ActivityCount(PG_GETARG_ACTIVITY(0)));
 }
 
-static Datum
-StartOf(FunctionCallInfo fcinfo, const Period *period, int32 number)
-{
-	int32		date;
-
-	if (!PeriodStart(period, number, &date))
-		PG_RETURN_NULL();
-	PG_RETURN_DATEADT(date);
-}
-
 /*
  * first_active(activity) -> date, last_active(activity) -> date
  *		The first day of the first and of the last active period; NULL for an
@@ -608,7 +598,7 @@ loyalty_first_active(PG_FUNCTION_ARGS)
 
 	if (a->nblocks == 0)
 		PG_RETURN_NULL();
-	return StartOf(fcinfo, &period, ActivityFirst(a));
+	PG_RETURN_DATUM(PeriodStart(&period, ActivityFirst(a), &fcinfo->isnull));
 }
 
 /*
@@ -623,7 +613,7 @@ loyalty_last_active(PG_FUNCTION_ARGS)
 
 	if (a->nblocks == 0)
 		PG_RETURN_NULL();
-	return StartOf(fcinfo, &period, ActivityLast(a));
+	PG_RETURN_DATUM(PeriodStart(&period, ActivityLast(a), &fcinfo->isnull));
 }
 
 /*
@@ -742,8 +732,8 @@ loyalty_active_dates(PG_FUNCTION_ARGS)
 	Activity   *a = PG_GETARG_ACTIVITY(0);
 	Period		period = ActivityPeriod(a);
 	ActivityCursor cursor;
-	Datum	   *dates = palloc(sizeof(Datum) * Max(1, ActivityCount(a)));
-	bool	   *nulls = palloc0(sizeof(bool) * Max(1, ActivityCount(a)));
+	Datum	   *dates = palloc(sizeof(Datum) * ActivityCount(a));
+	bool	   *nulls = palloc(sizeof(bool) * ActivityCount(a));
 	int			n = 0;
 	int			lower = 1;
 	int32		p;
@@ -751,11 +741,9 @@ loyalty_active_dates(PG_FUNCTION_ARGS)
 	ActivityRewind(&cursor, a);
 	while (ActivityNext(&cursor, &p))
 	{
-		int32		date = 0;
-
 		CHECK_FOR_INTERRUPTS();
-		nulls[n] = !PeriodStart(&period, p, &date);
-		dates[n++] = DateADTGetDatum(date);
+		dates[n] = PeriodStart(&period, p, &nulls[n]);
+		n++;
 	}
 	if (n == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(DATEOID));
@@ -807,16 +795,13 @@ loyalty_streaks(PG_FUNCTION_ARGS)
 	{
 		int32		from = walk->next,
 					until = walk->next;
-		int32		date = 0;
 		Datum		values[3];
 		bool		nulls[3] = {false, false, false};
 
 		while ((walk->more = ActivityNext(&walk->cursor, &walk->next)) && walk->next == until + 1)
 			until = walk->next;
-		nulls[0] = !PeriodStart(&walk->period, from, &date);
-		values[0] = DateADTGetDatum(date);
-		nulls[1] = !PeriodStart(&walk->period, until, &date);
-		values[1] = DateADTGetDatum(date);
+		values[0] = PeriodStart(&walk->period, from, &nulls[0]);
+		values[1] = PeriodStart(&walk->period, until, &nulls[1]);
 		values[2] = Int32GetDatum(until - from + 1);
 		SRF_RETURN_NEXT(funcctx,
 						HeapTupleGetDatum(heap_form_tuple(funcctx->tuple_desc, values, nulls)));

@@ -108,7 +108,7 @@ static SortItem *
 SortAmounts(AmountState *state)
 {
 	SortItem   *items = MemoryContextAllocHuge(CurrentMemoryContext,
-											   Max(1, state->hash->members) * sizeof(SortItem));
+											   state->hash->members * sizeof(SortItem));
 	amounts_iterator it;
 	AmountSlot *slot;
 	Size		n = 0;

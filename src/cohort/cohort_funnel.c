@@ -164,7 +164,6 @@ FreeLevel(const EventList *list, int64 window, int modes)
 		uint32		met = 0;	/* conditions met at this instant, */
 		uint32		repeated = 0;	/* and those met more than once */
 		Size		n = 0;
-		bool		stop = false;
 
 		CHECK_FOR_INTERRUPTS();
 		for (; i + n < list->n && rows[n].at == at; n++)
@@ -181,27 +180,18 @@ FreeLevel(const EventList *list, int64 window, int modes)
 					return best;
 		}
 
-		if (modes & FUNNEL_STRICT_INCREASE)
-		{
-			/* downwards: each level sees what was reached before this instant */
-			for (int level = levels - 1; level >= 0; level--)
-			{
-				if ((met & (((uint32) 1) << level)) == 0)
-					continue;
-				if (level == 0)
-					Reach(&chains[0], at);
-				else if (chains[level - 1].reached &&
-						 InWindow(chains[level - 1].start, at, window))
-					Reach(&chains[level], chains[level - 1].start);
-			}
-		}
-		else if (modes & FUNNEL_STRICT_ONCE)
+		if ((modes & FUNNEL_STRICT_ONCE) && !(modes & FUNNEL_STRICT_INCREASE))
 			StepOnce(chains, levels, rows, (int) n, window);
 		else
 		{
-			/* upwards: one row may take several levels */
-			for (int level = 0; level < levels; level++)
+			/*
+			 * Upwards one row may take several levels; downwards each level
+			 * sees what was reached before this instant.
+			 */
+			for (int k = 0; k < levels; k++)
 			{
+				int			level = (modes & FUNNEL_STRICT_INCREASE) ? levels - 1 - k : k;
+
 				if ((met & (((uint32) 1) << level)) == 0)
 					continue;
 				if (level == 0)
@@ -219,10 +209,8 @@ FreeLevel(const EventList *list, int64 window, int modes)
 		{
 			for (int level = 1; level < levels; level++)
 				if ((repeated & (((uint32) 1) << level)) && chains[level].reached)
-					stop = true;
+					return best;
 		}
-		if (stop)
-			break;
 		i += n;
 	}
 	return best;
@@ -649,8 +637,8 @@ loyalty_funnel_final(PG_FUNCTION_ARGS)
 	Datum		steps[FUNNEL_MAX_STEPS];
 	bool		missing[FUNNEL_MAX_STEPS];
 	int			lower = 1;
-	Datum		values[5];
-	bool		nulls[5] = {false, false, false, false, false};
+	Datum		values[5] = {0};
+	bool		nulls[5] = {false};
 
 	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
@@ -675,7 +663,8 @@ loyalty_funnel_final(PG_FUNCTION_ARGS)
 	nulls[1] = nulls[2] = nulls[3] = found.level == 0;
 	values[1] = TimestampTzGetDatum(first);
 	values[2] = TimestampTzGetDatum(last);
-	values[3] = found.level == 0 ? (Datum) 0 : DirectFunctionCall2(timestamp_mi, values[2], values[1]);
+	if (found.level > 0)
+		values[3] = DirectFunctionCall2(timestamp_mi, values[2], values[1]);
 	values[4] = PointerGetDatum(construct_md_array(steps, missing, 1, &state->list.nconditions, &lower,
 												   TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));

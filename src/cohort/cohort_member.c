@@ -122,7 +122,7 @@ FindMember(MemberState *state, int64 member, int32 period)
 	{
 		slot->bits = 0;
 		slot->others = NULL;
-		slot->base = period > PG_INT32_MIN + 32 ? period - 32 : PG_INT32_MIN;
+		slot->base = period - 32;
 	}
 	return slot;
 }

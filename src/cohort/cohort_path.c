@@ -24,102 +24,73 @@
 /* ---- plain computing: reading a pattern ---- */
 
 static bool
-ReadNumber(const char *str, int len, int *at, int64 *number)
+ReadNumber(const char **s, int64 *number)
 {
-	int			from = *at;
+	const char *from = *s;
 
-	*number = 0;
-	while (*at < len && str[*at] >= '0' && str[*at] <= '9')
+	for (*number = 0; **s >= '0' && **s <= '9'; (*s)++)
 	{
 		if (*number > PG_INT64_MAX / USECS_PER_SEC / 10 - 1)
 			return false;
-		*number = *number * 10 + (str[(*at)++] - '0');
+		*number = *number * 10 + (**s - '0');
 	}
-	return *at > from;
+	return *s > from;
 }
 
 /*
  * Reads a pattern.  Returns NULL, or what is wrong, with where it is.
  */
 static const char *
-ParsePath(const char *str, int len, PathPattern *pattern, int *where)
+ParsePath(const char *str, PathPattern *pattern, int *where)
 {
 	PathGap		gap = PATH_ADJACENT;
 	int64		at_least = 0,
 				at_most = PG_INT64_MAX;
-	int			i = 0;
+	const char *s = str;
 
 	memset(pattern, 0, sizeof(PathPattern));
-	while (i < len)
+	while (*s != '\0')
 	{
+		PathElement *element = &pattern->elements[pattern->n];
 		uint32		mask = 0;
 		int64		number;
 
-		*where = i;
-		if (str[i] == '.' && i + 1 < len && str[i + 1] == '*')
+		*where = s - str;
+		if (strncmp(s, ".*", 2) == 0)
 		{
-			i += 2;
+			s += 2;
 			if (gap == PATH_ADJACENT)
 				gap = PATH_ANY;
 			continue;
 		}
-		if (str[i] == '.')
-			i++;
-		else if (i + 2 < len && str[i] == '(' && str[i + 1] == '?' && str[i + 2] == 't')
+		if (*s == '.')
+			s++;
+		else if (strncmp(s, "(?t", 3) == 0)
 		{
-			bool		less,
-						equal = false;
-			int64		bound;
-			bool		exact = false;
+			char		op = s[3];
+			bool		strict = op != '\0' && s[4] != '=';
 
-			i += 3;
 			if (pattern->n == 0)
 				return "a time needs an event before it";
-			if (i + 1 < len && str[i] == '=' && str[i + 1] == '=')
-			{
-				exact = true;
-				less = false;
-				i += 2;
-			}
-			else if (i < len && (str[i] == '<' || str[i] == '>'))
-			{
-				less = str[i++] == '<';
-				if (i < len && str[i] == '=')
-				{
-					equal = true;
-					i++;
-				}
-			}
-			else
+			if ((op != '<' && op != '>' && op != '=') || (op == '=' && strict))
 				return "a time has one of the operators >=, >, <, <= and ==";
-			if (!ReadNumber(str, len, &i, &number) || i >= len || str[i] != ')')
+			s += strict ? 4 : 5;
+			if (!ReadNumber(&s, &number) || *s != ')')
 				return "a time ends with a whole number of seconds and a parenthesis";
-			i++;
-			bound = number * USECS_PER_SEC;
-			if (gap != PATH_TIMED)
-			{
-				gap = PATH_TIMED;
-				at_least = 0;
-				at_most = PG_INT64_MAX;
-			}
-			if (exact)
-			{
-				at_least = Max(at_least, bound);
-				at_most = Min(at_most, bound);
-			}
-			else if (less)
-				at_most = Min(at_most, equal ? bound : bound - 1);
-			else
-				at_least = Max(at_least, equal ? bound : bound + 1);
+			s++;
+			gap = PATH_TIMED;
+			if (op != '<')
+				at_least = Max(at_least, number * USECS_PER_SEC + strict);
+			if (op != '>')
+				at_most = Min(at_most, number * USECS_PER_SEC - strict);
 			continue;
 		}
-		else if (i + 1 < len && str[i] == '(' && str[i + 1] == '?')
+		else if (strncmp(s, "(?", 2) == 0)
 		{
-			i += 2;
-			if (!ReadNumber(str, len, &i, &number) || i >= len || str[i] != ')' ||
-				number < 1 || number > EVENTS_MAX_CONDITIONS)
+			s += 2;
+			if (!ReadNumber(&s, &number) || *s != ')' || number < 1 || number > EVENTS_MAX_CONDITIONS)
 				return "an event is (?N) with the number of a condition";
-			i++;
+			s++;
 			mask = ((uint32) 1) << (number - 1);
 			pattern->highest = Max(pattern->highest, (int) number);
 		}
@@ -128,14 +99,16 @@ ParsePath(const char *str, int len, PathPattern *pattern, int *where)
 
 		if (pattern->n == PATH_MAX_ELEMENTS)
 			return "the pattern is too long";
-		pattern->elements[pattern->n].mask = mask;
-		pattern->elements[pattern->n].gap = gap;
-		pattern->elements[pattern->n].at_least = at_least;
-		pattern->elements[pattern->n].at_most = at_most;
+		element->mask = mask;
+		element->gap = gap;
+		element->at_least = at_least;
+		element->at_most = at_most;
 		pattern->n++;
 		gap = PATH_ADJACENT;
+		at_least = 0;
+		at_most = PG_INT64_MAX;
 	}
-	*where = len;
+	*where = s - str;
 	if (gap == PATH_TIMED)
 		return "a time needs an event behind it";
 	return NULL;
@@ -303,23 +276,22 @@ MakePath(MemoryContext context, const char *str, int len)
 	PathState  *state = MemoryContextAllocZero(context, sizeof(PathState));
 	PathPattern pattern;
 	int			where = 0;
-	const char *problem = ParsePath(str, len, &pattern, &where);
+	const char *problem;
 
+	state->pattern_len = len;
+	state->pattern_text = MemoryContextAlloc(context, len + 1);
+	memcpy(state->pattern_text, str, len);
+	state->pattern_text[len] = '\0';
+	problem = ParsePath(state->pattern_text, &pattern, &where);
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_PATTERN),
-				 errmsg("invalid pattern \"%s\" at character %d: %s",
-						pnstrdup(str, len), where + 1, problem),
+				 errmsg("invalid pattern \"%s\" at character %d: %s", state->pattern_text, where + 1, problem),
 				 errdetail("A pattern has up to %d events: (?N) meets condition N, . is any event, .* any number, (?t<=60) bounds the seconds between two events.",
 						   PATH_MAX_ELEMENTS),
 				 errhint("Write for example '(?1).*(?2)(?t<=3600)(?3)'.")));
-	state->pattern_len = len;
-	state->pattern_text = MemoryContextAlloc(context, Max(1, len));
-	memcpy(state->pattern_text, str, len);
-	state->pattern = MemoryContextAlloc(context, offsetof(PathPattern, elements) +
-										Max(1, pattern.n) * sizeof(PathElement));
-	memcpy(state->pattern, &pattern, offsetof(PathPattern, elements) +
-		   pattern.n * sizeof(PathElement));
+	state->pattern = MemoryContextAlloc(context, offsetof(PathPattern, elements) + pattern.n * sizeof(PathElement));
+	memcpy(state->pattern, &pattern, offsetof(PathPattern, elements) + pattern.n * sizeof(PathElement));
 	EventListInit(&state->list, context);
 	return state;
 }
@@ -332,14 +304,14 @@ CheckPath(PathState *state, const char *str, int len, int nconditions)
 				(errcode(ERRCODE_LY_ARGUMENT_VARIES),
 				 errmsg("the pattern of a path changes within a group"),
 				 errdetail("It was \"%s\" and is \"%s\".",
-						   pnstrdup(state->pattern_text, state->pattern_len), pnstrdup(str, len)),
+						   state->pattern_text, pnstrdup(str, len)),
 				 errhint("Pass a constant.")));
 	CheckConditionCount(&state->list, nconditions);
 	if (state->list.nconditions < state->pattern->highest)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_PATTERN),
 				 errmsg("the pattern \"%s\" names condition %d, but there are %d",
-						pnstrdup(str, len), state->pattern->highest, state->list.nconditions),
+						state->pattern_text, state->pattern->highest, state->list.nconditions),
 				 errdetail("Conditions are counted from 1, in the order of the arguments."),
 				 errhint("Pass the missing conditions, or correct the pattern.")));
 }

@@ -155,11 +155,10 @@ PeriodExists(const Period *period, int64 number)
 }
 
 /*
- * The first date of a period (days since 2000-01-01); false when that is not
- * a date.
+ * The first date of a period, NULL when that is not a date.
  */
-bool
-PeriodStart(const Period *period, int32 number, int32 *date)
+Datum
+PeriodStart(const Period *period, int32 number, bool *isnull)
 {
 	int64		months;
 	int			year,
@@ -169,20 +168,16 @@ PeriodStart(const Period *period, int32 number, int32 *date)
 	{
 		int64		d = (int64) number * period->step + FIRST_DAY(period);
 
-		if (d < DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE ||
-			d >= DATE_END_JULIAN - POSTGRES_EPOCH_JDATE)
-			return false;
-		*date = (int32) d;
-		return true;
+		*isnull = d < DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE ||
+			d >= DATE_END_JULIAN - POSTGRES_EPOCH_JDATE;
+		return DateADTGetDatum((DateADT) d);
 	}
 
 	months = (int64) number * period->step;
 	year = (int) FloorDiv(months, 12);
 	month = (int) (months - (int64) year * 12) + 1;
-	if (!IS_VALID_JULIAN(year, month, 1))
-		return false;
-	*date = date2j(year, month, 1) - POSTGRES_EPOCH_JDATE;
-	return true;
+	*isnull = !IS_VALID_JULIAN(year, month, 1);
+	return DateADTGetDatum(date2j(year, month, 1) - POSTGRES_EPOCH_JDATE);
 }
 
 /*
@@ -281,7 +276,7 @@ PeriodOfInstant(PeriodClock *clock, TimestampTz at)
 	if (clock->period.base != PERIOD_MONTHS)
 		return PeriodOfDate(&clock->period, date);
 
-	dated = &clock->dates[date & (PERIOD_CLOCK_DATES - 1)];
+	dated = &clock->dates[(uint32) date % PERIOD_CLOCK_DATES];
 	if (dated->date != date)
 	{
 		dated->number = PeriodOfDate(&clock->period, date);

@@ -89,7 +89,7 @@ AddValue(ValueState *state, const char *data, int len, int64 n)
 	slot = values_insert(state->hash, key, &found);
 	if (!found)
 	{
-		char	   *copy = MemoryContextAlloc(state->context, Max(1, len));
+		char	   *copy = MemoryContextAlloc(state->context, len);
 
 		memcpy(copy, data, len);
 		slot->key.data = copy;

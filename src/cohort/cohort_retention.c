@@ -258,7 +258,6 @@ loyalty_retention_matrix(PG_FUNCTION_ARGS)
 	{
 		const TallyEntry *size = &t->entries[walk->size_at];
 		const TallyEntry *cell = NULL;
-		int32		date = 0;
 		Datum		values[7];
 		bool		nulls[7] = {false, false, false, false, false, false, false};
 
@@ -281,12 +280,10 @@ loyalty_retention_matrix(PG_FUNCTION_ARGS)
 			continue;
 		}
 
-		nulls[0] = !PeriodStart(&walk->period, (int32) size->a, &date);
-		values[0] = DateADTGetDatum(date);
+		values[0] = PeriodStart(&walk->period, (int32) size->a, &nulls[0]);
 		values[1] = Int64GetDatum(size->n);
 		values[2] = Int32GetDatum((int32) walk->offset);
-		nulls[3] = !PeriodStart(&walk->period, (int32) (size->a + walk->offset), &date);
-		values[3] = DateADTGetDatum(date);
+		values[3] = PeriodStart(&walk->period, (int32) (size->a + walk->offset), &nulls[3]);
 		values[4] = Int64GetDatum(cell != NULL && cell->b == walk->offset ? cell->n : 0);
 		values[5] = Ratio(DatumGetInt64(values[4]), size->n);
 		nulls[6] = !walk->has_until;
@@ -368,12 +365,10 @@ loyalty_activity_growth(PG_FUNCTION_ARGS)
 		int64		before = TallyCount(walk->t, TALLY_ACTIVE, p - 1, 0);
 		int64		first = TallyCount(walk->t, TALLY_FIRST, p, 0);
 		int64		kept = TallyCount(walk->t, TALLY_KEPT, p, 0);
-		int32		date = 0;
 		Datum		values[11];
 		bool		nulls[11] = {false};
 
-		nulls[0] = !PeriodStart(&walk->period, (int32) p, &date);
-		values[0] = DateADTGetDatum(date);
+		values[0] = PeriodStart(&walk->period, (int32) p, &nulls[0]);
 		values[1] = Int64GetDatum(active);
 		values[2] = Int64GetDatum(first);
 		values[3] = Int64GetDatum(active - first);

@@ -121,7 +121,7 @@ static const char **
 Positions(const Concentration *c)
 {
 	const char **starts = MemoryContextAllocHuge(CurrentMemoryContext,
-												 Max(1, c->values) * sizeof(char *));
+												 c->values * sizeof(char *));
 	AmountCursor cursor;
 	int64		n = 0;
 

@@ -57,6 +57,9 @@ SELECT throws_ok($$SELECT activity_agg('infinity', 'day', 'UTC')$$, 'LY342', NUL
 SELECT throws_ok($$SELECT activity_agg('-infinity', 'day', 'UTC')$$, 'LY342', NULL, '-infinity is refused');
 SELECT throws_ok($$SELECT activity_agg(at, u, 'UTC') FROM (VALUES (now(), 'day'), (now(), 'month')) v(at, u)$$, 'LY341', NULL,
 	'a period that varies is refused');
+SELECT throws_ok(format('SELECT activity_agg(now(), u, z) FROM unnest(%L::text[]) u, unnest(%L::text[]) z', us, zs), 'LY341', NULL, format('%s in %s is refused', us, zs)) FROM (VALUES
+	('{week,year}', '{UTC}'), ('{day}', '{Asia/Tokyo,Asia/Dubai}'), ('{day}', '{Etc/GMT+1,Etc/GMT+12}'), ('{day}', '{Etc/GMT+12,Etc/GMT+1}'), ('{day}', '{UTC,UCT}'), ('{day}', '{Etc/GMT+1,NULL}'), ('{day}', '{NULL,Etc/GMT+1}')) v(us, zs);
+SELECT is(activity_agg(at, u, 'UTC')::text, 'week@c06e567d:4:3:{1..2}', 'different words for one period') FROM (VALUES (timestamptz '2000-01-10 00:00+00', 'week'), ('2000-01-11 00:00+00', 'weeks'), ('2000-01-12 00:00+00', '7 days'), ('2000-01-17 00:00+00', '1 week')) v(at, u);
 SELECT throws_ok($$SELECT activity_agg(now(), 'day', z) FROM (VALUES ('UTC'), ('Asia/Shanghai')) v(z)$$, 'LY341', NULL,
 	'a zone that varies is refused');
 
@@ -189,6 +192,9 @@ SELECT results_eq('SELECT period_start, active, new_members FROM signup_matrix, 
 	$$SELECT p::date, count(m.p), count(*) FILTER (WHERE m.p = c) FROM (SELECT generate_series(min(p), max(p), '1 month')::date AS p FROM month_active JOIN signup USING (member_id)) g
 	LEFT JOIN (SELECT ma.*, min(ma.p) OVER (PARTITION BY member_id) AS c FROM month_active ma JOIN signup USING (member_id)) m USING (p) GROUP BY 1 ORDER BY 1$$,
 	'activity before signing up is still activity');
+SELECT is((SELECT string_agg(concat_ws(' ', to_char(m.cohort, 'MM'), m.cohort_size, m.offset_periods, m.active), ', ' ORDER BY m.cohort, m.offset_periods)
+	FROM (SELECT retention_signup_agg(joined_at, a::activity, 'month', 'UTC') AS r FROM (VALUES (timestamptz '2000-01-05 00:00+00', 'month@c06e567d:2:1:{24000,24002}'), ('2000-04-09 00:00+00', NULL), ('2000-04-10 00:00+00', 'month@c06e567d:1:1:{24001}')) v(joined_at, a)) x, retention_matrix(r) m),
+	'01 1 0 1, 01 1 1 0, 01 1 2 1, 01 1 3 0, 04 2 0 0', 'up to the last cohort, which nobody of has come yet');
 SELECT throws_ok($$SELECT retention_signup_agg(joined_at, a, 'month', 'UTC') FROM member JOIN act USING (member_id)$$, 'LY341', NULL, 'another zone than the activity''s is refused');
 SELECT throws_ok($$SELECT retention_signup_agg('infinity', a, 'month', 'Europe/London') FROM act$$, 'LY342', NULL, 'infinite signing up is refused');
 SELECT throws_ok($$SELECT retention_agg(x) FROM (SELECT a FROM act UNION ALL SELECT d FROM act) y(x)$$, 'LY341', NULL, 'periods are not mixed');

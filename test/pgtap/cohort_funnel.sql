@@ -184,7 +184,22 @@ SELECT is(sequence_match_agg('', now(), false), false, 'without events nothing m
 SELECT is(sequence_match_agg('(?1)', now(), true), NULL, 'no rows, no answer') FROM (SELECT WHERE false) x;
 SELECT throws_ok(format('SELECT sequence_match_agg(%L, now(), true, false)', pattern), 'LY346', NULL, 'pattern ' || coalesce(pattern, 'NULL'))
 FROM unnest(ARRAY['(?0)', '(?33)', '(?3)', '(?1', '(?t>1)(?1)', '(?1)(?t>1)', '(?1)(?t)(?2)', '(?1)(?t=1)(?2)', '(?1)(?t>1.5)(?2)', '(?1)(?t>99999999999999999999)(?2)', 'a', '*', '(1)', NULL, repeat('.', 65)]) pattern;
-SELECT throws_ok($$SELECT sequence_match_agg(p, now(), true) FROM unnest('{.,.*}'::text[]) p$$, 'LY344', NULL, 'a pattern that varies is refused');
+SELECT throws_ok(format('SELECT sequence_match_agg(p, now(), true, true) FROM unnest(%L::text[]) p', ps), 'LY344', NULL, ps || ' varies') FROM unnest(ARRAY['{.,.*}', '{.*,.}', '{(?1),(?2)}', '{"",.}', '{.,""}']) ps;
+-- what is wrong is said where it is
+CREATE FUNCTION pg_temp.problem(pattern text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+	PERFORM sequence_match_agg(pattern, now(), true, false);
+	RETURN 'none';
+EXCEPTION WHEN SQLSTATE 'LY346' THEN RETURN substring(SQLERRM FROM ' at (character .*)$');
+END $$;
+SELECT is(pg_temp.problem(pattern), want, 'what is wrong with ' || left(pattern, 100)) FROM (VALUES
+	('(?1)(?2)', 'none'), ('.*.(?1).*', 'none'), ('(?1)(?t<=60)(?2)', 'none'), ('(?1)(?t<=60)(?t>0).*(?2)', 'none'), ('(?1).*(?t==60)(?2)', 'none'), (repeat('.', 64), 'none'), (repeat('.', 64) || '.*', 'none'),
+	(repeat('.', 65), 'character 65: the pattern is too long'), ('(?1)x', 'character 5: only (?N), (?t op seconds), . and .* can stand here'), ('(', 'character 1: only (?N), (?t op seconds), . and .* can stand here'), ('.(1)', 'character 2: only (?N), (?t op seconds), . and .* can stand here'),
+	('(?', 'character 1: an event is (?N) with the number of a condition'), ('.(?1', 'character 2: an event is (?N) with the number of a condition'), ('(?x)', 'character 1: an event is (?N) with the number of a condition'), ('(?0)', 'character 1: an event is (?N) with the number of a condition'), ('(?33)', 'character 1: an event is (?N) with the number of a condition'), ('(?18446744073709551617)', 'character 1: an event is (?N) with the number of a condition'),
+	('(?t>1)(?1)', 'character 1: a time needs an event before it'), ('.*(?t>1)(?1)', 'character 3: a time needs an event before it'), ('(?1)(?t>1)', 'character 11: a time needs an event behind it'), ('(?1)(?t>1).*', 'character 13: a time needs an event behind it'),
+	('.(?t', 'character 2: a time has one of the operators >=, >, <, <= and =='), ('.(?t1).', 'character 2: a time has one of the operators >=, >, <, <= and =='), ('.(?t=1).', 'character 2: a time has one of the operators >=, >, <, <= and =='), ('.(?t=', 'character 2: a time has one of the operators >=, >, <, <= and =='), ('.(?t!=1).', 'character 2: a time has one of the operators >=, >, <, <= and =='),
+	('.(?t<', 'character 2: a time ends with a whole number of seconds and a parenthesis'), ('.(?t>=', 'character 2: a time ends with a whole number of seconds and a parenthesis'), ('.(?t<>1).', 'character 2: a time ends with a whole number of seconds and a parenthesis'), ('.(?t>1.5).', 'character 2: a time ends with a whole number of seconds and a parenthesis'), ('.(?t>1', 'character 2: a time ends with a whole number of seconds and a parenthesis'), ('.(?t>-1).', 'character 2: a time ends with a whole number of seconds and a parenthesis'), ('.(?t>9223372036854775807).', 'character 2: a time ends with a whole number of seconds and a parenthesis')) v(pattern, want);
+SELECT is(sequence_match_agg(pattern, at, a, b), want, pattern || ' of events 10 s apart, and of one 20 s behind') FROM (VALUES ('(?1)(?t>=10)(?2)', true), ('(?1)(?t>20)(?2)', true), ('(?1)(?t>30)(?2)', false), ('(?1)(?t<=10)(?2)', true), ('(?1)(?t<10)(?2)', false), ('(?1)(?t==30)(?2)', true), ('(?1)(?t==20)(?2)', false), ('(?1)(?t>10)(?t<30)(?2)', false), ('(?1)(?t>10)(?t<=30)(?2)', true), ('(?1)(?t<=30)(?t>=20)(?t>10)(?2)', true), ('(?1)(?t==10)(?2)(?t==20)(?2)', true), ('(?1)(?t==10)(?2)(?2)', true), ('(?1)(?t==30)(?2)(?2)', false)) p(pattern, want),
+	(VALUES (timestamptz '2024-01-01 00:00+00', true, false), ('2024-01-01 00:00:10+00', false, true), ('2024-01-01 00:00:30+00', false, true)) e(at, a, b) GROUP BY pattern, want;
 SELECT throws_ok($$SELECT sequence_count_agg('.', '-infinity', true)$$, 'LY342', NULL, 'infinite instants are refused');
 -- ... against regular expressions over one letter for each event
 CREATE TEMP VIEW word AS
