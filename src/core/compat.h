@@ -112,6 +112,29 @@ InitReturnSet(FunctionCallInfo fcinfo)
 #define ExpandVirtualColumns(node, rel)	(node)
 #endif
 
+/* 17 lets an index clean up after insertions, 18 counts what scans do */
+#if PG_VERSION_NUM >= 170000
+#define IndexInsertCleanup(index, info) index_insert_cleanup(index, info)
+#else
+#define IndexInsertCleanup(index, info) ((void) 0)
+#endif
+#if PG_VERSION_NUM >= 180000
+#define BeginIndexScan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#define HasGeneratedColumns(constr) ((constr)->has_generated_stored || (constr)->has_generated_virtual)
+#else
+#define BeginIndexScan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
+#define HasGeneratedColumns(constr) ((constr)->has_generated_stored)
+#endif
+
+/* 16 knows more of the indexes that an update concerns than whether */
+#if PG_VERSION_NUM >= 160000
+#define UpdatedIndexes		TU_UpdateIndexes
+#define NO_INDEX_UPDATED	TU_None
+#else
+#define UpdatedIndexes		bool
+#define NO_INDEX_UPDATED	false
+#endif
+
 /* Asks the processor to fetch memory that is needed soon. */
 #ifdef __GNUC__
 #define PrefetchMemory(address)	__builtin_prefetch(address)

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 
 #include "core/core.h"
+#include "core/plain.h"
 
 PG_MODULE_MAGIC;
 
@@ -21,6 +22,7 @@ CoreInit(void)
 	TablesInit();
 	LayoutInit();
 	RightsInit();
+	PlainInit();
 	ProgramInit();
 }
 

@@ -2,49 +2,25 @@
  * ledger: balances, lots and statements, as of any instant.
  */
 
-CREATE FUNCTION wallet_as_of(balance points_balance, member_id bigint, currency text,
-	as_of timestamptz, known_at timestamptz) RETURNS points_balance
-LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_wallet_as_of';
-COMMENT ON FUNCTION wallet_as_of(points_balance, bigint, text, timestamptz, timestamptz) IS
-'The balance of a wallet as of an instant and as known at another (NULL: as known now): its present balance where that tells it, otherwise the fold of the entries effective and recorded by then. A NULL balance is that of a wallet that does not exist.';
+CREATE FUNCTION wallet_balance(member_id bigint, currency text, as_of timestamptz, known_at timestamptz) RETURNS points_balance
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_wallet_balance';
+COMMENT ON FUNCTION wallet_balance(bigint, text, timestamptz, timestamptz) IS
+'The balance of a wallet as of an instant and as known at another (NULL: as known now), as a value: its present balance where that tells it, otherwise the fold of the entries effective and recorded by then; an empty one where there is no wallet. Errors: LY102 unknown currency, LY003 NULL or infinite argument.';
 
 CREATE FUNCTION asked_instant(balance points_balance, as_of timestamptz) RETURNS timestamptz
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_asked_instant';
 COMMENT ON FUNCTION asked_instant(points_balance, timestamptz) IS
 'as_of, except that now() means now or the last entry, whichever is later (an entry of the same transaction is effective after now()).';
 
-CREATE TYPE balance_summary AS (available bigint, pending bigint, held bigint, debt bigint,
-	next_expiry_points bigint, earned bigint, redeemed bigint,
-	expired bigint, revoked bigint, restored bigint, adjusted_up bigint, adjusted_down bigint,
-	transferred_in bigint, transferred_out bigint, next_expiry_at timestamptz);
-COMMENT ON TYPE balance_summary IS 'The figures that balance() shows.';
-
--- Not STRICT: a planner that sees NULL for as_of would not call wallet_as_of(), which refuses it.
-CREATE FUNCTION summarize(balance points_balance, as_of timestamptz) RETURNS balance_summary
-LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_summarize';
-COMMENT ON FUNCTION summarize(points_balance, timestamptz) IS
-'All figures of a balance as of an instant, in one row.';
-
--- Not pinned, so that the planner can inline it: every name is qualified.
-CREATE FUNCTION balance(member_id bigint, currency text DEFAULT 'points',
-	as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
-RETURNS TABLE (available bigint, pending bigint, held bigint, debt bigint,
+CREATE TYPE wallet_figures AS (available bigint, pending bigint, held bigint, debt bigint,
 	next_expiry_at timestamptz, next_expiry_points bigint, earned bigint, redeemed bigint,
 	expired bigint, revoked bigint, restored bigint, adjusted_up bigint, adjusted_down bigint,
-	transferred_in bigint, transferred_out bigint)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 SUPPORT require_setup
-AS $$
-	SELECT (s.figures).available, (s.figures).pending, (s.figures).held, (s.figures).debt,
-		(s.figures).next_expiry_at, (s.figures).next_expiry_points, (s.figures).earned,
-		(s.figures).redeemed, (s.figures).expired, (s.figures).revoked, (s.figures).restored,
-		(s.figures).adjusted_up, (s.figures).adjusted_down, (s.figures).transferred_in,
-		(s.figures).transferred_out
-	FROM (SELECT loyalty.summarize(loyalty.wallet_as_of(
-			(SELECT w.balance FROM loyalty.wallet w
-			 WHERE w.member_id OPERATOR(pg_catalog.=) $1 AND w.currency OPERATOR(pg_catalog.=) $2),
-			$1, $2, $3, $4), $3) AS figures
-		OFFSET 0) s
-$$;
+	transferred_in bigint, transferred_out bigint);
+COMMENT ON TYPE wallet_figures IS 'The figures that balance() shows.';
+
+CREATE FUNCTION balance(member_id bigint, currency text DEFAULT 'points',
+	as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL) RETURNS wallet_figures
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_balance';
 COMMENT ON FUNCTION balance(bigint, text, timestamptz, timestamptz) IS
 'The balance of a member in a currency, as of an instant and as known at another (NULL: now): points available, pending, held, owed (debt); when available points expire next, and how many; lifetime totals. One row, zeros where there is no wallet. Right even when no job ever ran. Reads only. Errors: LY102 unknown currency, LY003 infinite instant.';
 
@@ -55,10 +31,7 @@ RETURNS TABLE (lot_id bigint, points bigint, state text, earned_at timestamptz,
 LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT l.*
-	FROM (SELECT loyalty.wallet_as_of(
-			(SELECT w.balance FROM loyalty.wallet w WHERE w.member_id = $1 AND w.currency = $2),
-			$1, $2, $3, $4) AS balance
-		OFFSET 0) s,
+	FROM (SELECT loyalty.wallet_balance($1, $2, $3, $4) AS balance OFFSET 0) s,
 		loyalty.balance_lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
 $$;
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
@@ -96,10 +69,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_cat
 AS $$
 	SELECT l.expires_at, sum(l.points)::bigint, count(*)
 	FROM (SELECT s.balance, loyalty.asked_instant(s.balance, $4) AS as_of
-			FROM (SELECT loyalty.wallet_as_of(
-				(SELECT w.balance FROM loyalty.wallet w WHERE w.member_id = $1 AND w.currency = $2),
-				$1, $2, $4, $5) AS balance
-			OFFSET 0) s
+			FROM (SELECT loyalty.wallet_balance($1, $2, $4, $5) AS balance OFFSET 0) s
 		OFFSET 0) s,
 		-- at the end of time: what is to repay debt will not expire
 		loyalty.balance_lots(s.balance, greatest(s.as_of, '9999-12-31Z')) l

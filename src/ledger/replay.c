@@ -191,7 +191,7 @@ ApplyPast(const PastEntries *past, int i, Balance *balance, ActivityLog *log)
 /*
  * Folds the entries of a wallet that were effective and recorded by then.
  */
-static void
+void
 FoldPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known_at, Balance *balance)
 {
 	MemoryContext context = CurrentMemoryContext;
@@ -352,46 +352,9 @@ ReturnRunning(const PastEntries *past, ReturnSetInfo *rsinfo)
 }
 
 /*
- * The present balance of a member that was absorbed in a merge is that of its
- * canonical member: its own wallet is empty.  False when it has
- * not been absorbed.
- */
-static bool
-BalanceOfCanonical(int64 member_id, const char *code, Datum *result)
-{
-	static KeptPlan plan = {
-		.query = "SELECT balance FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
-		"AND currency OPERATOR(pg_catalog.=) $2",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
-	};
-	int64		canonical = member_id;
-	bool		isnull;
-
-	if (merged_members == NULL)
-		return false;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	merged_members->canonical(&canonical, 1, true);
-	if (canonical != member_id)
-	{
-		Datum		values[2] = {Int64GetDatum(canonical), CStringGetTextDatum(code)};
-
-		RunPlanReadOnly(&plan, values, NULL, 1);
-		if (SPI_processed > 0)
-			*result = SPI_datumTransfer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull),
-										false, -1);
-		else
-			canonical = member_id;
-	}
-	SPI_finish();
-	return canonical != member_id;
-}
-
-/*
  * The arguments member_id and currency, from the n-th on: neither may be NULL.
  */
-static void
+void
 RequireWallet(FunctionCallInfo fcinfo, int n)
 {
 	RequireArgument(fcinfo, n, "member_id");
@@ -417,151 +380,6 @@ loyalty_running_balance(PG_FUNCTION_ARGS)
 	ReturnRunning(&past, (ReturnSetInfo *) fcinfo->resultinfo);
 	SPI_finish();
 	return (Datum) 0;
-}
-
-static bool
-MeansNow(TimestampTz as_of)
-{
-	return as_of == GetCurrentTransactionStartTimestamp();
-}
-
-static void
-CheckAskedInstant(TimestampTz t, const char *name)
-{
-	if (TIMESTAMP_NOT_FINITE(t))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("%s must be a finite instant", name),
-				 errdetail("It is %s.", TimestampText(t)),
-				 errhint("Give the instant as of which you want to know.")));
-}
-
-/*
- * wallet_as_of(balance, member_id, currency, as_of, known_at)
- */
-PG_FUNCTION_INFO_V1(loyalty_wallet_as_of);
-Datum
-loyalty_wallet_as_of(PG_FUNCTION_ARGS)
-{
-	TimestampTz as_of;
-	TimestampTz known_at = TIMESTAMP_INFINITY;
-	Balance		balance;
-	char	   *code;
-
-	RequireWallet(fcinfo, 1);
-	RequireArgument(fcinfo, 3, "as_of");
-	as_of = PG_GETARG_TIMESTAMPTZ(3);
-	CheckAskedInstant(as_of, "as_of");
-	if (!PG_ARGISNULL(4))
-	{
-		known_at = PG_GETARG_TIMESTAMPTZ(4);
-		CheckAskedInstant(known_at, "known_at");
-	}
-
-	if (PG_ARGISNULL(0))
-	{
-		Currency	currency;
-
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "SPI_connect failed");
-		FindCurrency(text_to_cstring(PG_GETARG_TEXT_PP(2)), &currency);
-		SPI_finish();
-		InitBalance(&balance, currency.fold.order);
-		PG_RETURN_POINTER(PackBalanceValue(&balance));
-	}
-
-	UnpackBalanceDatum(PG_GETARG_DATUM(0), &balance);
-	code = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	if ((MeansNow(as_of) || as_of >= balance.last_effective_at) &&
-		known_at >= balance.last_recorded_at)
-	{
-		Datum		canonical = 0;
-
-		if (LotCount(&balance.lots) == 0 && balance.total[TOTAL_DEBT] == 0 &&
-			BalanceOfCanonical(PG_GETARG_INT64(1), code, &canonical))
-		{
-			UnpackBalanceDatum(canonical, &balance);
-			if (MeansNow(as_of) || (as_of >= balance.last_effective_at && known_at >= balance.last_recorded_at))
-				PG_RETURN_DATUM(canonical);
-			/* that member's wallet has moved on since: its own past is asked */
-			UnpackBalanceDatum(PG_GETARG_DATUM(0), &balance);
-		}
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
-	}
-
-	FoldPast(PG_GETARG_INT64(1), code,
-			 MeansNow(as_of) ? TIMESTAMP_INFINITY : as_of, known_at, &balance);
-	PG_RETURN_POINTER(PackBalanceValue(&balance));
-}
-
-/*
- * asked_instant(balance, as_of)
- */
-PG_FUNCTION_INFO_V1(loyalty_asked_instant);
-Datum
-loyalty_asked_instant(PG_FUNCTION_ARGS)
-{
-	TimestampTz as_of;
-	Balance		balance;
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-	as_of = PG_GETARG_TIMESTAMPTZ(1);
-	if (MeansNow(as_of))
-	{
-		PG_GETARG_BALANCE(0, &balance);
-		as_of = Max(as_of, balance.last_effective_at);
-	}
-	PG_RETURN_TIMESTAMPTZ(as_of);
-}
-
-/*
- * summarize(balance, as_of): a row of type balance_summary.
- */
-PG_FUNCTION_INFO_V1(loyalty_summarize);
-Datum
-loyalty_summarize(PG_FUNCTION_ARGS)
-{
-	TimestampTz as_of;
-	TupleDesc	tupdesc;
-	Datum		values[15];
-	bool		nulls[15] = {false};
-	HeapTuple	row;
-	Balance		balance;
-	BalanceAsOf sums;
-	int			n = 0;
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_NULL();
-	PG_GETARG_BALANCE(0, &balance);
-	as_of = PG_GETARG_TIMESTAMPTZ(1);
-	if (MeansNow(as_of))
-		as_of = Max(as_of, balance.last_effective_at);
-	CheckAsOf(&balance, as_of);
-	BalanceAt(&balance, as_of, &sums);
-
-	values[n++] = Int64GetDatum(sums.available);
-	values[n++] = Int64GetDatum(sums.pending);
-	values[n++] = Int64GetDatum(sums.held);
-	values[n++] = Int64GetDatum(sums.debt);
-	values[n++] = Int64GetDatum(sums.next_expiry_points);
-	values[n++] = Int64GetDatum(balance.total[TOTAL_EARNED]);
-	values[n++] = Int64GetDatum(balance.total[TOTAL_REDEEMED]);
-	values[n++] = Int64GetDatum(sums.expired);
-	values[n++] = Int64GetDatum(balance.total[TOTAL_REVOKED]);
-	values[n++] = Int64GetDatum(balance.total[TOTAL_RESTORED]);
-	values[n++] = Int64GetDatum(balance.total[TOTAL_ADJUSTED_UP]);
-	values[n++] = Int64GetDatum(balance.total[TOTAL_ADJUSTED_DOWN]);
-	values[n++] = Int64GetDatum(balance.total[TOTAL_TRANSFERRED_IN]);
-	values[n++] = Int64GetDatum(balance.total[TOTAL_TRANSFERRED_OUT]);
-	/* the only one that may be NULL is the last: what is behind a NULL is found slowly */
-	nulls[n] = sums.next_expiry_at == TIMESTAMP_INFINITY;
-	values[n++] = TimestampTzGetDatum(sums.next_expiry_at);
-
-	tupdesc = lookup_rowtype_tupdesc(get_func_rettype(fcinfo->flinfo->fn_oid), -1);
-	row = heap_form_tuple(tupdesc, values, nulls);
-	ReleaseTupleDesc(tupdesc);
-	return HeapTupleGetDatum(row);
 }
 
 /*

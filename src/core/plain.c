@@ -1,0 +1,571 @@
+/*
+ * plain.c
+ *		Rows of plain tables, read and written by table access.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_class_d.h"
+#include "catalog/pg_opfamily_d.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/primnodes.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "storage/lmgr.h"
+#include "storage/procarray.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "core/compat.h"
+#include "core/core.h"
+#include "core/plain.h"
+
+#define PLAIN_MAX_INDEXES	16
+
+/* An index, and how to make what it stores. */
+typedef struct PlainIndex
+{
+	Oid			relid;
+	AttrNumber	not_null;		/* it stores rows where this one is not null; 0: all */
+	bool		unique;
+	IndexInfo  *info;
+} PlainIndex;
+
+/* What was found out about a table, until it is changed. */
+struct PlainLeaf
+{
+	Oid			relid;
+	bool		known;
+	bool		readable;
+	bool		writable;
+	Oid			may_read;		/* this role may */
+	Oid			may_write;
+	AttrNumber	attnum[PLAIN_MAX_COLUMNS];
+	Oid			key_index[PLAIN_MAX_KEYS];
+	int			nindexes;
+	PlainIndex	indexes[PLAIN_MAX_INDEXES];
+	MemoryContext context;
+};
+
+static HTAB *leaves = NULL;
+static bool table_access = true;
+
+static void
+ForgetLeaf(Oid relid)
+{
+	PlainLeaf  *leaf;
+
+	if (leaves == NULL)
+		return;
+	if (relid == InvalidOid)
+	{
+		HASH_SEQ_STATUS scan;
+
+		hash_seq_init(&scan, leaves);
+		while ((leaf = hash_seq_search(&scan)) != NULL)
+			leaf->known = false;
+		return;
+	}
+	leaf = hash_search(leaves, &relid, HASH_FIND, NULL);
+	if (leaf != NULL)
+		leaf->known = false;
+}
+
+/*
+ * Part of CoreInit().
+ */
+void
+PlainInit(void)
+{
+	DefineCustomBoolVariable("loyalty.table_access",
+							 "Reads and writes plain tables of loyalty without statements.",
+							 "Off: always by statements, so that tools that watch statements see all of them.",
+							 &table_access, true, PGC_USERSET, 0, NULL, NULL, NULL);
+	OnTableChange(ForgetLeaf);
+}
+
+/* ---------------------------------------------------------------------------
+ * Is it plain?
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Whether a trigger may be left out: it is off, or one of our own that does
+ * nothing to what we write ourselves.
+ */
+static bool
+MayLeaveOut(const Trigger *trigger, const PlainTable *table)
+{
+	char	   *function;
+
+	if (trigger->tgenabled == TRIGGER_DISABLED)
+		return true;
+	if (trigger->tgisinternal || get_func_namespace(trigger->tgfoid) != get_namespace_oid("loyalty", true))
+		return false;
+	function = get_func_name(trigger->tgfoid);
+	for (int i = 0; table->own_triggers[i] != NULL; i++)
+	{
+		if (strcmp(function, table->own_triggers[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What holds for a table and for a partition alike.  Fills in the numbers of
+ * the columns.
+ */
+static void
+ExamineTable(Relation rel, const PlainTable *table, PlainLeaf *leaf)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	TupleConstr *constr = desc->constr;
+	int			found = 0;
+
+	leaf->readable = leaf->writable = !rel->rd_rel->relrowsecurity && !rel->rd_rel->relhasrules;
+	if (rel->trigdesc != NULL)
+	{
+		for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+		{
+			if (!MayLeaveOut(&rel->trigdesc->triggers[i], table))
+				leaf->writable = false;
+		}
+	}
+	if (constr != NULL && (constr->num_check > 0 || HasGeneratedColumns(constr)))
+		leaf->writable = false;
+
+	memset(leaf->attnum, 0, sizeof(leaf->attnum));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		int			column;
+
+		if (att->attisdropped)
+			continue;
+		for (column = 0; column < table->ncolumns; column++)
+		{
+			if (strcmp(NameStr(att->attname), table->columns[column].name) == 0)
+				break;
+		}
+		if (column == table->ncolumns)
+		{
+			/* somebody's own column: stays NULL */
+			if (att->atthasdef || att->attidentity || att->attnotnull)
+				leaf->writable = false;
+			continue;
+		}
+		if (OidIsValid(table->columns[column].type) && att->atttypid != table->columns[column].type)
+			leaf->readable = leaf->writable = false;
+		leaf->attnum[column] = att->attnum;
+		found++;
+	}
+	if (found != table->ncolumns)
+		leaf->readable = leaf->writable = false;
+}
+
+/*
+ * The column that a predicate wants to be not null: 0 for no predicate, -1 for
+ * one that wants something else.
+ */
+static AttrNumber
+ColumnWanted(const List *predicate)
+{
+	NullTest   *test;
+
+	if (predicate == NIL)
+		return 0;
+	test = linitial(predicate);
+	if (list_length(predicate) != 1 || !IsA(test, NullTest) || test->nulltesttype != IS_NOT_NULL ||
+		!IsA(test->arg, Var))
+		return -1;
+	return ((Var *) test->arg)->varattno;
+}
+
+static bool
+IndexHasKey(const PlainIndex *index, const PlainLeaf *leaf, const PlainKey *key)
+{
+	if (!index->unique || index->info->ii_NumIndexKeyAttrs != key->ncolumns)
+		return false;
+	for (int i = 0; i < key->ncolumns; i++)
+	{
+		if (index->info->ii_IndexAttrNumbers[i] != leaf->attnum[key->column[i]])
+			return false;
+	}
+	return index->not_null == 0 || index->not_null == leaf->attnum[key->column[key->ncolumns - 1]];
+}
+
+static void
+ExamineIndexes(Relation rel, const PlainTable *table, PlainLeaf *leaf)
+{
+	List	   *relids = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	memset(leaf->key_index, 0, sizeof(leaf->key_index));
+	leaf->nindexes = 0;
+	foreach(cell, relids)
+	{
+		Relation	indexrel = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = indexrel->rd_index;
+		PlainIndex *index = &leaf->indexes[leaf->nindexes];
+		MemoryContext old;
+
+		if (leaf->nindexes == PLAIN_MAX_INDEXES || !form->indisready)
+		{
+			leaf->writable = false;
+			index_close(indexrel, AccessShareLock);
+			continue;
+		}
+		leaf->nindexes++;
+		old = MemoryContextSwitchTo(leaf->context);
+		index->relid = RelationGetRelid(indexrel);
+		index->info = BuildIndexInfo(indexrel);
+		index->unique = form->indisunique;
+		index->not_null = ColumnWanted(index->info->ii_Predicate);
+		MemoryContextSwitchTo(old);
+		if (index->not_null < 0 || index->info->ii_Expressions != NIL || form->indisexclusion ||
+			(form->indisunique && !form->indimmediate))
+			leaf->writable = false;
+		if (form->indisvalid && form->indimmediate && indexrel->rd_rel->relam == BTREE_AM_OID)
+		{
+			for (int i = 0; i < table->nkeys; i++)
+			{
+				if (IndexHasKey(index, leaf, &table->keys[i]))
+					leaf->key_index[i] = index->relid;
+			}
+		}
+		index_close(indexrel, AccessShareLock);
+	}
+	list_free(relids);
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		if (!OidIsValid(leaf->key_index[i]))
+			leaf->readable = leaf->writable = false;
+	}
+}
+
+/*
+ * What is known of an open table.
+ */
+static PlainLeaf *
+LeafOf(Relation rel, const PlainTable *table)
+{
+	Oid			relid = RelationGetRelid(rel);
+	PlainLeaf  *leaf;
+	bool		found;
+
+	if (leaves == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(Oid);
+		ctl.entrysize = sizeof(PlainLeaf);
+		leaves = hash_create("loyalty plain tables", 32, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	leaf = hash_search(leaves, &relid, HASH_ENTER, &found);
+	if (!found)
+	{
+		leaf->known = false;
+		leaf->context = NULL;
+	}
+	if (leaf->known)
+		return leaf;
+
+	if (leaf->context == NULL)
+		leaf->context = AllocSetContextCreate(TopMemoryContext, "loyalty plain table", ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(leaf->context);
+	leaf->known = true;			/* a change while we look takes it back */
+	leaf->may_read = leaf->may_write = InvalidOid;
+	ExamineTable(rel, table, leaf);
+	if (rel->rd_rel->relkind == RELKIND_RELATION)
+	{
+		if (rel->rd_rel->relam != HEAP_TABLE_AM_OID || rel->rd_rel->relhassubclass)
+			leaf->readable = leaf->writable = false;
+		ExamineIndexes(rel, table, leaf);
+	}
+	else if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		leaf->readable = leaf->writable = false;
+	if (OidIsValid(get_extension_oid("citus", true)))
+		leaf->readable = leaf->writable = false;
+	return leaf;
+}
+
+/*
+ * The partition that has a member's rows, by hash of the first column;
+ * InvalidOid where the partitions are other ones.
+ */
+static Oid
+PartitionOf(Relation top, const PlainLeaf *leaf, int64 member_id)
+{
+	PartitionKey key = RelationGetPartitionKey(top);
+	PartitionDesc partitions;
+	Datum		value = Int64GetDatum(member_id);
+	bool		isnull = false;
+	int			place;
+
+	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 || key->partattrs[0] != leaf->attnum[0])
+		return InvalidOid;
+	partitions = RelationGetPartitionDesc(top, false);
+	if (partitions->nparts == 0)
+		return InvalidOid;
+	place = partitions->boundinfo->indexes[compute_partition_hash_value(1, key->partsupfunc, key->partcollation, &value, &isnull) %
+										   partitions->boundinfo->nindexes];
+	return place >= 0 ? partitions->oids[place] : InvalidOid;
+}
+
+static bool
+MayUse(Relation rel, PlainLeaf *leaf, PlainUse use)
+{
+	Oid			role = GetUserId();
+	Oid		   *may = use == PLAIN_READ ? &leaf->may_read : &leaf->may_write;
+	AclMode		mode = use == PLAIN_READ ? ACL_SELECT : ACL_SELECT | ACL_INSERT | ACL_UPDATE;
+
+	if (*may == role)
+		return true;
+	if (pg_class_aclmask(RelationGetRelid(rel), role, mode, ACLMASK_ALL) != mode)
+		return false;
+	/* the owner's own rights change with the table only */
+	if (rel->rd_rel->relowner == role)
+		*may = role;
+	return true;
+}
+
+/*
+ * Opens the table that has the rows of a member.  False, and nothing is open,
+ * when it is not plain.
+ */
+bool
+OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUse use)
+{
+	LOCKMODE	mode = use == PLAIN_READ ? AccessShareLock : RowExclusiveLock;
+	Oid			relid = LoyaltyTable(table->name);
+	PlainLeaf  *leaf;
+
+	if (!table_access || !OidIsValid(relid) || ExecutorCheckPerms_hook != NULL ||
+		(use == PLAIN_WRITE && (XactReadOnly || IsInParallelMode())))
+		return false;
+
+	access->table = table;
+	access->top = NULL;
+	access->rel = table_open(relid, mode);
+	leaf = LeafOf(access->rel, table);
+	if ((use == PLAIN_READ ? leaf->readable : leaf->writable) && MayUse(access->rel, leaf, use))
+	{
+		access->leaf = leaf;
+		if (access->rel->rd_rel->relkind == RELKIND_RELATION)
+			return true;
+		relid = PartitionOf(access->rel, leaf, member_id);
+		if (OidIsValid(relid))
+		{
+			access->top = access->rel;
+			access->rel = table_open(relid, mode);
+			access->leaf = leaf = LeafOf(access->rel, table);
+			if (access->rel->rd_rel->relkind == RELKIND_RELATION &&
+				(use == PLAIN_READ ? leaf->readable : leaf->writable))
+				return true;
+		}
+	}
+	ClosePlain(access);
+	return false;
+}
+
+/*
+ * Closes it; the locks stay until the transaction ends, as those of statements.
+ */
+void
+ClosePlain(PlainAccess *access)
+{
+	table_close(access->rel, NoLock);
+	if (access->top != NULL)
+		table_close(access->top, NoLock);
+}
+
+/* ---------------------------------------------------------------------------
+ * Rows
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * A copy of the row that has these values in the columns of the key, which are
+ * bigint and text; NULL when there is none.
+ */
+HeapTuple
+FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot)
+{
+	const PlainKey *columns = &access->table->keys[key];
+	Relation	index = index_open(access->leaf->key_index[key], AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(access->rel, NULL);
+	ScanKeyData scankeys[PLAIN_KEY_COLUMNS];
+	IndexScanDesc scan;
+	HeapTuple	row = NULL;
+
+	for (int i = 0; i < columns->ncolumns; i++)
+	{
+		bool		is_text = access->table->columns[columns->column[i]].type == TEXTOID;
+
+		ScanKeyEntryInitialize(&scankeys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+							   index->rd_indcollation[i], is_text ? F_TEXTEQ : F_INT8EQ, values[i]);
+	}
+	scan = BeginIndexScan(access->rel, index, snapshot, columns->ncolumns);
+	index_rescan(scan, scankeys, columns->ncolumns, NULL, 0);
+	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+		row = ExecCopySlotHeapTuple(slot);
+	index_endscan(scan);
+	index_close(index, AccessShareLock);
+	ExecDropSingleTupleTableSlot(slot);
+	return row;
+}
+
+/*
+ * A column of a row, by its number in the declaration; it points into the row.
+ */
+Datum
+PlainValue(const PlainAccess *access, HeapTuple row, int column, bool *isnull)
+{
+	return heap_getattr(row, access->leaf->attnum[column], RelationGetDescr(access->rel), isnull);
+}
+
+/*
+ * Waits for a transaction that is changing the row; false when there is none.
+ * Afterwards the row is to be fetched again: what was computed of it would have
+ * been for nothing.
+ */
+bool
+WaitForPlainRow(const PlainAccess *access, HeapTuple row)
+{
+	TransactionId changer;
+
+	if ((row->t_data->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(row->t_data->t_infomask) ||
+		IsolationUsesXactSnapshot())
+		return false;
+	changer = HeapTupleHeaderGetUpdateXid(row->t_data);
+	if (!TransactionIdIsValid(changer) || TransactionIdIsCurrentTransactionId(changer) ||
+		!TransactionIdIsInProgress(changer))
+		return false;
+	XactLockTableWait(changer, access->rel, &row->t_self, XLTW_Update);
+	return true;
+}
+
+static void
+InsertIntoIndexes(const PlainAccess *access, TupleTableSlot *slot)
+{
+	for (int i = 0; i < access->leaf->nindexes; i++)
+	{
+		const PlainIndex *index = &access->leaf->indexes[i];
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+		Relation	rel;
+
+		if (index->not_null != 0 && slot_attisnull(slot, index->not_null))
+			continue;
+		rel = index_open(index->relid, RowExclusiveLock);
+		/* what the access method keeps there is for one statement */
+		index->info->ii_AmCache = NULL;
+		index->info->ii_Context = CurrentMemoryContext;
+		FormIndexDatum(index->info, slot, NULL, values, nulls);
+		index_insert(rel, values, nulls, &slot->tts_tid, access->rel,
+					 index->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, index->info);
+		IndexInsertCleanup(rel, index->info);
+		index_close(rel, RowExclusiveLock);
+	}
+}
+
+/*
+ * Gives columns of a row, as fetched under the active snapshot, other values.
+ * False when it was changed since: fetch it again, with a new snapshot.  In
+ * REPEATABLE READ and above that is error 40001.
+ */
+bool
+UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int *columns,
+			   const Datum *values, const bool *nulls)
+{
+	int			attnums[PLAIN_MAX_COLUMNS];
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(access->rel), &TTSOpsHeapTuple);
+	TM_FailureData failure;
+	LockTupleMode lockmode;
+	UpdatedIndexes updated;
+	TM_Result	result;
+
+	CheckCmdReplicaIdentity(access->rel, CMD_UPDATE);
+	for (int i = 0; i < ncolumns; i++)
+		attnums[i] = access->leaf->attnum[columns[i]];
+	ExecStoreHeapTuple(heap_modify_tuple_by_cols(row, RelationGetDescr(access->rel), ncolumns, attnums,
+												 unconstify(Datum *, values), unconstify(bool *, nulls)),
+					   slot, false);
+	slot->tts_tableOid = RelationGetRelid(access->rel);
+	result = table_tuple_update(access->rel, &row->t_self, slot, GetCurrentCommandId(true), GetActiveSnapshot(),
+								InvalidSnapshot, true, &failure, &lockmode, &updated);
+	switch (result)
+	{
+		case TM_Ok:
+			if (updated != NO_INDEX_UPDATED)
+				InsertIntoIndexes(access, slot);
+			break;
+		case TM_Updated:
+		case TM_Deleted:
+			if (IsolationUsesXactSnapshot())
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("could not serialize access due to concurrent %s",
+								result == TM_Updated ? "update" : "delete")));
+			break;
+		default:
+			elog(ERROR, "unexpected result %u of an update of \"%s\"", result, RelationGetRelationName(access->rel));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
+}
+
+/*
+ * Adds rows; values and nulls are arrays by the declared columns.
+ */
+void
+InsertPlainRows(const PlainAccess *access, int nrows, Datum *const *values, bool *const *nulls)
+{
+	TupleDesc	desc = RelationGetDescr(access->rel);
+	TupleTableSlot **slots = palloc(nrows * sizeof(TupleTableSlot *));
+
+	CheckCmdReplicaIdentity(access->rel, CMD_INSERT);
+	for (int row = 0; row < nrows; row++)
+	{
+		TupleTableSlot *slot = slots[row] = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+
+		memset(slot->tts_isnull, true, desc->natts * sizeof(bool));
+		for (int i = 0; i < access->table->ncolumns; i++)
+		{
+			int			place = access->leaf->attnum[i] - 1;
+
+			slot->tts_values[place] = values[row][i];
+			slot->tts_isnull[place] = nulls[row][i];
+		}
+		ExecStoreVirtualTuple(slot);
+		slot->tts_tableOid = RelationGetRelid(access->rel);
+	}
+	if (nrows == 1)
+		table_tuple_insert(access->rel, slots[0], GetCurrentCommandId(true), 0, NULL);
+	else
+		table_multi_insert(access->rel, slots, nrows, GetCurrentCommandId(true), 0, NULL);
+	for (int row = 0; row < nrows; row++)
+	{
+		InsertIntoIndexes(access, slots[row]);
+		ExecDropSingleTupleTableSlot(slots[row]);
+	}
+	pfree(slots);
+}

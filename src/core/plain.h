@@ -1,0 +1,92 @@
+/*
+ * plain.h
+ *		Rows of plain tables, read and written by table access.
+ *
+ * Most of what a short statement costs is the start and the end of the
+ * executor.  Where a table of ours has nothing but what setup() put there, we
+ * do what the executor would do, and leave the rest out.  Everywhere else
+ * OpenPlain() answers false, and the caller runs the statement: a table is
+ * plain as long as nobody would notice the difference.  Not plain is a table
+ * with
+ *
+ *	- triggers, foreign keys, rules or policies (row-level security) of others;
+ *	- CHECK or exclusion constraints, deferrable keys, generated columns;
+ *	- further columns that have a default or are NOT NULL;
+ *	- columns of other types than declared;
+ *	- indexes on expressions, or partial ones but for "column IS NOT NULL";
+ *	- children, or partitions other than by hash of the first column;
+ *	- another access method than heap; or that a distributed engine may have
+ *	  spread;
+ *
+ * and nothing is plain for a role without the privilege on the whole table, in
+ * a transaction that may only read (writing), where a library checks privileges
+ * of its own, or when loyalty.table_access is off.  All of it is found out once,
+ * and again after a change of the table.
+ */
+#ifndef LOYALTY_PLAIN_H
+#define LOYALTY_PLAIN_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "access/tableam.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#define PLAIN_MAX_COLUMNS	32
+#define PLAIN_MAX_KEYS		2
+#define PLAIN_KEY_COLUMNS	3
+
+typedef struct PlainColumn
+{
+	const char *name;
+	Oid			type;			/* InvalidOid: any, being one of ours */
+} PlainColumn;
+
+/* The columns of a unique index, by their numbers in columns. */
+typedef struct PlainKey
+{
+	int			ncolumns;
+	int			column[PLAIN_KEY_COLUMNS];
+} PlainKey;
+
+/* A table as its room declares it; static. */
+typedef struct PlainTable
+{
+	const char *name;			/* in schema loyalty */
+	int			ncolumns;
+	const PlainColumn *columns; /* the first is the member */
+	int			nkeys;
+	PlainKey	keys[PLAIN_MAX_KEYS];	/* the first is the primary key */
+	const char *const *own_triggers;	/* trigger functions of ours that may be
+										 * left out; ends with NULL */
+} PlainTable;
+
+typedef struct PlainLeaf PlainLeaf;
+
+/* A table that is open: the one that has the member's rows. */
+typedef struct PlainAccess
+{
+	const PlainTable *table;
+	const PlainLeaf *leaf;
+	Relation	top;			/* of which rel is a partition, or NULL */
+	Relation	rel;
+} PlainAccess;
+
+typedef enum PlainUse
+{
+	PLAIN_READ,
+	PLAIN_WRITE
+} PlainUse;
+
+extern void PlainInit(void);
+extern bool OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUse use);
+extern void ClosePlain(PlainAccess *access);
+extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot);
+extern Datum PlainValue(const PlainAccess *access, HeapTuple row, int column, bool *isnull);
+extern bool WaitForPlainRow(const PlainAccess *access, HeapTuple row);
+extern bool UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int *columns,
+						   const Datum *values, const bool *nulls);
+extern void InsertPlainRows(const PlainAccess *access, int nrows, Datum *const *values, bool *const *nulls);
+
+#endif							/* LOYALTY_PLAIN_H */

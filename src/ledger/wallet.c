@@ -1,0 +1,271 @@
+/*
+ * wallet.c
+ *		Reading a wallet: balance(), and the balance that lots() and the like show.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+#include "core/plain.h"
+#include "ledger/currency.h"
+#include "ledger/replay.h"
+#include "ledger/wallet.h"
+
+static const PlainColumn columns[WALLET_NCOLUMNS] = {
+	[WALLET_MEMBER_ID] = {"member_id", INT8OID},
+	[WALLET_CURRENCY] = {"currency", TEXTOID},
+	[WALLET_BALANCE] = {"balance", InvalidOid},
+	[WALLET_OPENED_AT] = {"opened_at", TIMESTAMPTZOID},
+	[WALLET_MOVED] = {"moved", BOOLOID}
+};
+
+/* What we write is not for guard() to look at. */
+static const char *const own_triggers[] = {"guard", NULL};
+
+const PlainTable wallet_table = {
+	.name = "wallet",
+	.ncolumns = WALLET_NCOLUMNS,
+	.columns = columns,
+	.nkeys = 1,
+	.keys = {{2, {WALLET_MEMBER_ID, WALLET_CURRENCY}}},
+	.own_triggers = own_triggers
+};
+
+/*
+ * Reads the balance of a wallet under the snapshot of the calling query; false
+ * when there is no such wallet.  moved: the member is absorbed in another.
+ */
+static bool
+ReadStoredBalance(int64 member_id, text *currency, Balance *balance, bool *moved)
+{
+	static KeptPlan plan = {
+		.query = "SELECT balance, moved FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		key[2] = {Int64GetDatum(member_id), PointerGetDatum(currency)};
+	MemoryContext context = CurrentMemoryContext;
+	PlainAccess wallet;
+	HeapTuple	row;
+	bool		isnull;
+	bool		found;
+
+	if (OpenPlain(&wallet, &wallet_table, member_id, PLAIN_READ))
+	{
+		row = FetchPlainRow(&wallet, 0, key, GetActiveSnapshot());
+		found = row != NULL;
+		if (found)
+		{
+			UnpackBalanceDatum(PlainValue(&wallet, row, WALLET_BALANCE, &isnull), balance);
+			*moved = DatumGetBool(PlainValue(&wallet, row, WALLET_MOVED, &isnull)) && !isnull;
+		}
+		ClosePlain(&wallet);
+		return found;
+	}
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RunPlanReadOnly(&plan, key, NULL, 1);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		UnpackBalanceDatum(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull), balance);
+		*moved = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)) && !isnull;
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return found;
+}
+
+/*
+ * The member in whom another is absorbed; himself otherwise.
+ */
+static int64
+CanonicalOf(int64 member_id)
+{
+	if (merged_members == NULL)
+		return member_id;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	merged_members->canonical(&member_id, 1, true);
+	SPI_finish();
+	return member_id;
+}
+
+static bool
+MeansNow(TimestampTz as_of)
+{
+	return as_of == GetCurrentTransactionStartTimestamp();
+}
+
+static void
+CheckAskedInstant(TimestampTz t, const char *name)
+{
+	if (TIMESTAMP_NOT_FINITE(t))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("%s must be a finite instant", name),
+				 errdetail("It is %s.", TimestampText(t)),
+				 errhint("Give the instant as of which you want to know.")));
+}
+
+/*
+ * Whether a balance tells what is asked: nothing was effective or recorded
+ * after these instants.
+ */
+static bool
+TellsAsOf(const Balance *balance, TimestampTz as_of, TimestampTz known_at)
+{
+	return (MeansNow(as_of) || as_of >= balance->last_effective_at) && known_at >= balance->last_recorded_at;
+}
+
+/*
+ * The balance of a wallet as of an instant and as known at another, from the
+ * arguments (member_id, currency, as_of, known_at): its present balance where
+ * that tells it, otherwise the fold of the entries effective and recorded by
+ * then.  Of an absorbed member whose own wallet is empty it is that of the
+ * member in whom he is absorbed.
+ */
+static void
+BalanceOfArguments(FunctionCallInfo fcinfo, Balance *balance)
+{
+	int64		member_id;
+	text	   *currency;
+	TimestampTz as_of;
+	TimestampTz known_at = TIMESTAMP_INFINITY;
+	bool		moved;
+
+	RequireTables();
+	RequireWallet(fcinfo, 0);
+	RequireArgument(fcinfo, 2, "as_of");
+	member_id = PG_GETARG_INT64(0);
+	currency = PG_GETARG_TEXT_PP(1);
+	as_of = PG_GETARG_TIMESTAMPTZ(2);
+	CheckAskedInstant(as_of, "as_of");
+	if (!PG_ARGISNULL(3))
+	{
+		known_at = PG_GETARG_TIMESTAMPTZ(3);
+		CheckAskedInstant(known_at, "known_at");
+	}
+
+	if (!ReadStoredBalance(member_id, currency, balance, &moved))
+	{
+		Currency	found;
+
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		FindCurrency(text_to_cstring(currency), &found);
+		SPI_finish();
+		InitBalance(balance, found.fold.order);
+		return;
+	}
+	if (!TellsAsOf(balance, as_of, known_at))
+	{
+		FoldPast(member_id, text_to_cstring(currency), MeansNow(as_of) ? TIMESTAMP_INFINITY : as_of, known_at, balance);
+		return;
+	}
+	if (moved && LotCount(&balance->lots) == 0 && balance->total[TOTAL_DEBT] == 0)
+	{
+		int64		canonical_id = CanonicalOf(member_id);
+		Balance		canonical;
+
+		/* one that has moved on since has a past of its own, which is not asked */
+		if (canonical_id != member_id && ReadStoredBalance(canonical_id, currency, &canonical, &moved) &&
+			TellsAsOf(&canonical, as_of, known_at))
+			*balance = canonical;
+	}
+}
+
+/*
+ * wallet_balance(member_id, currency, as_of, known_at) returns points_balance
+ */
+PG_FUNCTION_INFO_V1(loyalty_wallet_balance);
+Datum
+loyalty_wallet_balance(PG_FUNCTION_ARGS)
+{
+	Balance		balance;
+
+	BalanceOfArguments(fcinfo, &balance);
+	PG_RETURN_POINTER(PackBalanceValue(&balance));
+}
+
+/*
+ * asked_instant(balance, as_of)
+ */
+PG_FUNCTION_INFO_V1(loyalty_asked_instant);
+Datum
+loyalty_asked_instant(PG_FUNCTION_ARGS)
+{
+	TimestampTz as_of;
+	Balance		balance;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	as_of = PG_GETARG_TIMESTAMPTZ(1);
+	if (MeansNow(as_of))
+	{
+		PG_GETARG_BALANCE(0, &balance);
+		as_of = Max(as_of, balance.last_effective_at);
+	}
+	PG_RETURN_TIMESTAMPTZ(as_of);
+}
+
+/*
+ * balance(member_id, currency, as_of, known_at) returns wallet_figures
+ */
+PG_FUNCTION_INFO_V1(loyalty_balance);
+Datum
+loyalty_balance(PG_FUNCTION_ARGS)
+{
+	TimestampTz as_of;
+	TupleDesc	tupdesc;
+	Datum		values[15];
+	bool		nulls[15] = {false};
+	HeapTuple	row;
+	Balance		balance;
+	BalanceAsOf sums;
+	int			n = 0;
+
+	BalanceOfArguments(fcinfo, &balance);
+	as_of = PG_GETARG_TIMESTAMPTZ(2);
+	/* an entry of the same transaction is effective after now() */
+	if (MeansNow(as_of))
+		as_of = Max(as_of, balance.last_effective_at);
+	CheckAsOf(&balance, as_of);
+	BalanceAt(&balance, as_of, &sums);
+
+	values[n++] = Int64GetDatum(sums.available);
+	values[n++] = Int64GetDatum(sums.pending);
+	values[n++] = Int64GetDatum(sums.held);
+	values[n++] = Int64GetDatum(sums.debt);
+	nulls[n] = sums.next_expiry_at == TIMESTAMP_INFINITY;
+	values[n++] = TimestampTzGetDatum(sums.next_expiry_at);
+	values[n++] = Int64GetDatum(sums.next_expiry_points);
+	values[n++] = Int64GetDatum(balance.total[TOTAL_EARNED]);
+	values[n++] = Int64GetDatum(balance.total[TOTAL_REDEEMED]);
+	values[n++] = Int64GetDatum(sums.expired);
+	values[n++] = Int64GetDatum(balance.total[TOTAL_REVOKED]);
+	values[n++] = Int64GetDatum(balance.total[TOTAL_RESTORED]);
+	values[n++] = Int64GetDatum(balance.total[TOTAL_ADJUSTED_UP]);
+	values[n++] = Int64GetDatum(balance.total[TOTAL_ADJUSTED_DOWN]);
+	values[n++] = Int64GetDatum(balance.total[TOTAL_TRANSFERRED_IN]);
+	values[n++] = Int64GetDatum(balance.total[TOTAL_TRANSFERRED_OUT]);
+
+	tupdesc = lookup_rowtype_tupdesc(get_func_rettype(fcinfo->flinfo->fn_oid), -1);
+	row = heap_form_tuple(tupdesc, values, nulls);
+	ReleaseTupleDesc(tupdesc);
+	return HeapTupleGetDatum(row);
+}

@@ -1,0 +1,22 @@
+/*
+ * wallet.h
+ *		The columns of loyalty.wallet.
+ */
+#ifndef LOYALTY_WALLET_H
+#define LOYALTY_WALLET_H
+
+#include "core/plain.h"
+
+typedef enum WalletColumn
+{
+	WALLET_MEMBER_ID,
+	WALLET_CURRENCY,
+	WALLET_BALANCE,
+	WALLET_OPENED_AT,
+	WALLET_MOVED,
+	WALLET_NCOLUMNS
+} WalletColumn;
+
+extern const PlainTable wallet_table;
+
+#endif							/* LOYALTY_WALLET_H */
