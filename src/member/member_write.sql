@@ -168,8 +168,9 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	UPDATE loyalty.member m SET attributes = s.attributes
-	FROM (SELECT loyalty.surviving_attributes(loyalty.member_tree($1)) AS attributes) s
-	WHERE m.member_id = $1 AND m.attributes <> s.attributes;
+	FROM (SELECT r.root, loyalty.surviving_attributes(loyalty.member_tree(r.root)) AS attributes
+		FROM (SELECT coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = $1), $1) AS root) r) s
+	WHERE m.member_id = s.root AND m.attributes <> s.attributes;
 END
 $$;
-COMMENT ON FUNCTION refresh_attributes(bigint) IS 'Computes a canonical member''s attributes again, after a rule was changed.';
+COMMENT ON FUNCTION refresh_attributes(bigint) IS 'Computes a member''s attributes again, under whichever of its numbers, after a rule was changed.';

@@ -564,8 +564,10 @@ BEGIN
 	SELECT a.atttypid INTO found FROM pg_attribute a
 	WHERE a.attrelid = orders AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped;
 	IF found IS NULL AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = orders) THEN
-		RAISE EXCEPTION USING ERRCODE = '42P01',
-			MESSAGE = format('relation with OID %s does not exist', orders::oid);
+		RAISE EXCEPTION USING ERRCODE = 'LY003',
+			MESSAGE = format('there is no table or view with OID %s', coalesce(orders::oid::text, 'NULL')),
+			DETAIL = 'Orders are read from one.',
+			HINT = 'Name it: ''orders'', or ''schema.orders''.';
 	ELSIF found IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
 			MESSAGE = format('%s has no column %s, which %s names', orders, coalesce(quote_ident(column_name), 'NULL'), argument),

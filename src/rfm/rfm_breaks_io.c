@@ -73,7 +73,8 @@ PackBreaks(const Breaks *b)
 		{
 			const Cut  *cut = &b->cuts[dim][i];
 
-			stored->values[n] = cut->value;
+			/* one zero: that of the text form has no sign */
+			stored->values[n] = cut->value == 0 ? 0 : cut->value;
 			key_sizes[n] = (uint32) cut->key_size;
 			memcpy(keys, cut->key, cut->key_size);
 			keys += cut->key_size;

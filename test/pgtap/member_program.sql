@@ -79,7 +79,8 @@ SELECT is((SELECT attributes FROM member WHERE member_id = 3), '{"name": "Ann"}'
 SELECT is((SELECT attributes FROM member WHERE member_id = 1), '{}', 'and are kept once');
 SELECT is(pg_temp.resolve('{"openid": "oAbC"}', 'mini', '{"name": "Anna", "city": "Ulm"}'), 'matched 3', 'given in another channel');
 INSERT INTO attribute_rule VALUES ('name', 'priority', '{app,mini}');
-SELECT refresh_attributes(3) \g /dev/null
+SELECT refresh_attributes(1) \g /dev/null
+SELECT is((SELECT attributes FROM member WHERE member_id = 1), '{}', 'asked under an absorbed number, it is the member that has them');
 SELECT is((SELECT attributes FROM member WHERE member_id = 3), '{"name": "Ann", "city": "Ulm"}', 'the app is trusted before the mini-program');
 SELECT is((SELECT member_id FROM unmerge_members(1)), 1::bigint, 'the merge is undone');
 SELECT is((SELECT array_agg(attributes ORDER BY member_id) FROM member WHERE member_id IN (1, 3)),

@@ -293,6 +293,8 @@ SELECT throws_ok(format('SELECT * FROM %s', call), 'LY003', format('loyalty.on_d
 FROM (VALUES ('member_column', 'x'), ('at_column', '"At"'), ('amount_column', 'ctid'), ('amount_column', NULL), ('at_column', NULL)) w(argument, wrong),
 	LATERAL (SELECT format(c, argument, coalesce(quote_literal(trim('"' FROM wrong)), 'NULL')) FROM unnest(ARRAY['rfm_table(''on_date'', %s => %s)', 'rfm_segment_sizes(''on_date'', %s => %s)',
 		'rfm_members(''on_date'', %s => %s)', 'rfm_transitions(''on_date'', ''2026-01-01'', %s => %s)']) c) f(call);
+SELECT throws_ok(format('SELECT * FROM %s', call), 'LY003', 'there is no table or view with OID 4294967295', call)
+FROM unnest('{rfm_table(4294967295),rfm_segment_sizes(4294967295)}'::text[]) call;
 SELECT throws_ok($$SELECT * FROM rfm_table('on_date', key_column => 'k')$$, 'LY003', 'loyalty.on_date has no column k, which key_column names', 'a key that there is not');
 SELECT throws_ok(q, 'LY003', m, q) FROM (VALUES
 	($$SELECT * FROM rfm_members(NULL)$$, 'orders, as_of and merged_once must not be null'), ($$SELECT * FROM rfm_members('on_date', as_of => NULL)$$, 'orders, as_of and merged_once must not be null'),

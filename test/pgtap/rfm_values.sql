@@ -179,6 +179,7 @@ SELECT is(t::rfm_breaks::text, want, 'the short form ' || t) FROM (VALUES ('mean
 	LATERAL format('{"v":1,"method":"%s","monetary":"total","time_zone":null,"bins":[%s],"cuts":null,"keys":null}', method, bins) want;
 SELECT is(:'breaks'::rfm_breaks::text, :'breaks', 'breaks come out as they went in');
 SELECT is(receive('rfm_breaks', rfm_breaks_send(t::rfm_breaks)), t::rfm_breaks::text, 'bytes of ' || left(t, 20)) FROM unnest(ARRAY['ntile(3)', :'breaks', replace(:'breaks', '[[2,1],[2],[3]]', '[[2,null],[null],[3.25]]')]) t;
+SELECT is(rfm_thresholds('{-0}', '{-0,0}', '{0,-0}')::text, rfm_thresholds('{0}', '{0,0}', '{0,0}')::text, 'a zero has no sign');
 SELECT is(rfm_cuts(:'breaks', d)::text, want, 'cuts of ' || d) FROM (VALUES ('recency', '{2,1}'), ('frequency', '{2}'), ('monetary', '{3}')) v(d, want);
 SELECT throws_ok(format('SELECT rfm_thresholds(%s)', args), 'LY303', m, args) FROM (VALUES
 	($$'{1,2,3,4,5,6,7,8,9,10}', '{1}', '{1}'$$, 'thresholds of recency must be 1 to 9 numbers'), ($$'{1}', '{{1,2},{3,4}}', '{1}'$$, 'thresholds of frequency must be 1 to 9 numbers'), ($$'{1}', '{1}', '{}'$$, 'thresholds of monetary must be 1 to 9 numbers'), ($$'{1}', '{1}', '{1,NULL}'$$, 'thresholds of monetary must be 1 to 9 numbers'),
