@@ -37,6 +37,22 @@ extern void RethrowRefusal(MemoryContext context);
 pg_noreturn extern void RestartCall(const char *why);
 extern void RunRestartable(void (*run) (void *), void *call);
 
+/* The call whose statement is running: see running.c. */
+typedef struct Running
+{
+	const char *kind;			/* its address says of what kind the call is */
+	void	   *call;			/* for the functions in its statement, or NULL */
+	int			permits;		/* guards that the statement may pass: one for
+								 * each table and kind of change */
+	int			trigger_depth;
+	struct Running *outer;
+} Running;
+
+extern void RunWhileNoted(Running *running, void (*run) (void *), void *arg);
+extern void RunPlanOf(Running *running, KeptPlan *kept, Datum *values, const char *nulls);
+extern void *RunningCall(const char *kind);
+extern bool TakePermit(void);
+
 /* The table layout: what a room expects, and the guard before each write. */
 extern void ExpectLayout(const char *room, int32 version);
 extern void RequireWritable(void);

@@ -10,42 +10,36 @@
 #include "core/errors.h"
 #include "ledger/post.h"
 
-/*
- * The posting whose statement is running.  The functions in that statement
- * find it here, since SQL cannot pass a pointer.
- */
-static Posting *current_posting = NULL;
-
-/*
- * Set while a statement of our own is started, and taken back by the guards
- * that it meets, one for each table and kind of change: a trigger of the
- * user's that this statement fires has no permit any more.
- */
-static int	permits = 0;
+static const char posting_kind[] = "posting";
 
 /*
  * Runs one of our own writing statements, with a permit for its guard, on
  * behalf of a posting (or NULL).
  */
-int
+void
 RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting)
 {
-	Posting    *outer = current_posting;
-	int			rc;
+	Running		running = {.kind = posting_kind, .call = posting, .permits = 1};
 
-	PG_TRY();
-	{
-		current_posting = posting;
-		permits = 1;
-		rc = RunPlan(kept, values, nulls, 0);
-	}
-	PG_FINALLY();
-	{
-		current_posting = outer;
-		permits = 0;
-	}
-	PG_END_TRY();
-	return rc;
+	RunPlanOf(&running, kept, values, nulls);
+}
+
+/* A statement that is not kept; $1 is a member */
+typedef struct Unkept
+{
+	const char *query;
+	Datum		member_id;
+} Unkept;
+
+static void
+RunUnkept(void *arg)
+{
+	Unkept	   *unkept = arg;
+	Oid			type = INT8OID;
+	int			rc = SPI_execute_with_args(unkept->query, 1, &type, &unkept->member_id, NULL, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "\"%s\" failed: %s", unkept->query, SPI_result_code_string(rc));
 }
 
 /*
@@ -55,22 +49,10 @@ RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting)
 void
 ExecuteGuarded(const char *query, int64 member_id, int guards)
 {
-	Oid			type = INT8OID;
-	Datum		value = Int64GetDatum(member_id);
-	int			rc;
+	Running		running = {.kind = posting_kind, .permits = guards};
+	Unkept		unkept = {query, Int64GetDatum(member_id)};
 
-	PG_TRY();
-	{
-		permits = guards;
-		rc = SPI_execute_with_args(query, 1, &type, &value, NULL, false, 0);
-		if (rc < 0)
-			elog(ERROR, "\"%s\" failed: %s", query, SPI_result_code_string(rc));
-	}
-	PG_FINALLY();
-	{
-		permits = 0;
-	}
-	PG_END_TRY();
+	RunWhileNoted(&running, RunUnkept, &unkept);
 }
 
 /*
@@ -79,12 +61,14 @@ ExecuteGuarded(const char *query, int64 member_id, int guards)
 Posting *
 CurrentPosting(void)
 {
-	if (current_posting == NULL)
+	Posting    *posting = RunningCall(posting_kind);
+
+	if (posting == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("this function is part of the writing functions and cannot be called by itself"),
 				 errhint("Use loyalty.earn(), loyalty.redeem() and the like.")));
-	return current_posting;
+	return posting;
 }
 
 /*
@@ -107,7 +91,7 @@ loyalty_guard(PG_FUNCTION_ARGS)
 										   FIRED_BY_UPDATE | FIRED_BY_DELETE | FIRED_BY_TRUNCATE);
 	TriggerEvent event = trigdata->tg_event;
 
-	if (permits <= 0)
+	if (!TakePermit())
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_APPEND_ONLY),
 				 errmsg("direct %s on \"%s\" is refused",
@@ -117,6 +101,5 @@ loyalty_guard(PG_FUNCTION_ARGS)
 						RelationGetRelationName(trigdata->tg_relation)),
 				 errdetail("Only the functions of loyalty write points into this table."),
 				 errhint("Use loyalty.earn(), loyalty.adjust() and the like; restore a data-only dump with --disable-triggers.")));
-	permits--;
 	return PointerGetDatum(NULL);
 }

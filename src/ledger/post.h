@@ -112,7 +112,7 @@ extern void PostInParts(Posting *posting);
 extern int	FindParticipants(Posting *posting, int64 **member_ids);
 
 /* ledger_guard.c: our own statements pass the guards on our tables */
-extern int	RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
+extern void RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
 extern void ExecuteGuarded(const char *query, int64 member_id, int guards);
 extern Posting *CurrentPosting(void);
 

@@ -38,15 +38,6 @@ ForgetLadders(Oid relid)
 	}
 }
 
-/* A call that ended in an error has not counted itself out. */
-static void
-ForgetUsers(XactEvent event, void *arg)
-{
-	(void) event;
-	(void) arg;
-	users = 0;
-}
-
 /*
  * Room tier's part of _PG_init().
  */
@@ -55,23 +46,29 @@ TierInit(void)
 {
 	ExpectLayout("tier", TIER_LAYOUT);
 	OnTableChange(ForgetLadders);
-	RegisterXactCallback(ForgetUsers, NULL);
+}
+
+static void
+EndTierUse(void *arg)
+{
+	(void) arg;
+	users--;
 }
 
 /*
- * Between these two, what AllLadders() and FindLadder() gave stays where it
- * is, even if another session changes a ladder meanwhile.
+ * From here on, what AllLadders() and FindLadder() give stays where it is, even
+ * if another session changes a ladder meanwhile: until the memory context goes
+ * that is current, which is that of an SPI connection, also when an error ends
+ * it.
  */
 void
 BeginTierUse(void)
 {
-	users++;
-}
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
-void
-EndTierUse(void)
-{
-	users--;
+	callback->func = EndTierUse;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	users++;
 }
 
 static Datum

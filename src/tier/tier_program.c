@@ -28,13 +28,6 @@ Connect(void)
 	BeginTierUse();
 }
 
-static void
-Disconnect(void)
-{
-	EndTierUse();
-	SPI_finish();
-}
-
 static int64
 MemberArgument(FunctionCallInfo fcinfo, int n)
 {
@@ -133,7 +126,7 @@ loyalty_tier_of(PG_FUNCTION_ARGS)
 		result = cstring_to_text(code);
 		MemoryContextSwitchTo(old);
 	}
-	Disconnect();
+	SPI_finish();
 	if (result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(result);
@@ -162,7 +155,7 @@ loyalty_member_tiers(PG_FUNCTION_ARGS)
 		ReplayHistory(ladder->versions, GatherHistory(ladder, member_id, as_of, known_at, false), as_of, &machine);
 		PutTimeline((ReturnSetInfo *) fcinfo->resultinfo, machine.logs, machine.nlogs);
 	}
-	Disconnect();
+	SPI_finish();
 	return (Datum) 0;
 }
 
@@ -258,7 +251,7 @@ loyalty_tier_progress(PG_FUNCTION_ARGS)
 		MachineAsOf(ladder, member_id, as_of, TIMESTAMP_INFINITY, &machine);
 		PutProgress((ReturnSetInfo *) fcinfo->resultinfo, ladder, &machine, as_of);
 	}
-	Disconnect();
+	SPI_finish();
 	return (Datum) 0;
 }
 
@@ -282,7 +275,7 @@ loyalty_maintain_tier(PG_FUNCTION_ARGS)
 	Connect();
 	RequireWritable();
 	changed = MaintainTier(LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY), member_id, NULL, as_of);
-	Disconnect();
+	SPI_finish();
 	PG_RETURN_BOOL(changed);
 }
 
@@ -329,7 +322,7 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 		values[i * 3 + 2] = InstantOrNull(MachineValidUntil(m), &nulls[i * 3 + 2]);
 	}
 	tuple = heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls);
-	Disconnect();
+	SPI_finish();
 	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
 }
 
@@ -369,7 +362,7 @@ loyalty_tier_if_merged(PG_FUNCTION_ARGS)
 		result = cstring_to_text(machine.definition->level[machine.state.effective - 1].code);
 		MemoryContextSwitchTo(old);
 	}
-	Disconnect();
+	SPI_finish();
 	if (result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(result);
@@ -459,7 +452,7 @@ loyalty_tier_problem(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(caller);
 		result = cstring_to_text(problem);
 	}
-	Disconnect();
+	SPI_finish();
 	if (result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(result);

@@ -70,7 +70,6 @@ typedef enum StoredRead
 
 /* tier_cache.c */
 extern void BeginTierUse(void);
-extern void EndTierUse(void);
 extern CachedLadder *AllLadders(void);
 extern CachedLadder *FindLadder(const char *code, TimestampTz known_at);
 

@@ -409,8 +409,7 @@ SameMachine(const struct varlena *stored, const TierMachine *machine)
 }
 
 /*
- * A step that is under way: the functions in its statement find it here, since
- * SQL cannot pass a pointer.
+ * A step that is under way, for the function in its statement.
  */
 typedef struct TierStepping
 {
@@ -423,7 +422,7 @@ typedef struct TierStepping
 	TierMachine machine;
 } TierStepping;
 
-static TierStepping *stepping = NULL;
+static const char stepping_kind[] = "step of a tier";
 
 static int64
 ThisTransaction(void)
@@ -482,6 +481,7 @@ PG_FUNCTION_INFO_V1(loyalty_step_tier);
 Datum
 loyalty_step_tier(PG_FUNCTION_ARGS)
 {
+	TierStepping *stepping = RunningCall(stepping_kind);
 	MemoryContext old;
 	struct varlena *result;
 
@@ -519,23 +519,14 @@ TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 	};
 	Datum		values[3];
 	TierStepping step = {.ladder = ladder, .arrived = arrived, .context = CurrentMemoryContext};
-	TierStepping *outer = stepping;
+	Running		running = {.kind = stepping_kind, .call = &step};
 	TierMachine *machine = &step.machine;
 	StoredTier	stored;
 
 	values[0] = Int64GetDatum(member_id);
 	values[1] = CStringGetTextDatum(ladder->code);
 	values[2] = TimestampTzGetDatum(arrived->at);
-	PG_TRY();
-	{
-		stepping = &step;
-		RunPlan(&plan, values, NULL, 0);
-	}
-	PG_FINALLY();
-	{
-		stepping = outer;
-	}
-	PG_END_TRY();
+	RunPlanOf(&running, &plan, values, NULL);
 	if (SPI_processed == 0 || !step.done)
 		return false;
 	if (machine->nlogs > 0 || step.columns_changed)

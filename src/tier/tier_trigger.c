@@ -288,7 +288,6 @@ loyalty_insert_tier_event(PG_FUNCTION_ARGS)
 	BeginTierUse();
 	InsertEvent(&row, 0, PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5)));
 	SpreadFacts(&row);
-	EndTierUse();
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -452,7 +451,6 @@ loyalty_evaluate_tier(PG_FUNCTION_ARGS)
 		LedgerRowArrived(data);
 	else
 		OwnRowArrived(data);
-	EndTierUse();
 	ActAsBefore(&writer);
 	SPI_finish();
 	return PointerGetDatum(NULL);
