@@ -302,6 +302,114 @@ ClvNoMaximum(ClvStatus status, ClvMaximum *result)
 		result->theta[i] = result->std_err[i] = NAN;
 }
 
+/* A climb to a maximum: the best point so far, in logarithms. */
+typedef struct Climb
+{
+	int			n;
+	double		phi[CLV_MAX_PARAMS];
+	double		grad[CLV_MAX_PARAMS];
+	double		info[CLV_MAX_PARAMS][CLV_MAX_PARAMS];	/* minus the Hessian */
+	double		damping;
+} Climb;
+
+/* Damps the next step more; false when no damping helps any more. */
+static bool
+Dampen(Climb *climb)
+{
+	climb->damping = climb->damping > 0.0 ? climb->damping * 4.0 : 1e-3;
+	return climb->damping <= 1e12;
+}
+
+/*
+ * The step from the best point so far; false when there is none.  *last says
+ * that nothing is left to gain beyond it.
+ */
+static bool
+DampedStep(Climb *climb, double *step, bool *last)
+{
+	int			n = climb->n;
+	double		longest = 0.0;
+
+	/*
+	 * Damping that is left from farther out would hide that nothing is left to
+	 * gain, as rounding may refuse the steps that reduce it.
+	 */
+	if (climb->damping > 0.0 && SolvePositive(n, climb->info, climb->grad, step, NULL) &&
+		Dot(n, step, climb->grad) < DECREMENT_DONE)
+		climb->damping = 0.0;
+	for (;;)
+	{
+		double		m[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
+
+		for (int i = 0; i < n; i++)
+		{
+			for (int j = 0; j < n; j++)
+				m[i][j] = climb->info[i][j];
+			m[i][i] += climb->damping * (1.0 + fabs(climb->info[i][i]));
+		}
+		if (SolvePositive(n, m, climb->grad, step, NULL))
+			break;
+		if (!Dampen(climb))
+			return false;
+	}
+	for (int i = 0; i < n; i++)
+		longest = fmax(longest, fabs(step[i]));
+	*last = climb->damping == 0.0 && longest <= 2.0 && Dot(n, step, climb->grad) < DECREMENT_DONE;
+	if (longest > 2.0)
+	{
+		for (int i = 0; i < n; i++)
+			step[i] *= 2.0 / longest;
+	}
+	return true;
+}
+
+/* Makes a point the best one, with derivatives turned to those in the logarithms. */
+static void
+Accept(Climb *climb, const double *phi, const double *theta, const double *g, double h[CLV_MAX_PARAMS][CLV_MAX_PARAMS])
+{
+	climb->damping = climb->damping > 1e-4 ? climb->damping * 0.2 : 0.0;
+	for (int i = 0; i < climb->n; i++)
+	{
+		climb->phi[i] = phi[i];
+		climb->grad[i] = theta[i] * g[i];
+		for (int j = 0; j < climb->n; j++)
+			climb->info[i][j] = -theta[i] * theta[j] * h[i][j];
+	}
+	for (int i = 0; i < climb->n; i++)
+		climb->info[i][i] -= climb->grad[i];
+}
+
+static bool
+IsFarOut(const Climb *climb, const double *phi, const double *origin)
+{
+	for (int i = 0; i < climb->n; i++)
+		if (fabs(phi[i] - log(origin[i])) > CREEPING_BOUND)
+			return true;
+	return false;
+}
+
+/* The maximum is reached: standard errors, or what they say against it. */
+static void
+Finish(Climb *climb, ClvMaximum *result)
+{
+	double		covariance[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
+
+	if (!SolvePositive(climb->n, climb->info, NULL, NULL, covariance))
+	{
+		result->status = CLV_BOUNDARY;
+		return;
+	}
+	result->status = CLV_CONVERGED;
+	for (int i = 0; i < climb->n; i++)
+	{
+		double		se = sqrt(covariance[i][i]);
+
+		if (!(se < MAX_LOG_STD_ERR))
+			result->status = CLV_BOUNDARY;
+		result->std_err[i] = result->theta[i] * se;
+	}
+}
+
 /*
  * Maximises a log-likelihood over n positive parameters, in their logarithms,
  * from start (origin: a usual value of each, for CREEPING_BOUND): Newton's method
@@ -318,140 +426,64 @@ void
 ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 			const double *origin, int max_iterations, ClvMaximum *result)
 {
-	double		phi[CLV_MAX_PARAMS];
-	double		grad[CLV_MAX_PARAMS];
-	double		info[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
-	double		damping = 0.0;
-	bool		done = false;
+	Climb		climb = {.n = n};
 	int			creeping = 0;
 
 	ClvNoMaximum(CLV_NOT_CONVERGED, result);
 	for (int i = 0; i < n; i++)
-		phi[i] = log(start[i]);
+		climb.phi[i] = log(start[i]);
 
 	for (int pass = 0; pass <= max_iterations; pass++)
 	{
-		double		try_phi[CLV_MAX_PARAMS];
+		double		phi[CLV_MAX_PARAMS];
 		double		theta[CLV_MAX_PARAMS] = {0};
 		double		g[CLV_MAX_PARAMS];
 		double		h[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
-		double		step[CLV_MAX_PARAMS];
-		double		longest = 0.0;
+		double		step[CLV_MAX_PARAMS] = {0};
 		double		value;
-		bool		far_out = false;
+		bool		last = false;
 
-		/* the step from the best point so far; none on the first pass */
-		for (int i = 0; i < n; i++)
-			step[i] = 0.0;
-		if (pass > 0)
-		{
-			/*
-			 * Damping that is left from farther out would hide that nothing is
-			 * left to gain, as rounding may refuse the steps that reduce it.
-			 */
-			if (damping > 0.0 && SolvePositive(n, info, grad, step, NULL) &&
-				Dot(n, step, grad) < DECREMENT_DONE)
-				damping = 0.0;
-			for (;;)
-			{
-				double		m[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
-
-				for (int i = 0; i < n; i++)
-				{
-					for (int j = 0; j < n; j++)
-						m[i][j] = info[i][j];
-					m[i][i] += damping * (1.0 + fabs(info[i][i]));
-				}
-				if (SolvePositive(n, m, grad, step, NULL))
-					break;
-				damping = damping > 0.0 ? damping * 4.0 : 1e-3;
-				if (damping > 1e12)
-					return;
-			}
-			for (int i = 0; i < n; i++)
-				longest = fmax(longest, fabs(step[i]));
-			done = damping == 0.0 && longest <= 2.0 && Dot(n, step, grad) < DECREMENT_DONE;
-			if (longest > 2.0)
-			{
-				for (int i = 0; i < n; i++)
-					step[i] *= 2.0 / longest;
-			}
-		}
-
+		if (pass > 0 && !DampedStep(&climb, step, &last))
+			return;
 		for (int i = 0; i < n; i++)
 		{
-			try_phi[i] = phi[i] + step[i];
-			theta[i] = exp(try_phi[i]);
-			if (fabs(try_phi[i] - log(origin[i])) > CREEPING_BOUND)
-				far_out = true;
+			phi[i] = climb.phi[i] + step[i];
+			theta[i] = exp(phi[i]);
 		}
 		value = objective(theta, g, h, arg);
 		result->iterations = pass;
 
 		/* the last, tiny step may lose what rounding loses */
 		if (pass > 0 && !(value >= result->loglik) &&
-			!(done && value >= result->loglik - 1e-9 - 1e-13 * fabs(result->loglik)))
+			!(last && value >= result->loglik - 1e-9 - 1e-13 * fabs(result->loglik)))
 		{
-			if (done)
+			if (last)
 			{
 				/* the best point is good enough: stay there */
-				result->status = CLV_CONVERGED;
-				break;
+				Finish(&climb, result);
+				return;
 			}
-			damping = damping > 0.0 ? damping * 4.0 : 1e-3;
-			if (damping > 1e12)
+			if (!Dampen(&climb))
 				return;
 			continue;
 		}
 		if (!isfinite(value))
 			return;
 
-		/* accept, with derivatives turned to those in the logarithms */
-		if (far_out && pass > 0 && value - result->loglik < CREEPING_GAIN)
-			creeping++;
-		else
-			creeping = 0;
+		creeping = pass > 0 && IsFarOut(&climb, phi, origin) && value - result->loglik < CREEPING_GAIN ? creeping + 1 : 0;
 		result->loglik = value;
-		damping = damping > 1e-4 ? damping * 0.2 : 0.0;
 		for (int i = 0; i < n; i++)
-		{
-			phi[i] = try_phi[i];
 			result->theta[i] = theta[i];
-			grad[i] = theta[i] * g[i];
-			for (int j = 0; j < n; j++)
-				info[i][j] = -theta[i] * theta[j] * h[i][j];
-		}
-		for (int i = 0; i < n; i++)
-			info[i][i] -= grad[i];
-
-		if (done)
+		Accept(&climb, phi, theta, g, h);
+		if (last)
 		{
-			result->status = CLV_CONVERGED;
-			break;
+			Finish(&climb, result);
+			return;
 		}
 		if (creeping >= CREEPING_STEPS)
 		{
 			result->status = CLV_BOUNDARY;
 			return;
-		}
-	}
-
-	if (result->status == CLV_CONVERGED)
-	{
-		double		covariance[CLV_MAX_PARAMS][CLV_MAX_PARAMS];
-
-		if (!SolvePositive(n, info, NULL, NULL, covariance))
-		{
-			result->status = CLV_BOUNDARY;
-			return;
-		}
-		for (int i = 0; i < n; i++)
-		{
-			double		se = sqrt(covariance[i][i]);
-
-			if (!(se < MAX_LOG_STD_ERR))
-				result->status = CLV_BOUNDARY;
-			result->std_err[i] = result->theta[i] * se;
 		}
 	}
 }

@@ -72,26 +72,79 @@ loyalty_settled_entry_id(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(horizon);
 }
 
+/* A block of ids that is being hashed */
+typedef struct Block
+{
+	pg_cryptohash_ctx *ctx;
+	ReturnSetInfo *rsinfo;		/* where digests go */
+	int64		number;
+	int64		count;			/* entries in it so far */
+} Block;
+
 /*
- * block_digests(after, up_to, width): the SHA-256 of each block of width ids
- * behind after, as far as up_to; blocks without entries are left out.  Reads
- * with a snapshot of its own, as verify_chain() does.
+ * Returns the digest of a block, unless it has no entries.
+ */
+static void
+CloseBlock(Block *block)
+{
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	bytea	   *digest;
+
+	if (block->count == 0)
+		return;
+	digest = palloc(VARHDRSZ + CHAIN_LENGTH);
+	SET_VARSIZE(digest, VARHDRSZ + CHAIN_LENGTH);
+	if (pg_cryptohash_final(block->ctx, (uint8 *) VARDATA(digest), CHAIN_LENGTH) < 0)
+		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(block->ctx));
+	values[0] = Int64GetDatum(block->number);
+	values[1] = Int64GetDatum(block->count);
+	values[2] = PointerGetDatum(digest);
+	tuplestore_putvalues(block->rsinfo->setResult, block->rsinfo->setDesc, values, nulls);
+	block->count = 0;
+}
+
+/*
+ * Adds an entry to a block, which is opened by its first.
+ */
+static void
+AddToBlock(Block *block, int64 number, int64 member_id, int64 entry_id, bytea *hash)
+{
+	Preimage	preimage;
+
+	if (block->count == 0)
+	{
+		if (pg_cryptohash_init(block->ctx) < 0)
+			elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(block->ctx));
+		block->number = number;
+	}
+	PreimageInit(&preimage, 1);
+	PreimageInt(&preimage, member_id);
+	PreimageInt(&preimage, entry_id);
+	PreimageBytes(&preimage, VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash));
+	if (pg_cryptohash_update(block->ctx, (uint8 *) preimage.data, preimage.used) < 0)
+		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(block->ctx));
+	pfree(preimage.data);
+	block->count++;
+}
+
+/*
+ * block_digests(after, up_to, width): the SHA-256 of each block of width ids,
+ * the first of which begins after the id given, as far as up_to; blocks without
+ * entries are left out.  Reads with a snapshot of its own, as verify_chain() does.
  */
 PG_FUNCTION_INFO_V1(loyalty_block_digests);
 Datum
 loyalty_block_digests(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int64		after = PG_GETARG_INT64(0);
 	int64		up_to = PG_GETARG_INT64(1);
 	int64		width = PG_GETARG_INT64(2);
 	Oid			types[2] = {INT8OID, INT8OID};
 	Datum		bounds[2] = {Int64GetDatum(after), Int64GetDatum(up_to)};
-	pg_cryptohash_ctx *ctx;
+	Block		block = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
 	SPIPlanPtr	plan;
 	Portal		portal;
-	int64		block = -1;
-	int64		count = 0;
 
 	if (width <= 0)
 		ereport(ERROR,
@@ -110,69 +163,32 @@ loyalty_block_digests(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	PushActiveSnapshot(GetLatestSnapshot());
 	portal = SPI_cursor_open(NULL, plan, bounds, NULL, true);
-	ctx = pg_cryptohash_create(PG_SHA256);
+	block.ctx = pg_cryptohash_create(PG_SHA256);
 
 	for (;;)
 	{
 		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		for (uint64 i = 0; i <= SPI_processed; i++)
-		{
-			bool		at_end = i == SPI_processed;
-			TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-			int64		own_block = block;
-			int64		entry_id = 0;
-			bool		isnull;
-
-			if (at_end && SPI_processed > 0)
-				break;
-			if (!at_end)
-			{
-				entry_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], tupdesc, 2, &isnull));
-				own_block = (entry_id - after - 1) / width;
-			}
-			if (count > 0 && (at_end || own_block != block))
-			{
-				Datum		values[3];
-				bool		nulls[3] = {false};
-				bytea	   *digest = palloc(VARHDRSZ + CHAIN_LENGTH);
-
-				SET_VARSIZE(digest, VARHDRSZ + CHAIN_LENGTH);
-				if (pg_cryptohash_final(ctx, (uint8 *) VARDATA(digest), CHAIN_LENGTH) < 0)
-					elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
-				values[0] = Int64GetDatum(block);
-				values[1] = Int64GetDatum(count);
-				values[2] = PointerGetDatum(digest);
-				tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-				count = 0;
-			}
-			if (!at_end)
-			{
-				Preimage	preimage;
-				bytea	   *hash;
-
-				if (count == 0)
-				{
-					if (pg_cryptohash_init(ctx) < 0)
-						elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
-					block = own_block;
-				}
-				hash = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[i], tupdesc, 3, &isnull));
-				PreimageInit(&preimage, 1);
-				PreimageInt(&preimage, DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], tupdesc, 1, &isnull)));
-				PreimageInt(&preimage, entry_id);
-				PreimageBytes(&preimage, VARDATA_ANY(hash), VARSIZE_ANY_EXHDR(hash));
-				if (pg_cryptohash_update(ctx, (uint8 *) preimage.data, preimage.used) < 0)
-					elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
-				pfree(preimage.data);
-				count++;
-			}
-		}
 		if (SPI_processed == 0)
 			break;
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			Datum		values[3];
+			bool		nulls[3];
+			int64		entry_id;
+			int64		number;
+
+			heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
+			entry_id = DatumGetInt64(values[1]);
+			number = (entry_id - after - 1) / width;
+			if (number != block.number)
+				CloseBlock(&block);
+			AddToBlock(&block, number, DatumGetInt64(values[0]), entry_id, DatumGetByteaPP(values[2]));
+		}
 		SPI_freetuptable(SPI_tuptable);
 		CHECK_FOR_INTERRUPTS();
 	}
-	pg_cryptohash_free(ctx);
+	CloseBlock(&block);
+	pg_cryptohash_free(block.ctx);
 	SPI_cursor_close(portal);
 	PopActiveSnapshot();
 	SPI_finish();
