@@ -456,7 +456,7 @@ sub build
 		}
 		$errors = `@{[ join ' ', map { "'$_'" } @make ]} -k all 2>&1`;
 		last if $? == 0;
-		while ($errors =~ /^(?:\Q$copy\E\/)?(src\/\S+?):(\d+):\d+: error/mg)
+		while ($errors =~ /^(?:\Q$copy\E\/|\.\/)?(src\/\S+?):(\d+):\d+: error/mg)
 		{
 			my ($id) = grep { $_ } @{ $map{$1} }{ $2, $2 - 1, $2 + 1 } or die "the build fails where nothing was changed:\n$errors";
 			$bad{$id} = 1;
