@@ -1,7 +1,7 @@
 /*
  * ledger_check.c
- *		check_wallets(), rebuild_wallets() and verify_chain(): every entry of
- *		every wallet, folded and hashed again.
+ *		check_wallets(), rebuild_wallets_of() and verify_chain(): every entry of
+ *		the wallets of some members or of all, folded and hashed again.
  *
  * The ledger is read once in the order (member, currency, entry), beside the
  * wallets in the same order; memory is that of one wallet.
@@ -12,6 +12,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -49,21 +50,26 @@ typedef struct WalletScan
 	ActivityLog log;
 	bool		folded;			/* no entry was refused */
 
-	/* where violations go */
+	/* where violations go; NULL: they are errors */
 	ReturnSetInfo *rsinfo;
 	bool		chain_only;
+	bool		rebuilding;		/* what is stored does not matter */
 	int64		up_to;			/* entries beyond this id do not count */
 } WalletScan;
 
 static void
-OpenSource(RowSource *source, const char *query)
+OpenSource(RowSource *source, const char *query, const NullableDatum *behind, const NullableDatum *up_to)
 {
-	SPIPlanPtr	plan = SPI_prepare_cursor(query, 0, NULL, 0);
+	Oid			types[2] = {INT8OID, INT8OID};
+	Datum		values[2] = {behind->value, up_to->value};
+	char		nulls[2] = {behind->isnull ? 'n' : ' ', up_to->isnull ? 'n' : ' '};
+	/* planned with these bounds, since it is used once */
+	SPIPlanPtr	plan = SPI_prepare_cursor(query, 2, types, 0);
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare of \"%s\" failed: %s", query, SPI_result_code_string(SPI_result));
 	memset(source, 0, sizeof(RowSource));
-	source->portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	source->portal = SPI_cursor_open(NULL, plan, values, nulls, true);
 }
 
 /*
@@ -107,14 +113,18 @@ Violation(WalletScan *scan, const char *invariant, int64 entry_id, char *detail)
 	tuplestore_putvalues(scan->rsinfo->setResult, scan->rsinfo->setDesc, values, nulls);
 }
 
+/*
+ * Reads the members behind one, as far as another; NULL is no bound.
+ */
 static void
-BeginScan(WalletScan *scan)
+BeginScan(WalletScan *scan, const NullableDatum *behind, const NullableDatum *up_to)
 {
+#define IN_RANGE "WHERE ($1 IS NULL OR member_id OPERATOR(pg_catalog.>) $1) AND ($2 IS NULL OR member_id OPERATOR(pg_catalog.<=) $2) "
 	OpenSource(&scan->entries, psprintf("SELECT %s FROM loyalty.ledger "
-										"ORDER BY member_id, currency COLLATE pg_catalog.\"C\", entry_id",
-										LedgerColumnList()));
+										IN_RANGE "ORDER BY member_id, currency COLLATE pg_catalog.\"C\", entry_id",
+										LedgerColumnList()), behind, up_to);
 	OpenSource(&scan->wallets, "SELECT member_id, currency, balance FROM loyalty.wallet "
-			   "ORDER BY member_id, currency COLLATE pg_catalog.\"C\"");
+			   IN_RANGE "ORDER BY member_id, currency COLLATE pg_catalog.\"C\"", behind, up_to);
 	scan->context = AllocSetContextCreate(CurrentMemoryContext, "loyalty wallet scan",
 										  ALLOCSET_DEFAULT_SIZES);
 	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty row",
@@ -271,7 +281,7 @@ NextWallet(WalletScan *scan)
 		scan->wallets.next++;
 		UnpackBalanceDatum(PointerGetDatum(scan->stored), &stored);
 		InitBalance(&scan->balance, stored.order);
-		if (!scan->chain_only && !BalanceIsConserved(&stored))
+		if (!scan->chain_only && !scan->rebuilding && !BalanceIsConserved(&stored))
 			Violation(scan, "conservation", 0,
 					  "points that came in are not points that are there or went out");
 	}
@@ -314,7 +324,8 @@ WalletIsFold(const WalletScan *scan, const PackedValue *folded)
 }
 
 /*
- * check_wallets(): a row for each violated invariant of an entry or a wallet.
+ * check_wallets(behind, up_to): a row for each violated invariant of an entry or
+ * a wallet of the members behind one, as far as another (NULL: no bound).
  */
 PG_FUNCTION_INFO_V1(loyalty_check_wallets);
 Datum
@@ -326,7 +337,7 @@ loyalty_check_wallets(PG_FUNCTION_ARGS)
 	scan.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	BeginScan(&scan);
+	BeginScan(&scan, &fcinfo->args[0], &fcinfo->args[1]);
 	while (NextWallet(&scan))
 	{
 		MemoryContext old = MemoryContextSwitchTo(scan.context);
@@ -353,13 +364,14 @@ Datum
 loyalty_verify_chain(PG_FUNCTION_ARGS)
 {
 	WalletScan	scan = {.chain_only = true,.up_to = PG_GETARG_INT64(0)};
+	NullableDatum everybody = {.isnull = true};
 
 	InitReturnSet(fcinfo);
 	scan.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	PushActiveSnapshot(GetLatestSnapshot());
-	BeginScan(&scan);
+	BeginScan(&scan, &everybody, &everybody);
 	while (NextWallet(&scan))
 		;
 	EndScan(&scan);
@@ -369,13 +381,19 @@ loyalty_verify_chain(PG_FUNCTION_ARGS)
 }
 
 /*
- * rebuild_wallets(): makes every wallet the fold of its entries again; returns
- * how many had to be changed.  Postings wait meanwhile.
+ * Makes the wallets of a member the fold of their entries again, under their
+ * locks, and counts those that had to be changed; false when it has to be done
+ * again, since somebody else made one of them at this moment.
  */
-PG_FUNCTION_INFO_V1(loyalty_rebuild_wallets);
-Datum
-loyalty_rebuild_wallets(PG_FUNCTION_ARGS)
+static bool
+RebuildMember(int64 member_id, int64 *changed)
 {
+	static KeptPlan lock = {
+		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"ORDER BY currency COLLATE pg_catalog.\"C\" FOR NO KEY UPDATE",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
 	/* two statements: one with ON CONFLICT DO UPDATE would meet two guards */
 	static KeptPlan update = {
 		.query = "UPDATE loyalty.wallet SET balance = loyalty.rebuilt_balance($3) "
@@ -385,22 +403,19 @@ loyalty_rebuild_wallets(PG_FUNCTION_ARGS)
 	};
 	static KeptPlan insert = {
 		.query = "INSERT INTO loyalty.wallet (member_id, currency, balance) "
-		"VALUES ($1, $2, loyalty.rebuilt_balance($3))",
+		"VALUES ($1, $2, loyalty.rebuilt_balance($3)) ON CONFLICT DO NOTHING",
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, BYTEAOID}
 	};
-	WalletScan	scan = {.up_to = PG_INT64_MAX};
-	int64		changed = 0;
+	WalletScan	scan = {.up_to = PG_INT64_MAX,.rebuilding = true};
+	NullableDatum behind = {.value = Int64GetDatum(member_id - 1),.isnull = member_id == PG_INT64_MIN};
+	NullableDatum up_to = {.value = Int64GetDatum(member_id)};
+	bool		done = true;
 
-	(void) fcinfo;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	RequireWritable();
-	if (SPI_execute("LOCK TABLE loyalty.wallet IN SHARE ROW EXCLUSIVE MODE", false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not lock the wallets");
+	RunPlan(&lock, &up_to.value, NULL, 0);
 	PushActiveSnapshot(GetLatestSnapshot());
-	BeginScan(&scan);
-	while (NextWallet(&scan))
+	BeginScan(&scan, &behind, &up_to);
+	while (done && NextWallet(&scan))
 	{
 		MemoryContext old = MemoryContextSwitchTo(scan.context);
 		PackedValue *folded = PackBalanceValue(&scan.balance);
@@ -412,14 +427,42 @@ loyalty_rebuild_wallets(PG_FUNCTION_ARGS)
 			PointerGetDatum(folded)};
 
 			RunGuarded(scan.has_wallet ? &update : &insert, values, NULL, NULL);
-			changed++;
+			done = SPI_processed > 0;
+			*changed += SPI_processed;
 		}
 		MemoryContextSwitchTo(old);
 	}
 	EndScan(&scan);
 	PopActiveSnapshot();
+	return done;
+}
+
+/*
+ * rebuild_wallets_of(member_ids, as_of, scope): makes the wallets of some
+ * members the fold of their entries again; returns how many had to be changed.
+ * as_of and scope are not used: see run_batch().
+ */
+PG_FUNCTION_INFO_V1(loyalty_rebuild_wallets_of);
+Datum
+loyalty_rebuild_wallets_of(PG_FUNCTION_ARGS)
+{
+	ArrayType  *array;
+	Datum	   *member_ids;
+	bool	   *nulls;
+	int			n;
+	int64		total = 0;
+
+	RequireArgument(fcinfo, 0, "member_ids");
+	array = PG_GETARG_ARRAYTYPE_P(0);
+	deconstruct_array(array, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &member_ids, &nulls, &n);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireWritable();
+	for (int i = 0; i < n; i++)
+		while (!nulls[i] && !RebuildMember(DatumGetInt64(member_ids[i]), &total))
+			CHECK_FOR_INTERRUPTS();
 	SPI_finish();
-	PG_RETURN_INT64(changed);
+	PG_RETURN_INT64(total);
 }
 
 /*

@@ -2,11 +2,11 @@
  * ledger: the proof.  check_all(), digests, and wallets made anew from the ledger.
  */
 
-CREATE FUNCTION check_wallets(OUT invariant text, OUT member_id bigint, OUT currency text,
+CREATE FUNCTION check_wallets(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL, OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_check_wallets';
-COMMENT ON FUNCTION check_wallets() IS
-'Folds and hashes every entry of every wallet again; a row for each violation: chain, order, fold, entry, debt (available beside points that are owed), conservation, wallet.';
+COMMENT ON FUNCTION check_wallets(bigint, bigint) IS
+'Folds and hashes every entry of every wallet again, of members behind one and up to another (NULL: no bound); a row for each violation: chain, order, fold, entry, debt (available beside points that are owed), conservation, wallet.';
 
 CREATE FUNCTION check_awards(OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
@@ -127,53 +127,226 @@ $$;
 COMMENT ON FUNCTION check_awards() IS
 'What the triggers with award_points() should have posted: a row for each table row that is worth other than what stands for it, one for all history that has no keys, one for each source that two triggers share, each trigger whose terms cannot be read. Looks only at tables of the caller, of the owner of our tables, and of superusers, since it evaluates what their triggers say; a row, too, where others may make triggers on such a table. Part of check_ledger().';
 
-CREATE FUNCTION check_ledger(OUT invariant text, OUT member_id bigint, OUT currency text,
-	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
-LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION next_members(behind bigint, entries bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
 AS $$
-	SELECT * FROM loyalty.check_wallets()
-	UNION ALL
+BEGIN
+	RETURN (SELECT CASE WHEN bool_or(x.n = entries) THEN min(x.last) FILTER (WHERE x.n = entries) ELSE max(x.last) END
+		FROM (
+			SELECT max(l.member_id) AS last, count(*) AS n
+			FROM (SELECT e.member_id FROM loyalty.ledger e WHERE behind IS NULL OR e.member_id > behind ORDER BY e.member_id LIMIT entries) l
+			UNION ALL
+			SELECT max(l.member_id), count(*)
+			FROM (SELECT w.member_id FROM loyalty.wallet w WHERE behind IS NULL OR w.member_id > behind ORDER BY w.member_id LIMIT entries) l
+		) x);
+END
+$$;
+COMMENT ON FUNCTION next_members(bigint, bigint) IS
+'Up to which member go the next entries, or wallets, so many of them, of members behind one (NULL: from the first); NULL where there are none. Part of the jobs.';
+
+CREATE FUNCTION member_kin(member_id bigint) RETURNS bigint[]
+LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_member_kin';
+COMMENT ON FUNCTION member_kin(bigint) IS 'The members who were ever merged with a member, and itself. Part of check_ledger().';
+
+CREATE FUNCTION check_ledger(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL, OUT invariant text, OUT member_id bigint, OUT currency text,
+	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY SELECT * FROM loyalty.check_wallets(behind, up_to);
+
+	-- what an entry refers to is with its member, or with one who was merged with it
+	RETURN QUERY
 	SELECT 'target', e.member_id, e.currency, e.entry_id,
 		format('%s refers to entry %s, which %s', e.kind, e.target_entry_id,
 			CASE WHEN t.entry_id IS NULL THEN 'does not exist'
 			ELSE format('is of kind %s and currency %s', t.kind, t.currency) END)
-	FROM loyalty.ledger e LEFT JOIN loyalty.ledger t ON t.entry_id = e.target_entry_id
-	WHERE e.target_entry_id IS NOT NULL
+	FROM loyalty.ledger e
+	LEFT JOIN loyalty.ledger o ON o.member_id = e.member_id AND o.entry_id = e.target_entry_id
+	LEFT JOIN LATERAL (SELECT k.entry_id, k.kind, k.currency FROM loyalty.ledger k
+		WHERE o.entry_id IS NULL AND k.member_id = ANY (loyalty.member_kin(e.member_id)) AND k.entry_id = e.target_entry_id LIMIT 1) k ON true
+	CROSS JOIN LATERAL (SELECT coalesce(o.entry_id, k.entry_id) AS entry_id, coalesce(o.kind, k.kind) AS kind,
+		coalesce(o.currency, k.currency) AS currency) t
+	WHERE e.target_entry_id IS NOT NULL AND (behind IS NULL OR e.member_id > behind) AND (up_to IS NULL OR e.member_id <= up_to)
 		AND (t.entry_id IS NULL OR t.currency <> e.currency OR t.entry_id >= e.entry_id
 			OR NOT CASE e.kind WHEN 'capture' THEN t.kind = 'hold' WHEN 'release' THEN t.kind = 'hold'
 				WHEN 'activate' THEN t.kind IN ('earn', 'adjust')
-				WHEN 'reverse' THEN t.kind IN ('earn', 'redeem', 'capture', 'adjust', 'reverse') ELSE false END)
-	UNION ALL
+				WHEN 'reverse' THEN t.kind IN ('earn', 'redeem', 'capture', 'adjust', 'reverse') ELSE false END);
+
 	-- what was undone of a reversal is there to be reversed again
-	SELECT 'reversal', t.member_id, t.currency, t.entry_id,
-		format('%s of its %s points are reversed', r.points, abs(t.requested))
-	FROM (SELECT e.target_entry_id, sum(e.requested - coalesce(u.points, 0)) AS points
-		FROM loyalty.ledger e
-		LEFT JOIN (SELECT i.target_entry_id, sum(i.requested) AS points FROM loyalty.ledger i
-			WHERE i.kind = 'reverse' GROUP BY i.target_entry_id) u ON u.target_entry_id = e.entry_id
-		WHERE e.kind = 'reverse' AND e.target_entry_id IS NOT NULL
-		GROUP BY e.target_entry_id) r
-	JOIN loyalty.ledger t ON t.entry_id = r.target_entry_id
-	WHERE r.points > abs(t.requested)
-	UNION ALL
-	SELECT 'transfer', NULL, e.currency, NULL, format('%s points were received more than were sent', sum(e.points))
-	FROM loyalty.ledger e WHERE e.kind IN ('transfer_in', 'transfer_out')
-	GROUP BY e.currency
-	HAVING sum(e.points) <> 0
-	UNION ALL
-	SELECT * FROM loyalty.check_awards()
+	RETURN QUERY
+	WITH reversed AS MATERIALIZED (
+		SELECT d.target_entry_id, loyalty.member_kin(d.member_id) AS kin
+		FROM (SELECT DISTINCT e.member_id, e.target_entry_id FROM loyalty.ledger e
+			WHERE e.kind = 'reverse' AND e.target_entry_id IS NOT NULL
+				AND (behind IS NULL OR e.member_id > behind) AND (up_to IS NULL OR e.member_id <= up_to)) d
+	)
+	SELECT DISTINCT 'reversal', t.member_id, t.currency, t.entry_id, format('%s of its %s points are reversed', r.points, abs(t.requested))
+	FROM reversed d
+	JOIN loyalty.ledger t ON t.member_id = ANY (d.kin) AND t.entry_id = d.target_entry_id
+	CROSS JOIN LATERAL (SELECT sum(e.requested - coalesce((SELECT sum(u.requested) FROM loyalty.ledger u
+			WHERE u.member_id = ANY (d.kin) AND u.target_entry_id = e.entry_id AND u.kind = 'reverse'), 0)) AS points
+		FROM loyalty.ledger e WHERE e.member_id = ANY (d.kin) AND e.target_entry_id = d.target_entry_id AND e.kind = 'reverse') r
+	WHERE r.points > abs(t.requested);
+
+	IF behind IS NULL THEN
+		RETURN QUERY
+		SELECT 'transfer', NULL::bigint, e.currency, NULL::bigint, format('%s points were received more than were sent', sum(e.points))
+		FROM loyalty.ledger e WHERE e.kind IN ('transfer_in', 'transfer_out')
+		GROUP BY e.currency
+		HAVING sum(e.points) <> 0;
+		RETURN QUERY SELECT * FROM loyalty.check_awards();
+	END IF;
+END
 $$;
-COMMENT ON FUNCTION check_ledger() IS
-'Every invariant of room ledger: a row for each violation; part of check_all().';
+COMMENT ON FUNCTION check_ledger(bigint, bigint) IS
+'Every invariant of room ledger, of members as check_all() takes them: a row for each violation. Transfers as a whole, and awards, are checked where no member is left out at the beginning. Part of check_all().';
+
+CREATE FUNCTION store_findings(run_id bigint, behind bigint, up_to bigint) RETURNS bigint
+LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH stored AS (
+		INSERT INTO loyalty.check_finding (run_id, room, invariant, member_id, currency, entry_id, detail)
+		SELECT $1, c.room, c.invariant, c.member_id, c.currency, c.entry_id, c.detail FROM loyalty.check_all($2, $3) c
+		RETURNING 1
+	)
+	SELECT count(*) FROM stored
+$$;
+COMMENT ON FUNCTION store_findings(bigint, bigint, bigint) IS 'Keeps what check_all() finds of some members, and returns how much that is. Part of run_checks().';
+
+CREATE PROCEDURE run_checks(batch_size integer DEFAULT 100000)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	-- behind this one is everybody; up to it, whatever concerns no member
+	nobody CONSTANT bigint := -9223372036854775808;
+	run record;
+	up_to bigint;
+BEGIN
+	PERFORM loyalty.require_autocommit('run_checks');
+	SELECT * INTO run FROM loyalty.begin_job('run_checks', NULL, batch_size, 'entries');
+	IF NOT run.resumed THEN
+		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.ledger'));
+	END IF;
+	COMMIT;
+
+	-- members in ranges, each as of now
+	LOOP
+		up_to := loyalty.next_members(run.last_key, batch_size);
+		EXIT WHEN up_to IS NULL;
+		PERFORM loyalty.note_job(run.run_id, loyalty.entries_of(run.last_key, up_to), up_to,
+			loyalty.store_findings(run.run_id, coalesce(run.last_key, nobody), up_to));
+		run.last_key := up_to;
+		COMMIT;
+	END LOOP;
+
+	-- and what is of all of them together
+	PERFORM loyalty.note_job(run.run_id, result => loyalty.store_findings(run.run_id, coalesce(run.last_key, nobody), NULL)
+		OPERATOR(pg_catalog.+) loyalty.store_findings(run.run_id, NULL, nobody));
+	PERFORM loyalty.end_job(run.run_id, 'violations found');
+	COMMIT;
+	PERFORM loyalty.unlock_job('run_checks');
+END
+$$;
+COMMENT ON PROCEDURE run_checks(integer) IS
+'What check_all() does, in ranges of members with about batch_size entries, each as of its own instant and committed: holds no snapshot for longer than a range, and nothing that a posting needs. Can be stopped at any time; the same call goes on where it was, so that a large ledger is checked in nights. Violations are kept in the table check_finding, progress is in the table job_run: result is the number of violations. Identities, transfers as a whole and awards are checked at the end, in one statement. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
 
 CREATE FUNCTION rebuilt_balance(bytes bytea) RETURNS points_balance
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rebuilt_balance';
-COMMENT ON FUNCTION rebuilt_balance(bytea) IS 'A balance from its binary format; part of rebuild_wallets().';
+COMMENT ON FUNCTION rebuilt_balance(bytea) IS 'A balance from its binary format; part of rebuild_wallets_of().';
 
-CREATE FUNCTION rebuild_wallets() RETURNS bigint
-LANGUAGE c VOLATILE SUPPORT require_setup SET row_security = off AS 'MODULE_PATHNAME', 'loyalty_rebuild_wallets';
-COMMENT ON FUNCTION rebuild_wallets() IS
-'Recomputes every wallet from the ledger and writes those that differ; returns how many. Postings wait meanwhile. Raises XX001 when the ledger itself cannot be folded.';
+CREATE FUNCTION rebuild_wallets_of(member_ids bigint[], as_of timestamptz DEFAULT NULL, scope text DEFAULT NULL) RETURNS bigint
+LANGUAGE c VOLATILE SUPPORT require_setup SET row_security = off AS 'MODULE_PATHNAME', 'loyalty_rebuild_wallets_of';
+COMMENT ON FUNCTION rebuild_wallets_of(bigint[], timestamptz, text) IS
+'Makes the wallets of some members the fold of their ledger entries again, and returns how many had to be changed. Postings to them wait meanwhile. Error: XX001 where the entries themselves are not sound. What rebuild_wallets() does by run_batch().';
+
+CREATE FUNCTION rebuild_member_wallets(member_id bigint) RETURNS bigint
+LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT loyalty.rebuild_wallets_of(ARRAY[$1])
+$$;
+COMMENT ON FUNCTION rebuild_member_wallets(bigint) IS
+'Makes the wallets of one member the fold of their ledger entries again, and returns how many had to be changed. Error: XX001 where the entries themselves are not sound (check_all()).';
+
+CREATE FUNCTION entries_of(behind bigint, up_to bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+	RETURN (SELECT count(*) FROM loyalty.ledger e WHERE (behind IS NULL OR e.member_id > behind) AND e.member_id <= up_to);
+END
+$$;
+COMMENT ON FUNCTION entries_of(bigint, bigint) IS 'How many entries the members behind one have, as far as another. Part of run_checks().';
+
+CREATE FUNCTION next_wallets_to_rebuild(behind bigint, entries bigint,
+	OUT up_to bigint, OUT seen bigint, OUT differing bigint[], OUT unsound bigint) RETURNS record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+	up_to := loyalty.next_members(behind, entries);
+	SELECT count(*) INTO seen FROM loyalty.wallet w WHERE (behind IS NULL OR w.member_id > behind) AND w.member_id <= up_to;
+	SELECT coalesce(array_agg(x.member_id ORDER BY x.member_id) FILTER (WHERE x.of_wallets), '{}'), count(*) FILTER (WHERE NOT x.of_wallets)
+	INTO differing, unsound
+	FROM (SELECT c.member_id, bool_and(c.invariant IN ('wallet', 'conservation')) AS of_wallets
+		FROM loyalty.check_wallets(behind, up_to) c WHERE up_to IS NOT NULL GROUP BY c.member_id) x;
+END
+$$;
+COMMENT ON FUNCTION next_wallets_to_rebuild(bigint, bigint) IS
+'Looks at the wallets of the next members, those behind one, with about so many entries: up to which member, how many wallets there are, the members with a wallet that is not the fold of its entries, and how many have entries that are not sound. up_to is NULL behind the last. Part of rebuild_wallets().';
+
+CREATE PROCEDURE rebuild_wallets(batch_size integer DEFAULT 100)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	run record;
+	ahead record;
+	batch record;
+	busy bigint[] := '{}';
+	unsound bigint := 0;
+BEGIN
+	PERFORM loyalty.require_autocommit('rebuild_wallets');
+	SELECT * INTO run FROM loyalty.begin_job('rebuild_wallets', NULL, batch_size, 'wallets');
+	IF NOT run.resumed THEN
+		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.wallet'));
+	END IF;
+	COMMIT;
+
+	LOOP
+		-- to compare locks nothing
+		SELECT * INTO ahead FROM loyalty.next_wallets_to_rebuild(run.last_key, 100000);
+		EXIT WHEN ahead.up_to IS NULL;
+		FOR place IN 1 .. pg_catalog.cardinality(ahead.differing) BY batch_size LOOP
+			SELECT * INTO batch FROM loyalty.run_batch('rebuild_wallets_of',
+				ahead.differing[place : place OPERATOR(pg_catalog.+) (batch_size OPERATOR(pg_catalog.-) 1)]);
+			busy := busy OPERATOR(pg_catalog.||) batch.busy;
+			PERFORM loyalty.note_job(run.run_id, result => batch.result);
+			COMMIT;
+		END LOOP;
+		unsound := unsound OPERATOR(pg_catalog.+) ahead.unsound;
+		run.last_key := ahead.up_to;
+		PERFORM loyalty.note_job(run.run_id, ahead.seen, ahead.up_to);
+		COMMIT;
+	END LOOP;
+
+	-- once more whoever was busy then
+	FOR attempt IN 1 .. 3 LOOP
+		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
+		PERFORM pg_catalog.pg_sleep(1);
+		SELECT * INTO batch FROM loyalty.run_batch('rebuild_wallets_of', busy);
+		busy := batch.busy;
+		PERFORM loyalty.note_job(run.run_id, result => batch.result);
+		COMMIT;
+	END LOOP;
+
+	PERFORM loyalty.end_job(run.run_id, pg_catalog.concat('wallets rebuilt', CASE WHEN unsound OPERATOR(pg_catalog.>) 0
+		THEN pg_catalog.format('; %s members have entries that are not sound, see check_all()', unsound) END), busy);
+	COMMIT;
+	PERFORM loyalty.unlock_job('rebuild_wallets');
+END
+$$;
+COMMENT ON PROCEDURE rebuild_wallets(integer) IS
+'Makes every wallet the fold of its ledger entries again, where it is not. Wallets are compared without a lock; those that differ are computed again under their locks, and it commits after batch_size members. Members whose entries themselves are not sound are left as they are and counted in message. Can be stopped at any time; the same call goes on where it was. Progress is in the table job_run: result is the number of wallets that were changed. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
 
 CREATE FUNCTION verify_chain(up_to bigint, OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
@@ -192,12 +365,13 @@ LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_bl
 COMMENT ON FUNCTION block_digests(bigint, bigint, bigint) IS
 'SHA-256 over the hashes of the entries in each block of width ids behind after, as far as up_to, in the order of the ids; empty blocks are left out.';
 
-CREATE FUNCTION ledger_digest(previous text DEFAULT NULL, blocks integer DEFAULT 256) RETURNS text
+CREATE FUNCTION ledger_digest(previous text DEFAULT NULL, blocks integer DEFAULT 256, up_to bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
+#variable_conflict use_variable
 DECLARE
 	after bigint := 0;
-	up_to bigint;
+	settled bigint;
 	width bigint;
 	result text;
 BEGIN
@@ -209,12 +383,18 @@ BEGIN
 	IF previous IS NOT NULL THEN
 		after := (loyalty.read_digest(previous)).up_to;
 	END IF;
-	up_to := loyalty.settled_entry_id();
-	IF after > up_to THEN
+	settled := loyalty.settled_entry_id();
+	IF after > settled THEN
 		RAISE EXCEPTION 'the previous digest reaches beyond this ledger'
-			USING ERRCODE = 'LY113', DETAIL = format('It covers ids up to %s, the last one here is %s.', after, up_to),
+			USING ERRCODE = 'LY113', DETAIL = format('It covers ids up to %s, the last one here is %s.', after, settled),
 				HINT = 'Entries were lost since it was taken, or it is of another ledger: see verify_ledger().';
 	END IF;
+	IF up_to < after THEN
+		RAISE EXCEPTION 'up_to lies before the end of the previous digest'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s; the previous digest covers ids up to %s.', up_to, after),
+				HINT = 'Give a later id, or leave it out: then the digest goes as far as it can.';
+	END IF;
+	up_to := least(up_to, settled);
 	width := greatest(1, (up_to - after + blocks - 1) / blocks);
 	SELECT format('loyalty-digest-1:%s:%s:%s:%s:%s:%s:%s', after, up_to, coalesce(sum(d.entries), 0), width,
 			coalesce(encode(sha256(convert_to(previous, 'UTF8')), 'hex'), '-'),
@@ -225,8 +405,8 @@ BEGIN
 	RETURN result;
 END
 $$;
-COMMENT ON FUNCTION ledger_digest(text, integer) IS
-'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it. More blocks make a longer digest that locates a difference more closely. Errors: LY113 previous is no digest, or of another ledger, LY003 blocks, 0A000 outside READ COMMITTED, 25006 on a standby.';
+COMMENT ON FUNCTION ledger_digest(text, integer, bigint) IS
+'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it; with up_to only those with ids up to it, so that a large ledger is digested piece by piece. More blocks make a longer digest that locates a difference more closely. Errors: LY113 previous is no digest, or of another ledger, LY003 blocks, 0A000 outside READ COMMITTED, 25006 on a standby.';
 
 CREATE FUNCTION read_digest(digest text, OUT after bigint, OUT up_to bigint, OUT entries bigint,
 	OUT width bigint, OUT previous_hash text, OUT total_hash text, OUT blocks text) RETURNS record
@@ -247,7 +427,7 @@ END
 $$;
 COMMENT ON FUNCTION read_digest(text) IS 'The parts of a ledger digest; LY113 when it is none.';
 
-CREATE FUNCTION verify_ledger(digest text, OUT intact boolean, OUT first_entry_id bigint,
+CREATE FUNCTION verify_ledger(digest text, chains boolean DEFAULT true, OUT intact boolean, OUT first_entry_id bigint,
 	OUT member_id bigint, OUT currency text, OUT detail text) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
 AS $$
@@ -262,7 +442,7 @@ BEGIN
 	d := loyalty.read_digest(digest);
 	intact := true;
 	SELECT v.entry_id, v.member_id, v.currency, v.detail INTO bad
-	FROM loyalty.verify_chain(d.up_to) v ORDER BY v.entry_id LIMIT 1;
+	FROM loyalty.verify_chain(d.up_to) v WHERE coalesce(chains, true) ORDER BY v.entry_id LIMIT 1;
 	IF FOUND THEN
 		intact := false;
 		first_entry_id := bad.entry_id; member_id := bad.member_id; currency := bad.currency;
@@ -292,5 +472,5 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION verify_ledger(text) IS
-'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. Error: LY113 no digest.';
+COMMENT ON FUNCTION verify_ledger(text, boolean) IS
+'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. chains false: only the blocks of this digest are read, and not the chains of all wallets, which run_checks() hashes as well. Error: LY113 no digest.';

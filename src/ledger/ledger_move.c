@@ -86,6 +86,23 @@ KinAsOfQuery(int64 member_id)
 	return FindKin(member_id, true);
 }
 
+/*
+ * member_kin(member_id): the members who were ever merged with a member, and
+ * itself.
+ */
+PG_FUNCTION_INFO_V1(loyalty_member_kin);
+Datum
+loyalty_member_kin(PG_FUNCTION_ARGS)
+{
+	Datum		kin;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	kin = SPI_datumTransfer(KinAsOfQuery(PG_GETARG_INT64(0)), false, -1);
+	SPI_finish();
+	PG_RETURN_DATUM(kin);
+}
+
 /* ---------------------------------------------------------------------------
  * Routing
  * ---------------------------------------------------------------------------

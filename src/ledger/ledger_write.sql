@@ -118,43 +118,81 @@ LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_book_ex
 COMMENT ON FUNCTION book_expiry(bigint, text, timestamptz) IS
 'Books what has expired in one wallet by as_of and was not booked yet; a negative result takes back what was booked too much after a late entry. Returns the points booked, 0 where there is nothing to book or no wallet. No balance changes by it. Errors: LY102 unknown currency, LY003 an argument that is NULL, as_of infinite or in the future.';
 
-CREATE PROCEDURE book_expiries(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 1000)
+CREATE FUNCTION book_expiries_of(member_ids bigint[], as_of timestamptz, scope text DEFAULT NULL) RETURNS bigint
+LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT sum(loyalty.book_expiry(d.member_id, d.currency, $2))::bigint
+	FROM (SELECT w.member_id, w.currency FROM loyalty.wallet w
+		WHERE w.member_id = ANY ($1) AND loyalty.next_unbooked_expiry(w.balance) <= $2
+		ORDER BY w.member_id, w.currency COLLATE "C" OFFSET 0) d
+$$;
+COMMENT ON FUNCTION book_expiries_of(bigint[], timestamptz, text) IS
+'book_expiry() of all wallets of some members in which something is due; returns the points booked. Part of book_expiries(), by run_batch().';
+
+CREATE FUNCTION next_expiries(as_of timestamptz, behind bigint, wallets bigint,
+	OUT up_to bigint, OUT seen bigint, OUT due bigint[]) RETURNS record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+	SELECT max(n.member_id) INTO up_to
+	FROM (SELECT w.member_id FROM loyalty.wallet w WHERE behind IS NULL OR w.member_id > behind ORDER BY w.member_id LIMIT wallets) n;
+	SELECT count(*), coalesce(array_agg(DISTINCT w.member_id) FILTER (WHERE loyalty.next_unbooked_expiry(w.balance) <= as_of), '{}')
+	INTO seen, due
+	FROM loyalty.wallet w WHERE (behind IS NULL OR w.member_id > behind) AND w.member_id <= up_to;
+END
+$$;
+COMMENT ON FUNCTION next_expiries(timestamptz, bigint, bigint) IS
+'Looks at the next wallets, those of members behind one: up to which member, how many there are, and the members of whom something has expired by as_of and is not booked, ascending. up_to is NULL behind the last. Part of book_expiries().';
+
+CREATE PROCEDURE book_expiries(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 200)
 LANGUAGE plpgsql
 AS $$
 DECLARE
 	run record;
+	ahead record;
 	batch record;
+	busy bigint[] := '{}';
 BEGIN
 	PERFORM loyalty.require_autocommit('book_expiries');
 	SELECT * INTO run FROM loyalty.begin_job('book_expiries', as_of, batch_size, 'wallets');
 	IF NOT run.resumed THEN
-		PERFORM loyalty.note_job(run.run_id, total => (SELECT pg_catalog.count(*)
-			FROM loyalty.wallet w WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) run.until));
+		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.wallet'));
 	END IF;
 	COMMIT;
 
 	LOOP
-		SELECT pg_catalog.count(*) AS wallets,
-			pg_catalog.sum(loyalty.book_expiry(d.member_id, d.currency, run.until))::bigint AS points,
-			pg_catalog.max(d.member_id) AS member_id
-		INTO batch
-		FROM (SELECT w.member_id, w.currency FROM loyalty.wallet w
-			WHERE loyalty.next_unbooked_expiry(w.balance) OPERATOR(pg_catalog.<=) run.until
-				AND (run.last_key IS NULL OR w.member_id OPERATOR(pg_catalog.>=) run.last_key)
-			ORDER BY w.member_id, w.currency COLLATE pg_catalog."C" LIMIT batch_size) d;
-		EXIT WHEN batch.wallets OPERATOR(pg_catalog.=) 0;
-		run.last_key := batch.member_id;
-		PERFORM loyalty.note_job(run.run_id, batch.wallets, batch.member_id, batch.points);
+		-- to look is cheap, and locks nothing
+		SELECT * INTO ahead FROM loyalty.next_expiries(run.until, run.last_key, 20::pg_catalog.int8 OPERATOR(pg_catalog.*) batch_size);
+		EXIT WHEN ahead.up_to IS NULL;
+		FOR place IN 1 .. pg_catalog.cardinality(ahead.due) BY batch_size LOOP
+			SELECT * INTO batch FROM loyalty.run_batch('book_expiries_of',
+				ahead.due[place : place OPERATOR(pg_catalog.+) (batch_size OPERATOR(pg_catalog.-) 1)], run.until);
+			busy := busy OPERATOR(pg_catalog.||) batch.busy;
+			PERFORM loyalty.note_job(run.run_id, result => batch.result);
+			COMMIT;
+		END LOOP;
+		run.last_key := ahead.up_to;
+		PERFORM loyalty.note_job(run.run_id, ahead.seen, ahead.up_to);
 		COMMIT;
 	END LOOP;
 
-	PERFORM loyalty.end_job(run.run_id, 'points booked');
+	-- once more whoever was busy then
+	FOR attempt IN 1 .. 3 LOOP
+		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
+		PERFORM pg_catalog.pg_sleep(1);
+		SELECT * INTO batch FROM loyalty.run_batch('book_expiries_of', busy, run.until);
+		busy := batch.busy;
+		PERFORM loyalty.note_job(run.run_id, result => batch.result);
+		COMMIT;
+	END LOOP;
+
+	PERFORM loyalty.end_job(run.run_id, 'points booked', busy);
 	COMMIT;
 	PERFORM loyalty.unlock_job('book_expiries');
 END
 $$;
 COMMENT ON PROCEDURE book_expiries(timestamptz, integer) IS
-'Books, as entries of kind expire, what has expired by as_of (default: now) in all wallets. No balance changes by it: expiry needs no job. Commits after each batch_size wallets; can be stopped at any time and goes on where it was; progress is in the table job_run. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
+'Books, as entries of kind expire, what has expired by as_of (default: now) in all wallets. No balance changes by it: expiry needs no job. Commits after batch_size members of whom something is due; one whom another session keeps locked is tried again at the end, and then left to the next run. Can be stopped at any time; the same call goes on where it was. Progress is in the table job_run, total is an estimate. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
 
 -- ---------------------------------------------------------------------------
 -- Program: triggers for anybody's orders

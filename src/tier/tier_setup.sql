@@ -24,14 +24,14 @@ BEGIN
 	-- whoever has recorded a fact that no ladder counted has committed now, and
 	-- whoever is going to waits, and will know of the ladder
 	IF source = 'points' THEN
-		LOCK TABLE loyalty.ledger IN SHARE ROW EXCLUSIVE MODE;
+		PERFORM loyalty.lock_against_writers('loyalty.ledger');
 		IF loyalty.ledger_is_unwatched() THEN
 			-- without WHEN: that would be parsed anew for each posting
 			CREATE OR REPLACE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
 				FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
 		END IF;
 	ELSE
-		LOCK TABLE loyalty.tier_event IN SHARE ROW EXCLUSIVE MODE;
+		PERFORM loyalty.lock_against_writers('loyalty.tier_event');
 	END IF;
 END
 $$;

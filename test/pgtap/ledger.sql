@@ -1054,7 +1054,7 @@ SELECT FROM loyalty.redeem(732, 1, 'slide_oldest', '2024-01-05');
 SELECT FROM generate_series(1, 64) i, LATERAL loyalty.earn(732, 1, 'slide_oldest', timestamptz '2024-01-13' + i * interval '1 minute');
 SELECT results_eq($$SELECT points, expires_at FROM loyalty.lots(732, 'slide_oldest', as_of => '2024-01-14')$$, $$VALUES (73::bigint, '2024-01-23 01:04Z'::timestamptz)$$, '65 lots that live as long are one');
 
--- what cannot be folded: check_all() names it, rebuild_wallets() refuses
+-- what cannot be folded: check_all() names it, rebuild_wallets_of() refuses
 CREATE FUNCTION pg_temp.tampered(change text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	found text;
@@ -1065,7 +1065,7 @@ BEGIN
 	ALTER TABLE loyalty.ledger ENABLE TRIGGER USER;
 	found := (SELECT string_agg(DISTINCT invariant, ' ' ORDER BY invariant) FROM loyalty.check_wallets());
 	BEGIN
-		PERFORM loyalty.rebuild_wallets();
+		PERFORM loyalty.rebuild_wallets_of(ARRAY(SELECT DISTINCT member_id FROM loyalty.ledger ORDER BY 1));
 	EXCEPTION WHEN data_corrupted THEN
 		rebuilt := SQLERRM;
 	END;
@@ -1141,5 +1141,5 @@ SELECT is_empty($$SELECT w.member_id FROM loyalty.wallet w, LATERAL (SELECT sum(
 	'statement() has every entry');
 
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'check_all() finds nothing at the end');
-SELECT is(loyalty.rebuild_wallets(), 0::bigint, 'rebuild_wallets() has nothing to do');
+SELECT is(loyalty.rebuild_wallets_of(ARRAY(SELECT DISTINCT member_id FROM loyalty.ledger ORDER BY 1)), 0::bigint, 'rebuild_wallets_of() has nothing to do');
 SELECT * FROM finish();

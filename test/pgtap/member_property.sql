@@ -205,8 +205,8 @@ BEGIN
 			IF wrong IS NULL THEN
 				wrong := (SELECT c::text FROM loyalty.check_all() c LIMIT 1);
 			END IF;
-			IF wrong IS NULL AND loyalty.rebuild_wallets() <> 0 THEN
-				wrong := 'rebuild_wallets found a difference';
+			IF wrong IS NULL AND loyalty.rebuild_wallets_of(ARRAY(SELECT DISTINCT member_id FROM loyalty.ledger ORDER BY 1)) <> 0 THEN
+				wrong := 'rebuild_wallets_of() found a difference';
 			END IF;
 			SELECT 25, (SELECT count(*) FROM loyalty.ledger), count(*), count(unmerged_at), 1 INTO counts FROM loyalty.member_merge;
 			-- the next sequence begins with nothing

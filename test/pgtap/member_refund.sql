@@ -78,7 +78,7 @@ BEGIN
 	told := concat(ltrim(told || ' '), (SELECT string_agg(concat_ws(' ', m.key, b.available, CASE WHEN b.held > 0 THEN 'held ' || b.held END,
 			CASE WHEN b.debt > 0 THEN 'owes ' || b.debt END), ', ' ORDER BY m.key)
 		FROM story, jsonb_each_text(members) m, loyalty.balance(m.value::bigint) b WHERE m.key < 'c' OR b.available > 0),
-		(SELECT ' ' || c FROM loyalty.check_all() c LIMIT 1), (SELECT nullif(' wallets ' || loyalty.rebuild_wallets(), ' wallets 0')));
+		(SELECT ' ' || c FROM loyalty.check_all() c LIMIT 1), (SELECT nullif(' wallets ' || loyalty.rebuild_wallets_of(ARRAY(SELECT DISTINCT member_id FROM loyalty.ledger ORDER BY 1)), ' wallets 0')));
 	RAISE EXCEPTION USING ERRCODE = 'LYRLB';
 EXCEPTION WHEN SQLSTATE 'LYRLB' THEN
 	RETURN told;
@@ -250,7 +250,7 @@ BEGIN
 			END LOOP;
 			wrong := (SELECT c::text FROM loyalty.check_all() c LIMIT 1);
 			wrong := coalesce(wrong, pg_temp.give_back(), (SELECT c::text FROM loyalty.check_all() c LIMIT 1),
-				nullif('wallets ' || loyalty.rebuild_wallets(), 'wallets 0'));
+				nullif('wallets ' || loyalty.rebuild_wallets_of(ARRAY(SELECT DISTINCT member_id FROM loyalty.ledger ORDER BY 1)), 'wallets 0'));
 			SELECT count(*), count(*) FILTER (WHERE l.kind = 'reverse' AND t.member_id <> l.member_id) INTO n, more
 			FROM loyalty.ledger l LEFT JOIN loyalty.ledger t ON t.entry_id = l.target_entry_id;
 			RAISE EXCEPTION USING ERRCODE = 'LYRLB';

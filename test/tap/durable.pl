@@ -137,7 +137,7 @@ for my $case (
 	[ 'last edited', "UPDATE loyalty.ledger SET points = points + 1 WHERE entry_id = $last", $last ],
 	[ 'middle deleted', "DELETE FROM loyalty.ledger WHERE entry_id = $middle", $middle ],
 	[ 'tail deleted', "DELETE FROM loyalty.ledger WHERE entry_id = $last", $last ],
-	[ 'tail deleted, wallet rebuilt', "DELETE FROM loyalty.ledger WHERE entry_id = $last; RESET session_replication_role; SELECT loyalty.rebuild_wallets()", $last ],
+	[ 'tail deleted, wallet rebuilt', "DELETE FROM loyalty.ledger WHERE entry_id = $last; RESET session_replication_role; SELECT loyalty.rebuild_wallets_of(ARRAY(SELECT member_id FROM loyalty.wallet))", $last ],
 	[ 'wallet deleted', "DELETE FROM loyalty.ledger WHERE member_id = 7 AND currency = 'stars'; DELETE FROM loyalty.wallet WHERE member_id = 7 AND currency = 'stars'", $only ],
 	[ 'inserted', "DELETE FROM loyalty.ledger WHERE entry_id = $middle; INSERT INTO loyalty.ledger SELECT (jsonb_populate_record(l, jsonb_build_object('entry_id', $middle))).* FROM loyalty.ledger l WHERE entry_id = $after", $middle ])
 {
@@ -158,7 +158,7 @@ for my $case (
 	my $said = $node->safe_psql('postgres', "BEGIN; SET LOCAL session_replication_role = replica; $sql; SELECT count(*) > 0, string_agg(DISTINCT invariant, ' ') FROM loyalty.check_all() WHERE member_id = 6 OR member_id IS NULL;");
 	like($said, qr/^t\|/m, "$name: check_all() sees it: $said");
 }
-is($node->safe_psql('postgres', "BEGIN; SET LOCAL session_replication_role = replica; UPDATE loyalty.wallet SET balance = loyalty.empty_balance(); RESET session_replication_role; SELECT FROM loyalty.rebuild_wallets(); " . $contents =~ s/\s+/ /gr), $before, 'rebuild_wallets() gives every wallet back');
+is($node->safe_psql('postgres', "BEGIN; SET LOCAL session_replication_role = replica; UPDATE loyalty.wallet SET balance = loyalty.empty_balance(); RESET session_replication_role; SELECT FROM loyalty.wallet w, LATERAL loyalty.rebuild_member_wallets(w.member_id); " . $contents =~ s/\s+/ /gr), $before, 'rebuild_member_wallets() gives every wallet back');
 is($node->safe_psql('postgres', $contents), $before, 'all of it was rolled back');
 
 # ---------------------------------------------------------------------------
@@ -246,7 +246,7 @@ for my $read ('balance(1)', 'lots(1)', 'statement(1)', 'expiring(1)', 'explain_e
 }
 for my $write ('SELECT loyalty.earn(1, 1)', 'SELECT loyalty.redeem(1, 1)', "SELECT loyalty.hold(1, 1, hold_until => '2999-01-01')", 'SELECT loyalty.reverse(1, 1)',
 	'SELECT loyalty.transfer(1, 2, 1)', "SELECT loyalty.adjust(1, 1, 'x')", "SELECT loyalty.post_many(ARRAY[1], ARRAY['earn'], ARRAY[1])",
-	'CALL loyalty.book_expiries()', 'SELECT loyalty.rebuild_wallets()', 'SELECT loyalty.ledger_digest()', "SELECT loyalty.create_currency('x')")
+	'CALL loyalty.book_expiries()', 'CALL loyalty.rebuild_wallets()', 'SELECT loyalty.rebuild_member_wallets(1)', 'CALL loyalty.run_checks()', 'SELECT loyalty.ledger_digest()', "SELECT loyalty.create_currency('x')")
 {
 	my ($state, $message) = fails_with($standby, 'postgres', $write);
 	is($state, '25006', "standby: $write: $message");

@@ -46,8 +46,9 @@ for my $case ([ 'book_expiries', 'wallets' ], [ 'book_tiers', 'tiers' ])
 	rows($other, 'CREATE TRIGGER fails BEFORE UPDATE ON loyalty.job_run FOR EACH ROW EXECUTE FUNCTION public.fails()');
 	is($stopped->query($call)->{error}{M}, 'stopped', "$job is stopped");
 	rows($other, 'DROP FUNCTION public.fails() CASCADE');
-	is_deeply(rows($other, "SELECT status, done, total, unit FROM loyalty.job_run WHERE job = '$job' ORDER BY run_id"),
-		[ [ 'running', 990, 3000, $unit ] ], "$job says how far it is");
+	# it looks at 200 wallets at a time, of which it books ten
+	is_deeply(rows($other, "SELECT status, done, unit FROM loyalty.job_run WHERE job = '$job' ORDER BY run_id"),
+		[ [ 'running', $job eq 'book_expiries' ? 800 : 990, $unit ] ], "$job says how far it is");
 	is_deeply(rows($stopped, "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('object', 'advisory')"), [ [ 0 ] ],
 		"$job holds nothing then");
 
@@ -71,6 +72,81 @@ for my $case ([ 'book_expiries', 'wallets' ], [ 'book_tiers', 'tiers' ])
 	$stopped->query('SELECT 1 / 0');
 	is($other->query($call)->{error}, undef, "$job: until an error");
 }
+
+# Called without an instant, it is resumed as well, and as of now
+rows($other, q{SELECT count(*) FROM generate_series(4001, 4300) m, LATERAL loyalty.earn(m, 10, expires_at => '2024-02-01', effective_at => '2024-01-01')});
+rows($other, q{CREATE FUNCTION public.fails() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN IF NEW.result > 1500 THEN RAISE 'stopped'; END IF; RETURN NEW; END $$});
+rows($other, 'CREATE TRIGGER fails BEFORE UPDATE ON loyalty.job_run FOR EACH ROW EXECUTE FUNCTION public.fails()');
+is($stopped->query('CALL loyalty.book_expiries(batch_size => 10)')->{error}{M}, 'stopped', 'stopped');
+rows($other, 'DROP FUNCTION public.fails() CASCADE');
+my $run = rows($other, q{SELECT run_id, as_of, status, result, last_key FROM loyalty.job_run ORDER BY run_id DESC LIMIT 1})->[0];
+is_deeply([ @$run[2 .. 4] ], [ 'running', 1500, 3000 ], 'in the middle');
+is($stopped->query("CALL loyalty.book_expiries('2025-01-01', batch_size => 10)")->{error}, undef, 'with an instant, it is another run');
+is_deeply(rows($other, "SELECT status FROM loyalty.job_run WHERE run_id >= $run->[0] ORDER BY run_id"), [ ['interrupted'], ['finished'] ],
+	'and the first one was interrupted');
+rows($other, "UPDATE loyalty.job_run SET status = 'running', finished_at = NULL WHERE run_id = $run->[0]");
+is($stopped->query('CALL loyalty.book_expiries(batch_size => 10)')->{error}, undef, 'called in the same way');
+is_deeply(rows($other, "SELECT status, as_of > '$run->[1]', done = total, last_key FROM loyalty.job_run WHERE run_id = $run->[0]"),
+	[ [ 'finished', 't', 't', 4300 ] ], 'it is resumed');
+
+# A session that is idle in its transaction keeps nobody waiting: neither the
+# job, nor, while define_ladder() waits for it, those who post.
+sub waits_for
+{
+	my ($call) = @_;
+	rows($stopped, 'BEGIN');
+	rows($stopped, 'SELECT loyalty.earn(5000, 1)');
+	my $waiting = connect_to('jobs');
+	$waiting->put(Wire::typed('Q', "$call\0"));
+	return $waiting;
+}
+rows($other, q{SELECT count(*) FROM generate_series(4990, 5010) m, LATERAL loyalty.earn(m, 10, expires_at => '2024-02-01', effective_at => '2024-01-01')});
+my $waiting = waits_for("CALL loyalty.book_expiries(batch_size => 5)");
+is($waiting->answer()->{error}, undef, 'book_expiries() does not wait for it');
+is_deeply(rows($other, q{SELECT message FROM loyalty.job_run ORDER BY run_id DESC LIMIT 1}),
+	[ ['200 points booked; 1 members stayed locked by other sessions, the first is 5000: left to the next run'] ], 'and says what it has left');
+rows($stopped, 'COMMIT');
+is($other->query('CALL loyalty.book_expiries()')->{error}, undef, 'the next run');
+is_deeply(rows($other, q{SELECT message FROM loyalty.job_run ORDER BY run_id DESC LIMIT 1}), [ ['10 points booked'] ], 'books that');
+
+$waiting = waits_for(q{SELECT loyalty.define_ladder('other', '{"measures": [{"measure": "earned", "window": "lifetime"}], "levels": [{"level": "a"}]}')});
+rows($other, "SET statement_timeout = '1s'");
+my @slow = grep { defined } map { $other->query('SELECT loyalty.earn(1, 1)')->{error} } 1 .. 300;
+is(scalar @slow, 0, 'others post while define_ladder() waits');
+rows($other, 'RESET statement_timeout');
+rows($stopped, 'COMMIT');
+is_deeply($waiting->answer()->{rows}, [ [1] ], 'which has its turn then');
+
+# Wallets that are not the fold of their entries, in any state of the ledger
+rows($other, $_) for 'SET session_replication_role = replica',
+	'UPDATE loyalty.wallet SET balance = loyalty.empty_balance() WHERE member_id % 7 = 0', 'DELETE FROM loyalty.wallet WHERE member_id = 1001',
+	'UPDATE loyalty.ledger SET points = points + 1 WHERE member_id = 2000', 'RESET session_replication_role';
+my ($wrong) = @{ rows($other, q{SELECT count(*) FROM loyalty.wallet WHERE member_id % 7 = 0})->[0] };
+is($other->query('CALL loyalty.run_checks(500)')->{error}, undef, 'run_checks()');
+is_deeply(rows($other, q{SELECT c.room, c.invariant, count(DISTINCT c.member_id) FROM loyalty.check_finding c GROUP BY 1, 2 ORDER BY 1, 2}),
+	rows($other, q{SELECT c.room, c.invariant, count(DISTINCT c.member_id) FROM loyalty.check_all() c GROUP BY 1, 2 ORDER BY 1, 2}), 'finds what check_all() finds');
+is_deeply(rows($other, q{SELECT count(*) FROM loyalty.check_finding c WHERE invariant = 'wallet'}), [ [ $wrong + 1 ] ], 'as many as were spoiled');
+is_deeply(rows($other, q{SELECT done = total, done = (SELECT count(*) FROM loyalty.ledger), result = (SELECT count(*) FROM loyalty.check_finding) FROM loyalty.job_run WHERE job = 'run_checks'}),
+	[ [ 't', 't', 't' ] ], 'over all entries');
+is($other->query('CALL loyalty.rebuild_wallets(10)')->{error}, undef, 'rebuild_wallets()');
+is_deeply(rows($other, q{SELECT message FROM loyalty.job_run WHERE job = 'rebuild_wallets'}),
+	[ [ ($wrong + 1) . ' wallets rebuilt; 1 members have entries that are not sound, see check_all()' ] ], 'rebuilds them, and leaves what is not sound');
+is_deeply(rows($other, q{SELECT string_agg(invariant || ' ' || member_id, ', ' ORDER BY invariant, entry_id) FROM loyalty.check_all()}), [ ['chain 2000, entry 2000, entry 2000'] ], 'which check_all() finds');
+is($other->query('SELECT loyalty.rebuild_member_wallets(2000)')->{error}{C}, 'XX001', 'and rebuild_member_wallets() refuses');
+rows($other, $_) for 'SET session_replication_role = replica', 'UPDATE loyalty.ledger SET points = points - 1 WHERE member_id = 2000', 'RESET session_replication_role';
+
+# Stopped and resumed, it finds each violation once.
+rows($other, $_) for 'SET session_replication_role = replica', 'UPDATE loyalty.wallet SET balance = loyalty.empty_balance() WHERE member_id = 2500', 'RESET session_replication_role';
+rows($other, q{CREATE FUNCTION public.fails() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN IF NEW.last_key > 2700 THEN RAISE 'stopped'; END IF; RETURN NEW; END $$});
+rows($other, 'CREATE TRIGGER fails BEFORE UPDATE ON loyalty.job_run FOR EACH ROW EXECUTE FUNCTION public.fails()');
+is($stopped->query('CALL loyalty.run_checks(500)')->{error}{M}, 'stopped', 'run_checks() is stopped');
+rows($other, 'DROP FUNCTION public.fails() CASCADE');
+is($other->query('CALL loyalty.run_checks(500)')->{error}, undef, 'and called again');
+is_deeply(rows($other, q{SELECT r.status, r.result, array_agg(c.member_id) FROM loyalty.job_run r JOIN loyalty.check_finding c USING (run_id)
+	WHERE r.run_id = (SELECT max(run_id) FROM loyalty.job_run) GROUP BY 1, 2}), [ [ 'finished', 1, '{2500}' ] ], 'it has found it once');
+rows($other, 'SELECT loyalty.rebuild_member_wallets(2500)');
 
 # Keys: whoever does not own the tables cannot make a call wait
 rows($admin, $_) for 'DROP ROLE IF EXISTS jobs_guest', 'CREATE ROLE jobs_guest';
