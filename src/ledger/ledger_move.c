@@ -390,6 +390,7 @@ LockOrMakeWallet(Datum member_id, Datum currency, Datum order, bool moved)
 		.argtypes = {INT8OID, TEXTOID, INT4OID, BOOLOID}
 	};
 	Datum		values[4] = {member_id, currency, order, BoolGetDatum(true)};
+	char		nulls[4] = {' ', ' ', ' ', moved ? ' ' : 'n'};
 
 	for (;;)
 	{
@@ -397,7 +398,7 @@ LockOrMakeWallet(Datum member_id, Datum currency, Datum order, bool moved)
 		RunPlan(&lock, values, NULL, 0);
 		if (SPI_processed > 0)
 			return;
-		RunGuarded(&make, values, moved ? NULL : "   n", NULL);
+		RunGuarded(&make, values, nulls, NULL);
 		if (SPI_processed > 0)
 			return;
 	}
@@ -521,10 +522,19 @@ typedef struct Move
 {
 	int64		from_id;
 	int64		to_id;
-	Currency	currency;
-	TimestampTz effective_at;
+	IdSet		homes;			/* whose points are moved */
+	IdSet		opened_by;		/* and by which entries their lots were opened */
+	bool		settle;			/* they are the receiver's own from then on */
 	char	   *reason;
-	int64		entry_id;		/* the last one in the receiving wallet */
+
+	/* in one currency */
+	Currency	currency;
+	Balance		balance;		/* of the sending wallet, as of effective_at */
+	TimestampTz effective_at;
+	int64		points;
+	int64		lots;
+	int64		debt;
+	int64		entry_id;		/* the last one in the receiving wallet; 0: nothing moved */
 } Move;
 
 static void
@@ -574,13 +584,130 @@ ReadWallet(int64 member_id, const char *code, Balance *balance)
 
 /* How the receiving wallet calls a home that the sending one calls home_id */
 static int64
-HomeThere(const Move *move, int64 home_id, bool settle)
+HomeThere(const Move *move, int64 home_id)
 {
-	if (settle)
+	if (move->settle)
 		return 0;
 	if (home_id == 0)
 		home_id = move->from_id;
 	return home_id == move->to_id ? 0 : home_id;
+}
+
+static bool
+Moves(const Move *move, int64 home_id)
+{
+	return HasId(&move->homes, home_id != 0 ? home_id : move->from_id);
+}
+
+/*
+ * Turns to a currency: what the sending wallet has, as of an instant that is
+ * not before anything in either wallet.  False when there is no such wallet.
+ */
+static bool
+BeginCurrency(Move *move, const char *code)
+{
+	Balance		other;
+
+	if (!ReadWallet(move->from_id, code, &move->balance))
+		return false;
+	FindCurrency(code, &move->currency);
+	move->points = move->lots = move->debt = move->entry_id = 0;
+	move->effective_at = Max(GetCurrentTimestamp(), move->balance.last_effective_at);
+	move->effective_at = Max(move->effective_at, move->balance.last_recorded_at);
+	if (ReadWallet(move->to_id, code, &other))
+	{
+		move->effective_at = Max(move->effective_at, other.last_effective_at);
+		move->effective_at = Max(move->effective_at, other.last_recorded_at);
+	}
+	AdvanceBalance(&move->balance, move->effective_at);
+	return true;
+}
+
+static void
+MoveLots(Move *move)
+{
+	LotList		leaving = {0};
+	LotList		arriving = {0};
+
+	ForEachLot(lot, &move->balance.lots)
+	{
+		Lot			part = *lot;
+
+		if (!Moves(move, lot->home_id) || !HasId(&move->opened_by, lot->lot_id))
+			continue;
+		AppendLot(&leaving, lot);
+		part.home_id = HomeThere(move, lot->home_id);
+		AppendLot(&arriving, &part);
+	}
+	move->lots = LotCount(&leaving);
+	move->points = SumLots(&leaving);
+	if (move->lots > 0)
+	{
+		PostMove(move, ENTRY_TRANSFER_OUT, move->from_id, move->points, &leaving, 0);
+		PostMove(move, ENTRY_TRANSFER_IN, move->to_id, move->points, &arriving, 0);
+	}
+}
+
+/*
+ * Debt moves the other way: who takes it over sends points that it lacks.  No
+ * entry opened it, so it does not move where entries are named.
+ */
+static void
+MoveDebt(Move *move)
+{
+	LotList		owed = move->balance.owed;
+	LotList		none = {0};
+	Lot			own = {.points = DebtOfHome(&move->balance, 0)};
+
+	if (!move->opened_by.all)
+		return;
+	if (own.points > 0)
+		AppendLot(&owed, &own);
+	ForEachLot(part, &owed)
+	{
+		if (!Moves(move, part->lot_id))
+			continue;
+		PostMove(move, ENTRY_TRANSFER_OUT, move->to_id, part->points, &none, HomeThere(move, part->lot_id));
+		PostMove(move, ENTRY_TRANSFER_IN, move->from_id, part->points, &none, part->lot_id);
+		move->debt += part->points;
+	}
+}
+
+static void
+PutMoved(const Move *move, ReturnSetInfo *rsinfo)
+{
+	Datum		values[5];
+	bool		nulls[5] = {false};
+
+	values[0] = CStringGetTextDatum(move->currency.code);
+	values[1] = Int64GetDatum(move->points);
+	values[2] = Int64GetDatum(move->lots);
+	values[3] = Int64GetDatum(move->debt);
+	values[4] = Int64GetDatum(move->entry_id);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static void
+ReadMove(FunctionCallInfo fcinfo, Move *move)
+{
+	RequireArgument(fcinfo, 0, "from_id");
+	RequireArgument(fcinfo, 1, "to_id");
+	move->from_id = PG_GETARG_INT64(0);
+	move->to_id = PG_GETARG_INT64(1);
+	if (move->from_id == move->to_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_SAME_WALLET),
+				 errmsg("points of member " INT64_FORMAT " cannot be moved to itself", move->from_id),
+				 errdetail("from_id and to_id are the same."),
+				 errhint("Give two different members.")));
+	move->homes = IdsArgument(fcinfo, 2);
+	move->opened_by = IdsArgument(fcinfo, 3);
+	if (!move->homes.all)
+		SortIds(&move->homes);
+	if (!move->opened_by.all)
+		SortIds(&move->opened_by);
+	move->settle = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+	move->reason = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
 }
 
 /*
@@ -598,34 +725,13 @@ loyalty_move_points(PG_FUNCTION_ARGS)
 		.argtypes = {INT8OID}
 	};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	IdSet		homes = IdsArgument(fcinfo, 2);
-	IdSet		opened_by = IdsArgument(fcinfo, 3);
-	bool		settle = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	Move		move = {0};
 	Datum		from;
 	SPITupleTable *wallets;
 	uint64		nwallets;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("from_id and to_id must not be NULL"),
-				 errdetail("Points are moved from one member to another."),
-				 errhint("Give two members.")));
-	from = PG_GETARG_DATUM(0);
-	move.from_id = DatumGetInt64(from);
-	move.to_id = PG_GETARG_INT64(1);
-	if (move.from_id == move.to_id)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_SAME_WALLET),
-				 errmsg("points of member " INT64_FORMAT " cannot be moved to itself", move.from_id),
-				 errdetail("from_id and to_id are the same."),
-				 errhint("Give two different members.")));
-	move.reason = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5));
-	if (!homes.all)
-		SortIds(&homes);
-	if (!opened_by.all)
-		SortIds(&opened_by);
+	ReadMove(fcinfo, &move);
+	from = Int64GetDatum(move.from_id);
 	InitReturnSet(fcinfo);
 	BeginMoving();
 
@@ -634,72 +740,13 @@ loyalty_move_points(PG_FUNCTION_ARGS)
 	nwallets = SPI_processed;
 	for (uint64 i = 0; i < nwallets; i++)
 	{
-		char	   *code = SPI_getvalue(wallets->vals[i], wallets->tupdesc, 1);
-		LotList		leaving = {0};
-		LotList		arriving = {0};
-		LotList		none = {0};
-		LotList		owed;
-		Lot			own = {0};
-		Balance		balance;
-		Balance		other;
-		Datum		values[5];
-		bool		nulls[5] = {false};
-		int64		debt = 0;
-
 		CHECK_FOR_INTERRUPTS();
-		if (!ReadWallet(move.from_id, code, &balance))
+		if (!BeginCurrency(&move, SPI_getvalue(wallets->vals[i], wallets->tupdesc, 1)))
 			continue;
-		FindCurrency(code, &move.currency);
-		move.entry_id = 0;
-		move.effective_at = Max(GetCurrentTimestamp(), balance.last_effective_at);
-		move.effective_at = Max(move.effective_at, balance.last_recorded_at);
-		if (ReadWallet(move.to_id, code, &other))
-		{
-			move.effective_at = Max(move.effective_at, other.last_effective_at);
-			move.effective_at = Max(move.effective_at, other.last_recorded_at);
-		}
-		AdvanceBalance(&balance, move.effective_at);
-
-		ForEachLot(lot, &balance.lots)
-		{
-			Lot			part = *lot;
-
-			if (!HasId(&homes, lot->home_id != 0 ? lot->home_id : move.from_id) ||
-				!HasId(&opened_by, lot->lot_id))
-				continue;
-			AppendLot(&leaving, lot);
-			part.home_id = HomeThere(&move, lot->home_id, settle);
-			AppendLot(&arriving, &part);
-		}
-		if (LotCount(&leaving) > 0)
-		{
-			PostMove(&move, ENTRY_TRANSFER_OUT, move.from_id, SumLots(&leaving), &leaving, 0);
-			PostMove(&move, ENTRY_TRANSFER_IN, move.to_id, SumLots(&leaving), &arriving, 0);
-		}
-
-		/* debt moves the other way: who takes it over sends points it lacks */
-		owed = balance.owed;
-		own.points = DebtOfHome(&balance, 0);
-		if (own.points > 0)
-			AppendLot(&owed, &own);
-		ForEachLot(part, &owed)
-		{
-			if (!opened_by.all || !HasId(&homes, part->lot_id != 0 ? part->lot_id : move.from_id))
-				continue;
-			PostMove(&move, ENTRY_TRANSFER_OUT, move.to_id, part->points, &none,
-					 HomeThere(&move, part->lot_id, settle));
-			PostMove(&move, ENTRY_TRANSFER_IN, move.from_id, part->points, &none, part->lot_id);
-			debt += part->points;
-		}
-		if (move.entry_id == 0)
-			continue;
-
-		values[0] = CStringGetTextDatum(code);
-		values[1] = Int64GetDatum(SumLots(&leaving));
-		values[2] = Int64GetDatum(LotCount(&leaving));
-		values[3] = Int64GetDatum(debt);
-		values[4] = Int64GetDatum(move.entry_id);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		MoveLots(&move);
+		MoveDebt(&move);
+		if (move.entry_id != 0)
+			PutMoved(&move, rsinfo);
 	}
 	SPI_finish();
 	return (Datum) 0;

@@ -46,6 +46,38 @@ END
 $$;
 COMMENT ON FUNCTION limit_exceeded(bigint[]) IS 'The namespaces of which members together would have more identifiers than one member may have.';
 
+CREATE FUNCTION run_merge_handlers(direction text, merge_id bigint, survivor_id bigint, absorbed_id bigint, subtree bigint[] DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	h record;
+	item jsonb;
+BEGIN
+	FOR h IN
+		SELECT x.room, CASE direction WHEN 'merge' THEN x.merge_function ELSE x.unmerge_function END AS name
+		FROM (SELECT y.*, row_number() OVER (ORDER BY array_position(loyalty.rooms(), y.room), y.room) AS n FROM loyalty.merge_handler y) x
+		ORDER BY CASE direction WHEN 'merge' THEN x.n ELSE -x.n END
+	LOOP
+		IF h.name IS NULL THEN
+			CONTINUE;
+		ELSIF direction = 'merge' THEN
+			EXECUTE format('SELECT %s($1, $2, $3)', loyalty.stored_function(h.name, 'bigint,bigint,bigint'))
+				INTO item USING merge_id, survivor_id, absorbed_id;
+		ELSE
+			EXECUTE format('SELECT %s($1, $2, $3, $4)', loyalty.stored_function(h.name, 'bigint,bigint,bigint,bigint[]'))
+				INTO item USING merge_id, survivor_id, absorbed_id, subtree;
+		END IF;
+		IF item IS NOT NULL THEN
+			INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
+			VALUES (merge_id, direction, h.room, 'handler', item);
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION run_merge_handlers(text, bigint, bigint, bigint, bigint[]) IS
+'Lets other rooms merge their things, in install order, or (direction unmerge, with the subtree that parts) take that back, the other way round. Part of merge_members() and unmerge_members().';
+
 CREATE FUNCTION join_members(survivor_id bigint, absorbed_id bigint, asked_survivor_id bigint, asked_absorbed_id bigint,
 	cause text, reason text, identifier_ids bigint[] DEFAULT '{}', namespaces text[] DEFAULT '{}',
 	verified boolean DEFAULT false, priority integer DEFAULT NULL) RETURNS bigint
@@ -55,9 +87,6 @@ AS $$
 DECLARE
 	merge_id bigint;
 	members bigint[] := loyalty.member_tree(absorbed_id);
-	moved bigint;
-	h loyalty.merge_handler;
-	item jsonb;
 BEGIN
 	INSERT INTO loyalty.member_merge AS m (survivor_id, absorbed_id, asked_survivor_id, asked_absorbed_id, cause,
 		identifier_ids, namespaces, verified, priority, reason)
@@ -87,15 +116,7 @@ BEGIN
 
 	PERFORM loyalty.refresh_attributes(survivor_id);
 
-	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.merge_function IS NOT NULL
-		ORDER BY array_position(loyalty.rooms(), x.room), x.room LOOP
-		EXECUTE format('SELECT %s($1, $2, $3)', loyalty.stored_function(h.merge_function, 'bigint,bigint,bigint')) INTO item USING merge_id, survivor_id, absorbed_id;
-		IF item IS NOT NULL THEN
-			INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
-			VALUES (merge_id, 'merge', h.room, 'handler', item);
-		END IF;
-	END LOOP;
-
+	PERFORM loyalty.run_merge_handlers('merge', merge_id, survivor_id, absorbed_id);
 	INSERT INTO loyalty.member_act (member_id, act, other_member_id, merge_id, reason, effective_at)
 	VALUES (survivor_id, 'merged', absorbed_id, merge_id, reason, clock_timestamp()),
 		(absorbed_id, 'merged', survivor_id, merge_id, reason, clock_timestamp());
@@ -167,6 +188,76 @@ $$;
 COMMENT ON FUNCTION merge_members(bigint, bigint, text, text) IS
 'Merges two members: absorbed_id, with all that were merged into it, into survivor_id. Either may name any member of its tree; the act is on those who stand for them. Points move at once, by ledger entries at the instant of the call, which cannot be dated back: as of every instant from then on the survivor has both, before it each has its own. Lots keep identity, origin, expiry and holds, debt comes along, and what is available repays it, as all that becomes available does; undoing the merge does not undo that. Identifiers, attributes (by attribute_rule) and what other rooms registered follow. Old ids work for ever; unmerge_members() takes it back. Returns merge_id, what moved as an array of {room, kind, item}, and whether it is the first result of a repeated idempotency_key (which belongs to survivor_id). Errors: LY202 no such member, LY203 forgotten, LY207 too many identifiers together, LY209 one member already, LY003, LY004.';
 
+CREATE FUNCTION posted_since(merged_at timestamptz, root bigint, members bigint[], earned_since text) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (
+		SELECT array_agg(e.entry_id)
+		FROM loyalty.ledger e
+		WHERE e.member_id = ANY (loyalty.member_tree(root)) AND e.recorded_at >= merged_at AND e.kind IN ('earn', 'adjust')
+			AND CASE earned_since
+				WHEN 'survivor' THEN e.home_id = ANY (members)
+				-- in the name of an identifier that goes back
+				WHEN 'identifier' THEN NOT coalesce(e.home_id, e.member_id) = ANY (members)
+					AND e.details ->> 'identifier_id' IN (SELECT i.identifier_id::text FROM loyalty.identifier i
+						WHERE i.home_member_id = ANY (members))
+				ELSE false END
+	);
+END
+$$;
+COMMENT ON FUNCTION posted_since(timestamptz, bigint, bigint[], text) IS
+'Entries that opened lots since a merge which, by earned_since, do not go with the member that the posting addressed; NULL where there are none. Part of unmerge_members().';
+
+CREATE FUNCTION part_points(merge_id bigint, root bigint, member_id bigint, members bigint[], since bigint[], earned_since text) RETURNS void
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	note CONSTANT text := format('unmerge %s', merge_id);
+BEGIN
+	INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
+	SELECT merge_id, 'unmerge', 'ledger', 'points', to_jsonb(p)
+	FROM loyalty.move_points(root, member_id, homes => members, reason => note) p;
+	IF since IS NOT NULL AND earned_since = 'identifier' THEN
+		INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
+		SELECT merge_id, 'unmerge', 'ledger', 'points earned since', to_jsonb(p)
+		FROM loyalty.move_points(root, member_id, opened_by => since, settle => true, reason => note) p;
+	ELSIF since IS NOT NULL THEN
+		INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
+		SELECT merge_id, 'unmerge', 'ledger', 'points that stay', to_jsonb(p)
+		FROM loyalty.move_points(member_id, root, opened_by => since, settle => true, reason => note) p;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION part_points(bigint, bigint, bigint, bigint[], bigint[], text) IS
+'Moves the points of a subtree from the root back to the member that parts, and what was posted since as earned_since says. Part of unmerge_members().';
+
+CREATE FUNCTION part_members(merge_id bigint, root bigint, member_id bigint, members bigint[]) RETURNS void
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	DELETE FROM loyalty.member_alias a WHERE a.member_id = part_members.member_id;
+	UPDATE loyalty.member_alias a SET canonical_id = part_members.member_id WHERE a.member_id = ANY (members);
+	UPDATE loyalty.member x SET status = 'active' WHERE x.member_id = part_members.member_id;
+	INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
+	VALUES (merge_id, 'unmerge', 'member', 'members', to_jsonb(members));
+
+	WITH moving AS (
+		UPDATE loyalty.identifier i SET member_id = part_members.member_id
+		WHERE i.member_id = root AND i.home_member_id = ANY (members) RETURNING i.identifier_id
+	)
+	INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
+	SELECT merge_id, 'unmerge', 'member', 'identifiers', jsonb_agg(v.identifier_id ORDER BY v.identifier_id)
+	FROM moving v HAVING count(*) > 0;
+
+	PERFORM loyalty.refresh_attributes(root), loyalty.refresh_attributes(member_id);
+END
+$$;
+COMMENT ON FUNCTION part_members(bigint, bigint, bigint, bigint[]) IS
+'Makes a member canonical again for its subtree, with their identifiers and attributes. Part of unmerge_members().';
+
 CREATE FUNCTION unmerge_members(merge_id bigint, earned_since text DEFAULT 'home', reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
 	OUT member_id bigint, OUT moved jsonb, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -178,11 +269,7 @@ DECLARE
 	m loyalty.member_merge;
 	root bigint;
 	members bigint[];
-	since bigint[];
 	earlier jsonb;
-	h loyalty.merge_handler;
-	item jsonb;
-	note CONSTANT text := format('unmerge %s', merge_id);
 BEGIN
 	replayed := false;
 	IF earned_since IS NULL OR earned_since NOT IN ('home', 'survivor', 'identifier') THEN
@@ -217,62 +304,13 @@ BEGIN
 
 	PERFORM loyalty.lock_wallets(ARRAY[root], ARRAY[member_id]);
 	PERFORM loyalty.mark_wallets(member_id, false), loyalty.mark_wallets(root, false);
-	IF earned_since = 'identifier' THEN
-		-- what was posted to others since, in the name of an identifier that goes back
-		since := (SELECT array_agg(e.entry_id)
-			FROM loyalty.ledger e
-			WHERE e.member_id = ANY (loyalty.member_tree(root)) AND e.recorded_at >= m.recorded_at
-				AND e.kind IN ('earn', 'adjust') AND NOT coalesce(e.home_id, e.member_id) = ANY (members)
-				AND e.details ->> 'identifier_id' IN (SELECT i.identifier_id::text FROM loyalty.identifier i
-					WHERE i.home_member_id = ANY (members)));
-	ELSIF earned_since = 'survivor' THEN
-		since := (SELECT array_agg(e.entry_id)
-			FROM loyalty.ledger e
-			WHERE e.member_id = ANY (loyalty.member_tree(root)) AND e.recorded_at >= m.recorded_at
-				AND e.kind IN ('earn', 'adjust') AND e.home_id = ANY (members));
-	END IF;
-	INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
-	SELECT merge_id, 'unmerge', 'ledger', 'points', to_jsonb(p)
-	FROM loyalty.move_points(root, member_id, homes => members, reason => note) p;
-	IF since IS NOT NULL AND earned_since = 'identifier' THEN
-		INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
-		SELECT merge_id, 'unmerge', 'ledger', 'points earned since', to_jsonb(p)
-		FROM loyalty.move_points(root, member_id, opened_by => since, settle => true, reason => note) p;
-	ELSIF since IS NOT NULL THEN
-		INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
-		SELECT merge_id, 'unmerge', 'ledger', 'points that stay', to_jsonb(p)
-		FROM loyalty.move_points(member_id, root, opened_by => since, settle => true, reason => note) p;
-	END IF;
-
+	PERFORM loyalty.part_points(merge_id, root, member_id, members,
+		CASE WHEN earned_since <> 'home' THEN loyalty.posted_since(m.recorded_at, root, members, earned_since) END, earned_since);
 	UPDATE loyalty.member_merge x
 	SET unmerged_at = clock_timestamp(), unmerge_reason = reason, earned_since = unmerge_members.earned_since
 	WHERE x.merge_id = unmerge_members.merge_id;
-	DELETE FROM loyalty.member_alias a WHERE a.member_id = unmerge_members.member_id;
-	UPDATE loyalty.member_alias a SET canonical_id = unmerge_members.member_id WHERE a.member_id = ANY (members);
-	UPDATE loyalty.member x SET status = 'active' WHERE x.member_id = unmerge_members.member_id;
-	INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
-	VALUES (merge_id, 'unmerge', 'member', 'members', to_jsonb(members));
-
-	WITH moving AS (
-		UPDATE loyalty.identifier i SET member_id = unmerge_members.member_id
-		WHERE i.member_id = root AND i.home_member_id = ANY (members) RETURNING i.identifier_id
-	)
-	INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
-	SELECT merge_id, 'unmerge', 'member', 'identifiers', jsonb_agg(v.identifier_id ORDER BY v.identifier_id)
-	FROM moving v HAVING count(*) > 0;
-
-	PERFORM loyalty.refresh_attributes(root), loyalty.refresh_attributes(member_id);
-
-	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.unmerge_function IS NOT NULL
-		ORDER BY array_position(loyalty.rooms(), x.room) DESC, x.room DESC LOOP
-		EXECUTE format('SELECT %s($1, $2, $3, $4)', loyalty.stored_function(h.unmerge_function, 'bigint,bigint,bigint,bigint[]'))
-			INTO item USING merge_id, root, member_id, members;
-		IF item IS NOT NULL THEN
-			INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
-			VALUES (merge_id, 'unmerge', h.room, 'handler', item);
-		END IF;
-	END LOOP;
-
+	PERFORM loyalty.part_members(merge_id, root, member_id, members);
+	PERFORM loyalty.run_merge_handlers('unmerge', merge_id, root, member_id, members);
 	INSERT INTO loyalty.member_act (member_id, act, other_member_id, merge_id, reason, effective_at)
 	VALUES (root, 'unmerged', member_id, merge_id, reason, clock_timestamp()),
 		(member_id, 'unmerged', root, merge_id, reason, clock_timestamp());
