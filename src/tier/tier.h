@@ -57,7 +57,8 @@
  * resets the term of the level that is held.
  *
  * The term that follows an end begins at that end, also where a grace lay
- * between; interval terms are counted from the first one's start, so that
+ * between; only where the grace has outlasted all of it, it begins at the end
+ * of the grace.  Interval terms are counted from the first one's start, so that
  * month ends do not drift.  A term "to the end of the following period" which
  * begins at an end follows the period that ends there.
  *

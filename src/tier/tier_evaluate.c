@@ -116,8 +116,8 @@ RenewedRank(const LadderDefinition *ladder, int level, const int64 *values)
 
 /*
  * Begins the first term of a level.  at_end: it follows the term or period
- * that ends at start.  Where a grace has outlasted that whole term, it begins
- * now instead.
+ * that ends at start.  Where a grace, which ends now, has outlasted that whole
+ * term, it follows the grace instead.
  */
 static void
 BeginTerm(TierState *state, const LadderDefinition *ladder, int level, TimestampTz start, bool at_end, TimestampTz now)
@@ -137,7 +137,7 @@ BeginTerm(TierState *state, const LadderDefinition *ladder, int level, Timestamp
 									   TierPeriodEnd(ladder, ladder->period, state->joined_at,
 												 at_end ? start - 1 : start));
 	if (state->valid_until <= now)
-		BeginTerm(state, ladder, level, now, false, now - 1);
+		BeginTerm(state, ladder, level, now, true, now);
 	if (state->pending <= level)
 	{
 		state->pending = 0;
@@ -275,7 +275,7 @@ StepAtFact(TierState *state, const TierInput *input, const LadderDefinition *lad
 		step->reason = REASON_QUALIFIED;
 		step->term_began = true;
 		state->since = input->at;
-		BeginTerm(state, ladder, input->qualified, input->at, false, input->at - 1);
+		BeginTerm(state, ladder, input->qualified, input->at, false, input->at);
 		return;
 	}
 	if (in_grace && Max(input->renewed, input->qualified) >= state->level)
@@ -308,7 +308,7 @@ TierEvaluate(TierState *state, const TierInput *input, const LadderDefinition *l
 	if (state->pending_at <= input->at && state->pending_at <= TierNext(state))
 	{
 		step->at = state->since = state->pending_at;
-		BeginTerm(state, ladder, state->pending, step->at, false, step->at - 1);
+		BeginTerm(state, ladder, state->pending, step->at, false, step->at);
 		step->event = TIER_UPGRADED;
 		step->reason = REASON_NEXT_PERIOD;
 		step->term_began = true;
