@@ -164,9 +164,9 @@ ResultRow(const Posting *posting)
 		tupdesc = BlessTupleDesc(made);
 		MemoryContextSwitchTo(old);
 	}
-	values[0] = Int64GetDatum(posting->entry_id);
-	values[1] = Int64GetDatum(posting->available);
-	values[2] = BoolGetDatum(posting->replayed);
+	values[0] = Int64GetDatum(posting->result.entry_id);
+	values[1] = Int64GetDatum(posting->result.available);
+	values[2] = BoolGetDatum(posting->result.outcome == POSTING_REPLAYED);
 	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }
 
@@ -380,7 +380,7 @@ PostTransfer(void *call)
 	if (in->member_id < out->member_id)
 		TakeWallet(in);
 	PostEntry(out);
-	if (out->replayed)
+	if (out->result.outcome == POSTING_REPLAYED)
 		return;
 
 	in->counterparty_id = out->member_id;
@@ -783,9 +783,9 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 		bool		nulls[4] = {false};
 
 		values[0] = Int64GetDatum(i + 1);
-		values[1] = Int64GetDatum(posting->entry_id);
-		values[2] = Int64GetDatum(posting->available);
-		values[3] = BoolGetDatum(posting->replayed);
+		values[1] = Int64GetDatum(posting->result.entry_id);
+		values[2] = Int64GetDatum(posting->result.available);
+		values[3] = BoolGetDatum(posting->result.outcome == POSTING_REPLAYED);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -498,7 +498,7 @@ PostOfRow(const Settling *settling, Posting *posting)
 	for (int i = 0; i < n; i++)
 		TakeWalletOf(settling, others[i]);
 	PostEntry(posting);
-	return !posting->replayed;
+	return posting->result.outcome != POSTING_REPLAYED;
 }
 
 /*
@@ -811,7 +811,7 @@ EarnOfNewRow(Settling *settling, const Award *award)
 	PostEntry(&posting);
 
 	/* what a member earned while merged has another number where it is: all of it is to be looked at */
-	return !posting.replayed && !posting.has_kin;
+	return posting.result.outcome != POSTING_REPLAYED && !posting.has_kin;
 }
 
 /*

@@ -598,8 +598,7 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	PreparePosting(&posting);
 	if (state->currency.fold.slides || ConcernsActivity(&posting))
 		ReadActivities(state, &posting);
-	RecordEntry(&posting, &state->balance, now);
-	if (posting.refusal != FOLD_OK)
+	if (RecordEntry(&posting, &state->balance, now) == POSTING_REFUSED)
 		RaisePostingRefusal(&posting);
 
 	/* what the table refuses now may be any of the rows that were gathered */
@@ -607,8 +606,8 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	AddLedgerRow(state->insert, &posting);
 	state->entries++;
 	if (state->first_entry_id == 0)
-		state->first_entry_id = posting.entry_id;
-	state->last_entry_id = posting.entry_id;
+		state->first_entry_id = posting.result.entry_id;
+	state->last_entry_id = posting.result.entry_id;
 	if (state->has[COL_TARGET_KEY])
 		RememberKey(state, &posting, target_key);
 }

@@ -47,5 +47,5 @@ loyalty_book_expiry(PG_FUNCTION_ARGS)
 	posting.entry.effective_at = as_of;
 	PostEntry(&posting);
 	SPI_finish();
-	PG_RETURN_INT64(posting.nothing_to_do ? 0 : posting.entry.requested);
+	PG_RETURN_INT64(posting.result.outcome == POSTING_NOTHING ? 0 : posting.entry.requested);
 }

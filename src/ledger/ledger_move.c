@@ -557,7 +557,7 @@ PostMove(Move *move, EntryKind kind, int64 member_id, int64 points,
 	posting.entry.home_id = home_id;
 	PostEntry(&posting);
 	if (member_id == move->to_id)
-		move->entry_id = posting.entry_id;
+		move->entry_id = posting.result.entry_id;
 }
 
 /*

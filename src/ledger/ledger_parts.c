@@ -352,11 +352,7 @@ PostPart(Posting *posting, Posting *target, const Part *part, bool answers_call)
 	}
 	PostEntry(&own);
 	if (answers_call)
-	{
-		posting->replayed = own.replayed;
-		posting->entry_id = own.entry_id;
-		posting->available = own.available;
-	}
+		posting->result = own.result;
 }
 
 /*
@@ -526,9 +522,7 @@ PostAllParts(void *call)
 	LockParts(posting);
 	posting->member_id = CanonicalMember(posting->asked_id);
 	posting->has_kin = true;
-	if (posting->idempotency_key != NULL)
-		FindReplay(posting);
-	if (posting->replayed)
+	if (posting->idempotency_key != NULL && FindReplay(posting))
 		return;
 	posted = posting->entry.kind == ENTRY_REVERSE ? ReverseInParts(posting) : SettleHoldInParts(posting);
 	if (!posted)

@@ -113,13 +113,17 @@ FindTarget(Posting *posting, int64 entry_id)
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
 	};
+	enum
+	{
+		TARGET_CURRENCY, TARGET_KIND, TARGET_POINTS, TARGET_REQUESTED, TARGET_EFFECTIVE_AT, TARGET_HOLD_UNTIL, TARGET_LOTS,
+		TARGET_EXPIRES_AT, TARGET_HOME_ID, TARGET_TARGET, TARGET_EXPIRY_GIVEN, TARGET_IS_ACTIVITY,
+		TARGET_COLUMNS
+	};
 	Datum		values[2] = {Int64GetDatum(posting->member_id), Int64GetDatum(entry_id)};
 	Entry	   *entry = &posting->entry;
-	HeapTuple	found;
-	char	   *kind;
-	char	   *code;
-	bool		isnull;
-	Datum		lots;
+	Datum		target[TARGET_COLUMNS];
+	bool		nulls[TARGET_COLUMNS];
+	bool		found;
 
 	entry->target = entry_id;
 	posting->target_member_id = posting->member_id;
@@ -131,21 +135,18 @@ FindTarget(Posting *posting, int64 entry_id)
 		values[0] = Int64GetDatum(posting->target_member_id);
 		RunPlan(&plan, values, NULL, 1);
 	}
-	found = SPI_processed > 0 ? SPI_tuptable->vals[0] : NULL;
-	if (found != NULL)
+	found = SPI_processed > 0;
+	if (found)
 	{
-		SPITupleTable *table = SPI_tuptable;
-		int64		home_id = GetInt64(9);
+		text	   *kind;
 
-		kind = SPI_getvalue(found, table->tupdesc, 2);
-		entry->target_kind = EntryKindFromName(kind, strlen(kind));
-		if (home_id == 0)
-			home_id = posting->target_member_id;
-		if (!MayReferTo(posting->asked_id, entry->target_kind, home_id))
-			found = NULL;
-		SPI_tuptable = table;
+		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, target, nulls);
+		kind = DatumGetTextPP(target[TARGET_KIND]);
+		entry->target_kind = EntryKindFromName(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
+		found = MayReferTo(posting->asked_id, entry->target_kind,
+						   nulls[TARGET_HOME_ID] ? posting->target_member_id : DatumGetInt64(target[TARGET_HOME_ID]));
 	}
-	if (found == NULL)
+	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
 				 errmsg("member " INT64_FORMAT " has no entry " INT64_FORMAT,
@@ -153,35 +154,29 @@ FindTarget(Posting *posting, int64 entry_id)
 				 errdetail("An entry_id belongs to one member, or to those who were merged with it."),
 				 errhint("Check the entry_id that the posting returned; it belongs to one member.")));
 
-	code = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	entry->target_points = GetInt64(4);
+	entry->target_points = DatumGetInt64(target[TARGET_REQUESTED]);
 	if (entry->target_points < 0)
 		entry->target_points = -entry->target_points;
-	entry->target_effective_at = GetInt64(5);
-	entry->target_hold_until = GetInt64(6);
-	entry->target_expires_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
-																 SPI_tuptable->tupdesc, 8, &isnull));
-	if (isnull)
-		entry->target_expires_at = TIMESTAMP_INFINITY;
-	posting->target_expiry_given = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-															  11, &isnull));
-	posting->target_is_activity = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-															 12, &isnull));
-	lots = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 7, &isnull);
-	entry->target_posted = GetInt64(3);
-	if (!isnull && (entry->target_posted < 0 || entry->target_kind == ENTRY_REVERSE || entry->target_kind == ENTRY_HOLD))
+	entry->target_effective_at = DatumGetTimestampTz(target[TARGET_EFFECTIVE_AT]);
+	entry->target_hold_until = nulls[TARGET_HOLD_UNTIL] ? 0 : DatumGetTimestampTz(target[TARGET_HOLD_UNTIL]);
+	entry->target_expires_at = nulls[TARGET_EXPIRES_AT] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(target[TARGET_EXPIRES_AT]);
+	posting->target_expiry_given = DatumGetBool(target[TARGET_EXPIRY_GIVEN]);
+	posting->target_is_activity = DatumGetBool(target[TARGET_IS_ACTIVITY]);
+	entry->target_posted = DatumGetInt64(target[TARGET_POINTS]);
+	if (!nulls[TARGET_LOTS] &&
+		(entry->target_posted < 0 || entry->target_kind == ENTRY_REVERSE || entry->target_kind == ENTRY_HOLD))
 	{
 		LotList    *taken = MemoryContextAlloc(posting->context, sizeof(LotList));
 		MemoryContext old = MemoryContextSwitchTo(posting->context);
 
-		UnpackLotsDatum(lots, taken);
+		UnpackLotsDatum(target[TARGET_LOTS], taken);
 		MemoryContextSwitchTo(old);
 		entry->target_lots = taken;
 		posting->target_taken = taken;
 	}
-	posting->hold_id = entry->target_kind == ENTRY_CAPTURE ? GetInt64(10) : 0;
-	posting->undone_id = entry->target_kind == ENTRY_REVERSE ? GetInt64(10) : 0;
-	FindCurrency(code, &posting->currency);
+	posting->hold_id = entry->target_kind == ENTRY_CAPTURE ? DatumGetInt64(target[TARGET_TARGET]) : 0;
+	posting->undone_id = entry->target_kind == ENTRY_REVERSE ? DatumGetInt64(target[TARGET_TARGET]) : 0;
+	FindCurrency(TextDatumGetCString(target[TARGET_CURRENCY]), &posting->currency);
 	if (entry->target_kind == ENTRY_REVERSE)
 		FindUndone(posting);
 }
@@ -344,9 +339,10 @@ LoadActivities(const Posting *posting, ActivityLog *log)
 
 /*
  * Looks for an entry that was posted with the same key.  If it was asked for
- * with the same arguments, its result is this posting's; otherwise LY004.
+ * with the same arguments, its result is this posting's, and the answer true;
+ * otherwise LY004.
  */
-void
+bool
 FindReplay(Posting *posting)
 {
 	static KeptPlan plan = {
@@ -371,7 +367,6 @@ FindReplay(Posting *posting)
 	int64		others_id = posting->member_id;
 	bool		isnull;
 
-	posting->replayed = false;
 	if (posting->has_kin)
 	{
 		values[0] = KinOfMember(posting->asked_id);
@@ -402,18 +397,18 @@ FindReplay(Posting *posting)
 			continue;
 		if (posting->of_row)
 		{
-			posting->replayed = true;
-			return;
+			posting->result.outcome = POSTING_REPLAYED;
+			return true;
 		}
 		/* it stands in this wallet, since its member stood for another then, who is another again */
 		is_others = member_id == posting->member_id && home_id != member_id && posting->entry.target == 0 &&
 			CanonicalMember(home_id) != posting->member_id;
 		if (same && !is_others)
 		{
-			posting->replayed = true;
-			posting->entry_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 1, &isnull));
-			posting->available = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 2, &isnull));
-			return;
+			posting->result.outcome = POSTING_REPLAYED;
+			posting->result.entry_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 1, &isnull));
+			posting->result.available = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 2, &isnull));
+			return true;
 		}
 		if (home_id == posting->asked_id || member_id == posting->member_id)
 		{
@@ -437,6 +432,7 @@ FindReplay(Posting *posting)
 						   posting->member_id, SPI_getvalue(other, found->tupdesc, 1),
 						   SPI_getvalue(other, found->tupdesc, 4)),
 				 errhint("Repeat a call with the very same arguments, or use a new key.")));
+	return false;
 }
 
 /*
@@ -636,10 +632,10 @@ StoredLots(const Posting *posting, const Balance *balance)
 
 /*
  * Applies a posting's entry to a balance, draws its id, and fills in the row
- * that is to be stored, its hash included.  What cannot be is noted in
- * posting->refusal, and the balance is to be thrown away.
+ * that is to be stored, its hash included.  Says whether it is posted or
+ * refused; then the balance is to be thrown away.
  */
-void
+PostingOutcome
 RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 {
 	Entry	   *entry = &posting->entry;
@@ -658,16 +654,16 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	posting->before = *balance;
 	if (posting->log != NULL)
 		SetActivities(posting->log, entry);
-	posting->refusal = ApplyEntry(balance, &posting->currency.fold, entry);
-	if (posting->refusal != FOLD_OK)
-		return;
+	posting->result.refusal = ApplyEntry(balance, &posting->currency.fold, entry);
+	if (posting->result.refusal != FOLD_OK)
+		return POSTING_REFUSED;
 	if (posting->log != NULL)
 		NoteActivity(posting->log, entry);
 
 	balance->last_recorded_at = recorded_at;
 	BalanceAt(balance, Max(recorded_at, balance->last_effective_at), &sums);
-	posting->entry_id = entry->entry_id;
-	posting->available = sums.available;
+	posting->result.entry_id = entry->entry_id;
+	posting->result.available = sums.available;
 
 	opens_lot = EntryOpensLot(entry->kind, entry->requested);
 	row->member_id = posting->member_id;
@@ -701,20 +697,73 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	balance->chained = true;
 	SET_VARSIZE(posting->hash, sizeof(posting->hash));
 	memcpy(VARDATA(posting->hash), balance->chain, CHAIN_LENGTH);
+	return POSTING_POSTED;
 }
 
 /*
- * Raises the error that belongs to posting->refusal.
+ * Raises the error that belongs to a posting that is refused.
  */
 void
 RaisePostingRefusal(const Posting *posting)
 {
 	Refused		refused = {
-		.refusal = posting->refusal,.entry = &posting->entry,.balance = &posting->before,
+		.refusal = posting->result.refusal,.entry = &posting->entry,.balance = &posting->before,
 		.member_id = posting->member_id,.currency = posting->currency.code
 	};
 
 	RaiseRefusal(&refused);
+}
+
+/*
+ * What a posting does to the balance that its wallet has under the lock; it may
+ * run again on a newer one.  *balance is the result of one that is posted.
+ */
+static PostingOutcome
+SettleUnderLock(Posting *posting, Datum stored, bool has_kin, Balance *balance)
+{
+	Entry	   *entry = &posting->entry;
+	bool		of_kin;			/* the index of keys does not see those of merged members */
+
+	/* "all there is" may be another number now than when this ran before */
+	entry->requested = posting->asked_points;
+	entry->target_elsewhere = entry->target != 0 && posting->target_member_id != posting->member_id;
+	posting->has_kin = has_kin || entry->home_id != 0 || entry->target_elsewhere;
+	of_kin = posting->idempotency_key != NULL && posting->has_kin;
+	if (of_kin || entry->kind == ENTRY_REVERSE)
+	{
+		bool		replayed;
+
+		SPI_connect();
+		replayed = of_kin && FindReplay(posting);
+		if (entry->kind == ENTRY_REVERSE && !posting->part && !replayed)
+			FindReversals(posting);
+		SPI_finish();
+		if (replayed)
+			return POSTING_REPLAYED;
+	}
+	if (ConcernsActivity(posting))
+	{
+		posting->log = palloc(sizeof(ActivityLog));
+		InitActivities(posting->log);
+		SPI_connect();
+		LoadActivities(posting, posting->log);
+		SPI_finish();
+	}
+	if (posting->idempotency_key != NULL)
+		posting->stored = PG_DETOAST_DATUM_COPY(stored);
+
+	UnpackBalanceDatum(stored, balance);
+	if (entry->kind == ENTRY_EXPIRE)
+	{
+		/* what there is to book is known only now */
+		BalanceAsOf sums;
+
+		BalanceAt(balance, entry->effective_at, &sums);
+		entry->requested = sums.expired - balance->total[TOTAL_BOOKED];
+		if (entry->requested == 0)
+			return POSTING_NOTHING;
+	}
+	return RecordEntry(posting, balance, GetCurrentTimestamp());
 }
 
 /*
@@ -726,68 +775,16 @@ PG_FUNCTION_INFO_V1(loyalty_wallet_apply);
 Datum
 loyalty_wallet_apply(PG_FUNCTION_ARGS)
 {
-	Datum		stored = PG_GETARG_DATUM(0);
-	bool		has_kin = PG_GETARG_BOOL(1);
+	Datum		result = PG_GETARG_DATUM(0);
 	Posting    *posting = CurrentPosting();
 	MemoryContext old = MemoryContextSwitchTo(posting->context);
 	Balance		balance;
-	PackedValue *result;
 
-	/* "all there is" may be another number now than when this ran before */
-	posting->entry.requested = posting->asked_points;
-	posting->entry.target_elsewhere = posting->entry.target != 0 && posting->target_member_id != posting->member_id;
-	posting->has_kin = has_kin || posting->entry.home_id != 0 ||
-		posting->entry.target_elsewhere;
-	if (posting->entry.kind == ENTRY_REVERSE ||
-		(posting->idempotency_key != NULL && posting->has_kin))
-	{
-		SPI_connect();
-		/* the index of keys does not see those of merged members */
-		if (posting->idempotency_key != NULL && posting->has_kin)
-			FindReplay(posting);
-		if (posting->entry.kind == ENTRY_REVERSE && !posting->part)
-			FindReversals(posting);
-		SPI_finish();
-		MemoryContextSwitchTo(posting->context);
-	}
-	if (ConcernsActivity(posting))
-	{
-		posting->log = palloc(sizeof(ActivityLog));
-		InitActivities(posting->log);
-		SPI_connect();
-		LoadActivities(posting, posting->log);
-		SPI_finish();
-		MemoryContextSwitchTo(posting->context);
-	}
-	if (posting->replayed)
-	{
-		MemoryContextSwitchTo(old);
-		PG_RETURN_DATUM(stored);
-	}
-	if (posting->idempotency_key != NULL)
-		posting->stored = PG_DETOAST_DATUM_COPY(stored);
-
-	UnpackBalanceDatum(stored, &balance);
-	if (posting->entry.kind == ENTRY_EXPIRE)
-	{
-		/* what there is to book is known only now */
-		BalanceAsOf sums;
-
-		BalanceAt(&balance, posting->entry.effective_at, &sums);
-		posting->entry.requested = sums.expired - balance.total[TOTAL_BOOKED];
-		posting->nothing_to_do = posting->entry.requested == 0;
-		if (posting->nothing_to_do)
-		{
-			MemoryContextSwitchTo(old);
-			PG_RETURN_DATUM(stored);
-		}
-	}
-	RecordEntry(posting, &balance, GetCurrentTimestamp());
-	result = posting->refusal == FOLD_OK ? PackBalanceValue(&balance) : NULL;
+	posting->result.outcome = SettleUnderLock(posting, result, PG_GETARG_BOOL(1), &balance);
+	if (posting->result.outcome == POSTING_POSTED)
+		result = PointerGetDatum(PackBalanceValue(&balance));
 	MemoryContextSwitchTo(old);
-	if (result == NULL)
-		PG_RETURN_DATUM(stored);
-	PG_RETURN_POINTER(result);
+	PG_RETURN_DATUM(result);
 }
 
 /*
@@ -924,7 +921,60 @@ MayOpenWallet(const Entry *entry)
 }
 
 /*
- * Posts an entry: changes the wallet, records it, and fills in the results.
+ * What a posting is that needs a wallet and has none.
+ */
+static PostingOutcome
+SettleWithoutWallet(Posting *posting)
+{
+	Balance		balance;
+
+	if (posting->entry.kind == ENTRY_EXPIRE)
+		return POSTING_NOTHING;
+	/* it has nothing: let the fold say what that means */
+	InitBalance(&balance, posting->currency.fold.order);
+	if (RecordEntry(posting, &balance, GetCurrentTimestamp()) != POSTING_REFUSED)
+		elog(ERROR, "entry on a wallet that does not exist was not refused");
+	return POSTING_REFUSED;
+}
+
+/*
+ * Changes the wallet, wherever it is by now, and opens it where need be.  False
+ * when the lots of the posting are several members' since a merge was undone.
+ */
+static bool
+SettleInWallet(Posting *posting)
+{
+	/* each turn but the first two is due to a merge, or the undoing of one */
+	for (int attempt = 1; attempt <= 1000; attempt++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!posting->is_move && (posting->entry.home_id != 0 || MayHaveParts(posting)))
+			LockRoute(posting);
+		if (posting->in_parts)
+			return false;
+		PlaceTarget(posting);
+		if (UpdateWallet(posting))
+			return true;
+		if (!posting->this_wallet && RoutePosting(posting))
+			continue;
+		if (MayOpenWallet(&posting->entry))
+			OpenWallet(posting);
+		else if (attempt > 1 || merged_members == NULL)
+		{
+			posting->result.outcome = SettleWithoutWallet(posting);
+			return true;
+		}
+		/* else a merge may have been undone just after that statement began */
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the wallet of member " INT64_FORMAT ", currency \"%s\", is marked as moved, but the member is not absorbed",
+					posting->member_id, posting->currency.code),
+			 errhint("Run SELECT * FROM loyalty.check_all();")));
+}
+
+/*
+ * Posts an entry: changes the wallet, records it, and fills in the result.
  * Needs an SPI connection, a currency, and, where it refers to another entry,
  * FindTarget() before.  Raises an error for whatever is refused.
  */
@@ -934,75 +984,27 @@ PostEntry(Posting *posting)
 	if (!posting->part)
 	{
 		PreparePosting(posting);
-		if (HasParts(posting))
-		{
-			PostInParts(posting);
-			return;
-		}
+		posting->in_parts = HasParts(posting);
 	}
-	for (int attempt = 1;; attempt++)
+	if (posting->in_parts || !SettleInWallet(posting))
 	{
-		if (attempt > 1000)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("the wallet of member " INT64_FORMAT ", currency \"%s\", is marked as moved, but the member is not absorbed",
-							posting->member_id, posting->currency.code),
-					 errhint("Run SELECT * FROM loyalty.check_all();")));
-		if (!posting->is_move && (posting->entry.home_id != 0 || MayHaveParts(posting)))
-			LockRoute(posting);
-		if (posting->in_parts)
-		{
-			posting->in_parts = false;
-			PostInParts(posting);
-			return;
-		}
-		PlaceTarget(posting);
-		if (UpdateWallet(posting))
-			break;
-		if (!posting->this_wallet && RoutePosting(posting))
-			continue;
-		if (!MayOpenWallet(&posting->entry))
-		{
-			Balance		balance;
-
-			/* a merge may have been undone just after that statement began */
-			if (attempt == 1 && merged_members != NULL)
-				continue;
-			if (posting->entry.kind == ENTRY_EXPIRE)
-			{
-				posting->nothing_to_do = true;
-				break;
-			}
-			/* it has nothing: let the fold say what that means */
-			InitBalance(&balance, posting->currency.fold.order);
-			RecordEntry(posting, &balance, GetCurrentTimestamp());
-			if (posting->refusal == FOLD_OK)
-				elog(ERROR, "entry on a wallet that does not exist was not refused");
-			break;
-		}
-		CHECK_FOR_INTERRUPTS();
-		OpenWallet(posting);
-	}
-	if (posting->replayed || posting->nothing_to_do)
+		posting->in_parts = false;
+		PostInParts(posting);
 		return;
-	if (posting->refusal != FOLD_OK)
-	{
-		if (posting->idempotency_key != NULL)
-			FindReplay(posting);
-		if (!posting->replayed)
-		{
-			/* the wallet forgets a hold of which nothing is left */
-			if (posting->refusal == FOLD_HOLD_LAPSED && posting->entry.kind != ENTRY_HOLD &&
-				HoldIsClosed(posting))
-				posting->refusal = FOLD_HOLD_CLOSED;
-			RaisePostingRefusal(posting);
-		}
 	}
-	else if (!InsertEntry(posting))
+	if (posting->result.outcome == POSTING_POSTED && !InsertEntry(posting))
 	{
 		UndoWallet(posting);
-		FindReplay(posting);
-		if (!posting->replayed)
+		if (!FindReplay(posting))
 			elog(ERROR, "entry with idempotency key \"%s\" vanished", posting->idempotency_key);
+	}
+	else if (posting->result.outcome == POSTING_REFUSED &&
+			 !(posting->idempotency_key != NULL && FindReplay(posting)))
+	{
+		/* the wallet forgets a hold of which nothing is left */
+		if (posting->result.refusal == FOLD_HOLD_LAPSED && posting->entry.kind != ENTRY_HOLD &&
+			HoldIsClosed(posting))
+			posting->result.refusal = FOLD_HOLD_CLOSED;
+		RaisePostingRefusal(posting);
 	}
 }

@@ -23,6 +23,24 @@
 /* How far a caller's clock may run ahead of the server's. */
 #define CLOCK_SKEW_ALLOWED	USECS_PER_MINUTE
 
+/* How a posting ended. */
+typedef enum PostingOutcome
+{
+	POSTING_OPEN,				/* not yet */
+	POSTING_POSTED,
+	POSTING_REPLAYED,			/* its key was used: the result is the earlier one's */
+	POSTING_NOTHING,			/* an expire that has nothing to book */
+	POSTING_REFUSED				/* see refusal; the caller sees an error */
+} PostingOutcome;
+
+typedef struct PostingResult
+{
+	PostingOutcome outcome;
+	FoldRefusal refusal;
+	int64		entry_id;
+	int64		available;
+} PostingResult;
+
 typedef struct Posting
 {
 	/* What is asked for.  Texts are NULL where absent. */
@@ -54,11 +72,7 @@ typedef struct Posting
 	Datum		details;		/* jsonb, or 0 */
 	char	   *idempotency_key;
 
-	/* Results */
-	bool		replayed;
-	bool		nothing_to_do;	/* an expire that has nothing to book */
-	int64		entry_id;
-	int64		available;
+	PostingResult result;
 
 	/* Working space */
 	MemoryContext context;
@@ -70,7 +84,6 @@ typedef struct Posting
 	const LotList *target_taken;	/* target_lots as recorded there */
 	int64		undone_id;		/* of a target that is a reversal: its target */
 	int64		hold_id;		/* of a target that is a capture: its hold */
-	FoldRefusal refusal;
 	Balance		before;
 	struct varlena *stored;		/* the wallet's balance before, as stored */
 	LedgerRow	row;
@@ -87,10 +100,10 @@ extern void FindReversals(Posting *posting);
 extern bool HoldIsClosed(const Posting *posting);
 extern bool ConcernsActivity(const Posting *posting);
 extern void LoadActivities(const Posting *posting, ActivityLog *log);
-extern void FindReplay(Posting *posting);
+extern bool FindReplay(Posting *posting);
 extern void PreparePosting(Posting *posting);
 extern bool OpenWallet(const Posting *posting);
-extern void RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
+extern PostingOutcome RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
 pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
 
 /* ledger_move.c: the wallets of members that were merged */
