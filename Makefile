@@ -67,6 +67,12 @@ $(OBJS): | $(FOLDERS)
 $(FOLDERS):
 	mkdir -p $@
 
+# <Room>Init() of the rooms that have a file <room>_init.c, for _PG_init().
+ROOM_INITS := $(shell echo $(foreach room,$(ROOMS),$(if $(wildcard $(HERE)/src/$(room)/$(room)_init.c),$(room))) | \
+	awk '{ for (i = 1; i <= NF; i++) printf("INIT(%s%s) ", toupper(substr($$i, 1, 1)), substr($$i, 2)) }')
+src/core/core_init.o: $(HERE)/Makefile
+src/core/core_init.o: override CPPFLAGS += -D'ROOM_INITS=$(ROOM_INITS)'
+
 # Objects made for another PostgreSQL are made anew.
 .built-for: FORCE
 	@echo '$(VERSION) $(CC)' | cmp -s - $@ || echo '$(VERSION) $(CC)' > $@

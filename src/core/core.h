@@ -136,11 +136,17 @@ extern void LayoutInit(void);
 extern void RightsInit(void);
 extern void ProgramInit(void);
 
-/* Rooms, in install order; each sets up what it needs once per backend. */
-extern void CoreInit(void);
-extern void LedgerInit(void);
-extern void MemberInit(void);
-extern void RfmInit(void);
-extern void TierInit(void);
+/*
+ * What a room sets up once per session, in its file <room>_init.c; called by
+ * _PG_init():
+ *
+ *		ROOM_INIT(Ledger)
+ *		{
+ *			ExpectLayout("ledger", 1);
+ *		}
+ */
+#define ROOM_INIT(room) \
+	extern void room##Init(void); \
+	void room##Init(void)
 
 #endif							/* LOYALTY_CORE_H */

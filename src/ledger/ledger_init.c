@@ -1,17 +1,14 @@
 /*
  * ledger_init.c
- *		What room ledger sets up once per backend.
+ *		What room ledger sets up once per session.
  */
 #include "postgres.h"
 
 #include "core/core.h"
 #include "ledger/currency.h"
 
-#define LEDGER_LAYOUT	1
-
-void
-LedgerInit(void)
+ROOM_INIT(Ledger)
 {
-	ExpectLayout("ledger", LEDGER_LAYOUT);
+	ExpectLayout("ledger", 1);
 	CurrencyInit();
 }

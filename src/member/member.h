@@ -284,7 +284,8 @@
 #include "member/member_graph.h"
 #include "member/member_identifier.h"
 
-/* member_resolve.c */
+/* Parts of MemberInit() */
+extern void AliasInit(void);
 extern void ResolveInit(void);
 
 #endif							/* LOYALTY_MEMBER_H */

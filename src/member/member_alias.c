@@ -24,8 +24,6 @@
 #include "ledger/ledger.h"
 #include "member/member.h"
 
-#define MEMBER_LAYOUT	1
-
 /* ---------------------------------------------------------------------------
  * For the ledger
  * ---------------------------------------------------------------------------
@@ -178,14 +176,12 @@ static MergedMembers merged = {
 };
 
 /*
- * What room member sets up once per backend.
+ * Part of MemberInit().
  */
 void
-MemberInit(void)
+AliasInit(void)
 {
-	ExpectLayout("member", MEMBER_LAYOUT);
 	merged_members = &merged;
-	ResolveInit();
 }
 
 /* ---------------------------------------------------------------------------

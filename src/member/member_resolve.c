@@ -60,7 +60,7 @@ ForgetSettings(Oid relid)
 }
 
 /*
- * What resolving sets up once per backend.
+ * Part of MemberInit().
  */
 void
 ResolveInit(void)

@@ -498,10 +498,3 @@ loyalty_rfm_scheme_codes(PG_FUNCTION_ARGS)
 	values[4] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 	SRF_RETURN_NEXT(context, HeapTupleGetDatum(heap_form_tuple(context->tuple_desc, values, nulls)));
 }
-
-/* Rfm's part of _PG_init(). */
-void
-RfmInit(void)
-{
-	ExpectLayout("rfm", 1);
-}

@@ -18,8 +18,6 @@
 #include "core/errors.h"
 #include "tier/tier_program.h"
 
-#define TIER_LAYOUT	1
-
 static MemoryContext cache = NULL;
 static CachedLadder *ladders = NULL;
 static bool stale = true;
@@ -39,12 +37,11 @@ ForgetLadders(Oid relid)
 }
 
 /*
- * Room tier's part of _PG_init().
+ * Part of TierInit().
  */
 void
-TierInit(void)
+LadderCacheInit(void)
 {
-	ExpectLayout("tier", TIER_LAYOUT);
 	OnTableChange(ForgetLadders);
 }
 

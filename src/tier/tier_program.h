@@ -69,6 +69,7 @@ typedef enum StoredRead
 } StoredRead;
 
 /* tier_cache.c */
+extern void LadderCacheInit(void);
 extern void BeginTierUse(void);
 extern CachedLadder *AllLadders(void);
 extern CachedLadder *FindLadder(const char *code, TimestampTz known_at);
