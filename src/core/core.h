@@ -33,6 +33,15 @@ extern int	RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, lon
 extern void PushLatestSnapshot(void);
 extern void RethrowRefusal(MemoryContext context);
 
+/* Which values are NULL, as SPI wants to be told. */
+static inline const char *
+NullFlags(const bool *isnull, int n, char *nulls)
+{
+	for (int i = 0; i < n; i++)
+		nulls[i] = isnull[i] ? 'n' : ' ';
+	return nulls;
+}
+
 /* Calls that run again from their beginning: see restart.c */
 pg_noreturn extern void RestartCall(const char *why);
 extern void RunRestartable(void (*run) (void *), void *call);

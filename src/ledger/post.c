@@ -907,10 +907,8 @@ InsertEntry(Posting *posting)
 						 "WHERE idempotency_key IS NOT NULL DO NOTHING");
 	}
 	LedgerRowValues(posting, values, isnull);
-	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
-		nulls[i] = isnull[i] ? 'n' : ' ';
-
-	RunGuarded(posting->idempotency_key ? &plan_with_key : &plan, values, nulls, posting);
+	RunGuarded(posting->idempotency_key ? &plan_with_key : &plan, values,
+			   NullFlags(isnull, LEDGER_NCOLUMNS, nulls), posting);
 	return SPI_processed > 0;
 }
 

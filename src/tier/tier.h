@@ -301,6 +301,7 @@ extern const char *TierReasonName(TierReason reason);
 /* tier_ladder.c */
 extern LadderDefinition *ParseLadder(Jsonb *definition, const char *time_zone);
 extern int	RankOfCode(const LadderDefinition *ladder, const char *code);
+extern const char *CodeOfRank(const LadderDefinition *ladder, int rank);
 extern int64 ScaleAmount(Datum numeric);
 extern int64 ScalePoints(int64 points);
 extern Datum UnscaleAmount(int64 amount);

@@ -103,13 +103,6 @@ enum
 };
 
 static Datum
-CodeOrNull(const char *code, bool *isnull)
-{
-	*isnull = code == NULL;
-	return code == NULL ? (Datum) 0 : CStringGetTextDatum(code);
-}
-
-static Datum
 StepsArray(Datum *datums, bool *nulls, int n, Oid type)
 {
 	int			lower = 1;
@@ -136,7 +129,7 @@ PutSteps(const TierLog *logs, int n, Datum *values)
 		datums[i] = CStringGetTextDatum(TierReasonName(logs[i].reason));
 	values[FIRST_REASONS] = StepsArray(datums, nulls, n, TEXTOID);
 	for (int i = 0; i < n; i++)
-		datums[i] = CodeOrNull(logs[i].rank > 0 ? logs[i].definition->level[logs[i].rank - 1].code : NULL, &nulls[i]);
+		datums[i] = CodeOrNull(CodeOfRank(logs[i].definition, logs[i].rank), &nulls[i]);
 	values[FIRST_LEVELS] = StepsArray(datums, nulls, n, TEXTOID);
 	for (int i = 0; i < n; i++)
 		datums[i] = InstantOrNull(logs[i].valid_until, &nulls[i]);
@@ -184,7 +177,7 @@ loyalty_first_tier(PG_FUNCTION_ARGS)
 	old = MemoryContextSwitchTo(call->scratch);
 	UnpackFactSet(PG_GETARG_VARLENA_PP(3), &set);
 	HistoryOfSet(ladder->versions, &set, &history);
-	ReplayHistory(ladder->versions, &history, Max(PG_GETARG_TIMESTAMPTZ(4), LatestFact(&history)), &machine);
+	ReplayHistory(ladder->versions, &history, Max(PG_GETARG_TIMESTAMPTZ(4), LatestFact(&history, GetCurrentTimestamp())), &machine);
 	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
 	StateOfMachine(ladder, &machine, &stored);
 	stored.replayed_in = PG_GETARG_INT64(5);

@@ -53,16 +53,19 @@ EndTierUse(void *arg)
 }
 
 /*
- * From here on, what AllLadders() and FindLadder() give stays where it is, even
- * if another session changes a ladder meanwhile: until the memory context goes
- * that is current, which is that of an SPI connection, also when an error ends
- * it.
+ * Connects to SPI.  Until that connection ends, by SPI_finish() or an error,
+ * what AllLadders() and FindLadder() give stays where it is, even if another
+ * session changes a ladder meanwhile.
  */
 void
-BeginTierUse(void)
+ConnectTier(void)
 {
-	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+	MemoryContextCallback *callback;
 
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* the connection's own context is current */
+	callback = palloc0(sizeof(MemoryContextCallback));
 	callback->func = EndTierUse;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	users++;
@@ -163,7 +166,7 @@ ReadLadder(const char *code, TimestampTz known_at)
 }
 
 /*
- * All ladders, by code.  Needs an SPI connection and BeginTierUse().
+ * All ladders, by code.  Needs ConnectTier().
  */
 CachedLadder *
 AllLadders(void)
@@ -222,8 +225,7 @@ AllLadders(void)
 
 /*
  * A ladder by its code, as it is now or, with a finite known_at, as it was
- * known then; LY402 when there is none.  Needs an SPI connection and
- * BeginTierUse().
+ * known then; LY402 when there is none.  Needs ConnectTier().
  */
 CachedLadder *
 FindLadder(const char *code, TimestampTz known_at)

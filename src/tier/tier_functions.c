@@ -48,6 +48,29 @@ ParsedDefinition(FunctionCallInfo fcinfo, Datum definition)
 	return kept->versions;
 }
 
+/*
+ * The code of a level, or NULL.
+ */
+Datum
+CodeOrNull(const char *code, bool *isnull)
+{
+	*isnull = code == NULL;
+	return code == NULL ? (Datum) 0 : CStringGetTextDatum(code);
+}
+
+/*
+ * A string, or NULL, as a text that outlives an SPI connection.
+ */
+text *
+TextIn(MemoryContext context, const char *string)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	text	   *result = string == NULL ? NULL : cstring_to_text(string);
+
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
 TimestampTz
 FiniteInstant(TimestampTz t, const char *name)
 {
@@ -90,13 +113,6 @@ static TimestampTz
 InstantArgument(FunctionCallInfo fcinfo, int n, TimestampTz otherwise)
 {
 	return PG_ARGISNULL(n) ? otherwise : PG_GETARG_TIMESTAMPTZ(n);
-}
-
-static Datum
-CodeOrNull(const LadderDefinition *ladder, int rank, bool *isnull)
-{
-	*isnull = rank == 0;
-	return rank == 0 ? (Datum) 0 : CStringGetTextDatum(ladder->level[rank - 1].code);
 }
 
 /*
@@ -166,12 +182,12 @@ loyalty_tier_evaluate(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	values[0] = CodeOrNull(ladder, state.effective, &nulls[0]);
-	values[1] = CodeOrNull(ladder, state.level, &nulls[1]);
+	values[0] = CodeOrNull(CodeOfRank(ladder, state.effective), &nulls[0]);
+	values[1] = CodeOrNull(CodeOfRank(ladder, state.level), &nulls[1]);
 	values[2] = InstantOrNull(state.since, &nulls[2]);
 	values[3] = InstantOrNull(state.valid_until, &nulls[3]);
 	values[4] = InstantOrNull(state.grace_until, &nulls[4]);
-	values[5] = CodeOrNull(ladder, state.pending, &nulls[5]);
+	values[5] = CodeOrNull(CodeOfRank(ladder, state.pending), &nulls[5]);
 	values[6] = InstantOrNull(state.pending_at, &nulls[6]);
 	values[7] = CStringGetTextDatum(TierEventName(step.event));
 	values[8] = CStringGetTextDatum(TierReasonName(step.reason));
@@ -283,7 +299,7 @@ loyalty_qualified_level(PG_FUNCTION_ARGS)
 		machine.state.joined_at = Min(machine.state.joined_at, fact->at);
 		CountFact(&machine, versions->version[0].slot[fact->measure], fact);
 	}
-	MachineValues(&machine, as_of, false, values);
+	MachineValues(&machine, as_of, PERIOD_BEGUN, values);
 	rank = QualifiedRank(ladder, values);
 	if (rank == 0)
 		PG_RETURN_NULL();

@@ -10,6 +10,8 @@
 #include "tier/tier_machine.h"
 
 extern TimestampTz FiniteInstant(TimestampTz t, const char *name);
+extern text *TextIn(MemoryContext context, const char *string);
+extern Datum CodeOrNull(const char *code, bool *isnull);
 extern Datum InstantOrNull(TimestampTz t, bool *isnull);
 extern void PutTimeline(ReturnSetInfo *rsinfo, const TierLog *logs, int nlogs);
 

@@ -16,12 +16,12 @@
 #include "tier/tier_program.h"
 
 static void
-Run(bool fresh, KeptPlan *plan, Datum *values, const char *nulls, long limit)
+Run(const TierAsOf *asked, KeptPlan *plan, Datum *values, long limit)
 {
-	if (fresh)
-		RunPlan(plan, values, nulls, limit);
+	if (asked->how == STORED_AS_OF_QUERY)
+		RunPlanReadOnly(plan, values, NULL, limit);
 	else
-		RunPlanReadOnly(plan, values, nulls, limit);
+		RunPlan(plan, values, NULL, limit);
 }
 
 static TimestampTz
@@ -34,11 +34,10 @@ GetInstant(HeapTuple tuple, TupleDesc tupdesc, int column, TimestampTz otherwise
 }
 
 /*
- * The member whom all that came to member_id counts for, as of an instant and
- * as known at another: itself, or the canonical member by the merges that stand.
+ * The member whom all that came to member_id counts for: itself, or the canonical member by the merges that stand.
  */
 int64
-CanonicalAsOf(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh)
+CanonicalAsOf(int64 member_id, const TierAsOf *asked)
 {
 	static KeptPlan plan = {
 		.query = "SELECT survivor_id FROM loyalty.tier_merge "
@@ -51,11 +50,11 @@ CanonicalAsOf(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fre
 
 	for (int depth = 0; depth < 10000; depth++)
 	{
-		Datum		values[3] = {Int64GetDatum(member_id), TimestampTzGetDatum(as_of), TimestampTzGetDatum(known_at)};
+		Datum		values[3] = {Int64GetDatum(member_id), TimestampTzGetDatum(asked->as_of), TimestampTzGetDatum(asked->known_at)};
 		bool		isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		Run(fresh, &plan, values, NULL, 1);
+		Run(asked, &plan, values, 1);
 		if (SPI_processed == 0)
 			return member_id;
 		member_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -104,7 +103,7 @@ FactOfPoints(const CachedLadder *ladder, int measure, const PostedPoints *posted
  * belongs to whom the entry behind it does, whoever gave it back.
  */
 static void
-GatherLedger(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
+GatherLedger(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierHistory *history, int *size)
 {
 	static KeptPlan plan = {
 		.query = "SELECT e.currency, e.effective_at, coalesce(t.effective_at, e.effective_at), "
@@ -122,10 +121,10 @@ GatherLedger(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, 
 		.nargs = 4,
 		.argtypes = {INT8OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8ARRAYOID}
 	};
-	Datum		values[4] = {Int64GetDatum(member_id), ladder->currencies, TimestampTzGetDatum(known_at),
-	fresh ? KinOfMember(member_id) : KinAsOfQuery(member_id)};
+	Datum		values[4] = {Int64GetDatum(member_id), ladder->currencies, TimestampTzGetDatum(asked->known_at),
+	asked->how == STORED_AS_OF_QUERY ? KinAsOfQuery(member_id) : KinOfMember(member_id)};
 
-	Run(fresh, &plan, values, NULL, 0);
+	Run(asked, &plan, values, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -149,7 +148,7 @@ GatherLedger(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, 
 }
 
 static void
-GatherEvents(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, int *size, bool fresh)
+GatherEvents(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierHistory *history, int *size)
 {
 	static KeptPlan plan = {
 		.query = "SELECT measure, at, counts_at, amount FROM loyalty.tier_event "
@@ -158,9 +157,9 @@ GatherEvents(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, 
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTARRAYOID, TIMESTAMPTZOID}
 	};
-	Datum		values[3] = {Int64GetDatum(member_id), ladder->events, TimestampTzGetDatum(known_at)};
+	Datum		values[3] = {Int64GetDatum(member_id), ladder->events, TimestampTzGetDatum(asked->known_at)};
 
-	Run(fresh, &plan, values, NULL, 0);
+	Run(asked, &plan, values, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -178,7 +177,7 @@ GatherEvents(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, 
 }
 
 static void
-GatherGrants(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, TierHistory *history, bool fresh)
+GatherGrants(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierHistory *history)
 {
 	static KeptPlan plan = {
 		.query = "SELECT level, starts_at, CASE WHEN ended_recorded_at OPERATOR(pg_catalog.<=) $3 "
@@ -188,9 +187,9 @@ GatherGrants(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, 
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code), TimestampTzGetDatum(known_at)};
+	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code), TimestampTzGetDatum(asked->known_at)};
 
-	Run(fresh, &plan, values, NULL, 0);
+	Run(asked, &plan, values, 0);
 	history->grants = palloc0(Max(1, SPI_processed) * sizeof(TierGrant));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -207,7 +206,7 @@ GatherGrants(const CachedLadder *ladder, int64 member_id, TimestampTz known_at, 
 }
 
 static TierHistory *
-GatherMember(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, int depth, bool fresh)
+GatherMember(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, int depth)
 {
 	static KeptPlan joined_plan = {
 		.query = "SELECT joined_at FROM loyalty.tier_joined WHERE member_id OPERATOR(pg_catalog.=) $1 "
@@ -223,7 +222,7 @@ GatherMember(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, Tim
 		.nargs = 3,
 		.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[3] = {Int64GetDatum(member_id), TimestampTzGetDatum(as_of), TimestampTzGetDatum(known_at)};
+	Datum		values[3] = {Int64GetDatum(member_id), TimestampTzGetDatum(asked->as_of), TimestampTzGetDatum(asked->known_at)};
 	TierHistory *history = palloc0(sizeof(TierHistory));
 	int			size = 0;
 	int64	   *absorbed;
@@ -234,16 +233,16 @@ GatherMember(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, Tim
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the merges of member %lld go in a circle", (long long) member_id)));
 	history->joined_at = TIMESTAMP_INFINITY;
-	Run(fresh, &joined_plan, values, NULL, 1);
+	Run(asked, &joined_plan, values, 1);
 	if (SPI_processed > 0)
 		history->joined_at = GetInstant(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, TIMESTAMP_INFINITY);
 	if (ladder->counts_ledger)
-		GatherLedger(ladder, member_id, known_at, history, &size, fresh);
+		GatherLedger(ladder, member_id, asked, history, &size);
 	if (ladder->counts_events)
-		GatherEvents(ladder, member_id, known_at, history, &size, fresh);
-	GatherGrants(ladder, member_id, known_at, history, fresh);
+		GatherEvents(ladder, member_id, asked, history, &size);
+	GatherGrants(ladder, member_id, asked, history);
 
-	Run(fresh, &merge_plan, values, NULL, 0);
+	Run(asked, &merge_plan, values, 0);
 	history->nmerges = (int) SPI_processed;
 	history->merges = palloc0(Max(1, history->nmerges) * sizeof(TierMerge));
 	absorbed = palloc(Max(1, history->nmerges) * sizeof(int64));
@@ -255,18 +254,16 @@ GatherMember(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, Tim
 		history->merges[i].at = GetInstant(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, 0);
 	}
 	for (int i = 0; i < history->nmerges; i++)
-		history->merges[i].absorbed = GatherMember(ladder, absorbed[i], as_of, known_at, depth + 1, fresh);
+		history->merges[i].absorbed = GatherMember(ladder, absorbed[i], asked, depth + 1);
 	return history;
 }
 
 /*
- * The history of a member who is not absorbed, as known at an instant
- * (infinity: all that is recorded), with everybody who was merged into it by
- * as_of.  fresh: with a snapshot of its own, otherwise with the calling query's.
- * Needs an SPI connection; what it returns lives until that ends.
+ * The history of a member who is not absorbed, with everybody who was merged
+ * into it.  Needs an SPI connection; what it returns lives until that ends.
  */
 TierHistory *
-GatherHistory(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh)
+GatherHistory(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked)
 {
-	return GatherMember(ladder, member_id, as_of, known_at, 0, fresh);
+	return GatherMember(ladder, member_id, asked, 0);
 }

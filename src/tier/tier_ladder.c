@@ -225,6 +225,15 @@ RankOfCode(const LadderDefinition *ladder, const char *code)
 	return 0;
 }
 
+/*
+ * The code of a rank; NULL for 0, which is none.
+ */
+const char *
+CodeOfRank(const LadderDefinition *ladder, int rank)
+{
+	return rank > 0 ? ladder->level[rank - 1].code : NULL;
+}
+
 static int
 ParseThresholds(const LadderDefinition *ladder, JsonbContainer *json, TierCriteria *criteria)
 {

@@ -186,7 +186,7 @@ IsPeriod(TierWindow window)
  * end of a term, and in the grace after it, the period that ended counts.
  */
 static TimestampTz
-WindowStart(const TierMachine *machine, int i, TimestampTz t, bool at_end)
+WindowStart(const TierMachine *machine, int i, TimestampTz t, PeriodAsked period)
 {
 	const LadderDefinition *ladder = machine->definition;
 	const TierMeasure *measure = &ladder->measure[i];
@@ -199,7 +199,7 @@ WindowStart(const TierMachine *machine, int i, TimestampTz t, bool at_end)
 	Assert(IsPeriod(measure->window));
 	if (state->grace_until != TIMESTAMP_MINUS_INFINITY)
 		t = state->valid_until - 1;
-	else if (at_end)
+	else if (period == PERIOD_ENDED)
 		t = t - 1;
 	return TierPeriodStart(ladder, measure->window, state->joined_at, t);
 }
@@ -219,7 +219,7 @@ SumRolling(const TierMachine *machine, int i, TimestampTz t)
 	int			first = EntriesBefore(slot, (TimestampTz) Max(start - slack, (double) MIN_TIMESTAMP));
 
 	if (first < slot->n && slot->at[first] <= start + slack)
-		return SumFrom(slot, WindowStart(machine, i, t, false));
+		return SumFrom(slot, WindowStart(machine, i, t, PERIOD_BEGUN));
 	return SumOfFirst(slot, slot->n) - SumOfFirst(slot, first);
 }
 
@@ -227,7 +227,7 @@ SumRolling(const TierMachine *machine, int i, TimestampTz t)
  * What each measure amounts to in its window as of t, which is not before now.
  */
 void
-MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *values)
+MachineValues(const TierMachine *machine, TimestampTz t, PeriodAsked period, int64 *values)
 {
 	for (int i = 0; i < machine->definition->nmeasures; i++)
 	{
@@ -242,7 +242,7 @@ MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *val
 			values[i] = SumRolling(machine, i, t);
 		else
 		{
-			TimestampTz from = WindowStart(machine, i, t, at_end);
+			TimestampTz from = WindowStart(machine, i, t, period);
 
 			values[i] = SumFrom(slot, from);
 			if (slot->carry != 0 && slot->carry_from == from)
@@ -421,21 +421,21 @@ LogTierStep(TierMachine *machine, const TierStep *step)
 }
 
 /*
- * A step at t, with what is qualified for there; facts: t's own are in it.
+ * A step at t, with what is qualified for there.
  */
 void
-StepTierMachine(TierMachine *machine, TimestampTz t, bool facts)
+StepTierMachine(TierMachine *machine, TimestampTz t, StepCause cause)
 {
 	const LadderDefinition *ladder = machine->definition;
 	int64		values[TIER_MAX_MEASURES];
 	TierInput	input;
 	TierStep	step;
 
-	MachineValues(machine, t, !facts, values);
+	MachineValues(machine, t, cause == STEP_BY_FACTS ? PERIOD_BEGUN : PERIOD_ENDED, values);
 	input.at = t;
 	input.qualified = QualifiedRank(ladder, values);
 	input.renewed = RenewedRank(ladder, machine->state.level, values);
-	input.granted = facts ? machine->state.granted : GrantedRank(machine, t);
+	input.granted = cause == STEP_BY_FACTS ? machine->state.granted : GrantedRank(machine, t);
 	machine->granted_at = t;
 	TierEvaluate(&machine->state, &input, ladder, &step);
 	if (step.reason == REASON_QUALIFIED && machine->because != REASON_NONE)
@@ -443,7 +443,7 @@ StepTierMachine(TierMachine *machine, TimestampTz t, bool facts)
 	if (step.term_began)
 	{
 		/* facts that began the term are in the one before */
-		TimestampTz from = facts ? t + 1 : t;
+		TimestampTz from = cause == STEP_BY_FACTS ? t + 1 : t;
 
 		for (int i = 0; i < ladder->nmeasures; i++)
 		{
@@ -619,7 +619,7 @@ TakeFacts(TierMachine *machine, TimestampTz t)
 		return;
 	if (machine->carry_next == TIMESTAMP_INFINITY)
 		PlanCarryOver(machine, t);
-	StepTierMachine(machine, t, true);
+	StepTierMachine(machine, t, STEP_BY_FACTS);
 }
 
 /* Lets the clock run up to and including until, facts up to facts_until. */
@@ -641,7 +641,7 @@ RunMachine(TierMachine *machine, TimestampTz until, TimestampTz facts_until)
 		if (fact < clock)
 			TakeFacts(machine, fact);
 		else if (TierNext(&machine->state) <= clock)
-			StepTierMachine(machine, clock, false);
+			StepTierMachine(machine, clock, STEP_BY_CLOCK);
 		else if (machine->carry_next <= clock)
 			CarryOver(machine, clock);
 		else
@@ -692,7 +692,7 @@ KeepFrom(const TierMachine *machine, int i)
 	if (measure->window == WINDOW_ROLLING)
 		return AddSpan(ladder, TierPeriodStart(ladder, WINDOW_MONTH, machine->now, machine->now),
 					   &measure->interval, -1);
-	return WindowStart(machine, i, machine->now, true);
+	return WindowStart(machine, i, machine->now, PERIOD_ENDED);
 }
 
 static void
@@ -895,4 +895,31 @@ UnpackMachine(PackReader *reader, const LadderVersions *versions, TierMachine *m
 			UnpackSlot(reader, machine, i);
 	}
 	return !reader->failed;
+}
+
+/*
+ * A machine as it is stored.
+ */
+struct varlena *
+StoredMachine(const TierMachine *machine)
+{
+	PackWriter	writer;
+
+	PackInit(&writer, VARHDRSZ);
+	PackMachine(&writer, machine);
+	SET_VARSIZE(writer.data, writer.used);
+	return (struct varlena *) writer.data;
+}
+
+/*
+ * Whether stored bytes are a machine: in all that can make a difference from
+ * now on.
+ */
+bool
+SameMachine(const struct varlena *stored, const TierMachine *machine)
+{
+	struct varlena *bytes = StoredMachine(machine);
+
+	return VARSIZE_ANY_EXHDR(stored) == VARSIZE_ANY_EXHDR(bytes) &&
+		memcmp(VARDATA_ANY(stored), VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)) == 0;
 }

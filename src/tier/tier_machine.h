@@ -142,22 +142,41 @@ extern void AdvanceClock(TierMachine *machine, TimestampTz until);
 extern void JoinLadder(TierMachine *machine, TimestampTz t);
 extern void SortTierFacts(TierFact *facts, Size nfacts);
 extern void CountFact(TierMachine *machine, int slot, const TierFact *fact);
-extern void StepTierMachine(TierMachine *machine, TimestampTz t, bool facts);
+/* What brings about a step: facts of its instant, which are counted, or not. */
+typedef enum StepCause
+{
+	STEP_BY_CLOCK,
+	STEP_BY_FACTS
+} StepCause;
+
+/* Of an instant at which a period ends: the one that begins, or that ends. */
+typedef enum PeriodAsked
+{
+	PERIOD_BEGUN,
+	PERIOD_ENDED
+} PeriodAsked;
+
+extern void StepTierMachine(TierMachine *machine, TimestampTz t, StepCause cause);
 extern void LogTierStep(TierMachine *machine, const TierStep *step);
 extern void PlanCarryOver(TierMachine *machine, TimestampTz t);
 extern int	MappedRank(const LadderDefinition *from, const LadderDefinition *to, int rank);
 extern int	GrantedRank(const TierMachine *machine, TimestampTz t);
 extern TimestampTz NextChange(const TierMachine *machine);
-extern void MachineValues(const TierMachine *machine, TimestampTz t, bool at_end, int64 *values);
+extern void MachineValues(const TierMachine *machine, TimestampTz t, PeriodAsked period, int64 *values);
 extern TimestampTz MachineValidUntil(const TierMachine *machine);
 extern int	VersionAt(const LadderVersions *versions, TimestampTz t);
 extern void ReplayHistory(const LadderVersions *versions, const TierHistory *history, TimestampTz until, TierMachine *machine);
 extern void ReplayLatest(const LadderVersions *versions, const TierHistory *history, TimestampTz until, TierMachine *machine);
+extern int	DropEmptySteps(TierLog *logs, int nlogs);
+extern TimestampTz LatestFact(const TierHistory *history, TimestampTz now);
+extern int	CountFacts(const TierHistory *history);
 extern LadderVersions *OnlyVersion(LadderDefinition *ladder);
 extern int	FindMeasure(const LadderVersions *versions, const char *code);
 extern void BindMeasures(LadderVersions *versions);
 
 extern void PackMachine(PackWriter *writer, const TierMachine *machine);
 extern bool UnpackMachine(PackReader *reader, const LadderVersions *versions, TierMachine *machine);
+extern struct varlena *StoredMachine(const TierMachine *machine);
+extern bool SameMachine(const struct varlena *stored, const TierMachine *machine);
 
 #endif							/* LOYALTY_TIER_MACHINE_H */

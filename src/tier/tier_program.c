@@ -20,14 +20,6 @@
 #include "tier/tier_functions.h"
 #include "tier/tier_program.h"
 
-static void
-Connect(void)
-{
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	BeginTierUse();
-}
-
 static int64
 MemberArgument(FunctionCallInfo fcinfo, int n)
 {
@@ -55,18 +47,29 @@ KnownAtArgument(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(n);
 }
 
+/* All that is known of a member as of an instant, as the query sees it. */
+static TierAsOf
+OfQuery(TimestampTz as_of)
+{
+	TierAsOf	asked = {as_of, TIMESTAMP_INFINITY, STORED_AS_OF_QUERY};
+
+	return asked;
+}
+
 /*
  * The machine of a member as of an instant and as known at another: from the
  * stored one where that will do, or else from the facts.
  */
 static void
-MachineAsOf(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, TierMachine *machine)
+MachineAsOf(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierMachine *machine)
 {
-	if (known_at == TIMESTAMP_INFINITY)
+	TimestampTz as_of = asked->as_of;
+
+	if (asked->known_at == TIMESTAMP_INFINITY)
 	{
 		StoredTier	stored;
 
-		ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
+		ReadStored(member_id, ladder, asked->how, &stored);
 		if (stored.found && as_of >= stored.evaluated_at && stored.versions == ladder->versions->nversions &&
 			UnpackStored(&stored, ladder, machine) && machine->version == VersionAt(ladder->versions, as_of))
 		{
@@ -74,8 +77,8 @@ MachineAsOf(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, Time
 			return;
 		}
 	}
-	member_id = CanonicalAsOf(member_id, as_of, known_at, false);
-	ReplayLatest(ladder->versions, GatherHistory(ladder, member_id, as_of, known_at, false), as_of, machine);
+	member_id = CanonicalAsOf(member_id, asked);
+	ReplayLatest(ladder->versions, GatherHistory(ladder, member_id, asked), as_of, machine);
 }
 
 /*
@@ -88,16 +91,16 @@ loyalty_tier_of(PG_FUNCTION_ARGS)
 {
 	int64		member_id = MemberArgument(fcinfo, 0);
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
-	TimestampTz known_at = KnownAtArgument(fcinfo, 3);
+	TierAsOf	asked = {as_of, KnownAtArgument(fcinfo, 3), STORED_AS_OF_QUERY};
 	MemoryContext caller = CurrentMemoryContext;
 	CachedLadder *ladder;
 	const char *code = NULL;
-	text	   *result = NULL;
+	text	   *result;
 	bool		answered = false;
 
-	Connect();
-	ladder = LadderArgument(fcinfo, 1, known_at);
-	if (known_at == TIMESTAMP_INFINITY)
+	ConnectTier();
+	ladder = LadderArgument(fcinfo, 1, asked.known_at);
+	if (asked.known_at == TIMESTAMP_INFINITY)
 	{
 		StoredTier	stored;
 
@@ -115,17 +118,10 @@ loyalty_tier_of(PG_FUNCTION_ARGS)
 	{
 		TierMachine machine;
 
-		MachineAsOf(ladder, member_id, as_of, known_at, &machine);
-		if (machine.state.effective > 0)
-			code = machine.definition->level[machine.state.effective - 1].code;
+		MachineAsOf(ladder, member_id, &asked, &machine);
+		code = CodeOfRank(machine.definition, machine.state.effective);
 	}
-	if (code != NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(caller);
-
-		result = cstring_to_text(code);
-		MemoryContextSwitchTo(old);
-	}
+	result = TextIn(caller, code);
 	SPI_finish();
 	if (result == NULL)
 		PG_RETURN_NULL();
@@ -141,18 +137,18 @@ loyalty_member_tiers(PG_FUNCTION_ARGS)
 {
 	int64		member_id = MemberArgument(fcinfo, 0);
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
-	TimestampTz known_at = KnownAtArgument(fcinfo, 3);
+	TierAsOf	asked = {as_of, KnownAtArgument(fcinfo, 3), STORED_AS_OF_QUERY};
 	CachedLadder *ladder;
 
 	InitReturnSet(fcinfo);
-	Connect();
-	ladder = LadderArgument(fcinfo, 1, known_at);
+	ConnectTier();
+	ladder = LadderArgument(fcinfo, 1, asked.known_at);
 	if (ladder != NULL)
 	{
 		TierMachine machine;
 
-		member_id = CanonicalAsOf(member_id, as_of, known_at, false);
-		ReplayHistory(ladder->versions, GatherHistory(ladder, member_id, as_of, known_at, false), as_of, &machine);
+		member_id = CanonicalAsOf(member_id, &asked);
+		ReplayHistory(ladder->versions, GatherHistory(ladder, member_id, &asked), as_of, &machine);
 		PutTimeline((ReturnSetInfo *) fcinfo->resultinfo, machine.logs, machine.nlogs);
 	}
 	SPI_finish();
@@ -201,7 +197,7 @@ PutProgress(ReturnSetInfo *rsinfo, const CachedLadder *ladder, TierMachine *mach
 		return;
 	if (state->effective < l->nlevels)
 	{
-		MachineValues(machine, as_of, false, values);
+		MachineValues(machine, as_of, PERIOD_BEGUN, values);
 		for (int i = 0; i < l->nmeasures; i++)
 		{
 			TierWindow	window = l->measure[i].window;
@@ -222,7 +218,7 @@ PutProgress(ReturnSetInfo *rsinfo, const CachedLadder *ladder, TierMachine *mach
 		if (state->pending != 0)
 			end = state->grace_until != TIMESTAMP_MINUS_INFINITY ? state->grace_until : state->valid_until;
 		/* what will count then of what is there now */
-		MachineValues(machine, end, true, values);
+		MachineValues(machine, end, PERIOD_ENDED, values);
 		for (int i = 0; i < l->nmeasures; i++)
 			by[i] = end;
 		PutGoal(rsinfo, ladder, machine, "keep", &l->level[state->level - 1],
@@ -240,15 +236,16 @@ loyalty_tier_progress(PG_FUNCTION_ARGS)
 {
 	int64		member_id = MemberArgument(fcinfo, 0);
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
+	TierAsOf	asked = OfQuery(as_of);
 
 	InitReturnSet(fcinfo);
-	Connect();
+	ConnectTier();
 	for (CachedLadder *ladder = PG_ARGISNULL(1) ? AllLadders() : LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY);
 		 ladder != NULL; ladder = PG_ARGISNULL(1) ? ladder->next : NULL)
 	{
 		TierMachine machine;
 
-		MachineAsOf(ladder, member_id, as_of, TIMESTAMP_INFINITY, &machine);
+		MachineAsOf(ladder, member_id, &asked, &machine);
 		PutProgress((ReturnSetInfo *) fcinfo->resultinfo, ladder, &machine, as_of);
 	}
 	SPI_finish();
@@ -272,7 +269,7 @@ loyalty_maintain_tier(PG_FUNCTION_ARGS)
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
 	bool		changed;
 
-	Connect();
+	ConnectTier();
 	RequireWritable();
 	changed = MaintainTier(LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY), member_id, NULL, as_of);
 	SPI_finish();
@@ -290,6 +287,7 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 {
 	int64		member_id = MemberArgument(fcinfo, 0);
 	TimestampTz as_of = AsOfArgument(fcinfo, 3);
+	TierAsOf	asked = OfQuery(as_of);
 	bool		whole_history = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	MemoryContext caller = CurrentMemoryContext;
 	TupleDesc	tupdesc;
@@ -303,21 +301,19 @@ loyalty_preview_tier(PG_FUNCTION_ARGS)
 	RequireArgument(fcinfo, 2, "definition");
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	Connect();
+	ConnectTier();
 	ladder = LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY);
-	member_id = CanonicalAsOf(member_id, as_of, TIMESTAMP_INFINITY, false);
-	ReplayLatest(ladder->versions, GatherHistory(ladder, member_id, as_of, TIMESTAMP_INFINITY, false), as_of, &machines[0]);
+	member_id = CanonicalAsOf(member_id, &asked);
+	ReplayLatest(ladder->versions, GatherHistory(ladder, member_id, &asked), as_of, &machines[0]);
 	other = PreviewLadder(ladder, PG_GETARG_JSONB_P(2), as_of, whole_history);
-	ReplayLatest(other->versions, GatherHistory(other, member_id, as_of, TIMESTAMP_INFINITY, false), as_of, &machines[1]);
+	ReplayLatest(other->versions, GatherHistory(other, member_id, &asked), as_of, &machines[1]);
 
 	MemoryContextSwitchTo(caller);
 	for (int i = 0; i < 2; i++)
 	{
 		const TierMachine *m = &machines[i];
 
-		nulls[i * 3] = m->state.effective == 0;
-		values[i * 3] = nulls[i * 3] ? (Datum) 0 :
-			CStringGetTextDatum(m->definition->level[m->state.effective - 1].code);
+		values[i * 3] = CodeOrNull(CodeOfRank(m->definition, m->state.effective), &nulls[i * 3]);
 		values[i * 3 + 1] = Int32GetDatum(m->state.effective);
 		values[i * 3 + 2] = InstantOrNull(MachineValidUntil(m), &nulls[i * 3 + 2]);
 	}
@@ -335,33 +331,26 @@ Datum
 loyalty_tier_if_merged(PG_FUNCTION_ARGS)
 {
 	TimestampTz as_of = AsOfArgument(fcinfo, 3);
+	TierAsOf	asked = OfQuery(as_of);
 	MemoryContext caller = CurrentMemoryContext;
 	CachedLadder *ladder;
 	TierHistory *history;
 	TierMerge  *merges;
 	TierMachine machine;
-	text	   *result = NULL;
+	text	   *result;
 
-	Connect();
+	ConnectTier();
 	ladder = LadderArgument(fcinfo, 2, TIMESTAMP_INFINITY);
-	history = GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 0), as_of, TIMESTAMP_INFINITY, false),
-							as_of, TIMESTAMP_INFINITY, false);
+	history = GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 0), &asked), &asked);
 	merges = palloc((history->nmerges + 1) * sizeof(TierMerge));
 	memcpy(merges, history->merges, history->nmerges * sizeof(TierMerge));
 	merges[history->nmerges].at = as_of;
 	merges[history->nmerges].absorbed =
-		GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 1), as_of, TIMESTAMP_INFINITY, false),
-					  as_of, TIMESTAMP_INFINITY, false);
+		GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 1), &asked), &asked);
 	history->merges = merges;
 	history->nmerges++;
 	ReplayLatest(ladder->versions, history, as_of, &machine);
-	if (machine.state.effective > 0)
-	{
-		MemoryContext old = MemoryContextSwitchTo(caller);
-
-		result = cstring_to_text(machine.definition->level[machine.state.effective - 1].code);
-		MemoryContextSwitchTo(old);
-	}
+	result = TextIn(caller, CodeOfRank(machine.definition, machine.state.effective));
 	SPI_finish();
 	if (result == NULL)
 		PG_RETURN_NULL();
@@ -369,94 +358,9 @@ loyalty_tier_if_merged(PG_FUNCTION_ARGS)
 }
 
 /* ---------------------------------------------------------------------------
- * Proof
+ * Definitions
  * ---------------------------------------------------------------------------
  */
-
-/*
- * What is wrong with a stored history, against the steps of a replay; NULL
- * when nothing is.
- */
-static const char *
-HistoryProblem(const CachedLadder *ladder, int64 member_id, const TierLog *logs, int nlogs)
-{
-	int			same = SameSteps(ladder, member_id, STORED_AS_OF_QUERY, logs, nlogs);
-
-	if ((uint64) nlogs != SPI_processed)
-		return psprintf("the history has %llu rows instead of %d", (unsigned long long) SPI_processed, nlogs);
-	if (same < nlogs)
-		return psprintf("row %d of the history is not what the facts give: from %s to the next", same + 1,
-						TimestampText(logs[same].at));
-	return NULL;
-}
-
-/*
- * What is wrong with a member's stored state and history, against a replay;
- * NULL when nothing is.
- */
-static const char *
-StoredProblem(const CachedLadder *ladder, int64 member_id)
-{
-	StoredTier	stored;
-	TierMachine then;
-	TierMachine now;
-	int			nlogs;
-
-	ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
-	if (!stored.found)
-		return "facts without a state";
-	if (stored.merged_into != 0)
-	{
-		if (CanonicalAsOf(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false) != stored.merged_into)
-			return "counted for a member that it is not merged into";
-		return stored.evaluated ? "counted for another member, and evaluated" : HistoryProblem(ladder, member_id, NULL, 0);
-	}
-	if (!stored.evaluated)
-		return "never evaluated";
-	if (!UnpackStored(&stored, ladder, &then))
-		return "the stored machine cannot be read";
-	if (!StoredColumnsAgree(&stored, ladder, &then))
-		return "the columns of the state are not what its machine says";
-
-	ReplayHistory(ladder->versions, GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false),
-				  then.now, &now);
-	/* a version that came since is a change that is still to be booked */
-	if (then.version != now.version && stored.versions < ladder->versions->nversions)
-		return NULL;
-	if (!SameMachine(stored.machine, &now))
-		return psprintf("the stored state is not what the facts give: level %d until %s, instead of %d until %s",
-						then.state.effective, TimestampText(then.state.valid_until),
-						now.state.effective, TimestampText(now.state.valid_until));
-	nlogs = DropEmptySteps(now.logs, now.nlogs);
-	if (stored.event_at != (nlogs > 0 ? now.logs[nlogs - 1].at : TIMESTAMP_MINUS_INFINITY))
-		return "event_at of the state is not when the last step happened";
-	return HistoryProblem(ladder, member_id, now.logs, nlogs);
-}
-
-/*
- * tier_problem(member_id, ladder): what is wrong with the stored state and
- * history of a member; NULL when nothing is.
- */
-PG_FUNCTION_INFO_V1(loyalty_tier_problem);
-Datum
-loyalty_tier_problem(PG_FUNCTION_ARGS)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	const char *problem;
-	text	   *result = NULL;
-
-	Connect();
-	problem = StoredProblem(LadderArgument(fcinfo, 1, TIMESTAMP_INFINITY), PG_GETARG_INT64(0));
-	if (problem != NULL)
-	{
-		MemoryContextSwitchTo(caller);
-		result = cstring_to_text(problem);
-	}
-	SPI_finish();
-	if (result == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(result);
-}
 
 /*
  * read_ladder(definition): the same; raises LY401 when it is no ladder.

@@ -60,17 +60,29 @@ typedef struct NewFacts
 	CommandId	last_command;
 } NewFacts;
 
-/* How a row of tier_state is read. */
+/* How a member's rows are read. */
 typedef enum StoredRead
 {
 	STORED_AS_OF_QUERY,			/* with the calling query's snapshot */
-	STORED_FRESH,				/* as it is committed now */
-	STORED_LOCKED				/* and stays */
+	STORED_FRESH,				/* as they are committed now */
+	STORED_LOCKED				/* and stay; of a row of tier_state */
 } StoredRead;
+
+/* Which history is asked for. */
+typedef struct TierAsOf
+{
+	TimestampTz as_of;			/* with merges up to here */
+	TimestampTz known_at;		/* as it was recorded by then */
+	StoredRead	how;
+} TierAsOf;
+
+/* All that is recorded, as it is committed now, or as the calling query sees it. */
+static const TierAsOf TIER_NOW = {TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, STORED_FRESH};
+static const TierAsOf TIER_OF_QUERY = {TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, STORED_AS_OF_QUERY};
 
 /* tier_cache.c */
 extern void LadderCacheInit(void);
-extern void BeginTierUse(void);
+extern void ConnectTier(void);
 extern CachedLadder *AllLadders(void);
 extern CachedLadder *FindLadder(const char *code, TimestampTz known_at);
 
@@ -78,20 +90,16 @@ extern CachedLadder *CopyOfLadder(const char *code, MemoryContext context);
 extern CachedLadder *PreviewLadder(const CachedLadder *ladder, Jsonb *definition, TimestampTz as_of, bool whole_history);
 
 /* tier_gather.c */
-extern int64 CanonicalAsOf(int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
+extern int64 CanonicalAsOf(int64 member_id, const TierAsOf *asked);
 extern bool FactOfPoints(const CachedLadder *ladder, int measure, const PostedPoints *posted, TierFact *fact);
-extern TierHistory *GatherHistory(const CachedLadder *ladder, int64 member_id, TimestampTz as_of, TimestampTz known_at, bool fresh);
+extern TierHistory *GatherHistory(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked);
 
 /* tier_store.c */
 extern void ReadStored(int64 member_id, const CachedLadder *ladder, StoredRead how, StoredTier *stored);
 extern bool UnpackStored(const StoredTier *stored, const CachedLadder *ladder, TierMachine *machine);
 extern int	SameSteps(const CachedLadder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs);
 extern bool StoredColumnsAgree(const StoredTier *stored, const CachedLadder *ladder, const TierMachine *machine);
-extern bool SameMachine(const struct varlena *stored, const TierMachine *machine);
 extern void StateOfMachine(const CachedLadder *ladder, const TierMachine *machine, StoredTier *stored);
-extern struct varlena *StoredMachine(const TierMachine *machine);
-extern int	DropEmptySteps(TierLog *logs, int nlogs);
-extern TimestampTz LatestFact(const TierHistory *history);
 extern bool MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, TimestampTz as_of);
 
 #endif							/* LOYALTY_TIER_PROGRAM_H */

@@ -141,7 +141,7 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 	if (machine->ndone > 0)
 	{
 		machine->because = REASON_LADDER_CHANGED;
-		StepTierMachine(machine, t, true);
+		StepTierMachine(machine, t, STEP_BY_FACTS);
 		machine->because = REASON_NONE;
 	}
 }
@@ -208,7 +208,7 @@ MergeMachines(TierMachine *machine, const TierMerge *merge, TimestampTz known_un
 	if (machine->ndone > 0)
 	{
 		machine->because = REASON_MERGED;
-		StepTierMachine(machine, t, true);
+		StepTierMachine(machine, t, STEP_BY_FACTS);
 		machine->because = REASON_NONE;
 	}
 }
@@ -358,4 +358,54 @@ ReplayHistory(const LadderVersions *versions, const TierHistory *history, Timest
 	}
 	machine->logs = logs;
 	machine->nlogs = machine->log_size = nlogs;
+}
+
+/* ---------------------------------------------------------------------------
+ * Histories and their steps
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * When the last fact of a history happened, those of merged members included.
+ * What is ahead of the clock, which says now, is to come; but for a return, which is ahead by
+ * no more than the skew that is allowed, and may belong to an order of before.
+ */
+TimestampTz
+LatestFact(const TierHistory *history, TimestampTz now)
+{
+	TimestampTz latest = TIMESTAMP_MINUS_INFINITY;
+
+	for (int i = 0; i < history->nfacts; i++)
+		if (history->facts[i].at <= now || history->facts[i].counts_at < history->facts[i].at)
+			latest = Max(latest, history->facts[i].at);
+	for (int i = 0; i < history->nmerges; i++)
+		latest = Max(latest, Max(history->merges[i].at, LatestFact(history->merges[i].absorbed, now)));
+	return latest;
+}
+
+/*
+ * How many facts there are in a history, those of merged members included.
+ */
+int
+CountFacts(const TierHistory *history)
+{
+	int			n = history->nfacts;
+
+	for (int i = 0; i < history->nmerges; i++)
+		n += CountFacts(history->merges[i].absorbed);
+	return n;
+}
+
+/*
+ * Steps that another follows at the same instant leave no trace.
+ */
+int
+DropEmptySteps(TierLog *logs, int nlogs)
+{
+	int			n = 0;
+
+	for (int i = 0; i < nlogs; i++)
+		if (i + 1 == nlogs || logs[i + 1].at > logs[i].at)
+			logs[n++] = logs[i];
+	return n;
 }

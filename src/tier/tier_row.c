@@ -16,6 +16,7 @@
 #include "core/compat.h"
 #include "core/core.h"
 #include "core/errors.h"
+#include "tier/tier_functions.h"
 #include "tier/tier_row.h"
 
 static const char *const names[STATE_NCOLUMNS] = {
@@ -118,20 +119,6 @@ InitStored(StoredTier *stored)
 	stored->columns.next_at = TIMESTAMP_INFINITY;
 }
 
-static void
-PutCode(TierStateColumn column, const char *code, Datum *values, bool *nulls)
-{
-	values[column] = code == NULL ? (Datum) 0 : CStringGetTextDatum(code);
-	nulls[column] = code == NULL;
-}
-
-static void
-PutInstant(TierStateColumn column, TimestampTz t, Datum *values, bool *nulls)
-{
-	values[column] = TimestampTzGetDatum(t);
-	nulls[column] = TIMESTAMP_NOT_FINITE(t);
-}
-
 /*
  * The columns of a row.
  */
@@ -143,13 +130,13 @@ PutStored(int64 member_id, const char *ladder, const StoredTier *stored, Datum *
 	memset(nulls, false, STATE_NCOLUMNS * sizeof(bool));
 	values[STATE_MEMBER_ID] = Int64GetDatum(member_id);
 	values[STATE_LADDER] = CStringGetTextDatum(ladder);
-	PutCode(STATE_LEVEL, columns->level, values, nulls);
-	PutCode(STATE_EARNED_LEVEL, columns->earned_level, values, nulls);
-	PutInstant(STATE_SINCE, columns->since, values, nulls);
-	PutInstant(STATE_VALID_UNTIL, columns->valid_until, values, nulls);
-	PutInstant(STATE_GRACE_UNTIL, columns->grace_until, values, nulls);
-	PutInstant(STATE_EVENT_AT, stored->event_at, values, nulls);
-	PutInstant(STATE_NEXT_AT, columns->next_at, values, nulls);
+	values[STATE_LEVEL] = CodeOrNull(columns->level, &nulls[STATE_LEVEL]);
+	values[STATE_EARNED_LEVEL] = CodeOrNull(columns->earned_level, &nulls[STATE_EARNED_LEVEL]);
+	values[STATE_SINCE] = InstantOrNull(columns->since, &nulls[STATE_SINCE]);
+	values[STATE_VALID_UNTIL] = InstantOrNull(columns->valid_until, &nulls[STATE_VALID_UNTIL]);
+	values[STATE_GRACE_UNTIL] = InstantOrNull(columns->grace_until, &nulls[STATE_GRACE_UNTIL]);
+	values[STATE_EVENT_AT] = InstantOrNull(stored->event_at, &nulls[STATE_EVENT_AT]);
+	values[STATE_NEXT_AT] = InstantOrNull(columns->next_at, &nulls[STATE_NEXT_AT]);
 	values[STATE_VERSIONS] = Int32GetDatum(stored->versions);
 	nulls[STATE_VERSIONS] = !stored->evaluated;
 	values[STATE_REPLAYED_BEFORE] = Int32GetDatum((int32) stored->replayed_before);
@@ -158,7 +145,7 @@ PutStored(int64 member_id, const char *ladder, const StoredTier *stored, Datum *
 	nulls[STATE_REPLAYED_IN] = stored->replayed_in == 0;
 	values[STATE_MERGED_INTO] = Int64GetDatum(stored->merged_into);
 	nulls[STATE_MERGED_INTO] = stored->merged_into == 0;
-	PutInstant(STATE_EVALUATED_AT, stored->evaluated_at, values, nulls);
+	values[STATE_EVALUATED_AT] = InstantOrNull(stored->evaluated_at, &nulls[STATE_EVALUATED_AT]);
 	values[STATE_MACHINE] = PointerGetDatum(stored->machine);
 	nulls[STATE_MACHINE] = !stored->evaluated;
 }

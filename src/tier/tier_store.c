@@ -23,6 +23,7 @@
 
 #include "core/compat.h"
 #include "core/errors.h"
+#include "tier/tier_functions.h"
 #include "tier/tier_program.h"
 
 /*
@@ -82,26 +83,6 @@ UnpackStored(const StoredTier *stored, const CachedLadder *ladder, TierMachine *
  * ---------------------------------------------------------------------------
  */
 
-static Datum
-CodeDatum(const char *code, char *null)
-{
-	*null = code == NULL ? 'n' : ' ';
-	return code == NULL ? (Datum) 0 : CStringGetTextDatum(code);
-}
-
-static Datum
-InstantDatum(TimestampTz t, char *null)
-{
-	*null = TIMESTAMP_NOT_FINITE(t) ? 'n' : ' ';
-	return TimestampTzGetDatum(t);
-}
-
-static const char *
-CodeOfRank(const LadderDefinition *ladder, int rank)
-{
-	return rank > 0 ? ladder->level[rank - 1].code : NULL;
-}
-
 /*
  * What the columns of tier_state say of a machine when the ladder has so many
  * versions.  next_at: until then they say all, without further facts.
@@ -122,20 +103,6 @@ ColumnsOf(const CachedLadder *ladder, int nversions, const TierMachine *machine)
 	if (nversions > machine->version + 1)
 		columns.next_at = Min(columns.next_at, ladder->versions->version[machine->version + 1].from);
 	return columns;
-}
-
-/*
- * A machine as it is stored.
- */
-struct varlena *
-StoredMachine(const TierMachine *machine)
-{
-	PackWriter	writer;
-
-	PackInit(&writer, VARHDRSZ);
-	PackMachine(&writer, machine);
-	SET_VARSIZE(writer.data, writer.used);
-	return (struct varlena *) writer.data;
 }
 
 /*
@@ -176,9 +143,7 @@ WriteState(const CachedLadder *ladder, int64 member_id, const StoredTier *stored
 												  StateAssignments()));
 	}
 	PutStored(member_id, ladder->code, stored, values, isnull);
-	for (int i = 0; i < STATE_NCOLUMNS; i++)
-		nulls[i] = isnull[i] ? 'n' : ' ';
-	RunPlan(&plan, values, nulls, 0);
+	RunPlan(&plan, values, NullFlags(isnull, STATE_NCOLUMNS, nulls), 0);
 	if (SPI_processed != 1)
 		elog(ERROR, "row of tier_state is gone although it was locked");
 }
@@ -220,20 +185,6 @@ StoredColumnsAgree(const StoredTier *stored, const CachedLadder *ladder, const T
 }
 
 /*
- * Steps that another follows at the same instant leave no trace.
- */
-int
-DropEmptySteps(TierLog *logs, int nlogs)
-{
-	int			n = 0;
-
-	for (int i = 0; i < nlogs; i++)
-		if (i + 1 == nlogs || logs[i + 1].at > logs[i].at)
-			logs[n++] = logs[i];
-	return n;
-}
-
-/*
  * Writes steps at the end of the history, in place of all that begins at or
  * after the first of them.
  */
@@ -260,29 +211,25 @@ WriteHistory(const CachedLadder *ladder, int64 member_id, const TierLog *logs, i
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		values[8];
+	bool		isnull[8] = {false};
 	char		nulls[8];
 
 	values[0] = Int64GetDatum(member_id);
 	values[1] = CStringGetTextDatum(ladder->code);
 	values[2] = TimestampTzGetDatum(from);
 	RunPlan(&delete_plan, values, NULL, 0);
-	memset(nulls, ' ', sizeof(nulls));
-	if (nlogs == 0)
-		nulls[2] = 'n';
-	RunPlan(&close_plan, values, nulls, 0);
+	RunPlan(&close_plan, values, nlogs == 0 ? "  n" : NULL, 0);
 	for (int i = 0; i < nlogs; i++)
 	{
 		const TierLog *log = &logs[i];
 
-		memset(nulls, ' ', sizeof(nulls));
 		values[2] = TimestampTzGetDatum(log->at);
-		nulls[3] = i + 1 == nlogs ? 'n' : ' ';
-		values[3] = i + 1 == nlogs ? (Datum) 0 : TimestampTzGetDatum(logs[i + 1].at);
-		values[4] = CodeDatum(CodeOfRank(log->definition, log->rank), &nulls[4]);
+		values[3] = InstantOrNull(i + 1 == nlogs ? TIMESTAMP_INFINITY : logs[i + 1].at, &isnull[3]);
+		values[4] = CodeOrNull(CodeOfRank(log->definition, log->rank), &isnull[4]);
 		values[5] = CStringGetTextDatum(TierEventName(log->event));
 		values[6] = CStringGetTextDatum(TierReasonName(log->reason));
-		values[7] = InstantDatum(log->valid_until, &nulls[7]);
-		RunPlan(&insert_plan, values, nulls, 0);
+		values[7] = InstantOrNull(log->valid_until, &isnull[7]);
+		RunPlan(&insert_plan, values, NullFlags(isnull, lengthof(isnull), nulls), 0);
 	}
 }
 
@@ -393,19 +340,6 @@ EnsureRow(const CachedLadder *ladder, int64 member_id)
 	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->code)};
 
 	RunPlan(&plan, values, NULL, 0);
-}
-
-/*
- * Whether stored bytes are a machine: in all that can make a difference from
- * now on.
- */
-bool
-SameMachine(const struct varlena *stored, const TierMachine *machine)
-{
-	struct varlena *bytes = StoredMachine(machine);
-
-	return VARSIZE_ANY_EXHDR(stored) == VARSIZE_ANY_EXHDR(bytes) &&
-		memcmp(VARDATA_ANY(stored), VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)) == 0;
 }
 
 /*
@@ -560,35 +494,6 @@ ForgetState(const CachedLadder *ladder, int64 member_id, int64 canonical)
 }
 
 /*
- * When the last fact of a history happened, those of merged members included.
- * What is ahead of the clock is to come; but for a return, which is ahead by
- * no more than the skew that is allowed, and may belong to an order of before.
- */
-TimestampTz
-LatestFact(const TierHistory *history)
-{
-	TimestampTz latest = TIMESTAMP_MINUS_INFINITY;
-	TimestampTz now = GetCurrentTimestamp();
-
-	for (int i = 0; i < history->nfacts; i++)
-		if (history->facts[i].at <= now || history->facts[i].counts_at < history->facts[i].at)
-			latest = Max(latest, history->facts[i].at);
-	for (int i = 0; i < history->nmerges; i++)
-		latest = Max(latest, Max(history->merges[i].at, LatestFact(history->merges[i].absorbed)));
-	return latest;
-}
-
-static int
-CountFacts(const TierHistory *history)
-{
-	int			n = history->nfacts;
-
-	for (int i = 0; i < history->nmerges; i++)
-		n += CountFacts(history->merges[i].absorbed);
-	return n;
-}
-
-/*
  * A transaction with a snapshot of its own may lack the ladder, or facts of
  * others that it counts, and that no tier was kept of when they were recorded:
  * those from before the ladder, or the version, was defined.
@@ -611,7 +516,7 @@ RequireWholeView(const CachedLadder *ladder, int64 member_id, const TierHistory 
 	if (whole)
 	{
 		PushActiveSnapshot(GetLatestSnapshot());
-		whole = CountFacts(GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, false)) == CountFacts(history);
+		whole = CountFacts(GatherHistory(ladder, member_id, &TIER_OF_QUERY)) == CountFacts(history);
 		PopActiveSnapshot();
 	}
 	if (!whole)
@@ -668,7 +573,7 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 		EnsureRow(ladder, member_id);
 		ReadStored(member_id, ladder, STORED_LOCKED, &stored);
 	}
-	canonical = CanonicalAsOf(member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, true);
+	canonical = CanonicalAsOf(member_id, &TIER_NOW);
 	if (canonical != member_id)
 	{
 		if (stored.merged_into != canonical)
@@ -681,11 +586,11 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 	/* under the lock: what others have recorded since is seen */
 	CommandCounterIncrement();
 	command = GetCurrentCommandId(false);
-	history = GatherHistory(ladder, member_id, TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, true);
+	history = GatherHistory(ladder, member_id, &TIER_NOW);
 	RequireWholeView(ladder, member_id, history);
 	if (stored.evaluated)
 		as_of = Max(as_of, stored.evaluated_at);
-	as_of = Max(as_of, LatestFact(history));
+	as_of = Max(as_of, LatestFact(history, GetCurrentTimestamp()));
 	ReplayHistory(ladder->versions, history, as_of, &machine);
 	machine.nlogs = DropEmptySteps(machine.logs, machine.nlogs);
 

@@ -282,10 +282,8 @@ loyalty_insert_tier_event(PG_FUNCTION_ARGS)
 	row.amounts[0] = ScaleAmount(PG_GETARG_DATUM(4));
 	CheckEventInstant(row.at, "at");
 	CheckCountsAt(row.counts_at, row.at);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	ConnectTier();
 	RequireWritable();
-	BeginTierUse();
 	InsertEvent(&row, 0, PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5)));
 	SpreadFacts(&row);
 	SPI_finish();
@@ -442,11 +440,9 @@ loyalty_evaluate_tier(PG_FUNCTION_ARGS)
 		if (TopmostTable(data->tg_relation) != LoyaltyTable("ledger"))
 			TooFewArguments(data);
 	}
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	ConnectTier();
 	ActForTable(&writer, data->tg_relation);
 	RequireWritable();
-	BeginTierUse();
 	if (on_ledger)
 		LedgerRowArrived(data);
 	else
