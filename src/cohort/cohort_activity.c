@@ -503,7 +503,7 @@ loyalty_activity_send(PG_FUNCTION_ARGS)
 /* ---- the aggregates ---- */
 
 /*
- * activity_agg(at timestamptz, period text, timezone text) -> activity
+ * activity_agg(at timestamptz, period text, time_zone text) -> activity
  *		Transition.  A row with a NULL instant counts for nothing, but makes
  *		an empty activity of a group that has no other row.  The state is
  *		changed in place; it is a plain value, so it needs no serialization.
@@ -563,7 +563,7 @@ loyalty_merge_activity(PG_FUNCTION_ARGS)
 /* ---- accessors ---- */
 
 /*
- * events(activity) -> bigint, active_periods(activity) -> integer
+ * event_count(activity) -> bigint, active_periods(activity) -> integer
  *		How many events there were, and in how many different periods.
  */
 PG_FUNCTION_INFO_V1(loyalty_event_count);

@@ -464,7 +464,7 @@ MakeFunnel(MemoryContext context, int64 window, int modes)
 /* ---- the aggregates ---- */
 
 /*
- * window_funnel_agg("window" interval, mode text, at timestamptz, VARIADIC conditions boolean[])
+ * window_funnel_agg(within interval, mode text, at timestamptz, VARIADIC conditions boolean[])
  *		-> integer
  *		Transition.  Rows with a NULL instant are skipped, NULL conditions are
  *		false.  LY345 for an unfit window, an unknown mode, or more than 32

@@ -187,7 +187,7 @@ WeekdayOf(Timestamp local)
 }
 
 /*
- * preferred_hour_agg(at timestamptz, timezone text) -> preferred_number
+ * preferred_hour_agg(at timestamptz, time_zone text) -> preferred_number
  *		Transition.  The hour, 0 to 23, of the wall clock in the time zone
  *		(NULL: the program's) in which most events lie.  NULL instants are
  *		skipped; LY342 for infinite ones.
@@ -200,7 +200,7 @@ loyalty_preferred_hour_trans(PG_FUNCTION_ARGS)
 }
 
 /*
- * preferred_weekday_agg(at timestamptz, timezone text) -> preferred_number
+ * preferred_weekday_agg(at timestamptz, time_zone text) -> preferred_number
  *		Transition.  The weekday, 1 for Monday to 7 for Sunday, on which most
  *		events lie.
  */

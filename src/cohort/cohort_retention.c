@@ -123,7 +123,7 @@ loyalty_retention_agg_trans(PG_FUNCTION_ARGS)
 }
 
 /*
- * retention_signup_agg(signup_at timestamptz, activity, period text, timezone text)
+ * retention_signup_agg(signup_at timestamptz, activity, period text, time_zone text)
  *		-> cohort_matrix
  *		Transition.  One row for each member; a member's cohort is the period
  *		of signup_at.  A member without activity (NULL or empty) counts in

@@ -114,6 +114,10 @@ extern TriggerData *RequireTrigger(FunctionCallInfo fcinfo, const char *name, in
 extern Oid	TopmostTable(Relation rel);
 extern AttrNumber FindAttribute(TupleDesc tupdesc, const char *name, AttrNumber *known);
 
+/* argument.c */
+extern void RequireArgument(FunctionCallInfo fcinfo, int n, const char *name);
+extern char *TimestampText(TimestampTz t);
+
 /* The context of an aggregate's state; refuses a call outside an aggregate. */
 extern MemoryContext AggregateContext(FunctionCallInfo fcinfo);
 

@@ -30,7 +30,7 @@
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
-#include "core/compat.h"
+#include "core/core.h"
 #include "ledger/fold.h"
 #include "ledger/pack.h"
 
@@ -95,11 +95,9 @@ typedef struct Refused
 } Refused;
 
 pg_noreturn extern void RaiseRefusal(const Refused *refused);
-extern void RequireArgument(FunctionCallInfo fcinfo, int n, const char *name);
 extern int64 WholePoints(Datum numeric);
 extern void CheckEntry(const Entry *entry, bool in_program);
 pg_noreturn extern void RefuseArgument(const Entry *entry, const char *what, const char *value);
 extern void CheckAsOf(const Balance *balance, TimestampTz as_of);
-extern char *TimestampText(TimestampTz t);
 
 #endif							/* LOYALTY_LEDGER_H */

@@ -651,12 +651,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	bool		nulls[4] = {false};
 	Actor		reader;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("history must not be NULL"),
-				 errdetail("It is what is to be posted."),
-				 errhint("Give the name of a table or view.")));
+	RequireArgument(fcinfo, 0, "history");
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	tupdesc = BlessTupleDesc(tupdesc);

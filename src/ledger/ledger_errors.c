@@ -14,16 +14,7 @@
 #include "ledger/ledger.h"
 
 /*
- * An instant as the session shows it.
- */
-char *
-TimestampText(TimestampTz t)
-{
-	return pstrdup(timestamptz_to_str(t));
-}
-
-/*
- * "wallet 42/points", or "the ledger" where there is no wallet.
+ * "member 42, currency "points"", or "the ledger" where there is no wallet.
  */
 static char *
 WalletText(const Refused *refused)
@@ -169,20 +160,6 @@ InvalidEntry(const Entry *entry, const char *what, const char *value, const char
 			 strcmp(what, "points") == 0
 			 ? errhint("Give another number of points.")
 			 : errhint("Give another %s.", what)));
-}
-
-/*
- * An argument that must be given.
- */
-void
-RequireArgument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("%s must not be NULL", name),
-				 errdetail("It has no default that NULL could stand for."),
-				 errhint("Give a value for %s.", name)));
 }
 
 /*

@@ -93,7 +93,7 @@
  *		back; written by each room's functions and read by preview and report.
  *
  * member_act: act_id, member_id, act ('created', 'linked', 'unlinked',
- *		'merged', 'unmerged', 'attribute', 'forgotten'), identifier_id,
+ *		'merged', 'unmerged', 'attributes', 'forgotten'), identifier_id,
  *		merge_id, reason, recorded_at.  Append-only.  It names identifiers by
  *		number, never by value: forgetting has nothing to erase in it.
  *
@@ -138,11 +138,11 @@
  *		one identifier, same rules; a value of another member is LY204.
  * merge_members(survivor_id, absorbed_id, reason, idempotency_key) -> merge_id,
  *		moved jsonb.
- * unmerge_members(merge_id, earned_since, reason, idempotency_key) -> moved
- *		jsonb.  Both are of the instant at which they are recorded, as the
- *		points that they move: dated back, a merge would have to rewrite what
- *		both wallets did in between.  earned_since says whose points are
- *		that came since: 'home' of the member that the posting addressed (the
+ * unmerge_members(merge_id, earned_since, reason, idempotency_key) -> member_id,
+ *		moved jsonb, replayed.  Both are of the instant at which they are
+ *		recorded, as the points that they move: dated back, a merge would have to
+ *		rewrite what both wallets did in between.  earned_since says whose points
+ *		are that came since: 'home' of the member that the posting addressed (the
  *		default), 'survivor' all stay where they are, 'identifier' of the member
  *		at home whose identifier the posting names.
  * preview_merge(survivor_id, absorbed_id): the same rows; nothing written.

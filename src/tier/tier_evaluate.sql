@@ -13,10 +13,13 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
-	IF member_id IS NULL OR amount IS NULL OR at IS NULL OR amount IN ('NaN', 'Infinity', '-Infinity') THEN
+	IF member_id IS NULL OR amount IS NULL OR at IS NULL THEN
 		RAISE EXCEPTION 'member_id, amount and at must be given'
-			USING ERRCODE = 'LY003', DETAIL = 'They make a fact, and its amount is finite.',
-				HINT = 'Give all of them.';
+			USING ERRCODE = 'LY003', DETAIL = 'They make a fact.', HINT = 'Give all of them.';
+	END IF;
+	IF amount IN ('NaN', 'Infinity', '-Infinity') THEN
+		RAISE EXCEPTION 'amount must be a finite number'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', amount), HINT = 'Leave such a fact out.';
 	END IF;
 	IF NOT EXISTS (SELECT FROM loyalty.tier_measure m WHERE m.measure = record_qualification.measure AND m.source <> 'points') THEN
 		RAISE EXCEPTION 'measure "%" takes no facts', measure

@@ -14,6 +14,7 @@
 #include "utils/tuplestore.h"
 
 #include "core/compat.h"
+#include "core/core.h"
 #include "core/errors.h"
 #include "tier/tier_facts.h"
 #include "tier/tier_functions.h"
@@ -133,12 +134,8 @@ loyalty_tier_evaluate(PG_FUNCTION_ARGS)
 	Datum		values[11];
 	bool		nulls[11] = {false};
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("definition and at must not be NULL"),
-				 errdetail("A tier is that of a ladder at an instant."),
-				 errhint("Give both.")));
+	RequireArgument(fcinfo, 0, "definition");
+	RequireArgument(fcinfo, 1, "at");
 	ladder = ParsedDefinition(fcinfo, PG_GETARG_DATUM(0))->version[0].definition;
 	input.at = FiniteInstant(PG_GETARG_TIMESTAMPTZ(1), "at");
 	InitTierState(&state, FiniteInstant(InstantArgument(fcinfo, 12, InstantArgument(fcinfo, 3, input.at)),

@@ -269,12 +269,10 @@ loyalty_insert_tier_event(PG_FUNCTION_ARGS)
 {
 	RowFacts	row = {.n = 1};
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(4))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("member_id, measure, at and amount must not be NULL"),
-				 errdetail("They make a fact."),
-				 errhint("Give all of them.")));
+	RequireArgument(fcinfo, 0, "member_id");
+	RequireArgument(fcinfo, 1, "measure");
+	RequireArgument(fcinfo, 2, "at");
+	RequireArgument(fcinfo, 4, "amount");
 	row.member_id = PG_GETARG_INT64(0);
 	text_to_cstring_buffer(PG_GETARG_TEXT_PP(1), row.names[0], NAMEDATALEN);
 	row.at = PG_GETARG_TIMESTAMPTZ(2);
