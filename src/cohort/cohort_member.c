@@ -143,7 +143,7 @@ TakeEvent(MemberState *state, int64 member, int32 period)
 	WaitingEvent *event = &state->waiting[state->arrived % NWAITING];
 	MemberSlot *slot = &state->hash->data[HashMember(member) & state->hash->sizemask];
 
-	__builtin_prefetch(slot, 1);
+	PrefetchForWrite(slot);
 	if (state->arrived >= NWAITING)
 		CountEvent(state, event);
 	event->member = member;

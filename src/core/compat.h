@@ -135,11 +135,13 @@ InitReturnSet(FunctionCallInfo fcinfo)
 #define NO_INDEX_UPDATED	false
 #endif
 
-/* Asks the processor to fetch memory that is needed soon. */
+/* Asks the processor to fetch memory that is soon to be read, or written. */
 #ifdef __GNUC__
 #define PrefetchMemory(address)	__builtin_prefetch(address)
+#define PrefetchForWrite(address)	__builtin_prefetch(address, 1)
 #else
 #define PrefetchMemory(address)	((void) (address))
+#define PrefetchForWrite(address)	((void) (address))
 #endif
 
 #endif							/* LOYALTY_COMPAT_H */

@@ -63,9 +63,9 @@ loyalty_rfm_accum(PG_FUNCTION_ARGS)
 		 * With many groups their states are in no cache: fetch this one while
 		 * the amount is read.
 		 */
-		__builtin_prefetch(s, 1);
-		__builtin_prefetch((char *) s + sizeof(rfm) / 2, 1);
-		__builtin_prefetch((char *) s + sizeof(rfm) - 1, 1);
+		PrefetchForWrite(s);
+		PrefetchForWrite((char *) s + sizeof(rfm) / 2);
+		PrefetchForWrite((char *) s + sizeof(rfm) - 1);
 	}
 	else
 	{

@@ -182,9 +182,9 @@ FlushBatch(MemberTable *table)
 		{
 			char	   *entry = (char *) GetEntry(table, (int64) table->slots[at].entry - 1);
 
-			__builtin_prefetch(entry, 1);
-			__builtin_prefetch(entry + 64, 1);
-			__builtin_prefetch(entry + sizeof(Entry) - 1, 1);
+			PrefetchForWrite(entry);
+			PrefetchForWrite(entry + 64);
+			PrefetchForWrite(entry + sizeof(Entry) - 1);
 		}
 	}
 	for (int i = 0; i < table->npending; i++)
@@ -212,7 +212,7 @@ TakeRow(TupleTableSlot *slot, DestReceiver *self)
 	RfmCheckInstant(row->at);
 	row->decimals = RfmUnitsFromNumeric((Numeric) PG_DETOAST_DATUM_PACKED(slot->tts_values[2]), &row->units);
 	row->hash = HashMember(row->member);
-	__builtin_prefetch(&table->slots[row->hash & table->mask]);
+	PrefetchMemory(&table->slots[row->hash & table->mask]);
 	if (++table->npending == BATCH)
 		FlushBatch(table);
 	return true;
