@@ -165,6 +165,13 @@ typedef enum TierEnd
 	END_NEVER_DOWN
 } TierEnd;
 
+/* Of an instant at which a period ends: the one that begins, or that ends. */
+typedef enum PeriodAsked
+{
+	PERIOD_BEGUN,
+	PERIOD_ENDED
+} PeriodAsked;
+
 /* What happened.  The numbers are stored: never change or reuse one. */
 typedef enum TierEvent
 {

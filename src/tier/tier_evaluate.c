@@ -115,12 +115,12 @@ RenewedRank(const LadderDefinition *ladder, int level, const int64 *values)
 }
 
 /*
- * Begins the first term of a level.  at_end: it follows the term or period
- * that ends at start.  Where a grace, which ends now, has outlasted that whole
+ * Begins the first term of a level, at start, after the period that has begun
+ * there or that ends there.  Where a grace, which ends now, has outlasted that whole
  * term, it follows the grace instead.
  */
 static void
-BeginTerm(TierState *state, const LadderDefinition *ladder, int level, TimestampTz start, bool at_end, TimestampTz now)
+BeginTerm(TierState *state, const LadderDefinition *ladder, int level, TimestampTz start, PeriodAsked after, TimestampTz now)
 {
 	const TierLevel *l = &ladder->level[level - 1];
 
@@ -135,9 +135,9 @@ BeginTerm(TierState *state, const LadderDefinition *ladder, int level, Timestamp
 	else
 		state->valid_until = TierPeriodEnd(ladder, ladder->period, state->joined_at,
 									   TierPeriodEnd(ladder, ladder->period, state->joined_at,
-												 at_end ? start - 1 : start));
+												 after == PERIOD_ENDED ? start - 1 : start));
 	if (state->valid_until <= now)
-		BeginTerm(state, ladder, level, now, true, now);
+		BeginTerm(state, ladder, level, now, PERIOD_ENDED, now);
 	if (state->pending <= level)
 	{
 		state->pending = 0;
@@ -167,7 +167,7 @@ NextTerm(TierState *state, const LadderDefinition *ladder, TimestampTz now)
 		}
 	}
 	/* a ladder may have changed since the term began */
-	BeginTerm(state, ladder, state->level, state->valid_until, true, now);
+	BeginTerm(state, ladder, state->level, state->valid_until, PERIOD_ENDED, now);
 }
 
 static void
@@ -199,7 +199,7 @@ StepAtEnd(TierState *state, const TierInput *input, const LadderDefinition *ladd
 	if (target > state->level)
 	{
 		state->since = step->at;
-		BeginTerm(state, ladder, target, state->valid_until, true, step->at);
+		BeginTerm(state, ladder, target, state->valid_until, PERIOD_ENDED, step->at);
 		step->event = TIER_UPGRADED;
 		step->reason = REASON_QUALIFIED;
 		return;
@@ -244,7 +244,7 @@ StepAtEnd(TierState *state, const TierInput *input, const LadderDefinition *ladd
 	else if (target > 0)
 	{
 		state->since = step->at;
-		BeginTerm(state, ladder, target, state->valid_until, true, step->at);
+		BeginTerm(state, ladder, target, state->valid_until, PERIOD_ENDED, step->at);
 		step->event = TIER_DOWNGRADED;
 	}
 	else
@@ -275,7 +275,7 @@ StepAtFact(TierState *state, const TierInput *input, const LadderDefinition *lad
 		step->reason = REASON_QUALIFIED;
 		step->term_began = true;
 		state->since = input->at;
-		BeginTerm(state, ladder, input->qualified, input->at, false, input->at);
+		BeginTerm(state, ladder, input->qualified, input->at, PERIOD_BEGUN, input->at);
 		return;
 	}
 	if (in_grace && Max(input->renewed, input->qualified) >= state->level)
@@ -308,7 +308,7 @@ TierEvaluate(TierState *state, const TierInput *input, const LadderDefinition *l
 	if (state->pending_at <= input->at && state->pending_at <= TierNext(state))
 	{
 		step->at = state->since = state->pending_at;
-		BeginTerm(state, ladder, state->pending, step->at, false, step->at);
+		BeginTerm(state, ladder, state->pending, step->at, PERIOD_BEGUN, step->at);
 		step->event = TIER_UPGRADED;
 		step->reason = REASON_NEXT_PERIOD;
 		step->term_began = true;

@@ -149,13 +149,6 @@ typedef enum StepCause
 	STEP_BY_FACTS
 } StepCause;
 
-/* Of an instant at which a period ends: the one that begins, or that ends. */
-typedef enum PeriodAsked
-{
-	PERIOD_BEGUN,
-	PERIOD_ENDED
-} PeriodAsked;
-
 extern void StepTierMachine(TierMachine *machine, TimestampTz t, StepCause cause);
 extern void LogTierStep(TierMachine *machine, const TierStep *step);
 extern void PlanCarryOver(TierMachine *machine, TimestampTz t);
