@@ -113,20 +113,44 @@ BEGIN
 		-- of somebody who was absorbed since
 		BEGIN
 			RETURN QUERY EXECUTE format($q$
-				SELECT x.member_id, $1 FROM (SELECT s.member_id, loyalty.insert_tier_event(s.member_id, $1, $2, NULL, s.value, 'sampled')::text AS done
-				FROM (SELECT w.member_id, round(%s(w.member_id, $2)::numeric, 4) AS value
-					FROM (SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
-						UNION SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL
-						UNION SELECT DISTINCT t.survivor_id FROM loyalty.tier_merge t WHERE $3 IS NULL AND t.unmerged_at IS NULL
-						UNION (WITH RECURSIVE up (id) AS (SELECT $3 WHERE $3 IS NOT NULL
-							UNION SELECT t.survivor_id FROM up JOIN loyalty.tier_merge t ON t.absorbed_id = up.id AND t.unmerged_at IS NULL) SELECT id FROM up)) w
-					WHERE NOT EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = w.member_id AND t.unmerged_at IS NULL)) s
-				LEFT JOIN LATERAL (
-					WITH RECURSIVE tree (id) AS (SELECT s.member_id
-						UNION SELECT t.absorbed_id FROM tree JOIN loyalty.tier_merge t ON t.survivor_id = tree.id AND t.unmerged_at IS NULL)
-					SELECT e.amount FROM tree JOIN loyalty.tier_event e ON e.member_id = tree.id AND e.measure = $1
-					ORDER BY e.at DESC, e.amount DESC LIMIT 1) p ON true
-				WHERE s.value IS NOT NULL AND s.value IS DISTINCT FROM p.amount ORDER BY s.member_id OFFSET 0) x WHERE x.done IS NOT NULL$q$, m.fn)
+				WITH RECURSIVE up (id) AS (
+					SELECT $3 WHERE $3 IS NOT NULL
+					UNION
+					SELECT t.survivor_id FROM up JOIN loyalty.tier_merge t ON t.absorbed_id = up.id AND t.unmerged_at IS NULL
+				), known (member_id) AS (
+					SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
+					UNION
+					SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL
+					UNION
+					SELECT DISTINCT t.survivor_id FROM loyalty.tier_merge t WHERE $3 IS NULL AND t.unmerged_at IS NULL
+					UNION
+					SELECT up.id FROM up
+				), asked AS (
+					SELECT k.member_id, round(%s(k.member_id, $2)::numeric, 4) AS value
+					FROM known k
+					WHERE NOT EXISTS (SELECT FROM loyalty.tier_merge t
+						WHERE t.absorbed_id = k.member_id AND t.unmerged_at IS NULL)
+				), recorded AS (
+					SELECT a.member_id,
+						loyalty.insert_tier_event(a.member_id, $1, $2, NULL, a.value, 'sampled')::text AS done
+					FROM asked a
+					LEFT JOIN LATERAL (
+						WITH RECURSIVE tree (id) AS (
+							SELECT a.member_id
+							UNION
+							SELECT t.absorbed_id
+							FROM tree JOIN loyalty.tier_merge t ON t.survivor_id = tree.id AND t.unmerged_at IS NULL
+						)
+						SELECT e.amount
+						FROM tree JOIN loyalty.tier_event e ON e.member_id = tree.id AND e.measure = $1
+						ORDER BY e.at DESC, e.amount DESC
+						LIMIT 1
+					) p ON true
+					WHERE a.value IS NOT NULL AND a.value IS DISTINCT FROM p.amount
+					ORDER BY a.member_id
+					OFFSET 0
+				)
+				SELECT r.member_id, $1 FROM recorded r WHERE r.done IS NOT NULL$q$, m.fn)
 			USING m.measure, as_of, member_id;
 		EXCEPTION
 			WHEN OTHERS THEN
