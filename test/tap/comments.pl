@@ -35,6 +35,7 @@ my $sql = join "\n", map { $text{$_} } grep { /\.sql$/ } sort keys %text;
 my $code = join "\n", values %text;
 $code =~ s{/\*.*?\*/}{ }gs;
 my %word = map { $_ => 1 } $code =~ /(\w+)/g;
+$word{"${_}Init"} = 1 foreach $code =~ /ROOM_INIT\((\w+)\)/g;
 
 # the names of arguments of each function, where they have any; the types
 my (%arguments, %type);
