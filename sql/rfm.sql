@@ -209,7 +209,7 @@ SELECT * FROM rfm_table('refund'::regclass, as_of => '2026-02-01') ORDER BY memb
 SELECT * FROM rfm_segment_sizes('refund'::regclass, as_of => '2026-02-01');
 SELECT * FROM rfm_transitions('refund'::regclass, '2026-01-10', '2026-02-01');
 SELECT try(q) FROM (VALUES
-	(1, $$SELECT * FROM rfm_table('purchase'::regclass, as_of => NULL)$$),
+	(1, $$SELECT * FROM rfm_table('purchase'::regclass, merged_once => NULL)$$),
 	(2, $$SELECT * FROM rfm_table('purchase'::regclass, at_column => 'when')$$),
 	(3, $$SELECT * FROM rfm_transitions('purchase'::regclass, '2026-02-01', '2026-01-01')$$),
 	(4, $$SELECT * FROM rfm_members('purchase', 'order_id')$$),

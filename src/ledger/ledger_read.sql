@@ -5,12 +5,12 @@
 CREATE FUNCTION wallet_balance(member_id bigint, currency text, as_of timestamptz, known_at timestamptz) RETURNS points_balance
 LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_wallet_balance';
 COMMENT ON FUNCTION wallet_balance(bigint, text, timestamptz, timestamptz) IS
-'The balance of a wallet as of an instant and as known at another (NULL: as known now), as a value: its present balance where that tells it, otherwise the fold of the entries effective and recorded by then; an empty one where there is no wallet. Errors: LY102 unknown currency, LY003 NULL or infinite argument.';
+'The balance of a wallet as of an instant (NULL: now) and as known at another (NULL: as known now), as a value: its present balance where that tells it, otherwise the fold of the entries effective and recorded by then; an empty one where there is no wallet. Errors: LY102 unknown currency, LY003 no member_id or currency, infinite instant.';
 
 CREATE FUNCTION asked_instant(balance points_balance, as_of timestamptz) RETURNS timestamptz
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_asked_instant';
 COMMENT ON FUNCTION asked_instant(points_balance, timestamptz) IS
-'as_of, except that now() means now or the last entry, whichever is later (an entry of the same transaction is effective after now()).';
+'as_of, except that now(), and NULL, mean now or the last entry, whichever is later (an entry of the same transaction is effective after now()).';
 
 CREATE TYPE wallet_figures AS (available bigint, pending bigint, held bigint, debt bigint,
 	next_expiry_at timestamptz, next_expiry_points bigint, earned bigint, redeemed bigint,
@@ -22,7 +22,7 @@ CREATE FUNCTION balance(member_id bigint, currency text DEFAULT 'points',
 	as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL) RETURNS wallet_figures
 LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_balance';
 COMMENT ON FUNCTION balance(bigint, text, timestamptz, timestamptz) IS
-'The balance of a member in a currency, as of an instant and as known at another (NULL: now): points available, pending, held, owed (debt); when available points expire next, and how many; lifetime totals. One row, zeros where there is no wallet. Right even when no job ever ran. Reads only. Errors: LY102 unknown currency, LY003 infinite instant.';
+'The balance of a member in a currency, as of an instant and as known at another (NULL of either: now): points available, pending, held, owed (debt); when available points expire next, and how many; lifetime totals. One row, zeros where there is no wallet. Right even when no job ever ran. Reads only. Errors: LY102 unknown currency, LY003 infinite instant.';
 
 CREATE FUNCTION lots(member_id bigint, currency text DEFAULT 'points',
 	as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
@@ -35,7 +35,7 @@ AS $$
 		loyalty.balance_lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
 $$;
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
-'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant; expires_at NULL is never, available_at NULL of pending points waits for activate(). lot_id is the id of the entry that opened it, of joined lots the first of them.';
+'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant (NULL: now); expires_at NULL is never, available_at NULL of pending points waits for activate(). lot_id is the id of the entry that opened it, of joined lots the first of them.';
 
 CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
 	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
@@ -79,7 +79,7 @@ AS $$
 	ORDER BY l.expires_at
 $$;
 COMMENT ON FUNCTION expiring(bigint, text, timestamptz, timestamptz, timestamptz) IS
-'When the available and pending points of a member will expire, and how many, up to an instant (NULL: all that ever will). Held points are left out: they do not expire while they are held.';
+'When the available and pending points of a member will expire, and how many, up to an instant (until; NULL: all that ever will), as of another (NULL: now). Held points are left out: they do not expire while they are held.';
 
 CREATE FUNCTION explain_entry(member_id bigint, entry_id bigint)
 RETURNS TABLE (step bigint, lot_id bigint, points bigint, effect text, earned_at timestamptz, expires_at timestamptz, why text)

@@ -111,6 +111,15 @@ MeansNow(TimestampTz as_of)
 	return as_of == GetCurrentTransactionStartTimestamp();
 }
 
+/*
+ * An argument as_of of a reader: NULL, as the default, is now.
+ */
+static TimestampTz
+AsOfArgument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(n);
+}
+
 static void
 CheckAskedInstant(TimestampTz t, const char *name)
 {
@@ -150,10 +159,9 @@ BalanceOfArguments(FunctionCallInfo fcinfo, Balance *balance)
 
 	RequireTables();
 	RequireWallet(fcinfo, 0);
-	RequireArgument(fcinfo, 2, "as_of");
 	member_id = PG_GETARG_INT64(0);
 	currency = PG_GETARG_TEXT_PP(1);
-	as_of = PG_GETARG_TIMESTAMPTZ(2);
+	as_of = AsOfArgument(fcinfo, 2);
 	CheckAskedInstant(as_of, "as_of");
 	if (!PG_ARGISNULL(3))
 	{
@@ -212,9 +220,9 @@ loyalty_asked_instant(PG_FUNCTION_ARGS)
 	TimestampTz as_of;
 	Balance		balance;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	as_of = PG_GETARG_TIMESTAMPTZ(1);
+	as_of = AsOfArgument(fcinfo, 1);
 	if (MeansNow(as_of))
 	{
 		PG_GETARG_BALANCE(0, &balance);
@@ -240,7 +248,7 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	int			n = 0;
 
 	BalanceOfArguments(fcinfo, &balance);
-	as_of = PG_GETARG_TIMESTAMPTZ(2);
+	as_of = AsOfArgument(fcinfo, 2);
 	/* an entry of the same transaction is effective after now() */
 	if (MeansNow(as_of))
 		as_of = Max(as_of, balance.last_effective_at);

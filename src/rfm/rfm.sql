@@ -605,9 +605,10 @@ CREATE FUNCTION rfm_reading(
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF orders IS NULL OR as_of IS NULL OR merged_once IS NULL THEN
+	as_of := coalesce(as_of, now());
+	IF orders IS NULL OR merged_once IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
-			MESSAGE = 'orders, as_of and merged_once must not be null',
+			MESSAGE = 'orders and merged_once must not be null',
 			DETAIL = 'Members are read from a table, as of an instant.',
 			HINT = 'Leave out what should have its default.';
 	END IF;
@@ -663,7 +664,7 @@ CREATE FUNCTION rfm_members(
 ) RETURNS SETOF record
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED ROWS 100000 AS 'MODULE_PATHNAME', 'loyalty_rfm_members';
 COMMENT ON FUNCTION rfm_members(regclass, text, text, text, timestamptz, text, boolean) IS
-'rfm_agg(at, amount) of every member of an orders table, over the rows up to as_of: the same as GROUP BY, but faster where there are many members. The member column must cast to bigint; rows with a NULL are left out. Instants of a column of type date or timestamp are taken for UTC, and as_of is read by the clock of time_zone (NULL: the session''s). merged_once: absorbed members count as who stands for them (canonical_member). Keeps about 150 bytes of memory for each member, whatever work_mem says. Reads with the caller''s rights. Errors: LY001 (merged_once before setup()), LY003 (a column that there is not, or NULL), LY301, LY302.';
+'rfm_agg(at, amount) of every member of an orders table, over the rows up to as_of (NULL: now): the same as GROUP BY, but faster where there are many members. The member column must cast to bigint; rows with a NULL are left out. Instants of a column of type date or timestamp are taken for UTC, and as_of is read by the clock of time_zone (NULL: the session''s). merged_once: absorbed members count as who stands for them (canonical_member). Keeps about 150 bytes of memory for each member, whatever work_mem says. Reads with the caller''s rights. Errors: LY001 (merged_once before setup()), LY003 (a column that there is not, or NULL), LY301, LY302.';
 
 /* A grid of other scores than the scheme's would name members without a word, and wrongly. */
 CREATE FUNCTION check_rfm_bins(method rfm_breaks, scheme text) RETURNS void
@@ -719,6 +720,7 @@ BEGIN
 			HINT = 'Leave it out for its default, quantile.';
 	END IF;
 	PERFORM loyalty.check_rfm_bins(method, scheme);
+	as_of := coalesce(as_of, now());
 	reading := loyalty.rfm_reading(orders, member_column, at_column, amount_column, key_column, as_of, time_zone, merged_once);
 	RETURN QUERY EXECUTE format($query$
 		WITH s AS (%s), b AS (
@@ -791,9 +793,10 @@ DECLARE
 	earlier record;
 	later record;
 BEGIN
-	IF from_as_of IS NULL OR to_as_of IS NULL OR method IS NULL OR from_as_of > to_as_of THEN
+	to_as_of := coalesce(to_as_of, now());
+	IF from_as_of IS NULL OR method IS NULL OR from_as_of > to_as_of THEN
 		RAISE EXCEPTION USING ERRCODE = 'LY003',
-			MESSAGE = 'from_as_of, to_as_of and method must not be null, nor from_as_of after to_as_of',
+			MESSAGE = 'from_as_of and method must not be null, nor from_as_of after to_as_of',
 			DETAIL = 'Members are compared at two instants, the second the later one.',
 			HINT = 'Pass the earlier instant as from_as_of.';
 	END IF;

@@ -830,7 +830,10 @@ SELECT results_eq(
 SELECT results_eq('SELECT available, pending, held, debt, earned FROM loyalty.balance(987654321)', 'VALUES (0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint)', 'balance() of nobody');
 SELECT throws_ok($$SELECT * FROM loyalty.balance(501, 'none_such')$$, 'LY102', NULL, 'balance() of an unknown currency');
 SELECT throws_ok($$SELECT * FROM loyalty.balance(501, as_of => 'infinity')$$, 'LY003', NULL, 'balance(infinity)');
-SELECT throws_ok($$SELECT * FROM loyalty.balance(501, as_of => NULL)$$, 'LY003', NULL, 'balance(NULL), which the planner sees');
+SELECT results_eq($$SELECT * FROM loyalty.balance(501, as_of => NULL)$$, $$SELECT * FROM loyalty.balance(501)$$, 'balance() as of NULL is that of now');
+SELECT results_eq($$SELECT * FROM loyalty.lots(501, as_of => NULL)$$, $$SELECT * FROM loyalty.lots(501)$$, 'so are lots()');
+SELECT results_eq($$SELECT * FROM loyalty.expiring(501, as_of => NULL)$$, $$SELECT * FROM loyalty.expiring(501)$$, 'and expiring()');
+SELECT results_eq($$SELECT available FROM loyalty.balance(501, as_of => NULL, known_at => current_setting('test.known')::timestamptz)$$, $$VALUES (70::bigint)$$, 'as known at an instant');
 SELECT throws_ok($$SELECT * FROM loyalty.statement(NULL)$$, 'LY003', NULL, 'statement() of no member');
 SELECT throws_ok($$SELECT * FROM loyalty.statement(501, NULL)$$, 'LY003', NULL, 'statement() of no currency');
 SELECT results_eq($$SELECT * FROM loyalty.statement(501, 'points', NULL, NULL, NULL)$$, $$SELECT * FROM loyalty.statement(501)$$, 'statement() without bounds');

@@ -295,10 +295,12 @@ FROM (VALUES ('member_column', 'x'), ('at_column', '"At"'), ('amount_column', 'c
 		'rfm_members(''on_date'', %s => %s)', 'rfm_transitions(''on_date'', ''2026-01-01'', %s => %s)']) c) f(call);
 SELECT throws_ok(format('SELECT * FROM %s', call), 'LY003', 'there is no table or view with OID 4294967295', call)
 FROM unnest('{rfm_table(4294967295),rfm_segment_sizes(4294967295)}'::text[]) call;
+SELECT is((SELECT array_agg(t ORDER BY member) FROM rfm_table('shared_order', as_of => NULL) t)::text, (SELECT array_agg(t ORDER BY member) FROM rfm_table('shared_order') t)::text, 'as of NULL is now');
+SELECT is((SELECT count(*) FROM rfm_transitions('shared_order', '2026-01-02', NULL)), (SELECT count(*) FROM rfm_transitions('shared_order', '2026-01-02')), 'as the later instant, too');
 SELECT throws_ok($$SELECT * FROM rfm_table('on_date', key_column => 'k')$$, 'LY003', 'loyalty.on_date has no column k, which key_column names', 'a key that there is not');
 SELECT throws_ok(q, 'LY003', m, q) FROM (VALUES
-	($$SELECT * FROM rfm_members(NULL)$$, 'orders, as_of and merged_once must not be null'), ($$SELECT * FROM rfm_members('on_date', as_of => NULL)$$, 'orders, as_of and merged_once must not be null'),
-	($$SELECT * FROM rfm_table('on_date', method => NULL)$$, 'method must not be null'), ($$SELECT * FROM rfm_table('on_date', merged_once => NULL)$$, 'orders, as_of and merged_once must not be null'),
+	($$SELECT * FROM rfm_members(NULL)$$, 'orders and merged_once must not be null'),
+	($$SELECT * FROM rfm_table('on_date', method => NULL)$$, 'method must not be null'), ($$SELECT * FROM rfm_table('on_date', merged_once => NULL)$$, 'orders and merged_once must not be null'),
 	($$SELECT * FROM rfm_members('on_date', time_zone => 'Nowhere')$$, 'time zone "Nowhere" not recognized'), ($$SELECT rfm_method(time_zone => '')$$, 'time zone "" not recognized')) v(q, m);
 
 -- A member's own mean time between purchases.
