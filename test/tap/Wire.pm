@@ -19,6 +19,7 @@ sub new
 	{
 		my ($type, $body) = $self->message or die "the server closed the connection";
 		die error($body)->{M} if $type eq 'E';
+		$self->{pid} = unpack 'N', $body if $type eq 'K';
 		last if $type eq 'Z';
 	}
 	return $self;
@@ -50,7 +51,8 @@ sub put
 	return 1;
 }
 
-# The next message as (type, body); nothing when the connection is lost.
+# The next message as (type, body); nothing when the connection is lost, or
+# when $self->{patience} seconds have passed without one.
 sub message
 {
 	my ($self) = @_;
@@ -65,6 +67,12 @@ sub message
 				substr($self->{in}, 0, 1 + $length) = '';
 				return ($type, $body);
 			}
+		}
+		if (defined $self->{patience})
+		{
+			my $me = '';
+			vec($me, fileno $self->{socket}, 1) = 1;
+			return if !select $me, undef, undef, $self->{patience};
 		}
 		sysread $self->{socket}, $self->{in}, 65536, length $self->{in} or return;
 	}
@@ -118,7 +126,8 @@ sub query
 	return $self->answer;
 }
 
-# Everything up to the next ReadyForQuery; undef when the connection is lost.
+# Everything up to the next ReadyForQuery, with all that the server warned of;
+# undef when the connection is lost.
 sub answer
 {
 	my ($self) = @_;
@@ -127,6 +136,7 @@ sub answer
 	{
 		if ($type eq 'Z') { return $answer }
 		elsif ($type eq 'E') { $answer->{error} = error($body) }
+		elsif ($type eq 'N') { push @{ $answer->{notices} }, error($body) }
 		elsif ($type eq 'D')
 		{
 			my $n = unpack 'n', $body;
