@@ -174,7 +174,7 @@ BEGIN
 			('may_post', '{earn, redeem, hold, capture, release, reverse, activate, transfer, post_many,
 				resolve_member, link_identifier, unlink_identifier, record_qualification}'::text[]),
 			('may_operate', '{adjust, merge_members, unmerge_members, forget_member, refresh_attributes, grant_tier, renew_grant, end_grant,
-				evaluate_tiers, maintain_tier, book_expiry, book_expiries_of, rebuild_wallets_of, ledger_digest, lock_job, unlock_job, begin_job, note_job, end_job, store_findings}'),
+				evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier, book_expiry, book_expiries_of, rebuild_wallets_of, ledger_digest, lock_job, unlock_job, begin_job, note_job, end_job, store_findings}'),
 			('may_define', '{configure_program, create_currency, configure_namespace, block_identifier, register_merge_handler,
 				define_rfm_scheme, drop_rfm_scheme, define_measure, define_ladder}'),
 			('as_caller', '{rfm_table, rfm_transitions, preview_merge, preview_ladder, verify_ledger}')) l (before, names),

@@ -476,6 +476,10 @@ COMMENT ON FUNCTION check_core() IS 'Every invariant of room core: a row for eac
  *	COMMIT;
  *	PERFORM loyalty.unlock_job('my_job');
  *
+ * What a job reads it reads by the index on its members, whatever statistics
+ * there are, or are not yet: SET enable_seqscan = off, and custom plans for
+ * bounds that may be NULL.
+ *
  * A batch locks what postings lock, in their order, and nobody waits for it
  * longer than it takes.  It waits for nobody either who does not end soon:
  * whoever is in a transaction that stays open is left out, and tried again at
@@ -601,6 +605,37 @@ END
 $$;
 COMMENT ON FUNCTION end_job(bigint, text, bigint[]) IS
 'Records that a run has come to its end, with a message such as "12 points booked", and how many members were busy all the time. Part of the jobs.';
+
+CREATE FUNCTION next_members(behind bigint, row_count bigint, tables text[]) RETURNS bigint
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+	up_to bigint;
+BEGIN
+	-- as far as the table goes that has most of them there
+	EXECUTE (SELECT format('SELECT coalesce(min(x.last) FILTER (WHERE x.n = $2), max(x.last)) FROM (%s) x', string_agg(format(
+		'SELECT max(r.member_id) AS last, count(*) AS n FROM (SELECT t.member_id FROM loyalty.%I t
+			WHERE $1 IS NULL OR t.member_id > $1 ORDER BY t.member_id LIMIT $2) r', u.name), ' UNION ALL '))
+		FROM unnest(tables) u (name)) INTO up_to USING behind, row_count;
+	RETURN up_to;
+END
+$$;
+COMMENT ON FUNCTION next_members(bigint, bigint, text[]) IS
+'The last of the next members, those behind one (NULL: from the first), of whom some of our tables have up to so many rows each, or more where that is one member; NULL where they have none. Part of the jobs.';
+
+CREATE FUNCTION rows_of_members(behind bigint, up_to bigint, tables text[]) RETURNS bigint
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+	n bigint;
+BEGIN
+	EXECUTE (SELECT format('SELECT sum(x.n)::bigint FROM (%s) x', string_agg(format(
+		'SELECT count(*) AS n FROM loyalty.%I t WHERE ($1 IS NULL OR t.member_id > $1) AND t.member_id <= $2', u.name), ' UNION ALL '))
+		FROM unnest(tables) u (name)) INTO n USING behind, up_to;
+	RETURN n;
+END
+$$;
+COMMENT ON FUNCTION rows_of_members(bigint, bigint, text[]) IS 'How many rows some of our tables have of the members behind one, as far as another. Part of the jobs.';
 
 CREATE FUNCTION estimated_rows(relation regclass) RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp

@@ -127,24 +127,6 @@ $$;
 COMMENT ON FUNCTION check_awards() IS
 'What the triggers with award_points() should have posted: a row for each table row that is worth other than what stands for it, one for all history that has no keys, one for each source that two triggers share, each trigger whose terms cannot be read. Looks only at tables of the caller, of the owner of our tables, and of superusers, since it evaluates what their triggers say; a row, too, where others may make triggers on such a table. Part of check_ledger().';
 
-CREATE FUNCTION next_members(behind bigint, entries bigint) RETURNS bigint
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
-AS $$
-BEGIN
-	RETURN (SELECT CASE WHEN bool_or(x.n = entries) THEN min(x.last) FILTER (WHERE x.n = entries) ELSE max(x.last) END
-		FROM (
-			SELECT max(l.member_id) AS last, count(*) AS n
-			FROM (SELECT e.member_id FROM loyalty.ledger e WHERE behind IS NULL OR e.member_id > behind ORDER BY e.member_id LIMIT entries) l
-			UNION ALL
-			SELECT max(l.member_id), count(*)
-			FROM (SELECT w.member_id FROM loyalty.wallet w WHERE behind IS NULL OR w.member_id > behind ORDER BY w.member_id LIMIT entries) l
-		) x);
-END
-$$;
-COMMENT ON FUNCTION next_members(bigint, bigint) IS
-'Up to which member go the next entries, or wallets, so many of them, of members behind one (NULL: from the first); NULL where there are none. Part of the jobs.';
-
 CREATE FUNCTION member_kin(member_id bigint) RETURNS bigint[]
 LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_member_kin';
 COMMENT ON FUNCTION member_kin(bigint) IS 'The members who were ever merged with a member, and itself. Part of check_ledger().';
@@ -234,9 +216,9 @@ BEGIN
 
 	-- members in ranges, each as of now
 	LOOP
-		up_to := loyalty.next_members(run.last_key, batch_size);
+		up_to := loyalty.next_members(run.last_key, batch_size, '{ledger,wallet}');
 		EXIT WHEN up_to IS NULL;
-		PERFORM loyalty.note_job(run.run_id, loyalty.entries_of(run.last_key, up_to), up_to,
+		PERFORM loyalty.note_job(run.run_id, loyalty.rows_of_members(run.last_key, up_to, '{ledger}'), up_to,
 			loyalty.store_findings(run.run_id, coalesce(run.last_key, nobody), up_to));
 		run.last_key := up_to;
 		COMMIT;
@@ -270,21 +252,12 @@ $$;
 COMMENT ON FUNCTION rebuild_member_wallets(bigint) IS
 'Makes the wallets of one member the fold of their ledger entries again, and returns how many had to be changed. Error: XX001 where the entries themselves are not sound (check_all()).';
 
-CREATE FUNCTION entries_of(behind bigint, up_to bigint) RETURNS bigint
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
-AS $$
-BEGIN
-	RETURN (SELECT count(*) FROM loyalty.ledger e WHERE (behind IS NULL OR e.member_id > behind) AND e.member_id <= up_to);
-END
-$$;
-COMMENT ON FUNCTION entries_of(bigint, bigint) IS 'How many entries the members behind one have, as far as another. Part of run_checks().';
-
 CREATE FUNCTION next_wallets_to_rebuild(behind bigint, entries bigint,
 	OUT up_to bigint, OUT seen bigint, OUT differing bigint[], OUT unsound bigint) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off SET plan_cache_mode = force_custom_plan
 AS $$
 BEGIN
-	up_to := loyalty.next_members(behind, entries);
+	up_to := loyalty.next_members(behind, entries, '{ledger,wallet}');
 	SELECT count(*) INTO seen FROM loyalty.wallet w WHERE (behind IS NULL OR w.member_id > behind) AND w.member_id <= up_to;
 	SELECT coalesce(array_agg(x.member_id ORDER BY x.member_id) FILTER (WHERE x.of_wallets), '{}'), count(*) FILTER (WHERE NOT x.of_wallets)
 	INTO differing, unsound

@@ -119,7 +119,7 @@ COMMENT ON FUNCTION book_expiry(bigint, text, timestamptz) IS
 'Books what has expired in one wallet by as_of and was not booked yet; a negative result takes back what was booked too much after a late entry. Returns the points booked, 0 where there is nothing to book or no wallet. No balance changes by it. Errors: LY102 unknown currency, LY003 an argument that is NULL, as_of infinite or in the future.';
 
 CREATE FUNCTION book_expiries_of(member_ids bigint[], as_of timestamptz, scope text DEFAULT NULL) RETURNS bigint
-LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 	SELECT sum(loyalty.book_expiry(d.member_id, d.currency, $2))::bigint
 	FROM (SELECT w.member_id, w.currency FROM loyalty.wallet w
@@ -131,7 +131,7 @@ COMMENT ON FUNCTION book_expiries_of(bigint[], timestamptz, text) IS
 
 CREATE FUNCTION next_expiries(as_of timestamptz, behind bigint, wallets bigint,
 	OUT up_to bigint, OUT seen bigint, OUT due bigint[]) RETURNS record
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan
 AS $$
 BEGIN
 	SELECT max(n.member_id) INTO up_to

@@ -95,7 +95,7 @@ $$;
 COMMENT ON FUNCTION set_joined(bigint, timestamptz) IS
 'Sets from when on the anniversaries of a member count; otherwise from its first fact or grant.';
 
-CREATE FUNCTION sample_measures(member_id bigint, ladder text, as_of timestamptz, OUT sampled_id bigint, OUT sampled text) RETURNS SETOF record
+CREATE FUNCTION sample_measures(member_ids bigint[], ladder text, as_of timestamptz, OUT sampled_id bigint, OUT sampled text) RETURNS SETOF record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -114,20 +114,12 @@ BEGIN
 		BEGIN
 			RETURN QUERY EXECUTE format($q$
 				WITH RECURSIVE up (id) AS (
-					SELECT $3 WHERE $3 IS NOT NULL
+					SELECT unnest($3)
 					UNION
 					SELECT t.survivor_id FROM up JOIN loyalty.tier_merge t ON t.absorbed_id = up.id AND t.unmerged_at IS NULL
-				), known (member_id) AS (
-					SELECT DISTINCT t.member_id FROM loyalty.tier_state t WHERE $3 IS NULL
-					UNION
-					SELECT DISTINCT l.member_id FROM loyalty.wallet l WHERE $3 IS NULL
-					UNION
-					SELECT DISTINCT t.survivor_id FROM loyalty.tier_merge t WHERE $3 IS NULL AND t.unmerged_at IS NULL
-					UNION
-					SELECT up.id FROM up
 				), asked AS (
 					SELECT k.member_id, round(%s(k.member_id, $2)::numeric, 4) AS value
-					FROM known k
+					FROM up k (member_id)
 					WHERE NOT EXISTS (SELECT FROM loyalty.tier_merge t
 						WHERE t.absorbed_id = k.member_id AND t.unmerged_at IS NULL)
 				), recorded AS (
@@ -151,7 +143,7 @@ BEGIN
 					OFFSET 0
 				)
 				SELECT r.member_id, $1 FROM recorded r WHERE r.done IS NOT NULL$q$, m.fn)
-			USING m.measure, as_of, member_id;
+			USING m.measure, as_of, member_ids;
 		EXCEPTION
 			WHEN OTHERS THEN
 				-- not where it failed in our statement, but whose function it is
@@ -163,8 +155,8 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION sample_measures(bigint, text, timestamptz) IS
-'Asks the functions behind a ladder''s measures and records what has changed as facts: of whom, and of what. Part of evaluate_tiers().';
+COMMENT ON FUNCTION sample_measures(bigint[], text, timestamptz) IS
+'Asks the functions behind a ladder''s measures for some members, or those who stand for them, and records what has changed as facts: of whom, and of what. Part of evaluate_tiers().';
 
 CREATE FUNCTION tier_state_columns() RETURNS text[]
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tier_state_columns';
@@ -183,7 +175,7 @@ LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loy
 COMMENT ON FUNCTION first_tier(anyelement, bigint, text, tier_facts, timestamptz, bigint) IS
 'What is to be stored of a member of whom nothing is stored yet: its row of tier_state, of the type of base, and the columns of tier_history as arrays; replayed_in is the transaction. Part of evaluate_tiers(). Error: LY003 base is of another type.';
 
-CREATE FUNCTION ladder_facts(ladder text, OUT points boolean, OUT query text) RETURNS record
+CREATE FUNCTION ladder_facts(ladder text, members text, OUT points boolean, OUT query text) RETURNS record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	-- each measure is a branch of its own, and one scan: a reversal looks up the
@@ -198,91 +190,138 @@ AS $$
 					ELSE (SELECT CASE WHEN t.taken_back THEN -e.requested ELSE e.requested END FROM %5$s) END AS amount,
 				CASE WHEN e.target_entry_id IS NOT NULL THEN (SELECT t.%4$I FROM %5$s) END AS counts_at
 			FROM loyalty.ledger e
-			WHERE e.currency = %2$L AND e.kind IN ('earn', 'adjust', 'reverse')$q$, m.measure, m.currency,
+			WHERE e.currency = %2$L AND e.kind IN ('earn', 'adjust', 'reverse') AND %6$s$q$, m.measure, m.currency,
 			CASE WHEN m.pending THEN 'e.effective_at' ELSE $q$loyalty.points_available_at(e.requested, e.effective_at, e.available_at,
 				(SELECT min(a.effective_at) FROM loyalty.ledger a
 				WHERE a.member_id = e.member_id AND a.target_entry_id = e.entry_id AND a.kind = 'activate'))$q$ END,
 			CASE WHEN m.pending THEN 'effective_at' ELSE 'available_at' END,
-			'loyalty.reversed_points(ARRAY[e.member_id], e.target_entry_id, $t$infinity$t$) t')
+			'loyalty.reversed_points(ARRAY[e.member_id], e.target_entry_id, $t$infinity$t$) t', $2)
 		ELSE format($q$
-			SELECT e.member_id, e.measure, e.at, e.amount, e.counts_at FROM loyalty.tier_event e WHERE e.measure = %1$L$q$, m.measure)
+			SELECT e.member_id, e.measure, e.at, e.amount, e.counts_at FROM loyalty.tier_event e WHERE e.measure = %1$L AND %2$s$q$, m.measure, $2)
 		END, ' UNION ALL ')
 	FROM (SELECT DISTINCT d->>'measure' AS measure FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
 		WHERE v.ladder = $1) used
 	JOIN loyalty.tier_measure m ON m.measure = used.measure
 $$;
-COMMENT ON FUNCTION ladder_facts(text) IS
-'The query that reads all facts of a ladder, of members who were never merged, and whether they are points alone; NULL for a ladder without measures. Part of evaluate_tiers().';
+COMMENT ON FUNCTION ladder_facts(text, text) IS
+'The query that reads the facts of a ladder, of members who were never merged, and whether they are points alone; NULL for a ladder without measures. members is a condition on e.member_id, with parameters from $4 on. Part of evaluate_tiers().';
 
-CREATE FUNCTION members_evaluated_alone(ladder text) RETURNS SETOF bigint
-LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION facts_by_member(ladder text, members text) RETURNS text
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1
-	UNION
-	SELECT u.member_id FROM loyalty.tier_merge g, LATERAL (VALUES (g.absorbed_id), (g.survivor_id)) u(member_id)
-	UNION
-	SELECT j.member_id FROM loyalty.tier_joined j
+	SELECT CASE WHEN f.query IS NULL THEN 'SELECT NULL::bigint AS member_id, NULL::loyalty.tier_facts AS facts WHERE false'
+		ELSE format('SELECT x.member_id, %s(x.measure, x.at, x.amount, x.counts_at) AS facts FROM (%s) x GROUP BY x.member_id',
+			CASE WHEN f.points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END, f.query) END
+	FROM loyalty.ladder_facts($1, $2) f
 $$;
-COMMENT ON FUNCTION members_evaluated_alone(text) IS
-'Members whose tiers depend on more than their facts: grants, merges or a date of their own. Part of evaluate_tiers().';
+COMMENT ON FUNCTION facts_by_member(text, text) IS
+'The query that gathers what ladder_facts() reads, a row for each member. Part of evaluate_tiers().';
 
-CREATE FUNCTION store_first_tiers(ladder text, as_of timestamptz, OUT stored bigint, OUT others bigint[]) RETURNS record
-LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+CREATE FUNCTION members_evaluated_alone(ladder text, behind bigint, up_to bigint) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+	RETURN QUERY
+	SELECT g.member_id FROM loyalty.tier_grant g
+	WHERE g.ladder = $1 AND (behind IS NULL OR g.member_id > behind) AND g.member_id <= up_to
+	UNION
+	SELECT t.absorbed_id FROM loyalty.tier_merge t WHERE (behind IS NULL OR t.absorbed_id > behind) AND t.absorbed_id <= up_to
+	UNION
+	SELECT t.survivor_id FROM loyalty.tier_merge t WHERE (behind IS NULL OR t.survivor_id > behind) AND t.survivor_id <= up_to
+	UNION
+	SELECT j.member_id FROM loyalty.tier_joined j WHERE (behind IS NULL OR j.member_id > behind) AND j.member_id <= up_to;
+END
+$$;
+COMMENT ON FUNCTION members_evaluated_alone(text, bigint, bigint) IS
+'Of the members behind one, as far as another, those whose tiers depend on more than their facts: grants, merges or a date of their own. Part of evaluate_tiers().';
+
+CREATE FUNCTION tiers_to_evaluate(ladder text, as_of timestamptz, behind bigint, up_to bigint) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan SET jit = off
+-- statistics may be missing, as after backfill(): then a hash of the facts of all would not fit
+SET enable_hashagg = off
 AS $$
 DECLARE
-	facts record;
-	members text;
-	newcomers bigint;
+	alone CONSTANT bigint[] := ARRAY(SELECT loyalty.members_evaluated_alone(ladder, behind, up_to));
 	differing bigint[];
 BEGIN
-	SELECT * INTO facts FROM loyalty.ladder_facts(ladder);
-	members := format($q$
-		(SELECT x.member_id, %s(x.measure, x.at, x.amount, x.counts_at) AS facts FROM (%s) x GROUP BY x.member_id) f
-		LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
-		WHERE f.facts IS NOT NULL AND f.member_id NOT IN (SELECT loyalty.members_evaluated_alone($1))$q$,
-		CASE WHEN facts.points THEN 'loyalty.tier_points_agg' ELSE 'loyalty.tier_facts_agg' END,
-		coalesce(facts.query, 'SELECT NULL::bigint AS member_id, NULL::text AS measure, NULL::timestamptz AS at, NULL::numeric AS amount, NULL::timestamptz AS counts_at WHERE false'));
-	-- Mostly nobody is new, and then nothing is written here.
 	EXECUTE format($q$
-		SELECT count(*) FILTER (WHERE s.member_id IS NULL), array_agg(f.member_id) FILTER (WHERE s.member_id IS NOT NULL)
-		FROM %s AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s, $1, $2))$q$, members)
-	INTO newcomers, differing USING ladder, as_of;
-	stored := 0;
-	IF newcomers > 0 THEN
-		-- Where somebody is faster, with a fact that this statement does not see,
-		-- the state is there, and is left. In the order in which postings lock.
-		EXECUTE format($q$
-			WITH computed AS MATERIALIZED (
-				SELECT m.member_id, loyalty.first_tier(NULL::loyalty.tier_state, m.member_id, $1, m.facts, $2, $3) AS t
-				FROM (SELECT f.member_id, f.facts FROM %s AND s.member_id IS NULL ORDER BY f.member_id OFFSET 0) m
-			), first AS (
-				INSERT INTO loyalty.tier_state (%s)
-				SELECT %s FROM (SELECT (d.t).state FROM computed d) r
-				ON CONFLICT DO NOTHING RETURNING member_id
-			), steps AS (
-				INSERT INTO loyalty.tier_history (member_id, ladder, starts_at, ends_at, level, event, reason, valid_until)
-				SELECT d.member_id, $1, p.starts_at, (d.t).step_starts[p.n + 1], p.level, p.event, p.reason, p.valid_until
-				FROM first JOIN computed d ON d.member_id = first.member_id
-				CROSS JOIN LATERAL unnest((d.t).step_starts, (d.t).step_levels, (d.t).step_events, (d.t).step_reasons, (d.t).step_valid_untils)
-					WITH ORDINALITY p(starts_at, level, event, reason, valid_until, n)
-			)
-			SELECT count(*) FROM first$q$, members,
-			(SELECT string_agg(c, ', ') FROM unnest(loyalty.tier_state_columns()) c),
-			(SELECT string_agg('(r.state).' || c, ', ') FROM unnest(loyalty.tier_state_columns()) c))
-		INTO stored USING ladder, as_of, pg_current_xact_id()::text::bigint;
-	END IF;
-	others := ARRAY(
-		SELECT d FROM unnest(differing) d
+		SELECT array_agg(f.member_id) FROM (%s) f
+		LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
+			AND ($4 IS NULL OR s.member_id > $4) AND s.member_id <= $5
+		WHERE f.facts IS NOT NULL AND NOT EXISTS (SELECT FROM unnest($3) a (id) WHERE a.id = f.member_id)
+			AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s, $1, $2))$q$,
+		loyalty.facts_by_member(ladder, '($4 IS NULL OR e.member_id > $4) AND e.member_id <= $5'))
+	INTO differing USING ladder, as_of, alone, behind, up_to;
+	RETURN ARRAY(
+		SELECT unnest(differing)
 		UNION
-		SELECT loyalty.members_evaluated_alone(ladder)
+		SELECT unnest(alone)
 		UNION
 		SELECT s.member_id FROM loyalty.tier_state s
-		WHERE s.ladder = store_first_tiers.ladder AND (s.next_at <= as_of OR s.machine IS NULL)
+		WHERE s.ladder = $1 AND (behind IS NULL OR s.member_id > behind) AND s.member_id <= up_to
+			AND (s.next_at <= as_of OR s.machine IS NULL)
+		UNION
+		-- whom the functions behind measures are asked about
+		SELECT m.member_id
+		FROM (SELECT s.member_id FROM loyalty.tier_state s WHERE (behind IS NULL OR s.member_id > behind) AND s.member_id <= up_to
+			UNION SELECT w.member_id FROM loyalty.wallet w WHERE (behind IS NULL OR w.member_id > behind) AND w.member_id <= up_to) m
+		WHERE loyalty.is_sampled($1)
 		ORDER BY 1);
 END
 $$;
-COMMENT ON FUNCTION store_first_tiers(text, timestamptz) IS
-'Stores tiers and histories of all members with facts of whom nothing is stored on a ladder, in one go, and returns how many these were; others: those whose stored tier is, or may be, not what their facts give. Part of evaluate_tiers().';
+COMMENT ON FUNCTION tiers_to_evaluate(text, timestamptz, bigint, bigint) IS
+'Of the members behind one, as far as another: those whose stored tier on a ladder is, or may be, not what their facts give, and those of whom nothing is stored. Writes and locks nothing. Part of evaluate_tiers().';
+
+CREATE FUNCTION is_sampled(ladder text) RETURNS boolean
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
+		JOIN loyalty.tier_measure t ON t.measure = d->>'measure' AND t.source = 'function' WHERE v.ladder = $1)
+$$;
+COMMENT ON FUNCTION is_sampled(text) IS 'Whether a ladder counts a measure that is a function. Part of evaluate_tiers().';
+
+CREATE FUNCTION store_first_tiers(member_ids bigint[], ladder text, as_of timestamptz) RETURNS bigint[]
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET enable_hashagg = off
+AS $$
+DECLARE
+	stored bigint[];
+BEGIN
+	-- Where somebody is faster, with a fact that this statement does not see, the
+	-- state is there, and is left. In the order in which postings lock.
+	EXECUTE format($q$
+		WITH computed AS MATERIALIZED (
+			SELECT m.member_id, loyalty.first_tier(NULL::loyalty.tier_state, m.member_id, $1, m.facts, $2, $3) AS t
+			FROM (SELECT f.member_id, f.facts FROM (%s) f
+				WHERE f.facts IS NOT NULL ORDER BY f.member_id OFFSET 0) m
+		), first AS (
+			INSERT INTO loyalty.tier_state (%s)
+			SELECT %s FROM (SELECT (d.t).state FROM computed d) r
+			ON CONFLICT DO NOTHING RETURNING member_id
+		), steps AS (
+			INSERT INTO loyalty.tier_history (member_id, ladder, starts_at, ends_at, level, event, reason, valid_until)
+			SELECT d.member_id, $1, p.starts_at, (d.t).step_starts[p.n + 1], p.level, p.event, p.reason, p.valid_until
+			FROM first JOIN computed d ON d.member_id = first.member_id
+			CROSS JOIN LATERAL unnest((d.t).step_starts, (d.t).step_levels, (d.t).step_events, (d.t).step_reasons, (d.t).step_valid_untils)
+				WITH ORDINALITY p(starts_at, level, event, reason, valid_until, n)
+		)
+		SELECT array_agg(f.member_id) FROM first f$q$,
+		loyalty.facts_by_member(ladder, 'e.member_id = ANY ($4)'),
+		(SELECT string_agg(c, ', ') FROM unnest(loyalty.tier_state_columns()) c),
+		(SELECT string_agg('(r.state).' || c, ', ') FROM unnest(loyalty.tier_state_columns()) c))
+	INTO stored USING ladder, as_of, pg_current_xact_id()::text::bigint,
+		-- of whom nothing is stored, and who depends on nothing but facts
+		ARRAY(SELECT m.id FROM unnest(member_ids) m (id)
+			WHERE NOT EXISTS (SELECT FROM loyalty.tier_state s WHERE s.member_id = m.id AND s.ladder = store_first_tiers.ladder)
+				AND NOT EXISTS (SELECT FROM loyalty.tier_history h WHERE h.member_id = m.id AND h.ladder = store_first_tiers.ladder)
+				AND NOT EXISTS (SELECT FROM loyalty.tier_grant g WHERE g.member_id = m.id AND g.ladder = store_first_tiers.ladder)
+				AND NOT EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = m.id)
+				AND NOT EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.survivor_id = m.id)
+				AND NOT EXISTS (SELECT FROM loyalty.tier_joined j WHERE j.member_id = m.id));
+	RETURN coalesce(stored, '{}');
+END
+$$;
+COMMENT ON FUNCTION store_first_tiers(bigint[], text, timestamptz) IS
+'Stores tiers and histories of those of some members who have facts and of whom nothing is stored on a ladder, and returns who these were. Part of evaluate_tiers().';
 
 CREATE FUNCTION existing_ladder(ladder text) RETURNS text
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -298,21 +337,55 @@ END
 $$;
 COMMENT ON FUNCTION existing_ladder(text) IS 'Answers with the ladder; LY402 when there is no such one.';
 
-CREATE FUNCTION evaluate_tiers(member_id bigint DEFAULT NULL, ladder text DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION evaluate_tiers_of(member_ids bigint[], as_of timestamptz, scope text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
 DECLARE
-	until CONSTANT timestamptz := coalesce(as_of, clock_timestamp());
 	one text;
-	first record;
-	members bigint[] := '{}';
-	ladders text[] := '{}';
+	sampled record;
 	sampled_ids bigint[] := '{}';
 	sampled_measures text[] := '{}';
-	sampled record;
+	first_ids bigint[];
+	members bigint[] := '{}';
+	ladders text[] := '{}';
 	total bigint := 0;
 BEGIN
+	FOR one IN SELECT l.ladder FROM loyalty.ladder l WHERE scope IS NULL OR l.ladder = scope ORDER BY 1 LOOP
+		SELECT array_agg(s.sampled_id) AS ids, array_agg(s.sampled) AS measures INTO sampled
+		FROM loyalty.sample_measures(member_ids, one, as_of) s WHERE loyalty.is_sampled(one);
+		sampled_ids := sampled_ids || sampled.ids;
+		sampled_measures := sampled_measures || sampled.measures;
+		first_ids := loyalty.store_first_tiers(member_ids, one, as_of);
+		total := total + cardinality(first_ids);
+		SELECT members || array_agg(u.id), ladders || array_agg(one) INTO members, ladders
+		FROM (SELECT m.id FROM unnest(member_ids) m (id) EXCEPT SELECT f.id FROM unnest(first_ids) f (id)) u;
+	END LOOP;
+	-- in the order in which postings lock; a sampled value was stored on all
+	-- ladders that count it
+	RETURN total + (SELECT count(*) FROM (
+		SELECT d.member_id, d.ladder
+		FROM (SELECT u.member_id, u.ladder FROM unnest(members, ladders) u(member_id, ladder) ORDER BY u.member_id, u.ladder OFFSET 0) d
+		WHERE loyalty.maintain_tier(d.member_id, d.ladder, as_of)
+		UNION
+		SELECT u.member_id, v.ladder FROM unnest(sampled_ids, sampled_measures) u(member_id, measure)
+		JOIN (SELECT DISTINCT x.ladder, m->>'measure' AS measure FROM loyalty.ladder_version x, jsonb_array_elements(x.definition->'measures') m) v
+			ON v.measure = u.measure) stored);
+END
+$$;
+COMMENT ON FUNCTION evaluate_tiers_of(bigint[], timestamptz, text) IS
+'Computes the tiers of some members on a ladder (scope; NULL: on each) and stores what differs; returns how many states that were. What evaluate_member_tiers() does, and evaluate_tiers() by run_batch().';
+
+CREATE FUNCTION evaluate_member_tiers(member_id bigint, ladder text DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	until CONSTANT timestamptz := coalesce(as_of, clock_timestamp());
+BEGIN
+	IF member_id IS NULL THEN
+		RAISE EXCEPTION 'member_id must not be NULL'
+			USING ERRCODE = 'LY003', DETAIL = 'It is one member whose tiers are evaluated.',
+				HINT = 'CALL loyalty.evaluate_tiers() for all.';
+	END IF;
 	IF NOT isfinite(until) OR until > clock_timestamp() THEN
 		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
 			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', until),
@@ -321,41 +394,112 @@ BEGIN
 	IF ladder IS NOT NULL THEN
 		ladder := loyalty.existing_ladder(ladder);
 	END IF;
-	FOR one IN SELECT l.ladder FROM loyalty.ladder l WHERE evaluate_tiers.ladder IN (l.ladder) OR evaluate_tiers.ladder IS NULL ORDER BY 1 LOOP
-		SELECT array_agg(s.sampled_id) AS ids, array_agg(s.sampled) AS measures INTO sampled FROM loyalty.sample_measures(member_id, one, until) s;
-		sampled_ids := sampled_ids || sampled.ids;
-		sampled_measures := sampled_measures || sampled.measures;
-		IF member_id IS NOT NULL THEN
-			members := members || member_id;
-			ladders := ladders || one;
-		ELSE
-			SELECT * INTO first FROM loyalty.store_first_tiers(one, until);
-			total := total + first.stored;
-			members := members || first.others;
-			ladders := ladders || array_fill(one, ARRAY[cardinality(first.others)]);
-		END IF;
-	END LOOP;
-	-- in the order in which postings lock; a sampled value was stored on all
-	-- ladders that count it
-	RETURN total + (SELECT count(*) FROM (
-		SELECT d.member_id, d.ladder
-		FROM (SELECT u.member_id, u.ladder FROM unnest(members, ladders) u(member_id, ladder) ORDER BY u.member_id, u.ladder OFFSET 0) d
-		WHERE loyalty.maintain_tier(d.member_id, d.ladder, until)
-		UNION
-		SELECT u.member_id, v.ladder FROM unnest(sampled_ids, sampled_measures) u(member_id, measure)
-		JOIN (SELECT DISTINCT x.ladder, m->>'measure' AS measure FROM loyalty.ladder_version x, jsonb_array_elements(x.definition->'measures') m) v
-			ON v.measure = u.measure) stored);
+	RETURN loyalty.evaluate_tiers_of(ARRAY[member_id], until, ladder);
 END
 $$;
-COMMENT ON FUNCTION evaluate_tiers(bigint, text, timestamptz) IS
-'Computes the tiers of a member (NULL: of all who have facts) on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs; returns how many states that were, on all ladders that count what was sampled. Of all members the states are compared; the stored history of one whose state is right only with member_id. as_of: not in the future (NULL: now). Errors: LY402 ladder, LY003.';
+COMMENT ON FUNCTION evaluate_member_tiers(bigint, text, timestamptz) IS
+'Computes the tiers of a member on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs, of the history, too; returns how many states that were, on all ladders that count what was sampled. as_of: not in the future (NULL: now). For all members there is the job evaluate_tiers(). Errors: LY402 ladder, LY003.';
 
-CREATE PROCEDURE book_tiers(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 1000)
+CREATE PROCEDURE evaluate_tiers(ladder text DEFAULT NULL, as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 200)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	-- of which tables members are gone through
+	tables CONSTANT text[] := '{ledger,wallet,tier_event,tier_state,tier_grant}';
+	run record;
+	batch record;
+	one text;
+	last boolean := false;
+	up_to bigint;
+	members bigint[];
+	busy bigint[] := '{}';
+	busy_ladders text[] := '{}';
+	left_over bigint[] := '{}';
+BEGIN
+	PERFORM loyalty.require_autocommit('evaluate_tiers');
+	IF ladder IS NOT NULL THEN
+		ladder := loyalty.existing_ladder(ladder);
+	END IF;
+	SELECT * INTO run FROM loyalty.begin_job('evaluate_tiers', as_of, batch_size, 'facts', pg_catalog.jsonb_build_object('ladder', ladder));
+	IF NOT run.resumed THEN
+		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.ledger')
+			OPERATOR(pg_catalog.+) loyalty.estimated_rows('loyalty.tier_event'));
+	END IF;
+	COMMIT;
+
+	WHILE NOT last LOOP
+		-- to compare locks nothing
+		up_to := loyalty.next_members(run.last_key, 100000, tables);
+		last := up_to IS NULL;
+		up_to := coalesce(up_to, 9223372036854775807);
+		FOR one IN SELECT l.ladder FROM loyalty.ladder l
+			WHERE evaluate_tiers.ladder IS NULL OR l.ladder OPERATOR(pg_catalog.=) evaluate_tiers.ladder ORDER BY l.ladder LOOP
+			members := loyalty.tiers_to_evaluate(one, run.until, run.last_key, up_to);
+			FOR place IN 1 .. pg_catalog.cardinality(members) BY batch_size LOOP
+				SELECT * INTO batch FROM loyalty.run_batch('evaluate_tiers_of',
+					members[place : place OPERATOR(pg_catalog.+) (batch_size OPERATOR(pg_catalog.-) 1)], run.until, one);
+				busy := busy OPERATOR(pg_catalog.||) batch.busy;
+				busy_ladders := busy_ladders OPERATOR(pg_catalog.||) pg_catalog.array_fill(one, ARRAY[pg_catalog.cardinality(batch.busy)]);
+				PERFORM loyalty.note_job(run.run_id, result => batch.result);
+				COMMIT;
+			END LOOP;
+		END LOOP;
+		PERFORM loyalty.note_job(run.run_id, loyalty.rows_of_members(run.last_key, up_to, '{ledger,tier_event}'), up_to);
+		run.last_key := up_to;
+		COMMIT;
+	END LOOP;
+
+	-- once more whoever was busy then
+	IF pg_catalog.cardinality(busy) OPERATOR(pg_catalog.>) 0 THEN
+		PERFORM pg_catalog.pg_sleep(1);
+	END IF;
+	FOR place IN 1 .. pg_catalog.cardinality(busy) LOOP
+		SELECT * INTO batch FROM loyalty.run_batch('evaluate_tiers_of', ARRAY[busy[place]], run.until, busy_ladders[place]);
+		left_over := left_over OPERATOR(pg_catalog.||) batch.busy;
+		PERFORM loyalty.note_job(run.run_id, result => batch.result);
+		COMMIT;
+	END LOOP;
+
+	PERFORM loyalty.end_job(run.run_id, 'tiers stored', left_over);
+	COMMIT;
+	PERFORM loyalty.unlock_job('evaluate_tiers');
+END
+$$;
+COMMENT ON PROCEDURE evaluate_tiers(text, timestamptz, integer) IS
+'Computes the tiers of all members who have facts, on a ladder (NULL: on each), samples measures that are functions, and stores what differs: after the first define_ladder() on members with facts, and after a new version. No answer of tier_of() changes by it. Compares without a lock, then commits after batch_size members that differ; one whom another session keeps locked is tried again at the end. Can be stopped at any time; the same call goes on where it was. Progress is in the table job_run: result is the number of states stored. Of members whose state is right the stored history is not looked at: evaluate_member_tiers(). Errors: LY402 ladder, LY006 it is running already, 25001 inside a transaction, LY003.';
+
+CREATE FUNCTION book_tiers_of(member_ids bigint[], as_of timestamptz, scope text DEFAULT NULL) RETURNS bigint
+LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+	SELECT count(*) FILTER (WHERE loyalty.maintain_tier(d.member_id, d.ladder, $2) IS NOT NULL)
+	FROM (SELECT s.member_id, s.ladder FROM loyalty.tier_state s
+		WHERE s.member_id = ANY ($1) AND s.next_at <= $2 ORDER BY s.member_id, s.ladder OFFSET 0) d
+$$;
+COMMENT ON FUNCTION book_tiers_of(bigint[], timestamptz, text) IS
+'Brings those states of some members up to an instant whose next_at has come; returns how many. Part of book_tiers(), by run_batch().';
+
+CREATE FUNCTION next_due_tiers(until timestamptz, from_at timestamptz, busy bigint[], states integer, OUT members bigint[], OUT to_at timestamptz) RETURNS record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+	SELECT array_agg(DISTINCT d.member_id), max(d.next_at) INTO members, to_at
+	FROM (SELECT s.member_id, s.next_at FROM loyalty.tier_state s
+		WHERE s.next_at <= until AND s.next_at >= from_at AND s.member_id <> ALL (busy)
+		ORDER BY s.next_at LIMIT states) d;
+END
+$$;
+COMMENT ON FUNCTION next_due_tiers(timestamptz, timestamptz, bigint[], integer) IS
+'The members of the next states that are due, from from_at on, but for the busy ones; and the last next_at of these. Part of book_tiers().';
+
+CREATE PROCEDURE book_tiers(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 200)
 LANGUAGE plpgsql
 AS $$
 DECLARE
 	run record;
+	due record;
 	batch record;
+	from_at timestamptz := '-infinity';
+	busy bigint[] := '{}';
 BEGIN
 	PERFORM loyalty.require_autocommit('book_tiers');
 	SELECT * INTO run FROM loyalty.begin_job('book_tiers', as_of, batch_size, 'tiers');
@@ -367,21 +511,29 @@ BEGIN
 
 	-- what is booked is no longer due
 	LOOP
-		SELECT pg_catalog.count(*) AS tiers, pg_catalog.max(d.member_id) AS member_id,
-			pg_catalog.count(*) FILTER (WHERE loyalty.maintain_tier(d.member_id, d.ladder, run.until)) AS changed
-		INTO batch
-		FROM (SELECT s.member_id, s.ladder FROM loyalty.tier_state s
-			WHERE s.next_at OPERATOR(pg_catalog.<=) run.until
-			ORDER BY s.member_id, s.ladder LIMIT batch_size) d;
-		EXIT WHEN batch.tiers OPERATOR(pg_catalog.=) 0;
-		PERFORM loyalty.note_job(run.run_id, batch.tiers, batch.member_id, batch.tiers);
+		SELECT * INTO due FROM loyalty.next_due_tiers(run.until, from_at, busy, batch_size);
+		EXIT WHEN due.members IS NULL;
+		SELECT * INTO batch FROM loyalty.run_batch('book_tiers_of', due.members, run.until);
+		busy := busy OPERATOR(pg_catalog.||) batch.busy;
+		from_at := due.to_at;
+		PERFORM loyalty.note_job(run.run_id, batch.result, result => batch.result);
 		COMMIT;
 	END LOOP;
 
-	PERFORM loyalty.end_job(run.run_id, 'tiers booked');
+	-- once more whoever was busy then
+	FOR attempt IN 1 .. 3 LOOP
+		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
+		PERFORM pg_catalog.pg_sleep(1);
+		SELECT * INTO batch FROM loyalty.run_batch('book_tiers_of', busy, run.until);
+		busy := batch.busy;
+		PERFORM loyalty.note_job(run.run_id, batch.result, result => batch.result);
+		COMMIT;
+	END LOOP;
+
+	PERFORM loyalty.end_job(run.run_id, 'tiers booked', busy);
 	COMMIT;
 	PERFORM loyalty.unlock_job('book_tiers');
 END
 $$;
 COMMENT ON PROCEDURE book_tiers(timestamptz, integer) IS
-'Books what the clock did to tiers by as_of (default: now): states and history of those whose next_at has come. No answer of tier_of() changes by it. Commits after each batch_size members; can be stopped at any time; progress is in the table job_run. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
+'Books what the clock did to tiers by as_of (default: now): states and history of those whose next_at has come. No answer of tier_of() changes by it. Commits after each batch_size tiers; a member whom another session keeps locked is tried again at the end, and then left to the next run. Can be stopped at any time; the same call goes on where it was. Progress is in the table job_run. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';

@@ -11,7 +11,8 @@ SELECT jsonb_build_object(
 		jsonb_build_object('level', 'platinum', 'name', 'Platinum', 'all', jsonb_build_object('earned', 5000)))) AS definition;
 SELECT loyalty.define_measure('earned', 'points', 'rewards');
 SELECT loyalty.define_ladder('club', definition) FROM shop.ladder;
-SELECT loyalty.evaluate_tiers(as_of => closing) FROM shop.calendar;
+SELECT closing FROM shop.calendar \gset
+CALL loyalty.evaluate_tiers(as_of => :'closing');
 ANALYZE loyalty.tier_state, loyalty.tier_history;
 
 SELECT format('%s members climb, %s fall again; %s platinum at the end',

@@ -245,7 +245,7 @@ SELECT is(pg_temp.try_trigger(definition), 'trigger "f" of table "ledger" may no
 	$$%2$s EXECUTE FUNCTION loyalty.award_points('source=x', 'member=member_id', 'points=1', 'when=nobody.is_so()')$$]) definition;
 SELECT is(pg_temp.earn_as_app(), 'fine', 'without them, all is well');
 SET ROLE access_operator;
-SELECT throws_ok('SELECT loyalty.evaluate_tiers(ladder => $$club$$)', '42501', NULL, 'nor a measure''s function');
+SELECT throws_ok('SELECT loyalty.evaluate_member_tiers(1, $$club$$)', '42501', NULL, 'nor a measure''s function');
 RESET ROLE;
 UPDATE loyalty.tier_measure SET source = 'points', currency = 'stars', function_name = NULL WHERE measure = 'stars';
 REVOKE ALL ON ALL TABLES IN SCHEMA loyalty FROM access_nobody;

@@ -119,12 +119,12 @@ INSERT INTO visit VALUES (1, '2024-01-01');
 CREATE FUNCTION visits(bigint, timestamptz) RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM visit WHERE member_id = $1 AND at <= $2); END';
 SELECT FROM loyalty.define_measure('visits', 'function', function_name => 'public.visits');
 SELECT FROM loyalty.define_ladder('regulars', '{"measures": [{"measure": "visits", "window": "latest"}], "levels": [{"level": "regular", "all": {"visits": 1}}]}');
-SELECT is(refusal($$SELECT loyalty.evaluate_tiers(1, 'regulars')$$),
+SELECT is(refusal($$SELECT loyalty.evaluate_member_tiers(1, 'regulars')$$),
 	'42P01|function public.visits of measure "visits" failed: relation "visit" does not exist'
 	'|It failed in PL/pgSQL function visits(bigint,timestamp with time zone) line 1 at RETURN.'
 	'|It sees no schema but pg_catalog: let it name those of its tables, or give it a search_path of its own.', 'a measure with unqualified tables');
 ALTER FUNCTION visits SET search_path = public;
-SELECT lives_ok($$SELECT loyalty.evaluate_tiers(1, 'regulars')$$, 'with a search_path of its own');
+SELECT lives_ok($$SELECT loyalty.evaluate_member_tiers(1, 'regulars')$$, 'with a search_path of its own');
 SELECT is(loyalty.tier_of(1, 'regulars'), 'regular', 'it counts');
 
 -- ---------------------------------------------------------------------------
@@ -137,7 +137,7 @@ SELECT FROM loyalty.adjust(5, 10, 'goodwill', 'before', effective_at => '2024-01
 SELECT FROM loyalty.transfer(5, 6, 4, 'own');
 SELECT FROM loyalty.hold(5, 2, now() + interval '1 day', 'own');
 SELECT FROM loyalty.grant_tier(5, 'regulars', 'regular', starts_at => '2024-01-01');
-SELECT FROM loyalty.evaluate_tiers();
+CALL loyalty.evaluate_tiers();
 SELECT member_id AS m1 FROM loyalty.resolve_member('{"email": "a@b.example"}') \gset
 SELECT member_id AS m2 FROM loyalty.resolve_member('{"email": "c@d.example"}') \gset
 SELECT FROM loyalty.merge_members(:m1, :m2);
@@ -148,7 +148,7 @@ INSERT INTO orders VALUES (1, '2024-01-01', 5), (1, '2024-02-01', 5), (2, '2024-
 CREATE VIEW reader AS
 SELECT p.proname::text AS name
 FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind = 'f' AND p.provolatile <> 'v'
-	AND p.proname NOT IN ('rfm_reading', 'first_tier', 'add_period', 'points_available_at', 'reversed_points')
+	AND p.proname NOT IN ('rfm_reading', 'first_tier', 'add_period', 'points_available_at', 'reversed_points', 'next_due_tiers')
 	AND (p.prorettype IN ('timestamptz'::regtype, 'date'::regtype)
 		OR p.proallargtypes && ARRAY['timestamptz'::regtype::oid, 'date'::regtype::oid]
 			AND EXISTS (SELECT FROM unnest(p.proallargtypes, p.proargmodes) a (type, mode) WHERE a.mode IN ('o', 't') AND a.type IN ('timestamptz'::regtype, 'date'::regtype)));

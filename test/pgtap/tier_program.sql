@@ -32,7 +32,10 @@ SELECT throws_ok(sql, state, NULL, sql) FROM (VALUES
 	($$SELECT loyalty.grant_tier(1, 'club', 'gold', 'paid', period => '1 year', fee => 'Infinity')$$, 'LY003')) t(sql, state);
 SELECT is(loyalty.stored_tier_is(NULL, NULL, NULL, NULL), false, 'stored_tier_is() of nothing');
 SELECT is(loyalty.define_ladder('empty', '{"measures": [], "levels": [{"level": "a"}]}'), 1, 'a ladder without measures');
-SELECT is(loyalty.evaluate_tiers(), 0::bigint, 'is evaluated with the others');
+CREATE FUNCTION pg_temp.stored() RETURNS bigint LANGUAGE sql AS
+$$SELECT coalesce(r.result, 0) FROM loyalty.job_run r WHERE r.job = 'evaluate_tiers' AND r.status = 'finished' ORDER BY r.run_id DESC LIMIT 1$$;
+CALL loyalty.evaluate_tiers();
+SELECT is(pg_temp.stored(), 0::bigint, 'is evaluated with the others');
 
 -- ---------------------------------------------------------------------------
 -- What is changed by hand is found, and evaluating repairs it
@@ -46,7 +49,8 @@ DECLARE
 BEGIN
 	EXECUTE tampering;
 	SELECT string_agg(DISTINCT c.invariant, ',' ORDER BY c.invariant) INTO found FROM loyalty.check_tier() c;
-	PERFORM loyalty.evaluate_tiers(member_id, 'club');
+	PERFORM loyalty.evaluate_tiers_of(loyalty.tiers_to_evaluate('club', now(), NULL, 9223372036854775807), now(), 'club') WHERE member_id IS NULL;
+	PERFORM loyalty.evaluate_member_tiers(member_id, 'club') WHERE member_id IS NOT NULL;
 	repaired := NOT EXISTS (SELECT FROM loyalty.check_tier());
 	RAISE EXCEPTION USING ERRCODE = 'ZZ001', MESSAGE = coalesce(found, 'nothing') || CASE WHEN repaired THEN ', repaired' ELSE '' END;
 EXCEPTION
@@ -272,7 +276,7 @@ SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "pts", "window":
 SELECT is((SELECT string_agg(loyalty.tier_of(m, 'club', as_of::timestamptz), ' ' ORDER BY m, as_of)
 	FROM unnest(ARRAY[5, 6]) m, unnest(ARRAY['2024-12-31 23:59:59.999999', '2025-01-01']) as_of), 'gold silver gold silver', 'a granted level that is gone becomes the next lower one');
 SELECT is((SELECT name FROM loyalty.ladder WHERE ladder = 'club'), 'The Club', 'a new version may have another name');
-SELECT loyalty.evaluate_tiers();
+CALL loyalty.evaluate_tiers();
 SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
 
 -- ---------------------------------------------------------------------------
@@ -328,12 +332,13 @@ CREATE FUNCTION pending_tiers(member_id bigint, ladder text) RETURNS text LANGUA
 $$;
 SELECT is(row(pending_tiers(member_id, 'paid'), pending_tiers(member_id, 'ordered'))::text, row(paid, ordered)::text, 'available ' || name) FROM pending_case;
 SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
-SELECT loyalty.evaluate_tiers();
+CALL loyalty.evaluate_tiers();
 SELECT is(row(pending_tiers(member_id, 'paid'), pending_tiers(member_id, 'ordered'))::text, row(paid, ordered)::text, name || ', booked') FROM pending_case;
-SELECT is(loyalty.evaluate_tiers(), 0::bigint, 'evaluating all again changes nothing');
+CALL loyalty.evaluate_tiers();
+SELECT is(pg_temp.stored(), 0::bigint, 'evaluating all again changes nothing');
 TRUNCATE loyalty.tier_state, loyalty.tier_history;
 SELECT is(row(pending_tiers(member_id, 'paid'), pending_tiers(member_id, 'ordered'))::text, row(paid, ordered)::text, name || ', nothing stored') FROM pending_case;
-SELECT loyalty.evaluate_tiers();
+CALL loyalty.evaluate_tiers();
 SELECT is(row(pending_tiers(member_id, 'paid'), pending_tiers(member_id, 'ordered'))::text, row(paid, ordered)::text, name || ', evaluated anew') FROM pending_case;
 SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
 SELECT is(loyalty.tier_of(205, 'paid', '2024-07-01', (SELECT max(recorded_at) - interval '1 microsecond' FROM loyalty.ledger WHERE member_id = 205)), NULL, 'the event was not known before');
@@ -550,30 +555,31 @@ SELECT loyalty.define_measure('score', 'function', function_name => 'public.scor
 SELECT loyalty.define_ladder('scored', '{"measures": [{"measure": "score", "window": "latest"}], "validity": "interval", "validity_interval": "1 day", "levels": [{"level": "good", "any": {"score": 3}}]}');
 SELECT loyalty.define_ladder('scored_too', '{"measures": [{"measure": "score", "window": "latest"}], "levels": [{"level": "best", "any": {"score": 5}}]}');
 INSERT INTO score VALUES (40, 5.00004), (41, 3);
-SELECT is(loyalty.evaluate_tiers(m, 'scored'), 2::bigint, 'two states of ' || m || ' are stored: one sample serves both ladders') FROM unnest(ARRAY[40, 41]) m;
-SELECT is(loyalty.evaluate_tiers(40, 'scored'), 0::bigint, 'nothing has changed');
-SELECT loyalty.evaluate_tiers(ladder => 'scored');
+SELECT is(loyalty.evaluate_member_tiers(m, 'scored'), 2::bigint, 'two states of ' || m || ' are stored: one sample serves both ladders') FROM unnest(ARRAY[40, 41]) m;
+SELECT is(loyalty.evaluate_member_tiers(40, 'scored'), 0::bigint, 'nothing has changed');
+CALL loyalty.evaluate_tiers(ladder => 'scored');
 INSERT INTO loyalty.tier_state (member_id, ladder) SELECT m, 'scored' FROM unnest(ARRAY[42, 43, 44]) m;
 INSERT INTO score VALUES (42, 1), (43, 3);
-SELECT is(loyalty.evaluate_tiers(ladder => 'scored'), 5::bigint, 'of all: two members with a value on two ladders, and one without on one');
+CALL loyalty.evaluate_tiers(ladder => 'scored');
+SELECT is(pg_temp.stored(), 5::bigint, 'of all: two members with a value on two ladders, and one without on one');
 SELECT is(loyalty.tier_of(40, 'scored') || loyalty.tier_of(40, 'scored_too') || loyalty.tier_of(41, 'scored'), 'goodbestgood', 'one sample serves both ladders');
 SELECT is((SELECT count(*) FROM loyalty.tier_event WHERE measure = 'score' AND member_id IN (40, 41)), 2::bigint, 'and is recorded once');
 -- Merged members have the score of the one who stands for them.
 CREATE FUNCTION latest_score() RETURNS numeric LANGUAGE sql AS $$
 	SELECT have FROM loyalty.tier_progress(40, 'scored') WHERE goal = 'keep'
 $$;
-SELECT loyalty.evaluate_tiers(41, 'scored');
+SELECT loyalty.evaluate_member_tiers(41, 'scored');
 UPDATE score SET value = 4 WHERE member_id = 41;
-SELECT loyalty.evaluate_tiers(41, 'scored');
+SELECT loyalty.evaluate_member_tiers(41, 'scored');
 SELECT loyalty.merge_tier(1, 40, 41);
 SELECT is(latest_score(), 4::numeric, 'the last sample is of the absorbed');
-SELECT loyalty.evaluate_tiers(41, 'scored');
+SELECT loyalty.evaluate_member_tiers(41, 'scored');
 SELECT is(latest_score(), 5::numeric, 'the next is of the survivor');
 UPDATE score SET value = 0 WHERE member_id = 41;
-SELECT loyalty.evaluate_tiers(ladder => 'scored');
+CALL loyalty.evaluate_tiers(ladder => 'scored');
 SELECT is(latest_score(), 5::numeric, 'who is absorbed is not asked');
 DROP FUNCTION score(bigint, timestamptz);
-SELECT throws_ok($$SELECT loyalty.evaluate_tiers(ladder => 'scored')$$, 'LY003', NULL, 'a function that is gone');
+SELECT throws_ok($$SELECT loyalty.evaluate_member_tiers(41, 'scored')$$, 'LY003', NULL, 'a function that is gone');
 
 -- ---------------------------------------------------------------------------
 -- Merges that cannot be
@@ -656,7 +662,7 @@ SELECT loyalty.grant_tier(311, ladder, 'c', starts_at => '2024-04-15') FROM vers
 SELECT is(steps_of(310, ladder), 'b 04-10 enrolled/qualified' || earned, ladder || ', earned') FROM version_case;
 SELECT is(steps_of(311, ladder), 'a 04-10 enrolled/qualified, c 04-15 upgraded/granted' || granted, ladder || ', granted') FROM version_case;
 SELECT is(steps_of(312, ladder), 'a 04-10 enrolled/qualified' || waiting, ladder || ', waiting') FROM version_case;
-SELECT loyalty.evaluate_tiers(ladder => ladder) FROM version_case;
+SELECT loyalty.evaluate_tiers_of(ARRAY(SELECT DISTINCT e.member_id FROM loyalty.tier_event e), now(), ladder) FROM version_case;
 SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
 
 -- A granted level that is gone goes down with each version, comes back with its
@@ -783,7 +789,8 @@ SELECT loyalty.record_qualification(370, 'visits', 1, '2024-01-01');
 DELETE FROM loyalty.tier_history WHERE member_id = 370;
 DELETE FROM loyalty.tier_state WHERE member_id = 370;
 SELECT loyalty.define_ladder('noted', '{"measures": [{"measure": "visits", "window": "lifetime"}], "levels": [{"level": "a", "any": {"visits": 1}}]}');
-SELECT cmp_ok(loyalty.evaluate_tiers(ladder => 'noted'), '>', 0::bigint, 'many are stored at once');
+CALL loyalty.evaluate_tiers(ladder => 'noted');
+SELECT cmp_ok(pg_temp.stored(), '>', 0::bigint, 'many are stored at once');
 SELECT results_eq($$SELECT level, earned_level, since, event_at, versions, note FROM loyalty.tier_state WHERE member_id = 370 AND ladder = 'noted'$$,
 	$$VALUES ('a', 'a', '2024-01-01'::timestamptz, '2024-01-01'::timestamptz, 1, 'new')$$, 'a column of the user''s own has its default');
 UPDATE loyalty.tier_state SET note = 'kept' WHERE member_id = 370;

@@ -145,7 +145,7 @@ for my $case (
 for my $call ('merge_members(1, 2)', "create_currency('a b')", "create_currency('a', time_zone => 'Mars')", "configure_program('Mars')",
 	"define_measure('m', 'points', 'none')", "define_measure('m', 'function', function_name => 'none')",
 	q{define_ladder('l', '{"measures": [{"measure": "none", "window": "lifetime"}], "levels": [{"level": "a"}]}')}, q{define_ladder('l', '{"measures": 3}')},
-	"preview_ladder('none', '{}')", "evaluate_tiers(ladder => 'none')", "grant_tier(1, 'none', 'gold')", 'end_grant(1, 1)', 'renew_grant(1, 1)',
+	"preview_ladder('none', '{}')", "evaluate_member_tiers(1, 'none')", "grant_tier(1, 'none', 'gold')", 'end_grant(1, 1)', 'renew_grant(1, 1)',
 	"record_qualification(1, 'none', 1, now())", "configure_namespace('X')", "block_identifier('none', 'x')", "link_identifier(1, 'email', 'x')",
 	"unlink_identifier(1, 'email', 'x')", 'unmerge_members(1)', 'forget_member(99)', 'preview_merge(1, 2)', "statement(1, 'none')", "lots(1, 'none')",
 	"balance(1, 'none')", "ledger_digest('x')", "verify_ledger('x')", "rfm_table('pg_class')")

@@ -148,6 +148,74 @@ is_deeply(rows($other, q{SELECT r.status, r.result, array_agg(c.member_id) FROM 
 	WHERE r.run_id = (SELECT max(run_id) FROM loyalty.job_run) GROUP BY 1, 2}), [ [ 'finished', 1, '{2500}' ] ], 'it has found it once');
 rows($other, 'SELECT loyalty.rebuild_member_wallets(2500)');
 
+# A ladder for members with a history: evaluate_tiers() of all, without
+# statistics, as after backfill().  Meanwhile, and when it was stopped half-way,
+# all answers are right; and it goes on where it was.
+rows($other, $_) for q{ALTER TABLE loyalty.ledger SET (autovacuum_enabled = false)}, q{ALTER TABLE loyalty.wallet SET (autovacuum_enabled = false)},
+	q{ALTER TABLE loyalty.tier_state SET (autovacuum_enabled = false)}, q{SELECT loyalty.create_currency('miles'), loyalty.define_measure('miles', 'points', 'miles'),
+		loyalty.define_measure('visits')},
+	q{CREATE TABLE public.history AS SELECT m::bigint AS member_id, 'miles' AS currency, 'earn' AS kind, (m % 100) * 10 AS points, timestamptz '2024-01-01' + i * interval '1 day' AS effective_at
+		FROM generate_series(10001, 12000) m, generate_series(1, 3) i WHERE m % 100 > 0 ORDER BY 5, 1},
+	q{SELECT count(*) FROM loyalty.backfill('public.history')},
+	q{SELECT loyalty.record_qualification(m, 'visits', 3, '2024-02-01') FROM generate_series(20001, 20010) m},
+	q{SELECT loyalty.define_ladder('flyers', '{"measures": [{"measure": "miles", "window": "lifetime"}, {"measure": "visits", "window": "lifetime"}],
+		"levels": [{"level": "silver", "any": {"miles": 1500, "visits": 3}}, {"level": "gold", "any": {"miles": 2400}}]}')};
+# who has what: three times as many miles as 10 times the rest by 100
+my $truth = q{SELECT count(*) FILTER (WHERE loyalty.tier_of(m, 'flyers') IS NOT DISTINCT FROM
+	CASE WHEN m > 20000 THEN 'silver' WHEN m % 100 >= 80 THEN 'gold' WHEN m % 100 >= 50 THEN 'silver' END) FROM (SELECT generate_series(10001, 12000) UNION SELECT generate_series(20001, 20010)) x (m)};
+my $balances = q{SELECT sum((SELECT available FROM loyalty.balance(m, 'miles'))) FROM generate_series(10001, 12000) m};
+my ($miles) = @{ rows($other, $balances)->[0] };
+is_deeply(rows($other, $truth), [ [2010] ], 'before they are stored, tiers are right');
+my $evaluating = connect_to('jobs');
+rows($other, q{CREATE FUNCTION public.fails() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN IF NEW.result > 1000 THEN RAISE 'stopped'; END IF; RETURN NEW; END $$});
+rows($other, 'CREATE TRIGGER fails BEFORE UPDATE ON loyalty.job_run FOR EACH ROW EXECUTE FUNCTION public.fails()');
+is($evaluating->query("CALL loyalty.evaluate_tiers('flyers', batch_size => 10)")->{error}{M}, 'stopped', 'evaluate_tiers() is stopped');
+rows($other, 'DROP FUNCTION public.fails() CASCADE');
+is_deeply(rows($other, q{SELECT count(*) FROM loyalty.tier_state WHERE ladder = 'flyers'}), [ [1000] ], 'half of them are stored');
+is_deeply(rows($other, $truth), [ [2010] ], 'half-way, tiers are right');
+is_deeply(rows($other, $balances), [ [$miles] ], 'and balances');
+is_deeply(rows($other, 'SELECT * FROM loyalty.check_all()'), [], 'and all else');
+rows($other, q{SELECT loyalty.earn(m, 10000, 'miles') FROM unnest('{10001,11999}'::bigint[]) m});
+is_deeply(rows($other, q{SELECT loyalty.tier_of(m, 'flyers') FROM unnest('{10001,11999}'::bigint[]) m}), [ ['gold'], ['gold'] ], 'who earns is seen to, whether it was stored or not');
+# a session is idle in its transaction, with facts of members of both halves
+rows($stopped, 'BEGIN');
+rows($stopped, q{SELECT loyalty.earn(10002, 10000, 'miles'), loyalty.earn(11998, 10000, 'miles')});
+is($evaluating->query("CALL loyalty.evaluate_tiers('flyers', batch_size => 10)")->{error}, undef, 'called again, it does not wait for a session that is idle');
+my $evaluated = rows($other, q{SELECT count(*), min(status), min(result), min(message) FROM loyalty.job_run WHERE job = 'evaluate_tiers'})->[0];
+is_deeply([ @$evaluated[0, 1] ], [ 1, 'finished' ], 'it went on with the same run');
+like($evaluated->[3], qr/^1988 tiers stored; 1 members stayed locked by other sessions, the first is 11998: left to the next run$/, 'and says whom it left');
+rows($stopped, 'COMMIT');
+is_deeply(rows($other, q{SELECT count(*) FROM loyalty.tier_state WHERE ladder = 'flyers'}), [ [1990] ], 'all are stored');
+is_deeply(rows($other, 'SELECT * FROM loyalty.check_all()'), [], 'and right');
+rows($evaluating, 'DISCARD ALL');
+undef $evaluating;	# what it counted is known when it has ended
+sleep 1;
+my $scans = rows($other, q{SELECT pg_stat_get_numscans('loyalty.ledger'::regclass)})->[0][0];
+$evaluating = connect_to('jobs');
+rows($evaluating, 'SET session_replication_role = replica');
+rows($evaluating, "DELETE FROM loyalty.$_ WHERE ladder = 'flyers'") for 'tier_state', 'tier_history';
+rows($evaluating, 'RESET session_replication_role');
+is($evaluating->query("CALL loyalty.evaluate_tiers('flyers', batch_size => 10)")->{error}, undef, 'from nothing');
+undef $evaluating;
+sleep 1;
+is_deeply(rows($other, q{SELECT result FROM loyalty.job_run ORDER BY run_id DESC LIMIT 1}), [ [1990] ], 'all again');
+cmp_ok(rows($other, q{SELECT pg_stat_get_numscans('loyalty.ledger'::regclass)})->[0][0] - $scans, '<', 5, 'no batch reads all of the ledger, though there are no statistics');
+# a new version: states of before are right until they are evaluated, and after
+rows($other, q{SELECT loyalty.define_ladder('flyers', '{"measures": [{"measure": "miles", "window": "lifetime"}, {"measure": "visits", "window": "lifetime"}],
+	"levels": [{"level": "silver", "any": {"miles": 1200, "visits": 3}}, {"level": "gold", "any": {"miles": 2400}}]}')});
+my $new_truth = q{SELECT count(*) FROM generate_series(10001, 12000) m WHERE loyalty.tier_of(m, 'flyers') IS DISTINCT FROM
+	CASE WHEN m IN (10001, 10002, 11998, 11999) OR m % 100 >= 80 THEN 'gold' WHEN m % 100 >= 40 THEN 'silver' END};
+is_deeply(rows($other, $new_truth), [ [0] ], 'a new version counts at once');
+$evaluating = connect_to('jobs');
+is($evaluating->query('CALL loyalty.evaluate_tiers()')->{error}, undef, 'its states are stored');
+is_deeply(rows($other, $new_truth), [ [0] ], 'and are right');
+is_deeply(rows($other, q{SELECT count(*) FROM loyalty.tier_state WHERE ladder = 'flyers' AND versions = 2}), [ [1990] ], 'of all');
+is_deeply(rows($other, 'SELECT * FROM loyalty.check_all()'), [], 'check_all() finds nothing');
+is($evaluating->query("CALL loyalty.evaluate_tiers('nowhere')")->{error}{C}, 'LY402', 'no such ladder');
+is($evaluating->query("CALL loyalty.evaluate_tiers(as_of => 'infinity')")->{error}{C}, 'LY003', 'no such instant');
+is($evaluating->query('SELECT loyalty.evaluate_member_tiers(NULL)')->{error}{C}, 'LY003', 'of nobody');
+
 # Keys: whoever does not own the tables cannot make a call wait
 rows($admin, $_) for 'DROP ROLE IF EXISTS jobs_guest', 'CREATE ROLE jobs_guest';
 rows($other, $_) for "SELECT loyalty.define_measure('nights')", "SELECT loyalty.grant_access('jobs_guest', 'app')", "SET lock_timeout = '100ms'";

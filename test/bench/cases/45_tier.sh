@@ -24,7 +24,7 @@ psql -Xq -v ON_ERROR_STOP=1 -v climbers="$climbers" -o /dev/null <<-'SQL'
 SQL
 cat >"$dir/evaluate.sql" <<-'SQL'
 	\timing on
-	SELECT loyalty.evaluate_tiers(ladder => 'bench_club');
+	CALL loyalty.evaluate_tiers('bench_club');
 SQL
 first=$(psql -Xq -v ON_ERROR_STOP=1 -f "$dir/evaluate.sql" | awk '/^Time:/ { print $2 / 1000 }')
 paired --what "evaluate_tiers(), $climbers members, the first time, storing all" --value "$first" --unit s
@@ -59,7 +59,7 @@ for sync in off on; do
 		--before "$dir/ENABLE.sql" --rival-before "$dir/DISABLE.sql" "$dir/earn.sql" "$dir/earn.sql"
 done
 psql -Xq -v ON_ERROR_STOP=1 -f "$dir/ENABLE.sql"
-psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -c 'SELECT loyalty.evaluate_tiers()' -c 'VACUUM ANALYZE loyalty.ledger, loyalty.tier_state, loyalty.tier_history'
+psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -c 'CALL loyalty.evaluate_tiers()' -c 'VACUUM ANALYZE loyalty.ledger, loyalty.tier_state, loyalty.tier_history'
 # the ledger's end is in the order of postings now
 again ', after these postings'
 
