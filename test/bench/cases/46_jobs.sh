@@ -11,7 +11,8 @@ ladder() { echo "SELECT loyalty.define_ladder('$1', '{\"measures\": [{\"measure\
 run <<-'SQL'
 	SET client_min_messages = warning;
 	CREATE EXTENSION loyalty CASCADE;
-	SELECT loyalty.setup(), loyalty.define_measure('earned', 'points', 'points');
+	SELECT loyalty.setup();
+	SELECT loyalty.define_measure('earned', 'points', 'points');
 	CREATE TABLE history AS
 	SELECT m::bigint AS member_id, 'points' AS currency, 'earn' AS kind, (50 + (m::bigint * 7919 + i * 104729) % 900)::bigint AS points,
 		date_trunc('day', now()) - ((m * 31 + i * 67) % 1000 + 400) * interval '1 day' + i * interval '1 hour' AS effective_at,
