@@ -15,17 +15,25 @@
 #include "ledger/ledger_row.h"
 #include "ledger/post.h"
 
-static const struct
-{
-	const char *name;
-	Oid			type;
-}			columns[LEDGER_NCOLUMNS] = {
+static const PlainColumn columns[LEDGER_NCOLUMNS] = {
 #define COLUMN(symbol, name, type) {#name, type},
 	LEDGER_COLUMNS(COLUMN)
 #undef COLUMN
 };
 
 StaticAssertDecl((int) LEDGER_NCOLUMNS <= KEPT_PLAN_MAX_ARGS, "a row of the ledger is inserted by one statement");
+
+/* What we write is not for guard() to look at. */
+static const char *const own_triggers[] = {"guard", "append_only", NULL};
+
+const PlainTable ledger_table = {
+	.name = "ledger",
+	.ncolumns = LEDGER_NCOLUMNS,
+	.columns = columns,
+	.nkeys = 2,
+	.keys = {{2, {LEDGER_MEMBER_ID, LEDGER_ENTRY_ID}}, {3, {LEDGER_MEMBER_ID, LEDGER_CURRENCY, LEDGER_IDEMPOTENCY_KEY}}},
+	.own_triggers = own_triggers
+};
 
 /* ---------------------------------------------------------------------------
  * Columns

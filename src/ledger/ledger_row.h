@@ -12,6 +12,7 @@
 #include "catalog/pg_type_d.h"
 
 #include "core/core.h"
+#include "core/plain.h"
 #include "ledger/chain.h"
 #include "ledger/fold.h"
 
@@ -68,6 +69,8 @@ typedef struct StoredEntry
 } StoredEntry;
 
 struct Posting;
+
+extern const PlainTable ledger_table;
 
 extern const char *LedgerColumnName(LedgerColumn column);
 extern Oid	LedgerColumnType(LedgerColumn column);

@@ -153,7 +153,7 @@ BEGIN
 			hash bytea NOT NULL,
 			home_id bigint,
 			expires_by timestamptz,
-			never_expires boolean CHECK (never_expires),
+			never_expires boolean,
 			PRIMARY KEY (member_id, entry_id)
 		);
 		CREATE UNIQUE INDEX ledger_idempotency_key ON loyalty.ledger (member_id, currency, idempotency_key)

@@ -2,6 +2,7 @@
  * post.c
  *		Posting an entry: the hot path.
  *
+ * Plain tables are written by table access: see post_plain.c.  Otherwise
  * PostEntry() runs one UPDATE of the wallet, in which wallet_apply() computes
  * the new balance from the one under the row's lock, and one INSERT into the
  * ledger.  If another session changed the wallet meanwhile, the executor
@@ -718,7 +719,7 @@ RaisePostingRefusal(const Posting *posting)
  * What a posting does to the balance that its wallet has under the lock; it may
  * run again on a newer one.  *balance is the result of one that is posted.
  */
-static PostingOutcome
+PostingOutcome
 SettleUnderLock(Posting *posting, Datum stored, bool has_kin, Balance *balance)
 {
 	Entry	   *entry = &posting->entry;
@@ -749,9 +750,6 @@ SettleUnderLock(Posting *posting, Datum stored, bool has_kin, Balance *balance)
 		LoadActivities(posting, posting->log);
 		SPI_finish();
 	}
-	if (posting->idempotency_key != NULL)
-		posting->stored = PG_DETOAST_DATUM_COPY(stored);
-
 	UnpackBalanceDatum(stored, balance);
 	if (entry->kind == ENTRY_EXPIRE)
 	{
@@ -782,7 +780,12 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 
 	posting->result.outcome = SettleUnderLock(posting, result, PG_GETARG_BOOL(1), &balance);
 	if (posting->result.outcome == POSTING_POSTED)
+	{
+		/* its key may turn out to be used */
+		if (posting->idempotency_key != NULL)
+			posting->stored = PG_DETOAST_DATUM_COPY(result);
 		result = PointerGetDatum(PackBalanceValue(&balance));
+	}
 	MemoryContextSwitchTo(old);
 	PG_RETURN_DATUM(result);
 }
@@ -936,7 +939,29 @@ SettleWithoutWallet(Posting *posting)
 }
 
 /*
- * Changes the wallet, wherever it is by now, and opens it where need be.  False
+ * Settles a posting in its wallet and, if it is to be posted, records it.  False
+ * when there is no wallet yet, or its points have moved to another in a merge.
+ */
+static bool
+StorePosting(Posting *posting)
+{
+	bool		found;
+
+	if (StorePlainly(posting, &found))
+		return found;
+	if (!UpdateWallet(posting))
+		return false;
+	if (posting->result.outcome == POSTING_POSTED && !InsertEntry(posting))
+	{
+		UndoWallet(posting);
+		if (!FindReplay(posting))
+			elog(ERROR, "entry with idempotency key \"%s\" vanished", posting->idempotency_key);
+	}
+	return true;
+}
+
+/*
+ * Settles a posting in the wallet, wherever it is by now, and opens it where need be.  False
  * when the lots of the posting are several members' since a merge was undone.
  */
 static bool
@@ -951,7 +976,7 @@ SettleInWallet(Posting *posting)
 		if (posting->in_parts)
 			return false;
 		PlaceTarget(posting);
-		if (UpdateWallet(posting))
+		if (StorePosting(posting))
 			return true;
 		if (!posting->this_wallet && RoutePosting(posting))
 			continue;
@@ -990,13 +1015,7 @@ PostEntry(Posting *posting)
 		PostInParts(posting);
 		return;
 	}
-	if (posting->result.outcome == POSTING_POSTED && !InsertEntry(posting))
-	{
-		UndoWallet(posting);
-		if (!FindReplay(posting))
-			elog(ERROR, "entry with idempotency key \"%s\" vanished", posting->idempotency_key);
-	}
-	else if (posting->result.outcome == POSTING_REFUSED &&
+	if (posting->result.outcome == POSTING_REFUSED &&
 			 !(posting->idempotency_key != NULL && FindReplay(posting)))
 	{
 		/* the wallet forgets a hold of which nothing is left */

@@ -102,9 +102,13 @@ extern bool ConcernsActivity(const Posting *posting);
 extern void LoadActivities(const Posting *posting, ActivityLog *log);
 extern bool FindReplay(Posting *posting);
 extern void PreparePosting(Posting *posting);
+extern PostingOutcome SettleUnderLock(Posting *posting, Datum stored, bool has_kin, Balance *balance);
 extern bool OpenWallet(const Posting *posting);
 extern PostingOutcome RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
 pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
+
+/* post_plain.c: into plain tables */
+extern bool StorePlainly(Posting *posting, bool *found);
 
 /* ledger_move.c: the wallets of members that were merged */
 extern bool RoutePosting(Posting *posting);

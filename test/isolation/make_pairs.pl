@@ -30,7 +30,8 @@ my @writers = (
 
 my @levels = ('read committed', 'repeatable read', 'serializable');
 
-# A member pair of its own for each permutation; the rest is the same.
+# A member pair of its own for each permutation, and entries from 50 times its
+# first number on, however many ids the one before has drawn; the rest is the same.
 my $setup = <<'SPEC';
 setup
 {
@@ -48,6 +49,7 @@ setup
 			  WHERE member_id IN (m(), n()) GROUP BY member_id) s,
 			LATERAL loyalty.balance(s.member_id, as_of => '2024-04-01') b
 		ORDER BY 1;
+	SELECT FROM setval('loyalty.ledger_entry_id_seq', 50 * m());
 	SELECT FROM loyalty.earn(m(), 150, effective_at => '2024-01-01', reference => 'earned');
 	SELECT FROM loyalty.earn(m(), 50, effective_at => '2024-01-01', pending => true, reference => 'waiting');
 	SELECT FROM loyalty.earn(n(), 100, effective_at => '2024-01-01');
