@@ -32,8 +32,8 @@
  *	check_member			the present state follows from the history
  *
  * Everything that moves has a home, the member to whom it first came, and is
- * with the root of its home's tree of standing merges.  A merge adds an edge,
- * an unmerge takes any edge away; both move what the subtree brought.
+ * with the canonical member of its home.  A merge adds an edge to a tree, an
+ * unmerge takes any edge away; both move what the absorbed tree brought.
  */
 
 /* connected components */

@@ -11,17 +11,17 @@ AS $$
 		SELECT s.absorbed_id, s.survivor_id FROM standing s
 		UNION
 		SELECT c.member_id, s.survivor_id FROM climb c JOIN standing s ON s.absorbed_id = c.above
-	), root AS MATERIALIZED (
-		SELECT c.member_id, c.above AS root_id FROM climb c
+	), canonical AS MATERIALIZED (
+		SELECT c.member_id, c.above AS canonical_id FROM climb c
 		WHERE NOT EXISTS (SELECT FROM standing s WHERE s.absorbed_id = c.above)
 	)
 	SELECT 'merge', s.absorbed_id, NULL::text, NULL::bigint, format('merge %s is part of a circle of merges', s.merge_id)
-	FROM standing s WHERE NOT EXISTS (SELECT FROM root r WHERE r.member_id = s.absorbed_id)
+	FROM standing s WHERE NOT EXISTS (SELECT FROM canonical r WHERE r.member_id = s.absorbed_id)
 	UNION ALL
 	SELECT 'alias', coalesce(r.member_id, a.member_id), NULL, NULL,
-		format('member %s stands for it, by the merges that stand it should be %s', coalesce(a.canonical_id::text, 'nobody'), coalesce(r.root_id::text, 'nobody'))
-	FROM root r FULL JOIN loyalty.member_alias a ON a.member_id = r.member_id
-	WHERE a.canonical_id IS DISTINCT FROM r.root_id
+		format('member %s stands for it, by the merges that stand it should be %s', coalesce(a.canonical_id::text, 'nobody'), coalesce(r.canonical_id::text, 'nobody'))
+	FROM canonical r FULL JOIN loyalty.member_alias a ON a.member_id = r.member_id
+	WHERE a.canonical_id IS DISTINCT FROM r.canonical_id
 	UNION ALL
 	SELECT 'alias', a.member_id, NULL, NULL, format('member %s stands for it, and is absorbed itself', a.canonical_id)
 	FROM loyalty.member_alias a JOIN loyalty.member_alias b ON b.member_id = a.canonical_id
@@ -35,9 +35,9 @@ AS $$
 	WHERE m.member_id IS NULL OR m.status = 'active' AND a.member_id IS NOT NULL OR m.status = 'absorbed' AND a.member_id IS NULL
 	UNION ALL
 	SELECT 'identifier', i.member_id, NULL, NULL,
-		format('identifier %s is with it, by its home %s it should be with %s', i.identifier_id, i.home_member_id, coalesce(r.root_id, i.home_member_id))
-	FROM loyalty.identifier i LEFT JOIN root r ON r.member_id = i.home_member_id
-	WHERE i.member_id <> coalesce(r.root_id, i.home_member_id)
+		format('identifier %s is with it, by its home %s it should be with %s', i.identifier_id, i.home_member_id, coalesce(r.canonical_id, i.home_member_id))
+	FROM loyalty.identifier i LEFT JOIN canonical r ON r.member_id = i.home_member_id
+	WHERE i.member_id <> coalesce(r.canonical_id, i.home_member_id)
 	UNION ALL
 	SELECT 'identifier', i.member_id, NULL, NULL, format('identifier %s points at a member that is %s', i.identifier_id, coalesce(m.status, 'missing'))
 	FROM loyalty.identifier i LEFT JOIN loyalty.member m ON m.member_id = i.member_id
@@ -60,8 +60,8 @@ AS $$
 	UNION ALL
 	SELECT 'attributes', m.member_id, NULL, NULL, 'its attributes are not those that the rules choose'
 	FROM loyalty.member m
-	WHERE m.status = 'active' AND m.member_id IN (SELECT coalesce(r.root_id, f.home_member_id)
-			FROM loyalty.member_fact f LEFT JOIN root r ON r.member_id = f.home_member_id)
+	WHERE m.status = 'active' AND m.member_id IN (SELECT coalesce(r.canonical_id, f.home_member_id)
+			FROM loyalty.member_fact f LEFT JOIN canonical r ON r.member_id = f.home_member_id)
 		AND m.attributes <> loyalty.surviving_attributes(loyalty.member_tree(m.member_id))
 	UNION ALL
 	SELECT 'wallet', w.member_id, w.currency, NULL,
@@ -74,10 +74,10 @@ AS $$
 	WHERE NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = w.member_id) AND EXISTS (SELECT FROM loyalty.member)
 	UNION ALL
 	SELECT 'home', w.member_id, w.currency, NULL, format('%s points and a debt of %s are with it, by their home %s they should be with %s',
-		b.points, b.debt, h.home_id, coalesce(r.root_id, h.home_id))
+		b.points, b.debt, h.home_id, coalesce(r.canonical_id, h.home_id))
 	FROM loyalty.wallet w, loyalty.balance_homes(w.balance) b, LATERAL (SELECT coalesce(nullif(b.home_id, 0), w.member_id) AS home_id) h
-		LEFT JOIN root r ON r.member_id = h.home_id
-	WHERE (b.home_id <> 0 OR w.moved IS NOT NULL) AND coalesce(r.root_id, h.home_id) <> w.member_id
+		LEFT JOIN canonical r ON r.member_id = h.home_id
+	WHERE (b.home_id <> 0 OR w.moved IS NOT NULL) AND coalesce(r.canonical_id, h.home_id) <> w.member_id
 	UNION ALL
 	SELECT 'handler', NULL, NULL, NULL, format('no room has registered how table %s is merged', c.relname)
 	FROM pg_class c
@@ -87,4 +87,4 @@ AS $$
 		AND NOT EXISTS (SELECT FROM loyalty.merge_handler h WHERE c.relname = ANY (h.tables))
 $$;
 COMMENT ON FUNCTION check_member() IS
-'Every invariant of room member: a row for each violation; part of check_all(). The merges that stand form a forest; aliases are its roots, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data; nobody but members has points, once there are any; every table of a member''s things has a room that says how it is merged.';
+'Every invariant of room member: a row for each violation; part of check_all(). The merges that stand form a forest; aliases name canonical members, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data; nobody but members has points, once there are any; every table of a member''s things has a room that says how it is merged.';

@@ -59,12 +59,12 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	root bigint := (loyalty.lock_members(ARRAY[member_id], whole_trees => true))[1];
+	canonical bigint := (loyalty.lock_members(ARRAY[member_id], whole_trees => true))[1];
 	merges bigint[];
 	h loyalty.merge_handler;
 BEGIN
-	members := loyalty.member_tree(root);
-	DELETE FROM loyalty.identifier i WHERE i.member_id = root;
+	members := loyalty.member_tree(canonical);
+	DELETE FROM loyalty.identifier i WHERE i.member_id = canonical;
 	GET DIAGNOSTICS identifiers = ROW_COUNT;
 	DELETE FROM loyalty.member_fact f WHERE f.home_member_id = ANY (members);
 	GET DIAGNOSTICS facts = ROW_COUNT;

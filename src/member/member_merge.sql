@@ -46,7 +46,7 @@ END
 $$;
 COMMENT ON FUNCTION limit_exceeded(bigint[]) IS 'The namespaces of which members together would have more identifiers than one member may have.';
 
-CREATE FUNCTION run_merge_handlers(direction text, merge_id bigint, survivor_id bigint, absorbed_id bigint, subtree bigint[] DEFAULT NULL) RETURNS void
+CREATE FUNCTION run_merge_handlers(direction text, merge_id bigint, survivor_id bigint, absorbed_id bigint, tree bigint[] DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -66,7 +66,7 @@ BEGIN
 				INTO item USING merge_id, survivor_id, absorbed_id;
 		ELSE
 			EXECUTE format('SELECT %s($1, $2, $3, $4)', loyalty.stored_function(h.name, 'bigint,bigint,bigint,bigint[]'))
-				INTO item USING merge_id, survivor_id, absorbed_id, subtree;
+				INTO item USING merge_id, survivor_id, absorbed_id, tree;
 		END IF;
 		IF item IS NOT NULL THEN
 			INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
@@ -76,7 +76,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION run_merge_handlers(text, bigint, bigint, bigint, bigint[]) IS
-'Lets other rooms merge their things, in install order, or (direction unmerge, with the subtree that parts) take that back, the other way round. Part of merge_members() and unmerge_members().';
+'Lets other rooms merge their things, in install order, or (direction unmerge, with the tree that parts) take that back, the other way round. Part of merge_members() and unmerge_members().';
 
 CREATE FUNCTION join_members(survivor_id bigint, absorbed_id bigint, asked_survivor_id bigint, asked_absorbed_id bigint,
 	cause text, reason text, identifier_ids bigint[] DEFAULT '{}', namespaces text[] DEFAULT '{}',
@@ -146,7 +146,7 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	roots bigint[];
+	canonical_ids bigint[];
 	earlier jsonb;
 	over record;
 BEGIN
@@ -164,21 +164,21 @@ BEGIN
 		END IF;
 	END IF;
 
-	roots := loyalty.lock_members(ARRAY[survivor_id, absorbed_id]);
-	PERFORM loyalty.require_not_forgotten(roots || survivor_id || absorbed_id);
-	IF roots[1] = roots[2] THEN
+	canonical_ids := loyalty.lock_members(ARRAY[survivor_id, absorbed_id]);
+	PERFORM loyalty.require_not_forgotten(canonical_ids || survivor_id || absorbed_id);
+	IF canonical_ids[1] = canonical_ids[2] THEN
 		RAISE EXCEPTION 'members % and % are one already', survivor_id, absorbed_id
-			USING ERRCODE = 'LY209', DETAIL = format('Member %s stands for both.', roots[1]),
+			USING ERRCODE = 'LY209', DETAIL = format('Member %s stands for both.', canonical_ids[1]),
 				HINT = 'loyalty.why_merged() tells why.';
 	END IF;
-	SELECT * INTO over FROM loyalty.limit_exceeded(roots) LIMIT 1;
+	SELECT * INTO over FROM loyalty.limit_exceeded(canonical_ids) LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'members % and % may not be joined', survivor_id, absorbed_id
 			USING ERRCODE = 'LY207', DETAIL = format('Together they have %s identifiers of namespace "%s", of which a member may have %s.',
 				over.have, over.namespace, over.max_per_member),
 				HINT = 'Unlink identifiers, or raise max_per_member with loyalty.configure_namespace().';
 	END IF;
-	merge_id := loyalty.join_members(roots[1], roots[2], survivor_id, absorbed_id, 'operator', reason);
+	merge_id := loyalty.join_members(canonical_ids[1], canonical_ids[2], survivor_id, absorbed_id, 'operator', reason);
 	moved := loyalty.moved_items(merge_id, 'merge');
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('merge_members', survivor_id, idempotency_key, jsonb_build_object('merge_id', merge_id, 'moved', moved));
@@ -188,14 +188,14 @@ $$;
 COMMENT ON FUNCTION merge_members(bigint, bigint, text, text) IS
 'Merges two members: absorbed_id, with all that were merged into it, into survivor_id. Either may name any member of its tree; the act is on those who stand for them. Points move at once, by ledger entries at the instant of the call, which cannot be dated back: as of every instant from then on the survivor has both, before it each has its own. Lots keep identity, origin, expiry and holds, debt comes along, and what is available repays it, as all that becomes available does; undoing the merge does not undo that. Identifiers, attributes (by attribute_rule) and what other rooms registered follow. Old ids work for ever; unmerge_members() takes it back. Returns merge_id, what moved as an array of {room, kind, item}, and whether it is the first result of a repeated idempotency_key (which belongs to survivor_id). Errors: LY202 no such member, LY203 forgotten, LY207 too many identifiers together, LY209 one member already, LY003, LY004.';
 
-CREATE FUNCTION posted_since(merged_at timestamptz, root bigint, members bigint[], earned_since text) RETURNS bigint[]
+CREATE FUNCTION posted_since(merged_at timestamptz, canonical bigint, members bigint[], earned_since text) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN (
 		SELECT array_agg(e.entry_id)
 		FROM loyalty.ledger e
-		WHERE e.member_id = ANY (loyalty.member_tree(root)) AND e.recorded_at >= merged_at AND e.kind IN ('earn', 'adjust')
+		WHERE e.member_id = ANY (loyalty.member_tree(canonical)) AND e.recorded_at >= merged_at AND e.kind IN ('earn', 'adjust')
 			AND CASE earned_since
 				WHEN 'survivor' THEN e.home_id = ANY (members)
 				-- in the name of an identifier that goes back
@@ -209,7 +209,7 @@ $$;
 COMMENT ON FUNCTION posted_since(timestamptz, bigint, bigint[], text) IS
 'Entries that opened lots since a merge which, by earned_since, do not go with the member that the posting addressed; NULL where there are none. Part of unmerge_members().';
 
-CREATE FUNCTION part_points(merge_id bigint, root bigint, member_id bigint, members bigint[], since bigint[], earned_since text) RETURNS void
+CREATE FUNCTION part_points(merge_id bigint, canonical bigint, member_id bigint, members bigint[], since bigint[], earned_since text) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -218,22 +218,22 @@ DECLARE
 BEGIN
 	INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
 	SELECT merge_id, 'unmerge', 'ledger', 'points', to_jsonb(p)
-	FROM loyalty.move_points(root, member_id, homes => members, reason => note) p;
+	FROM loyalty.move_points(canonical, member_id, homes => members, reason => note) p;
 	IF since IS NOT NULL AND earned_since = 'identifier' THEN
 		INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
 		SELECT merge_id, 'unmerge', 'ledger', 'points earned since', to_jsonb(p)
-		FROM loyalty.move_points(root, member_id, opened_by => since, settle => true, reason => note) p;
+		FROM loyalty.move_points(canonical, member_id, opened_by => since, settle => true, reason => note) p;
 	ELSIF since IS NOT NULL THEN
 		INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
 		SELECT merge_id, 'unmerge', 'ledger', 'points that stay', to_jsonb(p)
-		FROM loyalty.move_points(member_id, root, opened_by => since, settle => true, reason => note) p;
+		FROM loyalty.move_points(member_id, canonical, opened_by => since, settle => true, reason => note) p;
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION part_points(bigint, bigint, bigint, bigint[], bigint[], text) IS
-'Moves the points of a subtree from the root back to the member that parts, and what was posted since as earned_since says. Part of unmerge_members().';
+'Moves the points of a tree from the canonical member back to the member that parts, and what was posted since as earned_since says. Part of unmerge_members().';
 
-CREATE FUNCTION part_members(merge_id bigint, root bigint, member_id bigint, members bigint[]) RETURNS void
+CREATE FUNCTION part_members(merge_id bigint, canonical bigint, member_id bigint, members bigint[]) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -246,17 +246,17 @@ BEGIN
 
 	WITH moving AS (
 		UPDATE loyalty.identifier i SET member_id = part_members.member_id
-		WHERE i.member_id = root AND i.home_member_id = ANY (members) RETURNING i.identifier_id
+		WHERE i.member_id = canonical AND i.home_member_id = ANY (members) RETURNING i.identifier_id
 	)
 	INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
 	SELECT merge_id, 'unmerge', 'member', 'identifiers', jsonb_agg(v.identifier_id ORDER BY v.identifier_id)
 	FROM moving v HAVING count(*) > 0;
 
-	PERFORM loyalty.refresh_attributes(root), loyalty.refresh_attributes(member_id);
+	PERFORM loyalty.refresh_attributes(canonical), loyalty.refresh_attributes(member_id);
 END
 $$;
 COMMENT ON FUNCTION part_members(bigint, bigint, bigint, bigint[]) IS
-'Makes a member canonical again for its subtree, with their identifiers and attributes. Part of unmerge_members().';
+'Makes a member canonical again for its tree, with their identifiers and attributes. Part of unmerge_members().';
 
 CREATE FUNCTION unmerge_members(merge_id bigint, earned_since text DEFAULT 'home', reason text DEFAULT NULL, idempotency_key text DEFAULT NULL,
 	OUT member_id bigint, OUT moved jsonb, OUT replayed boolean) RETURNS record
@@ -267,7 +267,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	m loyalty.member_merge;
-	root bigint;
+	canonical bigint;
 	members bigint[];
 	earlier jsonb;
 BEGIN
@@ -292,7 +292,7 @@ BEGIN
 		END IF;
 	END IF;
 
-	root := (loyalty.lock_members(ARRAY[m.absorbed_id]))[1];
+	canonical := (loyalty.lock_members(ARRAY[m.absorbed_id]))[1];
 	SELECT * INTO m FROM loyalty.member_merge x WHERE x.merge_id = unmerge_members.merge_id;
 	IF m.unmerged_at IS NOT NULL THEN
 		RAISE EXCEPTION 'merge % is undone already', merge_id
@@ -300,20 +300,20 @@ BEGIN
 	END IF;
 	member_id := m.absorbed_id;
 	members := loyalty.member_tree(member_id);
-	PERFORM loyalty.require_not_forgotten(members || root);
+	PERFORM loyalty.require_not_forgotten(members || canonical);
 
-	PERFORM loyalty.lock_wallets(ARRAY[root], ARRAY[member_id]);
-	PERFORM loyalty.mark_wallets(member_id, false), loyalty.mark_wallets(root, false);
-	PERFORM loyalty.part_points(merge_id, root, member_id, members,
-		CASE WHEN earned_since <> 'home' THEN loyalty.posted_since(m.recorded_at, root, members, earned_since) END, earned_since);
+	PERFORM loyalty.lock_wallets(ARRAY[canonical], ARRAY[member_id]);
+	PERFORM loyalty.mark_wallets(member_id, false), loyalty.mark_wallets(canonical, false);
+	PERFORM loyalty.part_points(merge_id, canonical, member_id, members,
+		CASE WHEN earned_since <> 'home' THEN loyalty.posted_since(m.recorded_at, canonical, members, earned_since) END, earned_since);
 	UPDATE loyalty.member_merge x
 	SET unmerged_at = clock_timestamp(), unmerge_reason = reason, earned_since = unmerge_members.earned_since
 	WHERE x.merge_id = unmerge_members.merge_id;
-	PERFORM loyalty.part_members(merge_id, root, member_id, members);
-	PERFORM loyalty.run_merge_handlers('unmerge', merge_id, root, member_id, members);
+	PERFORM loyalty.part_members(merge_id, canonical, member_id, members);
+	PERFORM loyalty.run_merge_handlers('unmerge', merge_id, canonical, member_id, members);
 	INSERT INTO loyalty.member_act (member_id, act, other_member_id, merge_id, reason, effective_at)
-	VALUES (root, 'unmerged', member_id, merge_id, reason, clock_timestamp()),
-		(member_id, 'unmerged', root, merge_id, reason, clock_timestamp());
+	VALUES (canonical, 'unmerged', member_id, merge_id, reason, clock_timestamp()),
+		(member_id, 'unmerged', canonical, merge_id, reason, clock_timestamp());
 	moved := loyalty.moved_items(merge_id, 'unmerge');
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('unmerge_members', m.absorbed_id, idempotency_key, jsonb_build_object('member_id', member_id, 'moved', moved));

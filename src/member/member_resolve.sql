@@ -727,34 +727,34 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	locked bigint[];
-	root bigint;
+	canonical bigint;
 	have record;
 BEGIN
 	locked := loyalty.try_to_lock_members(ARRAY[member_id] || (SELECT array_agg(w.member_id) FROM loyalty.weigh_identifiers(ARRAY[g]) w));
-	root := locked[1];
-	PERFORM loyalty.require_not_forgotten(ARRAY[member_id, root]);
+	canonical := locked[1];
+	PERFORM loyalty.require_not_forgotten(ARRAY[member_id, canonical]);
 	SELECT w.identifier_id, w.member_id, w.home_member_id, w.contested INTO have FROM loyalty.weigh_identifiers(ARRAY[g]) w;
 	IF NOT FOUND AND NOT g.exclusive THEN
 		SELECT i.identifier_id, i.member_id, i.home_member_id, false AS contested INTO have FROM loyalty.identifier i
-		WHERE i.namespace = g.namespace AND i.value = g.value AND i.member_id = root ORDER BY i.exclusive DESC LIMIT 1;
+		WHERE i.namespace = g.namespace AND i.value = g.value AND i.member_id = canonical ORDER BY i.exclusive DESC LIMIT 1;
 	END IF;
 	IF have.member_id <> ALL (locked) THEN
 		PERFORM loyalty.restart_call('the identifier changed hands at this moment');
 	END IF;
-	linked := have.member_id IS DISTINCT FROM root;
+	linked := have.member_id IS DISTINCT FROM canonical;
 	IF NOT linked THEN
 		identifier_id := have.identifier_id;
 		UPDATE loyalty.identifier i SET verified = i.verified OR g.verified, claimed = false, last_seen = greatest(i.last_seen, effective_at)
-		WHERE i.member_id = root AND i.identifier_id = put_identifier.identifier_id;
+		WHERE i.member_id = canonical AND i.identifier_id = put_identifier.identifier_id;
 		RETURN;
 	END IF;
-	PERFORM loyalty.require_linkable(g, root, have.member_id, have.identifier_id, move OR have.contested);
+	PERFORM loyalty.require_linkable(g, canonical, have.member_id, have.identifier_id, move OR have.contested);
 	IF g.exclusive THEN
 		DELETE FROM loyalty.identifier i
 		WHERE NOT i.exclusive AND i.namespace = g.namespace AND i.value = g.value AND i.home_member_id = put_identifier.member_id;
 	END IF;
 	IF have.member_id IS NOT NULL THEN
-		UPDATE loyalty.identifier i SET member_id = root, home_member_id = put_identifier.member_id, verified = true, claimed = false,
+		UPDATE loyalty.identifier i SET member_id = canonical, home_member_id = put_identifier.member_id, verified = true, claimed = false,
 			last_seen = greatest(i.last_seen, effective_at)
 		WHERE i.member_id = have.member_id AND i.identifier_id = have.identifier_id;
 		INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, reason, effective_at)
@@ -762,7 +762,7 @@ BEGIN
 		identifier_id := have.identifier_id;
 	ELSE
 		INSERT INTO loyalty.identifier AS i (member_id, namespace, value, home_member_id, verified, exclusive, channel, first_seen, last_seen)
-		VALUES (root, g.namespace, g.value, member_id, g.verified, g.exclusive, channel, effective_at, effective_at)
+		VALUES (canonical, g.namespace, g.value, member_id, g.verified, g.exclusive, channel, effective_at, effective_at)
 		RETURNING i.identifier_id INTO identifier_id;
 	END IF;
 	INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, channel, effective_at)
@@ -772,7 +772,7 @@ $$;
 COMMENT ON FUNCTION put_identifier(given_identifier, bigint, boolean, text, timestamptz) IS
 'Links an identifier to a member, or notes that it has it; restart_call() when others have it once members are locked. Part of link_identifier().';
 
-CREATE FUNCTION require_linkable(g given_identifier, root bigint, owner_id bigint, identifier_id bigint, may_move boolean) RETURNS void
+CREATE FUNCTION require_linkable(g given_identifier, canonical bigint, owner_id bigint, identifier_id bigint, may_move boolean) RETURNS void
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -783,8 +783,8 @@ BEGIN
 				HINT = 'Merge the members with loyalty.merge_members(), unlink it there first, or move it here if this member proved it (verified => true, move => true).';
 	END IF;
 	IF g.exclusive AND g.max_per_member <= (SELECT count(*) FROM loyalty.identifier i
-			WHERE i.member_id = root AND i.namespace = g.namespace AND i.exclusive) THEN
-		RAISE EXCEPTION 'member % has % identifiers of namespace "%" already', root, g.max_per_member, g.namespace
+			WHERE i.member_id = canonical AND i.namespace = g.namespace AND i.exclusive) THEN
+		RAISE EXCEPTION 'member % has % identifiers of namespace "%" already', canonical, g.max_per_member, g.namespace
 			USING ERRCODE = 'LY206', DETAIL = 'It is the max_per_member of the namespace.',
 				HINT = 'Unlink one, or raise max_per_member with loyalty.configure_namespace().';
 	END IF;
@@ -852,7 +852,7 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	root bigint;
+	canonical bigint;
 	g record;
 	earlier jsonb;
 BEGIN
@@ -868,11 +868,11 @@ BEGIN
 			RETURN;
 		END IF;
 	END IF;
-	root := (loyalty.lock_members(ARRAY[member_id]))[1];
+	canonical := (loyalty.lock_members(ARRAY[member_id]))[1];
 	-- members who were merged may each have had a value that several share
 	WITH gone AS (
 		DELETE FROM loyalty.identifier i
-		WHERE i.member_id = root AND i.namespace = g.namespace AND i.value = g.value
+		WHERE i.member_id = canonical AND i.namespace = g.namespace AND i.value = g.value
 		RETURNING i.identifier_id, i.home_member_id, i.exclusive
 	), noted AS (
 		INSERT INTO loyalty.member_act (member_id, act, identifier_id, namespace, reason, effective_at)

@@ -14,22 +14,22 @@ CREATE FUNCTION try_to_lock_members(member_ids bigint[], whole_trees boolean DEF
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	roots bigint[] := (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
+	canonical_ids bigint[] := (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
 		FROM unnest(member_ids) WITH ORDINALITY m (id, n));
 	others bigint[] := '{}';
 BEGIN
 	IF whole_trees THEN
-		others := (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id));
+		others := (SELECT array_agg(t.id) FROM unnest(canonical_ids) r (id), unnest(loyalty.member_tree(r.id)) t (id));
 	END IF;
-	PERFORM FROM loyalty.member m WHERE m.member_id = ANY (roots || member_ids || others) ORDER BY m.member_id FOR NO KEY UPDATE;
+	PERFORM FROM loyalty.member m WHERE m.member_id = ANY (canonical_ids || member_ids || others) ORDER BY m.member_id FOR NO KEY UPDATE;
 	-- a lock alone leaves no trace for whoever has an older snapshot
-	UPDATE loyalty.member m SET acts = m.acts + 1 WHERE m.member_id = ANY (roots || member_ids || others);
-	IF roots <> (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
+	UPDATE loyalty.member m SET acts = m.acts + 1 WHERE m.member_id = ANY (canonical_ids || member_ids || others);
+	IF canonical_ids <> (SELECT array_agg(coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = m.id), m.id) ORDER BY m.n)
 			FROM unnest(member_ids) WITH ORDINALITY m (id, n))
-		OR whole_trees AND NOT others @> (SELECT array_agg(t.id) FROM unnest(roots) r (id), unnest(loyalty.member_tree(r.id)) t (id)) THEN
+		OR whole_trees AND NOT others @> (SELECT array_agg(t.id) FROM unnest(canonical_ids) r (id), unnest(loyalty.member_tree(r.id)) t (id)) THEN
 		PERFORM loyalty.restart_call('members were merged or unmerged at this moment');
 	END IF;
-	RETURN roots;
+	RETURN canonical_ids;
 END
 $$;
 COMMENT ON FUNCTION try_to_lock_members(bigint[], boolean) IS
@@ -168,9 +168,9 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	UPDATE loyalty.member m SET attributes = s.attributes
-	FROM (SELECT r.root, loyalty.surviving_attributes(loyalty.member_tree(r.root)) AS attributes
-		FROM (SELECT coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = $1), $1) AS root) r) s
-	WHERE m.member_id = s.root AND m.attributes <> s.attributes;
+	FROM (SELECT r.canonical, loyalty.surviving_attributes(loyalty.member_tree(r.canonical)) AS attributes
+		FROM (SELECT coalesce((SELECT a.canonical_id FROM loyalty.member_alias a WHERE a.member_id = $1), $1) AS canonical) r) s
+	WHERE m.member_id = s.canonical AND m.attributes <> s.attributes;
 END
 $$;
 COMMENT ON FUNCTION refresh_attributes(bigint) IS 'Computes a member''s attributes again, under whichever of its numbers, after a rule was changed.';
