@@ -258,11 +258,14 @@ LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_t
 AS $$
 BEGIN
 	up_to := loyalty.next_members(behind, entries, '{ledger,wallet}');
+	IF up_to IS NULL THEN
+		RETURN;
+	END IF;
 	SELECT count(*) INTO seen FROM loyalty.wallet w WHERE (behind IS NULL OR w.member_id > behind) AND w.member_id <= up_to;
 	SELECT coalesce(array_agg(x.member_id ORDER BY x.member_id) FILTER (WHERE x.of_wallets), '{}'), count(*) FILTER (WHERE NOT x.of_wallets)
 	INTO differing, unsound
 	FROM (SELECT c.member_id, bool_and(c.invariant IN ('wallet', 'conservation')) AS of_wallets
-		FROM loyalty.check_wallets(behind, up_to) c WHERE up_to IS NOT NULL GROUP BY c.member_id) x;
+		FROM loyalty.check_wallets(behind, up_to) c GROUP BY c.member_id) x;
 END
 $$;
 COMMENT ON FUNCTION next_wallets_to_rebuild(bigint, bigint) IS

@@ -848,6 +848,39 @@ SELECT throws_ok($$SELECT loyalty.ledger_agg('reverse', 1, '2024-01-01', NULL, N
 SELECT throws_ok($$SELECT * FROM loyalty.verify_ledger('nonsense')$$, 'LY113', NULL, 'verify_ledger() of no digest');
 SELECT throws_ok($$SELECT * FROM loyalty.verify_ledger(NULL)$$, 'LY113', NULL, 'verify_ledger(NULL)');
 SELECT is((SELECT intact FROM loyalty.verify_ledger(loyalty.ledger_digest())), true, 'ledger_digest() verifies');
+-- piece by piece: each covers its ids, is bound to the one before, and is verified by itself
+SELECT loyalty.ledger_digest(blocks => 4, up_to => 100) AS first \gset
+SELECT loyalty.ledger_digest(:'first', 4, 150) AS second \gset
+SELECT is(array_agg(format('%s to %s', d.after, d.up_to)), '{0 to 100,100 to 150}', 'two pieces')
+FROM (VALUES (:'first'), (:'second')) v (digest), loyalty.read_digest(v.digest) d;
+SELECT is(loyalty.ledger_digest(:'first', 4, 150), :'second', 'the same again');
+SELECT is((SELECT entries FROM loyalty.read_digest(:'second')), (SELECT count(*) FROM loyalty.ledger WHERE entry_id > 100 AND entry_id <= 150), 'all entries there');
+SELECT ok(intact, 'each verifies: ' || chains) FROM (VALUES (:'first'), (:'second')) v (digest), (VALUES (true), (false), (NULL)) c (chains),
+	loyalty.verify_ledger(v.digest, c.chains);
+SELECT is((SELECT up_to FROM loyalty.read_digest(loyalty.ledger_digest(up_to => 9223372036854775807))), (SELECT max(entry_id) FROM loyalty.ledger), 'up_to beyond the end is the end');
+SELECT throws_ok(format('SELECT loyalty.ledger_digest(%L, 4, 99)', :'first'), 'LY003', NULL, 'up_to before the end of the previous digest');
+SELECT throws_ok('SELECT loyalty.ledger_digest(up_to => -1)', 'LY003', NULL, 'up_to before the first id');
+-- an entry of the second piece is edited, and its hash with it: only that piece says so where the chains are left out
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE loyalty.ledger SET points = points + 1, hash = sha256(hash) WHERE entry_id = (SELECT min(entry_id) FROM loyalty.ledger WHERE entry_id > 120);
+SELECT is(array_agg(v.n || ' ' || i.intact ORDER BY v.n), '{1 true,2 false}', 'the piece in which it is')
+FROM (VALUES (1, :'first'), (2, :'second')) v (n, digest), loyalty.verify_ledger(v.digest, false) i;
+ROLLBACK;
+
+-- ranges of members that follow each other are all of check_all()
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE loyalty.wallet SET balance = loyalty.empty_balance() WHERE member_id % 5 = 0;
+UPDATE loyalty.ledger SET target_entry_id = 1 WHERE kind IN ('release', 'capture') AND member_id % 2 = 0;
+DELETE FROM loyalty.ledger WHERE kind = 'transfer_in' AND entry_id = (SELECT min(entry_id) FROM loyalty.ledger WHERE kind = 'transfer_in');
+ALTER TABLE loyalty.ledger DISABLE TRIGGER append_only;
+CREATE TEMP TABLE found AS SELECT * FROM loyalty.check_all();
+CREATE TEMP TABLE bound AS SELECT b, lead(b) OVER (ORDER BY b NULLS FIRST) AS up_to FROM unnest('{NULL,-9223372036854775808,3,50,500,501,700}'::bigint[]) b;
+SELECT bag_eq('SELECT c.* FROM bound b, loyalty.check_all(b.b, b.up_to) c', 'SELECT * FROM found', 'ranges of check_all()');
+SELECT set_has('SELECT invariant FROM found', $$VALUES ('wallet'), ('target'), ('transfer'), ('trigger')$$, 'of members, and of none');
+SELECT is_empty('SELECT * FROM loyalty.check_all(NULL, -9223372036854775808) WHERE member_id IS NOT NULL', 'before the first member there is what concerns none');
+ROLLBACK;
 
 -- post_many(): all or none, in the order given
 SELECT results_eq($$SELECT ordinal, available, replayed FROM loyalty.post_many(ARRAY[601, 600, 601, 601], ARRAY['earn', 'earn', 'redeem', 'earn'], ARRAY[10, 5, 4, 1], idempotency_keys => ARRAY['a', NULL, NULL, 'b'])$$,
