@@ -61,7 +61,8 @@ loyalty_settled_entry_id(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a ledger digest can only be taken in READ COMMITTED"),
-				 errhint("It has to see what other transactions commit while it waits for them.")));
+				 errdetail("It has to see what other transactions commit while it waits for them."),
+				 errhint("Repeat it in a transaction of this isolation level.")));
 	RunPlan(&plan, NULL, NULL, 1);
 	horizon = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 

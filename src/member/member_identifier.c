@@ -18,6 +18,8 @@
 
 static const char *const no_label = "A label of the domain is empty or longer than 63 bytes.";
 #define FINAL_SIGMA		0x03C2
+#define CAPITAL_I_WITH_DOT	0x0130
+#define DOT_ABOVE		0x0307
 
 static const char *const no_punycode = "A label of the domain begins with xn-- and is no Punycode.";
 
@@ -126,7 +128,9 @@ CountCharacters(const pg_wchar *chars)
  * another one.
  *
  * Of an e-mail address, what stands behind the @ is of a domain.  There a final
- * sigma is another letter than a sigma, since the two make different domains.
+ * sigma is another letter than a sigma, since the two make different domains;
+ * and a capital I with a dot, which one-to-one folding leaves as it is, is an i
+ * with a combining dot: the only domain that it makes (UTS #46).
  */
 static pg_wchar *
 MapCharacters(pg_wchar *chars, int *n, IdentifierKind kind, bool in_domain, bool fold)
@@ -141,11 +145,26 @@ MapCharacters(pg_wchar *chars, int *n, IdentifierKind kind, bool in_domain, bool
 		*n = CountCharacters(chars);
 	}
 	*n = TrimCharacters(chars, *n, kind != IDENTIFIER_OPAQUE);
-	for (int i = 0; fold && i < *n; i++)
+	if (fold)
 	{
-		in_domain = in_domain || (kind == IDENTIFIER_EMAIL && chars[i] == '@');
-		if (!in_domain || chars[i] != FINAL_SIGMA)
-			chars[i] = FoldCharacter(chars[i]);
+		/* beyond ASCII one may become two */
+		pg_wchar   *folded = ascii ? chars : palloc((2 * *n + 1) * sizeof(pg_wchar));
+		int			m = 0;
+
+		for (int i = 0; i < *n; i++)
+		{
+			in_domain = in_domain || (kind == IDENTIFIER_EMAIL && chars[i] == '@');
+			if (in_domain && chars[i] == CAPITAL_I_WITH_DOT)
+			{
+				folded[m++] = 'i';
+				folded[m++] = DOT_ABOVE;
+			}
+			else
+				folded[m++] = in_domain && chars[i] == FINAL_SIGMA ? FINAL_SIGMA : FoldCharacter(chars[i]);
+		}
+		folded[m] = 0;
+		chars = folded;
+		*n = m;
 	}
 	if (!ascii)
 	{

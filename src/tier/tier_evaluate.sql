@@ -32,9 +32,13 @@ BEGIN
 		RETURN false;
 	END IF;
 	IF return_of IS NOT NULL THEN
-		IF counts_at IS NOT NULL OR amount >= 0 THEN
-			RAISE EXCEPTION 'a return has a negative amount, and counts at the instant of its order'
-				USING ERRCODE = 'LY003', DETAIL = format('The amount is %s, counts_at is %s.', amount, coalesce(counts_at::text, 'not given')),
+		IF amount >= 0 THEN
+			RAISE EXCEPTION 'the amount of a return must be negative'
+				USING ERRCODE = 'LY003', DETAIL = format('It is %s, and return_of names the order "%s".', amount, return_of),
+					HINT = 'Give what is taken back as a negative amount; what is no return has a reference, and no return_of.';
+		ELSIF counts_at IS NOT NULL THEN
+			RAISE EXCEPTION 'return_of and counts_at are given, and one of them tells'
+				USING ERRCODE = 'LY003', DETAIL = format('The return counts at the instant of its order "%s", or at %s.', return_of, counts_at),
 					HINT = 'Give return_of or counts_at.';
 		END IF;
 		SELECT e.at INTO counts_at FROM loyalty.tier_event e

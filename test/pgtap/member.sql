@@ -186,6 +186,8 @@ SELECT is(normalize_identifier(namespace, raw, country), normal, format('%s %L',
 	('email', 'a@安室奈美恵-with-super-monkeys.x', NULL, 'a@xn---with-super-monkeys-pc58ag80a8qai00g7n9n.x'), ('email', 'a@majiでkoiする5秒前.x', NULL, 'a@xn--majikoi5-783gue6qz075azm5e.x'),
 	('email', 'a@パフィーdeルンバ.x', NULL, 'a@xn--de-jg4avhby1noc0d.x'), ('email', 'a@そのスピードで.x', NULL, 'a@xn--d9juau41awczczp.x'),
 	('email', 'a@βόλος.com', NULL, 'a@xn--nxasmm1c.com'), ('email', 'a@xn--nxasmm1c.com', NULL, 'a@xn--nxasmm1c.com'), ('email', 'a@ΒΌΛΟΣ.com', NULL, 'a@xn--nxasmq6b.com'),
+	('email', 'a@İSTANBUL.example', NULL, 'a@xn--istanbul-o0e.example'), ('email', 'a@i̇stanbul.example', NULL, 'a@xn--istanbul-o0e.example'),
+	('email', 'a@xn--istanbul-o0e.example', NULL, 'a@xn--istanbul-o0e.example'), ('email', 'a@İİ.example', NULL, 'a@xn--ii-rubb.example'), ('email', 'a@ısparta.example', NULL, 'a@xn--sparta-o9a.example'), ('email', 'İ@x.tr', NULL, 'İ@x.tr'),
 	('email', 'Σοφός@βόλοσ.com', NULL, 'σοφόσ@xn--nxasmq6b.com'), ('email', 'a＠βόλος.com', NULL, 'a@xn--nxasmm1c.com'), ('shop', 'a@ς', NULL, 'a@σ'),
 	-- where the bias of RFC 3492 lies at its bound, or just above
 	('email', U&'a@\+027899\+027409.x', NULL, 'a@xn--8e5kz0e.x'), ('email', U&'a@\01DA\043E\043B\02C6\037C\02BA.x', NULL, 'a@xn--5ja26b9a08c32ara.x'),

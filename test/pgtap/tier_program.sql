@@ -456,8 +456,11 @@ SELECT throws_ok(statement, 'LY003', NULL, statement) FROM unnest(ARRAY[
 	$$SELECT loyalty.record_qualification(25, 'visits', -10, '2024-03-01', return_of => 'o-1')$$,
 	$$SELECT loyalty.record_qualification(25, 'spend', -10, '2024-01-01', return_of => 'o-1')$$,
 	$$SELECT loyalty.record_qualification(24, 'spend', -10, '2024-03-01', return_of => 'o-1')$$,
-	$$SELECT loyalty.record_qualification(25, 'spend', 10, '2024-03-01', return_of => 'o-1')$$,
-	$$SELECT loyalty.record_qualification(25, 'spend', -10, '2024-03-01', '2024-01-31 23:30', return_of => 'o-1')$$]) statement;
+	$$SELECT loyalty.record_qualification(25, 'spend', 'NaN', '2024-03-01', return_of => 'o-1')$$]) statement;
+SELECT throws_ok(statement, 'LY003', m, statement) FROM (VALUES
+	($$SELECT loyalty.record_qualification(25, 'spend', 10, '2024-03-01', return_of => 'o-1')$$, 'the amount of a return must be negative'),
+	($$SELECT loyalty.record_qualification(25, 'spend', 0, '2024-03-01', '2024-01-31 23:30', return_of => 'o-1')$$, 'the amount of a return must be negative'),
+	($$SELECT loyalty.record_qualification(25, 'spend', -10, '2024-03-01', '2024-01-31 23:30', return_of => 'o-1')$$, 'return_of and counts_at are given, and one of them tells')) v (statement, m);
 SELECT is(loyalty.record_qualification(25, 'spend', -1, '2024-03-01', reference => 'o-1', return_of => 'o-1', idempotency_key => 'r-1'), true, 'a return by the reference of its order');
 SELECT is(loyalty.record_qualification(25, 'spend', -1, '2024-03-01', reference => 'o-1', return_of => 'o-1', idempotency_key => 'r-1'), false, 'once');
 SELECT is(counts_at, '2024-01-31 23:30+00', 'counts at its instant') FROM loyalty.tier_event WHERE member_id = 25 AND amount = -1;
