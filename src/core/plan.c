@@ -67,6 +67,7 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, bool read_only, long l
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile int rc = 0;
+	volatile int nest = -1;
 	bool		replan;
 
 	if (kept->plan == NULL)
@@ -87,6 +88,13 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, bool read_only, long l
 	if (replan)
 		PlanWithIndexes(kept);
 
+	/* under a caller's wish for custom plans each call would be planned anew */
+	if (plan_cache_mode == PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN)
+	{
+		nest = NewGUCNestLevel();
+		(void) set_config_option("plan_cache_mode", "auto", PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
 	PG_TRY();
 	{
 		rc = SPI_execute_plan(kept->plan, values, nulls, read_only, limit);
@@ -96,6 +104,8 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, bool read_only, long l
 		RethrowRefusal(context);
 	}
 	PG_END_TRY();
+	if (nest >= 0)
+		AtEOXact_GUC(true, nest);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan of \"%s\" failed: %s",
 			 kept->query, SPI_result_code_string(rc));
