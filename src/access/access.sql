@@ -177,7 +177,7 @@ BEGIN
 				evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier, book_expiry, book_expiries_of, rebuild_wallets_of, ledger_digest, lock_job, unlock_job, begin_job, note_job, end_job, store_findings}'),
 			('may_define', '{configure_program, create_currency, configure_namespace, block_identifier, register_merge_handler,
 				define_rfm_scheme, drop_rfm_scheme, define_measure, define_ladder}'),
-			('as_caller', '{rfm_table, rfm_transitions, preview_merge, preview_ladder, verify_ledger}')) l (before, names),
+			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger}')) l (before, names),
 			unnest(l.names) n (name) LEFT JOIN pg_proc p ON p.proname = n.name AND p.pronamespace = 'loyalty'::regnamespace
 	LOOP
 		EXECUTE format('ALTER FUNCTION loyalty.%I(%s) SET SCHEMA %I', f.name, f.identity, f.schema);

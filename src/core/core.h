@@ -87,6 +87,7 @@ typedef struct Actor
 	int			sec_context;
 } Actor;
 
+extern void RequireOwner(void);
 extern void ActAsOwner(Actor *before, Oid role, Right right);
 extern void ActForTable(Actor *before, Relation rel);
 extern void ActAsBefore(const Actor *before);

@@ -272,8 +272,8 @@ BEGIN
 		COMMENT ON TABLE loyalty.request IS 'Idempotency keys of calls other than postings, with their results; those of postings are in the ledger.';
 		COMMENT ON COLUMN loyalty.request.member_id IS 'The member that the call addressed; 0 where it addresses none.';
 		COMMENT ON COLUMN loyalty.request.call IS 'The function that was called.';
-		COMMENT ON COLUMN loyalty.request.idempotency_key IS 'Unique within member and function, for ever.';
-		COMMENT ON COLUMN loyalty.request.fingerprint IS 'SHA-256 of the arguments; empty when the member was forgotten.';
+		COMMENT ON COLUMN loyalty.request.idempotency_key IS 'Unique within member and function, for ever; empty for the mark that keys of the member were erased.';
+		COMMENT ON COLUMN loyalty.request.fingerprint IS 'SHA-256 of the arguments.';
 		COMMENT ON COLUMN loyalty.request.result IS 'What the first call returned.';
 		COMMENT ON COLUMN loyalty.request.result_member_id IS 'The member that it returned, where it addresses none.';
 		COMMENT ON COLUMN loyalty.request.recorded_at IS 'When the first call was made.';
@@ -347,7 +347,11 @@ BEGIN
 		WHERE r.member_id = ANY (claimed) AND r.call = claim_request.call AND r.idempotency_key = claim_request.idempotency_key
 			AND NOT (is_first AND r.member_id = member_ids[1]);
 	END IF;
-	IF is_first THEN
+	IF is_first AND EXISTS (SELECT FROM loyalty.request r WHERE r.member_id = ANY (member_ids) AND r.call = 'forget_member' AND r.idempotency_key = '') THEN
+		RAISE EXCEPTION 'whether idempotency key "%" was used cannot be told', idempotency_key
+			USING ERRCODE = 'LY115', DETAIL = format('Member %s was forgotten, and its keys were erased.', member_ids[1]),
+				HINT = 'If you know that this call was never made, make it without a key.';
+	ELSIF is_first THEN
 		RETURN NULL;
 	END IF;
 	SELECT r.* INTO STRICT earlier FROM loyalty.request r
@@ -362,7 +366,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION claim_request(text, bigint[], text, jsonb) IS
-'What an earlier call of a function with this idempotency key returned, for any of these numbers of a member, of which the first is the one addressed (0: none); NULL when this is the first call. Waits for one that is under way. Errors: LY004 its arguments were others, LY003 an empty or too long key. Part of the writing functions.';
+'What an earlier call of a function with this idempotency key returned, for any of these numbers of a member, of which the first is the one addressed (0: none); NULL when this is the first call. Waits for one that is under way. Errors: LY004 its arguments were others, LY115 keys of the member were erased by forget_requests(), so that nobody can tell, LY003 an empty or too long key. Part of the writing functions.';
 
 CREATE FUNCTION finish_request(call text, member_id bigint, idempotency_key text, result jsonb, result_member_id bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -373,6 +377,19 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION finish_request(text, bigint, text, jsonb, bigint) IS 'Keeps what a call with an idempotency key returns. Part of the writing functions.';
+
+CREATE FUNCTION forget_requests(member_ids bigint[]) RETURNS void
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM loyalty.request r WHERE r.member_id = ANY ($1) AND r.idempotency_key <> '' OR r.result_member_id = ANY ($1);
+	INSERT INTO loyalty.request (member_id, call, idempotency_key, fingerprint)
+	SELECT m, 'forget_member', '', '' FROM unnest($1) m ORDER BY m
+	ON CONFLICT DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION forget_requests(bigint[]) IS
+'Deletes the keys and results of calls for members, and leaves a mark, by which new keys of theirs are refused: they may be old ones. Part of forget_member().';
 
 /*
  * Triggers of our tables.  A room lists its own in <room>_triggers(); setup()

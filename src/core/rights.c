@@ -75,6 +75,22 @@ OwnerOfTables(void)
 }
 
 /*
+ * Raises 42501 unless the current user is the owner of our tables: part of
+ * functions that pass what guards their tables, whatever was granted on these.
+ */
+void
+RequireOwner(void)
+{
+	Oid			owner = OwnerOfTables();
+
+	if (GetUserId() != owner && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("this function is part of others and works for the owner of the tables only"),
+				 errhint("Call the function that it is part of; role \"%s\" owns the tables.", GetUserNameFromId(owner, false))));
+}
+
+/*
  * Raises 42501 unless a role has a right; shared is a table for which it needs
  * it, since others than the owner of that may make triggers there.
  */

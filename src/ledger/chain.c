@@ -10,6 +10,7 @@
 #include "ledger/chain.h"
 
 #define ROW_VERSION		1
+#define TEXTS_VERSION	1
 
 void
 PreimageInit(Preimage *preimage, uint8 version)
@@ -102,8 +103,32 @@ HashPreimage(const Preimage *preimage, uint8 hash[CHAIN_LENGTH])
 }
 
 /*
+ * Fills in the hash of the texts of a row, if it has any, from them and the
+ * salt.
+ */
+void
+HashTexts(LedgerRow *row)
+{
+	Preimage	preimage;
+
+	row->has_texts = row->reference != NULL || row->reason != NULL || row->details != NULL ||
+		row->idempotency_key != NULL || row->fingerprint != NULL;
+	if (!row->has_texts)
+		return;
+	PreimageInit(&preimage, TEXTS_VERSION);
+	PreimageVarlena(&preimage, row->salt);
+	PreimageText(&preimage, row->reference);
+	PreimageText(&preimage, row->reason);
+	PreimageText(&preimage, row->details);
+	PreimageText(&preimage, row->idempotency_key);
+	PreimageVarlena(&preimage, row->fingerprint);
+	HashPreimage(&preimage, row->texts_hash);
+	pfree(preimage.data);
+}
+
+/*
  * The hash of a row: of the hash of the row before it in its wallet (zeros
- * for the first) and of every column.
+ * for the first) and of every column, the texts by their own hash.
  */
 void
 ChainHash(const LedgerRow *row, const uint8 previous[CHAIN_LENGTH], uint8 hash[CHAIN_LENGTH])
@@ -128,11 +153,10 @@ ChainHash(const LedgerRow *row, const uint8 previous[CHAIN_LENGTH], uint8 hash[C
 	PreimageNullableTime(&preimage, row->expires_by);
 	PutInt(&preimage, row->target_entry_id);
 	PutInt(&preimage, row->counterparty_id);
-	PreimageText(&preimage, row->reference);
-	PreimageText(&preimage, row->reason);
-	PreimageText(&preimage, row->details);
-	PreimageText(&preimage, row->idempotency_key);
-	PreimageVarlena(&preimage, row->fingerprint);
+	if (row->has_texts)
+		PreimageBytes(&preimage, row->texts_hash, CHAIN_LENGTH);
+	else
+		PutInt(&preimage, -1);
 	PreimageVarlena(&preimage, row->lots);
 	if (row->home_id != 0)
 		PutInt(&preimage, row->home_id);

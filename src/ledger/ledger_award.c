@@ -698,6 +698,10 @@ LeaveHistoryAlone(const Settling *settling, const Award *older, const Award *awa
 {
 	if (award != NULL && award->points == older->points && award->member_id == older->member_id)
 		return;
+	/* nobody is surprised that the rows of a forgotten member are cleared, too */
+	if ((award == NULL || !award->has_member || award->member_id == older->member_id) &&
+		KeysAreErased(older->member_id, settling->currency.code))
+		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
 			 errmsg("row \"%s\" is history that trigger \"%s\" does not know: no points were posted",

@@ -98,6 +98,7 @@ typedef struct Backfill
 	Balance		balance;
 	ActivityLog log;			/* activities of the wallet */
 	bool		log_is_complete;
+	bool		keys_erased;	/* its member was forgotten */
 	HTAB	   *keyed;
 	MemoryContext wallet_context;
 	MemoryContext row_context;
@@ -255,7 +256,7 @@ static void
 OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 {
 	static KeptPlan plan = {
-		.query = "SELECT balance FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		.query = "SELECT balance, erased IS NOT NULL FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
 		"AND currency OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
@@ -280,6 +281,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 		old = MemoryContextSwitchTo(state->wallet_context);
 		InitBalance(&state->balance, state->currency.fold.order);
 		state->log_is_complete = true;
+		state->keys_erased = false;
 	}
 	else
 	{
@@ -292,6 +294,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 		old = MemoryContextSwitchTo(state->wallet_context);
 		UnpackBalanceDatum(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull),
 						   &state->balance);
+		state->keys_erased = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 		state->log_is_complete = false;
 	}
 	InitActivities(&state->log);
@@ -595,6 +598,8 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	else
 		RequireColumn(nulls, COL_POINTS);
 
+	if (posting.idempotency_key != NULL && state->keys_erased)
+		RefuseErasedKeys(&posting);
 	PreparePosting(&posting);
 	if (state->currency.fold.slides || ConcernsActivity(&posting))
 		ReadActivities(state, &posting);

@@ -96,7 +96,9 @@ BEGIN
 				), difference AS (
 					SELECT coalesce(w.member_id, s.home_id) AS member_id, coalesce(w.key, s.key) AS key, coalesce(w.points, 0) AS worth,
 						coalesce(s.points, 0) AS stands, w.key IS NULL AS gone, w.key IS NOT NULL AND k.key IS NULL AS unknown
-					FROM (SELECT * FROM worth WHERE member_id IS NOT NULL) w
+					FROM (SELECT * FROM worth WHERE member_id IS NOT NULL
+						-- of whoever was forgotten nobody can tell what stands
+						AND NOT EXISTS (SELECT FROM loyalty.wallet e WHERE e.member_id = worth.member_id AND e.erased)) w
 					FULL JOIN stands s ON s.home_id = w.member_id AND s.key = w.key
 					LEFT JOIN (SELECT DISTINCT p.key FROM posted p) k ON k.key = w.key
 					WHERE coalesce(w.points, 0) > coalesce(s.points, 0)

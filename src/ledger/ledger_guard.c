@@ -1,6 +1,7 @@
 /*
  * ledger_guard.c
- *		Guards on wallet and ledger: only postings write there.
+ *		Guards on wallet and ledger: only postings write there; and the one
+ *		way past append_only(), by which texts of forgotten members are erased.
  */
 #include "postgres.h"
 
@@ -55,6 +56,41 @@ ExecuteGuarded(const char *query, int64 member_id, int guards)
 	RunWhileNoted(&running, RunUnkept, &unkept);
 }
 
+/* Set while a statement that erases texts is started; taken back likewise. */
+static bool erasing = false;
+
+/*
+ * Runs one of our own statements that erases texts from a table of records,
+ * past its trigger append_only.  Returns how many rows it changed.
+ */
+int64
+RunErasure(KeptPlan *kept, Datum *values)
+{
+	PG_TRY();
+	{
+		erasing = true;
+		RunPlan(kept, values, NULL, 0);
+	}
+	PG_FINALLY();
+	{
+		erasing = false;
+	}
+	PG_END_TRY();
+	return (int64) SPI_processed;
+}
+
+/*
+ * Whether the statement that append_only() was fired by is such a one; once.
+ */
+bool
+IsErasure(void)
+{
+	bool		result = erasing;
+
+	erasing = false;
+	return result;
+}
+
 /*
  * The posting whose statement is running; an error when there is none.
  */
@@ -76,7 +112,7 @@ CurrentPosting(void)
  *
  *	CREATE TRIGGER guard BEFORE INSERT ON loyalty.ledger
  *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
- *	CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF member_id, currency, balance, opened_at, moved
+ *	CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF member_id, currency, balance, opened_at, moved, erased
  *		OR DELETE OR TRUNCATE ON loyalty.wallet
  *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
  *

@@ -350,6 +350,7 @@ PostPart(Posting *posting, Posting *target, const Part *part, bool answers_call)
 		own.idempotency_key = NULL;
 		own.row.fingerprint = NULL;
 	}
+	SealTexts(&own);
 	PostEntry(&own);
 	if (answers_call)
 		posting->result = own.result;
@@ -522,7 +523,8 @@ PostAllParts(void *call)
 	LockParts(posting);
 	posting->member_id = CanonicalMember(posting->asked_id);
 	posting->has_kin = true;
-	if (posting->idempotency_key != NULL && FindReplay(posting))
+	if (posting->idempotency_key != NULL &&
+		SettledByKey(posting, KeysAreErased(posting->member_id, posting->currency.code)))
 		return;
 	posted = posting->entry.kind == ENTRY_REVERSE ? ReverseInParts(posting) : SettleHoldInParts(posting);
 	if (!posted)

@@ -188,6 +188,8 @@ LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDG
 	PutValueColumn(LEDGER_DETAILS, DatumGetPointer(posting->details), values, nulls);
 	PutTextColumn(LEDGER_IDEMPOTENCY_KEY, row->idempotency_key, values, nulls);
 	PutValueColumn(LEDGER_FINGERPRINT, row->fingerprint, values, nulls);
+	PutValueColumn(LEDGER_SALT, row->salt, values, nulls);
+	PutValueColumn(LEDGER_TEXTS_HASH, NULL, values, nulls);
 	PutValueColumn(LEDGER_LOTS, row->lots, values, nulls);
 	PutValueColumn(LEDGER_HASH, posting->hash, values, nulls);
 	PutIdColumn(LEDGER_HOME_ID, row->home_id, values, nulls);
@@ -234,6 +236,7 @@ ReadForChain(const Datum *values, const bool *nulls, StoredEntry *stored)
 {
 	LedgerRow  *row = &stored->row;
 	struct varlena *hash = GetValueColumn(LEDGER_HASH, values, nulls);
+	struct varlena *texts_hash = GetValueColumn(LEDGER_TEXTS_HASH, values, nulls);
 
 	row->currency = GetTextColumn(LEDGER_CURRENCY, values, nulls);
 	row->reference = GetTextColumn(LEDGER_REFERENCE, values, nulls);
@@ -242,10 +245,20 @@ ReadForChain(const Datum *values, const bool *nulls, StoredEntry *stored)
 		row->details = JsonbToCString(NULL, &DatumGetJsonbP(values[LEDGER_DETAILS])->root, 0);
 	row->idempotency_key = GetTextColumn(LEDGER_IDEMPOTENCY_KEY, values, nulls);
 	row->fingerprint = GetValueColumn(LEDGER_FINGERPRINT, values, nulls);
+	row->salt = GetValueColumn(LEDGER_SALT, values, nulls);
 	row->lots = GetValueColumn(LEDGER_LOTS, values, nulls);
+	HashTexts(row);
 	stored->has_hash = hash != NULL && VARSIZE_ANY_EXHDR(hash) == CHAIN_LENGTH;
 	if (stored->has_hash)
 		memcpy(stored->hash, VARDATA_ANY(hash), CHAIN_LENGTH);
+	/* nothing may stand where texts were erased, nor a salt without texts */
+	if (texts_hash != NULL ? row->has_texts || row->salt != NULL : row->salt != NULL && !row->has_texts)
+		stored->has_hash = false;
+	if (texts_hash != NULL && VARSIZE_ANY_EXHDR(texts_hash) == CHAIN_LENGTH)
+	{
+		row->has_texts = true;
+		memcpy(row->texts_hash, VARDATA_ANY(texts_hash), CHAIN_LENGTH);
+	}
 }
 
 /*

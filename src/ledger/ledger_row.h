@@ -43,6 +43,8 @@
 	COLUMN(DETAILS, details, JSONBOID) \
 	COLUMN(IDEMPOTENCY_KEY, idempotency_key, TEXTOID) \
 	COLUMN(FINGERPRINT, fingerprint, BYTEAOID) \
+	COLUMN(SALT, salt, BYTEAOID) \
+	COLUMN(TEXTS_HASH, texts_hash, BYTEAOID) \
 	COLUMN(LOTS, lots, InvalidOid)	/* points_lots: see LedgerColumnType() */ \
 	COLUMN(HASH, hash, BYTEAOID) \
 	COLUMN(HOME_ID, home_id, INT8OID) \

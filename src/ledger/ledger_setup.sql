@@ -12,9 +12,9 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_empty_b
 COMMENT ON FUNCTION empty_balance(integer) IS
 'A balance without entries; consumption_order 0 is earliest_expiry, 1 is oldest_first.';
 
-CREATE FUNCTION wallet_apply(balance points_balance, has_kin boolean) RETURNS points_balance
+CREATE FUNCTION wallet_apply(balance points_balance, has_kin boolean, keys_erased boolean) RETURNS points_balance
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_wallet_apply';
-COMMENT ON FUNCTION wallet_apply(points_balance, boolean) IS
+COMMENT ON FUNCTION wallet_apply(points_balance, boolean, boolean) IS
 'The balance after a posting; part of the writing functions, cannot be called by itself.';
 
 CREATE FUNCTION wallet_unapply() RETURNS points_balance
@@ -47,6 +47,21 @@ $$;
 COMMENT ON FUNCTION currency_is_sound() IS
 'Trigger function on currency: the time zone exists, and is the program''s where points expire and none is named; code and consumption_order stay what they are.';
 
+CREATE FUNCTION texts_hash(salt bytea, reference text, reason text, details jsonb, idempotency_key text, fingerprint bytea) RETURNS bytea
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_texts_hash';
+COMMENT ON FUNCTION texts_hash(bytea, text, text, jsonb, text, bytea) IS
+'SHA-256 of the texts of an entry and their salt, as the hash of the entry takes it; NULL where there are no texts.';
+
+CREATE FUNCTION mark_erased(member_ids bigint[]) RETURNS bigint
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_mark_erased';
+COMMENT ON FUNCTION mark_erased(bigint[]) IS
+'Locks the wallets of members and notes on them that keys are gone; returns how many. Part of forget_member(), before erase_entries(). Error: 42501 not the owner of the tables.';
+
+CREATE FUNCTION erase_entries(member_ids bigint[], entry_ids bigint[]) RETURNS bigint
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_erase_entries';
+COMMENT ON FUNCTION erase_entries(bigint[], bigint[]) IS
+'Erases reference, reason, details, idempotency_key and fingerprint of entries, each named by the member of its wallet and its id; returns how many had any. The chain stays whole by texts_hash. Part of forget_member(). Error: 42501 not the owner of the tables.';
+
 CREATE FUNCTION ledger_triggers(OUT table_name text, OUT trigger_name text, OUT fired text, OUT level text, OUT function_name text)
 RETURNS SETOF record
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -54,7 +69,7 @@ AS $$
 	VALUES ('currency', 'currency_is_sound', 'BEFORE INSERT OR UPDATE', 'ROW', 'currency_is_sound'),
 		('currency', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
 		('currency', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
-		('wallet', 'guard', 'BEFORE INSERT OR DELETE OR UPDATE OF member_id, currency, balance, opened_at, moved OR TRUNCATE', 'STATEMENT', 'guard'),
+		('wallet', 'guard', 'BEFORE INSERT OR DELETE OR UPDATE OF member_id, currency, balance, opened_at, moved, erased OR TRUNCATE', 'STATEMENT', 'guard'),
 		('ledger', 'guard', 'BEFORE INSERT', 'STATEMENT', 'guard'),
 		('ledger', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
 $$;
@@ -117,6 +132,7 @@ BEGIN
 			balance loyalty.points_balance NOT NULL,
 			opened_at timestamptz NOT NULL DEFAULT now(),
 			moved boolean,
+			erased boolean,
 			PRIMARY KEY (member_id, currency)
 		) WITH (fillfactor = 70);
 		COMMENT ON TABLE loyalty.wallet IS 'One member''s holding of one currency: the fold of its ledger entries. Read it with balance().';
@@ -125,6 +141,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.wallet.balance IS 'The state of the fold, with the head of the hash chain.';
 		COMMENT ON COLUMN loyalty.wallet.opened_at IS 'When the wallet was opened.';
 		COMMENT ON COLUMN loyalty.wallet.moved IS 'True while the member is absorbed in another, where its points are; false when it once took part in a merge; otherwise NULL.';
+		COMMENT ON COLUMN loyalty.wallet.erased IS 'True where the member was forgotten: keys of its entries are gone, so that new ones are refused (LY115); otherwise NULL.';
 
 		CREATE SEQUENCE loyalty.ledger_entry_id_seq;
 		COMMENT ON SEQUENCE loyalty.ledger_entry_id_seq IS 'Ids of ledger entries, drawn under the lock of the wallet. Keep CACHE 1.';
@@ -149,6 +166,8 @@ BEGIN
 			details jsonb,
 			idempotency_key text COLLATE "C",
 			fingerprint bytea,
+			salt bytea,
+			texts_hash bytea,
 			lots loyalty.points_lots,
 			hash bytea NOT NULL,
 			home_id bigint,
@@ -162,7 +181,7 @@ BEGIN
 			WHERE target_entry_id IS NOT NULL;
 		CREATE INDEX ledger_entry_id ON loyalty.ledger USING brin (entry_id) WITH (pages_per_range = 32);
 		ALTER SEQUENCE loyalty.ledger_entry_id_seq OWNED BY loyalty.ledger.entry_id;
-		COMMENT ON TABLE loyalty.ledger IS 'The entries of all wallets. Never updated, never deleted; written by earn(), redeem() and the other writing functions only.';
+		COMMENT ON TABLE loyalty.ledger IS 'The entries of all wallets, written by earn(), redeem() and the other writing functions only. Never updated, never deleted; but the texts of a forgotten member are erased.';
 		COMMENT ON COLUMN loyalty.ledger.member_id IS 'The member.';
 		COMMENT ON COLUMN loyalty.ledger.entry_id IS 'Id of the entry, unique in the ledger, rising within a wallet.';
 		COMMENT ON COLUMN loyalty.ledger.currency IS 'Code of the currency.';
@@ -185,6 +204,8 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.details IS 'Whatever else the caller wants to keep.';
 		COMMENT ON COLUMN loyalty.ledger.idempotency_key IS 'Unique within a member and currency, for ever.';
 		COMMENT ON COLUMN loyalty.ledger.fingerprint IS 'Of the arguments of a call with an idempotency key.';
+		COMMENT ON COLUMN loyalty.ledger.salt IS 'Random bytes in the hash of reference, reason, details, idempotency_key and fingerprint; NULL where there are none of these.';
+		COMMENT ON COLUMN loyalty.ledger.texts_hash IS 'What the hash has in the place of these and the salt, once they were erased; otherwise NULL. See texts_hash().';
 		COMMENT ON COLUMN loyalty.ledger.lots IS 'The lots that the entry took, set aside, gave back, or moved.';
 		COMMENT ON COLUMN loyalty.ledger.hash IS 'SHA-256 of this entry and of the hash of the one before it in its wallet.';
 		COMMENT ON COLUMN loyalty.ledger.home_id IS 'The member that the posting addressed, where that one is absorbed in member_id: the points came to it first. Of a transfer that moves debt in a merge: whose debt.';

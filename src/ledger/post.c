@@ -437,6 +437,57 @@ FindReplay(Posting *posting)
 }
 
 /*
+ * Whether keys of a wallet were erased, with all texts of a forgotten member.
+ */
+bool
+KeysAreErased(int64 member_id, const char *code)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 AND erased",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(code)};
+
+	RunPlan(&plan, values, NULL, 1);
+	return SPI_processed > 0;
+}
+
+/*
+ * A key that is not there, in a wallet whose keys were erased: it may have been
+ * used, and nobody can tell.
+ */
+void
+RefuseErasedKeys(const Posting *posting)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_KEYS_ERASED),
+			 errmsg("whether idempotency key \"%s\" was used cannot be told", posting->idempotency_key),
+			 errdetail("Member " INT64_FORMAT " was forgotten, and the keys of its entries in currency \"%s\" were erased.",
+					   posting->member_id, posting->currency.code),
+			 errhint("If you know that this call was never made, make it without a key.")));
+}
+
+/*
+ * Whether the key of a posting settles what becomes of it, as its outcome says:
+ * it was used; or, where keys were erased, nobody can tell, and a call is
+ * refused, a row left alone.
+ */
+bool
+SettledByKey(Posting *posting, bool keys_erased)
+{
+	if (FindReplay(posting))
+		return true;
+	if (!keys_erased)
+		return false;
+	if (!posting->of_row)
+		RefuseErasedKeys(posting);
+	posting->result.outcome = POSTING_NOTHING;
+	return true;
+}
+
+/*
  * Fingerprint of all arguments.  "Now" counts as an argument of its own, so
  * that a call may be repeated later.
  */
@@ -533,8 +584,34 @@ CheckPosting(const Posting *posting)
 }
 
 /*
+ * Puts the texts into the row that is to be stored, with a salt and their
+ * hash: when they are erased one day, the hash stays.
+ */
+void
+SealTexts(Posting *posting)
+{
+	LedgerRow  *row = &posting->row;
+
+	row->reference = posting->reference;
+	row->reason = posting->reason;
+	row->idempotency_key = posting->idempotency_key;
+	row->salt = NULL;
+	row->has_texts = row->reference != NULL || row->reason != NULL || row->details != NULL ||
+		row->idempotency_key != NULL;
+	if (!row->has_texts)
+		return;
+	SET_VARSIZE(posting->salt, sizeof(posting->salt));
+	if (!pg_strong_random(VARDATA(posting->salt), SALT_LENGTH))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random bytes")));
+	row->salt = (struct varlena *) posting->salt;
+	HashTexts(row);
+}
+
+/*
  * Checks and prepares what does not depend on the wallet: the text of details,
- * which the hash chain takes, and the fingerprint of a call with a key.
+ * the fingerprint of a call with a key, and the hash of all texts.
  */
 void
 PreparePosting(Posting *posting)
@@ -547,6 +624,7 @@ PreparePosting(Posting *posting)
 		posting->row.details = JsonbToCString(NULL, &DatumGetJsonbP(posting->details)->root, 0);
 	if (posting->idempotency_key != NULL)
 		ComputeFingerprint(posting);
+	SealTexts(posting);
 }
 
 /* ---------------------------------------------------------------------------
@@ -689,9 +767,6 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	row->target_entry_id = entry->target;
 	row->counterparty_id = posting->counterparty_id;
 	row->home_id = entry->home_id;
-	row->reference = posting->reference;
-	row->reason = posting->reason;
-	row->idempotency_key = posting->idempotency_key;
 	row->lots = StoredLots(posting, balance);
 
 	ChainHash(row, balance->chain, balance->chain);
@@ -720,27 +795,27 @@ RaisePostingRefusal(const Posting *posting)
  * run again on a newer one.  *balance is the result of one that is posted.
  */
 PostingOutcome
-SettleUnderLock(Posting *posting, Datum stored, bool has_kin, Balance *balance)
+SettleUnderLock(Posting *posting, Datum stored, bool has_kin, bool keys_erased, Balance *balance)
 {
 	Entry	   *entry = &posting->entry;
-	bool		of_kin;			/* the index of keys does not see those of merged members */
+	bool		look_for_key;	/* the index sees neither those of merged members nor those erased */
 
 	/* "all there is" may be another number now than when this ran before */
 	entry->requested = posting->asked_points;
 	entry->target_elsewhere = entry->target != 0 && posting->target_member_id != posting->member_id;
 	posting->has_kin = has_kin || entry->home_id != 0 || entry->target_elsewhere;
-	of_kin = posting->idempotency_key != NULL && posting->has_kin;
-	if (of_kin || entry->kind == ENTRY_REVERSE)
+	look_for_key = posting->idempotency_key != NULL && (posting->has_kin || keys_erased);
+	if (look_for_key || entry->kind == ENTRY_REVERSE)
 	{
-		bool		replayed;
+		bool		settled;
 
 		SPI_connect();
-		replayed = of_kin && FindReplay(posting);
-		if (entry->kind == ENTRY_REVERSE && !posting->part && !replayed)
+		settled = look_for_key && SettledByKey(posting, keys_erased);
+		if (entry->kind == ENTRY_REVERSE && !posting->part && !settled)
 			FindReversals(posting);
 		SPI_finish();
-		if (replayed)
-			return POSTING_REPLAYED;
+		if (settled)
+			return posting->result.outcome;
 	}
 	if (ConcernsActivity(posting))
 	{
@@ -765,9 +840,10 @@ SettleUnderLock(Posting *posting, Datum stored, bool has_kin, Balance *balance)
 }
 
 /*
- * wallet_apply(balance points_balance, has_kin boolean): the balance after the
- * posting whose statement is running.  has_kin says that the wallet took part
- * in a merge.  Called by the UPDATE of PostEntry(), nowhere else.
+ * wallet_apply(balance points_balance, has_kin boolean, keys_erased boolean):
+ * the balance after the posting whose statement is running.  has_kin says that
+ * the wallet took part in a merge, keys_erased that its member was forgotten.
+ * Called by the UPDATE of PostEntry(), nowhere else.
  */
 PG_FUNCTION_INFO_V1(loyalty_wallet_apply);
 Datum
@@ -778,7 +854,7 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 	MemoryContext old = MemoryContextSwitchTo(posting->context);
 	Balance		balance;
 
-	posting->result.outcome = SettleUnderLock(posting, result, PG_GETARG_BOOL(1), &balance);
+	posting->result.outcome = SettleUnderLock(posting, result, PG_GETARG_BOOL(1), PG_GETARG_BOOL(2), &balance);
 	if (posting->result.outcome == POSTING_POSTED)
 	{
 		/* its key may turn out to be used */
@@ -829,7 +905,7 @@ static bool
 UpdateWallet(Posting *posting)
 {
 #define UPDATE_WALLET \
-	"UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance, moved IS NOT NULL) " \
+	"UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance, moved IS NOT NULL, erased IS NOT NULL) " \
 	"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2"
 	static KeptPlan plan = {
 		.query = UPDATE_WALLET " AND moved IS NOT TRUE",

@@ -29,7 +29,9 @@ typedef enum PostingOutcome
 	POSTING_OPEN,				/* not yet */
 	POSTING_POSTED,
 	POSTING_REPLAYED,			/* its key was used: the result is the earlier one's */
-	POSTING_NOTHING,			/* an expire that has nothing to book */
+	POSTING_NOTHING,			/* an expire that has nothing to book; a row's
+								 * posting of which nobody can tell whether it
+								 * was made */
 	POSTING_REFUSED				/* see refusal; the caller sees an error */
 } PostingOutcome;
 
@@ -89,6 +91,7 @@ typedef struct Posting
 	LedgerRow	row;
 	char		fingerprint[VARHDRSZ + FINGERPRINT_LENGTH];
 	char		hash[VARHDRSZ + CHAIN_LENGTH];
+	char		salt[VARHDRSZ + SALT_LENGTH];
 } Posting;
 
 extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
@@ -102,7 +105,12 @@ extern bool ConcernsActivity(const Posting *posting);
 extern void LoadActivities(const Posting *posting, ActivityLog *log);
 extern bool FindReplay(Posting *posting);
 extern void PreparePosting(Posting *posting);
-extern PostingOutcome SettleUnderLock(Posting *posting, Datum stored, bool has_kin, Balance *balance);
+extern PostingOutcome SettleUnderLock(Posting *posting, Datum stored, bool has_kin, bool keys_erased,
+									  Balance *balance);
+extern void SealTexts(Posting *posting);
+extern bool KeysAreErased(int64 member_id, const char *code);
+extern bool SettledByKey(Posting *posting, bool keys_erased);
+pg_noreturn extern void RefuseErasedKeys(const Posting *posting);
 extern bool OpenWallet(const Posting *posting);
 extern PostingOutcome RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
 pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
@@ -130,6 +138,8 @@ extern int	FindParticipants(Posting *posting, int64 **member_ids);
 
 /* ledger_guard.c: our own statements pass the guards on our tables */
 extern void RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
+extern int64 RunErasure(KeptPlan *kept, Datum *values);
+extern bool IsErasure(void);
 extern void ExecuteGuarded(const char *query, int64 member_id, int guards);
 extern Posting *CurrentPosting(void);
 

@@ -69,6 +69,7 @@ SettleInRow(Posting *posting, const PlainAccess *wallet, const PlainAccess *ledg
 	Balance		balance;
 	Datum		stored;
 	bool		never_merged;
+	bool		keys_there;
 	bool		isnull;
 	bool		moved;
 	int			changed = 0;
@@ -78,12 +79,13 @@ SettleInRow(Posting *posting, const PlainAccess *wallet, const PlainAccess *ledg
 	moved = DatumGetBool(PlainValue(wallet, row, WALLET_MOVED, &never_merged)) && !never_merged;
 	if (moved && !posting->this_wallet)
 		return WALLET_MISSING;
+	(void) PlainValue(wallet, row, WALLET_ERASED, &keys_there);
 	if (WaitForPlainRow(wallet, row))
 		return WALLET_CHANGED;
 
 	if (!(KeyIsUsed(posting, ledger) && FindReplay(posting)))
 		posting->result.outcome = SettleUnderLock(posting, PlainValue(wallet, row, WALLET_BALANCE, &isnull),
-												  !never_merged, &balance);
+												  !never_merged, !keys_there, &balance);
 	if (posting->result.outcome == POSTING_POSTED)
 	{
 		stored = PointerGetDatum(PackBalanceValue(&balance));

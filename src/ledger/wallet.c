@@ -26,7 +26,8 @@ static const PlainColumn columns[WALLET_NCOLUMNS] = {
 	[WALLET_CURRENCY] = {"currency", TEXTOID},
 	[WALLET_BALANCE] = {"balance", InvalidOid},
 	[WALLET_OPENED_AT] = {"opened_at", TIMESTAMPTZOID},
-	[WALLET_MOVED] = {"moved", BOOLOID}
+	[WALLET_MOVED] = {"moved", BOOLOID},
+	[WALLET_ERASED] = {"erased", BOOLOID}
 };
 
 /* What we write is not for guard() to look at. */

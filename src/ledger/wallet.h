@@ -14,6 +14,7 @@ typedef enum WalletColumn
 	WALLET_BALANCE,
 	WALLET_OPENED_AT,
 	WALLET_MOVED,
+	WALLET_ERASED,
 	WALLET_NCOLUMNS
 } WalletColumn;
 

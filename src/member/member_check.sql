@@ -55,6 +55,16 @@ AS $$
 		OR EXISTS (SELECT FROM loyalty.member_merge x WHERE x.absorbed_id = m.member_id AND (x.reason IS NOT NULL OR x.unmerge_reason IS NOT NULL))
 		OR EXISTS (SELECT FROM loyalty.member_merge x WHERE x.survivor_id = m.member_id AND (x.reason IS NOT NULL OR x.unmerge_reason IS NOT NULL)))
 	UNION ALL
+	-- copies in entries of others are erased as well, of a transfer and of what refers to an entry
+	SELECT 'erased', e.member_id, e.currency, e.entry_id, format('its texts are erased, and member %s is not forgotten', coalesce(e.home_id, e.member_id))
+	FROM loyalty.ledger e
+	WHERE e.texts_hash IS NOT NULL AND e.kind <> 'transfer_in' AND e.target_entry_id IS NULL
+		AND NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = coalesce(e.home_id, e.member_id) AND m.status = 'forgotten')
+	UNION ALL
+	SELECT 'erased', w.member_id, w.currency, NULL, 'keys of its entries are marked as erased, and the member is not forgotten'
+	FROM loyalty.wallet w
+	WHERE w.erased AND NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = w.member_id AND m.status = 'forgotten')
+	UNION ALL
 	SELECT 'attributes', m.member_id, NULL, NULL, 'an absorbed member has attributes'
 	FROM loyalty.member m WHERE m.status = 'absorbed' AND m.attributes <> '{}'
 	UNION ALL
@@ -87,4 +97,4 @@ AS $$
 		AND NOT EXISTS (SELECT FROM loyalty.merge_handler h WHERE c.relname = ANY (h.tables))
 $$;
 COMMENT ON FUNCTION check_member() IS
-'Every invariant of room member: a row for each violation; part of check_all(). The merges that stand form a forest; aliases name canonical members, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data; nobody but members has points, once there are any; every table of a member''s things has a room that says how it is merged.';
+'Every invariant of room member: a row for each violation; part of check_all(). The merges that stand form a forest; aliases name canonical members, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data, and texts of entries are erased of nobody else; nobody but members has points, once there are any; every table of a member''s things has a room that says how it is merged.';

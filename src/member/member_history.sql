@@ -1,5 +1,5 @@
 /*
- * Why members are one, what happened to them, and forgetting them.
+ * Why members are one, and what happened to them.
  */
 
 CREATE FUNCTION why_merged(a bigint, b bigint)
@@ -50,43 +50,3 @@ AS $$
 $$;
 COMMENT ON FUNCTION member_history(bigint) IS
 'What happened to a member and to those absorbed in it, in the order in which it was recorded: created, linked, unlinked, merged, unmerged, attributes, forgotten. value is that of an identifier that is still linked.';
-
-CREATE FUNCTION forget_member(member_id bigint, reason text DEFAULT NULL,
-	OUT members bigint[], OUT identifiers bigint, OUT facts bigint) RETURNS record
-LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-	SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-	SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-AS $$
-#variable_conflict use_variable
-DECLARE
-	canonical bigint := (loyalty.lock_members(ARRAY[member_id], whole_trees => true))[1];
-	merges bigint[];
-	h loyalty.merge_handler;
-BEGIN
-	members := loyalty.member_tree(canonical);
-	DELETE FROM loyalty.identifier i WHERE i.member_id = canonical;
-	GET DIAGNOSTICS identifiers = ROW_COUNT;
-	DELETE FROM loyalty.member_fact f WHERE f.home_member_id = ANY (members);
-	GET DIAGNOSTICS facts = ROW_COUNT;
-	INSERT INTO loyalty.member_act (member_id, act, effective_at)
-	SELECT m.member_id, 'forgotten', statement_timestamp() FROM loyalty.member m
-	WHERE m.member_id = ANY (members) AND m.status <> 'forgotten' ORDER BY m.member_id;
-	UPDATE loyalty.member m SET attributes = '{}', status = 'forgotten' WHERE m.member_id = ANY (members);
-	-- reasons, and those of merges with members who are others again: both have the act
-	merges := (SELECT array_agg(m.merge_id) FROM (SELECT x.merge_id FROM loyalty.member_merge x
-		WHERE x.absorbed_id = ANY (members) OR x.survivor_id = ANY (members) ORDER BY x.merge_id FOR NO KEY UPDATE) m);
-	UPDATE loyalty.member_act a SET reason = NULL WHERE a.member_id = ANY (members) AND a.reason IS NOT NULL;
-	UPDATE loyalty.member_act a SET reason = NULL FROM loyalty.member_merge m
-	WHERE m.merge_id = ANY (merges) AND a.member_id IN (m.absorbed_id, m.survivor_id) AND a.merge_id = m.merge_id AND a.reason IS NOT NULL;
-	UPDATE loyalty.member_merge m SET reason = NULL, unmerge_reason = NULL WHERE m.merge_id = ANY (merges);
-	-- the keys stay used; what identified the person in their arguments is gone with the fingerprint
-	UPDATE loyalty.request r SET result = '{}', fingerprint = ''
-	WHERE r.member_id = ANY (members) OR r.result_member_id = ANY (members);
-	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.forget_function IS NOT NULL
-		ORDER BY array_position(loyalty.rooms(), x.room), x.room LOOP
-		EXECUTE format('SELECT %s($1)', loyalty.stored_function(h.forget_function, 'bigint[]')) USING members;
-	END LOOP;
-END
-$$;
-COMMENT ON FUNCTION forget_member(bigint, text) IS
-'Forgets a person: the member, everybody it stands for, and the one who stands for it. Identifiers, attributes with their history, reasons and stored results of calls are deleted; members stay by number, with their points and ledger, as forgotten. Their merges can no longer be undone (LY203). Later identifiers of that person make a new member. What callers wrote into references and details of the ledger is theirs and stays. Returns the members forgotten and how much was deleted. Safe to repeat. reason is not kept. Error: LY202.';

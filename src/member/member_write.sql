@@ -110,6 +110,18 @@ $$;
 COMMENT ON FUNCTION lock_members(bigint[], boolean) IS
 'Locks members and those who stand for them as try_to_lock_members(), as often as it takes. LY202 no such member. Part of the writing functions.';
 
+CREATE FUNCTION kept_members(member_ids bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- of all acts only forget_member() changes a column that a key could refer to
+	PERFORM FROM loyalty.member m WHERE m.member_id = ANY (member_ids) ORDER BY m.member_id FOR KEY SHARE;
+	RETURN member_ids;
+END
+$$;
+COMMENT ON FUNCTION kept_members(bigint[]) IS
+'Answers with the members, and keeps them from being forgotten until the transaction ends; waits for nothing else, and 40001 where they were forgotten since its snapshot. Part of writing functions that lock no members and claim a key.';
+
 CREATE FUNCTION require_not_forgotten(member_ids bigint[]) RETURNS void
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$

@@ -26,7 +26,7 @@ BEGIN
 			USING ERRCODE = 'LY404', DETAIL = 'It is no measure, or one of points or of a function.',
 				HINT = 'Define it with loyalty.define_measure(); points are earned with loyalty.earn().';
 	END IF;
-	IF idempotency_key IS NOT NULL AND loyalty.claim_request('record_qualification', loyalty.tier_numbers_of(member_id), idempotency_key,
+	IF idempotency_key IS NOT NULL AND loyalty.claim_request('record_qualification', loyalty.kept_members(loyalty.tier_numbers_of(member_id)), idempotency_key,
 		jsonb_build_array(measure, trim_scale(round(amount, 4)), extract(epoch FROM nullif(at, statement_timestamp())),
 			extract(epoch FROM counts_at), reference, return_of)) IS NOT NULL THEN
 		RETURN false;
@@ -61,7 +61,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text, text) IS
-'Records a qualifying fact and brings the tiers up to it in the same commit. A return (amount negative) counts at the instant of its order: return_of is the reference that the order was recorded with; counts_at is the instant itself, for orders that were not, and a NOTICE tells when nothing was recorded there. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004.';
+'Records a qualifying fact and brings the tiers up to it in the same commit. A return (amount negative) counts at the instant of its order: return_of is the reference that the order was recorded with; counts_at is the instant itself, for orders that were not, and a NOTICE tells when nothing was recorded there. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004, LY115.';
 
 CREATE FUNCTION step_tier(state record) RETURNS bytea
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_step_tier';

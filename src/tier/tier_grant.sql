@@ -92,7 +92,7 @@ DECLARE
 BEGIN
 	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
-		earlier := loyalty.claim_request('grant_tier', loyalty.tier_numbers_of(member_id), idempotency_key, jsonb_build_array(ladder, level, kind,
+		earlier := loyalty.claim_request('grant_tier', loyalty.kept_members(loyalty.tier_numbers_of(member_id)), idempotency_key, jsonb_build_array(ladder, level, kind,
 			extract(epoch FROM nullif(starts_at, statement_timestamp())), extract(epoch FROM ends_at), encode(interval_send(period), 'hex'),
 			trim_scale(fee), reason, renews_grant_id, fee_currency, fee_decimals));
 		IF earlier IS NOT NULL THEN
@@ -174,7 +174,7 @@ BEGIN
 	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
 		-- the first result of a key is given again, whatever has become of the grant
-		earlier := loyalty.claim_request('renew_grant', loyalty.tier_numbers_of(member_id), idempotency_key,
+		earlier := loyalty.claim_request('renew_grant', loyalty.kept_members(loyalty.tier_numbers_of(member_id)), idempotency_key,
 			jsonb_build_array(grant_id, trim_scale(fee), encode(interval_send(period), 'hex'), extract(epoch FROM starts_at)));
 		IF earlier IS NOT NULL THEN
 			new_grant_id := earlier ->> 'new_grant_id'; valid_until := earlier ->> 'valid_until'; replayed := true;

@@ -98,11 +98,17 @@ $$;
 COMMENT ON FUNCTION preview_member_tiers(bigint, bigint) IS
 'What merge_members() would do to tiers, as preview_merge() shows it: for each ladder the tiers of the survivor, of the absorbed, and the one that they would have together.';
 
+CREATE FUNCTION erase_tier_events(member_ids bigint[]) RETURNS bigint
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_erase_tier_events';
+COMMENT ON FUNCTION erase_tier_events(bigint[]) IS
+'Erases references of the facts of members; returns how many had one. Part of forget_member(). Error: 42501 not the owner of the tables.';
+
 CREATE FUNCTION forget_member_tiers(member_ids bigint[]) RETURNS void
 LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	UPDATE loyalty.tier_grant g SET reason = NULL, end_reason = NULL
-	WHERE g.member_id = ANY ($1) AND (g.reason IS NOT NULL OR g.end_reason IS NOT NULL)
+	WHERE g.member_id = ANY ($1) AND (g.reason IS NOT NULL OR g.end_reason IS NOT NULL);
+	SELECT loyalty.erase_tier_events($1)
 $$;
 COMMENT ON FUNCTION forget_member_tiers(bigint[]) IS
-'What forget_member() means here: the reasons of grants are deleted. Levels, dates and amounts stay with the number of the member, as the ledger does, and so do references, which are the caller''s.';
+'What forget_member() means here: reasons of grants and references of facts are deleted. Levels, dates and amounts stay with the number of the member, as the ledger does.';

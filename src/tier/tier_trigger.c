@@ -289,6 +289,34 @@ loyalty_insert_tier_event(PG_FUNCTION_ARGS)
 }
 
 /*
+ * erase_tier_events(member_ids bigint[]) -> bigint
+ *
+ * Erases what callers wrote of facts of members, past append_only().  Returns
+ * of how many.
+ */
+PG_FUNCTION_INFO_V1(loyalty_erase_tier_events);
+Datum
+loyalty_erase_tier_events(PG_FUNCTION_ARGS)
+{
+	static KeptPlan erase = {
+		.query = "UPDATE loyalty.tier_event SET reference = NULL "
+		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND reference IS NOT NULL",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
+	};
+	Datum		members = PG_GETARG_DATUM(0);
+	int64		erased;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RequireOwner();
+	RequireWritable();
+	erased = RunErasure(&erase, &members);
+	SPI_finish();
+	PG_RETURN_INT64(erased);
+}
+
+/*
  * What a row of somebody's table says.
  */
 static void

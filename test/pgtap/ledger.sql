@@ -1146,8 +1146,9 @@ SELECT is_empty($$
 		|| pg_temp.hashed_null(available_at) || pg_temp.hashed_null(expires_at) || pg_temp.hashed_null(hold_until) || pg_temp.hashed_null(extends_to)
 		|| pg_temp.hashed_null(CASE WHEN never_expires THEN 'infinity' ELSE expires_by END)
 		|| pg_temp.hashed(coalesce(target_entry_id, 0)) || pg_temp.hashed(coalesce(counterparty_id, 0))
-		|| pg_temp.hashed_null(reference) || pg_temp.hashed_null(reason) || pg_temp.hashed_null(details::text) || pg_temp.hashed_null(idempotency_key)
-		|| pg_temp.hashed_null(fingerprint) || pg_temp.hashed_null(loyalty.points_lots_send(lots)) || CASE WHEN home_id <> 0 THEN pg_temp.hashed(home_id) ELSE '' END)
+		|| pg_temp.hashed_null(CASE WHEN salt IS NOT NULL THEN sha256('\x01' || pg_temp.hashed_null(salt) || pg_temp.hashed_null(reference) || pg_temp.hashed_null(reason)
+			|| pg_temp.hashed_null(details::text) || pg_temp.hashed_null(idempotency_key) || pg_temp.hashed_null(fingerprint)) END)
+		|| pg_temp.hashed_null(loyalty.points_lots_send(lots)) || CASE WHEN home_id <> 0 THEN pg_temp.hashed(home_id) ELSE '' END)
 	$$, 'the hash of an entry is that of the one before it and of every column');
 
 -- An activity that was undone counts again: the very first of a wallet, and any of many.

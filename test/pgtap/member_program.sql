@@ -398,7 +398,7 @@ SELECT is((SELECT entries FROM backfill('past')), 1::bigint, 'forty');
 SELECT is((SELECT ROW(available, debt) FROM balance(:new))::text, '(0,0)', 'and all is back');
 
 SELECT throws_ok('UPDATE loyalty.wallet SET moved = true', 'LY005', NULL, 'only merges mark wallets: LY005');
-SELECT throws_ok('SELECT loyalty.wallet_apply(loyalty.empty_balance(), true)', '42501', NULL, 'not by itself');
+SELECT throws_ok('SELECT loyalty.wallet_apply(loyalty.empty_balance(), true, false)', '42501', NULL, 'not by itself');
 -- a shared value, by hand
 SELECT configure_namespace('kiosk', shared => true) \g /dev/null
 SELECT member_id AS m1 FROM resolve_member('{"email": "kiosk.1@b.example"}') \gset

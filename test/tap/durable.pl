@@ -108,7 +108,7 @@ for my $case (
 		  . " ON CONFLICT (member_id, currency) DO UPDATE SET member_id = 99", 'LY005' ],
 	[ "DELETE FROM loyalty.wallet", 'LY005' ],
 	[ "TRUNCATE loyalty.wallet", 'LY005' ],
-	[ "SELECT loyalty.wallet_apply(loyalty.empty_balance(), false)", '42501' ],
+	[ "SELECT loyalty.wallet_apply(loyalty.empty_balance(), false, false)", '42501' ],
 	[ "SELECT loyalty.posted_lots()", '42501' ])
 {
 	my ($sql, $expected) = @$case;
