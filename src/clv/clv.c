@@ -256,8 +256,6 @@ static Datum
 Forecast(double value, bool *isnull)
 {
 	*isnull = isnan(value);
-	if (*isnull)
-		return (Datum) 0;
 	if (fabs(value) < 1e-15)
 		value = 0.0;
 	return DirectFunctionCall1(float8_numeric, Float8GetDatum(value));

@@ -447,7 +447,7 @@ ClvFitCount(ClvKind kind, const ClvCell *cell, size_t ncells,
 		orders += cell[i].n * cell[i].x;
 		time += cell[i].n * cell[i].t;
 	}
-	if (members < 2.0 || !(orders > 0.0) || !(time > 0.0))
+	if (members < 2.0 || !(orders > 0.0))
 	{
 		ClvNoMaximum(CLV_TOO_FEW, result);
 		return;

@@ -334,7 +334,7 @@ DampedStep(Climb *climb, double *step, bool *last)
 	 * Damping that is left from farther out would hide that nothing is left to
 	 * gain, as rounding may refuse the steps that reduce it.
 	 */
-	if (climb->damping > 0.0 && SolvePositive(n, climb->info, climb->grad, step, NULL) &&
+	if (SolvePositive(n, climb->info, climb->grad, step, NULL) &&
 		Dot(n, step, climb->grad) < DECREMENT_DONE)
 		climb->damping = 0.0;
 	for (;;)
@@ -470,7 +470,7 @@ ClvMaximize(ClvObjective objective, void *arg, int n, const double *start,
 		if (!isfinite(value))
 			return;
 
-		creeping = pass > 0 && IsFarOut(&climb, phi, origin) && value - result->loglik < CREEPING_GAIN ? creeping + 1 : 0;
+		creeping = IsFarOut(&climb, phi, origin) && value - result->loglik < CREEPING_GAIN ? creeping + 1 : 0;
 		result->loglik = value;
 		for (int i = 0; i < n; i++)
 			result->theta[i] = theta[i];

@@ -119,6 +119,14 @@ SELECT near(sum(n * loyalty.new_member_probability(given(model), n, '273 days'))
 	near(sum(loyalty.new_member_probability(given(model), n, '273 days')), 1, 1e-9, 'and its sum is 1')
 FROM unnest('{published,mbg,pareto,a is 1}'::text[]) model, generate_series(0, 1500) n GROUP BY model ORDER BY model;
 
+-- r = 1000 and a = b = 1: far below the mean of 52000 a member makes n orders by dropping out with the n-th, with probability 1 / n - 1 / (n + 1)
+SELECT close_to(loyalty.new_member_probability(loyalty.make_clv_model('bg/nbd', 1000, 1, 1, 1), n, weeks(52)), 1.0 / (n * (n + 1)), 1e-10, n || ' orders of a member who would make thousands')
+FROM unnest('{1,10,10000}'::int[]) n;
+SELECT near(sum(loyalty.new_member_probability(loyalty.make_clv_model('bg/nbd', 1000, 1, 1, 1), n, weeks(1))), 1, 1e-9, 'and the sum is 1') FROM generate_series(0, 1500) n;
+-- where few remain, most of what lies ahead is by those who hardly drop out
+SELECT close_to(loyalty.lifetime_value(m, g, weeks(1100), 1e-12, '2020-01-01'), loyalty.lifetime_value(m, g, weeks(1100), 0, '2020-01-01'), 1e-9, 'next to not discounted, of a thousand orders in a day')
+FROM (SELECT member(1000, 0.1, 0.1) AS m, loyalty.make_clv_model('bg/nbd', r => 1, alpha => 0.01, a => 1, b => 1, p => 6.25, q => 3.74, v => 15.44) AS g) v;
+
 -- endless sums can be ended
 CREATE FUNCTION canceled(query text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN EXECUTE query; RETURN false; EXCEPTION WHEN query_canceled THEN RETURN true; END $$;
 SET statement_timeout = '200ms';
