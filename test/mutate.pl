@@ -7,7 +7,7 @@
 #	make mutants ROOM=rfm					300 changes, drawn by seed 1
 #	make mutants ROOM=rfm N=50 SEED=7
 #	make mutants ROOM=rfm ONLY='rfm_score.c:6[0-9]'		every change of these lines
-#	make mutants ROOM=ledger FILES='ledger_move.c'		of other files than the plain ones
+#	make mutants ROOM=ledger FILES='ledger_move.c' ALSO=member	of other files than the plain ones
 #
 # The changes: a comparison becomes its neighbour or its opposite; && and ||,
 # + and -, ++ and --, += and -=, 0 and 1, true and false change places; a
@@ -29,7 +29,8 @@
 #
 # The tests of a room are golden/<room>, pgtap/<room> and pgtap/<room>_*, and
 # the TAP tests of this table, those that ask the plain code; TESTS=pattern
-# leaves those whose name matches.
+# leaves those whose name matches.  ALSO=room adds another room's, where only they
+# reach what is changed.
 use strict;
 use warnings;
 
@@ -58,7 +59,7 @@ my $only = $ENV{ONLY};
 my @files = split ' ', $ENV{FILES} || '';
 my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
 
-die "usage: make mutants ROOM=room [N=300] [SEED=1] [ONLY=pattern] [FILES='a.c b.c'] [TESTS=pattern]\n"
+die "usage: make mutants ROOM=room [N=300] [SEED=1] [ONLY=pattern] [FILES='a.c b.c'] [TESTS=pattern] [ALSO=room]\n"
   unless $room =~ /^\w+$/ && -d "$here/src/$room";
 # FILES are names in the room; by default those that do not work through SPI.
 @files = map { "src/$room/$_" } @files;
@@ -537,7 +538,7 @@ sub tests
 	my $psql = '"$BINDIR/psql" -h "$base" -U postgres -Xq';
 	push @tests, { name => "golden/$room", run => 'cd "$out"; exec "$PGXS_TEST/regress/pg_regress" --bindir="$BINDIR" '
 		  . "--inputdir=\"\$HERE\" --outputdir=\"\$out\" --host=\"\$base\" --user=postgres --dbname=golden $room >output 2>&1" } if -f "$copy/sql/$room.sql";
-	for my $file (sort glob("$copy/test/pgtap/$room.sql $copy/test/pgtap/${room}_*.sql"))
+	for my $file (map { sort glob("$copy/test/pgtap/$_.sql $copy/test/pgtap/${_}_*.sql") } $room, split ' ', $ENV{ALSO} || '')
 	{
 		next unless -f $file;
 		push @tests, { name => 'pgtap/' . basename($file, '.sql'), tap => 1, run => "cd \"\$HERE\"; $psql -d postgres -c 'CREATE DATABASE pgtap'; "

@@ -945,6 +945,19 @@ SELECT results_eq('SELECT member_id, kind, counterparty_id FROM loyalty.ledger W
 SELECT throws_ok(format('SELECT loyalty.ledger_digest(%L)', regexp_replace(loyalty.ledger_digest(), '^loyalty-digest-1:0:\d+:', 'loyalty-digest-1:0:999999999:')),
 	'LY113', 'the previous digest reaches beyond this ledger', 'ledger_digest() behind the end');
 
+-- as of an instant at which fewer lots were there, a redemption takes what it took of a joined lot from lots of that
+-- expiry, and nothing of those that were set aside then and expire sooner
+SELECT FROM loyalty.earn(705, 100, effective_at => '2024-01-01', expires_at => '2024-01-30');
+SELECT FROM generate_series(1, 63) i, LATERAL loyalty.earn(705, 1, effective_at => timestamptz '2024-01-02' + i * interval '1 minute', expires_at => '2024-03-01') e;
+SELECT FROM loyalty.earn(705, 5, effective_at => '2024-01-25', expires_at => '2024-04-01');
+SELECT is((SELECT count(*) FROM loyalty.lots(705, as_of => '2024-01-26')), 3::bigint, 'sixty-three lots are joined');
+SELECT FROM loyalty.hold(705, 100, hold_until => '2024-01-29', effective_at => '2024-01-20');
+SELECT FROM loyalty.redeem(705, 50, effective_at => '2024-01-15');
+SELECT results_eq($$SELECT as_of, l.expires_at, sum(l.points)::bigint, l.state FROM unnest('{2024-01-16,2024-01-21,2024-01-26}'::timestamptz[]) as_of, loyalty.lots(705, as_of => as_of) l GROUP BY as_of, l.expires_at, l.state ORDER BY 1, 2$$,
+	$$VALUES ('2024-01-16'::timestamptz, '2024-01-30'::timestamptz, 100::bigint, 'available'), ('2024-01-16', '2024-03-01', 13, 'available'),
+		('2024-01-21', '2024-01-30', 100, 'held'), ('2024-01-21', '2024-03-01', 13, 'available'),
+		('2024-01-26', '2024-01-30', 100, 'held'), ('2024-01-26', '2024-03-01', 13, 'available'), ('2024-01-26', '2024-04-01', 5, 'available')$$, 'of a joined lot, as of an instant at which it was many');
+
 -- beyond 64 lots, those of one expiry are joined; the reversal of an earn takes its points out of the joined lot
 SELECT FROM loyalty.create_currency('slide_in_lot', expiry_policy => 'sliding', expiry_interval => '10 days', clawback_policy => 'within_lot', time_zone => 'UTC');
 CREATE TEMP TABLE many_lots AS
