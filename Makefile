@@ -82,9 +82,13 @@ FORCE:
 # PGXS knows no header dependencies: the compiler writes them beside each object.
 -include $(OBJS:.o=.d)
 
+# Characters beyond ASCII stand in JSON only, and in comments: a script in ASCII
+# can be run in a database of any encoding.
+ESCAPED = perl -CI -pe 's/([^\x00-\x7f])/sprintf "\\u%04x", ord $$1/ge'
+
 $(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
 	( printf '%s\n' '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
-	  sed 's|MODULE_PATHNAME|$$libdir/$(MODULE_big)|' $(ROOM_SQL); \
+	  sed 's|MODULE_PATHNAME|$$libdir/$(MODULE_big)|' $(ROOM_SQL) | $(ESCAPED); \
 	  printf '%s\n' '' \
 		'CREATE FUNCTION loyalty.rooms() RETURNS text[]' \
 		'LANGUAGE sql IMMUTABLE PARALLEL SAFE' \

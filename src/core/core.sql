@@ -333,6 +333,9 @@ BEGIN
 		RAISE EXCEPTION 'idempotency_key is longer than 2000 bytes'
 			USING ERRCODE = 'LY003', DETAIL = format('It has %s bytes and begins with "%s".', octet_length(idempotency_key), left(idempotency_key, 40)),
 				HINT = 'Give a shorter one, such as a hash of it.';
+	ELSIF array_position(member_ids, NULL) IS NOT NULL THEN
+		RAISE EXCEPTION 'a member must be given'
+			USING ERRCODE = 'LY003', DETAIL = format('The key of a call of %s() is that of a member.', call), HINT = 'Name the member.';
 	END IF;
 	-- under all numbers, so that a call through another one that is under way is waited for
 	WITH mine AS (

@@ -318,7 +318,10 @@ COMMENT ON FUNCTION rfm_score(rfm, rfm_breaks, timestamptz, text) IS
 CREATE FUNCTION builtin_rfm_schemes(OUT scheme text, OUT note text, OUT definition jsonb) RETURNS SETOF record
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 6 SET search_path = pg_catalog, pg_temp
 AS $schemes$
-VALUES
+-- EUC_CN and UTF8 have the Chinese names
+SELECT b.scheme, b.note, (CASE WHEN getdatabaseencoding() IN ('UTF8', 'EUC_CN') THEN b.definition
+	ELSE regexp_replace(b.definition, '"zh": "[^"]*", |, "zh": "[^"]*"', '', 'g') END)::jsonb
+FROM (VALUES
 ('code125', '125 codes, one by one; a partition', $def${"bins": 5, "rules": [
 	{"segment": "Champions", "zh": "冠军客户", "codes": ["555", "554", "544", "545", "454", "455", "445"]},
 	{"segment": "Loyal", "zh": "忠诚客户", "codes": ["543", "444", "435", "355", "354", "345", "344", "335"]},
@@ -330,7 +333,7 @@ VALUES
 	{"segment": "At Risk", "zh": "有流失风险客户", "codes": ["255", "254", "245", "244", "253", "252", "243", "242", "235", "234", "225", "224", "153", "152", "145", "143", "142", "135", "134", "133", "125", "124"]},
 	{"segment": "Cannot Lose Them", "zh": "不可流失客户", "codes": ["155", "154", "144", "214", "215", "115", "114", "113"]},
 	{"segment": "Hibernating customers", "zh": "沉睡客户", "codes": ["332", "322", "233", "232", "223", "222", "132", "123", "122", "212", "211"]},
-	{"segment": "Lost customers", "zh": "流失客户", "codes": ["111", "112", "121", "131", "141", "151"]}]}$def$::jsonb),
+	{"segment": "Lost customers", "zh": "流失客户", "codes": ["111", "112", "121", "131", "141", "151"]}]}$def$),
 ('rfm_r_v030', 'the rules in the documentation of the R package rfm, version 0.3.0', $def${"bins": 5, "rules": [
 	{"segment": "Champions", "zh": "冠军客户", "r": [5, 5], "f": [5, 5], "m": [5, 5]},
 	{"segment": "Potential Loyalist", "zh": "潜在忠诚客户", "r": [3, 5], "f": [3, 5], "m": [2, 5]},
@@ -342,7 +345,7 @@ VALUES
 	{"segment": "Need Attention", "zh": "需关注客户", "r": [1, 3], "f": [3, 5], "m": [3, 5]},
 	{"segment": "About To Sleep", "zh": "即将沉睡客户", "r": [2, 3], "f": [1, 3], "m": [1, 4]},
 	{"segment": "Lost", "zh": "流失客户", "r": [1, 1], "f": [1, 5], "m": [1, 5]}],
-	"otherwise": {"segment": "Others", "zh": "其他客户"}}$def$::jsonb),
+	"otherwise": {"segment": "Others", "zh": "其他客户"}}$def$),
 ('rfm_r_v022', 'the same, version 0.2.2', $def${"bins": 5, "rules": [
 	{"segment": "Champions", "zh": "冠军客户", "r": [4, 5], "f": [4, 5], "m": [4, 5]},
 	{"segment": "Loyal Customers", "zh": "忠诚客户", "r": [2, 5], "f": [3, 5], "m": [3, 5]},
@@ -354,7 +357,7 @@ VALUES
 	{"segment": "At Risk", "zh": "有流失风险客户", "r": [1, 2], "f": [2, 5], "m": [2, 5]},
 	{"segment": "Can't Lose Them", "zh": "不可流失客户", "r": [1, 1], "f": [4, 5], "m": [4, 5]},
 	{"segment": "Lost", "zh": "流失客户", "r": [1, 2], "f": [1, 2], "m": [1, 2]}],
-	"otherwise": {"segment": "Others", "zh": "其他客户"}}$def$::jsonb),
+	"otherwise": {"segment": "Others", "zh": "其他客户"}}$def$),
 ('putler_ranges', 'ranges of R and of the mean of F and M', $def${"bins": 5, "rules": [
 	{"segment": "Champions", "zh": "冠军客户", "r": [4, 5], "fm": [4, 5]},
 	{"segment": "Loyal Customers", "zh": "忠诚客户", "r": [2, 5], "fm": [3, 5]},
@@ -367,7 +370,7 @@ VALUES
 	{"segment": "At Risk", "zh": "有流失风险客户", "r": [0, 2], "fm": [2, 5]},
 	{"segment": "Hibernating", "zh": "沉睡客户", "r": [1, 2], "fm": [1, 2]},
 	{"segment": "Lost", "zh": "流失客户", "r": [0, 2], "fm": [0, 2]}],
-	"otherwise": {"segment": "Others", "zh": "其他客户"}}$def$::jsonb),
+	"otherwise": {"segment": "Others", "zh": "其他客户"}}$def$),
 ('rf_grid', 'R by F; M does not matter', $def${"bins": 5, "rules": [
 	{"segment": "hibernating", "zh": "沉睡客户", "r": [1, 2], "f": [1, 2]},
 	{"segment": "at_risk", "zh": "有流失风险客户", "r": [1, 2], "f": [3, 4]},
@@ -378,7 +381,7 @@ VALUES
 	{"segment": "promising", "zh": "有望客户", "r": 4, "f": 1},
 	{"segment": "new_customers", "zh": "新客户", "r": 5, "f": 1},
 	{"segment": "potential_loyalists", "zh": "潜在忠诚客户", "r": [4, 5], "f": [2, 3]},
-	{"segment": "champions", "zh": "冠军客户", "r": 5, "f": [4, 5]}]}$def$::jsonb),
+	{"segment": "champions", "zh": "冠军客户", "r": 5, "f": [4, 5]}]}$def$),
 ('cn_8_quadrant', 'eight quadrants of two bins each; score with method mean or quantile(2)', $def${"bins": 2, "rules": [
 	{"segment": "Important Value", "zh": "重要价值客户", "r": 2, "f": 2, "m": 2},
 	{"segment": "Important Retain", "zh": "重要保持客户", "r": 1, "f": 2, "m": 2},
@@ -387,10 +390,11 @@ VALUES
 	{"segment": "General Value", "zh": "一般价值客户", "r": 2, "f": 2, "m": 1},
 	{"segment": "General Retain", "zh": "一般保持客户", "r": 1, "f": 2, "m": 1},
 	{"segment": "General Develop", "zh": "一般发展客户", "r": 2, "f": 1, "m": 1},
-	{"segment": "General Win Back", "zh": "一般挽留客户", "r": 1, "f": 1, "m": 1}]}$def$::jsonb)
+	{"segment": "General Win Back", "zh": "一般挽留客户", "r": 1, "f": 1, "m": 1}]}$def$)
+) b (scheme, note, definition)
 $schemes$;
 COMMENT ON FUNCTION builtin_rfm_schemes() IS
-'The segment schemes that come with the extension: name, what it is, and its definition (bins, rules in order, otherwise).';
+'The segment schemes that come with the extension: name, what it is, and its definition (bins, rules in order, otherwise). Its segments have Chinese names, too, in databases with the encoding UTF8 or EUC_CN.';
 
 CREATE FUNCTION rfm_scheme_codes(definition jsonb, OUT r integer, OUT f integer, OUT m integer, OUT code text, OUT rules integer[]) RETURNS SETOF record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 125 AS 'MODULE_PATHNAME', 'loyalty_rfm_scheme_codes';

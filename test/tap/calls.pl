@@ -365,6 +365,7 @@ sub array_of
 	return '[5:6]={' . $item->() . ',' . $item->() . '}' if $what == 3;
 	return '[-2147483647:-2147483646]={' . $item->() . ',' . $item->() . '}' if $what == 4;
 	my @items = map { $item->() } 1 .. 1 + pick(7);
+	@items = map { length > 100 ? 'NULL' : $_ } @items if $what == 5;
 	return '{' . join(',', map { $items[ $_ % @items ] } 1 .. one_of(33, 64, 100, 20_000)) . '}' if $what == 5;
 	return '{' . join(',', @items) . '}';
 }
