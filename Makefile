@@ -50,7 +50,10 @@ PG_CFLAGS = -Wall -Wextra -MMD -MP -fno-semantic-interposition
 ifdef WERROR
 PG_CFLAGS += -Werror
 endif
-SHLIB_LINK = -lm $(if $(filter linux,$(PORTNAME)),-Wl$(comma)-Bsymbolic-functions)
+# SHA-256 by OpenSSL itself, where PostgreSQL has it and its headers are there.
+LIBCRYPTO = $(if $(filter -lcrypto,$(LIBS)),$(shell echo '\#include <openssl/evp.h>' | $(CC) -E - >/dev/null 2>&1 && echo -lcrypto))
+PG_CFLAGS += $(if $(LIBCRYPTO),-DHAVE_LIBCRYPTO)
+SHLIB_LINK = -lm $(LIBCRYPTO) $(if $(filter linux,$(PORTNAME)),-Wl$(comma)-Bsymbolic-functions)
 EXTRA_CLEAN = $(OBJS:.o=.d) .built-for tmp_check
 
 ifneq ($(wildcard $(PGXS)),)

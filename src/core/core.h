@@ -101,6 +101,11 @@ typedef struct Program
 
 extern const Program *GetProgram(void);
 
+/* sha256.c */
+#define SHA256_LENGTH	32
+
+extern void Sha256(const void *bytes, Size length, uint8 hash[SHA256_LENGTH]);
+
 /* How a trigger function may be fired: the mask of RequireTrigger(). */
 #define FIRED_BEFORE			0x01
 #define FIRED_AFTER				0x02

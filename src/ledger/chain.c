@@ -4,9 +4,7 @@
  */
 #include "postgres.h"
 
-#include "common/cryptohash.h"
-
-#include "core/compat.h"
+#include "core/core.h"
 #include "ledger/chain.h"
 
 #define ROW_VERSION		1
@@ -93,13 +91,7 @@ PreimageVarlena(Preimage *preimage, const struct varlena *value)
 void
 HashPreimage(const Preimage *preimage, uint8 hash[CHAIN_LENGTH])
 {
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
-
-	if (pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) preimage->data, preimage->used) < 0 ||
-		pg_cryptohash_final(ctx, hash, CHAIN_LENGTH) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
-	pg_cryptohash_free(ctx);
+	Sha256(preimage->data, preimage->used, hash);
 }
 
 /*
