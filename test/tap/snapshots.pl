@@ -58,6 +58,8 @@ my %acts = (
 	record_b => "record_qualification({b}, 'spend', 60, '2024-02-01')",
 	record_with_key_b => "record_qualification({b}, 'spend', 60, '2024-02-01', idempotency_key => 'f{p}')",
 	set_joined_b => "set_joined({b}, '2023-01-01')",
+	evaluate_b => 'evaluate_member_tiers({b})',
+	rebuild_b => 'rebuild_member_wallets({b})',
 );
 
 sub run_sql
