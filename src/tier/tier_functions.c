@@ -204,19 +204,24 @@ PutTimeline(ReturnSetInfo *rsinfo, const TierLog *logs, int nlogs)
 	for (int i = 0; i < nlogs; i++)
 	{
 		const TierLog *log = &logs[i];
-		const TierLevel *level = log->rank > 0 ? &log->definition->level[log->rank - 1] : NULL;
-		Datum		values[7];
+		Datum		values[7] = {0};
 		bool		nulls[7] = {false};
 
 		CHECK_FOR_INTERRUPTS();
 		if (i + 1 < nlogs && logs[i + 1].at <= log->at)
 			continue;
-		nulls[0] = nulls[1] = level == NULL;
-		values[0] = level ? CStringGetTextDatum(level->code) : (Datum) 0;
-		values[1] = level ? CStringGetTextDatum(level->name) : (Datum) 0;
+		nulls[0] = nulls[1] = log->rank == 0;
+		if (log->rank > 0)
+		{
+			const TierLevel *level = &log->definition->level[log->rank - 1];
+
+			values[0] = CStringGetTextDatum(level->code);
+			values[1] = CStringGetTextDatum(level->name);
+		}
 		values[2] = TimestampTzGetDatum(log->at);
 		nulls[3] = i + 1 == nlogs;
-		values[3] = nulls[3] ? (Datum) 0 : TimestampTzGetDatum(logs[i + 1].at);
+		if (i + 1 < nlogs)
+			values[3] = TimestampTzGetDatum(logs[i + 1].at);
 		values[4] = InstantOrNull(log->valid_until, &nulls[4]);
 		values[5] = CStringGetTextDatum(TierEventName(log->event));
 		values[6] = CStringGetTextDatum(TierReasonName(log->reason));

@@ -182,8 +182,9 @@ IsPeriod(TierWindow window)
 }
 
 /*
- * The instant from which on facts count in a measure's window as of t.  At the
- * end of a term, and in the grace after it, the period that ended counts.
+ * The instant from which on facts count as of t in a measure's window, which is
+ * a period or term.  At the end of a term, and in the grace after it, the
+ * period that ended counts.
  */
 static TimestampTz
 WindowStart(const TierMachine *machine, int i, TimestampTz t, PeriodAsked period)
@@ -192,8 +193,6 @@ WindowStart(const TierMachine *machine, int i, TimestampTz t, PeriodAsked period
 	const TierMeasure *measure = &ladder->measure[i];
 	const TierState *state = &machine->state;
 
-	if (measure->window == WINDOW_ROLLING)
-		return AddSpan(ladder, t, &measure->interval, -1) + 1;
 	if (measure->window == WINDOW_TERM)
 		return machine->window_from;
 	Assert(IsPeriod(measure->window));
@@ -219,7 +218,7 @@ SumRolling(const TierMachine *machine, int i, TimestampTz t)
 	int			first = EntriesBefore(slot, (TimestampTz) Max(start - slack, (double) MIN_TIMESTAMP));
 
 	if (first < slot->n && slot->at[first] <= start + slack)
-		return SumFrom(slot, WindowStart(machine, i, t, PERIOD_BEGUN));
+		return SumFrom(slot, AddSpan(machine->definition, t, span, -1) + 1);
 	return SumOfFirst(slot, slot->n) - SumOfFirst(slot, first);
 }
 
@@ -255,7 +254,7 @@ MachineValues(const TierMachine *machine, TimestampTz t, PeriodAsked period, int
 static int64
 Excess(const TierCriteria *criteria, int i, int64 value, int64 own)
 {
-	if (!(criteria->asked & (1U << i)) || value <= criteria->at_least[i])
+	if (!(criteria->asked & (1U << i)))
 		return 0;
 	return Max(0, Min(value - criteria->at_least[i], own));
 }
@@ -387,9 +386,10 @@ MachineValidUntil(const TierMachine *machine)
 		return TIMESTAMP_INFINITY;
 	if (state->level == state->effective)
 		until = state->valid_until;
+	/* those that have ended did so before any that has not */
 	if (state->granted == state->effective)
 		for (int i = 0; i < machine->ngrants; i++)
-			if (machine->grants[i].from <= machine->granted_at && machine->granted_at < machine->grants[i].until &&
+			if (machine->grants[i].from <= machine->granted_at &&
 				RankOfGrant(machine, &machine->grants[i]) == state->granted)
 				until = Max(until, machine->grants[i].until);
 	return until;
@@ -858,7 +858,7 @@ UnpackMachine(PackReader *reader, const LadderVersions *versions, TierMachine *m
 	if (reader->failed || ngrants > (uint64) (reader->end - reader->next))
 		return false;
 	machine->ngrants = (int) ngrants;
-	machine->grants = ngrants > 0 ? palloc0(ngrants * sizeof(TierGrant)) : NULL;
+	machine->grants = palloc0(ngrants * sizeof(TierGrant));
 	for (int i = 0; i < machine->ngrants; i++)
 	{
 		uint64		length = UnpackUnsigned(reader);
@@ -873,7 +873,7 @@ UnpackMachine(PackReader *reader, const LadderVersions *versions, TierMachine *m
 	if (reader->failed || ncoming > (uint64) (reader->end - reader->next))
 		return false;
 	machine->ncoming = (int) ncoming;
-	machine->coming = ncoming > 0 ? palloc(ncoming * sizeof(TierFact)) : NULL;
+	machine->coming = palloc(ncoming * sizeof(TierFact));
 	for (int i = 0; i < machine->ncoming; i++)
 	{
 		TierFact   *fact = &machine->coming[i];

@@ -104,6 +104,8 @@ INSERT INTO timeline_case VALUES
 		'a@2024-01-01 00:00 enrolled, -@2024-07-01 00:00 expired'),
 	('a cheap renewal does not reset a better level', '2024-01-01 00:00 200; 2024-05-01 00:00 100', '{"measures": [{"measure": "m", "window": "rolling", "interval": "1 month"}], "validity": "interval", "validity_interval": "1 year"}', '2024-12-31',
 		'b@2024-01-01 00:00 enrolled'),
+	('what renewed in a grace belongs to the term before', '2024-01-01 00:00 100; 2024-08-10 00:00 100', '{"measures": [{"measure": "m", "window": "term"}], "validity": "interval", "validity_interval": "6 months", "grace": "60 days"}', '2025-04-01',
+		'a@2024-01-01 00:00 enrolled, a@2024-07-01 00:00 grace_started, a@2024-08-10 00:00 renewed, a@2025-01-01 00:00 grace_started, -@2025-03-02 00:00 expired'),
 	('grace, used', '2024-01-01 00:00 100; 2025-01-10 00:00 100', '{"validity": "interval", "validity_interval": "1 year", "grace": "30 days"}', '2025-06-01',
 		'a@2024-01-01 00:00 enrolled, a@2025-01-01 00:00 grace_started, a@2025-01-10 00:00 renewed'),
 	('a term that waited begins when it is reached', '2024-01-10 00:00 100; 2024-02-10 00:00 250; 2024-05-01 00:00 100',
@@ -201,6 +203,57 @@ SELECT is(loyalty.tier_points_agg('m', '2024-01-01', points, NULL)::text, format
 FROM unnest(ARRAY[922337203685477, -922337203685477]) points GROUP BY points;
 SELECT throws_ok($$SELECT loyalty.tier_facts_agg('m' || i, '2024-01-01', 1, NULL) FROM generate_series(1, 33) i$$, 'LY407', NULL, '33 measures');
 SELECT is((SELECT count(*) FROM jsonb_array_elements((SELECT loyalty.tier_facts_agg('m' || i, '2024-01-01', 1, NULL) FROM generate_series(1, 32) i)::jsonb)), 32::bigint, '32 measures');
+-- Bytes as they may be stored, by a function of the server's own that takes them as they are; and as they are received.
+CREATE FUNCTION stored_facts(bytea, int) RETURNS loyalty.tier_facts LANGUAGE internal IMMUTABLE AS 'bytea_substr_no_len';
+CREATE FUNCTION stored_problem(bytes bytea) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	RETURN stored_facts(bytes, 1)::text;
+EXCEPTION
+	WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+		RETURN SQLSTATE || ' ' || coalesce(nullif(detail, ''), SQLERRM);
+END
+$$;
+CREATE FUNCTION received(bytes bytea) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	file text := current_setting('data_directory') || '/tier_facts.copy';
+	facts text;
+BEGIN
+	EXECUTE format('COPY (SELECT %L::bytea) TO %L (FORMAT binary)', bytes, file);
+	CREATE TEMP TABLE received_facts (facts loyalty.tier_facts);
+	EXECUTE format('COPY received_facts FROM %L (FORMAT binary)', file);
+	SELECT r.facts::text INTO facts FROM received_facts r;
+	DROP TABLE received_facts;
+	RETURN facts;
+EXCEPTION
+	WHEN OTHERS THEN RETURN SQLSTATE;
+END
+$$;
+CREATE TABLE bytes_case (name text, bytes bytea, stored text, received text);
+INSERT INTO bytes_case VALUES
+	-- version 1; one measure, of one letter, m; one fact: measure 0, one day after 2000-01-01, 10000 ten-thousandths
+	('a fact', '\x0101016d01000ba09c01', '[{"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 1}]', '[{"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 1}]'),
+	('one that counts a day earlier', '\x0101016d01010b07a09c01', '[{"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 1, "counts_at": "2000-01-01 00:00:00+00"}]', '[{"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 1, "counts_at": "2000-01-01 00:00:00+00"}]'),
+	('no facts', '\x010000', '[]', '[]'), ('none of a measure', '\x0101016d00', '[]', '22P03'),
+	('nothing', '\x', 'LY407 It is of an unknown version.', 'LY407'), ('another version', '\x020000', 'LY407 It is of an unknown version.', 'LY407'), ('a version alone', '\x01', 'LY407 It is damaged.', 'LY407'),
+	('33 measures', '\x0121', 'LY407 It is damaged.', 'LY407'), ('no number of facts', '\x0101016d', 'LY407 It is damaged.', 'LY407'), ('a measure without a name', '\x01010000', 'LY407 It is damaged.', 'LY407'), ('no length of a name', '\x0101', 'LY407 It is damaged.', 'LY407'), ('half a name', '\x0101036d6d', 'LY407 It is damaged.', 'LY407'),
+	('five facts that are not there', '\x0101016d05', 'LY407 It is damaged.', 'LY407'), ('more facts than memory', '\x0101016dffffffffffff7f', 'LY407 It is damaged.', 'LY407'), ('a fact without an instant', '\x0101016d0100', 'LY407 It is damaged.', 'LY407'), ('a fact without an amount', '\x0101016d01000b', 'LY407 It is damaged.', 'LY407'), ('half an amount', '\x0101016d01000ba09c', 'LY407 It is damaged.', 'LY407'),
+	('a measure that is not there', '\x0101016d01020ba09c01', 'LY407 It is damaged.', 'LY407'), ('a fact at infinity', '\x0101016d010000a09c01', 'LY407 It is damaged.', 'LY407'), ('at -infinity', '\x0101016d010004a09c01', 'LY407 It is damaged.', 'LY407'), ('one that counts at infinity', '\x0101016d01010b00a09c01', 'LY407 It is damaged.', 'LY407'),
+	('a byte behind', '\x0101016d01000ba09c0100', 'LY407 It is damaged.', 'LY407'), ('a byte behind none', '\x01000000', 'LY407 It is damaged.', 'LY407'),
+	('facts that are not in order', '\x0101016d02000b02000302', '[{"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}, {"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}]', '[{"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}, {"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}]'),
+	('a later one first', '\x0101016d02000b02000702', '[{"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}, {"measure": "m", "at": "2000-01-01 00:00:00+00", "amount": 0.0001}]', '22P03'),
+	('measures that are not in order', '\x0102016d016102000b02020302', '[{"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}, {"measure": "a", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}]', '22P03'),
+	('measures in order', '\x01020161016d02000b02020302', '[{"measure": "a", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}, {"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}]', '[{"measure": "a", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}, {"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 0.0001}]'),
+	('one that counts when it happened', '\x0101016d01010b03a09c01', '[{"measure": "m", "at": "2000-01-02 00:00:00+00", "amount": 1}]', '22P03');
+UPDATE bytes_case SET name = 'twice the same' WHERE name = 'facts that are not in order';
+INSERT INTO bytes_case SELECT n || ' measures, of no facts', '\x01' || set_byte('\x00', 0, n) || decode(string_agg('01' || to_hex(64 + i), ''), 'hex') || '\x00', '[]', '22P03' FROM unnest(ARRAY[1, 32]) n, generate_series(1, n) i GROUP BY n
+	UNION ALL SELECT n || ' bytes of a name', '\x0101' || set_byte('\x00', 0, n) || convert_to(repeat('m', n), 'UTF8') || '\x0100070f'::bytea, CASE WHEN n < 64 THEN format('[{"measure": "%s", "at": "1999-12-31 00:00:00+00", "amount": -0.0008}]', repeat('m', n)) ELSE 'LY407 It is damaged.' END,
+		CASE WHEN n < 64 THEN format('[{"measure": "%s", "at": "1999-12-31 00:00:00+00", "amount": -0.0008}]', repeat('m', n)) ELSE 'LY407' END FROM unnest(ARRAY[63, 64]) n;
+SELECT is(stored_problem(bytes), stored, 'stored: ' || name) FROM bytes_case;
+SELECT is(received(bytes), received, 'received: ' || name) FROM bytes_case;
+SELECT is(loyalty.tier_facts_send(received::loyalty.tier_facts), bytes, 'sent: ' || name) FROM bytes_case WHERE received ~ '^\[';
 -- In one worker or several
 CREATE TABLE fact AS SELECT 'm' || i % 7 AS measure, '2024-01-01'::timestamptz + i * interval '7 hours' AS at, i AS amount, CASE i % 5 WHEN 0 THEN '2023-06-01'::timestamptz END AS counts_at FROM generate_series(1, 3000) i;
 ALTER TABLE fact SET (parallel_workers = 2);

@@ -693,6 +693,15 @@ SELECT loyalty.define_ladder('carried', d || more, effective_from::timestamptz) 
 SELECT loyalty.set_joined(328, '2023-02-01');
 SELECT loyalty.record_qualification(m, 'visits', 160, '2024-03-01'), loyalty.record_qualification(m, 'visits', 60, '2025-06-01') FROM unnest(ARRAY[322, 328]) m;
 SELECT is(tiers_of(m, 'carried', '2025-12-31', '2026-01-01', '2027-01-01'), 'a a -', 'what was too much in 2024 counts in 2025') FROM unnest(ARRAY[322, 328]) m;
+-- What was too much of one measure is nothing of another, of a level that asks for it or of a later version.
+SELECT loyalty.define_ladder('carried_from', d || more, effective_from::timestamptz) FROM (VALUES
+		(1, '{"measures": [{"measure": "visits", "window": "year"}, {"measure": "spend", "window": "year"}], "levels": [{"level": "a", "any": {"visits": 100}}, {"level": "b", "any": {"spend": 50}}]}'::jsonb, NULL),
+		(2, '{"measures": [{"measure": "spend", "window": "year"}], "levels": [{"level": "a", "any": {"spend": 50}}]}', '2025-06-01')) v(n, more, effective_from),
+	jsonb(json '{"carry_over": true, "period": "year", "validity": "period"}') d ORDER BY n;
+SELECT loyalty.record_qualification(m, measure, amount, at::timestamptz) FROM (VALUES
+	(400, 'visits', 100, '2023-03-01'), (400, 'spend', 40, '2023-03-01'), (400, 'spend', 20, '2024-03-01'), (401, 'visits', 170, '2024-03-01'), (401, 'spend', 40, '2025-07-01'), (402, 'visits', 100, '2024-03-01'), (402, 'spend', 50, '2025-07-01')) v(m, measure, amount, at);
+SELECT is(tiers_of(m, 'carried_from', '2024-06-01', '2025-01-01', '2026-01-01'), expected, what) FROM (VALUES
+	(400, 'a - -', 'a level that does not ask for it has too much of nothing'), (401, 'a a -', '70 visits of 2024 are none of the 40 spent in 2025'), (402, 'a a a', 'and 50 spent are enough')) v(m, expected, what);
 -- Nor does another measure of a later version begin with what one of before came to.
 SELECT loyalty.define_measure('rating'), loyalty.define_measure('grade');
 SELECT loyalty.define_ladder('rated', jsonb_build_object('measures', jsonb_build_array(jsonb_build_object('measure', m, 'window', 'latest')),

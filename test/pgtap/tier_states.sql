@@ -484,6 +484,7 @@ INSERT INTO definition_case VALUES
 	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "need": "1", "of": {"x": 1}}]}', '"need" must be a whole number from 1 to 1.'),
 	('{"measures": [{"measure": "x"}], "levels": [{"level": "a", "need": 1, "of": {"x": 1}}]}', 'none'),
 	('{"measures": [{"measure": "x"}, {"measure": "y"}, {"measure": "x"}], "levels": [{"level": "a"}]}', 'Measure "x" is given twice.'),
+	('{"measures": [{"measure": "y"}, {"measure": "x"}, {"measure": "x"}], "levels": [{"level": "a"}]}', 'Measure "x" is given twice.'),
 	('{"measures": [{"measure": "x", "window": "week"}], "levels": [{"level": "a"}]}', '"window" cannot be "week".'),
 	('{"measures": [{"measure": "x", "window": "rolling"}], "levels": [{"level": "a"}]}', 'Measure "x": "interval" goes with "window" "rolling".'),
 	('{"measures": [{"measure": "x", "window": "year", "interval": "1 day"}], "levels": [{"level": "a"}]}', 'Measure "x": "interval" goes with "window" "rolling".'),
