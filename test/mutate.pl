@@ -246,7 +246,9 @@ sub statement
 		return $i;
 	}
 	my $end = $i;
-	$end = ($self->{pair}{$end} // $end) + 1 until $self->is($end, ';');
+	$end = ($self->{pair}{$end} // $end) + 1 until $self->is($end, ';') || $self->is($end, '}');
+	# a macro of whole statements needs no semicolon
+	return $end if $self->is($end, '}');
 	$self->simple($i, $end);
 	return $end + 1;
 }
