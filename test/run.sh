@@ -11,7 +11,7 @@
 # Real data beside the checkout: pgTAP files find its directory in the psql
 # variable data, TAP tests in LOYALTY_DATA; empty where there is none.  TAP
 # tests find a readable copy of the checkout in LOYALTY_TOP, and the socket of
-# the private cluster in LOYALTY_TEST_HOST.
+# the private cluster in LOYALTY_TEST_HOST, what was compiled in LOYALTY_OBJECTS.
 #
 # ONLY=pattern runs those whose kind/name matches.  LOYALTY_SOAK=1 makes long
 # tests long (they look at it).  KEEP=1 leaves the cluster for a look.
@@ -163,14 +163,16 @@ isolation_template()
 	psql_in isolation_template -o /dev/null -c 'SET client_min_messages = warning' -c 'CREATE EXTENSION loyalty CASCADE' -c 'SELECT loyalty.setup()'
 }
 
-# The server's user may be unable to read the checkout: it gets a copy.
+# The server's user may be unable to read the checkout: it gets a copy, and one
+# of what was compiled, for a test that builds.
 copy_checkout()
 {
-	rm -rf "$base/checkout"
-	mkdir "$base/checkout"
-	(cd "$HERE" && cp -R README.md CHANGELOG.md META.json loyalty.control src test "$base/checkout/")
+	rm -rf "$base/checkout" "$base/objects"
+	mkdir "$base/checkout" "$base/objects"
+	(cd "$HERE" && cp -R Makefile README.md CONTRIBUTING.md CHANGELOG.md META.json loyalty.control src test "$base/checkout/")
 	find "$base/checkout" \( -name '*.o' -o -name '*.d' \) -delete
-	chmod -R a+rX "$base/checkout"
+	tar cf - .built-for src/*/*.o | tar xf - -C "$base/objects"
+	chmod -R a+rX "$base/checkout" "$base/objects"
 }
 
 run_tap()
@@ -188,7 +190,7 @@ run_tap()
 		as_server env -C "$work" TESTDIR="$work" TESTDATADIR="$work/tmp_check" TESTLOGDIR="$work/tmp_check/log" \
 			PATH="$BINDIR:$PATH" PERL5LIB="$PGXS_TEST/perl:$base/checkout/test/tap" \
 			PG_REGRESS="$PGXS_TEST/regress/pg_regress" PGPORT=65432 \
-			LOYALTY_TOP="$base/checkout" LOYALTY_DATA="$data" LOYALTY_TEST_HOST="$base" \
+			LOYALTY_TOP="$base/checkout" LOYALTY_OBJECTS="$base/objects" LOYALTY_DATA="$data" LOYALTY_TEST_HOST="$base" \
 			timeout "$time_limit" perl -w "$base/checkout/test/tap/$name.pl" \
 			>"$out/tap/$name" 2>&1 </dev/null
 		tap_verdict "$out/tap/$name" $? || keep_logs "$work/tmp_check/log" "$out/tap/$name.log"

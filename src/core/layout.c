@@ -135,8 +135,8 @@ loyalty_require_setup(PG_FUNCTION_ARGS)
 
 /*
  * Raises a precise error unless this session may write the program's tables:
- * not on a standby, not before setup(), not with another table layout.  Needs
- * an SPI connection.  After the first call it costs a few instructions.
+ * not on a standby, not before setup(), not with another table layout.  After
+ * the first call it costs a few instructions.
  */
 void
 RequireWritable(void)
@@ -153,6 +153,8 @@ RequireWritable(void)
 		return;
 
 	relid = RequireTables();
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
 	for (int i = 0; i < nlayouts; i++)
 	{
 		int32		stored = StoredLayout(layouts[i].room);
@@ -172,5 +174,6 @@ RequireWritable(void)
 							   layouts[i].room, stored, layouts[i].version),
 					 errhint("Reconnect, so that the session loads the installed library.")));
 	}
+	SPI_finish();
 	checked_layout_relid = relid;
 }

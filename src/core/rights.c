@@ -415,7 +415,7 @@ RunBehind(FunctionCallInfo fcinfo, const char *schema)
 }
 
 /*
- * The same, as the owner of the tables.
+ * The same, as the owner of the tables, which must have the layout of now.
  */
 static Datum
 RunAsOwner(FunctionCallInfo fcinfo, Right right)
@@ -424,6 +424,7 @@ RunAsOwner(FunctionCallInfo fcinfo, Right right)
 	Datum		result;
 
 	ActAsOwner(&before, GetUserId(), right);
+	RequireWritable();
 	result = RunBehind(fcinfo, "loyalty_as_owner");
 	ActAsBefore(&before);
 	return result;

@@ -1,0 +1,165 @@
+# A room is added as CONTRIBUTING.md says: its files are taken out of that page
+# and put into a copy of the sources, which is built and installed into a copy of
+# PostgreSQL's programs.  Then everything must be there: tables, layout,
+# triggers, rights, checks, merges; and a later layout of it must be reached.
+use strict;
+use warnings;
+
+use File::Basename qw(dirname);
+use File::Path qw(make_path);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $top = $ENV{LOYALTY_TOP} || '.';
+my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
+my $work = PostgreSQL::Test::Utils::tempdir;
+my $copy = "$work/copy";
+delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES LOYALTY_MAKEFILE LOYALTY_ROOMS)};
+$ENV{CCACHE_DISABLE} = 1;		# its directory may be another user's
+
+sub slurp
+{
+	my ($file) = @_;
+	open my $handle, '<', $file or die "cannot read $file: $!";
+	local $/;
+	return scalar <$handle>;
+}
+
+sub spill
+{
+	my ($file, $text) = @_;
+	make_path(dirname($file));
+	open my $handle, '>', $file or die "cannot write $file: $!";
+	print $handle $text;
+	close $handle or die "cannot write $file: $!";
+}
+
+sub change
+{
+	my ($file, $from, $to) = @_;
+	my $text = slurp("$copy/$file");
+	$text =~ s/$from/$to->()/e or die "$file has nothing like $from";
+	spill("$copy/$file", $text);
+}
+
+sub run
+{
+	my (@command) = @_;
+	my ($stdout, $stderr) = ('', '');
+	my $done = IPC::Run::run(\@command, '<', \'', '>', \$stdout, '2>', \$stderr);
+	diag("@command\n$stdout$stderr") unless $done;
+	return $done;
+}
+
+sub config { chomp(my $answer = `'$pg_config' --$_[0]`); return $answer }
+
+# A copy of the sources, with what was compiled of them.
+make_path($copy);
+run('cp', '-R', (map { "$top/$_" } qw(Makefile README.md CHANGELOG.md META.json loyalty.control src test)), $copy) or die;
+my $compiled = $ENV{LOYALTY_OBJECTS};
+if (defined $compiled && -d $compiled)
+{
+	run('cp', '-R', "$compiled/.", $copy) or die;
+	my $now = time + 2;			# newer than their sources
+	utime $now - 1, $now - 1, "$copy/.built-for";
+	utime $now, $now, glob "$copy/src/*/*.o";
+	sleep 3;
+}
+
+# The room, as the page says.
+my $page = slurp("$top/CONTRIBUTING.md");
+my %file;
+$file{$1} = $3 while $page =~ /^`([\w\/.]+)`\n\n```(\w+)\n(.*?)^```$/msg;
+is_deeply([ sort keys %file ], [ qw(src/visit/visit.sql src/visit/visit_init.c test/pgtap/visit.sql) ], 'CONTRIBUTING.md has the files of a room');
+spill("$copy/$_", $file{$_}) for keys %file;
+change('Makefile', qr/^(ROOMS = .*) access$/m, sub { "$1 visit access" });
+change('src/access/access.sql', qr/(\('may_post', '\{)/, sub { "$1record_visit, " });
+
+# A copy of PostgreSQL's programs, at the same places below a directory.
+my @make = ('make', '-s', '-j2', '-C', $copy, "PG_CONFIG=$pg_config", 'WERROR=1');
+for my $dir (map { config($_) } qw(bindir pkglibdir sharedir))
+{
+	make_path("$work/pg" . dirname($dir));
+	run('cp', '-R', $dir, "$work/pg" . dirname($dir)) or die unless -d "$work/pg$dir";
+}
+sub build { return run(@make) && run(@make, 'install', "DESTDIR=$work/pg") }
+ok(build(), 'it is built and installed') or BAIL_OUT('there is nothing to test');
+
+# From here on, those programs.
+$ENV{PATH} = "$work/pg" . config('bindir') . ":$ENV{PATH}";
+my $node = PostgreSQL::Test::Cluster->new('frame');
+$node->init;
+$node->append_conf('postgresql.conf', "timezone = 'UTC'");
+$node->start;
+
+# its own tests, and those that hold for every object of the extension
+for my $test (qw(visit core access))
+{
+	$node->safe_psql('postgres', "CREATE DATABASE $test");
+	my ($status, $stdout, $stderr) = $node->psql($test, slurp("$copy/test/pgtap/$test.sql"));
+	my @failed = $stdout =~ /^not ok.*/mg;
+	ok($status == 0 && !@failed && $stdout =~ /^1\.\.\d+$/m, "test/pgtap/$test.sql passes") or diag("@failed\n$stderr");
+}
+
+sub answer { my ($sql, $db) = @_; return $node->safe_psql($db // 'postgres', $sql) }
+sub refusal
+{
+	my ($sql, $role) = @_;
+	my ($status, $stdout, $stderr) = $node->psql('postgres', ($role ? "SET ROLE $role; " : '') . "\\set VERBOSITY verbose\n$sql");
+	return $stderr =~ /ERROR:\s+(\w{5}):/ ? $1 : "no error, but $stdout";
+}
+
+answer('CREATE EXTENSION loyalty CASCADE');
+like(answer('SELECT loyalty.setup()'), qr/\bvisit 1, access \d+$/, 'setup() makes its tables, in the order of the rooms');
+is(answer("SELECT version FROM loyalty.layout WHERE room = 'visit'"), 1, 'and records their layout');
+is(answer('SELECT * FROM loyalty.check_all()'), '', 'all is well');
+
+# triggers
+is(answer("SELECT tgname FROM pg_trigger WHERE tgrelid = 'loyalty.visit'::regclass AND NOT tgisinternal"), 'append_only', 'its trigger is there');
+answer('ALTER TABLE loyalty.visit DISABLE TRIGGER append_only');
+like(answer('SELECT room, detail FROM loyalty.check_all()'), qr/^core\|trigger "append_only" of table loyalty.visit is disabled/, 'check_all() says that it is off');
+answer('SELECT loyalty.setup()');
+is(answer('SELECT * FROM loyalty.check_all()'), '', 'and setup() puts it back');
+
+# rights
+answer("CREATE ROLE frame_$_; SELECT loyalty.grant_access('frame_$_', '$_')") for qw(reader app);
+is(refusal('SELECT loyalty.record_visit(1)', 'frame_reader'), '42501', 'a reader may not write');
+is(answer('SET ROLE frame_reader; SELECT loyalty.visits_of(1)'), 0, 'but read');
+is(answer("SET ROLE frame_app; SELECT replayed FROM loyalty.record_visit(1, '2026-01-01')"), 'f', 'an application may write by the function');
+is(refusal('INSERT INTO loyalty.visit (member_id, at) VALUES (1, now())', 'frame_app'), '42501', 'and not otherwise');
+
+# its check
+answer("INSERT INTO loyalty.visit (member_id, at) VALUES (7, 'infinity')");
+is(answer('SELECT room, invariant, member_id FROM loyalty.check_all()'), 'visit|instant|7', 'check_all() asks it');
+answer('DELETE FROM loyalty.visit WHERE member_id = 7');
+
+# merges
+my ($one, $two) = map { answer("SELECT member_id FROM loyalty.resolve_member('{\"email\": \"$_\@frame.example\"}')") } qw(one two);
+answer("SELECT loyalty.record_visit($_, '2026-01-01') FROM generate_series(1, $_)") for $one, $two;
+my $before = answer("SELECT loyalty.visits_of($one) + loyalty.visits_of($two)");
+is(answer("SELECT m.item -> 'item' FROM loyalty.merge_members($one, $two) x, jsonb_array_elements(x.moved) m (item) WHERE m.item ->> 'room' = 'visit'"),
+	'{"visits": ' . $two . '}', 'a merge asks it');
+is(answer("SELECT loyalty.visits_of($one)"), $before, 'both are counted');
+answer("SELECT loyalty.forget_member($two)");
+is(answer("SELECT count(*) FROM loyalty.visit WHERE member_id IN ($one, $two)"), 0, 'and forgotten');
+answer("SELECT loyalty.record_visit(77, '2026-01-01')");
+
+# A later layout: the step of the page.
+my ($step, $return) = $page =~ /^(\tIF have < 2 THEN.*?^\tEND IF;\n)\t\.\.\.\n(\tRETURN 2;\n)/ms or die 'CONTRIBUTING.md has no step';
+change('src/visit/visit.sql', qr/(CREATE TABLE loyalty\.visit \(.*?^\tEND IF;\n)/ms, sub { $1 . $step });
+change('src/visit/visit.sql', qr/\tRETURN 1;\n/, sub { $return });
+ok(build(), 'another layout in SQL is built');
+my ($setup) = slurp("$copy/src/visit/visit.sql") =~ /^CREATE (FUNCTION setup_visit.*?\n\$\$;)$/ms;
+answer("SET search_path = loyalty; CREATE OR REPLACE $setup");
+is(refusal('SELECT loyalty.setup()'), 'XX000', 'which must be that of C');
+change('src/visit/visit_init.c', qr/ExpectLayout\("visit", 1\)/, sub { 'ExpectLayout("visit", 2)' });
+ok(build(), 'and in C');
+is(refusal("SELECT loyalty.record_visit(77, '2026-01-02')"), 'LY002', 'what writes waits for setup()');
+is(answer('SELECT loyalty.visits_of(77)'), 1, 'what reads does not');
+like(answer('SELECT loyalty.setup()'), qr/\bvisit 2\b/, 'setup() brings the tables there');
+is(answer('SELECT count(*), count(channel) FROM loyalty.visit'), '1|0', 'with what was in them');
+is(answer("SELECT replayed FROM loyalty.record_visit(77, '2026-01-02')"), 'f', 'and writing goes on');
+is(answer('SELECT * FROM loyalty.check_all()'), '', 'all is well');
+
+done_testing();
