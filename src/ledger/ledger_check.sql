@@ -8,6 +8,88 @@ LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_check_wal
 COMMENT ON FUNCTION check_wallets(bigint, bigint) IS
 'Folds and hashes every entry of every wallet again, of members behind one and up to another (NULL: no bound); a row for each violation: chain, order, fold, entry, debt (available beside points that are owed), conservation, wallet.';
 
+CREATE FUNCTION award_triggers(OUT name name, OUT relation text, OUT relkind "char", OUT is_root boolean, OUT root_schema name,
+	OUT source text, OUT currency text, OUT others text, OUT trusted boolean, OUT makers text, OUT terms text[]) RETURNS SETOF record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	WITH award AS (
+		SELECT oid, tgname, tgrelid, tgargs, coalesce(pg_partition_root(tgrelid), tgrelid) AS root,
+			loyalty.trigger_term(tgargs, 'source') AS source,
+			coalesce(loyalty.trigger_term(tgargs, 'currency'), 'points') AS code
+		FROM pg_trigger WHERE tgparentid = 0 AND tgfoid = 'loyalty.award_points()'::regprocedure
+	)
+	SELECT g.tgname, format('%I.%I', n.nspname, c.relname), c.relkind, g.root = g.tgrelid,
+		(SELECT rn.nspname FROM pg_class rc JOIN pg_namespace rn ON rn.oid = rc.relnamespace WHERE rc.oid = g.root),
+		g.source, g.code,
+		(SELECT string_agg(format('trigger %I on %I.%I', o.tgname, m.nspname, d.relname), ', ' ORDER BY o.oid)
+			FROM award o JOIN pg_class d ON d.oid = o.tgrelid JOIN pg_namespace m ON m.oid = d.relnamespace
+			WHERE o.oid <> g.oid AND o.source = g.source AND o.code = g.code AND (o.tgrelid = g.tgrelid OR o.root <> g.root)),
+		c.relowner = l.relowner OR r.rolsuper OR r.rolname = current_user,
+		(SELECT string_agg(coalesce(quote_ident(m.rolname), 'PUBLIC'), ', ' ORDER BY m.rolname)
+			FROM aclexplode(c.relacl) a LEFT JOIN pg_roles m ON m.oid = a.grantee
+			WHERE a.privilege_type = 'TRIGGER' AND a.grantee <> c.relowner AND m.rolsuper IS NOT TRUE),
+		-- member, points, when and key, as a column or an expression; the key is the primary key where none is named
+		(SELECT array_agg(coalesce(quote_ident(a.attname), loyalty.trigger_term(g.tgargs, w.term), CASE w.term WHEN 'key' THEN (
+				SELECT string_agg(quote_ident(b.attname), ', ' ORDER BY k.n)
+				FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (attnum, n), pg_attribute b
+				WHERE i.indrelid = g.root AND i.indisprimary AND k.n <= i.indnkeyatts AND b.attrelid = i.indrelid AND b.attnum = k.attnum) END)
+			ORDER BY w.n)
+			FROM unnest('{member,points,when,key}'::text[]) WITH ORDINALITY w (term, n)
+			LEFT JOIN pg_attribute a ON a.attrelid = g.tgrelid AND a.attname = loyalty.trigger_term(g.tgargs, w.term) AND a.attnum > 0)
+	FROM award g
+	JOIN pg_class c ON c.oid = g.tgrelid
+	JOIN pg_namespace n ON n.oid = c.relnamespace
+	JOIN pg_roles r ON r.oid = c.relowner,
+		(SELECT relowner FROM pg_class WHERE oid = 'loyalty.layout'::regclass) l
+	ORDER BY g.source, g.code, g.oid
+$$;
+COMMENT ON FUNCTION award_triggers() IS
+'The triggers award_points() with their terms, the others of the same source, whether their table''s owner is trusted with the rights of the caller, and who else may have made them. Part of check_awards().';
+
+CREATE FUNCTION award_query(currency text, source text, terms text[], relation text, whole boolean) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($q$
+		WITH posted AS (
+			SELECT coalesce(e.home_id, e.member_id) AS home_id, e.entry_id, e.kind, e.requested,
+				CASE WHEN strpos(e.idempotency_key, '~') = 0 THEN e.idempotency_key
+					ELSE substring(e.idempotency_key from '^(?:[^\\~]|\\.)*') END AS key
+			FROM loyalty.ledger e
+			WHERE e.currency = %1$L AND e.idempotency_key >= %2$L || ':' COLLATE "C" AND e.idempotency_key < %2$L || ';' COLLATE "C"
+		), undone AS (
+			SELECT u.target_entry_id, sum(u.requested) AS points FROM loyalty.ledger u WHERE u.kind = 'reverse' GROUP BY u.target_entry_id
+		), reversal AS (
+			SELECT r.target_entry_id, sum(r.requested - coalesce(u.points, 0)) AS of_all,
+				sum(r.requested - coalesce(u.points, 0)) FILTER (WHERE o.entry_id IS NOT NULL) AS of_row
+			FROM loyalty.ledger r JOIN posted e ON e.entry_id = r.target_entry_id AND e.kind = 'earn'
+			LEFT JOIN undone u ON u.target_entry_id = r.entry_id LEFT JOIN posted o ON o.entry_id = r.entry_id
+			WHERE r.kind = 'reverse' GROUP BY r.target_entry_id
+		), stands AS (
+			SELECT p.home_id, p.key, sum(p.requested - coalesce(r.of_row, 0)) AS points, sum(p.requested - coalesce(r.of_all, 0)) AS reversible
+			FROM posted p LEFT JOIN reversal r ON r.target_entry_id = p.entry_id
+			WHERE p.kind = 'earn' GROUP BY p.home_id, p.key
+		), worth AS (
+			SELECT (%3$s)::bigint AS member_id, loyalty.row_key_of(%2$L, ROW(%4$s)) AS key,
+				CASE WHEN %5$s THEN greatest(trunc(coalesce((%6$s)::numeric, 0)), 0) ELSE 0 END AS points
+			FROM %7$s AS "new"
+		), difference AS (
+			SELECT coalesce(w.member_id, s.home_id) AS member_id, coalesce(w.key, s.key) AS key, coalesce(w.points, 0) AS worth,
+				coalesce(s.points, 0) AS stands, w.key IS NULL AS gone, w.key IS NOT NULL AND k.key IS NULL AS unknown
+			FROM (SELECT * FROM worth WHERE member_id IS NOT NULL
+				-- of whoever was forgotten nobody can tell what stands
+				AND NOT EXISTS (SELECT FROM loyalty.wallet e WHERE e.member_id = worth.member_id AND e.erased)) w
+			FULL JOIN stands s ON s.home_id = w.member_id AND s.key = w.key
+			LEFT JOIN (SELECT DISTINCT p.key FROM posted p) k ON k.key = w.key
+			WHERE coalesce(w.points, 0) > coalesce(s.points, 0)
+				OR coalesce(w.points, 0) < s.points AND s.reversible > 0 AND (w.key IS NOT NULL OR %8$L)
+		)
+		SELECT d.*, count(*) OVER (PARTITION BY d.unknown) AS n, row_number() OVER (PARTITION BY d.unknown ORDER BY d.key) AS i
+		FROM difference d ORDER BY d.key, d.member_id$q$,
+		currency, source, terms[1], terms[4], coalesce(terms[3], 'true'), terms[2], relation, whole)
+$$;
+COMMENT ON FUNCTION award_query(text, text, text[], text, boolean) IS
+'The query that compares what rows are worth by the terms of a trigger award_points() with what stands for them: written, not run. Part of check_awards().';
+
 CREATE FUNCTION check_awards(OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
@@ -17,97 +99,28 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	t record;
-	terms text[];
 	found record;
 BEGIN
 	invariant := 'award';
-	FOR t IN
-		SELECT g.*, format('%I.%I', n.nspname, c.relname) AS relation, c.relkind,
-			(SELECT rn.nspname FROM pg_class rc JOIN pg_namespace rn ON rn.oid = rc.relnamespace WHERE rc.oid = g.root) AS nspname,
-			c.relowner = l.relowner OR r.rolsuper OR r.rolname = current_user AS trusted,
-			(SELECT string_agg(coalesce(quote_ident(m.rolname), 'PUBLIC'), ', ' ORDER BY m.rolname)
-				FROM aclexplode(c.relacl) a LEFT JOIN pg_roles m ON m.oid = a.grantee
-				WHERE a.privilege_type = 'TRIGGER' AND a.grantee <> c.relowner AND m.rolsuper IS NOT TRUE) AS makers
-		FROM (SELECT oid, tgname, tgrelid, tgargs, coalesce(pg_partition_root(tgrelid), tgrelid) AS root,
-				loyalty.trigger_term(tgargs, 'source') AS source,
-				coalesce(loyalty.trigger_term(tgargs, 'currency'), 'points') AS code
-			FROM pg_trigger WHERE tgparentid = 0 AND tgfoid = 'loyalty.award_points()'::regprocedure) g
-		JOIN pg_class c ON c.oid = g.tgrelid
-		JOIN pg_namespace n ON n.oid = c.relnamespace
-		JOIN pg_roles r ON r.oid = c.relowner,
-			(SELECT relowner FROM pg_class WHERE oid = 'loyalty.layout'::regclass) l
-		ORDER BY g.source, g.code, g.oid
-	LOOP
+	FOR t IN SELECT * FROM loyalty.award_triggers() LOOP
 		member_id := NULL;
-		currency := t.code;
-		SELECT string_agg(format('trigger %I on %I.%I', o.tgname, n.nspname, c.relname), ', ' ORDER BY o.oid) AS others INTO found
-		FROM pg_trigger o JOIN pg_class c ON c.oid = o.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE o.tgfoid = 'loyalty.award_points()'::regprocedure AND o.tgparentid = 0 AND o.oid <> t.oid
-			AND loyalty.trigger_term(o.tgargs, 'source') = t.source
-			AND coalesce(loyalty.trigger_term(o.tgargs, 'currency'), 'points') = t.code
-			AND (o.tgrelid = t.tgrelid OR coalesce(pg_partition_root(o.tgrelid), o.tgrelid) <> t.root);
-		IF found.others IS NOT NULL THEN
-			detail := format('source "%s" of trigger %I on %s is also that of %s', t.source, t.tgname, t.relation, found.others);
+		currency := t.currency;
+		IF t.others IS NOT NULL THEN
+			detail := format('source "%s" of trigger %I on %s is also that of %s', t.source, t.name, t.relation, t.others);
 			RETURN NEXT;
 			CONTINUE;
 		END IF;
 		CONTINUE WHEN NOT t.trusted;
 		IF t.makers IS NOT NULL THEN
 			detail := format('trigger %1$I on %2$s is not proven, since others than its owner may have made it: REVOKE TRIGGER ON %2$s FROM %3$s',
-				t.tgname, t.relation, t.makers);
+				t.name, t.relation, t.makers);
 			RETURN NEXT;
 			CONTINUE;
 		END IF;
-
-		-- member, points, when and key, as a column or an expression
-		SELECT array_agg(coalesce(quote_ident(a.attname), loyalty.trigger_term(t.tgargs, w.term)) ORDER BY w.n) INTO terms
-		FROM unnest('{member,points,when,key}'::text[]) WITH ORDINALITY w (term, n)
-		LEFT JOIN pg_attribute a ON a.attrelid = t.tgrelid AND a.attname = loyalty.trigger_term(t.tgargs, w.term) AND a.attnum > 0;
-		terms[4] := coalesce(terms[4],
-			(SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.n)
-			FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (attnum, n), pg_attribute a
-			WHERE i.indrelid = t.root AND i.indisprimary AND k.n <= i.indnkeyatts AND a.attrelid = i.indrelid AND a.attnum = k.attnum));
-
 		BEGIN
-			PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', t.nspname), true);
-			FOR found IN EXECUTE format($q$
-				WITH posted AS (
-					SELECT coalesce(e.home_id, e.member_id) AS home_id, e.entry_id, e.kind, e.requested,
-						CASE WHEN strpos(e.idempotency_key, '~') = 0 THEN e.idempotency_key
-							ELSE substring(e.idempotency_key from '^(?:[^\\~]|\\.)*') END AS key
-					FROM loyalty.ledger e
-					WHERE e.currency = %1$L AND e.idempotency_key >= %2$L || ':' COLLATE "C" AND e.idempotency_key < %2$L || ';' COLLATE "C"
-				), undone AS (
-					SELECT u.target_entry_id, sum(u.requested) AS points FROM loyalty.ledger u WHERE u.kind = 'reverse' GROUP BY u.target_entry_id
-				), reversal AS (
-					SELECT r.target_entry_id, sum(r.requested - coalesce(u.points, 0)) AS of_all,
-						sum(r.requested - coalesce(u.points, 0)) FILTER (WHERE o.entry_id IS NOT NULL) AS of_row
-					FROM loyalty.ledger r JOIN posted e ON e.entry_id = r.target_entry_id AND e.kind = 'earn'
-					LEFT JOIN undone u ON u.target_entry_id = r.entry_id LEFT JOIN posted o ON o.entry_id = r.entry_id
-					WHERE r.kind = 'reverse' GROUP BY r.target_entry_id
-				), stands AS (
-					SELECT p.home_id, p.key, sum(p.requested - coalesce(r.of_row, 0)) AS points, sum(p.requested - coalesce(r.of_all, 0)) AS reversible
-					FROM posted p LEFT JOIN reversal r ON r.target_entry_id = p.entry_id
-					WHERE p.kind = 'earn' GROUP BY p.home_id, p.key
-				), worth AS (
-					SELECT (%3$s)::bigint AS member_id, loyalty.row_key_of(%2$L, ROW(%4$s)) AS key,
-						CASE WHEN %5$s THEN greatest(trunc(coalesce((%6$s)::numeric, 0)), 0) ELSE 0 END AS points
-					FROM %7$s AS "new"
-				), difference AS (
-					SELECT coalesce(w.member_id, s.home_id) AS member_id, coalesce(w.key, s.key) AS key, coalesce(w.points, 0) AS worth,
-						coalesce(s.points, 0) AS stands, w.key IS NULL AS gone, w.key IS NOT NULL AND k.key IS NULL AS unknown
-					FROM (SELECT * FROM worth WHERE member_id IS NOT NULL
-						-- of whoever was forgotten nobody can tell what stands
-						AND NOT EXISTS (SELECT FROM loyalty.wallet e WHERE e.member_id = worth.member_id AND e.erased)) w
-					FULL JOIN stands s ON s.home_id = w.member_id AND s.key = w.key
-					LEFT JOIN (SELECT DISTINCT p.key FROM posted p) k ON k.key = w.key
-					WHERE coalesce(w.points, 0) > coalesce(s.points, 0)
-						OR coalesce(w.points, 0) < s.points AND s.reversible > 0 AND (w.key IS NOT NULL OR %8$L)
-				)
-				SELECT d.*, count(*) OVER (PARTITION BY d.unknown) AS n, row_number() OVER (PARTITION BY d.unknown ORDER BY d.key) AS i
-				FROM difference d ORDER BY d.key, d.member_id$q$,
-				t.code, t.source, terms[1], terms[4], coalesce(terms[3], 'true'), terms[2],
-				CASE t.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || t.relation, t.root = t.tgrelid)
+			PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', t.root_schema), true);
+			FOR found IN EXECUTE loyalty.award_query(t.currency, t.source, t.terms,
+				CASE t.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || t.relation, t.is_root)
 			LOOP
 				CONTINUE WHEN found.unknown AND found.i > 1;
 				member_id := CASE WHEN NOT found.unknown THEN found.member_id END;
@@ -120,7 +133,7 @@ BEGIN
 			END LOOP;
 		EXCEPTION WHEN OTHERS THEN
 			member_id := NULL;
-			detail := format('trigger %I on %s: %s', t.tgname, t.relation, SQLERRM);
+			detail := format('trigger %I on %s: %s', t.name, t.relation, SQLERRM);
 			RETURN NEXT;
 		END;
 	END LOOP;
