@@ -294,7 +294,7 @@ COMMENT ON FUNCTION setup_core(integer) IS 'Creates and migrates the tables of r
  * under whichever number that is one with it.
  *
  * Every function that writes keeps this promise.  Postings keep it by a column
- * of the ledger (PostEntry() in src/ledger/post.c), in the statement that they
+ * of the ledger (src/ledger/post.c), in the statement that they
  * need anyhow, where a key is unique within member and currency.  All others do it so:
  *
  *	IF idempotency_key IS NOT NULL THEN

@@ -79,7 +79,7 @@ typedef struct MergedMembers
 
 extern MergedMembers *merged_members;
 
-/* ledger_move.c */
+/* ledger_route.c */
 extern int64 CanonicalMember(int64 member_id);
 extern Datum KinOfMember(int64 member_id);
 extern Datum KinAsOfQuery(int64 member_id);

@@ -1,6 +1,7 @@
 /*
  * ledger_parts.c
- *		Acts on lots that were one member's and are several members' now.
+ *		PostEntry(): to one wallet, or, where lots that were one member's are
+ *		several members' now, to each that is concerned.
  *
  * A redemption of merged members takes lots of each.  When the merge is undone,
  * the lots go home; what is given back later goes after them, to the very lots
@@ -68,115 +69,10 @@ PartOf(Parts *parts, int64 member_id)
 	return &parts->parts[at];
 }
 
-/*
- * The member to whom a lot of the target first came.
- */
-static int64
-HomeOfLot(const Posting *posting, const Lot *lot)
-{
-	return lot->home_id != 0 ? lot->home_id : posting->target_member_id;
-}
-
 /* ---------------------------------------------------------------------------
- * Whether there are parts, and whose
+ * Whose they are
  * ---------------------------------------------------------------------------
  */
-
-/*
- * The other captures of the hold that the target captured.
- */
-static int
-FindOtherCaptures(const Posting *posting, Posting **others)
-{
-	static KeptPlan plan = {
-		.query = "SELECT coalesce(home_id, member_id), entry_id FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"AND target_entry_id OPERATOR(pg_catalog.=) $2 AND kind OPERATOR(pg_catalog.=) 'capture' "
-		"AND entry_id OPERATOR(pg_catalog.<>) $3 ORDER BY entry_id",
-		.nargs = 3,
-		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID}
-	};
-	Datum		values[3];
-	SPITupleTable *found;
-	int			count;
-	bool		isnull;
-
-	*others = NULL;
-	if (posting->entry.kind != ENTRY_REVERSE || posting->entry.target_kind != ENTRY_CAPTURE)
-		return 0;
-	values[0] = KinOfMember(posting->asked_id);
-	values[1] = Int64GetDatum(posting->hold_id);
-	values[2] = Int64GetDatum(posting->entry.target);
-	RunPlan(&plan, values, NULL, 0);
-	found = SPI_tuptable;
-	count = (int) SPI_processed;
-	if (count > 0)
-		*others = palloc(count * sizeof(Posting));
-	for (int i = 0; i < count; i++)
-	{
-		Posting    *other = &(*others)[i];
-
-		*other = *posting;
-		other->member_id = other->asked_id =
-			DatumGetInt64(SPI_getbinval(found->vals[i], found->tupdesc, 1, &isnull));
-		other->entry.target_lots = other->target_taken = NULL;
-		FindTarget(other, DatumGetInt64(SPI_getbinval(found->vals[i], found->tupdesc, 2, &isnull)));
-	}
-	return count;
-}
-
-/*
- * Whether a posting is one that may be divided: it acts on lots that its target
- * took, and members may be merged.
- */
-static bool
-GivesLotsBack(const Posting *posting)
-{
-	return !posting->part && posting->target_taken != NULL && merged_members != NULL &&
-		(posting->entry.kind == ENTRY_REVERSE || posting->entry.target_kind == ENTRY_HOLD);
-}
-
-/*
- * Whether a posting concerns lots that first came to others than the member
- * that it addressed: they may be in other wallets.
- */
-bool
-MayHaveParts(const Posting *posting)
-{
-	if (!GivesLotsBack(posting))
-		return false;
-	ForEachLot(lot, posting->target_taken)
-	{
-		if (HomeOfLot(posting, lot) != posting->asked_id)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Whether a posting concerns lots in the wallets of others than the canonical
- * member of the one that it addressed.
- */
-bool
-HasParts(const Posting *posting)
-{
-	int64		own = 0;
-	Posting    *others;
-
-	if (!GivesLotsBack(posting))
-		return false;
-	ForEachLot(lot, posting->target_taken)
-	{
-		int64		home_id = HomeOfLot(posting, lot);
-
-		if (home_id == posting->asked_id)
-			continue;
-		if (own == 0)
-			own = CanonicalMember(posting->asked_id);
-		if (home_id != own && CanonicalMember(home_id) != own)
-			return true;
-	}
-	return FindOtherCaptures(posting, &others) > 0;
-}
 
 /*
  * Whose wallets may be concerned, ascending: of the canonical members of the
@@ -351,7 +247,7 @@ PostPart(Posting *posting, Posting *target, const Part *part, bool answers_call)
 		own.row.fingerprint = NULL;
 	}
 	SealTexts(&own);
-	PostEntry(&own);
+	PostToWallet(&own);
 	if (answers_call)
 		posting->result = own.result;
 }
@@ -533,14 +429,14 @@ PostAllParts(void *call)
 		posting->part = posting->together = true;
 		posting->target_taken = NULL;
 		SendPosting(posting, posting->member_id);
-		PostEntry(posting);
+		PostToWallet(posting);
 	}
 }
 
 /*
  * Posts an entry in parts.  The posting is prepared, and not yet routed.
  */
-void
+static void
 PostInParts(Posting *posting)
 {
 	if (!posting->together)
@@ -549,4 +445,21 @@ PostInParts(Posting *posting)
 		PostAllParts(posting);
 	else
 		RestartCall("members were merged or unmerged at this moment");
+}
+
+/*
+ * Posts an entry: changes the wallet, records it, and fills in the result.
+ * Needs an SPI connection, a currency, and, where it refers to another entry,
+ * FindTarget() before.  Raises an error for whatever is refused.
+ */
+void
+PostEntry(Posting *posting)
+{
+	PreparePosting(posting);
+	posting->in_parts = HasParts(posting);
+	if (posting->in_parts || !PostToWallet(posting))
+	{
+		posting->in_parts = false;
+		PostInParts(posting);
+	}
 }

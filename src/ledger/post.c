@@ -1,11 +1,14 @@
 /*
  * post.c
- *		Posting an entry: the hot path.
+ *		Posting an entry: what is computed, and by which statements it is stored.
  *
- * Plain tables are written by table access: see post_plain.c.  Otherwise
- * PostEntry() runs one UPDATE of the wallet, in which wallet_apply() computes
- * the new balance from the one under the row's lock, and one INSERT into the
- * ledger.  If another session changed the wallet meanwhile, the executor
+ * A posting is, from above: PostEntry() in ledger_parts.c, to one wallet or to
+ * several; PostToWallet() in post_wallet.c, which finds the wallet; then this,
+ * or for plain tables post_plain.c, which writes them by table access.
+ *
+ * UpdateWallet() is one UPDATE of the wallet, in which wallet_apply() computes
+ * the new balance from the one under the row's lock, and InsertEntry() one
+ * INSERT into the ledger.  If another session changed the wallet meanwhile, the executor
  * evaluates wallet_apply() anew on the newer row; whatever it has to look up
  * (how much of an entry is reversed) it looks up with a fresh snapshot each
  * time, so the last evaluation, the one that counts, has seen every entry of
@@ -50,230 +53,6 @@ InitPosting(Posting *posting, EntryKind kind, int64 member_id)
  * Look-ups
  * ---------------------------------------------------------------------------
  */
-
-static int64
-GetInt64(int column)
-{
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt64(value);
-}
-
-/*
- * The target is a reversal itself: fills in what is needed of the entry that it
- * reversed.
- */
-static void
-FindUndone(Posting *posting)
-{
-	static KeptPlan plan = {
-		.query = "SELECT kind, expires_at FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) $1 "
-		"AND entry_id OPERATOR(pg_catalog.=) $2",
-		.nargs = 2,
-		.argtypes = {INT8OID, INT8OID}
-	};
-	Datum		values[2] = {Int64GetDatum(posting->target_member_id), Int64GetDatum(posting->undone_id)};
-	Entry	   *entry = &posting->entry;
-	bool		isnull;
-
-	RunPlan(&plan, values, NULL, 1);
-	if (SPI_processed == 0)
-	{
-		values[0] = Int64GetDatum(MemberOfTarget(posting->asked_id, posting->undone_id));
-		RunPlan(&plan, values, NULL, 1);
-	}
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("entry " INT64_FORMAT " that entry " INT64_FORMAT " reverses does not exist",
-						posting->undone_id, entry->target),
-				 errhint("Run SELECT * FROM loyalty.check_all();")));
-	entry->target_undoes = strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "reverse") == 0;
-	entry->target_expires_at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
-																 SPI_tuptable->tupdesc, 2, &isnull));
-	if (isnull)
-		entry->target_expires_at = TIMESTAMP_INFINITY;
-}
-
-/*
- * Finds the entry that a capture, release, reverse or activate refers to and
- * fills in what does not change about it, the currency included.  LY103 when
- * this member has no such entry.
- */
-void
-FindTarget(Posting *posting, int64 entry_id)
-{
-	static KeptPlan plan = {
-		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, "
-		"coalesce((SELECT a.expires_at FROM loyalty.ledger a WHERE a.member_id OPERATOR(pg_catalog.=) $1 "
-		"AND a.target_entry_id OPERATOR(pg_catalog.=) $2 AND a.kind OPERATOR(pg_catalog.=) 'activate' LIMIT 1), "
-		"e.expires_at), home_id, target_entry_id, e.expires_by IS NOT NULL OR e.never_expires IS NOT NULL, e.extends_to IS NOT NULL "
-		"FROM loyalty.ledger e WHERE member_id OPERATOR(pg_catalog.=) $1 "
-		"AND entry_id OPERATOR(pg_catalog.=) $2",
-		.nargs = 2,
-		.argtypes = {INT8OID, INT8OID}
-	};
-	enum
-	{
-		TARGET_CURRENCY, TARGET_KIND, TARGET_POINTS, TARGET_REQUESTED, TARGET_EFFECTIVE_AT, TARGET_HOLD_UNTIL, TARGET_LOTS,
-		TARGET_EXPIRES_AT, TARGET_HOME_ID, TARGET_TARGET, TARGET_EXPIRY_GIVEN, TARGET_IS_ACTIVITY,
-		TARGET_COLUMNS
-	};
-	Datum		values[2] = {Int64GetDatum(posting->member_id), Int64GetDatum(entry_id)};
-	Entry	   *entry = &posting->entry;
-	Datum		target[TARGET_COLUMNS];
-	bool		nulls[TARGET_COLUMNS];
-	bool		found;
-
-	entry->target = entry_id;
-	posting->target_member_id = posting->member_id;
-	RunPlan(&plan, values, NULL, 1);
-	if (SPI_processed == 0)
-	{
-		/* merged members: it may be recorded in the wallet of another */
-		posting->target_member_id = MemberOfTarget(posting->asked_id, entry_id);
-		values[0] = Int64GetDatum(posting->target_member_id);
-		RunPlan(&plan, values, NULL, 1);
-	}
-	found = SPI_processed > 0;
-	if (found)
-	{
-		text	   *kind;
-
-		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, target, nulls);
-		kind = DatumGetTextPP(target[TARGET_KIND]);
-		entry->target_kind = EntryKindFromName(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
-		found = MayReferTo(posting->asked_id, entry->target_kind,
-						   nulls[TARGET_HOME_ID] ? posting->target_member_id : DatumGetInt64(target[TARGET_HOME_ID]));
-	}
-	if (!found)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_ENTRY_NOT_FOUND),
-				 errmsg("member " INT64_FORMAT " has no entry " INT64_FORMAT,
-						posting->member_id, entry_id),
-				 errdetail("An entry_id belongs to one member, or to those who were merged with it."),
-				 errhint("Check the entry_id that the posting returned; it belongs to one member.")));
-
-	entry->target_points = DatumGetInt64(target[TARGET_REQUESTED]);
-	if (entry->target_points < 0)
-		entry->target_points = -entry->target_points;
-	entry->target_effective_at = DatumGetTimestampTz(target[TARGET_EFFECTIVE_AT]);
-	entry->target_hold_until = nulls[TARGET_HOLD_UNTIL] ? 0 : DatumGetTimestampTz(target[TARGET_HOLD_UNTIL]);
-	entry->target_expires_at = nulls[TARGET_EXPIRES_AT] ? TIMESTAMP_INFINITY : DatumGetTimestampTz(target[TARGET_EXPIRES_AT]);
-	posting->target_expiry_given = DatumGetBool(target[TARGET_EXPIRY_GIVEN]);
-	posting->target_is_activity = DatumGetBool(target[TARGET_IS_ACTIVITY]);
-	entry->target_posted = DatumGetInt64(target[TARGET_POINTS]);
-	if (!nulls[TARGET_LOTS] &&
-		(entry->target_posted < 0 || entry->target_kind == ENTRY_REVERSE || entry->target_kind == ENTRY_HOLD))
-	{
-		LotList    *taken = MemoryContextAlloc(posting->context, sizeof(LotList));
-		MemoryContext old = MemoryContextSwitchTo(posting->context);
-
-		UnpackLotsDatum(target[TARGET_LOTS], taken);
-		MemoryContextSwitchTo(old);
-		entry->target_lots = taken;
-		posting->target_taken = taken;
-	}
-	posting->hold_id = entry->target_kind == ENTRY_CAPTURE ? DatumGetInt64(target[TARGET_TARGET]) : 0;
-	posting->undone_id = entry->target_kind == ENTRY_REVERSE ? DatumGetInt64(target[TARGET_TARGET]) : 0;
-	FindCurrency(TextDatumGetCString(target[TARGET_CURRENCY]), &posting->currency);
-	if (entry->target_kind == ENTRY_REVERSE)
-		FindUndone(posting);
-}
-
-/*
- * The wallets in which entries that refer to the target may be recorded.
- */
-static Datum
-WalletsOfTarget(const Posting *posting)
-{
-	Datum		own = Int64GetDatum(posting->member_id);
-
-	if (posting->has_kin)
-		return KinOfMember(posting->asked_id);
-	return PointerGetDatum(construct_array(&own, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
-#define UNDONE_OF(r) \
-	"coalesce((SELECT pg_catalog.sum(u.requested) FROM loyalty.ledger u " \
-	"WHERE u.member_id OPERATOR(pg_catalog.=) ANY ($1) " \
-	"AND u.target_entry_id OPERATOR(pg_catalog.=) " r ".entry_id " \
-	"AND u.kind OPERATOR(pg_catalog.=) 'reverse'), 0)"
-
-/*
- * How much of the target is reversed as of now: by earlier reversals, less what
- * was undone of them.
- */
-int64
-ReversedOfTarget(const Posting *posting)
-{
-	static KeptPlan plan = {
-		.query = "SELECT pg_catalog.sum(r.requested OPERATOR(pg_catalog.-) " UNDONE_OF("r") ")::pg_catalog.int8 "
-		"FROM loyalty.ledger r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"AND r.target_entry_id OPERATOR(pg_catalog.=) $2 AND r.kind OPERATOR(pg_catalog.=) 'reverse'",
-		.nargs = 2,
-		.argtypes = {INT8ARRAYOID, INT8OID}
-	};
-	Datum		values[2] = {WalletsOfTarget(posting), Int64GetDatum(posting->entry.target)};
-
-	RunPlan(&plan, values, NULL, 1);
-	return GetInt64(1);
-}
-
-/*
- * Whether, after the target, which is a reversal, another one of the same
- * entry was recorded that stands, or one that gave a part to another wallet.
- */
-static bool
-TargetIsFollowed(const Posting *posting)
-{
-	static KeptPlan plan = {
-		.query = "SELECT FROM loyalty.ledger r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"AND r.target_entry_id OPERATOR(pg_catalog.=) $2 AND r.kind OPERATOR(pg_catalog.=) 'reverse' "
-		"AND (r.entry_id OPERATOR(pg_catalog.>) $3 OR r.member_id OPERATOR(pg_catalog.<>) $4) "
-		"AND r.requested OPERATOR(pg_catalog.>) " UNDONE_OF("r"),
-		.nargs = 4,
-		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID, INT8OID}
-	};
-	Datum		values[4] = {WalletsOfTarget(posting), Int64GetDatum(posting->undone_id),
-		Int64GetDatum(posting->entry.target), Int64GetDatum(posting->target_member_id)};
-
-	RunPlan(&plan, values, NULL, 1);
-	return SPI_processed > 0;
-}
-
-/*
- * What a reversal has to know of those before it.
- */
-void
-FindReversals(Posting *posting)
-{
-	Entry	   *entry = &posting->entry;
-
-	entry->target_reversed = ReversedOfTarget(posting);
-	entry->target_followed = entry->target_kind == ENTRY_REVERSE && entry->target_posted > 0 &&
-		TargetIsFollowed(posting);
-}
-
-/*
- * Whether the hold that an entry refers to was captured or released.
- */
-bool
-HoldIsClosed(const Posting *posting)
-{
-	static KeptPlan plan = {
-		.query = "SELECT FROM loyalty.ledger "
-		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND target_entry_id OPERATOR(pg_catalog.=) $2 "
-		"AND (kind OPERATOR(pg_catalog.=) 'capture' OR kind OPERATOR(pg_catalog.=) 'release')",
-		.nargs = 2,
-		.argtypes = {INT8ARRAYOID, INT8OID}
-	};
-	Datum		values[2] = {KinOfMember(posting->asked_id), Int64GetDatum(posting->entry.target)};
-
-	RunPlan(&plan, values, NULL, 1);
-	return SPI_processed > 0;
-}
 
 /*
  * Whether what an entry undoes may be an activity, or make one count again, or
@@ -843,7 +622,7 @@ SettleUnderLock(Posting *posting, Datum stored, bool has_kin, bool keys_erased, 
  * wallet_apply(balance points_balance, has_kin boolean, keys_erased boolean):
  * the balance after the posting whose statement is running.  has_kin says that
  * the wallet took part in a merge, keys_erased that its member was forgotten.
- * Called by the UPDATE of PostEntry(), nowhere else.
+ * Called by the UPDATE of UpdateWallet(), nowhere else.
  */
 PG_FUNCTION_INFO_V1(loyalty_wallet_apply);
 Datum
@@ -879,7 +658,7 @@ loyalty_wallet_unapply(PG_FUNCTION_ARGS)
 }
 
 /*
- * posted_lots(): the lots to be stored with the entry.  Called by the INSERT of PostEntry(), nowhere else.
+ * posted_lots(): the lots to be stored with the entry.  Called by the INSERT of InsertEntry(), nowhere else.
  */
 PG_FUNCTION_INFO_V1(loyalty_posted_lots);
 Datum
@@ -901,7 +680,7 @@ loyalty_posted_lots(PG_FUNCTION_ARGS)
  * Updates the wallet; false when there is none yet, or when its points have
  * moved to another in a merge.
  */
-static bool
+bool
 UpdateWallet(Posting *posting)
 {
 #define UPDATE_WALLET \
@@ -927,7 +706,7 @@ UpdateWallet(Posting *posting)
 /*
  * Gives the wallet back the balance it had: its key turned out to be used.
  */
-static void
+void
 UndoWallet(Posting *posting)
 {
 	static KeptPlan plan = {
@@ -969,7 +748,7 @@ OpenWallet(const Posting *posting)
 /*
  * Records the entry; false when its key was used before.
  */
-static bool
+bool
 InsertEntry(Posting *posting)
 {
 	static KeptPlan plan;
@@ -991,113 +770,3 @@ InsertEntry(Posting *posting)
 	return SPI_processed > 0;
 }
 
-static bool
-MayOpenWallet(const Entry *entry)
-{
-	return entry->kind == ENTRY_TRANSFER_IN || EntryOpensLot(entry->kind, entry->requested);
-}
-
-/*
- * What a posting is that needs a wallet and has none.
- */
-static PostingOutcome
-SettleWithoutWallet(Posting *posting)
-{
-	Balance		balance;
-
-	if (posting->entry.kind == ENTRY_EXPIRE)
-		return POSTING_NOTHING;
-	/* it has nothing: let the fold say what that means */
-	InitBalance(&balance, posting->currency.fold.order);
-	if (RecordEntry(posting, &balance, GetCurrentTimestamp()) != POSTING_REFUSED)
-		elog(ERROR, "entry on a wallet that does not exist was not refused");
-	return POSTING_REFUSED;
-}
-
-/*
- * Settles a posting in its wallet and, if it is to be posted, records it.  False
- * when there is no wallet yet, or its points have moved to another in a merge.
- */
-static bool
-StorePosting(Posting *posting)
-{
-	bool		found;
-
-	if (StorePlainly(posting, &found))
-		return found;
-	if (!UpdateWallet(posting))
-		return false;
-	if (posting->result.outcome == POSTING_POSTED && !InsertEntry(posting))
-	{
-		UndoWallet(posting);
-		if (!FindReplay(posting))
-			elog(ERROR, "entry with idempotency key \"%s\" vanished", posting->idempotency_key);
-	}
-	return true;
-}
-
-/*
- * Settles a posting in the wallet, wherever it is by now, and opens it where need be.  False
- * when the lots of the posting are several members' since a merge was undone.
- */
-static bool
-SettleInWallet(Posting *posting)
-{
-	/* each turn but the first two is due to a merge, or the undoing of one */
-	for (int attempt = 1; attempt <= 1000; attempt++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!posting->is_move && (posting->entry.home_id != 0 || MayHaveParts(posting)))
-			LockRoute(posting);
-		if (posting->in_parts)
-			return false;
-		PlaceTarget(posting);
-		if (StorePosting(posting))
-			return true;
-		if (!posting->this_wallet && RoutePosting(posting))
-			continue;
-		if (MayOpenWallet(&posting->entry))
-			OpenWallet(posting);
-		else if (attempt > 1 || merged_members == NULL)
-		{
-			posting->result.outcome = SettleWithoutWallet(posting);
-			return true;
-		}
-		/* else a merge may have been undone just after that statement began */
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("the wallet of member " INT64_FORMAT ", currency \"%s\", is marked as moved, but the member is not absorbed",
-					posting->member_id, posting->currency.code),
-			 errhint("Run SELECT * FROM loyalty.check_all();")));
-}
-
-/*
- * Posts an entry: changes the wallet, records it, and fills in the result.
- * Needs an SPI connection, a currency, and, where it refers to another entry,
- * FindTarget() before.  Raises an error for whatever is refused.
- */
-void
-PostEntry(Posting *posting)
-{
-	if (!posting->part)
-	{
-		PreparePosting(posting);
-		posting->in_parts = HasParts(posting);
-	}
-	if (posting->in_parts || !SettleInWallet(posting))
-	{
-		posting->in_parts = false;
-		PostInParts(posting);
-		return;
-	}
-	if (posting->result.outcome == POSTING_REFUSED &&
-			 !(posting->idempotency_key != NULL && FindReplay(posting)))
-	{
-		/* the wallet forgets a hold of which nothing is left */
-		if (posting->result.refusal == FOLD_HOLD_LAPSED && posting->entry.kind != ENTRY_HOLD &&
-			HoldIsClosed(posting))
-			posting->result.refusal = FOLD_HOLD_CLOSED;
-		RaisePostingRefusal(posting);
-	}
-}

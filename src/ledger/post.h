@@ -96,11 +96,6 @@ typedef struct Posting
 
 extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
 extern void SetAvailability(Posting *posting, const Datum *available_at, bool pending);
-extern void PostEntry(Posting *posting);
-extern void FindTarget(Posting *posting, int64 entry_id);
-extern int64 ReversedOfTarget(const Posting *posting);
-extern void FindReversals(Posting *posting);
-extern bool HoldIsClosed(const Posting *posting);
 extern bool ConcernsActivity(const Posting *posting);
 extern void LoadActivities(const Posting *posting, ActivityLog *log);
 extern bool FindReplay(Posting *posting);
@@ -111,6 +106,9 @@ extern void SealTexts(Posting *posting);
 extern bool KeysAreErased(int64 member_id, const char *code);
 extern bool SettledByKey(Posting *posting, bool keys_erased);
 pg_noreturn extern void RefuseErasedKeys(const Posting *posting);
+extern bool UpdateWallet(Posting *posting);
+extern void UndoWallet(Posting *posting);
+extern bool InsertEntry(Posting *posting);
 extern bool OpenWallet(const Posting *posting);
 extern PostingOutcome RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
 pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
@@ -118,22 +116,32 @@ pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
 /* post_plain.c: into plain tables */
 extern bool StorePlainly(Posting *posting, bool *found);
 
-/* ledger_move.c: the wallets of members that were merged */
+/* post_wallet.c: to whichever wallet it is */
 extern bool RoutePosting(Posting *posting);
-extern void SendPosting(Posting *posting, int64 member_id);
-extern void LockRoute(Posting *posting);
-extern void FindRoutes(int64 *member_ids, int n);
 extern void TakeWallet(Posting *posting);
+extern bool PostToWallet(Posting *posting);
+
+/* post_target.c: the entry that a posting refers to */
+extern void FindTarget(Posting *posting, int64 entry_id);
+extern int64 ReversedOfTarget(const Posting *posting);
+extern void FindReversals(Posting *posting);
+extern bool HoldIsClosed(const Posting *posting);
+extern int64 HomeOfLot(const Posting *posting, const Lot *lot);
+extern int	FindOtherCaptures(const Posting *posting, Posting **others);
+extern bool MayHaveParts(const Posting *posting);
+extern bool HasParts(const Posting *posting);
+
+/* ledger_route.c: where postings go whose members are merged */
+extern void SendPosting(Posting *posting, int64 member_id);
+extern void FindRoutes(int64 *member_ids, int n);
 extern void LockMerges(LOCKMODE mode);
 extern void PlaceTarget(Posting *posting);
 extern bool ReadWallet(int64 member_id, const char *code, Balance *balance);
 extern int64 MemberOfTarget(int64 asked_id, int64 entry_id);
 extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);
 
-/* ledger_parts.c: lots that are several members' now */
-extern bool MayHaveParts(const Posting *posting);
-extern bool HasParts(const Posting *posting);
-extern void PostInParts(Posting *posting);
+/* ledger_parts.c: postings, also of lots that are several members' now */
+extern void PostEntry(Posting *posting);
 extern int	FindParticipants(Posting *posting, int64 **member_ids);
 
 /* ledger_guard.c: our own statements pass the guards on our tables */

@@ -246,7 +246,7 @@
  * again under the lock.  So a redeem either comes before the merge and its
  * lots move, or after it and finds the canonical member's wallet.  A batch takes its wallets
  * in the same order as merges do, and begins anew when the order changes under
- * way (ledger_move.c).  A merge puts new rows in the place of the wallets that
+ * way (ledger_route.c).  A merge puts new rows in the place of the wallets that
  * it marks, so that who waited for the old ones holds nothing when going on.
  *
  *

@@ -2,6 +2,7 @@
 # and put into a copy of the sources, which is built and installed into a copy of
 # PostgreSQL's programs.  Then everything must be there: tables, layout,
 # triggers, rights, checks, merges; and a later layout of it must be reached.
+# Before that: the order of rooms and files that the page tells.
 use strict;
 use warnings;
 
@@ -53,6 +54,48 @@ sub run
 }
 
 sub config { chomp(my $answer = `'$pg_config' --$_[0]`); return $answer }
+
+# Which file of C leans on which: a room on rooms to its left only, and no files
+# on each other in a circle.
+sub leaning
+{
+	my ($objects) = @_;
+	my (%defines, %needs, %leans);
+	for my $object (map { s/^\Q$objects\E\/src\///r } glob "$objects/src/*/*.o")
+	{
+		next unless -e ("$top/src/" . $object =~ s/\.o$/.c/r);
+		for (`nm '$objects/src/$object'`)
+		{
+			if (/ [TDBR] (\w+)$/) { $defines{$1} = $object }
+			elsif (/ U (\w+)$/) { push @{ $needs{$object} }, $1 }
+		}
+	}
+	for my $object (keys %needs)
+	{
+		$leans{$object}{ $defines{$_} } = 1 for grep { defined $defines{$_} && $defines{$_} ne $object } @{ $needs{$object} };
+	}
+	return \%leans;
+}
+
+my ($rooms) = slurp("$top/Makefile") =~ /^ROOMS = (.*)$/m;
+if (my $objects = $ENV{LOYALTY_OBJECTS})
+{
+	my $leans = leaning($objects);
+	my %place = do { my $n = 0; map { $_ => $n++ } split ' ', $rooms };
+	my @right;
+	for my $from (sort keys %$leans)
+	{
+		push @right, map { "$from on $_" } grep { $place{ dirname($_) } > $place{ dirname($from) } } sort keys %{ $leans->{$from} };
+	}
+	# but for the list of the rooms themselves
+	is(join(', ', grep { !/^core\/core_init\.o/ } @right), '', 'no room leans on one to its right');
+	delete $leans->{'core/core_init.o'};
+	while (my @free = grep { !grep { $leans->{$_} } keys %{ $leans->{$_} } } keys %$leans)
+	{
+		delete @$leans{@free};
+	}
+	is(join(' ', sort keys %$leans), '', 'no files lean on each other in a circle');
+}
 
 # A copy of the sources, with what was compiled of them.
 make_path($copy);
