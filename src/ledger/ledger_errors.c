@@ -207,9 +207,9 @@ RefuseArgument(const Entry *entry, const char *what, const char *value)
 			 errhint("Leave %s out.", what)));
 }
 
-/* 1900-01-01 and 9999-12-31 UTC; outside lies a mistake, not a date */
+/* The years 1900 to 9999, in UTC; outside lies a mistake, not a date. */
 #define EARLIEST_INSTANT	(-(INT64CONST(36524) * USECS_PER_DAY))
-#define LATEST_INSTANT		(INT64CONST(2921939) * USECS_PER_DAY)
+#define LATEST_INSTANT		(INT64CONST(2921940) * USECS_PER_DAY - 1)
 
 static void
 CheckInstant(const Entry *entry, const char *what, TimestampTz t, bool infinity_allowed)

@@ -72,7 +72,7 @@ AS $$
 			FROM (SELECT loyalty.wallet_balance($1, $2, $4, $5) AS balance OFFSET 0) s
 		OFFSET 0) s,
 		-- at the end of time: what is to repay debt will not expire
-		loyalty.balance_lots(s.balance, greatest(s.as_of, '9999-12-31Z')) l
+		loyalty.balance_lots(s.balance, greatest(s.as_of, '9999-12-31 23:59:59.999999Z')) l
 	WHERE l.expires_at > s.as_of AND l.expires_at <= coalesce($3, 'infinity')
 		AND (l.hold_id IS NULL OR l.available_at <= s.as_of)
 	GROUP BY l.expires_at

@@ -142,7 +142,7 @@ FROM (VALUES
 	('"kind": "hold", "points": *, "effective_at": "2024-01-02T00:00:00+00:00", "hold_until": "2024-02-01T00:00:00+00:00"', NULL, ARRAY['0', '-1']),
 	('"kind": "adjust", "points": *, "effective_at": "2024-01-05T00:00:00+00:00"', ARRAY['1', '-1', '-9223372036854775807'], ARRAY['0', '-9223372036854775808']),
 	('"kind": "expire", "points": *, "effective_at": "2024-01-05T00:00:00+00:00"', ARRAY['1', '-1'], ARRAY['0', '-9223372036854775808']),
-	('"kind": "earn", "points": 1, "effective_at": "*"', ARRAY['1900-01-01T00:00:00+00:00', '9999-12-30T00:00:00+00:00'], ARRAY['1899-12-31T23:59:59.999999+00:00', '10000-01-01', 'infinity', '-infinity']),
+	('"kind": "earn", "points": 1, "effective_at": "*"', ARRAY['1900-01-01T00:00:00+00:00', '9999-12-31T23:59:59.999999+00:00'], ARRAY['1899-12-31T23:59:59.999999+00:00', '10000-01-01', 'infinity', '-infinity']),
 	('"kind": "earn", "points": 1, "effective_at": "2024-01-05T00:00:00+00:00", "*"', ARRAY['available_at": "infinity', 'available_at": "2024-01-05T00:00:00.000001+00:00', 'expires_at": "2023-01-01T00:00:00+00:00', 'expires_by": "2024-06-01T00:00:00+00:00',
 			'extends_to": "2024-02-01T00:00:00+00:00'],
 		ARRAY['available_at": "2024-01-04T23:59:59.999999Z', 'available_at": "-infinity', 'available_at": "10000-01-01', 'expires_at": "-infinity', 'expires_at": "10000-01-01', 'expires_by": "-infinity', 'expires_by": "10000-01-01',
