@@ -34,7 +34,9 @@ SELECT loyalty.forget_cached();
 CREATE ROLE loyalty_stranger;
 GRANT USAGE ON SCHEMA loyalty TO loyalty_stranger;
 SET ROLE loyalty_stranger;
+\set VERBOSITY terse
 SELECT loyalty.setup();
+\set VERBOSITY default
 RESET ROLE;
 DROP OWNED BY loyalty_stranger;
 DROP ROLE loyalty_stranger;

@@ -1,12 +1,15 @@
 /*
- * access: who may call what.
+ * access: who may call what, who did it, and what needs two.
  *
  * The tables belong to whoever ran setup().  grant_access() gives a role a
  * level, by grants on tables, which a dump, a restore and pg_upgrade keep:
  *
  *	reader		SELECT on our tables
  *	app			and INSERT on the view may_post: post points, resolve members
- *	operator	and on may_operate: adjust, merge, grant, forget, run jobs
+ *	clerk		a reader with INSERT on may_operate: adjust, merge, grant, forget,
+ *				reverse, link identifiers, run jobs; and none on may_post, so that
+ *				nobody earns what he may not adjust
+ *	operator	app and clerk
  *	admin		and on may_define: currencies, ladders, namespaces, handlers
  *
  * INSERT, though these views take no rows: whoever may read all tables, such
@@ -17,13 +20,49 @@
  * needs a right to write into a table, or has one.  All functions may be
  * executed by PUBLIC: what they can do is what their caller may do.
  *
- * The room stands last, since it puts that check before functions of all rooms.
+ * Acts that people do by hand are kept in operator_act, in the transaction of
+ * the act, with who did it (access_act.c): every adjust, reversal by reverse()
+ * or post_many(), merge and unmerge that was asked for, grant and its end,
+ * forgetting, link and unlink of an identifier, rebuild, backfill, definition
+ * and change of access.  Not postings, nor merges that identifiers cause, nor
+ * what award_points() takes back: those are what the program does by itself.
+ *
+ * A policy (approval_policy) names an act that one person may not do alone, or
+ * only up to an amount.  Then one asks for it, in act_request, and another does
+ * it: approve_act() runs the act with the arguments of the request, in one
+ * transaction, and both are kept.  What must hold:
+ *
+ * - the two are two persons: access_act.c says who a person is;
+ * - whoever approves may do the act himself;
+ * - a request is done once at most, and only before it lapses, which is an
+ *   instant and needs no job;
+ * - an act that fails leaves its request open, and nothing else behind;
+ * - policies bind everybody, the owner of the tables too, who may change them,
+ *   which is kept.
+ *
+ * The room stands last, since it puts checks before functions of all rooms.
  */
 
 CREATE FUNCTION acting_role() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_acting_role';
 COMMENT ON FUNCTION acting_role() IS
 'The role that acts: that of the session, or the one that SET ROLE chose, also where a function works as the owner of our tables.';
+
+CREATE FUNCTION owner_only() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_owner_only';
+COMMENT ON FUNCTION owner_only() IS
+'Trigger function (BEFORE, FOR EACH STATEMENT): refuses with 42501 what is written by somebody who has not the rights of the owner of our tables, whatever was granted to him.';
+
+CREATE FUNCTION access_triggers(OUT table_name text, OUT trigger_name text, OUT fired text, OUT level text, OUT function_name text)
+RETURNS SETOF record
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT t.name, 'owner_only', 'BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'owner_only'
+	FROM unnest('{operator_act,actor_role,approval_policy,act_request}'::text[]) t (name)
+	UNION ALL
+	VALUES ('operator_act', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
+$$;
+COMMENT ON FUNCTION access_triggers() IS 'The triggers of the tables of room access; see program_triggers().';
 
 CREATE FUNCTION setup_access(have integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -33,45 +72,169 @@ DECLARE
 BEGIN
 	IF have < 1 THEN
 		CREATE VIEW loyalty.may_post AS SELECT 'app' AS level;
-		CREATE VIEW loyalty.may_operate AS SELECT 'operator' AS level;
+		CREATE VIEW loyalty.may_operate AS SELECT 'clerk' AS level;
 		CREATE VIEW loyalty.may_define AS SELECT 'admin' AS level;
 		COMMENT ON VIEW loyalty.may_post IS 'Takes no rows; whoever has INSERT on it may post points, hold, redeem and reverse them, and resolve and link members. Granted by grant_access().';
-		COMMENT ON VIEW loyalty.may_operate IS 'Takes no rows; whoever has INSERT on it may adjust points, merge, unmerge and forget members, grant tiers, and run jobs. Granted by grant_access().';
+		COMMENT ON VIEW loyalty.may_operate IS 'Takes no rows; whoever has INSERT on it may adjust and reverse points, merge, unmerge and forget members, link identifiers, grant tiers, and run jobs. Granted by grant_access().';
 		COMMENT ON VIEW loyalty.may_define IS 'Takes no rows; whoever has INSERT on it may define currencies, ladders, namespaces and the like, and bring in history. Granted by grant_access().';
 		COMMENT ON COLUMN loyalty.may_post.level IS 'The level that comes with it.';
 		COMMENT ON COLUMN loyalty.may_operate.level IS 'The level that comes with it.';
 		COMMENT ON COLUMN loyalty.may_define.level IS 'The level that comes with it.';
 
+		CREATE TABLE loyalty.operator_act (
+			act_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+			act text NOT NULL,
+			member_id bigint,
+			object_id bigint,
+			currency text,
+			points bigint,
+			subject text,
+			session_role text NOT NULL,
+			role text NOT NULL,
+			actor text,
+			person text NOT NULL,
+			request_id bigint,
+			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+		);
+		CREATE INDEX operator_act_member ON loyalty.operator_act (member_id, act_id) WHERE member_id IS NOT NULL;
+		CREATE INDEX operator_act_object ON loyalty.operator_act (object_id) WHERE object_id IS NOT NULL;
+		CREATE INDEX operator_act_person ON loyalty.operator_act (person, recorded_at);
+		COMMENT ON TABLE loyalty.operator_act IS 'Who did what by hand: one row for each act, written in its transaction, never changed. Read it with who_did().';
+		COMMENT ON COLUMN loyalty.operator_act.act_id IS 'Number of the act.';
+		COMMENT ON COLUMN loyalty.operator_act.act IS 'The function that did it, such as adjust; grant_tier for renewals, too.';
+		COMMENT ON COLUMN loyalty.operator_act.member_id IS 'The member concerned: whose wallet, grant or identifier, who was absorbed or forgotten.';
+		COMMENT ON COLUMN loyalty.operator_act.object_id IS 'The entry (adjust, reverse), the merge (merge_members, unmerge_members), the grant (grant_tier, end_grant) or the identifier.';
+		COMMENT ON COLUMN loyalty.operator_act.currency IS 'Currency of points.';
+		COMMENT ON COLUMN loyalty.operator_act.points IS 'Points adjusted (signed) or reversed.';
+		COMMENT ON COLUMN loyalty.operator_act.subject IS 'What else it is about: the role, currency, ladder, namespace or table.';
+		COMMENT ON COLUMN loyalty.operator_act.session_role IS 'The role that had logged in.';
+		COMMENT ON COLUMN loyalty.operator_act.role IS 'The role that acted: the same, or the one that SET ROLE chose.';
+		COMMENT ON COLUMN loyalty.operator_act.actor IS 'The actor that the transaction had named (loyalty.actor).';
+		COMMENT ON COLUMN loyalty.operator_act.person IS 'Who did it: the actor, where the session''s role was trusted to name one; otherwise that role. Of an act that another approved, who asked for it.';
+		COMMENT ON COLUMN loyalty.operator_act.request_id IS 'The request by which another approved it.';
+		COMMENT ON COLUMN loyalty.operator_act.recorded_at IS 'When.';
+
+		CREATE TABLE loyalty.actor_role (
+			role text PRIMARY KEY,
+			trusted_at timestamptz NOT NULL DEFAULT now()
+		);
+		COMMENT ON TABLE loyalty.actor_role IS 'Roles that name the person who acts, by loyalty.actor; made by trust_actors().';
+		COMMENT ON COLUMN loyalty.actor_role.role IS 'The role that logs in.';
+		COMMENT ON COLUMN loyalty.actor_role.trusted_at IS 'Since when.';
+
+		CREATE TABLE loyalty.approval_policy (
+			act text,
+			currency text,
+			above numeric NOT NULL CHECK (above >= 0 AND above <> 'NaN'),
+			within interval CHECK (within > interval '0'),
+			PRIMARY KEY (act, currency)
+		);
+		COMMENT ON TABLE loyalty.approval_policy IS 'What a person may not do alone; made by define_approval().';
+		COMMENT ON COLUMN loyalty.approval_policy.act IS 'The act, as in operator_act.';
+		COMMENT ON COLUMN loyalty.approval_policy.currency IS 'Currency of its points, or * for all that have no row of their own, and for acts without points.';
+		COMMENT ON COLUMN loyalty.approval_policy.above IS 'Points that one may adjust or reverse alone.';
+		COMMENT ON COLUMN loyalty.approval_policy.within IS 'Whether all that one person did within this time counts together; NULL: each act by itself.';
+
+		CREATE TABLE loyalty.act_request (
+			request_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+			act text NOT NULL,
+			arguments jsonb,
+			member_id bigint,
+			other_member_id bigint,
+			reason text,
+			session_role text NOT NULL,
+			role text NOT NULL,
+			actor text,
+			person text NOT NULL,
+			requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+			lapses_at timestamptz NOT NULL CHECK (isfinite(lapses_at)),
+			decision text CHECK (decision IN ('approved', 'refused', 'withdrawn')),
+			decided_session_role text,
+			decided_role text,
+			decided_actor text,
+			decided_person text,
+			decided_at timestamptz,
+			decision_reason text,
+			result jsonb,
+			CHECK ((decision IS NULL) = (decided_person IS NULL)),
+			CHECK ((decision IS NULL) = (decided_at IS NULL))
+		);
+		CREATE INDEX act_request_member ON loyalty.act_request (member_id) WHERE member_id IS NOT NULL;
+		CREATE INDEX act_request_other_member ON loyalty.act_request (other_member_id) WHERE other_member_id IS NOT NULL;
+		CREATE INDEX act_request_open ON loyalty.act_request (lapses_at) WHERE decision IS NULL;
+		COMMENT ON TABLE loyalty.act_request IS 'Acts that one person asks for and another approves or refuses; written by request_act(), approve_act(), refuse_act() and withdraw_act().';
+		COMMENT ON COLUMN loyalty.act_request.request_id IS 'Number of the request.';
+		COMMENT ON COLUMN loyalty.act_request.act IS 'The function that is to be called.';
+		COMMENT ON COLUMN loyalty.act_request.arguments IS 'Its arguments by name; NULL once their member is forgotten.';
+		COMMENT ON COLUMN loyalty.act_request.member_id IS 'The member concerned, as it was addressed; of a merge the survivor.';
+		COMMENT ON COLUMN loyalty.act_request.other_member_id IS 'The other member of a merge.';
+		COMMENT ON COLUMN loyalty.act_request.reason IS 'Why, in the words of who asked; erased when the member is forgotten.';
+		COMMENT ON COLUMN loyalty.act_request.session_role IS 'The role that had logged in when it was asked for.';
+		COMMENT ON COLUMN loyalty.act_request.role IS 'The role that asked: the same, or the one that SET ROLE chose.';
+		COMMENT ON COLUMN loyalty.act_request.actor IS 'The actor that the transaction had named.';
+		COMMENT ON COLUMN loyalty.act_request.person IS 'Who asked; see operator_act.';
+		COMMENT ON COLUMN loyalty.act_request.requested_at IS 'When it was asked for.';
+		COMMENT ON COLUMN loyalty.act_request.lapses_at IS 'From when on it can no longer be approved.';
+		COMMENT ON COLUMN loyalty.act_request.decision IS 'approved (and done), refused, withdrawn, or NULL: open until it lapses.';
+		COMMENT ON COLUMN loyalty.act_request.decided_session_role IS 'The role that had logged in when it was decided.';
+		COMMENT ON COLUMN loyalty.act_request.decided_role IS 'The role that decided.';
+		COMMENT ON COLUMN loyalty.act_request.decided_actor IS 'The actor that the transaction of the decision had named.';
+		COMMENT ON COLUMN loyalty.act_request.decided_person IS 'Who decided.';
+		COMMENT ON COLUMN loyalty.act_request.decided_at IS 'When it was decided.';
+		COMMENT ON COLUMN loyalty.act_request.decision_reason IS 'Why it was refused or withdrawn; erased when the member is forgotten.';
+		COMMENT ON COLUMN loyalty.act_request.result IS 'What the act returned; erased when the member is forgotten.';
+
+		CREATE VIEW loyalty.open_request AS
+			SELECT r.request_id, r.act, r.arguments, r.member_id, r.other_member_id, r.reason, r.person, r.requested_at, r.lapses_at
+			FROM loyalty.act_request r
+			WHERE r.decision IS NULL AND r.lapses_at > statement_timestamp() AND r.arguments IS NOT NULL;
+		COMMENT ON VIEW loyalty.open_request IS 'Requests that wait for approve_act() or refuse_act() of another person.';
+		COMMENT ON COLUMN loyalty.open_request.request_id IS 'Number of the request.';
+		COMMENT ON COLUMN loyalty.open_request.act IS 'The act that is asked for.';
+		COMMENT ON COLUMN loyalty.open_request.arguments IS 'Its arguments by name.';
+		COMMENT ON COLUMN loyalty.open_request.member_id IS 'The member concerned; of a merge the survivor.';
+		COMMENT ON COLUMN loyalty.open_request.other_member_id IS 'The other member of a merge.';
+		COMMENT ON COLUMN loyalty.open_request.reason IS 'Why.';
+		COMMENT ON COLUMN loyalty.open_request.person IS 'Who asks.';
+		COMMENT ON COLUMN loyalty.open_request.requested_at IS 'Since when.';
+		COMMENT ON COLUMN loyalty.open_request.lapses_at IS 'Until when.';
+
 		CREATE VIEW loyalty.access AS
 			SELECT r.rolname::text AS role,
-				CASE WHEN bool_or(c.relname = 'may_define') THEN 'admin' WHEN bool_or(c.relname = 'may_operate') THEN 'operator'
+				CASE WHEN bool_or(c.relname = 'may_define') THEN 'admin'
+					WHEN bool_or(c.relname = 'may_operate') AND bool_or(c.relname = 'may_post') THEN 'operator'
+					WHEN bool_or(c.relname = 'may_operate') THEN 'clerk'
 					WHEN bool_or(c.relname = 'may_post') THEN 'app' ELSE 'reader' END AS level,
-				bool_or(c.relowner = r.oid) AS owner
+				bool_or(c.relowner = r.oid) AS owner,
+				EXISTS (SELECT FROM loyalty.actor_role t WHERE t.role = r.rolname) AS names_actors
 			FROM pg_class c CROSS JOIN LATERAL aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a JOIN pg_roles r ON r.oid = a.grantee
 			WHERE c.relnamespace = 'loyalty'::regnamespace
 				AND (c.relname, a.privilege_type) IN (('wallet', 'SELECT'), ('may_post', 'INSERT'), ('may_operate', 'INSERT'), ('may_define', 'INSERT'))
 			GROUP BY r.rolname;
 		COMMENT ON VIEW loyalty.access IS 'Which role has which level, by the grants on our tables; members of a role have what it has.';
 		COMMENT ON COLUMN loyalty.access.role IS 'The role.';
-		COMMENT ON COLUMN loyalty.access.level IS 'reader, app, operator or admin; each includes those before it.';
+		COMMENT ON COLUMN loyalty.access.level IS 'reader, app, clerk, operator (app and clerk) or admin (all).';
 		COMMENT ON COLUMN loyalty.access.owner IS 'Whether the tables belong to the role, which may do everything.';
+		COMMENT ON COLUMN loyalty.access.names_actors IS 'Whether it names the person who acts (trust_actors); members of the role do not.';
 	END IF;
 
+	PERFORM loyalty.put_merge_handler('access', '{operator_act,act_request}', NULL, NULL, NULL, 'loyalty.forget_member_requests');
 	-- tables that came with this version
 	FOR member IN SELECT x.role, x.level FROM loyalty.access x WHERE NOT x.owner LOOP
-		PERFORM loyalty.grant_access(member.role, member.level);
+		PERFORM loyalty.put_access(member.role, member.level);
 	END LOOP;
 	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_access(integer) IS 'Creates the views of room access, and grants what came with a new version to the roles that have a level; called by setup().';
+COMMENT ON FUNCTION setup_access(integer) IS 'Creates the tables and views of room access, and grants what came with a new version to the roles that have a level; called by setup().';
 
-CREATE FUNCTION grant_access(role text, level text) RETURNS text
+CREATE FUNCTION put_access(role text, level text) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	grantee CONSTANT regrole := to_regrole(quote_ident(role));
-	rank CONSTANT integer := array_position('{reader,app,operator,admin}', level);
+	rights CONSTANT text[] := CASE level WHEN 'reader' THEN '{}' WHEN 'app' THEN '{may_post}' WHEN 'clerk' THEN '{may_operate}'
+		WHEN 'operator' THEN '{may_post,may_operate}' WHEN 'admin' THEN '{may_post,may_operate,may_define}' END;
 	entry record;
 BEGIN
 	PERFORM loyalty.require_owner();
@@ -79,9 +242,9 @@ BEGIN
 		RAISE EXCEPTION 'role "%" does not exist', coalesce(role, 'NULL')
 			USING ERRCODE = 'undefined_object', HINT = 'Levels are for roles, and not for PUBLIC: CREATE ROLE first.';
 	END IF;
-	IF rank IS NULL THEN
+	IF rights IS NULL THEN
 		RAISE EXCEPTION 'unknown level "%"', coalesce(level, 'NULL')
-			USING ERRCODE = 'LY003', DETAIL = 'A level is what a role may do.', HINT = 'It is reader, app, operator or admin.';
+			USING ERRCODE = 'LY003', DETAIL = 'A level is what a role may do.', HINT = 'It is reader, app, clerk, operator or admin.';
 	END IF;
 	IF NOT has_schema_privilege(grantee, 'loyalty', 'USAGE') THEN
 		EXECUTE format('GRANT USAGE ON SCHEMA loyalty TO %s', grantee);
@@ -92,24 +255,36 @@ BEGIN
 				HINT = format('Let its owner GRANT USAGE ON SCHEMA loyalty TO %s; or, WITH GRANT OPTION, to the owner of the tables.', grantee);
 	END IF;
 	FOR entry IN
-		SELECT c.oid::regclass AS relation, array_position('{may_post,may_operate,may_define}', c.relname::text) + 1 AS rank,
-			has_table_privilege(grantee, c.oid, 'INSERT') AS has
+		SELECT c.oid::regclass AS relation, c.relname = ANY (rights) AS given,
+			c.relname IN ('may_post', 'may_operate', 'may_define') AND has_table_privilege(grantee, c.oid, 'INSERT') AS has
 		FROM pg_class c
 		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v')
 		ORDER BY c.relname
 	LOOP
 		EXECUTE format('GRANT SELECT ON %s TO %s', entry.relation, grantee);
-		IF entry.rank <= rank THEN
+		IF entry.given THEN
 			EXECUTE format('GRANT INSERT ON %s TO %s', entry.relation, grantee);
-		ELSIF entry.rank > rank AND entry.has THEN
+		ELSIF entry.has THEN
 			EXECUTE format('REVOKE INSERT ON %s FROM %s', entry.relation, grantee);
 		END IF;
 	END LOOP;
 	RETURN format('%s: %s', grantee, level);
 END
 $$;
+COMMENT ON FUNCTION put_access(text, text) IS 'Gives a role a level: what grant_access() does, and setup() again for tables that are new.';
+
+CREATE FUNCTION grant_access(role text, level text) RETURNS text
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	given CONSTANT text := loyalty.put_access(role, level);
+BEGIN
+	PERFORM loyalty.keep_act('grant_access', subject => given);
+	RETURN given;
+END
+$$;
 COMMENT ON FUNCTION grant_access(text, text) IS
-'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables), app (and post points, resolve members), operator (and adjust, merge, grant, forget, run jobs), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner, or the schema is somebody else''s, who has to grant its use.';
+'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables), app (and post points, resolve members), clerk (a reader who may also adjust, reverse, merge, grant, forget, link identifiers and run jobs), operator (app and clerk), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner, or the schema is somebody else''s, who has to grant its use.';
 
 CREATE FUNCTION revoke_access(role text) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -124,11 +299,13 @@ BEGIN
 	END IF;
 	EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA loyalty FROM %s', grantee);
 	EXECUTE format('REVOKE USAGE ON SCHEMA loyalty FROM %s', grantee);
+	DELETE FROM loyalty.actor_role t WHERE t.role = revoke_access.role;
+	PERFORM loyalty.keep_act('revoke_access', subject => grantee::text);
 	RETURN format('%s: none', grantee);
 END
 $$;
 COMMENT ON FUNCTION revoke_access(text) IS
-'Takes from a role what grant_access() gave it, and whatever else it may do with our tables. What it has as a member of other roles stays. Errors: 42704 no such role, 42501 the caller is not the owner.';
+'Takes from a role what grant_access() gave it, and whatever else it may do with our tables. What it has as a member of other roles stays; nor does it name actors any more. Errors: 42704 no such role, 42501 the caller is not the owner.';
 
 CREATE FUNCTION require_owner() RETURNS void
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -142,52 +319,25 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION require_owner() IS 'Raises 42501 unless the caller has the rights of the owner of our tables. Part of grant_access() and revoke_access().';
+COMMENT ON FUNCTION require_owner() IS 'Raises 42501 unless the caller has the rights of the owner of our tables. Part of grant_access(), revoke_access() and trust_actors().';
 
-/*
- * Which function needs which right.  Each of these moves to another schema,
- * where nobody calls it, and in its place a function is put that checks its
- * caller and then runs it as the owner of the tables (src/core/rights.c).
- *
- * Those in PL/pgSQL that read and may refuse move as well, and run as their
- * caller: what stands before them keeps lines of ours out of the context of a
- * refusal.
- */
-CREATE SCHEMA loyalty_as_owner;
-COMMENT ON SCHEMA loyalty_as_owner IS 'What is behind those functions of loyalty that write: they check their caller, and run these as the owner of the tables.';
-CREATE SCHEMA loyalty_as_caller;
-COMMENT ON SCHEMA loyalty_as_caller IS 'What is behind some functions of loyalty that read: they run these as their caller.';
-
-DO $block$
-DECLARE
-	path CONSTANT text := pg_catalog.current_setting('search_path');
-	f record;
+CREATE FUNCTION trust_actors(role text, trusted boolean DEFAULT true) RETURNS boolean
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
-	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-	FOR f IN
-		SELECT l.before, CASE l.before WHEN 'as_caller' THEN 'loyalty_as_caller' ELSE 'loyalty_as_owner' END AS schema,
-			n.name, p.oid, pg_get_function_identity_arguments(p.oid) AS identity, pg_get_function_arguments(p.oid) AS arguments,
-			pg_get_function_result(p.oid) AS result, p.proisstrict, p.proretset, p.prorows, obj_description(p.oid, 'pg_proc') AS comment,
-			CASE WHEN l.before = 'as_caller' AND p.provolatile = 's' THEN 'STABLE' ELSE 'VOLATILE' END AS volatility,
-			CASE WHEN l.before <> 'as_caller' OR p.prosupport <> 0 THEN 'SUPPORT loyalty.require_setup' END AS support
-		FROM (VALUES
-			('may_post', '{earn, redeem, hold, capture, release, reverse, activate, transfer, post_many,
-				resolve_member, link_identifier, unlink_identifier, record_qualification}'::text[]),
-			('may_operate', '{adjust, merge_members, unmerge_members, forget_member, refresh_attributes, grant_tier, renew_grant, end_grant,
-				evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier, book_expiry, book_expiries_of, rebuild_wallets_of, ledger_digest, lock_job, unlock_job, begin_job, note_job, end_job, store_findings}'),
-			('may_define', '{configure_program, create_currency, configure_namespace, block_identifier, register_merge_handler,
-				define_rfm_scheme, drop_rfm_scheme, define_measure, define_ladder}'),
-			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger}')) l (before, names),
-			unnest(l.names) n (name) LEFT JOIN pg_proc p ON p.proname = n.name AND p.pronamespace = 'loyalty'::regnamespace
-	LOOP
-		EXECUTE format('ALTER FUNCTION loyalty.%I(%s) SET SCHEMA %I', f.name, f.identity, f.schema);
-		EXECUTE format('CREATE FUNCTION loyalty.%I(%s) RETURNS %s LANGUAGE c %s %s %s %s AS %L, %L',
-			f.name, f.arguments, f.result, f.volatility, CASE WHEN f.proisstrict THEN 'STRICT' END,
-			CASE WHEN f.proretset THEN 'ROWS ' || f.prorows END, f.support, 'MODULE_PATHNAME', 'loyalty_' || f.before);
-		EXECUTE format('COMMENT ON FUNCTION loyalty.%I(%s) IS %L', f.name, f.identity, f.comment);
-		EXECUTE format('COMMENT ON FUNCTION %I.%I(%s) IS %L', f.schema, f.name, f.identity,
-			format('What loyalty.%s() does, as its caller; part of it.', f.name));
-	END LOOP;
-	PERFORM pg_catalog.set_config('search_path', path, true);
+	PERFORM loyalty.require_owner();
+	IF trusted IS NULL OR trusted AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role) THEN
+		RAISE EXCEPTION 'role "%" does not exist', coalesce(role, 'NULL')
+			USING ERRCODE = 'undefined_object', HINT = 'Name the role with which the application logs in, and trusted => true or false.';
+	END IF;
+	IF trusted THEN
+		INSERT INTO loyalty.actor_role AS t (role) VALUES (role) ON CONFLICT DO NOTHING;
+	ELSE
+		DELETE FROM loyalty.actor_role t WHERE t.role = trust_actors.role;
+	END IF;
+	PERFORM loyalty.keep_act('trust_actors', subject => format('%I: %s', role, trusted));
+	RETURN trusted;
 END
-$block$;
+$$;
+COMMENT ON FUNCTION trust_actors(text, boolean) IS
+'Trusts a role to name the person for whom it acts, or (false) no longer: the role with which an application logs in for many people, and nobody else. From then on each of its acts must be in a transaction with SET LOCAL loyalty.actor = ''...'' (LY024), and counts as that person''s. Members of the role, and whoever sets it by SET ROLE, are not trusted by it. Called by the owner of our tables. Errors: 42704 no such role, 42501 the caller is not the owner.';

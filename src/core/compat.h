@@ -34,6 +34,33 @@
 #define LOCAL_TRANSACTION_ID	(MyProc->lxid)
 #endif
 
+/*
+ * Whether this transaction has changed a setting: with its end it would be
+ * changed back, or the change kept for the session.  16 finds a setting by its
+ * name.
+ */
+#include "utils/guc_tables.h"
+#if PG_VERSION_NUM >= 160000
+static inline bool
+ChangedInTransaction(const char *name)
+{
+	return find_option(name, false, false, ERROR)->stack != NULL;
+}
+#else
+static inline bool
+ChangedInTransaction(const char *name)
+{
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+	{
+		if (strcmp(settings[i]->name, name) == 0)
+			return settings[i]->stack != NULL;
+	}
+	return false;
+}
+#endif
+
 /* 17 gave the infinite timestamps function-like names of their own */
 #ifndef TIMESTAMP_INFINITY
 #define TIMESTAMP_INFINITY	PG_INT64_MAX

@@ -78,6 +78,8 @@ typedef enum Right
 {
 	RIGHT_POST,					/* post points, resolve members */
 	RIGHT_OPERATE,				/* adjust, merge, grant, forget, run jobs */
+	RIGHT_CORRECT,				/* reverse entries, link identifiers: either of
+								 * the two before */
 	RIGHT_DEFINE				/* define currencies, ladders and the like */
 } Right;
 
@@ -91,6 +93,28 @@ extern void RequireOwner(void);
 extern void ActAsOwner(Actor *before, Oid role, Right right);
 extern void ActForTable(Actor *before, Relation rel);
 extern void ActAsBefore(const Actor *before);
+extern Oid	ChangeCaller(Oid role);
+extern void RequireOfCaller(Right right);
+extern void RequireOwner(void);
+
+/*
+ * An act that somebody does by hand.  Where it is done the room says so, in
+ * its transaction, once it is done; room access keeps who did it, and refuses
+ * it where another has to agree: see act.c.
+ */
+typedef struct Act
+{
+	const char *name;			/* of the function, such as adjust */
+	int64		member_id;		/* whose thing is concerned; 0: nobody's */
+	int64		object_id;		/* the entry, merge, grant or identifier; 0: none */
+	const char *currency;		/* of points; NULL: it has no amount */
+	int64		points;
+	const char *subject;		/* what else it is about, such as a currency; or
+								 * NULL */
+} Act;
+
+extern void KeepAct(const Act *act);
+extern void (*KeepActHook) (const Act *act);
 
 /* The row of loyalty.program: what holds for the whole program. */
 typedef struct Program

@@ -49,6 +49,11 @@ $$;
 COMMENT ON FUNCTION stored_function(text, text) IS
 'The function of a name that a table of ours holds, with arguments as to_regprocedure() takes them. It runs with the rights of whoever calls us, so it must belong to the owner of our tables or to a superuser; asked again each time before it runs. Errors: LY003 there is none; 42501 it belongs to somebody else.';
 
+CREATE FUNCTION keep_act(act text, member_id bigint DEFAULT NULL, object_id bigint DEFAULT NULL, subject text DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_keep_act';
+COMMENT ON FUNCTION keep_act(text, bigint, bigint, text) IS
+'Keeps who does an act, in operator_act, or refuses it (LY020) where a policy asks for another person''s approval. Part of the acts; 42501 for whoever has not the rights of the owner of our tables.';
+
 CREATE FUNCTION list_differences(stored jsonb, given jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -12,8 +12,8 @@
  * A function that writes asks for its right, and then works as the owner of
  * the tables, as foreign keys do.  So whoever may post needs no right to write
  * into any table, and cannot.  Functions that only read work as their caller.
- * src/access/access.sql says which function needs which right, and puts one of
- * the functions at the end of this file before each.
+ * src/access/access_rights.sql says which function needs which right, and puts
+ * one of the functions of behind.c before each.
  *
  * A trigger function of ours on somebody's table writes for the owner of that
  * table, who made the trigger: he needs the right, and not whoever writes into
@@ -26,11 +26,8 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_language_d.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -50,13 +47,18 @@
 static const struct
 {
 	const char *view;			/* INSERT on it is the right */
+	const char *or_view;		/* and so is INSERT on this one, if not NULL */
 	const char *what;			/* "may not ..." */
 	const char *level;			/* of grant_access() */
 }			rights[] = {
-	[RIGHT_POST] = {"may_post", "post points or resolve members", "app"},
-	[RIGHT_OPERATE] = {"may_operate", "adjust, merge, grant or forget", "operator"},
-	[RIGHT_DEFINE] = {"may_define", "define currencies, ladders and the like", "admin"}
+	[RIGHT_POST] = {"may_post", NULL, "post points or resolve members", "app"},
+	[RIGHT_OPERATE] = {"may_operate", NULL, "adjust, merge, grant or forget", "clerk"},
+	[RIGHT_CORRECT] = {"may_post", "may_operate", "reverse entries or link identifiers", "clerk"},
+	[RIGHT_DEFINE] = {"may_define", NULL, "define currencies, ladders and the like", "admin"}
 };
+
+/* For whom the owner works at this moment: the role that called */
+static Oid	caller = InvalidOid;
 
 /*
  * The owner of the program's tables.
@@ -75,7 +77,7 @@ OwnerOfTables(void)
 }
 
 /*
- * Raises 42501 unless the current user is the owner of our tables: part of
+ * Raises 42501 unless the current user has the rights of the owner of our tables: part of
  * functions that pass what guards their tables, whatever was granted on these.
  */
 void
@@ -83,11 +85,22 @@ RequireOwner(void)
 {
 	Oid			owner = OwnerOfTables();
 
-	if (GetUserId() != owner && !superuser())
+	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("this function is part of others and works for the owner of the tables only"),
 				 errhint("Call the function that it is part of; role \"%s\" owns the tables.", GetUserNameFromId(owner, false))));
+}
+
+/*
+ * Whether a role has INSERT on a view of ours, or NULL.
+ */
+static bool
+MayInsert(const char *name, Oid role)
+{
+	Oid			view = name != NULL ? LoyaltyTable(name) : InvalidOid;
+
+	return OidIsValid(view) && pg_class_aclcheck(view, role, ACL_INSERT) == ACLCHECK_OK;
 }
 
 /*
@@ -97,12 +110,7 @@ RequireOwner(void)
 static void
 RequireRight(Oid role, Oid owner, Right right, Relation shared)
 {
-	Oid			view;
-
-	if (role == owner)
-		return;
-	view = LoyaltyTable(rights[right].view);
-	if (OidIsValid(view) && pg_class_aclcheck(view, role, ACL_INSERT) == ACLCHECK_OK)
+	if (role == owner || MayInsert(rights[right].view, role) || MayInsert(rights[right].or_view, role))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -345,118 +353,36 @@ loyalty_acting_role(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(GetUserNameFromId(GetOuterUserId(), false)));
 }
 
-/* ---------------------------------------------------------------------------
- * Functions that stand before others
- * ---------------------------------------------------------------------------
- */
-
-/* The function behind one that was called */
-typedef struct Behind
-{
-	FmgrInfo	function;
-	bool		in_c;			/* it says itself what its errors are about */
-} Behind;
-
 /*
- * Finds the function of that name and arguments in another schema.
+ * Whom RequireOfCaller() asks about from now on; returns whom it asked before.
  */
-static Behind *
-FindBehind(FmgrInfo *called, const char *schema)
+Oid
+ChangeCaller(Oid role)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(called->fn_oid));
-	Behind	   *behind = MemoryContextAllocZero(called->fn_mcxt, sizeof(Behind));
-	Form_pg_proc proc;
-	HeapTuple	found;
+	Oid			before = caller;
 
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", called->fn_oid);
-	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	found = SearchSysCache3(PROCNAMEARGSNSP, NameGetDatum(&proc->proname), PointerGetDatum(&proc->proargtypes),
-							ObjectIdGetDatum(get_namespace_oid(schema, false)));
-	if (!HeapTupleIsValid(found))
-		elog(ERROR, "function %s.%s does not exist", schema, NameStr(proc->proname));
-	proc = (Form_pg_proc) GETSTRUCT(found);
-	behind->in_c = proc->prolang == ClanguageId;
-	fmgr_info_cxt(proc->oid, &behind->function, called->fn_mcxt);
-	behind->function.fn_expr = called->fn_expr;
-	ReleaseSysCache(found);
-	ReleaseSysCache(tuple);
-	return behind;
+	caller = role;
+	return before;
 }
 
 /*
- * Runs the function behind the one that was called.  The lines and statements
- * of PL/pgSQL in which a refusal came up are nothing to its reader.
+ * Within a function that stands behind another: raises 42501 unless the role
+ * that called has a further right.
  */
-static Datum
-RunBehind(FunctionCallInfo fcinfo, const char *schema)
+void
+RequireOfCaller(Right right)
 {
-	FmgrInfo   *called = fcinfo->flinfo;
-	MemoryContext context = CurrentMemoryContext;
-	volatile Datum result = 0;
-
-	if (called->fn_extra == NULL)
-		called->fn_extra = FindBehind(called, schema);
-	fcinfo->flinfo = &((Behind *) called->fn_extra)->function;
-	PG_TRY();
-	{
-		result = FunctionCallInvoke(fcinfo);
-	}
-	PG_CATCH();
-	{
-		fcinfo->flinfo = called;
-		if (((Behind *) called->fn_extra)->in_c)
-			PG_RE_THROW();
-		RethrowRefusal(context);
-	}
-	PG_END_TRY();
-	fcinfo->flinfo = called;
-	return result;
+	RequireRight(OidIsValid(caller) ? caller : GetUserId(), OwnerOfTables(), right, NULL);
 }
 
 /*
- * The same, as the owner of the tables, which must have the layout of now.
+ * require_operator() -> void
  */
-static Datum
-RunAsOwner(FunctionCallInfo fcinfo, Right right)
-{
-	Actor		before;
-	Datum		result;
-
-	ActAsOwner(&before, GetUserId(), right);
-	RequireWritable();
-	result = RunBehind(fcinfo, "loyalty_as_owner");
-	ActAsBefore(&before);
-	return result;
-}
-
-PG_FUNCTION_INFO_V1(loyalty_may_post);
+PG_FUNCTION_INFO_V1(loyalty_require_operator);
 Datum
-loyalty_may_post(PG_FUNCTION_ARGS)
+loyalty_require_operator(PG_FUNCTION_ARGS)
 {
-	return RunAsOwner(fcinfo, RIGHT_POST);
-}
-
-PG_FUNCTION_INFO_V1(loyalty_may_operate);
-Datum
-loyalty_may_operate(PG_FUNCTION_ARGS)
-{
-	return RunAsOwner(fcinfo, RIGHT_OPERATE);
-}
-
-PG_FUNCTION_INFO_V1(loyalty_may_define);
-Datum
-loyalty_may_define(PG_FUNCTION_ARGS)
-{
-	return RunAsOwner(fcinfo, RIGHT_DEFINE);
-}
-
-/*
- * What reads runs as its caller.
- */
-PG_FUNCTION_INFO_V1(loyalty_as_caller);
-Datum
-loyalty_as_caller(PG_FUNCTION_ARGS)
-{
-	return RunBehind(fcinfo, "loyalty_as_caller");
+	(void) fcinfo;
+	RequireOfCaller(RIGHT_OPERATE);
+	PG_RETURN_VOID();
 }

@@ -171,12 +171,35 @@ ResultRow(const Posting *posting)
 }
 
 /*
+ * Keeps who did it, where a posting is an act by hand.
+ */
+static void
+KeepPosting(const Posting *posting)
+{
+	EntryKind	kind = posting->entry.kind;
+
+	if ((kind == ENTRY_ADJUST || kind == ENTRY_REVERSE) && posting->result.outcome == POSTING_POSTED)
+	{
+		Act			act = {
+			.name = EntryKindName(kind),
+			.member_id = posting->member_id,
+			.object_id = posting->result.entry_id,
+			.currency = posting->currency.code,
+			.points = posting->entry.requested
+		};
+
+		KeepAct(&act);
+	}
+}
+
+/*
  * Posts, and returns the row of results.
  */
 static Datum
 FinishPosting(Posting *posting)
 {
 	PostEntry(posting);
+	KeepPosting(posting);
 	SPI_finish();
 	return ResultRow(posting);
 }
@@ -545,6 +568,8 @@ BeginElement(const Many *many, int i)
 				 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
 				 errdetail("Transfers take two wallets, and expiries are booked by a job."),
 				 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
+	if (kind == ENTRY_ADJUST)
+		RequireOfCaller(RIGHT_OPERATE);
 	InitPosting(posting, kind, DatumGetInt64(many->members.values[i]));
 	if (Given(&many->currencies, i) || !EntryRefers(kind))
 		FindCurrency(Given(&many->currencies, i) ? TextDatumGetCString(many->currencies.values[i]) : "points",
@@ -773,6 +798,11 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	context.previous = error_context_stack;
 	error_context_stack = &context;
 	RunRestartable(PostElements, &many);
+	for (int i = 0; i < n; i++)
+	{
+		many.current = i;
+		KeepPosting(&many.results[i]);
+	}
 	error_context_stack = context.previous;
 	SPI_finish();
 

@@ -606,6 +606,18 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 	if (RecordEntry(&posting, &state->balance, now) == POSTING_REFUSED)
 		RaisePostingRefusal(&posting);
 
+	if (kind == ENTRY_ADJUST)
+	{
+		Act			act = {
+			.name = EntryKindName(kind),
+			.member_id = posting.member_id,
+			.object_id = posting.result.entry_id,
+			.currency = posting.currency.code,
+			.points = points
+		};
+
+		KeepAct(&act);
+	}
 	/* what the table refuses now may be any of the rows that were gathered */
 	state->values = NULL;
 	AddLedgerRow(state->insert, &posting);
@@ -724,6 +736,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	}
 	CloseWallet(&state);
 	FlushLedgerRows(state.insert);
+	KeepAct(&(Act) {.name = "backfill", .subject = get_rel_name(PG_GETARG_OID(0))});
 	ActAsBefore(&reader);
 	error_context_stack = context.previous;
 	SPI_cursor_close(portal);

@@ -461,6 +461,8 @@ loyalty_rebuild_wallets_of(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 		while (!nulls[i] && !RebuildMember(DatumGetInt64(member_ids[i]), &total))
 			CHECK_FOR_INTERRUPTS();
+	if (total > 0)
+		KeepAct(&(Act) {.name = "rebuild_wallets", .subject = psprintf(INT64_FORMAT " wallets", total)});
 	SPI_finish();
 	PG_RETURN_INT64(total);
 }

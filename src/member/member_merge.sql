@@ -179,6 +179,7 @@ BEGIN
 				HINT = 'Unlink identifiers, or raise max_per_member with loyalty.configure_namespace().';
 	END IF;
 	merge_id := loyalty.join_members(canonical_ids[1], canonical_ids[2], survivor_id, absorbed_id, 'operator', reason);
+	PERFORM loyalty.keep_act('merge_members', canonical_ids[2], merge_id);
 	moved := loyalty.moved_items(merge_id, 'merge');
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('merge_members', survivor_id, idempotency_key, jsonb_build_object('merge_id', merge_id, 'moved', moved));
@@ -314,6 +315,7 @@ BEGIN
 	INSERT INTO loyalty.member_act (member_id, act, other_member_id, merge_id, reason, effective_at)
 	VALUES (canonical, 'unmerged', member_id, merge_id, reason, clock_timestamp()),
 		(member_id, 'unmerged', canonical, merge_id, reason, clock_timestamp());
+	PERFORM loyalty.keep_act('unmerge_members', member_id, merge_id);
 	moved := loyalty.moved_items(merge_id, 'unmerge');
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('unmerge_members', m.absorbed_id, idempotency_key, jsonb_build_object('member_id', member_id, 'moved', moved));

@@ -75,6 +75,7 @@ BEGIN
 	WHERE m.member_id = ANY (members) AND m.status <> 'forgotten' ORDER BY m.member_id;
 	-- what was shown outside leads here no more
 	UPDATE loyalty.member m SET attributes = '{}', status = 'forgotten', public_id = gen_random_uuid() WHERE m.member_id = ANY (members);
+	PERFORM loyalty.keep_act('forget_member', m) FROM unnest(members) m;
 	-- reasons, and those of merges with members who are others again: both have the act
 	merges := (SELECT array_agg(m.merge_id) FROM (SELECT x.merge_id FROM loyalty.member_merge x
 		WHERE x.absorbed_id = ANY (members) OR x.survivor_id = ANY (members) ORDER BY x.merge_id FOR NO KEY UPDATE) m);

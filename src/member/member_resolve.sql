@@ -835,6 +835,9 @@ BEGIN
 			END IF;
 		END;
 	END LOOP;
+	IF linked OR verified THEN
+		PERFORM loyalty.keep_act('link_identifier', member_id, identifier_id);
+	END IF;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('link_identifier', member_id, idempotency_key, jsonb_build_object('identifier_id', identifier_id, 'linked', linked));
 	END IF;
@@ -885,6 +888,7 @@ BEGIN
 			USING ERRCODE = 'LY212', DETAIL = 'It is with somebody else, with nobody, or was unlinked before.',
 				HINT = 'loyalty.identifier lists what the member has.';
 	END IF;
+	PERFORM loyalty.keep_act('unlink_identifier', member_id, identifier_id);
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('unlink_identifier', member_id, idempotency_key, jsonb_build_object('identifier_id', identifier_id));
 	END IF;

@@ -126,6 +126,7 @@ BEGIN
 	VALUES (member_id, ladder, level, kind, starts_at, valid_until, period, fee, fee_currency, decimals,
 		renews_grant_id, reason)
 	RETURNING g.grant_id INTO grant_id;
+	PERFORM loyalty.keep_act('grant_tier', member_id, grant_id);
 	PERFORM loyalty.maintain_tier(member_id, ladder);
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('grant_tier', member_id, idempotency_key, jsonb_build_object('grant_id', grant_id, 'valid_until', valid_until));
@@ -263,6 +264,7 @@ BEGIN
 	UPDATE loyalty.tier_grant t SET ended_at = end_grant.ended_at, ended_recorded_at = clock_timestamp(),
 		refunded = end_grant.refunded, end_reason = reason
 	WHERE t.member_id = holder AND t.grant_id = end_grant.grant_id;
+	PERFORM loyalty.keep_act('end_grant', holder, grant_id);
 	PERFORM loyalty.maintain_tier(holder, g.ladder);
 END
 $$;

@@ -158,7 +158,7 @@ INSERT INTO call VALUES
 	('balance_lots', 'b'), ('next_expiry_at', 'b'), ('last_effective_at', 'b'), ('next_unbooked_expiry', 'b'), ('asked_instant', 'b, now()'),
 	('unnest_lots', 'l'), ('entries', 'p'),
 	('member_tiers', 'm, d, now(), NULL'), ('tier_progress', 'm, d'), ('preview_tier', $$m, d, '{"measures": [], "levels": [{"level": "base"}]}'$$),
-	('preview_ladder', $$d, '{"measures": [], "levels": [{"level": "base"}]}'$$), ('member_history', 'm'), ('why_merged', 'm, ' || :m1),
+	('preview_ladder', $$d, '{"measures": [], "levels": [{"level": "base"}]}'$$), ('member_history', 'm'), ('who_did', 'm'), ('why_merged', 'm, ' || :m1),
 	('first_purchase_at', 'r'), ('last_purchase_at', 'r'), ('previous_purchase_at', 'r'), ('second_purchase_at', 'r'),
 	('first_active', 'a'), ('last_active', 'a'), ('active_dates', 'a'), ('streaks', 'a'),
 	('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now()$$), ('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now(), qualified => 'base'$$), ('tier_timeline', $$f, '{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}'$$),

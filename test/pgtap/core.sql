@@ -204,24 +204,25 @@ SELECT is((SELECT version FROM loyalty.layout WHERE room = 'rfm'), 99, 'and leav
 ROLLBACK;
 
 -- A later version of a room: setup() goes from the layout that the tables have
--- to its own, one step after another, and each step once.  (Room access has no
--- C that says for which layout it is written.)
+-- to its own, one step after another, and each step once.  (Room clv has no
+-- tables of its own.)
 BEGIN;
 CREATE TABLE loyalty.scratch (n integer);
 INSERT INTO loyalty.scratch VALUES (7);
+INSERT INTO loyalty.layout (room, version) VALUES ('clv', 1);
 COMMENT ON TABLE loyalty.scratch IS 'Of layout 1 of a room.';
-CREATE OR REPLACE FUNCTION loyalty.setup_access(have integer) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE FUNCTION loyalty.setup_clv(have integer) RETURNS integer LANGUAGE plpgsql AS $$
 BEGIN
 	IF have < 1 THEN CREATE TABLE loyalty.scratch (n integer); END IF;
 	IF have < 2 THEN ALTER TABLE loyalty.scratch ADD twice integer; UPDATE loyalty.scratch SET twice = 2 * n; END IF;
 	IF have < 3 THEN ALTER TABLE loyalty.scratch DROP n; END IF;
 	RETURN 3;
 END$$;
-SELECT is(loyalty.begin_layout('access'), 1, 'the tables have layout 1');
-SELECT matches(loyalty.setup(), 'access 3$', 'setup() brings them to layout 3');
+SELECT is(loyalty.begin_layout('clv'), 1, 'the tables have layout 1');
+SELECT matches(loyalty.setup(), 'clv 3, ', 'setup() brings them to layout 3');
 SELECT results_eq('TABLE loyalty.scratch', 'VALUES (14)', 'by both steps, with the rows that there were');
-SELECT is(loyalty.begin_layout('access'), 3, 'which is their layout now');
-SELECT matches(loyalty.setup(), 'access 3$', 'once more');
+SELECT is(loyalty.begin_layout('clv'), 3, 'which is their layout now');
+SELECT matches(loyalty.setup(), 'clv 3, ', 'once more');
 SELECT results_eq('TABLE loyalty.scratch', 'VALUES (14)', 'does nothing');
 ROLLBACK;
 

@@ -52,6 +52,14 @@ SELECT loyalty.link_identifier(:jane, 'email', 'jane+shop@example.org', idempote
 SELECT loyalty.unlink_identifier(:jane, 'email', 'jane+shop@example.org', 'Jane mistyped it') \g /dev/null
 SELECT loyalty.earn(:bob, 40, reference => 'order of Bob', idempotency_key => 'bob 3', details => '{"shop": 1}') \g /dev/null
 
+CREATE ROLE person_clerk;
+SELECT loyalty.grant_access('person_clerk', 'clerk') \g /dev/null
+SELECT request_id AS r FROM loyalty.request_act('adjust', jsonb_build_object('member_id', :jane, 'points', 3, 'reason', 'Jane called again'), 'Jane is patient', idempotency_key => 'jane 12') \gset
+SET SESSION AUTHORIZATION person_clerk;
+SELECT loyalty.refuse_act(:r, 'Jane shouted') \g /dev/null
+RESET SESSION AUTHORIZATION;
+SELECT loyalty.request_act('merge_members', jsonb_build_object('survivor_id', :bob, 'absorbed_id', :jane2, 'reason', 'Bob is Jane'), 'so says Jane') \g /dev/null
+
 INSERT INTO loyalty.check_finding (run_id, room, invariant, member_id, detail) VALUES (1, 'ledger', 'award', :jane, 'row "shop:jane@example.org/1" is missing'),
 	(1, 'ledger', 'award', NULL, '1 rows, the first is "shop:jane@example.org/1"');
 
@@ -80,7 +88,7 @@ SELECT cmp_ok(count(*), '>=', 30::bigint, 'there is much to be guessed from') FR
 -- A table that is new has to be in this story: each with text of members in it is.
 SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$VALUES ('ledger', 'reference'), ('ledger', 'reason'), ('ledger', 'details'), ('ledger', 'idempotency_key'),
 	('identifier', 'value'), ('member', 'attributes'), ('member_fact', 'value'), ('member_act', 'reason'), ('member_merge', 'reason'), ('member_merge', 'unmerge_reason'),
-	('request', 'idempotency_key'), ('tier_event', 'reference'), ('tier_grant', 'reason')$$, 'Jane is everywhere');
+	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason')$$, 'Jane is everywhere');
 SELECT is_empty($$
 	SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND a.atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype)
@@ -94,8 +102,12 @@ SELECT is_empty($$
 			'member.joined_via', 'identifier.channel', 'identifier.namespace', 'member_act.channel', 'member_act.namespace', 'member_fact.attribute', 'member_fact.channel',
 			'tier_event.measure', 'tier_grant.ladder', 'tier_grant.level', 'tier_grant.fee_currency', 'tier_state.ladder', 'tier_state.level', 'tier_state.earned_level',
 			'tier_history.ladder', 'tier_history.level',
+			'operator_act.act', 'operator_act.currency', 'operator_act.subject', 'act_request.act', 'act_request.decision',
+			-- names of roles and of people who act for them
+			'operator_act.session_role', 'operator_act.role', 'operator_act.actor', 'operator_act.person', 'act_request.session_role', 'act_request.role', 'act_request.actor',
+			'act_request.person', 'act_request.decided_session_role', 'act_request.decided_role', 'act_request.decided_actor', 'act_request.decided_person',
 			-- numbers
-			'request.call', 'request.result', 'tier_grant.end_reason')$$, 'every column for text of a member is in this test');
+			'request.call', 'request.result', 'tier_grant.end_reason', 'act_request.result')$$, 'every column for text of a member is in this test');
 
 -- Giving it out: Jane, by any of her numbers.
 CREATE TEMP TABLE exported AS SELECT loyalty.export_member(:jane2) AS e;
@@ -115,7 +127,7 @@ SELECT is_empty(format($$
 	SELECT r.* FROM pg_temp.rows_of('{%s,%s}') r, exported x
 	WHERE coalesce(jsonb_array_length(x.e -> 'tables' -> r.relation), 0) < r.n$$, :jane, :jane2), 'every table with a column member_id, with all rows');
 SELECT results_eq($$SELECT k, jsonb_array_length(e -> 'tables' -> k) FROM exported, unnest('{member,member_alias,identifier,member_fact,member_merge,request,wallet,tier_event,tier_grant,tier_history,tier_state}'::text[]) k$$,
-	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 5), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
+	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 6), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
 	'so many of each');
 SELECT results_eq($$SELECT r ->> 'currency', r -> 'balance' ? 'lots' FROM exported, jsonb_array_elements(e -> 'tables' -> 'wallet') r WHERE (r -> 'member_id')::bigint = (e -> 'members' -> 0)::bigint$$,
 	$$VALUES ('miles', true), ('points', true)$$, 'balances are JSON');
@@ -234,4 +246,5 @@ SELECT is_empty('SELECT FROM loyalty.ledger WHERE (salt IS NOT NULL) <> (num_non
 SELECT member_id AS carl FROM loyalty.resolve_member('{"email": "carl@example.org"}') \gset
 SELECT loyalty.block_identifier('email', 'carl@example.org', 'the shop wrote it by default'), loyalty.forget_member(:carl) \g /dev/null
 SELECT is((SELECT outcome FROM loyalty.resolve_member('{"email": "carl@example.org"}')), 'conflict', 'what is blocked stays blocked');
+DROP OWNED BY person_clerk;
 SELECT * FROM finish();

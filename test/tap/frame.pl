@@ -117,7 +117,7 @@ $file{$1} = $3 while $page =~ /^`([\w\/.]+)`\n\n```(\w+)\n(.*?)^```$/msg;
 is_deeply([ sort keys %file ], [ qw(src/visit/visit.sql src/visit/visit_init.c test/pgtap/visit.sql) ], 'CONTRIBUTING.md has the files of a room');
 spill("$copy/$_", $file{$_}) for keys %file;
 change('Makefile', qr/^(ROOMS = .*) access$/m, sub { "$1 visit access" });
-change('src/access/access.sql', qr/(\('may_post', '\{)/, sub { "$1record_visit, " });
+change('src/access/access_rights.sql', qr/(\('may_post', '\{)/, sub { "$1record_visit, " });
 
 # A copy of PostgreSQL's programs, at the same places below a directory.
 my @make = ('make', '-s', '-j2', '-C', $copy, "PG_CONFIG=$pg_config", 'WERROR=1');

@@ -1,0 +1,47 @@
+/*
+ * Which function needs which right.  Each of these moves to another schema,
+ * where nobody calls it, and in its place a function is put that checks its
+ * caller and then runs it as the owner of the tables (src/core/behind.c).
+ *
+ * Those in PL/pgSQL that read and may refuse move as well, and run as their
+ * caller: what stands before them keeps lines of ours out of the context of a
+ * refusal.
+ */
+CREATE SCHEMA loyalty_as_owner;
+COMMENT ON SCHEMA loyalty_as_owner IS 'What is behind those functions of loyalty that write: they check their caller, and run these as the owner of the tables.';
+CREATE SCHEMA loyalty_as_caller;
+COMMENT ON SCHEMA loyalty_as_caller IS 'What is behind some functions of loyalty that read: they run these as their caller.';
+
+DO $block$
+DECLARE
+	path CONSTANT text := pg_catalog.current_setting('search_path');
+	f record;
+BEGIN
+	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+	FOR f IN
+		SELECT l.before, CASE l.before WHEN 'as_caller' THEN 'loyalty_as_caller' ELSE 'loyalty_as_owner' END AS schema,
+			n.name, p.oid, pg_get_function_identity_arguments(p.oid) AS identity, pg_get_function_arguments(p.oid) AS arguments,
+			pg_get_function_result(p.oid) AS result, p.proisstrict, p.proretset, p.prorows, obj_description(p.oid, 'pg_proc') AS comment,
+			CASE WHEN l.before = 'as_caller' AND p.provolatile = 's' THEN 'STABLE' ELSE 'VOLATILE' END AS volatility,
+			CASE WHEN l.before <> 'as_caller' OR p.prosupport <> 0 THEN 'SUPPORT loyalty.require_setup' END AS support
+		FROM (VALUES
+			('may_post', '{earn, redeem, hold, capture, release, activate, transfer, post_many, resolve_member, record_qualification}'::text[]),
+			('may_correct', '{reverse, link_identifier, unlink_identifier, request_act, approve_act, refuse_act, withdraw_act}'),
+			('may_operate', '{adjust, merge_members, unmerge_members, forget_member, refresh_attributes, grant_tier, renew_grant, end_grant,
+				evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier, book_expiry, book_expiries_of, rebuild_wallets_of, ledger_digest, lock_job, unlock_job, begin_job, note_job, end_job, store_findings}'),
+			('may_define', '{configure_program, create_currency, configure_namespace, block_identifier, register_merge_handler,
+				define_rfm_scheme, drop_rfm_scheme, define_measure, define_ladder, define_approval, drop_approval}'),
+			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger}')) l (before, names),
+			unnest(l.names) n (name) LEFT JOIN pg_proc p ON p.proname = n.name AND p.pronamespace = 'loyalty'::regnamespace
+	LOOP
+		EXECUTE format('ALTER FUNCTION loyalty.%I(%s) SET SCHEMA %I', f.name, f.identity, f.schema);
+		EXECUTE format('CREATE FUNCTION loyalty.%I(%s) RETURNS %s LANGUAGE c %s %s %s %s AS %L, %L',
+			f.name, f.arguments, f.result, f.volatility, CASE WHEN f.proisstrict THEN 'STRICT' END,
+			CASE WHEN f.proretset THEN 'ROWS ' || f.prorows END, f.support, 'MODULE_PATHNAME', 'loyalty_' || f.before);
+		EXECUTE format('COMMENT ON FUNCTION loyalty.%I(%s) IS %L', f.name, f.identity, f.comment);
+		EXECUTE format('COMMENT ON FUNCTION %I.%I(%s) IS %L', f.schema, f.name, f.identity,
+			format('What loyalty.%s() does, as its caller; part of it.', f.name));
+	END LOOP;
+	PERFORM pg_catalog.set_config('search_path', path, true);
+END
+$block$;

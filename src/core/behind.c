@@ -1,0 +1,158 @@
+/*
+ * behind.c
+ *		Functions that stand before others: they check their caller, and run
+ *		what stands behind them.
+ *
+ * src/access/access_rights.sql says before which function each of them is put.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language_d.h"
+#include "catalog/pg_proc.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "core/compat.h"
+#include "core/core.h"
+
+/* The function behind one that was called */
+typedef struct Behind
+{
+	FmgrInfo	function;
+	bool		in_c;			/* it says itself what its errors are about */
+} Behind;
+
+/*
+ * Finds the function of that name and arguments in another schema.
+ */
+static Behind *
+FindBehind(FmgrInfo *called, const char *schema)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(called->fn_oid));
+	Behind	   *behind = MemoryContextAllocZero(called->fn_mcxt, sizeof(Behind));
+	Form_pg_proc proc;
+	HeapTuple	found;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", called->fn_oid);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	found = SearchSysCache3(PROCNAMEARGSNSP, NameGetDatum(&proc->proname), PointerGetDatum(&proc->proargtypes),
+							ObjectIdGetDatum(get_namespace_oid(schema, false)));
+	if (!HeapTupleIsValid(found))
+		elog(ERROR, "function %s.%s does not exist", schema, NameStr(proc->proname));
+	proc = (Form_pg_proc) GETSTRUCT(found);
+	behind->in_c = proc->prolang == ClanguageId;
+	fmgr_info_cxt(proc->oid, &behind->function, called->fn_mcxt);
+	behind->function.fn_expr = called->fn_expr;
+	ReleaseSysCache(found);
+	ReleaseSysCache(tuple);
+	return behind;
+}
+
+/*
+ * Runs the function behind the one that a role called.  The lines and statements
+ * of PL/pgSQL in which a refusal came up are nothing to its reader.
+ */
+static Datum
+RunBehind(FunctionCallInfo fcinfo, const char *schema, Oid role)
+{
+	FmgrInfo   *called = fcinfo->flinfo;
+	MemoryContext context = CurrentMemoryContext;
+	Oid			outer;
+	volatile Datum result = 0;
+
+	if (called->fn_extra == NULL)
+		called->fn_extra = FindBehind(called, schema);
+	fcinfo->flinfo = &((Behind *) called->fn_extra)->function;
+	outer = ChangeCaller(role);
+	PG_TRY();
+	{
+		result = FunctionCallInvoke(fcinfo);
+	}
+	PG_CATCH();
+	{
+		fcinfo->flinfo = called;
+		(void) ChangeCaller(outer);
+		if (((Behind *) called->fn_extra)->in_c)
+			PG_RE_THROW();
+		RethrowRefusal(context);
+	}
+	PG_END_TRY();
+	fcinfo->flinfo = called;
+	(void) ChangeCaller(outer);
+	return result;
+}
+
+/*
+ * The same, as the owner of the tables, which must have the layout of now.
+ */
+static Datum
+RunAsOwner(FunctionCallInfo fcinfo, Right right)
+{
+	Actor		before;
+	Oid			role = GetUserId();
+	Datum		result;
+
+	ActAsOwner(&before, role, right);
+	RequireWritable();
+	result = RunBehind(fcinfo, "loyalty_as_owner", role);
+	ActAsBefore(&before);
+	return result;
+}
+
+PG_FUNCTION_INFO_V1(loyalty_may_post);
+Datum
+loyalty_may_post(PG_FUNCTION_ARGS)
+{
+	return RunAsOwner(fcinfo, RIGHT_POST);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_may_operate);
+Datum
+loyalty_may_operate(PG_FUNCTION_ARGS)
+{
+	return RunAsOwner(fcinfo, RIGHT_OPERATE);
+}
+
+PG_FUNCTION_INFO_V1(loyalty_may_correct);
+Datum
+loyalty_may_correct(PG_FUNCTION_ARGS)
+{
+	return RunAsOwner(fcinfo, RIGHT_CORRECT);
+}
+
+/*
+ * What defines something is an act by itself, kept with the first argument,
+ * which names what is defined.
+ */
+PG_FUNCTION_INFO_V1(loyalty_may_define);
+Datum
+loyalty_may_define(PG_FUNCTION_ARGS)
+{
+	Oid			function = fcinfo->flinfo->fn_oid;
+	Datum		result = RunAsOwner(fcinfo, RIGHT_DEFINE);
+	Act			act = {.name = get_func_name(function)};
+	Actor		before;
+
+	if (fcinfo->nargs > 0 && !PG_ARGISNULL(0))
+		act.subject = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ActAsOwner(&before, GetUserId(), RIGHT_DEFINE);
+	KeepAct(&act);
+	ActAsBefore(&before);
+	return result;
+}
+
+/*
+ * What reads runs as its caller.
+ */
+PG_FUNCTION_INFO_V1(loyalty_as_caller);
+Datum
+loyalty_as_caller(PG_FUNCTION_ARGS)
+{
+	return RunBehind(fcinfo, "loyalty_as_caller", GetUserId());
+}
