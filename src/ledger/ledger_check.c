@@ -54,6 +54,8 @@ typedef struct WalletScan
 	ReturnSetInfo *rsinfo;
 	bool		chain_only;
 	bool		rebuilding;		/* what is stored does not matter */
+	bool		skip_unsound;	/* a violation is no error: */
+	bool		unsound;		/* there was one in this wallet */
 	int64		up_to;			/* entries beyond this id do not count */
 } WalletScan;
 
@@ -97,6 +99,9 @@ Violation(WalletScan *scan, const char *invariant, int64 entry_id, char *detail)
 	Datum		values[5];
 	bool		nulls[5] = {false};
 
+	scan->unsound = true;
+	if (scan->skip_unsound)
+		return;
 	if (scan->rsinfo == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -273,6 +278,7 @@ NextWallet(WalletScan *scan)
 	scan->has_wallet = cmp >= 0;
 	scan->stored = NULL;
 	scan->folded = true;
+	scan->unsound = false;
 	if (scan->has_wallet)
 	{
 		Balance		stored;
@@ -386,7 +392,7 @@ loyalty_verify_chain(PG_FUNCTION_ARGS)
  * again, since somebody else made one of them at this moment.
  */
 static bool
-RebuildMember(int64 member_id, int64 *changed)
+RebuildMember(int64 member_id, bool skip_unsound, int64 *changed)
 {
 	static KeptPlan lock = {
 		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
@@ -407,7 +413,7 @@ RebuildMember(int64 member_id, int64 *changed)
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, BYTEAOID}
 	};
-	WalletScan	scan = {.up_to = PG_INT64_MAX,.rebuilding = true};
+	WalletScan	scan = {.up_to = PG_INT64_MAX,.rebuilding = true,.skip_unsound = skip_unsound};
 	NullableDatum behind = {.value = Int64GetDatum(member_id - 1),.isnull = member_id == PG_INT64_MIN};
 	NullableDatum up_to = {.value = Int64GetDatum(member_id)};
 	bool		done = true;
@@ -420,7 +426,7 @@ RebuildMember(int64 member_id, int64 *changed)
 		MemoryContext old = MemoryContextSwitchTo(scan.context);
 		PackedValue *folded = PackBalanceValue(&scan.balance);
 
-		if (!WalletIsFold(&scan, folded))
+		if (!scan.unsound && !WalletIsFold(&scan, folded))
 		{
 			Datum		values[3] = {Int64GetDatum(scan.member_id),
 				CStringGetTextDatum(scan.currency),
@@ -440,7 +446,8 @@ RebuildMember(int64 member_id, int64 *changed)
 /*
  * rebuild_wallets_of(member_ids, as_of, scope): makes the wallets of some
  * members the fold of their entries again; returns how many had to be changed.
- * as_of and scope are not used: see run_batch().
+ * scope 'sound' leaves those alone whose entries themselves are not sound, which
+ * is an error otherwise; as_of is not used: see run_batch().
  */
 PG_FUNCTION_INFO_V1(loyalty_rebuild_wallets_of);
 Datum
@@ -450,6 +457,7 @@ loyalty_rebuild_wallets_of(PG_FUNCTION_ARGS)
 	Datum	   *member_ids;
 	bool	   *nulls;
 	int			n;
+	bool		skip_unsound = !PG_ARGISNULL(2) && strcmp(text_to_cstring(PG_GETARG_TEXT_PP(2)), "sound") == 0;
 	int64		total = 0;
 
 	RequireArgument(fcinfo, 0, "member_ids");
@@ -459,7 +467,7 @@ loyalty_rebuild_wallets_of(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();
 	for (int i = 0; i < n; i++)
-		while (!nulls[i] && !RebuildMember(DatumGetInt64(member_ids[i]), &total))
+		while (!nulls[i] && !RebuildMember(DatumGetInt64(member_ids[i]), skip_unsound, &total))
 			CHECK_FOR_INTERRUPTS();
 	if (total > 0)
 		KeepAct(&(Act) {.name = "rebuild_wallets", .subject = psprintf(INT64_FORMAT " wallets", total)});

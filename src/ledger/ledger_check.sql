@@ -257,7 +257,7 @@ COMMENT ON FUNCTION rebuilt_balance(bytea) IS 'A balance from its binary format;
 CREATE FUNCTION rebuild_wallets_of(member_ids bigint[], as_of timestamptz DEFAULT NULL, scope text DEFAULT NULL) RETURNS bigint
 LANGUAGE c VOLATILE SUPPORT require_setup SET row_security = off AS 'MODULE_PATHNAME', 'loyalty_rebuild_wallets_of';
 COMMENT ON FUNCTION rebuild_wallets_of(bigint[], timestamptz, text) IS
-'Makes the wallets of some members the fold of their ledger entries again, and returns how many had to be changed. Postings to them wait meanwhile. Error: XX001 where the entries themselves are not sound. What rebuild_wallets() does by run_batch().';
+'Makes the wallets of some members the fold of their ledger entries again, and returns how many had to be changed. Postings to them wait meanwhile. Where the entries themselves are not sound it is an error, XX001, or, with scope sound, leaves that wallet alone. What rebuild_wallets() does by run_batch().';
 
 CREATE FUNCTION rebuild_member_wallets(member_id bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -309,7 +309,7 @@ BEGIN
 		EXIT WHEN ahead.up_to IS NULL;
 		FOR place IN 1 .. pg_catalog.cardinality(ahead.differing) BY batch_size LOOP
 			SELECT * INTO batch FROM loyalty.run_batch('rebuild_wallets_of',
-				ahead.differing[place : place OPERATOR(pg_catalog.+) (batch_size OPERATOR(pg_catalog.-) 1)]);
+				ahead.differing[place : place OPERATOR(pg_catalog.+) (batch_size OPERATOR(pg_catalog.-) 1)], NULL, 'sound');
 			busy := busy OPERATOR(pg_catalog.||) batch.busy;
 			PERFORM loyalty.note_job(run.run_id, result => batch.result);
 			COMMIT;
@@ -324,7 +324,7 @@ BEGIN
 	FOR attempt IN 1 .. 3 LOOP
 		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
 		PERFORM pg_catalog.pg_sleep(1);
-		SELECT * INTO batch FROM loyalty.run_batch('rebuild_wallets_of', busy);
+		SELECT * INTO batch FROM loyalty.run_batch('rebuild_wallets_of', busy, NULL, 'sound');
 		busy := batch.busy;
 		PERFORM loyalty.note_job(run.run_id, result => batch.result);
 		COMMIT;

@@ -1,6 +1,6 @@
 # Nobody waits for a job: the 99th percentile of earn(), beside each job over all
 # members against alone.  (A database of its own, without statistics, as after
-# backfill().)
+# backfill().  Odd members post, so that wallets of even ones can be spoiled.)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"; psql -Xq -d postgres -c "DROP DATABASE IF EXISTS bench_jobs WITH (FORCE)"' EXIT
 psql -Xq -d postgres -c 'DROP DATABASE IF EXISTS bench_jobs WITH (FORCE)' -c 'CREATE DATABASE bench_jobs'
@@ -23,7 +23,7 @@ run <<-'SQL'
 	CHECKPOINT;
 SQL
 cat >"$dir/earn.sql" <<-'SQL'
-	\set member random(1, :members)
+	\set member 2 * random(1, :members / 2) - 1
 	\set points random(1, 500)
 	SELECT * FROM loyalty.earn(:member, :points, reference => 'order', idempotency_key => gen_random_uuid()::text);
 SQL
