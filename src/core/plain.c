@@ -463,27 +463,42 @@ WaitForPlainRow(const PlainAccess *access, HeapTuple row)
 	return true;
 }
 
+/*
+ * Puts rows that are in the table into its indexes.  One that has nothing to
+ * store is not opened.
+ */
 static void
-InsertIntoIndexes(const PlainAccess *access, TupleTableSlot *slot)
+InsertIntoIndexes(const PlainAccess *access, int nrows, TupleTableSlot **slots)
 {
 	for (int i = 0; i < access->leaf->nindexes; i++)
 	{
 		const PlainIndex *index = &access->leaf->indexes[i];
-		Datum		values[INDEX_MAX_KEYS];
-		bool		nulls[INDEX_MAX_KEYS];
-		Relation	rel;
+		Relation	rel = NULL;
 
-		if (index->not_null != 0 && slot_attisnull(slot, index->not_null))
-			continue;
-		rel = index_open(index->relid, RowExclusiveLock);
-		/* what the access method keeps there is for one statement */
-		index->info->ii_AmCache = NULL;
-		index->info->ii_Context = CurrentMemoryContext;
-		FormIndexDatum(index->info, slot, NULL, values, nulls);
-		index_insert(rel, values, nulls, &slot->tts_tid, access->rel,
-					 index->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, index->info);
-		IndexInsertCleanup(rel, index->info);
-		index_close(rel, RowExclusiveLock);
+		for (int row = 0; row < nrows; row++)
+		{
+			TupleTableSlot *slot = slots[row];
+			Datum		values[INDEX_MAX_KEYS];
+			bool		nulls[INDEX_MAX_KEYS];
+
+			if (index->not_null != 0 && slot_attisnull(slot, index->not_null))
+				continue;
+			if (rel == NULL)
+			{
+				rel = index_open(index->relid, RowExclusiveLock);
+				/* what the access method keeps there is for one statement */
+				index->info->ii_AmCache = NULL;
+				index->info->ii_Context = CurrentMemoryContext;
+			}
+			FormIndexDatum(index->info, slot, NULL, values, nulls);
+			index_insert(rel, values, nulls, &slot->tts_tid, access->rel,
+						 index->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, index->info);
+		}
+		if (rel != NULL)
+		{
+			IndexInsertCleanup(rel, index->info);
+			index_close(rel, RowExclusiveLock);
+		}
 	}
 }
 
@@ -516,7 +531,7 @@ UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int
 	{
 		case TM_Ok:
 			if (updated != NO_INDEX_UPDATED)
-				InsertIntoIndexes(access, slot);
+				InsertIntoIndexes(access, 1, &slot);
 			break;
 		case TM_Updated:
 		case TM_Deleted:
@@ -562,10 +577,8 @@ InsertPlainRows(const PlainAccess *access, int nrows, Datum *const *values, bool
 		table_tuple_insert(access->rel, slots[0], GetCurrentCommandId(true), 0, NULL);
 	else
 		table_multi_insert(access->rel, slots, nrows, GetCurrentCommandId(true), 0, NULL);
+	InsertIntoIndexes(access, nrows, slots);
 	for (int row = 0; row < nrows; row++)
-	{
-		InsertIntoIndexes(access, slots[row]);
 		ExecDropSingleTupleTableSlot(slots[row]);
-	}
 	pfree(slots);
 }

@@ -535,8 +535,10 @@ typedef struct Many
 	ManyOrder  *order;
 	int64	   *canonical;
 	Posting    *results;		/* in the order given */
-	MemoryContext per_entry;
+	MemoryContext per_run;
 	int			current;		/* the element that an error is about, or -1 */
+	PostingRun	run;			/* of elements from order[first] on, or empty */
+	int			first;
 } Many;
 
 /*
@@ -546,9 +548,12 @@ static void
 DescribeElement(void *arg)
 {
 	const Many *many = arg;
+	int			element = many->current;
 
-	if (many->current >= 0)
-		errcontext("element %d of post_many", many->current + 1);
+	if (element < 0 && many->run.n > 0 && many->run.at < many->run.n)
+		element = many->order[many->first + many->run.at].index;
+	if (element >= 0)
+		errcontext("element %d of post_many", element + 1);
 }
 
 /*
@@ -601,10 +606,11 @@ BeginElement(const Many *many, int i)
 }
 
 /*
- * Posts element i into the wallet of the canonical member of its own.
+ * Fills in the posting of element i, which goes into the wallet of the
+ * canonical member of its own.
  */
 static void
-PostElement(const Many *many, int i, int64 member_id)
+FillElement(const Many *many, int i, int64 member_id)
 {
 	Posting    *posting = &many->results[i];
 
@@ -625,7 +631,37 @@ PostElement(const Many *many, int i, int64 member_id)
 	posting->reference = Given(&many->references, i) ? TextDatumGetCString(many->references.values[i]) : NULL;
 	posting->idempotency_key = Given(&many->keys, i) ? TextDatumGetCString(many->keys.values[i]) : NULL;
 	posting->details = Given(&many->details, i) ? many->details.values[i] : 0;
-	PostEntry(posting);
+}
+
+/*
+ * Posts elements from order[k] on, as many as go into one wallet at once; how
+ * many it were.
+ */
+static int
+PostElementsOfWallet(Many *many, int k)
+{
+	PostingRun *run = &many->run;
+
+	run->n = 0;
+	many->first = k;
+	while (k + run->n < many->n)
+	{
+		const ManyOrder *next = &many->order[k + run->n];
+		Posting    *posting = &many->results[next->index];
+
+		if (run->n > 0 && CompareWallets(next, &many->order[k]) != 0)
+			break;
+		many->current = next->index;
+		FillElement(many, next->index, next->member_id);
+		many->current = -1;
+		if (!MayFollow(run, posting))
+			break;
+		run->postings[run->n++] = posting;
+	}
+	PostRun(run);
+	k = run->n;
+	run->n = 0;
+	return k;
 }
 
 /*
@@ -720,9 +756,9 @@ PostElements(void *call)
 	qsort(order, many->n, sizeof(ManyOrder), CompareManyOrder);
 	TakeWalletsOfParts(many);
 
-	for (int k = 0; k < many->n; k++)
+	for (int k = 0; k < many->n;)
 	{
-		MemoryContext old = MemoryContextSwitchTo(many->per_entry);
+		MemoryContext old = MemoryContextSwitchTo(many->per_run);
 
 		CHECK_FOR_INTERRUPTS();
 		if (k == 0 || order[k].member_id != order[k - 1].member_id)
@@ -734,11 +770,9 @@ PostElements(void *call)
 			if (CompareWallets(&order[k], &order[last]) != 0)
 				TakeWalletsOfMember(many, k);
 		}
-		many->current = order[k].index;
-		PostElement(many, order[k].index, order[k].member_id);
-		many->current = -1;
+		k += PostElementsOfWallet(many, k);
 		MemoryContextSwitchTo(old);
-		MemoryContextReset(many->per_entry);
+		MemoryContextReset(many->per_run);
 	}
 }
 
@@ -790,7 +824,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	RequireWritable();
 	many.order = palloc_extended(Max(n, 1) * sizeof(ManyOrder), MCXT_ALLOC_HUGE);
 	many.canonical = palloc_extended(Max(n, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
-	many.per_entry = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
+	many.per_run = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
 										   ALLOCSET_DEFAULT_SIZES);
 	many.current = -1;
 	context.callback = DescribeElement;

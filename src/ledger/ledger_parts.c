@@ -463,3 +463,20 @@ PostEntry(Posting *posting)
 		PostInParts(posting);
 	}
 }
+
+/*
+ * Posts the entries of a run, in their order, as PostEntry() each.
+ */
+void
+PostRun(PostingRun *run)
+{
+	if (run->n > 1)
+	{
+		for (run->at = 0; run->at < run->n; run->at++)
+			PreparePosting(run->postings[run->at]);
+		if (PostRunToWallet(run))
+			return;
+	}
+	for (run->at = 0; run->at < run->n; run->at++)
+		PostEntry(run->postings[run->at]);
+}

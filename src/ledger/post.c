@@ -574,7 +574,7 @@ RaisePostingRefusal(const Posting *posting)
  * run again on a newer one.  *balance is the result of one that is posted.
  */
 PostingOutcome
-SettleUnderLock(Posting *posting, Datum stored, bool has_kin, bool keys_erased, Balance *balance)
+SettleUnderLock(Posting *posting, bool has_kin, bool keys_erased, Balance *balance)
 {
 	Entry	   *entry = &posting->entry;
 	bool		look_for_key;	/* the index sees neither those of merged members nor those erased */
@@ -604,7 +604,6 @@ SettleUnderLock(Posting *posting, Datum stored, bool has_kin, bool keys_erased, 
 		LoadActivities(posting, posting->log);
 		SPI_finish();
 	}
-	UnpackBalanceDatum(stored, balance);
 	if (entry->kind == ENTRY_EXPIRE)
 	{
 		/* what there is to book is known only now */
@@ -633,7 +632,8 @@ loyalty_wallet_apply(PG_FUNCTION_ARGS)
 	MemoryContext old = MemoryContextSwitchTo(posting->context);
 	Balance		balance;
 
-	posting->result.outcome = SettleUnderLock(posting, result, PG_GETARG_BOOL(1), PG_GETARG_BOOL(2), &balance);
+	UnpackBalanceDatum(result, &balance);
+	posting->result.outcome = SettleUnderLock(posting, PG_GETARG_BOOL(1), PG_GETARG_BOOL(2), &balance);
 	if (posting->result.outcome == POSTING_POSTED)
 	{
 		/* its key may turn out to be used */
@@ -769,4 +769,3 @@ InsertEntry(Posting *posting)
 			   NullFlags(isnull, LEDGER_NCOLUMNS, nulls), posting);
 	return SPI_processed > 0;
 }
-

@@ -94,14 +94,23 @@ typedef struct Posting
 	char		salt[VARHDRSZ + SALT_LENGTH];
 } Posting;
 
+/* Postings into one wallet, to be stored at once. */
+#define MAX_RUN		256
+
+typedef struct PostingRun
+{
+	Posting    *postings[MAX_RUN];
+	int			n;
+	int			at;				/* the one that is at work, or was refused */
+} PostingRun;
+
 extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
 extern void SetAvailability(Posting *posting, const Datum *available_at, bool pending);
 extern bool ConcernsActivity(const Posting *posting);
 extern void LoadActivities(const Posting *posting, ActivityLog *log);
 extern bool FindReplay(Posting *posting);
 extern void PreparePosting(Posting *posting);
-extern PostingOutcome SettleUnderLock(Posting *posting, Datum stored, bool has_kin, bool keys_erased,
-									  Balance *balance);
+extern PostingOutcome SettleUnderLock(Posting *posting, bool has_kin, bool keys_erased, Balance *balance);
 extern void SealTexts(Posting *posting);
 extern bool KeysAreErased(int64 member_id, const char *code);
 extern bool SettledByKey(Posting *posting, bool keys_erased);
@@ -114,12 +123,14 @@ extern PostingOutcome RecordEntry(Posting *posting, Balance *balance, TimestampT
 pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
 
 /* post_plain.c: into plain tables */
-extern bool StorePlainly(Posting *posting, bool *found);
+extern bool StorePlainly(PostingRun *run, bool *found);
 
 /* post_wallet.c: to whichever wallet it is */
 extern bool RoutePosting(Posting *posting);
 extern void TakeWallet(Posting *posting);
 extern bool PostToWallet(Posting *posting);
+extern bool MayFollow(const PostingRun *run, const Posting *posting);
+extern bool PostRunToWallet(PostingRun *run);
 
 /* post_target.c: the entry that a posting refers to */
 extern void FindTarget(Posting *posting, int64 entry_id);
@@ -142,6 +153,7 @@ extern bool MayReferTo(int64 asked_id, EntryKind kind, int64 home_id);
 
 /* ledger_parts.c: postings, also of lots that are several members' now */
 extern void PostEntry(Posting *posting);
+extern void PostRun(PostingRun *run);
 extern int	FindParticipants(Posting *posting, int64 **member_ids);
 
 /* ledger_guard.c: our own statements pass the guards on our tables */

@@ -10,6 +10,9 @@
  * looked for under the snapshot that shows the row: who uses a key changes the
  * wallet, so where that row is still the newest, so is the answer, and a repeat
  * writes nothing.
+ *
+ * Several postings into one wallet, as post_many() has them, are a run: one
+ * update of the wallet for all.
  */
 #include "postgres.h"
 
@@ -57,14 +60,16 @@ typedef enum WalletFound
 } WalletFound;
 
 /*
- * Settles a posting in the wallet that the active snapshot shows.
+ * Settles the postings of a run in the wallet that the active snapshot shows, as
+ * far as the first that is refused.
  */
 static WalletFound
-SettleInRow(Posting *posting, const PlainAccess *wallet, const PlainAccess *ledger)
+SettleInRow(PostingRun *run, const PlainAccess *wallet, const PlainAccess *ledger)
 {
 	static const int balance_column[] = {WALLET_BALANCE};
 	static const bool not_null[] = {false};
-	Datum		key[2] = {Int64GetDatum(posting->member_id), CStringGetTextDatum(posting->currency.code)};
+	const Posting *first = run->postings[0];
+	Datum		key[2] = {Int64GetDatum(first->member_id), CStringGetTextDatum(first->currency.code)};
 	HeapTuple	row = FetchPlainRow(wallet, 0, key, GetActiveSnapshot());
 	Balance		balance;
 	Datum		stored;
@@ -72,71 +77,94 @@ SettleInRow(Posting *posting, const PlainAccess *wallet, const PlainAccess *ledg
 	bool		keys_there;
 	bool		isnull;
 	bool		moved;
-	int			changed = 0;
+	int			nposted = 0;
 
 	if (row == NULL)
 		return WALLET_MISSING;
 	moved = DatumGetBool(PlainValue(wallet, row, WALLET_MOVED, &never_merged)) && !never_merged;
-	if (moved && !posting->this_wallet)
-		return WALLET_MISSING;
 	(void) PlainValue(wallet, row, WALLET_ERASED, &keys_there);
+	if ((moved && !first->this_wallet) || (run->n > 1 && !(never_merged && keys_there)))
+		return WALLET_MISSING;
 	if (WaitForPlainRow(wallet, row))
 		return WALLET_CHANGED;
 
-	if (!(KeyIsUsed(posting, ledger) && FindReplay(posting)))
-		posting->result.outcome = SettleUnderLock(posting, PlainValue(wallet, row, WALLET_BALANCE, &isnull),
-												  !never_merged, !keys_there, &balance);
-	if (posting->result.outcome == POSTING_POSTED)
+	UnpackBalanceDatum(PlainValue(wallet, row, WALLET_BALANCE, &isnull), &balance);
+	for (run->at = 0; run->at < run->n; run->at++)
 	{
-		stored = PointerGetDatum(PackBalanceValue(&balance));
-		changed = 1;
+		Posting    *posting = run->postings[run->at];
+
+		if (!(KeyIsUsed(posting, ledger) && FindReplay(posting)))
+			posting->result.outcome = SettleUnderLock(posting, !never_merged, !keys_there, &balance);
+		MemoryContextSwitchTo(posting->context);
+		if (posting->result.outcome == POSTING_REFUSED)
+		{
+			nposted = 0;
+			break;
+		}
+		nposted += posting->result.outcome == POSTING_POSTED;
 	}
+	if (nposted > 0)
+		stored = PointerGetDatum(PackBalanceValue(&balance));
 	else if (!IsolationUsesXactSnapshot())
 		return WALLET_SETTLED;
 	/* otherwise what a snapshot of the past says must still be so: an update tells */
-	return UpdatePlainRow(wallet, row, changed, balance_column, &stored, not_null) ? WALLET_SETTLED : WALLET_CHANGED;
-}
-
-static void
-InsertPlainEntry(Posting *posting, const PlainAccess *ledger)
-{
-	Datum		values[LEDGER_NCOLUMNS];
-	bool		nulls[LEDGER_NCOLUMNS];
-	Datum	   *row = values;
-	bool	   *row_nulls = nulls;
-
-	LedgerRowValues(posting, values, nulls);
-	InsertPlainRows(ledger, 1, &row, &row_nulls);
+	return UpdatePlainRow(wallet, row, nposted > 0 ? 1 : 0, balance_column, &stored, not_null) ?
+		WALLET_SETTLED : WALLET_CHANGED;
 }
 
 /*
- * Settles a posting and, if it is to be posted, records it.  False when wallet
+ * Records the postings of a run that are to be posted.
+ */
+static void
+InsertPlainEntries(const PostingRun *run, const PlainAccess *ledger)
+{
+	Datum	  **values = palloc(run->n * sizeof(Datum *));
+	bool	  **nulls = palloc(run->n * sizeof(bool *));
+	int			n = 0;
+
+	for (int i = 0; i < run->n; i++)
+	{
+		if (run->postings[i]->result.outcome != POSTING_POSTED)
+			continue;
+		values[n] = palloc(LEDGER_NCOLUMNS * sizeof(Datum));
+		nulls[n] = palloc(LEDGER_NCOLUMNS * sizeof(bool));
+		LedgerRowValues(run->postings[i], values[n], nulls[n]);
+		n++;
+	}
+	if (n > 0)
+		InsertPlainRows(ledger, n, values, nulls);
+}
+
+/*
+ * Settles the postings of a run, which go into one wallet, and records what is
+ * to be posted, unless one is refused: run->at says which.  False when wallet
  * and ledger are not plain, and nothing was done.  *found: there is such a
- * wallet, and its points have not moved to another in a merge.
+ * wallet, its points have not moved to another in a merge, and, for a run of
+ * several, it never took part in one.
  */
 bool
-StorePlainly(Posting *posting, bool *found)
+StorePlainly(PostingRun *run, bool *found)
 {
 	MemoryContext old;
 	PlainAccess wallet;
 	PlainAccess ledger;
 	WalletFound result;
 
-	if (!OpenPlainTables(&wallet, &ledger, posting->member_id))
+	if (!OpenPlainTables(&wallet, &ledger, run->postings[0]->member_id))
 		return false;
-	old = MemoryContextSwitchTo(posting->context);
+	old = MemoryContextSwitchTo(run->postings[0]->context);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		/* as a statement: what this transaction did is seen, and what others have committed */
 		CommandCounterIncrement();
 		PushActiveSnapshot(GetTransactionSnapshot());
-		result = SettleInRow(posting, &wallet, &ledger);
+		result = SettleInRow(run, &wallet, &ledger);
 		PopActiveSnapshot();
 	} while (result == WALLET_CHANGED);
 	*found = result == WALLET_SETTLED;
-	if (*found && posting->result.outcome == POSTING_POSTED)
-		InsertPlainEntry(posting, &ledger);
+	if (*found && run->at == run->n)
+		InsertPlainEntries(run, &ledger);
 	ClosePlain(&ledger);
 	ClosePlain(&wallet);
 	CommandCounterIncrement();

@@ -135,9 +135,10 @@ SettleWithoutWallet(Posting *posting)
 static bool
 StorePosting(Posting *posting)
 {
+	PostingRun	alone = {.postings = {posting},.n = 1};
 	bool		found;
 
-	if (StorePlainly(posting, &found))
+	if (StorePlainly(&alone, &found))
 		return found;
 	if (!UpdateWallet(posting))
 		return false;
@@ -187,6 +188,21 @@ SettleInWallet(Posting *posting)
 }
 
 /*
+ * Raises the error of a posting that was refused, unless its key was used.
+ */
+static void
+RaiseIfRefused(Posting *posting)
+{
+	if (posting->result.outcome != POSTING_REFUSED || (posting->idempotency_key != NULL && FindReplay(posting)))
+		return;
+	/* the wallet forgets a hold of which nothing is left */
+	if (posting->result.refusal == FOLD_HOLD_LAPSED && posting->entry.kind != ENTRY_HOLD &&
+		HoldIsClosed(posting))
+		posting->result.refusal = FOLD_HOLD_CLOSED;
+	RaisePostingRefusal(posting);
+}
+
+/*
  * Posts an entry to one wallet, the main part of PostEntry().  False, and
  * nothing is done, when the lots of the posting are several members'.
  */
@@ -195,14 +211,54 @@ PostToWallet(Posting *posting)
 {
 	if (!SettleInWallet(posting))
 		return false;
-	if (posting->result.outcome == POSTING_REFUSED &&
-			 !(posting->idempotency_key != NULL && FindReplay(posting)))
+	RaiseIfRefused(posting);
+	return true;
+}
+
+/*
+ * Whether a posting asks for nothing in the ledger but its key.
+ */
+static bool
+StandsAlone(const Posting *posting)
+{
+	return !EntryRefers(posting->entry.kind) && posting->entry.home_id == 0;
+}
+
+/*
+ * Whether a posting can be stored together with those of a run: it goes into
+ * the same wallet, and asks for nothing that those before it change in the
+ * ledger.
+ */
+bool
+MayFollow(const PostingRun *run, const Posting *posting)
+{
+	if (run->n == 0)
+		return true;
+	if (run->n == MAX_RUN || !StandsAlone(run->postings[0]) || !StandsAlone(posting) ||
+		posting->member_id != run->postings[0]->member_id ||
+		strcmp(posting->currency.code, run->postings[0]->currency.code) != 0)
+		return false;
+	for (int i = 0; posting->idempotency_key != NULL && i < run->n; i++)
 	{
-		/* the wallet forgets a hold of which nothing is left */
-		if (posting->result.refusal == FOLD_HOLD_LAPSED && posting->entry.kind != ENTRY_HOLD &&
-			HoldIsClosed(posting))
-			posting->result.refusal = FOLD_HOLD_CLOSED;
-		RaisePostingRefusal(posting);
+		if (run->postings[i]->idempotency_key != NULL &&
+			strcmp(run->postings[i]->idempotency_key, posting->idempotency_key) == 0)
+			return false;
 	}
+	return true;
+}
+
+/*
+ * Posts the entries of a run at once.  False, and nothing is done, when they
+ * have to be posted one by one.
+ */
+bool
+PostRunToWallet(PostingRun *run)
+{
+	bool		found;
+
+	if (run->n == 1 || !StorePlainly(run, &found) || !found)
+		return false;
+	if (run->at < run->n)
+		RaiseIfRefused(run->postings[run->at]);
 	return true;
 }
