@@ -49,10 +49,10 @@ INSERT INTO trigger_case VALUES
 		'{"UPDATE loyalty.wallet SET currency = ''x''", "DELETE FROM loyalty.wallet", "INSERT INTO loyalty.ledger SELECT * FROM loyalty.ledger"}',
 		'{LY005,LY005,LY005}', 100, 0),
 	('parts of ours, on the wallet', 'BEFORE UPDATE ON loyalty.wallet FOR EACH ROW',
-		'{"SELECT loyalty.wallet_apply(balance, false) FROM loyalty.wallet LIMIT 1", "SELECT loyalty.wallet_unapply()", "SELECT loyalty.posted_lots()"}',
+		'{"SELECT loyalty.wallet_apply(balance, false, false) FROM loyalty.wallet LIMIT 1", "SELECT loyalty.wallet_unapply()", "SELECT loyalty.posted_lots()"}',
 		'{42501,42501,42501}', 100, 0),
 	('parts of ours, on the ledger', 'AFTER INSERT ON loyalty.ledger FOR EACH ROW',
-		'{"SELECT loyalty.wallet_apply(balance, false) FROM loyalty.wallet LIMIT 1", "SELECT loyalty.wallet_unapply()", "SELECT loyalty.posted_lots()"}',
+		'{"SELECT loyalty.wallet_apply(balance, false, false) FROM loyalty.wallet LIMIT 1", "SELECT loyalty.wallet_unapply()", "SELECT loyalty.posted_lots()"}',
 		'{42501,42501,42501}', 100, 0);
 
 -- Each of them on a call with wallets that are there: what it tried and how that
