@@ -14,6 +14,10 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = 'It is known by it afterwards.',
 				HINT = 'Give all three.';
 	END IF;
+	IF NOT isfinite(merged_at) THEN
+		RAISE EXCEPTION 'merged_at must be a finite instant'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', merged_at), HINT = 'Leave it out for now.';
+	END IF;
 	IF EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = merge_tier.survivor_id AND t.unmerged_at IS NULL) THEN
 		RAISE EXCEPTION 'member % counts for another', survivor_id
 			USING ERRCODE = 'LY003', DETAIL = 'It was merged itself.',

@@ -233,16 +233,17 @@ ReplayBefore(const LadderVersions *versions, const TierHistory *history, Timesta
 
 	for (;;)
 	{
-		TimestampTz version_at = machine->version + 1 < versions->nversions ?
-			versions->version[machine->version + 1].from : TIMESTAMP_INFINITY;
-		TimestampTz merge_at = merge < history->nmerges ? history->merges[merge].at : TIMESTAMP_INFINITY;
+		bool		has_version = machine->version + 1 < versions->nversions;
+		bool		has_merge = merge < history->nmerges;
+		TimestampTz version_at = has_version ? versions->version[machine->version + 1].from : TIMESTAMP_INFINITY;
+		TimestampTz merge_at = has_merge ? history->merges[merge].at : TIMESTAMP_INFINITY;
 		TimestampTz t = Min(Min(version_at, merge_at), until);
 
 		CHECK_FOR_INTERRUPTS();
 		AdvanceClock(machine, t);
-		if (version_at <= t)
+		if (has_version && version_at <= t)
 			SwitchVersion(machine, machine->version + 1, t);
-		else if (merge_at <= t)
+		else if (has_merge && merge_at <= t)
 			MergeMachines(machine, &history->merges[merge++], known_until);
 		else
 			break;

@@ -831,4 +831,13 @@ SELECT is((SELECT available FROM loyalty.earn(60, 9000000000000000000, 'huge', '
 SELECT loyalty.define_ladder('huge', '{"measures": [{"measure": "huge", "window": "lifetime"}], "levels": [{"level": "a", "any": {"huge": 1}}]}');
 SELECT throws_ok($$SELECT loyalty.tier_of(60, 'huge')$$, '22003', NULL, 'and there are an error, not a wrong tier');
 
+-- Nothing of a tier is at an infinite instant
+SELECT throws_ok(format('SELECT loyalty.merge_tier(990001, 990002, 990003, %L)', t), 'LY003', 'merged_at must be a finite instant', 'a merge at ' || t) FROM unnest('{infinity,-infinity}'::text[]) t;
+SELECT throws_ok(format('INSERT INTO loyalty.%s', row), '23514', NULL, row) FROM unnest(ARRAY[
+	$$tier_event (member_id, measure, at, counts_at, amount) VALUES (990002, 'spend', 'infinity', now(), 1)$$,
+	$$tier_event (member_id, measure, at, counts_at, amount) VALUES (990002, 'spend', now(), '-infinity', 1)$$,
+	$$tier_grant (member_id, ladder, level, kind, starts_at) VALUES (990002, 'club', 'gold', 'manual', '-infinity')$$,
+	$$tier_grant (member_id, ladder, level, kind, starts_at, ends_at) VALUES (990002, 'club', 'gold', 'manual', now(), 'infinity')$$,
+	$$tier_merge (absorbed_id, merge_id, survivor_id, merged_at) VALUES (990003, 990001, 990002, 'infinity')$$]) row;
+
 SELECT * FROM finish();

@@ -26,6 +26,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::Bin;
+use IO::Handle;
 use File::Path qw(make_path);
 use JSON::PP;
 use List::Util qw(sum0);
@@ -787,6 +788,7 @@ sub run_round
 	RandomHistory::seed($seed * 1_000_003 + $round);
 	my $file = "$log_dir/round_$round.sql";
 	open $log, '>', $file or die "$file: $!";
+	$log->autoflush(1);
 	print $log "-- seed $seed, round $round: $mode\n";
 	my $failed = sum0(map { scalar @$_ } values %failures);
 	run_sql($postgres, 'DROP DATABASE IF EXISTS calls WITH (FORCE)', 'CREATE DATABASE calls TEMPLATE calls_programme');
