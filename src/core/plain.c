@@ -443,6 +443,28 @@ PlainValue(const PlainAccess *access, HeapTuple row, int column, bool *isnull)
 }
 
 /*
+ * All declared columns of a row, by their numbers.
+ */
+void
+PlainValues(const PlainAccess *access, HeapTuple row, Datum *values, bool *nulls)
+{
+	TupleDesc	desc = RelationGetDescr(access->rel);
+	Datum	   *row_values = palloc(desc->natts * sizeof(Datum));
+	bool	   *row_nulls = palloc(desc->natts * sizeof(bool));
+
+	heap_deform_tuple(row, desc, row_values, row_nulls);
+	for (int i = 0; i < access->table->ncolumns; i++)
+	{
+		int			place = access->leaf->attnum[i] - 1;
+
+		values[i] = row_values[place];
+		nulls[i] = row_nulls[place];
+	}
+	pfree(row_values);
+	pfree(row_nulls);
+}
+
+/*
  * Waits for a transaction that is changing the row; false when there is none.
  * Afterwards the row is to be fetched again: what was computed of it would have
  * been for nothing.

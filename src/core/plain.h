@@ -84,6 +84,7 @@ extern bool OpenPlain(PlainAccess *access, const PlainTable *table, int64 member
 extern void ClosePlain(PlainAccess *access);
 extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot);
 extern Datum PlainValue(const PlainAccess *access, HeapTuple row, int column, bool *isnull);
+extern void PlainValues(const PlainAccess *access, HeapTuple row, Datum *values, bool *nulls);
 extern bool WaitForPlainRow(const PlainAccess *access, HeapTuple row);
 extern bool UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int *columns,
 						   const Datum *values, const bool *nulls);

@@ -250,6 +250,21 @@ CloseWallet(Backfill *state)
 }
 
 /*
+ * Ends the present wallet and its member.
+ */
+static void
+EndMember(Backfill *state)
+{
+	const Datum *row = state->values;
+
+	CloseWallet(state);
+	/* what is refused now is not said of the row that is being read */
+	state->values = NULL;
+	EndMemberRows(state->insert);
+	state->values = row;
+}
+
+/*
  * Opens and locks the wallet of the next row.
  */
 static void
@@ -270,7 +285,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 	state->asked_id = member_id;
 	member_id = CanonicalMember(member_id);
 	if (member_id != state->member_id)
-		EndMemberRows(state->insert);
+		EndMember(state);
 	state->member_id = member_id;
 	FindCurrency(code, &state->currency);
 
@@ -734,7 +749,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 		SPI_freetuptable(table);
 		ActAsBefore(&reader);
 	}
-	CloseWallet(&state);
+	EndMember(&state);
 	FlushLedgerRows(state.insert);
 	KeepAct(&(Act) {.name = "backfill", .subject = get_rel_name(PG_GETARG_OID(0))});
 	ActAsBefore(&reader);

@@ -9,8 +9,8 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "access/tupdesc.h"
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -29,8 +29,14 @@ struct LedgerInsert
 	Tuplestorestate *gathered;
 	TupleDesc	desc;			/* of the ledger's columns */
 	int			count;			/* rows gathered */
-	bool		by_member;		/* a member's rows at once, before the next's */
 	KeptPlan	statement;
+
+	/* entries of the present member to tell of */
+	MemoryContext context;
+	PostedEntry *posted;
+	int			nposted;
+	int			posted_size;
+	int			nstored;		/* the first ones, whose rows are in the ledger */
 };
 
 /*
@@ -42,21 +48,13 @@ BeginLedgerInsert(void)
 {
 	LedgerInsert *insert = palloc0(sizeof(LedgerInsert));
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-	Relation	ledger;
 
 	insert->desc = CreateTemplateTupleDesc(LEDGER_NCOLUMNS);
 	for (int i = 0; i < LEDGER_NCOLUMNS; i++)
 		TupleDescInitEntry(insert->desc, i + 1, LedgerColumnName(i), LedgerColumnType(i), -1, 0);
 	insert->gathered = tuplestore_begin_heap(false, false, work_mem);
 
-	/*
-	 * A trigger that fires after each row may take more locks (tiers).
-	 * Postings take those of a member after all of its wallets, and before
-	 * the next member's.
-	 */
-	ledger = table_open(LoyaltyTable("ledger"), AccessShareLock);
-	insert->by_member = ledger->trigdesc != NULL && ledger->trigdesc->trig_insert_after_row;
-	table_close(ledger, NoLock);
+	insert->context = AllocSetContextCreate(CurrentMemoryContext, "loyalty entries to tell of", ALLOCSET_DEFAULT_SIZES);
 
 	enr->md.name = GATHERED;
 	enr->md.reliddesc = InvalidOid;
@@ -76,6 +74,31 @@ BeginLedgerInsert(void)
 }
 
 /*
+ * Notes what is to be told of a posting once its row is in the ledger.
+ */
+static void
+NotePosted(LedgerInsert *insert, const Posting *posting)
+{
+	MemoryContext old;
+	PostedEntry *entry;
+
+	if (!AnyoneWants(posting->row.currency))
+		return;
+	old = MemoryContextSwitchTo(insert->context);
+	if (insert->nposted == insert->posted_size)
+	{
+		insert->posted_size = Max(64, insert->posted_size * 2);
+		insert->posted = insert->posted ?
+			repalloc_huge(insert->posted, insert->posted_size * sizeof(PostedEntry)) :
+			palloc(insert->posted_size * sizeof(PostedEntry));
+	}
+	entry = &insert->posted[insert->nposted++];
+	DescribePosted(posting, entry);
+	entry->currency = pstrdup(entry->currency);
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * Adds the row of a posting; it is in the ledger after the next flush.
  */
 void
@@ -86,18 +109,30 @@ AddLedgerRow(LedgerInsert *insert, Posting *posting)
 
 	LedgerRowValues(posting, values, nulls);
 	tuplestore_putvalues(insert->gathered, insert->desc, values, nulls);
-	if (++insert->count >= BATCH_ROWS && !insert->by_member)
+	NotePosted(insert, posting);
+	if (++insert->count >= BATCH_ROWS)
 		FlushLedgerRows(insert);
 }
 
 /*
- * All rows of a member have been added.
+ * All rows of a member have been added, and all its wallets are locked.  Who is
+ * told of its entries may lock its state rows, which come before the next
+ * member's wallets.
  */
 void
 EndMemberRows(LedgerInsert *insert)
 {
-	if (insert->by_member)
-		FlushLedgerRows(insert);
+	if (insert->nposted == 0)
+		return;
+	FlushLedgerRows(insert);
+	for (int i = 0; i < insert->nposted; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		TellOfEntry(&insert->posted[i]);
+	}
+	MemoryContextReset(insert->context);
+	insert->posted = NULL;
+	insert->nposted = insert->posted_size = insert->nstored = 0;
 }
 
 /*
@@ -108,6 +143,9 @@ FlushLedgerRows(LedgerInsert *insert)
 {
 	if (insert->count == 0)
 		return;
+	CommandCounterIncrement();
+	for (; insert->nstored < insert->nposted; insert->nstored++)
+		insert->posted[insert->nstored].command = GetCurrentCommandId(false);
 	RunGuarded(&insert->statement, NULL, NULL, NULL);
 	tuplestore_clear(insert->gathered);
 	insert->count = 0;

@@ -765,6 +765,8 @@ InsertEntry(Posting *posting)
 						 "WHERE idempotency_key IS NOT NULL DO NOTHING");
 	}
 	LedgerRowValues(posting, values, isnull);
+	CommandCounterIncrement();
+	posting->command = GetCurrentCommandId(false);
 	RunGuarded(posting->idempotency_key ? &plan_with_key : &plan, values,
 			   NullFlags(isnull, LEDGER_NCOLUMNS, nulls), posting);
 	return SPI_processed > 0;

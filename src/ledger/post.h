@@ -75,6 +75,8 @@ typedef struct Posting
 	char	   *idempotency_key;
 
 	PostingResult result;
+	CommandId	command;		/* of what is posted: that put it into the
+								 * ledger */
 
 	/* Working space */
 	MemoryContext context;
@@ -104,6 +106,34 @@ typedef struct PostingRun
 	int			at;				/* the one that is at work, or was refused */
 } PostingRun;
 
+/* An entry that is in the ledger, as rooms on our right are told of it. */
+typedef struct PostedEntry
+{
+	int64		member_id;		/* in whose wallet */
+	const char *currency;
+	EntryKind	kind;
+	int64		requested;
+	TimestampTz effective_at;
+	TimestampTz available_at;	/* -infinity: none is stored */
+	int64		target_entry_id;	/* 0: none */
+	CommandId	command;		/* of this transaction, which put it there */
+} PostedEntry;
+
+/*
+ * What a room registers that has to know of entries.  wants() says whether
+ * those in a currency concern it; where nobody wants them a posting does no
+ * more.  posted() is called once for each entry, in their order, when its row
+ * can be seen, in the posting's own subtransaction and as the owner of the
+ * tables.  It may take locks on the member's own state rows, and refuse the
+ * posting by an error.  Of a backfill it is called when all of a member's
+ * entries are there, and all of its wallets locked.
+ */
+typedef struct EntryListener
+{
+	bool		(*wants) (const char *currency);
+	void		(*posted) (const PostedEntry *entry);
+} EntryListener;
+
 extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
 extern void SetAvailability(Posting *posting, const Datum *available_at, bool pending);
 extern bool ConcernsActivity(const Posting *posting);
@@ -121,6 +151,13 @@ extern bool InsertEntry(Posting *posting);
 extern bool OpenWallet(const Posting *posting);
 extern PostingOutcome RecordEntry(Posting *posting, Balance *balance, TimestampTz now);
 pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
+
+/* posted.c: word of it */
+extern void OnEntryPosted(const EntryListener *listener);
+extern bool AnyoneWants(const char *currency);
+extern void DescribePosted(const Posting *posting, PostedEntry *entry);
+extern void TellOfEntry(const PostedEntry *entry);
+extern void TellOfPosting(const Posting *posting);
 
 /* post_plain.c: into plain tables */
 extern bool StorePlainly(PostingRun *run, bool *found);

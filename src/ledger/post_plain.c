@@ -129,6 +129,7 @@ InsertPlainEntries(const PostingRun *run, const PlainAccess *ledger)
 		values[n] = palloc(LEDGER_NCOLUMNS * sizeof(Datum));
 		nulls[n] = palloc(LEDGER_NCOLUMNS * sizeof(bool));
 		LedgerRowValues(run->postings[i], values[n], nulls[n]);
+		run->postings[i]->command = GetCurrentCommandId(true);
 		n++;
 	}
 	if (n > 0)

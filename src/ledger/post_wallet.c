@@ -138,17 +138,19 @@ StorePosting(Posting *posting)
 	PostingRun	alone = {.postings = {posting},.n = 1};
 	bool		found;
 
-	if (StorePlainly(&alone, &found))
-		return found;
-	if (!UpdateWallet(posting))
-		return false;
-	if (posting->result.outcome == POSTING_POSTED && !InsertEntry(posting))
+	if (!StorePlainly(&alone, &found))
 	{
-		UndoWallet(posting);
-		if (!FindReplay(posting))
-			elog(ERROR, "entry with idempotency key \"%s\" vanished", posting->idempotency_key);
+		found = UpdateWallet(posting);
+		if (found && posting->result.outcome == POSTING_POSTED && !InsertEntry(posting))
+		{
+			UndoWallet(posting);
+			if (!FindReplay(posting))
+				elog(ERROR, "entry with idempotency key \"%s\" vanished", posting->idempotency_key);
+		}
 	}
-	return true;
+	if (found && posting->result.outcome == POSTING_POSTED)
+		TellOfPosting(posting);
+	return found;
 }
 
 /*
@@ -259,6 +261,14 @@ PostRunToWallet(PostingRun *run)
 	if (run->n == 1 || !StorePlainly(run, &found) || !found)
 		return false;
 	if (run->at < run->n)
+	{
 		RaiseIfRefused(run->postings[run->at]);
+		return true;
+	}
+	for (run->at = 0; run->at < run->n; run->at++)
+	{
+		if (run->postings[run->at]->result.outcome == POSTING_POSTED)
+			TellOfPosting(run->postings[run->at]);
+	}
 	return true;
 }

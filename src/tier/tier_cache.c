@@ -166,6 +166,16 @@ ReadLadder(const char *code, TimestampTz known_at)
 }
 
 /*
+ * Whether AllLadders() answers at once; then it needs no ConnectTier(), unless
+ * the caller runs a statement while it looks at them.
+ */
+bool
+LaddersAreKnown(void)
+{
+	return !stale;
+}
+
+/*
  * All ladders, by code.  Needs ConnectTier().
  */
 CachedLadder *

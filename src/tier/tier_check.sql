@@ -41,12 +41,9 @@ BEGIN
 		RETURN QUERY
 		SELECT 'version', NULL::bigint, NULL::text, NULL::bigint, format('%s: version %s is not after the one before it', v.ladder, v.version)
 		FROM (SELECT x.*, lag(coalesce(x.effective_from, '-infinity')) OVER (PARTITION BY x.ladder ORDER BY x.version) AS before FROM loyalty.ladder_version x) v
-		WHERE coalesce(v.effective_from, '-infinity') <= v.before
-		UNION ALL
-		SELECT 'trigger', NULL, NULL, NULL, 'a ladder counts points, and the ledger lacks the trigger evaluate_tier; setup() puts it there, evaluate_tiers() makes up for what it missed'
-		WHERE loyalty.ledger_is_unwatched();
+		WHERE coalesce(v.effective_from, '-infinity') <= v.before;
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION check_tier(bigint, bigint) IS
-'Every invariant of room tier, of members as check_all() takes them: a row for each violation. Stored states, in each column, and histories are what a replay of all facts gives; histories have neither gaps nor overlaps (these a constraint refuses, too); the ledger has its trigger once a ladder counts points. Part of check_all().';
+'Every invariant of room tier, of members as check_all() takes them: a row for each violation. Stored states, in each column, and histories are what a replay of all facts gives; histories have neither gaps nor overlaps (these a constraint refuses, too). Part of check_all().';

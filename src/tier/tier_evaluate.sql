@@ -66,7 +66,7 @@ COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, tim
 CREATE FUNCTION step_tier(state record) RETURNS bytea
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_step_tier';
 COMMENT ON FUNCTION step_tier(record) IS
-'The machine of a row of tier_state one fact further; part of evaluate_tier(), cannot be called by itself.';
+'The machine of a row of tier_state one fact further; part of postings and of evaluate_tier(), cannot be called by itself.';
 
 CREATE FUNCTION maintain_tier(member_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS boolean
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_maintain_tier';

@@ -11,4 +11,5 @@ ROOM_INIT(Tier)
 {
 	ExpectLayout("tier", 1);
 	LadderCacheInit();
+	TierEntryInit();
 }

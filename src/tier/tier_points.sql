@@ -5,8 +5,8 @@
  * available points, of the instant at which they are.  A reversal of one is a
  * fact of the reversal's instant that counts at that of the entry it takes
  * back, and so is the reversal of a reversal, which gives back.  The reversal
- * of anything else is none.  Written for all who read the ledger: evaluate_tier()
- * (tier_trigger.c), replays (tier_gather.c) and evaluate_tiers().
+ * of anything else is none.  Written for all who read the ledger: postings
+ * (tier_entry.c), replays (tier_gather.c) and evaluate_tiers().
  */
 
 CREATE FUNCTION points_available_at(requested bigint, effective_at timestamptz, available_at timestamptz, activated_at timestamptz)

@@ -83,11 +83,15 @@ static const TierAsOf TIER_OF_QUERY = {TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, S
 /* tier_cache.c */
 extern void LadderCacheInit(void);
 extern void ConnectTier(void);
+extern bool LaddersAreKnown(void);
 extern CachedLadder *AllLadders(void);
 extern CachedLadder *FindLadder(const char *code, TimestampTz known_at);
 
 extern CachedLadder *CopyOfLadder(const char *code, MemoryContext context);
 extern CachedLadder *PreviewLadder(const CachedLadder *ladder, Jsonb *definition, TimestampTz as_of, bool whole_history);
+
+/* tier_entry.c */
+extern void TierEntryInit(void);
 
 /* tier_gather.c */
 extern int64 CanonicalAsOf(int64 member_id, const TierAsOf *asked);

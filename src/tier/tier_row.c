@@ -19,10 +19,21 @@
 #include "tier/tier_functions.h"
 #include "tier/tier_row.h"
 
-static const char *const names[STATE_NCOLUMNS] = {
-#define COLUMN(symbol, name, type) #name,
+static const PlainColumn state_columns[STATE_NCOLUMNS] = {
+#define COLUMN(symbol, name, type) {#name, type},
 	TIER_STATE_COLUMNS(COLUMN)
 #undef COLUMN
+};
+
+static const char *const own_triggers[] = {NULL};
+
+const PlainTable tier_state_table = {
+	.name = "tier_state",
+	.ncolumns = STATE_NCOLUMNS,
+	.columns = state_columns,
+	.nkeys = 1,
+	.keys = {{2, {STATE_MEMBER_ID, STATE_LADDER}}},
+	.own_triggers = own_triggers
 };
 
 static const Oid types[STATE_NCOLUMNS] = {
@@ -50,7 +61,7 @@ StateColumnList(void)
 
 		initStringInfo(&buf);
 		for (int i = 0; i < STATE_NCOLUMNS; i++)
-			appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", names[i]);
+			appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", state_columns[i].name);
 		list = MemoryContextStrdup(TopMemoryContext, buf.data);
 	}
 	return list;
@@ -71,7 +82,7 @@ StateAssignments(void)
 
 		initStringInfo(&buf);
 		for (int i = STATE_LADDER + 1; i < STATE_NCOLUMNS; i++)
-			appendStringInfo(&buf, "%s%s = $%d", i > STATE_LADDER + 1 ? ", " : "", names[i], i + 1);
+			appendStringInfo(&buf, "%s%s = $%d", i > STATE_LADDER + 1 ? ", " : "", state_columns[i].name, i + 1);
 		list = MemoryContextStrdup(TopMemoryContext, buf.data);
 	}
 	return list;
@@ -95,7 +106,7 @@ loyalty_tier_state_columns(PG_FUNCTION_ARGS)
 
 	(void) fcinfo;
 	for (int i = 0; i < STATE_NCOLUMNS; i++)
-		datums[i] = CStringGetTextDatum(names[i]);
+		datums[i] = CStringGetTextDatum(state_columns[i].name);
 	PG_RETURN_ARRAYTYPE_P(construct_array(datums, STATE_NCOLUMNS, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
@@ -196,13 +207,13 @@ static AttrNumber
 StateAttribute(TupleDesc tupdesc, TierStateColumn column)
 {
 	static AttrNumber known[STATE_NCOLUMNS];
-	AttrNumber	attnum = FindAttribute(tupdesc, names[column], &known[column]);
+	AttrNumber	attnum = FindAttribute(tupdesc, state_columns[column].name, &known[column]);
 
 	if (attnum <= 0 || TupleDescAttr(tupdesc, attnum - 1)->atttypid != types[column])
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("a row of loyalty.tier_state is needed"),
-				 errdetail("What was given has no column \"%s\" of its type.", names[column]),
+				 errdetail("What was given has no column \"%s\" of its type.", state_columns[column].name),
 				 errhint("This function is part of others; call those.")));
 	return attnum;
 }

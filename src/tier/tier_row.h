@@ -10,6 +10,7 @@
 #include "access/tupdesc.h"
 #include "catalog/pg_type_d.h"
 
+#include "core/plain.h"
 #include "tier/tier_machine.h"
 
 /*
@@ -71,6 +72,8 @@ typedef struct StoredTier
 	TierColumns columns;
 	struct varlena *machine;
 } StoredTier;
+
+extern const PlainTable tier_state_table;
 
 extern const char *StateColumnList(void);
 extern const char *StateAssignments(void);

@@ -1,21 +1,11 @@
 /*
- * tier: the tables, and the trigger on the ledger.
+ * tier: the tables, and the trigger for tables of facts.
  */
 
 CREATE FUNCTION evaluate_tier() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_evaluate_tier';
 COMMENT ON FUNCTION evaluate_tier() IS
-'Trigger function (AFTER, FOR EACH ROW): keeps tiers current in the commit of the fact. On the ledger, without arguments (define_ladder() does it). On anybody''s table (INSERT, UPDATE, DELETE), with the names of the member and time columns, then measure=column or measure=number, and counts_at=column for returns. Measures are those of define_measure(), but for points (LY404); of a score (window latest) insert a row for each value. What is updated or deleted is taken back at the date that it counted at.';
-
-CREATE FUNCTION ledger_is_unwatched() RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT EXISTS (SELECT FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
-			JOIN loyalty.tier_measure m ON m.measure = d->>'measure' AND m.source = 'points')
-		AND NOT EXISTS (SELECT FROM pg_trigger t
-			WHERE t.tgrelid = 'loyalty.ledger'::regclass AND t.tgfoid = 'loyalty.evaluate_tier()'::regprocedure AND t.tgenabled IN ('O', 'A'))
-$$;
-COMMENT ON FUNCTION ledger_is_unwatched() IS 'Whether a ladder counts points and the ledger lacks the trigger evaluate_tier; part of define_ladder(), setup() and check_all().';
+'Trigger function (AFTER, FOR EACH ROW): keeps tiers current in the commit of the fact. On anybody''s table (INSERT, UPDATE, DELETE), with the names of the member and time columns, then measure=column or measure=number, and counts_at=column for returns. Measures are those of define_measure(), but for points (LY404); of a score (window latest) insert a row for each value. What is updated or deleted is taken back at the date that it counted at.';
 
 CREATE FUNCTION watch_facts(source text) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -23,20 +13,11 @@ AS $$
 BEGIN
 	-- whoever has recorded a fact that no ladder counted has committed now, and
 	-- whoever is going to waits, and will know of the ladder
-	IF source = 'points' THEN
-		PERFORM loyalty.lock_against_writers('loyalty.ledger');
-		IF loyalty.ledger_is_unwatched() THEN
-			-- without WHEN: that would be parsed anew for each posting
-			CREATE OR REPLACE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
-				FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
-		END IF;
-	ELSE
-		PERFORM loyalty.lock_against_writers('loyalty.tier_event');
-	END IF;
+	PERFORM loyalty.lock_against_writers(CASE source WHEN 'points' THEN 'loyalty.ledger'::regclass ELSE 'loyalty.tier_event' END);
 END
 $$;
 COMMENT ON FUNCTION watch_facts(text) IS
-'Waits for transactions that have recorded facts of a source (points or event) that a ladder begins to count, keeps others waiting until commit, and puts the trigger evaluate_tier on the ledger where it is missing. Part of define_ladder() and setup().';
+'Waits for transactions that have recorded facts of a source (points or event) that a ladder begins to count, and keeps others waiting until commit. Part of define_ladder().';
 
 CREATE FUNCTION tier_triggers(OUT table_name text, OUT trigger_name text, OUT fired text, OUT level text, OUT function_name text)
 RETURNS SETOF record
@@ -51,7 +32,7 @@ AS $$
 		('ladder_version', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
 		('tier_event', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
 $$;
-COMMENT ON FUNCTION tier_triggers() IS 'The triggers of the tables of room tier; see program_triggers(). That of facts in the ledger is put by watch_facts().';
+COMMENT ON FUNCTION tier_triggers() IS 'The triggers of the tables of room tier; see program_triggers().';
 
 CREATE FUNCTION setup_tier(have integer) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -233,7 +214,7 @@ BEGIN
 			PRIMARY KEY (member_id, ladder)
 		) WITH (fillfactor = 70);
 		CREATE INDEX tier_state_next_at ON loyalty.tier_state (next_at);
-		COMMENT ON TABLE loyalty.tier_state IS 'The tier of a member on a ladder as of its last fact, kept by evaluate_tier(). Read it with tier_of(), which is right at any instant.';
+		COMMENT ON TABLE loyalty.tier_state IS 'The tier of a member on a ladder as of its last fact, in whose commit it is kept. Read it with tier_of(), which is right at any instant.';
 		COMMENT ON COLUMN loyalty.tier_state.member_id IS 'The member.';
 		COMMENT ON COLUMN loyalty.tier_state.ladder IS 'The ladder.';
 		COMMENT ON COLUMN loyalty.tier_state.level IS 'The tier at evaluated_at: the better of the earned and the granted level; NULL for none.';
@@ -279,10 +260,6 @@ BEGIN
 	END IF;
 	PERFORM loyalty.put_merge_handler('tier', '{tier_event,tier_grant,tier_history,tier_joined,tier_state}',
 		'loyalty.merge_member_tiers', 'loyalty.unmerge_member_tiers', 'loyalty.preview_member_tiers', 'loyalty.forget_member_tiers');
-	-- ladders may have come as rows, from a dump without its schema
-	IF loyalty.ledger_is_unwatched() THEN
-		PERFORM loyalty.watch_facts('points');
-	END IF;
 	RETURN 1;
 END
 $$;

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -23,8 +24,42 @@
 
 #include "core/compat.h"
 #include "core/errors.h"
+#include "core/plain.h"
 #include "tier/tier_functions.h"
 #include "tier/tier_program.h"
+
+/*
+ * The row that the active snapshot shows, of an open tier_state; NULL for none.
+ */
+static HeapTuple
+FetchStored(const PlainAccess *state, const Datum *key, StoredTier *stored)
+{
+	HeapTuple	row = FetchPlainRow(state, 0, key, GetActiveSnapshot());
+	Datum		values[STATE_NCOLUMNS];
+	bool		nulls[STATE_NCOLUMNS];
+
+	if (row == NULL)
+		return NULL;
+	PlainValues(state, row, values, nulls);
+	GetStored(values, nulls, stored);
+	return row;
+}
+
+/*
+ * Reads a row as the query sees it, by table access; false when tier_state is
+ * not plain.
+ */
+static bool
+ReadPlainly(int64 member_id, const Datum *key, StoredTier *stored)
+{
+	PlainAccess state;
+
+	if (!OpenPlain(&state, &tier_state_table, member_id, PLAIN_READ))
+		return false;
+	(void) FetchStored(&state, key, stored);
+	ClosePlain(&state);
+	return true;
+}
 
 /*
  * Reads a member's row of tier_state.
@@ -54,6 +89,8 @@ ReadStored(int64 member_id, const CachedLadder *ladder, StoredRead how, StoredTi
 		read_plan.query = MemoryContextStrdup(TopMemoryContext, query);
 	}
 	InitStored(stored);
+	if (how == STORED_AS_OF_QUERY && ReadPlainly(member_id, key, stored))
+		return;
 	if (how == STORED_AS_OF_QUERY)
 		RunPlanReadOnly(&read_plan, key, NULL, 1);
 	else
@@ -438,11 +475,24 @@ loyalty_step_tier(PG_FUNCTION_ARGS)
 }
 
 /*
- * One step further, if all comes in order: one statement, which computes under
- * the lock of the row that it updates.
+ * The row after a step.
  */
-static bool
-TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
+static void
+StateOfStep(const TierStepping *step, StoredTier *stored)
+{
+	StateOfMachine(step->ladder, &step->machine, stored);
+	if (step->machine.nlogs == 0)
+		stored->event_at = step->stored.event_at;
+	stored->replayed_in = step->stored.replayed_in;
+	stored->replayed_before = step->stored.replayed_before;
+}
+
+/*
+ * One step further by one statement, which computes under the lock of the row
+ * that it updates.
+ */
+static void
+StepByStatement(TierStepping *step, int64 member_id)
 {
 	static KeptPlan plan = {
 		.query = "UPDATE loyalty.tier_state s SET machine = loyalty.step_tier(s), "
@@ -451,31 +501,95 @@ TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		values[3];
-	TierStepping step = {.ladder = ladder, .arrived = arrived, .context = CurrentMemoryContext};
-	Running		running = {.kind = stepping_kind, .call = &step};
-	TierMachine *machine = &step.machine;
+	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(step->ladder->code),
+	TimestampTzGetDatum(step->arrived->at)};
+	Running		running = {.kind = stepping_kind, .call = step};
 	StoredTier	stored;
 
-	values[0] = Int64GetDatum(member_id);
-	values[1] = CStringGetTextDatum(ladder->code);
-	values[2] = TimestampTzGetDatum(arrived->at);
 	RunPlanOf(&running, &plan, values, NULL);
-	if (SPI_processed == 0 || !step.done)
-		return false;
-	if (machine->nlogs > 0 || step.columns_changed)
+	step->done = step->done && SPI_processed > 0;
+	if (step->done && (step->machine.nlogs > 0 || step->columns_changed))
 	{
 		/* the row is ours now: what it says of the machine follows */
-		StateOfMachine(ladder, machine, &stored);
-		if (machine->nlogs == 0)
-			stored.event_at = step.stored.event_at;
-		stored.replayed_in = step.stored.replayed_in;
-		stored.replayed_before = step.stored.replayed_before;
-		WriteState(ladder, member_id, &stored);
-		machine->nlogs = DropEmptySteps(machine->logs, machine->nlogs);
-		if (machine->nlogs > 0)
-			WriteHistory(ladder, member_id, machine->logs, machine->nlogs, machine->logs[0].at);
+		StateOfStep(step, &stored);
+		WriteState(step->ladder, member_id, &stored);
 	}
+}
+
+/*
+ * The same with the row that the active snapshot shows, of an open tier_state.
+ * False when another transaction was there first: look again.
+ */
+static bool
+StepRow(TierStepping *step, int64 member_id, const PlainAccess *state)
+{
+	static const int all_columns[] = {
+#define COLUMN(symbol, name, type) STATE_##symbol,
+		TIER_STATE_COLUMNS(COLUMN)
+#undef COLUMN
+	};
+	Datum		values[STATE_NCOLUMNS] = {Int64GetDatum(member_id), CStringGetTextDatum(step->ladder->code)};
+	bool		nulls[STATE_NCOLUMNS];
+	HeapTuple	row = FetchStored(state, values, &step->stored);
+	int			first = STATE_EVALUATED_AT;	/* that changes, and those behind it */
+	StoredTier	stored;
+
+	step->done = false;
+	if (row == NULL)
+		return true;
+	if (WaitForPlainRow(state, row))
+		return false;
+	if (!step->stored.evaluated || !StepStored(step))
+		return true;
+	step->done = true;
+	StateOfStep(step, &stored);
+	PutStored(member_id, step->ladder->code, &stored, values, nulls);
+	if (step->machine.nlogs > 0 || step->columns_changed)
+		first = STATE_LADDER + 1;
+	return UpdatePlainRow(state, row, STATE_NCOLUMNS - first, all_columns + first, values + first, nulls + first);
+}
+
+/*
+ * The same by table access; false when tier_state is not plain, and nothing was
+ * done.
+ */
+static bool
+StepPlainly(TierStepping *step, int64 member_id)
+{
+	PlainAccess state;
+	bool		settled;
+
+	if (!OpenPlain(&state, &tier_state_table, member_id, PLAIN_WRITE))
+		return false;
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		CommandCounterIncrement();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		settled = StepRow(step, member_id, &state);
+		PopActiveSnapshot();
+	} while (!settled);
+	ClosePlain(&state);
+	CommandCounterIncrement();
+	return true;
+}
+
+/*
+ * One step further, if all comes in order.
+ */
+static bool
+TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
+{
+	TierStepping step = {.ladder = ladder, .arrived = arrived, .context = CurrentMemoryContext};
+	TierMachine *machine = &step.machine;
+
+	if (!StepPlainly(&step, member_id))
+		StepByStatement(&step, member_id);
+	if (!step.done)
+		return false;
+	machine->nlogs = DropEmptySteps(machine->logs, machine->nlogs);
+	if (machine->nlogs > 0)
+		WriteHistory(ladder, member_id, machine->logs, machine->nlogs, machine->logs[0].at);
 	return true;
 }
 

@@ -100,99 +100,6 @@ ColumnOfRow(TriggerData *data, HeapTuple tuple, const char *column, Oid type, bo
 	return OidInputFunctionCall(input, text, ioparam, -1);
 }
 
-/*
- * A column of the row of the ledger that has arrived.
- */
-static Datum
-ArrivedColumn(TriggerData *data, LedgerColumn column, bool *isnull)
-{
-	TupleDesc	tupdesc = RelationGetDescr(data->tg_relation);
-
-	return heap_getattr(data->tg_trigtuple, LedgerAttribute(tupdesc, column), tupdesc, isnull);
-}
-
-/*
- * What a reversal takes back, or gives back; false when what it reverses was
- * neither earned nor adjusted.  See tier_points.sql.
- */
-static bool
-ReversedPoints(int64 member_id, int64 target_entry_id, PostedPoints *posted)
-{
-	static KeptPlan plan = {
-		.query = "SELECT effective_at, available_at, taken_back FROM loyalty.reversed_points($1, $2, 'infinity')",
-		.nargs = 2,
-		.argtypes = {INT8ARRAYOID, INT8OID}
-	};
-	Datum		values[2] = {KinOfMember(member_id), Int64GetDatum(target_entry_id)};
-	Datum		columns[3];
-	bool		nulls[3];
-
-	RunPlan(&plan, values, NULL, 1);
-	if (SPI_processed == 0)
-		return false;
-	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, columns, nulls);
-	posted->counts_at = DatumGetTimestampTz(columns[0]);
-	posted->available_at = DatumGetTimestampTz(columns[1]);
-	if (DatumGetBool(columns[2]))
-		posted->points = -posted->points;
-	return true;
-}
-
-/*
- * A row that a posting has put into the ledger, to all ladders that count it.
- * What an activate makes available may have been expected later: tiers are
- * replayed then.
- */
-static void
-LedgerRowArrived(TriggerData *data)
-{
-	bool		isnull;
-	text	   *kind = DatumGetTextPP(ArrivedColumn(data, LEDGER_KIND, &isnull));
-	EntryKind	k = EntryKindFromName(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
-	HeapTupleHeader header = data->tg_trigtuple->t_data;
-	char		currency[NAMEDATALEN];
-	int64		member_id;
-	PostedPoints posted;
-	TierFact	facts[VERSIONS_MAX_MEASURES];
-	NewFacts	arrived = {.facts = facts};
-
-	if (k != ENTRY_EARN && k != ENTRY_ADJUST && k != ENTRY_REVERSE && k != ENTRY_ACTIVATE)
-		return;
-	text_to_cstring_buffer(DatumGetTextPP(ArrivedColumn(data, LEDGER_CURRENCY, &isnull)),
-						   currency, NAMEDATALEN);
-	member_id = DatumGetInt64(ArrivedColumn(data, LEDGER_MEMBER_ID, &isnull));
-	posted.at = posted.counts_at = DatumGetTimestampTz(ArrivedColumn(data, LEDGER_EFFECTIVE_AT, &isnull));
-	posted.points = DatumGetInt64(ArrivedColumn(data, LEDGER_REQUESTED, &isnull));
-	posted.available_at = DatumGetTimestampTz(ArrivedColumn(data, LEDGER_AVAILABLE_AT, &isnull));
-	if (isnull)
-		posted.available_at = posted.points > 0 && k != ENTRY_REVERSE ? TIMESTAMP_INFINITY : posted.at;
-	if (k == ENTRY_REVERSE &&
-		!ReversedPoints(member_id, DatumGetInt64(ArrivedColumn(data, LEDGER_TARGET_ENTRY_ID, &isnull)), &posted))
-		return;
-	arrived.at = posted.at;
-	/* a table that is no heap may not say so */
-	arrived.commands_known = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(header));
-	arrived.first_command = arrived.last_command = arrived.commands_known ? HeapTupleHeaderGetCmin(header) : FirstCommandId;
-
-	for (CachedLadder *ladder = AllLadders(); ladder != NULL; ladder = ladder->next)
-	{
-		bool		waited_for = false;
-
-		arrived.n = 0;
-		for (int m = 0; m < ladder->versions->nmeasures; m++)
-		{
-			if (ladder->source[m] != SOURCE_LEDGER || strcmp(ladder->currency[m], currency) != 0)
-				continue;
-			if (k == ENTRY_ACTIVATE)
-				waited_for |= !ladder->counts_pending[m];
-			else if (FactOfPoints(ladder, m, &posted, &facts[arrived.n]))
-				arrived.n++;
-		}
-		if (arrived.n > 0 || waited_for)
-			MaintainTier(ladder, member_id, &arrived, arrived.at);
-	}
-}
-
 /* ---------------------------------------------------------------------------
  * Facts in tier_event
  * ---------------------------------------------------------------------------
@@ -438,14 +345,9 @@ OwnRowArrived(TriggerData *data)
 }
 
 /*
- * evaluate_tier() trigger: keeps tiers current in the commit of the fact.
- * define_ladder() puts it on the ledger when a ladder counts points:
- *
- *	CREATE TRIGGER evaluate_tier AFTER INSERT ON loyalty.ledger
- *		FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
- *
- * On anybody's table, a row is a fact of one or several measures; what is
- * updated or deleted is taken back, at the date that it counted at:
+ * evaluate_tier() trigger: keeps tiers current in the commit of the fact.  A row
+ * of anybody's table is a fact of one or several measures; what is updated or
+ * deleted is taken back, at the date that it counted at:
  *
  *	CREATE TRIGGER evaluate_tier AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW
  *		EXECUTE FUNCTION loyalty.evaluate_tier('member_id', 'ordered_at', 'spend=amount', 'orders=1');
@@ -456,23 +358,12 @@ loyalty_evaluate_tier(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = RequireTrigger(fcinfo, "evaluate_tier",
 									   FIRED_AFTER | FIRED_FOR_ROW | FIRED_BY_INSERT | FIRED_BY_UPDATE | FIRED_BY_DELETE);
-	bool		on_ledger = data->tg_trigger->tgnargs == 0;
 	Actor		writer;
 
-	if (on_ledger)
-	{
-		(void) RequireTrigger(fcinfo, "evaluate_tier", FIRED_AFTER | FIRED_FOR_ROW | FIRED_BY_INSERT);
-		/* the ledger or a partition of it, and not what looks like it */
-		if (TopmostTable(data->tg_relation) != LoyaltyTable("ledger"))
-			TooFewArguments(data);
-	}
 	ConnectTier();
 	ActForTable(&writer, data->tg_relation);
 	RequireWritable();
-	if (on_ledger)
-		LedgerRowArrived(data);
-	else
-		OwnRowArrived(data);
+	OwnRowArrived(data);
 	ActAsBefore(&writer);
 	SPI_finish();
 	return PointerGetDatum(NULL);

@@ -292,30 +292,23 @@ SELECT ok(loyalty.setup() IS NOT NULL, 'setup()');
 SELECT loyalty.create_currency('status');
 SELECT loyalty.define_measure('status_points', 'points', 'status');
 SELECT loyalty.define_measure('orders');
--- The ledger has the trigger from the first ladder that counts points on.
-CREATE VIEW watcher AS SELECT tgenabled::text FROM pg_trigger WHERE tgrelid = 'loyalty.ledger'::regclass AND tgname = 'evaluate_tier';
 CREATE TABLE early_order (member_id bigint, at timestamptz);
 CREATE TRIGGER evaluate_tier AFTER INSERT ON early_order FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier('member_id', 'at', 'orders=1');
 INSERT INTO early_order VALUES (91, '2022-01-01'), (91, '2022-01-02');
 SELECT loyalty.define_ladder('visitors', '{"measures": [{"measure": "orders", "window": "lifetime"}], "levels": [{"level": "regular", "any": {"orders": 10}}]}');
 SELECT is((SELECT have FROM loyalty.tier_progress(91, 'visitors')), 2::numeric, 'rows of own tables are facts, also before there is a ladder');
-SELECT is_empty('SELECT * FROM watcher', 'no ladder counts points: no trigger');
-SELECT loyalty.earn(90, 150, 'status', '2022-03-01');
+SELECT loyalty.earn(90, 1, 'status', '2022-02-01');
+SELECT is_empty('SELECT FROM loyalty.tier_state WHERE member_id = 90', 'no ladder counts points: nothing is stored');
+SELECT loyalty.earn(90, 149, 'status', '2022-03-01');
 SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "status_points", "window": "rolling", "interval": "1 year"}, {"measure": "orders", "window": "lifetime"}],
 	"validity": "interval", "validity_interval": "1 year",
 	"levels": [{"level": "blue"}, {"level": "silver", "any": {"status_points": 100, "orders": 3}}, {"level": "gold", "all": {"status_points": 300}}]}');
 
-SELECT results_eq('SELECT * FROM watcher', $$VALUES ('O')$$, 'with the first that does, it is there');
 SELECT is(loyalty.tier_of(90, 'club', '2022-04-01'), 'silver', 'what was earned before counts');
 SELECT loyalty.earn(90, 150, 'status', '2022-04-01');
 SELECT is((SELECT level FROM loyalty.tier_state WHERE member_id = 90 AND ladder = 'club'), 'gold', 'and is in the first tier that is stored');
 SELECT set_eq('SELECT invariant FROM loyalty.check_tier()', '{}'::text[], 'all is well');
-ALTER TABLE loyalty.ledger DISABLE TRIGGER evaluate_tier;
-SELECT set_eq('SELECT invariant FROM loyalty.check_tier()', '{trigger}'::text[], 'a disabled trigger is found');
-DROP TRIGGER evaluate_tier ON loyalty.ledger;
-SELECT set_eq('SELECT invariant FROM loyalty.check_tier()', '{trigger}'::text[], 'a missing one too');
-SELECT loyalty.setup();
-SELECT results_eq('SELECT * FROM watcher', $$VALUES ('O')$$, 'setup() puts it back');
+SELECT is_empty($$SELECT FROM pg_trigger t WHERE t.tgrelid = 'loyalty.ledger'::regclass AND t.tgfoid = 'loyalty.evaluate_tier'::regproc$$, 'without a trigger on the ledger');
 
 SELECT throws_ok(sql, state, NULL, sql) FROM (VALUES
 	($$SELECT loyalty.tier_of(1, 'nowhere')$$, 'LY402'),
@@ -384,7 +377,7 @@ CREATE TRIGGER wrong AFTER INSERT ON shop_order FOR EACH ROW EXECUTE FUNCTION lo
 SELECT throws_ok($$INSERT INTO shop_order VALUES (9, 4, now(), 1)$$, 'LY003', NULL, 'a trigger without measures');
 DROP TRIGGER wrong ON shop_order;
 CREATE TRIGGER wrong AFTER INSERT ON shop_order FOR EACH ROW EXECUTE FUNCTION loyalty.evaluate_tier();
-SELECT throws_ok($$INSERT INTO shop_order VALUES (9, 4, now(), 1)$$, 'LY003', NULL, 'that of the ledger on another table');
+SELECT throws_ok($$INSERT INTO shop_order VALUES (9, 4, now(), 1)$$, 'LY003', NULL, 'a trigger without arguments');
 DROP TRIGGER wrong ON shop_order;
 
 -- Idempotency
