@@ -38,8 +38,7 @@ loyalty_keep_act(PG_FUNCTION_ARGS)
 	Act			act = {0};
 
 	RequireOwner();
-	if (PG_ARGISNULL(0))
-		elog(ERROR, "an act needs a name");
+	RequireArgument(fcinfo, 0, "act");
 	act.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	act.member_id = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
 	act.object_id = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);

@@ -131,7 +131,11 @@ GRANT USAGE ON SCHEMA shop TO PUBLIC;
 GRANT SELECT ON series TO PUBLIC;
 ANALYZE
 SQL
-	run_sql($owner, 'CALL loyalty.book_expiries()');
+	run_sql($owner, 'CALL loyalty.book_expiries()', "SELECT loyalty.grant_access('calls_clerk', 'operator')");
+	# what one requests another one approves or refuses
+	my $request = q{SELECT loyalty.request_act('adjust', '{"member_id": 5, "points": 5, "reason": "a gift"}', 'a gift')};
+	run_sql(connect_as('calls_clerk', 'calls_programme'), $request, $request);
+	run_sql($owner, $request);
 	my @wrong = run_sql($owner, 'SELECT * FROM loyalty.check_all()');
 	is(scalar @wrong, 0, 'check_all() finds nothing wrong with the programme');
 }
@@ -283,7 +287,9 @@ my %valid_of = (
 	'rebuilt_balance.bytes' => column('SELECT loyalty.points_balance_send(balance) FROM loyalty.wallet ORDER BY member_id, currency'), 'retention_signup_agg.period' => ['month'], 'retention_signup_agg.time_zone' => ['UTC'],
 	'retention_signup_agg.signup_at' => ['2023-12-01'], 'rfm_agg_by.unit' => [ 'day', 'hour' ], 'rfm_cuts.dimension' => [ 'recency', 'monetary' ], 'new_member_probability.orders' => [3],
 	'define_measure.measure' => ['new'], 'define_measure.source' => ['event'], 'define_measure.currency' => [undef], 'define_measure.function_name' => [undef], 'watch_facts.source' => ['event'],
-	'define_ladder.ladder' => ['new'], 'moved_items.direction' => ['in'], 'run_batch.job' => ['book_expiries_of'], 'run_merge_handlers.direction' => ['merge'], 'require_usable_identifier.namespace' => ['shop'], 'list_differences.stored' => ['{"a": 1}'], 'transfer.currency' => ['points'], 'transfer.from_member_id' => [ 5, 6 ],
+	'define_ladder.ladder' => ['new'], 'moved_items.direction' => ['in'], 'run_batch.job' => ['book_expiries_of'], 'run_merge_handlers.direction' => ['merge'], 'require_usable_identifier.namespace' => ['shop'], 'list_differences.stored' => ['{"a": 1}'], 'transfer.currency' => ['points'],
+	(map { ("$_.request_id" => [ 1, 2 ]) } qw(approve_act refuse_act)), 'withdraw_act.request_id' => [3], 'define_approval.act' => ['adjust'], 'define_approval.above' => [ 0, 100 ],
+	'define_approval.within' => [ undef, '1 day' ], 'request_act.act' => ['adjust'], 'request_act.arguments' => ['{"member_id": 5, "points": 5, "reason": "a gift"}'], 'request_act.lapses_at' => [ undef, '2040-01-01' ], 'transfer.from_member_id' => [ 5, 6 ],
 	'ledger_append.entry' => ['{"kind": "earn", "points": 5, "effective_at": "2300-01-01T00:00:00+00:00"}'],
 	(map { ("make_clv_model.$_" => [ 0.8, 1.5 ]) } qw(r alpha a b)), (map { ("make_clv_model.$_" => [undef]) } qw(s beta p q v)), 'make_clv_model.unit_days' => [7],
 	(map { ("clv_holdout_agg.$_->[0]" => column("SELECT loyalty.rfm_agg(timestamptz '$_->[1]' + i * interval '1 day', 5) FROM generate_series(1, 3) i")) } [ summary => '2024-01-01' ], [ held => '2024-07-01' ]),
