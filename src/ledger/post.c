@@ -22,7 +22,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
-#include "commands/sequence.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
@@ -505,7 +504,7 @@ RecordEntry(Posting *posting, Balance *balance, TimestampTz now)
 	CompleteEntry(posting, balance, recorded_at);
 	CheckEntry(entry, true);
 	AdvanceBalance(balance, entry->effective_at);
-	entry->entry_id = nextval_internal(LoyaltyTable("ledger_entry_id_seq"), true);
+	entry->entry_id = DrawEntryId(balance->last_entry_id);
 	memset(&entry->touched, 0, sizeof(LotList));
 	entry->posted = 0;
 

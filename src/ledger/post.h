@@ -159,6 +159,9 @@ extern void DescribePosted(const Posting *posting, PostedEntry *entry);
 extern void TellOfEntry(const PostedEntry *entry);
 extern void TellOfPosting(const Posting *posting);
 
+/* entry_id.c */
+extern int64 DrawEntryId(int64 last_entry_id);
+
 /* post_plain.c: into plain tables */
 extern bool StorePlainly(PostingRun *run, bool *found);
 

@@ -185,4 +185,18 @@ BEGIN READ ONLY;
 SELECT throws_ok('SELECT loyalty.earn(3002, 1)', '25006', NULL, 'read only');
 COMMIT;
 
+-- Ids rise within a wallet, whatever the sequence says; its class stays.
+SELECT loyalty.earn(3005, 5) \g /dev/null
+CREATE TEMP TABLE last_id AS SELECT max(entry_id) AS id FROM loyalty.ledger;
+SELECT setval('loyalty.ledger_entry_id_seq', 3) \g /dev/null
+SELECT results_eq('SELECT entry_id - (SELECT id FROM last_id) FROM loyalty.earn(3005, 6)', 'VALUES (1::bigint)', 'a sequence that was left behind is drawn forward');
+ALTER SEQUENCE loyalty.ledger_entry_id_seq INCREMENT BY 1024;
+SELECT setval('loyalty.ledger_entry_id_seq', 7) \g /dev/null
+SELECT results_eq('SELECT entry_id % 1024, entry_id > (SELECT id + 1 FROM last_id), entry_id <= (SELECT id + 1025 FROM last_id) FROM loyalty.redeem(3005, 2)',
+	'VALUES (7::bigint, true, true)', 'by steps: the next of its class');
+SELECT results_eq('SELECT entry_id % 1024, available FROM loyalty.earn(3005, 1)', 'VALUES (7::bigint, 10::bigint)', 'and on from there');
+SELECT results_eq($$SELECT kind, points, available FROM loyalty.statement(3005)$$, $$VALUES ('earn', 5::bigint, 5::bigint), ('earn', 6, 11), ('redeem', -2, 9), ('earn', 1, 10)$$, 'in order');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all of it is sound');
+ALTER SEQUENCE loyalty.ledger_entry_id_seq INCREMENT BY 1;
+
 SELECT * FROM finish();
