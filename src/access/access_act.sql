@@ -71,7 +71,7 @@ LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT a.act_id, a.recorded_at, a.act, a.member_id, a.object_id, a.currency, a.points,
 		a.person, a.session_role, a.role, a.actor,
-		CASE WHEN a.act IN ('adjust', 'reverse') THEN (SELECT e.reason FROM loyalty.ledger e WHERE e.member_id = a.member_id AND e.entry_id = a.object_id)
+		CASE WHEN a.act IN ('adjust', 'reverse') THEN (SELECT e.reason FROM loyalty.all_entries() e WHERE e.member_id = a.member_id AND e.entry_id = a.object_id)
 			WHEN a.act = 'merge_members' THEN (SELECT m.reason FROM loyalty.member_merge m WHERE m.merge_id = a.object_id)
 			WHEN a.act = 'unmerge_members' THEN (SELECT m.unmerge_reason FROM loyalty.member_merge m WHERE m.merge_id = a.object_id)
 			WHEN a.act = 'grant_tier' THEN (SELECT g.reason FROM loyalty.tier_grant g WHERE g.member_id = a.member_id AND g.grant_id = a.object_id)

@@ -6,7 +6,7 @@ CREATE FUNCTION check_access(OUT invariant text, OUT member_id bigint, OUT curre
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'act', e.member_id, e.currency, e.entry_id, 'nobody is kept as who adjusted'
-	FROM loyalty.ledger e
+	FROM loyalty.all_entries() e
 	WHERE e.kind = 'adjust' AND NOT EXISTS (SELECT FROM loyalty.operator_act a WHERE a.act = 'adjust' AND a.object_id = e.entry_id)
 	UNION ALL
 	SELECT 'act', m.absorbed_id, NULL, NULL, format('nobody is kept as who %s', CASE x.act WHEN 'merge_members' THEN 'made' ELSE 'undid' END)

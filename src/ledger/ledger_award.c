@@ -198,7 +198,7 @@ static void
 CountReversals(Settling *settling, Datum wallets)
 {
 	static KeptPlan plan = {
-		.query = "SELECT target_entry_id, pg_catalog.sum(requested)::pg_catalog.int8 FROM loyalty.ledger "
+		.query = "SELECT target_entry_id, pg_catalog.sum(requested)::pg_catalog.int8 FROM loyalty.all_entries() "
 		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND target_entry_id OPERATOR(pg_catalog.=) ANY ($2) "
 		"AND kind OPERATOR(pg_catalog.=) 'reverse' GROUP BY target_entry_id",
 		.nargs = 2,
@@ -244,10 +244,10 @@ ReadPosted(Settling *settling)
 	/* '~' < '\177': the row's name, and all that begins with it and "~" */
 	static KeptPlan plan = {
 		.query = "SELECT member_id, entry_id, coalesce(home_id, member_id), kind, requested, effective_at, "
-		"available_at, expires_at, target_entry_id, idempotency_key FROM loyalty.ledger "
+		"available_at, expires_at, target_entry_id, idempotency_key FROM loyalty.all_entries() "
 		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
-		"AND idempotency_key OPERATOR(pg_catalog.>=) $3 COLLATE pg_catalog.\"C\" "
-		"AND idempotency_key OPERATOR(pg_catalog.<) $4 COLLATE pg_catalog.\"C\" "
+		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.>=) $3 COLLATE pg_catalog.\"C\" "
+		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.<) $4 COLLATE pg_catalog.\"C\" "
 		"ORDER BY entry_id",
 		.nargs = 4,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID, TEXTOID}
@@ -343,7 +343,7 @@ static bool
 WasActivated(const Settling *settling, const Posted *posted)
 {
 	static KeptPlan plan = {
-		.query = "SELECT FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		.query = "SELECT FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND target_entry_id OPERATOR(pg_catalog.=) $2 AND kind OPERATOR(pg_catalog.=) 'activate'",
 		.nargs = 2,
 		.argtypes = {INT8ARRAYOID, INT8OID}

@@ -99,6 +99,7 @@ typedef struct Backfill
 	ActivityLog log;			/* activities of the wallet */
 	bool		log_is_complete;
 	bool		keys_erased;	/* its member was forgotten */
+	bool		archived;		/* entries of it are, with their keys */
 	HTAB	   *keyed;
 	MemoryContext wallet_context;
 	MemoryContext row_context;
@@ -271,7 +272,7 @@ static void
 OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 {
 	static KeptPlan plan = {
-		.query = "SELECT balance, erased IS NOT NULL FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		.query = "SELECT balance, erased IS NOT NULL, archived IS NOT NULL FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
 		"AND currency OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
@@ -296,7 +297,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 		old = MemoryContextSwitchTo(state->wallet_context);
 		InitBalance(&state->balance, state->currency.fold.order);
 		state->log_is_complete = true;
-		state->keys_erased = false;
+		state->keys_erased = state->archived = false;
 	}
 	else
 	{
@@ -310,6 +311,7 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 		UnpackBalanceDatum(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull),
 						   &state->balance);
 		state->keys_erased = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+		state->archived = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
 		state->log_is_complete = false;
 	}
 	InitActivities(&state->log);
@@ -344,6 +346,30 @@ FlushRows(Backfill *state)
 }
 
 /*
+ * The key of an archived entry is not in the index of the ledger, which refuses
+ * others that were used.
+ */
+static void
+RequireNewKey(const Posting *posting)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.ledger_archive WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 AND idempotency_key OPERATOR(pg_catalog.=) $3",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3] = {Int64GetDatum(posting->member_id), CStringGetTextDatum(posting->currency.code),
+	CStringGetTextDatum(posting->idempotency_key)};
+
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("idempotency key \"%s\" was used before", posting->idempotency_key),
+				 errdetail("Member " INT64_FORMAT " has an entry with it, which is archived.", posting->member_id)));
+}
+
+/*
  * Fills in what an entry refers to: an earlier row of this backfill, or an
  * entry that was recorded before.
  */
@@ -351,8 +377,8 @@ static void
 ResolveTarget(Backfill *state, Posting *posting, const char *key)
 {
 	static KeptPlan plan = {
-		.query = "SELECT entry_id FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"AND currency OPERATOR(pg_catalog.=) $2 AND idempotency_key OPERATOR(pg_catalog.=) $3 "
+		.query = "SELECT entry_id FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND currency OPERATOR(pg_catalog.=) $2 AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.=) $3 "
 		"ORDER BY member_id OPERATOR(pg_catalog.=) $4 DESC, entry_id DESC",
 		.nargs = 4,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID, INT8OID}
@@ -410,9 +436,9 @@ NextOfRow(Backfill *state, const Posting *posting, const char *key)
 {
 	static KeptPlan plan = {
 		.query = "SELECT pg_catalog.max(pg_catalog.substr(idempotency_key, pg_catalog.length($3) OPERATOR(pg_catalog.+) 2)::pg_catalog.int4) "
-		"FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
-		"AND idempotency_key OPERATOR(pg_catalog.>) ($3 OPERATOR(pg_catalog.||) '~') COLLATE pg_catalog.\"C\" "
-		"AND idempotency_key OPERATOR(pg_catalog.<) ($3 OPERATOR(pg_catalog.||) '\177') COLLATE pg_catalog.\"C\"",
+		"FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
+		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.>) ($3 OPERATOR(pg_catalog.||) '~') COLLATE pg_catalog.\"C\" "
+		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.<) ($3 OPERATOR(pg_catalog.||) '\177') COLLATE pg_catalog.\"C\"",
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};
@@ -615,6 +641,8 @@ BackfillRow(Backfill *state, const Datum *values, const bool *nulls, TimestampTz
 
 	if (posting.idempotency_key != NULL && state->keys_erased)
 		RefuseErasedKeys(&posting);
+	if (posting.idempotency_key != NULL && state->archived)
+		RequireNewKey(&posting);
 	PreparePosting(&posting);
 	if (state->currency.fold.slides || ConcernsActivity(&posting))
 		ReadActivities(state, &posting);

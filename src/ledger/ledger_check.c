@@ -125,7 +125,7 @@ static void
 BeginScan(WalletScan *scan, const NullableDatum *behind, const NullableDatum *up_to)
 {
 #define IN_RANGE "WHERE ($1 IS NULL OR member_id OPERATOR(pg_catalog.>) $1) AND ($2 IS NULL OR member_id OPERATOR(pg_catalog.<=) $2) "
-	OpenSource(&scan->entries, psprintf("SELECT %s FROM loyalty.ledger "
+	OpenSource(&scan->entries, psprintf("SELECT %s FROM loyalty.all_entries() "
 										IN_RANGE "ORDER BY member_id, currency COLLATE pg_catalog.\"C\", entry_id",
 										LedgerColumnList()), behind, up_to);
 	OpenSource(&scan->wallets, "SELECT member_id, currency, balance FROM loyalty.wallet "

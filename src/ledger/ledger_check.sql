@@ -54,14 +54,14 @@ AS $$
 			SELECT coalesce(e.home_id, e.member_id) AS home_id, e.entry_id, e.kind, e.requested,
 				CASE WHEN strpos(e.idempotency_key, '~') = 0 THEN e.idempotency_key
 					ELSE substring(e.idempotency_key from '^(?:[^\\~]|\\.)*') END AS key
-			FROM loyalty.ledger e
-			WHERE e.currency = %1$L AND e.idempotency_key >= %2$L || ':' COLLATE "C" AND e.idempotency_key < %2$L || ';' COLLATE "C"
+			FROM loyalty.all_entries() e
+			WHERE e.currency = %1$L AND e.idempotency_key COLLATE "C" >= %2$L || ':' COLLATE "C" AND e.idempotency_key COLLATE "C" < %2$L || ';' COLLATE "C"
 		), undone AS (
-			SELECT u.target_entry_id, sum(u.requested) AS points FROM loyalty.ledger u WHERE u.kind = 'reverse' GROUP BY u.target_entry_id
+			SELECT u.target_entry_id, sum(u.requested) AS points FROM loyalty.all_entries() u WHERE u.kind = 'reverse' GROUP BY u.target_entry_id
 		), reversal AS (
 			SELECT r.target_entry_id, sum(r.requested - coalesce(u.points, 0)) AS of_all,
 				sum(r.requested - coalesce(u.points, 0)) FILTER (WHERE o.entry_id IS NOT NULL) AS of_row
-			FROM loyalty.ledger r JOIN posted e ON e.entry_id = r.target_entry_id AND e.kind = 'earn'
+			FROM loyalty.all_entries() r JOIN posted e ON e.entry_id = r.target_entry_id AND e.kind = 'earn'
 			LEFT JOIN undone u ON u.target_entry_id = r.entry_id LEFT JOIN posted o ON o.entry_id = r.entry_id
 			WHERE r.kind = 'reverse' GROUP BY r.target_entry_id
 		), stands AS (
@@ -154,15 +154,22 @@ AS $$
 BEGIN
 	RETURN QUERY SELECT * FROM loyalty.check_wallets(behind, up_to);
 
+	RETURN QUERY
+	SELECT 'archive', a.member_id, a.currency, min(a.entry_id), 'it is archived, and its wallet is not marked, so that its key could be used again'
+	FROM loyalty.ledger_archive a
+	WHERE (behind IS NULL OR a.member_id > behind) AND (up_to IS NULL OR a.member_id <= up_to)
+		AND NOT EXISTS (SELECT FROM loyalty.wallet w WHERE w.member_id = a.member_id AND w.currency = a.currency AND w.archived)
+	GROUP BY a.member_id, a.currency;
+
 	-- what an entry refers to is with its member, or with one who was merged with it
 	RETURN QUERY
 	SELECT 'target', e.member_id, e.currency, e.entry_id,
 		format('%s refers to entry %s, which %s', e.kind, e.target_entry_id,
 			CASE WHEN t.entry_id IS NULL THEN 'does not exist'
 			ELSE format('is of kind %s and currency %s', t.kind, t.currency) END)
-	FROM loyalty.ledger e
-	LEFT JOIN loyalty.ledger o ON o.member_id = e.member_id AND o.entry_id = e.target_entry_id
-	LEFT JOIN LATERAL (SELECT k.entry_id, k.kind, k.currency FROM loyalty.ledger k
+	FROM loyalty.all_entries() e
+	LEFT JOIN loyalty.all_entries() o ON o.member_id = e.member_id AND o.entry_id = e.target_entry_id
+	LEFT JOIN LATERAL (SELECT k.entry_id, k.kind, k.currency FROM loyalty.all_entries() k
 		WHERE o.entry_id IS NULL AND k.member_id = ANY (loyalty.member_kin(e.member_id)) AND k.entry_id = e.target_entry_id LIMIT 1) k ON true
 	CROSS JOIN LATERAL (SELECT coalesce(o.entry_id, k.entry_id) AS entry_id, coalesce(o.kind, k.kind) AS kind,
 		coalesce(o.currency, k.currency) AS currency) t
@@ -176,22 +183,22 @@ BEGIN
 	RETURN QUERY
 	WITH reversed AS MATERIALIZED (
 		SELECT d.target_entry_id, loyalty.member_kin(d.member_id) AS kin
-		FROM (SELECT DISTINCT e.member_id, e.target_entry_id FROM loyalty.ledger e
+		FROM (SELECT DISTINCT e.member_id, e.target_entry_id FROM loyalty.all_entries() e
 			WHERE e.kind = 'reverse' AND e.target_entry_id IS NOT NULL
 				AND (behind IS NULL OR e.member_id > behind) AND (up_to IS NULL OR e.member_id <= up_to)) d
 	)
 	SELECT DISTINCT 'reversal', t.member_id, t.currency, t.entry_id, format('%s of its %s points are reversed', r.points, abs(t.requested))
 	FROM reversed d
-	JOIN loyalty.ledger t ON t.member_id = ANY (d.kin) AND t.entry_id = d.target_entry_id
-	CROSS JOIN LATERAL (SELECT sum(e.requested - coalesce((SELECT sum(u.requested) FROM loyalty.ledger u
+	JOIN loyalty.all_entries() t ON t.member_id = ANY (d.kin) AND t.entry_id = d.target_entry_id
+	CROSS JOIN LATERAL (SELECT sum(e.requested - coalesce((SELECT sum(u.requested) FROM loyalty.all_entries() u
 			WHERE u.member_id = ANY (d.kin) AND u.target_entry_id = e.entry_id AND u.kind = 'reverse'), 0)) AS points
-		FROM loyalty.ledger e WHERE e.member_id = ANY (d.kin) AND e.target_entry_id = d.target_entry_id AND e.kind = 'reverse') r
+		FROM loyalty.all_entries() e WHERE e.member_id = ANY (d.kin) AND e.target_entry_id = d.target_entry_id AND e.kind = 'reverse') r
 	WHERE r.points > abs(t.requested);
 
 	IF behind IS NULL THEN
 		RETURN QUERY
 		SELECT 'transfer', NULL::bigint, e.currency, NULL::bigint, format('%s points were received more than were sent', sum(e.points))
-		FROM loyalty.ledger e WHERE e.kind IN ('transfer_in', 'transfer_out')
+		FROM loyalty.all_entries() e WHERE e.kind IN ('transfer_in', 'transfer_out')
 		GROUP BY e.currency
 		HAVING sum(e.points) <> 0;
 		RETURN QUERY SELECT * FROM loyalty.check_awards();

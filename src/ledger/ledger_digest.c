@@ -156,7 +156,7 @@ loyalty_block_digests(PG_FUNCTION_ARGS)
 	InitReturnSet(fcinfo);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	plan = SPI_prepare_cursor("SELECT member_id, entry_id, hash FROM loyalty.ledger "
+	plan = SPI_prepare_cursor("SELECT member_id, entry_id, hash FROM loyalty.all_entries() "
 							  "WHERE entry_id OPERATOR(pg_catalog.>) $1 "
 							  "AND entry_id OPERATOR(pg_catalog.<=) $2 "
 							  "ORDER BY entry_id, member_id", 2, types, 0);

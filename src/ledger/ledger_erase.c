@@ -102,13 +102,20 @@ PG_FUNCTION_INFO_V1(loyalty_erase_entries);
 Datum
 loyalty_erase_entries(PG_FUNCTION_ARGS)
 {
-	static KeptPlan erase = {
-		.query = "UPDATE loyalty.ledger e SET texts_hash = loyalty.texts_hash(e.salt, e.reference, e.reason, "
-		"e.details, e.idempotency_key, e.fingerprint), salt = NULL, reference = NULL, reason = NULL, "
-		"details = NULL, idempotency_key = NULL, fingerprint = NULL "
-		"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) p (member_id, entry_id) "
-		"WHERE e.member_id OPERATOR(pg_catalog.=) p.member_id AND e.entry_id OPERATOR(pg_catalog.=) p.entry_id "
-		"AND e.salt IS NOT NULL",
+#define ERASE(relation) \
+	"UPDATE " relation " e SET texts_hash = loyalty.texts_hash(e.salt, e.reference, e.reason, " \
+	"e.details, e.idempotency_key, e.fingerprint), salt = NULL, reference = NULL, reason = NULL, " \
+	"details = NULL, idempotency_key = NULL, fingerprint = NULL " \
+	"FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) p (member_id, entry_id) " \
+	"WHERE e.member_id OPERATOR(pg_catalog.=) p.member_id AND e.entry_id OPERATOR(pg_catalog.=) p.entry_id " \
+	"AND e.salt IS NOT NULL"
+	static KeptPlan in_ledger = {
+		.query = ERASE("loyalty.ledger"),
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID}
+	};
+	static KeptPlan in_archive = {
+		.query = ERASE("loyalty.ledger_archive"),
 		.nargs = 2,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID}
 	};
@@ -119,7 +126,8 @@ loyalty_erase_entries(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	RequireOwner();
 	RequireWritable();
-	erased = RunErasure(&erase, values);
+	erased = RunErasure(&in_ledger, values);
+	erased += RunErasure(&in_archive, values);
 	SPI_finish();
 	PG_RETURN_INT64(erased);
 }

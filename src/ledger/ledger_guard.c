@@ -1,7 +1,8 @@
 /*
  * ledger_guard.c
  *		Guards on wallet and ledger: only postings write there; and the one
- *		way past append_only(), by which texts of forgotten members are erased.
+ *		way past append_only(), by which texts of forgotten members are erased and
+ *		old entries archived.
  */
 #include "postgres.h"
 
@@ -56,8 +57,8 @@ ExecuteGuarded(const char *query, int64 member_id, int guards)
 	RunWhileNoted(&running, RunUnkept, &unkept);
 }
 
-/* Set while a statement that erases texts is started; taken back likewise. */
-static bool erasing = false;
+/* What append_only() is to let pass once, or 0; set and taken back likewise. */
+static int	permitted_change = 0;
 
 /*
  * Runs one of our own statements that erases texts from a table of records,
@@ -68,26 +69,71 @@ RunErasure(KeptPlan *kept, Datum *values)
 {
 	PG_TRY();
 	{
-		erasing = true;
+		permitted_change = FIRED_BY_UPDATE;
 		RunPlan(kept, values, NULL, 0);
 	}
 	PG_FINALLY();
 	{
-		erasing = false;
+		permitted_change = 0;
 	}
 	PG_END_TRY();
 	return (int64) SPI_processed;
 }
 
+/* A statement that moves entries of members ($1) recorded before an instant ($2) */
+typedef struct Archiving
+{
+	const char *query;
+	Datum		values[2];
+	int64		moved;
+} Archiving;
+
+static void
+RunMove(void *arg)
+{
+	Archiving  *archiving = arg;
+	Oid			types[2] = {INT8ARRAYOID, TIMESTAMPTZOID};
+	int			rc = SPI_execute_with_args(archiving->query, 2, types, archiving->values, NULL, false, 0);
+
+	if (rc < 0)
+		elog(ERROR, "\"%s\" failed: %s", archiving->query, SPI_result_code_string(rc));
+	archiving->moved = (int64) SPI_processed;
+}
+
 /*
- * Whether the statement that append_only() was fired by is such a one; once.
+ * Runs a statement that moves entries out of the ledger into its archive, with
+ * a permit for the guard of the one and past append_only() of the other.
+ * Returns how many.
+ */
+int64
+RunArchiving(const char *query, Datum member_ids, Datum before)
+{
+	Running		running = {.kind = posting_kind, .permits = 1};
+	Archiving	archiving = {query, {member_ids, before}, 0};
+
+	PG_TRY();
+	{
+		permitted_change = FIRED_BY_DELETE;
+		RunWhileNoted(&running, RunMove, &archiving);
+	}
+	PG_FINALLY();
+	{
+		permitted_change = 0;
+	}
+	PG_END_TRY();
+	return archiving.moved;
+}
+
+/*
+ * Whether append_only() is to let its statement pass, which is an UPDATE or a
+ * DELETE (FIRED_BY_...): once.
  */
 bool
-IsErasure(void)
+IsPermittedChange(int change)
 {
-	bool		result = erasing;
+	bool		result = permitted_change == change;
 
-	erasing = false;
+	permitted_change = 0;
 	return result;
 }
 
@@ -112,7 +158,7 @@ CurrentPosting(void)
  *
  *	CREATE TRIGGER guard BEFORE INSERT ON loyalty.ledger
  *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
- *	CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF member_id, currency, balance, opened_at, moved, erased
+ *	CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF member_id, currency, balance, opened_at, moved, erased, archived
  *		OR DELETE OR TRUNCATE ON loyalty.wallet
  *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
  *

@@ -55,7 +55,7 @@ AS $$
 	-- OFFSET 0: otherwise a NULL in place of a member makes the join empty, and
 	-- nobody complains
 	FROM (SELECT $1 AS member_id, b.entry_id, b.available FROM loyalty.running_balance($1, $2, $5) b OFFSET 0) r
-	JOIN loyalty.ledger e ON e.member_id = r.member_id AND e.entry_id = r.entry_id
+	JOIN loyalty.all_entries() e ON e.member_id = r.member_id AND e.entry_id = r.entry_id
 	WHERE e.effective_at >= coalesce($3, '-infinity') AND e.effective_at < coalesce($4, 'infinity')
 	ORDER BY e.effective_at, e.entry_id
 $$;
@@ -89,8 +89,8 @@ AS $$
 		SELECT e.*, c.consumption_order, c.clawback_policy, c.expiry_policy,
 			coalesce(loyalty.total_points(e.lots), CASE WHEN e.kind IN ('earn', 'adjust') AND e.points > 0 THEN e.points ELSE 0 END) AS in_lots,
 			t.kind = 'reverse' AS undoes, t.kind = 'reverse' AND t.points <= 0 AS gives_back
-		FROM loyalty.ledger e JOIN loyalty.currency c ON c.code = e.currency
-		LEFT JOIN loyalty.ledger t ON t.entry_id = e.target_entry_id
+		FROM loyalty.all_entries() e JOIN loyalty.currency c ON c.code = e.currency
+		LEFT JOIN loyalty.all_entries() t ON t.entry_id = e.target_entry_id
 		WHERE e.member_id = $1 AND e.entry_id = $2
 	), steps AS (
 		-- the lots that were touched
@@ -101,10 +101,10 @@ AS $$
 		-- its own, or where lots are extended the first that is not earlier
 		SELECT min(coalesce(s.expires_at, 'infinity')) AS expires_at
 		FROM entry e, steps s,
-			LATERAL (SELECT coalesce((SELECT a.expires_at FROM loyalty.ledger a
+			LATERAL (SELECT coalesce((SELECT a.expires_at FROM loyalty.all_entries() a
 					WHERE a.member_id = t.member_id AND a.target_entry_id = t.entry_id AND a.kind = 'activate' LIMIT 1),
 					t.expires_at, 'infinity') AS until
-				FROM loyalty.ledger t WHERE t.entry_id = e.target_entry_id OFFSET 0) t
+				FROM loyalty.all_entries() t WHERE t.entry_id = e.target_entry_id OFFSET 0) t
 		WHERE e.kind = 'reverse' AND e.points < 0 AND s.joined AND (coalesce(s.expires_at, 'infinity') = t.until
 			OR e.expiry_policy = 'sliding' AND coalesce(s.expires_at, 'infinity') > t.until)
 	)
@@ -135,7 +135,7 @@ AS $$
 					format('came from this lot in entry %s, and had expired; lives until %s', e.target_entry_id, e.expires_at)
 				WHEN e.kind = 'reverse' AND e.points > 0 THEN
 					format('came from this lot in entry %s; keeps its expiry', e.target_entry_id)
-				WHEN e.undoes AND e.points < 0 AND EXISTS (SELECT FROM loyalty.ledger t, loyalty.unnest_lots(t.lots) g
+				WHEN e.undoes AND e.points < 0 AND EXISTS (SELECT FROM loyalty.all_entries() t, loyalty.unnest_lots(t.lots) g
 						WHERE t.entry_id = e.target_entry_id AND g.lot_id = s.lot_id) THEN
 					format('entry %s had given back to this lot', e.target_entry_id)
 				WHEN e.kind = 'reverse' AND s.lot_id = e.target_entry_id THEN 'the lot of the entry that is reversed'

@@ -139,7 +139,7 @@ int64
 MemberOfTarget(int64 asked_id, int64 entry_id)
 {
 	static KeptPlan plan = {
-		.query = "SELECT member_id FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		.query = "SELECT member_id FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
 		.argtypes = {INT8ARRAYOID, INT8OID}

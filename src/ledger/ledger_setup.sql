@@ -62,6 +62,28 @@ LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_
 COMMENT ON FUNCTION erase_entries(bigint[], bigint[]) IS
 'Erases reference, reason, details, idempotency_key and fingerprint of entries, each named by the member of its wallet and its id; returns how many had any. The chain stays whole by texts_hash. Part of forget_member(). Error: 42501 not the owner of the tables.';
 
+-- Not pinned, so that the planner can inline it: every name is qualified.
+CREATE FUNCTION all_entries()
+RETURNS TABLE (member_id bigint, entry_id bigint, currency text, kind text, points bigint, requested bigint, available bigint,
+	effective_at timestamptz, recorded_at timestamptz, available_at timestamptz, expires_at timestamptz, hold_until timestamptz,
+	extends_to timestamptz, target_entry_id bigint, counterparty_id bigint, reference text, reason text, details jsonb,
+	idempotency_key text, fingerprint bytea, salt bytea, texts_hash bytea, lots points_lots, hash bytea, home_id bigint,
+	expires_by timestamptz, never_expires boolean)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000000 SUPPORT require_setup
+AS $$
+	SELECT e.member_id, e.entry_id, e.currency, e.kind, e.points, e.requested, e.available, e.effective_at, e.recorded_at, e.available_at,
+		e.expires_at, e.hold_until, e.extends_to, e.target_entry_id, e.counterparty_id, e.reference, e.reason, e.details,
+		e.idempotency_key, e.fingerprint, e.salt, e.texts_hash, e.lots, e.hash, e.home_id, e.expires_by, e.never_expires
+	FROM loyalty.ledger e
+	UNION ALL
+	SELECT a.member_id, a.entry_id, a.currency, a.kind, a.points, a.requested, a.available, a.effective_at, a.recorded_at, a.available_at,
+		a.expires_at, a.hold_until, a.extends_to, a.target_entry_id, a.counterparty_id, a.reference, a.reason, a.details,
+		a.idempotency_key, a.fingerprint, a.salt, a.texts_hash, a.lots, a.hash, a.home_id, a.expires_by, a.never_expires
+	FROM loyalty.ledger_archive a
+$$;
+COMMENT ON FUNCTION all_entries() IS
+'The entries of all wallets, those in the ledger and those that archive_entries() has moved to ledger_archive, with the columns of ours. In a query it is as good as a table: conditions and joins use the indexes of both.';
+
 CREATE FUNCTION ledger_triggers(OUT table_name text, OUT trigger_name text, OUT fired text, OUT level text, OUT function_name text)
 RETURNS SETOF record
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -69,9 +91,11 @@ AS $$
 	VALUES ('currency', 'currency_is_sound', 'BEFORE INSERT OR UPDATE', 'ROW', 'currency_is_sound'),
 		('currency', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
 		('currency', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
-		('wallet', 'guard', 'BEFORE INSERT OR DELETE OR UPDATE OF member_id, currency, balance, opened_at, moved, erased OR TRUNCATE', 'STATEMENT', 'guard'),
+		('wallet', 'guard', 'BEFORE INSERT OR DELETE OR UPDATE OF member_id, currency, balance, opened_at, moved, erased, archived OR TRUNCATE', 'STATEMENT', 'guard'),
 		('ledger', 'guard', 'BEFORE INSERT', 'STATEMENT', 'guard'),
-		('ledger', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
+		('ledger', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
+		('ledger_archive', 'guard', 'BEFORE INSERT', 'STATEMENT', 'guard'),
+		('ledger_archive', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
 $$;
 COMMENT ON FUNCTION ledger_triggers() IS 'The triggers of the tables of room ledger; see program_triggers().';
 
@@ -133,6 +157,7 @@ BEGIN
 			opened_at timestamptz NOT NULL DEFAULT now(),
 			moved boolean,
 			erased boolean,
+			archived boolean,
 			PRIMARY KEY (member_id, currency)
 		) WITH (fillfactor = 70);
 		COMMENT ON TABLE loyalty.wallet IS 'One member''s holding of one currency: the fold of its ledger entries. Read it with balance().';
@@ -142,6 +167,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.wallet.opened_at IS 'When the wallet was opened.';
 		COMMENT ON COLUMN loyalty.wallet.moved IS 'True while the member is absorbed in another, where its points are; false when it once took part in a merge; otherwise NULL.';
 		COMMENT ON COLUMN loyalty.wallet.erased IS 'True where the member was forgotten: keys of its entries are gone, so that new ones are refused (LY115); otherwise NULL.';
+		COMMENT ON COLUMN loyalty.wallet.archived IS 'True where entries are in the archive, with their keys; otherwise NULL.';
 
 		CREATE SEQUENCE loyalty.ledger_entry_id_seq;
 		COMMENT ON SEQUENCE loyalty.ledger_entry_id_seq IS 'Ids of ledger entries, drawn under the lock of the wallet. Keep CACHE 1.';
@@ -209,12 +235,15 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.lots IS 'The lots that the entry took, set aside, gave back, or moved.';
 		COMMENT ON COLUMN loyalty.ledger.hash IS 'SHA-256 of this entry and of the hash of the one before it in its wallet.';
 		COMMENT ON COLUMN loyalty.ledger.home_id IS 'The member that the posting addressed, where that one is absorbed in member_id: the points came to it first. Of a transfer that moves debt in a merge: whose debt.';
+
+		CREATE TABLE loyalty.ledger_archive (LIKE loyalty.ledger INCLUDING ALL);
+		COMMENT ON TABLE loyalty.ledger_archive IS 'Entries that archive_entries() has moved out of the ledger, as they were there. Whoever reads entries reads both, by all_entries().';
 		INSERT INTO loyalty.currency (code, name) VALUES ('points', 'Points');
 	END IF;
 	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_ledger(integer) IS 'Creates and migrates the tables of room ledger (currency, wallet, ledger); called by setup().';
+COMMENT ON FUNCTION setup_ledger(integer) IS 'Creates and migrates the tables of room ledger (currency, wallet, ledger, ledger_archive); called by setup().';
 
 -- ---------------------------------------------------------------------------
 -- Program: currencies

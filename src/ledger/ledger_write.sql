@@ -195,6 +195,68 @@ COMMENT ON PROCEDURE book_expiries(timestamptz, integer) IS
 'Books, as entries of kind expire, what has expired by as_of (default: now) in all wallets. No balance changes by it: expiry needs no job. Commits after batch_size members of whom something is due; one whom another session keeps locked is tried again at the end, and then left to the next run. Can be stopped at any time; the same call goes on where it was. Progress is in the table job_run, total is an estimate. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
 
 -- ---------------------------------------------------------------------------
+-- Program: the archive
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION archive_entries_of(member_ids bigint[], before timestamptz, scope text DEFAULT NULL) RETURNS bigint
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_archive_entries_of';
+COMMENT ON FUNCTION archive_entries_of(bigint[], timestamptz, text) IS
+'Moves the entries of some members that were recorded before an instant to ledger_archive; returns how many. Postings to them wait meanwhile. Errors: 42501 not the owner of the tables, LY003 the archive lacks a column. What archive_entries() does by run_batch().';
+
+CREATE PROCEDURE archive_entries(before timestamptz, batch_size integer DEFAULT 1000)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	run record;
+	batch record;
+	up_to bigint;
+	members bigint[];
+	busy bigint[] := '{}';
+BEGIN
+	PERFORM loyalty.require_autocommit('archive_entries');
+	PERFORM loyalty.require_owner();
+	IF before IS NULL THEN
+		RAISE EXCEPTION 'before must be given'
+			USING ERRCODE = 'LY003', DETAIL = 'It is NULL.', HINT = 'Name the instant before which entries are archived.';
+	END IF;
+	SELECT * INTO run FROM loyalty.begin_job('archive_entries', before, batch_size, 'entries');
+	IF NOT run.resumed THEN
+		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.ledger'));
+	END IF;
+	COMMIT;
+
+	LOOP
+		up_to := loyalty.next_members(run.last_key, batch_size, '{ledger}');
+		EXIT WHEN up_to IS NULL;
+		members := ARRAY(SELECT DISTINCT e.member_id FROM loyalty.ledger e
+			WHERE (run.last_key IS NULL OR e.member_id OPERATOR(pg_catalog.>) run.last_key) AND e.member_id OPERATOR(pg_catalog.<=) up_to
+				AND e.recorded_at OPERATOR(pg_catalog.<) run.until ORDER BY e.member_id);
+		SELECT * INTO batch FROM loyalty.run_batch('archive_entries_of', members, run.until);
+		busy := busy OPERATOR(pg_catalog.||) batch.busy;
+		PERFORM loyalty.note_job(run.run_id, loyalty.rows_of_members(run.last_key, up_to, '{ledger}') OPERATOR(pg_catalog.+) batch.result, up_to, batch.result);
+		run.last_key := up_to;
+		COMMIT;
+	END LOOP;
+
+	-- once more whoever was busy then
+	FOR attempt IN 1 .. 3 LOOP
+		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
+		PERFORM pg_catalog.pg_sleep(1);
+		SELECT * INTO batch FROM loyalty.run_batch('archive_entries_of', busy, run.until);
+		busy := batch.busy;
+		PERFORM loyalty.note_job(run.run_id, result => batch.result);
+		COMMIT;
+	END LOOP;
+
+	PERFORM loyalty.end_job(run.run_id, 'entries archived', busy);
+	COMMIT;
+	PERFORM loyalty.unlock_job('archive_entries');
+END
+$$;
+COMMENT ON PROCEDURE archive_entries(timestamptz, integer) IS
+'Moves entries that were recorded before an instant from the ledger to the table ledger_archive, hash and all. Whatever reads entries reads both tables: balances as of the past, statements, reversals, keys, tiers, awards, forget_member(), check_all() and digests answer as before. Only postings gain: the ledger and its indexes stay small. A posting with a key to a wallet with archived entries looks for the key there, too. Called by the owner of the tables; commits after members with about batch_size entries; can be stopped at any time, and the same call goes on where it was; progress is in the table job_run: result is the number of entries moved. Errors: 42501 not the owner; LY003 before, batch_size, or a column that the archive lacks; LY006 it is running already; 25001 inside a transaction.';
+
+-- ---------------------------------------------------------------------------
 -- Program: triggers for anybody's orders
 -- ---------------------------------------------------------------------------
 

@@ -682,7 +682,8 @@ loyalty_append_only(PG_FUNCTION_ARGS)
 
 	if (trigger->tgnargs == 0)
 	{
-		if (TRIGGER_FIRED_BY_UPDATE(event) && IsErasure())
+		if (!TRIGGER_FIRED_BY_TRUNCATE(event) &&
+			IsPermittedChange(TRIGGER_FIRED_BY_UPDATE(event) ? FIRED_BY_UPDATE : FIRED_BY_DELETE))
 			return PointerGetDatum(NULL);
 		RefuseChange(rel, what, "Rows of this table are never changed or removed.");
 		return PointerGetDatum(NULL);	/* keep compiler quiet */

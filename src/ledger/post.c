@@ -75,7 +75,7 @@ LoadActivities(const Posting *posting, ActivityLog *log)
 	static KeptPlan plan = {
 		.query = "SELECT entry_id, kind, requested, effective_at, extends_to, target_entry_id, "
 		"points, expires_at, CASE WHEN kind OPERATOR(pg_catalog.=) 'transfer_in' "
-		"OR points OPERATOR(pg_catalog.>) 0 AND expires_at IS NOT NULL THEN lots END FROM loyalty.ledger "
+		"OR points OPERATOR(pg_catalog.>) 0 AND expires_at IS NOT NULL THEN lots END FROM loyalty.all_entries() "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
 		"AND (extends_to IS NOT NULL OR kind OPERATOR(pg_catalog.=) 'reverse' "
 		"OR kind OPERATOR(pg_catalog.=) 'release' OR kind OPERATOR(pg_catalog.=) 'transfer_in') ORDER BY entry_id",
@@ -125,16 +125,16 @@ bool
 FindReplay(Posting *posting)
 {
 	static KeptPlan plan = {
-		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.ledger "
+		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.all_entries() "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
-		"AND idempotency_key OPERATOR(pg_catalog.=) $3",
+		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.=) $3",
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, TEXTOID}
 	};
 	static KeptPlan kin_plan = {
-		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.ledger "
+		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.all_entries() "
 		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
-		"AND idempotency_key OPERATOR(pg_catalog.=) $3 ORDER BY entry_id DESC",
+		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.=) $3 ORDER BY entry_id DESC",
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};
@@ -683,7 +683,7 @@ bool
 UpdateWallet(Posting *posting)
 {
 #define UPDATE_WALLET \
-	"UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance, moved IS NOT NULL, erased IS NOT NULL) " \
+	"UPDATE loyalty.wallet SET balance = loyalty.wallet_apply(balance, moved IS NOT NULL OR archived IS NOT NULL, erased IS NOT NULL) " \
 	"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2"
 	static KeptPlan plan = {
 		.query = UPDATE_WALLET " AND moved IS NOT TRUE",

@@ -199,7 +199,8 @@ extern int	FindParticipants(Posting *posting, int64 **member_ids);
 /* ledger_guard.c: our own statements pass the guards on our tables */
 extern void RunGuarded(KeptPlan *kept, Datum *values, const char *nulls, Posting *posting);
 extern int64 RunErasure(KeptPlan *kept, Datum *values);
-extern bool IsErasure(void);
+extern int64 RunArchiving(const char *query, Datum member_ids, Datum before);
+extern bool IsPermittedChange(int change);
 extern void ExecuteGuarded(const char *query, int64 member_id, int guards);
 extern Posting *CurrentPosting(void);
 

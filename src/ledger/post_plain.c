@@ -73,8 +73,9 @@ SettleInRow(PostingRun *run, const PlainAccess *wallet, const PlainAccess *ledge
 	HeapTuple	row = FetchPlainRow(wallet, 0, key, GetActiveSnapshot());
 	Balance		balance;
 	Datum		stored;
-	bool		never_merged;
+	bool		never_merged;	/* nor archived in part */
 	bool		keys_there;
+	bool		all_there;
 	bool		isnull;
 	bool		moved;
 	int			nposted = 0;
@@ -83,6 +84,9 @@ SettleInRow(PostingRun *run, const PlainAccess *wallet, const PlainAccess *ledge
 		return WALLET_MISSING;
 	moved = DatumGetBool(PlainValue(wallet, row, WALLET_MOVED, &never_merged)) && !never_merged;
 	(void) PlainValue(wallet, row, WALLET_ERASED, &keys_there);
+	/* keys of archived entries are not here, as those of merged members */
+	(void) PlainValue(wallet, row, WALLET_ARCHIVED, &all_there);
+	never_merged = never_merged && all_there;
 	if ((moved && !first->this_wallet) || (run->n > 1 && !(never_merged && keys_there)))
 		return WALLET_MISSING;
 	if (WaitForPlainRow(wallet, row))

@@ -33,7 +33,7 @@ static void
 FindUndone(Posting *posting)
 {
 	static KeptPlan plan = {
-		.query = "SELECT kind, expires_at FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		.query = "SELECT kind, expires_at FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=) $1 "
 		"AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
@@ -71,10 +71,10 @@ FindTarget(Posting *posting, int64 entry_id)
 {
 	static KeptPlan plan = {
 		.query = "SELECT currency, kind, points, requested, effective_at, hold_until, lots, "
-		"coalesce((SELECT a.expires_at FROM loyalty.ledger a WHERE a.member_id OPERATOR(pg_catalog.=) $1 "
+		"coalesce((SELECT a.expires_at FROM loyalty.all_entries() a WHERE a.member_id OPERATOR(pg_catalog.=) $1 "
 		"AND a.target_entry_id OPERATOR(pg_catalog.=) $2 AND a.kind OPERATOR(pg_catalog.=) 'activate' LIMIT 1), "
 		"e.expires_at), home_id, target_entry_id, e.expires_by IS NOT NULL OR e.never_expires IS NOT NULL, e.extends_to IS NOT NULL "
-		"FROM loyalty.ledger e WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"FROM loyalty.all_entries() e WHERE member_id OPERATOR(pg_catalog.=) $1 "
 		"AND entry_id OPERATOR(pg_catalog.=) $2",
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
@@ -161,7 +161,7 @@ WalletsOfTarget(const Posting *posting)
 }
 
 #define UNDONE_OF(r) \
-	"coalesce((SELECT pg_catalog.sum(u.requested) FROM loyalty.ledger u " \
+	"coalesce((SELECT pg_catalog.sum(u.requested) FROM loyalty.all_entries() u " \
 	"WHERE u.member_id OPERATOR(pg_catalog.=) ANY ($1) " \
 	"AND u.target_entry_id OPERATOR(pg_catalog.=) " r ".entry_id " \
 	"AND u.kind OPERATOR(pg_catalog.=) 'reverse'), 0)"
@@ -175,7 +175,7 @@ ReversedOfTarget(const Posting *posting)
 {
 	static KeptPlan plan = {
 		.query = "SELECT pg_catalog.sum(r.requested OPERATOR(pg_catalog.-) " UNDONE_OF("r") ")::pg_catalog.int8 "
-		"FROM loyalty.ledger r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"FROM loyalty.all_entries() r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND r.target_entry_id OPERATOR(pg_catalog.=) $2 AND r.kind OPERATOR(pg_catalog.=) 'reverse'",
 		.nargs = 2,
 		.argtypes = {INT8ARRAYOID, INT8OID}
@@ -194,7 +194,7 @@ static bool
 TargetIsFollowed(const Posting *posting)
 {
 	static KeptPlan plan = {
-		.query = "SELECT FROM loyalty.ledger r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		.query = "SELECT FROM loyalty.all_entries() r WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND r.target_entry_id OPERATOR(pg_catalog.=) $2 AND r.kind OPERATOR(pg_catalog.=) 'reverse' "
 		"AND (r.entry_id OPERATOR(pg_catalog.>) $3 OR r.member_id OPERATOR(pg_catalog.<>) $4) "
 		"AND r.requested OPERATOR(pg_catalog.>) " UNDONE_OF("r"),
@@ -228,7 +228,7 @@ bool
 HoldIsClosed(const Posting *posting)
 {
 	static KeptPlan plan = {
-		.query = "SELECT FROM loyalty.ledger "
+		.query = "SELECT FROM loyalty.all_entries() "
 		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND target_entry_id OPERATOR(pg_catalog.=) $2 "
 		"AND (kind OPERATOR(pg_catalog.=) 'capture' OR kind OPERATOR(pg_catalog.=) 'release')",
 		.nargs = 2,
@@ -261,7 +261,7 @@ int
 FindOtherCaptures(const Posting *posting, Posting **others)
 {
 	static KeptPlan plan = {
-		.query = "SELECT coalesce(home_id, member_id), entry_id FROM loyalty.ledger WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		.query = "SELECT coalesce(home_id, member_id), entry_id FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND target_entry_id OPERATOR(pg_catalog.=) $2 AND kind OPERATOR(pg_catalog.=) 'capture' "
 		"AND entry_id OPERATOR(pg_catalog.<>) $3 ORDER BY entry_id",
 		.nargs = 3,

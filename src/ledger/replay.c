@@ -152,7 +152,7 @@ ReadPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known
 
 	if (plan.query == NULL)
 		plan.query = MemoryContextStrdup(TopMemoryContext,
-										 psprintf("SELECT %s FROM loyalty.ledger "
+										 psprintf("SELECT %s FROM loyalty.all_entries() "
 												  "WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
 												  "AND effective_at OPERATOR(pg_catalog.<=) $3 AND recorded_at OPERATOR(pg_catalog.<=) $4 "
 												  "ORDER BY entry_id", LedgerColumnList()));

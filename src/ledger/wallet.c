@@ -27,7 +27,8 @@ static const PlainColumn columns[WALLET_NCOLUMNS] = {
 	[WALLET_BALANCE] = {"balance", InvalidOid},
 	[WALLET_OPENED_AT] = {"opened_at", TIMESTAMPTZOID},
 	[WALLET_MOVED] = {"moved", BOOLOID},
-	[WALLET_ERASED] = {"erased", BOOLOID}
+	[WALLET_ERASED] = {"erased", BOOLOID},
+	[WALLET_ARCHIVED] = {"archived", BOOLOID}
 };
 
 /* What we write is not for guard() to look at. */

@@ -15,6 +15,7 @@ typedef enum WalletColumn
 	WALLET_OPENED_AT,
 	WALLET_MOVED,
 	WALLET_ERASED,
+	WALLET_ARCHIVED,
 	WALLET_NCOLUMNS
 } WalletColumn;
 

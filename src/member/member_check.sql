@@ -57,7 +57,7 @@ AS $$
 	UNION ALL
 	-- copies in entries of others are erased as well, of a transfer and of what refers to an entry
 	SELECT 'erased', e.member_id, e.currency, e.entry_id, format('its texts are erased, and member %s is not forgotten', coalesce(e.home_id, e.member_id))
-	FROM loyalty.ledger e
+	FROM loyalty.all_entries() e
 	WHERE e.texts_hash IS NOT NULL AND e.kind <> 'transfer_in' AND e.target_entry_id IS NULL
 		AND NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = coalesce(e.home_id, e.member_id) AND m.status = 'forgotten')
 	UNION ALL
@@ -93,7 +93,7 @@ AS $$
 	FROM pg_class c
 	WHERE c.relnamespace = to_regnamespace('loyalty') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 		AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped)
-		AND c.relname NOT IN ('wallet', 'ledger', 'member', 'member_alias', 'identifier', 'member_act', 'request', 'check_finding')
+		AND c.relname NOT IN ('wallet', 'ledger', 'ledger_archive', 'member', 'member_alias', 'identifier', 'member_act', 'request', 'check_finding')
 		AND NOT EXISTS (SELECT FROM loyalty.merge_handler h WHERE c.relname = ANY (h.tables))
 $$;
 COMMENT ON FUNCTION check_member() IS

@@ -195,7 +195,7 @@ AS $$
 BEGIN
 	RETURN (
 		SELECT array_agg(e.entry_id)
-		FROM loyalty.ledger e
+		FROM loyalty.all_entries() e
 		WHERE e.member_id = ANY (loyalty.member_tree(canonical)) AND e.recorded_at >= merged_at AND e.kind IN ('earn', 'adjust')
 			AND CASE earned_since
 				WHEN 'survivor' THEN e.home_id = ANY (members)

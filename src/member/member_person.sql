@@ -30,19 +30,19 @@ BEGIN
 			UNION ALL SELECT m.absorbed_id FROM loyalty.member_merge m WHERE m.survivor_id = k.id OFFSET 0) n (id)
 	), own AS MATERIALIZED (
 		SELECT e.* FROM kin k, LATERAL (SELECT x.member_id, x.entry_id, x.kind, x.currency, x.points, x.counterparty_id
-			FROM loyalty.ledger x WHERE x.member_id = k.id AND coalesce(x.home_id, x.member_id) = ANY (member_ids) OFFSET 0) e
+			FROM loyalty.all_entries() x WHERE x.member_id = k.id AND coalesce(x.home_id, x.member_id) = ANY (member_ids) OFFSET 0) e
 	)
 	SELECT o.member_id, o.entry_id, false FROM own o
 	UNION ALL
 	SELECT t.member_id, t.entry_id, true
-	FROM own o, LATERAL (SELECT x.* FROM loyalty.ledger x
+	FROM own o, LATERAL (SELECT x.* FROM loyalty.all_entries() x
 		WHERE x.member_id = o.counterparty_id AND x.entry_id > o.entry_id AND x.kind = 'transfer_in' AND x.counterparty_id = o.member_id
 			AND x.currency = o.currency AND x.points = -o.points
 		ORDER BY x.entry_id LIMIT 1) t
 	WHERE o.kind = 'transfer_out' AND coalesce(t.home_id, t.member_id) <> ALL (member_ids) AND (t.reference IS NOT NULL OR t.details IS NOT NULL)
 	UNION ALL
 	SELECT p.member_id, p.entry_id, true
-	FROM own o, LATERAL (SELECT x.member_id, x.entry_id FROM kin k, loyalty.ledger x
+	FROM own o, LATERAL (SELECT x.member_id, x.entry_id FROM kin k, loyalty.all_entries() x
 		WHERE x.member_id = k.id AND x.target_entry_id = o.entry_id
 			AND coalesce(x.home_id, x.member_id) <> ALL (member_ids) OFFSET 0) p;
 END
@@ -122,6 +122,7 @@ BEGIN
 		FROM (
 			VALUES ('wallet', 't.member_id = ANY ($1)'),
 				('ledger', '(t.member_id, t.entry_id) IN (SELECT p.member_id, p.entry_id FROM loyalty.personal_entries($1) p WHERE NOT p.is_copy)'),
+				('ledger_archive', '(t.member_id, t.entry_id) IN (SELECT p.member_id, p.entry_id FROM loyalty.personal_entries($1) p WHERE NOT p.is_copy)'),
 				('member', 't.member_id = ANY ($1)'), ('member_alias', 't.member_id = ANY ($1)'),
 				('identifier', 't.member_id = ANY ($1)'), ('member_fact', 't.home_member_id = ANY ($1)'),
 				('member_act', 't.member_id = ANY ($1)'),

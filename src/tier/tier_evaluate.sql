@@ -193,10 +193,10 @@ AS $$
 				CASE WHEN e.target_entry_id IS NULL THEN e.requested
 					ELSE (SELECT CASE WHEN t.taken_back THEN -e.requested ELSE e.requested END FROM %5$s) END AS amount,
 				CASE WHEN e.target_entry_id IS NOT NULL THEN (SELECT t.%4$I FROM %5$s) END AS counts_at
-			FROM loyalty.ledger e
+			FROM loyalty.all_entries() e
 			WHERE e.currency = %2$L AND e.kind IN ('earn', 'adjust', 'reverse') AND %6$s$q$, m.measure, m.currency,
 			CASE WHEN m.pending THEN 'e.effective_at' ELSE $q$loyalty.points_available_at(e.requested, e.effective_at, e.available_at,
-				(SELECT min(a.effective_at) FROM loyalty.ledger a
+				(SELECT min(a.effective_at) FROM loyalty.all_entries() a
 				WHERE a.member_id = e.member_id AND a.target_entry_id = e.entry_id AND a.kind = 'activate'))$q$ END,
 			CASE WHEN m.pending THEN 'effective_at' ELSE 'available_at' END,
 			'loyalty.reversed_points(ARRAY[e.member_id], e.target_entry_id, $t$infinity$t$) t', $2)

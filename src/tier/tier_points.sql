@@ -25,11 +25,11 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 SUPPORT require_setup
 AS $$
 	SELECT coalesce(t.home_id, t.member_id), t.effective_at,
 		loyalty.points_available_at(t.requested, t.effective_at, t.available_at, (SELECT pg_catalog.min(a.effective_at)
-			FROM loyalty.ledger a WHERE a.member_id OPERATOR(pg_catalog.=) ANY ($1)
+			FROM loyalty.all_entries() a WHERE a.member_id OPERATOR(pg_catalog.=) ANY ($1)
 				AND a.target_entry_id OPERATOR(pg_catalog.=) t.entry_id AND a.kind OPERATOR(pg_catalog.=) 'activate'
 				AND a.recorded_at OPERATOR(pg_catalog.<=) $3)),
 		(t.requested OPERATOR(pg_catalog.>) 0) OPERATOR(pg_catalog.<>) (r.kind OPERATOR(pg_catalog.=) 'reverse')
-	FROM loyalty.ledger r JOIN loyalty.ledger t ON t.member_id OPERATOR(pg_catalog.=) ANY ($1)
+	FROM loyalty.all_entries() r JOIN loyalty.all_entries() t ON t.member_id OPERATOR(pg_catalog.=) ANY ($1)
 		AND t.entry_id OPERATOR(pg_catalog.=) CASE WHEN r.kind OPERATOR(pg_catalog.=) 'reverse' THEN r.target_entry_id ELSE r.entry_id END
 		AND t.kind OPERATOR(pg_catalog.=) ANY ('{earn,adjust}')
 	WHERE r.member_id OPERATOR(pg_catalog.=) ANY ($1) AND r.entry_id OPERATOR(pg_catalog.=) $2

@@ -91,7 +91,7 @@ SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$V
 	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason')$$, 'Jane is everywhere');
 SELECT is_empty($$
 	SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND a.atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype)
+	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> 'ledger_archive' AND a.atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype)
 		AND EXISTS (SELECT FROM pg_attribute m WHERE m.attrelid = c.oid AND m.attname IN ('member_id', 'home_member_id', 'survivor_id') AND NOT m.attisdropped)
 		AND NOT EXISTS (SELECT FROM pg_temp.traces t WHERE (t.relation, t.attribute) = (c.relname, a.attname))
 		AND (c.relname || '.' || a.attname) NOT IN (
