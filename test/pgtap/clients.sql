@@ -154,7 +154,7 @@ FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind = 'f
 			AND EXISTS (SELECT FROM unnest(p.proallargtypes, p.proargmodes) a (type, mode) WHERE a.mode IN ('o', 't') AND a.type IN ('timestamptz'::regtype, 'date'::regtype)));
 CREATE TABLE call (name text, arguments text);
 INSERT INTO call VALUES
-	('balance', 'm, c'), ('lots', 'm, c'), ('statement', 'm, c'), ('expiring', 'm, c'), ('explain_entry', 'm, e'),
+	('all_entries', ''), ('balance', 'm, c'), ('lots', 'm, c'), ('statement', 'm, c'), ('expiring', 'm, c'), ('explain_entry', 'm, e'),
 	('balance_lots', 'b'), ('next_expiry_at', 'b'), ('last_effective_at', 'b'), ('next_unbooked_expiry', 'b'), ('asked_instant', 'b, now()'),
 	('unnest_lots', 'l'), ('entries', 'p'),
 	('member_tiers', 'm, d, now(), NULL'), ('tier_progress', 'm, d'), ('preview_tier', $$m, d, '{"measures": [], "levels": [{"level": "base"}]}'$$),
