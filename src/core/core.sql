@@ -530,12 +530,37 @@ LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_lock_key';
 COMMENT ON FUNCTION lock_key(text) IS
 'Locks a key until the transaction ends; waits for whoever has it. Error: 42501 the caller does not write into our tables. Part of functions that look a key up before they write.';
 
+-- A session of a distributed engine sees the part of a table that its machine
+-- has, or what the others have without their locks: what goes over all members
+-- would be right for a part, and say nothing.
+CREATE FUNCTION refuse_distributed(caller text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	spread text;
+BEGIN
+	IF to_regclass('pg_catalog.pg_dist_partition') IS NULL THEN
+		RETURN;
+	END IF;
+	EXECUTE $q$SELECT min(c.relname) FROM pg_catalog.pg_dist_partition d JOIN pg_catalog.pg_class c ON c.oid = d.logicalrelid
+		WHERE c.relnamespace = 'loyalty'::regnamespace$q$ INTO spread;
+	IF spread IS NOT NULL THEN
+		RAISE EXCEPTION '%() cannot work on distributed tables', caller
+			USING ERRCODE = 'feature_not_supported', DETAIL = format('Table loyalty.%s is spread over several machines, and one of them does not see what the others do.', spread),
+				HINT = 'Call functions of single members, or bring the tables back to one machine (undistribute_table()).';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION refuse_distributed(text) IS
+'Refuses a function that goes over all members where a distributed engine has spread our tables: it would be right for a part only. Error: 0A000. Part of the jobs and of ledger_digest().';
+
 CREATE FUNCTION begin_job(job text, as_of timestamptz, batch_size integer, unit text, arguments jsonb DEFAULT '{}',
 	OUT run_id bigint, OUT until timestamptz, OUT last_key bigint, OUT resumed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
+	PERFORM loyalty.refuse_distributed(job);
 	until := coalesce(as_of, now());
 	IF NOT isfinite(until) OR until > clock_timestamp() THEN
 		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'

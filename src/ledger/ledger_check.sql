@@ -373,6 +373,7 @@ DECLARE
 	width bigint;
 	result text;
 BEGIN
+	PERFORM loyalty.refuse_distributed('ledger_digest');
 	IF blocks IS NULL OR blocks NOT BETWEEN 1 AND 65536 THEN
 		RAISE EXCEPTION 'blocks must be between 1 and 65536'
 			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(blocks::text, 'NULL')),
@@ -437,6 +438,7 @@ DECLARE
 	from_id bigint;
 	to_id bigint;
 BEGIN
+	PERFORM loyalty.refuse_distributed('verify_ledger');
 	d := loyalty.read_digest(digest);
 	intact := true;
 	SELECT v.entry_id, v.member_id, v.currency, v.detail INTO bad

@@ -90,4 +90,19 @@ rows($one, q{SELECT * FROM loyalty.earn(7, 1, 'miles', effective_at => '2024-01-
 is_deeply(rows($one, q{SELECT expires_at FROM loyalty.ledger WHERE member_id = 7 ORDER BY entry_id DESC LIMIT 1}),
 	[ ['2024-02-15 00:00:00+00'] ], 'a session hears of settings that were changed in a table of another name');
 
+# What a distributed engine notes of tables that it has spread
+rows($other, $_) for 'RESET session_replication_role', 'SET allow_system_table_mods = on', 'CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass)';
+my $digest = rows($other, 'SELECT loyalty.ledger_digest()')->[0][0];
+ok($digest, 'an engine that has spread nothing is in nobody\'s way');
+rows($other, q{INSERT INTO pg_catalog.pg_dist_partition VALUES ('loyalty.ledger')});
+for my $call ('SELECT loyalty.ledger_digest()', "SELECT * FROM loyalty.verify_ledger('$digest')", 'CALL loyalty.book_expiries()', 'CALL loyalty.rebuild_wallets()',
+	'CALL loyalty.run_checks()')
+{
+	my $error = $other->query($call)->{error};
+	is($error->{C}, '0A000', "$call is refused where the ledger is spread");
+	like($error->{M}, qr/^\w+\(\) cannot work on distributed tables\z/, 'by name');
+}
+is_deeply(rows($other, 'SELECT available FROM loyalty.balance(1)'), [ [5] ], 'functions of a member work');
+rows($other, 'DROP TABLE pg_catalog.pg_dist_partition');
+
 done_testing();
