@@ -288,4 +288,9 @@ SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_depend d ON 
 				  AND (obj_description(p.oid, 'pg_proc') IS NULL OR p.proparallel <> 's' OR p.provolatile <> 'i')$$,
 				'functions of this room are commented, immutable, parallel safe');
 DROP TABLE public.member_tap_edge;
+-- Settings that are NULL are their defaults: an address as it is written, whatever case.
+SELECT is(normalize_identifier('email', 'A.b+c@Gmail.com', provider_rules => NULL), 'a.b+c@gmail.com', 'no rules of providers');
+SELECT is(normalize_identifier('card', 'Ab-1', fold_case => NULL), 'ab-1', 'case is folded');
+SELECT is(normalize_identifier('email', 'nobody', on_garbage => NULL), NULL, 'garbage is NULL');
+
 SELECT * FROM finish();
