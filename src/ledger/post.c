@@ -362,6 +362,29 @@ CheckPosting(const Posting *posting)
 }
 
 /*
+ * Random bytes for a salt.  They are drawn for many at once, since to ask for
+ * some costs more than to hash the texts; what is drawn is forgotten here.
+ */
+static void
+DrawSalt(uint8 salt[SALT_LENGTH])
+{
+	static uint8 drawn[64][SALT_LENGTH];
+	static int	left = 0;
+
+	if (left == 0)
+	{
+		if (!pg_strong_random(drawn, sizeof(drawn)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not generate random bytes")));
+		left = lengthof(drawn);
+	}
+	left--;
+	memcpy(salt, drawn[left], SALT_LENGTH);
+	memset(drawn[left], 0, SALT_LENGTH);
+}
+
+/*
  * Puts the texts into the row that is to be stored, with a salt and their
  * hash: when they are erased one day, the hash stays.
  */
@@ -379,10 +402,7 @@ SealTexts(Posting *posting)
 	if (!row->has_texts)
 		return;
 	SET_VARSIZE(posting->salt, sizeof(posting->salt));
-	if (!pg_strong_random(VARDATA(posting->salt), SALT_LENGTH))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random bytes")));
+	DrawSalt((uint8 *) VARDATA(posting->salt));
 	row->salt = (struct varlena *) posting->salt;
 	HashTexts(row);
 }
