@@ -244,7 +244,11 @@ for my $read ('balance(1)', 'lots(1)', 'statement(1)', 'expiring(1)', 'explain_e
 	my $sql = "SELECT * FROM loyalty.$read";
 	is($standby->safe_psql('postgres', $sql), $node->safe_psql('postgres', $sql), "standby: $read");
 }
-for my $write ('SELECT loyalty.earn(1, 1)', 'SELECT loyalty.redeem(1, 1)', "SELECT loyalty.hold(1, 1, hold_until => '2999-01-01')", 'SELECT loyalty.reverse(1, 1)',
+{
+	my $sql = "SELECT loyalty.export_member(1) -> 'tables'";
+	is($standby->safe_psql('postgres', $sql), $node->safe_psql('postgres', $sql), 'standby: export_member(1)');
+}
+for my $write ('CALL loyalty.archive_entries(now())', 'SELECT loyalty.earn(1, 1)', 'SELECT loyalty.redeem(1, 1)', "SELECT loyalty.hold(1, 1, hold_until => '2999-01-01')", 'SELECT loyalty.reverse(1, 1)',
 	'SELECT loyalty.transfer(1, 2, 1)', "SELECT loyalty.adjust(1, 1, 'x')", "SELECT loyalty.post_many(ARRAY[1], ARRAY['earn'], ARRAY[1])",
 	'CALL loyalty.book_expiries()', 'CALL loyalty.rebuild_wallets()', 'SELECT loyalty.rebuild_member_wallets(1)', 'CALL loyalty.run_checks()', 'SELECT loyalty.ledger_digest()', "SELECT loyalty.create_currency('x')")
 {
@@ -269,13 +273,14 @@ $subscriber->append_conf('postgresql.conf', "timezone = 'UTC'");
 $subscriber->start;
 PostgreSQL::Test::Utils::run_log([ 'pg_dump', '--schema-only', '-d', $node->connstr('postgres'), '-f', "$directory/logical.sql" ]);
 PostgreSQL::Test::Utils::run_log([ 'psql', '-Xq', '-d', $subscriber->connstr('postgres'), '-f', "$directory/logical.sql" ]);
-$node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR TABLE loyalty.layout, loyalty.currency, loyalty.wallet, loyalty.ledger, loyalty.job_run, loyalty.merge_handler');
+$node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR TABLE loyalty.layout, loyalty.currency, loyalty.wallet, loyalty.ledger, loyalty.ledger_archive, loyalty.job_run, loyalty.merge_handler');
 $subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION everything CONNECTION 'host=" . $node->host . ' port=' . $node->port . " dbname=postgres' PUBLICATION everything");
 $subscriber->wait_for_subscription_sync($node, 'everything') if $subscriber->can('wait_for_subscription_sync');
 $subscriber->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_subscription_rel WHERE srsubstate NOT IN ('r', 's')");
 $node->safe_psql('postgres', q{
 	SELECT loyalty.earn(m, 9, idempotency_key => 'replicated') FROM generate_series(1, 30) m;
-	SELECT loyalty.redeem(m, 4, idempotency_key => 'replicated too') FROM generate_series(1, 30) m;});
+	SELECT loyalty.redeem(m, 4, idempotency_key => 'replicated too') FROM generate_series(1, 30) m;
+	SELECT loyalty.archive_entries_of(ARRAY[1, 2, 3], now());});
 $before = $node->safe_psql('postgres', $contents);
 $node->wait_for_catchup('everything');
 is($but_sequence->($subscriber->safe_psql('postgres', $contents)), $but_sequence->($before), 'subscriber: every row is there, check_all() finds nothing');
