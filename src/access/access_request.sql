@@ -158,6 +158,16 @@ $$;
 COMMENT ON FUNCTION request_act(text, jsonb, text, timestamptz, text) IS
 'Asks for an act that another person has to approve: the name of its function, see approvable_acts(), its arguments by name, and why. Whoever may do the act may ask for it, and must not need approval to do so. The arguments are checked and kept as they are now (a time without zone is in the session''s); what is left out has its default when the act is done. lapses_at: until when it can be approved (NULL: 7 days). Returns the number of the request, and whether it is the first result of a repeated idempotency_key, which belongs to the member concerned. Errors: LY003, LY004, LY024, 42501.';
 
+CREATE FUNCTION refuse_closed(request_id bigint, why text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION 'request % is closed', request_id
+		USING ERRCODE = 'LY022', DETAIL = why, HINT = 'If it is still wanted, it must be requested anew.';
+END
+$$;
+COMMENT ON FUNCTION refuse_closed(bigint, text) IS 'Raises LY022: a request can no longer be decided. Part of decide_request().';
+
 CREATE FUNCTION decide_request(request_id bigint, decision text, reason text, OUT result jsonb, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
@@ -185,7 +195,7 @@ BEGIN
 		WHEN r.lapses_at <= clock_timestamp() THEN format('It lapsed at %s.', r.lapses_at)
 		WHEN r.arguments IS NULL THEN 'Its member was forgotten.' END;
 	IF closed IS NOT NULL THEN
-		RAISE EXCEPTION 'request % is closed', request_id USING ERRCODE = 'LY022', DETAIL = closed, HINT = 'If it is still wanted, it must be requested anew.';
+		PERFORM loyalty.refuse_closed(request_id, closed);
 	END IF;
 	mine := lower(r.person) = lower(who);
 	IF mine AND decision <> 'withdrawn' THEN
@@ -205,7 +215,10 @@ BEGIN
 		decided_person = who, decided_at = clock_timestamp(), decision_reason = reason,
 		-- an act that forgets a member leaves nothing of it here
 		result = CASE WHEN q.arguments IS NOT NULL THEN decide_request.result END
-	WHERE q.request_id = decide_request.request_id;
+	WHERE q.request_id = decide_request.request_id AND (q.arguments IS NOT NULL OR q.act = 'forget_member');
+	IF NOT FOUND THEN
+		PERFORM loyalty.refuse_closed(request_id, 'Its member was forgotten at this moment.');
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION decide_request(bigint, text, text) IS 'Decides a request: approved, refused or withdrawn. What approve_act(), refuse_act() and withdraw_act() do.';

@@ -25,6 +25,12 @@ $node->safe_psql('source', q{
 	SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "status_points", "window": "lifetime"}],
 		"levels": [{"level": "blue"}, {"level": "gold", "all": {"status_points": 100}}]}');
 	SELECT loyalty.earn(1, 60, 'status', '2024-01-01');
+	-- acts by hand, a policy, a request, and a role that names actors
+	CREATE ROLE pool;
+	SELECT loyalty.trust_actors('pool');
+	SELECT loyalty.adjust(2, 60, 'gift');
+	SELECT loyalty.define_approval('adjust', 100);
+	SELECT loyalty.request_act('adjust', '{"member_id": 2, "points": 500, "reason": "gift"}', 'a good customer');
 });
 
 # All rows of all tables, as one text.
@@ -54,8 +60,11 @@ for my $case (
 	is($node->safe_psql($name, 'SELECT count(*) FROM loyalty.check_all()'), '0', "$name: check_all() finds nothing");
 	$node->safe_psql($name, 'SELECT loyalty.setup()');
 	is(contents($name), $before, "$name: setup() changes nothing");
+	is($node->safe_psql($name, q{SELECT person, session_role FROM loyalty.who_did(2); SELECT request_id FROM loyalty.open_request}), "postgres|postgres\n1",
+		"$name: who did it, and what waits for approval");
+	like(($node->psql($name, q{SELECT loyalty.adjust(2, 500, 'gift')}))[2], qr/needs the approval of another person/, "$name: the policy holds");
 	is($node->safe_psql($name, q{SELECT loyalty.earn(1, 60, 'status', '2024-02-01'); SELECT level FROM loyalty.tier_state}),
-		"(2,120,f)\ngold", "$name: tiers follow what is earned");
+		"(4,120,f)\ngold", "$name: tiers follow what is earned");
 }
 
 # Rows alone, into tables that setup() made: the ladders come without the
