@@ -98,7 +98,7 @@ BEGIN
 		);
 		CREATE INDEX operator_act_member ON loyalty.operator_act (member_id, act_id) WHERE member_id IS NOT NULL;
 		CREATE INDEX operator_act_object ON loyalty.operator_act (object_id) WHERE object_id IS NOT NULL;
-		CREATE INDEX operator_act_person ON loyalty.operator_act (person, recorded_at);
+		CREATE INDEX operator_act_person ON loyalty.operator_act (lower(person), recorded_at);
 		COMMENT ON TABLE loyalty.operator_act IS 'Who did what by hand: one row for each act, written in its transaction, never changed. Read it with who_did().';
 		COMMENT ON COLUMN loyalty.operator_act.act_id IS 'Number of the act.';
 		COMMENT ON COLUMN loyalty.operator_act.act IS 'The function that did it, such as adjust; grant_tier for renewals, too.';

@@ -161,20 +161,21 @@ FindWho(Who *who, const char *act, const char *currency, Policy *policy)
 /*
  * Whether a policy asks for the approval of another: its act has no amount, or
  * more points than it allows, with those of the same person's acts before, if
- * it adds up.  Acts that somebody else has approved are not among them.
+ * it adds up.  Acts that somebody else has approved are not among them; a name
+ * in upper case is the same person's.
  */
 static bool
 NeedsApproval(const Act *act, const Who *who, const Policy *policy)
 {
 	static KeptPlan lock = {
-		.query = "SELECT loyalty.lock_key(pg_catalog.format('acts of %s', $1))",
+		.query = "SELECT loyalty.lock_key(pg_catalog.format('acts of %s', pg_catalog.lower($1)))",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
 	static KeptPlan sum = {
 		.query = "SELECT pg_catalog.abs($5::pg_catalog.numeric) OPERATOR(pg_catalog.+) coalesce(pg_catalog.sum(pg_catalog.abs(a.points::pg_catalog.numeric)), 0) "
 		"OPERATOR(pg_catalog.>) $4::pg_catalog.numeric "
-		"FROM loyalty.operator_act a WHERE a.person OPERATOR(pg_catalog.=) $1 AND a.act OPERATOR(pg_catalog.=) $2 "
+		"FROM loyalty.operator_act a WHERE pg_catalog.lower(a.person) OPERATOR(pg_catalog.=) pg_catalog.lower($1) AND a.act OPERATOR(pg_catalog.=) $2 "
 		"AND a.currency OPERATOR(pg_catalog.=) $3 AND a.request_id IS NULL "
 		"AND a.recorded_at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) $6)",
 		.nargs = 6,

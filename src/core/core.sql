@@ -49,6 +49,20 @@ $$;
 COMMENT ON FUNCTION stored_function(text, text) IS
 'The function of a name that a table of ours holds, with arguments as to_regprocedure() takes them. It runs with the rights of whoever calls us, so it must belong to the owner of our tables or to a superuser; asked again each time before it runs. Errors: LY003 there is none; 42501 it belongs to somebody else.';
 
+CREATE FUNCTION stored_function_problem(name text, arguments text) RETURNS text
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM loyalty.stored_function(name, arguments);
+	RETURN NULL;
+EXCEPTION
+	WHEN SQLSTATE 'LY003' OR insufficient_privilege THEN
+		RETURN SQLERRM;
+END
+$$;
+COMMENT ON FUNCTION stored_function_problem(text, text) IS
+'Why stored_function() would refuse, or NULL. Part of check_all().';
+
 CREATE FUNCTION keep_act(act text, member_id bigint DEFAULT NULL, object_id bigint DEFAULT NULL, subject text DEFAULT NULL) RETURNS void
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_keep_act';
 COMMENT ON FUNCTION keep_act(text, bigint, bigint, text) IS

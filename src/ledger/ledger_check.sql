@@ -8,7 +8,7 @@ LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_check_wal
 COMMENT ON FUNCTION check_wallets(bigint, bigint) IS
 'Folds and hashes every entry of every wallet again, of members behind one and up to another (NULL: no bound); a row for each violation: chain, order, fold, entry, debt (available beside points that are owed), conservation, wallet.';
 
-CREATE FUNCTION award_triggers(OUT name name, OUT relation text, OUT relkind "char", OUT is_root boolean, OUT root_schema name,
+CREATE FUNCTION award_triggers(OUT name name, OUT relation text, OUT relkind "char", OUT is_root boolean, OUT path text,
 	OUT source text, OUT currency text, OUT others text, OUT trusted boolean, OUT makers text, OUT terms text[]) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
@@ -19,7 +19,17 @@ AS $$
 		FROM pg_trigger WHERE tgparentid = 0 AND tgfoid = 'loyalty.award_points()'::regprocedure
 	)
 	SELECT g.tgname, format('%I.%I', n.nspname, c.relname), c.relkind, g.root = g.tgrelid,
-		(SELECT rn.nspname FROM pg_class rc JOIN pg_namespace rn ON rn.oid = rc.relnamespace WHERE rc.oid = g.root),
+		-- the schema of the terms, unless others make functions and operators there, which the caller would run
+		(SELECT format('pg_catalog, %spg_temp', CASE WHEN NOT EXISTS (
+				SELECT FROM (SELECT s.nspowner AS maker UNION
+					SELECT a.grantee FROM aclexplode(s.nspacl) a WHERE a.privilege_type = 'CREATE' UNION
+					SELECT p.proowner FROM pg_proc p WHERE p.pronamespace = s.oid UNION
+					SELECT p.oprowner FROM pg_operator p WHERE p.oprnamespace = s.oid) k
+				LEFT JOIN pg_roles m ON m.oid = k.maker
+				WHERE (CASE m.rolname WHEN 'pg_database_owner' THEN o.oid = l.relowner OR o.rolsuper OR o.rolname = current_user
+					ELSE m.oid = l.relowner OR m.rolsuper OR m.rolname = current_user END) IS NOT TRUE) THEN format('%I, ', s.nspname) END)
+			FROM pg_class rc JOIN pg_namespace s ON s.oid = rc.relnamespace, pg_database d JOIN pg_roles o ON o.oid = d.datdba
+			WHERE rc.oid = g.root AND d.datname = current_database()),
 		g.source, g.code,
 		(SELECT string_agg(format('trigger %I on %I.%I', o.tgname, m.nspname, d.relname), ', ' ORDER BY o.oid)
 			FROM award o JOIN pg_class d ON d.oid = o.tgrelid JOIN pg_namespace m ON m.oid = d.relnamespace
@@ -44,7 +54,7 @@ AS $$
 	ORDER BY g.source, g.code, g.oid
 $$;
 COMMENT ON FUNCTION award_triggers() IS
-'The triggers award_points() with their terms, the others of the same source, whether their table''s owner is trusted with the rights of the caller, and who else may have made them. Part of check_awards().';
+'The triggers award_points() with their terms, the others of the same source, whether their table''s owner is trusted with the rights of the caller, who else may have made them, and the search_path that their terms are read with. Part of check_awards().';
 
 CREATE FUNCTION award_query(currency text, source text, terms text[], relation text, whole boolean) RETURNS text
 LANGUAGE sql IMMUTABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -59,13 +69,13 @@ AS $$
 		), undone AS (
 			SELECT u.target_entry_id, sum(u.requested) AS points FROM loyalty.all_entries() u WHERE u.kind = 'reverse' GROUP BY u.target_entry_id
 		), reversal AS (
-			SELECT r.target_entry_id, sum(r.requested - coalesce(u.points, 0)) AS of_all,
-				sum(r.requested - coalesce(u.points, 0)) FILTER (WHERE o.entry_id IS NOT NULL) AS of_row
+			SELECT r.target_entry_id, sum(r.requested::numeric - coalesce(u.points, 0)) AS of_all,
+				sum(r.requested::numeric - coalesce(u.points, 0)) FILTER (WHERE o.entry_id IS NOT NULL) AS of_row
 			FROM loyalty.all_entries() r JOIN posted e ON e.entry_id = r.target_entry_id AND e.kind = 'earn'
 			LEFT JOIN undone u ON u.target_entry_id = r.entry_id LEFT JOIN posted o ON o.entry_id = r.entry_id
 			WHERE r.kind = 'reverse' GROUP BY r.target_entry_id
 		), stands AS (
-			SELECT p.home_id, p.key, sum(p.requested - coalesce(r.of_row, 0)) AS points, sum(p.requested - coalesce(r.of_all, 0)) AS reversible
+			SELECT p.home_id, p.key, sum(p.requested::numeric - coalesce(r.of_row, 0)) AS points, sum(p.requested::numeric - coalesce(r.of_all, 0)) AS reversible
 			FROM posted p LEFT JOIN reversal r ON r.target_entry_id = p.entry_id
 			WHERE p.kind = 'earn' GROUP BY p.home_id, p.key
 		), worth AS (
@@ -81,7 +91,7 @@ AS $$
 			FULL JOIN stands s ON s.home_id = w.member_id AND s.key = w.key
 			LEFT JOIN (SELECT DISTINCT p.key FROM posted p) k ON k.key = w.key
 			WHERE coalesce(w.points, 0) > coalesce(s.points, 0)
-				OR coalesce(w.points, 0) < s.points AND s.reversible > 0 AND (w.key IS NOT NULL OR %8$L)
+				OR coalesce(w.points, 0) < s.points AND s.reversible > 0::numeric AND (w.key IS NOT NULL OR %8$L)
 		)
 		SELECT d.*, count(*) OVER (PARTITION BY d.unknown) AS n, row_number() OVER (PARTITION BY d.unknown ORDER BY d.key) AS i
 		FROM difference d ORDER BY d.key, d.member_id$q$,
@@ -118,7 +128,7 @@ BEGIN
 			CONTINUE;
 		END IF;
 		BEGIN
-			PERFORM set_config('search_path', format('pg_catalog, %I, pg_temp', t.root_schema), true);
+			PERFORM set_config('search_path', t.path, true);
 			FOR found IN EXECUTE loyalty.award_query(t.currency, t.source, t.terms,
 				CASE t.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || t.relation, t.is_root)
 			LOOP
@@ -133,14 +143,15 @@ BEGIN
 			END LOOP;
 		EXCEPTION WHEN OTHERS THEN
 			member_id := NULL;
-			detail := format('trigger %I on %s: %s', t.name, t.relation, SQLERRM);
+			detail := format('trigger %I on %s: %s%s', t.name, t.relation, SQLERRM, CASE WHEN t.path = 'pg_catalog, pg_temp'
+				THEN ' (nothing is looked up in its schema, since others make functions there)' END);
 			RETURN NEXT;
 		END;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION check_awards() IS
-'What the triggers with award_points() should have posted: a row for each table row that is worth other than what stands for it, one for all history that has no keys, one for each source that two triggers share, each trigger whose terms cannot be read. Looks only at tables of the caller, of the owner of our tables, and of superusers, since it evaluates what their triggers say; a row, too, where others may make triggers on such a table. Part of check_ledger().';
+'What the triggers with award_points() should have posted: a row for each table row that is worth other than what stands for it, one for all history that has no keys, one for each source that two triggers share, each trigger whose terms cannot be read. Looks only at tables of the caller, of the owner of our tables, and of superusers, since it evaluates what their triggers say; a row, too, where others may make triggers on such a table. Where others make functions or operators in its schema, or may, terms find only what is in pg_catalog or named with a schema. Part of check_ledger().';
 
 CREATE FUNCTION member_kin(member_id bigint) RETURNS bigint[]
 LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_member_kin';
@@ -160,6 +171,13 @@ BEGIN
 	WHERE (behind IS NULL OR a.member_id > behind) AND (up_to IS NULL OR a.member_id <= up_to)
 		AND NOT EXISTS (SELECT FROM loyalty.wallet w WHERE w.member_id = a.member_id AND w.currency = a.currency AND w.archived)
 	GROUP BY a.member_id, a.currency;
+
+	RETURN QUERY
+	SELECT 'currency', min(w.member_id), w.currency, NULL::bigint, format('%s wallets are in a currency that does not exist', count(*))
+	FROM loyalty.wallet w
+	WHERE (behind IS NULL OR w.member_id > behind) AND (up_to IS NULL OR w.member_id <= up_to)
+		AND NOT EXISTS (SELECT FROM loyalty.currency c WHERE c.code = w.currency)
+	GROUP BY w.currency;
 
 	-- what an entry refers to is with its member, or with one who was merged with it
 	RETURN QUERY

@@ -95,6 +95,13 @@ AS $$
 		AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped)
 		AND c.relname NOT IN ('wallet', 'ledger', 'ledger_archive', 'member', 'member_alias', 'identifier', 'member_act', 'request', 'check_finding')
 		AND NOT EXISTS (SELECT FROM loyalty.merge_handler h WHERE c.relname = ANY (h.tables))
+	UNION ALL
+	SELECT 'handler', NULL, NULL, NULL, format('room "%s": %s', f.room, f.problem)
+	FROM (SELECT h.room, loyalty.stored_function_problem(x.name, x.arguments) AS problem
+		FROM loyalty.merge_handler h CROSS JOIN LATERAL (VALUES (h.merge_function, 'bigint,bigint,bigint'),
+			(h.unmerge_function, 'bigint,bigint,bigint,bigint[]'), (h.preview_function, 'bigint,bigint'), (h.forget_function, 'bigint[]')) x (name, arguments)
+		WHERE x.name IS NOT NULL) f
+	WHERE f.problem IS NOT NULL
 $$;
 COMMENT ON FUNCTION check_member() IS
-'Every invariant of room member: a row for each violation; part of check_all(). The merges that stand form a forest; aliases name canonical members, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data, and texts of entries are erased of nobody else; nobody but members has points, once there are any; every table of a member''s things has a room that says how it is merged.';
+'Every invariant of room member: a row for each violation; part of check_all(). The merges that stand form a forest; aliases name canonical members, depth one; every identifier, point and debt is with the root of its home, a live member; no exclusive value twice; attributes are what the rules choose; forgotten members have no personal data, and texts of entries are erased of nobody else; nobody but members has points, once there are any; every table of a member''s things has a room that says how it is merged, by functions that are there and may run.';

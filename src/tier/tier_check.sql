@@ -41,9 +41,14 @@ BEGIN
 		RETURN QUERY
 		SELECT 'version', NULL::bigint, NULL::text, NULL::bigint, format('%s: version %s is not after the one before it', v.ladder, v.version)
 		FROM (SELECT x.*, lag(coalesce(x.effective_from, '-infinity')) OVER (PARTITION BY x.ladder ORDER BY x.version) AS before FROM loyalty.ladder_version x) v
-		WHERE coalesce(v.effective_from, '-infinity') <= v.before;
+		WHERE coalesce(v.effective_from, '-infinity') <= v.before
+		UNION ALL
+		SELECT 'measure', NULL, NULL, NULL, format('measure "%s": %s', f.measure, f.problem)
+		FROM (SELECT m.measure, loyalty.stored_function_problem(m.function_name, 'bigint,timestamptz') AS problem
+			FROM loyalty.tier_measure m WHERE m.function_name IS NOT NULL) f
+		WHERE f.problem IS NOT NULL;
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION check_tier(bigint, bigint) IS
-'Every invariant of room tier, of members as check_all() takes them: a row for each violation. Stored states, in each column, and histories are what a replay of all facts gives; histories have neither gaps nor overlaps (these a constraint refuses, too). Part of check_all().';
+'Every invariant of room tier, of members as check_all() takes them: a row for each violation. Stored states, in each column, and histories are what a replay of all facts gives; histories have neither gaps nor overlaps (these a constraint refuses, too); functions of measures are there and may run. Part of check_all().';

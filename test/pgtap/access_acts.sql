@@ -405,7 +405,8 @@ ALTER TABLE loyalty.operator_act ENABLE TRIGGER USER;
 RESET ROLE;
 SELECT is(pg_temp.as(who, format($$SELECT 'done' FROM loyalty.adjust(%s, %s, 'x')$$, member, points)), state, format('%s: %s to member %s', who, points, member)) FROM (VALUES
 	('alice', 30, 60, 'done'), ('alice', 30, 41, 'LY020'), ('alice', 31, 41, 'LY020'), ('alice>desk', 30, -41, 'LY020'), ('bob', 30, 41, 'done'),
-	('alice', 31, 40, 'done'), ('alice', 32, 1, 'LY020'), ('pool/carol', 30, 100, 'done'), ('web/carol', 30, 1, 'LY020'), ('pool/dan', 30, 1, 'done')) x (who, member, points, state);
+	('alice', 31, 40, 'done'), ('alice', 32, 1, 'LY020'), ('pool/carol', 30, 100, 'done'), ('web/carol', 30, 1, 'LY020'), ('pool/Carol', 30, 1, 'LY020'), ('pool/dan', 30, 1, 'done'),
+	('pool/Gus', 30, 60, 'done'), ('pool/gus', 30, 41, 'LY020'), ('pool/GUS', 30, 40, 'done'), ('pool/gus', 30, 1, 'LY020')) x (who, member, points, state);
 SELECT is(pg_temp.as('pool/erin', $$SELECT 'done' FROM loyalty.post_many('{30,31}', '{adjust,adjust}', '{60,60}', reasons => '{x,x}')$$), 'LY020', 'in one call, too');
 SELECT is(pg_temp.as('boss', $$SELECT loyalty.define_approval('adjust', 100, 'points')$$), 'adjust', 'each by itself again');
 SELECT is(pg_temp.as('alice', $$SELECT 'done' FROM loyalty.adjust(30, 100, 'x')$$), 'done', 'so they do not add up');

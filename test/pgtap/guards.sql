@@ -45,6 +45,32 @@ SELECT pg_temp.try_each('CREATE OR REPLACE TRIGGER %2$I BEFORE UPDATE ON %1$s FO
 	'not as it should be');
 SELECT throws_ok('DELETE FROM loyalty.ledger', 'LY005', NULL, 'and does its work');
 
+-- What is named in our tables, and is not there.
+BEGIN;
+SELECT loyalty.create_currency('lost') \g /dev/null
+SELECT loyalty.earn(m, 5, 'lost') FROM generate_series(3, 5) m \g /dev/null
+DELETE FROM loyalty.currency WHERE code = 'lost';
+SELECT results_eq('SELECT * FROM loyalty.check_all()', $$VALUES
+	('ledger', 'currency', 3::bigint, 'lost', NULL::bigint, '3 wallets are in a currency that does not exist')$$, 'a currency');
+SELECT results_eq('SELECT member_id, detail FROM loyalty.check_all(3, 4)', $$VALUES
+	(4::bigint, '1 wallets are in a currency that does not exist')$$, 'among some members');
+ROLLBACK;
+BEGIN;
+CREATE ROLE guards_maker;
+CREATE SCHEMA guards_maker AUTHORIZATION guards_maker;
+SET LOCAL ROLE guards_maker;
+CREATE FUNCTION guards_maker.m(bigint, bigint, bigint) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb';
+CREATE FUNCTION guards_maker.f(bigint, timestamptz) RETURNS numeric LANGUAGE sql AS 'SELECT 1.0';
+RESET ROLE;
+INSERT INTO loyalty.merge_handler (room, tables, merge_function, forget_function) VALUES ('zz', '{}', 'guards_maker.m', 'no;name');
+INSERT INTO loyalty.tier_measure (measure, source, function_name) VALUES ('a', 'function', 'guards_maker.f'), ('b', 'function', 'pg_catalog.nope');
+SELECT bag_eq('SELECT room, invariant, detail FROM loyalty.check_all()', $$VALUES
+	('member', 'handler', 'room "zz": function guards_maker.m(bigint,bigint,bigint) may not run for loyalty'),
+	('member', 'handler', 'room "zz": function no;name(bigint[]) does not exist'),
+	('tier', 'measure', 'measure "a": function guards_maker.f(bigint,timestamp with time zone) may not run for loyalty'),
+	('tier', 'measure', 'measure "b": function pg_catalog.nope(bigint,timestamptz) does not exist')$$, 'functions, or they are somebody else''s');
+ROLLBACK;
+
 -- Partitions: statement triggers are not inherited.
 BEGIN;
 ALTER SEQUENCE loyalty.ledger_entry_id_seq OWNED BY NONE;

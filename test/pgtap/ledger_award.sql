@@ -559,4 +559,58 @@ INSERT INTO past (id, member_id, amount) VALUES (1, 5090, 0);
 INSERT INTO days VALUES (1, 5030, NULL, NULL);
 DELETE FROM days;
 SELECT is_empty('SELECT * FROM said()', 'touching the rows settles them');
+
+-- Who proves runs nobody's operators: none between numbers in the schema of a
+-- table, nor in terms where others than the owner may make some there.
+CREATE ROLE award_trapper;
+CREATE SCHEMA award_shop;
+GRANT USAGE, CREATE ON SCHEMA award_shop TO award_trapper;
+CREATE TABLE award_shop.sale (id integer PRIMARY KEY, member_id bigint, amount integer);
+CREATE FUNCTION award_shop.halved(integer) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT $1::numeric / 2';
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON award_shop.sale FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=award shop', 'member=member_id', 'points=amount * 0.5');
+INSERT INTO award_shop.sale VALUES (1, 5120, 100);
+UPDATE award_shop.sale SET amount = 80;
+SELECT is(available(5120), 40::bigint, 'half of 80 points, after a reversal');
+SET ROLE award_trapper;
+CREATE FUNCTION award_shop.trap() RETURNS numeric LANGUAGE plpgsql AS $$BEGIN RAISE 'trapped'; END$$;
+DO $$
+DECLARE
+	t record;
+BEGIN
+	FOR t IN SELECT o.name, k.l, k.r, CASE WHEN o.name ~ '[=<>]' THEN 'boolean' ELSE 'numeric' END AS result
+		FROM unnest('{+,-,*,/,=,<>,<,>,<=,>=}'::text[]) o (name),
+			(VALUES ('bigint', 'numeric'), ('numeric', 'bigint'), ('integer', 'numeric'), ('numeric', 'integer')) k (l, r) LOOP
+		EXECUTE format('CREATE OR REPLACE FUNCTION award_shop.%I(%s, %s) RETURNS %s LANGUAGE sql AS %L', 'trap_' || t.result, t.l, t.r, t.result,
+			CASE t.result WHEN 'numeric' THEN 'SELECT award_shop.trap()' ELSE 'SELECT award_shop.trap() IS NULL' END);
+		EXECUTE format('CREATE OPERATOR award_shop.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = award_shop.%I)', t.name, t.l, t.r, 'trap_' || t.result);
+	END LOOP;
+END
+$$;
+RESET ROLE;
+SELECT is_empty('SELECT * FROM said()', 'the proof holds');
+ALTER TABLE award_shop.sale DISABLE TRIGGER award;
+UPDATE award_shop.sale SET amount = 60;
+ALTER TABLE award_shop.sale ENABLE TRIGGER award;
+SELECT results_eq('SELECT * FROM said()', $$VALUES
+	(5120::bigint, 'points', 'row "award shop:1" of award_shop.sale is worth 30 points, and 40 stand for it')$$, 'and finds what is amiss');
+DROP TRIGGER award ON award_shop.sale;
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON award_shop.sale FOR EACH ROW
+	EXECUTE FUNCTION loyalty.award_points('source=award shop', 'member=member_id', 'points=halved(amount)');
+SELECT results_eq('SELECT * FROM said()', $$VALUES
+	(NULL::bigint, 'points', 'trigger award on award_shop.sale: function halved(integer) does not exist (nothing is looked up in its schema, since others make functions there)')$$,
+	'terms find nothing in a schema where others make functions');
+REVOKE CREATE ON SCHEMA award_shop FROM award_trapper;
+SELECT is((SELECT count(*) FROM said() WHERE detail ~ 'function halved'), 1::bigint, 'or have made some');
+DROP OWNED BY award_trapper CASCADE;
+DROP ROLE award_trapper;
+SELECT results_eq('SELECT * FROM said()', $$VALUES
+	(5120::bigint, 'points', 'row "award shop:1" of award_shop.sale is worth 30 points, and 40 stand for it')$$, 'and do in one that is the owner''s alone');
+CREATE FUNCTION award_shop.trap(numeric, integer) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'trapped'; END$$;
+CREATE OPERATOR award_shop.> (LEFTARG = numeric, RIGHTARG = integer, FUNCTION = award_shop.trap);
+CREATE FUNCTION award_shop.trap(bigint, numeric) RETURNS numeric LANGUAGE plpgsql AS $$BEGIN RAISE 'trapped'; END$$;
+CREATE OPERATOR award_shop.- (LEFTARG = bigint, RIGHTARG = numeric, FUNCTION = award_shop.trap);
+SELECT is((SELECT detail FROM said()), 'row "award shop:1" of award_shop.sale is worth 30 points, and 40 stand for it', 'operators of the owner are for terms only');
+UPDATE award_shop.sale SET id = id;
+SELECT is_empty('SELECT * FROM said()', 'settled');
 SELECT * FROM finish();
