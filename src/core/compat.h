@@ -157,9 +157,13 @@ InitReturnSet(FunctionCallInfo fcinfo)
 #if PG_VERSION_NUM >= 160000
 #define UpdatedIndexes		TU_UpdateIndexes
 #define NO_INDEX_UPDATED	TU_None
+#define OnlySummarizingIndexes(updated) ((updated) == TU_Summarizing)
+#define IndexSummarizes(info)	((info)->ii_Summarizing)
 #else
 #define UpdatedIndexes		bool
 #define NO_INDEX_UPDATED	false
+#define OnlySummarizingIndexes(updated) false
+#define IndexSummarizes(info)	true
 #endif
 
 /* Asks the processor to fetch memory that is soon to be read, or written. */

@@ -54,6 +54,7 @@ struct PlainLeaf
 {
 	Oid			relid;
 	bool		known;
+	bool		changed;		/* since we began to look */
 	bool		readable;
 	bool		writable;
 	Oid			may_read;		/* this role may */
@@ -81,12 +82,18 @@ ForgetLeaf(Oid relid)
 
 		hash_seq_init(&scan, leaves);
 		while ((leaf = hash_seq_search(&scan)) != NULL)
+		{
 			leaf->known = false;
+			leaf->changed = true;
+		}
 		return;
 	}
 	leaf = hash_search(leaves, &relid, HASH_FIND, NULL);
 	if (leaf != NULL)
+	{
 		leaf->known = false;
+		leaf->changed = true;
+	}
 }
 
 /*
@@ -136,19 +143,25 @@ MayLeaveOut(const Trigger *trigger, const PlainTable *table)
 static void
 ExamineTable(Relation rel, const PlainTable *table, PlainLeaf *leaf)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	TupleConstr *constr = desc->constr;
+	TriggerDesc *triggers;
+	TupleDesc	desc;
+	TupleConstr *constr;
 	int			found = 0;
 
 	leaf->readable = leaf->writable = !rel->rd_rel->relrowsecurity && !rel->rd_rel->relhasrules;
-	if (rel->trigdesc != NULL)
+	/* of our own, as the table's may be replaced while we look */
+	triggers = CopyTriggerDesc(rel->trigdesc);
+	if (triggers != NULL)
 	{
-		for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+		for (int i = 0; i < triggers->numtriggers; i++)
 		{
-			if (!MayLeaveOut(&rel->trigdesc->triggers[i], table))
+			if (!MayLeaveOut(&triggers->triggers[i], table))
 				leaf->writable = false;
 		}
+		FreeTriggerDesc(triggers);
 	}
+	desc = RelationGetDescr(rel);
+	constr = desc->constr;
 	if (constr != NULL && (constr->num_check > 0 || HasGeneratedColumns(constr)))
 		leaf->writable = false;
 
@@ -172,7 +185,8 @@ ExamineTable(Relation rel, const PlainTable *table, PlainLeaf *leaf)
 				leaf->writable = false;
 			continue;
 		}
-		if (OidIsValid(table->columns[column].type) && att->atttypid != table->columns[column].type)
+		if (OidIsValid(table->columns[column].type) &&
+			(att->atttypid != table->columns[column].type || att->atttypmod != -1))
 			leaf->readable = leaf->writable = false;
 		leaf->attnum[column] = att->attnum;
 		found++;
@@ -183,7 +197,7 @@ ExamineTable(Relation rel, const PlainTable *table, PlainLeaf *leaf)
 
 /*
  * The column that a predicate wants to be not null: 0 for no predicate, -1 for
- * one that wants something else.
+ * one that wants something else.  Of a row, all columns would have to be.
  */
 static AttrNumber
 ColumnWanted(const List *predicate)
@@ -194,19 +208,27 @@ ColumnWanted(const List *predicate)
 		return 0;
 	test = linitial(predicate);
 	if (list_length(predicate) != 1 || !IsA(test, NullTest) || test->nulltesttype != IS_NOT_NULL ||
-		!IsA(test->arg, Var))
+		test->argisrow || !IsA(test->arg, Var))
 		return -1;
 	return ((Var *) test->arg)->varattno;
 }
 
+/*
+ * Whether a unique btree index is that of a key, and means by equal what the
+ * columns mean.
+ */
 static bool
-IndexHasKey(const PlainIndex *index, const PlainLeaf *leaf, const PlainKey *key)
+IndexHasKey(Relation indexrel, const PlainIndex *index, Relation rel, const PlainLeaf *leaf, const PlainKey *key)
 {
 	if (!index->unique || index->info->ii_NumIndexKeyAttrs != key->ncolumns)
 		return false;
 	for (int i = 0; i < key->ncolumns; i++)
 	{
-		if (index->info->ii_IndexAttrNumbers[i] != leaf->attnum[key->column[i]])
+		AttrNumber	attnum = leaf->attnum[key->column[i]];
+
+		if (attnum == 0 || index->info->ii_IndexAttrNumbers[i] != attnum ||
+			indexrel->rd_indcollation[i] != TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attcollation ||
+			(indexrel->rd_opfamily[i] != INTEGER_BTREE_FAM_OID && indexrel->rd_opfamily[i] != TEXT_BTREE_FAM_OID))
 			return false;
 	}
 	return index->not_null == 0 || index->not_null == leaf->attnum[key->column[key->ncolumns - 1]];
@@ -247,7 +269,7 @@ ExamineIndexes(Relation rel, const PlainTable *table, PlainLeaf *leaf)
 		{
 			for (int i = 0; i < table->nkeys; i++)
 			{
-				if (IndexHasKey(index, leaf, &table->keys[i]))
+				if (IndexHasKey(indexrel, index, rel, leaf, &table->keys[i]))
 					leaf->key_index[i] = index->relid;
 			}
 		}
@@ -291,7 +313,7 @@ LeafOf(Relation rel, const PlainTable *table)
 	if (leaf->context == NULL)
 		leaf->context = AllocSetContextCreate(TopMemoryContext, "loyalty plain table", ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(leaf->context);
-	leaf->known = true;			/* a change while we look takes it back */
+	leaf->changed = false;
 	leaf->may_read = leaf->may_write = InvalidOid;
 	ExamineTable(rel, table, leaf);
 	if (rel->rd_rel->relkind == RELKIND_RELATION)
@@ -304,15 +326,18 @@ LeafOf(Relation rel, const PlainTable *table)
 		leaf->readable = leaf->writable = false;
 	if (OidIsValid(get_extension_oid("citus", true)))
 		leaf->readable = leaf->writable = false;
+	/* after an error we come here again, with half of it */
+	leaf->known = !leaf->changed;
 	return leaf;
 }
 
 /*
  * The partition that has a member's rows, by hash of the first column;
- * InvalidOid where the partitions are other ones.
+ * InvalidOid where the partitions are other ones.  One that is being detached
+ * is seen as the executor sees it.
  */
 static Oid
-PartitionOf(Relation top, const PlainLeaf *leaf, int64 member_id)
+PartitionOf(Relation top, const PlainLeaf *leaf, int64 member_id, PlainUse use)
 {
 	PartitionKey key = RelationGetPartitionKey(top);
 	PartitionDesc partitions;
@@ -322,7 +347,7 @@ PartitionOf(Relation top, const PlainLeaf *leaf, int64 member_id)
 
 	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 || key->partattrs[0] != leaf->attnum[0])
 		return InvalidOid;
-	partitions = RelationGetPartitionDesc(top, false);
+	partitions = RelationGetPartitionDesc(top, use == PLAIN_READ || !IsolationUsesXactSnapshot());
 	if (partitions->nparts == 0)
 		return InvalidOid;
 	place = partitions->boundinfo->indexes[compute_partition_hash_value(1, key->partsupfunc, key->partcollation, &value, &isnull) %
@@ -366,12 +391,13 @@ OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUs
 	access->top = NULL;
 	access->rel = table_open(relid, mode);
 	leaf = LeafOf(access->rel, table);
-	if ((use == PLAIN_READ ? leaf->readable : leaf->writable) && MayUse(access->rel, leaf, use))
+	if ((use == PLAIN_READ ? leaf->readable : leaf->writable) && !access->rel->rd_rel->relispartition &&
+		MayUse(access->rel, leaf, use))
 	{
 		access->leaf = leaf;
 		if (access->rel->rd_rel->relkind == RELKIND_RELATION)
 			return true;
-		relid = PartitionOf(access->rel, leaf, member_id);
+		relid = PartitionOf(access->rel, leaf, member_id, use);
 		if (OidIsValid(relid))
 		{
 			access->top = access->rel;
@@ -465,38 +491,62 @@ PlainValues(const PlainAccess *access, HeapTuple row, Datum *values, bool *nulls
 }
 
 /*
- * Waits for a transaction that is changing the row; false when there is none.
+ * Waits for a transaction that is changing the row, or has changed it since it
+ * was fetched; false when there is none.
  * Afterwards the row is to be fetched again: what was computed of it would have
  * been for nothing.
  */
 bool
 WaitForPlainRow(const PlainAccess *access, HeapTuple row)
 {
-	TransactionId changer;
+	TupleTableSlot *slot;
+	SnapshotData dirty;
+	bool		newest;
 
-	if ((row->t_data->t_infomask & HEAP_XMAX_INVALID) || HEAP_XMAX_IS_LOCKED_ONLY(row->t_data->t_infomask) ||
-		IsolationUsesXactSnapshot())
+	if ((row->t_data->t_infomask & HEAP_XMAX_INVALID) || IsolationUsesXactSnapshot())
 		return false;
-	changer = HeapTupleHeaderGetUpdateXid(row->t_data);
-	if (!TransactionIdIsValid(changer) || TransactionIdIsCurrentTransactionId(changer) ||
-		!TransactionIdIsInProgress(changer))
+	/* who changes it, as told under the page's lock: our copy was made without */
+	slot = table_slot_create(access->rel, NULL);
+	InitDirtySnapshot(dirty);
+	newest = table_tuple_fetch_row_version(access->rel, &row->t_self, &dirty, slot);
+	ExecDropSingleTupleTableSlot(slot);
+	if (newest && !TransactionIdIsValid(dirty.xmax))
 		return false;
-	XactLockTableWait(changer, access->rel, &row->t_self, XLTW_Update);
+	if (newest)
+		XactLockTableWait(dirty.xmax, access->rel, &row->t_self, XLTW_Update);
 	return true;
 }
 
 /*
- * Puts rows that are in the table into its indexes.  One that has nothing to
- * store is not opened.
+ * Raises an error for a null in a column that has to have a value.
  */
 static void
-InsertIntoIndexes(const PlainAccess *access, int nrows, TupleTableSlot **slots)
+CheckNotNull(const PlainAccess *access, int column, bool isnull)
+{
+	Relation	named = access->top != NULL ? access->top : access->rel;
+
+	if (isnull && TupleDescAttr(RelationGetDescr(access->rel), access->leaf->attnum[column] - 1)->attnotnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+						access->table->columns[column].name, RelationGetRelationName(named)),
+				 errtablecolname(named, access->table->columns[column].name)));
+}
+
+/*
+ * Puts rows that are in the table into its indexes, or into those only that
+ * tell of blocks instead of rows.  One that has nothing to store is not opened.
+ */
+static void
+InsertIntoIndexes(const PlainAccess *access, int nrows, TupleTableSlot **slots, bool only_summarizing)
 {
 	for (int i = 0; i < access->leaf->nindexes; i++)
 	{
 		const PlainIndex *index = &access->leaf->indexes[i];
 		Relation	rel = NULL;
 
+		if (only_summarizing && !IndexSummarizes(index->info))
+			continue;
 		for (int row = 0; row < nrows; row++)
 		{
 			TupleTableSlot *slot = slots[row];
@@ -542,7 +592,10 @@ UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int
 
 	CheckCmdReplicaIdentity(access->rel, CMD_UPDATE);
 	for (int i = 0; i < ncolumns; i++)
+	{
+		CheckNotNull(access, columns[i], nulls[i]);
 		attnums[i] = access->leaf->attnum[columns[i]];
+	}
 	ExecStoreHeapTuple(heap_modify_tuple_by_cols(row, RelationGetDescr(access->rel), ncolumns, attnums,
 												 unconstify(Datum *, values), unconstify(bool *, nulls)),
 					   slot, false);
@@ -553,7 +606,7 @@ UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int
 	{
 		case TM_Ok:
 			if (updated != NO_INDEX_UPDATED)
-				InsertIntoIndexes(access, 1, &slot);
+				InsertIntoIndexes(access, 1, &slot, OnlySummarizingIndexes(updated));
 			break;
 		case TM_Updated:
 		case TM_Deleted:
@@ -589,6 +642,7 @@ InsertPlainRows(const PlainAccess *access, int nrows, Datum *const *values, bool
 		{
 			int			place = access->leaf->attnum[i] - 1;
 
+			CheckNotNull(access, i, nulls[row][i]);
 			slot->tts_values[place] = values[row][i];
 			slot->tts_isnull[place] = nulls[row][i];
 		}
@@ -599,7 +653,7 @@ InsertPlainRows(const PlainAccess *access, int nrows, Datum *const *values, bool
 		table_tuple_insert(access->rel, slots[0], GetCurrentCommandId(true), 0, NULL);
 	else
 		table_multi_insert(access->rel, slots, nrows, GetCurrentCommandId(true), 0, NULL);
-	InsertIntoIndexes(access, nrows, slots);
+	InsertIntoIndexes(access, nrows, slots, false);
 	for (int row = 0; row < nrows; row++)
 		ExecDropSingleTupleTableSlot(slots[row]);
 	pfree(slots);

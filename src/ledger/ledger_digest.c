@@ -74,19 +74,19 @@ loyalty_settled_entry_id(PG_FUNCTION_ARGS)
 }
 
 /* A block of ids that is being hashed */
-typedef struct Block
+typedef struct HashBlock
 {
 	pg_cryptohash_ctx *ctx;
 	ReturnSetInfo *rsinfo;		/* where digests go */
 	int64		number;
 	int64		count;			/* entries in it so far */
-} Block;
+} HashBlock;
 
 /*
  * Returns the digest of a block, unless it has no entries.
  */
 static void
-CloseBlock(Block *block)
+CloseBlock(HashBlock *block)
 {
 	Datum		values[3];
 	bool		nulls[3] = {false};
@@ -109,7 +109,7 @@ CloseBlock(Block *block)
  * Adds an entry to a block, which is opened by its first.
  */
 static void
-AddToBlock(Block *block, int64 number, int64 member_id, int64 entry_id, bytea *hash)
+AddToBlock(HashBlock *block, int64 number, int64 member_id, int64 entry_id, bytea *hash)
 {
 	Preimage	preimage;
 
@@ -143,7 +143,7 @@ loyalty_block_digests(PG_FUNCTION_ARGS)
 	int64		width = PG_GETARG_INT64(2);
 	Oid			types[2] = {INT8OID, INT8OID};
 	Datum		bounds[2] = {Int64GetDatum(after), Int64GetDatum(up_to)};
-	Block		block = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
+	HashBlock	block = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
 	SPIPlanPtr	plan;
 	Portal		portal;
 

@@ -478,5 +478,14 @@ PostRun(PostingRun *run)
 			return;
 	}
 	for (run->at = 0; run->at < run->n; run->at++)
-		PostEntry(run->postings[run->at]);
+	{
+		Posting    *posting = run->postings[run->at];
+
+		/* as asked for: the run may have been settled, in a wallet that has changed since */
+		if (run->n > 1)
+			posting->entry.requested = posting->asked_points;
+		if (run->n > 1 && posting->expires_given)
+			posting->entry.expires_at = posting->entry.expires_by;
+		PostEntry(posting);
+	}
 }

@@ -109,9 +109,14 @@ SettleInRow(PostingRun *run, const PlainAccess *wallet, const PlainAccess *ledge
 	}
 	if (nposted > 0)
 		stored = PointerGetDatum(PackBalanceValue(&balance));
-	else if (!IsolationUsesXactSnapshot())
+	else if (!IsolationUsesXactSnapshot() &&
+			 (first->result.outcome != POSTING_REFUSED || !EntryRefers(first->entry.kind)))
 		return WALLET_SETTLED;
-	/* otherwise what a snapshot of the past says must still be so: an update tells */
+	/*
+	 * Otherwise what a snapshot of the past says must still be so, or the
+	 * ledger, in which more was looked up since, may be ahead of the row: an
+	 * update tells.
+	 */
 	return UpdatePlainRow(wallet, row, nposted > 0 ? 1 : 0, balance_column, &stored, not_null) ?
 		WALLET_SETTLED : WALLET_CHANGED;
 }

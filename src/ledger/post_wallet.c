@@ -258,12 +258,16 @@ PostRunToWallet(PostingRun *run)
 {
 	bool		found;
 
-	if (run->n == 1 || !StorePlainly(run, &found) || !found)
+	if (run->n == 1)
 		return false;
-	if (run->at < run->n)
+	for (;;)
 	{
+		if (!StorePlainly(run, &found) || !found)
+			return false;
+		if (run->at == run->n)
+			break;
+		/* unless it comes back: the key was used just now, which leaves the others to post */
 		RaiseIfRefused(run->postings[run->at]);
-		return true;
 	}
 	for (run->at = 0; run->at < run->n; run->at++)
 	{

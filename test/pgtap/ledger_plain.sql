@@ -25,6 +25,38 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
+-- A column of ours that the user wants filled, while there are no entries yet.
+ALTER TABLE loyalty.ledger ALTER reference SET NOT NULL;
+SELECT loyalty.earn(900, 5, reference => 'given') \g /dev/null
+SELECT throws_ok('SELECT loyalty.earn(900, 6)', '23502', 'null value in column "reference" of relation "ledger" violates not-null constraint', 'a column that must be filled');
+SELECT throws_ok($$SELECT loyalty.post_many('{900,900}', '{earn,earn}', '{1,2}', refs => '{x,NULL}')$$, '23502', NULL, 'also by several postings at once');
+SELECT results_eq('SELECT available FROM loyalty.balance(900)', 'VALUES (5::bigint)', 'which changes nothing');
+ALTER TABLE loyalty.ledger ALTER reference DROP NOT NULL;
+
+-- A column of ours of the type declared, but shorter.
+BEGIN;
+ALTER TABLE loyalty.ledger ALTER hold_until TYPE timestamptz(0);
+SELECT loyalty.earn(901, 5) \g /dev/null
+SELECT loyalty.hold(901, 5, '2999-01-01 00:00:00.6+00') \g /dev/null
+SELECT results_eq($$SELECT hold_until FROM loyalty.ledger WHERE member_id = 901 AND kind = 'hold'$$, $$VALUES ('2999-01-01 00:00:01+00'::timestamptz)$$, 'values are as long as their column');
+ROLLBACK;
+
+-- A unique index to which other values are equal.
+BEGIN;
+SELECT loyalty.create_currency('po_ints') \g /dev/null
+SELECT loyalty.earn(902, 5) \g /dev/null
+CREATE COLLATION public.no_marks (provider = icu, locale = 'und-u-ka-shifted-ks-level2', deterministic = false);
+CREATE UNIQUE INDEX mine ON loyalty.wallet (member_id, currency COLLATE public.no_marks);
+SELECT results_eq($$SELECT available FROM loyalty.balance(902, 'po_ints')$$, 'VALUES (0::bigint)', 'a wallet is found by the equality of its columns');
+ROLLBACK;
+
+-- As a partition of somebody's table.
+BEGIN;
+CREATE TABLE public.ledgers (LIKE loyalty.ledger) PARTITION BY RANGE (member_id);
+ALTER TABLE public.ledgers ATTACH PARTITION loyalty.ledger FOR VALUES FROM (1) TO (1000);
+SELECT throws_ok('SELECT loyalty.earn(1000, 5)', '23514', NULL, 'bounds of a partition');
+ROLLBACK;
+
 -- The story, of member $m (and $m + 1); {x} is the entry with that reference.
 CREATE TEMP TABLE story (step int GENERATED ALWAYS AS IDENTITY, call text);
 INSERT INTO story (call) VALUES
