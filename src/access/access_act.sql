@@ -94,9 +94,10 @@ COMMENT ON FUNCTION who_did(bigint, bigint, bigint, bigint) IS
 CREATE FUNCTION forget_member_requests(member_ids bigint[]) RETURNS void
 LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	UPDATE loyalty.act_request r SET arguments = NULL, reason = NULL, decision_reason = NULL, result = NULL
-	WHERE (r.member_id = ANY ($1) OR r.other_member_id = ANY ($1))
-		AND (r.arguments IS NOT NULL OR r.reason IS NOT NULL OR r.decision_reason IS NOT NULL OR r.result IS NOT NULL)
+	SELECT loyalty.erase_rows($q$
+		UPDATE loyalty.act_request r SET arguments = NULL, reason = NULL, decision_reason = NULL, result = NULL
+		WHERE (r.member_id = ANY ($1) OR r.other_member_id = ANY ($1))
+			AND (r.arguments IS NOT NULL OR r.reason IS NOT NULL OR r.decision_reason IS NOT NULL OR r.result IS NOT NULL)$q$, $1)
 $$;
 COMMENT ON FUNCTION forget_member_requests(bigint[]) IS
 'What forget_member() means here: arguments, reasons and results of requests are deleted, and those that are open can no longer be approved. Who did what stays, by numbers and names of those who acted.';

@@ -30,6 +30,7 @@ typedef struct KeptPlan
 
 extern int	RunPlan(KeptPlan *kept, Datum *values, const char *nulls, long limit);
 extern int	RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, long limit);
+extern int	RunPlanOnCommitted(KeptPlan *kept, Datum *values);
 extern void PushLatestSnapshot(void);
 extern void RethrowRefusal(MemoryContext context);
 

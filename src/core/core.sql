@@ -400,11 +400,17 @@ END
 $$;
 COMMENT ON FUNCTION finish_request(text, bigint, text, jsonb, bigint) IS 'Keeps what a call with an idempotency key returns. Part of the writing functions.';
 
+CREATE FUNCTION erase_rows(statement text, member_ids bigint[]) RETURNS bigint
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_erase_rows';
+COMMENT ON FUNCTION erase_rows(text, bigint[]) IS
+'Runs a statement that deletes or clears rows of members ($1), and returns how many. It finds those, too, that were committed since the snapshot of a transaction in REPEATABLE READ or above, which then ends with 40001. Part of forget_member(); 42501 for whoever has not the rights of the owner of our tables.';
+
 CREATE FUNCTION forget_requests(member_ids bigint[]) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	DELETE FROM loyalty.request r WHERE r.member_id = ANY ($1) AND r.idempotency_key <> '' OR r.result_member_id = ANY ($1);
+	PERFORM loyalty.erase_rows($q$
+		DELETE FROM loyalty.request r WHERE r.member_id = ANY ($1) AND r.idempotency_key <> '' OR r.result_member_id = ANY ($1)$q$, member_ids);
 	INSERT INTO loyalty.request (member_id, call, idempotency_key, fingerprint)
 	SELECT m, 'forget_member', '', '' FROM unnest($1) m ORDER BY m
 	ON CONFLICT DO NOTHING;

@@ -9,6 +9,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/plancache.h"
 #include "utils/resowner.h"
@@ -62,8 +65,17 @@ RethrowRefusal(MemoryContext context)
 	ThrowErrorData(error);
 }
 
+/* How a kept statement sees the rows of tables */
+typedef enum SeenRows
+{
+	SEEN_BY_CALLER,				/* as the calling query does; it does not write */
+	SEEN_BY_TRANSACTION,		/* in READ COMMITTED all that is committed by now */
+	SEEN_BY_ALL					/* all that is committed by now; to change what
+								 * the transaction does not see is 40001 */
+} SeenRows;
+
 static int
-RunKept(KeptPlan *kept, Datum *values, const char *nulls, bool read_only, long limit)
+RunKept(KeptPlan *kept, Datum *values, const char *nulls, SeenRows seen, long limit)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile int rc = 0;
@@ -97,7 +109,10 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, bool read_only, long l
 	}
 	PG_TRY();
 	{
-		rc = SPI_execute_plan(kept->plan, values, nulls, read_only, limit);
+		if (seen == SEEN_BY_ALL && IsolationUsesXactSnapshot())
+			rc = SPI_execute_snapshot(kept->plan, values, nulls, GetLatestSnapshot(), GetTransactionSnapshot(), false, true, limit);
+		else
+			rc = SPI_execute_plan(kept->plan, values, nulls, seen == SEEN_BY_CALLER, limit);
 	}
 	PG_CATCH();
 	{
@@ -136,7 +151,19 @@ PushLatestSnapshot(void)
 int
 RunPlan(KeptPlan *kept, Datum *values, const char *nulls, long limit)
 {
-	return RunKept(kept, values, nulls, false, limit);
+	return RunKept(kept, values, nulls, SEEN_BY_TRANSACTION, limit);
+}
+
+/*
+ * Runs a kept statement that changes or deletes all rows that there are of
+ * something, as foreign keys do: it also finds those that were committed since
+ * the snapshot of a transaction in REPEATABLE READ or above, which then ends
+ * with 40001.
+ */
+int
+RunPlanOnCommitted(KeptPlan *kept, Datum *values)
+{
+	return RunKept(kept, values, NULL, SEEN_BY_ALL, 0);
 }
 
 /*
@@ -145,5 +172,34 @@ RunPlan(KeptPlan *kept, Datum *values, const char *nulls, long limit)
 int
 RunPlanReadOnly(KeptPlan *kept, Datum *values, const char *nulls, long limit)
 {
-	return RunKept(kept, values, nulls, true, limit);
+	return RunKept(kept, values, nulls, SEEN_BY_CALLER, limit);
+}
+
+/*
+ * erase_rows(statement text, member_ids bigint[]) -> bigint
+ *
+ * Runs a statement of members ($1) on all rows that are committed, and returns
+ * how many it changed.
+ */
+PG_FUNCTION_INFO_V1(loyalty_erase_rows);
+Datum
+loyalty_erase_rows(PG_FUNCTION_ARGS)
+{
+	KeptPlan	erase = {.nargs = 1, .argtypes = {INT8ARRAYOID}};
+	Datum		members;
+	int64		erased;
+
+	RequireOwner();
+	RequireWritable();
+	RequireArgument(fcinfo, 0, "statement");
+	RequireArgument(fcinfo, 1, "member_ids");
+	erase.query = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	members = PG_GETARG_DATUM(1);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RunPlanOnCommitted(&erase, &members);
+	erased = (int64) SPI_processed;
+	SPI_freeplan(erase.plan);
+	SPI_finish();
+	PG_RETURN_INT64(erased);
 }

@@ -61,7 +61,8 @@ loyalty_texts_hash(PG_FUNCTION_ARGS)
  *
  * Locks all wallets of members, in the order of everybody, and marks them:
  * what is posted afterwards knows that keys are gone, and what was posted
- * before is seen by the next statement.  Returns how many.
+ * before is seen by the next statement; or else, where the snapshot of the
+ * transaction is too old for a wallet, it ends with 40001.  Returns how many.
  */
 PG_FUNCTION_INFO_V1(loyalty_mark_erased);
 Datum
@@ -79,15 +80,23 @@ loyalty_mark_erased(PG_FUNCTION_ARGS)
 		.argtypes = {INT8ARRAYOID}
 	};
 	Datum		members = PG_GETARG_DATUM(0);
+	int64		locked;
 	int64		marked;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	RequireOwner();
 	RequireWritable();
-	RunPlan(&lock, &members, NULL, 0);
+	RunPlanOnCommitted(&lock, &members);
+	locked = (int64) SPI_processed;
 	RunGuarded(&mark, &members, NULL, NULL);
 	marked = (int64) SPI_processed;
+	if (marked < locked)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 errdetail("A wallet of the member was opened meanwhile."),
+				 errhint("Repeat the transaction.")));
 	SPI_finish();
 	PG_RETURN_INT64(marked);
 }

@@ -70,7 +70,7 @@ RunErasure(KeptPlan *kept, Datum *values)
 	PG_TRY();
 	{
 		permitted_change = FIRED_BY_UPDATE;
-		RunPlan(kept, values, NULL, 0);
+		RunPlanOnCommitted(kept, values);
 	}
 	PG_FINALLY();
 	{

@@ -85,7 +85,7 @@ BEGIN
 	UPDATE loyalty.member_merge m SET reason = NULL, unmerge_reason = NULL WHERE m.merge_id = ANY (merges);
 	PERFORM loyalty.forget_requests(members);
 	-- what a check found of rows names their keys; the next one finds it again
-	DELETE FROM loyalty.check_finding f WHERE f.member_id = ANY (members) OR f.member_id IS NULL;
+	PERFORM loyalty.erase_rows('DELETE FROM loyalty.check_finding f WHERE f.member_id = ANY ($1) OR f.member_id IS NULL', members);
 	FOR h IN SELECT * FROM loyalty.merge_handler x WHERE x.forget_function IS NOT NULL
 		ORDER BY array_position(loyalty.rooms(), x.room), x.room LOOP
 		EXECUTE format('SELECT %s($1)', loyalty.stored_function(h.forget_function, 'bigint[]')) USING members;

@@ -110,8 +110,9 @@ COMMENT ON FUNCTION erase_tier_events(bigint[]) IS
 CREATE FUNCTION forget_member_tiers(member_ids bigint[]) RETURNS void
 LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	UPDATE loyalty.tier_grant g SET reason = NULL, end_reason = NULL
-	WHERE g.member_id = ANY ($1) AND (g.reason IS NOT NULL OR g.end_reason IS NOT NULL);
+	SELECT loyalty.erase_rows($q$
+		UPDATE loyalty.tier_grant g SET reason = NULL, end_reason = NULL
+		WHERE g.member_id = ANY ($1) AND (g.reason IS NOT NULL OR g.end_reason IS NOT NULL)$q$, $1);
 	SELECT loyalty.erase_tier_events($1)
 $$;
 COMMENT ON FUNCTION forget_member_tiers(bigint[]) IS
