@@ -666,7 +666,8 @@ SELECT is(steps_of(310, ladder), 'b 04-10 enrolled/qualified' || earned, ladder 
 SELECT is(steps_of(311, ladder), 'a 04-10 enrolled/qualified, c 04-15 upgraded/granted' || granted, ladder || ', granted') FROM version_case;
 SELECT is(steps_of(312, ladder), 'a 04-10 enrolled/qualified' || waiting, ladder || ', waiting') FROM version_case;
 SELECT loyalty.evaluate_tiers_of(ARRAY(SELECT DISTINCT e.member_id FROM loyalty.tier_event e), now(), ladder) FROM version_case;
-SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'all is well');
+SELECT results_eq('SELECT invariant, detail FROM loyalty.check_tier()', $$VALUES
+	('measure', 'measure "score": function public.score(bigint,timestamptz) does not exist')$$, 'all is well, but for the function that is gone');
 
 -- A granted level that is gone goes down with each version, comes back with its
 -- code, and is none before there is one of that code.
