@@ -402,7 +402,7 @@ RebuildMember(int64 member_id, bool skip_unsound, int64 *changed)
 	};
 	/* two statements: one with ON CONFLICT DO UPDATE would meet two guards */
 	static KeptPlan update = {
-		.query = "UPDATE loyalty.wallet SET balance = loyalty.rebuilt_balance($3) "
+		.query = "UPDATE loyalty.wallet SET balance = loyalty.rebuilt_balance($3), tiers = NULL "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2",
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, BYTEAOID}

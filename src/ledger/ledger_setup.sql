@@ -91,7 +91,7 @@ AS $$
 	VALUES ('currency', 'currency_is_sound', 'BEFORE INSERT OR UPDATE', 'ROW', 'currency_is_sound'),
 		('currency', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
 		('currency', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
-		('wallet', 'guard', 'BEFORE INSERT OR DELETE OR UPDATE OF member_id, currency, balance, opened_at, moved, erased, archived OR TRUNCATE', 'STATEMENT', 'guard'),
+		('wallet', 'guard', 'BEFORE INSERT OR DELETE OR UPDATE OF member_id, currency, balance, opened_at, moved, erased, archived, tiers OR TRUNCATE', 'STATEMENT', 'guard'),
 		('ledger', 'guard', 'BEFORE INSERT', 'STATEMENT', 'guard'),
 		('ledger', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
 		('ledger_archive', 'guard', 'BEFORE INSERT', 'STATEMENT', 'guard'),
@@ -158,6 +158,7 @@ BEGIN
 			moved boolean,
 			erased boolean,
 			archived boolean,
+			tiers bytea,
 			PRIMARY KEY (member_id, currency)
 		) WITH (fillfactor = 70);
 		COMMENT ON TABLE loyalty.wallet IS 'One member''s holding of one currency: the fold of its ledger entries. Read it with balance().';
@@ -168,6 +169,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.wallet.moved IS 'True while the member is absorbed in another, where its points are; false when it once took part in a merge; otherwise NULL.';
 		COMMENT ON COLUMN loyalty.wallet.erased IS 'True where the member was forgotten: keys of its entries are gone, so that new ones are refused (LY115); otherwise NULL.';
 		COMMENT ON COLUMN loyalty.wallet.archived IS 'True where entries are in the archive, with their keys; otherwise NULL.';
+		COMMENT ON COLUMN loyalty.wallet.tiers IS 'Which postings change no tier, as room tier notes it; NULL: any may.';
 
 		CREATE SEQUENCE loyalty.ledger_entry_id_seq;
 		COMMENT ON SEQUENCE loyalty.ledger_entry_id_seq IS 'Ids of ledger entries, drawn under the lock of the wallet. Keep CACHE 1.';

@@ -77,6 +77,9 @@ typedef struct Posting
 	PostingResult result;
 	CommandId	command;		/* of what is posted: that put it into the
 								 * ledger */
+	bool		plain;			/* see PostedEntry, as these two */
+	int64		collected;
+	struct varlena *tiers;
 
 	/* Working space */
 	MemoryContext context;
@@ -116,7 +119,15 @@ typedef struct PostedEntry
 	TimestampTz effective_at;
 	TimestampTz available_at;	/* -infinity: none is stored */
 	int64		target_entry_id;	/* 0: none */
+	int64		entry_id;
 	CommandId	command;		/* of this transaction, which put it there */
+	bool		plain;			/* by table access, so that no trigger has
+								 * seen it; only then what follows is known */
+	int64		collected;		/* lifetime points of the wallet after it:
+								 * earned, and adjusted up */
+	struct varlena *tiers;		/* what is noted on the wallet; NULL: nothing.
+								 * Who is told and notes something else says
+								 * so here */
 } PostedEntry;
 
 /*
@@ -131,7 +142,7 @@ typedef struct PostedEntry
 typedef struct EntryListener
 {
 	bool		(*wants) (const char *currency);
-	void		(*posted) (const PostedEntry *entry);
+	void		(*posted) (PostedEntry *entry);
 } EntryListener;
 
 extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
@@ -156,8 +167,8 @@ pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
 extern void OnEntryPosted(const EntryListener *listener);
 extern bool AnyoneWants(const char *currency);
 extern void DescribePosted(const Posting *posting, PostedEntry *entry);
-extern void TellOfEntry(const PostedEntry *entry);
-extern void TellOfPosting(const Posting *posting);
+extern void TellOfEntry(PostedEntry *entry);
+extern void TellOfPosting(Posting *posting);
 
 /* entry_id.c */
 extern int64 DrawEntryId(int64 last_entry_id);

@@ -78,6 +78,8 @@ SettleInRow(PostingRun *run, const PlainAccess *wallet, const PlainAccess *ledge
 	bool		all_there;
 	bool		isnull;
 	bool		moved;
+	Datum		noted;
+	struct varlena *tiers;
 	int			nposted = 0;
 
 	if (row == NULL)
@@ -92,6 +94,8 @@ SettleInRow(PostingRun *run, const PlainAccess *wallet, const PlainAccess *ledge
 	if (WaitForPlainRow(wallet, row))
 		return WALLET_CHANGED;
 
+	noted = PlainValue(wallet, row, WALLET_TIERS, &isnull);
+	tiers = isnull ? NULL : PG_DETOAST_DATUM_PACKED(noted);
 	UnpackBalanceDatum(PlainValue(wallet, row, WALLET_BALANCE, &isnull), &balance);
 	for (run->at = 0; run->at < run->n; run->at++)
 	{
@@ -106,6 +110,8 @@ SettleInRow(PostingRun *run, const PlainAccess *wallet, const PlainAccess *ledge
 			break;
 		}
 		nposted += posting->result.outcome == POSTING_POSTED;
+		posting->collected = balance.total[TOTAL_EARNED] + balance.total[TOTAL_ADJUSTED_UP];
+		posting->tiers = tiers;
 	}
 	if (nposted > 0)
 		stored = PointerGetDatum(PackBalanceValue(&balance));

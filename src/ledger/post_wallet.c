@@ -138,7 +138,8 @@ StorePosting(Posting *posting)
 	PostingRun	alone = {.postings = {posting},.n = 1};
 	bool		found;
 
-	if (!StorePlainly(&alone, &found))
+	posting->plain = StorePlainly(&alone, &found);
+	if (!posting->plain)
 	{
 		found = UpdateWallet(posting);
 		if (found && posting->result.outcome == POSTING_POSTED && !InsertEntry(posting))
@@ -256,6 +257,8 @@ MayFollow(const PostingRun *run, const Posting *posting)
 bool
 PostRunToWallet(PostingRun *run)
 {
+	struct varlena *tiers = NULL;
+	bool		told = false;
 	bool		found;
 
 	if (run->n == 1)
@@ -271,8 +274,17 @@ PostRunToWallet(PostingRun *run)
 	}
 	for (run->at = 0; run->at < run->n; run->at++)
 	{
-		if (run->postings[run->at]->result.outcome == POSTING_POSTED)
-			TellOfPosting(run->postings[run->at]);
+		Posting    *posting = run->postings[run->at];
+
+		if (posting->result.outcome != POSTING_POSTED)
+			continue;
+		posting->plain = true;
+		/* the one before may have changed what is noted */
+		if (told)
+			posting->tiers = tiers;
+		TellOfPosting(posting);
+		tiers = posting->tiers;
+		told = true;
 	}
 	return true;
 }

@@ -51,14 +51,18 @@ DescribePosted(const Posting *posting, PostedEntry *entry)
 	entry->effective_at = row->effective_at;
 	entry->available_at = row->available_at;
 	entry->target_entry_id = row->target_entry_id;
+	entry->entry_id = row->entry_id;
 	entry->command = posting->command;
+	entry->plain = posting->plain;
+	entry->collected = posting->collected;
+	entry->tiers = posting->tiers;
 }
 
 /*
  * Tells the rooms that want it of an entry whose row can be seen.
  */
 void
-TellOfEntry(const PostedEntry *entry)
+TellOfEntry(PostedEntry *entry)
 {
 	for (int i = 0; i < nlisteners; i++)
 	{
@@ -71,10 +75,11 @@ TellOfEntry(const PostedEntry *entry)
  * The same of a posting.
  */
 void
-TellOfPosting(const Posting *posting)
+TellOfPosting(Posting *posting)
 {
 	PostedEntry entry;
 
 	DescribePosted(posting, &entry);
 	TellOfEntry(&entry);
+	posting->tiers = entry.tiers;
 }

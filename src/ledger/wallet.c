@@ -18,6 +18,7 @@
 #include "core/errors.h"
 #include "core/plain.h"
 #include "ledger/currency.h"
+#include "ledger/post.h"
 #include "ledger/replay.h"
 #include "ledger/wallet.h"
 
@@ -28,7 +29,8 @@ static const PlainColumn columns[WALLET_NCOLUMNS] = {
 	[WALLET_OPENED_AT] = {"opened_at", TIMESTAMPTZOID},
 	[WALLET_MOVED] = {"moved", BOOLOID},
 	[WALLET_ERASED] = {"erased", BOOLOID},
-	[WALLET_ARCHIVED] = {"archived", BOOLOID}
+	[WALLET_ARCHIVED] = {"archived", BOOLOID},
+	[WALLET_TIERS] = {"tiers", BYTEAOID}
 };
 
 /* What we write is not for guard() to look at. */
@@ -278,4 +280,77 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	row = heap_form_tuple(tupdesc, values, nulls);
 	ReleaseTupleDesc(tupdesc);
 	return HeapTupleGetDatum(row);
+}
+
+/* ---------------------------------------------------------------------------
+ * What room tier notes
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Locks a wallet as a posting does, and reads what is noted there; false when
+ * there is none.  Needs an SPI connection.
+ */
+bool
+LockWalletRow(int64 member_id, const char *currency, struct varlena **tiers)
+{
+	static KeptPlan plan = {
+		.query = "SELECT tiers FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(currency)};
+	bool		isnull = true;
+	Datum		noted = (Datum) 0;
+
+	RunPlan(&plan, values, NULL, 1);
+	if (SPI_processed > 0)
+		noted = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	*tiers = isnull ? NULL : PG_DETOAST_DATUM_COPY(noted);
+	return SPI_processed > 0;
+}
+
+/*
+ * The same note by a statement.
+ */
+static void
+NoteTiersByStatement(Datum *values, bool isnull)
+{
+	static KeptPlan plan = {
+		.query = "UPDATE loyalty.wallet SET tiers = $3 WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, BYTEAOID}
+	};
+
+	RunGuarded(&plan, values, isnull ? "  n" : NULL, NULL);
+}
+
+/*
+ * Notes something on a wallet, which is locked, or (NULL) takes it away.  Needs
+ * an SPI connection.
+ */
+void
+NoteTiers(int64 member_id, const char *currency, struct varlena *tiers)
+{
+	static const int column[] = {WALLET_TIERS};
+	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(currency), PointerGetDatum(tiers)};
+	bool		isnull = tiers == NULL;
+	PlainAccess wallet;
+	HeapTuple	row;
+
+	if (!OpenPlain(&wallet, &wallet_table, member_id, PLAIN_WRITE))
+	{
+		NoteTiersByStatement(values, isnull);
+		return;
+	}
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	row = FetchPlainRow(&wallet, 0, values, GetActiveSnapshot());
+	if (row != NULL && !UpdatePlainRow(&wallet, row, 1, column, &values[2], &isnull))
+		elog(ERROR, "wallet of member " INT64_FORMAT " was changed although it was locked", member_id);
+	PopActiveSnapshot();
+	ClosePlain(&wallet);
+	CommandCounterIncrement();
 }

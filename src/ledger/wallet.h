@@ -16,9 +16,13 @@ typedef enum WalletColumn
 	WALLET_MOVED,
 	WALLET_ERASED,
 	WALLET_ARCHIVED,
+	WALLET_TIERS,
 	WALLET_NCOLUMNS
 } WalletColumn;
 
 extern const PlainTable wallet_table;
+
+extern bool LockWalletRow(int64 member_id, const char *currency, struct varlena **tiers);
+extern void NoteTiers(int64 member_id, const char *currency, struct varlena *tiers);
 
 #endif							/* LOYALTY_WALLET_H */

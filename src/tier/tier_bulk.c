@@ -49,6 +49,25 @@ RowCallOf(FunctionCallInfo fcinfo, Datum code)
 }
 
 /*
+ * Facts of a history that a stored machine has not counted are to come: those
+ * after it, of which the state says that they may be missing.
+ */
+static void
+ExpectAllLater(TierMachine *machine, const TierHistory *history)
+{
+	TierFact   *later = palloc_extended(Max(1, history->nfacts) * sizeof(TierFact), MCXT_ALLOC_HUGE);
+	int			n = 0;
+
+	for (int i = 0; i < history->nfacts; i++)
+	{
+		if (history->facts[i].at > machine->now)
+			later[n++] = history->facts[i];
+	}
+	machine->next_coming = machine->ncoming = 0;
+	ExpectFacts(machine, later, n);
+}
+
+/*
  * stored_tier_is(facts, state, ladder, as_of): whether a row of tier_state is
  * one, and, taken to as_of, what a member's facts give; for members without
  * grants and merges.
@@ -78,6 +97,8 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 	HistoryOfSet(call->ladder->versions, &set, &history);
 	same = stored.versions == call->ladder->versions->nversions && UnpackStored(&stored, call->ladder, &then) &&
 		StoredColumnsAgree(&stored, call->ladder, &then);
+	if (same && stored.counted_to != 0)
+		ExpectAllLater(&then, &history);
 	if (same && as_of > then.now)
 	{
 		if (VersionAt(call->ladder->versions, as_of) != then.version)

@@ -22,6 +22,7 @@ static MemoryContext cache = NULL;
 static CachedLadder *ladders = NULL;
 static bool stale = true;
 static uint64 changes_seen = 0;
+static int64 generation = 0;
 static int	users = 0;			/* calls that hold pointers into the cache */
 static Oid	cached_relids[3];
 
@@ -176,6 +177,38 @@ LaddersAreKnown(void)
 }
 
 /*
+ * How many versions all ladders have, of those that AllLadders() gave last:
+ * another number with each definition.
+ */
+int64
+LadderGeneration(void)
+{
+	return generation;
+}
+
+/*
+ * Whether a ladder counts points of one currency and nothing else, and is the
+ * only one that counts that.
+ */
+static bool
+CountsOneCurrencyAlone(const CachedLadder *ladder, const CachedLadder *all)
+{
+	if (ladder->counts_events || !ladder->counts_ledger)
+		return false;
+	for (; all != NULL; all = all->next)
+	{
+		for (int m = 0; m < all->versions->nmeasures; m++)
+		{
+			if (all->source[m] != SOURCE_LEDGER)
+				continue;
+			if ((strcmp(all->currency[m], ladder->currency[0]) == 0) != (all == ladder))
+				return false;
+		}
+	}
+	return true;
+}
+
+/*
  * All ladders, by code.  Needs ConnectTier().
  */
 CachedLadder *
@@ -223,6 +256,12 @@ AllLadders(void)
 		}
 		MemoryContextSwitchTo(old);
 		PopActiveSnapshot();
+		generation = 0;
+		for (CachedLadder *ladder = list; ladder != NULL; ladder = ladder->next)
+		{
+			generation += ladder->versions->nversions;
+			ladder->leaves_slack = CountsOneCurrencyAlone(ladder, list);
+		}
 		/* a caller further up may still hold what was read before */
 		if (cache != NULL && users <= 1)
 			MemoryContextDelete(cache);

@@ -32,6 +32,47 @@ HistoryProblem(const CachedLadder *ladder, int64 member_id, const TierLog *logs,
 }
 
 /*
+ * What is wrong with entries that a stored state leaves out, since they change
+ * no tier, and with the note on the wallet that lets them pass; NULL when
+ * nothing is.  The machine has them afterwards.
+ */
+static const char *
+SlackProblem(const CachedLadder *ladder, int64 member_id, const StoredTier *stored, TierMachine *machine)
+{
+	static KeptPlan plan = {
+		.query = "SELECT tiers FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 AND tiers IS NOT NULL",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->currency[0])};
+	TierColumns columns;
+	bool		isnull;
+
+	if (ladder->leaves_slack)
+	{
+		RunPlanReadOnly(&plan, values, NULL, 1);
+		if (SPI_processed > 0 &&
+			!NoteIsOfState(DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)), stored))
+			return "what is noted on the wallet is not of this state";
+	}
+	if (stored->counted_to == 0)
+		return NULL;
+	if (!SameMachine(stored->machine, machine))
+		return "the stored machine cannot be read";
+	if (!ExpectLater(ladder, member_id, STORED_AS_OF_QUERY, stored, PG_INT64_MAX, machine))
+		return psprintf("an entry after " INT64_FORMAT " is missing that is of the time before", stored->counted_to);
+	machine->logging = true;
+	if (machine->next_coming < machine->ncoming)
+		AdvanceMachine(machine, machine->coming[machine->ncoming - 1].at);
+	columns = ColumnsOf(ladder, stored->versions, machine);
+	if (DropEmptySteps(machine->logs, machine->nlogs) > 0 || !SameColumns(&stored->columns, &columns))
+		return psprintf("an entry after " INT64_FORMAT " is missing that changes the tier", stored->counted_to);
+	machine->logging = false;
+	return NULL;
+}
+
+/*
  * What is wrong with a member's stored state and history, against a replay;
  * NULL when nothing is.
  */
@@ -41,6 +82,7 @@ StoredProblem(const CachedLadder *ladder, int64 member_id)
 	StoredTier	stored;
 	TierMachine then;
 	TierMachine now;
+	const char *problem;
 	int			nlogs;
 
 	ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
@@ -58,12 +100,15 @@ StoredProblem(const CachedLadder *ladder, int64 member_id)
 		return "the stored machine cannot be read";
 	if (!StoredColumnsAgree(&stored, ladder, &then))
 		return "the columns of the state are not what its machine says";
+	problem = SlackProblem(ladder, member_id, &stored, &then);
+	if (problem != NULL)
+		return problem;
 
 	ReplayHistory(ladder->versions, GatherHistory(ladder, member_id, &TIER_OF_QUERY), then.now, &now);
 	/* a version that came since is a change that is still to be booked */
 	if (then.version != now.version && stored.versions < ladder->versions->nversions)
 		return NULL;
-	if (!SameMachine(stored.machine, &now))
+	if (!SameMachine(stored.counted_to == 0 ? stored.machine : StoredMachine(&then), &now))
 		return psprintf("the stored state is not what the facts give: level %d until %s, instead of %d until %s",
 						then.state.effective, TimestampText(then.state.valid_until),
 						now.state.effective, TimestampText(now.state.valid_until));

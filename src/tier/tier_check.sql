@@ -51,4 +51,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION check_tier(bigint, bigint) IS
-'Every invariant of room tier, of members as check_all() takes them: a row for each violation. Stored states, in each column, and histories are what a replay of all facts gives; histories have neither gaps nor overlaps (these a constraint refuses, too); functions of measures are there and may run. Part of check_all().';
+'Every invariant of room tier, of members as check_all() takes them: a row for each violation. Stored states, in each column, and histories are what a replay of all facts gives, but for entries that change nothing but the progress, and what wallets note of these is of their states; histories have neither gaps nor overlaps (these a constraint refuses, too); functions of measures are there and may run. Part of check_all().';

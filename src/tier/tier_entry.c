@@ -88,17 +88,28 @@ PointsOfEntry(const PostedEntry *entry, PostedPoints *posted)
 	return true;
 }
 
+static struct varlena *
+CopyNote(const struct varlena *note, MemoryContext context)
+{
+	struct varlena *copy = MemoryContextAlloc(context, VARSIZE_ANY(note));
+
+	memcpy(copy, note, VARSIZE_ANY(note));
+	return copy;
+}
+
 /*
  * Brings the tiers of a member up to an entry, on all ladders that count it.
  * What an activate makes available may have been expected later: tiers are
  * replayed then.
  */
 static void
-TierEntryPosted(const PostedEntry *entry)
+TierEntryPosted(PostedEntry *entry)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	PostedPoints posted;
 	TierFact	facts[VERSIONS_MAX_MEASURES];
 	NewFacts	arrived = {
+		.entry = entry,
 		.facts = facts,
 		.at = entry->effective_at,
 		.commands_known = true,
@@ -108,6 +119,8 @@ TierEntryPosted(const PostedEntry *entry)
 
 	if (entry->kind != ENTRY_EARN && entry->kind != ENTRY_ADJUST && entry->kind != ENTRY_REVERSE &&
 		entry->kind != ENTRY_ACTIVATE)
+		return;
+	if (WithinSlack(entry))
 		return;
 	ConnectTier();
 	if (PointsOfEntry(entry, &posted))
@@ -130,6 +143,8 @@ TierEntryPosted(const PostedEntry *entry)
 				MaintainTier(ladder, entry->member_id, &arrived, arrived.at);
 		}
 	}
+	if (entry->tiers != NULL)
+		entry->tiers = CopyNote(entry->tiers, caller);
 	SPI_finish();
 }
 

@@ -321,6 +321,9 @@ BEGIN
 				AND NOT EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.absorbed_id = m.id)
 				AND NOT EXISTS (SELECT FROM loyalty.tier_merge t WHERE t.survivor_id = m.id)
 				AND NOT EXISTS (SELECT FROM loyalty.tier_joined j WHERE j.member_id = m.id));
+	-- what is noted on a wallet is of another state, which is gone
+	PERFORM loyalty.maintain_tier(w.member_id, ladder, as_of)
+	FROM (SELECT x.member_id FROM loyalty.wallet x WHERE x.member_id = ANY (stored) AND x.tiers IS NOT NULL ORDER BY 1) w;
 	RETURN coalesce(stored, '{}');
 END
 $$;

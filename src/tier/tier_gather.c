@@ -147,6 +147,46 @@ GatherLedger(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked,
 	SPI_freetuptable(SPI_tuptable);
 }
 
+/*
+ * The facts that a member has earned later than one entry and earlier than
+ * another, where WithinSlack() let all of them pass.  What waits to become
+ * available is no fact, and has not asked.
+ */
+TierFact *
+GatherLater(const CachedLadder *ladder, int64 member_id, StoredRead how, int64 after, int64 before, int *nfacts)
+{
+	static KeptPlan plan = {
+		.query = "SELECT effective_at, requested FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND currency OPERATOR(pg_catalog.=) $2 AND entry_id OPERATOR(pg_catalog.>) $3 AND entry_id OPERATOR(pg_catalog.<) $4 "
+		"AND kind OPERATOR(pg_catalog.=) ANY ('{earn,adjust}') "
+		"AND (requested OPERATOR(pg_catalog.<) 0 OR available_at OPERATOR(pg_catalog.=) effective_at)",
+		.nargs = 4,
+		.argtypes = {INT8OID, TEXTOID, INT8OID, INT8OID}
+	};
+	Datum		values[4] = {Int64GetDatum(member_id), CStringGetTextDatum(ladder->currency[0]), Int64GetDatum(after),
+	Int64GetDatum(before)};
+	TierAsOf	asked = {.how = how};
+	TierFact   *facts;
+	int			n = 0;
+
+	Run(&asked, &plan, values, 0);
+	facts = palloc_extended(Max(1, SPI_processed * ladder->versions->nmeasures) * sizeof(TierFact), MCXT_ALLOC_HUGE);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		PostedPoints posted;
+		bool		isnull;
+
+		posted.at = posted.counts_at = posted.available_at = GetInstant(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, 0);
+		posted.points = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		for (int m = 0; m < ladder->versions->nmeasures; m++)
+			if (FactOfPoints(ladder, m, &posted, &facts[n]))
+				n++;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	*nfacts = n;
+	return facts;
+}
+
 static void
 GatherEvents(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierHistory *history, int *size)
 {

@@ -204,6 +204,21 @@ WindowStart(const TierMachine *machine, int i, TimestampTz t, PeriodAsked period
 }
 
 /*
+ * An instant before which no fact counts in a measure's window any more, now or
+ * later in the present term.  Month arithmetic may go back by a day, and the
+ * clock of a time zone by hours.
+ */
+TimestampTz
+WindowBegin(const TierMachine *machine, int measure)
+{
+	const TierMeasure *m = &machine->definition->measure[measure];
+
+	if (m->window == WINDOW_ROLLING)
+		return AddSpan(machine->definition, machine->now, &m->interval, -1) - 4 * USECS_PER_DAY;
+	return WindowStart(machine, measure, machine->now, PERIOD_BEGUN);
+}
+
+/*
  * What lies in a rolling window as of t.  Where exactly it begins needs
  * calendar arithmetic, and matters only when a fact lies near there.
  */

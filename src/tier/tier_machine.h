@@ -156,6 +156,7 @@ extern int	MappedRank(const LadderDefinition *from, const LadderDefinition *to, 
 extern int	GrantedRank(const TierMachine *machine, TimestampTz t);
 extern TimestampTz NextChange(const TierMachine *machine);
 extern void MachineValues(const TierMachine *machine, TimestampTz t, PeriodAsked period, int64 *values);
+extern TimestampTz WindowBegin(const TierMachine *machine, int measure);
 extern TimestampTz MachineValidUntil(const TierMachine *machine);
 extern int	VersionAt(const LadderVersions *versions, TimestampTz t);
 extern void ReplayHistory(const LadderVersions *versions, const TierHistory *history, TimestampTz until, TierMachine *machine);

@@ -71,7 +71,8 @@ MachineAsOf(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, 
 
 		ReadStored(member_id, ladder, asked->how, &stored);
 		if (stored.found && as_of >= stored.evaluated_at && stored.versions == ladder->versions->nversions &&
-			UnpackStored(&stored, ladder, machine) && machine->version == VersionAt(ladder->versions, as_of))
+			UnpackStored(&stored, ladder, machine) && machine->version == VersionAt(ladder->versions, as_of) &&
+			ExpectLater(ladder, member_id, asked->how, &stored, PG_INT64_MAX, machine))
 		{
 			AdvanceMachine(machine, as_of);
 			return;

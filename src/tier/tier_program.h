@@ -29,6 +29,7 @@ typedef struct CachedLadder
 	Datum		events;			/* text[] of event measures */
 	bool		counts_ledger;
 	bool		counts_events;
+	bool		leaves_slack;	/* see tier_slack.c */
 	/* whose history was replayed last, and in which transaction: a hint */
 	int64		replayed_member;
 	int64		replayed_in;
@@ -52,6 +53,7 @@ typedef struct PostedPoints
  */
 typedef struct NewFacts
 {
+	struct PostedEntry *entry;	/* of the ledger, or NULL */
 	const TierFact *facts;		/* of the row's instant or later */
 	int			n;				/* 0: facts of earlier rows that waited for it */
 	TimestampTz at;				/* of the row */
@@ -84,6 +86,7 @@ static const TierAsOf TIER_OF_QUERY = {TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, S
 extern void LadderCacheInit(void);
 extern void ConnectTier(void);
 extern bool LaddersAreKnown(void);
+extern int64 LadderGeneration(void);
 extern CachedLadder *AllLadders(void);
 extern CachedLadder *FindLadder(const char *code, TimestampTz known_at);
 
@@ -96,9 +99,31 @@ extern void TierEntryInit(void);
 /* tier_gather.c */
 extern int64 CanonicalAsOf(int64 member_id, const TierAsOf *asked);
 extern bool FactOfPoints(const CachedLadder *ladder, int measure, const PostedPoints *posted, TierFact *fact);
+extern TierFact *GatherLater(const CachedLadder *ladder, int64 member_id, StoredRead how, int64 after, int64 before, int *nfacts);
 extern TierHistory *GatherHistory(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked);
 
+/* tier_slack.c */
+typedef struct TierSlack
+{
+	int64		generation;		/* of the ladders that it was found with */
+	int64		entry_id;		/* it is for entries after this one, */
+	TimestampTz after;			/* effective after this instant */
+	TimestampTz before;			/* and before this one, */
+	int64		collected;		/* up to so many lifetime points of the wallet */
+} TierSlack;
+
+extern bool ReadSlack(const struct varlena *noted, TierSlack *slack);
+extern struct varlena *SlackAsNote(const TierSlack *slack);
+extern bool WithinSlack(const struct PostedEntry *entry);
+extern bool FindSlack(const CachedLadder *ladder, const TierMachine *machine, TimestampTz next_at,
+					  const struct PostedEntry *entry, TierSlack *slack);
+
 /* tier_store.c */
+extern bool ExpectLater(const CachedLadder *ladder, int64 member_id, StoredRead how, const StoredTier *stored,
+						int64 before, TierMachine *machine);
+extern bool NoteIsOfState(const struct varlena *noted, const StoredTier *stored);
+extern bool SameColumns(const TierColumns *a, const TierColumns *b);
+extern TierColumns ColumnsOf(const CachedLadder *ladder, int nversions, const TierMachine *machine);
 extern void ReadStored(int64 member_id, const CachedLadder *ladder, StoredRead how, StoredTier *stored);
 extern bool UnpackStored(const StoredTier *stored, const CachedLadder *ladder, TierMachine *machine);
 extern int	SameSteps(const CachedLadder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs);

@@ -156,6 +156,8 @@ PutStored(int64 member_id, const char *ladder, const StoredTier *stored, Datum *
 	nulls[STATE_REPLAYED_IN] = stored->replayed_in == 0;
 	values[STATE_MERGED_INTO] = Int64GetDatum(stored->merged_into);
 	nulls[STATE_MERGED_INTO] = stored->merged_into == 0;
+	values[STATE_COUNTED_TO] = Int64GetDatum(stored->counted_to);
+	nulls[STATE_COUNTED_TO] = stored->counted_to == 0;
 	values[STATE_EVALUATED_AT] = InstantOrNull(stored->evaluated_at, &nulls[STATE_EVALUATED_AT]);
 	values[STATE_MACHINE] = PointerGetDatum(stored->machine);
 	nulls[STATE_MACHINE] = !stored->evaluated;
@@ -194,6 +196,7 @@ GetStored(const Datum *values, const bool *nulls, StoredTier *stored)
 	stored->replayed_before = nulls[STATE_REPLAYED_BEFORE] ? 0 : (CommandId) DatumGetInt32(values[STATE_REPLAYED_BEFORE]);
 	stored->replayed_in = nulls[STATE_REPLAYED_IN] ? 0 : DatumGetInt64(values[STATE_REPLAYED_IN]);
 	stored->merged_into = nulls[STATE_MERGED_INTO] ? 0 : DatumGetInt64(values[STATE_MERGED_INTO]);
+	stored->counted_to = nulls[STATE_COUNTED_TO] ? 0 : DatumGetInt64(values[STATE_COUNTED_TO]);
 	stored->evaluated_at = GetInstant(STATE_EVALUATED_AT, values, nulls, TIMESTAMP_MINUS_INFINITY);
 	stored->evaluated = !nulls[STATE_MACHINE];
 	if (stored->evaluated)

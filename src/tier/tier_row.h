@@ -33,6 +33,7 @@
 	COLUMN(REPLAYED_BEFORE, replayed_before, INT4OID) \
 	COLUMN(REPLAYED_IN, replayed_in, INT8OID) \
 	COLUMN(MERGED_INTO, merged_into, INT8OID) \
+	COLUMN(COUNTED_TO, counted_to, INT8OID) \
 	COLUMN(EVALUATED_AT, evaluated_at, TIMESTAMPTZOID) \
 	COLUMN(MACHINE, machine, BYTEAOID)
 
@@ -67,6 +68,8 @@ typedef struct StoredTier
 	CommandId	replayed_before;	/* it counted what earlier commands of this
 									 * transaction had recorded */
 	int			versions;		/* of the ladder, when it was written */
+	int64		counted_to;		/* entries after this one may be missing, and
+								 * change no column; 0: none is missing */
 	TimestampTz event_at;		/* infinite where it is NULL */
 	TimestampTz evaluated_at;
 	TierColumns columns;

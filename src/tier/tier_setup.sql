@@ -209,6 +209,7 @@ BEGIN
 			replayed_in bigint,
 			merged_into bigint,
 			-- last, since each fact changes these and no other
+			counted_to bigint,
 			evaluated_at timestamptz,
 			machine bytea,
 			PRIMARY KEY (member_id, ladder)
@@ -228,6 +229,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.tier_state.replayed_in IS 'The transaction that last computed it from all facts.';
 		COMMENT ON COLUMN loyalty.tier_state.replayed_before IS 'The first command of that transaction whose own facts were not in it.';
 		COMMENT ON COLUMN loyalty.tier_state.merged_into IS 'The member for whom this one''s facts count.';
+		COMMENT ON COLUMN loyalty.tier_state.counted_to IS 'Entries of the ledger after this one may not be counted here yet: those that change nothing but the progress. NULL: all are.';
 		COMMENT ON COLUMN loyalty.tier_state.evaluated_at IS 'As of when this row is.';
 		COMMENT ON COLUMN loyalty.tier_state.machine IS 'The state of the replay, packed.';
 

@@ -25,6 +25,8 @@
 #include "core/compat.h"
 #include "core/errors.h"
 #include "core/plain.h"
+#include "ledger/post.h"
+#include "ledger/wallet.h"
 #include "tier/tier_functions.h"
 #include "tier/tier_program.h"
 
@@ -115,6 +117,29 @@ UnpackStored(const StoredTier *stored, const CachedLadder *ladder, TierMachine *
 	return UnpackMachine(&reader, ladder->versions, machine);
 }
 
+/*
+ * Facts of entries before one that are missing in a stored machine, as facts to
+ * come.  False when one of them should have been counted already.
+ */
+bool
+ExpectLater(const CachedLadder *ladder, int64 member_id, StoredRead how, const StoredTier *stored, int64 before,
+			TierMachine *machine)
+{
+	TierFact   *facts;
+	int			n;
+
+	if (stored->counted_to == 0)
+		return true;
+	facts = GatherLater(ladder, member_id, how, stored->counted_to, before, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (facts[i].at <= machine->now)
+			return false;
+	}
+	ExpectFacts(machine, facts, n);
+	return true;
+}
+
 /* ---------------------------------------------------------------------------
  * Writing
  * ---------------------------------------------------------------------------
@@ -124,7 +149,7 @@ UnpackStored(const StoredTier *stored, const CachedLadder *ladder, TierMachine *
  * What the columns of tier_state say of a machine when the ladder has so many
  * versions.  next_at: until then they say all, without further facts.
  */
-static TierColumns
+TierColumns
 ColumnsOf(const CachedLadder *ladder, int nversions, const TierMachine *machine)
 {
 	const TierState *state = &machine->state;
@@ -197,7 +222,7 @@ SameCode(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static bool
+bool
 SameColumns(const TierColumns *a, const TierColumns *b)
 {
 	return SameCode(a->level, b->level) && SameCode(a->earned_level, b->earned_level) &&
@@ -387,8 +412,11 @@ typedef struct TierStepping
 	const CachedLadder *ladder;
 	const NewFacts *arrived;
 	MemoryContext context;
+	bool		plain;			/* by table access */
 	bool		done;			/* the machine took the facts */
 	bool		columns_changed;
+	bool		leaves_slack;
+	TierSlack	slack;
 	StoredTier	stored;			/* the row as it was */
 	TierMachine machine;
 } TierStepping;
@@ -421,6 +449,7 @@ StepStored(TierStepping *step)
 	const CachedLadder *ladder = step->ladder;
 	const NewFacts *arrived = step->arrived;
 	TierMachine *machine = &step->machine;
+	TimestampTz until;
 	TierColumns before;
 	TierColumns after;
 
@@ -435,10 +464,20 @@ StepStored(TierStepping *step)
 			(arrived->facts[i].counts_at < arrived->facts[i].at &&
 			 machine->definition != NULL && machine->definition->take_back))
 			return false;
-	machine->logging = true;
 	before = ColumnsOf(ladder, stored->versions, machine);
+	/* a statement cannot tell how far they take it */
+	if (stored->counted_to != 0 &&
+		!(step->plain && arrived->entry != NULL &&
+		  ExpectLater(ladder, arrived->entry->member_id, STORED_FRESH, stored, arrived->entry->entry_id, machine)))
+		return false;
+	until = arrived->at;
+	if (machine->next_coming < machine->ncoming && stored->counted_to != 0)
+		until = Max(until, machine->coming[machine->ncoming - 1].at);
+	if (machine->version != VersionAt(ladder->versions, until))
+		return false;
+	machine->logging = true;
 	ExpectFacts(machine, arrived->facts, arrived->n);
-	AdvanceMachine(machine, arrived->at);
+	AdvanceMachine(machine, until);
 	after = ColumnsOf(ladder, stored->versions, machine);
 	step->columns_changed = !SameColumns(&before, &after);
 	return true;
@@ -531,7 +570,7 @@ StepRow(TierStepping *step, int64 member_id, const PlainAccess *state)
 	Datum		values[STATE_NCOLUMNS] = {Int64GetDatum(member_id), CStringGetTextDatum(step->ladder->code)};
 	bool		nulls[STATE_NCOLUMNS];
 	HeapTuple	row = FetchStored(state, values, &step->stored);
-	int			first = STATE_EVALUATED_AT;	/* that changes, and those behind it */
+	int			first = STATE_COUNTED_TO;	/* that changes, and those behind it */
 	StoredTier	stored;
 
 	step->done = false;
@@ -543,6 +582,9 @@ StepRow(TierStepping *step, int64 member_id, const PlainAccess *state)
 		return true;
 	step->done = true;
 	StateOfStep(step, &stored);
+	step->leaves_slack = FindSlack(step->ladder, &step->machine, stored.columns.next_at, step->arrived->entry, &step->slack);
+	if (step->leaves_slack)
+		stored.counted_to = step->slack.entry_id;
 	PutStored(member_id, step->ladder->code, &stored, values, nulls);
 	if (step->machine.nlogs > 0 || step->columns_changed)
 		first = STATE_LADDER + 1;
@@ -561,6 +603,7 @@ StepPlainly(TierStepping *step, int64 member_id)
 
 	if (!OpenPlain(&state, &tier_state_table, member_id, PLAIN_WRITE))
 		return false;
+	step->plain = true;
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -587,10 +630,46 @@ TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 		StepByStatement(&step, member_id);
 	if (!step.done)
 		return false;
+	/* before anything that may fire a trigger of somebody */
+	if (arrived->entry != NULL &&
+		(step.leaves_slack || step.stored.counted_to != 0 || arrived->entry->tiers != NULL))
+	{
+		arrived->entry->tiers = step.leaves_slack ? SlackAsNote(&step.slack) : NULL;
+		NoteTiers(member_id, arrived->entry->currency, arrived->entry->tiers);
+	}
 	machine->nlogs = DropEmptySteps(machine->logs, machine->nlogs);
 	if (machine->nlogs > 0)
 		WriteHistory(ladder, member_id, machine->logs, machine->nlogs, machine->logs[0].at);
 	return true;
+}
+
+/*
+ * What is noted on a wallet is of no state any more; the wallet is locked.
+ * Statements do not tell what was noted.
+ */
+static void
+TakeNoteAway(const CachedLadder *ladder, int64 member_id, const StoredTier *stored, const struct varlena *noted,
+			 const NewFacts *arrived)
+{
+	if (!ladder->leaves_slack || (noted == NULL && stored->counted_to == 0))
+		return;
+	NoteTiers(member_id, ladder->currency[0], NULL);
+	if (arrived != NULL && arrived->entry != NULL)
+		arrived->entry->tiers = NULL;
+}
+
+/*
+ * Whether what is noted on the wallet of a stored state is of that.
+ */
+bool
+NoteIsOfState(const struct varlena *noted, const StoredTier *stored)
+{
+	TierSlack	slack;
+
+	if (!ReadSlack(noted, &slack))
+		return true;
+	return slack.entry_id == stored->counted_to && slack.after == stored->evaluated_at &&
+		slack.before <= stored->columns.next_at;
 }
 
 /*
@@ -672,6 +751,7 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 	TierHistory *history;
 	TierMachine machine;
 	TierMachine before;
+	struct varlena *noted = arrived != NULL && arrived->entry != NULL ? arrived->entry->tiers : NULL;
 	int64		canonical;
 	CommandId	command;
 	bool		changed;
@@ -681,6 +761,9 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 	if (arrived != NULL && arrived->n > 0 && TryStep(ladder, member_id, arrived))
 		return true;
 
+	/* a posting has the wallet's lock */
+	if (arrived == NULL && ladder->leaves_slack)
+		(void) LockWalletRow(member_id, ladder->currency[0], &noted);
 	ReadStored(member_id, ladder, STORED_LOCKED, &stored);
 	if (!stored.found)
 	{
@@ -692,6 +775,7 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 	{
 		if (stored.merged_into != canonical)
 			ForgetState(ladder, member_id, canonical);
+		TakeNoteAway(ladder, member_id, &stored, noted, arrived);
 		if (arrived != NULL && CountedBefore(ladder, canonical, arrived))
 			return false;
 		return MaintainTier(ladder, canonical, NULL, as_of);
@@ -713,6 +797,8 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 		UnpackStored(&stored, ladder, &before) && before.version == machine.version)
 	{
 		changed = stored.columns.next_at <= as_of || !StoredColumnsAgree(&stored, ladder, &before) ||
+			!NoteIsOfState(noted, &stored) ||
+			!ExpectLater(ladder, member_id, STORED_FRESH, &stored, PG_INT64_MAX, &before) ||
 			stored.event_at != (machine.nlogs > 0 ? machine.logs[machine.nlogs - 1].at : TIMESTAMP_MINUS_INFINITY);
 		AdvanceMachine(&before, as_of);
 		changed = changed || !SameMachine(StoredMachine(&before), &machine);
@@ -721,6 +807,7 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 		changed = true;
 	if (changed)
 	{
+		TakeNoteAway(ladder, member_id, &stored, noted, arrived);
 		StateOfMachine(ladder, &machine, &stored);
 		stored.replayed_in = (int64) U64FromFullTransactionId(GetTopFullTransactionId());
 		stored.replayed_before = command;
