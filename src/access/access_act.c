@@ -137,7 +137,7 @@ FindWho(Who *who, const char *act, const char *currency, Policy *policy)
 	nulls[0] = ' ';
 	values[1] = OrNull(act, &nulls[1]);
 	values[2] = OrNull(currency, &nulls[2]);
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushLatestSnapshot();
 	RunPlanReadOnly(&plan, values, nulls, 1);
 	PopActiveSnapshot();
 	row = SPI_tuptable->vals[0];
@@ -200,7 +200,7 @@ NeedsApproval(const Act *act, const Who *who, const Policy *policy)
 		nulls[5] = 'n';			/* adds up nothing */
 	else
 		RunPlan(&lock, values, NULL, 1);	/* acts of the same person at this moment */
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushLatestSnapshot();
 	RunPlanReadOnly(&sum, values, nulls, 1);
 	PopActiveSnapshot();
 	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
