@@ -175,4 +175,11 @@ InitReturnSet(FunctionCallInfo fcinfo)
 #define PrefetchForWrite(address)	((void) (address))
 #endif
 
+/* Whether the search_path is the one that a plan was made with. */
+#if PG_VERSION_NUM >= 170000
+#define SearchPathIsStill(path)	SearchPathMatchesCurrentEnvironment(path)
+#else
+#define SearchPathIsStill(path)	OverrideSearchPathMatchesCurrent(path)
+#endif
+
 #endif							/* LOYALTY_COMPAT_H */

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -24,22 +25,23 @@
  *
  * Our tables may be empty when a long-lived connection first plans a
  * statement.  A generic plan made then would read the whole table for every
- * call once it has grown, until the next ANALYZE.  Every kept statement has an
- * index to use, so sequential scans are switched off while planning.
+ * call once it has grown, until the next ANALYZE; or, of a join, all rows of a
+ * member for each of them.  Every kept statement has an index to use, so what
+ * goes without is switched off while planning.
  */
 static void
 PlanWithIndexes(KeptPlan *kept)
 {
+	static const char *const off[] = {
+		"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_material",
+		/* what such a plan must scan all the same looks too costly not to compile */
+		"jit"
+	};
 	int			nest = NewGUCNestLevel();
 	CachedPlan *cplan;
 
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	/* what such a plan must scan all the same looks too costly not to compile */
-	(void) set_config_option("jit", "off", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < (int) lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	cplan = SPI_plan_get_cached_plan(kept->plan);
 	if (cplan != NULL)
 		ReleaseCachedPlan(cplan, CurrentResourceOwner);
@@ -74,6 +76,29 @@ typedef enum SeenRows
 								 * the transaction does not see is 40001 */
 } SeenRows;
 
+/*
+ * Whether a kept statement will be planned again when it is run.
+ * SPI_plan_is_valid() looks at the tables that it names, and neither at those
+ * that functions read whose bodies were put into the plan nor at the search_path
+ * of the caller, another one than the last caller's.
+ */
+static bool
+IsOutdated(SPIPlanPtr plan)
+{
+	ListCell   *cell;
+
+	foreach(cell, SPI_plan_get_plan_sources(plan))
+	{
+		const CachedPlanSource *source = lfirst(cell);
+
+		if (source->is_saved &&
+			(!source->is_valid || (source->gplan != NULL && !source->gplan->is_valid) ||
+			 (source->search_path != NULL && !SearchPathIsStill(source->search_path))))
+			return true;
+	}
+	return false;
+}
+
 static int
 RunKept(KeptPlan *kept, Datum *values, const char *nulls, SeenRows seen, long limit)
 {
@@ -95,7 +120,7 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, SeenRows seen, long li
 		replan = true;
 	}
 	else
-		replan = !SPI_plan_is_valid(kept->plan);
+		replan = IsOutdated(kept->plan);
 
 	if (replan)
 		PlanWithIndexes(kept);
