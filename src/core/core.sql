@@ -182,7 +182,7 @@ $$;
 COMMENT ON FUNCTION begin_layout(text) IS 'The layout that the tables of a room have, 0 where there are none. Error: LY002 a newer one than this version knows. Part of setup().';
 
 CREATE FUNCTION end_layout(room text, version integer) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF version IS NULL OR version <> loyalty.layout_version(room) THEN

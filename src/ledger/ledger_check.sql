@@ -57,7 +57,7 @@ COMMENT ON FUNCTION award_triggers() IS
 'The triggers award_points() with their terms, the others of the same source, whether their table''s owner is trusted with the rights of the caller, who else may have made them, and the search_path that their terms are read with. Part of check_awards().';
 
 CREATE FUNCTION award_query(currency text, source text, terms text[], relation text, whole boolean) RETURNS text
-LANGUAGE sql IMMUTABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($q$
 		WITH posted AS (

@@ -52,8 +52,8 @@ for my $f (@callables)
 {
 	for my $n ($f->{least} .. @{ $f->{types} })
 	{
-		# "any" takes the type of its argument, which must have one
-		my $error = $wire->prepare(call_of($f, map { "\$$_" . ($f->{types}[$_ - 1] eq '"any"' ? '::text' : '') } 1 .. $n)) or next;
+		# "any" and anyelement take the type of their argument, which must have one
+		my $error = $wire->prepare(call_of($f, map { "\$$_" . ($f->{types}[$_ - 1] =~ /any/ ? '::text' : '') } 1 .. $n)) or next;
 		push @not_found, "$f->{name} with $n: $error->{C} $error->{M}";
 	}
 }
@@ -64,7 +64,7 @@ is(join("\n", @not_found), '', 'every function is found by its name and untyped 
 my %sample = (
 	'bigint' => 1, 'integer' => 1, 'numeric' => 1, 'double precision' => 1, 'boolean' => 'true', 'text' => "'x'", 'bytea' => "''",
 	'timestamp with time zone' => "'2024-01-01Z'", 'date' => "'2024-01-01'", 'interval' => "'1 day'", 'jsonb' => "'{}'", 'regclass' => "'pg_class'",
-	'boolean[]' => 'VARIADIC ARRAY[true]', 'bigint[]' => "'{1}'", 'text[]' => "'{x}'");
+	'boolean[]' => 'VARIADIC ARRAY[true]', 'bigint[]' => "'{1}'", 'text[]' => "'{x}'", 'anyelement' => 'NULL::text');
 my (@marked, @failed);
 for my $f (grep { $_->{name} !~ /^setup/ } @callables)
 {
