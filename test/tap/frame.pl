@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $top = $ENV{LOYALTY_TOP} || '.';
-my $pg_config = $ENV{PG_CONFIG} || 'pg_config';
+chomp(my $pg_config = `command -v '@{[ $ENV{PG_CONFIG} || 'pg_config' ]}'`);	# PATH will be another
 my $work = PostgreSQL::Test::Utils::tempdir;
 my $copy = "$work/copy";
 delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES LOYALTY_MAKEFILE LOYALTY_ROOMS)};
