@@ -108,50 +108,50 @@ extern void CheckFiniteAmount(Numeric amount, const char *what);
  * 32k + 31.  A value that is an aggregate's state may have room behind its
  * last block; a stored one has none.
  */
-typedef struct ActivityBlock
+typedef struct ActivitySummaryBlock
 {
 	int32		key;
 	uint32		bits;
-} ActivityBlock;
+} ActivitySummaryBlock;
 
-#define ACTIVITY_VERSION	1
+#define ACTIVITY_SUMMARY_VERSION	1
 
-typedef struct Activity
+typedef struct ActivitySummary
 {
 	int32		vl_len_;		/* varlena header */
-	uint8		version;		/* ACTIVITY_VERSION */
+	uint8		version;		/* ACTIVITY_SUMMARY_VERSION */
 	uint8		base;			/* the period: PeriodBase, */
 	uint16		step;			/* its length, */
 	uint32		zone;			/* and the hash of its time zone */
 	int32		nblocks;
 	int64		events;			/* all events */
 	int64		first_events;	/* those in the first active period */
-	ActivityBlock blocks[FLEXIBLE_ARRAY_MEMBER];
-} Activity;
+	ActivitySummaryBlock blocks[FLEXIBLE_ARRAY_MEMBER];
+} ActivitySummary;
 
-#define ACTIVITY_SIZE(n)	(offsetof(Activity, blocks) + (n) * sizeof(ActivityBlock))
-#define DatumGetActivity(d) ((Activity *) PG_DETOAST_DATUM(d))
-#define PG_GETARG_ACTIVITY(n) ActivityCheckVersion(DatumGetActivity(PG_GETARG_DATUM(n)))
+#define ACTIVITY_SUMMARY_SIZE(n)	(offsetof(ActivitySummary, blocks) + (n) * sizeof(ActivitySummaryBlock))
+#define DatumGetActivitySummary(d) ((ActivitySummary *) PG_DETOAST_DATUM(d))
+#define PG_GETARG_ACTIVITY_SUMMARY(n) ActivitySummaryCheckVersion(DatumGetActivitySummary(PG_GETARG_DATUM(n)))
 
-extern Activity *ActivityCheckVersion(Activity *a);
-extern Period ActivityPeriod(const Activity *a);
-extern int32 ActivityFirst(const Activity *a);
-extern int32 ActivityLast(const Activity *a);
-extern int32 ActivityCount(const Activity *a);
-extern bool ActivityHas(const Activity *a, int32 period);
-extern Activity *MakeActivity(const Period *period, int capacity);
-extern Activity *ActivityAdd(Activity *a, int32 period);
+extern ActivitySummary *ActivitySummaryCheckVersion(ActivitySummary *a);
+extern Period ActivitySummaryPeriod(const ActivitySummary *a);
+extern int32 ActivitySummaryFirst(const ActivitySummary *a);
+extern int32 ActivitySummaryLast(const ActivitySummary *a);
+extern int32 ActivitySummaryCount(const ActivitySummary *a);
+extern bool ActivitySummaryHas(const ActivitySummary *a, int32 period);
+extern ActivitySummary *MakeActivitySummary(const Period *period, int capacity);
+extern ActivitySummary *ActivitySummaryAdd(ActivitySummary *a, int32 period);
 
 /* Walks through the active periods, in order. */
-typedef struct ActivityCursor
+typedef struct ActivitySummaryCursor
 {
-	const Activity *a;
+	const ActivitySummary *a;
 	int			block;
 	uint32		bits;			/* what is left of the block */
-} ActivityCursor;
+} ActivitySummaryCursor;
 
-extern void ActivityRewind(ActivityCursor *cursor, const Activity *a);
-extern bool ActivityNext(ActivityCursor *cursor, int32 *period);
+extern void ActivitySummaryRewind(ActivitySummaryCursor *cursor, const ActivitySummary *a);
+extern bool ActivitySummaryNext(ActivitySummaryCursor *cursor, int32 *period);
 
 /*
  * A tally: counts by (kind, a, b), sorted.  Types cohort_matrix and
@@ -193,7 +193,7 @@ typedef struct Tally
 	int32		vl_len_;		/* varlena header */
 	uint8		version;		/* TALLY_VERSION */
 	uint8		type;			/* TallyType */
-	uint8		base;			/* the period, as in Activity; 0 when empty */
+	uint8		base;			/* the period, as in ActivitySummary; 0 when empty */
 	uint8		reserved;
 	uint32		zone;
 	uint16		step;

@@ -14,121 +14,121 @@
 
 /* ---- activity ---- */
 
-CREATE TYPE activity;
+CREATE TYPE activity_summary;
 
-CREATE FUNCTION activity_in(cstring) RETURNS activity
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_in';
-COMMENT ON FUNCTION activity_in(cstring) IS 'Text input of type activity: reads what activity_out writes.';
+CREATE FUNCTION activity_summary_in(cstring) RETURNS activity_summary
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_summary_in';
+COMMENT ON FUNCTION activity_summary_in(cstring) IS 'Text input of type activity_summary: reads what activity_summary_out writes.';
 
-CREATE FUNCTION activity_out(activity) RETURNS cstring
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_out';
-COMMENT ON FUNCTION activity_out(activity) IS 'Text output of type activity, for dump and restore.';
+CREATE FUNCTION activity_summary_out(activity_summary) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_summary_out';
+COMMENT ON FUNCTION activity_summary_out(activity_summary) IS 'Text output of type activity_summary, for dump and restore.';
 
-CREATE FUNCTION activity_recv(internal) RETURNS activity
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_recv';
-COMMENT ON FUNCTION activity_recv(internal) IS 'Binary input of type activity; refuses what cannot have been computed.';
+CREATE FUNCTION activity_summary_recv(internal) RETURNS activity_summary
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_summary_recv';
+COMMENT ON FUNCTION activity_summary_recv(internal) IS 'Binary input of type activity_summary; refuses what cannot have been computed.';
 
-CREATE FUNCTION activity_send(activity) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_send';
-COMMENT ON FUNCTION activity_send(activity) IS 'Binary output of type activity.';
+CREATE FUNCTION activity_summary_send(activity_summary) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_summary_send';
+COMMENT ON FUNCTION activity_summary_send(activity_summary) IS 'Binary output of type activity_summary.';
 
-CREATE TYPE activity (
-	INPUT = activity_in,
-	OUTPUT = activity_out,
-	RECEIVE = activity_recv,
-	SEND = activity_send,
+CREATE TYPE activity_summary (
+	INPUT = activity_summary_in,
+	OUTPUT = activity_summary_out,
+	RECEIVE = activity_summary_recv,
+	SEND = activity_summary_send,
 	INTERNALLENGTH = variable,
 	ALIGNMENT = double,
 	STORAGE = extended
 );
-COMMENT ON TYPE activity IS
+COMMENT ON TYPE activity_summary IS
 'In which periods (days, weeks, months, ...) a member had events, and how many events: a sparse bitmap of about 40 bytes and 8 for each block of 32 periods. Made by activity_agg, merged by activity_rollup, read by functions. Its own aggregate state, so partial aggregation and stored partials need nothing more.';
 
-CREATE FUNCTION merge_activity(a activity, b activity) RETURNS activity
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_merge_activity';
-COMMENT ON FUNCTION merge_activity(activity, activity) IS
+CREATE FUNCTION activity_summary_merge(a activity_summary, b activity_summary) RETURNS activity_summary
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_summary_merge';
+COMMENT ON FUNCTION activity_summary_merge(activity_summary, activity_summary) IS
 'The events of both: the union of their periods, the sum of their numbers. LY341 when periods or time zones differ.';
 
-CREATE FUNCTION activity_trans(state activity, at timestamptz, period text, time_zone text) RETURNS activity
-LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_trans';
-COMMENT ON FUNCTION activity_trans(activity, timestamptz, text, text) IS
+CREATE FUNCTION activity_agg_trans(state activity_summary, at timestamptz, period text, time_zone text) RETURNS activity_summary
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_agg_trans';
+COMMENT ON FUNCTION activity_agg_trans(activity_summary, timestamptz, text, text) IS
 'Transition function of activity_agg.';
 
-CREATE FUNCTION activity_final(state activity) RETURNS activity
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_final';
-COMMENT ON FUNCTION activity_final(activity) IS
+CREATE FUNCTION activity_agg_final(state activity_summary) RETURNS activity_summary
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_activity_agg_final';
+COMMENT ON FUNCTION activity_agg_final(activity_summary) IS
 'Final function of activity_agg: the state without spare room.';
 
 CREATE AGGREGATE activity_agg(at timestamptz, period text, time_zone text) (
-	SFUNC = activity_trans,
-	STYPE = activity,
+	SFUNC = activity_agg_trans,
+	STYPE = activity_summary,
 	SSPACE = 64,
-	FINALFUNC = activity_final,
-	COMBINEFUNC = merge_activity,
+	FINALFUNC = activity_agg_final,
+	COMBINEFUNC = activity_summary_merge,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE activity_agg(timestamptz, text, text) IS
-'In which periods one member had events; one row for each event. period is day, week (from Monday), sunday week (from Sunday), month, quarter or year, or a multiple such as 2 weeks (counted from Monday 2000-01-03) or 6 months (counted from January of the year 0). time_zone is where days begin, by name; NULL is the program''s. Columns of type date and timestamp become instants by the session''s: give current_setting(''TimeZone'') for them. Rows with a NULL instant count for nothing, and a group of only such rows has an empty activity. Unknown period or zone: LY340; infinite instant: LY342. Exact, the same in any row order and with any number of workers.';
+'In which periods one member had events; one row for each event. period is day, week (from Monday), sunday week (from Sunday), month, quarter or year, or a multiple such as 2 weeks (counted from Monday 2000-01-03) or 6 months (counted from January of the year 0). time_zone is where days begin, by name; NULL is the program''s. Columns of type date and timestamp become instants by the session''s: give current_setting(''TimeZone'') for them. Rows with a NULL instant count for nothing, and a group of only such rows has an empty summary. Unknown period or zone: LY340; infinite instant: LY342. Exact, the same in any row order and with any number of workers.';
 
-CREATE AGGREGATE activity_rollup(summary activity) (
-	SFUNC = merge_activity,
-	STYPE = activity,
+CREATE AGGREGATE activity_rollup(summary activity_summary) (
+	SFUNC = activity_summary_merge,
+	STYPE = activity_summary,
 	SSPACE = 64,
-	COMBINEFUNC = merge_activity,
+	COMBINEFUNC = activity_summary_merge,
 	PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE activity_rollup(activity) IS
-'Merges activities of one member (of shops, of years, of shards), as activity_agg over all their events would. NULLs are left out. Periods or time zones that differ: LY341.';
+COMMENT ON AGGREGATE activity_rollup(activity_summary) IS
+'Merges summaries of one member (of shops, of years, of shards), as activity_agg over all their events would. NULLs are left out. Periods or time zones that differ: LY341.';
 
-CREATE FUNCTION event_count(summary activity) RETURNS bigint
+CREATE FUNCTION event_count(summary activity_summary) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_event_count';
-COMMENT ON FUNCTION event_count(activity) IS
+COMMENT ON FUNCTION event_count(activity_summary) IS
 'Number of events.';
 
-CREATE FUNCTION active_periods(summary activity) RETURNS integer
+CREATE FUNCTION active_periods(summary activity_summary) RETURNS integer
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_active_periods';
-COMMENT ON FUNCTION active_periods(activity) IS
+COMMENT ON FUNCTION active_periods(activity_summary) IS
 'Number of different periods with events.';
 
-CREATE FUNCTION active_dates(summary activity) RETURNS date[]
+CREATE FUNCTION active_dates(summary activity_summary) RETURNS date[]
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_active_dates';
-COMMENT ON FUNCTION active_dates(activity) IS
+COMMENT ON FUNCTION active_dates(activity_summary) IS
 'First days of the periods with events, in order; NULL for one before the first date that PostgreSQL knows.';
 
-CREATE FUNCTION first_active(summary activity) RETURNS date
+CREATE FUNCTION first_active(summary activity_summary) RETURNS date
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_first_active';
-COMMENT ON FUNCTION first_active(activity) IS
+COMMENT ON FUNCTION first_active(activity_summary) IS
 'First day of the first period with events; NULL without events.';
 
-CREATE FUNCTION last_active(summary activity) RETURNS date
+CREATE FUNCTION last_active(summary activity_summary) RETURNS date
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_last_active';
-COMMENT ON FUNCTION last_active(activity) IS
+COMMENT ON FUNCTION last_active(activity_summary) IS
 'First day of the last period with events; NULL without events.';
 
-CREATE FUNCTION was_active(summary activity, on_date date) RETURNS boolean
+CREATE FUNCTION was_active(summary activity_summary, on_date date) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_was_active';
-COMMENT ON FUNCTION was_active(activity, date) IS
-'Were there events in the period that holds the date (a date of the time zone that the activity was made with)? False for an infinite date.';
+COMMENT ON FUNCTION was_active(activity_summary, date) IS
+'Were there events in the period that holds the date (a date of the time zone that the summary was made with)? False for an infinite date.';
 
-CREATE FUNCTION longest_streak(summary activity) RETURNS integer
+CREATE FUNCTION longest_streak(summary activity_summary) RETURNS integer
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_longest_streak';
-COMMENT ON FUNCTION longest_streak(activity) IS
+COMMENT ON FUNCTION longest_streak(activity_summary) IS
 'Largest number of consecutive periods with events; 0 without events.';
 
-CREATE FUNCTION current_streak(summary activity, on_date date) RETURNS integer
+CREATE FUNCTION current_streak(summary activity_summary, on_date date) RETURNS integer
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_current_streak';
-COMMENT ON FUNCTION current_streak(activity, date) IS
+COMMENT ON FUNCTION current_streak(activity_summary, date) IS
 'Number of consecutive periods with events up to the one that holds the date. That one may still be running: without events in it, the streak that ended with the period before counts. 0 when neither has events, and for an infinite date.';
 
-CREATE FUNCTION streaks(summary activity, OUT first_period date, OUT last_period date, OUT periods integer) RETURNS SETOF record
+CREATE FUNCTION streaks(summary activity_summary, OUT first_period date, OUT last_period date, OUT periods integer) RETURNS SETOF record
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_streaks';
-COMMENT ON FUNCTION streaks(activity) IS
+COMMENT ON FUNCTION streaks(activity_summary) IS
 'Every run of consecutive periods with events, in order: the first days of its first and last period, and its length.';
 
-CREATE FUNCTION repurchased_within(summary activity, periods integer, as_of date) RETURNS boolean
+CREATE FUNCTION repurchased_within(summary activity_summary, periods integer, as_of date) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchased_within';
-COMMENT ON FUNCTION repurchased_within(activity, integer, date) IS
-'Did a second event follow the first within so many periods (days, for an activity by day)? NULL for a member whose first event is fewer periods before as_of, as nothing can be said yet, and without events. So count of it is the number of members that can be judged, and avg of it, cast to integer, their rate. A second event in the same period counts. Negative number of periods: LY003.';
+COMMENT ON FUNCTION repurchased_within(activity_summary, integer, date) IS
+'Did a second event follow the first within so many periods (days, for a summary by day)? NULL for a member whose first event is fewer periods before as_of, as nothing can be said yet, and without events. So count of it is the number of members that can be judged, and avg of it, cast to integer, their rate. A second event in the same period counts. Negative number of periods: LY003.';
 
 /* ---- retention ---- */
 
@@ -182,14 +182,14 @@ LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'l
 COMMENT ON FUNCTION cohort_matrix_final(internal) IS
 'Final function of the aggregates that make a cohort_matrix.';
 
-CREATE FUNCTION retention_agg_trans(state internal, summary activity) RETURNS internal
+CREATE FUNCTION retention_agg_trans(state internal, summary activity_summary) RETURNS internal
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_agg_trans';
-COMMENT ON FUNCTION retention_agg_trans(internal, activity) IS
+COMMENT ON FUNCTION retention_agg_trans(internal, activity_summary) IS
 'Transition function of retention_agg.';
 
-CREATE FUNCTION retention_signup_trans(state internal, signup_at timestamptz, summary activity, period text, time_zone text) RETURNS internal
+CREATE FUNCTION retention_signup_trans(state internal, signup_at timestamptz, summary activity_summary, period text, time_zone text) RETURNS internal
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_signup_trans';
-COMMENT ON FUNCTION retention_signup_trans(internal, timestamptz, activity, text, text) IS
+COMMENT ON FUNCTION retention_signup_trans(internal, timestamptz, activity_summary, text, text) IS
 'Transition function of retention_signup_agg.';
 
 CREATE FUNCTION cohort_rollup_trans(state internal, cohorts cohort_matrix) RETURNS internal
@@ -197,7 +197,7 @@ LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'l
 COMMENT ON FUNCTION cohort_rollup_trans(internal, cohort_matrix) IS
 'Transition function of cohort_rollup.';
 
-CREATE AGGREGATE retention_agg(summary activity) (
+CREATE AGGREGATE retention_agg(summary activity_summary) (
 	SFUNC = retention_agg_trans,
 	STYPE = internal,
 	SSPACE = 16384,
@@ -207,10 +207,10 @@ CREATE AGGREGATE retention_agg(summary activity) (
 	DESERIALFUNC = tally_deserialize,
 	PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE retention_agg(activity) IS
-'Retention of cohorts, one row for each member; the cohort of a member is the period of its first event. NULL and empty activities are left out. Periods or time zones that differ: LY341. Exact, the same in any row order and with any number of workers. NULL over no row, an empty value when no row counts.';
+COMMENT ON AGGREGATE retention_agg(activity_summary) IS
+'Retention of cohorts, one row for each member; the cohort of a member is the period of its first event. NULL and empty summaries are left out. Periods or time zones that differ: LY341. Exact, the same in any row order and with any number of workers. NULL over no row, an empty value when no row counts.';
 
-CREATE AGGREGATE retention_signup_agg(signup_at timestamptz, summary activity, period text, time_zone text) (
+CREATE AGGREGATE retention_signup_agg(signup_at timestamptz, summary activity_summary, period text, time_zone text) (
 	SFUNC = retention_signup_trans,
 	STYPE = internal,
 	SSPACE = 16384,
@@ -220,7 +220,7 @@ CREATE AGGREGATE retention_signup_agg(signup_at timestamptz, summary activity, p
 	DESERIALFUNC = tally_deserialize,
 	PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE retention_signup_agg(timestamptz, activity, text, text) IS
+COMMENT ON AGGREGATE retention_signup_agg(timestamptz, activity_summary, text, text) IS
 'Retention of cohorts, one row for each member; the cohort of a member is the period in which it signed up. A member without activity (NULL) counts in the size of its cohort, one without signup_at not at all. Activity before the period of signing up is in no cell of the matrix. period and time_zone as in activity_agg, and the same as there: LY341 otherwise. Infinite signup_at: LY342.';
 
 CREATE FUNCTION retention_events_trans(state internal, member_id bigint, at timestamptz, period text, time_zone text) RETURNS internal
@@ -327,9 +327,9 @@ LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'l
 COMMENT ON FUNCTION repurchase_final(internal) IS
 'Final function of the aggregates that make a repurchase.';
 
-CREATE FUNCTION repurchase_agg_trans(state internal, summary activity) RETURNS internal
+CREATE FUNCTION repurchase_agg_trans(state internal, summary activity_summary) RETURNS internal
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_agg_trans';
-COMMENT ON FUNCTION repurchase_agg_trans(internal, activity) IS
+COMMENT ON FUNCTION repurchase_agg_trans(internal, activity_summary) IS
 'Transition function of repurchase_agg.';
 
 CREATE FUNCTION repurchase_rollup_trans(state internal, summary repurchase) RETURNS internal
@@ -337,7 +337,7 @@ LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'l
 COMMENT ON FUNCTION repurchase_rollup_trans(internal, repurchase) IS
 'Transition function of repurchase_rollup.';
 
-CREATE AGGREGATE repurchase_agg(summary activity) (
+CREATE AGGREGATE repurchase_agg(summary activity_summary) (
 	SFUNC = repurchase_agg_trans,
 	STYPE = internal,
 	SSPACE = 16384,
@@ -347,8 +347,8 @@ CREATE AGGREGATE repurchase_agg(summary activity) (
 	DESERIALFUNC = tally_deserialize,
 	PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE repurchase_agg(activity) IS
-'Repurchase figures of all members, one row for each member, of an activity with one event for each order. Intervals are counted in periods of the activity, so its period is mostly day; orders of one day are 0 days apart. NULL and empty activities are left out. Periods or time zones that differ: LY341. NULL over no row, an empty value when no row counts.';
+COMMENT ON AGGREGATE repurchase_agg(activity_summary) IS
+'Repurchase figures of all members, one row for each member, of summaries with one event for each order. Intervals are counted in periods of the summary, so its period is mostly day; orders of one day are 0 days apart. NULL and empty summaries are left out. Periods or time zones that differ: LY341. NULL over no row, an empty value when no row counts.';
 
 CREATE AGGREGATE repurchase_rollup(summary repurchase) (
 	SFUNC = repurchase_rollup_trans,
@@ -419,39 +419,39 @@ COMMENT ON FUNCTION lifecycle_policy(integer, integer, integer, integer, integer
 
 /* ---- equality: DISTINCT, GROUP BY and joins on stored values ---- */
 
-CREATE FUNCTION activity_eq(activity, activity) RETURNS boolean
+CREATE FUNCTION activity_summary_eq(activity_summary, activity_summary) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';
-COMMENT ON FUNCTION activity_eq(activity, activity) IS 'Are the two values of type activity equal in everything?';
+COMMENT ON FUNCTION activity_summary_eq(activity_summary, activity_summary) IS 'Are the two values of type activity_summary equal in everything?';
 
-CREATE FUNCTION activity_ne(activity, activity) RETURNS boolean
+CREATE FUNCTION activity_summary_ne(activity_summary, activity_summary) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_ne';
-COMMENT ON FUNCTION activity_ne(activity, activity) IS 'Do the two values of type activity differ in anything?';
+COMMENT ON FUNCTION activity_summary_ne(activity_summary, activity_summary) IS 'Do the two values of type activity_summary differ in anything?';
 
-CREATE FUNCTION activity_hash(activity) RETURNS integer
+CREATE FUNCTION activity_summary_hash(activity_summary) RETURNS integer
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash';
-COMMENT ON FUNCTION activity_hash(activity) IS 'Hash of a value of type activity, for grouping and hash joins.';
+COMMENT ON FUNCTION activity_summary_hash(activity_summary) IS 'Hash of a value of type activity_summary, for grouping and hash joins.';
 
-CREATE FUNCTION activity_hash_extended(activity, bigint) RETURNS bigint
+CREATE FUNCTION activity_summary_hash_extended(activity_summary, bigint) RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_hash_extended';
-COMMENT ON FUNCTION activity_hash_extended(activity, bigint) IS 'Seeded 64-bit hash of a value of type activity, for hash partitioning.';
+COMMENT ON FUNCTION activity_summary_hash_extended(activity_summary, bigint) IS 'Seeded 64-bit hash of a value of type activity_summary, for hash partitioning.';
 
 CREATE OPERATOR = (
-	LEFTARG = activity, RIGHTARG = activity, FUNCTION = activity_eq,
+	LEFTARG = activity_summary, RIGHTARG = activity_summary, FUNCTION = activity_summary_eq,
 	COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
 );
-COMMENT ON OPERATOR = (activity, activity) IS 'Are the two values of type activity equal in everything?';
+COMMENT ON OPERATOR = (activity_summary, activity_summary) IS 'Are the two values of type activity_summary equal in everything?';
 
 CREATE OPERATOR <> (
-	LEFTARG = activity, RIGHTARG = activity, FUNCTION = activity_ne,
+	LEFTARG = activity_summary, RIGHTARG = activity_summary, FUNCTION = activity_summary_ne,
 	COMMUTATOR = <>, NEGATOR = =, RESTRICT = neqsel, JOIN = neqjoinsel
 );
-COMMENT ON OPERATOR <> (activity, activity) IS 'Do the two values of type activity differ in anything?';
+COMMENT ON OPERATOR <> (activity_summary, activity_summary) IS 'Do the two values of type activity_summary differ in anything?';
 
-CREATE OPERATOR CLASS activity_hash_ops DEFAULT FOR TYPE activity USING hash AS
+CREATE OPERATOR CLASS activity_summary_hash_ops DEFAULT FOR TYPE activity_summary USING hash AS
 	OPERATOR 1 =,
-	FUNCTION 1 activity_hash(activity),
-	FUNCTION 2 activity_hash_extended(activity, bigint);
-COMMENT ON OPERATOR CLASS activity_hash_ops USING hash IS 'Hash support of type activity, for GROUP BY, DISTINCT and joins.';
+	FUNCTION 1 activity_summary_hash(activity_summary),
+	FUNCTION 2 activity_summary_hash_extended(activity_summary, bigint);
+COMMENT ON OPERATOR CLASS activity_summary_hash_ops USING hash IS 'Hash support of type activity_summary, for GROUP BY, DISTINCT and joins.';
 
 CREATE FUNCTION cohort_matrix_eq(cohort_matrix, cohort_matrix) RETURNS boolean
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_value_eq';

@@ -1,6 +1,6 @@
 /*
  * cohort_activity.c
- *		Type activity: in which periods a member was active, as a sparse
+ *		Type activity_summary: in which periods a member was active, as a sparse
  *		bitmap, with the number of events.  It is its own aggregate state.
  */
 #include "postgres.h"
@@ -28,9 +28,9 @@
  * What is wrong with a value, or NULL.
  */
 static const char *
-ActivityProblem(const Activity *a)
+ActivitySummaryProblem(const ActivitySummary *a)
 {
-	Period		period = ActivityPeriod(a);
+	Period		period = ActivitySummaryPeriod(a);
 
 	if (!PeriodValid(a->base, a->step))
 		return "unknown period";
@@ -43,16 +43,16 @@ ActivityProblem(const Activity *a)
 	}
 	if (a->nblocks > 0 &&
 		(a->blocks[0].key < BLOCK_OF(PG_INT32_MIN) || a->blocks[a->nblocks - 1].key > BLOCK_OF(PG_INT32_MAX) ||
-		 !PeriodExists(&period, ActivityFirst(a)) || !PeriodExists(&period, ActivityLast(a))))
+		 !PeriodExists(&period, ActivitySummaryFirst(a)) || !PeriodExists(&period, ActivitySummaryLast(a))))
 		return "a period that holds no instant";
 	if (a->nblocks == 0 ? (a->events != 0 || a->first_events != 0)
-		: (a->first_events < 1 || a->events - a->first_events < ActivityCount(a) - 1))
+		: (a->first_events < 1 || a->events - a->first_events < ActivitySummaryCount(a) - 1))
 		return "wrong number of events";
 	return NULL;
 }
 
 Period
-ActivityPeriod(const Activity *a)
+ActivitySummaryPeriod(const ActivitySummary *a)
 {
 	Period		period = {a->base, a->step, a->zone};
 
@@ -63,15 +63,15 @@ ActivityPeriod(const Activity *a)
  * The first and the last active period; the value must not be empty.
  */
 int32
-ActivityFirst(const Activity *a)
+ActivitySummaryFirst(const ActivitySummary *a)
 {
 	return a->blocks[0].key * 32 + pg_rightmost_one_pos32(a->blocks[0].bits);
 }
 
 int32
-ActivityLast(const Activity *a)
+ActivitySummaryLast(const ActivitySummary *a)
 {
-	const ActivityBlock *b = &a->blocks[a->nblocks - 1];
+	const ActivitySummaryBlock *b = &a->blocks[a->nblocks - 1];
 
 	return b->key * 32 + pg_leftmost_one_pos32(b->bits);
 }
@@ -80,7 +80,7 @@ ActivityLast(const Activity *a)
  * The number of active periods.
  */
 int32
-ActivityCount(const Activity *a)
+ActivitySummaryCount(const ActivitySummary *a)
 {
 	int32		count = 0;
 
@@ -93,7 +93,7 @@ ActivityCount(const Activity *a)
  * The position of a block, or where it would have to be inserted.
  */
 static int
-FindBlock(const Activity *a, int32 key, bool *found)
+FindBlock(const ActivitySummary *a, int32 key, bool *found)
 {
 	int			low = 0,
 				high = a->nblocks;
@@ -121,7 +121,7 @@ FindBlock(const Activity *a, int32 key, bool *found)
  * Was the member active in a period?
  */
 bool
-ActivityHas(const Activity *a, int32 period)
+ActivitySummaryHas(const ActivitySummary *a, int32 period)
 {
 	bool		found;
 	int			i = FindBlock(a, BLOCK_OF(period), &found);
@@ -130,7 +130,7 @@ ActivityHas(const Activity *a, int32 period)
 }
 
 void
-ActivityRewind(ActivityCursor *cursor, const Activity *a)
+ActivitySummaryRewind(ActivitySummaryCursor *cursor, const ActivitySummary *a)
 {
 	cursor->a = a;
 	cursor->block = 0;
@@ -141,7 +141,7 @@ ActivityRewind(ActivityCursor *cursor, const Activity *a)
  * The next active period; false behind the last.
  */
 bool
-ActivityNext(ActivityCursor *cursor, int32 *period)
+ActivitySummaryNext(ActivitySummaryCursor *cursor, int32 *period)
 {
 	while (cursor->bits == 0)
 	{
@@ -156,15 +156,15 @@ ActivityNext(ActivityCursor *cursor, int32 *period)
 }
 
 /*
- * An empty activity with room for some blocks, in the current context.
+ * An empty summary with room for some blocks, in the current context.
  */
-Activity *
-MakeActivity(const Period *period, int capacity)
+ActivitySummary *
+MakeActivitySummary(const Period *period, int capacity)
 {
-	Activity   *a = palloc0(ACTIVITY_SIZE(capacity));
+	ActivitySummary *a = palloc0(ACTIVITY_SUMMARY_SIZE(capacity));
 
-	SET_VARSIZE(a, ACTIVITY_SIZE(capacity));
-	a->version = ACTIVITY_VERSION;
+	SET_VARSIZE(a, ACTIVITY_SUMMARY_SIZE(capacity));
+	a->version = ACTIVITY_SUMMARY_VERSION;
 	a->base = period->base;
 	a->step = period->step;
 	a->zone = period->zone;
@@ -175,12 +175,12 @@ MakeActivity(const Period *period, int capacity)
  * Counts one event.  Works in place while there is room, and otherwise on a
  * larger copy, which it returns.
  */
-Activity *
-ActivityAdd(Activity *a, int32 period)
+ActivitySummary *
+ActivitySummaryAdd(ActivitySummary *a, int32 period)
 {
 	bool		found;
 	int			i = FindBlock(a, BLOCK_OF(period), &found);
-	int32		first = a->nblocks > 0 ? ActivityFirst(a) : PG_INT32_MAX;
+	int32		first = a->nblocks > 0 ? ActivitySummaryFirst(a) : PG_INT32_MAX;
 
 	if (period < first)
 		a->first_events = 0;
@@ -194,17 +194,17 @@ ActivityAdd(Activity *a, int32 period)
 		return a;
 	}
 
-	if (ACTIVITY_SIZE((Size) a->nblocks + 1) > VARSIZE(a))
+	if (ACTIVITY_SUMMARY_SIZE((Size) a->nblocks + 1) > VARSIZE(a))
 	{
-		Period		p = ActivityPeriod(a);
-		Activity   *larger = MakeActivity(&p, a->nblocks + Max(1, a->nblocks / 2));
+		Period		p = ActivitySummaryPeriod(a);
+		ActivitySummary *larger = MakeActivitySummary(&p, a->nblocks + Max(1, a->nblocks / 2));
 		Size		size = VARSIZE(larger);
 
-		memcpy(larger, a, ACTIVITY_SIZE(a->nblocks));
+		memcpy(larger, a, ACTIVITY_SUMMARY_SIZE(a->nblocks));
 		SET_VARSIZE(larger, size);
 		a = larger;
 	}
-	memmove(&a->blocks[i + 1], &a->blocks[i], (a->nblocks - i) * sizeof(ActivityBlock));
+	memmove(&a->blocks[i + 1], &a->blocks[i], (a->nblocks - i) * sizeof(ActivitySummaryBlock));
 	a->blocks[i].key = BLOCK_OF(period);
 	a->blocks[i].bits = BIT_OF(period);
 	a->nblocks++;
@@ -214,20 +214,20 @@ ActivityAdd(Activity *a, int32 period)
 /*
  * The union of two values, in fresh memory and without spare room.
  */
-static Activity *
-MergeActivity(const Activity *a, const Activity *b)
+static ActivitySummary *
+MergeActivitySummary(const ActivitySummary *a, const ActivitySummary *b)
 {
-	Period		pa = ActivityPeriod(a),
-				pb = ActivityPeriod(b);
-	Activity   *m;
+	Period		pa = ActivitySummaryPeriod(a),
+				pb = ActivitySummaryPeriod(b);
+	ActivitySummary *m;
 	int			i = 0,
 				j = 0;
 
 	CheckSamePeriod(&pa, &pb);
-	m = MakeActivity(&pa, a->nblocks + b->nblocks);
+	m = MakeActivitySummary(&pa, a->nblocks + b->nblocks);
 	while (i < a->nblocks || j < b->nblocks)
 	{
-		ActivityBlock *to = &m->blocks[m->nblocks++];
+		ActivitySummaryBlock *to = &m->blocks[m->nblocks++];
 
 		CHECK_FOR_INTERRUPTS();
 		if (j == b->nblocks || (i < a->nblocks && a->blocks[i].key < b->blocks[j].key))
@@ -240,15 +240,15 @@ MergeActivity(const Activity *a, const Activity *b)
 			to->bits = a->blocks[i++].bits | b->blocks[j++].bits;
 		}
 	}
-	SET_VARSIZE(m, ACTIVITY_SIZE(m->nblocks));
+	SET_VARSIZE(m, ACTIVITY_SUMMARY_SIZE(m->nblocks));
 	m->events = AddCounts(a->events, b->events);
 	if (m->nblocks > 0)
 	{
-		int32		first = ActivityFirst(m);
+		int32		first = ActivitySummaryFirst(m);
 
-		if (a->nblocks > 0 && ActivityFirst(a) == first)
+		if (a->nblocks > 0 && ActivitySummaryFirst(a) == first)
 			m->first_events += a->first_events;
-		if (b->nblocks > 0 && ActivityFirst(b) == first)
+		if (b->nblocks > 0 && ActivitySummaryFirst(b) == first)
 			m->first_events += b->first_events;
 	}
 	return m;
@@ -257,44 +257,44 @@ MergeActivity(const Activity *a, const Activity *b)
 /*
  * A copy without spare room: what is stored.
  */
-static Activity *
-TrimActivity(const Activity *a)
+static ActivitySummary *
+TrimActivitySummary(const ActivitySummary *a)
 {
-	Activity   *t = palloc(ACTIVITY_SIZE(a->nblocks));
+	ActivitySummary *t = palloc(ACTIVITY_SUMMARY_SIZE(a->nblocks));
 
-	memcpy(t, a, ACTIVITY_SIZE(a->nblocks));
-	SET_VARSIZE(t, ACTIVITY_SIZE(a->nblocks));
+	memcpy(t, a, ACTIVITY_SUMMARY_SIZE(a->nblocks));
+	SET_VARSIZE(t, ACTIVITY_SUMMARY_SIZE(a->nblocks));
 	return t;
 }
 
 /*
  * Errors out on a value that another version of the extension wrote.
  */
-Activity *
-ActivityCheckVersion(Activity *a)
+ActivitySummary *
+ActivitySummaryCheckVersion(ActivitySummary *a)
 {
-	if (VARSIZE(a) < ACTIVITY_SIZE(0) || a->version != ACTIVITY_VERSION)
+	if (VARSIZE(a) < ACTIVITY_SUMMARY_SIZE(0) || a->version != ACTIVITY_SUMMARY_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_COHORT_VALUE),
-				 errmsg("this activity has format %d", a->version),
-				 errdetail("This version of the extension reads format %d.", ACTIVITY_VERSION),
+				 errmsg("this activity_summary has format %d", a->version),
+				 errdetail("This version of the extension reads format %d.", ACTIVITY_SUMMARY_VERSION),
 				 errhint("Run ALTER EXTENSION loyalty UPDATE.")));
 #ifdef USE_ASSERT_CHECKING
-	Assert(ACTIVITY_SIZE((Size) a->nblocks) <= VARSIZE(a) && ActivityProblem(a) == NULL);
+	Assert(ACTIVITY_SUMMARY_SIZE((Size) a->nblocks) <= VARSIZE(a) && ActivitySummaryProblem(a) == NULL);
 #endif
 	return a;
 }
 
-static Activity *
-CheckActivity(Activity *a)
+static ActivitySummary *
+CheckActivitySummary(ActivitySummary *a)
 {
-	const char *problem = ActivityProblem(a);
+	const char *problem = ActivitySummaryProblem(a);
 
 	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("invalid activity: %s", problem),
-				 errdetail("An activity holds a period, counts of events and a sorted set of periods."),
+				 errmsg("invalid activity_summary: %s", problem),
+				 errdetail("An activity_summary holds a period, counts of events and a sorted set of periods."),
 				 errhint("Compute it with activity_agg().")));
 	return a;
 }
@@ -302,22 +302,22 @@ CheckActivity(Activity *a)
 /* ---- input and output ---- */
 
 /*
- * activity_in(cstring), activity_out(activity)
+ * activity_summary_in(cstring), activity_summary_out(activity_summary)
  *		The text form is period@zone:events:first_events:{periods}: the
  *		period's name, the hash of its time zone in hex, and the numbers of
  *		the active periods, with a..b for a run.  It is made for dump and
  *		restore; errors are 22P02.
  */
-PG_FUNCTION_INFO_V1(loyalty_activity_in);
+PG_FUNCTION_INFO_V1(loyalty_activity_summary_in);
 Datum
-loyalty_activity_in(PG_FUNCTION_ARGS)
+loyalty_activity_summary_in(PG_FUNCTION_ARGS)
 {
 	char	   *str = PG_GETARG_CSTRING(0);
 	char	   *s = str;
 	char	   *end;
 	char	   *at = strchr(s, '@');
 	Period		period;
-	Activity   *a;
+	ActivitySummary *a;
 	int64		events,
 				first_events;
 	int64		previous = PG_INT64_MIN;
@@ -337,7 +337,7 @@ loyalty_activity_in(PG_FUNCTION_ARGS)
 		goto bad;
 	s = end + 2;
 
-	a = MakeActivity(&period, 2);
+	a = MakeActivitySummary(&period, 2);
 	while (*s != '}')
 	{
 		int64		from,
@@ -361,7 +361,7 @@ loyalty_activity_in(PG_FUNCTION_ARGS)
 		for (int64 p = from; p <= until; p++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			a = ActivityAdd(a, (int32) p);
+			a = ActivitySummaryAdd(a, (int32) p);
 		}
 		if (*s == ',')
 			s++;
@@ -373,32 +373,32 @@ loyalty_activity_in(PG_FUNCTION_ARGS)
 
 	a->events = events;
 	a->first_events = first_events;
-	if (ActivityProblem(a) != NULL)
+	if (ActivitySummaryProblem(a) != NULL)
 		goto bad;
-	PG_RETURN_POINTER(TrimActivity(a));
+	PG_RETURN_POINTER(TrimActivitySummary(a));
 
 bad:
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("invalid input syntax for type activity: \"%s\"", str),
+			 errmsg("invalid input syntax for type activity_summary: \"%s\"", str),
 			 errdetail("The text form is period@zone:events:first_events:{periods}."),
 			 errhint("Compute it with activity_agg().")));
 	PG_RETURN_NULL();
 }
 
 /*
- * activity_out
+ * activity_summary_out
  *		Text output, for dump and restore.
  */
-PG_FUNCTION_INFO_V1(loyalty_activity_out);
+PG_FUNCTION_INFO_V1(loyalty_activity_summary_out);
 Datum
-loyalty_activity_out(PG_FUNCTION_ARGS)
+loyalty_activity_summary_out(PG_FUNCTION_ARGS)
 {
-	Activity   *a = PG_GETARG_ACTIVITY(0);
-	Period		period = ActivityPeriod(a);
+	ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(0);
+	Period		period = ActivitySummaryPeriod(a);
 	char		name[32];
 	StringInfoData buf;
-	ActivityCursor cursor;
+	ActivitySummaryCursor cursor;
 	int32		p;
 	bool		more;
 	const char *separator = "";
@@ -407,15 +407,15 @@ loyalty_activity_out(PG_FUNCTION_ARGS)
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "%s@%08x:" INT64_FORMAT ":" INT64_FORMAT ":{",
 					 name, a->zone, a->events, a->first_events);
-	ActivityRewind(&cursor, a);
-	more = ActivityNext(&cursor, &p);
+	ActivitySummaryRewind(&cursor, a);
+	more = ActivitySummaryNext(&cursor, &p);
 	while (more)
 	{
 		int32		from = p,
 					until = p;
 
 		CHECK_FOR_INTERRUPTS();
-		while ((more = ActivityNext(&cursor, &p)) && p == until + 1)
+		while ((more = ActivitySummaryNext(&cursor, &p)) && p == until + 1)
 			until = p;
 		if (from == until)
 			appendStringInfo(&buf, "%s%d", separator, from);
@@ -428,12 +428,12 @@ loyalty_activity_out(PG_FUNCTION_ARGS)
 }
 
 /*
- * activity_recv(internal), activity_send(activity)
+ * activity_summary_recv(internal), activity_summary_send(activity_summary)
  *		Version byte, period, counts, and the blocks of the bitmap.
  */
-PG_FUNCTION_INFO_V1(loyalty_activity_recv);
+PG_FUNCTION_INFO_V1(loyalty_activity_summary_recv);
 Datum
-loyalty_activity_recv(PG_FUNCTION_ARGS)
+loyalty_activity_summary_recv(PG_FUNCTION_ARGS)
 {
 	StringInfo	buf = (StringInfo) PG_GETARG_POINTER(0);
 	int			version = pq_getmsgbyte(buf);
@@ -441,13 +441,13 @@ loyalty_activity_recv(PG_FUNCTION_ARGS)
 	int			n;
 	int64		events,
 				first_events;
-	Activity   *a;
+	ActivitySummary *a;
 
-	if (version != ACTIVITY_VERSION)
+	if (version != ACTIVITY_SUMMARY_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("this activity has format %d", version),
-				 errdetail("This version of the extension reads format %d.", ACTIVITY_VERSION),
+				 errmsg("this activity_summary has format %d", version),
+				 errdetail("This version of the extension reads format %d.", ACTIVITY_SUMMARY_VERSION),
 				 errhint("Send it from the same version of the extension.")));
 	period.base = pq_getmsgbyte(buf);
 	period.step = pq_getmsgint(buf, 2);
@@ -455,13 +455,13 @@ loyalty_activity_recv(PG_FUNCTION_ARGS)
 	n = pq_getmsgint(buf, 4);
 	events = pq_getmsgint64(buf);
 	first_events = pq_getmsgint64(buf);
-	if ((Size) n > (Size) (buf->len - buf->cursor) / sizeof(ActivityBlock))
+	if ((Size) n > (Size) (buf->len - buf->cursor) / sizeof(ActivitySummaryBlock))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("invalid activity: the message is too short"),
+				 errmsg("invalid activity_summary: the message is too short"),
 				 errdetail("It promises %d blocks.", n),
 				 errhint("Send it from the same version of the extension.")));
-	a = MakeActivity(&period, n);
+	a = MakeActivitySummary(&period, n);
 	a->nblocks = n;
 	a->events = events;
 	a->first_events = first_events;
@@ -470,18 +470,18 @@ loyalty_activity_recv(PG_FUNCTION_ARGS)
 		a->blocks[i].key = pq_getmsgint(buf, 4);
 		a->blocks[i].bits = pq_getmsgint(buf, 4);
 	}
-	PG_RETURN_POINTER(CheckActivity(a));
+	PG_RETURN_POINTER(CheckActivitySummary(a));
 }
 
 /*
- * activity_send
+ * activity_summary_send
  *		Binary output; see the receiving function for the format.
  */
-PG_FUNCTION_INFO_V1(loyalty_activity_send);
+PG_FUNCTION_INFO_V1(loyalty_activity_summary_send);
 Datum
-loyalty_activity_send(PG_FUNCTION_ARGS)
+loyalty_activity_summary_send(PG_FUNCTION_ARGS)
 {
-	Activity   *a = PG_GETARG_ACTIVITY(0);
+	ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(0);
 	StringInfoData buf;
 
 	pq_begintypsend(&buf);
@@ -503,27 +503,27 @@ loyalty_activity_send(PG_FUNCTION_ARGS)
 /* ---- the aggregates ---- */
 
 /*
- * activity_agg(at timestamptz, period text, time_zone text) -> activity
+ * activity_agg(at timestamptz, period text, time_zone text) -> activity_summary
  *		Transition.  A row with a NULL instant counts for nothing, but makes
- *		an empty activity of a group that has no other row.  The state is
+ *		an empty summary of a group that has no other row.  The state is
  *		changed in place; it is a plain value, so it needs no serialization.
  */
-PG_FUNCTION_INFO_V1(loyalty_activity_trans);
+PG_FUNCTION_INFO_V1(loyalty_activity_agg_trans);
 Datum
-loyalty_activity_trans(PG_FUNCTION_ARGS)
+loyalty_activity_agg_trans(PG_FUNCTION_ARGS)
 {
 	PeriodClock *clock = GetPeriodClock(fcinfo, 2, 3);
-	Activity   *a;
+	ActivitySummary *a;
 
 	(void) AggregateContext(fcinfo);
 	if (PG_ARGISNULL(0))
-		a = MakeActivity(&clock->period, 4);	/* as much as a chunk of memory takes */
+		a = MakeActivitySummary(&clock->period, 4);	/* as much as a chunk of memory takes */
 	else
 	{
 		Period		period;
 
-		a = DatumGetActivity(PG_GETARG_DATUM(0));
-		period = ActivityPeriod(a);
+		a = DatumGetActivitySummary(PG_GETARG_DATUM(0));
+		period = ActivitySummaryPeriod(a);
 		CheckSamePeriod(&period, &clock->period);
 	}
 
@@ -532,123 +532,123 @@ loyalty_activity_trans(PG_FUNCTION_ARGS)
 		TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
 
 		CheckFiniteInstant(at, "the instant of an event");
-		a = ActivityAdd(a, PeriodOfInstant(clock, at));
+		a = ActivitySummaryAdd(a, PeriodOfInstant(clock, at));
 	}
 	PG_RETURN_POINTER(a);
 }
 
 /*
- * activity_final(activity) -> activity: the state without its spare room.
+ * activity_agg_final(activity_summary) -> activity_summary: the state without its spare room.
  */
-PG_FUNCTION_INFO_V1(loyalty_activity_final);
+PG_FUNCTION_INFO_V1(loyalty_activity_agg_final);
 Datum
-loyalty_activity_final(PG_FUNCTION_ARGS)
+loyalty_activity_agg_final(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(TrimActivity(DatumGetActivity(PG_GETARG_DATUM(0))));
+	PG_RETURN_POINTER(TrimActivitySummary(DatumGetActivitySummary(PG_GETARG_DATUM(0))));
 }
 
 /*
- * merge_activity(activity, activity) -> activity
- *		The union of two activities of the same period and time zone (LY341
+ * activity_summary_merge(activity_summary, activity_summary) -> activity_summary
+ *		The union of two summaries of the same period and time zone (LY341
  *		otherwise); the numbers of events add up.  Also the combine function
  *		of activity_agg.
  */
-PG_FUNCTION_INFO_V1(loyalty_merge_activity);
+PG_FUNCTION_INFO_V1(loyalty_activity_summary_merge);
 Datum
-loyalty_merge_activity(PG_FUNCTION_ARGS)
+loyalty_activity_summary_merge(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(MergeActivity(PG_GETARG_ACTIVITY(0), PG_GETARG_ACTIVITY(1)));
+	PG_RETURN_POINTER(MergeActivitySummary(PG_GETARG_ACTIVITY_SUMMARY(0), PG_GETARG_ACTIVITY_SUMMARY(1)));
 }
 
 /* ---- accessors ---- */
 
 /*
- * event_count(activity) -> bigint, active_periods(activity) -> integer
+ * event_count(activity_summary) -> bigint, active_periods(activity_summary) -> integer
  *		How many events there were, and in how many different periods.
  */
 PG_FUNCTION_INFO_V1(loyalty_event_count);
 Datum
 loyalty_event_count(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(PG_GETARG_ACTIVITY(0)->events);
+	PG_RETURN_INT64(PG_GETARG_ACTIVITY_SUMMARY(0)->events);
 }
 
 /*
- * active_periods(activity) -> integer: in how many different periods.
+ * active_periods(activity_summary) -> integer: in how many different periods.
  */
 PG_FUNCTION_INFO_V1(loyalty_active_periods);
 Datum
 loyalty_active_periods(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT32(ActivityCount(PG_GETARG_ACTIVITY(0)));
+	PG_RETURN_INT32(ActivitySummaryCount(PG_GETARG_ACTIVITY_SUMMARY(0)));
 }
 
 /*
- * first_active(activity) -> date, last_active(activity) -> date
+ * first_active(activity_summary) -> date, last_active(activity_summary) -> date
  *		The first day of the first and of the last active period; NULL for an
- *		activity without events, and where that day is before the first date
+ *		summary without events, and where that day is before the first date
  *		that PostgreSQL knows.
  */
 PG_FUNCTION_INFO_V1(loyalty_first_active);
 Datum
 loyalty_first_active(PG_FUNCTION_ARGS)
 {
-	Activity   *a = PG_GETARG_ACTIVITY(0);
-	Period		period = ActivityPeriod(a);
+	ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(0);
+	Period		period = ActivitySummaryPeriod(a);
 
 	if (a->nblocks == 0)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(PeriodStart(&period, ActivityFirst(a), &fcinfo->isnull));
+	PG_RETURN_DATUM(PeriodStart(&period, ActivitySummaryFirst(a), &fcinfo->isnull));
 }
 
 /*
- * last_active(activity) -> date: see first_active.
+ * last_active(activity_summary) -> date: see first_active.
  */
 PG_FUNCTION_INFO_V1(loyalty_last_active);
 Datum
 loyalty_last_active(PG_FUNCTION_ARGS)
 {
-	Activity   *a = PG_GETARG_ACTIVITY(0);
-	Period		period = ActivityPeriod(a);
+	ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(0);
+	Period		period = ActivitySummaryPeriod(a);
 
 	if (a->nblocks == 0)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(PeriodStart(&period, ActivityLast(a), &fcinfo->isnull));
+	PG_RETURN_DATUM(PeriodStart(&period, ActivitySummaryLast(a), &fcinfo->isnull));
 }
 
 /*
- * was_active(activity, on_date date) -> boolean
+ * was_active(activity_summary, on_date date) -> boolean
  *		Was the member active in the period that holds the date?
  */
 PG_FUNCTION_INFO_V1(loyalty_was_active);
 Datum
 loyalty_was_active(PG_FUNCTION_ARGS)
 {
-	Activity   *a = PG_GETARG_ACTIVITY(0);
+	ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(0);
 	DateADT		date = PG_GETARG_DATEADT(1);
-	Period		period = ActivityPeriod(a);
+	Period		period = ActivitySummaryPeriod(a);
 
 	if (DATE_NOT_FINITE(date))
 		PG_RETURN_BOOL(false);
-	PG_RETURN_BOOL(ActivityHas(a, PeriodOfDate(&period, date)));
+	PG_RETURN_BOOL(ActivitySummaryHas(a, PeriodOfDate(&period, date)));
 }
 
 /*
- * longest_streak(activity) -> integer
+ * longest_streak(activity_summary) -> integer
  *		The largest number of consecutive active periods; 0 without events.
  */
 PG_FUNCTION_INFO_V1(loyalty_longest_streak);
 Datum
 loyalty_longest_streak(PG_FUNCTION_ARGS)
 {
-	ActivityCursor cursor;
+	ActivitySummaryCursor cursor;
 	int32		p,
 				last = 0,
 				streak = 0,
 				longest = 0;
 
-	ActivityRewind(&cursor, PG_GETARG_ACTIVITY(0));
-	while (ActivityNext(&cursor, &p))
+	ActivitySummaryRewind(&cursor, PG_GETARG_ACTIVITY_SUMMARY(0));
+	while (ActivitySummaryNext(&cursor, &p))
 	{
 		streak = streak > 0 && p == last + 1 ? streak + 1 : 1;
 		longest = Max(longest, streak);
@@ -658,7 +658,7 @@ loyalty_longest_streak(PG_FUNCTION_ARGS)
 }
 
 /*
- * current_streak(activity, on_date date) -> integer
+ * current_streak(activity_summary, on_date date) -> integer
  *		The number of consecutive active periods up to the one that holds the
  *		date.  That period may still be running: without activity in it, the
  *		streak that ended with the period before counts.  Otherwise 0.
@@ -667,24 +667,24 @@ PG_FUNCTION_INFO_V1(loyalty_current_streak);
 Datum
 loyalty_current_streak(PG_FUNCTION_ARGS)
 {
-	Activity   *a = PG_GETARG_ACTIVITY(0);
+	ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(0);
 	DateADT		date = PG_GETARG_DATEADT(1);
-	Period		period = ActivityPeriod(a);
+	Period		period = ActivitySummaryPeriod(a);
 	int32		p;
 	int32		streak = 0;
 
 	if (DATE_NOT_FINITE(date))
 		PG_RETURN_INT32(0);
 	p = PeriodOfDate(&period, date);
-	if (!ActivityHas(a, p))
+	if (!ActivitySummaryHas(a, p))
 		p--;
-	for (; ActivityHas(a, p); p--)
+	for (; ActivitySummaryHas(a, p); p--)
 		streak++;
 	PG_RETURN_INT32(streak);
 }
 
 /*
- * repurchased_within(activity, periods integer, as_of date) -> boolean
+ * repurchased_within(activity_summary, periods integer, as_of date) -> boolean
  *		Did a second event follow the first within so many periods?  NULL for
  *		a member whose first event is less than that before as_of (nothing can
  *		be said yet), and without events.  A second event in the same period
@@ -695,11 +695,11 @@ PG_FUNCTION_INFO_V1(loyalty_repurchased_within);
 Datum
 loyalty_repurchased_within(PG_FUNCTION_ARGS)
 {
-	Activity   *a = PG_GETARG_ACTIVITY(0);
+	ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(0);
 	int32		within = PG_GETARG_INT32(1);
 	DateADT		as_of = PG_GETARG_DATEADT(2);
-	Period		period = ActivityPeriod(a);
-	ActivityCursor cursor;
+	Period		period = ActivitySummaryPeriod(a);
+	ActivitySummaryCursor cursor;
 	int32		first,
 				second;
 
@@ -712,34 +712,34 @@ loyalty_repurchased_within(PG_FUNCTION_ARGS)
 	if (DATE_NOT_FINITE(as_of))
 		CheckFiniteInstant(DATE_IS_NOEND(as_of) ? TIMESTAMP_INFINITY : TIMESTAMP_MINUS_INFINITY,
 						   "as_of");
-	ActivityRewind(&cursor, a);
-	if (!ActivityNext(&cursor, &first) ||
+	ActivitySummaryRewind(&cursor, a);
+	if (!ActivitySummaryNext(&cursor, &first) ||
 		(int64) first + within > PeriodOfDate(&period, as_of))
 		PG_RETURN_NULL();
 	if (a->first_events > 1)
 		PG_RETURN_BOOL(true);
-	PG_RETURN_BOOL(ActivityNext(&cursor, &second) && second - (int64) first <= within);
+	PG_RETURN_BOOL(ActivitySummaryNext(&cursor, &second) && second - (int64) first <= within);
 }
 
 /*
- * active_dates(activity) -> date[]
+ * active_dates(activity_summary) -> date[]
  *		The first days of the active periods, in order.
  */
 PG_FUNCTION_INFO_V1(loyalty_active_dates);
 Datum
 loyalty_active_dates(PG_FUNCTION_ARGS)
 {
-	Activity   *a = PG_GETARG_ACTIVITY(0);
-	Period		period = ActivityPeriod(a);
-	ActivityCursor cursor;
-	Datum	   *dates = palloc(sizeof(Datum) * ActivityCount(a));
-	bool	   *nulls = palloc(sizeof(bool) * ActivityCount(a));
+	ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(0);
+	Period		period = ActivitySummaryPeriod(a);
+	ActivitySummaryCursor cursor;
+	Datum	   *dates = palloc(sizeof(Datum) * ActivitySummaryCount(a));
+	bool	   *nulls = palloc(sizeof(bool) * ActivitySummaryCount(a));
 	int			n = 0;
 	int			lower = 1;
 	int32		p;
 
-	ActivityRewind(&cursor, a);
-	while (ActivityNext(&cursor, &p))
+	ActivitySummaryRewind(&cursor, a);
+	while (ActivitySummaryNext(&cursor, &p))
 	{
 		CHECK_FOR_INTERRUPTS();
 		dates[n] = PeriodStart(&period, p, &nulls[n]);
@@ -751,7 +751,7 @@ loyalty_active_dates(PG_FUNCTION_ARGS)
 }
 
 /*
- * streaks(activity) -> setof (first_period date, last_period date, periods integer)
+ * streaks(activity_summary) -> setof (first_period date, last_period date, periods integer)
  *		Every run of consecutive active periods, in order; the dates are the
  *		first days of its first and last period.
  */
@@ -761,7 +761,7 @@ loyalty_streaks(PG_FUNCTION_ARGS)
 {
 	typedef struct
 	{
-		ActivityCursor cursor;
+		ActivitySummaryCursor cursor;
 		Period		period;
 		bool		more;
 		int32		next;
@@ -773,18 +773,18 @@ loyalty_streaks(PG_FUNCTION_ARGS)
 	{
 		MemoryContext old;
 		TupleDesc	tupdesc;
-		Activity   *a;
+		ActivitySummary *a;
 
 		funcctx = SRF_FIRSTCALL_INIT();
 		old = MemoryContextSwitchTo(funcctx->multi_call_memory_ctx);
 		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "streaks returns rows");
 		funcctx->tuple_desc = BlessTupleDesc(tupdesc);
-		a = ActivityCheckVersion((Activity *) PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0)));
+		a = ActivitySummaryCheckVersion((ActivitySummary *) PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0)));
 		walk = palloc(sizeof(Walk));
-		ActivityRewind(&walk->cursor, a);
-		walk->period = ActivityPeriod(a);
-		walk->more = ActivityNext(&walk->cursor, &walk->next);
+		ActivitySummaryRewind(&walk->cursor, a);
+		walk->period = ActivitySummaryPeriod(a);
+		walk->more = ActivitySummaryNext(&walk->cursor, &walk->next);
 		funcctx->user_fctx = walk;
 		MemoryContextSwitchTo(old);
 	}
@@ -798,7 +798,7 @@ loyalty_streaks(PG_FUNCTION_ARGS)
 		Datum		values[3];
 		bool		nulls[3] = {false, false, false};
 
-		while ((walk->more = ActivityNext(&walk->cursor, &walk->next)) && walk->next == until + 1)
+		while ((walk->more = ActivitySummaryNext(&walk->cursor, &walk->next)) && walk->next == until + 1)
 			until = walk->next;
 		values[0] = PeriodStart(&walk->period, from, &nulls[0]);
 		values[1] = PeriodStart(&walk->period, until, &nulls[1]);

@@ -16,13 +16,13 @@
 
 /*
  * The active periods of one member: those near the first one seen in a bitmap,
- * period base + i in bit i, and the others in an activity of their own.
+ * period base + i in bit i, and the others in a summary of their own.
  */
 typedef struct MemberSlot
 {
 	int64		member;
 	uint64		bits;
-	Activity   *others;			/* or NULL */
+	ActivitySummary *others;	/* or NULL */
 	int32		base;
 	char		status;
 } MemberSlot;
@@ -98,10 +98,10 @@ AddPeriod(MemberState *state, MemberSlot *slot, int32 period)
 
 	old = MemoryContextSwitchTo(state->context);
 	if (slot->others == NULL)
-		slot->others = MakeActivity(&state->period, 1);
-	if (!ActivityHas(slot->others, period))
+		slot->others = MakeActivitySummary(&state->period, 1);
+	if (!ActivitySummaryHas(slot->others, period))
 	{
-		Activity   *larger = ActivityAdd(slot->others, period);
+		ActivitySummary *larger = ActivitySummaryAdd(slot->others, period);
 
 		if (larger != slot->others)
 		{
@@ -170,14 +170,14 @@ static void
 WalkPeriods(const MemberSlot *slot, void (*callback) (void *arg, int32 period), void *arg)
 {
 	uint64		bits = slot->bits;
-	ActivityCursor cursor;
+	ActivitySummaryCursor cursor;
 	int32		other = 0;
 	bool		more = false;
 
 	if (slot->others != NULL)
 	{
-		ActivityRewind(&cursor, slot->others);
-		more = ActivityNext(&cursor, &other);
+		ActivitySummaryRewind(&cursor, slot->others);
+		more = ActivitySummaryNext(&cursor, &other);
 	}
 	while (bits != 0 || more)
 	{
@@ -194,7 +194,7 @@ WalkPeriods(const MemberSlot *slot, void (*callback) (void *arg, int32 period), 
 		}
 		CHECK_FOR_INTERRUPTS();
 		callback(arg, other);
-		more = ActivityNext(&cursor, &other);
+		more = ActivitySummaryNext(&cursor, &other);
 	}
 }
 
@@ -203,7 +203,7 @@ FirstPeriod(const MemberSlot *slot)
 {
 	int32		first = slot->base + pg_rightmost_one_pos64(slot->bits);
 
-	return slot->others != NULL ? Min(first, ActivityFirst(slot->others)) : first;
+	return slot->others != NULL ? Min(first, ActivitySummaryFirst(slot->others)) : first;
 }
 
 static void
@@ -235,7 +235,7 @@ Send(void *arg, int32 period)
 static int
 PeriodsOf(const MemberSlot *slot)
 {
-	return pg_popcount64(slot->bits) + (slot->others ? ActivityCount(slot->others) : 0);
+	return pg_popcount64(slot->bits) + (slot->others ? ActivitySummaryCount(slot->others) : 0);
 }
 
 /* ---- the aggregate ---- */

@@ -19,20 +19,20 @@
  * consecutive ones.  Orders in the same period are 0 periods apart.
  */
 static void
-CountOrders(TallyState *state, const Activity *a)
+CountOrders(TallyState *state, const ActivitySummary *a)
 {
-	ActivityCursor cursor;
+	ActivitySummaryCursor cursor;
 	int32		p,
 				previous;
-	int64		same = a->events - ActivityCount(a);
+	int64		same = a->events - ActivitySummaryCount(a);
 
 	AddToTally(state, TALLY_ORDERS, a->events, 0, 1);
 	if (same > 0)
 		AddToTally(state, TALLY_INTERVAL, 0, 0, same);
-	ActivityRewind(&cursor, a);
-	if (!ActivityNext(&cursor, &previous))
+	ActivitySummaryRewind(&cursor, a);
+	if (!ActivitySummaryNext(&cursor, &previous))
 		return;
-	while (ActivityNext(&cursor, &p))
+	while (ActivitySummaryNext(&cursor, &p))
 	{
 		CHECK_FOR_INTERRUPTS();
 		AddToTally(state, TALLY_INTERVAL, (int64) p - previous, 0, 1);
@@ -100,10 +100,10 @@ Quotient(Datum a, int64 b)
 /* ---- the aggregate ---- */
 
 /*
- * repurchase_agg(activity) -> repurchase
- *		Transition.  One row for each member, whose activity must have one
- *		event for each order; intervals are in periods of the activity, so
- *		its period is mostly 'day'.  NULL and empty activities are skipped.
+ * repurchase_agg(activity_summary) -> repurchase
+ *		Transition.  One row for each member, whose summary must have one
+ *		event for each order; intervals are in periods of the summary, so
+ *		its period is mostly 'day'.  NULL and empty summaries are skipped.
  *		LY341 when periods or time zones differ.
  */
 PG_FUNCTION_INFO_V1(loyalty_repurchase_agg_trans);
@@ -117,8 +117,8 @@ loyalty_repurchase_agg_trans(PG_FUNCTION_ARGS)
 		state = TallyStateMake(context, TALLY_REPURCHASE);
 	if (!PG_ARGISNULL(1))
 	{
-		Activity   *a = PG_GETARG_ACTIVITY(1);
-		Period		period = ActivityPeriod(a);
+		ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(1);
+		Period		period = ActivitySummaryPeriod(a);
 
 		TallySetPeriod(state, &period);
 		if (a->nblocks > 0)

@@ -51,17 +51,17 @@ CountPeriod(MemberCount *count, int32 period)
 }
 
 static void
-CountActivity(TallyState *state, int32 cohort, const Activity *a)
+CountActivity(TallyState *state, int32 cohort, const ActivitySummary *a)
 {
 	MemberCount count;
-	ActivityCursor cursor;
+	ActivitySummaryCursor cursor;
 	int32		p;
 
 	CountMember(&count, state, cohort);
 	if (a == NULL)
 		return;
-	ActivityRewind(&cursor, a);
-	while (ActivityNext(&cursor, &p))
+	ActivitySummaryRewind(&cursor, a);
+	while (ActivitySummaryNext(&cursor, &p))
 	{
 		CHECK_FOR_INTERRUPTS();
 		CountPeriod(&count, p);
@@ -96,9 +96,9 @@ LastActive(const Tally *t, int32 *period)
 /* ---- the aggregates ---- */
 
 /*
- * retention_agg(activity) -> cohort_matrix
+ * retention_agg(activity_summary) -> cohort_matrix
  *		Transition.  One row for each member; a member's cohort is the period
- *		of its first event.  NULL and empty activities are skipped.  LY341
+ *		of its first event.  NULL and empty summaries are skipped.  LY341
  *		when periods or time zones differ.
  */
 PG_FUNCTION_INFO_V1(loyalty_retention_agg_trans);
@@ -112,24 +112,24 @@ loyalty_retention_agg_trans(PG_FUNCTION_ARGS)
 		state = TallyStateMake(context, TALLY_COHORT_MATRIX);
 	if (!PG_ARGISNULL(1))
 	{
-		Activity   *a = PG_GETARG_ACTIVITY(1);
-		Period		period = ActivityPeriod(a);
+		ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(1);
+		Period		period = ActivitySummaryPeriod(a);
 
 		TallySetPeriod(state, &period);
 		if (a->nblocks > 0)
-			CountActivity(state, ActivityFirst(a), a);
+			CountActivity(state, ActivitySummaryFirst(a), a);
 	}
 	PG_RETURN_POINTER(state);
 }
 
 /*
- * retention_signup_agg(signup_at timestamptz, activity, period text, time_zone text)
+ * retention_signup_agg(signup_at timestamptz, activity_summary, period text, time_zone text)
  *		-> cohort_matrix
  *		Transition.  One row for each member; a member's cohort is the period
  *		of signup_at.  A member without activity (NULL or empty) counts in
  *		the size of its cohort; one without signup_at is skipped.  Activity
  *		before the period of signing up is in no cell of the matrix.  LY341
- *		when the activity was computed with another period or time zone;
+ *		when the summary was computed with another period or time zone;
  *		LY342 for an infinite signup_at.
  */
 PG_FUNCTION_INFO_V1(loyalty_retention_signup_trans);
@@ -146,12 +146,12 @@ loyalty_retention_signup_trans(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1))
 	{
 		TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
-		Activity   *a = PG_ARGISNULL(2) ? NULL : PG_GETARG_ACTIVITY(2);
+		ActivitySummary *a = PG_ARGISNULL(2) ? NULL : PG_GETARG_ACTIVITY_SUMMARY(2);
 
 		CheckFiniteInstant(at, "the instant of signing up");
 		if (a != NULL)
 		{
-			Period		period = ActivityPeriod(a);
+			Period		period = ActivitySummaryPeriod(a);
 
 			CheckSamePeriod(&clock->period, &period);
 		}

@@ -218,14 +218,14 @@ typedef struct Balance
  * An entry that extended the lots, and that nobody has undone; or a lot that
  * arrived by transfer, or with days of grace, which nothing before extended.
  */
-typedef struct Activity
+typedef struct LoggedActivity
 {
 	int64		entry_id;
 	TimestampTz effective_at;
 	TimestampTz extends_to;		/* -infinity: an arrival */
 	int64		arrived_id;		/* the lot */
 	TimestampTz arrived_until;	/* its expiry then */
-} Activity;
+} LoggedActivity;
 
 /*
  * An entry, as asked for and, after ApplyEntry(), as it took effect.
@@ -273,7 +273,7 @@ typedef struct Entry
 	 * one count again: the activities that remain, in the order in which they
 	 * were recorded.  Otherwise NULL.
 	 */
-	const Activity *activities;
+	const LoggedActivity *activities;
 	int			nactivities;
 	bool		counts_less;	/* it leaves nothing of one */
 	bool		counts_again;	/* it makes one count again */

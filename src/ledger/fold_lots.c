@@ -326,7 +326,7 @@ ExpiryAnew(const Lot *lot, const Entry *entry)
 
 	for (int i = 0; i < entry->nactivities; i++)
 	{
-		const Activity *activity = &entry->activities[i];
+		const LoggedActivity *activity = &entry->activities[i];
 
 		/* what happened before the lot was there did nothing to it */
 		if (activity->extends_to == TIMESTAMP_MINUS_INFINITY)

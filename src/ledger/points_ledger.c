@@ -23,7 +23,7 @@
 #include "core/compat.h"
 #include "core/core.h"
 #include "core/errors.h"
-#include "ledger/activity.h"
+#include "ledger/activity_log.h"
 #include "ledger/points_ledger.h"
 #include "ledger/post.h"
 

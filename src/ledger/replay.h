@@ -7,7 +7,7 @@
 
 #include "postgres.h"
 
-#include "ledger/activity.h"
+#include "ledger/activity_log.h"
 #include "ledger/ledger.h"
 #include "ledger/ledger_row.h"
 

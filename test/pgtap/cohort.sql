@@ -94,8 +94,8 @@ FROM (VALUES ('week', $$date_trunc('week', d)::date$$), ('sunday week', $$date_t
 SELECT is(activity_agg(d, 'sunday week', 'UTC')::text ~ '^sunday week@', true, 'a period of its own') FROM (SELECT date '2024-01-06' AS d) x;
 SELECT is(active_dates(activity_agg(d, 'sunday week', 'UTC')), '{2023-12-31,2024-01-07}'::date[], 'Saturday and Sunday lie in different weeks') FROM unnest('{2024-01-06,2024-01-07}'::date[]) d;
 SELECT is(active_dates(activity_agg(d, 'sunday week', 'UTC')), '{1999-12-26}'::date[], 'before 2000') FROM unnest('{1999-12-26,2000-01-01}'::date[]) d;
-SELECT throws_ok($$SELECT merge_activity(activity_agg('2024-01-06', 'sunday week', 'UTC'), activity_agg('2024-01-06', 'week', 'UTC'))$$, 'LY341', NULL, 'weeks of different beginnings are not put together');
-SELECT throws_ok(format('SELECT %L::activity', v), '22P02', NULL, v || ' is refused') FROM unnest(ARRAY['sunday@0:1:1:{1}', 'sunday day@0:1:1:{1}', '5215 sunday weeks@0:1:1:{1}']) v;
+SELECT throws_ok($$SELECT activity_summary_merge(activity_agg('2024-01-06', 'sunday week', 'UTC'), activity_agg('2024-01-06', 'week', 'UTC'))$$, 'LY341', NULL, 'weeks of different beginnings are not put together');
+SELECT throws_ok(format('SELECT %L::activity_summary', v), '22P02', NULL, v || ' is refused') FROM unnest(ARRAY['sunday@0:1:1:{1}', 'sunday day@0:1:1:{1}', '5215 sunday weeks@0:1:1:{1}']) v;
 SELECT pg_temp.same($$SELECT member_id, rfm_agg_by(at, 1, 'sunday week', z)::text, z FROM o, unnest('{UTC,America/New_York}'::text[]) z GROUP BY 1, z$$,
 	$$SELECT member_id, rfm_agg_by((date_trunc('week', (at AT TIME ZONE z) + interval '1 day') - interval '1 day') AT TIME ZONE z, 1, 'sunday week', z)::text, z FROM o, unnest('{UTC,America/New_York}'::text[]) z GROUP BY 1, z$$, 'summaries by weeks from Sunday');
 SELECT is(first_purchase_at(rfm_agg_by(at, 1, 'sunday week', z)), want, 'the week of ' || at || ' in ' || z)
@@ -193,9 +193,9 @@ SELECT results_eq('SELECT period_start, active, new_members FROM signup_matrix, 
 	LEFT JOIN (SELECT ma.*, min(ma.p) OVER (PARTITION BY member_id) AS c FROM month_active ma JOIN signup USING (member_id)) m USING (p) GROUP BY 1 ORDER BY 1$$,
 	'activity before signing up is still activity');
 SELECT is((SELECT string_agg(concat_ws(' ', to_char(m.cohort, 'MM'), m.cohort_size, m.offset_periods, m.active), ', ' ORDER BY m.cohort, m.offset_periods)
-	FROM (SELECT retention_signup_agg(joined_at, a::activity, 'month', 'UTC') AS r FROM (VALUES (timestamptz '2000-01-05 00:00+00', 'month@c06e567d:2:1:{24000,24002}'), ('2000-04-09 00:00+00', NULL), ('2000-04-10 00:00+00', 'month@c06e567d:1:1:{24001}')) v(joined_at, a)) x, retention_matrix(r) m),
+	FROM (SELECT retention_signup_agg(joined_at, a::activity_summary, 'month', 'UTC') AS r FROM (VALUES (timestamptz '2000-01-05 00:00+00', 'month@c06e567d:2:1:{24000,24002}'), ('2000-04-09 00:00+00', NULL), ('2000-04-10 00:00+00', 'month@c06e567d:1:1:{24001}')) v(joined_at, a)) x, retention_matrix(r) m),
 	'01 1 0 1, 01 1 1 0, 01 1 2 1, 01 1 3 0, 04 2 0 0', 'up to the last cohort, which nobody of has come yet');
-SELECT throws_ok($$SELECT retention_signup_agg(joined_at, a, 'month', 'UTC') FROM member JOIN act USING (member_id)$$, 'LY341', NULL, 'another zone than the activity''s is refused');
+SELECT throws_ok($$SELECT retention_signup_agg(joined_at, a, 'month', 'UTC') FROM member JOIN act USING (member_id)$$, 'LY341', NULL, 'another zone than the summary''s is refused');
 SELECT throws_ok($$SELECT retention_signup_agg('infinity', a, 'month', 'Europe/London') FROM act$$, 'LY342', NULL, 'infinite signing up is refused');
 SELECT throws_ok($$SELECT retention_agg(x) FROM (SELECT a FROM act UNION ALL SELECT d FROM act) y(x)$$, 'LY341', NULL, 'periods are not mixed');
 
@@ -360,10 +360,10 @@ SELECT results_eq($$SELECT event_count(activity_agg(at, 'day', 'UTC') OVER w), w
 	'SELECT i::bigint, 2, i::bigint FROM generate_series(1, 300) i', 'as window functions');
 
 -- ---- nothing, one row, NULLs, a million equal rows
-SELECT is(activity_agg(at, 'day', 'UTC')::text, NULL, 'no rows, no activity') FROM (SELECT now() WHERE false) v(at);
-SELECT is(event_count(activity_agg(NULL, 'day', 'UTC')), 0::bigint, 'a NULL alone: an empty activity');
+SELECT is(activity_agg(at, 'day', 'UTC')::text, NULL, 'no rows, no summary') FROM (SELECT now() WHERE false) v(at);
+SELECT is(event_count(activity_agg(NULL, 'day', 'UTC')), 0::bigint, 'a NULL alone: an empty summary');
 SELECT results_eq($$SELECT event_count(a), active_periods(a), first_active(a), last_active(a), longest_streak(a), current_streak(a, '2024-01-01'), active_dates(a), repurchased_within(a, 1, '2024-01-01')
-	FROM (SELECT activity_agg(NULL, 'day', 'UTC') AS a) x$$, $$VALUES (0::bigint, 0, NULL::date, NULL::date, 0, 0, '{}'::date[], NULL::bool)$$, 'an empty activity');
+	FROM (SELECT activity_agg(NULL, 'day', 'UTC') AS a) x$$, $$VALUES (0::bigint, 0, NULL::date, NULL::date, 0, 0, '{}'::date[], NULL::bool)$$, 'an empty summary');
 SELECT is_empty($$SELECT streaks(activity_agg(NULL, 'day', 'UTC'))$$, 'has no streaks');
 SELECT is(retention_agg(NULL)::text, '{}', 'retention of nobody');
 SELECT is_empty('SELECT m.* FROM (SELECT retention_agg(NULL) AS r) x, retention_matrix(r) m', 'has no cells');
@@ -385,23 +385,23 @@ SELECT results_eq($$SELECT order_count(r), mean_interval(r), interval_percentile
 
 -- ---- types: text and binary forms, and what they refuse
 CREATE TABLE kept AS SELECT a, d, (SELECT r FROM matrix) AS m, (SELECT r FROM rep) AS r, (SELECT c FROM con) AS c FROM act;
-SELECT is_empty($$SELECT * FROM kept WHERE a::text::activity::text <> a::text OR d::text::activity::text <> d::text OR m::text::cohort_matrix::text <> m::text OR r::text::repurchase::text <> r::text OR c::text::concentration::text <> c::text$$, 'text forms are read back');
+SELECT is_empty($$SELECT * FROM kept WHERE a::text::activity_summary::text <> a::text OR d::text::activity_summary::text <> d::text OR m::text::cohort_matrix::text <> m::text OR r::text::repurchase::text <> r::text OR c::text::concentration::text <> c::text$$, 'text forms are read back');
 SELECT format('COPY kept TO %L (FORMAT binary)', current_setting('data_directory') || '/cohort_test.copy') \gexec
 CREATE TABLE kept_again (LIKE kept);
 SELECT format('COPY kept_again FROM %L (FORMAT binary)', current_setting('data_directory') || '/cohort_test.copy') \gexec
 SELECT pg_temp.same('SELECT a::text, d::text, m::text, r::text, c::text FROM kept_again', 'SELECT a::text, d::text, m::text, r::text, c::text FROM kept', 'binary forms are read back');
 SELECT throws_ok(format('SELECT %L::%s', value, type), '22P02', NULL, format('%s %L is refused', type, value))
-FROM (VALUES ('activity', ''), ('activity', 'day@0:1:1:{}'), ('activity', 'day@0:0:0:{1}'), ('activity', 'day@0:1:1:{2,1}'), ('activity', 'day@0:2:1:{1,1}'), ('activity', 'day@0:1:2:{1}'), ('activity', 'eon@0:1:1:{1}'), ('activity', 'day@0:1:1:{1'), ('activity', 'day@0:1:1:{1}x'), ('activity', 'day@0:1:1:{2..1}'), ('activity', 'day@0:1:1:{99999999999}'),
+FROM (VALUES ('activity_summary', ''), ('activity_summary', 'day@0:1:1:{}'), ('activity_summary', 'day@0:0:0:{1}'), ('activity_summary', 'day@0:1:1:{2,1}'), ('activity_summary', 'day@0:2:1:{1,1}'), ('activity_summary', 'day@0:1:2:{1}'), ('activity_summary', 'eon@0:1:1:{1}'), ('activity_summary', 'day@0:1:1:{1'), ('activity_summary', 'day@0:1:1:{1}x'), ('activity_summary', 'day@0:1:1:{2..1}'), ('activity_summary', 'day@0:1:1:{99999999999}'),
 	('cohort_matrix', ''), ('cohort_matrix', 'month@0:{8/1/0=1}'), ('cohort_matrix', 'month@0:{0/1/0=0}'), ('cohort_matrix', 'month@0:{0/1/-1=1}'), ('cohort_matrix', 'month@0:{0/1/0=1'), ('cohort_matrix', 'month@0:{0/99999999999/0=1}'), ('repurchase', 'day@0:{1/1/0=1}'), ('repurchase', '{}x'),
 	('concentration', ''), ('concentration', '{1}'), ('concentration', '{1=0}'), ('concentration', '{NaN=1}'), ('concentration', '{x=1}'), ('concentration', '{1=1')) v(type, value);
-SELECT throws_ok($$SELECT 'day@00000000:5000000000:1:{-2147483648..2147483647}'::activity$$, '22P02', NULL, 'periods that hold no instant are refused before they are counted');
-SELECT lives_ok(format('SELECT %L::activity', format('%s@0:1:1:{%s}', period, n)), format('%s %s can hold an instant', period, n))
+SELECT throws_ok($$SELECT 'day@00000000:5000000000:1:{-2147483648..2147483647}'::activity_summary$$, '22P02', NULL, 'periods that hold no instant are refused before they are counted');
+SELECT lives_ok(format('SELECT %L::activity_summary', format('%s@0:1:1:{%s}', period, n)), format('%s %s can hold an instant', period, n))
 FROM (VALUES ('day', -2451548), ('day', 106751981), ('month', -56546), ('month', 3531324), ('36500 days', -68), ('year', -4713), ('year', 294277)) v(period, n);
-SELECT throws_ok(format('SELECT %L::activity', format('%s@0:1:1:{%s}', period, n)), '22P02', NULL, format('%s %s can not', period, n))
+SELECT throws_ok(format('SELECT %L::activity_summary', format('%s@0:1:1:{%s}', period, n)), '22P02', NULL, format('%s %s can not', period, n))
 FROM (VALUES ('day', -2451549), ('day', 106751982), ('month', -56547), ('month', 3531325), ('year', -4714), ('year', 294278)) v(period, n);
 -- counts that no bigint holds: refused, not wrapped around, for what wraps would not be read again
 SELECT throws_ok(format('SELECT %s FROM (SELECT %L::%s AS v) x, generate_series(1, 2)', call, value, type), '22003', 'the counts add up to more than a bigint holds', call)
-FROM (VALUES ('activity_rollup(v)', 'activity', 'day@0:9223372036854775807:1:{1,2}'), ('merge_activity(v, v)', 'activity', 'day@0:9223372036854775807:1:{1,2}'),
+FROM (VALUES ('activity_rollup(v)', 'activity_summary', 'day@0:9223372036854775807:1:{1,2}'), ('activity_summary_merge(v, v)', 'activity_summary', 'day@0:9223372036854775807:1:{1,2}'),
 	('cohort_rollup(v)', 'cohort_matrix', 'month@0:{0/24288/0=9223372036854775807}'), ('repurchase_rollup(v)', 'repurchase', 'month@0:{8/10/0=9223372036854775807}'),
 	('concentration_rollup(v)', 'concentration', '{1=9223372036854775807}'), ('rollup(v)', 'rfm', '{"v":1,"unit":"row","purchases":9223372036854775807,"refunds":0,"first_purchases":1,"first":"2024-01-01 00:00:00+00","second":"2024-01-02 00:00:00+00","previous":"2024-01-03 00:00:00+00","last":"2024-01-04 00:00:00+00","bought":9,"refunded":0,"first_bought":1}'),
 	('rfm_accum(v, now(), 1)', 'rfm', '{"v":1,"unit":"row","purchases":9223372036854775807,"refunds":0,"first_purchases":1,"first":"2024-01-01 00:00:00+00","second":"2024-01-02 00:00:00+00","previous":"2024-01-03 00:00:00+00","last":"2024-01-04 00:00:00+00","bought":9,"refunded":0,"first_bought":1}'),
@@ -410,15 +410,15 @@ SELECT throws_ok($$SELECT '{1=9223372036854775807,2=1}'::concentration$$, '22003
 SELECT throws_ok($$SELECT 'day@0:{8/1/0=9223372036854775807,8/2/0=1}'::repurchase$$, '22003', NULL, 'nor the members of one value');
 SELECT is((SELECT ROW(buyers(r), interval_percentile(r, 1), interval_percentile(r, 0)) FROM (SELECT 'day@0:{8/1/0=1,9/3/0=9007199254740995,9/4/0=1}'::repurchase AS r) x)::text, '(1,4,3)', 'the last of more pairs than a double counts');
 -- the parts of retention() are not for calling, and trust no state
-SELECT throws_ok(format('SELECT %s(%s)', f, args), '0A000', f || ' was called outside an aggregate', f) FROM (VALUES ('retention_final', '1000000000000'), ('retention_combine', '1, 1'), ('retention_trans', '1, true'), ('activity_trans', $$NULL, now(), 'day', 'UTC'$$)) v(f, args);
+SELECT throws_ok(format('SELECT %s(%s)', f, args), '0A000', f || ' was called outside an aggregate', f) FROM (VALUES ('retention_final', '1000000000000'), ('retention_combine', '1, 1'), ('retention_trans', '1, true'), ('activity_agg_trans', $$NULL, now(), 'day', 'UTC'$$)) v(f, args);
 CREATE AGGREGATE pg_temp.own_retention(bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0', FINALFUNC = retention_final);
 SELECT throws_ok(format('SELECT pg_temp.own_retention(%s)', state), 'LY345', NULL, 'no state of retention: ' || state) FROM unnest('{1000000000000,-1,0,4294967295,141733920768,9223372036854775807}'::bigint[]) state;
 SELECT is(pg_temp.own_retention(state), want, 'a state of retention: ' || state) FROM (VALUES (4294967296, '{f}'::bool[]), (4294967297, '{t}'), (8589934594, '{f,f}'), (8589934595, '{t,t}'), (12884901893, '{t,f,t}')) v(state, want) GROUP BY state, want;
 
-SELECT is_empty('SELECT FROM kept WHERE a <> a::text::activity OR m <> m::text::cohort_matrix OR r <> r::text::repurchase OR c <> c::text::concentration OR NOT a = a OR a = d', 'equality');
+SELECT is_empty('SELECT FROM kept WHERE a <> a::text::activity_summary OR m <> m::text::cohort_matrix OR r <> r::text::repurchase OR c <> c::text::concentration OR NOT a = a OR a = d', 'equality');
 SELECT is((SELECT ROW(count(DISTINCT a::text), (SELECT count(*) FROM (SELECT a FROM kept GROUP BY a) x), (SELECT count(*) FROM (SELECT m, r, c FROM kept GROUP BY 1, 2, 3) x)) FROM kept)::text,
 	(SELECT ROW(count(DISTINCT a::text), count(DISTINCT a::text), 1) FROM kept)::text, 'grouping');
-SELECT ok(max(pg_column_size(a)) <= 56, 'an activity by month takes at most 56 bytes over two years') FROM act;
+SELECT ok(max(pg_column_size(a)) <= 56, 'a summary by month takes at most 56 bytes over two years') FROM act;
 
 -- ---- real data: Online Retail
 SELECT coalesce(nullif(:'data', ''), '') <> '' AS has_data \gset

@@ -31,7 +31,7 @@ my $events = q{(SELECT i, timestamptz '2024-01-01' + i * i * interval '1 hour' A
 my %aggregates = (
 	rfm => "(SELECT loyalty.rfm_agg(at, amount) FROM $events)",
 	rfm_breaks => q{loyalty.rfm_method(bins => 2 + %d %% 8)},
-	activity => "(SELECT loyalty.activity_agg(at, 'month', 'UTC') FROM $events)",
+	activity_summary => "(SELECT loyalty.activity_agg(at, 'month', 'UTC') FROM $events)",
 	cohort_matrix => "(SELECT loyalty.retention_agg(a) FROM (SELECT loyalty.activity_agg(at, 'month', 'UTC') AS a FROM $events GROUP BY i %% 7) x)",
 	repurchase => "(SELECT loyalty.repurchase_agg(a) FROM (SELECT loyalty.activity_agg(at, 'month', 'UTC') AS a FROM $events GROUP BY i %% 7) x)",
 	concentration => "(SELECT loyalty.concentration_agg(amount) FROM $events)",

@@ -1,14 +1,14 @@
 /*
- * activity.c
+ * activity_log.c
  *		Sliding expiry: which entries of a wallet count as activity.  See
- *		activity.h.
+ *		activity_log.h.
  */
 #include "postgres.h"
 
 #include "utils/memutils.h"
 
 #include "core/compat.h"
-#include "ledger/activity.h"
+#include "ledger/activity_log.h"
 
 /*
  * An empty log in the current memory context.
@@ -24,7 +24,7 @@ InitActivities(ActivityLog *log)
  * Adds an activity of which that many points are not undone.
  */
 static void
-AddActivity(ActivityLog *log, const Activity *activity, int64 points)
+AddActivity(ActivityLog *log, const LoggedActivity *activity, int64 points)
 {
 	if (log->count == log->size)
 	{
@@ -33,13 +33,13 @@ AddActivity(ActivityLog *log, const Activity *activity, int64 points)
 		if (log->size == 0)
 		{
 			log->size = 16;
-			log->activities = palloc(log->size * sizeof(Activity));
+			log->activities = palloc(log->size * sizeof(LoggedActivity));
 			log->left = palloc(log->size * sizeof(int64));
 		}
 		else
 		{
 			log->size *= 2;
-			log->activities = repalloc_huge(log->activities, log->size * sizeof(Activity));
+			log->activities = repalloc_huge(log->activities, log->size * sizeof(LoggedActivity));
 			log->left = repalloc_huge(log->left, log->size * sizeof(int64));
 		}
 		MemoryContextSwitchTo(old);
@@ -149,7 +149,7 @@ GivesBack(const Entry *entry)
 void
 SetActivities(const ActivityLog *log, Entry *entry)
 {
-	Activity   *counting;
+	LoggedActivity *counting;
 	int			ncounting = 0;
 	int			undone;
 	int			again;
@@ -166,7 +166,7 @@ SetActivities(const ActivityLog *log, Entry *entry)
 		again = -1;
 	if (undone < 0 && again < 0 && !GivesBack(entry))
 		return;
-	counting = palloc_extended(log->count * sizeof(Activity), MCXT_ALLOC_HUGE);
+	counting = palloc_extended(log->count * sizeof(LoggedActivity), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < log->count; i++)
 	{
 		if (i == again || (i != undone && log->left[i] > 0))
@@ -191,7 +191,7 @@ NoteArrivals(ActivityLog *log, const Entry *entry)
 		return;
 	ForEachLot(lot, &entry->touched)
 	{
-		Activity	added = {
+		LoggedActivity added = {
 			.entry_id = entry->entry_id,
 			.effective_at = entry->effective_at,
 			.extends_to = TIMESTAMP_MINUS_INFINITY,
@@ -227,7 +227,7 @@ NoteActivity(ActivityLog *log, const Entry *entry)
 	NoteArrivals(log, entry);
 	if (entry->extends_to != TIMESTAMP_MINUS_INFINITY)
 	{
-		Activity	added = {
+		LoggedActivity added = {
 			.entry_id = entry->entry_id,
 			.effective_at = entry->effective_at,
 			.extends_to = entry->extends_to

@@ -1,5 +1,5 @@
 /*
- * activity.h
+ * activity_log.h
  *		Sliding expiry: which entries of a wallet count as activity.
  *
  * An entry that was undone is no activity.  To know what the lots live without
@@ -8,8 +8,8 @@
  * or that gives back what was not in its lot when they extended it.  An entry
  * counts as long as anything is left of it.
  */
-#ifndef LOYALTY_ACTIVITY_H
-#define LOYALTY_ACTIVITY_H
+#ifndef LOYALTY_ACTIVITY_LOG_H
+#define LOYALTY_ACTIVITY_LOG_H
 
 #include "postgres.h"
 
@@ -24,7 +24,7 @@ typedef struct Undoing
 
 typedef struct ActivityLog
 {
-	Activity   *activities;		/* in the order in which they were recorded */
+	LoggedActivity *activities;	/* in the order in which they were recorded */
 	int64	   *left;			/* how many points of each are not undone */
 	int			count;
 	int			size;
@@ -39,4 +39,4 @@ extern void CopyActivities(const ActivityLog *from, ActivityLog *to);
 extern void SetActivities(const ActivityLog *log, Entry *entry);
 extern void NoteActivity(ActivityLog *log, const Entry *entry);
 
-#endif							/* LOYALTY_ACTIVITY_H */
+#endif							/* LOYALTY_ACTIVITY_LOG_H */
