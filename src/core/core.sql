@@ -68,6 +68,21 @@ LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_keep_ac
 COMMENT ON FUNCTION keep_act(text, bigint, bigint, text) IS
 'Keeps who does an act, in operator_act, or refuses it (LY020) where a policy asks for another person''s approval. Part of the acts; 42501 for whoever has not the rights of the owner of our tables.';
 
+-- What happened, for rooms to the right: see src/core/happened.h.
+CREATE FUNCTION declared_happenings() RETURNS text[]
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_declared_happenings';
+COMMENT ON FUNCTION declared_happenings() IS 'The kinds of what can happen, as the rooms declare them, in install order.';
+
+CREATE FUNCTION is_heard(kind text) RETURNS boolean
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_is_heard';
+COMMENT ON FUNCTION is_heard(text) IS
+'Whether anybody hears of what happens of this kind: asked before happen(), so that nothing is made for nobody. Part of the writing functions; 42501 for whoever has not the rights of the owner of our tables.';
+
+CREATE FUNCTION happen(kind text, member_id bigint, at timestamptz, payload jsonb) RETURNS void
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_happen';
+COMMENT ON FUNCTION happen(text, bigint, timestamptz, jsonb) IS
+'Tells whoever hears of it that something happened to a member; payload has ids and core types, and no personal data. Part of the writing functions; 42501 for whoever has not the rights of the owner of our tables.';
+
 CREATE FUNCTION list_differences(stored jsonb, given jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

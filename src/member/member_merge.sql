@@ -120,6 +120,10 @@ BEGIN
 	INSERT INTO loyalty.member_act (member_id, act, other_member_id, merge_id, reason, effective_at)
 	VALUES (survivor_id, 'merged', absorbed_id, merge_id, reason, clock_timestamp()),
 		(absorbed_id, 'merged', survivor_id, merge_id, reason, clock_timestamp());
+	IF loyalty.is_heard('members_merged') THEN
+		PERFORM loyalty.happen('members_merged', survivor_id, clock_timestamp(),
+			jsonb_build_object('version', 1, 'merge_id', merge_id, 'absorbed_id', absorbed_id, 'cause', cause));
+	END IF;
 	RETURN merge_id;
 END
 $$;
@@ -315,6 +319,10 @@ BEGIN
 	INSERT INTO loyalty.member_act (member_id, act, other_member_id, merge_id, reason, effective_at)
 	VALUES (canonical, 'unmerged', member_id, merge_id, reason, clock_timestamp()),
 		(member_id, 'unmerged', canonical, merge_id, reason, clock_timestamp());
+	IF loyalty.is_heard('merge_undone') THEN
+		PERFORM loyalty.happen('merge_undone', canonical, clock_timestamp(),
+			jsonb_build_object('version', 1, 'merge_id', merge_id, 'separated_id', member_id));
+	END IF;
 	PERFORM loyalty.keep_act('unmerge_members', member_id, merge_id);
 	moved := loyalty.moved_items(merge_id, 'unmerge');
 	IF idempotency_key IS NOT NULL THEN

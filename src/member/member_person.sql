@@ -60,6 +60,7 @@ AS $$
 DECLARE
 	canonical bigint := (loyalty.lock_members(ARRAY[member_id], whole_trees => true))[1];
 	merges bigint[];
+	newly bigint[];
 	h loyalty.merge_handler;
 BEGIN
 	members := loyalty.member_tree(canonical);
@@ -70,9 +71,8 @@ BEGIN
 	GET DIAGNOSTICS identifiers = ROW_COUNT;
 	DELETE FROM loyalty.member_fact f WHERE f.home_member_id = ANY (members);
 	GET DIAGNOSTICS facts = ROW_COUNT;
-	INSERT INTO loyalty.member_act (member_id, act, effective_at)
-	SELECT m.member_id, 'forgotten', statement_timestamp() FROM loyalty.member m
-	WHERE m.member_id = ANY (members) AND m.status <> 'forgotten' ORDER BY m.member_id;
+	newly := (SELECT array_agg(m.member_id ORDER BY m.member_id) FROM loyalty.member m WHERE m.member_id = ANY (members) AND m.status <> 'forgotten');
+	INSERT INTO loyalty.member_act (member_id, act, effective_at) SELECT m, 'forgotten', statement_timestamp() FROM unnest(newly) m;
 	-- what was shown outside leads here no more
 	UPDATE loyalty.member m SET attributes = '{}', status = 'forgotten', public_id = gen_random_uuid() WHERE m.member_id = ANY (members);
 	PERFORM loyalty.keep_act('forget_member', m) FROM unnest(members) m;
@@ -90,6 +90,9 @@ BEGIN
 		ORDER BY array_position(loyalty.rooms(), x.room), x.room LOOP
 		EXECUTE format('SELECT %s($1)', loyalty.stored_function(h.forget_function, 'bigint[]')) USING members;
 	END LOOP;
+	IF loyalty.is_heard('member_forgotten') THEN
+		PERFORM loyalty.happen('member_forgotten', m, statement_timestamp(), jsonb_build_object('version', 1)) FROM unnest(newly) m;
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION forget_member(bigint, text) IS

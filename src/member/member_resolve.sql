@@ -417,6 +417,9 @@ BEGIN
 	INSERT INTO loyalty.member AS m (member_id, joined_at, joined_via) VALUES (loyalty.draw_member_id(), effective_at, channel)
 	RETURNING m.member_id, m.member_id, true INTO made.member_id, made.home_member_id, made.proven;
 	INSERT INTO loyalty.member_act (member_id, act, channel, effective_at) VALUES (made.member_id, 'created', channel, effective_at);
+	IF loyalty.is_heard('member_created') THEN
+		PERFORM loyalty.happen('member_created', made.member_id, effective_at, jsonb_build_object('version', 1, 'channel', channel));
+	END IF;
 	PERFORM loyalty.note_company(given, evidence || made);
 	RETURN made.member_id;
 END

@@ -290,6 +290,10 @@ AS $$
 DECLARE
 	stored bigint[];
 BEGIN
+	-- what changes is told of one at a time
+	IF loyalty.is_heard('tier_changed') THEN
+		RETURN '{}';
+	END IF;
 	-- Where somebody is faster, with a fact that this statement does not see, the
 	-- state is there, and is left. In the order in which postings lock.
 	EXECUTE format($q$
@@ -328,7 +332,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION store_first_tiers(bigint[], text, timestamptz) IS
-'Stores tiers and histories of those of some members who have facts and of whom nothing is stored on a ladder, and returns who these were. Part of evaluate_tiers().';
+'Stores tiers and histories of those of some members who have facts and of whom nothing is stored on a ladder, and returns who these were; nobody where changes of tiers are heard of. Part of evaluate_tiers().';
 
 CREATE FUNCTION existing_ladder(ladder text) RETURNS text
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

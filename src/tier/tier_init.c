@@ -5,11 +5,15 @@
 #include "postgres.h"
 
 #include "core/core.h"
+#include "core/happened.h"
 #include "tier/tier_program.h"
 
 ROOM_INIT(Tier)
 {
+	static const char *const kinds[] = {"tier_changed", NULL};
+
 	ExpectLayout("tier", 1);
+	DeclareHappenings(kinds);
 	LadderCacheInit();
 	TierEntryInit();
 }

@@ -18,12 +18,15 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
 #include "core/errors.h"
+#include "core/happened.h"
 #include "core/plain.h"
 #include "ledger/post.h"
 #include "ledger/wallet.h"
@@ -392,6 +395,45 @@ SyncHistory(const CachedLadder *ladder, int64 member_id, const TierLog *logs, in
  */
 
 static void
+PutText(StringInfo json, const char *name, const char *value)
+{
+	appendStringInfo(json, ", \"%s\": ", name);
+	if (value == NULL)
+		appendStringInfoString(json, "null");
+	else
+		escape_json(json, value);
+}
+
+/*
+ * Tells whoever hears of it of the step by which a member has come from one
+ * level to another; the row of the state is locked.
+ */
+static void
+TellOfChange(const CachedLadder *ladder, int64 member_id, const char *from, const TierLog *log, const NewFacts *arrived)
+{
+	StringInfoData json;
+	Happening	happening = {.kind = "tier_changed", .member_id = member_id, .at = log->at};
+
+	if (!IsHeard(happening.kind))
+		return;
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"version\": 1");
+	PutText(&json, "ladder", ladder->code);
+	PutText(&json, "from", from);
+	PutText(&json, "to", CodeOfRank(log->definition, log->rank));
+	PutText(&json, "event", TierEventName(log->event));
+	PutText(&json, "reason", TierReasonName(log->reason));
+	if (arrived != NULL && arrived->entry != NULL)
+	{
+		happening.beyond_id = arrived->entry->entry_id;
+		appendStringInfo(&json, ", \"entry_id\": " INT64_FORMAT, happening.beyond_id);
+	}
+	appendStringInfoChar(&json, '}');
+	happening.payload = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+	Happen(&happening);
+}
+
+static void
 EnsureRow(const CachedLadder *ladder, int64 member_id)
 {
 	static KeptPlan plan = {
@@ -625,6 +667,7 @@ TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 {
 	TierStepping step = {.ladder = ladder, .arrived = arrived, .context = CurrentMemoryContext};
 	TierMachine *machine = &step.machine;
+	const char *level;
 
 	if (!StepPlainly(&step, member_id))
 		StepByStatement(&step, member_id);
@@ -640,6 +683,15 @@ TryStep(const CachedLadder *ladder, int64 member_id, const NewFacts *arrived)
 	machine->nlogs = DropEmptySteps(machine->logs, machine->nlogs);
 	if (machine->nlogs > 0)
 		WriteHistory(ladder, member_id, machine->logs, machine->nlogs, machine->logs[0].at);
+	level = step.stored.columns.level;
+	for (int i = 0; i < machine->nlogs; i++)
+	{
+		const char *next = CodeOfRank(machine->logs[i].definition, machine->logs[i].rank);
+
+		if (!SameCode(level, next))
+			TellOfChange(ladder, member_id, level, &machine->logs[i], arrived);
+		level = next;
+	}
 	return true;
 }
 
@@ -807,6 +859,8 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 		changed = true;
 	if (changed)
 	{
+		const char *level = stored.evaluated && stored.merged_into == 0 ? stored.columns.level : NULL;
+
 		TakeNoteAway(ladder, member_id, &stored, noted, arrived);
 		StateOfMachine(ladder, &machine, &stored);
 		stored.replayed_in = (int64) U64FromFullTransactionId(GetTopFullTransactionId());
@@ -814,6 +868,9 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 		WriteState(ladder, member_id, &stored);
 		ladder->replayed_member = member_id;
 		ladder->replayed_in = stored.replayed_in;
+		/* of what is replayed only the outcome is new */
+		if (machine.nlogs > 0 && !SameCode(level, stored.columns.level))
+			TellOfChange(ladder, member_id, level, &machine.logs[machine.nlogs - 1], arrived);
 	}
 	return changed;
 }
