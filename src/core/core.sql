@@ -312,6 +312,17 @@ BEGIN
 		COMMENT ON COLUMN loyalty.request.result_member_id IS 'The member that it returned, where it addresses none.';
 		COMMENT ON COLUMN loyalty.request.recorded_at IS 'When the first call was made.';
 
+		CREATE TABLE loyalty.escrow (
+			name text COLLATE "C",
+			slot integer CHECK (slot >= 0),
+			remaining bigint NOT NULL CHECK (remaining >= 0 OR slot = 0),
+			PRIMARY KEY (name, slot)
+		) WITH (fillfactor = 10);
+		COMMENT ON TABLE loyalty.escrow IS 'What is left of global limits (budgets, totals, stock), spread over slots, so that postings do not wait for each other.';
+		COMMENT ON COLUMN loyalty.escrow.name IS 'The limit: its room, what it belongs to, and what it limits, such as campaign/summer/points.';
+		COMMENT ON COLUMN loyalty.escrow.slot IS 'Number of the slot, from 0.';
+		COMMENT ON COLUMN loyalty.escrow.remaining IS 'What can be taken from it; below zero in slot 0, then the only one, where more was given out than the total is now.';
+
 		-- whoever may call a function may know its defaults
 		GRANT SELECT ON loyalty.program TO PUBLIC;
 		INSERT INTO loyalty.program DEFAULT VALUES;
@@ -319,7 +330,7 @@ BEGIN
 	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_core(integer) IS 'Creates and migrates the tables of room core (layout, job_run, check_finding, program, request); called by setup().';
+COMMENT ON FUNCTION setup_core(integer) IS 'Creates and migrates the tables of room core (layout, job_run, check_finding, program, request, escrow); called by setup().';
 
 /*
  * Idempotency.  A call with an idempotency_key that was used before returns
