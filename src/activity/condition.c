@@ -114,7 +114,7 @@ IsoWeekday(DateADT day)
  * which only stands for it.
  */
 DateADT
-PeriodStart(Period period, DateADT day)
+FirstDayOf(Period period, DateADT day)
 {
 	int			year;
 	int			month;
@@ -138,7 +138,7 @@ PeriodStart(Period period, DateADT day)
  * The first day behind it.
  */
 DateADT
-PeriodEnd(Period period, DateADT day)
+FirstDayAfter(Period period, DateADT day)
 {
 	int			year;
 	int			month;
@@ -148,10 +148,10 @@ PeriodEnd(Period period, DateADT day)
 	if (period == PERIOD_DAY)
 		return day + 1;
 	if (period == PERIOD_WEEK)
-		return PeriodStart(period, day) + 7;
+		return FirstDayOf(period, day) + 7;
 	if (period == PERIOD_LIFETIME)
 		return DATEVAL_NOEND;
-	j2date(PeriodStart(period, day) + POSTGRES_EPOCH_JDATE, &year, &month, &dom);
+	j2date(FirstDayOf(period, day) + POSTGRES_EPOCH_JDATE, &year, &month, &dom);
 	month += months;
 	if (month > 12)
 	{
@@ -182,6 +182,36 @@ IsBirthdayWindow(DateADT birthday, DateADT day, int before, int after, bool leap
 		DateADT		in_year = date2j(y, moved && leap_on_mar1 ? 3 : month, !moved ? dom : leap_on_mar1 ? 1 : 28) - POSTGRES_EPOCH_JDATE;
 
 		if (day >= in_year - before && day <= in_year + after)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether an attribute's value, which is a scalar, is one of those asked for.
+ */
+bool
+IsOneOfTexts(const FactQuestion *question, const JsonbValue *value)
+{
+	const char *text = NULL;
+
+	switch (value->type)
+	{
+		case jbvString:
+			text = pnstrdup(value->val.string.val, value->val.string.len);
+			break;
+		case jbvNumeric:
+			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+			break;
+		case jbvBool:
+			text = value->val.boolean ? "true" : "false";
+			break;
+		default:
+			return false;
+	}
+	for (int i = 0; i < question->ntexts; i++)
+	{
+		if (strcmp(question->texts[i], text) == 0)
 			return true;
 	}
 	return false;
@@ -773,13 +803,11 @@ RefuseContradictions(const Condition *condition, const Place *place)
 	Range		amount = {0};
 	uint32		weekdays = ~(uint32) 0;
 	uint32		month_days = ~(uint32) 0;
-	bool		empty_before = false;
 
 	for (int i = 0; i < condition->nparts; i++)
 	{
 		const Condition *part = condition->parts[i];
 
-		empty_before = empty_before || (part->kind == CONDITION_AMOUNT && IsEmptyRange(&part->range));
 		if (part->kind == CONDITION_AMOUNT)
 			Intersect(&amount, &part->range);
 		if (part->kind == CONDITION_WEEKDAY)
@@ -787,7 +815,7 @@ RefuseContradictions(const Condition *condition, const Place *place)
 		if (part->kind == CONDITION_MONTH_DAY)
 			month_days &= part->days;
 	}
-	if ((IsEmptyRange(&amount) && !empty_before) || weekdays == 0 || month_days == 0)
+	if (IsEmptyRange(&amount) || weekdays == 0 || month_days == 0)
 		Complain(place, "can never hold: its parts contradict each other");
 }
 
@@ -801,6 +829,7 @@ ParseObject(const Place *place, bool negated, bool of_window)
 	const Condition *hours = NULL;
 	Place		part;
 	char	   *key;
+	int			problems_before = place->problems->nerrors;
 	int			i = 0;
 
 	if (!RequireObject(place))
@@ -825,11 +854,12 @@ ParseObject(const Place *place, bool negated, bool of_window)
 	}
 	for (i = 0; i < condition->nparts; i++)
 		condition->parts[i]->hours = hours;
-	if (condition->nparts == 0 && place->problems->nerrors == 0)
+	if (condition->nparts == 0 && place->problems->nerrors == problems_before)
 		Complain(place, "asks for nothing");
 	if (condition->nparts == 1 && condition->parts[0]->kind == CONDITION_ALL)
 		condition = condition->parts[0];
-	RefuseContradictions(condition, place);
+	if (place->problems->nerrors == problems_before)
+		RefuseContradictions(condition, place);
 	return condition->nparts == 1 ? condition->parts[0] : condition;
 }
 
@@ -884,8 +914,11 @@ TruthOf(bool b)
 	return b ? TRUTH_YES : TRUTH_NO;
 }
 
-static Timestamp
-SubjectLocal(ConditionSubject *subject)
+/*
+ * At, by the clock that counts.
+ */
+Timestamp
+LocalOfSubject(ConditionSubject *subject)
 {
 	if (!subject->local_known)
 	{
@@ -920,8 +953,8 @@ SubjectDay(const Condition *condition, ConditionSubject *subject)
 	if (subject->zone == NULL)
 		day = subject->activity->local_day;
 	else
-		day = (DateADT) ((SubjectLocal(subject) - TimeOfDay(SubjectLocal(subject))) / USECS_PER_DAY);
-	if (hours != NULL && hours->until < hours->from && TimeOfDay(SubjectLocal(subject)) < hours->until)
+		day = (DateADT) ((LocalOfSubject(subject) - TimeOfDay(LocalOfSubject(subject))) / USECS_PER_DAY);
+	if (hours != NULL && hours->until < hours->from && TimeOfDay(LocalOfSubject(subject)) < hours->until)
 		day--;
 	return day;
 }
@@ -929,7 +962,7 @@ SubjectDay(const Condition *condition, ConditionSubject *subject)
 static bool
 IsHours(const Condition *condition, ConditionSubject *subject)
 {
-	Timestamp	time = TimeOfDay(SubjectLocal(subject));
+	Timestamp	time = TimeOfDay(LocalOfSubject(subject));
 
 	if (condition->from < condition->until)
 		return time >= condition->from && time < condition->until;
@@ -1121,7 +1154,7 @@ EvaluateLeaf(const Condition *condition, ConditionSubject *subject)
 		case CONDITION_HOURS:
 			return TruthOf(IsHours(condition, subject));
 		case CONDITION_BETWEEN:
-			return TruthOf(SubjectLocal(subject) >= condition->from && SubjectLocal(subject) < condition->until);
+			return TruthOf(LocalOfSubject(subject) >= condition->from && LocalOfSubject(subject) < condition->until);
 		case CONDITION_LINES:
 			return EvaluateLines(condition, activity, NULL);
 		case CONDITION_PATH:

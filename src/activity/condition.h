@@ -60,8 +60,8 @@ typedef enum Period
 } Period;
 
 extern const char *const period_names[];	/* ends with NULL */
-extern DateADT PeriodStart(Period period, DateADT day);
-extern DateADT PeriodEnd(Period period, DateADT day);
+extern DateADT FirstDayOf(Period period, DateADT day);
+extern DateADT FirstDayAfter(Period period, DateADT day);
 
 typedef enum FactKind
 {
@@ -126,7 +126,9 @@ extern bool SelectsLines(const Condition *condition);
 extern void SelectLines(const Condition *condition, ConditionSubject *subject, bool *selected);
 extern void ForEachQuestion(const Condition *condition, void (*visit) (const FactQuestion *, void *), void *arg);
 
+extern bool IsOneOfTexts(const FactQuestion *question, const JsonbValue *value);
 extern bool IsBirthdayWindow(DateADT birthday, DateADT day, int before, int after, bool leap_on_mar1);
+extern Timestamp LocalOfSubject(ConditionSubject *subject);
 extern Timestamp LocalInstant(TimestampTz at, pg_tz *zone);
 extern pg_tz *FindZone(const char *name);
 
