@@ -606,7 +606,7 @@ ConcernsKind(const Campaign *campaign, const char *kind)
  * Refuses a definition by the first of its mistakes.
  */
 void
-RefuseProblems(const char *code, const Problems *problems)
+RefuseCampaign(const char *code, const Problems *problems)
 {
 	ListCell   *lc;
 

@@ -130,6 +130,6 @@ extern Campaign *ParseCampaign(const char *code, const Place *place);
 extern void CheckTogether(Campaign *const *campaigns, int n, const Campaign *added, Problems *problems);
 extern int	CompareCampaigns(const Campaign *a, const Campaign *b);
 extern bool ConcernsKind(const Campaign *campaign, const char *kind);
-extern void RefuseProblems(const char *code, const Problems *problems);
+extern void RefuseCampaign(const char *code, const Problems *problems);
 
 #endif							/* LOYALTY_CAMPAIGN_H */

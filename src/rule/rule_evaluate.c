@@ -71,9 +71,9 @@ ParseCampaigns(const Jsonb *definitions, int *n)
 			continue;
 		part.path = "";
 		campaigns[*n] = ParseCampaign(code, &part);
-		RefuseProblems(code, &problems);
+		RefuseCampaign(code, &problems);
 		CheckTogether(campaigns, *n, campaigns[*n], &problems);
-		RefuseProblems(code, &problems);
+		RefuseCampaign(code, &problems);
 		(*n)++;
 	}
 	qsort(campaigns, *n, sizeof(Campaign *), CompareKept);
