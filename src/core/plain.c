@@ -15,6 +15,7 @@
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class_d.h"
 #include "catalog/pg_opfamily_d.h"
+#include "catalog/pg_type_d.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -180,8 +181,8 @@ ExamineTable(Relation rel, const PlainTable *table, PlainLeaf *leaf)
 		}
 		if (column == table->ncolumns)
 		{
-			/* somebody's own column: stays NULL */
-			if (att->atthasdef || att->attidentity || att->attnotnull)
+			/* somebody's own column: stays NULL, which a domain may not be */
+			if (att->atthasdef || att->attidentity || att->attnotnull || get_typtype(att->atttypid) == TYPTYPE_DOMAIN)
 				leaf->writable = false;
 			continue;
 		}
@@ -413,6 +414,17 @@ OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUs
 }
 
 /*
+ * Whether the table that is open is also the one that has the rows of another
+ * member.
+ */
+bool
+HasPlainRowsOf(const PlainAccess *access, int64 member_id)
+{
+	return access->top == NULL ||
+		PartitionOf(access->top, LeafOf(access->top, access->table), member_id, PLAIN_WRITE) == RelationGetRelid(access->rel);
+}
+
+/*
  * Closes it; the locks stay until the transaction ends, as those of statements.
  */
 void
@@ -536,10 +548,15 @@ CheckNotNull(const PlainAccess *access, int column, bool isnull)
 /*
  * Puts rows that are in the table into its indexes, or into those only that
  * tell of blocks instead of rows.  One that has nothing to store is not opened.
+ * *at is the row at work, for who describes an error.  False, with
+ * UNIQUE_CHECK_PARTIAL, when another row has the key of one, or may have.
  */
-static void
-InsertIntoIndexes(const PlainAccess *access, int nrows, TupleTableSlot **slots, bool only_summarizing)
+static bool
+InsertIntoIndexes(const PlainAccess *access, int nrows, TupleTableSlot **slots, bool only_summarizing,
+				  IndexUniqueCheck check, int *at)
 {
+	bool		unique = true;
+
 	for (int i = 0; i < access->leaf->nindexes; i++)
 	{
 		const PlainIndex *index = &access->leaf->indexes[i];
@@ -547,9 +564,9 @@ InsertIntoIndexes(const PlainAccess *access, int nrows, TupleTableSlot **slots, 
 
 		if (only_summarizing && !IndexSummarizes(index->info))
 			continue;
-		for (int row = 0; row < nrows; row++)
+		for (*at = 0; *at < nrows; (*at)++)
 		{
-			TupleTableSlot *slot = slots[row];
+			TupleTableSlot *slot = slots[*at];
 			Datum		values[INDEX_MAX_KEYS];
 			bool		nulls[INDEX_MAX_KEYS];
 
@@ -563,8 +580,10 @@ InsertIntoIndexes(const PlainAccess *access, int nrows, TupleTableSlot **slots, 
 				index->info->ii_Context = CurrentMemoryContext;
 			}
 			FormIndexDatum(index->info, slot, NULL, values, nulls);
-			index_insert(rel, values, nulls, &slot->tts_tid, access->rel,
-						 index->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, index->info);
+			if (!index_insert(rel, values, nulls, &slot->tts_tid, access->rel,
+							  index->unique ? check : UNIQUE_CHECK_NO, false, index->info) &&
+				index->unique && check == UNIQUE_CHECK_PARTIAL)
+				unique = false;
 		}
 		if (rel != NULL)
 		{
@@ -572,6 +591,7 @@ InsertIntoIndexes(const PlainAccess *access, int nrows, TupleTableSlot **slots, 
 			index_close(rel, RowExclusiveLock);
 		}
 	}
+	return unique;
 }
 
 /*
@@ -589,6 +609,7 @@ UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int
 	LockTupleMode lockmode;
 	UpdatedIndexes updated;
 	TM_Result	result;
+	int			at;
 
 	CheckCmdReplicaIdentity(access->rel, CMD_UPDATE);
 	for (int i = 0; i < ncolumns; i++)
@@ -606,7 +627,7 @@ UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int
 	{
 		case TM_Ok:
 			if (updated != NO_INDEX_UPDATED)
-				InsertIntoIndexes(access, 1, &slot, OnlySummarizingIndexes(updated));
+				(void) InsertIntoIndexes(access, 1, &slot, OnlySummarizingIndexes(updated), UNIQUE_CHECK_YES, &at);
 			break;
 		case TM_Updated:
 		case TM_Deleted:
@@ -624,37 +645,97 @@ UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int
 }
 
 /*
- * Adds rows; values and nulls are arrays by the declared columns.
+ * A row to be added; values and nulls are arrays by the declared columns.
  */
-void
-InsertPlainRows(const PlainAccess *access, int nrows, Datum *const *values, bool *const *nulls)
+HeapTuple
+FormPlainRow(const PlainAccess *access, const Datum *values, const bool *nulls)
 {
 	TupleDesc	desc = RelationGetDescr(access->rel);
-	TupleTableSlot **slots = palloc(nrows * sizeof(TupleTableSlot *));
+	Datum		row_values[MaxHeapAttributeNumber];
+	bool		row_nulls[MaxHeapAttributeNumber];
+
+	memset(row_nulls, true, desc->natts * sizeof(bool));
+	for (int i = 0; i < access->table->ncolumns; i++)
+	{
+		int			place = access->leaf->attnum[i] - 1;
+
+		CheckNotNull(access, i, nulls[i]);
+		row_values[place] = values[i];
+		row_nulls[place] = nulls[i];
+	}
+	return heap_form_tuple(desc, row_values, row_nulls);
+}
+
+/*
+ * A slot that takes over a row that was formed.
+ */
+static TupleTableSlot *
+SlotOfRow(const PlainAccess *access, TupleDesc desc, HeapTuple row)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
+
+	ExecStoreHeapTuple(row, slot, true);
+	slot->tts_tableOid = RelationGetRelid(access->rel);
+	return slot;
+}
+
+static void
+InsertOnePlainRow(const PlainAccess *access, HeapTuple row)
+{
+	TupleTableSlot *slot = SlotOfRow(access, RelationGetDescr(access->rel), row);
+	int			at;
+
+	table_tuple_insert(access->rel, slot, GetCurrentCommandId(true), 0, NULL);
+	(void) InsertIntoIndexes(access, 1, &slot, false, UNIQUE_CHECK_YES, &at);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * Adds rows that were formed.  *at is the one at work, or nrows while it is all of
+ * them, for who describes an error.  What several need stays in the memory context.
+ */
+void
+InsertPlainRows(const PlainAccess *access, int nrows, HeapTuple *rows, int *at)
+{
+	TupleTableSlot **slots;
+	TupleDesc	desc;
 
 	CheckCmdReplicaIdentity(access->rel, CMD_INSERT);
-	for (int row = 0; row < nrows; row++)
-	{
-		TupleTableSlot *slot = slots[row] = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-
-		memset(slot->tts_isnull, true, desc->natts * sizeof(bool));
-		for (int i = 0; i < access->table->ncolumns; i++)
-		{
-			int			place = access->leaf->attnum[i] - 1;
-
-			CheckNotNull(access, i, nulls[row][i]);
-			slot->tts_values[place] = values[row][i];
-			slot->tts_isnull[place] = nulls[row][i];
-		}
-		ExecStoreVirtualTuple(slot);
-		slot->tts_tableOid = RelationGetRelid(access->rel);
-	}
+	*at = 0;
 	if (nrows == 1)
-		table_tuple_insert(access->rel, slots[0], GetCurrentCommandId(true), 0, NULL);
-	else
-		table_multi_insert(access->rel, slots, nrows, GetCurrentCommandId(true), 0, NULL);
-	InsertIntoIndexes(access, nrows, slots, false);
+	{
+		InsertOnePlainRow(access, rows[0]);
+		return;
+	}
+	/* of our own, as each slot would note that it uses the table's */
+	desc = CreateTupleDescCopy(RelationGetDescr(access->rel));
+	slots = palloc(nrows * sizeof(TupleTableSlot *));
 	for (int row = 0; row < nrows; row++)
-		ExecDropSingleTupleTableSlot(slots[row]);
-	pfree(slots);
+		slots[row] = SlotOfRow(access, desc, rows[row]);
+	*at = nrows;
+	table_multi_insert(access->rel, slots, nrows, GetCurrentCommandId(true), 0, NULL);
+	(void) InsertIntoIndexes(access, nrows, slots, false, UNIQUE_CHECK_YES, at);
+}
+
+/*
+ * Adds a row that was formed, and whose key is new.  False, and nothing is added, when another row
+ * has it, or somebody is adding one: a statement can wait for him.
+ */
+bool
+InsertNewPlainRow(const PlainAccess *access, HeapTuple row)
+{
+	TransactionId xid = GetCurrentTransactionId();
+	TupleTableSlot *slot = SlotOfRow(access, RelationGetDescr(access->rel), row);
+	uint32		token;
+	bool		is_new;
+	int			at;
+
+	CheckCmdReplicaIdentity(access->rel, CMD_INSERT);
+	token = SpeculativeInsertionLockAcquire(xid);
+	table_tuple_insert_speculative(access->rel, slot, GetCurrentCommandId(true), 0, NULL, token);
+	is_new = InsertIntoIndexes(access, 1, &slot, false, UNIQUE_CHECK_PARTIAL, &at);
+	table_tuple_complete_speculative(access->rel, slot, token, is_new);
+	SpeculativeInsertionLockRelease(xid);
+	ExecDropSingleTupleTableSlot(slot);
+	return is_new;
 }

@@ -11,7 +11,7 @@
  *
  *	- triggers, foreign keys, rules or policies (row-level security) of others;
  *	- CHECK or exclusion constraints, deferrable keys, generated columns;
- *	- further columns that have a default or are NOT NULL;
+ *	- further columns that have a default, are NOT NULL, or of a domain;
  *	- columns of other types than declared;
  *	- indexes on expressions, or partial ones but for "column IS NOT NULL";
  *	- children, or partitions other than by hash of the first column;
@@ -81,6 +81,7 @@ typedef enum PlainUse
 
 extern void PlainInit(void);
 extern bool OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUse use);
+extern bool HasPlainRowsOf(const PlainAccess *access, int64 member_id);
 extern void ClosePlain(PlainAccess *access);
 extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot);
 extern Datum PlainValue(const PlainAccess *access, HeapTuple row, int column, bool *isnull);
@@ -88,6 +89,8 @@ extern void PlainValues(const PlainAccess *access, HeapTuple row, Datum *values,
 extern bool WaitForPlainRow(const PlainAccess *access, HeapTuple row);
 extern bool UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int *columns,
 						   const Datum *values, const bool *nulls);
-extern void InsertPlainRows(const PlainAccess *access, int nrows, Datum *const *values, bool *const *nulls);
+extern HeapTuple FormPlainRow(const PlainAccess *access, const Datum *values, const bool *nulls);
+extern bool InsertNewPlainRow(const PlainAccess *access, HeapTuple row);
+extern void InsertPlainRows(const PlainAccess *access, int nrows, HeapTuple *rows, int *at);
 
 #endif							/* LOYALTY_PLAIN_H */

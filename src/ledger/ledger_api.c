@@ -535,10 +535,11 @@ typedef struct Many
 	ManyOrder  *order;
 	int64	   *canonical;
 	Posting    *results;		/* in the order given */
-	MemoryContext per_run;
+	MemoryContext per_batch;
 	int			current;		/* the element that an error is about, or -1 */
 	PostingRun	run;			/* of elements from order[first] on, or empty */
 	int			first;
+	PostingBatch batch;
 } Many;
 
 /*
@@ -548,9 +549,12 @@ static void
 DescribeElement(void *arg)
 {
 	const Many *many = arg;
+	const PostingBatch *batch = &many->batch;
 	int			element = many->current;
 
-	if (element < 0 && many->run.n > 0 && many->run.at < many->run.n)
+	if (batch->storing != NULL)
+		element = batch->at < batch->nstoring ? (int) (batch->storing[batch->at] - many->results) : -1;
+	else if (element < 0 && many->run.n > 0 && many->run.at < many->run.n)
 		element = many->order[many->first + many->run.at].index;
 	if (element >= 0)
 		errcontext("element %d of post_many", element + 1);
@@ -610,12 +614,13 @@ BeginElement(const Many *many, int i)
  * canonical member of its own.
  */
 static void
-FillElement(const Many *many, int i, int64 member_id)
+FillElement(Many *many, int i, int64 member_id)
 {
 	Posting    *posting = &many->results[i];
 
 	posting->context = CurrentMemoryContext;
 	posting->together = true;
+	posting->batch = &many->batch;
 	SendPosting(posting, member_id);
 	posting->entry.requested = Given(&many->points, i) ? WholePoints(many->points.values[i]) : 0;
 	if (Given(&many->effective, i))
@@ -658,6 +663,9 @@ PostElementsOfWallet(Many *many, int k)
 			break;
 		run->postings[run->n++] = posting;
 	}
+	/* what it may refer to, or repeat, has to be in the ledger */
+	if (EntryRefers(run->postings[0]->entry.kind) || (k > 0 && CompareWallets(&many->order[k - 1], &many->order[k]) == 0))
+		FlushBatch(&many->batch);
 	PostRun(run);
 	k = run->n;
 	run->n = 0;
@@ -739,6 +747,7 @@ PostElements(void *call)
 	Many	   *many = call;
 	ManyOrder  *order = many->order;
 
+	memset(&many->batch, 0, sizeof(PostingBatch));
 	for (int i = 0; i < many->n; i++)
 	{
 		many->current = i;
@@ -758,7 +767,7 @@ PostElements(void *call)
 
 	for (int k = 0; k < many->n;)
 	{
-		MemoryContext old = MemoryContextSwitchTo(many->per_run);
+		MemoryContext old = MemoryContextSwitchTo(many->per_batch);
 
 		CHECK_FOR_INTERRUPTS();
 		if (k == 0 || order[k].member_id != order[k - 1].member_id)
@@ -771,8 +780,11 @@ PostElements(void *call)
 				TakeWalletsOfMember(many, k);
 		}
 		k += PostElementsOfWallet(many, k);
+		if (k == many->n || many->batch.n >= MAX_RUN)
+			FlushBatch(&many->batch);
 		MemoryContextSwitchTo(old);
-		MemoryContextReset(many->per_run);
+		if (many->batch.n == 0)
+			MemoryContextReset(many->per_batch);
 	}
 }
 
@@ -824,7 +836,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 	RequireWritable();
 	many.order = palloc_extended(Max(n, 1) * sizeof(ManyOrder), MCXT_ALLOC_HUGE);
 	many.canonical = palloc_extended(Max(n, 1) * sizeof(int64), MCXT_ALLOC_HUGE);
-	many.per_run = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
+	many.per_batch = AllocSetContextCreate(CurrentMemoryContext, "loyalty post_many",
 										   ALLOCSET_DEFAULT_SIZES);
 	many.current = -1;
 	context.callback = DescribeElement;

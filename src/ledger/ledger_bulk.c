@@ -24,6 +24,7 @@
 #include "core/errors.h"
 #include "ledger/ledger_insert.h"
 #include "ledger/post.h"
+#include "ledger/wallet.h"
 
 #define FETCH_ROWS		1000
 
@@ -244,7 +245,8 @@ CloseWallet(Backfill *state)
 	values[0] = Int64GetDatum(state->member_id);
 	values[1] = CStringGetTextDatum(state->currency.code);
 	values[2] = PointerGetDatum(PackBalanceValue(&state->balance));
-	RunGuarded(&plan, values, NULL, NULL);
+	if (!UpdatePlainWallet(state->member_id, state->currency.code, WALLET_BALANCE, values[2], false))
+		RunGuarded(&plan, values, NULL, NULL);
 	MemoryContextSwitchTo(old);
 	state->open = false;
 	state->wallets++;
@@ -778,7 +780,7 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 		ActAsBefore(&reader);
 	}
 	EndMember(&state);
-	FlushLedgerRows(state.insert);
+	EndLedgerInsert(state.insert);
 	KeepAct(&(Act) {.name = "backfill", .subject = get_rel_name(PG_GETARG_OID(0))});
 	ActAsBefore(&reader);
 	error_context_stack = context.previous;

@@ -2,10 +2,10 @@
  * ledger_insert.c
  *		Many rows at once into the ledger, as backfill() gathers them.
  *
- * Rows go in by INSERT ... SELECT from a tuplestore, in batches, so that
- * triggers, row-level security, rules, partitions and further columns of the
- * ledger work as ever.  They are gathered in the order of the table, and so
- * stored as they are, without being taken apart.
+ * Rows are gathered in batches.  Where the ledger is plain they go in by table
+ * access, page by page; elsewhere by INSERT ... SELECT from a tuplestore, so
+ * that triggers, row-level security, rules, partitions and further columns of
+ * the ledger work as ever.
  */
 #include "postgres.h"
 
@@ -14,25 +14,41 @@
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/tuplestore.h"
 
 #include "core/compat.h"
+#include "core/plain.h"
 #include "ledger/ledger_insert.h"
 
 #define GATHERED	"loyalty_gathered_entries"
 #define BATCH_ROWS	10000
 
+/* A few pages of them: what has just been written is still at hand */
+#define PLAIN_ROWS	256
+
 struct LedgerInsert
 {
-	Tuplestorestate *gathered;
+	bool		begun;
+	int64		member_id;		/* whose rows come in now */
+
+	/* by table access */
+	bool		plain;			/* the table is open */
+	PlainAccess ledger;
+	MemoryContext context;
+	HeapTuple	rows[PLAIN_ROWS];
+	int			nrows;
+
+	/* by the statement */
 	TupleDesc	desc;			/* of the ledger's columns */
+	Tuplestorestate *gathered;
 	int			count;			/* rows gathered */
 	KeptPlan	statement;
 
 	/* entries of the present member to tell of */
-	MemoryContext context;
+	MemoryContext posted_context;
 	PostedEntry *posted;
 	int			nposted;
 	int			posted_size;
@@ -41,7 +57,7 @@ struct LedgerInsert
 
 /*
  * Sets up the place where rows are gathered, and the statement that inserts
- * them from there.  Needs an SPI connection, and lives as long as it.
+ * them.  Needs an SPI connection, and lives as long as it.
  */
 LedgerInsert *
 BeginLedgerInsert(void)
@@ -54,7 +70,10 @@ BeginLedgerInsert(void)
 		TupleDescInitEntry(insert->desc, i + 1, LedgerColumnName(i), LedgerColumnType(i), -1, 0);
 	insert->gathered = tuplestore_begin_heap(false, false, work_mem);
 
-	insert->context = AllocSetContextCreate(CurrentMemoryContext, "loyalty entries to tell of", ALLOCSET_DEFAULT_SIZES);
+	/* so large that it is not given back to the system each time it is emptied */
+	insert->context = AllocSetContextCreate(CurrentMemoryContext, "loyalty gathered entries",
+											1024 * 1024, 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
+	insert->posted_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty entries to tell of", ALLOCSET_DEFAULT_SIZES);
 
 	enr->md.name = GATHERED;
 	enr->md.reliddesc = InvalidOid;
@@ -84,7 +103,7 @@ NotePosted(LedgerInsert *insert, const Posting *posting)
 
 	if (!AnyoneWants(posting->row.currency))
 		return;
-	old = MemoryContextSwitchTo(insert->context);
+	old = MemoryContextSwitchTo(insert->posted_context);
 	if (insert->nposted == insert->posted_size)
 	{
 		insert->posted_size = Max(64, insert->posted_size * 2);
@@ -99,6 +118,24 @@ NotePosted(LedgerInsert *insert, const Posting *posting)
 }
 
 /*
+ * Opens the table that has the rows of a member, if it is plain.
+ */
+static void
+BeginMemberRows(LedgerInsert *insert, int64 member_id)
+{
+	insert->begun = true;
+	insert->member_id = member_id;
+	if (insert->plain)
+	{
+		if (HasPlainRowsOf(&insert->ledger, member_id))
+			return;
+		FlushLedgerRows(insert);
+		ClosePlain(&insert->ledger);
+	}
+	insert->plain = OpenPlain(&insert->ledger, &ledger_table, member_id, PLAIN_WRITE);
+}
+
+/*
  * Adds the row of a posting; it is in the ledger after the next flush.
  */
 void
@@ -107,10 +144,23 @@ AddLedgerRow(LedgerInsert *insert, Posting *posting)
 	Datum		values[LEDGER_NCOLUMNS];
 	bool		nulls[LEDGER_NCOLUMNS];
 
+	if (!insert->begun || insert->member_id != posting->row.member_id)
+		BeginMemberRows(insert, posting->row.member_id);
 	LedgerRowValues(posting, values, nulls);
-	tuplestore_putvalues(insert->gathered, insert->desc, values, nulls);
+	if (insert->plain)
+	{
+		MemoryContext old = MemoryContextSwitchTo(insert->context);
+
+		insert->rows[insert->nrows++] = FormPlainRow(&insert->ledger, values, nulls);
+		MemoryContextSwitchTo(old);
+	}
+	else
+	{
+		tuplestore_putvalues(insert->gathered, insert->desc, values, nulls);
+		insert->count++;
+	}
 	NotePosted(insert, posting);
-	if (++insert->count >= BATCH_ROWS)
+	if (insert->nrows == PLAIN_ROWS || insert->count == BATCH_ROWS)
 		FlushLedgerRows(insert);
 }
 
@@ -130,7 +180,7 @@ EndMemberRows(LedgerInsert *insert)
 		CHECK_FOR_INTERRUPTS();
 		TellOfEntry(&insert->posted[i]);
 	}
-	MemoryContextReset(insert->context);
+	MemoryContextReset(insert->posted_context);
 	insert->posted = NULL;
 	insert->nposted = insert->posted_size = insert->nstored = 0;
 }
@@ -141,12 +191,37 @@ EndMemberRows(LedgerInsert *insert)
 void
 FlushLedgerRows(LedgerInsert *insert)
 {
-	if (insert->count == 0)
-		return;
+	MemoryContext old;
+	int			at;
+
+	/* entries that are told of are of one member, and all wait in one place */
 	CommandCounterIncrement();
 	for (; insert->nstored < insert->nposted; insert->nstored++)
 		insert->posted[insert->nstored].command = GetCurrentCommandId(false);
-	RunGuarded(&insert->statement, NULL, NULL, NULL);
-	tuplestore_clear(insert->gathered);
-	insert->count = 0;
+	if (insert->nrows > 0)
+	{
+		old = MemoryContextSwitchTo(insert->context);
+		InsertPlainRows(&insert->ledger, insert->nrows, insert->rows, &at);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(insert->context);
+		insert->nrows = 0;
+	}
+	if (insert->count > 0)
+	{
+		RunGuarded(&insert->statement, NULL, NULL, NULL);
+		tuplestore_clear(insert->gathered);
+		insert->count = 0;
+	}
+	CommandCounterIncrement();
+}
+
+/*
+ * All rows have been added.
+ */
+void
+EndLedgerInsert(LedgerInsert *insert)
+{
+	FlushLedgerRows(insert);
+	if (insert->plain)
+		ClosePlain(&insert->ledger);
 }

@@ -15,5 +15,6 @@ extern LedgerInsert *BeginLedgerInsert(void);
 extern void AddLedgerRow(LedgerInsert *insert, Posting *posting);
 extern void EndMemberRows(LedgerInsert *insert);
 extern void FlushLedgerRows(LedgerInsert *insert);
+extern void EndLedgerInsert(LedgerInsert *insert);
 
 #endif							/* LOYALTY_LEDGER_INSERT_H */

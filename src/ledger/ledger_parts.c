@@ -222,6 +222,7 @@ PostPart(Posting *posting, Posting *target, const Part *part, bool answers_call)
 	Posting		own = *target;
 
 	own.part = own.together = true;
+	own.batch = NULL;
 	own.has_kin = true;
 	own.target_taken = NULL;
 	own.member_id = part->member_id;

@@ -33,6 +33,7 @@
 #include "core/errors.h"
 #include "ledger/post.h"
 #include "ledger/replay.h"
+#include "ledger/wallet.h"
 
 /*
  * A posting of a kind, with nothing optional in it.
@@ -756,9 +757,12 @@ OpenWallet(const Posting *posting)
 		CStringGetTextDatum(posting->currency.code),
 	Int32GetDatum(posting->currency.fold.order)};
 
-	RunGuarded(&plan, values, NULL, NULL);
-	if (SPI_processed == 0)
-		return false;
+	if (!OpenPlainWallet(posting->member_id, posting->currency.code, posting->currency.fold.order))
+	{
+		RunGuarded(&plan, values, NULL, NULL);
+		if (SPI_processed == 0)
+			return false;
+	}
 	if (merged_members != NULL)
 		merged_members->opened(posting->member_id);
 	return true;

@@ -61,6 +61,8 @@ typedef struct Posting
 	int64	   *taken_ids;		/* whose wallets a call that posts to several has
 								 * taken for all parts, ascending; NULL: none */
 	int			ntaken;
+	struct PostingBatch *batch; /* with which its row goes into the ledger;
+								 * NULL: by itself */
 	bool		of_row;			/* the key names a row of somebody's table: one
 								 * that was used is no error, whatever for */
 	Currency	currency;
@@ -108,6 +110,16 @@ typedef struct PostingRun
 	int			n;
 	int			at;				/* the one that is at work, or was refused */
 } PostingRun;
+
+/* Postings that are settled, and whose rows are not in the ledger yet */
+typedef struct PostingBatch
+{
+	Posting    *postings[2 * MAX_RUN];	/* up to MAX_RUN, then one more run */
+	int			n;
+	Posting   **storing;		/* those whose rows are put in just now, or NULL */
+	int			nstoring;
+	int			at;				/* the one of them that is at work; nstoring: all */
+} PostingBatch;
 
 /* An entry that is in the ledger, as rooms on our right are told of it. */
 typedef struct PostedEntry
@@ -175,6 +187,7 @@ extern int64 DrawEntryId(int64 last_entry_id);
 
 /* post_plain.c: into plain tables */
 extern bool StorePlainly(PostingRun *run, bool *found);
+extern void FlushBatch(PostingBatch *batch);
 
 /* post_wallet.c: to whichever wallet it is */
 extern bool RoutePosting(Posting *posting);

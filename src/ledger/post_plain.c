@@ -12,7 +12,9 @@
  * writes nothing.
  *
  * Several postings into one wallet, as post_many() has them, are a run: one
- * update of the wallet for all.
+ * update of the wallet for all.  The rows of its runs are a batch, and go into
+ * the ledger together: before anybody is told of one, before whatever might
+ * look for them there, and at the end.
  */
 #include "postgres.h"
 
@@ -93,6 +95,9 @@ SettleInRow(PostingRun *run, const PlainAccess *wallet, const PlainAccess *ledge
 		return WALLET_MISSING;
 	if (WaitForPlainRow(wallet, row))
 		return WALLET_CHANGED;
+	/* keys are looked for in the ledgers of others, too */
+	if (first->batch != NULL && !(never_merged && keys_there))
+		FlushBatch(first->batch);
 
 	noted = PlainValue(wallet, row, WALLET_TIERS, &isnull);
 	tiers = isnull ? NULL : PG_DETOAST_DATUM_PACKED(noted);
@@ -128,27 +133,101 @@ SettleInRow(PostingRun *run, const PlainAccess *wallet, const PlainAccess *ledge
 }
 
 /*
- * Records the postings of a run that are to be posted.
+ * Puts the rows of postings into the ledger that has them; *at is the one at
+ * work.
  */
 static void
-InsertPlainEntries(const PostingRun *run, const PlainAccess *ledger)
+InsertPlainEntries(const PlainAccess *ledger, int n, Posting *const *postings, int *at)
 {
-	Datum	  **values = palloc(run->n * sizeof(Datum *));
-	bool	  **nulls = palloc(run->n * sizeof(bool *));
-	int			n = 0;
+	HeapTuple  *rows = palloc(n * sizeof(HeapTuple));
 
+	for (*at = 0; *at < n; (*at)++)
+	{
+		Datum		values[LEDGER_NCOLUMNS];
+		bool		nulls[LEDGER_NCOLUMNS];
+
+		LedgerRowValues(postings[*at], values, nulls);
+		rows[*at] = FormPlainRow(ledger, values, nulls);
+		postings[*at]->command = GetCurrentCommandId(true);
+	}
+	InsertPlainRows(ledger, n, rows, at);
+}
+
+/*
+ * Puts the rows of the first posting of a batch, and of all others that go into
+ * the same table, into the ledger.
+ */
+static void
+FlushTable(PostingBatch *batch)
+{
+	Posting    *together[2 * MAX_RUN];
+	PlainAccess ledger;
+	int			nleft = 0;
+
+	batch->nstoring = 0;
+	batch->at = 0;
+	batch->storing = together;
+	if (OpenPlain(&ledger, &ledger_table, batch->postings[0]->member_id, PLAIN_WRITE))
+	{
+		for (int i = 0; i < batch->n; i++)
+		{
+			if (HasPlainRowsOf(&ledger, batch->postings[i]->member_id))
+				together[batch->nstoring++] = batch->postings[i];
+			else
+				batch->postings[nleft++] = batch->postings[i];
+		}
+		InsertPlainEntries(&ledger, batch->nstoring, together, &batch->at);
+		ClosePlain(&ledger);
+		batch->n = nleft;
+	}
+	else
+	{
+		/* it was plain when they were settled: somebody builds an index */
+		together[batch->nstoring++] = batch->postings[0];
+		if (!InsertEntry(batch->postings[0]))
+			elog(ERROR, "idempotency key \"%s\" was used although the wallet was locked", together[0]->idempotency_key);
+		batch->n--;
+		memmove(batch->postings, &batch->postings[1], batch->n * sizeof(Posting *));
+	}
+	batch->storing = NULL;
+}
+
+/*
+ * Puts the rows of a batch into the ledger.
+ */
+void
+FlushBatch(PostingBatch *batch)
+{
+	if (batch->n == 0)
+		return;
+	while (batch->n > 0)
+		FlushTable(batch);
+	CommandCounterIncrement();
+}
+
+/*
+ * Records the postings of a run that are to be posted: at once, or, in a batch,
+ * when nobody can wait any longer.
+ */
+static void
+RecordPlainly(const PostingRun *run, const PlainAccess *ledger)
+{
+	PostingBatch *batch = run->postings[0]->batch;
+	int			at;
+
+	if (batch == NULL)
+	{
+		if (run->postings[0]->result.outcome == POSTING_POSTED)
+			InsertPlainEntries(ledger, 1, run->postings, &at);
+		return;
+	}
 	for (int i = 0; i < run->n; i++)
 	{
-		if (run->postings[i]->result.outcome != POSTING_POSTED)
-			continue;
-		values[n] = palloc(LEDGER_NCOLUMNS * sizeof(Datum));
-		nulls[n] = palloc(LEDGER_NCOLUMNS * sizeof(bool));
-		LedgerRowValues(run->postings[i], values[n], nulls[n]);
-		run->postings[i]->command = GetCurrentCommandId(true);
-		n++;
+		if (run->postings[i]->result.outcome == POSTING_POSTED)
+			batch->postings[batch->n++] = run->postings[i];
 	}
-	if (n > 0)
-		InsertPlainRows(ledger, n, values, nulls);
+	if (AnyoneWants(run->postings[0]->currency.code))
+		FlushBatch(batch);
 }
 
 /*
@@ -167,7 +246,11 @@ StorePlainly(PostingRun *run, bool *found)
 	WalletFound result;
 
 	if (!OpenPlainTables(&wallet, &ledger, run->postings[0]->member_id))
+	{
+		if (run->postings[0]->batch != NULL)
+			FlushBatch(run->postings[0]->batch);
 		return false;
+	}
 	old = MemoryContextSwitchTo(run->postings[0]->context);
 	do
 	{
@@ -180,7 +263,7 @@ StorePlainly(PostingRun *run, bool *found)
 	} while (result == WALLET_CHANGED);
 	*found = result == WALLET_SETTLED;
 	if (*found && run->at == run->n)
-		InsertPlainEntries(run, &ledger);
+		RecordPlainly(run, &ledger);
 	ClosePlain(&ledger);
 	ClosePlain(&wallet);
 	CommandCounterIncrement();

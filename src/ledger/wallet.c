@@ -283,6 +283,67 @@ loyalty_balance(PG_FUNCTION_ARGS)
 }
 
 /* ---------------------------------------------------------------------------
+ * Writing
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Makes an empty wallet by table access.  False, and nothing is done, when
+ * there is one, or may be; or the table is not plain.
+ */
+bool
+OpenPlainWallet(int64 member_id, const char *currency, ConsumptionOrder order)
+{
+	Datum		values[WALLET_NCOLUMNS];
+	bool		nulls[WALLET_NCOLUMNS];
+	PlainAccess wallet;
+	Balance		balance;
+	bool		opened;
+
+	if (!OpenPlain(&wallet, &wallet_table, member_id, PLAIN_WRITE))
+		return false;
+	memset(nulls, true, sizeof(nulls));
+	nulls[WALLET_MEMBER_ID] = nulls[WALLET_CURRENCY] = nulls[WALLET_BALANCE] = nulls[WALLET_OPENED_AT] = false;
+	values[WALLET_MEMBER_ID] = Int64GetDatum(member_id);
+	values[WALLET_CURRENCY] = CStringGetTextDatum(currency);
+	InitBalance(&balance, order);
+	values[WALLET_BALANCE] = PointerGetDatum(PackBalanceValue(&balance));
+	values[WALLET_OPENED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	PushActiveSnapshot(GetTransactionSnapshot());
+	opened = FetchPlainRow(&wallet, 0, values, GetActiveSnapshot()) == NULL &&
+		InsertNewPlainRow(&wallet, FormPlainRow(&wallet, values, nulls));
+	PopActiveSnapshot();
+	ClosePlain(&wallet);
+	CommandCounterIncrement();
+	return opened;
+}
+
+/*
+ * Gives a column of a wallet, which is locked, another value by table access.
+ * False, and nothing is done, when the table is not plain.
+ */
+bool
+UpdatePlainWallet(int64 member_id, const char *currency, WalletColumn column, Datum value, bool isnull)
+{
+	int			columns_set[] = {column};
+	Datum		key[2] = {Int64GetDatum(member_id), CStringGetTextDatum(currency)};
+	PlainAccess wallet;
+	HeapTuple	row;
+
+	if (!OpenPlain(&wallet, &wallet_table, member_id, PLAIN_WRITE))
+		return false;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	row = FetchPlainRow(&wallet, 0, key, GetActiveSnapshot());
+	if (row != NULL && !UpdatePlainRow(&wallet, row, 1, columns_set, &value, &isnull))
+		elog(ERROR, "wallet of member " INT64_FORMAT " was changed although it was locked", member_id);
+	PopActiveSnapshot();
+	ClosePlain(&wallet);
+	CommandCounterIncrement();
+	return true;
+}
+
+/* ---------------------------------------------------------------------------
  * What room tier notes
  * ---------------------------------------------------------------------------
  */
@@ -312,10 +373,11 @@ LockWalletRow(int64 member_id, const char *currency, struct varlena **tiers)
 }
 
 /*
- * The same note by a statement.
+ * Notes something on a wallet, which is locked, or (NULL) takes it away.  Needs
+ * an SPI connection.
  */
-static void
-NoteTiersByStatement(Datum *values, bool isnull)
+void
+NoteTiers(int64 member_id, const char *currency, struct varlena *tiers)
 {
 	static KeptPlan plan = {
 		.query = "UPDATE loyalty.wallet SET tiers = $3 WHERE member_id OPERATOR(pg_catalog.=) $1 "
@@ -323,34 +385,9 @@ NoteTiersByStatement(Datum *values, bool isnull)
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, BYTEAOID}
 	};
-
-	RunGuarded(&plan, values, isnull ? "  n" : NULL, NULL);
-}
-
-/*
- * Notes something on a wallet, which is locked, or (NULL) takes it away.  Needs
- * an SPI connection.
- */
-void
-NoteTiers(int64 member_id, const char *currency, struct varlena *tiers)
-{
-	static const int column[] = {WALLET_TIERS};
 	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(currency), PointerGetDatum(tiers)};
 	bool		isnull = tiers == NULL;
-	PlainAccess wallet;
-	HeapTuple	row;
 
-	if (!OpenPlain(&wallet, &wallet_table, member_id, PLAIN_WRITE))
-	{
-		NoteTiersByStatement(values, isnull);
-		return;
-	}
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	row = FetchPlainRow(&wallet, 0, values, GetActiveSnapshot());
-	if (row != NULL && !UpdatePlainRow(&wallet, row, 1, column, &values[2], &isnull))
-		elog(ERROR, "wallet of member " INT64_FORMAT " was changed although it was locked", member_id);
-	PopActiveSnapshot();
-	ClosePlain(&wallet);
-	CommandCounterIncrement();
+	if (!UpdatePlainWallet(member_id, currency, WALLET_TIERS, values[2], isnull))
+		RunGuarded(&plan, values, isnull ? "  n" : NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #define LOYALTY_WALLET_H
 
 #include "core/plain.h"
+#include "ledger/fold.h"
 
 typedef enum WalletColumn
 {
@@ -22,6 +23,8 @@ typedef enum WalletColumn
 
 extern const PlainTable wallet_table;
 
+extern bool OpenPlainWallet(int64 member_id, const char *currency, ConsumptionOrder order);
+extern bool UpdatePlainWallet(int64 member_id, const char *currency, WalletColumn column, Datum value, bool isnull);
 extern bool LockWalletRow(int64 member_id, const char *currency, struct varlena **tiers);
 extern void NoteTiers(int64 member_id, const char *currency, struct varlena *tiers);
 

@@ -158,6 +158,7 @@ INSERT INTO obstacle VALUES
 	('CREATE UNIQUE INDEX mine ON loyalty.ledger (entry_id)', 'DROP INDEX loyalty.mine', 'done', 0),
 	('CREATE INDEX mine ON loyalty.ledger ((points % 10)) WHERE points > 3', 'DROP INDEX loyalty.mine', 'done', 0),
 	('ALTER TABLE loyalty.ledger ADD mine int NOT NULL DEFAULT 7', 'ALTER TABLE loyalty.ledger DROP mine', 'done', 0),
+	('CREATE DOMAIN public.seven AS int DEFAULT 7 CHECK (value IS NOT NULL); ALTER TABLE loyalty.ledger ADD mine public.seven', 'ALTER TABLE loyalty.ledger DROP mine; DROP DOMAIN public.seven', 'done', 0),
 	('ALTER TABLE loyalty.ledger ADD mine bigint GENERATED ALWAYS AS (points * 2) STORED', 'ALTER TABLE loyalty.ledger DROP mine', 'done', 0),
 	('ALTER TABLE loyalty.ledger ADD mine text; ALTER TABLE loyalty.ledger ADD other text', 'ALTER TABLE loyalty.ledger DROP mine; ALTER TABLE loyalty.ledger DROP other', 'done', 0),
 	('CREATE RULE mine AS ON INSERT TO loyalty.ledger DO ALSO INSERT INTO public.seen VALUES (''r'')', 'DROP RULE mine ON loyalty.ledger', 'done', 1),

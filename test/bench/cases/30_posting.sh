@@ -46,11 +46,11 @@ set_sync() { psql -Xq -c "ALTER SYSTEM SET synchronous_commit = $1" -c 'SELECT p
 measure() { paired --rounds "$ROUNDS" --set members="$MEMBERS" --pgbench "$pgbench" "$@"; }
 
 set_sync off
-measure --what 'earn(), 8 clients, synchronous_commit off' --rival 'bare INSERT' --target '>= 0.70' "$dir/earn.sql" "$dir/bare.sql"
-measure --what 'earn() on one wallet, synchronous_commit off' --rival 'one statement: balance row and entry' --target '>= 1.00' "$dir/earn1.sql" "$dir/statement1.sql"
+measure --entries 1 --rival-entries 1 --what 'earn(), 8 clients, synchronous_commit off' --rival 'bare INSERT' --target '>= 0.70' "$dir/earn.sql" "$dir/bare.sql"
+measure --entries 1 --rival-entries 1 --what 'earn() on one wallet, synchronous_commit off' --rival 'one statement: balance row and entry' --target '>= 1.00' "$dir/earn1.sql" "$dir/statement1.sql"
 set_sync on
-measure --what 'earn(), 8 clients, synchronous_commit on' --rival 'bare INSERT' --target '>= 0.85' "$dir/earn.sql" "$dir/bare.sql"
-measure --what 'earn() on one wallet, synchronous_commit on' --rival 'one statement: balance row and entry' --target '>= 1.00' "$dir/earn1.sql" "$dir/statement1.sql"
+measure --entries 1 --rival-entries 1 --what 'earn(), 8 clients, synchronous_commit on' --rival 'bare INSERT' --target '>= 0.85' "$dir/earn.sql" "$dir/bare.sql"
+measure --entries 1 --rival-entries 1 --what 'earn() on one wallet, synchronous_commit on' --rival 'one statement: balance row and entry' --target '>= 1.00' "$dir/earn1.sql" "$dir/statement1.sql"
 
 cat >"$dir/balance.sql" <<-'SQL'
 	\set member random(1, :members)
