@@ -37,28 +37,12 @@ $$;
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
 'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant (NULL: now); expires_at NULL is never, available_at NULL of pending points waits for activate(). lot_id is the id of the entry that opened it, of joined lots the first of them.';
 
-CREATE FUNCTION running_balance(member_id bigint, currency text, known_at timestamptz,
-	OUT entry_id bigint, OUT available bigint) RETURNS SETOF record
-LANGUAGE c STABLE PARALLEL SAFE ROWS 50 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_running_balance';
-COMMENT ON FUNCTION running_balance(bigint, text, timestamptz) IS
-'For each entry of a wallet recorded by known_at (NULL: now), in that order, what was available after it, as of its own effective_at. Errors: LY102 unknown currency, LY003 no member_id or currency.';
-
 CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
 	from_at timestamptz DEFAULT NULL, until_at timestamptz DEFAULT NULL,
 	known_at timestamptz DEFAULT NULL)
 RETURNS TABLE (entry_id bigint, effective_at timestamptz, recorded_at timestamptz, kind text,
 	points bigint, available bigint, target_entry_id bigint, counterparty_id bigint, reference text, reason text)
-LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT e.entry_id, e.effective_at, e.recorded_at, e.kind, e.points, r.available,
-		e.target_entry_id, e.counterparty_id, e.reference, e.reason
-	-- OFFSET 0: otherwise a NULL in place of a member makes the join empty, and
-	-- nobody complains
-	FROM (SELECT $1 AS member_id, b.entry_id, b.available FROM loyalty.running_balance($1, $2, $5) b OFFSET 0) r
-	JOIN loyalty.all_entries() e ON e.member_id = r.member_id AND e.entry_id = r.entry_id
-	WHERE e.effective_at >= coalesce($3, '-infinity') AND e.effective_at < coalesce($4, 'infinity')
-	ORDER BY e.effective_at, e.entry_id
-$$;
+LANGUAGE c STABLE PARALLEL SAFE ROWS 50 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_statement';
 COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestamptz) IS
 'The entries of a member in a currency that are effective from from_at up to, and not at, until_at, recorded by known_at, by their instants; NULL is no bound. available is what could be redeemed after the entry, as of its own instant, as balance() has it then. Errors: LY102 unknown currency, LY003 no member_id or currency.';
 

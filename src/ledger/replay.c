@@ -260,18 +260,17 @@ CompareInstants(const void *a, const void *b, void *arg)
 }
 
 /*
- * What is available as of the instant of each entry: by those that are
- * effective before it, and those at its instant that were recorded before.
+ * Puts entries in the order of their instants, and says what is available as of
+ * each: by those that are effective before it, and those at its instant that were
+ * recorded before.
  *
  * They come one by one, by their instants, and are folded as they were
  * recorded: those before which none is missing by now for good, the others
  * behind them again whenever one has come that was recorded before.
  */
 static void
-AvailableAsOfEach(const PastEntries *past, int64 *available)
+AvailableAsOfEach(const PastEntries *past, int *by_instant, TimestampTz *effective_at, int64 *available)
 {
-	TimestampTz *effective_at = palloc(Max(past->count, 1) * sizeof(TimestampTz));
-	int		   *by_instant = palloc(Max(past->count, 1) * sizeof(int));
 	bool	   *has_come = palloc0(Max(past->count, 1) * sizeof(bool));
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "loyalty past", ALLOCSET_DEFAULT_SIZES);
 	PastFold	complete;
@@ -331,27 +330,6 @@ AvailableAsOfEach(const PastEntries *past, int64 *available)
 }
 
 /*
- * A row (entry_id, available) for each of them, as of its own instant.
- */
-static void
-ReturnRunning(const PastEntries *past, ReturnSetInfo *rsinfo)
-{
-	int64	   *available = palloc(Max(past->count, 1) * sizeof(int64));
-
-	AvailableAsOfEach(past, available);
-	for (int i = 0; i < past->count; i++)
-	{
-		Datum		row[2];
-		bool		nulls[2] = {false};
-		bool		isnull;
-
-		row[0] = SPI_getbinval(past->table->vals[i], past->table->tupdesc, LEDGER_ENTRY_ID + 1, &isnull);
-		row[1] = Int64GetDatum(available[i]);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
-	}
-}
-
-/*
  * The arguments member_id and currency, from the n-th on: neither may be NULL.
  */
 void
@@ -362,22 +340,54 @@ RequireWallet(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * running_balance(member_id, currency, known_at): for each entry recorded by
- * known_at, what was available after it, as of its own instant.
+ * statement(member_id, currency, from_at, until_at, known_at): the entries that
+ * are effective from from_at up to until_at, with what was available after each.
  */
-PG_FUNCTION_INFO_V1(loyalty_running_balance);
+PG_FUNCTION_INFO_V1(loyalty_statement);
 Datum
-loyalty_running_balance(PG_FUNCTION_ARGS)
+loyalty_statement(PG_FUNCTION_ARGS)
 {
+	static const LedgerColumn columns[] = {
+		LEDGER_ENTRY_ID, LEDGER_EFFECTIVE_AT, LEDGER_RECORDED_AT, LEDGER_KIND, LEDGER_POINTS,
+		LEDGER_AVAILABLE, LEDGER_TARGET_ENTRY_ID, LEDGER_COUNTERPARTY_ID, LEDGER_REFERENCE, LEDGER_REASON
+	};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	PastEntries past;
-	TimestampTz known_at = PG_ARGISNULL(2) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(2);
+	int		   *by_instant;
+	TimestampTz *effective_at;
+	int64	   *available;
 
 	RequireWallet(fcinfo, 0);
 	InitReturnSet(fcinfo);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	ReadPast(PG_GETARG_INT64(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), TIMESTAMP_INFINITY, known_at, &past);
-	ReturnRunning(&past, (ReturnSetInfo *) fcinfo->resultinfo);
+	ReadPast(PG_GETARG_INT64(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), TIMESTAMP_INFINITY,
+			 PG_ARGISNULL(4) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(4), &past);
+	by_instant = palloc(Max(past.count, 1) * sizeof(int));
+	effective_at = palloc(Max(past.count, 1) * sizeof(TimestampTz));
+	available = palloc(Max(past.count, 1) * sizeof(int64));
+	AvailableAsOfEach(&past, by_instant, effective_at, available);
+	for (int n = 0; n < past.count; n++)
+	{
+		int			i = by_instant[n];
+		Datum		row[lengthof(columns)];
+		bool		nulls[lengthof(columns)];
+
+		if ((!PG_ARGISNULL(2) && effective_at[i] < PG_GETARG_TIMESTAMPTZ(2)) ||
+			(!PG_ARGISNULL(3) && effective_at[i] >= PG_GETARG_TIMESTAMPTZ(3)))
+			continue;
+		for (int c = 0; c < (int) lengthof(columns); c++)
+		{
+			if (columns[c] != LEDGER_AVAILABLE)
+				row[c] = SPI_getbinval(past.table->vals[i], past.table->tupdesc, columns[c] + 1, &nulls[c]);
+			else
+			{
+				row[c] = Int64GetDatum(available[i]);
+				nulls[c] = false;
+			}
+		}
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
+	}
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -30,8 +30,20 @@ ALTER TABLE loyalty.ledger ALTER reference SET NOT NULL;
 SELECT loyalty.earn(900, 5, reference => 'given') \g /dev/null
 SELECT throws_ok('SELECT loyalty.earn(900, 6)', '23502', 'null value in column "reference" of relation "ledger" violates not-null constraint', 'a column that must be filled');
 SELECT throws_ok($$SELECT loyalty.post_many('{900,900}', '{earn,earn}', '{1,2}', refs => '{x,NULL}')$$, '23502', NULL, 'also by several postings at once');
+SELECT is(pg_temp.answer($$loyalty.post_many('{901,900}', '{earn,earn}', '{1,2}', refs => '{NULL,x}')$$), '23502 null value in column "reference" of relation "ledger" violates not-null constraint element 1', 'and by a batch, of its element');
 SELECT results_eq('SELECT available FROM loyalty.balance(900)', 'VALUES (5::bigint)', 'which changes nothing');
 ALTER TABLE loyalty.ledger ALTER reference DROP NOT NULL;
+
+-- A batch: what a row is refused for when all go in together is said of its element.
+BEGIN;
+CREATE UNIQUE INDEX mine ON loyalty.ledger (reference);
+CREATE TEMP TABLE refused (call text);
+INSERT INTO refused VALUES ($$loyalty.post_many('{912,911,910,914,913}', array_fill('earn'::text, '{5}'), '{1,2,3,4,5}', refs => '{a,b,c,d,b}')$$);
+SELECT is(pg_temp.answer(call), '23505 duplicate key value violates unique constraint "mine" element 5', 'a unique index of the user''s, in a batch') FROM refused;
+SET LOCAL loyalty.table_access = off;
+SELECT is(pg_temp.answer(call), '23505 duplicate key value violates unique constraint "mine" element 5', 'and by statements') FROM refused;
+SELECT is((SELECT count(*) FROM loyalty.wallet WHERE member_id BETWEEN 910 AND 914), 0::bigint, 'nothing of it stays');
+ROLLBACK;
 
 -- A column of ours of the type declared, but shorter.
 BEGIN;
@@ -133,6 +145,43 @@ FROM (VALUES (2, '{"replayed": true, "available": 100}'), (3, 'LY004 idempotency
 	(24, '%"ordinal": 2, "replayed": true, %"ordinal": 3, "replayed": false, %'), (25, 'LY101 % element 2')) w(step, answer)
 JOIN told t ON t.step = w.step AND t.way = 'on';
 
+-- A batch of many wallets, which it opens, and again; of merged members, too.
+CREATE FUNCTION pg_temp.big(first bigint) RETURNS TABLE (ordinal bigint, available bigint, replayed boolean) LANGUAGE sql AS $$
+	SELECT ordinal, available, replayed FROM loyalty.post_many(ARRAY(SELECT first + i * 7919 % 700 FROM generate_series(1, 1500) i),
+		ARRAY(SELECT CASE WHEN i > 1400 THEN 'redeem' ELSE 'earn' END FROM generate_series(1, 1500) i),
+		ARRAY(SELECT CASE WHEN i > 1400 THEN 1 ELSE 1 + i % 50 END FROM generate_series(1, 1500) i),
+		effective_ats => array_fill('2024-01-01'::timestamptz, '{1500}'),
+		idempotency_keys => ARRAY(SELECT 'k' || i / 2 FROM generate_series(1, 1500) i))
+$$;
+CREATE FUNCTION pg_temp.of_merged(first bigint) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO loyalty.member (member_id) SELECT first + i FROM generate_series(0, 3) i;
+	PERFORM loyalty.earn(first, 1, effective_at => '2024-01-01', idempotency_key => 'a'), loyalty.earn(first + 1, 2, effective_at => '2024-01-01', idempotency_key => 'b'),
+		loyalty.earn(first + 3, 4, effective_at => '2024-01-01', idempotency_key => 'c');
+	PERFORM loyalty.merge_members(first + 2, first + 3);
+	RETURN pg_temp.answer(format('loyalty.post_many(ARRAY[%1$s, %1$s + 3, %1$s + 1, %1$s + 2, %1$s]::bigint[], array_fill(''earn''::text, ''{5}''), ''{8,4,16,32,1}'', effective_ats => array_fill(''2024-01-01''::timestamptz, ''{5}''), idempotency_keys => ''{d,c,e,f,a}'')', first));
+END
+$$;
+CREATE TEMP TABLE batch AS SELECT 'on' AS way, 1 AS n, * FROM pg_temp.big(4000);
+INSERT INTO batch SELECT 'on', 2, * FROM pg_temp.big(4000);
+SET loyalty.table_access = off;
+INSERT INTO batch SELECT 'off', 1, * FROM pg_temp.big(5000);
+INSERT INTO batch SELECT 'off', 2, * FROM pg_temp.big(5000);
+RESET loyalty.table_access;
+SELECT results_eq($$SELECT n, ordinal, available, replayed FROM batch WHERE way = 'on' ORDER BY n, ordinal$$, $$SELECT n, ordinal, available, replayed FROM batch WHERE way = 'off' ORDER BY n, ordinal$$, 'a batch answers the same');
+SELECT results_eq($$SELECT n, replayed, count(*) FROM batch WHERE way = 'on' GROUP BY n, replayed ORDER BY n$$, 'VALUES (1, false, 1500::bigint), (2, true, 1500)', 'once');
+SELECT results_eq($$SELECT member_id, kind, points, available, idempotency_key FROM loyalty.ledger WHERE member_id BETWEEN 4000 AND 4699 ORDER BY member_id, entry_id$$,
+	$$SELECT member_id - 1000, kind, points, available, idempotency_key FROM loyalty.ledger WHERE member_id BETWEEN 5000 AND 5699 ORDER BY member_id, entry_id$$, 'and records the same');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'and all of it is sound');
+BEGIN;
+INSERT INTO loyalty.member (member_id) SELECT DISTINCT member_id FROM loyalty.wallet;
+CREATE TEMP TABLE merged AS SELECT '{"ordinal": 1, "replayed": false, "available": 9} {"ordinal": 2, "replayed": true, "available": 4} {"ordinal": 3, "replayed": false, "available": 18} {"ordinal": 4, "replayed": false, "available": 36} {"ordinal": 5, "replayed": true, "available": 1}' AS answer;
+SELECT is(pg_temp.of_merged(6000), answer, 'keys of merged members') FROM merged;
+SET LOCAL loyalty.table_access = off;
+SELECT is(pg_temp.of_merged(6010), answer, 'and by statements') FROM merged;
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'and all of it is sound');
+ROLLBACK;
+
 -- Each makes a table other than plain, in the same session, and is heeded.
 CREATE TABLE public.seen (what text);
 CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (TG_ARGV[0]); RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END; END $$;
@@ -231,5 +280,26 @@ SELECT results_eq('SELECT entry_id % 1024, available FROM loyalty.earn(3005, 1)'
 SELECT results_eq($$SELECT kind, points, available FROM loyalty.statement(3005)$$, $$VALUES ('earn', 5::bigint, 5::bigint), ('earn', 6, 11), ('redeem', -2, 9), ('earn', 1, 10)$$, 'in order');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all of it is sound');
 ALTER SEQUENCE loyalty.ledger_entry_id_seq INCREMENT BY 1;
+
+-- Partitions by hash of the member, of which one has a trigger of the user's.
+ALTER SEQUENCE loyalty.ledger_entry_id_seq OWNED BY NONE;
+ALTER TABLE loyalty.ledger RENAME TO whole_ledger;
+ALTER TABLE loyalty.whole_ledger DISABLE TRIGGER USER;
+CREATE TABLE loyalty.ledger (LIKE loyalty.whole_ledger INCLUDING ALL) PARTITION BY HASH (member_id);
+CREATE TABLE loyalty.ledger_0 PARTITION OF loyalty.ledger FOR VALUES WITH (MODULUS 3, REMAINDER 0);
+CREATE TABLE loyalty.ledger_1 PARTITION OF loyalty.ledger FOR VALUES WITH (MODULUS 3, REMAINDER 1);
+CREATE TABLE loyalty.ledger_2 PARTITION OF loyalty.ledger FOR VALUES WITH (MODULUS 3, REMAINDER 2);
+INSERT INTO loyalty.ledger SELECT * FROM loyalty.whole_ledger;
+DROP TABLE loyalty.whole_ledger;
+SELECT loyalty.setup() \g /dev/null
+CREATE TRIGGER mine AFTER INSERT ON loyalty.ledger_1 FOR EACH ROW EXECUTE FUNCTION public.note('p');
+TRUNCATE public.seen;
+SELECT results_eq('SELECT available, replayed FROM pg_temp.big(8000) ORDER BY ordinal', $$SELECT available, replayed FROM batch WHERE way = 'off' AND n = 1 ORDER BY ordinal$$, 'a batch for partitions');
+CREATE TABLE public.history AS SELECT 9000 + i % 100 AS member_id, 1 + i % 7 AS points, '2024-01-01'::timestamptz + i * interval '1 second' AS effective_at FROM generate_series(1, 2000) i;
+SELECT results_eq($$SELECT entries, wallets FROM loyalty.backfill('public.history')$$, 'VALUES (2000::bigint, 100::bigint)', 'and a history');
+SELECT results_eq('SELECT member_id, count(*), sum(points) FROM loyalty.ledger WHERE member_id BETWEEN 9000 AND 9099 GROUP BY 1 ORDER BY 1', 'SELECT member_id::bigint, count(*), sum(points)::numeric FROM public.history GROUP BY 1 ORDER BY 1', 'all of it is there');
+SELECT results_eq('SELECT count(*) FROM public.seen', 'SELECT count(*) FROM loyalty.ledger_1 WHERE member_id >= 8000', 'its trigger fires for its rows');
+SELECT cmp_ok((SELECT count(*) FROM public.seen), '>', 500::bigint, 'of which there are many');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all of it is sound');
 
 SELECT * FROM finish();
