@@ -117,7 +117,6 @@ InitPlainEntry(Entry *entry, const PlainEntry *plain)
 	entry->requested = plain->points;
 	entry->available_at = plain->available_at;
 	entry->expires_at = plain->expires_at;
-	entry->hold_until = TIMESTAMP_MINUS_INFINITY;
 	if (plain->kind == ENTRY_HOLD)
 	{
 		entry->hold_until = plain->expires_at;

@@ -1184,6 +1184,38 @@ SELECT is(pg_temp.undone(m, burns, again), expires, format('%s of %s redemptions
 	(751, 1, 0, timestamptz '2024-01-11'), (752, 1, 1, '2024-01-12 01:00'), (753, 20, 0, '2024-01-11'), (754, 20, 1, '2024-01-12 01:00'),
 	(755, 20, 9, '2024-01-12 09:00'), (756, 20, 20, '2024-01-12 20:00')) v(m, burns, again, expires) ORDER BY m;
 
+-- A refund is undone when its lots are joined with others: the first lot and one point of the second are taken again,
+-- and nothing of anybody else's by the policy.
+SELECT FROM loyalty.create_currency('in_lot_joined', clawback_policy => 'within_lot', time_zone => 'UTC');
+CREATE FUNCTION pg_temp.undone_among_joined(m bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	burnt bigint;
+	refund bigint;
+BEGIN
+	PERFORM loyalty.earn(m, 10, 'in_lot_joined', '2024-01-01'), loyalty.earn(m, 5, 'in_lot_joined', '2024-01-01 01:00');
+	burnt := (SELECT entry_id FROM loyalty.redeem(m, 12, 'in_lot_joined', '2024-01-02'));
+	refund := (SELECT entry_id FROM loyalty.reverse(m, burnt, effective_at => '2024-01-03'));
+	PERFORM loyalty.earn(m, 1, 'in_lot_joined', timestamptz '2024-01-04' + i * interval '1 hour') FROM generate_series(1, 70) i;
+	PERFORM loyalty.reverse(m, refund, 11, effective_at => '2024-01-31');
+	RETURN (SELECT available FROM loyalty.balance(m, 'in_lot_joined', as_of => '2024-01-31'));
+END $$;
+SELECT is(pg_temp.undone_among_joined(757), 74::bigint, 'a refund into lots that were joined is undone');
+SELECT throws_matching('SELECT loyalty.redeem(757, 75, ''in_lot_joined'', ''2024-01-31'')', 'not enough points for redeem of 75', 'and no more is there');
+CREATE FUNCTION pg_temp.detail_of(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	EXECUTE call;
+	RETURN 'no refusal';
+EXCEPTION WHEN SQLSTATE 'LY101' THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN detail;
+END $$;
+SELECT FROM loyalty.earn(758, 10, 'in_lot_joined', '2024-01-01');
+SELECT FROM loyalty.earn(758, 5, 'in_lot_joined', '2024-01-01', available_at => '2024-03-01');
+SELECT FROM loyalty.hold(758, 3, '2024-02-10', 'in_lot_joined', '2024-02-01');
+SELECT alike(pg_temp.detail_of($$SELECT loyalty.redeem(758, 8, 'in_lot_joined', '2024-02-02')$$), '%: 7 available, 5 pending, 3 held.', 'a refusal says what is there');
+
 -- explain_entry() and statement() add up
 SELECT is_empty($$SELECT l.entry_id FROM loyalty.ledger l WHERE NOT EXISTS (SELECT FROM loyalty.explain_entry(l.member_id, l.entry_id))$$, 'explain_entry() explains every entry');
 SELECT is_empty($$SELECT w.member_id FROM loyalty.wallet w, LATERAL (SELECT sum(points) AS points, count(*) AS n FROM loyalty.statement(w.member_id, w.currency)) s,

@@ -48,6 +48,39 @@ SELECT is((SELECT pg_temp.handed_on(points)::text FROM customer WHERE id = 1), (
 SELECT is((SELECT (array_agg(loyalty.fold(points)))[1]::text FROM customer WHERE id = 1), (SELECT balance::text FROM stored WHERE id = 1), 'out of an array');
 SELECT is((SELECT (r.c).balance::text FROM (SELECT ROW(1, loyalty.fold(points))::stored AS c FROM customer WHERE id = 1 OFFSET 0) r), (SELECT balance::text FROM stored WHERE id = 1), 'out of a row');
 
+-- ---------------------------------------------------------------------------
+-- Undone in parts, and again
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pg_temp.story(VARIADIC entries text[]) RETURNS loyalty.points_balance LANGUAGE sql AS $$
+	SELECT loyalty.fold(('[' || string_agg(format('{"kind": "%s", "points": %s, "effective_at": "%s"%s}',
+		split_part(e, ' ', 1), split_part(e, ' ', 2), timestamptz '2026-01-01 00:00Z' + n * interval '1 hour', coalesce(', ' || nullif(split_part(e, ' ', 3), ''), '')), ', ' ORDER BY n) || ']')::loyalty.points_ledger)
+	FROM unnest(entries) WITH ORDINALITY u(e, n)
+$$;
+CREATE FUNCTION pg_temp.lots_left(b loyalty.points_balance) RETURNS text LANGUAGE sql AS $$
+	SELECT coalesce(string_agg(lot_id || ':' || points, ' ' ORDER BY lot_id, points), '') FROM loyalty.balance_lots(b, '2026-01-31')
+$$;
+SELECT is(pg_temp.lots_left(pg_temp.story(VARIADIC e)), lots, story) FROM (VALUES
+	-- three lots; redeemed they come back last taken first: 3, 2, 1; what came back last is taken again first: 1, 2, 3
+	('a refund of all', '1:10 2:20 3:30', ARRAY['earn 10 "expires_at":"2026-06-01T00:00:00Z"', 'earn 20 "expires_at":"2026-07-01T00:00:00Z"',
+		'earn 30 "expires_at":"2026-08-01T00:00:00Z"', 'redeem 60', 'reverse 60 "target":4']),
+	('a part of it undone', '2:15 3:30', ARRAY['earn 10 "expires_at":"2026-06-01T00:00:00Z"', 'earn 20 "expires_at":"2026-07-01T00:00:00Z"',
+		'earn 30 "expires_at":"2026-08-01T00:00:00Z"', 'redeem 60', 'reverse 60 "target":4', 'reverse 15 "target":5']),
+	('a second part', '3:20', ARRAY['earn 10 "expires_at":"2026-06-01T00:00:00Z"', 'earn 20 "expires_at":"2026-07-01T00:00:00Z"',
+		'earn 30 "expires_at":"2026-08-01T00:00:00Z"', 'redeem 60', 'reverse 60 "target":4', 'reverse 15 "target":5', 'reverse 25 "target":5']),
+	('a third, of one point', '3:19', ARRAY['earn 10 "expires_at":"2026-06-01T00:00:00Z"', 'earn 20 "expires_at":"2026-07-01T00:00:00Z"',
+		'earn 30 "expires_at":"2026-08-01T00:00:00Z"', 'redeem 60', 'reverse 60 "target":4', 'reverse 15 "target":5', 'reverse 25 "target":5', 'reverse 1 "target":5']),
+	-- given back in parts, the lots end as they were
+	('a refund in two parts that meet between two lots', '1:10 2:20', ARRAY['earn 10 "expires_at":"2026-06-01T00:00:00Z"', 'earn 20 "expires_at":"2026-07-01T00:00:00Z"',
+		'redeem 30', 'reverse 20 "target":3', 'reverse 10 "target":3']),
+	-- the very lots also where others expire with them
+	('of a lot that expires with another', '1:4 3:20', ARRAY['earn 10', 'redeem 10', 'earn 20', 'reverse 10 "target":2', 'reverse 6 "target":4']),
+	('of two that do', '1:14 2:10', ARRAY['earn 20', 'earn 10', 'redeem 30', 'reverse 30 "target":3', 'reverse 6 "target":4'])) v(story, lots, e);
+SELECT unalike(pg_temp.story('earn 10 "expires_at":"2026-01-01T03:00:00Z"', 'redeem 10', 'earn 1', 'reverse 10 "target":2,"expires_at":"2026-02-15T00:00:00Z"')::text,
+	'%graced%', 'days of grace are said of an entry''s lots, not of a balance''s');
+SELECT is(pg_temp.lots_left(pg_temp.story('earn 10 "expires_at":"2026-01-01T03:00:00Z"', 'redeem 10', 'earn 1', 'reverse 10 "target":2,"expires_at":"2026-02-15T00:00:00Z"')),
+	'1:10 3:1', 'and make the lot live until then');
+
 CREATE TEMP TABLE refused (call text, state text);
 INSERT INTO refused VALUES
 	($$UPDATE customer SET points = '[]' WHERE id = 1$$, 'LY005'),

@@ -141,7 +141,10 @@ sub random_entry
 		@possible = grep { !defined $past[ $_ - 1 ]{until} || $past[ $_ - 1 ]{until} > $t || chance(10) } @possible;
 		@possible = grep { $kind ne 'activate' || defined $past[ $_ - 1 ]{available} || chance(20) } @possible;
 		return undef unless @possible;
-		$e->{target} = one_of(@possible);
+		# what was reversed before often is so again: in parts, and its reversals
+		my %of_reversal = map { ($_ => 1, $past[ $_ - 1 ]{target} => 1) } grep { $past[ $_ - 1 ]{kind} eq 'reverse' } 1 .. @past;
+		my @again = $kind eq 'reverse' && chance(50) ? grep { $of_reversal{$_} } @possible : ();
+		$e->{target} = one_of(@again ? @again : @possible);
 		my $most = abs $past[ $e->{target} - 1 ]{points} || 50;
 		$e->{points} = $kind eq 'release' || $kind eq 'activate' || chance(30) ? 0 : 1 + pick($most + ($most > 1 && chance(5)));
 	}
