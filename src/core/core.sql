@@ -294,7 +294,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.program.known_members_only IS 'Whether only members of table member get points.';
 		CREATE TABLE loyalty.request (
 			member_id bigint NOT NULL,
-			call text NOT NULL,
+			call text COLLATE "C" NOT NULL,
 			idempotency_key text COLLATE "C" NOT NULL,
 			fingerprint bytea NOT NULL,
 			result jsonb,

@@ -246,8 +246,8 @@ ReadPosted(Settling *settling)
 		.query = "SELECT member_id, entry_id, coalesce(home_id, member_id), kind, requested, effective_at, "
 		"available_at, expires_at, target_entry_id, idempotency_key FROM loyalty.all_entries() "
 		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
-		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.>=) $3 COLLATE pg_catalog.\"C\" "
-		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.<) $4 COLLATE pg_catalog.\"C\" "
+		"AND idempotency_key OPERATOR(pg_catalog.>=) $3 "
+		"AND idempotency_key OPERATOR(pg_catalog.<) $4 "
 		"ORDER BY entry_id",
 		.nargs = 4,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID, TEXTOID}

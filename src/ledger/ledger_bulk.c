@@ -380,7 +380,7 @@ ResolveTarget(Backfill *state, Posting *posting, const char *key)
 {
 	static KeptPlan plan = {
 		.query = "SELECT entry_id FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"AND currency OPERATOR(pg_catalog.=) $2 AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.=) $3 "
+		"AND currency OPERATOR(pg_catalog.=) $2 AND idempotency_key OPERATOR(pg_catalog.=) $3 "
 		"ORDER BY member_id OPERATOR(pg_catalog.=) $4 DESC, entry_id DESC",
 		.nargs = 4,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID, INT8OID}
@@ -439,8 +439,8 @@ NextOfRow(Backfill *state, const Posting *posting, const char *key)
 	static KeptPlan plan = {
 		.query = "SELECT pg_catalog.max(pg_catalog.substr(idempotency_key, pg_catalog.length($3) OPERATOR(pg_catalog.+) 2)::pg_catalog.int4) "
 		"FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
-		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.>) ($3 OPERATOR(pg_catalog.||) '~') COLLATE pg_catalog.\"C\" "
-		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.<) ($3 OPERATOR(pg_catalog.||) '\177') COLLATE pg_catalog.\"C\"",
+		"AND idempotency_key OPERATOR(pg_catalog.>) ($3 OPERATOR(pg_catalog.||) '~') "
+		"AND idempotency_key OPERATOR(pg_catalog.<) ($3 OPERATOR(pg_catalog.||) '\177')",
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};

@@ -65,7 +65,7 @@ AS $$
 				CASE WHEN strpos(e.idempotency_key, '~') = 0 THEN e.idempotency_key
 					ELSE substring(e.idempotency_key from '^(?:[^\\~]|\\.)*') END AS key
 			FROM loyalty.all_entries() e
-			WHERE e.currency = %1$L AND e.idempotency_key COLLATE "C" >= %2$L || ':' COLLATE "C" AND e.idempotency_key COLLATE "C" < %2$L || ';' COLLATE "C"
+			WHERE e.currency = %1$L AND e.idempotency_key >= %2$L || ':' AND e.idempotency_key < %2$L || ';'
 		), undone AS (
 			SELECT u.target_entry_id, sum(u.requested) AS points FROM loyalty.all_entries() u WHERE u.kind = 'reverse' GROUP BY u.target_entry_id
 		), reversal AS (

@@ -158,7 +158,7 @@ CurrentPosting(void)
  *
  *	CREATE TRIGGER guard BEFORE INSERT ON loyalty.ledger
  *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
- *	CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF member_id, currency, balance, opened_at, moved, erased, archived, tiers
+ *	CREATE TRIGGER guard BEFORE INSERT OR UPDATE OF member_id, currency, opened_at, balance, moved, erased, archived, tiers
  *		OR DELETE OR TRUNCATE ON loyalty.wallet
  *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.guard();
  *

@@ -62,13 +62,16 @@ LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_
 COMMENT ON FUNCTION erase_entries(bigint[], bigint[]) IS
 'Erases reference, reason, details, idempotency_key and fingerprint of entries, each named by the member of its wallet and its id; returns how many had any. The chain stays whole by texts_hash. Part of forget_member(). Error: 42501 not the owner of the tables.';
 
+-- A type with collations, so that conditions on all_entries() find the indexes of its tables.
+CREATE TYPE ledger_entry AS (member_id bigint, entry_id bigint, currency text COLLATE "C", kind text COLLATE "C", points bigint,
+	requested bigint, available bigint, effective_at timestamptz, recorded_at timestamptz, available_at timestamptz,
+	expires_at timestamptz, hold_until timestamptz, extends_to timestamptz, target_entry_id bigint, counterparty_id bigint,
+	reference text, reason text, details jsonb, idempotency_key text COLLATE "C", fingerprint bytea, salt bytea, texts_hash bytea,
+	lots points_lots, hash bytea, home_id bigint, expires_by timestamptz, never_expires boolean);
+COMMENT ON TYPE ledger_entry IS 'An entry, with the columns of ledger that are ours.';
+
 -- Not pinned, so that the planner can inline it: every name is qualified.
-CREATE FUNCTION all_entries()
-RETURNS TABLE (member_id bigint, entry_id bigint, currency text, kind text, points bigint, requested bigint, available bigint,
-	effective_at timestamptz, recorded_at timestamptz, available_at timestamptz, expires_at timestamptz, hold_until timestamptz,
-	extends_to timestamptz, target_entry_id bigint, counterparty_id bigint, reference text, reason text, details jsonb,
-	idempotency_key text, fingerprint bytea, salt bytea, texts_hash bytea, lots points_lots, hash bytea, home_id bigint,
-	expires_by timestamptz, never_expires boolean)
+CREATE FUNCTION all_entries() RETURNS SETOF ledger_entry
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000000 SUPPORT require_setup
 AS $$
 	SELECT e.member_id, e.entry_id, e.currency, e.kind, e.points, e.requested, e.available, e.effective_at, e.recorded_at, e.available_at,
@@ -91,7 +94,7 @@ AS $$
 	VALUES ('currency', 'currency_is_sound', 'BEFORE INSERT OR UPDATE', 'ROW', 'currency_is_sound'),
 		('currency', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
 		('currency', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
-		('wallet', 'guard', 'BEFORE INSERT OR DELETE OR UPDATE OF member_id, currency, balance, opened_at, moved, erased, archived, tiers OR TRUNCATE', 'STATEMENT', 'guard'),
+		('wallet', 'guard', 'BEFORE INSERT OR DELETE OR UPDATE OF member_id, currency, opened_at, balance, moved, erased, archived, tiers OR TRUNCATE', 'STATEMENT', 'guard'),
 		('ledger', 'guard', 'BEFORE INSERT', 'STATEMENT', 'guard'),
 		('ledger', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
 		('ledger_archive', 'guard', 'BEFORE INSERT', 'STATEMENT', 'guard'),
@@ -105,7 +108,7 @@ AS $$
 BEGIN
 	IF have < 1 THEN
 		CREATE TABLE loyalty.currency (
-			code text PRIMARY KEY CHECK (code ~ '^[a-z][a-z0-9_]{0,62}$'),
+			code text COLLATE "C" PRIMARY KEY CHECK (code ~ '^[a-z][a-z0-9_]{0,62}$'),
 			name text NOT NULL,
 			expiry_policy text NOT NULL DEFAULT 'none'
 				CHECK (expiry_policy IN ('none', 'rolling', 'calendar', 'sliding')),
@@ -152,9 +155,10 @@ BEGIN
 
 		CREATE TABLE loyalty.wallet (
 			member_id bigint NOT NULL,
-			currency text NOT NULL,
-			balance loyalty.points_balance NOT NULL,
+			currency text COLLATE "C" NOT NULL,
 			opened_at timestamptz NOT NULL DEFAULT now(),
+			-- nothing behind it needs alignment, so that its last bytes stay where they are in an UPDATE
+			balance loyalty.points_balance NOT NULL,
 			moved boolean,
 			erased boolean,
 			archived boolean,
@@ -164,8 +168,8 @@ BEGIN
 		COMMENT ON TABLE loyalty.wallet IS 'One member''s holding of one currency: the fold of its ledger entries. Read it with balance().';
 		COMMENT ON COLUMN loyalty.wallet.member_id IS 'The member.';
 		COMMENT ON COLUMN loyalty.wallet.currency IS 'Code of the currency.';
-		COMMENT ON COLUMN loyalty.wallet.balance IS 'The state of the fold, with the head of the hash chain.';
 		COMMENT ON COLUMN loyalty.wallet.opened_at IS 'When the wallet was opened.';
+		COMMENT ON COLUMN loyalty.wallet.balance IS 'The state of the fold, with the head of the hash chain.';
 		COMMENT ON COLUMN loyalty.wallet.moved IS 'True while the member is absorbed in another, where its points are; false when it once took part in a merge; otherwise NULL.';
 		COMMENT ON COLUMN loyalty.wallet.erased IS 'True where the member was forgotten: keys of its entries are gone, so that new ones are refused (LY115); otherwise NULL.';
 		COMMENT ON COLUMN loyalty.wallet.archived IS 'True where entries are in the archive, with their keys; otherwise NULL.';
@@ -176,8 +180,8 @@ BEGIN
 		CREATE TABLE loyalty.ledger (
 			member_id bigint NOT NULL,
 			entry_id bigint NOT NULL,
-			currency text NOT NULL,
-			kind text NOT NULL,
+			currency text COLLATE "C" NOT NULL,
+			kind text COLLATE "C" NOT NULL,
 			points bigint NOT NULL,
 			requested bigint NOT NULL,
 			available bigint NOT NULL,
@@ -231,7 +235,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.ledger.reason IS 'Why an operator made an adjustment.';
 		COMMENT ON COLUMN loyalty.ledger.details IS 'Whatever else the caller wants to keep.';
 		COMMENT ON COLUMN loyalty.ledger.idempotency_key IS 'Unique within a member and currency, for ever.';
-		COMMENT ON COLUMN loyalty.ledger.fingerprint IS 'Of the arguments of a call with an idempotency key.';
+		COMMENT ON COLUMN loyalty.ledger.fingerprint IS 'Of the arguments of a call with an idempotency key, where the other columns do not tell them: which instants were given, and whether all there is was asked for; otherwise NULL.';
 		COMMENT ON COLUMN loyalty.ledger.salt IS 'Random bytes in the hash of reference, reason, details, idempotency_key and fingerprint; NULL where there are none of these.';
 		COMMENT ON COLUMN loyalty.ledger.texts_hash IS 'What the hash has in the place of these and the salt, once they were erased; otherwise NULL. See texts_hash().';
 		COMMENT ON COLUMN loyalty.ledger.lots IS 'The lots that the entry took, set aside, gave back, or moved.';

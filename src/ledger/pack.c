@@ -160,7 +160,7 @@ UnpackSpecialTime(PackReader *reader, uint64 packed)
  */
 
 #define LOT_NEVER_EXPIRES		0x01
-#define LOT_SAME_LIFETIME		0x02	/* as the lot before */
+#define LOT_SAME_LIFETIME		0x02	/* as the lot behind */
 #define LOT_AVAILABLE_AT_ONCE	0x04	/* available_at = earned_at */
 #define LOT_HAS_HOLD			0x08
 #define LOT_JOINED				0x10
@@ -176,18 +176,19 @@ UnpackSpecialTime(PackReader *reader, uint64 packed)
 #define SLIDES_FLAGS			0x0F
 
 /*
- * A list of lots: how many, then each by its difference from the one before.
+ * A list of lots: how many, then each from the last on by its difference from
+ * the one behind it, the last from lot_id and earned_at.  So what is appended
+ * changes no bytes of the lots before the last.
  */
 void
-PackLots(PackWriter *writer, const LotList *list)
+PackLots(PackWriter *writer, const LotList *list, int64 lot_id, TimestampTz earned_at)
 {
-	TimestampTz earned_at = 0;
-	int64		lot_id = 0;
 	int64		lifetime = -1;
 
 	PackUnsigned(writer, LotCount(list));
-	ForEachLot(lot, list)
+	for (int i = list->end - 1; i >= list->first; i--)
 	{
+		const Lot  *lot = &list->lots[i];
 		int64		own = Lifetime(lot->earned_at, lot->expires_at);
 		uint8		flags = 0;
 		uint8		slides = 0;
@@ -249,11 +250,9 @@ PackLots(PackWriter *writer, const LotList *list)
  * positive, or earned at an infinite instant fails the reader.
  */
 void
-UnpackLots(PackReader *reader, LotList *list)
+UnpackLots(PackReader *reader, LotList *list, int64 lot_id, TimestampTz earned_at)
 {
 	uint64		count = UnpackUnsigned(reader);
-	TimestampTz earned_at = 0;
-	int64		lot_id = 0;
 	int64		lifetime = -1;
 
 	memset(list, 0, sizeof(LotList));
@@ -268,10 +267,11 @@ UnpackLots(PackReader *reader, LotList *list)
 		return;
 	list->size = (int) count + 1;
 	list->lots = palloc_extended(list->size * sizeof(Lot), MCXT_ALLOC_HUGE);
+	list->first = list->end = (int) count;
 
-	for (uint64 i = 0; i < count && !reader->failed; i++)
+	while (list->first > 0)
 	{
-		Lot		   *lot = &list->lots[list->end];
+		Lot		   *lot = &list->lots[list->first - 1];
 		uint8		flags;
 		uint8		slides = 0;
 		int64		own;
@@ -321,7 +321,7 @@ UnpackLots(PackReader *reader, LotList *list)
 		own = Lifetime(lot->earned_at, lot->expires_at);
 		if (own >= 0)
 			lifetime = own;
-		list->end++;
+		list->first--;
 	}
 }
 
@@ -338,7 +338,9 @@ UnpackLots(PackReader *reader, LotList *list)
 #define BALANCE_FLAGS			0x1F
 
 /*
- * A balance.  Equal balances have equal bytes.
+ * A balance.  Equal balances have equal bytes.  What each entry changes comes
+ * first, and the lots last, the latest of them first: an UPDATE of a row logs
+ * what lies between the bytes that stay at its beginning and at its end.
  */
 void
 PackBalance(PackWriter *writer, const Balance *balance)
@@ -353,6 +355,8 @@ PackBalance(PackWriter *writer, const Balance *balance)
 		(balance->newest_expires_at != TIMESTAMP_MINUS_INFINITY ? BALANCE_NEWEST : 0) |
 		(balance->newest_is_fixed ? BALANCE_NEWEST_FIXED : 0);
 	PackBytes(writer, head, 2);
+	if (balance->chained)
+		PackBytes(writer, balance->chain, CHAIN_LENGTH);
 	PackUnsigned(writer, (uint64) balance->entries);
 	PackUnsigned(writer, (uint64) balance->last_entry_id);
 	PackTime(writer, balance->last_effective_at, 0);
@@ -371,7 +375,6 @@ PackBalance(PackWriter *writer, const Balance *balance)
 		if (balance->total[i] != 0)
 			PackSigned(writer, balance->total[i]);
 	}
-	PackLots(writer, &balance->lots);
 	if (LotCount(&balance->owed) > 0)
 	{
 		PackUnsigned(writer, LotCount(&balance->owed));
@@ -381,8 +384,7 @@ PackBalance(PackWriter *writer, const Balance *balance)
 			PackUnsigned(writer, (uint64) part->points);
 		}
 	}
-	if (balance->chained)
-		PackBytes(writer, balance->chain, CHAIN_LENGTH);
+	PackLots(writer, &balance->lots, balance->last_entry_id, balance->last_effective_at);
 }
 
 /*
@@ -401,6 +403,8 @@ UnpackBalance(PackReader *reader, Balance *balance)
 	InitBalance(balance, head[1] & BALANCE_OLDEST_FIRST ?
 				CONSUME_OLDEST_FIRST : CONSUME_EARLIEST_EXPIRY);
 	balance->chained = (head[1] & BALANCE_CHAINED) != 0;
+	if (balance->chained)
+		UnpackBytes(reader, balance->chain, CHAIN_LENGTH);
 	balance->entries = (int64) UnpackUnsigned(reader);
 	balance->last_entry_id = (int64) UnpackUnsigned(reader);
 	balance->last_effective_at = UnpackTime(reader, 0);
@@ -419,7 +423,6 @@ UnpackBalance(PackReader *reader, Balance *balance)
 		if (balance->total[i] < 0 && i != TOTAL_BOOKED)
 			return false;
 	}
-	UnpackLots(reader, &balance->lots);
 	if (head[1] & BALANCE_OWES)
 	{
 		uint64		count = UnpackUnsigned(reader);
@@ -440,8 +443,7 @@ UnpackBalance(PackReader *reader, Balance *balance)
 			AppendLot(&balance->owed, &part);
 		}
 	}
-	if (balance->chained)
-		UnpackBytes(reader, balance->chain, CHAIN_LENGTH);
+	UnpackLots(reader, &balance->lots, balance->last_entry_id, balance->last_effective_at);
 	return !reader->failed && reader->next == reader->end &&
 		balance->entries >= 0 && balance->last_entry_id >= 0 &&
 		balance->last_effective_at != TIMESTAMP_INFINITY &&
@@ -500,7 +502,7 @@ PackEntry(PackWriter *writer, const Entry *entry, TimestampTz previous, int64 *l
 		if (extended & EXTENDED_HOLD_UNTIL)
 			PackTime(writer, entry->hold_until, entry->effective_at);
 		if (extended & EXTENDED_LOTS)
-			PackLots(writer, entry->given);
+			PackLots(writer, entry->given, 0, 0);
 		if (extended & EXTENDED_EXPIRES_BY)
 			PackTime(writer, entry->expires_by, entry->effective_at);
 	}
@@ -531,7 +533,7 @@ UnpackEntryRest(PackReader *reader, uint8 head, Entry *entry)
 	{
 		LotList    *given = palloc(sizeof(LotList));
 
-		UnpackLots(reader, given);
+		UnpackLots(reader, given, 0, 0);
 		entry->given = given;
 	}
 	if (extended & EXTENDED_EXPIRES_BY)

@@ -35,8 +35,8 @@ typedef struct PackReader
 	bool		failed;			/* went beyond the end, or met nonsense */
 } PackReader;
 
-/* One version byte leads every stored value; old versions stay readable. */
-#define PACK_VERSION	1
+/* One version byte leads every stored value; what is released stays readable. */
+#define PACK_VERSION	2
 
 extern void PackInit(PackWriter *writer, Size reserve);
 extern void PackBytes(PackWriter *writer, const void *bytes, Size length);
@@ -49,8 +49,8 @@ extern uint64 UnpackUnsignedSlow(PackReader *reader);
 extern TimestampTz UnpackSpecialTime(PackReader *reader, uint64 packed);
 extern void UnpackBytes(PackReader *reader, void *bytes, Size length);
 
-extern void PackLots(PackWriter *writer, const LotList *list);
-extern void UnpackLots(PackReader *reader, LotList *list);
+extern void PackLots(PackWriter *writer, const LotList *list, int64 lot_id, TimestampTz earned_at);
+extern void UnpackLots(PackReader *reader, LotList *list, int64 lot_id, TimestampTz earned_at);
 extern void PackBalance(PackWriter *writer, const Balance *balance);
 extern bool UnpackBalance(PackReader *reader, Balance *balance);
 

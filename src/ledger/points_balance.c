@@ -43,7 +43,7 @@ PackLotsValue(const LotList *list)
 
 	PackInit(&writer, VARHDRSZ);
 	PackBytes(&writer, &version, 1);
-	PackLots(&writer, list);
+	PackLots(&writer, list, 0, 0);
 	return FinishPacked(&writer);
 }
 
@@ -157,7 +157,7 @@ UnpackVersionedLots(PackReader *reader, LotList *list)
 	UnpackBytes(reader, &version, 1);
 	if (version != PACK_VERSION)
 		reader->failed = true;
-	UnpackLots(reader, list);
+	UnpackLots(reader, list, 0, 0);
 	return !reader->failed && reader->next == reader->end;
 }
 

@@ -25,8 +25,8 @@
 static const PlainColumn columns[WALLET_NCOLUMNS] = {
 	[WALLET_MEMBER_ID] = {"member_id", INT8OID},
 	[WALLET_CURRENCY] = {"currency", TEXTOID},
-	[WALLET_BALANCE] = {"balance", InvalidOid},
 	[WALLET_OPENED_AT] = {"opened_at", TIMESTAMPTZOID},
+	[WALLET_BALANCE] = {"balance", InvalidOid},
 	[WALLET_MOVED] = {"moved", BOOLOID},
 	[WALLET_ERASED] = {"erased", BOOLOID},
 	[WALLET_ARCHIVED] = {"archived", BOOLOID},

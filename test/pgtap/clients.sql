@@ -36,7 +36,7 @@ FROM (VALUES ('before', '2024-01-17 00:00Z'), ('after', '2024-01-17 05:00Z'), ('
 
 SELECT FROM loyalty.define_ladder('after', '{"measures": [{"measure": "before_points", "window": "lifetime"}], "levels": [{"level": "base"}]}');
 SELECT FROM loyalty.define_ladder('own', '{"time_zone": "Europe/Berlin", "measures": [{"measure": "before_points", "window": "lifetime"}], "levels": [{"level": "base"}]}');
-SELECT results_eq($$SELECT ladder, definition ->> 'time_zone' FROM loyalty.ladder_version ORDER BY ladder COLLATE "C"$$,
+SELECT results_eq($$SELECT ladder COLLATE "default", definition ->> 'time_zone' FROM loyalty.ladder_version ORDER BY ladder COLLATE "C"$$,
 	$$VALUES ('after', 'America/New_York'), ('before', 'UTC'), ('own', 'Europe/Berlin')$$, 'a ladder keeps the time zone that it was defined in');
 
 -- 2024-01-15 03:00 in UTC is the evening of Sunday the 14th in New York

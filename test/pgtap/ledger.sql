@@ -671,7 +671,7 @@ SELECT results_eq($$SELECT sum(points), expires_at FROM loyalty.lots(706, 'slide
 SELECT FROM loyalty.reverse(706, :undone, effective_at => '2024-01-10Z');
 SELECT results_eq($$SELECT sum(points), expires_at FROM loyalty.lots(706, 'slide', as_of => '2024-01-10') GROUP BY 2$$,
 	$$VALUES (71::numeric, '2024-01-20Z'::timestamptz)$$, 'the activity counts again for all that was there');
-SELECT results_eq(format('SELECT kind, points, requested FROM loyalty.ledger WHERE member_id IN (%s, %s) AND kind IN (''activate'', ''release'', ''hold'') ORDER BY kind',
+SELECT results_eq(format('SELECT kind COLLATE "default", points, requested FROM loyalty.ledger WHERE member_id IN (%s, %s) AND kind IN (''activate'', ''release'', ''hold'') ORDER BY kind',
 	pg_temp.member_of('activate'), pg_temp.member_of('a released hold')),
 	$$VALUES ('activate', 0::bigint, 10::bigint), ('hold', 0, 60), ('release', 0, 60)$$, 'what only changes the state of points changes no sum');
 SELECT results_eq(format('SELECT u.points, u.available_at, u.hold_id FROM loyalty.ledger l, loyalty.unnest_lots(l.lots) u WHERE l.member_id = %s AND l.kind = ''release''', pg_temp.member_of('a released hold')),
@@ -794,7 +794,7 @@ SELECT FROM loyalty.earn(500, 50, effective_at => '2020-01-01', expires_at => '2
 SELECT is((SELECT available FROM loyalty.balance(500)), 0::bigint, 'what has expired is expired without any job');
 SELECT is((SELECT expired FROM loyalty.balance(500)), 150::bigint, 'and is called so');
 CALL loyalty.book_expiries('2021-06-01');
-SELECT results_eq($$SELECT kind, points FROM loyalty.ledger WHERE member_id = 500 AND kind = 'expire'$$, $$VALUES ('expire', -100::bigint)$$, 'book_expiries() books what had expired');
+SELECT results_eq($$SELECT kind COLLATE "default", points FROM loyalty.ledger WHERE member_id = 500 AND kind = 'expire'$$, $$VALUES ('expire', -100::bigint)$$, 'book_expiries() books what had expired');
 CALL loyalty.book_expiries('2021-06-01');
 SELECT is((SELECT count(*) FROM loyalty.ledger WHERE member_id = 500 AND kind = 'expire'), 1::bigint, 'once');
 CALL loyalty.book_expiries();
@@ -930,7 +930,7 @@ SELECT is(pg_temp.context_of('SELECT loyalty.backfill(''used_again'')') LIKE '%r
 SELECT is_empty('SELECT FROM loyalty.ledger WHERE member_id = 620', 'which leave nothing behind');
 SELECT is(pg_temp.backfilled(7.00), 'no error', 'whole points in a column that could hold others');
 SELECT is(pg_temp.backfilled(-2), 'no error', 'and points that go out, of a row with instants for others');
-SELECT results_eq('SELECT kind, points, expires_at, hold_until FROM loyalty.ledger WHERE member_id = 620 ORDER BY entry_id',
+SELECT results_eq('SELECT kind COLLATE "default", points, expires_at, hold_until FROM loyalty.ledger WHERE member_id = 620 ORDER BY entry_id',
 	$$VALUES ('earn', 7::bigint, '2025-01-01Z'::timestamptz, NULL::timestamptz), ('redeem', -2, NULL, NULL)$$, 'which are not kept');
 
 -- a key as long as it may be, and a member whose id is 0
@@ -938,7 +938,7 @@ SELECT is((SELECT replayed FROM loyalty.earn(621, 1, idempotency_key => (SELECT 
 SELECT FROM loyalty.earn(621, 10, effective_at => '2024-01-01');
 SELECT FROM loyalty.transfer(621, 0, 3, effective_at => '2024-01-02');
 SELECT FROM loyalty.transfer(0, 621, 2, effective_at => '2024-01-03');
-SELECT results_eq('SELECT member_id, kind, counterparty_id FROM loyalty.ledger WHERE 0 IN (member_id, counterparty_id) ORDER BY entry_id',
+SELECT results_eq('SELECT member_id, kind COLLATE "default", counterparty_id FROM loyalty.ledger WHERE 0 IN (member_id, counterparty_id) ORDER BY entry_id',
 	$$VALUES (621::bigint, 'transfer_out', 0::bigint), (0, 'transfer_in', 621), (0, 'transfer_out', 621), (621, 'transfer_in', 0)$$, 'member 0 is a member');
 
 -- a digest that this ledger does not reach
