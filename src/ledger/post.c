@@ -118,6 +118,89 @@ LoadActivities(const Posting *posting, ActivityLog *log)
 }
 
 /*
+ * Fingerprint of all arguments of a call, told by the row that it makes but for
+ * the instants that were given: -infinity is none.  "Now" counts as an argument
+ * of its own, so that a call may be repeated later.
+ */
+static void
+FingerprintOf(const LedgerRow *row, TimestampTz effective_at, TimestampTz available_at, char fingerprint[FINGERPRINT_LENGTH])
+{
+	uint8		hash[CHAIN_LENGTH];
+	Preimage	preimage;
+
+	PreimageInit(&preimage, 1);
+	PreimageInt(&preimage, row->kind);
+	PreimageText(&preimage, row->currency);
+	PreimageInt(&preimage, row->requested);
+	PreimageNullableTime(&preimage, effective_at);
+	PreimageNullableTime(&preimage, available_at);
+	PreimageNullableTime(&preimage, row->expires_by);
+	PreimageNullableTime(&preimage, row->hold_until);
+	PreimageInt(&preimage, row->target_entry_id);
+	PreimageInt(&preimage, row->counterparty_id);
+	PreimageText(&preimage, row->reference);
+	PreimageText(&preimage, row->reason);
+	PreimageText(&preimage, row->details);
+	HashPreimage(&preimage, hash);
+	pfree(preimage.data);
+	memcpy(fingerprint, hash, FINGERPRINT_LENGTH);
+}
+
+static void
+ComputeFingerprint(Posting *posting)
+{
+	const Entry *entry = &posting->entry;
+	LedgerRow	asked = {
+		.kind = entry->kind,
+		.currency = posting->currency.code,
+		.requested = posting->asked_points,
+		.expires_by = posting->expires_given ? entry->expires_by : TIMESTAMP_MINUS_INFINITY,
+		.hold_until = entry->hold_until,
+		.target_entry_id = entry->target,
+		.counterparty_id = posting->counterparty_id,
+		.reference = posting->reference,
+		.reason = posting->reason,
+		.details = posting->row.details
+	};
+
+	SET_VARSIZE(posting->fingerprint, sizeof(posting->fingerprint));
+	FingerprintOf(&asked, posting->effective_now ? TIMESTAMP_MINUS_INFINITY : entry->effective_at,
+				  posting->available_given ? entry->available_at : TIMESTAMP_MINUS_INFINITY,
+				  VARDATA(posting->fingerprint));
+}
+
+/*
+ * Whether the row of a posting tells all that was asked for, so that no
+ * fingerprint needs to be stored: it does not tell which instants were given,
+ * nor, of what refers to another entry, whether "all there is" was asked for.
+ */
+static bool
+RowTellsAll(const Posting *posting)
+{
+	EntryKind	kind = posting->entry.kind;
+
+	return posting->effective_now && !posting->available_given &&
+		(kind == ENTRY_EARN || kind == ENTRY_REDEEM || kind == ENTRY_HOLD || kind == ENTRY_ADJUST);
+}
+
+/*
+ * Whether an entry was asked for with the arguments of a posting.
+ */
+static bool
+WasAskedAlike(const LedgerRow *row, const Posting *posting)
+{
+	char		fingerprint[FINGERPRINT_LENGTH];
+
+	if (row->fingerprint == NULL)
+		FingerprintOf(row, TIMESTAMP_MINUS_INFINITY, TIMESTAMP_MINUS_INFINITY, fingerprint);
+	else if (VARSIZE_ANY_EXHDR(row->fingerprint) == FINGERPRINT_LENGTH)
+		memcpy(fingerprint, VARDATA_ANY(row->fingerprint), FINGERPRINT_LENGTH);
+	else
+		return false;
+	return memcmp(fingerprint, VARDATA(posting->fingerprint), FINGERPRINT_LENGTH) == 0;
+}
+
+/*
  * Looks for an entry that was posted with the same key.  If it was asked for
  * with the same arguments, its result is this posting's, and the answer true;
  * otherwise LY004.
@@ -125,17 +208,14 @@ LoadActivities(const Posting *posting, ActivityLog *log)
 bool
 FindReplay(Posting *posting)
 {
+#define WITH_KEY \
+	"AND currency OPERATOR(pg_catalog.=) $2 " \
+	"AND idempotency_key OPERATOR(pg_catalog.=) $3"
 	static KeptPlan plan = {
-		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.all_entries() "
-		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
-		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.=) $3",
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, TEXTOID}
 	};
 	static KeptPlan kin_plan = {
-		.query = "SELECT entry_id, available, fingerprint, kind, member_id, home_id FROM loyalty.all_entries() "
-		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND currency OPERATOR(pg_catalog.=) $2 "
-		"AND idempotency_key COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.=) $3 ORDER BY entry_id DESC",
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};
@@ -143,10 +223,21 @@ FindReplay(Posting *posting)
 	CStringGetTextDatum(posting->idempotency_key)};
 	SPITupleTable *found;
 	uint64		nfound;
-	HeapTuple	other = NULL;
+	bool		is_used = false;
+	LedgerRow	other = {0};
 	int64		others_id = posting->member_id;
-	bool		isnull;
 
+	if (plan.query == NULL)
+	{
+		const char *select = psprintf("SELECT %s FROM loyalty.all_entries() WHERE member_id OPERATOR(pg_catalog.=)",
+									  LedgerColumnList());
+
+		kin_plan.query = MemoryContextStrdup(TopMemoryContext,
+											 psprintf("%s ANY ($1) " WITH_KEY " ORDER BY entry_id DESC", select));
+		plan.query = MemoryContextStrdup(TopMemoryContext, psprintf("%s $1 " WITH_KEY, select));
+	}
+	if (posting->row.fingerprint == NULL)
+		ComputeFingerprint(posting);
 	if (posting->has_kin)
 	{
 		values[0] = KinOfMember(posting->asked_id);
@@ -159,20 +250,18 @@ FindReplay(Posting *posting)
 
 	for (uint64 i = 0; i < nfound; i++)
 	{
-		HeapTuple	row = found->vals[i];
-		bytea	   *fingerprint = DatumGetByteaPP(SPI_getbinval(row, found->tupdesc, 3, &isnull));
-		int64		member_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 5, &isnull));
-		int64		home_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 6, &isnull));
+		StoredEntry stored;
+		const LedgerRow *row = &stored.row;
+		int64		home_id;
 		bool		same;
 		bool		is_others;
 
-		if (isnull)
-			home_id = member_id;
-		same = VARSIZE_ANY_EXHDR(fingerprint) == FINGERPRINT_LENGTH &&
-			memcmp(VARDATA_ANY(fingerprint), VARDATA(posting->fingerprint), FINGERPRINT_LENGTH) == 0;
+		ReadStoredEntry(found->vals[i], found->tupdesc, true, &stored);
+		home_id = row->home_id != 0 ? row->home_id : row->member_id;
+		same = WasAskedAlike(row, posting);
 
 		/* of somebody who was merged once, and is another member again; who refers to one entry twice repeats himself */
-		if (member_id != posting->member_id && CanonicalMember(home_id) != posting->member_id &&
+		if (row->member_id != posting->member_id && CanonicalMember(home_id) != posting->member_id &&
 			!(same && posting->entry.target != 0))
 			continue;
 		if (posting->of_row)
@@ -181,36 +270,35 @@ FindReplay(Posting *posting)
 			return true;
 		}
 		/* it stands in this wallet, since its member stood for another then, who is another again */
-		is_others = member_id == posting->member_id && home_id != member_id && posting->entry.target == 0 &&
+		is_others = row->member_id == posting->member_id && home_id != row->member_id && posting->entry.target == 0 &&
 			CanonicalMember(home_id) != posting->member_id;
 		if (same && !is_others)
 		{
 			posting->result.outcome = POSTING_REPLAYED;
-			posting->result.entry_id = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 1, &isnull));
-			posting->result.available = DatumGetInt64(SPI_getbinval(row, found->tupdesc, 2, &isnull));
+			posting->result.entry_id = row->entry_id;
+			posting->result.available = row->available;
 			return true;
 		}
-		if (home_id == posting->asked_id || member_id == posting->member_id)
+		if (home_id == posting->asked_id || row->member_id == posting->member_id)
 		{
-			other = row;
+			is_used = true;
+			other = *row;
 			others_id = is_others ? home_id : posting->member_id;
 		}
 	}
-	if (other != NULL && others_id != posting->member_id)
+	if (is_used && others_id != posting->member_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),
 				 errmsg("idempotency key \"%s\" was used for member " INT64_FORMAT, posting->idempotency_key, others_id),
-				 errdetail("Member " INT64_FORMAT " stood for it when entry %s, of kind %s, was posted, and does not any more.",
-						   posting->member_id, SPI_getvalue(other, found->tupdesc, 1),
-						   SPI_getvalue(other, found->tupdesc, 4)),
+				 errdetail("Member " INT64_FORMAT " stood for it when entry " INT64_FORMAT ", of kind %s, was posted, and does not any more.",
+						   posting->member_id, other.entry_id, EntryKindName(other.kind)),
 				 errhint("Use a new key.")));
-	if (other != NULL)
+	if (is_used)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),
 				 errmsg("idempotency key \"%s\" was used with other arguments", posting->idempotency_key),
-				 errdetail("Member " INT64_FORMAT " used it for entry %s, of kind %s.",
-						   posting->member_id, SPI_getvalue(other, found->tupdesc, 1),
-						   SPI_getvalue(other, found->tupdesc, 4)),
+				 errdetail("Member " INT64_FORMAT " used it for entry " INT64_FORMAT ", of kind %s.",
+						   posting->member_id, other.entry_id, EntryKindName(other.kind)),
 				 errhint("Repeat a call with the very same arguments, or use a new key.")));
 	return false;
 }
@@ -264,38 +352,6 @@ SettledByKey(Posting *posting, bool keys_erased)
 		RefuseErasedKeys(posting);
 	posting->result.outcome = POSTING_NOTHING;
 	return true;
-}
-
-/*
- * Fingerprint of all arguments.  "Now" counts as an argument of its own, so
- * that a call may be repeated later.
- */
-static void
-ComputeFingerprint(Posting *posting)
-{
-	const Entry *entry = &posting->entry;
-	uint8		hash[CHAIN_LENGTH];
-	Preimage	preimage;
-
-	PreimageInit(&preimage, 1);
-	PreimageInt(&preimage, entry->kind);
-	PreimageText(&preimage, posting->currency.code);
-	PreimageInt(&preimage, entry->requested);
-	PreimageNullableTime(&preimage, posting->effective_now ? TIMESTAMP_MINUS_INFINITY : entry->effective_at);
-	PreimageNullableTime(&preimage, posting->available_given ? entry->available_at : TIMESTAMP_MINUS_INFINITY);
-	PreimageNullableTime(&preimage, posting->expires_given ? entry->expires_at : TIMESTAMP_MINUS_INFINITY);
-	PreimageNullableTime(&preimage, entry->hold_until);
-	PreimageInt(&preimage, entry->target);
-	PreimageInt(&preimage, posting->counterparty_id);
-	PreimageText(&preimage, posting->reference);
-	PreimageText(&preimage, posting->reason);
-	PreimageText(&preimage, posting->row.details);
-	HashPreimage(&preimage, hash);
-	pfree(preimage.data);
-
-	SET_VARSIZE(posting->fingerprint, sizeof(posting->fingerprint));
-	memcpy(VARDATA(posting->fingerprint), hash, FINGERPRINT_LENGTH);
-	posting->row.fingerprint = (struct varlena *) posting->fingerprint;
 }
 
 /*
@@ -410,7 +466,8 @@ SealTexts(Posting *posting)
 
 /*
  * Checks and prepares what does not depend on the wallet: the text of details,
- * the fingerprint of a call with a key, and the hash of all texts.
+ * the fingerprint of a call with a key where its row does not tell its
+ * arguments, and the hash of all texts.
  */
 void
 PreparePosting(Posting *posting)
@@ -421,8 +478,11 @@ PreparePosting(Posting *posting)
 	posting->asked_points = posting->entry.requested;
 	if (posting->details != 0)
 		posting->row.details = JsonbToCString(NULL, &DatumGetJsonbP(posting->details)->root, 0);
-	if (posting->idempotency_key != NULL)
+	if (posting->idempotency_key != NULL && !RowTellsAll(posting))
+	{
 		ComputeFingerprint(posting);
+		posting->row.fingerprint = (struct varlena *) posting->fingerprint;
+	}
 	SealTexts(posting);
 }
 
