@@ -2,9 +2,9 @@
  * ledger_api.c
  *		The writing functions, as SQL calls them: earn(), redeem(), ...
  *
- * Each reads its arguments into a Posting, posts it, and returns (entry_id,
- * available, replayed).  NULL for an optional argument means its default; NULL
- * for any other raises LY003.  effective_at defaults to statement_timestamp(),
+ * Each reads its arguments into a Posting, posts it, and returns a
+ * posting_result.  NULL for an optional argument means its default; NULL for
+ * any other raises LY003.  effective_at defaults to statement_timestamp(),
  * which stands for "now": the instant at which the entry is recorded.
  */
 #include "postgres.h"
@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "core/compat.h"
 #include "core/errors.h"
@@ -143,31 +144,22 @@ BeginPosting(Posting *posting, EntryKind kind, int64 member_id)
 }
 
 /*
- * The row (entry_id, available, replayed).  All writing functions have it, so
- * its type is made once instead of read from the catalog with each call.
+ * A posting_result.
  */
 static Datum
-ResultRow(const Posting *posting)
+ResultRow(FunctionCallInfo fcinfo, const Posting *posting)
 {
-	static TupleDesc tupdesc = NULL;
+	TupleDesc	tupdesc = lookup_rowtype_tupdesc(get_func_rettype(fcinfo->flinfo->fn_oid), -1);
 	Datum		values[3];
 	bool		nulls[3] = {false};
+	HeapTuple	row;
 
-	if (tupdesc == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-		TupleDesc	made = CreateTemplateTupleDesc(3);
-
-		TupleDescInitEntry(made, 1, "entry_id", INT8OID, -1, 0);
-		TupleDescInitEntry(made, 2, "available", INT8OID, -1, 0);
-		TupleDescInitEntry(made, 3, "replayed", BOOLOID, -1, 0);
-		tupdesc = BlessTupleDesc(made);
-		MemoryContextSwitchTo(old);
-	}
 	values[0] = Int64GetDatum(posting->result.entry_id);
 	values[1] = Int64GetDatum(posting->result.available);
 	values[2] = BoolGetDatum(posting->result.outcome == POSTING_REPLAYED);
-	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+	row = heap_form_tuple(tupdesc, values, nulls);
+	ReleaseTupleDesc(tupdesc);
+	return HeapTupleGetDatum(row);
 }
 
 /*
@@ -196,12 +188,12 @@ KeepPosting(const Posting *posting)
  * Posts, and returns the row of results.
  */
 static Datum
-FinishPosting(Posting *posting)
+FinishPosting(FunctionCallInfo fcinfo, Posting *posting)
 {
 	PostEntry(posting);
 	KeepPosting(posting);
 	SPI_finish();
-	return ResultRow(posting);
+	return ResultRow(fcinfo, posting);
 }
 
 /* ---------------------------------------------------------------------------
@@ -226,7 +218,7 @@ loyalty_earn(PG_FUNCTION_ARGS)
 	SetAvailableAt(&posting, fcinfo, 4, 9);
 	SetExpiresAt(&posting, fcinfo, 5);
 	SetCommon(&posting, fcinfo, 6);
-	return FinishPosting(&posting);
+	return FinishPosting(fcinfo, &posting);
 }
 
 /*
@@ -244,7 +236,7 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	SetCurrency(&posting, fcinfo, 2);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
 	SetCommon(&posting, fcinfo, 4);
-	return FinishPosting(&posting);
+	return FinishPosting(fcinfo, &posting);
 }
 
 /*
@@ -263,7 +255,7 @@ loyalty_hold(PG_FUNCTION_ARGS)
 	SetCurrency(&posting, fcinfo, 3);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 4, "effective_at"));
 	SetCommon(&posting, fcinfo, 5);
-	return FinishPosting(&posting);
+	return FinishPosting(fcinfo, &posting);
 }
 
 /*
@@ -280,7 +272,7 @@ PostPartOfTarget(FunctionCallInfo fcinfo, EntryKind kind)
 	posting.entry.requested = OptionalPoints(fcinfo, 2, kind);
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 3, "effective_at"));
 	SetCommon(&posting, fcinfo, 4);
-	return FinishPosting(&posting);
+	return FinishPosting(fcinfo, &posting);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_capture);
@@ -310,7 +302,7 @@ PostWholeTarget(FunctionCallInfo fcinfo, EntryKind kind)
 	FindTarget(&posting, IntArgument(fcinfo, 1, "target_entry_id"));
 	SetEffectiveAt(&posting, InstantArgument(fcinfo, 2, "effective_at"));
 	SetCommon(&posting, fcinfo, 3);
-	return FinishPosting(&posting);
+	return FinishPosting(fcinfo, &posting);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_release);
@@ -347,7 +339,7 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	SetAvailableAt(&posting, fcinfo, 5, 10);
 	SetExpiresAt(&posting, fcinfo, 6);
 	SetCommon(&posting, fcinfo, 7);
-	return FinishPosting(&posting);
+	return FinishPosting(fcinfo, &posting);
 }
 
 /* A call of transfer() */
@@ -432,7 +424,7 @@ loyalty_transfer(PG_FUNCTION_ARGS)
 	RequireWritable();
 	RunRestartable(PostTransfer, &transfer);
 	SPI_finish();
-	return ResultRow(&transfer.out);
+	return ResultRow(fcinfo, &transfer.out);
 }
 
 /* ---------------------------------------------------------------------------

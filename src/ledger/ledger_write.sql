@@ -2,67 +2,61 @@
  * ledger: postings.
  */
 
+CREATE TYPE posting_result AS (entry_id bigint, available bigint, replayed boolean);
+COMMENT ON TYPE posting_result IS 'What the posting functions return: the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key.';
+
 CREATE FUNCTION earn(member_id bigint, points numeric, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL, pending boolean DEFAULT false,
-	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL, pending boolean DEFAULT false) RETURNS posting_result
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_earn';
 COMMENT ON FUNCTION earn(bigint, numeric, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean) IS
 'Earns points: opens a lot, which repays debt first when it becomes available. The lot is open from available_at (default: effective_at), or, where it is pending, from activate() on, up to, and not at, expires_at (default: by the currency''s policy, counted from when it becomes available; infinity: never). An expires_at that is given is the latest there is, whatever activity follows. Errors: LY003 argument, LY004 key, LY102 currency, LY109 overflow. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION redeem(member_id bigint, points numeric, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
-	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL) RETURNS posting_result
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_redeem';
 COMMENT ON FUNCTION redeem(bigint, numeric, text, timestamptz, text, text, jsonb) IS
 'Redeems points out of the lots that are available at effective_at, in the currency''s consumption order. Errors: LY101 not enough points, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION hold(member_id bigint, points numeric, hold_until timestamptz, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
-	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL) RETURNS posting_result
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_hold';
 COMMENT ON FUNCTION hold(bigint, numeric, timestamptz, text, timestamptz, text, text, jsonb) IS
 'Sets available points aside until hold_until, when the hold lapses by itself. Held points do not expire. Settle it with capture() or release(). Errors: LY101 not enough points, LY106 hold_until not after effective_at, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION capture(member_id bigint, target_entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
-	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL) RETURNS posting_result
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_capture';
 COMMENT ON FUNCTION capture(bigint, bigint, numeric, timestamptz, text, text, jsonb) IS
 'Redeems all (points NULL) or part of a hold and releases the rest. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY101 more than is held, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION release(member_id bigint, target_entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
-	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL) RETURNS posting_result
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_release';
 COMMENT ON FUNCTION release(bigint, bigint, timestamptz, text, text, jsonb) IS
 'Gives a hold back to its lots; what has expired meanwhile is expired. Errors: LY103 no such entry, LY104 not a hold, LY106 lapsed, LY107 captured or released before, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION reverse(member_id bigint, target_entry_id bigint, points numeric DEFAULT NULL, effective_at timestamptz DEFAULT statement_timestamp(),
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
-	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL) RETURNS posting_result
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_reverse';
 COMMENT ON FUNCTION reverse(bigint, bigint, numeric, timestamptz, text, text, jsonb) IS
 'Undoes all that is left (points NULL) or part of an earn, redeem, capture or adjust, or of the reversal of one. Of an earn, takes the points out of its own lot, then as far as the currency''s clawback_policy reaches out of other lots and into debt. Of a redeem, gives the points back to the very lots they came from, with their expiry (of a sliding currency, as if they had stayed there; where it has passed, refund_grace lets them live on), and so to the members whose lots they are by now. An entry that is undone wholly is no activity any more that keeps lots alive. Of a reversal that took points, gives them back to the lots they were in, with their expiry likewise, and takes off what had become debt; what the policy had left to the member counts as undone first and comes to nothing. Of a reversal that gave points back, takes them out of the lots they went to, then as of an earn. What is undone can be reversed again. Errors: LY103 no such entry, LY104 wrong kind (the undoing of a reversal, too), LY105 more than is left to reverse, LY114 of a redeem only the last reversal can be undone, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION activate(member_id bigint, target_entry_id bigint, effective_at timestamptz DEFAULT statement_timestamp(),
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
-	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL) RETURNS posting_result
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_activate';
 COMMENT ON FUNCTION activate(bigint, bigint, timestamptz, text, text, jsonb) IS
 'Makes the pending points of an earn or adjust available from effective_at on. Their life is counted from then, by the currency''s policy, unless expires_at was given with them. Errors: LY103 no such entry, LY104 neither earn nor adjust, LY108 nothing pending, LY003, LY004. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION adjust(member_id bigint, points numeric, reason text, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
 	available_at timestamptz DEFAULT NULL, expires_at timestamptz DEFAULT NULL,
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL, pending boolean DEFAULT false,
-	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL, pending boolean DEFAULT false) RETURNS posting_result
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_adjust';
 COMMENT ON FUNCTION adjust(bigint, numeric, text, text, timestamptz, timestamptz, timestamptz, text, text, jsonb, boolean) IS
 'An operator''s correction: positive points open a lot, as earn() does, negative ones are taken out of available lots. Errors: LY101 not enough points, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
 
 CREATE FUNCTION transfer(from_member_id bigint, to_member_id bigint, points numeric, currency text DEFAULT 'points', effective_at timestamptz DEFAULT statement_timestamp(),
-	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL,
-	OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS record
+	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL, details jsonb DEFAULT NULL) RETURNS posting_result
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_transfer';
 COMMENT ON FUNCTION transfer(bigint, bigint, numeric, text, timestamptz, text, text, jsonb) IS
 'Moves available points to another member''s wallet; lots keep their identity, origin and expiry. Posts a transfer_out and a transfer_in; returns the sender''s. The idempotency_key is the sender''s. Errors: LY101 not enough points, LY112 same member, LY003, LY004, LY102. Returns the entry''s id, the available points after it, and whether it is the first result of a repeated idempotency_key. effective_at defaults to now.';
