@@ -14,6 +14,8 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -23,35 +25,90 @@
 /* The function behind one that was called */
 typedef struct Behind
 {
-	FmgrInfo	function;
+	Oid			called;
+	Oid			function;
 	bool		in_c;			/* it says itself what its errors are about */
 } Behind;
 
-/*
- * Finds the function of that name and arguments in another schema.
- */
-static Behind *
-FindBehind(FmgrInfo *called, const char *schema)
+/* Those that were called, until any function is changed */
+static HTAB *known = NULL;
+
+/* Of one call */
+typedef struct Call
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(called->fn_oid));
-	Behind	   *behind = MemoryContextAllocZero(called->fn_mcxt, sizeof(Behind));
+	FmgrInfo	function;
+	bool		in_c;
+} Call;
+
+static void
+ForgetBehind(Datum arg, int cache, uint32 hash)
+{
+	(void) arg;
+	(void) cache;
+	(void) hash;
+	if (known != NULL)
+		hash_destroy(known);
+	known = NULL;
+}
+
+/*
+ * Part of CoreInit().
+ */
+void
+BehindInit(void)
+{
+	CacheRegisterSyscacheCallback(PROCOID, ForgetBehind, (Datum) 0);
+}
+
+/*
+ * Looks for the function of the same name and arguments in another schema.
+ */
+static Behind
+LookUpBehind(Oid called, const char *schema)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(called));
+	Behind		behind = {.called = called};
 	Form_pg_proc proc;
 	HeapTuple	found;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", called->fn_oid);
+		elog(ERROR, "cache lookup failed for function %u", called);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	found = SearchSysCache3(PROCNAMEARGSNSP, NameGetDatum(&proc->proname), PointerGetDatum(&proc->proargtypes),
 							ObjectIdGetDatum(get_namespace_oid(schema, false)));
 	if (!HeapTupleIsValid(found))
 		elog(ERROR, "function %s.%s does not exist", schema, NameStr(proc->proname));
 	proc = (Form_pg_proc) GETSTRUCT(found);
-	behind->in_c = proc->prolang == ClanguageId;
-	fmgr_info_cxt(proc->oid, &behind->function, called->fn_mcxt);
-	behind->function.fn_expr = called->fn_expr;
+	behind.function = proc->oid;
+	behind.in_c = proc->prolang == ClanguageId;
 	ReleaseSysCache(found);
 	ReleaseSysCache(tuple);
 	return behind;
+}
+
+static Call *
+PrepareCall(FmgrInfo *called, const char *schema)
+{
+	Call	   *call = MemoryContextAllocZero(called->fn_mcxt, sizeof(Call));
+	Behind	   *behind = known == NULL ? NULL : hash_search(known, &called->fn_oid, HASH_FIND, NULL);
+
+	if (behind == NULL)
+	{
+		Behind		found = LookUpBehind(called->fn_oid, schema);
+
+		if (known == NULL)
+		{
+			HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(Behind)};
+
+			known = hash_create("loyalty functions behind others", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+		}
+		behind = hash_search(known, &called->fn_oid, HASH_ENTER, NULL);
+		*behind = found;
+	}
+	call->in_c = behind->in_c;
+	fmgr_info_cxt(behind->function, &call->function, called->fn_mcxt);
+	call->function.fn_expr = called->fn_expr;
+	return call;
 }
 
 /*
@@ -67,8 +124,8 @@ RunBehind(FunctionCallInfo fcinfo, const char *schema, Oid role)
 	volatile Datum result = 0;
 
 	if (called->fn_extra == NULL)
-		called->fn_extra = FindBehind(called, schema);
-	fcinfo->flinfo = &((Behind *) called->fn_extra)->function;
+		called->fn_extra = PrepareCall(called, schema);
+	fcinfo->flinfo = &((Call *) called->fn_extra)->function;
 	outer = ChangeCaller(role);
 	PG_TRY();
 	{
@@ -78,7 +135,7 @@ RunBehind(FunctionCallInfo fcinfo, const char *schema, Oid role)
 	{
 		fcinfo->flinfo = called;
 		(void) ChangeCaller(outer);
-		if (((Behind *) called->fn_extra)->in_c)
+		if (((Call *) called->fn_extra)->in_c)
 			PG_RE_THROW();
 		RethrowRefusal(context);
 	}

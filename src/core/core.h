@@ -177,6 +177,7 @@ AddCounts(int64 a, int64 b)
 /* Parts of CoreInit(). */
 extern void TablesInit(void);
 extern void LayoutInit(void);
+extern void BehindInit(void);
 extern void RightsInit(void);
 extern void ProgramInit(void);
 

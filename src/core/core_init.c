@@ -17,6 +17,7 @@ ROOM_INIT(Core)
 {
 	TablesInit();
 	LayoutInit();
+	BehindInit();
 	RightsInit();
 	PlainInit();
 	ProgramInit();

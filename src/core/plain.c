@@ -23,6 +23,8 @@
 #include "nodes/primnodes.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
+#include "pgstat.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "utils/acl.h"
@@ -374,13 +376,23 @@ MayUse(Relation rel, PlainLeaf *leaf, PlainUse use)
 }
 
 /*
+ * What tables and indexes are locked with, until the transaction ends: to let
+ * go of the lock of an index earlier costs more than to keep it.
+ */
+static inline LOCKMODE
+LockOf(PlainUse use)
+{
+	return use == PLAIN_READ ? AccessShareLock : RowExclusiveLock;
+}
+
+/*
  * Opens the table that has the rows of a member.  False, and nothing is open,
  * when it is not plain.
  */
 bool
 OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUse use)
 {
-	LOCKMODE	mode = use == PLAIN_READ ? AccessShareLock : RowExclusiveLock;
+	LOCKMODE	mode = LockOf(use);
 	Oid			relid = LoyaltyTable(table->name);
 	PlainLeaf  *leaf;
 
@@ -389,6 +401,7 @@ OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUs
 		return false;
 
 	access->table = table;
+	access->use = use;
 	access->top = NULL;
 	access->rel = table_open(relid, mode);
 	leaf = LeafOf(access->rel, table);
@@ -441,6 +454,39 @@ ClosePlain(PlainAccess *access)
  */
 
 /*
+ * A copy of the version of a row that a scan's snapshot sees, among those that
+ * an index entry leads to; NULL when it sees none.
+ *
+ * As a fetch by the executor, but for when it prunes the page: that does so as
+ * soon as less is free than the fill factor leaves, which on a page whose rows
+ * are updated is always.  Here one that is to be written prunes, when the page
+ * has hardly room for its next version.
+ */
+static HeapTuple
+FetchVersion(const PlainAccess *access, IndexScanDesc scan, ItemPointer tid)
+{
+	Buffer		buffer = ReadBuffer(access->rel, ItemPointerGetBlockNumber(tid));
+	HeapTupleData found;
+	HeapTuple	row = NULL;
+	bool		all_dead;
+	bool		crowded = false;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	if (heap_hot_search_buffer(tid, access->rel, buffer, scan->xs_snapshot, &found, &all_dead, true))
+	{
+		row = heap_copytuple(&found);
+		pgstat_count_heap_fetch(scan->indexRelation);
+		crowded = PageGetHeapFreeSpace(BufferGetPage(buffer)) < 2 * found.t_len;
+	}
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (crowded && access->use == PLAIN_WRITE)
+		heap_page_prune_opt(access->rel, buffer);
+	ReleaseBuffer(buffer);
+	scan->kill_prior_tuple = all_dead && !scan->xactStartedInRecovery;
+	return row;
+}
+
+/*
  * A copy of the row that has these values in the columns of the key, which are
  * bigint and text; NULL when there is none.
  */
@@ -448,10 +494,10 @@ HeapTuple
 FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot)
 {
 	const PlainKey *columns = &access->table->keys[key];
-	Relation	index = index_open(access->leaf->key_index[key], AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(access->rel, NULL);
+	Relation	index = index_open(access->leaf->key_index[key], LockOf(access->use));
 	ScanKeyData scankeys[PLAIN_KEY_COLUMNS];
 	IndexScanDesc scan;
+	ItemPointer tid;
 	HeapTuple	row = NULL;
 
 	for (int i = 0; i < columns->ncolumns; i++)
@@ -463,11 +509,10 @@ FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot 
 	}
 	scan = BeginIndexScan(access->rel, index, snapshot, columns->ncolumns);
 	index_rescan(scan, scankeys, columns->ncolumns, NULL, 0);
-	if (index_getnext_slot(scan, ForwardScanDirection, slot))
-		row = ExecCopySlotHeapTuple(slot);
+	while (row == NULL && (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+		row = FetchVersion(access, scan, tid);
 	index_endscan(scan);
-	index_close(index, AccessShareLock);
-	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
 	return row;
 }
 
@@ -588,7 +633,7 @@ InsertIntoIndexes(const PlainAccess *access, int nrows, TupleTableSlot **slots, 
 		if (rel != NULL)
 		{
 			IndexInsertCleanup(rel, index->info);
-			index_close(rel, RowExclusiveLock);
+			index_close(rel, NoLock);
 		}
 	}
 	return unique;

@@ -64,20 +64,21 @@ typedef struct PlainTable
 
 typedef struct PlainLeaf PlainLeaf;
 
-/* A table that is open: the one that has the member's rows. */
-typedef struct PlainAccess
-{
-	const PlainTable *table;
-	const PlainLeaf *leaf;
-	Relation	top;			/* of which rel is a partition, or NULL */
-	Relation	rel;
-} PlainAccess;
-
 typedef enum PlainUse
 {
 	PLAIN_READ,
 	PLAIN_WRITE
 } PlainUse;
+
+/* A table that is open: the one that has the member's rows. */
+typedef struct PlainAccess
+{
+	const PlainTable *table;
+	const PlainLeaf *leaf;
+	PlainUse	use;
+	Relation	top;			/* of which rel is a partition, or NULL */
+	Relation	rel;
+} PlainAccess;
 
 extern void PlainInit(void);
 extern bool OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUse use);

@@ -69,6 +69,28 @@ OnTableChange(TableChangeCallback callback)
 }
 
 /*
+ * The place of a name in known_tables, or where the next one goes.  Mostly the
+ * linker has made one constant of all that are alike.
+ */
+static int
+PlaceOfTable(const char *name)
+{
+	int			i;
+
+	for (i = 0; i < nknown_tables; i++)
+	{
+		if (known_tables[i].name == name)
+			return i;
+	}
+	for (i = 0; i < nknown_tables; i++)
+	{
+		if (strcmp(known_tables[i].name, name) == 0)
+			break;
+	}
+	return i;
+}
+
+/*
  * OID of a table or sequence in our schema, or InvalidOid.  The name must be a
  * constant.
  */
@@ -77,13 +99,8 @@ LoyaltyTable(const char *name)
 {
 	Oid			nspid;
 	Oid			relid;
-	int			i;
+	int			i = PlaceOfTable(name);
 
-	for (i = 0; i < nknown_tables; i++)
-	{
-		if (strcmp(known_tables[i].name, name) == 0)
-			break;
-	}
 	if (i < nknown_tables && OidIsValid(known_tables[i].relid))
 		return known_tables[i].relid;
 
