@@ -175,6 +175,39 @@ UnpackSpecialTime(PackReader *reader, uint64 packed)
 #define SLIDES_GRACED			0x08
 #define SLIDES_FLAGS			0x0F
 
+/* Most lots have none of these. */
+#define LOT_RARE	(LOT_HAS_HOLD | LOT_JOINED | LOT_HAS_HOME | LOT_APART | LOT_SLIDES)
+
+static uint8
+RareFlags(const Lot *lot, uint8 *slides)
+{
+	*slides = 0;
+	if (lot->opened_until != lot->expires_at)
+		*slides |= SLIDES_EXTENDED;
+	if (lot->expires_by != TIMESTAMP_INFINITY)
+		*slides |= lot->expires_by == lot->expires_at ? SLIDES_TO_LIMIT : SLIDES_LIMITED;
+	if (lot->graced)
+		*slides |= SLIDES_GRACED;
+	return (lot->hold_id != 0 ? LOT_HAS_HOLD : 0) | (lot->joined ? LOT_JOINED : 0) |
+		(lot->home_id != 0 ? LOT_HAS_HOME : 0) | (lot->apart ? LOT_APART : 0) | (*slides != 0 ? LOT_SLIDES : 0);
+}
+
+static uint8 *
+PutRare(uint8 *to, const Lot *lot, uint8 flags, uint8 slides)
+{
+	if (flags & LOT_HAS_HOLD)
+		to = PutUnsigned(to, Zigzag((int64) ((uint64) lot->hold_id - (uint64) lot->lot_id)));
+	if (flags & LOT_HAS_HOME)
+		to = PutUnsigned(to, Zigzag(lot->home_id));
+	if (flags & LOT_SLIDES)
+		*to++ = slides;
+	if (slides & SLIDES_EXTENDED)
+		to = PutTime(to, lot->opened_until, lot->earned_at);
+	if (slides & SLIDES_LIMITED)
+		to = PutTime(to, lot->expires_by, lot->earned_at);
+	return to;
+}
+
 /*
  * A list of lots: how many, then each from the last on by its difference from
  * the one behind it, the last from lot_id and earned_at.  So what is appended
@@ -190,32 +223,16 @@ PackLots(PackWriter *writer, const LotList *list, int64 lot_id, TimestampTz earn
 	{
 		const Lot  *lot = &list->lots[i];
 		int64		own = Lifetime(lot->earned_at, lot->expires_at);
-		uint8		flags = 0;
-		uint8		slides = 0;
+		uint8		slides;
+		uint8		flags = RareFlags(lot, &slides);
 		uint8	   *to;
 
-		if (lot->opened_until != lot->expires_at)
-			slides |= SLIDES_EXTENDED;
-		if (lot->expires_by != TIMESTAMP_INFINITY)
-			slides |= lot->expires_by == lot->expires_at ? SLIDES_TO_LIMIT : SLIDES_LIMITED;
-		if (lot->graced)
-			slides |= SLIDES_GRACED;
 		if (lot->expires_at == TIMESTAMP_INFINITY)
 			flags |= LOT_NEVER_EXPIRES;
 		else if (own >= 0 && own == lifetime)
 			flags |= LOT_SAME_LIFETIME;
 		if (lot->available_at == lot->earned_at)
 			flags |= LOT_AVAILABLE_AT_ONCE;
-		if (lot->hold_id != 0)
-			flags |= LOT_HAS_HOLD;
-		if (lot->joined)
-			flags |= LOT_JOINED;
-		if (lot->home_id != 0)
-			flags |= LOT_HAS_HOME;
-		if (lot->apart)
-			flags |= LOT_APART;
-		if (slides != 0)
-			flags |= LOT_SLIDES;
 
 		to = StartPut(writer, 2 + 4 * 10 + 5 * TIME_BYTES);
 		*to++ = flags;
@@ -226,16 +243,8 @@ PackLots(PackWriter *writer, const LotList *list, int64 lot_id, TimestampTz earn
 			to = PutTime(to, lot->available_at, lot->earned_at);
 		if (!(flags & (LOT_NEVER_EXPIRES | LOT_SAME_LIFETIME)))
 			to = PutTime(to, lot->expires_at, lot->earned_at);
-		if (flags & LOT_HAS_HOLD)
-			to = PutUnsigned(to, Zigzag((int64) ((uint64) lot->hold_id - (uint64) lot->lot_id)));
-		if (flags & LOT_HAS_HOME)
-			to = PutUnsigned(to, Zigzag(lot->home_id));
-		if (flags & LOT_SLIDES)
-			*to++ = slides;
-		if (slides & SLIDES_EXTENDED)
-			to = PutTime(to, lot->opened_until, lot->earned_at);
-		if (slides & SLIDES_LIMITED)
-			to = PutTime(to, lot->expires_by, lot->earned_at);
+		if (unlikely(flags & LOT_RARE))
+			to = PutRare(to, lot, flags, slides);
 		EndPut(writer, to);
 
 		lot_id = lot->lot_id;
@@ -243,6 +252,31 @@ PackLots(PackWriter *writer, const LotList *list, int64 lot_id, TimestampTz earn
 		if (own >= 0)
 			lifetime = own;
 	}
+}
+
+static void
+UnpackRare(PackReader *reader, uint8 flags, Lot *lot)
+{
+	uint8		slides = 0;
+
+	lot->joined = (flags & LOT_JOINED) != 0;
+	lot->apart = (flags & LOT_APART) != 0;
+	if (flags & LOT_HAS_HOLD)
+		lot->hold_id = (int64) ((uint64) lot->lot_id + (uint64) UnpackSigned(reader));
+	if (flags & LOT_HAS_HOME)
+		lot->home_id = UnpackSigned(reader);
+	if (flags & LOT_SLIDES)
+		slides = UnpackByte(reader);
+	if (slides & SLIDES_EXTENDED)
+		lot->opened_until = UnpackTime(reader, lot->earned_at);
+	if (slides & SLIDES_LIMITED)
+		lot->expires_by = UnpackTime(reader, lot->earned_at);
+	else if (slides & SLIDES_TO_LIMIT)
+		lot->expires_by = lot->expires_at;
+	lot->graced = (slides & SLIDES_GRACED) != 0;
+	if ((slides & ~SLIDES_FLAGS) || lot->hold_id < 0 ||
+		lot->opened_until == TIMESTAMP_MINUS_INFINITY || lot->expires_by == TIMESTAMP_MINUS_INFINITY)
+		reader->failed = true;
 }
 
 /*
@@ -254,6 +288,7 @@ UnpackLots(PackReader *reader, LotList *list, int64 lot_id, TimestampTz earned_a
 {
 	uint64		count = UnpackUnsigned(reader);
 	int64		lifetime = -1;
+	Lot		   *place;
 
 	memset(list, 0, sizeof(LotList));
 
@@ -267,62 +302,50 @@ UnpackLots(PackReader *reader, LotList *list, int64 lot_id, TimestampTz earned_a
 		return;
 	list->size = (int) count + 1;
 	list->lots = palloc_extended(list->size * sizeof(Lot), MCXT_ALLOC_HUGE);
-	list->first = list->end = (int) count;
 
-	while (list->first > 0)
+	for (place = list->lots + count; place > list->lots; place--)
 	{
-		Lot		   *lot = &list->lots[list->first - 1];
-		uint8		flags;
-		uint8		slides = 0;
+		Lot			lot = {0};
+		uint8		flags = UnpackByte(reader);
 		int64		own;
 
-		UnpackBytes(reader, &flags, 1);
-		lot->lot_id = (int64) ((uint64) lot_id + (uint64) UnpackSigned(reader));
-		lot->points = (int64) UnpackUnsigned(reader);
-		lot->earned_at = UnpackTime(reader, earned_at);
-		lot->available_at = flags & LOT_AVAILABLE_AT_ONCE ?
-			lot->earned_at : UnpackTime(reader, lot->earned_at);
+		lot.lot_id = (int64) ((uint64) lot_id + (uint64) UnpackSigned(reader));
+		lot.points = (int64) UnpackUnsigned(reader);
+		lot.earned_at = lot.available_at = UnpackTime(reader, earned_at);
+		if (!(flags & LOT_AVAILABLE_AT_ONCE))
+			lot.available_at = UnpackTime(reader, lot.earned_at);
 		if (flags & LOT_NEVER_EXPIRES)
-			lot->expires_at = TIMESTAMP_INFINITY;
+			lot.expires_at = TIMESTAMP_INFINITY;
 		else if (flags & LOT_SAME_LIFETIME)
 		{
 			if (lifetime < 0 ||
-				pg_add_s64_overflow(lot->earned_at, lifetime, &lot->expires_at) ||
-				!IS_VALID_TIMESTAMP(lot->expires_at))
+				pg_add_s64_overflow(lot.earned_at, lifetime, &lot.expires_at) ||
+				!IS_VALID_TIMESTAMP(lot.expires_at))
 				reader->failed = true;
 		}
 		else
-			lot->expires_at = UnpackTime(reader, lot->earned_at);
-		lot->joined = (flags & LOT_JOINED) != 0;
-		lot->hold_id = flags & LOT_HAS_HOLD ?
-			(int64) ((uint64) lot->lot_id + (uint64) UnpackSigned(reader)) : 0;
-		lot->home_id = flags & LOT_HAS_HOME ? UnpackSigned(reader) : 0;
-		lot->apart = (flags & LOT_APART) != 0;
-		if (flags & LOT_SLIDES)
-			UnpackBytes(reader, &slides, 1);
-		lot->opened_until = slides & SLIDES_EXTENDED ? UnpackTime(reader, lot->earned_at) : lot->expires_at;
-		lot->expires_by = slides & SLIDES_LIMITED ? UnpackTime(reader, lot->earned_at) :
-			slides & SLIDES_TO_LIMIT ? lot->expires_at : TIMESTAMP_INFINITY;
-		lot->graced = (slides & SLIDES_GRACED) != 0;
+			lot.expires_at = UnpackTime(reader, lot.earned_at);
+		lot.opened_until = lot.expires_at;
+		lot.expires_by = TIMESTAMP_INFINITY;
+		if (unlikely(flags & LOT_RARE))
+			UnpackRare(reader, flags, &lot);
 
-		if (reader->failed || (slides & ~SLIDES_FLAGS) ||
-			lot->points <= 0 || lot->lot_id <= 0 || lot->hold_id < 0 ||
-			TIMESTAMP_NOT_FINITE(lot->earned_at) ||
-			lot->opened_until == TIMESTAMP_MINUS_INFINITY ||
-			lot->expires_by == TIMESTAMP_MINUS_INFINITY ||
-			lot->available_at == TIMESTAMP_MINUS_INFINITY ||
-			lot->expires_at == TIMESTAMP_MINUS_INFINITY)
+		if (reader->failed || lot.points <= 0 || lot.lot_id <= 0 || TIMESTAMP_NOT_FINITE(lot.earned_at) ||
+			lot.available_at == TIMESTAMP_MINUS_INFINITY || lot.expires_at == TIMESTAMP_MINUS_INFINITY)
+		{
 			reader->failed = true;
-		if (reader->failed)
 			break;
+		}
 
-		lot_id = lot->lot_id;
-		earned_at = lot->earned_at;
-		own = Lifetime(lot->earned_at, lot->expires_at);
+		lot_id = lot.lot_id;
+		earned_at = lot.earned_at;
+		own = Lifetime(lot.earned_at, lot.expires_at);
 		if (own >= 0)
 			lifetime = own;
-		list->first--;
+		place[-1] = lot;
 	}
+	list->first = (int) (place - list->lots);
+	list->end = (int) count;
 }
 
 /* ---------------------------------------------------------------------------
@@ -520,7 +543,7 @@ UnpackEntryRest(PackReader *reader, uint8 head, Entry *entry)
 
 	if (reader->failed || !(head & ENTRY_EXTENDED))
 		return;
-	UnpackBytes(reader, &extended, 1);
+	extended = UnpackByte(reader);
 	if (extended & ~EXTENDED_BITS)
 		reader->failed = true;
 	if (extended & EXTENDED_TARGET)

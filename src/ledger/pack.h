@@ -159,6 +159,18 @@ UnpackUnsigned(PackReader *reader)
 	return UnpackUnsignedSlow(reader);
 }
 
+/*
+ * A byte; beyond the end it is 0, and the reader has failed.
+ */
+static inline uint8
+UnpackByte(PackReader *reader)
+{
+	if (likely(reader->next < reader->end))
+		return *reader->next++;
+	reader->failed = true;
+	return 0;
+}
+
 static inline int64
 UnpackSigned(PackReader *reader)
 {

@@ -152,10 +152,7 @@ UnpackBalanceDatum(Datum datum, Balance *balance)
 static bool
 UnpackVersionedLots(PackReader *reader, LotList *list)
 {
-	uint8		version;
-
-	UnpackBytes(reader, &version, 1);
-	if (version != PACK_VERSION)
+	if (UnpackByte(reader) != PACK_VERSION)
 		reader->failed = true;
 	UnpackLots(reader, list, 0, 0);
 	return !reader->failed && reader->next == reader->end;
