@@ -101,5 +101,15 @@ SELECT is(ROW(s.first, s.fingerprint, s.again, s.entries)::text, ROW('posted', r
 FROM pg_temp.said() s JOIN repeat r USING (n) ORDER BY s.access, r.n;
 RESET loyalty.table_access;
 
+-- no locale has a say in what is looked up, and entries are shown as the ledger has them
+SELECT is_empty($$SELECT attrelid::regclass, attname FROM pg_attribute WHERE attcollation <> 'pg_catalog."C"'::regcollation
+	AND (attrelid, attname::text) IN (('loyalty.currency'::regclass, 'code'), ('loyalty.wallet'::regclass, 'currency'),
+		('loyalty.ledger'::regclass, 'currency'), ('loyalty.ledger'::regclass, 'kind'), ('loyalty.ledger'::regclass, 'idempotency_key'),
+		('loyalty.request'::regclass, 'call'), ('loyalty.request'::regclass, 'idempotency_key'),
+		('loyalty.tier_state'::regclass, 'ladder'), ('loyalty.tier_history'::regclass, 'ladder'), ('loyalty.tier_event'::regclass, 'measure'))$$,
+	'codes and keys are in collation C');
+SELECT results_eq(format('SELECT attname, atttypid, attcollation FROM pg_attribute WHERE attrelid = %s AND attnum > 0 ORDER BY attnum', rel::oid),
+	$$SELECT attname, atttypid, attcollation FROM pg_attribute WHERE attrelid = 'loyalty.ledger'::regclass AND attnum > 0 ORDER BY attnum$$, rel || ' has the columns of the ledger')
+FROM unnest('{loyalty.ledger_entry,loyalty.ledger_archive}'::regclass[]) rel;
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 SELECT * FROM finish();

@@ -59,7 +59,8 @@ done
 for sync in off on; do
 	psql -Xq -c "ALTER SYSTEM SET synchronous_commit = $sync" -c 'SELECT pg_reload_conf()' -o /dev/null
 	# 10 percent more for each is 0.91 of as many in the same time
-	paired --what "earn() with tiers kept current, 8 clients, synchronous_commit $sync" --rival 'earn() without' --target '>= 0.91' \
+	paired --entries 1 --rival-entries 1 --what "earn() with tiers kept current, 8 clients, synchronous_commit $sync" \
+		--rival 'earn() without' --target '>= 0.91' \
 		--rounds "$ROUNDS" --set climbers="$climbers" --pgbench '-c 8 -j 2 -T 10 -M prepared' \
 		"$dir/bench_status.sql" "$dir/bench_plain.sql"
 done
