@@ -106,7 +106,9 @@
  *
  * A new version of a ladder takes the state and the grants over by level code;
  * a code that is gone becomes the next lower one that is left.  Whoever
- * qualifies for more rises at once; nobody falls before the term ends.
+ * qualifies for more rises at once; nobody falls before the term ends.  What
+ * was carried over stays where it was brought, of measures that are counted in
+ * the same window as before.
  *
  * A merge takes the better state of both: the higher earned level, then the
  * later valid_until, then the survivor's; from then on the facts of both

@@ -68,6 +68,37 @@ RebuildSlots(TierMachine *machine)
 }
 
 /*
+ * What was carried over into the running period or term stays there, of a
+ * measure that a new version counts in the same window.  before: NULL where
+ * there was no version.
+ */
+static void
+KeepCarried(TierMachine *machine, const LadderDefinition *before, const LadderDefinition *after)
+{
+	int64		carry[TIER_MAX_MEASURES] = {0};
+	TimestampTz carry_from[TIER_MAX_MEASURES];
+
+	for (int i = 0; i < TIER_MAX_MEASURES; i++)
+	{
+		carry_from[i] = TIMESTAMP_MINUS_INFINITY;
+		for (int j = 0; before != NULL && i < after->nmeasures && j < before->nmeasures; j++)
+		{
+			if (strcmp(before->measure[j].code, after->measure[i].code) == 0 &&
+				before->measure[j].window == after->measure[i].window)
+			{
+				carry[i] = machine->slot[j].carry;
+				carry_from[i] = machine->slot[j].carry_from;
+			}
+		}
+	}
+	for (int i = 0; i < TIER_MAX_MEASURES; i++)
+	{
+		machine->slot[i].carry = carry[i];
+		machine->slot[i].carry_from = carry_from[i];
+	}
+}
+
+/*
  * A change of the effective tier that no step of the state machine made.
  * before: its rank, of a level that is gone what it has become.
  */
@@ -128,8 +159,7 @@ SwitchVersion(TierMachine *machine, int version, TimestampTz t)
 			state->pending_at = TIMESTAMP_INFINITY;
 		}
 	}
-	for (int i = 0; i < TIER_MAX_MEASURES; i++)
-		machine->slot[i].carry = 0;
+	KeepCarried(machine, before, after);
 	RebuildSlots(machine);
 	PlanCarryOver(machine, t);
 	state->granted = GrantedRank(machine, t);

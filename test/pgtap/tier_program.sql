@@ -703,6 +703,18 @@ SELECT loyalty.record_qualification(m, measure, amount, at::timestamptz) FROM (V
 	(400, 'visits', 100, '2023-03-01'), (400, 'spend', 40, '2023-03-01'), (400, 'spend', 20, '2024-03-01'), (401, 'visits', 170, '2024-03-01'), (401, 'spend', 40, '2025-07-01'), (402, 'visits', 100, '2024-03-01'), (402, 'spend', 50, '2025-07-01')) v(m, measure, amount, at);
 SELECT is(tiers_of(m, 'carried_from', '2024-06-01', '2025-01-01', '2026-01-01'), expected, what) FROM (VALUES
 	(400, 'a - -', 'a level that does not ask for it has too much of nothing'), (401, 'a a -', '70 visits of 2024 are none of the 40 spent in 2025'), (402, 'a a a', 'and 50 spent are enough')) v(m, expected, what);
+-- What was brought into a year is the member's, and a new version of the ladder does not take it away: unless it counts otherwise.
+SELECT loyalty.define_ladder('carried_' || to_n, jsonb '{"carry_over": true, "measures": [{"measure": "visits", "window": "year"}], "period": "year", "validity": "period", "levels": [{"level": "a", "any": {"visits": 100}}]}'
+	|| CASE n WHEN 2 THEN more ELSE '{}' END, CASE n WHEN 2 THEN timestamptz '2025-06-01' END)
+FROM generate_series(1, 2) n, (VALUES (1, '{"levels": [{"level": "a", "any": {"visits": 100}}, {"level": "b", "any": {"visits": 300}}]}'::jsonb),
+	(2, '{"measures": [{"measure": "spend", "window": "year"}, {"measure": "visits", "window": "year"}]}'), (3, '{"carry_over": false}'),
+	(4, '{"measures": [{"measure": "visits", "window": "anniversary"}]}'), (5, '{"time_zone": "Asia/Tokyo"}')) v (to_n, more) ORDER BY to_n, n;
+SELECT loyalty.record_qualification(403, 'visits', 160, '2024-03-01'), loyalty.record_qualification(403, 'visits', 40, '2025-03-01'),
+	loyalty.record_qualification(404, 'visits', 160, '2024-03-01'), loyalty.record_qualification(404, 'visits', 39, '2025-03-01');
+SELECT is(tiers_of(403, 'carried_' || n, '2025-12-30', '2026-01-02', '2027-01-02'), expected, what) FROM (VALUES (1, 'a a -', '60 of 2024 and 40 are enough, with a new level'), (2, 'a a -', 'with a measure before it'),
+	(3, 'a a -', 'and where nothing is carried over any more'), (4, 'a - -', 'another window begins with nothing'), (5, 'a - -', 'as do years of another time zone')) v (n, expected, what);
+SELECT is(tiers_of(404, 'carried_' || n, '2025-12-30', '2026-01-02'), 'a -', '60 and 39 are not') FROM generate_series(1, 3) n;
+SELECT is_empty($$SELECT * FROM loyalty.check_tier() WHERE member_id IN (403, 404)$$, 'as stored');
 -- Nor does another measure of a later version begin with what one of before came to.
 SELECT loyalty.define_measure('rating'), loyalty.define_measure('grade');
 SELECT loyalty.define_ladder('rated', jsonb_build_object('measures', jsonb_build_array(jsonb_build_object('measure', m, 'window', 'latest')),
