@@ -17,12 +17,14 @@
  *				... PERFORM loyalty.restart_call('why');
  *				EXIT;
  *			EXCEPTION WHEN SQLSTATE 'LX001' THEN
- *				NULL;
+ *				restarts := loyalty.count_restart(restarts, SQLERRM);
  *			END;
  *		END LOOP;
  *
  * The signal has an SQLSTATE of its own, which no refusal has: neither ours nor
- * one that a trigger of users raises is taken for it.
+ * one that a trigger of users raises is taken for it.  Should somebody raise it
+ * who is not us, or should it be a fault of ours, the call ends all the same:
+ * each time that is right, another session has committed a change.
  */
 #include "postgres.h"
 
@@ -34,6 +36,8 @@
 
 #include "core/core.h"
 #include "core/errors.h"
+
+#define MAX_RESTARTS	1000
 
 /*
  * The call that is running begins anew; why is said to nobody but a reader of
@@ -60,6 +64,31 @@ loyalty_restart_call(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Counts how often a call began anew: 54000 when that will have no end.
+ */
+static int
+CountRestart(int restarts, const char *why)
+{
+	if (restarts >= MAX_RESTARTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a call began anew %d times, and did not come to its end", MAX_RESTARTS),
+				 errdetail("The last time because of: %s", why),
+				 errhint("Look for a trigger or function of your own that raises SQLSTATE LX001, which is for loyalty alone.")));
+	return restarts + 1;
+}
+
+/*
+ * count_restart(restarts integer, why text) -> integer
+ */
+PG_FUNCTION_INFO_V1(loyalty_count_restart);
+Datum
+loyalty_count_restart(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(CountRestart(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1))));
+}
+
+/*
  * Runs a function in a subtransaction; and again from its beginning when it
  * asks for that by RestartCall().  Then nothing that it locked stays locked.
  */
@@ -69,6 +98,7 @@ RunRestartable(void (*run) (void *), void *call)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool done = false;
+	volatile int restarts = 0;
 
 	while (!done)
 	{
@@ -94,6 +124,7 @@ RunRestartable(void (*run) (void *), void *call)
 			CurrentResourceOwner = owner;
 			if (error->sqlerrcode != ERRCODE_RESTART_CALL)
 				ReThrowError(error);
+			restarts = CountRestart(restarts, error->message);
 			FreeErrorData(error);
 		}
 		PG_END_TRY();

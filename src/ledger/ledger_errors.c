@@ -116,8 +116,8 @@ RaiseRefusal(const Refused *refused)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_LATER_REVERSAL),
 					 errmsg("reversal " INT64_FORMAT " is not the last one of its entry", entry->target),
-					 errdetail("A later one has given back more of the same entry."),
-					 errhint("Undo the later one first.")));
+					 errdetail("A later one, or its part in another wallet, has given back more of the same entry."),
+					 errhint("Undo the later one first. Parts of one refund in several wallets are not undone one by one: take points back by loyalty.redeem() or loyalty.adjust().")));
 			break;
 		case FOLD_BEFORE_TARGET:
 			ereport(ERROR,

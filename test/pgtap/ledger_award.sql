@@ -545,15 +545,30 @@ ALTER TABLE terms RENAME amount TO total;
 CREATE TABLE copied (LIKE later INCLUDING ALL);
 CREATE TRIGGER award AFTER INSERT ON copied FOR EACH ROW EXECUTE FUNCTION loyalty.award_points('source=later', 'member=member_id', 'points=amount');
 SELECT results_eq('SELECT * FROM said()', $$VALUES
-	(5030::bigint, 'berlin', 'row "days:1" is no longer in public.days, and 1 points stand for it'),
-	(5090, 'points', 'row "past:1" is no longer in public.past, and 60 points stand for it'),
+	(5030::bigint, 'berlin', 'row "days:1" is no longer in public.days as this member''s, and 1 points stand for it'),
+	(5090, 'points', 'row "past:1" is no longer in public.past as this member''s, and 60 points stand for it'),
 	(5090, 'points', 'row "past:2" of public.past is worth 57 points, and 56 stand for it'),
-	(5030, 'berlin', 'row "times:1" is no longer in public.days, and 1 points stand for it'),
+	(5030, 'berlin', 'row "times:1" is no longer in public.days as this member''s, and 1 points stand for it'),
 	(NULL, 'points', 'source "later" of trigger award on public.copied is also that of trigger award on public.later'),
 	(NULL, 'points', 'source "later" of trigger award on public.later is also that of trigger award on public.copied'),
 	(NULL, 'points', 'trigger t on public.terms: column "amount" does not exist')$$, 'and what else is amiss');
 ALTER TABLE terms RENAME total TO amount;
 DROP TABLE copied;
+-- rows that were posted under other terms
+BEGIN;
+CREATE TEMP TABLE before AS SELECT * FROM said();
+CREATE TABLE reterm (id bigint PRIMARY KEY, code text, member_id bigint, payer_id bigint, amount int);
+CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON reterm FOR EACH ROW EXECUTE FUNCTION loyalty.award_points('source=reterm', 'member=member_id', 'points=amount');
+INSERT INTO reterm VALUES (1, 'a', 5095, 5096, 10);
+CREATE OR REPLACE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON reterm FOR EACH ROW EXECUTE FUNCTION loyalty.award_points('source=reterm', 'member=payer_id', 'points=amount');
+SELECT bag_eq('SELECT * FROM said() EXCEPT SELECT * FROM before', $$VALUES
+	(5095::bigint, 'points', 'row "reterm:1" is no longer in public.reterm as this member''s, and 10 points stand for it'),
+	(5096, 'points', 'row "reterm:1" of public.reterm is worth 10 points, and 0 stand for it')$$, 'another member term');
+CREATE OR REPLACE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON reterm FOR EACH ROW EXECUTE FUNCTION loyalty.award_points('source=reterm', 'member=member_id', 'points=amount', 'key=code');
+SELECT bag_eq('SELECT * FROM said() EXCEPT SELECT * FROM before', $$VALUES
+	(NULL::bigint, 'points', '1 rows of public.reterm are worth points, but no entry has their keys (the first is "reterm:a"): bring this history in by backfill() with source => ''reterm'', or leave it out by the term "when"'),
+	(5095, 'points', 'row "reterm:1" is no longer in public.reterm as this member''s, and 10 points stand for it')$$, 'another key term');
+ROLLBACK;
 UPDATE past SET id = id;
 INSERT INTO past (id, member_id, amount) VALUES (1, 5090, 0);
 INSERT INTO days VALUES (1, 5030, NULL, NULL);
