@@ -22,8 +22,8 @@
  *
  * Acts that people do by hand are kept in operator_act, in the transaction of
  * the act, with who did it (access_act.c): every adjust, reversal by reverse()
- * or post_many(), merge and unmerge that was asked for, grant and its end,
- * forgetting, link and unlink of an identifier, rebuild, backfill, definition
+ * or post_many(), merge and unmerge that was asked for, grant and its end, date
+ * of joining, forgetting, link and unlink of an identifier, rebuild, backfill, definition
  * and change of access.  Not postings, nor merges that identifiers cause, nor
  * what award_points() takes back: those are what the program does by itself.
  *
@@ -48,18 +48,10 @@ LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_acting_role';
 COMMENT ON FUNCTION acting_role() IS
 'The role that acts: that of the session, or the one that SET ROLE chose, also where a function works as the owner of our tables.';
 
-CREATE FUNCTION owner_only() RETURNS trigger
-LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_owner_only';
-COMMENT ON FUNCTION owner_only() IS
-'Trigger function (BEFORE, FOR EACH STATEMENT): refuses with 42501 what is written by somebody who has not the rights of the owner of our tables, whatever was granted to him.';
-
 CREATE FUNCTION access_triggers(OUT table_name text, OUT trigger_name text, OUT fired text, OUT level text, OUT function_name text)
 RETURNS SETOF record
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT t.name, 'owner_only', 'BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'owner_only'
-	FROM unnest('{operator_act,actor_role,approval_policy,act_request}'::text[]) t (name)
-	UNION ALL
 	VALUES ('operator_act', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
 $$;
 COMMENT ON FUNCTION access_triggers() IS 'The triggers of the tables of room access; see program_triggers().';

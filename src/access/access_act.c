@@ -370,23 +370,6 @@ loyalty_perform_act(PG_FUNCTION_ARGS)
 }
 
 /*
- * owner_only() trigger: refuses whatever is written by somebody who has not
- * the rights of the table's owner, whoever granted him what.
- *
- *	CREATE TRIGGER owner_only BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.act_request
- *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.owner_only();
- */
-PG_FUNCTION_INFO_V1(loyalty_owner_only);
-Datum
-loyalty_owner_only(PG_FUNCTION_ARGS)
-{
-	(void) RequireTrigger(fcinfo, "owner_only", FIRED_BEFORE | FIRED_FOR_STATEMENT | FIRED_BY_INSERT | FIRED_BY_UPDATE |
-						  FIRED_BY_DELETE | FIRED_BY_TRUNCATE);
-	RequireOwner();
-	return PointerGetDatum(NULL);
-}
-
-/*
  * Part of AccessInit().
  */
 void

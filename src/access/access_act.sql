@@ -12,16 +12,16 @@ LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_acting_
 COMMENT ON FUNCTION acting_person() IS
 'As whose an act in this transaction counts: the actor that it has named, where the session''s role is trusted to name one (trust_actors), and otherwise that role, whatever SET ROLE says. Error: LY024 a trusted role has named nobody.';
 
-CREATE FUNCTION approvable_acts(OUT act text, OUT function_name text, OUT has_points boolean) RETURNS SETOF record
+CREATE FUNCTION approvable_acts(OUT act text, OUT function_name text, OUT has_points boolean, OUT of_the_known boolean) RETURNS SETOF record
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-	VALUES ('adjust', 'adjust', true), ('reverse', 'reverse', true), ('merge_members', 'merge_members', false),
-		('unmerge_members', 'unmerge_members', false), ('forget_member', 'forget_member', false),
-		('grant_tier', 'grant_tier', false), ('grant_tier', 'renew_grant', false), ('end_grant', 'end_grant', false),
-		('link_identifier', 'link_identifier', false), ('unlink_identifier', 'unlink_identifier', false)
+	VALUES ('adjust', 'adjust', true, false), ('reverse', 'reverse', true, false), ('merge_members', 'merge_members', false, true),
+		('unmerge_members', 'unmerge_members', false, true), ('forget_member', 'forget_member', false, true),
+		('grant_tier', 'grant_tier', false, false), ('grant_tier', 'renew_grant', false, false), ('end_grant', 'end_grant', false, false),
+		('link_identifier', 'link_identifier', false, true), ('unlink_identifier', 'unlink_identifier', false, true)
 $$;
 COMMENT ON FUNCTION approvable_acts() IS
-'The acts for which there may be a policy, the functions that do them, which request_act() takes, and whether they have an amount.';
+'The acts for which there may be a policy, the functions that do them, which request_act() takes, whether they have an amount, and whether their members must be in the table member, whatever configure_program() says.';
 
 CREATE FUNCTION define_approval(act text, above numeric DEFAULT 0, currency text DEFAULT '*', within interval DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -123,6 +123,7 @@ DECLARE
 	wrong text := CASE WHEN btrim(coalesce(reason, '')) = '' THEN 'reason must say why.'
 		WHEN NOT isfinite(lapses_at) THEN 'lapses_at must be finite.' END;
 	subject record;
+	members bigint[];
 	earlier jsonb;
 BEGIN
 	PERFORM loyalty.require_right_of(act);
@@ -130,6 +131,16 @@ BEGIN
 		coalesce((read ->> 'absorbed_id')::bigint, m.absorbed_id) AS other_member_id
 	INTO subject
 	FROM (VALUES (1)) one (row) LEFT JOIN loyalty.member_merge m ON m.merge_id = (read ->> 'merge_id')::bigint;
+	IF act = 'unmerge_members' THEN
+		PERFORM loyalty.require_merge((read ->> 'merge_id')::bigint);
+	END IF;
+	members := array_remove(ARRAY[subject.member_id, subject.other_member_id], NULL);
+	IF EXISTS (SELECT FROM loyalty.approvable_acts() a WHERE a.function_name = request_act.act AND a.of_the_known)
+		OR (SELECT p.known_members_only FROM loyalty.program p) THEN
+		members := loyalty.require_members(members);
+	END IF;
+	-- of whoever is forgotten nothing is written down any more
+	PERFORM loyalty.require_not_forgotten(loyalty.kept_members(members));
 	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request('request_act', ARRAY[coalesce(subject.member_id, 0)], idempotency_key,
@@ -156,7 +167,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION request_act(text, jsonb, text, timestamptz, text) IS
-'Asks for an act that another person has to approve: the name of its function, see approvable_acts(), its arguments by name, and why. Whoever may do the act may ask for it, and must not need approval to do so. The arguments are checked and kept as they are now (a time without zone is in the session''s); what is left out has its default when the act is done. lapses_at: until when it can be approved (NULL: 7 days). Returns the number of the request, and whether it is the first result of a repeated idempotency_key, which belongs to the member concerned. Errors: LY003, LY004, LY024, 42501.';
+'Asks for an act that another person has to approve: the name of its function, see approvable_acts(), its arguments by name, and why. Whoever may do the act may ask for it, and must not need approval to do so. The arguments are checked and kept as they are now (a time without zone is in the session''s); what is left out has its default when the act is done. lapses_at: until when it can be approved (NULL: 7 days). Returns the number of the request, and whether it is the first result of a repeated idempotency_key, which belongs to the member concerned. Errors: LY202 no such member, LY203 forgotten, LY211 no such merge, LY003, LY004, LY024, 42501.';
 
 CREATE FUNCTION refuse_closed(request_id bigint, why text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -27,7 +27,7 @@ BEGIN
 		FROM (VALUES
 			('may_post', '{earn, redeem, hold, capture, release, activate, transfer, post_many, resolve_member, record_qualification}'::text[]),
 			('may_correct', '{reverse, link_identifier, unlink_identifier, request_act, approve_act, refuse_act, withdraw_act}'),
-			('may_operate', '{adjust, merge_members, unmerge_members, forget_member, refresh_attributes, grant_tier, renew_grant, end_grant,
+			('may_operate', '{adjust, merge_members, unmerge_members, forget_member, refresh_attributes, grant_tier, renew_grant, end_grant, set_joined,
 				evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier, book_expiry, book_expiries_of, rebuild_wallets_of, ledger_digest, lock_job, unlock_job, begin_job, note_job, end_job, store_findings}'),
 			('may_define', '{configure_program, create_currency, configure_namespace, block_identifier, register_merge_handler,
 				define_rfm_scheme, drop_rfm_scheme, define_measure, define_ladder, define_approval, drop_approval}'),

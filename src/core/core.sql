@@ -7,6 +7,9 @@
  * their caller.  check_all() gathers check_<room>() of every room.
  */
 
+-- The tables that functions of all rooms name do not exist yet when this script runs.
+SET LOCAL check_function_bodies = off;
+
 CREATE FUNCTION require_setup(internal) RETURNS internal
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_require_setup';
 COMMENT ON FUNCTION require_setup(internal) IS
@@ -16,6 +19,11 @@ CREATE FUNCTION forget_cached() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_forget_cached';
 COMMENT ON FUNCTION forget_cached() IS
 'Trigger function (AFTER) on a small table of settings: tells every session at commit to read the table again. Always enabled and for each row, so that it is fired on a logical subscriber, too.';
+
+CREATE FUNCTION owner_only() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_owner_only';
+COMMENT ON FUNCTION owner_only() IS
+'Trigger function (BEFORE, FOR EACH STATEMENT): refuses with 42501 what is written by somebody who has not the rights of the owner of our tables, whatever was granted to him.';
 
 CREATE FUNCTION stored_function(name text, arguments text) RETURNS regproc
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -83,6 +91,14 @@ LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_happen'
 COMMENT ON FUNCTION happen(text, bigint, timestamptz, jsonb) IS
 'Tells whoever hears of it that something happened to a member; payload has ids and core types, and no personal data. Part of the writing functions; 42501 for whoever has not the rights of the owner of our tables.';
 
+CREATE FUNCTION actor_columns() RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{session_role,role,actor,person,decided_session_role,decided_role,decided_actor,decided_person}'::text[]
+$$;
+COMMENT ON FUNCTION actor_columns() IS
+'The columns that say who did something by hand, or decided it, in tables that keep that: those with a column session_role.';
+
 CREATE FUNCTION list_differences(stored jsonb, given jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -97,6 +113,11 @@ CREATE FUNCTION restart_call(why text) RETURNS void
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_restart_call';
 COMMENT ON FUNCTION restart_call(text) IS
 'Raises the signal by which a call that has locked the wrong rows gives them back and begins anew (SQLSTATE LX001, which no refusal has). The call catches it, in the subtransaction that has the locks. Part of the writing functions.';
+
+CREATE FUNCTION count_restart(restarts integer, why text) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_count_restart';
+COMMENT ON FUNCTION count_restart(integer, text) IS
+'One more than restarts, how often a call has begun anew by restart_call(). Error: 54000 when that has been so often that it will have no end. Part of the writing functions.';
 
 CREATE FUNCTION program_time_zone() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_program_time_zone';
@@ -185,6 +206,11 @@ DECLARE
 BEGIN
 	IF to_regclass('loyalty.layout') IS NOT NULL THEN
 		have := coalesce((SELECT l.version FROM loyalty.layout l WHERE l.room = $1), 0);
+		IF have = 0 AND EXISTS (SELECT FROM loyalty.program_object o WHERE o.room = $1) THEN
+			RAISE EXCEPTION 'the table loyalty.layout has no row of room "%"', room
+				USING ERRCODE = 'LY002', DETAIL = 'The tables of the room are there, and only this row can tell which layout they have.',
+					HINT = format('Restore the row from a backup; layout %s is what this version makes.', loyalty.layout_version(room));
+		END IF;
 	END IF;
 	IF have > loyalty.layout_version(room) THEN
 		RAISE EXCEPTION 'the tables of loyalty have a newer layout than this version of the extension makes'
@@ -194,7 +220,7 @@ BEGIN
 	RETURN have;
 END
 $$;
-COMMENT ON FUNCTION begin_layout(text) IS 'The layout that the tables of a room have, 0 where there are none. Error: LY002 a newer one than this version knows. Part of setup().';
+COMMENT ON FUNCTION begin_layout(text) IS 'The layout that the tables of a room have, 0 where there are none. Error: LY002 a newer one than this version knows, or one that nobody can tell, since its row is lost. Part of setup().';
 
 CREATE FUNCTION end_layout(room text, version integer) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -228,6 +254,21 @@ BEGIN
 		COMMENT ON COLUMN loyalty.layout.version IS 'Layout version of its tables.';
 		COMMENT ON COLUMN loyalty.layout.migrated_at IS 'When setup() brought the tables to this version.';
 
+		CREATE TABLE loyalty.program_object (
+			room text NOT NULL,
+			table_name text,
+			kind text CHECK (kind IN ('table', 'column', 'constraint', 'index', 'sequence')),
+			name text,
+			definition text NOT NULL,
+			PRIMARY KEY (table_name, kind, name)
+		);
+		COMMENT ON TABLE loyalty.program_object IS 'What setup() has made: tables, and what makes them sound. Kept by setup(), which puts back what is missing; check_all() says so.';
+		COMMENT ON COLUMN loyalty.program_object.room IS 'Room of the extension.';
+		COMMENT ON COLUMN loyalty.program_object.table_name IS 'The table that it belongs to.';
+		COMMENT ON COLUMN loyalty.program_object.kind IS 'table; column: one that is NOT NULL; constraint; index: one that is no constraint''s; sequence: one that numbers rows.';
+		COMMENT ON COLUMN loyalty.program_object.name IS 'Its name.';
+		COMMENT ON COLUMN loyalty.program_object.definition IS 'What it is, as the catalog shows it; of a sequence the column.';
+
 		CREATE TABLE loyalty.job_run (
 			run_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
 			job text NOT NULL,
@@ -256,7 +297,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.job_run.done IS 'How many units are done.';
 		COMMENT ON COLUMN loyalty.job_run.total IS 'How many units there were to do when the run began; an estimate where to count them would be a job of its own, until the run has ended.';
 		COMMENT ON COLUMN loyalty.job_run.unit IS 'What is counted, for example wallets.';
-		COMMENT ON COLUMN loyalty.job_run.last_key IS 'Key of the last unit done; a resumed run goes on behind it.';
+		COMMENT ON COLUMN loyalty.job_run.last_key IS 'Key of the last unit done: a member, or of book_tiers an instant in microseconds since 1970; a resumed run goes on behind it.';
 		COMMENT ON COLUMN loyalty.job_run.result IS 'What it has brought about up to now, in the unit that message names, for example points.';
 		COMMENT ON COLUMN loyalty.job_run.message IS 'What the run has to say, in words.';
 
@@ -330,7 +371,7 @@ BEGIN
 	RETURN 1;
 END
 $$;
-COMMENT ON FUNCTION setup_core(integer) IS 'Creates and migrates the tables of room core (layout, job_run, check_finding, program, request, escrow); called by setup().';
+COMMENT ON FUNCTION setup_core(integer) IS 'Creates and migrates the tables of room core (layout, program_object, job_run, check_finding, program, request, escrow); called by setup().';
 
 /*
  * Idempotency.  A call with an idempotency_key that was used before returns
@@ -448,7 +489,8 @@ COMMENT ON FUNCTION forget_requests(bigint[]) IS
 /*
  * Triggers of our tables.  A room lists its own in <room>_triggers(); setup()
  * makes what is missing, off or otherwise than listed, and check_core() says
- * so.  Statement triggers of a partitioned table are not fired by a statement
+ * so.  A table without a guard of its own is written with the rights of its
+ * owner only, by owner_only().  Statement triggers of a partitioned table are not fired by a statement
  * that names a partition, so each partition has them, too.
  */
 
@@ -466,34 +508,42 @@ COMMENT ON FUNCTION core_triggers() IS 'The triggers of the tables of room core;
 
 CREATE FUNCTION program_triggers(OUT relation regclass, OUT trigger_name text, OUT definition text, OUT enabled "char",
 	OUT state text) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET jit = off
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET jit = off
 AS $$
-DECLARE
-	room text;
 BEGIN
-	FOREACH room IN ARRAY loyalty.rooms() LOOP
-		CONTINUE WHEN to_regprocedure(format('loyalty.%I()', room || '_triggers')) IS NULL;
-		RETURN QUERY EXECUTE format($q$
-			SELECT x.relation, x.trigger_name, x.definition, x.enabled,
-				CASE WHEN g.oid IS NULL THEN 'missing'
-					WHEN pg_get_triggerdef(g.oid) <> x.definition THEN 'not as it should be'
-					WHEN g.tgenabled = 'D' THEN 'disabled'
-					WHEN g.tgenabled <> x.enabled THEN 'not enabled as it should be' END
-			FROM (
-				SELECT r.relation, t.trigger_name,
-					format('CREATE TRIGGER %%I %%s ON %%s FOR EACH %%s EXECUTE FUNCTION loyalty.%%I(%%s)',
-						t.trigger_name, t.fired, r.relation, t.level, t.function_name,
-						CASE t.function_name WHEN 'forget_cached' THEN quote_literal(t.table_name) END) AS definition,
-					CASE t.function_name WHEN 'forget_cached' THEN 'A' ELSE 'O' END::"char" AS enabled
-				FROM loyalty.%I() t, to_regclass('loyalty.' || quote_ident(t.table_name)) top,
-					LATERAL (SELECT top AS relation UNION SELECT p.relid FROM pg_partition_tree(top) p WHERE t.level = 'STATEMENT') r
-			) x LEFT JOIN pg_trigger g ON g.tgrelid = x.relation AND g.tgname = x.trigger_name
-			ORDER BY x.relation::text, x.trigger_name$q$, room || '_triggers');
-	END LOOP;
+	RETURN QUERY EXECUTE format($q$
+		WITH listed AS (
+			%s
+		), wanted AS (
+			SELECT * FROM listed
+			UNION ALL
+			-- whatever was granted on a table
+			SELECT o.table_name, 'owner_only', 'BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'owner_only'
+			FROM loyalty.program_object o
+			WHERE o.kind = 'table' AND NOT EXISTS (SELECT FROM listed l WHERE l.table_name = o.table_name AND l.function_name = 'guard')
+		)
+		SELECT x.relation, x.trigger_name, x.definition, x.enabled,
+			CASE WHEN g.oid IS NULL THEN 'missing'
+				WHEN pg_get_triggerdef(g.oid) <> x.definition THEN 'not as it should be'
+				WHEN g.tgenabled = 'D' THEN 'disabled'
+				WHEN g.tgenabled <> x.enabled THEN 'not enabled as it should be' END
+		FROM (
+			SELECT r.relation, t.trigger_name,
+				format('CREATE TRIGGER %%I %%s ON %%s FOR EACH %%s EXECUTE FUNCTION loyalty.%%I(%%s)',
+					t.trigger_name, t.fired, r.relation, t.level, t.function_name,
+					CASE t.function_name WHEN 'forget_cached' THEN quote_literal(t.table_name) END) AS definition,
+				CASE t.function_name WHEN 'forget_cached' THEN 'A' ELSE 'O' END::"char" AS enabled
+			FROM wanted t, to_regclass('loyalty.' || quote_ident(t.table_name)) top,
+				LATERAL (SELECT top AS relation UNION SELECT p.relid FROM pg_partition_tree(top) p WHERE t.level = 'STATEMENT') r
+			WHERE top IS NOT NULL
+		) x LEFT JOIN pg_trigger g ON g.tgrelid = x.relation AND g.tgname = x.trigger_name
+		ORDER BY x.relation::text, x.trigger_name$q$,
+		(SELECT string_agg(format('SELECT * FROM loyalty.%I()', r || '_triggers'), ' UNION ALL ')
+			FROM unnest(loyalty.rooms()) r WHERE to_regprocedure(format('loyalty.%I()', r || '_triggers')) IS NOT NULL));
 END
 $$;
 COMMENT ON FUNCTION program_triggers() IS
-'The triggers that our tables and their partitions should have, from the <room>_triggers() of all rooms: how each is made, whether it is enabled in replicas (A: always; O: not there), and what is wrong with it: missing, disabled, or not as it should be; NULL when nothing is. Part of setup() and check_all().';
+'The triggers that our tables and their partitions should have, from the <room>_triggers() of all rooms, and owner_only() wherever none of these is a guard(): how each is made, whether it is enabled in replicas (A: always; O: not there), and what is wrong with it: missing, disabled, or not as it should be; NULL when nothing is. Part of setup() and check_all().';
 
 CREATE FUNCTION put_triggers() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -514,38 +564,229 @@ END
 $$;
 COMMENT ON FUNCTION put_triggers() IS 'Makes and enables what program_triggers() finds wrong; part of setup().';
 
+/*
+ * What setup() made.  After setup_<room>() has brought a room to a new layout,
+ * setup() looks into the catalog for what is new there, or no longer, and
+ * keeps that in program_object: the tables, and all without which they would
+ * take rows that are wrong, or lose them.  So no room lists it, and what users
+ * add is not among it.  A table that somebody has made anew, such as a
+ * partitioned one, may have the same under other names.
+ */
+
+CREATE FUNCTION objects_in_catalog() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+-- definitions are written alike, whatever the session says
+SET quote_all_identifiers = off SET standard_conforming_strings = on SET intervalstyle = iso_8601 SET datestyle = iso SET timezone = 'UTC'
+SET bytea_output = hex SET extra_float_digits = 1
+AS $$
+	WITH our_table AS (
+		SELECT c.oid, c.relname FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p')
+	), object (table_name, kind, name, definition) AS (
+		SELECT t.relname, 'table', t.relname, '' FROM our_table t
+		UNION ALL
+		SELECT t.relname, 'column', a.attname, 'NOT NULL'
+		FROM our_table t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attnum > 0 AND a.attnotnull
+		UNION ALL
+		SELECT t.relname, 'constraint', o.conname, pg_get_constraintdef(o.oid)
+		FROM our_table t JOIN pg_constraint o ON o.conrelid = t.oid WHERE o.contype IN ('p', 'u', 'x', 'c', 'f')
+		UNION ALL
+		SELECT t.relname, 'index', i.relname, replace(pg_get_indexdef(i.oid), ' ON ONLY ', ' ON ')
+		FROM our_table t JOIN pg_index x ON x.indrelid = t.oid JOIN pg_class i ON i.oid = x.indexrelid
+		WHERE x.indisvalid AND x.indisready AND NOT EXISTS (SELECT FROM pg_constraint o WHERE o.conindid = x.indexrelid AND o.conrelid = t.oid)
+		UNION ALL
+		SELECT t.relname, 'sequence', s.relname, a.attname
+		FROM our_table t JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+			AND d.refobjid = t.oid AND d.deptype IN ('a', 'i')
+		JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+		JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid
+	)
+	SELECT coalesce(jsonb_agg(to_jsonb(o)), '[]') FROM object o
+$$;
+COMMENT ON FUNCTION objects_in_catalog() IS
+'What the tables in our schema have at this moment, as rows of program_object without the room. Part of setup() and check_all().';
+
+CREATE FUNCTION keep_objects(room text, before jsonb) RETURNS void
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	now CONSTANT jsonb := loyalty.objects_in_catalog();
+BEGIN
+	DELETE FROM loyalty.program_object p USING jsonb_to_recordset(before) b (table_name text, kind text, name text, definition text)
+	WHERE p.table_name = b.table_name AND p.kind = b.kind AND p.name = b.name
+		AND NOT EXISTS (SELECT FROM jsonb_to_recordset(now) n (table_name text, kind text, name text, definition text) WHERE n = b);
+	INSERT INTO loyalty.program_object (room, table_name, kind, name, definition)
+	SELECT keep_objects.room, n.* FROM jsonb_to_recordset(now) n (table_name text, kind text, name text, definition text)
+	WHERE NOT EXISTS (SELECT FROM jsonb_to_recordset(before) b (table_name text, kind text, name text, definition text) WHERE b = n);
+END
+$$;
+COMMENT ON FUNCTION keep_objects(text, jsonb) IS
+'Keeps in program_object what setup_<room>() has made, changed and dropped since objects_in_catalog() was asked before. Part of setup().';
+
+CREATE FUNCTION index_essence(definition text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT regexp_replace(regexp_replace(definition, '^(CREATE (?:UNIQUE )?INDEX ).*? (USING .*)$', '\1\2'), ' WITH \([^)]*\)', '')
+$$;
+COMMENT ON FUNCTION index_essence(text) IS
+'What an index does, by which it is known also under another name, or with other storage parameters. Part of check_all().';
+
+CREATE FUNCTION tables_of_program(OUT table_name text, OUT relation regclass) RETURNS SETOF record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	SELECT o.table_name, r.relation
+	FROM loyalty.program_object o, to_regclass(format('loyalty.%I', o.table_name)) top,
+		LATERAL (SELECT top AS relation UNION SELECT p.relid FROM pg_partition_tree(top) p) r
+	WHERE o.kind = 'table' AND top IS NOT NULL
+$$;
+COMMENT ON FUNCTION tables_of_program() IS 'The tables that setup() has made, and their partitions. Part of check_all().';
+
+CREATE FUNCTION damaged_objects(OUT what text, OUT repair text) RETURNS SETOF record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	WITH there AS MATERIALIZED (
+		SELECT n.*, CASE n.kind WHEN 'index' THEN loyalty.index_essence(n.definition) WHEN 'constraint' THEN n.definition ELSE n.name END AS essence
+		FROM jsonb_to_recordset(loyalty.objects_in_catalog()) n (table_name text, kind text, name text, definition text)
+	), missing AS (
+		SELECT o.*, to_regclass(format('loyalty.%I', o.table_name)) AS relation
+		FROM loyalty.program_object o
+		WHERE o.kind <> 'sequence' AND NOT EXISTS (SELECT FROM there h WHERE h.table_name = o.table_name AND h.kind = o.kind
+			AND h.essence = CASE o.kind WHEN 'index' THEN loyalty.index_essence(o.definition) WHEN 'constraint' THEN o.definition ELSE o.name END)
+	)
+	SELECT format('table loyalty.%I is missing', m.name), NULL FROM missing m WHERE m.kind = 'table'
+	UNION ALL
+	SELECT format('%s "%s" of table %s is %s', m.kind, m.name, m.relation,
+			CASE WHEN m.kind = 'column' THEN 'not NOT NULL' WHEN n.name IS NULL THEN 'missing' ELSE 'not as it should be' END),
+		concat(CASE WHEN n.kind = 'constraint' THEN format('ALTER TABLE %s DROP CONSTRAINT %I; ', m.relation, n.name)
+				WHEN n.kind = 'index' THEN format('DROP INDEX loyalty.%I; ', n.name) END,
+			CASE m.kind WHEN 'column' THEN format('ALTER TABLE %s ALTER %I SET NOT NULL', m.relation, m.name)
+				WHEN 'constraint' THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s', m.relation, m.name, m.definition)
+				ELSE m.definition END)
+	FROM missing m LEFT JOIN there n ON n.table_name = m.table_name AND n.kind = m.kind AND n.name = m.name AND n.kind IN ('constraint', 'index')
+	WHERE m.kind <> 'table' AND m.relation IS NOT NULL
+	UNION ALL
+	SELECT format('table %s is unlogged, so that it is empty after a crash', c.oid::regclass), format('ALTER TABLE %s SET LOGGED', c.oid::regclass)
+	FROM loyalty.tables_of_program() t JOIN pg_class c ON c.oid = t.relation WHERE c.relpersistence = 'u' AND c.relkind = 'r'
+	UNION ALL
+	-- of members the owner may see some only, as policies say; of settings all
+	SELECT format('table %s hides rows from its owner, by row-level security that is forced', c.oid::regclass),
+		format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', c.oid::regclass)
+	FROM loyalty.tables_of_program() t JOIN pg_class c ON c.oid = t.relation JOIN pg_roles r ON r.oid = c.relowner
+	WHERE c.relrowsecurity AND c.relforcerowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
+		AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped)
+$$;
+COMMENT ON FUNCTION damaged_objects() IS
+'What setup() has made and is not there, or not as it was, and the statement that repairs it, NULL where there is none. Part of setup() and check_all().';
+
+CREATE FUNCTION put_objects() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	statement text;
+BEGIN
+	-- what is NOT NULL before what is a primary key
+	FOR statement IN SELECT d.repair FROM loyalty.damaged_objects() d WHERE d.repair IS NOT NULL ORDER BY d.what LIKE 'column %' DESC, d.what LOOP
+		EXECUTE statement;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION put_objects() IS 'Repairs what damaged_objects() finds; part of setup().';
+
+CREATE FUNCTION sequences_behind(OUT sequence regclass, OUT relation regclass, OUT column_name text, OUT last bigint, OUT largest bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	q record;
+BEGIN
+	FOR q IN
+		SELECT t.relation, o.definition, x.sequence, s.max_value, coalesce(s.last_value, s.start_value - s.increment_by) AS last
+		FROM loyalty.program_object o
+		CROSS JOIN LATERAL (SELECT to_regclass(format('loyalty.%I', o.table_name)) AS relation) t
+		CROSS JOIN LATERAL (SELECT coalesce(pg_get_serial_sequence(t.relation::text, o.definition)::regclass,
+			to_regclass(format('loyalty.%I', o.name))) AS sequence) x
+		JOIN pg_class c ON c.oid = x.sequence JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_sequences s ON s.schemaname = n.nspname AND s.sequencename = c.relname
+		-- numbers of members are given, too, and those of a subscriber's rows come with them
+		WHERE o.kind = 'sequence' AND o.definition <> 'member_id' AND s.increment_by > 0 AND has_sequence_privilege(x.sequence, 'SELECT')
+			AND NOT EXISTS (SELECT FROM pg_subscription_rel r JOIN loyalty.tables_of_program() p ON p.relation = r.srrelid WHERE p.table_name = o.table_name)
+		ORDER BY o.table_name, o.name
+	LOOP
+		EXECUTE format('SELECT max(%1$I) FROM %2$s WHERE %1$I > $1 AND %1$I <= $2', q.definition, q.relation) INTO largest USING q.last, q.max_value;
+		IF largest IS NOT NULL THEN
+			sequence := q.sequence; relation := q.relation; column_name := q.definition; last := q.last;
+			RETURN NEXT;
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION sequences_behind() IS
+'The sequences that number rows of our tables, and would give numbers again that rows have; of those that the caller may read. Part of check_all().';
+
+CREATE FUNCTION changes_by_others(OUT what text) RETURNS SETOF text
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	SELECT format('rule "%s" of table %s does something else than what is written there: DROP RULE %1$I ON %2$s', w.rulename, c.oid::regclass)
+	FROM loyalty.tables_of_program() t JOIN pg_class c ON c.oid = t.relation JOIN pg_rewrite w ON w.ev_class = c.oid
+	WHERE w.is_instead AND w.ev_enabled <> 'D'
+	UNION ALL
+	SELECT format('%1$s may write into tables whose guards alone stop it: REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON %2$s FROM %1$s',
+		coalesce(quote_ident(r.rolname), 'PUBLIC'), string_agg(DISTINCT c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text))
+	FROM loyalty.tables_of_program() t JOIN pg_class c ON c.oid = t.relation
+	CROSS JOIN LATERAL (SELECT c.relacl AS acl UNION ALL SELECT a.attacl FROM pg_attribute a WHERE a.attrelid = c.oid) l
+	CROSS JOIN LATERAL aclexplode(l.acl) g LEFT JOIN pg_roles r ON r.oid = g.grantee
+	WHERE g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+		AND (r.oid IS NULL OR NOT pg_has_role(r.oid, c.relowner, 'USAGE'))
+	GROUP BY r.rolname
+$$;
+COMMENT ON FUNCTION changes_by_others() IS
+'What somebody has done to our tables, and setup() does not undo: rules that put something else in the place of what is written, and grants of privileges to write. Part of check_all().';
+
 CREATE FUNCTION check_core(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)
 RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
-BEGIN
-	RETURN QUERY
-	SELECT 'trigger', NULL::bigint, NULL::text, NULL::bigint,
-		format('trigger "%s" of table %s is %s; loyalty.setup() puts it back', t.trigger_name, t.relation, t.state)
-	FROM loyalty.program_triggers() t WHERE t.state IS NOT NULL;
-END
+	SELECT f.invariant, NULL::bigint, NULL::text, NULL::bigint, f.detail
+	FROM (
+		SELECT 'trigger', format('trigger "%s" of table %s is %s; loyalty.setup() puts it back', t.trigger_name, t.relation, t.state)
+		FROM loyalty.program_triggers() t WHERE t.state IS NOT NULL
+		UNION ALL
+		SELECT 'table', concat(d.what, CASE WHEN d.repair IS NOT NULL THEN '; loyalty.setup() puts it right' END)
+		FROM loyalty.damaged_objects() d
+		UNION ALL
+		SELECT 'table', c.what FROM loyalty.changes_by_others() c
+		UNION ALL
+		SELECT 'sequence', format('sequence %s stands at %s, and a row of %s has %s %s: SELECT setval(%L, %s)',
+			s.sequence, s.last, s.relation, s.column_name, s.largest, s.sequence, s.largest)
+		FROM loyalty.sequences_behind() s
+		UNION ALL
+		SELECT 'layout', format('the table loyalty.layout has no row of room "%s"', r)
+		FROM unnest(loyalty.rooms()) r
+		WHERE to_regprocedure(format('loyalty.%I(integer)', 'setup_' || r)) IS NOT NULL
+			AND NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = r)
+		UNION ALL
+		SELECT 'layout', 'the table loyalty.program_object has lost its rows, so that nobody can tell what is missing elsewhere'
+		WHERE NOT EXISTS (SELECT FROM loyalty.program_object o WHERE o.table_name = 'program_object' AND o.kind = 'table')
+	) f (invariant, detail)
 $$;
 COMMENT ON FUNCTION check_core() IS 'Every invariant of room core: a row for each violation; part of check_all().';
 
 /*
  * Jobs: procedures that work in batches, commit each, show in job_run how far
- * they are, and go on where they were stopped.
+ * they are, and go on where they were stopped.  What they have in common is
+ * run_job(); a job gives it two functions:
  *
- *	PERFORM loyalty.require_autocommit('my_job');
- *	SELECT * INTO run FROM loyalty.begin_job('my_job', as_of, batch_size, 'members');
- *	COMMIT;
- *	LOOP
- *		... the next members behind run.last_key ...
- *		EXIT WHEN there is none;
- *		SELECT * INTO batch FROM loyalty.run_batch('my_job_of', members, run.until);
- *		busy := busy || batch.busy;
- *		PERFORM loyalty.note_job(run.run_id, done, last_key, batch.result);
- *		COMMIT;
- *	END LOOP;
- *	... the busy ones again: see book_expiries() ...
- *	PERFORM loyalty.end_job(run.run_id, 'points booked', busy);
- *	COMMIT;
- *	PERFORM loyalty.unlock_job('my_job');
+ *	next_<job>(run_id bigint, behind bigint, as_of timestamptz, batch_size integer, scope text, busy bigint[],
+ *		OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint)
+ *
+ * looks at the next ones behind the last key: as far as which key, how many
+ * units these are, the members of whom something is to be done, ascending (for
+ * each of several scopes, where scopes has one for each), what it has brought
+ * about itself, how many cannot be helped, and, at the beginning, how many units
+ * there are in all.  up_to is NULL behind the last.  To look locks nothing.
+ *
+ *	<job>_of(member_ids bigint[], as_of timestamptz, scope text) RETURNS bigint
+ *
+ * does the work for some members, by run_batch().
  *
  * What a job reads it reads by the index on its members, whatever statistics
  * there are, or are not yet: SET enable_seqscan = off, and custom plans for
@@ -606,6 +847,10 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
+	IF job IS NULL OR unit IS NULL THEN
+		RAISE EXCEPTION 'job and unit must be given'
+			USING ERRCODE = 'LY003', DETAIL = 'A run is kept with its name and with what it counts.', HINT = 'CALL the procedure of a job.';
+	END IF;
 	PERFORM loyalty.refuse_distributed(job);
 	until := coalesce(as_of, now());
 	IF NOT isfinite(until) OR until > clock_timestamp() THEN
@@ -623,7 +868,7 @@ BEGIN
 	END IF;
 
 	-- nobody runs it: what is marked as running was stopped
-	arguments := jsonb_strip_nulls(arguments || jsonb_build_object('as_of', as_of AT TIME ZONE 'UTC'));
+	arguments := jsonb_strip_nulls(coalesce(arguments, '{}') || jsonb_build_object('as_of', as_of AT TIME ZONE 'UTC'));
 	UPDATE loyalty.job_run j SET as_of = until
 	WHERE j.run_id = (SELECT max(r.run_id) FROM loyalty.job_run r
 		WHERE r.job = begin_job.job AND r.status = 'running' AND r.arguments = begin_job.arguments)
@@ -655,12 +900,12 @@ $$;
 COMMENT ON FUNCTION note_job(bigint, bigint, bigint, bigint, bigint) IS
 'Records a batch of a run: how much more is done, the last key, what more it brought about, how much there is to do in all. Part of the jobs.';
 
-CREATE FUNCTION run_batch(work text, member_ids bigint[], as_of timestamptz DEFAULT NULL, scope text DEFAULT NULL,
+CREATE FUNCTION run_batch(job text, member_ids bigint[], as_of timestamptz DEFAULT NULL, scope text DEFAULT NULL,
 	OUT result bigint, OUT busy bigint[]) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms'
 AS $$
 DECLARE
-	call CONSTANT text := format('SELECT loyalty.%I($1, $2, $3)', work);
+	call CONSTANT text := format('SELECT loyalty.%I($1, $2, $3)', job || '_of');
 	member_id bigint;
 	one bigint;
 BEGIN
@@ -685,35 +930,137 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION run_batch(text, bigint[], timestamptz, text) IS
-'Runs one of our functions (member_ids, as_of, scope) for a batch of members. Where somebody else keeps one of them locked for longer than a moment, such as a session that is idle in its transaction, it is run for each of them alone; busy are those whom it could not have. result is the sum. Part of the jobs.';
+'Runs <job>_of() for a batch of members. Where somebody else keeps one of them locked for longer than a moment, such as a session that is idle in its transaction, it is run for each of them alone; busy are those whom it could not have. result is the sum. Part of the jobs.';
 
-CREATE FUNCTION end_job(run_id bigint, of_what text, busy bigint[] DEFAULT '{}') RETURNS void
+CREATE FUNCTION end_job(run_id bigint, of_what text, busy bigint[] DEFAULT '{}', unsound bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	UPDATE loyalty.job_run j
-	SET status = 'finished', finished_at = clock_timestamp(), updated_at = clock_timestamp(), total = j.done,
+	SET status = 'finished', finished_at = clock_timestamp(), updated_at = clock_timestamp(), total = j.done, result = coalesce(j.result, 0),
 		message = concat_ws('; ', format('%s %s', coalesce(j.result, 0), of_what),
+			CASE WHEN unsound > 0 THEN format('%s members have entries that are not sound, see check_all()', unsound) END,
 			CASE WHEN cardinality(busy) > 0 THEN format('%s members stayed locked by other sessions, the first is %s: left to the next run',
 				cardinality(busy), busy[1]) END)
 	WHERE j.run_id = end_job.run_id;
 END
 $$;
-COMMENT ON FUNCTION end_job(bigint, text, bigint[]) IS
-'Records that a run has come to its end, with a message such as "12 points booked", and how many members were busy all the time. Part of the jobs.';
+COMMENT ON FUNCTION end_job(bigint, text, bigint[], bigint) IS
+'Records that a run has come to its end, with a message such as "12 points booked", how many members were left out as unsound, and how many were busy all the time. Part of the jobs.';
+
+CREATE PROCEDURE run_job(job text, as_of timestamptz, batch_size integer, unit text, of_what text,
+	arguments jsonb DEFAULT '{}', scope text DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	run record;
+	ahead record;
+	batch record;
+	place integer;
+	last integer;
+	again bigint[];
+	again_scopes text[];
+	busy bigint[] := '{}';
+	busy_scopes text[] := '{}';
+	unsound bigint := 0;
+BEGIN
+	PERFORM loyalty.require_autocommit(job);
+	SELECT * INTO run FROM loyalty.begin_job(job, as_of, batch_size, unit, arguments);
+	COMMIT;
+
+	LOOP
+		SELECT * INTO ahead FROM loyalty.next_of_job(job, run.run_id, run.last_key, run.until, batch_size, scope, busy);
+		PERFORM loyalty.note_job(run.run_id, total => ahead.total);
+		place := 1;
+		WHILE place OPERATOR(pg_catalog.<=) pg_catalog.cardinality(ahead.members) LOOP
+			-- a batch is of one scope
+			last := least(place::pg_catalog.int8 OPERATOR(pg_catalog.+) batch_size OPERATOR(pg_catalog.-) 1, pg_catalog.cardinality(ahead.members));
+			WHILE ahead.scopes[last] OPERATOR(pg_catalog.<>) ahead.scopes[place] LOOP
+				last := last OPERATOR(pg_catalog.-) 1;
+			END LOOP;
+			SELECT * INTO batch FROM loyalty.run_batch(job, ahead.members[place : last], run.until, coalesce(ahead.scopes[place], scope));
+			busy := busy OPERATOR(pg_catalog.||) batch.busy;
+			busy_scopes := busy_scopes OPERATOR(pg_catalog.||)
+				pg_catalog.array_fill(coalesce(ahead.scopes[place], scope), ARRAY[pg_catalog.cardinality(batch.busy)]);
+			PERFORM loyalty.note_job(run.run_id, result => batch.result);
+			place := last OPERATOR(pg_catalog.+) 1;
+			-- the last of them together with how far it is
+			IF place OPERATOR(pg_catalog.<=) pg_catalog.cardinality(ahead.members) THEN
+				COMMIT;
+			END IF;
+		END LOOP;
+		unsound := unsound OPERATOR(pg_catalog.+) ahead.unsound;
+		PERFORM loyalty.note_job(run.run_id, ahead.seen, ahead.up_to, ahead.result);
+		COMMIT;
+		EXIT WHEN ahead.up_to IS NULL;
+		run.last_key := ahead.up_to;
+	END LOOP;
+
+	-- once more whoever was busy then
+	FOR attempt IN 1 .. 3 LOOP
+		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
+		PERFORM pg_catalog.pg_sleep(1);
+		again := busy;
+		again_scopes := busy_scopes;
+		busy := '{}';
+		busy_scopes := '{}';
+		FOR n IN 1 .. pg_catalog.cardinality(again) LOOP
+			SELECT * INTO batch FROM loyalty.run_batch(job, ARRAY[again[n]], run.until, again_scopes[n]);
+			IF pg_catalog.cardinality(batch.busy) OPERATOR(pg_catalog.>) 0 THEN
+				busy := busy OPERATOR(pg_catalog.||) again[n];
+				busy_scopes := busy_scopes OPERATOR(pg_catalog.||) ARRAY[again_scopes[n]];
+			END IF;
+			PERFORM loyalty.note_job(run.run_id, result => batch.result);
+			COMMIT;
+		END LOOP;
+	END LOOP;
+
+	PERFORM loyalty.end_job(run.run_id, of_what, busy, unsound);
+	COMMIT;
+	PERFORM loyalty.unlock_job(job);
+END
+$$;
+COMMENT ON PROCEDURE run_job(text, timestamptz, integer, text, text, jsonb, text) IS
+'A job from its beginning, or from where it was stopped, to its end. unit is what done and total count, of_what is what result counts. arguments: what it was called with besides as_of; scope: what its two functions get of that. Errors: as of begin_job(), and 25001 inside a transaction. What the jobs do.';
+
+CREATE FUNCTION next_of_job(job text, run_id bigint, behind bigint, as_of timestamptz, batch_size integer, scope text, busy bigint[],
+	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint)
+RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF to_regproc('loyalty.' || quote_ident('next_' || job)) IS NULL THEN
+		RAISE EXCEPTION 'there is no job "%"', job
+			USING ERRCODE = 'LY003', DETAIL = format('There is no function loyalty.%I().', 'next_' || job), HINT = 'CALL the procedure of a job.';
+	END IF;
+	EXECUTE format('SELECT * FROM loyalty.%I($1, $2, $3, $4, $5, $6)', 'next_' || job)
+	INTO up_to, seen, members, scopes, result, unsound, total USING run_id, behind, as_of, batch_size, scope, busy;
+	members := coalesce(members, '{}');
+	unsound := coalesce(unsound, 0);
+END
+$$;
+COMMENT ON FUNCTION next_of_job(text, bigint, bigint, timestamptz, integer, text, bigint[]) IS 'What next_<job>() says. Part of run_job().';
 
 CREATE FUNCTION next_members(behind bigint, row_count bigint, tables text[]) RETURNS bigint
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
-	up_to bigint;
+	name text;
+	found record;
+	bound bigint;
+	last bigint;
 BEGIN
-	-- as far as the table goes that has most of them there
-	EXECUTE (SELECT format('SELECT coalesce(min(x.last) FILTER (WHERE x.n = $2), max(x.last)) FROM (%s) x', string_agg(format(
-		'SELECT max(r.member_id) AS last, count(*) AS n FROM (SELECT t.member_id FROM loyalty.%I t
-			WHERE $1 IS NULL OR t.member_id > $1 ORDER BY t.member_id LIMIT $2) r', u.name), ' UNION ALL '))
-		FROM unnest(tables) u (name)) INTO up_to USING behind, row_count;
-	RETURN up_to;
+	-- as far as the table goes that has most of them there; the others are read no further than that
+	FOREACH name IN ARRAY tables LOOP
+		EXECUTE format('SELECT max(r.member_id) AS last, count(*) AS n FROM (SELECT t.member_id FROM loyalty.%I t
+			WHERE ($1 IS NULL OR t.member_id > $1) AND ($3 IS NULL OR t.member_id <= $3) ORDER BY t.member_id LIMIT $2) r', name)
+		INTO found USING behind, row_count, bound;
+		last := greatest(last, found.last);
+		IF found.n = row_count THEN
+			bound := found.last;
+		END IF;
+	END LOOP;
+	RETURN coalesce(bound, last);
 END
 $$;
 COMMENT ON FUNCTION next_members(bigint, bigint, text[]) IS
@@ -809,6 +1156,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	room text;
+	have integer;
+	before jsonb;
 	version integer;
 BEGIN
 	-- two sessions that set up at once would both find no table; whose it is may be known only then
@@ -817,10 +1166,14 @@ BEGIN
 	PERFORM loyalty.require_own_schema();
 	FOREACH room IN ARRAY loyalty.rooms() LOOP
 		IF to_regprocedure(format('loyalty.%I(integer)', 'setup_' || room)) IS NOT NULL THEN
-			EXECUTE format('SELECT loyalty.%I($1)', 'setup_' || room) INTO version USING loyalty.begin_layout(room);
+			have := loyalty.begin_layout(room);
+			before := CASE WHEN have IS DISTINCT FROM loyalty.layout_version(room) THEN loyalty.objects_in_catalog() END;
+			EXECUTE format('SELECT loyalty.%I($1)', 'setup_' || room) INTO version USING have;
+			PERFORM loyalty.keep_objects(room, before) WHERE before IS NOT NULL;
 			PERFORM loyalty.end_layout(room, version);
 		END IF;
 	END LOOP;
+	PERFORM loyalty.put_objects();
 	PERFORM loyalty.put_triggers();
 	RETURN (SELECT 'loyalty is set up: ' || string_agg(format('%s %s', l.room, l.version), ', '
 				   ORDER BY array_position(loyalty.rooms(), l.room))
@@ -828,7 +1181,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup() IS
-'Creates the tables of the program in schema loyalty, owned by the caller, or migrates them to the layout that this version needs. Puts back triggers that are missing or disabled, on partitions, too. Safe to repeat, by their owner; run it after CREATE EXTENSION, after every ALTER EXTENSION loyalty UPDATE, and after you have attached a partition to a table of ours. Returns the layout version of each room.';
+'Creates the tables of the program in schema loyalty, owned by the caller, or migrates them to the layout that this version needs. Puts back what it had made and is missing (constraints, indexes, NOT NULL), makes unlogged tables logged, settings visible to their owner where row-level security is forced, and puts back triggers that are missing or disabled, on partitions, too. Safe to repeat, by their owner; run it after CREATE EXTENSION, after every ALTER EXTENSION loyalty UPDATE, and after you have attached a partition to a table of ours. Returns the layout version of each room.';
 
 CREATE FUNCTION loyalty.check_all(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL,
 	OUT room text, OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)

@@ -13,7 +13,7 @@
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am_d.h"
-#include "catalog/pg_class_d.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_opfamily_d.h"
 #include "catalog/pg_type_d.h"
 #include "commands/extension.h"
@@ -36,6 +36,7 @@
 #include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "core/compat.h"
 #include "core/core.h"
@@ -131,6 +132,8 @@ MayLeaveOut(const Trigger *trigger, const PlainTable *table)
 	if (trigger->tgisinternal || get_func_namespace(trigger->tgfoid) != get_namespace_oid("loyalty", true))
 		return false;
 	function = get_func_name(trigger->tgfoid);
+	if (strcmp(function, "owner_only") == 0)
+		return true;			/* MayUse() asks that of who writes */
 	for (int i = 0; table->own_triggers[i] != NULL; i++)
 	{
 		if (strcmp(function, table->own_triggers[i]) == 0)
@@ -358,6 +361,40 @@ PartitionOf(Relation top, const PlainLeaf *leaf, int64 member_id, PlainUse use)
 	return place >= 0 ? partitions->oids[place] : InvalidOid;
 }
 
+/*
+ * Whether a table's own list gives a role all of some privileges: by its name,
+ * and not as a member of another role.
+ */
+static bool
+IsGranted(Oid relid, Oid role, AclMode mode)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		isnull;
+	Datum		relacl;
+	AclMode		granted = ACL_NO_RIGHTS;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	relacl = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
+	if (isnull)
+	{
+		if (((Form_pg_class) GETSTRUCT(tuple))->relowner == role)
+			granted = mode;
+	}
+	else
+	{
+		Acl		   *acl = DatumGetAclP(relacl);
+
+		for (int i = 0; i < ACL_NUM(acl); i++)
+		{
+			if (ACL_DAT(acl)[i].ai_grantee == role)
+				granted |= ACLITEM_GET_PRIVS(ACL_DAT(acl)[i]);
+		}
+	}
+	ReleaseSysCache(tuple);
+	return (granted & mode) == mode;
+}
+
 static bool
 MayUse(Relation rel, PlainLeaf *leaf, PlainUse use)
 {
@@ -367,10 +404,12 @@ MayUse(Relation rel, PlainLeaf *leaf, PlainUse use)
 
 	if (*may == role)
 		return true;
+	if (use == PLAIN_WRITE && !has_privs_of_role(role, rel->rd_rel->relowner))
+		return false;
 	if (pg_class_aclmask(RelationGetRelid(rel), role, mode, ACLMASK_ALL) != mode)
 		return false;
-	/* the owner's own rights change with the table only */
-	if (rel->rd_rel->relowner == role)
+	/* what he was granted himself changes with the table only */
+	if (IsGranted(RelationGetRelid(rel), role, mode))
 		*may = role;
 	return true;
 }

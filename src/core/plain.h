@@ -9,7 +9,8 @@
  * plain as long as nobody would notice the difference.  Not plain is a table
  * with
  *
- *	- triggers, foreign keys, rules or policies (row-level security) of others;
+ *	- triggers, foreign keys, rules or policies (row-level security) of others
+ *	  (of ours, owner_only() is left out, and what the room names);
  *	- CHECK or exclusion constraints, deferrable keys, generated columns;
  *	- further columns that have a default, are NOT NULL, or of a domain;
  *	- columns of other types than declared;

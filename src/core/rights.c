@@ -93,6 +93,32 @@ RequireOwner(void)
 }
 
 /*
+ * owner_only() trigger: refuses whatever is written by somebody who has not
+ * the rights of the owner of our tables, whoever granted him what.
+ *
+ *	CREATE TRIGGER owner_only BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON loyalty.layout
+ *		FOR EACH STATEMENT EXECUTE FUNCTION loyalty.owner_only();
+ */
+PG_FUNCTION_INFO_V1(loyalty_owner_only);
+Datum
+loyalty_owner_only(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = RequireTrigger(fcinfo, "owner_only", FIRED_BEFORE | FIRED_FOR_STATEMENT | FIRED_BY_INSERT |
+										  FIRED_BY_UPDATE | FIRED_BY_DELETE | FIRED_BY_TRUNCATE);
+	Oid			owner = OwnerOfTables();
+
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not write into table \"%s\"",
+						GetUserNameFromId(GetUserId(), false), RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("It has not the rights of role \"%s\", which owns the tables of loyalty; what was granted on them gives none.",
+						   GetUserNameFromId(owner, false)),
+				 errhint("Call the functions of loyalty; loyalty.grant_access() says which.")));
+	return PointerGetDatum(NULL);
+}
+
+/*
  * Whether a role has INSERT on a view of ours, or NULL.
  */
 static bool

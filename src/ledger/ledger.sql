@@ -306,6 +306,3 @@ CREATE AGGREGATE ledger_agg(kind text, points bigint, effective_at timestamptz, 
 );
 COMMENT ON AGGREGATE ledger_agg(text, bigint, timestamptz, timestamptz, timestamptz) IS
 'Packs rows of any table into a points_ledger, sorted by effective_at (at one instant what comes in first, then by expiry, then by amount). available_at NULL is effective_at, expires_at NULL is never; of a hold, expires_at is its hold_until. Kinds that refer to other entries are appended with ||. Needs no ORDER BY; the same bits in any order and with any number of workers.';
-
--- The tables of the program do not exist yet when this script runs.
-SET LOCAL check_function_bodies = off;

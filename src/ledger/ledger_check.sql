@@ -137,7 +137,7 @@ BEGIN
 				detail := CASE
 					WHEN found.unknown THEN format('%s rows of %s are worth points, but no entry has their keys (the first is "%s"): bring this history in by backfill() with source => %L, or leave it out by the term "when"',
 						found.n, t.relation, found.key, t.source)
-					WHEN found.gone THEN format('row "%s" is no longer in %s, and %s points stand for it', found.key, t.relation, found.stands)
+					WHEN found.gone THEN format('row "%s" is no longer in %s as this member''s, and %s points stand for it', found.key, t.relation, found.stands)
 					ELSE format('row "%s" of %s is worth %s points, and %s stand for it', found.key, t.relation, found.worth, found.stands) END;
 				RETURN NEXT;
 			END LOOP;
@@ -213,18 +213,32 @@ BEGIN
 		FROM loyalty.all_entries() e WHERE e.member_id = ANY (d.kin) AND e.target_entry_id = d.target_entry_id AND e.kind = 'reverse') r
 	WHERE r.points > abs(t.requested);
 
+	-- What went from one member to another came there in the same transaction. The sender's entry names whom he
+	-- addressed, who may be absorbed: those who were ever merged are one here. Said of the first who has such an entry.
+	RETURN QUERY
+	WITH pair AS MATERIALIZED (
+		SELECT DISTINCT d.member_id, d.currency, k.kin, o.kin AS others
+		FROM (SELECT DISTINCT e.member_id, e.currency, e.counterparty_id FROM loyalty.all_entries() e
+			WHERE e.kind IN ('transfer_in', 'transfer_out') AND (behind IS NULL OR e.member_id > behind) AND (up_to IS NULL OR e.member_id <= up_to)) d,
+			LATERAL (SELECT array_agg(m ORDER BY m) AS kin FROM unnest(loyalty.member_kin(d.member_id)) m) k,
+			LATERAL (SELECT coalesce(array_agg(m ORDER BY m), '{}') AS kin FROM unnest(loyalty.member_kin(d.counterparty_id)) m) o
+	)
+	SELECT 'transfer', p.member_id, p.currency, NULL::bigint, format('transfers between members %s and %s leave %s points that one of them alone has',
+		array_to_string(least(p.kin, p.others), ', '), array_to_string(greatest(p.kin, p.others), ', '), t.points)
+	FROM pair p
+	CROSS JOIN LATERAL (SELECT sum(e.points) AS points, min(e.member_id) AS first FROM loyalty.all_entries() e
+		WHERE e.member_id = ANY (p.kin || p.others) AND e.currency = p.currency AND e.kind IN ('transfer_in', 'transfer_out')
+			AND (e.member_id = ANY (p.kin) AND coalesce(e.counterparty_id = ANY (p.others), p.others = '{}')
+				OR e.member_id = ANY (p.others) AND e.counterparty_id = ANY (p.kin))) t
+	WHERE t.points <> 0 AND t.first = p.member_id;
+
 	IF behind IS NULL THEN
-		RETURN QUERY
-		SELECT 'transfer', NULL::bigint, e.currency, NULL::bigint, format('%s points were received more than were sent', sum(e.points))
-		FROM loyalty.all_entries() e WHERE e.kind IN ('transfer_in', 'transfer_out')
-		GROUP BY e.currency
-		HAVING sum(e.points) <> 0;
 		RETURN QUERY SELECT * FROM loyalty.check_awards();
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION check_ledger(bigint, bigint) IS
-'Every invariant of room ledger, of members as check_all() takes them: a row for each violation. Transfers as a whole, and awards, are checked where no member is left out at the beginning. Part of check_all().';
+'Every invariant of room ledger, of members as check_all() takes them: a row for each violation. Awards are checked where no member is left out at the beginning. Part of check_all().';
 
 CREATE FUNCTION store_findings(run_id bigint, behind bigint, up_to bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -238,42 +252,35 @@ AS $$
 $$;
 COMMENT ON FUNCTION store_findings(bigint, bigint, bigint) IS 'Keeps what check_all() finds of some members, and returns how much that is. Part of run_checks().';
 
-CREATE PROCEDURE run_checks(batch_size integer DEFAULT 100000)
-LANGUAGE plpgsql
+CREATE FUNCTION next_run_checks(run_id bigint, behind bigint, as_of timestamptz, batch_size integer, scope text, busy bigint[],
+	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	-- behind this one is everybody; up to it, whatever concerns no member
 	nobody CONSTANT bigint := -9223372036854775808;
-	run record;
-	up_to bigint;
 BEGIN
-	PERFORM loyalty.require_autocommit('run_checks');
-	SELECT * INTO run FROM loyalty.begin_job('run_checks', NULL, batch_size, 'entries');
-	IF NOT run.resumed THEN
-		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.ledger'));
+	total := CASE WHEN behind IS NULL THEN loyalty.estimated_rows('loyalty.ledger') END;
+	up_to := loyalty.next_members(behind, batch_size, '{ledger,wallet}');
+	seen := loyalty.rows_of_members(behind, up_to, '{ledger}');
+	result := loyalty.store_findings(run_id, coalesce(behind, nobody), up_to);
+	IF up_to IS NULL THEN
+		result := result + loyalty.store_findings(run_id, NULL, nobody);
 	END IF;
-	COMMIT;
+END
+$$;
+COMMENT ON FUNCTION next_run_checks(bigint, bigint, timestamptz, integer, text, bigint[]) IS
+'Checks the next members, as of now; at last whatever concerns no member, or all of them together. Part of run_checks(), by run_job().';
 
-	-- members in ranges, each as of now
-	LOOP
-		up_to := loyalty.next_members(run.last_key, batch_size, '{ledger,wallet}');
-		EXIT WHEN up_to IS NULL;
-		PERFORM loyalty.note_job(run.run_id, loyalty.rows_of_members(run.last_key, up_to, '{ledger}'), up_to,
-			loyalty.store_findings(run.run_id, coalesce(run.last_key, nobody), up_to));
-		run.last_key := up_to;
-		COMMIT;
-	END LOOP;
-
-	-- and what is of all of them together
-	PERFORM loyalty.note_job(run.run_id, result => loyalty.store_findings(run.run_id, coalesce(run.last_key, nobody), NULL)
-		OPERATOR(pg_catalog.+) loyalty.store_findings(run.run_id, NULL, nobody));
-	PERFORM loyalty.end_job(run.run_id, 'violations found');
-	COMMIT;
-	PERFORM loyalty.unlock_job('run_checks');
+CREATE PROCEDURE run_checks(batch_size integer DEFAULT 100000)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+	CALL loyalty.run_job('run_checks', NULL, batch_size, 'entries', 'violations found');
 END
 $$;
 COMMENT ON PROCEDURE run_checks(integer) IS
-'What check_all() does, in ranges of members with about batch_size entries, each as of its own instant and committed: holds no snapshot for longer than a range, and nothing that a posting needs. Can be stopped at any time; the same call goes on where it was, so that a large ledger is checked in nights. Violations are kept in the table check_finding, progress is in the table job_run: result is the number of violations. Identities, transfers as a whole and awards are checked at the end, in one statement. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
+'What check_all() does, in ranges of members with about batch_size entries, each as of its own instant and committed: holds no snapshot for longer than a range, and nothing that a posting needs. Can be stopped at any time; the same call goes on where it was, so that a large ledger is checked in nights. Violations are kept in the table check_finding, progress is in the table job_run: result is the number of violations. What concerns no member, and awards, is checked at the end, in one statement. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
 
 CREATE FUNCTION rebuilt_balance(bytes bytea) RETURNS points_balance
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rebuilt_balance';
@@ -292,73 +299,31 @@ $$;
 COMMENT ON FUNCTION rebuild_member_wallets(bigint) IS
 'Makes the wallets of one member the fold of their ledger entries again, and returns how many had to be changed. Error: XX001 where the entries themselves are not sound (check_all()).';
 
-CREATE FUNCTION next_wallets_to_rebuild(behind bigint, entries bigint,
-	OUT up_to bigint, OUT seen bigint, OUT differing bigint[], OUT unsound bigint) RETURNS record
+CREATE FUNCTION next_rebuild_wallets(run_id bigint, behind bigint, as_of timestamptz, batch_size integer, scope text, busy bigint[],
+	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off SET plan_cache_mode = force_custom_plan
 AS $$
 BEGIN
-	up_to := loyalty.next_members(behind, entries, '{ledger,wallet}');
+	total := CASE WHEN behind IS NULL THEN loyalty.estimated_rows('loyalty.wallet') END;
+	up_to := loyalty.next_members(behind, 100000, '{ledger,wallet}');
 	IF up_to IS NULL THEN
 		RETURN;
 	END IF;
 	SELECT count(*) INTO seen FROM loyalty.wallet w WHERE (behind IS NULL OR w.member_id > behind) AND w.member_id <= up_to;
-	SELECT coalesce(array_agg(x.member_id ORDER BY x.member_id) FILTER (WHERE x.of_wallets), '{}'), count(*) FILTER (WHERE NOT x.of_wallets)
-	INTO differing, unsound
+	SELECT array_agg(x.member_id ORDER BY x.member_id) FILTER (WHERE x.of_wallets), count(*) FILTER (WHERE NOT x.of_wallets)
+	INTO members, unsound
 	FROM (SELECT c.member_id, bool_and(c.invariant IN ('wallet', 'conservation')) AS of_wallets
 		FROM loyalty.check_wallets(behind, up_to) c GROUP BY c.member_id) x;
 END
 $$;
-COMMENT ON FUNCTION next_wallets_to_rebuild(bigint, bigint) IS
-'Looks at the wallets of the next members, those behind one, with about so many entries: up to which member, how many wallets there are, the members with a wallet that is not the fold of its entries, and how many have entries that are not sound. up_to is NULL behind the last. Part of rebuild_wallets().';
+COMMENT ON FUNCTION next_rebuild_wallets(bigint, bigint, timestamptz, integer, text, bigint[]) IS
+'The wallets of the next members, with about 100000 entries, and the members with one that is not the fold of its entries; unsound are those whose entries are not sound. Part of rebuild_wallets(), by run_job().';
 
 CREATE PROCEDURE rebuild_wallets(batch_size integer DEFAULT 100)
 LANGUAGE plpgsql
 AS $$
-DECLARE
-	run record;
-	ahead record;
-	batch record;
-	busy bigint[] := '{}';
-	unsound bigint := 0;
 BEGIN
-	PERFORM loyalty.require_autocommit('rebuild_wallets');
-	SELECT * INTO run FROM loyalty.begin_job('rebuild_wallets', NULL, batch_size, 'wallets');
-	IF NOT run.resumed THEN
-		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.wallet'));
-	END IF;
-	COMMIT;
-
-	LOOP
-		-- to compare locks nothing
-		SELECT * INTO ahead FROM loyalty.next_wallets_to_rebuild(run.last_key, 100000);
-		EXIT WHEN ahead.up_to IS NULL;
-		FOR place IN 1 .. pg_catalog.cardinality(ahead.differing) BY batch_size LOOP
-			SELECT * INTO batch FROM loyalty.run_batch('rebuild_wallets_of',
-				ahead.differing[place : place OPERATOR(pg_catalog.+) (batch_size OPERATOR(pg_catalog.-) 1)], NULL, 'sound');
-			busy := busy OPERATOR(pg_catalog.||) batch.busy;
-			PERFORM loyalty.note_job(run.run_id, result => batch.result);
-			COMMIT;
-		END LOOP;
-		unsound := unsound OPERATOR(pg_catalog.+) ahead.unsound;
-		run.last_key := ahead.up_to;
-		PERFORM loyalty.note_job(run.run_id, ahead.seen, ahead.up_to);
-		COMMIT;
-	END LOOP;
-
-	-- once more whoever was busy then
-	FOR attempt IN 1 .. 3 LOOP
-		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
-		PERFORM pg_catalog.pg_sleep(1);
-		SELECT * INTO batch FROM loyalty.run_batch('rebuild_wallets_of', busy, NULL, 'sound');
-		busy := batch.busy;
-		PERFORM loyalty.note_job(run.run_id, result => batch.result);
-		COMMIT;
-	END LOOP;
-
-	PERFORM loyalty.end_job(run.run_id, pg_catalog.concat('wallets rebuilt', CASE WHEN unsound OPERATOR(pg_catalog.>) 0
-		THEN pg_catalog.format('; %s members have entries that are not sound, see check_all()', unsound) END), busy);
-	COMMIT;
-	PERFORM loyalty.unlock_job('rebuild_wallets');
+	CALL loyalty.run_job('rebuild_wallets', NULL, batch_size, 'wallets', 'wallets rebuilt', scope => 'sound');
 END
 $$;
 COMMENT ON PROCEDURE rebuild_wallets(integer) IS

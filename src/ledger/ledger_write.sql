@@ -123,66 +123,27 @@ $$;
 COMMENT ON FUNCTION book_expiries_of(bigint[], timestamptz, text) IS
 'book_expiry() of all wallets of some members in which something is due; returns the points booked. Part of book_expiries(), by run_batch().';
 
-CREATE FUNCTION next_expiries(as_of timestamptz, behind bigint, wallets bigint,
-	OUT up_to bigint, OUT seen bigint, OUT due bigint[]) RETURNS record
+CREATE FUNCTION next_book_expiries(run_id bigint, behind bigint, as_of timestamptz, batch_size integer, scope text, busy bigint[],
+	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan
 AS $$
 BEGIN
 	SELECT max(n.member_id) INTO up_to
-	FROM (SELECT w.member_id FROM loyalty.wallet w WHERE behind IS NULL OR w.member_id > behind ORDER BY w.member_id LIMIT wallets) n;
-	SELECT count(*), coalesce(array_agg(DISTINCT w.member_id) FILTER (WHERE loyalty.next_unbooked_expiry(w.balance) <= as_of), '{}')
-	INTO seen, due
+	FROM (SELECT w.member_id FROM loyalty.wallet w WHERE behind IS NULL OR w.member_id > behind ORDER BY w.member_id LIMIT 20 * batch_size::bigint) n;
+	SELECT count(*), array_agg(DISTINCT w.member_id) FILTER (WHERE loyalty.next_unbooked_expiry(w.balance) <= as_of)
+	INTO seen, members
 	FROM loyalty.wallet w WHERE (behind IS NULL OR w.member_id > behind) AND w.member_id <= up_to;
+	total := CASE WHEN behind IS NULL THEN loyalty.estimated_rows('loyalty.wallet') END;
 END
 $$;
-COMMENT ON FUNCTION next_expiries(timestamptz, bigint, bigint) IS
-'Looks at the next wallets, those of members behind one: up to which member, how many there are, and the members of whom something has expired by as_of and is not booked, ascending. up_to is NULL behind the last. Part of book_expiries().';
+COMMENT ON FUNCTION next_book_expiries(bigint, bigint, timestamptz, integer, text, bigint[]) IS
+'The next wallets, and the members of whom something has expired by as_of and is not booked. Part of book_expiries(), by run_job().';
 
 CREATE PROCEDURE book_expiries(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 200)
 LANGUAGE plpgsql
 AS $$
-DECLARE
-	run record;
-	ahead record;
-	batch record;
-	busy bigint[] := '{}';
 BEGIN
-	PERFORM loyalty.require_autocommit('book_expiries');
-	SELECT * INTO run FROM loyalty.begin_job('book_expiries', as_of, batch_size, 'wallets');
-	IF NOT run.resumed THEN
-		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.wallet'));
-	END IF;
-	COMMIT;
-
-	LOOP
-		-- to look is cheap, and locks nothing
-		SELECT * INTO ahead FROM loyalty.next_expiries(run.until, run.last_key, 20::pg_catalog.int8 OPERATOR(pg_catalog.*) batch_size);
-		EXIT WHEN ahead.up_to IS NULL;
-		FOR place IN 1 .. pg_catalog.cardinality(ahead.due) BY batch_size LOOP
-			SELECT * INTO batch FROM loyalty.run_batch('book_expiries_of',
-				ahead.due[place : place OPERATOR(pg_catalog.+) (batch_size OPERATOR(pg_catalog.-) 1)], run.until);
-			busy := busy OPERATOR(pg_catalog.||) batch.busy;
-			PERFORM loyalty.note_job(run.run_id, result => batch.result);
-			COMMIT;
-		END LOOP;
-		run.last_key := ahead.up_to;
-		PERFORM loyalty.note_job(run.run_id, ahead.seen, ahead.up_to);
-		COMMIT;
-	END LOOP;
-
-	-- once more whoever was busy then
-	FOR attempt IN 1 .. 3 LOOP
-		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
-		PERFORM pg_catalog.pg_sleep(1);
-		SELECT * INTO batch FROM loyalty.run_batch('book_expiries_of', busy, run.until);
-		busy := batch.busy;
-		PERFORM loyalty.note_job(run.run_id, result => batch.result);
-		COMMIT;
-	END LOOP;
-
-	PERFORM loyalty.end_job(run.run_id, 'points booked', busy);
-	COMMIT;
-	PERFORM loyalty.unlock_job('book_expiries');
+	CALL loyalty.run_job('book_expiries', as_of, batch_size, 'wallets', 'points booked');
 END
 $$;
 COMMENT ON PROCEDURE book_expiries(timestamptz, integer) IS
@@ -197,54 +158,30 @@ LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_archive
 COMMENT ON FUNCTION archive_entries_of(bigint[], timestamptz, text) IS
 'Moves the entries of some members that were recorded before an instant to ledger_archive; returns how many. Postings to them wait meanwhile. Errors: 42501 not the owner of the tables, LY003 the archive lacks a column. What archive_entries() does by run_batch().';
 
+CREATE FUNCTION next_archive_entries(run_id bigint, behind bigint, before timestamptz, batch_size integer, scope text, busy bigint[],
+	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+	up_to := loyalty.next_members(behind, batch_size, '{ledger}');
+	SELECT count(*), array_agg(DISTINCT e.member_id) FILTER (WHERE e.recorded_at < before) INTO seen, members
+	FROM loyalty.ledger e WHERE (behind IS NULL OR e.member_id > behind) AND e.member_id <= up_to;
+	total := CASE WHEN behind IS NULL THEN loyalty.estimated_rows('loyalty.ledger') END;
+END
+$$;
+COMMENT ON FUNCTION next_archive_entries(bigint, bigint, timestamptz, integer, text, bigint[]) IS
+'The next members with entries, and those who have old ones. Part of archive_entries(), by run_job().';
+
 CREATE PROCEDURE archive_entries(before timestamptz, batch_size integer DEFAULT 1000)
 LANGUAGE plpgsql
 AS $$
-DECLARE
-	run record;
-	batch record;
-	up_to bigint;
-	members bigint[];
-	busy bigint[] := '{}';
 BEGIN
-	PERFORM loyalty.require_autocommit('archive_entries');
 	PERFORM loyalty.require_owner();
 	IF before IS NULL THEN
 		RAISE EXCEPTION 'before must be given'
 			USING ERRCODE = 'LY003', DETAIL = 'It is NULL.', HINT = 'Name the instant before which entries are archived.';
 	END IF;
-	SELECT * INTO run FROM loyalty.begin_job('archive_entries', before, batch_size, 'entries');
-	IF NOT run.resumed THEN
-		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.ledger'));
-	END IF;
-	COMMIT;
-
-	LOOP
-		up_to := loyalty.next_members(run.last_key, batch_size, '{ledger}');
-		EXIT WHEN up_to IS NULL;
-		members := ARRAY(SELECT DISTINCT e.member_id FROM loyalty.ledger e
-			WHERE (run.last_key IS NULL OR e.member_id OPERATOR(pg_catalog.>) run.last_key) AND e.member_id OPERATOR(pg_catalog.<=) up_to
-				AND e.recorded_at OPERATOR(pg_catalog.<) run.until ORDER BY e.member_id);
-		SELECT * INTO batch FROM loyalty.run_batch('archive_entries_of', members, run.until);
-		busy := busy OPERATOR(pg_catalog.||) batch.busy;
-		PERFORM loyalty.note_job(run.run_id, loyalty.rows_of_members(run.last_key, up_to, '{ledger}') OPERATOR(pg_catalog.+) batch.result, up_to, batch.result);
-		run.last_key := up_to;
-		COMMIT;
-	END LOOP;
-
-	-- once more whoever was busy then
-	FOR attempt IN 1 .. 3 LOOP
-		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
-		PERFORM pg_catalog.pg_sleep(1);
-		SELECT * INTO batch FROM loyalty.run_batch('archive_entries_of', busy, run.until);
-		busy := batch.busy;
-		PERFORM loyalty.note_job(run.run_id, result => batch.result);
-		COMMIT;
-	END LOOP;
-
-	PERFORM loyalty.end_job(run.run_id, 'entries archived', busy);
-	COMMIT;
-	PERFORM loyalty.unlock_job('archive_entries');
+	CALL loyalty.run_job('archive_entries', before, batch_size, 'entries', 'entries archived');
 END
 $$;
 COMMENT ON PROCEDURE archive_entries(timestamptz, integer) IS

@@ -123,6 +123,3 @@ namespace ''phone'': E.164, + and at most 15 digits. Accepts + or tel:; 00, or w
 namespace ''email'': case-folded, one @, domain of two labels or more; mailto: and <> around it are taken off. The domain comes out in ASCII: labels beyond it, mapped by NFKC and simple case folding (nearly UTS #46, and the German sharp s is not ss, nor a final sigma another), become Punycode (xn--); labels that came as Punycode are decoded and mapped alike, and are garbage if that fails. With provider_rules also without +tag for providers that ignore it, and without dots for gmail.com and googlemail.com (both gmail.com). Not checked: whether domain and mailbox exist, dots of the local part; quoted local parts and names beside the address are garbage.
 any other namespace: opaque; simple case folding unless fold_case is false (ids of messengers are often case-sensitive), white space inside stays, control characters are garbage.
 on_garbage: ''null'' gives NULL, ''error'' raises LY201 with the reason. Error LY003 for an unknown default_country or on_garbage.';
-
-/* Bodies of the files that follow name tables that setup_member() makes. */
-SET LOCAL check_function_bodies = off;

@@ -282,12 +282,7 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = 'It says to whom what was posted since the merge belongs.',
 				HINT = 'It is home, survivor or identifier.';
 	END IF;
-	SELECT * INTO m FROM loyalty.member_merge x WHERE x.merge_id = unmerge_members.merge_id;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'there is no merge %', coalesce(merge_id::text, 'NULL')
-			USING ERRCODE = 'LY211', DETAIL = 'The table loyalty.member_merge has no row with this number.',
-				HINT = 'merge_members(), resolve_member() and member_history() give its number.';
-	END IF;
+	SELECT * INTO m FROM loyalty.member_merge x WHERE x.merge_id = loyalty.require_merge(unmerge_members.merge_id);
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request('unmerge_members', loyalty.numbers_of(m.absorbed_id), idempotency_key,
 			jsonb_build_array(merge_id, earned_since, reason));

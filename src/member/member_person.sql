@@ -119,6 +119,9 @@ BEGIN
 			(SELECT string_agg(format(' || jsonb_build_object(%L, t.%I::jsonb)', a.attname, a.attname), '' ORDER BY a.attnum)
 				FROM pg_attribute a JOIN pg_cast s ON s.castsource = a.atttypid AND s.casttarget = 'jsonb'::regtype
 				WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid <> 'json'::regtype) AS as_json,
+			-- who acted for the program is another person
+			CASE WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'session_role' AND NOT a.attisdropped)
+				THEN format(' - %L::text[]', loyalty.actor_columns()) END AS withheld,
 			(SELECT string_agg(format('t.%I', a.attname), ', ' ORDER BY k.n)
 				FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k (attnum, n), pg_attribute a
 				WHERE i.indrelid = c.oid AND i.indisprimary AND k.n <= i.indnkeyatts AND a.attrelid = c.oid AND a.attnum = k.attnum) AS in_order
@@ -139,7 +142,7 @@ BEGIN
 		JOIN pg_class c ON c.oid = to_regclass('loyalty.' || quote_ident(x.name)) AND c.relkind IN ('r', 'p')
 			AND c.relowner = (SELECT l.relowner FROM pg_class l WHERE l.oid = 'loyalty.layout'::regclass)
 	LOOP
-		EXECUTE format('SELECT jsonb_agg(to_jsonb(t)%s%s) FROM %s t WHERE %s', t.as_json, ' ORDER BY ' || t.in_order, t.relation, t.belongs)
+		EXECUTE format('SELECT jsonb_agg(to_jsonb(t)%s%s%s) FROM %s t WHERE %s', t.withheld, t.as_json, ' ORDER BY ' || t.in_order, t.relation, t.belongs)
 			INTO found USING members;
 		IF found IS NOT NULL THEN
 			exported := exported || jsonb_build_object(t.relname, found);
@@ -149,4 +152,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION export_member(bigint) IS
-'Everything that is kept of a person, for a request for access: the member, everybody it stands for, and the one who stands for it. {"members": their numbers, "exported_at": now, "tables": {"ledger": [rows], ...}}, with every table of loyalty, and of rooms that were registered by register_merge_handler(), that has rows of theirs; entries of the ledger also where they were recorded in the wallet of a member they are separate from now. Rows of others are not in it. Needs SELECT on the tables, as a reader has it; works on a standby. Error: LY202 no such member.';
+'Everything that is kept of a person, for a request for access: the member, everybody it stands for, and the one who stands for it. {"members": their numbers, "exported_at": now, "tables": {"ledger": [rows], ...}}, with every table of loyalty, and of rooms that were registered by register_merge_handler(), that has rows of theirs; entries of the ledger also where they were recorded in the wallet of a member they are separate from now. Rows of others are not in it, nor the names of who acted for the program (see who_did()). Needs SELECT on the tables, as a reader has it; works on a standby. Error: LY202 no such member.';

@@ -450,6 +450,7 @@ DECLARE
 	crowded loyalty.given_identifier[];
 	violated_schema text;
 	violated text;
+	restarts integer := 0;
 BEGIN
 	LOOP
 		known := NULL; member_id := NULL; home_member_id := NULL; attached := '{}'; outcome := 'conflict';
@@ -492,6 +493,7 @@ BEGIN
 			IF NOT loyalty.may_restart(SQLSTATE, violated_schema, violated) THEN
 				RAISE;
 			END IF;
+			restarts := loyalty.count_restart(restarts, SQLERRM);
 		END;
 	END LOOP;
 END
@@ -809,6 +811,7 @@ DECLARE
 	earlier jsonb;
 	violated_schema text;
 	violated text;
+	restarts integer := 0;
 BEGIN
 	replayed := false;
 	PERFORM loyalty.require_effective_at(effective_at);
@@ -836,6 +839,7 @@ BEGIN
 			IF NOT loyalty.may_restart(SQLSTATE, violated_schema, violated) THEN
 				RAISE;
 			END IF;
+			restarts := loyalty.count_restart(restarts, SQLERRM);
 		END;
 	END LOOP;
 	IF linked OR verified THEN

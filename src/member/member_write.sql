@@ -93,22 +93,38 @@ END
 $$;
 COMMENT ON FUNCTION require_members(bigint[]) IS 'Answers with the members; LY202 when one of the numbers is of no member. Part of the writing functions.';
 
+CREATE FUNCTION require_merge(merge_id bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF merge_id IS NULL OR NOT EXISTS (SELECT FROM loyalty.member_merge m WHERE m.merge_id = require_merge.merge_id) THEN
+		RAISE EXCEPTION 'there is no merge %', coalesce(merge_id::text, 'NULL')
+			USING ERRCODE = 'LY211', DETAIL = 'The table loyalty.member_merge has no row with this number.',
+				HINT = 'merge_members(), resolve_member() and member_history() give its number.';
+	END IF;
+	RETURN merge_id;
+END
+$$;
+COMMENT ON FUNCTION require_merge(bigint) IS 'Answers with the merge; LY211 when there is none of this number. Part of the writing functions.';
+
 CREATE FUNCTION lock_members(member_ids bigint[], whole_trees boolean DEFAULT false) RETURNS bigint[]
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	restarts integer := 0;
 BEGIN
 	member_ids := loyalty.require_members(member_ids);
 	LOOP
 		BEGIN
 			RETURN loyalty.try_to_lock_members(member_ids, whole_trees);
 		EXCEPTION WHEN SQLSTATE 'LX001' THEN
-			NULL;
+			restarts := loyalty.count_restart(restarts, SQLERRM);
 		END;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION lock_members(bigint[], boolean) IS
-'Locks members and those who stand for them as try_to_lock_members(), as often as it takes. LY202 no such member. Part of the writing functions.';
+'Locks members and those who stand for them as try_to_lock_members(), as often as it takes. Errors: LY202 no such member, 54000 as of count_restart(). Part of the writing functions.';
 
 CREATE FUNCTION kept_members(member_ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -94,10 +94,11 @@ BEGIN
 	INSERT INTO loyalty.tier_joined AS j (member_id, joined_at) VALUES (member_id, joined_at)
 	ON CONFLICT ON CONSTRAINT tier_joined_pkey DO UPDATE SET joined_at = excluded.joined_at;
 	PERFORM loyalty.maintain_member(member_id);
+	PERFORM loyalty.keep_act('set_joined', member_id);
 END
 $$;
 COMMENT ON FUNCTION set_joined(bigint, timestamptz) IS
-'Sets from when on the anniversaries of a member count; otherwise from its first fact or grant.';
+'Sets from when on the anniversaries of a member count; otherwise from its first fact or grant. Error: LY003.';
 
 CREATE FUNCTION sample_measures(member_ids bigint[], ladder text, as_of timestamptz, OUT sampled_id bigint, OUT sampled text) RETURNS SETOF record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -241,8 +242,9 @@ COMMENT ON FUNCTION members_evaluated_alone(text, bigint, bigint) IS
 
 CREATE FUNCTION tiers_to_evaluate(ladder text, as_of timestamptz, behind bigint, up_to bigint) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan SET jit = off
--- statistics may be missing, as after backfill(): then a hash of the facts of all would not fit
-SET enable_hashagg = off
+-- statistics may be missing, as after backfill(): then a hash of the facts of all would not fit; and how many members have facts nobody
+-- can estimate, so that states are not looked up one by one
+SET enable_hashagg = off SET enable_nestloop = off
 AS $$
 DECLARE
 	alone CONSTANT bigint[] := ARRAY(SELECT loyalty.members_evaluated_alone(ladder, behind, up_to));
@@ -411,69 +413,33 @@ $$;
 COMMENT ON FUNCTION evaluate_member_tiers(bigint, text, timestamptz) IS
 'Computes the tiers of a member on a ladder (NULL: on each) from the facts, samples measures that are functions, and stores what differs, of the history, too; returns how many states that were, on all ladders that count what was sampled. as_of: not in the future (NULL: now). For all members there is the job evaluate_tiers(). Errors: LY402 ladder, LY003.';
 
+CREATE FUNCTION next_evaluate_tiers(run_id bigint, behind bigint, as_of timestamptz, batch_size integer, ladder text, busy bigint[],
+	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	last bigint;
+BEGIN
+	total := CASE WHEN behind IS NULL THEN loyalty.estimated_rows('loyalty.ledger') + loyalty.estimated_rows('loyalty.tier_event') END;
+	up_to := loyalty.next_members(behind, 400000, '{ledger,wallet,tier_event,tier_state,tier_grant}');
+	last := coalesce(up_to, 9223372036854775807);
+	seen := loyalty.rows_of_members(behind, last, '{ledger,tier_event}');
+	SELECT array_agg(m.id ORDER BY l.ladder, m.id), array_agg(l.ladder ORDER BY l.ladder, m.id) INTO members, scopes
+	FROM loyalty.ladder l, unnest(loyalty.tiers_to_evaluate(l.ladder, as_of, behind, last)) m (id)
+	WHERE next_evaluate_tiers.ladder IS NULL OR l.ladder = next_evaluate_tiers.ladder;
+END
+$$;
+COMMENT ON FUNCTION next_evaluate_tiers(bigint, bigint, timestamptz, integer, text, bigint[]) IS
+'The next members, with about 400000 facts, and those whose stored tier on a ladder (NULL: on any) may be another. Part of evaluate_tiers(), by run_job().';
+
 CREATE PROCEDURE evaluate_tiers(ladder text DEFAULT NULL, as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 200)
 LANGUAGE plpgsql
 AS $$
-DECLARE
-	-- of which tables members are gone through
-	tables CONSTANT text[] := '{ledger,wallet,tier_event,tier_state,tier_grant}';
-	run record;
-	batch record;
-	one text;
-	last boolean := false;
-	up_to bigint;
-	members bigint[];
-	busy bigint[] := '{}';
-	busy_ladders text[] := '{}';
-	left_over bigint[] := '{}';
 BEGIN
-	PERFORM loyalty.require_autocommit('evaluate_tiers');
 	IF ladder IS NOT NULL THEN
 		ladder := loyalty.existing_ladder(ladder);
 	END IF;
-	SELECT * INTO run FROM loyalty.begin_job('evaluate_tiers', as_of, batch_size, 'facts', pg_catalog.jsonb_build_object('ladder', ladder));
-	IF NOT run.resumed THEN
-		PERFORM loyalty.note_job(run.run_id, total => loyalty.estimated_rows('loyalty.ledger')
-			OPERATOR(pg_catalog.+) loyalty.estimated_rows('loyalty.tier_event'));
-	END IF;
-	COMMIT;
-
-	WHILE NOT last LOOP
-		-- to compare locks nothing
-		up_to := loyalty.next_members(run.last_key, 100000, tables);
-		last := up_to IS NULL;
-		up_to := coalesce(up_to, 9223372036854775807);
-		FOR one IN SELECT l.ladder FROM loyalty.ladder l
-			WHERE evaluate_tiers.ladder IS NULL OR l.ladder OPERATOR(pg_catalog.=) evaluate_tiers.ladder ORDER BY l.ladder LOOP
-			members := loyalty.tiers_to_evaluate(one, run.until, run.last_key, up_to);
-			FOR place IN 1 .. pg_catalog.cardinality(members) BY batch_size LOOP
-				SELECT * INTO batch FROM loyalty.run_batch('evaluate_tiers_of',
-					members[place : place OPERATOR(pg_catalog.+) (batch_size OPERATOR(pg_catalog.-) 1)], run.until, one);
-				busy := busy OPERATOR(pg_catalog.||) batch.busy;
-				busy_ladders := busy_ladders OPERATOR(pg_catalog.||) pg_catalog.array_fill(one, ARRAY[pg_catalog.cardinality(batch.busy)]);
-				PERFORM loyalty.note_job(run.run_id, result => batch.result);
-				COMMIT;
-			END LOOP;
-		END LOOP;
-		PERFORM loyalty.note_job(run.run_id, loyalty.rows_of_members(run.last_key, up_to, '{ledger,tier_event}'), up_to);
-		run.last_key := up_to;
-		COMMIT;
-	END LOOP;
-
-	-- once more whoever was busy then
-	IF pg_catalog.cardinality(busy) OPERATOR(pg_catalog.>) 0 THEN
-		PERFORM pg_catalog.pg_sleep(1);
-	END IF;
-	FOR place IN 1 .. pg_catalog.cardinality(busy) LOOP
-		SELECT * INTO batch FROM loyalty.run_batch('evaluate_tiers_of', ARRAY[busy[place]], run.until, busy_ladders[place]);
-		left_over := left_over OPERATOR(pg_catalog.||) batch.busy;
-		PERFORM loyalty.note_job(run.run_id, result => batch.result);
-		COMMIT;
-	END LOOP;
-
-	PERFORM loyalty.end_job(run.run_id, 'tiers stored', left_over);
-	COMMIT;
-	PERFORM loyalty.unlock_job('evaluate_tiers');
+	CALL loyalty.run_job('evaluate_tiers', as_of, batch_size, 'facts', 'tiers stored', pg_catalog.jsonb_build_object('ladder', ladder), ladder);
 END
 $$;
 COMMENT ON PROCEDURE evaluate_tiers(text, timestamptz, integer) IS
@@ -489,61 +455,31 @@ $$;
 COMMENT ON FUNCTION book_tiers_of(bigint[], timestamptz, text) IS
 'Brings those states of some members up to an instant whose next_at has come; returns how many. Part of book_tiers(), by run_batch().';
 
-CREATE FUNCTION next_due_tiers(until timestamptz, from_at timestamptz, busy bigint[], states integer, OUT members bigint[], OUT to_at timestamptz) RETURNS record
+CREATE FUNCTION next_book_tiers(run_id bigint, behind bigint, as_of timestamptz, batch_size integer, scope text, busy bigint[],
+	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan
 AS $$
+DECLARE
+	epoch CONSTANT timestamptz := '1970-01-01 00:00:00Z';
 BEGIN
-	SELECT array_agg(DISTINCT d.member_id), max(d.next_at) INTO members, to_at
+	-- what is booked is no longer due; several may be due at the instant at which the last batch ended
+	SELECT (extract(epoch FROM max(d.next_at)) * 1000000)::bigint, count(*), array_agg(DISTINCT d.member_id) INTO up_to, seen, members
 	FROM (SELECT s.member_id, s.next_at FROM loyalty.tier_state s
-		WHERE s.next_at <= until AND s.next_at >= from_at AND s.member_id <> ALL (busy)
-		ORDER BY s.next_at LIMIT states) d;
+		WHERE s.next_at <= as_of AND (behind IS NULL OR s.next_at >= epoch + behind * interval '1 microsecond') AND s.member_id <> ALL (busy)
+		ORDER BY s.next_at LIMIT batch_size) d;
+	IF behind IS NULL THEN
+		SELECT count(*) INTO total FROM loyalty.tier_state s WHERE s.next_at <= as_of;
+	END IF;
 END
 $$;
-COMMENT ON FUNCTION next_due_tiers(timestamptz, timestamptz, bigint[], integer) IS
-'The members of the next states that are due, from from_at on, but for the busy ones; and the last next_at of these. Part of book_tiers().';
+COMMENT ON FUNCTION next_book_tiers(bigint, bigint, timestamptz, integer, text, bigint[]) IS
+'The members of the next states that are due, in the order in which they are, but for the busy ones. Part of book_tiers(), by run_job().';
 
 CREATE PROCEDURE book_tiers(as_of timestamptz DEFAULT NULL, batch_size integer DEFAULT 200)
 LANGUAGE plpgsql
 AS $$
-DECLARE
-	run record;
-	due record;
-	batch record;
-	from_at timestamptz := '-infinity';
-	busy bigint[] := '{}';
 BEGIN
-	PERFORM loyalty.require_autocommit('book_tiers');
-	SELECT * INTO run FROM loyalty.begin_job('book_tiers', as_of, batch_size, 'tiers');
-	IF NOT run.resumed THEN
-		PERFORM loyalty.note_job(run.run_id, total => (SELECT pg_catalog.count(*)
-			FROM loyalty.tier_state s WHERE s.next_at OPERATOR(pg_catalog.<=) run.until));
-	END IF;
-	COMMIT;
-
-	-- what is booked is no longer due
-	LOOP
-		SELECT * INTO due FROM loyalty.next_due_tiers(run.until, from_at, busy, batch_size);
-		EXIT WHEN due.members IS NULL;
-		SELECT * INTO batch FROM loyalty.run_batch('book_tiers_of', due.members, run.until);
-		busy := busy OPERATOR(pg_catalog.||) batch.busy;
-		from_at := due.to_at;
-		PERFORM loyalty.note_job(run.run_id, batch.result, result => batch.result);
-		COMMIT;
-	END LOOP;
-
-	-- once more whoever was busy then
-	FOR attempt IN 1 .. 3 LOOP
-		EXIT WHEN pg_catalog.cardinality(busy) OPERATOR(pg_catalog.=) 0;
-		PERFORM pg_catalog.pg_sleep(1);
-		SELECT * INTO batch FROM loyalty.run_batch('book_tiers_of', busy, run.until);
-		busy := batch.busy;
-		PERFORM loyalty.note_job(run.run_id, batch.result, result => batch.result);
-		COMMIT;
-	END LOOP;
-
-	PERFORM loyalty.end_job(run.run_id, 'tiers booked', busy);
-	COMMIT;
-	PERFORM loyalty.unlock_job('book_tiers');
+	CALL loyalty.run_job('book_tiers', as_of, batch_size, 'tiers', 'tiers booked');
 END
 $$;
 COMMENT ON PROCEDURE book_tiers(timestamptz, integer) IS

@@ -227,8 +227,10 @@ SET ROLE access_nobody;
 CREATE FUNCTION nobody.f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'as %', current_user; END$$;
 CREATE FUNCTION nobody.is_so() RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'as %', current_user; END$$;
 CREATE FUNCTION nobody.measure(bigint, timestamptz) RETURNS numeric LANGUAGE plpgsql AS $$BEGIN RAISE 'as %', current_user; END$$;
-UPDATE loyalty.tier_measure SET source = 'function', currency = NULL, function_name = 'nobody.measure' WHERE measure = 'stars';
+SELECT throws_ok($$UPDATE loyalty.tier_measure SET source = 'function', currency = NULL, function_name = 'nobody.measure' WHERE measure = 'stars'$$, '42501',
+	'role "access_nobody" may not write into table "tier_measure"', 'nor name functions in them');
 RESET ROLE;
+UPDATE loyalty.tier_measure SET source = 'function', currency = NULL, function_name = 'nobody.measure' WHERE measure = 'stars';
 CREATE FUNCTION pg_temp.try_trigger(definition text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	answer text;
@@ -254,6 +256,25 @@ RESET ROLE;
 UPDATE loyalty.tier_measure SET source = 'points', currency = 'stars', function_name = NULL WHERE measure = 'stars';
 REVOKE ALL ON ALL TABLES IN SCHEMA loyalty FROM access_nobody;
 
+-- The owner's rights may come by another role, and go with it, also in a session that has posted.
+CREATE ROLE access_group;
+GRANT access_group TO access_owner;
+SET ROLE access_owner;
+REVOKE ALL ON loyalty.ledger FROM access_owner;
+GRANT ALL ON loyalty.ledger TO access_group;
+REVOKE TRIGGER ON loyalty.ledger FROM access_group;
+SET ROLE access_app;
+SELECT lives_ok('SELECT loyalty.earn(103, 1)', 'rights of a group');
+RESET ROLE;
+REVOKE access_group FROM access_owner;
+SET ROLE access_app;
+SELECT throws_ok('SELECT loyalty.earn(103, 1)', '42501', 'permission denied for table ledger', 'that are gone');
+SET ROLE access_owner;
+REVOKE ALL ON loyalty.ledger FROM access_group;
+GRANT ALL ON loyalty.ledger TO access_owner;
+RESET ROLE;
+DROP ROLE access_group;
+
 -- Several brands in one program: forced row-level security by a setting holds
 -- for the owner of the tables, and so for whatever is posted.
 SET ROLE access_owner;
@@ -277,6 +298,17 @@ SELECT throws_ok('SELECT * FROM loyalty.check_all()', '42501', NULL, 'no proof w
 RESET ROLE;
 SET ROLE access_owner;
 SELECT throws_ok('SELECT loyalty.ledger_digest()', '42501', NULL, 'no digest either');
+RESET ROLE;
+
+-- Settings must not be hidden from the owner, who reads them for everybody.
+SET ROLE access_owner;
+ALTER TABLE loyalty.currency ENABLE ROW LEVEL SECURITY;
+SELECT is_empty('SELECT detail FROM loyalty.check_core()', 'policies of others do not bind the owner');
+ALTER TABLE loyalty.currency FORCE ROW LEVEL SECURITY;
+SELECT results_eq('SELECT detail FROM loyalty.check_core()',
+	$$VALUES ('table loyalty.currency hides rows from its owner, by row-level security that is forced; loyalty.setup() puts it right')$$, 'unless they are forced, on settings');
+SELECT loyalty.setup() \g /dev/null
+SELECT is_empty('SELECT detail FROM loyalty.check_core()', 'setup() puts it right');
 RESET ROLE;
 
 RESET shop.brand;

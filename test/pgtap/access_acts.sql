@@ -126,7 +126,8 @@ INSERT INTO did VALUES
 	(10, 'link_identifier', $$SELECT identifier_id FROM loyalty.link_identifier(5, 'email', 'five@acts.example')$$, '5 identifier'),
 	(11, 'unlink_identifier', $$SELECT identifier_id FROM loyalty.unlink_identifier(5, 'email', 'five@acts.example')$$, '5 identifier'),
 	(12, 'forget_member', $$SELECT NULL::bigint FROM loyalty.forget_member(6)$$, '6 none'),
-	(13, 'rebuild_wallets', 'SELECT NULL::bigint FROM loyalty.rebuild_wallets_of(''{1,2}'')', ' none');
+	(13, 'rebuild_wallets', 'SELECT NULL::bigint FROM loyalty.rebuild_wallets_of(''{1,2}'')', ' none'),
+	(14, 'set_joined', $$SELECT NULL::bigint FROM loyalty.set_joined(4, '2020-05-01')$$, '4 none');
 SET ROLE acts_owner;
 ALTER TABLE loyalty.wallet DISABLE TRIGGER USER;
 UPDATE loyalty.wallet SET balance = loyalty.empty_balance() WHERE member_id = 1;
@@ -393,6 +394,23 @@ SELECT is(pg_temp.last_act(), 'drop_approval acts_boss acts_boss acts_boss -', '
 SELECT is(pg_temp.as('boss', $$SELECT loyalty.drop_approval('forget_member')$$), 'false', 'once');
 SELECT is(pg_temp.as('alice', $$SELECT cardinality(members) FROM loyalty.forget_member(29)$$), '1', 'one is forgotten');
 SELECT is(pg_temp.as('bob', format('SELECT replayed FROM loyalty.approve_act(%s)', pg_temp.request('f'))), 'LY022', 'so it cannot be done');
+SELECT is(pg_temp.as('till', $$SELECT loyalty.set_joined(4, '2020-05-01')$$), '42501', 'since when a member counts is no affair of the till');
+-- of whoever is forgotten, or was never known, nothing is asked for
+SELECT is(pg_temp.as('alice', format('SELECT 0 FROM loyalty.request_act(%L, %L, ''why'', idempotency_key => %L)', act, arguments, key)), state, format('%s %s', act, arguments))
+FROM unnest('{NULL,ask}'::text[]) key, (VALUES ('adjust', '{"member_id": 29, "points": 5, "reason": "x"}', 'LY203'), ('merge_members', '{"survivor_id": 29, "absorbed_id": 28}', 'LY203'),
+	('merge_members', '{"survivor_id": 28, "absorbed_id": 29}', 'LY203'), ('forget_member', '{"member_id": 29}', 'LY203'),
+	('grant_tier', '{"member_id": 29, "ladder": "club", "level": "gold"}', 'LY203'),
+	('merge_members', '{"survivor_id": 28, "absorbed_id": 929}', 'LY202'), ('forget_member', '{"member_id": 929}', 'LY202'),
+	('link_identifier', '{"member_id": 929, "namespace": "email", "value": "a@b.example"}', 'LY202'),
+	('unlink_identifier', '{"member_id": 929, "namespace": "email", "value": "a@b.example"}', 'LY202'), ('unmerge_members', '{"merge_id": 929}', 'LY211'),
+	-- points may be of members who are not in the table
+	('adjust', '{"member_id": 929, "points": 5, "reason": "x"}', '0')) x (act, arguments, state);
+BEGIN;
+SET LOCAL ROLE acts_owner;
+SELECT known_members_only FROM loyalty.configure_program(known_members_only => true) \g /dev/null
+RESET ROLE;
+SELECT is(pg_temp.as('alice', $$SELECT 0 FROM loyalty.request_act('adjust', '{"member_id": 930, "points": 5, "reason": "x"}', 'why')$$), 'LY202', 'unless the program says otherwise');
+ROLLBACK;
 SELECT is(pg_temp.as('alice', $$SELECT 1 FROM loyalty.request_act('reverse', '{"member_id": 26, "target_entry_id": 1}', 'why', idempotency_key => 'till')$$), '1', 'to reverse');
 SELECT is(pg_temp.as('till', format($$SELECT replayed FROM loyalty.refuse_act(%s, 'not ours')$$, pg_temp.request('till'))), 'false', 'is the affair of whoever may reverse');
 

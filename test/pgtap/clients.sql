@@ -148,7 +148,7 @@ INSERT INTO orders VALUES (1, '2024-01-01', 5), (1, '2024-02-01', 5), (2, '2024-
 CREATE VIEW reader AS
 SELECT p.proname::text AS name
 FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind = 'f' AND p.provolatile <> 'v'
-	AND p.proname NOT IN ('rfm_reading', 'first_tier', 'add_period', 'points_available_at', 'reversed_points', 'next_due_tiers')
+	AND p.proname NOT IN ('rfm_reading', 'first_tier', 'add_period', 'points_available_at', 'reversed_points')
 	AND (p.prorettype IN ('timestamptz'::regtype, 'date'::regtype)
 		OR p.proallargtypes && ARRAY['timestamptz'::regtype::oid, 'date'::regtype::oid]
 			AND EXISTS (SELECT FROM unnest(p.proallargtypes, p.proargmodes) a (type, mode) WHERE a.mode IN ('o', 't') AND a.type IN ('timestamptz'::regtype, 'date'::regtype)));

@@ -71,7 +71,7 @@ SELECT is_empty(
 	  WHERE l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL
 		-- a pinned function is not inlined, a pinned procedure cannot commit:
 		-- these qualify every name and operator instead
-		AND p.proname NOT IN ('balance', 'all_entries', 'points_available_at', 'reversed_points', 'archive_entries', 'book_expiries', 'book_tiers', 'evaluate_tiers', 'rebuild_wallets', 'run_checks')
+		AND p.proname NOT IN ('balance', 'all_entries', 'points_available_at', 'reversed_points', 'archive_entries', 'book_expiries', 'book_tiers', 'evaluate_tiers', 'rebuild_wallets', 'run_checks', 'run_job')
 		AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c
 						WHERE c ~ '^search_path=' AND c ~ '[ =,]"?pg_temp"?$')
 	  ORDER BY 1$$,

@@ -10,10 +10,17 @@ SELECT no_plan();
 
 SELECT loyalty.earn(m, 100) FROM generate_series(1, 50) m \g /dev/null
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'nothing is wrong');
-SELECT is_empty('SELECT FROM loyalty.program_triggers() WHERE state IS NOT NULL OR relation IS NULL', 'nor with any trigger');
+SELECT is_empty('SELECT FROM loyalty.program_triggers() WHERE state IS NOT NULL', 'nor with any trigger');
+SELECT is_empty((SELECT string_agg(format('SELECT t.* FROM loyalty.%I() t WHERE to_regclass(''loyalty.'' || t.table_name) IS NULL', p.proname), ' UNION ALL ')
+	FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.proname = ANY (SELECT r || '_triggers' FROM unnest(loyalty.rooms()) r)), 'each is of a table that is there');
 SET quote_all_identifiers = on;
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'however names are written');
+SET intervalstyle = postgres_verbose;
+SET timezone = 'Asia/Tokyo';
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'and intervals');
 RESET quote_all_identifiers;
+RESET intervalstyle;
+RESET timezone;
 SELECT cmp_ok((SELECT count(*) FROM loyalty.program_triggers()), '>=', 20::bigint, 'of which there are many');
 SELECT is_empty($$
 	SELECT t.tgrelid::regclass, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
@@ -23,7 +30,7 @@ SELECT is_empty($$
 
 -- Each of them off, dropped, or another.
 CREATE FUNCTION pg_temp.violations() RETURNS SETOF text LANGUAGE sql AS
-	$$SELECT detail FROM loyalty.check_all() WHERE room = 'core' AND invariant = 'trigger'$$;
+	$$SELECT detail FROM loyalty.check_core()$$;
 CREATE FUNCTION pg_temp.try_each(change text, state text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	t record;
@@ -44,6 +51,86 @@ SELECT pg_temp.try_each('DROP TRIGGER %2$I ON %1$s', 'missing');
 SELECT pg_temp.try_each('CREATE OR REPLACE TRIGGER %2$I BEFORE UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
 	'not as it should be');
 SELECT throws_ok('DELETE FROM loyalty.ledger', 'LY005', NULL, 'and does its work');
+
+-- Every table is written with the rights of its owner, whatever was granted; of some a guard() refuses even more.
+SELECT is_empty($$
+	SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind = 'r'
+		AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgfoid IN ('loyalty.owner_only()'::regprocedure, 'loyalty.guard()'::regprocedure))$$,
+	'no table is without a guard');
+BEGIN;
+CREATE ROLE guards_careless;
+GRANT USAGE ON SCHEMA loyalty TO guards_careless;
+GRANT ALL ON ALL TABLES IN SCHEMA loyalty TO guards_careless;
+REVOKE TRIGGER ON ALL TABLES IN SCHEMA loyalty FROM guards_careless;
+SELECT is((SELECT count(*) FROM loyalty.check_all()), 1::bigint, 'one row for who was granted too much');
+SELECT alike((SELECT detail FROM loyalty.check_all()),
+	'guards_careless may write into tables whose guards alone stop it: REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON loyalty.act_request, %, loyalty.wallet FROM guards_careless', 'with what takes it back');
+CREATE FUNCTION pg_temp.refusal_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+	RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE;
+END
+$$;
+SET LOCAL ROLE guards_careless;
+SELECT is_empty(format($$
+	SELECT c.relname, w.statement, pg_temp.refusal_of(format(w.statement, c.oid::regclass, a.attname))
+	FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1,
+		unnest('{INSERT INTO %%s DEFAULT VALUES,DELETE FROM %%s,UPDATE %%s SET %%I = NULL,TRUNCATE %%s}'::text[]) w (statement)
+	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind = 'r'
+		AND pg_temp.refusal_of(format(w.statement, c.oid::regclass, a.attname)) NOT IN ('42501', 'LY005')$$), 'it may write into none of our tables');
+SELECT throws_ok('DELETE FROM loyalty.layout', '42501', 'role "guards_careless" may not write into table "layout"', 'and is told');
+RESET ROLE;
+ROLLBACK;
+
+-- What setup() made is there, or is missed, and put back.  A case is what is done, and what is found.
+CREATE FUNCTION pg_temp.try_damage(damage text, finding text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE damage;
+	RETURN NEXT is((SELECT string_agg(v, E'\n') FROM pg_temp.violations() v), finding, damage);
+	PERFORM loyalty.setup();
+	RETURN NEXT is((SELECT string_agg(v, E'\n') FROM pg_temp.violations() v), CASE WHEN finding !~ 'setup\(\) puts it right$' THEN finding END, damage || ': after setup()');
+END
+$$;
+SELECT loyalty.define_measure('visits') \g /dev/null
+SELECT loyalty.record_qualification(1, 'visits', 3) \g /dev/null
+CREATE TEMP TABLE made AS SELECT * FROM loyalty.program_object;
+SELECT pg_temp.try_damage(format(CASE o.kind WHEN 'index' THEN 'DROP INDEX loyalty.%2$I' WHEN 'column' THEN 'ALTER TABLE loyalty.%1$I ALTER %2$I DROP NOT NULL'
+		ELSE 'ALTER TABLE loyalty.%1$I DROP CONSTRAINT %2$I' END, o.table_name, o.name),
+	format('%s "%s" of table loyalty.%s is %s; loyalty.setup() puts it right', o.kind, o.name, o.table_name, CASE o.kind WHEN 'column' THEN 'not NOT NULL' ELSE 'missing' END))
+FROM made o
+WHERE o.kind IN ('index', 'constraint') OR o.kind = 'column' AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+	WHERE i.indrelid = ('loyalty.' || o.table_name)::regclass AND i.indisprimary AND a.attname = o.name)
+	AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = ('loyalty.' || o.table_name)::regclass AND a.attname = o.name AND a.attidentity <> '');
+SELECT cmp_ok((SELECT count(*) FROM made WHERE kind IN ('index', 'constraint')), '>=', 60::bigint, 'of which there are many');
+SELECT pg_temp.try_damage('ALTER TABLE loyalty.ledger DROP CONSTRAINT ledger_pkey, ALTER entry_id DROP NOT NULL',
+	'column "entry_id" of table loyalty.ledger is not NOT NULL; loyalty.setup() puts it right' || E'\n' ||
+	'constraint "ledger_pkey" of table loyalty.ledger is missing; loyalty.setup() puts it right');
+SELECT pg_temp.try_damage('DROP INDEX loyalty.ledger_target; CREATE INDEX ledger_target ON loyalty.ledger (entry_id)',
+	'index "ledger_target" of table loyalty.ledger is not as it should be; loyalty.setup() puts it right');
+SELECT pg_temp.try_damage('ALTER INDEX loyalty.ledger_target RENAME TO mine; ALTER INDEX loyalty.mine SET (fillfactor = 80)', NULL);
+SELECT pg_temp.try_damage('ALTER INDEX loyalty.mine RENAME TO ledger_target; CREATE INDEX mine ON loyalty.ledger (reference); DROP INDEX loyalty.mine', NULL);
+SELECT pg_temp.try_damage('ALTER TABLE loyalty.wallet SET UNLOGGED', 'table loyalty.wallet is unlogged, so that it is empty after a crash; loyalty.setup() puts it right');
+SELECT pg_temp.try_damage('CREATE RULE nothing AS ON INSERT TO loyalty.ledger DO INSTEAD NOTHING',
+	'rule "nothing" of table loyalty.ledger does something else than what is written there: DROP RULE nothing ON loyalty.ledger');
+SELECT pg_temp.try_damage('DROP RULE nothing ON loyalty.ledger; CREATE RULE too AS ON INSERT TO loyalty.ledger DO ALSO NOTIFY somebody; DROP RULE too ON loyalty.ledger', NULL);
+SELECT pg_temp.try_damage('ALTER SEQUENCE loyalty.tier_event_event_id_seq RESTART',
+	'sequence loyalty.tier_event_event_id_seq stands at 0, and a row of loyalty.tier_event has event_id 1: SELECT setval(''loyalty.tier_event_event_id_seq'', 1)');
+SELECT pg_temp.try_damage('SELECT setval(''loyalty.tier_event_event_id_seq'', ''1''); SELECT setval(''loyalty.ledger_entry_id_seq'', 20)',
+	'sequence loyalty.ledger_entry_id_seq stands at 20, and a row of loyalty.ledger has entry_id 50: SELECT setval(''loyalty.ledger_entry_id_seq'', 50)');
+SELECT pg_temp.try_damage('SELECT setval(''loyalty.ledger_entry_id_seq'', 50); INSERT INTO loyalty.member (member_id) SELECT generate_series(1, 50)', NULL);
+DELETE FROM loyalty.member;
+BEGIN;
+DELETE FROM loyalty.layout WHERE room = 'ledger';
+SELECT is((SELECT string_agg(v, ';') FROM pg_temp.violations() v), 'the table loyalty.layout has no row of room "ledger"', 'a layout is lost');
+SELECT throws_ok('SELECT loyalty.setup()', 'LY002', 'the table loyalty.layout has no row of room "ledger"', 'which nobody can tell');
+ROLLBACK;
+BEGIN;
+DELETE FROM loyalty.program_object;
+SELECT is((SELECT string_agg(v, ';') FROM pg_temp.violations() v WHERE v !~ '^trigger'), 'the table loyalty.program_object has lost its rows, so that nobody can tell what is missing elsewhere',
+	'what was made is lost');
+ROLLBACK;
 
 -- What is named in our tables, and is not there.
 BEGIN;

@@ -112,6 +112,12 @@ SELECT is_empty($$
 -- Giving it out: Jane, by any of her numbers.
 CREATE TEMP TABLE exported AS SELECT loyalty.export_member(:jane2) AS e;
 SELECT is((SELECT e -> 'members' FROM exported), jsonb_build_array(:jane, :jane2), 'the person, under every number');
+SELECT is((SELECT e #> '{tables,operator_act,0,person}' FROM exported), NULL, 'but nobody''s who acted for the program');
+SELECT is_empty($$SELECT r FROM exported, jsonb_each(e -> 'tables') t, jsonb_array_elements(t.value) r WHERE r ?| loyalty.actor_columns()$$, 'in no table');
+SELECT cmp_ok((SELECT jsonb_array_length(e #> '{tables,operator_act}') FROM exported), '>', 0, 'which has what was done');
+SELECT is_empty($$SELECT a.attrelid::regclass, a.attname FROM pg_attribute a JOIN pg_attribute s ON s.attrelid = a.attrelid AND s.attname = 'session_role'
+	JOIN pg_class c ON c.oid = a.attrelid AND c.relkind = 'r' AND c.relnamespace = 'loyalty'::regnamespace
+	WHERE a.attname ~ '(role|actor|person)$' AND a.attname <> ALL (loyalty.actor_columns())$$, 'every column with such a name is left out');
 SELECT is((SELECT loyalty.export_member(:jane) #- '{exported_at}' FROM exported), (SELECT e #- '{exported_at}' FROM exported), 'by any of them');
 CREATE FUNCTION pg_temp.rows_of(members bigint[]) RETURNS TABLE (relation text, n bigint) LANGUAGE plpgsql AS $$
 DECLARE

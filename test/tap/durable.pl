@@ -273,7 +273,7 @@ $subscriber->append_conf('postgresql.conf', "timezone = 'UTC'");
 $subscriber->start;
 PostgreSQL::Test::Utils::run_log([ 'pg_dump', '--schema-only', '-d', $node->connstr('postgres'), '-f', "$directory/logical.sql" ]);
 PostgreSQL::Test::Utils::run_log([ 'psql', '-Xq', '-d', $subscriber->connstr('postgres'), '-f', "$directory/logical.sql" ]);
-$node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR TABLE loyalty.layout, loyalty.currency, loyalty.wallet, loyalty.ledger, loyalty.ledger_archive, loyalty.job_run, loyalty.merge_handler');
+$node->safe_psql('postgres', 'CREATE PUBLICATION everything FOR TABLE loyalty.layout, loyalty.program_object, loyalty.currency, loyalty.wallet, loyalty.ledger, loyalty.ledger_archive, loyalty.job_run, loyalty.merge_handler');
 $subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION everything CONNECTION 'host=" . $node->host . ' port=' . $node->port . " dbname=postgres' PUBLICATION everything");
 $subscriber->wait_for_subscription_sync($node, 'everything') if $subscriber->can('wait_for_subscription_sync');
 $subscriber->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_subscription_rel WHERE srsubstate NOT IN ('r', 's')");

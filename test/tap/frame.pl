@@ -159,7 +159,7 @@ is(answer("SELECT version FROM loyalty.layout WHERE room = 'visit'"), 1, 'and re
 is(answer('SELECT * FROM loyalty.check_all()'), '', 'all is well');
 
 # triggers
-is(answer("SELECT tgname FROM pg_trigger WHERE tgrelid = 'loyalty.visit'::regclass AND NOT tgisinternal"), 'append_only', 'its trigger is there');
+is(answer("SELECT tgname FROM pg_trigger WHERE tgrelid = 'loyalty.visit'::regclass AND NOT tgisinternal ORDER BY tgname"), "append_only\nowner_only", 'its trigger is there, and the one that every table has');
 answer('ALTER TABLE loyalty.visit DISABLE TRIGGER append_only');
 like(answer('SELECT room, detail FROM loyalty.check_all()'), qr/^core\|trigger "append_only" of table loyalty.visit is disabled/, 'check_all() says that it is off');
 answer('SELECT loyalty.setup()');
