@@ -100,4 +100,7 @@ extern ClvKind ClvParseKind(text *name);
 extern void ClvCheckUnitDays(double unit_days);
 extern const char *ClvModelProblem(const ClvModel *model);
 
+/* The state of clv_agg and its kin; see core/state.h. */
+extern const struct StateKind sample_state;
+
 #endif							/* LOYALTY_CLV_H */

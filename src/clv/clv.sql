@@ -75,41 +75,31 @@ COMMENT ON CAST (jsonb AS clv_model) IS 'The model again, to the bit.';
 
 /* the aggregates */
 
-CREATE FUNCTION clv_accum(state internal, summary rfm, as_of timestamptz) RETURNS internal
+CREATE FUNCTION clv_accum(state aggregate_state, summary rfm, as_of timestamptz) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_clv_accum';
-COMMENT ON FUNCTION clv_accum(internal, rfm, timestamptz) IS 'Transition function of clv_agg.';
+COMMENT ON FUNCTION clv_accum(aggregate_state, rfm, timestamptz) IS 'Transition function of clv_agg.';
 
-CREATE FUNCTION clv_holdout_accum(state internal, summary rfm, as_of timestamptz, held rfm, until timestamptz) RETURNS internal
+CREATE FUNCTION clv_holdout_accum(state aggregate_state, summary rfm, as_of timestamptz, held rfm, until timestamptz) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_clv_holdout_accum';
-COMMENT ON FUNCTION clv_holdout_accum(internal, rfm, timestamptz, rfm, timestamptz) IS 'Transition function of clv_holdout_agg.';
+COMMENT ON FUNCTION clv_holdout_accum(aggregate_state, rfm, timestamptz, rfm, timestamptz) IS 'Transition function of clv_holdout_agg.';
 
-CREATE FUNCTION clv_rollup_accum(state internal, sample clv_sample) RETURNS internal
+CREATE FUNCTION clv_rollup_accum(state aggregate_state, sample clv_sample) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_clv_rollup_accum';
-COMMENT ON FUNCTION clv_rollup_accum(internal, clv_sample) IS 'Transition function of clv_rollup.';
+COMMENT ON FUNCTION clv_rollup_accum(aggregate_state, clv_sample) IS 'Transition function of clv_rollup.';
 
-CREATE FUNCTION clv_combine(internal, internal) RETURNS internal
+CREATE FUNCTION clv_combine(aggregate_state, aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_clv_combine';
-COMMENT ON FUNCTION clv_combine(internal, internal) IS 'Combine function of the aggregates that make a clv_sample.';
+COMMENT ON FUNCTION clv_combine(aggregate_state, aggregate_state) IS 'Combine function of the aggregates that make a clv_sample.';
 
-CREATE FUNCTION clv_serialize(internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_clv_serialize';
-COMMENT ON FUNCTION clv_serialize(internal) IS 'Serializes the state of the aggregates that make a clv_sample.';
-
-CREATE FUNCTION clv_deserialize(bytea, internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_clv_deserialize';
-COMMENT ON FUNCTION clv_deserialize(bytea, internal) IS 'Reads what clv_serialize wrote.';
-
-CREATE FUNCTION clv_final(internal) RETURNS clv_sample
+CREATE FUNCTION clv_final(aggregate_state) RETURNS clv_sample
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_clv_final';
-COMMENT ON FUNCTION clv_final(internal) IS 'Final function of the aggregates that make a clv_sample.';
+COMMENT ON FUNCTION clv_final(aggregate_state) IS 'Final function of the aggregates that make a clv_sample.';
 
 CREATE AGGREGATE clv_agg(summary rfm, as_of timestamptz) (
 	SFUNC = clv_accum,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	FINALFUNC = clv_final,
 	COMBINEFUNC = clv_combine,
-	SERIALFUNC = clv_serialize,
-	DESERIALFUNC = clv_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE clv_agg(rfm, timestamptz) IS
@@ -117,11 +107,9 @@ COMMENT ON AGGREGATE clv_agg(rfm, timestamptz) IS
 
 CREATE AGGREGATE clv_holdout_agg(summary rfm, as_of timestamptz, held rfm, until timestamptz) (
 	SFUNC = clv_holdout_accum,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	FINALFUNC = clv_final,
 	COMBINEFUNC = clv_combine,
-	SERIALFUNC = clv_serialize,
-	DESERIALFUNC = clv_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE clv_holdout_agg(rfm, timestamptz, rfm, timestamptz) IS
@@ -129,11 +117,9 @@ COMMENT ON AGGREGATE clv_holdout_agg(rfm, timestamptz, rfm, timestamptz) IS
 
 CREATE AGGREGATE clv_rollup(sample clv_sample) (
 	SFUNC = clv_rollup_accum,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	FINALFUNC = clv_final,
 	COMBINEFUNC = clv_combine,
-	SERIALFUNC = clv_serialize,
-	DESERIALFUNC = clv_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE clv_rollup(clv_sample) IS

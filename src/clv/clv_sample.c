@@ -20,8 +20,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "core/core.h"
 #include "core/errors.h"
+#include "core/state.h"
 
 #define FIRST_CAPACITY		64
 
@@ -53,7 +53,7 @@ CompareHistories(const ClvHistory *a, const ClvHistory *b)
 
 typedef struct SampleState
 {
-	MemoryContext context;
+	State		head;
 	int64		horizon;		/* -1 before the first row */
 	int64		members;		/* of all histories */
 	int64		count;
@@ -61,12 +61,22 @@ typedef struct SampleState
 	ClvHistory *history;
 } SampleState;
 
-static SampleState *
-MakeState(MemoryContext context)
-{
-	SampleState *state = MemoryContextAllocZero(context, sizeof(SampleState));
+static void WriteState(StringInfo buf, void *state);
+static void *ReadState(StringInfo buf);
 
-	state->context = context;
+const StateKind sample_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_SAMPLE,
+	.aggregate = "clv_agg, clv_holdout_agg or clv_rollup",
+	.write = WriteState,
+	.read = ReadState
+};
+
+static SampleState *
+MakeSampleState(MemoryContext context)
+{
+	SampleState *state = MakeState(&sample_state, sizeof(SampleState), context);
+
 	state->horizon = -1;
 	return state;
 }
@@ -103,7 +113,7 @@ AddHistory(SampleState *state, const ClvHistory *history)
 			Size		size = capacity * sizeof(ClvHistory);
 
 			state->history = state->history == NULL ?
-				MemoryContextAllocHuge(state->context, size) :
+				MemoryContextAllocHuge(StateMemory(state), size) :
 				repalloc_huge(state->history, size);
 			state->capacity = capacity;
 		}
@@ -154,18 +164,18 @@ ClvHistoryOf(const rfm *summary, TimestampTz as_of, ClvHistory *history)
 	return true;
 }
 
-/* Adds one member to the state in argument 0, which may be NULL; returns it. */
+/* The state of an aggregate that is being called, made at the first row. */
 static SampleState *
-StateForRow(FunctionCallInfo fcinfo)
+SampleStateOf(FunctionCallInfo fcinfo)
 {
-	MemoryContext context = AggregateContext(fcinfo);
+	SampleState *state = GetState(fcinfo, 0, &sample_state);
 
-	return PG_ARGISNULL(0) ? MakeState(context) : (SampleState *) PG_GETARG_POINTER(0);
+	return state != NULL ? state : MakeSampleState(StateContext(fcinfo));
 }
 
 PG_FUNCTION_INFO_V1(loyalty_clv_accum);
 /*
- * clv_accum(state internal, summary rfm, as_of timestamptz) returns internal
+ * clv_accum(state aggregate_state, summary rfm, as_of timestamptz) returns aggregate_state
  *
  * Transition function of clv_agg.  A member whose summary is NULL or has no
  * purchase, or whose as_of is NULL, is left out.
@@ -173,7 +183,7 @@ PG_FUNCTION_INFO_V1(loyalty_clv_accum);
 Datum
 loyalty_clv_accum(PG_FUNCTION_ARGS)
 {
-	SampleState *state = StateForRow(fcinfo);
+	SampleState *state = SampleStateOf(fcinfo);
 	ClvHistory	history;
 
 	if (!PG_ARGISNULL(1) && !PG_ARGISNULL(2) &&
@@ -182,13 +192,13 @@ loyalty_clv_accum(PG_FUNCTION_ARGS)
 		UseHorizon(state, 0);
 		AddHistory(state, &history);
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_clv_holdout_accum);
 /*
- * clv_holdout_accum(state internal, summary rfm, as_of timestamptz, held rfm,
- *					 until timestamptz) returns internal
+ * clv_holdout_accum(state aggregate_state, summary rfm, as_of timestamptz, held rfm,
+ *					 until timestamptz) returns aggregate_state
  *
  * Transition function of clv_holdout_agg.  Left out are members as in clv_accum
  * and those whose until is NULL; held may be NULL: nothing bought in the
@@ -198,17 +208,17 @@ PG_FUNCTION_INFO_V1(loyalty_clv_holdout_accum);
 Datum
 loyalty_clv_holdout_accum(PG_FUNCTION_ARGS)
 {
-	SampleState *state = StateForRow(fcinfo);
+	SampleState *state = SampleStateOf(fcinfo);
 	ClvHistory	history;
 	TimestampTz as_of;
 	TimestampTz until;
 
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(4))
-		PG_RETURN_POINTER(state);
+		RETURN_STATE(state);
 	as_of = PG_GETARG_TIMESTAMPTZ(2);
 	until = PG_GETARG_TIMESTAMPTZ(4);
 	if (!ClvHistoryOf(PG_GETARG_RFM_P(1), as_of, &history))
-		PG_RETURN_POINTER(state);
+		RETURN_STATE(state);
 	if (TIMESTAMP_NOT_FINITE(until) || until <= as_of)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_CLV_HOLDOUT),
@@ -234,7 +244,7 @@ loyalty_clv_holdout_accum(PG_FUNCTION_ARGS)
 		}
 	}
 	AddHistory(state, &history);
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 static void
@@ -252,33 +262,34 @@ MergeInto(SampleState *state, int64 horizon, const ClvHistory *history, int64 co
 
 PG_FUNCTION_INFO_V1(loyalty_clv_combine);
 /*
- * clv_combine(internal, internal) returns internal: combine function of the
+ * clv_combine(aggregate_state, aggregate_state) returns aggregate_state: combine function of the
  * aggregates; copies what it takes from the second state.
  */
 Datum
 loyalty_clv_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	SampleState *state = PG_ARGISNULL(0) ? NULL : (SampleState *) PG_GETARG_POINTER(0);
-	SampleState *other = PG_ARGISNULL(1) ? NULL : (SampleState *) PG_GETARG_POINTER(1);
+	SampleState *state;
+	SampleState *other = GetState(fcinfo, 1, &sample_state);
 
 	if (other == NULL)
-		RETURN_STATE(state);
-	if (state == NULL)
-		state = MakeState(context);
-	MergeInto(state, other->horizon, other->history, other->count);
-	PG_RETURN_POINTER(state);
+		state = GetState(fcinfo, 0, &sample_state);
+	else
+	{
+		state = SampleStateOf(fcinfo);
+		MergeInto(state, other->horizon, other->history, other->count);
+	}
+	RETURN_STATE(state);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_clv_rollup_accum);
 /*
- * clv_rollup_accum(state internal, sample clv_sample) returns internal:
+ * clv_rollup_accum(state aggregate_state, sample clv_sample) returns aggregate_state:
  * transition function of clv_rollup; a NULL sample is left out.
  */
 Datum
 loyalty_clv_rollup_accum(PG_FUNCTION_ARGS)
 {
-	SampleState *state = StateForRow(fcinfo);
+	SampleState *state = SampleStateOf(fcinfo);
 
 	if (!PG_ARGISNULL(1))
 	{
@@ -286,7 +297,7 @@ loyalty_clv_rollup_accum(PG_FUNCTION_ARGS)
 
 		MergeInto(state, sample->horizon, sample->history, sample->nhistories);
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 static void
@@ -334,45 +345,13 @@ SendHistories(StringInfo buf, int64 horizon, const ClvHistory *history, int64 co
 	}
 }
 
-PG_FUNCTION_INFO_V1(loyalty_clv_serialize);
-/* clv_serialize(internal) returns bytea: a state on its way from a worker. */
-Datum
-loyalty_clv_serialize(PG_FUNCTION_ARGS)
+static void
+WriteState(StringInfo buf, void *written)
 {
-	SampleState *state = (SampleState *) PG_GETARG_POINTER(0);
-	StringInfoData buf;
+	SampleState *state = written;
 
-	(void) AggregateContext(fcinfo);
 	Collapse(state);
-	pq_begintypsend(&buf);
-	SendHistories(&buf, state->horizon, state->history, state->count);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
-}
-
-PG_FUNCTION_INFO_V1(loyalty_clv_deserialize);
-/* clv_deserialize(bytea, internal) returns internal: the opposite. */
-Datum
-loyalty_clv_deserialize(PG_FUNCTION_ARGS)
-{
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	SampleState *state;
-	StringInfoData buf;
-
-	(void) AggregateContext(fcinfo);
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-
-	state = MakeState(CurrentMemoryContext);
-	if (pq_getmsgbyte(&buf) != CLV_SAMPLE_VERSION)
-		elog(ERROR, "state of clv_agg has another version");
-	state->horizon = pq_getmsgint64(&buf);
-	state->count = state->capacity = pq_getmsgint64(&buf);
-	state->history = MemoryContextAllocHuge(CurrentMemoryContext, state->count * sizeof(ClvHistory));
-	for (int64 i = 0; i < state->count; i++)
-		ReceiveHistory(&buf, &state->history[i], state->horizon > 0);
-	pq_getmsgend(&buf);
-	pfree(buf.data);
-	PG_RETURN_POINTER(state);
+	SendHistories(buf, state->horizon, state->history, state->count);
 }
 
 static ClvSample *
@@ -400,15 +379,14 @@ MakeSample(int64 horizon, const ClvHistory *history, int64 count)
 
 PG_FUNCTION_INFO_V1(loyalty_clv_final);
 /*
- * clv_final(internal) returns clv_sample: final function of the aggregates;
+ * clv_final(aggregate_state) returns clv_sample: final function of the aggregates;
  * NULL without a member.  Leaves the state fit for use.
  */
 Datum
 loyalty_clv_final(PG_FUNCTION_ARGS)
 {
-	SampleState *state = PG_ARGISNULL(0) ? NULL : (SampleState *) PG_GETARG_POINTER(0);
+	SampleState *state = GetState(fcinfo, 0, &sample_state);
 
-	(void) AggregateContext(fcinfo);
 	if (state == NULL || state->count == 0)
 		PG_RETURN_NULL();
 	Collapse(state);
@@ -431,6 +409,33 @@ HistoryProblem(const ClvHistory *h, bool holdout)
 		(h->held_x == 0 && h->held_amount != 0.0) || (!holdout && h->held_x != 0))
 		return "a held-out amount is negative, no number, or has no purchase";
 	return NULL;
+}
+
+static void *
+ReadState(StringInfo buf)
+{
+	SampleState *state = MakeSampleState(CurrentMemoryContext);
+	int			version = pq_getmsgbyte(buf);
+	int64		horizon = pq_getmsgint64(buf);
+	int64		count = pq_getmsgint64(buf);
+
+	if (version != CLV_SAMPLE_VERSION || horizon < -1 || (horizon == -1 && count != 0))
+		RefuseState(&sample_state, "its horizon cannot be");
+	state->horizon = horizon;
+	for (int64 i = 0; i < count; i++)
+	{
+		ClvHistory	history;
+		const char *problem;
+
+		if (i % 4096 == 0)
+			CHECK_FOR_INTERRUPTS();
+		ReceiveHistory(buf, &history, horizon > 0);
+		problem = HistoryProblem(&history, horizon > 0);
+		if (problem != NULL)
+			RefuseState(&sample_state, problem);
+		AddHistory(state, &history);
+	}
+	return state;
 }
 
 /* The invariant of a sample; NULL when it holds. */
@@ -494,7 +499,7 @@ loyalty_clv_sample_send(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(loyalty_clv_sample_recv);
 /*
- * clv_sample_recv(internal) returns clv_sample: reads what clv_sample_send
+ * clv_sample_recv(aggregate_state) returns clv_sample: reads what clv_sample_send
  * wrote; refuses (22P03) what no members can have led to.
  */
 Datum

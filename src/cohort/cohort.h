@@ -9,7 +9,7 @@
 #ifndef LOYALTY_COHORT_H
 #define LOYALTY_COHORT_H
 
-#include "core/compat.h"
+#include "core/state.h"
 
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -209,15 +209,16 @@ typedef struct Tally
 struct tally_hash;
 typedef struct TallyState
 {
+	State		head;
 	uint8		type;
 	bool		has_period;
 	Period		period;
 	int64		totals[TALLY_KINDS];	/* all counts of a kind */
 	struct tally_hash *hash;
-	MemoryContext context;
 } TallyState;
 
 extern TallyState *TallyStateMake(MemoryContext context, TallyType type);
+extern TallyState *TallyStateOf(FunctionCallInfo fcinfo, TallyType type);
 extern void TallySetPeriod(TallyState *state, const Period *period);
 extern void AddToTally(TallyState *state, TallyKind kind, int64 a, int32 b, int64 n);
 extern Tally *TallyFinish(TallyState *state);
@@ -325,5 +326,13 @@ typedef struct PathPattern
 	int			highest;		/* highest condition named */
 	PathElement elements[PATH_MAX_ELEMENTS];
 } PathPattern;
+
+/* States of aggregates; see core/state.h. */
+extern const StateKind tally_state;
+extern const StateKind members_state;
+extern const StateKind amounts_state;
+extern const StateKind slots_state;
+extern const StateKind values_state;
+extern const StateKind discount_state;
 
 #endif							/* LOYALTY_COHORT_H */

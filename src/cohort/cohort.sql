@@ -162,49 +162,37 @@ CREATE TYPE cohort_matrix (
 COMMENT ON TYPE cohort_matrix IS
 'How many members of each cohort were active in each period after, and how many stayed, came and went from period to period; exact counts. Made by retention_agg and retention_signup_agg, merged by cohort_rollup, read by retention_matrix and activity_growth.';
 
-CREATE FUNCTION tally_combine(a internal, b internal) RETURNS internal
+CREATE FUNCTION tally_combine(a aggregate_state, b aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_combine';
-COMMENT ON FUNCTION tally_combine(internal, internal) IS
+COMMENT ON FUNCTION tally_combine(aggregate_state, aggregate_state) IS
 'Combine function of the aggregates that make a cohort_matrix or a repurchase.';
 
-CREATE FUNCTION tally_serialize(state internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_serialize';
-COMMENT ON FUNCTION tally_serialize(internal) IS
-'Serialization of the aggregates that make a cohort_matrix or a repurchase.';
-
-CREATE FUNCTION tally_deserialize(bytes bytea, state internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_deserialize';
-COMMENT ON FUNCTION tally_deserialize(bytea, internal) IS
-'Deserialization of the aggregates that make a cohort_matrix or a repurchase.';
-
-CREATE FUNCTION cohort_matrix_final(state internal) RETURNS cohort_matrix
+CREATE FUNCTION cohort_matrix_final(state aggregate_state) RETURNS cohort_matrix
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_final';
-COMMENT ON FUNCTION cohort_matrix_final(internal) IS
+COMMENT ON FUNCTION cohort_matrix_final(aggregate_state) IS
 'Final function of the aggregates that make a cohort_matrix.';
 
-CREATE FUNCTION retention_agg_trans(state internal, summary activity_summary) RETURNS internal
+CREATE FUNCTION retention_agg_trans(state aggregate_state, summary activity_summary) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_agg_trans';
-COMMENT ON FUNCTION retention_agg_trans(internal, activity_summary) IS
+COMMENT ON FUNCTION retention_agg_trans(aggregate_state, activity_summary) IS
 'Transition function of retention_agg.';
 
-CREATE FUNCTION retention_signup_trans(state internal, signup_at timestamptz, summary activity_summary, period text, time_zone text) RETURNS internal
+CREATE FUNCTION retention_signup_trans(state aggregate_state, signup_at timestamptz, summary activity_summary, period text, time_zone text) RETURNS aggregate_state
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_signup_trans';
-COMMENT ON FUNCTION retention_signup_trans(internal, timestamptz, activity_summary, text, text) IS
+COMMENT ON FUNCTION retention_signup_trans(aggregate_state, timestamptz, activity_summary, text, text) IS
 'Transition function of retention_signup_agg.';
 
-CREATE FUNCTION cohort_rollup_trans(state internal, cohorts cohort_matrix) RETURNS internal
+CREATE FUNCTION cohort_rollup_trans(state aggregate_state, cohorts cohort_matrix) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_cohort_rollup_trans';
-COMMENT ON FUNCTION cohort_rollup_trans(internal, cohort_matrix) IS
+COMMENT ON FUNCTION cohort_rollup_trans(aggregate_state, cohort_matrix) IS
 'Transition function of cohort_rollup.';
 
 CREATE AGGREGATE retention_agg(summary activity_summary) (
 	SFUNC = retention_agg_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 16384,
 	FINALFUNC = cohort_matrix_final,
 	COMBINEFUNC = tally_combine,
-	SERIALFUNC = tally_serialize,
-	DESERIALFUNC = tally_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE retention_agg(activity_summary) IS
@@ -212,50 +200,36 @@ COMMENT ON AGGREGATE retention_agg(activity_summary) IS
 
 CREATE AGGREGATE retention_signup_agg(signup_at timestamptz, summary activity_summary, period text, time_zone text) (
 	SFUNC = retention_signup_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 16384,
 	FINALFUNC = cohort_matrix_final,
 	COMBINEFUNC = tally_combine,
-	SERIALFUNC = tally_serialize,
-	DESERIALFUNC = tally_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE retention_signup_agg(timestamptz, activity_summary, text, text) IS
 'Retention of cohorts, one row for each member; the cohort of a member is the period in which it signed up. A member without activity (NULL) counts in the size of its cohort, one without signup_at not at all. Activity before the period of signing up is in no cell of the matrix. period and time_zone as in activity_agg, and the same as there: LY341 otherwise. Infinite signup_at: LY342.';
 
-CREATE FUNCTION retention_events_trans(state internal, member_id bigint, at timestamptz, period text, time_zone text) RETURNS internal
+CREATE FUNCTION retention_events_trans(state aggregate_state, member_id bigint, at timestamptz, period text, time_zone text) RETURNS aggregate_state
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_trans';
-COMMENT ON FUNCTION retention_events_trans(internal, bigint, timestamptz, text, text) IS
+COMMENT ON FUNCTION retention_events_trans(aggregate_state, bigint, timestamptz, text, text) IS
 'Transition function of retention_events_agg.';
 
-CREATE FUNCTION retention_events_combine(a internal, b internal) RETURNS internal
+CREATE FUNCTION retention_events_combine(a aggregate_state, b aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_combine';
-COMMENT ON FUNCTION retention_events_combine(internal, internal) IS
+COMMENT ON FUNCTION retention_events_combine(aggregate_state, aggregate_state) IS
 'Combine function of retention_events_agg.';
 
-CREATE FUNCTION retention_events_serialize(state internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_serialize';
-COMMENT ON FUNCTION retention_events_serialize(internal) IS
-'Serialization of retention_events_agg.';
-
-CREATE FUNCTION retention_events_deserialize(bytes bytea, state internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_deserialize';
-COMMENT ON FUNCTION retention_events_deserialize(bytea, internal) IS
-'Deserialization of retention_events_agg.';
-
-CREATE FUNCTION retention_events_final(state internal) RETURNS cohort_matrix
+CREATE FUNCTION retention_events_final(state aggregate_state) RETURNS cohort_matrix
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_retention_events_final';
-COMMENT ON FUNCTION retention_events_final(internal) IS
+COMMENT ON FUNCTION retention_events_final(aggregate_state) IS
 'Final function of retention_events_agg.';
 
 CREATE AGGREGATE retention_events_agg(member_id bigint, at timestamptz, period text, time_zone text) (
 	SFUNC = retention_events_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 8388608,
 	FINALFUNC = retention_events_final,
 	COMBINEFUNC = retention_events_combine,
-	SERIALFUNC = retention_events_serialize,
-	DESERIALFUNC = retention_events_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE retention_events_agg(bigint, timestamptz, text, text) IS
@@ -263,12 +237,10 @@ COMMENT ON AGGREGATE retention_events_agg(bigint, timestamptz, text, text) IS
 
 CREATE AGGREGATE cohort_rollup(cohorts cohort_matrix) (
 	SFUNC = cohort_rollup_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 16384,
 	FINALFUNC = cohort_matrix_final,
 	COMBINEFUNC = tally_combine,
-	SERIALFUNC = tally_serialize,
-	DESERIALFUNC = tally_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE cohort_rollup(cohort_matrix) IS
@@ -322,29 +294,27 @@ CREATE TYPE repurchase (
 COMMENT ON TYPE repurchase IS
 'How many members have how many orders, and how many pairs of consecutive orders are how far apart; exact counts. Made by repurchase_agg, merged by repurchase_rollup, read by functions.';
 
-CREATE FUNCTION repurchase_final(state internal) RETURNS repurchase
+CREATE FUNCTION repurchase_final(state aggregate_state) RETURNS repurchase
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_tally_final';
-COMMENT ON FUNCTION repurchase_final(internal) IS
+COMMENT ON FUNCTION repurchase_final(aggregate_state) IS
 'Final function of the aggregates that make a repurchase.';
 
-CREATE FUNCTION repurchase_agg_trans(state internal, summary activity_summary) RETURNS internal
+CREATE FUNCTION repurchase_agg_trans(state aggregate_state, summary activity_summary) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_agg_trans';
-COMMENT ON FUNCTION repurchase_agg_trans(internal, activity_summary) IS
+COMMENT ON FUNCTION repurchase_agg_trans(aggregate_state, activity_summary) IS
 'Transition function of repurchase_agg.';
 
-CREATE FUNCTION repurchase_rollup_trans(state internal, summary repurchase) RETURNS internal
+CREATE FUNCTION repurchase_rollup_trans(state aggregate_state, summary repurchase) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_repurchase_rollup_trans';
-COMMENT ON FUNCTION repurchase_rollup_trans(internal, repurchase) IS
+COMMENT ON FUNCTION repurchase_rollup_trans(aggregate_state, repurchase) IS
 'Transition function of repurchase_rollup.';
 
 CREATE AGGREGATE repurchase_agg(summary activity_summary) (
 	SFUNC = repurchase_agg_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 16384,
 	FINALFUNC = repurchase_final,
 	COMBINEFUNC = tally_combine,
-	SERIALFUNC = tally_serialize,
-	DESERIALFUNC = tally_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE repurchase_agg(activity_summary) IS
@@ -352,12 +322,10 @@ COMMENT ON AGGREGATE repurchase_agg(activity_summary) IS
 
 CREATE AGGREGATE repurchase_rollup(summary repurchase) (
 	SFUNC = repurchase_rollup_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 16384,
 	FINALFUNC = repurchase_final,
 	COMBINEFUNC = tally_combine,
-	SERIALFUNC = tally_serialize,
-	DESERIALFUNC = tally_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE repurchase_rollup(repurchase) IS

@@ -40,19 +40,29 @@ typedef struct AmountSlot
 
 typedef struct AmountState
 {
-	MemoryContext context;
+	State		head;
 	amounts_hash *hash;
 	int64		members;
 } AmountState;
+
+static void WriteState(StringInfo buf, void *state);
+static void *ReadState(StringInfo buf);
+
+const StateKind amounts_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_AMOUNTS,
+	.aggregate = "concentration_agg or concentration_rollup",
+	.write = WriteState,
+	.read = ReadState
+};
 
 /* ---- plain computing ---- */
 
 static AmountState *
 MakeAmountState(MemoryContext context)
 {
-	AmountState *state = MemoryContextAllocZero(context, sizeof(AmountState));
+	AmountState *state = MakeState(&amounts_state, sizeof(AmountState), context);
 
-	state->context = context;
 	state->hash = amounts_create(context, 64, NULL);
 	return state;
 }
@@ -66,7 +76,7 @@ AddAmount(AmountState *state, Numeric amount, int64 members)
 	slot = amounts_insert(state->hash, amount, &found);
 	if (!found)
 	{
-		MemoryContext old = MemoryContextSwitchTo(state->context);
+		MemoryContext old = MemoryContextSwitchTo(StateMemory(state));
 
 		/* 1.0 and 1.00 are equal: keep the one form that both have */
 		slot->amount = DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale,
@@ -309,9 +319,9 @@ SendAmount(StringInfo buf, Numeric amount, int64 members)
 }
 
 static AmountState *
-ReceiveAmounts(StringInfo buf, MemoryContext context)
+ReceiveAmounts(StringInfo buf)
 {
-	AmountState *state = MakeAmountState(context);
+	AmountState *state = MakeAmountState(CurrentMemoryContext);
 	int			version = pq_getmsgbyte(buf);
 	int64		values;
 
@@ -357,8 +367,7 @@ PG_FUNCTION_INFO_V1(loyalty_concentration_recv);
 Datum
 loyalty_concentration_recv(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(FinishAmounts(ReceiveAmounts((StringInfo) PG_GETARG_POINTER(0),
-												   CurrentMemoryContext)));
+	PG_RETURN_POINTER(FinishAmounts(ReceiveAmounts((StringInfo) PG_GETARG_POINTER(0))));
 }
 
 /*
@@ -385,6 +394,17 @@ loyalty_concentration_send(PG_FUNCTION_ARGS)
 /* ---- the aggregates ---- */
 
 /*
+ * The state of an aggregate that is being called, made at the first row.
+ */
+static AmountState *
+AmountStateOf(FunctionCallInfo fcinfo)
+{
+	AmountState *state = GetState(fcinfo, 0, &amounts_state);
+
+	return state != NULL ? state : MakeAmountState(StateContext(fcinfo));
+}
+
+/*
  * concentration_agg(amount numeric) -> concentration
  *		Transition.  One row for each member, with its amount; NULLs are
  *		skipped, negative amounts are taken as they are; LY343 for NaN and
@@ -394,11 +414,8 @@ PG_FUNCTION_INFO_V1(loyalty_concentration_trans);
 Datum
 loyalty_concentration_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	AmountState *state = PG_ARGISNULL(0) ? NULL : (AmountState *) PG_GETARG_POINTER(0);
+	AmountState *state = AmountStateOf(fcinfo);
 
-	if (state == NULL)
-		state = MakeAmountState(context);
 	if (!PG_ARGISNULL(1))
 	{
 		Numeric		amount = PG_GETARG_NUMERIC(1);
@@ -406,7 +423,7 @@ loyalty_concentration_trans(PG_FUNCTION_ARGS)
 		CheckFiniteAmount(amount, "the amount of a member");
 		AddAmount(state, amount, 1);
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 /*
@@ -416,11 +433,8 @@ PG_FUNCTION_INFO_V1(loyalty_concentration_rollup_trans);
 Datum
 loyalty_concentration_rollup_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	AmountState *state = PG_ARGISNULL(0) ? NULL : (AmountState *) PG_GETARG_POINTER(0);
+	AmountState *state = AmountStateOf(fcinfo);
 
-	if (state == NULL)
-		state = MakeAmountState(context);
 	if (!PG_ARGISNULL(1))
 	{
 		AmountCursor cursor;
@@ -432,7 +446,7 @@ loyalty_concentration_rollup_trans(PG_FUNCTION_ARGS)
 			AddAmount(state, cursor.amount, cursor.members);
 		}
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 /*
@@ -444,66 +458,47 @@ PG_FUNCTION_INFO_V1(loyalty_concentration_combine);
 Datum
 loyalty_concentration_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	AmountState *a = PG_ARGISNULL(0) ? NULL : (AmountState *) PG_GETARG_POINTER(0);
-	AmountState *b = PG_ARGISNULL(1) ? NULL : (AmountState *) PG_GETARG_POINTER(1);
+	AmountState *a;
+	AmountState *b = GetState(fcinfo, 1, &amounts_state);
 	amounts_iterator it;
 	AmountSlot *slot;
 
 	if (b == NULL)
+	{
+		a = GetState(fcinfo, 0, &amounts_state);
 		RETURN_STATE(a);
-	if (a == NULL)
-		a = MakeAmountState(context);
+	}
+	a = AmountStateOf(fcinfo);
 	amounts_start_iterate(b->hash, &it);
 	while ((slot = amounts_iterate(b->hash, &it)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
 		AddAmount(a, slot->amount, slot->members);
 	}
-	PG_RETURN_POINTER(a);
+	RETURN_STATE(a);
 }
 
-/*
- * concentration_serialize
- *		The state field by field, for another process of the same server.
- */
-PG_FUNCTION_INFO_V1(loyalty_concentration_serialize);
-Datum
-loyalty_concentration_serialize(PG_FUNCTION_ARGS)
+static void
+WriteState(StringInfo buf, void *amount_state)
 {
-	AmountState *state = (AmountState *) PG_GETARG_POINTER(0);
-	StringInfoData buf;
+	AmountState *state = amount_state;
 	amounts_iterator it;
 	AmountSlot *slot;
 
-	(void) AggregateContext(fcinfo);
-	pq_begintypsend(&buf);
-	pq_sendbyte(&buf, CONCENTRATION_VERSION);
-	pq_sendint64(&buf, state->hash->members);
+	pq_sendbyte(buf, CONCENTRATION_VERSION);
+	pq_sendint64(buf, state->hash->members);
 	amounts_start_iterate(state->hash, &it);
 	while ((slot = amounts_iterate(state->hash, &it)) != NULL)
-		SendAmount(&buf, slot->amount, slot->members);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+	{
+		CHECK_FOR_INTERRUPTS();
+		SendAmount(buf, slot->amount, slot->members);
+	}
 }
 
-/*
- * concentration_deserialize
- *		Reads what the serialization wrote; anything behind it is an error.
- */
-PG_FUNCTION_INFO_V1(loyalty_concentration_deserialize);
-Datum
-loyalty_concentration_deserialize(PG_FUNCTION_ARGS)
+static void *
+ReadState(StringInfo buf)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	StringInfoData buf;
-	AmountState *state;
-
-	(void) AggregateContext(fcinfo);
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-	state = ReceiveAmounts(&buf, CurrentMemoryContext);
-	pq_getmsgend(&buf);
-	PG_RETURN_POINTER(state);
+	return ReceiveAmounts(buf);
 }
 
 /*
@@ -514,8 +509,9 @@ PG_FUNCTION_INFO_V1(loyalty_concentration_final);
 Datum
 loyalty_concentration_final(PG_FUNCTION_ARGS)
 {
-	(void) AggregateContext(fcinfo);
-	if (PG_ARGISNULL(0))
+	AmountState *state = GetState(fcinfo, 0, &amounts_state);
+
+	if (state == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_POINTER(FinishAmounts((AmountState *) PG_GETARG_POINTER(0)));
+	PG_RETURN_POINTER(FinishAmounts(state));
 }

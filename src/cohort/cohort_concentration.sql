@@ -32,44 +32,32 @@ CREATE TYPE concentration (
 COMMENT ON TYPE concentration IS
 'Which amounts members have, and how many members each: what Gini coefficient, shares of the top and Pareto curve are read from. Exact; its size grows with the number of different amounts. Made by concentration_agg, merged by concentration_rollup.';
 
-CREATE FUNCTION concentration_combine(a internal, b internal) RETURNS internal
+CREATE FUNCTION concentration_combine(a aggregate_state, b aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_combine';
-COMMENT ON FUNCTION concentration_combine(internal, internal) IS
+COMMENT ON FUNCTION concentration_combine(aggregate_state, aggregate_state) IS
 'Combine function of concentration_agg and concentration_rollup.';
 
-CREATE FUNCTION concentration_serialize(state internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_serialize';
-COMMENT ON FUNCTION concentration_serialize(internal) IS
-'Serialization of concentration_agg and concentration_rollup.';
-
-CREATE FUNCTION concentration_deserialize(bytes bytea, state internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_deserialize';
-COMMENT ON FUNCTION concentration_deserialize(bytea, internal) IS
-'Deserialization of concentration_agg and concentration_rollup.';
-
-CREATE FUNCTION concentration_final(state internal) RETURNS concentration
+CREATE FUNCTION concentration_final(state aggregate_state) RETURNS concentration
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_final';
-COMMENT ON FUNCTION concentration_final(internal) IS
+COMMENT ON FUNCTION concentration_final(aggregate_state) IS
 'Final function of concentration_agg and concentration_rollup.';
 
-CREATE FUNCTION concentration_trans(state internal, amount numeric) RETURNS internal
+CREATE FUNCTION concentration_trans(state aggregate_state, amount numeric) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_trans';
-COMMENT ON FUNCTION concentration_trans(internal, numeric) IS
+COMMENT ON FUNCTION concentration_trans(aggregate_state, numeric) IS
 'Transition function of concentration_agg.';
 
-CREATE FUNCTION concentration_rollup_trans(state internal, summary concentration) RETURNS internal
+CREATE FUNCTION concentration_rollup_trans(state aggregate_state, summary concentration) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_concentration_rollup_trans';
-COMMENT ON FUNCTION concentration_rollup_trans(internal, concentration) IS
+COMMENT ON FUNCTION concentration_rollup_trans(aggregate_state, concentration) IS
 'Transition function of concentration_rollup.';
 
 CREATE AGGREGATE concentration_agg(amount numeric) (
 	SFUNC = concentration_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 65536,
 	FINALFUNC = concentration_final,
 	COMBINEFUNC = concentration_combine,
-	SERIALFUNC = concentration_serialize,
-	DESERIALFUNC = concentration_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE concentration_agg(numeric) IS
@@ -77,12 +65,10 @@ COMMENT ON AGGREGATE concentration_agg(numeric) IS
 
 CREATE AGGREGATE concentration_rollup(summary concentration) (
 	SFUNC = concentration_rollup_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 65536,
 	FINALFUNC = concentration_final,
 	COMBINEFUNC = concentration_combine,
-	SERIALFUNC = concentration_serialize,
-	DESERIALFUNC = concentration_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE concentration_rollup(concentration) IS

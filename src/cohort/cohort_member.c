@@ -63,24 +63,33 @@ typedef struct WaitingEvent
 
 typedef struct MemberState
 {
-	MemoryContext context;
+	State		head;
 	Period		period;
 	members_hash *hash;
 	uint32		arrived;		/* events since the last flush */
 	WaitingEvent waiting[NWAITING];
 } MemberState;
 
+static void WriteState(StringInfo buf, void *state);
+static void *ReadState(StringInfo buf);
+
+const StateKind members_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_MEMBERS,
+	.aggregate = "retention_events_agg",
+	.write = WriteState,
+	.read = ReadState
+};
+
 /* ---- plain computing ---- */
 
 static MemberState *
 MakeMemberState(MemoryContext context, const Period *period)
 {
-	MemberState *state = MemoryContextAlloc(context, sizeof(MemberState));
+	MemberState *state = MakeState(&members_state, sizeof(MemberState), context);
 
-	state->context = context;
 	state->period = *period;
 	state->hash = members_create(context, 256, NULL);
-	state->arrived = 0;
 	return state;
 }
 
@@ -96,7 +105,7 @@ AddPeriod(MemberState *state, MemberSlot *slot, int32 period)
 		return;
 	}
 
-	old = MemoryContextSwitchTo(state->context);
+	old = MemoryContextSwitchTo(StateMemory(state));
 	if (slot->others == NULL)
 		slot->others = MakeActivitySummary(&state->period, 1);
 	if (!ActivitySummaryHas(slot->others, period))
@@ -251,12 +260,11 @@ PG_FUNCTION_INFO_V1(loyalty_retention_events_trans);
 Datum
 loyalty_retention_events_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	MemberState *state = PG_ARGISNULL(0) ? NULL : (MemberState *) PG_GETARG_POINTER(0);
+	MemberState *state = GetState(fcinfo, 0, &members_state);
 	PeriodClock *clock = GetPeriodClock(fcinfo, 3, 4);
 
 	if (state == NULL)
-		state = MakeMemberState(context, &clock->period);
+		state = MakeMemberState(StateContext(fcinfo), &clock->period);
 	CheckSamePeriod(&state->period, &clock->period);
 	if (!PG_ARGISNULL(1) && !PG_ARGISNULL(2))
 	{
@@ -265,7 +273,7 @@ loyalty_retention_events_trans(PG_FUNCTION_ARGS)
 		CheckFiniteInstant(at, "the instant of an event");
 		TakeEvent(state, PG_GETARG_INT64(1), PeriodOfInstant(clock, at));
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 /*
@@ -277,16 +285,15 @@ PG_FUNCTION_INFO_V1(loyalty_retention_events_combine);
 Datum
 loyalty_retention_events_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	MemberState *a = PG_ARGISNULL(0) ? NULL : (MemberState *) PG_GETARG_POINTER(0);
-	MemberState *b = PG_ARGISNULL(1) ? NULL : (MemberState *) PG_GETARG_POINTER(1);
+	MemberState *a = GetState(fcinfo, 0, &members_state);
+	MemberState *b = GetState(fcinfo, 1, &members_state);
 	members_iterator it;
 	MemberSlot *slot;
 
 	if (b == NULL)
 		RETURN_STATE(a);
 	if (a == NULL)
-		a = MakeMemberState(context, &b->period);
+		a = MakeMemberState(StateContext(fcinfo), &b->period);
 	CheckSamePeriod(&a->period, &b->period);
 	FlushEvents(b);
 	members_start_iterate(b->hash, &it);
@@ -300,116 +307,112 @@ loyalty_retention_events_combine(PG_FUNCTION_ARGS)
 		else
 			WalkPeriods(slot, Merge, &target);
 	}
-	PG_RETURN_POINTER(a);
+	RETURN_STATE(a);
 }
 
-/*
- * retention_events_serialize
- *		The state field by field, for another process of the same server.
- */
-PG_FUNCTION_INFO_V1(loyalty_retention_events_serialize);
-Datum
-loyalty_retention_events_serialize(PG_FUNCTION_ARGS)
+static void
+WriteState(StringInfo buf, void *member_state)
 {
-	MemberState *state = (MemberState *) PG_GETARG_POINTER(0);
-	StringInfoData buf;
+	MemberState *state = member_state;
 	members_iterator it;
 	MemberSlot *slot;
 
-	(void) AggregateContext(fcinfo);
 	FlushEvents(state);
-	pq_begintypsend(&buf);
-	pq_sendbyte(&buf, state->period.base);
-	pq_sendint16(&buf, state->period.step);
-	pq_sendint32(&buf, state->period.zone);
-	pq_sendint64(&buf, state->hash->members);
+	pq_sendbyte(buf, state->period.base);
+	pq_sendint16(buf, state->period.step);
+	pq_sendint32(buf, state->period.zone);
+	pq_sendint64(buf, state->hash->members);
 	members_start_iterate(state->hash, &it);
 	while ((slot = members_iterate(state->hash, &it)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		pq_sendint64(&buf, slot->member);
+		pq_sendint64(buf, slot->member);
 		if (slot->others == NULL)
 		{
 			/* mostly: the bitmap as it is */
-			pq_sendint32(&buf, 0);
-			pq_sendint32(&buf, slot->base);
-			pq_sendint64(&buf, slot->bits);
+			pq_sendint32(buf, 0);
+			pq_sendint32(buf, slot->base);
+			pq_sendint64(buf, slot->bits);
 		}
 		else
 		{
-			pq_sendint32(&buf, PeriodsOf(slot));
-			WalkPeriods(slot, Send, &buf);
+			pq_sendint32(buf, PeriodsOf(slot));
+			WalkPeriods(slot, Send, buf);
 		}
 	}
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
-/*
- * retention_events_deserialize
- *		Reads what the serialization wrote; anything behind it is an error.
- */
-PG_FUNCTION_INFO_V1(loyalty_retention_events_deserialize);
-Datum
-loyalty_retention_events_deserialize(PG_FUNCTION_ARGS)
+static void
+RequirePeriod(const Period *period, int64 p)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+	if (!PeriodExists(period, p))
+		RefuseState(&members_state, "a period holds no instant");
+}
+
+static void *
+ReadState(StringInfo buf)
+{
 	MemberState *state;
-	StringInfoData buf;
 	Period		period;
 	int64		n;
 
-	(void) AggregateContext(fcinfo);
-	buf.data = VARDATA_ANY(bytes);	/* read in place: it may be large */
-	buf.len = buf.maxlen = VARSIZE_ANY_EXHDR(bytes);
-	buf.cursor = 0;
 	memset(&period, 0, sizeof(period));
-	period.base = pq_getmsgbyte(&buf);
-	period.step = pq_getmsgint(&buf, 2);
-	period.zone = pq_getmsgint(&buf, 4);
+	period.base = pq_getmsgbyte(buf);
+	period.step = pq_getmsgint(buf, 2);
+	period.zone = pq_getmsgint(buf, 4);
+	if (!PeriodValid(period.base, period.step))
+		RefuseState(&members_state, "its period is unknown");
 	state = MakeMemberState(CurrentMemoryContext, &period);
-	n = pq_getmsgint64(&buf);
+	n = pq_getmsgint64(buf);
 	for (int64 i = 0; i < n; i++)
 	{
-		int64		member = pq_getmsgint64(&buf);
-		int			periods = pq_getmsgint(&buf, 4);
+		int64		member = pq_getmsgint64(buf);
+		int			periods = pq_getmsgint(buf, 4);
 		MemberSlot *slot = NULL;
 
 		CHECK_FOR_INTERRUPTS();
 		if (periods == 0)
 		{
+			int32		base = pq_getmsgint(buf, 4);
+			uint64		bits = pq_getmsgint64(buf);
+
+			if (bits == 0)
+				RefuseState(&members_state, "a member was never active");
+			RequirePeriod(&period, (int64) base + pg_rightmost_one_pos64(bits));
+			RequirePeriod(&period, (int64) base + pg_leftmost_one_pos64(bits));
 			slot = FindMember(state, member, 0);
-			slot->base = pq_getmsgint(&buf, 4);
-			slot->bits = pq_getmsgint64(&buf);
+			slot->base = base;
+			slot->bits = bits;
 		}
 		for (int k = 0; k < periods; k++)
 		{
-			int32		p = pq_getmsgint(&buf, 4);
+			int32		p = pq_getmsgint(buf, 4);
 
+			RequirePeriod(&period, p);
 			if (slot == NULL)
 				slot = FindMember(state, member, p);
 			AddPeriod(state, slot, p);
 		}
+		if (slot == NULL || state->hash->members != i + 1)
+			RefuseState(&members_state, "a member is there twice, or not at all");
 	}
-	pq_getmsgend(&buf);
-	PG_RETURN_POINTER(state);
+	return state;
 }
 
 /*
- * retention_events_final(internal) -> cohort_matrix; NULL for no rows.
+ * retention_events_final(aggregate_state) -> cohort_matrix; NULL for no rows.
  */
 PG_FUNCTION_INFO_V1(loyalty_retention_events_final);
 Datum
 loyalty_retention_events_final(PG_FUNCTION_ARGS)
 {
-	MemberState *state;
+	MemberState *state = GetState(fcinfo, 0, &members_state);
 	TallyState *tally;
 	members_iterator it;
 	MemberSlot *slot;
 
-	(void) AggregateContext(fcinfo);
-	if (PG_ARGISNULL(0))
+	if (state == NULL)
 		PG_RETURN_NULL();
-	state = (MemberState *) PG_GETARG_POINTER(0);
 	FlushEvents(state);
 	tally = TallyStateMake(CurrentMemoryContext, TALLY_COHORT_MATRIX);
 	TallySetPeriod(tally, &state->period);

@@ -9,6 +9,7 @@
 #include "common/hashfn.h"
 #include "funcapi.h"
 #include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -21,6 +22,7 @@
 
 typedef struct SlotState
 {
+	State		head;
 	int64		counts[NSLOTS];
 } SlotState;
 
@@ -54,12 +56,13 @@ typedef struct ValueSlot
 
 typedef struct ValueState
 {
-	MemoryContext context;
+	State		head;
 	values_hash *hash;
 } ValueState;
 
 typedef struct DiscountState
 {
+	State		head;
 	int64		orders;
 	int64		discounted_orders;
 	Numeric		amount;
@@ -67,14 +70,44 @@ typedef struct DiscountState
 	Numeric		discount;
 } DiscountState;
 
+static void WriteSlots(StringInfo buf, void *state);
+static void *ReadSlots(StringInfo buf);
+static void WriteValues(StringInfo buf, void *state);
+static void *ReadValues(StringInfo buf);
+static void WriteDiscount(StringInfo buf, void *state);
+static void *ReadDiscount(StringInfo buf);
+
+const StateKind slots_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_SLOTS,
+	.aggregate = "preferred_hour_agg or preferred_weekday_agg",
+	.write = WriteSlots,
+	.read = ReadSlots
+};
+
+const StateKind values_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_VALUES,
+	.aggregate = "preferred_value_agg",
+	.write = WriteValues,
+	.read = ReadValues
+};
+
+const StateKind discount_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_DISCOUNT,
+	.aggregate = "discount_agg",
+	.write = WriteDiscount,
+	.read = ReadDiscount
+};
+
 /* ---- plain computing ---- */
 
 static ValueState *
 MakeValueState(MemoryContext context)
 {
-	ValueState *state = MemoryContextAlloc(context, sizeof(ValueState));
+	ValueState *state = MakeState(&values_state, sizeof(ValueState), context);
 
-	state->context = context;
 	state->hash = values_create(context, 4, NULL);
 	return state;
 }
@@ -89,13 +122,13 @@ AddValue(ValueState *state, const char *data, int len, int64 n)
 	slot = values_insert(state->hash, key, &found);
 	if (!found)
 	{
-		char	   *copy = MemoryContextAlloc(state->context, len);
+		char	   *copy = AllocForState(StateMemory(state), len);
 
 		memcpy(copy, data, len);
 		slot->key.data = copy;
 		slot->n = 0;
 	}
-	slot->n += n;
+	slot->n = AddCounts(slot->n, n);
 }
 
 /*
@@ -113,7 +146,7 @@ MostFrequent(ValueState *state, int64 *total)
 	values_start_iterate(state->hash, &it);
 	while ((slot = values_iterate(state->hash, &it)) != NULL)
 	{
-		*total += slot->n;
+		*total = AddCounts(*total, slot->n);
 		if (best != NULL && slot->n == best->n)
 		{
 			int			order = memcmp(slot->key.data, best->key.data,
@@ -151,8 +184,7 @@ MakePreference(FunctionCallInfo fcinfo, Datum value, int64 n, int64 total)
 static Datum
 CountSlot(FunctionCallInfo fcinfo, int (*slot_of) (Timestamp local))
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	SlotState  *state = PG_ARGISNULL(0) ? NULL : (SlotState *) PG_GETARG_POINTER(0);
+	SlotState  *state = GetState(fcinfo, 0, &slots_state);
 	PeriodClock *clock = GetPeriodClock(fcinfo, -1, 2);
 
 	if (!PG_ARGISNULL(1))
@@ -161,7 +193,7 @@ CountSlot(FunctionCallInfo fcinfo, int (*slot_of) (Timestamp local))
 
 		CheckFiniteInstant(at, "the instant of an event");
 		if (state == NULL)
-			state = MemoryContextAllocZero(context, sizeof(SlotState));
+			state = MakeState(&slots_state, sizeof(SlotState), StateContext(fcinfo));
 		state->counts[slot_of(LocalTime(clock, at))]++;
 	}
 	RETURN_STATE(state);
@@ -220,77 +252,60 @@ PG_FUNCTION_INFO_V1(loyalty_preferred_slot_combine);
 Datum
 loyalty_preferred_slot_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	SlotState  *a = PG_ARGISNULL(0) ? NULL : (SlotState *) PG_GETARG_POINTER(0);
-	SlotState  *b = PG_ARGISNULL(1) ? NULL : (SlotState *) PG_GETARG_POINTER(1);
+	SlotState  *a = GetState(fcinfo, 0, &slots_state);
+	SlotState  *b = GetState(fcinfo, 1, &slots_state);
 
 	if (b == NULL)
 		RETURN_STATE(a);
 	if (a == NULL)
-		a = MemoryContextAllocZero(context, sizeof(SlotState));
+		a = MakeState(&slots_state, sizeof(SlotState), StateContext(fcinfo));
 	for (int i = 0; i < NSLOTS; i++)
-		a->counts[i] += b->counts[i];
-	PG_RETURN_POINTER(a);
+		a->counts[i] = AddCounts(a->counts[i], b->counts[i]);
+	RETURN_STATE(a);
 }
 
-/*
- * preferred_slot_serialize
- *		The state field by field, for another process of the same server.
- */
-PG_FUNCTION_INFO_V1(loyalty_preferred_slot_serialize);
-Datum
-loyalty_preferred_slot_serialize(PG_FUNCTION_ARGS)
+static void
+WriteSlots(StringInfo buf, void *state)
 {
-	SlotState  *state = (SlotState *) PG_GETARG_POINTER(0);
-	StringInfoData buf;
-
-	(void) AggregateContext(fcinfo);
-	pq_begintypsend(&buf);
 	for (int i = 0; i < NSLOTS; i++)
-		pq_sendint64(&buf, state->counts[i]);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+		pq_sendint64(buf, ((SlotState *) state)->counts[i]);
 }
 
-/*
- * preferred_slot_deserialize
- *		Reads what the serialization wrote; anything behind it is an error.
- */
-PG_FUNCTION_INFO_V1(loyalty_preferred_slot_deserialize);
-Datum
-loyalty_preferred_slot_deserialize(PG_FUNCTION_ARGS)
+static void *
+ReadSlots(StringInfo buf)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	SlotState  *state = palloc(sizeof(SlotState));
-	StringInfoData buf;
+	SlotState  *state = MakeState(&slots_state, sizeof(SlotState), CurrentMemoryContext);
+	int64		total = 0;
 
-	(void) AggregateContext(fcinfo);
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	for (int i = 0; i < NSLOTS; i++)
-		state->counts[i] = pq_getmsgint64(&buf);
-	pq_getmsgend(&buf);
-	PG_RETURN_POINTER(state);
+	{
+		state->counts[i] = pq_getmsgint64(buf);
+		if (state->counts[i] < 0)
+			RefuseState(&slots_state, "a count is negative");
+		total = AddCounts(total, state->counts[i]);
+	}
+	if (total == 0)
+		RefuseState(&slots_state, "nothing was counted");
+	return state;
 }
 
 /*
- * preferred_slot_final(internal) -> preferred_number
+ * preferred_slot_final(aggregate_state) -> preferred_number
  *		Of equally frequent hours or weekdays the smallest; NULL without events.
  */
 PG_FUNCTION_INFO_V1(loyalty_preferred_slot_final);
 Datum
 loyalty_preferred_slot_final(PG_FUNCTION_ARGS)
 {
-	SlotState  *state;
+	SlotState  *state = GetState(fcinfo, 0, &slots_state);
 	int			best = 0;
 	int64		total = 0;
 
-	(void) AggregateContext(fcinfo);
-	if (PG_ARGISNULL(0))
+	if (state == NULL)
 		PG_RETURN_NULL();
-	state = (SlotState *) PG_GETARG_POINTER(0);
 	for (int i = 0; i < NSLOTS; i++)
 	{
-		total += state->counts[i];
+		total = AddCounts(total, state->counts[i]);
 		if (state->counts[i] > state->counts[best])
 			best = i;
 	}
@@ -309,15 +324,14 @@ PG_FUNCTION_INFO_V1(loyalty_preferred_value_trans);
 Datum
 loyalty_preferred_value_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	ValueState *state = PG_ARGISNULL(0) ? NULL : (ValueState *) PG_GETARG_POINTER(0);
+	ValueState *state = GetState(fcinfo, 0, &values_state);
 
 	if (!PG_ARGISNULL(1))
 	{
 		text	   *value = PG_GETARG_TEXT_PP(1);
 
 		if (state == NULL)
-			state = MakeValueState(context);
+			state = MakeValueState(StateContext(fcinfo));
 		AddValue(state, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), 1);
 	}
 	RETURN_STATE(state);
@@ -332,79 +346,64 @@ PG_FUNCTION_INFO_V1(loyalty_preferred_value_combine);
 Datum
 loyalty_preferred_value_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	ValueState *a = PG_ARGISNULL(0) ? NULL : (ValueState *) PG_GETARG_POINTER(0);
-	ValueState *b = PG_ARGISNULL(1) ? NULL : (ValueState *) PG_GETARG_POINTER(1);
+	ValueState *a = GetState(fcinfo, 0, &values_state);
+	ValueState *b = GetState(fcinfo, 1, &values_state);
 	values_iterator it;
 	ValueSlot  *slot;
 
 	if (b == NULL)
 		RETURN_STATE(a);
 	if (a == NULL)
-		a = MakeValueState(context);
+		a = MakeValueState(StateContext(fcinfo));
 	values_start_iterate(b->hash, &it);
 	while ((slot = values_iterate(b->hash, &it)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
 		AddValue(a, slot->key.data, slot->key.len, slot->n);
 	}
-	PG_RETURN_POINTER(a);
+	RETURN_STATE(a);
 }
 
-/*
- * preferred_value_serialize
- *		The state field by field, for another process of the same server.
- */
-PG_FUNCTION_INFO_V1(loyalty_preferred_value_serialize);
-Datum
-loyalty_preferred_value_serialize(PG_FUNCTION_ARGS)
+static void
+WriteValues(StringInfo buf, void *value_state)
 {
-	ValueState *state = (ValueState *) PG_GETARG_POINTER(0);
-	StringInfoData buf;
+	ValueState *state = value_state;
 	values_iterator it;
 	ValueSlot  *slot;
 
-	(void) AggregateContext(fcinfo);
-	pq_begintypsend(&buf);
-	pq_sendint64(&buf, state->hash->members);
+	pq_sendint64(buf, state->hash->members);
 	values_start_iterate(state->hash, &it);
 	while ((slot = values_iterate(state->hash, &it)) != NULL)
 	{
-		pq_sendint64(&buf, slot->n);
-		pq_sendint32(&buf, slot->key.len);
-		pq_sendbytes(&buf, slot->key.data, slot->key.len);
+		CHECK_FOR_INTERRUPTS();
+		pq_sendint64(buf, slot->n);
+		pq_sendint32(buf, slot->key.len);
+		pq_sendbytes(buf, slot->key.data, slot->key.len);
 	}
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
-/*
- * preferred_value_deserialize
- *		Reads what the serialization wrote; anything behind it is an error.
- */
-PG_FUNCTION_INFO_V1(loyalty_preferred_value_deserialize);
-Datum
-loyalty_preferred_value_deserialize(PG_FUNCTION_ARGS)
+static void *
+ReadValues(StringInfo buf)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	ValueState *state;
-	StringInfoData buf;
-	int64		n;
+	ValueState *state = MakeValueState(CurrentMemoryContext);
+	int64		n = pq_getmsgint64(buf);
 
-	(void) AggregateContext(fcinfo);
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-	state = MakeValueState(CurrentMemoryContext);
-	n = pq_getmsgint64(&buf);
+	if (n < 1)
+		RefuseState(&values_state, "it has no value");
 	for (int64 i = 0; i < n; i++)
 	{
-		int64		count = pq_getmsgint64(&buf);
-		int			len = pq_getmsgint(&buf, 4);
+		int64		count = pq_getmsgint64(buf);
+		int			len = pq_getmsgint(buf, 4);
+		const char *value = pq_getmsgbytes(buf, len);
 
 		CHECK_FOR_INTERRUPTS();
-		AddValue(state, pq_getmsgbytes(&buf, len), len, count);
+		if (count < 1)
+			RefuseState(&values_state, "a value was counted less than once");
+		if (!pg_verify_mbstr(GetDatabaseEncoding(), value, len, true))
+			RefuseState(&values_state, "a value is no text");
+		AddValue(state, value, len, count);
 	}
-	pq_getmsgend(&buf);
-	PG_RETURN_POINTER(state);
+	return state;
 }
 
 /*
@@ -415,13 +414,13 @@ PG_FUNCTION_INFO_V1(loyalty_preferred_value_final);
 Datum
 loyalty_preferred_value_final(PG_FUNCTION_ARGS)
 {
+	ValueState *state = GetState(fcinfo, 0, &values_state);
 	ValueSlot  *best;
 	int64		total;
 
-	(void) AggregateContext(fcinfo);
-	if (PG_ARGISNULL(0))
+	if (state == NULL)
 		PG_RETURN_NULL();
-	best = MostFrequent((ValueState *) PG_GETARG_POINTER(0), &total);
+	best = MostFrequent(state, &total);
 	return MakePreference(fcinfo,
 						  PointerGetDatum(cstring_to_text_with_len(best->key.data, best->key.len)),
 						  best->n, total);
@@ -453,7 +452,7 @@ static DiscountState *
 MakeDiscountState(MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	DiscountState *state = palloc0(sizeof(DiscountState));
+	DiscountState *state = MakeState(&discount_state, sizeof(DiscountState), context);
 
 	state->amount = int64_to_numeric(0);
 	state->discounted_amount = int64_to_numeric(0);
@@ -473,8 +472,7 @@ PG_FUNCTION_INFO_V1(loyalty_discount_trans);
 Datum
 loyalty_discount_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	DiscountState *state = PG_ARGISNULL(0) ? NULL : (DiscountState *) PG_GETARG_POINTER(0);
+	DiscountState *state = GetState(fcinfo, 0, &discount_state);
 	Numeric		zero = int64_to_numeric(0);
 
 	if (!PG_ARGISNULL(1))
@@ -499,14 +497,14 @@ loyalty_discount_trans(PG_FUNCTION_ARGS)
 											 NumericGetDatum(zero))))
 		{
 			if (state == NULL)
-				state = MakeDiscountState(context);
+				state = MakeDiscountState(StateContext(fcinfo));
 			state->orders++;
-			AddTo(&state->amount, amount, context);
+			AddTo(&state->amount, amount, StateMemory(state));
 			if (sign > 0)
 			{
 				state->discounted_orders++;
-				AddTo(&state->discounted_amount, amount, context);
-				AddTo(&state->discount, discount, context);
+				AddTo(&state->discounted_amount, amount, StateMemory(state));
+				AddTo(&state->discount, discount, StateMemory(state));
 			}
 		}
 	}
@@ -522,20 +520,19 @@ PG_FUNCTION_INFO_V1(loyalty_discount_combine);
 Datum
 loyalty_discount_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	DiscountState *a = PG_ARGISNULL(0) ? NULL : (DiscountState *) PG_GETARG_POINTER(0);
-	DiscountState *b = PG_ARGISNULL(1) ? NULL : (DiscountState *) PG_GETARG_POINTER(1);
+	DiscountState *a = GetState(fcinfo, 0, &discount_state);
+	DiscountState *b = GetState(fcinfo, 1, &discount_state);
 
 	if (b == NULL)
 		RETURN_STATE(a);
 	if (a == NULL)
-		a = MakeDiscountState(context);
-	a->orders += b->orders;
-	a->discounted_orders += b->discounted_orders;
-	AddTo(&a->amount, b->amount, context);
-	AddTo(&a->discounted_amount, b->discounted_amount, context);
-	AddTo(&a->discount, b->discount, context);
-	PG_RETURN_POINTER(a);
+		a = MakeDiscountState(StateContext(fcinfo));
+	a->orders = AddCounts(a->orders, b->orders);
+	a->discounted_orders = AddCounts(a->discounted_orders, b->discounted_orders);
+	AddTo(&a->amount, b->amount, StateMemory(a));
+	AddTo(&a->discounted_amount, b->discounted_amount, StateMemory(a));
+	AddTo(&a->discount, b->discount, StateMemory(a));
+	RETURN_STATE(a);
 }
 
 static void
@@ -552,60 +549,46 @@ ReceiveNumeric(StringInfo buf)
 {
 	int			len = pq_getmsgint(buf, 4);
 	StringInfoData piece;
+	Numeric		amount;
 
 	initStringInfo(&piece);
 	appendBinaryStringInfo(&piece, pq_getmsgbytes(buf, len), len);
-	return DatumGetNumeric(DirectFunctionCall3(numeric_recv, PointerGetDatum(&piece),
-											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	amount = DatumGetNumeric(DirectFunctionCall3(numeric_recv, PointerGetDatum(&piece),
+												 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	if (numeric_is_nan(amount) || numeric_is_inf(amount))
+		RefuseState(&discount_state, "an amount is not finite");
+	return amount;
 }
 
-/*
- * discount_serialize
- *		The state field by field, for another process of the same server.
- */
-PG_FUNCTION_INFO_V1(loyalty_discount_serialize);
-Datum
-loyalty_discount_serialize(PG_FUNCTION_ARGS)
+static void
+WriteDiscount(StringInfo buf, void *written)
 {
-	DiscountState *state = (DiscountState *) PG_GETARG_POINTER(0);
-	StringInfoData buf;
+	DiscountState *state = written;
 
-	(void) AggregateContext(fcinfo);
-	pq_begintypsend(&buf);
-	pq_sendint64(&buf, state->orders);
-	pq_sendint64(&buf, state->discounted_orders);
-	SendNumeric(&buf, state->amount);
-	SendNumeric(&buf, state->discounted_amount);
-	SendNumeric(&buf, state->discount);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+	pq_sendint64(buf, state->orders);
+	pq_sendint64(buf, state->discounted_orders);
+	SendNumeric(buf, state->amount);
+	SendNumeric(buf, state->discounted_amount);
+	SendNumeric(buf, state->discount);
 }
 
-/*
- * discount_deserialize
- *		Reads what the serialization wrote; anything behind it is an error.
- */
-PG_FUNCTION_INFO_V1(loyalty_discount_deserialize);
-Datum
-loyalty_discount_deserialize(PG_FUNCTION_ARGS)
+static void *
+ReadDiscount(StringInfo buf)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	DiscountState *state = palloc0(sizeof(DiscountState));
-	StringInfoData buf;
+	DiscountState *state = MakeState(&discount_state, sizeof(DiscountState), CurrentMemoryContext);
 
-	(void) AggregateContext(fcinfo);
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-	state->orders = pq_getmsgint64(&buf);
-	state->discounted_orders = pq_getmsgint64(&buf);
-	state->amount = ReceiveNumeric(&buf);
-	state->discounted_amount = ReceiveNumeric(&buf);
-	state->discount = ReceiveNumeric(&buf);
-	pq_getmsgend(&buf);
-	PG_RETURN_POINTER(state);
+	state->orders = pq_getmsgint64(buf);
+	state->discounted_orders = pq_getmsgint64(buf);
+	if (state->orders < 1 || state->discounted_orders < 0 || state->discounted_orders > state->orders)
+		RefuseState(&discount_state, "a number of orders cannot be");
+	state->amount = ReceiveNumeric(buf);
+	state->discounted_amount = ReceiveNumeric(buf);
+	state->discount = ReceiveNumeric(buf);
+	return state;
 }
 
 /*
- * discount_final(internal) -> discount_profile
+ * discount_final(aggregate_state) -> discount_profile
  *		events are the discounted orders, total is all of them, share the
  *		quotient, as in a preference; depth is the discount over the
  *		undiscounted price of all orders, NULL when that is 0.
@@ -614,16 +597,14 @@ PG_FUNCTION_INFO_V1(loyalty_discount_final);
 Datum
 loyalty_discount_final(PG_FUNCTION_ARGS)
 {
-	DiscountState *state;
+	DiscountState *state = GetState(fcinfo, 0, &discount_state);
 	TupleDesc	tupdesc;
 	Datum		values[7];
 	bool		nulls[7] = {false};
 	Datum		gross;
 
-	(void) AggregateContext(fcinfo);
-	if (PG_ARGISNULL(0))
+	if (state == NULL)
 		PG_RETURN_NULL();
-	state = (DiscountState *) PG_GETARG_POINTER(0);
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "a discount_profile is a row");
 

@@ -22,44 +22,32 @@ CREATE TYPE discount_profile AS (
 COMMENT ON TYPE discount_profile IS
 'How much a member buys at a discount: how many orders have one, how many there are, and the quotient of the two, named as in preference; what was paid in all and for the discounted ones; the discount, and its depth: its part of the undiscounted price of all orders (NULL when that is 0).';
 
-CREATE FUNCTION preferred_hour_trans(state internal, at timestamptz, time_zone text) RETURNS internal
+CREATE FUNCTION preferred_hour_trans(state aggregate_state, at timestamptz, time_zone text) RETURNS aggregate_state
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_hour_trans';
-COMMENT ON FUNCTION preferred_hour_trans(internal, timestamptz, text) IS
+COMMENT ON FUNCTION preferred_hour_trans(aggregate_state, timestamptz, text) IS
 'Transition function of preferred_hour_agg.';
 
-CREATE FUNCTION preferred_weekday_trans(state internal, at timestamptz, time_zone text) RETURNS internal
+CREATE FUNCTION preferred_weekday_trans(state aggregate_state, at timestamptz, time_zone text) RETURNS aggregate_state
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_weekday_trans';
-COMMENT ON FUNCTION preferred_weekday_trans(internal, timestamptz, text) IS
+COMMENT ON FUNCTION preferred_weekday_trans(aggregate_state, timestamptz, text) IS
 'Transition function of preferred_weekday_agg.';
 
-CREATE FUNCTION preferred_slot_combine(a internal, b internal) RETURNS internal
+CREATE FUNCTION preferred_slot_combine(a aggregate_state, b aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_slot_combine';
-COMMENT ON FUNCTION preferred_slot_combine(internal, internal) IS
+COMMENT ON FUNCTION preferred_slot_combine(aggregate_state, aggregate_state) IS
 'Combine function of preferred_hour_agg and preferred_weekday_agg.';
 
-CREATE FUNCTION preferred_slot_serialize(state internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_slot_serialize';
-COMMENT ON FUNCTION preferred_slot_serialize(internal) IS
-'Serialization of preferred_hour_agg and preferred_weekday_agg.';
-
-CREATE FUNCTION preferred_slot_deserialize(bytes bytea, state internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_slot_deserialize';
-COMMENT ON FUNCTION preferred_slot_deserialize(bytea, internal) IS
-'Deserialization of preferred_hour_agg and preferred_weekday_agg.';
-
-CREATE FUNCTION preferred_slot_final(state internal) RETURNS preferred_number
+CREATE FUNCTION preferred_slot_final(state aggregate_state) RETURNS preferred_number
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_slot_final';
-COMMENT ON FUNCTION preferred_slot_final(internal) IS
+COMMENT ON FUNCTION preferred_slot_final(aggregate_state) IS
 'Final function of preferred_hour_agg and preferred_weekday_agg.';
 
 CREATE AGGREGATE preferred_hour_agg(at timestamptz, time_zone text) (
 	SFUNC = preferred_hour_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 200,
 	FINALFUNC = preferred_slot_final,
 	COMBINEFUNC = preferred_slot_combine,
-	SERIALFUNC = preferred_slot_serialize,
-	DESERIALFUNC = preferred_slot_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE preferred_hour_agg(timestamptz, text) IS
@@ -67,88 +55,62 @@ COMMENT ON AGGREGATE preferred_hour_agg(timestamptz, text) IS
 
 CREATE AGGREGATE preferred_weekday_agg(at timestamptz, time_zone text) (
 	SFUNC = preferred_weekday_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 200,
 	FINALFUNC = preferred_slot_final,
 	COMBINEFUNC = preferred_slot_combine,
-	SERIALFUNC = preferred_slot_serialize,
-	DESERIALFUNC = preferred_slot_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE preferred_weekday_agg(timestamptz, text) IS
 'Weekday on which most events lie, 1 for Monday to 7 for Sunday, in the time zone, with its share; of equally frequent ones the smallest. NULL instants are left out, NULL when none is left; a NULL time zone is the program''s. Unknown zone: LY340; infinite instant: LY342.';
 
-CREATE FUNCTION preferred_value_trans(state internal, value text) RETURNS internal
+CREATE FUNCTION preferred_value_trans(state aggregate_state, value text) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_trans';
-COMMENT ON FUNCTION preferred_value_trans(internal, text) IS
+COMMENT ON FUNCTION preferred_value_trans(aggregate_state, text) IS
 'Transition function of preferred_value_agg.';
 
-CREATE FUNCTION preferred_value_combine(a internal, b internal) RETURNS internal
+CREATE FUNCTION preferred_value_combine(a aggregate_state, b aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_combine';
-COMMENT ON FUNCTION preferred_value_combine(internal, internal) IS
+COMMENT ON FUNCTION preferred_value_combine(aggregate_state, aggregate_state) IS
 'Combine function of preferred_value_agg.';
 
-CREATE FUNCTION preferred_value_serialize(state internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_serialize';
-COMMENT ON FUNCTION preferred_value_serialize(internal) IS
-'Serialization of preferred_value_agg.';
-
-CREATE FUNCTION preferred_value_deserialize(bytes bytea, state internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_deserialize';
-COMMENT ON FUNCTION preferred_value_deserialize(bytea, internal) IS
-'Deserialization of preferred_value_agg.';
-
-CREATE FUNCTION preferred_value_final(state internal) RETURNS preference
+CREATE FUNCTION preferred_value_final(state aggregate_state) RETURNS preference
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_preferred_value_final';
-COMMENT ON FUNCTION preferred_value_final(internal) IS
+COMMENT ON FUNCTION preferred_value_final(aggregate_state) IS
 'Final function of preferred_value_agg.';
 
 CREATE AGGREGATE preferred_value_agg(value text) (
 	SFUNC = preferred_value_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 400,
 	FINALFUNC = preferred_value_final,
 	COMBINEFUNC = preferred_value_combine,
-	SERIALFUNC = preferred_value_serialize,
-	DESERIALFUNC = preferred_value_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE preferred_value_agg(text) IS
 'Most frequent value (category, channel, shop, ...) with its share. Values are equal when their bytes are; of equally frequent ones the first in the order of bytes. NULLs are left out, NULL when none is left. Memory grows with the number of different values.';
 
-CREATE FUNCTION discount_trans(state internal, amount numeric, discount numeric) RETURNS internal
+CREATE FUNCTION discount_trans(state aggregate_state, amount numeric, discount numeric) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_trans';
-COMMENT ON FUNCTION discount_trans(internal, numeric, numeric) IS
+COMMENT ON FUNCTION discount_trans(aggregate_state, numeric, numeric) IS
 'Transition function of discount_agg.';
 
-CREATE FUNCTION discount_combine(a internal, b internal) RETURNS internal
+CREATE FUNCTION discount_combine(a aggregate_state, b aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_combine';
-COMMENT ON FUNCTION discount_combine(internal, internal) IS
+COMMENT ON FUNCTION discount_combine(aggregate_state, aggregate_state) IS
 'Combine function of discount_agg.';
 
-CREATE FUNCTION discount_serialize(state internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_serialize';
-COMMENT ON FUNCTION discount_serialize(internal) IS
-'Serialization of discount_agg.';
-
-CREATE FUNCTION discount_deserialize(bytes bytea, state internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_deserialize';
-COMMENT ON FUNCTION discount_deserialize(bytea, internal) IS
-'Deserialization of discount_agg.';
-
-CREATE FUNCTION discount_final(state internal) RETURNS discount_profile
+CREATE FUNCTION discount_final(state aggregate_state) RETURNS discount_profile
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_discount_final';
-COMMENT ON FUNCTION discount_final(internal) IS
+COMMENT ON FUNCTION discount_final(aggregate_state) IS
 'Final function of discount_agg.';
 
 CREATE AGGREGATE discount_agg(amount numeric, discount numeric) (
 	SFUNC = discount_trans,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 200,
 	FINALFUNC = discount_final,
 	COMBINEFUNC = discount_combine,
-	SERIALFUNC = discount_serialize,
-	DESERIALFUNC = discount_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE discount_agg(numeric, numeric) IS

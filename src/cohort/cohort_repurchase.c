@@ -110,11 +110,8 @@ PG_FUNCTION_INFO_V1(loyalty_repurchase_agg_trans);
 Datum
 loyalty_repurchase_agg_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	TallyState *state = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
+	TallyState *state = TallyStateOf(fcinfo, TALLY_REPURCHASE);
 
-	if (state == NULL)
-		state = TallyStateMake(context, TALLY_REPURCHASE);
 	if (!PG_ARGISNULL(1))
 	{
 		ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(1);
@@ -124,7 +121,7 @@ loyalty_repurchase_agg_trans(PG_FUNCTION_ARGS)
 		if (a->nblocks > 0)
 			CountOrders(state, a);
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 /* ---- accessors ---- */

@@ -105,11 +105,8 @@ PG_FUNCTION_INFO_V1(loyalty_retention_agg_trans);
 Datum
 loyalty_retention_agg_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	TallyState *state = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
+	TallyState *state = TallyStateOf(fcinfo, TALLY_COHORT_MATRIX);
 
-	if (state == NULL)
-		state = TallyStateMake(context, TALLY_COHORT_MATRIX);
 	if (!PG_ARGISNULL(1))
 	{
 		ActivitySummary *a = PG_GETARG_ACTIVITY_SUMMARY(1);
@@ -119,7 +116,7 @@ loyalty_retention_agg_trans(PG_FUNCTION_ARGS)
 		if (a->nblocks > 0)
 			CountActivity(state, ActivitySummaryFirst(a), a);
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 /*
@@ -136,12 +133,9 @@ PG_FUNCTION_INFO_V1(loyalty_retention_signup_trans);
 Datum
 loyalty_retention_signup_trans(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	TallyState *state = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
+	TallyState *state = TallyStateOf(fcinfo, TALLY_COHORT_MATRIX);
 	PeriodClock *clock = GetPeriodClock(fcinfo, 3, 4);
 
-	if (state == NULL)
-		state = TallyStateMake(context, TALLY_COHORT_MATRIX);
 	TallySetPeriod(state, &clock->period);
 	if (!PG_ARGISNULL(1))
 	{
@@ -157,7 +151,7 @@ loyalty_retention_signup_trans(PG_FUNCTION_ARGS)
 		}
 		CountActivity(state, PeriodOfInstant(clock, at), a);
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 /* ---- reading a matrix ---- */

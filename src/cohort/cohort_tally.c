@@ -45,16 +45,41 @@ HashTallyKey(TallyEntry key)
 
 static const char *const tally_names[] = {"", "cohort_matrix", "repurchase"};
 
+static void WriteState(StringInfo buf, void *state);
+static void *ReadState(StringInfo buf);
+
+const StateKind tally_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_TALLY,
+	.aggregate = "retention_agg, repurchase_agg or their kin",
+	.write = WriteState,
+	.read = ReadState
+};
+
 /* ---- plain computing ---- */
 
 TallyState *
 TallyStateMake(MemoryContext context, TallyType type)
 {
-	TallyState *state = MemoryContextAllocZero(context, sizeof(TallyState));
+	TallyState *state = MakeState(&tally_state, sizeof(TallyState), context);
 
 	state->type = type;
-	state->context = context;
 	state->hash = tally_create(context, 64, NULL);
+	return state;
+}
+
+/*
+ * The state of an aggregate that is being called, made at the first row.
+ */
+TallyState *
+TallyStateOf(FunctionCallInfo fcinfo, TallyType type)
+{
+	TallyState *state = GetState(fcinfo, 0, &tally_state);
+
+	if (state == NULL)
+		return TallyStateMake(StateContext(fcinfo), type);
+	if (state->type != type)
+		RefuseState(&tally_state, "its counts are of the other kind");
 	return state;
 }
 
@@ -520,7 +545,7 @@ loyalty_repurchase_send(PG_FUNCTION_ARGS)
 /* ---- what the aggregates over tallies share ---- */
 
 /*
- * tally_combine(internal, internal) -> internal
+ * tally_combine(aggregate_state, aggregate_state) -> aggregate_state
  *		Combine function of retention_agg, retention_signup_agg, repurchase_agg
  *		and the rollups.  Counts are copied into the first state, which lives
  *		in the aggregate's context.
@@ -529,16 +554,17 @@ PG_FUNCTION_INFO_V1(loyalty_tally_combine);
 Datum
 loyalty_tally_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	TallyState *a = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
-	TallyState *b = PG_ARGISNULL(1) ? NULL : (TallyState *) PG_GETARG_POINTER(1);
+	TallyState *a;
+	TallyState *b = GetState(fcinfo, 1, &tally_state);
 	tally_iterator it;
 	TallySlot  *slot;
 
 	if (b == NULL)
+	{
+		a = GetState(fcinfo, 0, &tally_state);
 		RETURN_STATE(a);
-	if (a == NULL)
-		a = TallyStateMake(context, b->type);
+	}
+	a = TallyStateOf(fcinfo, (TallyType) b->type);
 	if (b->has_period)
 		TallySetPeriod(a, &b->period);
 	tally_start_iterate(b->hash, &it);
@@ -547,78 +573,53 @@ loyalty_tally_combine(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		AddToTally(a, slot->entry.kind, slot->entry.a, slot->entry.b, slot->entry.n);
 	}
-	PG_RETURN_POINTER(a);
+	RETURN_STATE(a);
 }
 
-/*
- * tally_serialize
- *		The state field by field, for another process of the same server.
- */
-PG_FUNCTION_INFO_V1(loyalty_tally_serialize);
-Datum
-loyalty_tally_serialize(PG_FUNCTION_ARGS)
+static void
+WriteState(StringInfo buf, void *state)
 {
-	StringInfoData buf;
-
-	(void) AggregateContext(fcinfo);
-	pq_begintypsend(&buf);
-	TallySendTo(&buf, TallyFinish((TallyState *) PG_GETARG_POINTER(0)));
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+	TallySendTo(buf, TallyFinish(state));
 }
 
-/*
- * tally_deserialize
- *		Reads what the serialization wrote; anything behind it is an error.
- */
-PG_FUNCTION_INFO_V1(loyalty_tally_deserialize);
-Datum
-loyalty_tally_deserialize(PG_FUNCTION_ARGS)
+static void *
+ReadState(StringInfo buf)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	StringInfoData buf;
-	Tally	   *t;
-	TallyState *state;
-	TallyType	type;
+	TallyType	type = buf->len > 1 && buf->data[1] == TALLY_REPURCHASE ? TALLY_REPURCHASE : TALLY_COHORT_MATRIX;
+	TallyState *state = TallyStateMake(CurrentMemoryContext, type);
 
-	(void) AggregateContext(fcinfo);
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-	type = buf.len > 1 && buf.data[1] == TALLY_REPURCHASE ? TALLY_REPURCHASE : TALLY_COHORT_MATRIX;
-	t = TallyReceive(&buf, type);
-	pq_getmsgend(&buf);
-	state = TallyStateMake(CurrentMemoryContext, type);
-	MergeTally(state, t);
-	PG_RETURN_POINTER(state);
+	MergeTally(state, TallyReceive(buf, type));
+	return state;
 }
 
 /*
- * tally_final(internal) -> cohort_matrix or repurchase; NULL where no row
+ * tally_final(aggregate_state) -> cohort_matrix or repurchase; NULL where no row
  * was counted.
  */
 PG_FUNCTION_INFO_V1(loyalty_tally_final);
 Datum
 loyalty_tally_final(PG_FUNCTION_ARGS)
 {
-	(void) AggregateContext(fcinfo);
-	if (PG_ARGISNULL(0))
+	TallyState *state = GetState(fcinfo, 0, &tally_state);
+
+	if (state == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_POINTER(TallyFinish((TallyState *) PG_GETARG_POINTER(0)));
+	PG_RETURN_POINTER(TallyFinish(state));
 }
 
 static Datum
 RollupTrans(FunctionCallInfo fcinfo, TallyType type)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	TallyState *state = PG_ARGISNULL(0) ? NULL : (TallyState *) PG_GETARG_POINTER(0);
+	TallyState *state;
 
 	if (PG_ARGISNULL(1))
+		state = GetState(fcinfo, 0, &tally_state);
+	else
 	{
-		RETURN_STATE(state);
+		state = TallyStateOf(fcinfo, type);
+		MergeTally(state, GetTally(PG_GETARG_DATUM(1), type));
 	}
-	if (state == NULL)
-		state = TallyStateMake(context, type);
-	MergeTally(state, GetTally(PG_GETARG_DATUM(1), type));
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 /*

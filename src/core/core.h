@@ -26,6 +26,7 @@ typedef struct KeptPlan
 	int			nargs;
 	Oid			argtypes[KEPT_PLAN_MAX_ARGS];
 	SPIPlanPtr	plan;			/* NULL until first used */
+	bool		generic;		/* planned without the parameters' values */
 } KeptPlan;
 
 extern int	RunPlan(KeptPlan *kept, Datum *values, const char *nulls, long limit);
@@ -151,14 +152,6 @@ extern char *TimestampText(TimestampTz t);
 
 /* The context of an aggregate's state; refuses a call outside an aggregate. */
 extern MemoryContext AggregateContext(FunctionCallInfo fcinfo);
-
-/* Returns an aggregate's state, which may be NULL: no row has counted yet. */
-#define RETURN_STATE(state) \
-	do { \
-		if ((state) == NULL) \
-			PG_RETURN_NULL(); \
-		PG_RETURN_POINTER(state); \
-	} while (0)
 
 /* Refuses a sum of counts that no bigint holds; for AddCounts(). */
 pg_noreturn extern void CountsOverflow(void);

@@ -15,6 +15,38 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_require
 COMMENT ON FUNCTION require_setup(internal) IS
 'Support function of every function that needs the tables of the program: raises LY001, whatever the language of the function, where setup() has not made them.';
 
+-- The states of aggregates have a public type, since a distributed engine pushes
+-- no aggregate down whose state is internal.
+CREATE TYPE aggregate_state;
+
+CREATE FUNCTION aggregate_state_in(cstring) RETURNS aggregate_state
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_aggregate_state_in';
+COMMENT ON FUNCTION aggregate_state_in(cstring) IS 'Text input of type aggregate_state: bytes in hex.';
+
+CREATE FUNCTION aggregate_state_out(aggregate_state) RETURNS cstring
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_aggregate_state_out';
+COMMENT ON FUNCTION aggregate_state_out(aggregate_state) IS 'Text output of type aggregate_state: bytes in hex.';
+
+CREATE FUNCTION aggregate_state_recv(internal) RETURNS aggregate_state
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_aggregate_state_recv';
+COMMENT ON FUNCTION aggregate_state_recv(internal) IS 'Binary input of type aggregate_state; refuses what no aggregate has made.';
+
+CREATE FUNCTION aggregate_state_send(aggregate_state) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_aggregate_state_send';
+COMMENT ON FUNCTION aggregate_state_send(aggregate_state) IS 'Binary output of type aggregate_state.';
+
+CREATE TYPE aggregate_state (
+	INPUT = aggregate_state_in,
+	OUTPUT = aggregate_state_out,
+	RECEIVE = aggregate_state_recv,
+	SEND = aggregate_state_send,
+	INTERNALLENGTH = variable,
+	ALIGNMENT = int4,
+	STORAGE = extended
+);
+COMMENT ON TYPE aggregate_state IS
+'What an aggregate knows of a part of the rows, on its way between processes and machines; each aggregate has its own kind. Made and read by aggregates only, not for columns of tables: another version may have another form.';
+
 CREATE FUNCTION forget_cached() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_forget_cached';
 COMMENT ON FUNCTION forget_cached() IS

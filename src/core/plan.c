@@ -10,15 +10,27 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "core/core.h"
+
+/*
+ * Whether a distributed engine may have spread our tables.  It can plan joins
+ * only with the parameters' values, by which it finds the machine.
+ */
+static bool
+NeedsParameters(void)
+{
+	return OidIsValid(get_relname_relid("pg_dist_partition", PG_CATALOG_NAMESPACE));
+}
 
 /*
  * Plans a kept statement with index access preferred.
@@ -109,20 +121,22 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, SeenRows seen, long li
 
 	if (kept->plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare_cursor(kept->query, kept->nargs,
-											  kept->argtypes, CURSOR_OPT_GENERIC_PLAN);
+		bool		generic = !NeedsParameters();
+		SPIPlanPtr	plan = SPI_prepare_cursor(kept->query, kept->nargs, kept->argtypes,
+											  generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare of \"%s\" failed: %s",
 				 kept->query, SPI_result_code_string(SPI_result));
 		SPI_keepplan(plan);
 		kept->plan = plan;
+		kept->generic = generic;
 		replan = true;
 	}
 	else
 		replan = IsOutdated(kept->plan);
 
-	if (replan)
+	if (replan && kept->generic)
 		PlanWithIndexes(kept);
 
 	/* under a caller's wish for custom plans each call would be planned anew */

@@ -318,7 +318,7 @@ OpenLot(Balance *balance, Total total, Lot *lot, TimestampTz extends_to, LotList
 		balance->newest_is_fixed = lot->expires_by != TIMESTAMP_INFINITY;
 	}
 	if (likely(lot->points > 0))
-		InsertNewestLot(&balance->lots, balance->order, lot);
+		InsertNewestLot(balance, lot);
 	return FOLD_OK;
 }
 
@@ -933,6 +933,7 @@ ApplyEntry(Balance *balance, const FoldPolicy *policy, Entry *entry)
 {
 	FoldRefusal refusal = FOLD_WRONG_KIND;
 
+	EndHeap(balance);
 	BeginEntry(balance, policy, entry->effective_at);
 	switch (entry->kind)
 	{
@@ -1018,6 +1019,8 @@ ApplyPlainEntry(Balance *balance, const FoldPolicy *policy, const PlainEntry *pl
 			.expires_by = TIMESTAMP_INFINITY
 		};
 
+		if (unlikely(plain->available_at != t))
+			EndHeap(balance);
 		BeginEntry(balance, policy, t);
 		refusal = OpenLot(balance, TOTAL_EARNED, &lot, TIMESTAMP_MINUS_INFINITY, NULL);
 	}
@@ -1026,7 +1029,8 @@ ApplyPlainEntry(Balance *balance, const FoldPolicy *policy, const PlainEntry *pl
 		int64		taken;
 
 		BeginEntry(balance, policy, t);
-		taken = TakeLots(balance, LOTS_AVAILABLE, 0, t, plain->points, NULL);
+		taken = unlikely(balance->heaped) ? TakeFirstLots(balance, t, plain->points) :
+			TakeLots(balance, LOTS_AVAILABLE, 0, t, plain->points, NULL);
 		refusal = BookBurn(balance, TOTAL_REDEEMED, plain->points, taken, 0, t);
 	}
 	else

@@ -207,6 +207,10 @@ typedef struct Balance
 	bool		newest_is_fixed;	/* no activity extends it */
 	ConsumptionOrder order;		/* in which the lots stand */
 	bool		chained;		/* chain is set */
+	bool		may_heap;		/* nobody sees the lots before EndHeap(), and so
+								 * far each was available at once */
+	bool		heaped;			/* they are a heap: the first one goes first, the
+								 * others are in no order */
 	int64		total[TOTALS];
 	LotList		lots;
 	LotList		owed;			/* the parts of the debt with a home elsewhere:
@@ -341,6 +345,7 @@ extern FoldRefusal ApplyPlainEntry(Balance *balance, const FoldPolicy *policy,
 								   const PlainEntry *plain, int64 entry_id);
 extern void InitEntry(Entry *entry, EntryKind kind, TimestampTz effective_at);
 extern void InitPlainEntry(Entry *entry, const PlainEntry *plain);
+extern void EndHeap(Balance *balance);
 extern void BalanceAt(const Balance *balance, TimestampTz as_of, BalanceAsOf *result);
 extern int64 ExpiringBetween(const Balance *balance, TimestampTz from, TimestampTz until);
 extern void SettleExpired(Balance *balance, TimestampTz as_of);

@@ -225,6 +225,95 @@ RestoreOrder(Balance *balance)
 }
 
 /*
+ * Where lots come in any order of expiry, moving those up that go behind would
+ * take the square of their number.  So where nobody sees their order before the
+ * end, and each is available at once, a long list becomes a heap.  One in order
+ * is a heap already.
+ *
+ * Adds a lot to the heap.
+ */
+void
+PushLot(Balance *balance, const Lot *lot)
+{
+	LotList    *list = &balance->lots;
+	Lot		   *heap;
+	int			at = LotCount(list);
+
+	balance->heaped = true;
+	AppendLot(list, lot);
+	heap = list->lots + list->first;
+	while (at > 0)
+	{
+		int			parent = (at - 1) / 2;
+
+		if (CompareLots(balance->order, &heap[parent], lot) <= 0)
+			break;
+		heap[at] = heap[parent];
+		at = parent;
+	}
+	heap[at] = *lot;
+}
+
+/*
+ * Drops the first lot of a heap.
+ */
+static void
+PopLot(Balance *balance)
+{
+	LotList    *list = &balance->lots;
+	Lot		   *heap = list->lots + list->first;
+	const Lot  *last = &list->lots[--list->end];
+	int			count = LotCount(list);
+	int			at = 0;
+
+	for (;;)
+	{
+		int			child = 2 * at + 1;
+
+		if (child + 1 < count && CompareLots(balance->order, &heap[child + 1], &heap[child]) < 0)
+			child++;
+		if (child >= count || CompareLots(balance->order, last, &heap[child]) <= 0)
+			break;
+		heap[at] = heap[child];
+		at = child;
+	}
+	heap[at] = *last;
+}
+
+/*
+ * TakeLots() of available ones out of a heap.
+ */
+int64
+TakeFirstLots(Balance *balance, TimestampTz t, int64 points)
+{
+	LotList    *list = &balance->lots;
+	int64		left = points;
+
+	while (left > 0 && LotCount(list) > 0 && LotIsAvailable(&list->lots[list->first], t))
+	{
+		Lot		   *first = &list->lots[list->first];
+		int64		taken = Min(first->points, left);
+
+		left -= taken;
+		first->points -= taken;
+		if (first->points == 0)
+			PopLot(balance);
+	}
+	return points - left;
+}
+
+/*
+ * The lots are seen from now on: they are brought in order.
+ */
+void
+EndHeap(Balance *balance)
+{
+	if (balance->heaped)
+		RestoreOrder(balance);
+	balance->may_heap = balance->heaped = false;
+}
+
+/*
  * Takes just the lots that were recorded with an entry.  Where a part is not
  * there with these very instants (a balance as of the past is folded without
  * entries that were effective later), other parts of its lot serve, and for a
@@ -403,6 +492,14 @@ SettleExpired(Balance *balance, TimestampTz as_of)
 {
 	LotList    *list = &balance->lots;
 	bool		emptied = false;
+
+	while (balance->heaped && LotCount(list) > 0 && list->lots[list->first].expires_at <= as_of)
+	{
+		balance->total[TOTAL_SETTLED] += list->lots[list->first].points;
+		PopLot(balance);
+	}
+	if (balance->heaped)
+		return;
 
 	for (int i = list->first; i < list->end; i++)
 	{

@@ -51,23 +51,31 @@ extern TimestampTz ExpiryAnew(const Lot *lot, const Entry *entry);
 extern void ExtendLotsAnew(Balance *balance, const Entry *entry);
 extern void InsertLotApart(Balance *balance, Lot *lot);
 extern void JoinLots(Balance *balance);
+extern void PushLot(Balance *balance, const Lot *lot);
+extern int64 TakeFirstLots(Balance *balance, TimestampTz t, int64 points);
+
+/* How many lots are moved up for one rather than kept as a heap. */
+#define HEAP_LOTS_ABOVE	64
 
 /*
  * InsertLot() for a lot that is probably the last one: most are newer than all
  * others, and expire no earlier.
  */
 static inline void
-InsertNewestLot(LotList *list, ConsumptionOrder order, const Lot *lot)
+InsertNewestLot(Balance *balance, const Lot *lot)
 {
+	LotList    *list = &balance->lots;
 	int			end = list->end;
 
-	if (likely(end > list->first && end < list->size &&
+	if (likely(end > list->first && end < list->size && !balance->heaped &&
 			   list->lots[end - 1].earned_at < lot->earned_at &&
-			   (order == CONSUME_OLDEST_FIRST ||
+			   (balance->order == CONSUME_OLDEST_FIRST ||
 				list->lots[end - 1].expires_at <= lot->expires_at)))
 		list->lots[list->end++] = *lot;
+	else if (balance->may_heap && LotCount(list) > HEAP_LOTS_ABOVE)
+		PushLot(balance, lot);
 	else
-		InsertLot(list, order, lot);
+		InsertLot(list, balance->order, lot);
 }
 
 /*

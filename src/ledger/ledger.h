@@ -99,5 +99,9 @@ extern int64 WholePoints(Datum numeric);
 extern void CheckEntry(const Entry *entry, bool in_program);
 pg_noreturn extern void RefuseArgument(const Entry *entry, const char *what, const char *value);
 extern void CheckAsOf(const Balance *balance, TimestampTz as_of);
+extern void ReturnLots(FunctionCallInfo fcinfo, const LotList *list, const TimestampTz *as_of);
+
+/* The state of balance_agg and ledger_agg; see core/state.h. */
+extern const struct StateKind entry_run_state;
 
 #endif							/* LOYALTY_LEDGER_H */

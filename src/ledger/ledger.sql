@@ -263,45 +263,37 @@ COMMENT ON FUNCTION append_only() IS
 -- Aggregates
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION entry_run_combine(internal, internal) RETURNS internal
+CREATE FUNCTION entry_run_combine(aggregate_state, aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_entry_run_combine';
-COMMENT ON FUNCTION entry_run_combine(internal, internal) IS 'Combines two states of balance_agg or ledger_agg.';
+COMMENT ON FUNCTION entry_run_combine(aggregate_state, aggregate_state) IS 'Combines two states of balance_agg or ledger_agg.';
 
-CREATE FUNCTION entry_run_serialize(internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_entry_run_serialize';
-COMMENT ON FUNCTION entry_run_serialize(internal) IS 'A state of balance_agg or ledger_agg as bytes.';
-
-CREATE FUNCTION entry_run_deserialize(bytea, internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_entry_run_deserialize';
-COMMENT ON FUNCTION entry_run_deserialize(bytea, internal) IS 'A state of balance_agg or ledger_agg from bytes.';
-
-CREATE FUNCTION balance_agg_transfn(internal, bigint, timestamptz, timestamptz) RETURNS internal
+CREATE FUNCTION balance_agg_transfn(aggregate_state, bigint, timestamptz, timestamptz) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_balance_agg_transfn';
-COMMENT ON FUNCTION balance_agg_transfn(internal, bigint, timestamptz, timestamptz) IS 'Transition function of balance_agg.';
+COMMENT ON FUNCTION balance_agg_transfn(aggregate_state, bigint, timestamptz, timestamptz) IS 'Transition function of balance_agg.';
 
-CREATE FUNCTION balance_agg_finalfn(internal) RETURNS points_balance
+CREATE FUNCTION balance_agg_finalfn(aggregate_state) RETURNS points_balance
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_balance_agg_finalfn';
-COMMENT ON FUNCTION balance_agg_finalfn(internal) IS 'Final function of balance_agg.';
+COMMENT ON FUNCTION balance_agg_finalfn(aggregate_state) IS 'Final function of balance_agg.';
 
 CREATE AGGREGATE balance_agg(points bigint, at timestamptz, expires_at timestamptz) (
-	SFUNC = balance_agg_transfn, STYPE = internal, SSPACE = 1024, FINALFUNC = balance_agg_finalfn,
-	COMBINEFUNC = entry_run_combine, SERIALFUNC = entry_run_serialize, DESERIALFUNC = entry_run_deserialize,
+	SFUNC = balance_agg_transfn, STYPE = aggregate_state, SSPACE = 1024, FINALFUNC = balance_agg_finalfn,
+	COMBINEFUNC = entry_run_combine,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE balance_agg(bigint, timestamptz, timestamptz) IS
 'Folds signed rows of any table into a points_balance: positive points earn a lot that is open from at up to, and not at, expires_at (NULL: never expires); negative points burn the earliest-expiring lots open at their time; a burn with nothing left becomes debt that the next earn repays. At one instant earns go before burns, then by expiry, then by amount. Rows without points are ignored. Needs no ORDER BY; the same bits in any order and with any number of workers.';
 
-CREATE FUNCTION ledger_agg_transfn(internal, text, bigint, timestamptz, timestamptz, timestamptz) RETURNS internal
+CREATE FUNCTION ledger_agg_transfn(aggregate_state, text, bigint, timestamptz, timestamptz, timestamptz) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_ledger_agg_transfn';
-COMMENT ON FUNCTION ledger_agg_transfn(internal, text, bigint, timestamptz, timestamptz, timestamptz) IS 'Transition function of ledger_agg.';
+COMMENT ON FUNCTION ledger_agg_transfn(aggregate_state, text, bigint, timestamptz, timestamptz, timestamptz) IS 'Transition function of ledger_agg.';
 
-CREATE FUNCTION ledger_agg_finalfn(internal) RETURNS points_ledger
+CREATE FUNCTION ledger_agg_finalfn(aggregate_state) RETURNS points_ledger
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_ledger_agg_finalfn';
-COMMENT ON FUNCTION ledger_agg_finalfn(internal) IS 'Final function of ledger_agg.';
+COMMENT ON FUNCTION ledger_agg_finalfn(aggregate_state) IS 'Final function of ledger_agg.';
 
 CREATE AGGREGATE ledger_agg(kind text, points bigint, effective_at timestamptz, available_at timestamptz, expires_at timestamptz) (
-	SFUNC = ledger_agg_transfn, STYPE = internal, SSPACE = 1024, FINALFUNC = ledger_agg_finalfn,
-	COMBINEFUNC = entry_run_combine, SERIALFUNC = entry_run_serialize, DESERIALFUNC = entry_run_deserialize,
+	SFUNC = ledger_agg_transfn, STYPE = aggregate_state, SSPACE = 1024, FINALFUNC = ledger_agg_finalfn,
+	COMBINEFUNC = entry_run_combine,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE ledger_agg(text, bigint, timestamptz, timestamptz, timestamptz) IS

@@ -14,92 +14,95 @@
 
 #include "core/compat.h"
 #include "core/errors.h"
+#include "core/state.h"
 #include "ledger/points_ledger.h"
 
 /*
- * Packed entries of another run of the same group.  A zero byte in place of an
- * entry's first begins a stretch whose differences start anew.
- */
-typedef struct RunPart
-{
-	struct RunPart *next;
-	int64		count;			/* entries */
-	uint32		used;
-	uint8		bytes[FLEXIBLE_ARRAY_MEMBER];
-} RunPart;
-
-/*
- * The state of one group: a run of packed entries, and those that were
- * combined with it.
+ * The state of one group: packed entries.  A zero byte in place of an entry's
+ * first begins a stretch whose differences start anew.
  *
- * The first bytes lie right behind the rest: a small group is one or two lines
- * of the processor's caches, at the beginning of which it is allocated.
+ * A small group is two lines of the processor's caches, at the beginning of
+ * which it is allocated: its bytes lie in the run itself.
  */
 #define RUN_ALIGNMENT	64
+#define NEAR_BYTES		48
+#define FIRST_FAR_BYTES	128
 
 typedef struct EntryRun
 {
-	uint8	   *bytes;			/* first, or memory of its own */
+	ExpandedObjectHeader header;
 	uint32		used;
-	uint32		size;
-	int64		count;			/* entries, those of the parts included */
+	uint32		size;			/* NEAR_BYTES: the bytes are near */
+	uint32		count;			/* entries */
 	TimestampTz previous;
 	int64		lifetime;
-	struct RowBuffer *buffer;	/* where rows of this group may still be */
-	RunPart    *parts;
-	uint8		first[72];
+	union
+	{
+		uint8		near[NEAR_BYTES];
+		uint8	   *far;
+	}			bytes;
 } EntryRun;
 
 StaticAssertDecl(sizeof(void *) != 8 || sizeof(EntryRun) % RUN_ALIGNMENT == 0,
 				 "runs are whole cache lines");
+
+/* Entries that are only read. */
+typedef struct PackedRun
+{
+	const uint8 *bytes;
+	uint32		used;
+	uint32		count;
+} PackedRun;
 
 /*
  * Rows on their way to their groups.
  *
  * With many groups, each row meets a run that is not in the processor's
  * caches, and waiting for it would be most of the work.  So a row waits while
- * BUFFER_ROWS more arrive, in a ring that all groups of an aggregate share:
- * when it comes in, its run begins to be fetched; half way through, the end of
- * the run's bytes.  Whoever reads a run empties its buffer first.
+ * WAITING_ROWS more arrive, in a ring that all groups share: when it comes in,
+ * its run begins to be fetched; half way through, the end of the run's bytes.
+ * Whoever reads a run empties the ring first.
  */
-#define BUFFER_ROWS		16
-#define PART_BLOCK		8192
+#define WAITING_ROWS	16
+#define WAITING_BYTES	160
 
-typedef struct BufferedRow
+typedef struct WaitingRow
 {
 	EntryRun   *run;
-	RunPart    *part;			/* a part instead of an entry, or NULL */
-	PlainEntry	entry;
-} BufferedRow;
+	uint32		used;			/* 0: an entry; otherwise packed ones */
+	uint32		count;
+	union
+	{
+		PlainEntry	entry;
+		uint8		packed[WAITING_BYTES];
+	}			what;
+} WaitingRow;
 
-typedef struct RowBuffer
-{
-	struct RowBuffers *owner;
-	MemoryContext context;		/* the aggregate's */
-	MemoryContext runs;			/* a child of it: apart from the groups' keys,
-								 * which so lie close together */
-	MemoryContextCallback gone;
-	EntryRun   *spare;			/* runs allocated ahead */
-	int			spares;
-	int			block;			/* how many were allocated last */
-	char	   *room;			/* for parts */
-	Size		room_left;
-	uint64		arrived;		/* rows so far; one is at its number modulo
-								 * BUFFER_ROWS */
-	uint64		packed;			/* of these, how many are in their runs */
-	BufferedRow rows[BUFFER_ROWS];
-} RowBuffer;
+static WaitingRow waiting[WAITING_ROWS];
+static uint64 arrived = 0;		/* rows so far; one is at its number modulo
+								 * WAITING_ROWS */
+static uint64 packed = 0;		/* of these, how many are in their runs */
 
 /*
- * The buffers of one aggregate in a query: one for each of its memory contexts
- * (there are several with GROUPING SETS), dropped when that is reset.
+ * Runs allocated ahead, in one of the contexts that have any.
  */
-typedef struct RowBuffers
+typedef struct RunSource
 {
-	int			count;
-	int			size;
-	RowBuffer **buffers;
-} RowBuffers;
+	MemoryContext context;
+	EntryRun   *spare;
+	int			spares;
+	int			block;			/* how many were allocated last */
+	MemoryContextCallback gone;
+	struct RunSource *next;
+} RunSource;
+
+static RunSource *sources = NULL;
+
+static inline uint8 *
+RunBytes(EntryRun *run)
+{
+	return run->size == NEAR_BYTES ? run->bytes.near : run->bytes.far;
+}
 
 /*
  * Makes room for that many more bytes in a run.
@@ -107,7 +110,8 @@ typedef struct RowBuffers
 static void
 GrowRun(EntryRun *run, Size more)
 {
-	Size		size = Max((Size) run->size * 2, 256);
+	Size		size = run->size == NEAR_BYTES ? FIRST_FAR_BYTES : (Size) run->size * 2;
+	uint8	   *bytes;
 
 	while (size < run->used + more)
 		size *= 2;
@@ -118,37 +122,78 @@ GrowRun(EntryRun *run, Size more)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("too many rows in one group of a points aggregate"),
 				 errdetail("Its packed rows exceed %zu bytes.", (Size) MaxAllocSize)));
-	if (run->bytes == run->first)
+	if (run->size == NEAR_BYTES)
 	{
-		run->bytes = MemoryContextAlloc(run->buffer->runs, size);
-		memcpy(run->bytes, run->first, run->used);
+		bytes = MemoryContextAlloc(run->header.eoh_context, size);
+		memcpy(bytes, run->bytes.near, run->used);
 	}
 	else
-		run->bytes = repalloc(run->bytes, size);
+		bytes = repalloc(run->bytes.far, size);
+	run->bytes.far = bytes;
 	run->size = size;
 }
 
+static inline void
+AppendBytes(EntryRun *run, const uint8 *bytes, uint32 length)
+{
+	if (unlikely(run->size - run->used < length))
+		GrowRun(run, length);
+	memcpy(RunBytes(run) + run->used, bytes, length);
+	run->used += length;
+}
+
+static void
+BeginStretch(EntryRun *run)
+{
+	static const uint8 mark = 0;
+
+	AppendBytes(run, &mark, 1);
+	run->previous = 0;
+	run->lifetime = -1;
+}
+
 /*
- * Packs the row, or links the part, that has waited longest into its run.
+ * Appends entries that are packed already.
+ */
+static void
+AppendPacked(EntryRun *run, const PackedRun *other)
+{
+	if (run->previous != 0 || run->lifetime != -1)
+		BeginStretch(run);
+	AppendBytes(run, other->bytes, other->used);
+	run->count += other->count;
+	BeginStretch(run);
+}
+
+/*
+ * Packs what has waited longest into its run.
  */
 static inline void
-PackRow(RowBuffer *buffer)
+PackRow(void)
 {
-	const BufferedRow *row = &buffer->rows[buffer->packed++ % BUFFER_ROWS];
+	const WaitingRow *row = &waiting[packed++ % WAITING_ROWS];
 	EntryRun   *run = row->run;
 
-	if (row->part != NULL)
+	if (row->used > 0)
 	{
-		row->part->next = run->parts;
-		run->parts = row->part;
-		run->count += row->part->count;
+		PackedRun	other = {row->what.packed, row->used, row->count};
+
+		AppendPacked(run, &other);
 		return;
 	}
-	if (unlikely(run->size - run->used < ENTRY_HEAD_BYTES))
-		GrowRun(run, ENTRY_HEAD_BYTES);
-	run->used = PutEntryHead(run->bytes + run->used, &row->entry,
-							 run->previous, &run->lifetime, 0) - run->bytes;
-	run->previous = row->entry.effective_at;
+	if (likely(run->size - run->used >= ENTRY_HEAD_BYTES))
+	{
+		uint8	   *bytes = RunBytes(run);
+
+		run->used = PutEntryHead(bytes + run->used, &row->what.entry, run->previous, &run->lifetime, 0) - bytes;
+	}
+	else
+	{
+		uint8		head[ENTRY_HEAD_BYTES];
+
+		AppendBytes(run, head, PutEntryHead(head, &row->what.entry, run->previous, &run->lifetime, 0) - head);
+	}
+	run->previous = row->what.entry.effective_at;
 	run->count++;
 }
 
@@ -156,181 +201,162 @@ PackRow(RowBuffer *buffer)
  * A place in the ring for a row of a group, whose run's memory is not touched
  * yet.
  */
-static inline BufferedRow *
-NextRow(RowBuffer *buffer, EntryRun *run)
+static inline WaitingRow *
+NextRow(EntryRun *run)
 {
-	BufferedRow *row = &buffer->rows[buffer->arrived % BUFFER_ROWS];
+	WaitingRow *row = &waiting[arrived % WAITING_ROWS];
 
-	if (likely(buffer->arrived - buffer->packed == BUFFER_ROWS))
+	if (likely(arrived - packed == WAITING_ROWS))
 	{
-		const EntryRun *ahead = buffer->rows[(buffer->arrived + BUFFER_ROWS / 2) % BUFFER_ROWS].run;
+		EntryRun   *ahead = waiting[(arrived + WAITING_ROWS / 2) % WAITING_ROWS].run;
 
-		PrefetchMemory(ahead->bytes + ahead->used);
-		PackRow(buffer);
+		PrefetchMemory(RunBytes(ahead) + ahead->used);
+		PackRow();
 	}
-	PrefetchMemory(run);
-	buffer->arrived++;
+	arrived++;
 	row->run = run;
-	row->part = NULL;
+	row->used = 0;
 	return row;
 }
 
 /*
- * The context of a buffer is being reset: its groups are gone.
+ * Packs all rows that wait.
  */
 static void
-ForgetBuffer(void *arg)
+PackRows(void)
 {
-	RowBuffer  *buffer = arg;
-	RowBuffers *owner = buffer->owner;
+	while (packed < arrived)
+		PackRow();
+}
 
-	for (int i = 0; i < owner->count; i++)
+/*
+ * A context is being reset: its groups are gone, and so are their rows.
+ */
+static void
+ForgetSource(void *arg)
+{
+	RunSource  *gone = arg;
+	uint64		kept = packed;
+
+	for (uint64 i = packed; i < arrived; i++)
 	{
-		if (owner->buffers[i] == buffer)
+		const WaitingRow *row = &waiting[i % WAITING_ROWS];
+
+		if (row->run->header.eoh_context != gone->context)
+			waiting[kept++ % WAITING_ROWS] = *row;
+	}
+	arrived = kept;
+	for (RunSource **source = &sources; *source != NULL; source = &(*source)->next)
+	{
+		if (*source == gone)
 		{
-			owner->buffers[i] = owner->buffers[--owner->count];
+			*source = gone->next;
 			return;
 		}
 	}
 }
 
-static RowBuffer *
-NewBuffer(RowBuffers *owner, MemoryContext context)
+static RunSource *
+SourceOf(MemoryContext context)
 {
-	RowBuffer  *buffer;
+	RunSource  *source;
 
-	if (owner->count >= owner->size)
+	for (source = sources; source != NULL; source = source->next)
 	{
-		owner->size *= 2;
-		owner->buffers = repalloc(owner->buffers, owner->size * sizeof(RowBuffer *));
+		if (source->context == context)
+			return source;
 	}
-	buffer = MemoryContextAlloc(context, sizeof(RowBuffer));
-	buffer->owner = owner;
-	buffer->context = context;
-	buffer->runs = AllocSetContextCreate(context, "loyalty entry runs", ALLOCSET_DEFAULT_SIZES);
-	buffer->spares = buffer->block = 0;
-	buffer->room_left = 0;
-	buffer->arrived = buffer->packed = 0;
-	buffer->gone.func = ForgetBuffer;
-	buffer->gone.arg = buffer;
-	MemoryContextRegisterResetCallback(context, &buffer->gone);
-	owner->buffers[owner->count++] = buffer;
-	return buffer;
+	source = MemoryContextAllocZero(context, sizeof(RunSource));
+	source->context = context;
+	source->gone.func = ForgetSource;
+	source->gone.arg = source;
+	MemoryContextRegisterResetCallback(context, &source->gone);
+	source->next = sources;
+	sources = source;
+	return source;
 }
+
+static Size FlatRunSize(ExpandedObjectHeader *header);
+static void FlattenRun(ExpandedObjectHeader *header, void *result, Size size);
+static void *ReadFlatRun(StringInfo buf);
+
+const StateKind entry_run_state = {
+	.methods = {FlatRunSize, FlattenRun},
+	.number = STATE_ENTRIES,
+	.aggregate = "balance_agg or ledger_agg",
+	.read = ReadFlatRun
+};
 
 /*
- * The buffer of the context in which an aggregate works now.
+ * A run without entries, in a context for states.
  */
-static inline RowBuffer *
-BufferOf(FunctionCallInfo fcinfo, MemoryContext context)
-{
-	RowBuffers *owner = fcinfo->flinfo->fn_extra;
-
-	if (unlikely(owner == NULL))
-	{
-		owner = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(RowBuffers));
-		owner->size = 4;
-		owner->buffers = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt, owner->size * sizeof(RowBuffer *));
-		fcinfo->flinfo->fn_extra = owner;
-	}
-	for (int i = 0; i < owner->count; i++)
-	{
-		if (owner->buffers[i]->context == context)
-			return owner->buffers[i];
-	}
-	return NewBuffer(owner, context);
-}
-
 static EntryRun *
-NewRun(RowBuffer *buffer)
+NewRun(MemoryContext context)
 {
+	RunSource  *source = SourceOf(context);
 	EntryRun   *run;
 
-	if (buffer->spares == 0)
+	if (source->spares == 0)
 	{
 		/* 1, 3, 7, ... 31: with the alignment just below a power of two */
-		buffer->block = Min(buffer->block * 2 + 1, 31);
-		buffer->spares = buffer->block;
-		buffer->spare = (EntryRun *) TYPEALIGN(RUN_ALIGNMENT,
-											   MemoryContextAlloc(buffer->runs,
-																  buffer->block * sizeof(EntryRun) + RUN_ALIGNMENT));
+		source->block = Min(source->block * 2 + 1, 31);
+		source->spares = source->block;
+		source->spare = (EntryRun *) TYPEALIGN(RUN_ALIGNMENT,
+											   MemoryContextAlloc(context,
+																  source->block * sizeof(EntryRun) + RUN_ALIGNMENT));
 	}
-	run = buffer->spare++;
-	buffer->spares--;
-	run->bytes = run->first;
-	run->size = sizeof(run->first);
-	run->used = 0;
-	run->count = 0;
+	run = source->spare++;
+	source->spares--;
+	EOH_init_header(&run->header, &entry_run_state.methods, context);
 	run->previous = 0;
 	run->lifetime = -1;
-	run->buffer = buffer;
-	run->parts = NULL;
+	run->used = 0;
+	run->size = NEAR_BYTES;
+	run->count = 0;
 	return run;
 }
 
-/*
- * A state, with all its rows in it.
- */
-static EntryRun *
-CompleteRun(EntryRun *run)
-{
-	RowBuffer  *buffer = run->buffer;
+/* ---- the flat form: number of entries, then their bytes ---- */
 
-	while (buffer != NULL && buffer->packed < buffer->arrived)
-		PackRow(buffer);
-	return run;
+static void
+OpenFlatRun(StringInfo buf, PackedRun *run)
+{
+	PackReader	reader;
+
+	UnpackInit(&reader, buf->data + buf->cursor, buf->len - buf->cursor);
+	run->count = (uint32) UnpackUnsigned(&reader);
+	run->bytes = reader.next;
+	run->used = reader.end - reader.next;
+	if (reader.failed || run->count > run->used)
+		RefuseState(&entry_run_state, "its number of entries cannot be");
+	buf->cursor = buf->len;
 }
 
-/*
- * A part of that many bytes.  Parts lie side by side.
- */
-static RunPart *
-NewPart(RowBuffer *buffer, Size length)
+static inline Size
+UnsignedLength(uint32 value)
 {
-	Size		size = MAXALIGN(offsetof(RunPart, bytes) + length);
-	RunPart    *part;
-
-	if (size > PART_BLOCK / 4)
-		return MemoryContextAlloc(buffer->runs, size);
-	if (size > buffer->room_left)
-	{
-		buffer->room = MemoryContextAlloc(buffer->runs, PART_BLOCK);
-		buffer->room_left = PART_BLOCK;
-	}
-	part = (RunPart *) buffer->room;
-	buffer->room += size;
-	buffer->room_left -= size;
-	return part;
+	return pg_leftmost_one_pos32(value | 1) / 7 + 1;
 }
 
-/*
- * How many bytes a run has, its parts included, each begun by a zero.
- */
 static Size
-RunLength(const EntryRun *run)
+FlatRunSize(ExpandedObjectHeader *header)
 {
-	Size		length = run->used;
+	EntryRun   *run = (EntryRun *) header;
 
-	for (const RunPart *part = run->parts; part != NULL; part = part->next)
-		length += 1 + part->used;
-	return length;
+	PackRows();
+	return STATE_HEAD_BYTES + UnsignedLength(run->count) + run->used;
 }
 
-/*
- * Copies them, and returns where they end.
- */
-static uint8 *
-CopyRun(const EntryRun *run, uint8 *to)
+static void
+FlattenRun(ExpandedObjectHeader *header, void *result, Size size)
 {
-	memcpy(to, run->bytes, run->used);
-	to += run->used;
-	for (const RunPart *part = run->parts; part != NULL; part = part->next)
-	{
-		*to++ = 0;
-		memcpy(to, part->bytes, part->used);
-		to += part->used;
-	}
-	return to;
+	EntryRun   *run = (EntryRun *) header;
+	uint8		count[10];		/* the room that PutUnsigned() wants */
+	char	   *to = PutStateHead(result, &entry_run_state, size);
+
+	(void) PutUnsigned(count, run->count);
+	memcpy(to, count, UnsignedLength(run->count));
+	memcpy(to + UnsignedLength(run->count), RunBytes(run), run->used);
 }
 
 /* ---------------------------------------------------------------------------
@@ -392,18 +418,18 @@ typedef struct OrderedEntries
 } OrderedEntries;
 
 /*
- * Unpacks bytes of a run behind the entries before, which end at to, and
- * returns where they end now.
+ * Unpacks the entries of a run, and finds where stretches in order begin.
  */
-static PlainEntry *
-UnpackStretches(const uint8 *bytes, uint32 used, OrderedEntries *ordered,
-				PlainEntry *to, const PlainEntry *end)
+static void
+UnpackStretches(const PackedRun *run, OrderedEntries *ordered, PlainEntry *to)
 {
+	const PlainEntry *end = to + run->count;
 	TimestampTz previous = 0;
 	int64		lifetime = -1;
 	PackReader	reader;
 
-	UnpackInit(&reader, bytes, used);
+	ordered->stretches = 0;
+	UnpackInit(&reader, run->bytes, run->used);
 	while (reader.next < reader.end)
 	{
 		if (*reader.next == 0)
@@ -416,7 +442,7 @@ UnpackStretches(const uint8 *bytes, uint32 used, OrderedEntries *ordered,
 		if (to == end ||
 			(UnpackEntryHead(&reader, to, previous, &lifetime) & ENTRY_EXTENDED) ||
 			reader.failed)
-			elog(ERROR, "state of a points aggregate is damaged");
+			RefuseState(&entry_run_state, "there are other entries than it says");
 		previous = to->effective_at;
 		if (ordered->stretches == 0 || ComparePlainEntries(to - 1, to) > 0)
 		{
@@ -426,23 +452,18 @@ UnpackStretches(const uint8 *bytes, uint32 used, OrderedEntries *ordered,
 		}
 		to++;
 	}
-	return to;
+	if (to != end)
+		RefuseState(&entry_run_state, "there are fewer entries than it says");
 }
 
 static void
-OrderEntries(const EntryRun *run, OrderedEntries *ordered)
+OrderEntries(const PackedRun *run, OrderedEntries *ordered)
 {
 	PlainEntry *entries = palloc_extended(Max(run->count, 1) * sizeof(PlainEntry),
 										  MCXT_ALLOC_HUGE);
 	const PlainEntry *end = entries + run->count;
-	PlainEntry *to;
 
-	ordered->stretches = 0;
-	to = UnpackStretches(run->bytes, run->used, ordered, entries, end);
-	for (const RunPart *part = run->parts; part != NULL; part = part->next)
-		to = UnpackStretches(part->bytes, part->used, ordered, to, end);
-	if (to != end)
-		elog(ERROR, "state of a points aggregate is damaged");
+	UnpackStretches(run, ordered, entries);
 
 	if (ordered->stretches > MAX_STRETCHES)
 	{
@@ -511,90 +532,107 @@ NextOrdered(OrderedEntries *ordered)
  */
 
 /*
- * The buffer and the run of an aggregate that is being called; a group that
- * has no run yet gets one.
+ * The run of an aggregate that is being called, and a prefetch of it; a group
+ * that has none yet gets one.
  */
 static inline EntryRun *
-RunOf(FunctionCallInfo fcinfo, RowBuffer **buffer)
+RunOf(FunctionCallInfo fcinfo)
 {
-	MemoryContext context;
+	EntryRun   *run;
 
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "aggregate function called in non-aggregate context");
-	*buffer = BufferOf(fcinfo, context);
-	return PG_ARGISNULL(0) ? NewRun(*buffer) : (EntryRun *) PG_GETARG_POINTER(0);
+	if (PG_ARGISNULL(0))
+		return NewRun(StateContext(fcinfo));
+	run = GetState(fcinfo, 0, &entry_run_state);
+	/* its other half */
+	PrefetchMemory((char *) run + RUN_ALIGNMENT);
+	return run;
 }
 
 /*
- * entry_run_combine(internal, internal): both runs, in the first.
+ * The entries in an argument, which may be flat; false where it is NULL.
+ */
+static bool
+OpenRun(FunctionCallInfo fcinfo, int n, PackedRun *packed_run)
+{
+	Datum		value = PG_GETARG_DATUM(n);
+
+	(void) AggregateContext(fcinfo);
+	if (PG_ARGISNULL(n))
+		return false;
+	if (VARATT_IS_EXTERNAL_EXPANDED(DatumGetPointer(value)) &&
+		DatumGetEOHP(value)->eoh_methods == &entry_run_state.methods)
+	{
+		EntryRun   *run = (EntryRun *) DatumGetEOHP(value);
+
+		PackRows();
+		packed_run->bytes = RunBytes(run);
+		packed_run->used = run->used;
+		packed_run->count = run->count;
+	}
+	else
+	{
+		StringInfoData buf;
+
+		OpenFlatState(value, &entry_run_state, &buf);
+		OpenFlatRun(&buf, packed_run);
+	}
+	return true;
+}
+
+/*
+ * A flat run from outside, whose entries are looked at.
+ */
+static void *
+ReadFlatRun(StringInfo buf)
+{
+	PackedRun  *run = palloc(sizeof(PackedRun));
+	OrderedEntries ordered;
+	Entry		entry;
+
+	OpenFlatRun(buf, run);
+	OrderEntries(run, &ordered);
+	for (uint32 i = 0; i < run->count; i++)
+	{
+		const PlainEntry *plain = NextOrdered(&ordered);
+
+		if (EntryRefers(plain->kind) || plain->kind == ENTRY_TRANSFER_IN)
+			RefuseState(&entry_run_state, "an entry refers to others");
+		InitPlainEntry(&entry, plain);
+		CheckEntry(&entry, false);
+	}
+	return run;
+}
+
+/*
+ * entry_run_combine(aggregate_state, aggregate_state): both runs, in the first.
  */
 PG_FUNCTION_INFO_V1(loyalty_entry_run_combine);
 Datum
 loyalty_entry_run_combine(PG_FUNCTION_ARGS)
 {
-	RowBuffer  *buffer;
 	EntryRun   *run;
-	EntryRun   *other;
-	RunPart    *part;
-	Size		length;
+	PackedRun	other;
 
-	if (PG_ARGISNULL(1))
+	if (!OpenRun(fcinfo, 1, &other))
 	{
-		if (PG_ARGISNULL(0))
-			PG_RETURN_NULL();
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+		run = GetState(fcinfo, 0, &entry_run_state);
+		RETURN_STATE(run);
 	}
-	run = RunOf(fcinfo, &buffer);
-	other = CompleteRun((EntryRun *) PG_GETARG_POINTER(1));
-	length = RunLength(other);
-	if (length > MaxAllocSize / 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many rows in one group of a points aggregate")));
-	part = NewPart(buffer, length);
-	part->count = other->count;
-	part->used = (uint32) length;
-	CopyRun(other, part->bytes);
-	NextRow(buffer, run)->part = part;
-	PG_RETURN_POINTER(run);
-}
+	run = RunOf(fcinfo);
+	if (other.used <= WAITING_BYTES && other.used > 0)
+	{
+		WaitingRow *row = NextRow(run);
 
-/*
- * entry_run_serialize(internal): number of entries, then their bytes.
- */
-PG_FUNCTION_INFO_V1(loyalty_entry_run_serialize);
-Datum
-loyalty_entry_run_serialize(PG_FUNCTION_ARGS)
-{
-	EntryRun   *run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	bytea	   *state = palloc(VARHDRSZ + 10 + RunLength(run));
-	uint8	   *to = (uint8 *) VARDATA(state);
-
-	to = PutUnsigned(to, (uint64) run->count);
-	to = CopyRun(run, to);
-	SET_VARSIZE(state, (char *) to - (char *) state);
-	PG_RETURN_BYTEA_P(state);
-}
-
-/*
- * entry_run_deserialize(bytea, internal)
- */
-PG_FUNCTION_INFO_V1(loyalty_entry_run_deserialize);
-Datum
-loyalty_entry_run_deserialize(PG_FUNCTION_ARGS)
-{
-	bytea	   *state = PG_GETARG_BYTEA_PP(0);
-	EntryRun   *run = palloc(sizeof(EntryRun));
-	PackReader	reader;
-
-	/* read in place: combining copies what it keeps */
-	UnpackInit(&reader, VARDATA_ANY(state), VARSIZE_ANY_EXHDR(state));
-	run->count = (int64) UnpackUnsigned(&reader);
-	run->bytes = unconstify(uint8 *, reader.next);
-	run->used = run->size = reader.end - reader.next;
-	run->buffer = NULL;
-	run->parts = NULL;
-	PG_RETURN_POINTER(run);
+		memcpy(row->what.packed, other.bytes, other.used);
+		row->used = other.used;
+		row->count = other.count;
+	}
+	else
+	{
+		PackRows();
+		AppendPacked(run, &other);
+	}
+	RETURN_STATE(run);
 }
 
 /* ---------------------------------------------------------------------------
@@ -603,7 +641,7 @@ loyalty_entry_run_deserialize(PG_FUNCTION_ARGS)
  */
 
 /*
- * balance_agg_transfn(internal, points bigint, at timestamptz, expires_at
+ * balance_agg_transfn(aggregate_state, points bigint, at timestamptz, expires_at
  * timestamptz): positive points earn, negative ones burn; rows with NULL or
  * zero points say nothing; expires_at NULL is never.
  */
@@ -611,13 +649,12 @@ PG_FUNCTION_INFO_V1(loyalty_balance_agg_transfn);
 Datum
 loyalty_balance_agg_transfn(PG_FUNCTION_ARGS)
 {
-	RowBuffer  *buffer;
-	EntryRun   *run = RunOf(fcinfo, &buffer);
+	EntryRun   *run = RunOf(fcinfo);
 	int64		points = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
 	PlainEntry	entry;
 
 	if (points == 0)
-		PG_RETURN_POINTER(run);
+		RETURN_STATE(run);
 	if (PG_ARGISNULL(2) || TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(2)))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
@@ -646,8 +683,8 @@ loyalty_balance_agg_transfn(PG_FUNCTION_ARGS)
 		entry.points = -points;
 		entry.expires_at = TIMESTAMP_INFINITY;
 	}
-	NextRow(buffer, run)->entry = entry;
-	PG_RETURN_POINTER(run);
+	NextRow(run)->what.entry = entry;
+	RETURN_STATE(run);
 }
 
 pg_noreturn static void
@@ -661,7 +698,7 @@ RefusePlainEntry(FoldRefusal refusal, const PlainEntry *plain, const Balance *ba
 }
 
 /*
- * balance_agg_finalfn(internal): the fold of the rows; NULL for no rows.
+ * balance_agg_finalfn(aggregate_state): the fold of the rows; NULL for no rows.
  */
 PG_FUNCTION_INFO_V1(loyalty_balance_agg_finalfn);
 Datum
@@ -674,18 +711,18 @@ loyalty_balance_agg_finalfn(PG_FUNCTION_ARGS)
 		.settle = true,
 		.forget = true
 	};
-	EntryRun   *run;
+	PackedRun	run;
 	OrderedEntries ordered;
 	Datum		result;
 	Balance    *balance;
 
-	if (PG_ARGISNULL(0))
+	if (!OpenRun(fcinfo, 0, &run))
 		PG_RETURN_NULL();
-	run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	OrderEntries(run, &ordered);
+	OrderEntries(&run, &ordered);
 
-	balance = NewBalanceDatum(policy.order, run->count, &result);
-	for (int64 i = 0; i < run->count; i++)
+	balance = NewBalanceDatum(policy.order, run.count, &result);
+	balance->may_heap = true;
+	for (int64 i = 0; i < run.count; i++)
 	{
 		const PlainEntry *plain = NextOrdered(&ordered);
 		FoldRefusal refusal;
@@ -697,6 +734,7 @@ loyalty_balance_agg_finalfn(PG_FUNCTION_ARGS)
 			RefusePlainEntry(refusal, plain, balance);
 	}
 	SettleExpired(balance, balance->last_effective_at);
+	EndHeap(balance);
 	PG_RETURN_DATUM(result);
 }
 
@@ -706,7 +744,7 @@ loyalty_balance_agg_finalfn(PG_FUNCTION_ARGS)
  */
 
 /*
- * ledger_agg_transfn(internal, kind text, points bigint, effective_at,
+ * ledger_agg_transfn(aggregate_state, kind text, points bigint, effective_at,
  * available_at, expires_at timestamptz).  available_at NULL is effective_at,
  * expires_at NULL is never; of a hold, expires_at is its hold_until.
  */
@@ -714,8 +752,7 @@ PG_FUNCTION_INFO_V1(loyalty_ledger_agg_transfn);
 Datum
 loyalty_ledger_agg_transfn(PG_FUNCTION_ARGS)
 {
-	RowBuffer  *buffer;
-	EntryRun   *run = RunOf(fcinfo, &buffer);
+	EntryRun   *run = RunOf(fcinfo);
 	PlainEntry	plain;
 	Entry		entry;
 	text	   *name;
@@ -758,29 +795,28 @@ loyalty_ledger_agg_transfn(PG_FUNCTION_ARGS)
 	}
 	InitPlainEntry(&entry, &plain);
 	CheckEntry(&entry, false);
-	NextRow(buffer, run)->entry = plain;
-	PG_RETURN_POINTER(run);
+	NextRow(run)->what.entry = plain;
+	RETURN_STATE(run);
 }
 
 /*
- * ledger_agg_finalfn(internal): the rows as a ledger; NULL for no rows.
+ * ledger_agg_finalfn(aggregate_state): the rows as a ledger; NULL for no rows.
  */
 PG_FUNCTION_INFO_V1(loyalty_ledger_agg_finalfn);
 Datum
 loyalty_ledger_agg_finalfn(PG_FUNCTION_ARGS)
 {
-	EntryRun   *run;
+	PackedRun	run;
 	OrderedEntries ordered;
 	LedgerBuilder builder;
 	Entry		entry;
 
-	if (PG_ARGISNULL(0))
+	if (!OpenRun(fcinfo, 0, &run))
 		PG_RETURN_NULL();
-	run = CompleteRun((EntryRun *) PG_GETARG_POINTER(0));
-	OrderEntries(run, &ordered);
+	OrderEntries(&run, &ordered);
 
 	BeginLedger(&builder);
-	for (int64 i = 0; i < run->count; i++)
+	for (int64 i = 0; i < run.count; i++)
 	{
 		if ((i & 0xFFF) == 0xFFF)
 			CHECK_FOR_INTERRUPTS();

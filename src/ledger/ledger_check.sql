@@ -154,7 +154,7 @@ COMMENT ON FUNCTION check_awards() IS
 'What the triggers with award_points() should have posted: a row for each table row that is worth other than what stands for it, one for all history that has no keys, one for each source that two triggers share, each trigger whose terms cannot be read. Looks only at tables of the caller, of the owner of our tables, and of superusers, since it evaluates what their triggers say; a row, too, where others may make triggers on such a table. Where others make functions or operators in its schema, or may, terms find only what is in pg_catalog or named with a schema. Part of check_ledger().';
 
 CREATE FUNCTION member_kin(member_id bigint) RETURNS bigint[]
-LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_member_kin';
+LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_member_kin';
 COMMENT ON FUNCTION member_kin(bigint) IS 'The members who were ever merged with a member, and itself. Part of check_ledger().';
 
 CREATE FUNCTION check_ledger(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL, OUT invariant text, OUT member_id bigint, OUT currency text,

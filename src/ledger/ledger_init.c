@@ -5,10 +5,13 @@
 #include "postgres.h"
 
 #include "core/core.h"
+#include "core/state.h"
 #include "ledger/currency.h"
+#include "ledger/ledger.h"
 
 ROOM_INIT(Ledger)
 {
 	ExpectLayout("ledger", 1);
 	CurrencyInit();
+	RegisterState(&entry_run_state);
 }

@@ -2,16 +2,6 @@
  * ledger: balances, lots and statements, as of any instant.
  */
 
-CREATE FUNCTION wallet_balance(member_id bigint, currency text, as_of timestamptz, known_at timestamptz) RETURNS points_balance
-LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_wallet_balance';
-COMMENT ON FUNCTION wallet_balance(bigint, text, timestamptz, timestamptz) IS
-'The balance of a wallet as of an instant (NULL: now) and as known at another (NULL: as known now), as a value: its present balance where that tells it, otherwise the fold of the entries effective and recorded by then; an empty one where there is no wallet. Errors: LY102 unknown currency, LY003 no member_id or currency, infinite instant.';
-
-CREATE FUNCTION asked_instant(balance points_balance, as_of timestamptz) RETURNS timestamptz
-LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_asked_instant';
-COMMENT ON FUNCTION asked_instant(points_balance, timestamptz) IS
-'as_of, except that now(), and NULL, mean now or the last entry, whichever is later (an entry of the same transaction is effective after now()).';
-
 CREATE TYPE wallet_figures AS (available bigint, pending bigint, held bigint, debt bigint,
 	next_expiry_at timestamptz, next_expiry_points bigint, earned bigint, redeemed bigint,
 	expired bigint, revoked bigint, restored bigint, adjusted_up bigint, adjusted_down bigint,
@@ -28,14 +18,9 @@ CREATE FUNCTION lots(member_id bigint, currency text DEFAULT 'points',
 	as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
 RETURNS TABLE (lot_id bigint, points bigint, state text, earned_at timestamptz,
 	available_at timestamptz, expires_at timestamptz, hold_id bigint)
-LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT l.*
-	FROM (SELECT loyalty.wallet_balance($1, $2, $3, $4) AS balance OFFSET 0) s,
-		loyalty.balance_lots(s.balance, loyalty.asked_instant(s.balance, $3)) l
-$$;
+LANGUAGE c STABLE PARALLEL SAFE ROWS 10 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_lots';
 COMMENT ON FUNCTION lots(bigint, text, timestamptz, timestamptz) IS
-'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant (NULL: now); expires_at NULL is never, available_at NULL of pending points waits for activate(). lot_id is the id of the entry that opened it, of joined lots the first of them.';
+'The lots of a member in a currency that have points left, in consumption order, with their state (available, pending, held, expired) as of an instant (NULL: now); expires_at NULL is never, available_at NULL of pending points waits for activate(). lot_id is the id of the entry that opened it, of joined lots the first of them. Errors: LY102 unknown currency, LY003 no member_id or currency, infinite instant.';
 
 CREATE FUNCTION statement(member_id bigint, currency text DEFAULT 'points',
 	from_at timestamptz DEFAULT NULL, until_at timestamptz DEFAULT NULL,
@@ -49,32 +34,22 @@ COMMENT ON FUNCTION statement(bigint, text, timestamptz, timestamptz, timestampt
 CREATE FUNCTION expiring(member_id bigint, currency text DEFAULT 'points',
 	until timestamptz DEFAULT NULL, as_of timestamptz DEFAULT now(), known_at timestamptz DEFAULT NULL)
 RETURNS TABLE (expires_at timestamptz, points bigint, lots bigint)
-LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT l.expires_at, sum(l.points)::bigint, count(*)
-	FROM (SELECT s.balance, loyalty.asked_instant(s.balance, $4) AS as_of
-			FROM (SELECT loyalty.wallet_balance($1, $2, $4, $5) AS balance OFFSET 0) s
-		OFFSET 0) s,
-		-- at the end of time: what is to repay debt will not expire
-		loyalty.balance_lots(s.balance, greatest(s.as_of, '9999-12-31 23:59:59.999999Z')) l
-	WHERE l.expires_at > s.as_of AND l.expires_at <= coalesce($3, 'infinity')
-		AND (l.hold_id IS NULL OR l.available_at <= s.as_of)
-	GROUP BY l.expires_at
-	ORDER BY l.expires_at
-$$;
+LANGUAGE c STABLE PARALLEL SAFE ROWS 10 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_expiring';
 COMMENT ON FUNCTION expiring(bigint, text, timestamptz, timestamptz, timestamptz) IS
-'When the available and pending points of a member will expire, and how many, up to an instant (until; NULL: all that ever will), as of another (NULL: now). Held points are left out: they do not expire while they are held.';
+'When the available and pending points of a member will expire, and how many, up to an instant (until; NULL: all that ever will), as of another (NULL: now). Held points are left out: they do not expire while they are held. Errors: LY102 unknown currency, LY003 no member_id or currency, infinite as_of or known_at.';
 
 CREATE FUNCTION explain_entry(member_id bigint, entry_id bigint)
 RETURNS TABLE (step bigint, lot_id bigint, points bigint, effect text, earned_at timestamptz, expires_at timestamptz, why text)
 LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
+	-- what an entry refers to is with its member, or with one who was merged with it
 	WITH entry AS (
-		SELECT e.*, c.consumption_order, c.clawback_policy, c.expiry_policy,
+		SELECT e.*, k.kin, c.consumption_order, c.clawback_policy, c.expiry_policy,
 			coalesce(loyalty.total_points(e.lots), CASE WHEN e.kind IN ('earn', 'adjust') AND e.points > 0 THEN e.points ELSE 0 END) AS in_lots,
 			t.kind = 'reverse' AS undoes, t.kind = 'reverse' AND t.points <= 0 AS gives_back
 		FROM loyalty.all_entries() e JOIN loyalty.currency c ON c.code = e.currency
-		LEFT JOIN loyalty.all_entries() t ON t.entry_id = e.target_entry_id
+		CROSS JOIN (SELECT loyalty.member_kin($1) AS kin OFFSET 0) k
+		LEFT JOIN loyalty.all_entries() t ON t.member_id = ANY (k.kin) AND t.entry_id = e.target_entry_id
 		WHERE e.member_id = $1 AND e.entry_id = $2
 	), steps AS (
 		-- the lots that were touched
@@ -88,7 +63,7 @@ AS $$
 			LATERAL (SELECT coalesce((SELECT a.expires_at FROM loyalty.all_entries() a
 					WHERE a.member_id = t.member_id AND a.target_entry_id = t.entry_id AND a.kind = 'activate' LIMIT 1),
 					t.expires_at, 'infinity') AS until
-				FROM loyalty.all_entries() t WHERE t.entry_id = e.target_entry_id OFFSET 0) t
+				FROM loyalty.all_entries() t WHERE t.member_id = ANY (e.kin) AND t.entry_id = e.target_entry_id OFFSET 0) t
 		WHERE e.kind = 'reverse' AND e.points < 0 AND s.joined AND (coalesce(s.expires_at, 'infinity') = t.until
 			OR e.expiry_policy = 'sliding' AND coalesce(s.expires_at, 'infinity') > t.until)
 	)
@@ -120,7 +95,7 @@ AS $$
 				WHEN e.kind = 'reverse' AND e.points > 0 THEN
 					format('came from this lot in entry %s; keeps its expiry', e.target_entry_id)
 				WHEN e.undoes AND e.points < 0 AND EXISTS (SELECT FROM loyalty.all_entries() t, loyalty.unnest_lots(t.lots) g
-						WHERE t.entry_id = e.target_entry_id AND g.lot_id = s.lot_id) THEN
+						WHERE t.member_id = ANY (e.kin) AND t.entry_id = e.target_entry_id AND g.lot_id = s.lot_id) THEN
 					format('entry %s had given back to this lot', e.target_entry_id)
 				WHEN e.kind = 'reverse' AND s.lot_id = e.target_entry_id THEN 'the lot of the entry that is reversed'
 				WHEN e.kind = 'reverse' AND s.joined AND coalesce(s.expires_at, 'infinity') = (SELECT j.expires_at FROM joined_target j) THEN

@@ -12,18 +12,23 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_empty_b
 COMMENT ON FUNCTION empty_balance(integer) IS
 'A balance without entries; consumption_order 0 is earliest_expiry, 1 is oldest_first.';
 
+-- These three are told by the statement in which they stand which posting it is
+-- of.  A distributed engine takes nothing but immutable functions of a column into
+-- an UPDATE, and nothing volatile into an INSERT whose plan it is to keep; and
+-- PostgreSQL computes neither ahead: one has a column to wait for, the others
+-- are stable.
 CREATE FUNCTION wallet_apply(balance points_balance, has_kin boolean, keys_erased boolean) RETURNS points_balance
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_wallet_apply';
+LANGUAGE c IMMUTABLE STRICT AS 'MODULE_PATHNAME', 'loyalty_wallet_apply';
 COMMENT ON FUNCTION wallet_apply(points_balance, boolean, boolean) IS
 'The balance after a posting; part of the writing functions, cannot be called by itself.';
 
 CREATE FUNCTION wallet_unapply() RETURNS points_balance
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_wallet_unapply';
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'loyalty_wallet_unapply';
 COMMENT ON FUNCTION wallet_unapply() IS
 'The balance before a posting; part of the writing functions, cannot be called by itself.';
 
 CREATE FUNCTION posted_lots() RETURNS points_lots
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_posted_lots';
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'loyalty_posted_lots';
 COMMENT ON FUNCTION posted_lots() IS
 'The lots of a posting; part of the writing functions, cannot be called by itself.';
 

@@ -563,7 +563,7 @@ LotState(const Lot *lot, TimestampTz t)
  * One row for each part of a lot.  With as_of a state column stands first
  * behind the points; without, a column at the end says whether it is joined.
  */
-static void
+void
 ReturnLots(FunctionCallInfo fcinfo, const LotList *list, const TimestampTz *as_of)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;

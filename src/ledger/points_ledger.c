@@ -365,11 +365,13 @@ FoldLedger(LedgerReader *reader, const FoldPolicy *policy, Balance *balance, int
 
 	own_policy.settle = !(reader->flags & (LEDGER_HAS_LATE | LEDGER_HAS_TARGETS));
 	own_policy.forget = !has_targets;
+	balance->may_heap = own_policy.settle && balance->order == CONSUME_EARLIEST_EXPIRY && !own_policy.join;
 	if (has_targets)
 		FoldWithTargets(reader, &own_policy, balance, sqlstate);
 	else
 		FoldWithoutTargets(reader, &own_policy, balance, sqlstate);
 	SettleExpired(balance, balance->last_effective_at);
+	EndHeap(balance);
 }
 
 /*

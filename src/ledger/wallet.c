@@ -1,6 +1,6 @@
 /*
  * wallet.c
- *		Reading a wallet: balance(), and the balance that lots() and the like show.
+ *		Reading a wallet: balance(), lots(), expiring(), and what room tier notes.
  */
 #include "postgres.h"
 
@@ -8,7 +8,9 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -146,18 +148,16 @@ TellsAsOf(const Balance *balance, TimestampTz as_of, TimestampTz known_at)
 }
 
 /*
- * The balance of a wallet as of an instant and as known at another, from the
- * arguments (member_id, currency, as_of, known_at): its present balance where
- * that tells it, otherwise the fold of the entries effective and recorded by
- * then.  Of an absorbed member whose own wallet is empty it is that of the
- * member in whom he is absorbed.
+ * The balance of a wallet as of an instant and as known at another: its present
+ * balance where that tells it, otherwise the fold of the entries effective and
+ * recorded by then.  Of an absorbed member whose own wallet is empty it is that
+ * of the member in whom he is absorbed.
  */
 static void
-BalanceOfArguments(FunctionCallInfo fcinfo, Balance *balance)
+ReadBalance(FunctionCallInfo fcinfo, int as_of_arg, TimestampTz as_of, Balance *balance)
 {
 	int64		member_id;
 	text	   *currency;
-	TimestampTz as_of;
 	TimestampTz known_at = TIMESTAMP_INFINITY;
 	bool		moved;
 
@@ -165,11 +165,10 @@ BalanceOfArguments(FunctionCallInfo fcinfo, Balance *balance)
 	RequireWallet(fcinfo, 0);
 	member_id = PG_GETARG_INT64(0);
 	currency = PG_GETARG_TEXT_PP(1);
-	as_of = AsOfArgument(fcinfo, 2);
 	CheckAskedInstant(as_of, "as_of");
-	if (!PG_ARGISNULL(3))
+	if (!PG_ARGISNULL(as_of_arg + 1))
 	{
-		known_at = PG_GETARG_TIMESTAMPTZ(3);
+		known_at = PG_GETARG_TIMESTAMPTZ(as_of_arg + 1);
 		CheckAskedInstant(known_at, "known_at");
 	}
 
@@ -202,37 +201,21 @@ BalanceOfArguments(FunctionCallInfo fcinfo, Balance *balance)
 }
 
 /*
- * wallet_balance(member_id, currency, as_of, known_at) returns points_balance
+ * The same from arguments: member_id and currency come first, as_of and
+ * known_at from the n-th on.  Returns as_of; where that is now, or the last
+ * entry if that is later, since an entry of the same transaction is effective
+ * after now().
  */
-PG_FUNCTION_INFO_V1(loyalty_wallet_balance);
-Datum
-loyalty_wallet_balance(PG_FUNCTION_ARGS)
+static TimestampTz
+BalanceOfArguments(FunctionCallInfo fcinfo, int n, Balance *balance)
 {
-	Balance		balance;
+	TimestampTz as_of = AsOfArgument(fcinfo, n);
 
-	BalanceOfArguments(fcinfo, &balance);
-	PG_RETURN_POINTER(PackBalanceValue(&balance));
-}
-
-/*
- * asked_instant(balance, as_of)
- */
-PG_FUNCTION_INFO_V1(loyalty_asked_instant);
-Datum
-loyalty_asked_instant(PG_FUNCTION_ARGS)
-{
-	TimestampTz as_of;
-	Balance		balance;
-
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	as_of = AsOfArgument(fcinfo, 1);
+	ReadBalance(fcinfo, n, as_of, balance);
 	if (MeansNow(as_of))
-	{
-		PG_GETARG_BALANCE(0, &balance);
-		as_of = Max(as_of, balance.last_effective_at);
-	}
-	PG_RETURN_TIMESTAMPTZ(as_of);
+		as_of = Max(as_of, balance->last_effective_at);
+	CheckAsOf(balance, as_of);
+	return as_of;
 }
 
 /*
@@ -251,12 +234,7 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	BalanceAsOf sums;
 	int			n = 0;
 
-	BalanceOfArguments(fcinfo, &balance);
-	as_of = AsOfArgument(fcinfo, 2);
-	/* an entry of the same transaction is effective after now() */
-	if (MeansNow(as_of))
-		as_of = Max(as_of, balance.last_effective_at);
-	CheckAsOf(&balance, as_of);
+	as_of = BalanceOfArguments(fcinfo, 2, &balance);
 	BalanceAt(&balance, as_of, &sums);
 
 	values[n++] = Int64GetDatum(sums.available);
@@ -280,6 +258,77 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	row = heap_form_tuple(tupdesc, values, nulls);
 	ReleaseTupleDesc(tupdesc);
 	return HeapTupleGetDatum(row);
+}
+
+/*
+ * lots(member_id, currency, as_of, known_at): as balance_lots() of its balance.
+ */
+PG_FUNCTION_INFO_V1(loyalty_lots);
+Datum
+loyalty_lots(PG_FUNCTION_ARGS)
+{
+	Balance		balance;
+	Balance		advanced;
+	TimestampTz as_of = BalanceOfArguments(fcinfo, 2, &balance);
+
+	ReturnLots(fcinfo, &BalanceAdvanced(&balance, as_of, &advanced)->lots, &as_of);
+	return (Datum) 0;
+}
+
+static int
+CompareExpiries(const void *a, const void *b)
+{
+	const Lot  *x = a;
+	const Lot  *y = b;
+
+	return (x->expires_at > y->expires_at) - (x->expires_at < y->expires_at);
+}
+
+/*
+ * expiring(member_id, currency, until, as_of, known_at): a row for each instant
+ * at which lots expire after as_of, up to until, with their points and number.
+ */
+PG_FUNCTION_INFO_V1(loyalty_expiring);
+Datum
+loyalty_expiring(PG_FUNCTION_ARGS)
+{
+	/* what is to repay debt by the end of time will not expire */
+	const TimestampTz end_of_time = (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY - 1;
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TimestampTz until = PG_ARGISNULL(2) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(2);
+	Balance		balance;
+	Balance		advanced;
+	TimestampTz as_of = BalanceOfArguments(fcinfo, 3, &balance);
+	const LotList *list = &BalanceAdvanced(&balance, Max(as_of, end_of_time), &advanced)->lots;
+	LotList		expiring = {0};
+	Lot		   *next;
+
+	InitReturnSet(fcinfo);
+	ForEachLot(lot, list)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (lot->expires_at != TIMESTAMP_INFINITY && lot->expires_at > as_of && lot->expires_at <= until &&
+			(lot->hold_id == 0 || lot->available_at <= as_of))
+			AppendLot(&expiring, lot);
+	}
+	if (LotCount(&expiring) > 1)
+		qsort(expiring.lots, LotCount(&expiring), sizeof(Lot), CompareExpiries);
+
+	for (int i = expiring.first; i < expiring.end; i = next - expiring.lots)
+	{
+		const Lot  *first = &expiring.lots[i];
+		int64		points = 0;
+		Datum		values[3];
+		bool		nulls[3] = {false};
+
+		for (next = &expiring.lots[i]; next < expiring.lots + expiring.end && next->expires_at == first->expires_at; next++)
+			points += next->points;
+		values[0] = TimestampTzGetDatum(first->expires_at);
+		values[1] = Int64GetDatum(points);
+		values[2] = Int64GetDatum(next - first);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }
 
 /* ---------------------------------------------------------------------------

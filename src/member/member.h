@@ -288,4 +288,7 @@
 extern void AliasInit(void);
 extern void ResolveInit(void);
 
+/* The state of components_agg; see core/state.h. */
+extern const struct StateKind components_state;
+
 #endif							/* LOYALTY_MEMBER_H */

@@ -38,42 +38,32 @@
 
 /* connected components */
 
-CREATE FUNCTION components_accum(state internal, a bigint, b bigint) RETURNS internal
+CREATE FUNCTION components_accum(state aggregate_state, a bigint, b bigint) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_accum';
-COMMENT ON FUNCTION components_accum(internal, bigint, bigint) IS 'Transition function of components_agg.';
+COMMENT ON FUNCTION components_accum(aggregate_state, bigint, bigint) IS 'Transition function of components_agg.';
 
-CREATE FUNCTION components_text_accum(state internal, a text, b text) RETURNS internal
+CREATE FUNCTION components_text_accum(state aggregate_state, a text, b text) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_text_accum';
-COMMENT ON FUNCTION components_text_accum(internal, text, text) IS 'Transition function of components_text_agg.';
+COMMENT ON FUNCTION components_text_accum(aggregate_state, text, text) IS 'Transition function of components_text_agg.';
 
-CREATE FUNCTION components_combine(state internal, other internal) RETURNS internal
+CREATE FUNCTION components_combine(state aggregate_state, other aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_combine';
-COMMENT ON FUNCTION components_combine(internal, internal) IS 'Joins partial states of components_agg or components_text_agg.';
+COMMENT ON FUNCTION components_combine(aggregate_state, aggregate_state) IS 'Joins partial states of components_agg or components_text_agg.';
 
-CREATE FUNCTION components_serialize(state internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_serialize';
-COMMENT ON FUNCTION components_serialize(internal) IS 'Writes a partial state of components_agg or components_text_agg for another process.';
-
-CREATE FUNCTION components_deserialize(bytes bytea, state internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_deserialize';
-COMMENT ON FUNCTION components_deserialize(bytea, internal) IS 'Reads what components_serialize wrote.';
-
-CREATE FUNCTION components_final(state internal) RETURNS bigint[]
+CREATE FUNCTION components_final(state aggregate_state) RETURNS bigint[]
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_final';
-COMMENT ON FUNCTION components_final(internal) IS 'Final function of components_agg.';
+COMMENT ON FUNCTION components_final(aggregate_state) IS 'Final function of components_agg.';
 
-CREATE FUNCTION components_text_final(state internal) RETURNS text[]
+CREATE FUNCTION components_text_final(state aggregate_state) RETURNS text[]
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_components_text_final';
-COMMENT ON FUNCTION components_text_final(internal) IS 'Final function of components_text_agg.';
+COMMENT ON FUNCTION components_text_final(aggregate_state) IS 'Final function of components_text_agg.';
 
 CREATE AGGREGATE components_agg(a bigint, b bigint) (
 	SFUNC = components_accum,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 8192,
 	FINALFUNC = components_final,
 	COMBINEFUNC = components_combine,
-	SERIALFUNC = components_serialize,
-	DESERIALFUNC = components_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE components_agg(bigint, bigint) IS
@@ -81,12 +71,10 @@ COMMENT ON AGGREGATE components_agg(bigint, bigint) IS
 
 CREATE AGGREGATE components_text_agg(a text, b text) (
 	SFUNC = components_text_accum,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 8192,
 	FINALFUNC = components_text_final,
 	COMBINEFUNC = components_combine,
-	SERIALFUNC = components_serialize,
-	DESERIALFUNC = components_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE components_text_agg(text, text) IS

@@ -20,25 +20,58 @@
 
 #include "core/compat.h"
 #include "core/errors.h"
+#include "core/state.h"
+#include "member/member.h"
 #include "member/member_graph.h"
 
-/*
- * The graph of an aggregate's state, made at the first row.
- */
-static Graph *
-StateGraph(FunctionCallInfo fcinfo, NodeKind kind)
+typedef struct GraphState
 {
-	MemoryContext aggcontext;
+	State		head;
+	Graph	   *graph;
+} GraphState;
 
-	if (!PG_ARGISNULL(0))
-		return (Graph *) PG_GETARG_POINTER(0);
-	if (!AggCheckCallContext(fcinfo, &aggcontext))
-		elog(ERROR, "aggregate function called in non-aggregate context");
-	return CreateGraph(aggcontext, kind);
+static void WriteState(StringInfo buf, void *state);
+static void *ReadState(StringInfo buf);
+
+const StateKind components_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_COMPONENTS,
+	.aggregate = "components_agg or components_text_agg",
+	.write = WriteState,
+	.read = ReadState
+};
+
+/*
+ * A state in an argument, or NULL, whose nodes must be of that kind.
+ */
+static GraphState *
+GetGraphState(FunctionCallInfo fcinfo, int n, NodeKind kind)
+{
+	GraphState *state = GetState(fcinfo, n, &components_state);
+
+	if (state != NULL && state->graph->kind != kind)
+		RefuseState(&components_state, "its nodes are of the other type");
+	return state;
 }
 
 /*
- * components_accum(internal, a bigint, b bigint) -> internal
+ * The state of an aggregate, made at the first row.
+ */
+static GraphState *
+GraphStateOf(FunctionCallInfo fcinfo, NodeKind kind)
+{
+	GraphState *state = GetGraphState(fcinfo, 0, kind);
+
+	if (state == NULL)
+	{
+		state = MakeState(&components_state, sizeof(GraphState), StateContext(fcinfo));
+		state->graph = CreateGraph(StateMemory(state), kind);
+	}
+	return state;
+}
+
+/*
+ * components_accum(aggregate_state, a bigint, b bigint) -> aggregate_state
  *		Transition function of components_agg.  A row with one NULL makes the
  *		other end known as a node; a row of two NULLs adds nothing.
  */
@@ -46,16 +79,16 @@ PG_FUNCTION_INFO_V1(loyalty_components_accum);
 Datum
 loyalty_components_accum(PG_FUNCTION_ARGS)
 {
-	Graph	   *graph = StateGraph(fcinfo, NODE_BIGINT);
+	GraphState *state = GraphStateOf(fcinfo, NODE_BIGINT);
 
 	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2))
 	{
 		int64		a = PG_ARGISNULL(1) ? PG_GETARG_INT64(2) : PG_GETARG_INT64(1);
 		int64		b = PG_ARGISNULL(2) ? a : PG_GETARG_INT64(2);
 
-		AddBigEdge(graph, a, b);
+		AddBigEdge(state->graph, a, b);
 	}
-	PG_RETURN_POINTER(graph);
+	RETURN_STATE(state);
 }
 
 static void
@@ -72,7 +105,7 @@ AddTextDatums(Graph *graph, Datum a, bool anull, Datum b, bool bnull)
 }
 
 /*
- * components_text_accum(internal, a text, b text) -> internal
+ * components_text_accum(aggregate_state, a text, b text) -> aggregate_state
  *		The same for text.  Texts are compared byte by byte, whatever their
  *		collation.
  */
@@ -80,71 +113,49 @@ PG_FUNCTION_INFO_V1(loyalty_components_text_accum);
 Datum
 loyalty_components_text_accum(PG_FUNCTION_ARGS)
 {
-	Graph	   *graph = StateGraph(fcinfo, NODE_TEXT);
+	GraphState *state = GraphStateOf(fcinfo, NODE_TEXT);
 
-	AddTextDatums(graph, PG_GETARG_DATUM(1), PG_ARGISNULL(1), PG_GETARG_DATUM(2), PG_ARGISNULL(2));
-	PG_RETURN_POINTER(graph);
+	AddTextDatums(state->graph, PG_GETARG_DATUM(1), PG_ARGISNULL(1), PG_GETARG_DATUM(2), PG_ARGISNULL(2));
+	RETURN_STATE(state);
 }
 
 /*
- * components_combine(internal, internal) -> internal
+ * components_combine(aggregate_state, aggregate_state) -> aggregate_state
  *		Joins two partial graphs; everything kept is in the first one's memory.
  */
 PG_FUNCTION_INFO_V1(loyalty_components_combine);
 Datum
 loyalty_components_combine(PG_FUNCTION_ARGS)
 {
-	Graph	   *other = PG_ARGISNULL(1) ? NULL : (Graph *) PG_GETARG_POINTER(1);
-	Graph	   *graph;
+	GraphState *other = GetState(fcinfo, 1, &components_state);
+	GraphState *state;
 
 	if (other == NULL)
+		state = GetState(fcinfo, 0, &components_state);
+	else
 	{
-		if (PG_ARGISNULL(0))
-			PG_RETURN_NULL();
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+		state = GraphStateOf(fcinfo, other->graph->kind);
+		MergeGraph(state->graph, other->graph);
 	}
-	graph = StateGraph(fcinfo, other->kind);
-	MergeGraph(graph, other);
-	PG_RETURN_POINTER(graph);
+	RETURN_STATE(state);
 }
 
-/*
- * components_serialize(internal) -> bytea
- */
-PG_FUNCTION_INFO_V1(loyalty_components_serialize);
-Datum
-loyalty_components_serialize(PG_FUNCTION_ARGS)
+static void
+WriteState(StringInfo buf, void *state)
 {
-	StringInfoData buf;
-
-	if (!AggCheckCallContext(fcinfo, NULL))
-		elog(ERROR, "aggregate function called in non-aggregate context");
-	pq_begintypsend(&buf);
-	SerializeGraph((Graph *) PG_GETARG_POINTER(0), &buf);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
+	SerializeGraph(((GraphState *) state)->graph, buf);
 }
 
-/*
- * components_deserialize(bytea, internal) -> internal
- */
-PG_FUNCTION_INFO_V1(loyalty_components_deserialize);
-Datum
-loyalty_components_deserialize(PG_FUNCTION_ARGS)
+static void *
+ReadState(StringInfo buf)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	StringInfoData buf;
-	Graph	   *graph;
+	GraphState *state = MakeState(&components_state, sizeof(GraphState), CurrentMemoryContext);
+	const char *problem;
 
-	if (!AggCheckCallContext(fcinfo, NULL))
-		elog(ERROR, "aggregate function called in non-aggregate context");
-
-	buf.data = VARDATA_ANY(bytes);
-	buf.len = VARSIZE_ANY_EXHDR(bytes);
-	buf.maxlen = buf.len;
-	buf.cursor = 0;
-	graph = DeserializeGraph(CurrentMemoryContext, &buf);
-	pq_getmsgend(&buf);
-	PG_RETURN_POINTER(graph);
+	state->graph = DeserializeGraph(CurrentMemoryContext, buf, &problem);
+	if (problem != NULL)
+		RefuseState(&components_state, problem);
+	return state;
 }
 
 static void
@@ -160,7 +171,7 @@ CheckArraySize(uint32 nnodes, uint64 size)
 }
 
 /*
- * components_final(internal) -> bigint[]
+ * components_final(aggregate_state) -> bigint[]
  *		Array of pairs [node, component], ascending; '{}' without nodes.  The
  *		state may take more rows afterwards.
  */
@@ -168,7 +179,8 @@ PG_FUNCTION_INFO_V1(loyalty_components_final);
 Datum
 loyalty_components_final(PG_FUNCTION_ARGS)
 {
-	Graph	   *graph = PG_ARGISNULL(0) ? NULL : (Graph *) PG_GETARG_POINTER(0);
+	GraphState *state = GetGraphState(fcinfo, 0, NODE_BIGINT);
+	Graph	   *graph = state == NULL ? NULL : state->graph;
 	NodeComponent *list = graph == NULL ? NULL : ListComponents(graph);
 	ArrayType  *array;
 	int64	   *value;
@@ -200,14 +212,15 @@ loyalty_components_final(PG_FUNCTION_ARGS)
 }
 
 /*
- * components_text_final(internal) -> text[]
+ * components_text_final(aggregate_state) -> text[]
  *		The same for text, in the order of bytes.
  */
 PG_FUNCTION_INFO_V1(loyalty_components_text_final);
 Datum
 loyalty_components_text_final(PG_FUNCTION_ARGS)
 {
-	Graph	   *graph = PG_ARGISNULL(0) ? NULL : (Graph *) PG_GETARG_POINTER(0);
+	GraphState *state = GetGraphState(fcinfo, 0, NODE_TEXT);
+	Graph	   *graph = state == NULL ? NULL : state->graph;
 	NodeComponent *list = graph == NULL ? NULL : ListComponents(graph);
 	ArrayType  *array;
 	char	   *value;

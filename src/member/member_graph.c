@@ -9,7 +9,7 @@
  * in the hash table.  While the hash table doubles, the old one is there too;
  * listing the components costs 24 bytes a node (text: 12) besides the result.
  *
- * All of it is in one memory context below the aggregate's, so that a hashed
+ * All of it is in a memory context below the aggregate's, so that a hashed
  * GROUP BY counts it against work_mem * hash_mem_multiplier and spills further
  * groups; like the state of array_agg, one group's state is not limited by
  * work_mem and does not spill.
@@ -23,6 +23,7 @@
 
 #include "common/hashfn.h"
 #include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -146,13 +147,11 @@ typedef struct BigRef
 #include "lib/sort_template.h"
 
 /*
- * An empty graph in a memory context of its own, a child of "parent".
+ * An empty graph in a memory context.
  */
 Graph *
-CreateGraph(MemoryContext parent, NodeKind kind)
+CreateGraph(MemoryContext context, NodeKind kind)
 {
-	MemoryContext context = AllocSetContextCreate(parent, "connected components",
-												  ALLOCSET_SMALL_SIZES);
 	Graph	   *graph = MemoryContextAllocZero(context, sizeof(Graph));
 
 	graph->context = context;
@@ -544,40 +543,48 @@ SerializeGraph(Graph *graph, StringInfo buf)
 }
 
 /*
- * Reads what SerializeGraph() wrote.  The result has no hash table: it can be
- * merged into another graph, but takes no edges itself.
+ * Reads what SerializeGraph() wrote, or says what is wrong with it.  The result
+ * has no hash table: it can be merged into another graph, but takes no edges
+ * itself.
  */
 Graph *
-DeserializeGraph(MemoryContext parent, StringInfo buf)
+DeserializeGraph(MemoryContext context, StringInfo buf, const char **problem)
 {
 	int			version = pq_getmsgbyte(buf);
 	int			kind = pq_getmsgbyte(buf);
 	uint32		nnodes = pq_getmsgint(buf, 4);
 	Graph	   *graph;
 
+	*problem = "it has an unknown format";
 	if (version != GRAPH_WIRE_VERSION || (kind != NODE_BIGINT && kind != NODE_TEXT) ||
 		nnodes > (uint32) buf->len / 8)
-		elog(ERROR, "graph of connected components has unknown format %d, kind %d", version, kind);
+		return NULL;
 
-	graph = CreateGraph(parent, kind);
+	graph = CreateGraph(context, kind);
 	GrowNodes(graph, nnodes);
 	for (uint32 i = 0; i < nnodes; i++)
 	{
 		if ((i & 0xffff) == 0)
 			CHECK_FOR_INTERRUPTS();
 		graph->parent[i] = pq_getmsgint(buf, 4);
+		*problem = "the parent of a node stands behind it";
 		if (graph->parent[i] > i)
-			elog(ERROR, "node %u of connected components has parent %u", i, graph->parent[i]);
+			return NULL;
 		if (kind == NODE_BIGINT)
 			graph->bignodes[i] = pq_getmsgint64(buf);
 		else
 		{
 			uint32		len = pq_getmsgint(buf, 4);
+			const char *text = pq_getmsgbytes(buf, (int) len);
 
+			*problem = "a node is no text";
+			if (!pg_verify_mbstr(GetDatabaseEncoding(), text, (int) len, true))
+				return NULL;
 			graph->textnodes[i].len = len;
-			graph->textnodes[i].data = KeepBytes(graph, pq_getmsgbytes(buf, (int) len), len);
+			graph->textnodes[i].data = KeepBytes(graph, text, len);
 		}
 	}
 	graph->nnodes = nnodes;
+	*problem = NULL;
 	return graph;
 }

@@ -62,12 +62,12 @@ typedef struct NodeComponent
 	uint32		component;
 } NodeComponent;
 
-extern Graph *CreateGraph(MemoryContext parent, NodeKind kind);
+extern Graph *CreateGraph(MemoryContext context, NodeKind kind);
 extern void AddBigEdge(Graph *graph, int64 a, int64 b);
 extern void AddTextEdge(Graph *graph, const char *a, uint32 alen, const char *b, uint32 blen);
 extern void MergeGraph(Graph *graph, Graph *other);
 extern NodeComponent *ListComponents(Graph *graph);
 extern void SerializeGraph(Graph *graph, StringInfo buf);
-extern Graph *DeserializeGraph(MemoryContext parent, StringInfo buf);
+extern Graph *DeserializeGraph(MemoryContext context, StringInfo buf, const char **problem);
 
 #endif							/* LOYALTY_MEMBER_GRAPH_H */

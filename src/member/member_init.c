@@ -6,6 +6,7 @@
 
 #include "core/core.h"
 #include "core/happened.h"
+#include "core/state.h"
 #include "member/member.h"
 
 ROOM_INIT(Member)
@@ -16,4 +17,5 @@ ROOM_INIT(Member)
 	DeclareHappenings(kinds);
 	AliasInit();
 	ResolveInit();
+	RegisterState(&components_state);
 }

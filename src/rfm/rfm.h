@@ -112,6 +112,10 @@ extern double RfmUnitsToDouble(int128 units, int decimals);
 extern void RfmUnitsToText(int128 units, int decimals, char *buf);	/* 48 bytes */
 extern Numeric RfmUnitsToNumeric(int128 units, int decimals);
 
+/* States of aggregates; see core/state.h. */
+extern const struct StateKind rfm_collapse_state;
+extern const struct StateKind rfm_breaks_state;
+
 /* Errors out unless the instant of an event is finite. */
 extern void RfmCheckInstant(TimestampTz at);
 

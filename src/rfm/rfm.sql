@@ -166,38 +166,28 @@ CREATE FUNCTION last_purchase_at(summary rfm) RETURNS timestamptz
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_last_purchase_at';
 COMMENT ON FUNCTION last_purchase_at(rfm) IS 'Instant of the latest purchase; NULL without one.';
 
-CREATE FUNCTION rfm_by_accum(state internal, at timestamptz, amount numeric, unit text, time_zone text) RETURNS internal
+CREATE FUNCTION rfm_by_accum(state aggregate_state, at timestamptz, amount numeric, unit text, time_zone text) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_accum';
-COMMENT ON FUNCTION rfm_by_accum(internal, timestamptz, numeric, text, text) IS 'Transition function of rfm_agg_by.';
+COMMENT ON FUNCTION rfm_by_accum(aggregate_state, timestamptz, numeric, text, text) IS 'Transition function of rfm_agg_by.';
 
-CREATE FUNCTION rfm_by_key_accum(state internal, at timestamptz, amount numeric, key text) RETURNS internal
+CREATE FUNCTION rfm_by_key_accum(state aggregate_state, at timestamptz, amount numeric, key text) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_key_accum';
-COMMENT ON FUNCTION rfm_by_key_accum(internal, timestamptz, numeric, text) IS 'Transition function of rfm_agg_by_key.';
+COMMENT ON FUNCTION rfm_by_key_accum(aggregate_state, timestamptz, numeric, text) IS 'Transition function of rfm_agg_by_key.';
 
-CREATE FUNCTION rfm_by_combine(internal, internal) RETURNS internal
+CREATE FUNCTION rfm_by_combine(aggregate_state, aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_combine';
-COMMENT ON FUNCTION rfm_by_combine(internal, internal) IS 'Combine function of rfm_agg_by and rfm_agg_by_key.';
+COMMENT ON FUNCTION rfm_by_combine(aggregate_state, aggregate_state) IS 'Combine function of rfm_agg_by and rfm_agg_by_key.';
 
-CREATE FUNCTION rfm_by_serialize(internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_serialize';
-COMMENT ON FUNCTION rfm_by_serialize(internal) IS 'Serialization function of rfm_agg_by and rfm_agg_by_key.';
-
-CREATE FUNCTION rfm_by_deserialize(bytea, internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_deserialize';
-COMMENT ON FUNCTION rfm_by_deserialize(bytea, internal) IS 'Deserialization function of rfm_agg_by and rfm_agg_by_key.';
-
-CREATE FUNCTION rfm_by_final(state internal) RETURNS rfm
+CREATE FUNCTION rfm_by_final(state aggregate_state) RETURNS rfm
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_by_final';
-COMMENT ON FUNCTION rfm_by_final(internal) IS 'Final function of rfm_agg_by and rfm_agg_by_key.';
+COMMENT ON FUNCTION rfm_by_final(aggregate_state) IS 'Final function of rfm_agg_by and rfm_agg_by_key.';
 
 CREATE AGGREGATE rfm_agg_by(at timestamptz, amount numeric, unit text, time_zone text) (
 	SFUNC = rfm_by_accum,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 512,
 	FINALFUNC = rfm_by_final,
 	COMBINEFUNC = rfm_by_combine,
-	SERIALFUNC = rfm_by_serialize,
-	DESERIALFUNC = rfm_by_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE rfm_agg_by(timestamptz, numeric, text, text) IS
@@ -205,12 +195,10 @@ COMMENT ON AGGREGATE rfm_agg_by(timestamptz, numeric, text, text) IS
 
 CREATE AGGREGATE rfm_agg_by_key(at timestamptz, amount numeric, key text) (
 	SFUNC = rfm_by_key_accum,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	SSPACE = 1024,
 	FINALFUNC = rfm_by_final,
 	COMBINEFUNC = rfm_by_combine,
-	SERIALFUNC = rfm_by_serialize,
-	DESERIALFUNC = rfm_by_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE rfm_agg_by_key(timestamptz, numeric, text) IS
@@ -262,37 +250,27 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_cut
 COMMENT ON FUNCTION rfm_cuts(rfm_breaks, text) IS
 'The cut points of dimension recency (days), frequency or monetary; infinity where no member reaches a bin; NULL for a method alone.';
 
-CREATE FUNCTION rfm_breaks_accum(state internal, summary rfm, as_of timestamptz, method rfm_breaks) RETURNS internal
+CREATE FUNCTION rfm_breaks_accum(state aggregate_state, summary rfm, as_of timestamptz, method rfm_breaks) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_accum';
-COMMENT ON FUNCTION rfm_breaks_accum(internal, rfm, timestamptz, rfm_breaks) IS 'Transition function of rfm_breaks.';
+COMMENT ON FUNCTION rfm_breaks_accum(aggregate_state, rfm, timestamptz, rfm_breaks) IS 'Transition function of rfm_breaks.';
 
-CREATE FUNCTION rfm_breaks_keyed_accum(state internal, summary rfm, as_of timestamptz, method rfm_breaks, member_key text) RETURNS internal
+CREATE FUNCTION rfm_breaks_keyed_accum(state aggregate_state, summary rfm, as_of timestamptz, method rfm_breaks, member_key text) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_keyed_accum';
-COMMENT ON FUNCTION rfm_breaks_keyed_accum(internal, rfm, timestamptz, rfm_breaks, text) IS 'Transition function of rfm_breaks_keyed.';
+COMMENT ON FUNCTION rfm_breaks_keyed_accum(aggregate_state, rfm, timestamptz, rfm_breaks, text) IS 'Transition function of rfm_breaks_keyed.';
 
-CREATE FUNCTION rfm_breaks_combine(internal, internal) RETURNS internal
+CREATE FUNCTION rfm_breaks_combine(aggregate_state, aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_combine';
-COMMENT ON FUNCTION rfm_breaks_combine(internal, internal) IS 'Combine function of rfm_breaks and rfm_breaks_keyed.';
+COMMENT ON FUNCTION rfm_breaks_combine(aggregate_state, aggregate_state) IS 'Combine function of rfm_breaks and rfm_breaks_keyed.';
 
-CREATE FUNCTION rfm_breaks_serialize(internal) RETURNS bytea
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_serialize';
-COMMENT ON FUNCTION rfm_breaks_serialize(internal) IS 'Serialization function of rfm_breaks and rfm_breaks_keyed.';
-
-CREATE FUNCTION rfm_breaks_deserialize(bytea, internal) RETURNS internal
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_deserialize';
-COMMENT ON FUNCTION rfm_breaks_deserialize(bytea, internal) IS 'Deserialization function of rfm_breaks and rfm_breaks_keyed.';
-
-CREATE FUNCTION rfm_breaks_final(state internal) RETURNS rfm_breaks
+CREATE FUNCTION rfm_breaks_final(state aggregate_state) RETURNS rfm_breaks
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_rfm_breaks_final';
-COMMENT ON FUNCTION rfm_breaks_final(internal) IS 'Final function of rfm_breaks and rfm_breaks_keyed.';
+COMMENT ON FUNCTION rfm_breaks_final(aggregate_state) IS 'Final function of rfm_breaks and rfm_breaks_keyed.';
 
 CREATE AGGREGATE rfm_breaks(summary rfm, as_of timestamptz, method rfm_breaks) (
 	SFUNC = rfm_breaks_accum,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	FINALFUNC = rfm_breaks_final,
 	COMBINEFUNC = rfm_breaks_combine,
-	SERIALFUNC = rfm_breaks_serialize,
-	DESERIALFUNC = rfm_breaks_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE rfm_breaks(rfm, timestamptz, rfm_breaks) IS
@@ -300,11 +278,9 @@ COMMENT ON AGGREGATE rfm_breaks(rfm, timestamptz, rfm_breaks) IS
 
 CREATE AGGREGATE rfm_breaks_keyed(summary rfm, as_of timestamptz, method rfm_breaks, member_key text) (
 	SFUNC = rfm_breaks_keyed_accum,
-	STYPE = internal,
+	STYPE = aggregate_state,
 	FINALFUNC = rfm_breaks_final,
 	COMBINEFUNC = rfm_breaks_combine,
-	SERIALFUNC = rfm_breaks_serialize,
-	DESERIALFUNC = rfm_breaks_deserialize,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE rfm_breaks_keyed(rfm, timestamptz, rfm_breaks, text) IS

@@ -12,12 +12,13 @@
 
 #include "lib/stringinfo.h"
 #include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
 
-#include "core/core.h"
 #include "core/errors.h"
+#include "core/state.h"
 
 typedef struct Key
 {
@@ -27,7 +28,7 @@ typedef struct Key
 
 typedef struct BreaksState
 {
-	MemoryContext context;
+	State		head;
 	StoredBreaks *method;
 	Breaks		breaks;			/* of method */
 	TimestampTz as_of;
@@ -74,13 +75,23 @@ ComparePlaces(const Place *a, const Place *b)
 
 #define FIRST_ROOM	64
 
+static void WriteState(StringInfo buf, void *state);
+static void *ReadState(StringInfo buf);
+
+const StateKind rfm_breaks_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_BREAKS,
+	.aggregate = "rfm_breaks or rfm_breaks_keyed",
+	.write = WriteState,
+	.read = ReadState
+};
+
 static BreaksState *
 NewState(MemoryContext context, const StoredBreaks *method, TimestampTz as_of, bool keyed)
 {
-	BreaksState *state = MemoryContextAllocZero(context, sizeof(BreaksState));
+	BreaksState *state = MakeState(&rfm_breaks_state, sizeof(BreaksState), context);
 	MemoryContext old = MemoryContextSwitchTo(context);
 
-	state->context = context;
 	state->method = palloc(VARSIZE(method));
 	memcpy(state->method, method, VARSIZE(method));
 	UnpackBreaks(state->method, &state->breaks);
@@ -113,7 +124,7 @@ AddMember(BreaksState *state, const double *values, const char *key, int key_siz
 	{
 		Key		   *copy = &state->keys[state->size];
 
-		copy->text = MemoryContextAlloc(state->context, key_size);
+		copy->text = MemoryContextAlloc(StateMemory(state), key_size);
 		memcpy(copy->text, key, key_size);
 		copy->size = key_size;
 	}
@@ -124,8 +135,7 @@ AddMember(BreaksState *state, const double *values, const char *key, int key_siz
 static Datum
 Accumulate(FunctionCallInfo fcinfo, bool keyed)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	BreaksState *state = PG_ARGISNULL(0) ? NULL : (BreaksState *) PG_GETARG_POINTER(0);
+	BreaksState *state = GetState(fcinfo, 0, &rfm_breaks_state);
 	const StoredBreaks *method;
 	TimestampTz as_of;
 	rfm		   *s;
@@ -142,7 +152,7 @@ Accumulate(FunctionCallInfo fcinfo, bool keyed)
 	as_of = PG_GETARG_TIMESTAMPTZ(2);
 	method = (StoredBreaks *) PG_DETOAST_DATUM(PG_GETARG_DATUM(3));
 	if (state == NULL)
-		state = NewState(context, method, as_of, keyed);
+		state = NewState(StateContext(fcinfo), method, as_of, keyed);
 	else if (state->as_of != as_of || VARSIZE(method) != VARSIZE(state->method) ||
 			 memcmp(method, state->method, VARSIZE(method)) != 0)
 		ereport(ERROR,
@@ -152,11 +162,11 @@ Accumulate(FunctionCallInfo fcinfo, bool keyed)
 				 errhint("Pass constants, or group by them.")));
 
 	if (PG_ARGISNULL(1))
-		PG_RETURN_POINTER(state);
+		RETURN_STATE(state);
 	s = PG_GETARG_RFM_P(1);
 	RfmCheckAsOf(s, as_of);
 	if (!RFM_HAS_PURCHASE(s))
-		PG_RETURN_POINTER(state);
+		RETURN_STATE(state);
 	if (state->keyed && !PG_ARGISNULL(4))
 	{
 		text	   *member_key = PG_GETARG_TEXT_PP(4);
@@ -169,12 +179,12 @@ Accumulate(FunctionCallInfo fcinfo, bool keyed)
 	for (Dimension dim = DIM_RECENCY; dim < DIMENSIONS; dim++)
 		values[dim] = MemberValue(s, &state->breaks, dim, as_of);
 	AddMember(state, values, key, key_size);
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_breaks_accum);
 /*
- * rfm_breaks_accum(internal, summary rfm, as_of timestamptz, method rfm_breaks) returns internal
+ * rfm_breaks_accum(aggregate_state, summary rfm, as_of timestamptz, method rfm_breaks) returns aggregate_state
  *
  * Transition function of rfm_breaks.  A NULL summary, or one without a
  * purchase, changes nothing; as_of and method must be given (LY003) and the
@@ -188,8 +198,8 @@ loyalty_rfm_breaks_accum(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_breaks_keyed_accum);
 /*
- * rfm_breaks_keyed_accum(internal, summary rfm, as_of timestamptz, method rfm_breaks,
- *						  member_key text) returns internal
+ * rfm_breaks_keyed_accum(aggregate_state, summary rfm, as_of timestamptz, method rfm_breaks,
+ *						  member_key text) returns aggregate_state
  *
  * Transition function of rfm_breaks_keyed; as above.
  */
@@ -200,19 +210,18 @@ loyalty_rfm_breaks_keyed_accum(PG_FUNCTION_ARGS)
 }
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_breaks_combine);
-/* rfm_breaks_combine(internal, internal) returns internal: the members of both. */
+/* rfm_breaks_combine(aggregate_state, aggregate_state) returns aggregate_state: the members of both. */
 Datum
 loyalty_rfm_breaks_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	BreaksState *state = PG_ARGISNULL(0) ? NULL : (BreaksState *) PG_GETARG_POINTER(0);
-	BreaksState *other = PG_ARGISNULL(1) ? NULL : (BreaksState *) PG_GETARG_POINTER(1);
+	BreaksState *state = GetState(fcinfo, 0, &rfm_breaks_state);
+	BreaksState *other = GetState(fcinfo, 1, &rfm_breaks_state);
 
 	if (other == NULL)
 		RETURN_STATE(state);
 	if (state == NULL)
-		state = NewState(context, other->method, other->as_of, other->keyed);
-	else if (state->as_of != other->as_of || VARSIZE(state->method) != VARSIZE(other->method) ||
+		state = NewState(StateContext(fcinfo), other->method, other->as_of, other->keyed);
+	else if (state->as_of != other->as_of || state->keyed != other->keyed || VARSIZE(state->method) != VARSIZE(other->method) ||
 			 memcmp(state->method, other->method, VARSIZE(other->method)) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_RFM_BREAKS),
@@ -227,60 +236,46 @@ loyalty_rfm_breaks_combine(PG_FUNCTION_ARGS)
 		AddMember(state, values, other->keyed ? other->keys[i].text : "",
 				  other->keyed ? other->keys[i].size : 0);
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
-PG_FUNCTION_INFO_V1(loyalty_rfm_breaks_serialize);
-/* rfm_breaks_serialize(internal) returns bytea: a state on its way to another process. */
-Datum
-loyalty_rfm_breaks_serialize(PG_FUNCTION_ARGS)
+static void
+WriteState(StringInfo buf, void *breaks_state)
 {
-	BreaksState *state = (BreaksState *) PG_GETARG_POINTER(0);
-	StringInfoData buf;
+	BreaksState *state = breaks_state;
+	char	   *method = DatumGetCString(DirectFunctionCall1(loyalty_rfm_breaks_out, PointerGetDatum(state->method)));
 
-	(void) AggregateContext(fcinfo);
-	pq_begintypsend(&buf);
-	pq_sendint32(&buf, VARSIZE(state->method));
-	pq_sendbytes(&buf, (char *) state->method, (int) VARSIZE(state->method));
-	pq_sendint64(&buf, state->as_of);
-	pq_sendint8(&buf, state->keyed);
-	pq_sendint64(&buf, state->size);
+	pq_sendint32(buf, strlen(method));
+	pq_sendbytes(buf, method, strlen(method));
+	pq_sendint64(buf, state->as_of);
+	pq_sendint8(buf, state->keyed);
+	pq_sendint64(buf, state->size);
 	for (int64 i = 0; i < state->size; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		for (int dim = 0; dim < DIMENSIONS; dim++)
-			pq_sendfloat8(&buf, state->values[dim][i]);
+			pq_sendfloat8(buf, state->values[dim][i]);
 		if (state->keyed)
 		{
-			pq_sendint32(&buf, state->keys[i].size);
-			pq_sendbytes(&buf, state->keys[i].text, state->keys[i].size);
+			pq_sendint32(buf, state->keys[i].size);
+			pq_sendbytes(buf, state->keys[i].text, state->keys[i].size);
 		}
 	}
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
-PG_FUNCTION_INFO_V1(loyalty_rfm_breaks_deserialize);
-/* rfm_breaks_deserialize(bytea, internal) returns internal: reads what rfm_breaks_serialize wrote. */
-Datum
-loyalty_rfm_breaks_deserialize(PG_FUNCTION_ARGS)
+static void *
+ReadState(StringInfo buf)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	StringInfoData buf;
-	StoredBreaks *method;
+	int			method_size = (int) pq_getmsgint(buf, 4);
+	char	   *method = pnstrdup(pq_getmsgbytes(buf, method_size), method_size);
+	TimestampTz as_of = pq_getmsgint64(buf);
+	bool		keyed = pq_getmsgbyte(buf) != 0;
+	int64		size = pq_getmsgint64(buf);
 	BreaksState *state;
-	TimestampTz as_of;
-	int			method_size;
-	int64		size;
 
-	(void) AggregateContext(fcinfo);
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), (int) VARSIZE_ANY_EXHDR(bytes));
-	method_size = (int) pq_getmsgint(&buf, 4);
-	method = palloc(method_size);
-	pq_copymsgbytes(&buf, (char *) method, method_size);
-	as_of = pq_getmsgint64(&buf);
-	state = NewState(CurrentMemoryContext, method, as_of, pq_getmsgbyte(&buf) != 0);
-	size = pq_getmsgint64(&buf);
+	state = NewState(CurrentMemoryContext,
+					 (StoredBreaks *) DatumGetPointer(DirectFunctionCall1(loyalty_rfm_breaks_in, CStringGetDatum(method))),
+					 as_of, keyed);
 	for (int64 i = 0; i < size; i++)
 	{
 		double		values[DIMENSIONS];
@@ -289,17 +284,21 @@ loyalty_rfm_breaks_deserialize(PG_FUNCTION_ARGS)
 
 		CHECK_FOR_INTERRUPTS();
 		for (int dim = 0; dim < DIMENSIONS; dim++)
-			values[dim] = pq_getmsgfloat8(&buf);
+		{
+			values[dim] = pq_getmsgfloat8(buf);
+			if (!isfinite(values[dim]))
+				RefuseState(&rfm_breaks_state, "what a member measures is no number");
+		}
 		if (state->keyed)
 		{
-			key_size = (int) pq_getmsgint(&buf, 4);
-			key = pq_getmsgbytes(&buf, key_size);
+			key_size = (int) pq_getmsgint(buf, 4);
+			key = pq_getmsgbytes(buf, key_size);
+			if (!pg_verify_mbstr(GetDatabaseEncoding(), key, key_size, true))
+				RefuseState(&rfm_breaks_state, "the key of a member is no text");
 		}
 		AddMember(state, values, key, key_size);
 	}
-	pq_getmsgend(&buf);
-	pfree(buf.data);
-	PG_RETURN_POINTER(state);
+	return state;
 }
 
 /*
@@ -391,7 +390,7 @@ FindTiles(const BreaksState *state, Dimension dim, const double *sorted, Cut *cu
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_breaks_final);
 /*
- * rfm_breaks_final(internal) returns rfm_breaks
+ * rfm_breaks_final(aggregate_state) returns rfm_breaks
  *
  * The method with its cut points; NULL without a member.  Thresholds come out
  * as they went in.  Sorting leaves the state as good as it was.
@@ -399,10 +398,9 @@ PG_FUNCTION_INFO_V1(loyalty_rfm_breaks_final);
 Datum
 loyalty_rfm_breaks_final(PG_FUNCTION_ARGS)
 {
-	BreaksState *state = PG_ARGISNULL(0) ? NULL : (BreaksState *) PG_GETARG_POINTER(0);
+	BreaksState *state = GetState(fcinfo, 0, &rfm_breaks_state);
 	Breaks		b;
 
-	(void) AggregateContext(fcinfo);
 	if (state == NULL || state->size == 0)
 		PG_RETURN_NULL();
 	b = state->breaks;

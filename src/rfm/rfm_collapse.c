@@ -25,8 +25,8 @@
 #include "utils/datetime.h"
 #include "utils/memutils.h"
 
-#include "core/core.h"
 #include "core/errors.h"
+#include "core/state.h"
 
 typedef struct Event
 {
@@ -44,7 +44,7 @@ typedef struct KeyedEvent
 
 typedef struct CollapseState
 {
-	MemoryContext context;
+	State		head;
 	RfmUnit		unit;
 	int			decimals;
 	pg_tz	   *zone;			/* NULL is UTC; not there in what is only merged */
@@ -61,12 +61,22 @@ typedef struct CollapseState
 #define EVENT_AT(state, i) \
 	((Event *) ((state)->list + (i) * EVENT_SIZE(state)))
 
+static void WriteState(StringInfo buf, void *state);
+static void *ReadState(StringInfo buf);
+
+const StateKind rfm_collapse_state = {
+	.methods = STATE_METHODS,
+	.number = STATE_COLLAPSED,
+	.aggregate = "rfm_agg_by or rfm_agg_by_key",
+	.write = WriteState,
+	.read = ReadState
+};
+
 static CollapseState *
 NewState(MemoryContext context, RfmUnit unit)
 {
-	CollapseState *state = MemoryContextAllocZero(context, sizeof(CollapseState));
+	CollapseState *state = MakeState(&rfm_collapse_state, sizeof(CollapseState), context);
 
-	state->context = context;
 	state->unit = unit;
 	state->room = FIRST_ROOM;
 	state->list = MemoryContextAlloc(context, FIRST_ROOM * EVENT_SIZE(state));
@@ -84,7 +94,7 @@ SameText(const text *a, const text *b)
 static text *
 CopyText(MemoryContext context, const text *source)
 {
-	text	   *copy = MemoryContextAlloc(context, VARSIZE_ANY(source));
+	text	   *copy = AllocForState(context, VARSIZE_ANY(source));
 
 	memcpy(copy, source, VARSIZE_ANY(source));
 	return copy;
@@ -290,7 +300,7 @@ AppendEvent(CollapseState *state, TimestampTz at, int128 units, const char *key,
 	{
 		KeyedEvent *keyed = (KeyedEvent *) last;
 
-		keyed->key = MemoryContextAlloc(state->context, Max(key_size, 1));
+		keyed->key = MemoryContextAlloc(StateMemory(state), Max(key_size, 1));
 		memcpy(keyed->key, key, key_size);
 		keyed->key_size = key_size;
 	}
@@ -310,7 +320,7 @@ ReadRow(FunctionCallInfo fcinfo, int128 *units, int *decimals)
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_by_accum);
 /*
- * rfm_by_accum(internal, at timestamptz, amount numeric, unit text, time_zone text) returns internal
+ * rfm_by_accum(aggregate_state, at timestamptz, amount numeric, unit text, time_zone text) returns aggregate_state
  *
  * Transition function of rfm_agg_by.  Rows with a NULL instant or amount change
  * nothing; unit and time_zone must be given (LY003), known, and the same in
@@ -319,8 +329,7 @@ PG_FUNCTION_INFO_V1(loyalty_rfm_by_accum);
 Datum
 loyalty_rfm_by_accum(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	CollapseState *state = PG_ARGISNULL(0) ? NULL : (CollapseState *) PG_GETARG_POINTER(0);
+	CollapseState *state = GetState(fcinfo, 0, &rfm_collapse_state);
 	text	   *unit_name;
 	text	   *zone_name;
 	int128		units;
@@ -337,10 +346,10 @@ loyalty_rfm_by_accum(PG_FUNCTION_ARGS)
 	zone_name = PG_GETARG_TEXT_PP(4);
 	if (state == NULL)
 	{
-		state = NewState(context, FindUnit(unit_name));
+		state = NewState(StateContext(fcinfo), FindUnit(unit_name));
 		state->zone = RfmFindZone(zone_name);
-		state->unit_name = CopyText(context, unit_name);
-		state->zone_name = CopyText(context, zone_name);
+		state->unit_name = CopyText(StateMemory(state), unit_name);
+		state->zone_name = CopyText(StateMemory(state), zone_name);
 	}
 	else if (!SameText(unit_name, state->unit_name) || !SameText(zone_name, state->zone_name))
 		ereport(ERROR,
@@ -352,45 +361,44 @@ loyalty_rfm_by_accum(PG_FUNCTION_ARGS)
 				 errhint("Pass constants, or group by them.")));
 
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		PG_RETURN_POINTER(state);
+		RETURN_STATE(state);
 	at = ReadRow(fcinfo, &units, &decimals);
 	if (decimals != state->decimals)
 		units = AlignDecimals(state, units, decimals);
 	AppendEvent(state, StartOfUnit(at, state->unit, state->zone), units, NULL, 0);
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_by_key_accum);
 /*
- * rfm_by_key_accum(internal, at timestamptz, amount numeric, key text) returns internal
+ * rfm_by_key_accum(aggregate_state, at timestamptz, amount numeric, key text) returns aggregate_state
  *
  * Transition function of rfm_agg_by_key.  Rows with a NULL change nothing.
  */
 Datum
 loyalty_rfm_by_key_accum(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	CollapseState *state = PG_ARGISNULL(0) ? NULL : (CollapseState *) PG_GETARG_POINTER(0);
+	CollapseState *state = GetState(fcinfo, 0, &rfm_collapse_state);
 	text	   *key;
 	int128		units;
 	int			decimals;
 	TimestampTz at;
 
 	if (state == NULL)
-		state = NewState(context, RFM_UNIT_KEY);
+		state = NewState(StateContext(fcinfo), RFM_UNIT_KEY);
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
-		PG_RETURN_POINTER(state);
+		RETURN_STATE(state);
 	key = PG_GETARG_TEXT_PP(3);
 	at = ReadRow(fcinfo, &units, &decimals);
 	if (decimals != state->decimals)
 		units = AlignDecimals(state, units, decimals);
 	AppendEvent(state, at, units, VARDATA_ANY(key), (int) VARSIZE_ANY_EXHDR(key));
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_by_combine);
 /*
- * rfm_by_combine(internal, internal) returns internal
+ * rfm_by_combine(aggregate_state, aggregate_state) returns aggregate_state
  *
  * Merges two states of rfm_agg_by or of rfm_agg_by_key; everything kept is
  * copied into the aggregate's context.
@@ -398,19 +406,18 @@ PG_FUNCTION_INFO_V1(loyalty_rfm_by_combine);
 Datum
 loyalty_rfm_by_combine(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AggregateContext(fcinfo);
-	CollapseState *state = PG_ARGISNULL(0) ? NULL : (CollapseState *) PG_GETARG_POINTER(0);
-	CollapseState *other = PG_ARGISNULL(1) ? NULL : (CollapseState *) PG_GETARG_POINTER(1);
+	CollapseState *state = GetState(fcinfo, 0, &rfm_collapse_state);
+	CollapseState *other = GetState(fcinfo, 1, &rfm_collapse_state);
 
 	if (other == NULL)
 		RETURN_STATE(state);
 	if (state == NULL)
 	{
-		state = NewState(context, other->unit);
+		state = NewState(StateContext(fcinfo), other->unit);
 		if (other->unit != RFM_UNIT_KEY)
 		{
-			state->unit_name = CopyText(context, other->unit_name);
-			state->zone_name = CopyText(context, other->zone_name);
+			state->unit_name = CopyText(StateMemory(state), other->unit_name);
+			state->zone_name = CopyText(StateMemory(state), other->zone_name);
 		}
 	}
 	else if (state->unit != other->unit ||
@@ -430,7 +437,7 @@ loyalty_rfm_by_combine(PG_FUNCTION_ARGS)
 		AppendEvent(state, event->at, AlignDecimals(state, event->units, other->decimals),
 			   keyed ? keyed->key : NULL, keyed ? keyed->key_size : 0);
 	}
-	PG_RETURN_POINTER(state);
+	RETURN_STATE(state);
 }
 
 static void
@@ -440,41 +447,35 @@ SendText(StringInfo buf, const text *t)
 	pq_sendbytes(buf, VARDATA_ANY(t), (int) VARSIZE_ANY_EXHDR(t));
 }
 
-PG_FUNCTION_INFO_V1(loyalty_rfm_by_serialize);
-/* rfm_by_serialize(internal) returns bytea: a state on its way to another process. */
-Datum
-loyalty_rfm_by_serialize(PG_FUNCTION_ARGS)
+static void
+WriteState(StringInfo buf, void *collapse_state)
 {
-	CollapseState *state = (CollapseState *) PG_GETARG_POINTER(0);
-	StringInfoData buf;
+	CollapseState *state = collapse_state;
 
-	(void) AggregateContext(fcinfo);
 	Compact(state);
-	pq_begintypsend(&buf);
-	pq_sendint8(&buf, state->unit);
-	pq_sendint8(&buf, state->decimals);
+	pq_sendint8(buf, state->unit);
+	pq_sendint8(buf, state->decimals);
 	if (state->unit != RFM_UNIT_KEY)
 	{
-		SendText(&buf, state->unit_name);
-		SendText(&buf, state->zone_name);
+		SendText(buf, state->unit_name);
+		SendText(buf, state->zone_name);
 	}
-	pq_sendint64(&buf, state->size);
+	pq_sendint64(buf, state->size);
 	for (int64 i = 0; i < state->size; i++)
 	{
 		Event	   *event = EVENT_AT(state, i);
 
 		CHECK_FOR_INTERRUPTS();
-		pq_sendint64(&buf, event->at);
-		RfmSendUnits(&buf, event->units);
+		pq_sendint64(buf, event->at);
+		RfmSendUnits(buf, event->units);
 		if (state->unit == RFM_UNIT_KEY)
 		{
 			KeyedEvent *keyed = (KeyedEvent *) event;
 
-			pq_sendint32(&buf, keyed->key_size);
-			pq_sendbytes(&buf, keyed->key, keyed->key_size);
+			pq_sendint32(buf, keyed->key_size);
+			pq_sendbytes(buf, keyed->key, keyed->key_size);
 		}
 	}
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
 static text *
@@ -485,50 +486,48 @@ ReceiveText(StringInfo buf)
 	return cstring_to_text_with_len(pq_getmsgbytes(buf, size), size);
 }
 
-PG_FUNCTION_INFO_V1(loyalty_rfm_by_deserialize);
-/* rfm_by_deserialize(bytea, internal) returns internal: reads what rfm_by_serialize wrote. */
-Datum
-loyalty_rfm_by_deserialize(PG_FUNCTION_ARGS)
+static void *
+ReadState(StringInfo buf)
 {
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	StringInfoData buf;
 	CollapseState *state;
+	int			unit = pq_getmsgbyte(buf);
 	int64		size;
 
-	(void) AggregateContext(fcinfo);
-	initStringInfo(&buf);
-	appendBinaryStringInfo(&buf, VARDATA_ANY(bytes), (int) VARSIZE_ANY_EXHDR(bytes));
-	state = NewState(CurrentMemoryContext, (RfmUnit) pq_getmsgbyte(&buf));
-	state->decimals = pq_getmsgbyte(&buf);
+	if (unit == RFM_UNIT_ROW || unit == RFM_UNIT_MIXED || unit > RFM_UNIT_LAST)
+		RefuseState(&rfm_collapse_state, "its unit is unknown");
+	state = NewState(CurrentMemoryContext, (RfmUnit) unit);
+	state->decimals = pq_getmsgbyte(buf);
+	if (state->decimals > RFM_MAX_DECIMALS)
+		RefuseState(&rfm_collapse_state, "its amounts have too many decimals");
 	if (state->unit != RFM_UNIT_KEY)
 	{
-		state->unit_name = ReceiveText(&buf);
-		state->zone_name = ReceiveText(&buf);
+		state->unit_name = ReceiveText(buf);
+		state->zone_name = ReceiveText(buf);
 	}
-	size = pq_getmsgint64(&buf);
+	size = pq_getmsgint64(buf);
 	for (int64 i = 0; i < size; i++)
 	{
-		TimestampTz at = pq_getmsgint64(&buf);
-		int128		units = RfmReceiveUnits(&buf);
+		TimestampTz at = pq_getmsgint64(buf);
+		int128		units = RfmReceiveUnits(buf);
 		const char *key = NULL;
 		int			key_size = 0;
 
 		CHECK_FOR_INTERRUPTS();
+		if (TIMESTAMP_NOT_FINITE(at) || !IS_VALID_TIMESTAMP(at))
+			RefuseState(&rfm_collapse_state, "an event is at no instant");
 		if (state->unit == RFM_UNIT_KEY)
 		{
-			key_size = (int) pq_getmsgint(&buf, 4);
-			key = pq_getmsgbytes(&buf, key_size);
+			key_size = (int) pq_getmsgint(buf, 4);
+			key = pq_getmsgbytes(buf, key_size);
 		}
 		AppendEvent(state, at, units, key, key_size);
 	}
-	pq_getmsgend(&buf);
-	pfree(buf.data);
-	PG_RETURN_POINTER(state);
+	return state;
 }
 
 PG_FUNCTION_INFO_V1(loyalty_rfm_by_final);
 /*
- * rfm_by_final(internal) returns rfm
+ * rfm_by_final(aggregate_state) returns rfm
  *
  * The summary of the collapsed events; NULL when none counts.  The state
  * stays valid: compacting it does not change what it means.
@@ -536,10 +535,9 @@ PG_FUNCTION_INFO_V1(loyalty_rfm_by_final);
 Datum
 loyalty_rfm_by_final(PG_FUNCTION_ARGS)
 {
-	CollapseState *state = PG_ARGISNULL(0) ? NULL : (CollapseState *) PG_GETARG_POINTER(0);
+	CollapseState *state = GetState(fcinfo, 0, &rfm_collapse_state);
 	rfm		   *s;
 
-	(void) AggregateContext(fcinfo);
 	if (state == NULL || state->size == 0)
 		PG_RETURN_NULL();
 	Compact(state);

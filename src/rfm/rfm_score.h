@@ -82,6 +82,8 @@ typedef struct StoredBreaks
 extern const char *const dimension_names[DIMENSIONS];
 extern StoredBreaks *PackBreaks(const Breaks *b);
 extern void UnpackBreaks(const StoredBreaks *stored, Breaks *b);
+extern Datum loyalty_rfm_breaks_in(PG_FUNCTION_ARGS);
+extern Datum loyalty_rfm_breaks_out(PG_FUNCTION_ARGS);
 
 /*
  * rfm_score.c.  Whether recency cuts fall from the oldest member to the latest,

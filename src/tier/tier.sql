@@ -77,7 +77,7 @@ CREATE AGGREGATE tier_facts_agg(measure text, at timestamptz, amount numeric, co
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE tier_facts_agg(text, timestamptz, numeric, timestamptz) IS
-'Collects qualifying facts of any table into tier_facts. amount has four decimals; a return is a negative amount with counts_at, the date of its order (NULL: at). Rows with a NULL measure, at or amount are ignored. Needs no ORDER BY; the same bits in any order and with any number of workers.';
+'Collects qualifying facts of any table into tier_facts. amount has four decimals; a return is a negative amount with counts_at, the date of its order (NULL: at). Rows with a NULL measure, at or amount are ignored. Needs no ORDER BY; the same bits in any order and with any number of workers. Its state is the rows of a member themselves: no part of it is computed on another machine than the rest, unless that has all of them (GROUP BY the column by which they are distributed).';
 
 CREATE AGGREGATE tier_points_agg(measure text, at timestamptz, points bigint, counts_at timestamptz) (
 	SFUNC = tier_points_transfn, STYPE = internal, SSPACE = 512, FINALFUNC = tier_facts_finalfn,
@@ -85,7 +85,7 @@ CREATE AGGREGATE tier_points_agg(measure text, at timestamptz, points bigint, co
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE tier_points_agg(text, timestamptz, bigint, timestamptz) IS
-'As tier_facts_agg, of whole numbers, and faster.';
+'As tier_facts_agg, of whole numbers, and faster. Its state is the rows of a member themselves: no part of it is computed on another machine than the rest, unless that has all of them (GROUP BY the column by which they are distributed).';
 
 -- ---------------------------------------------------------------------------
 -- State machine and replay

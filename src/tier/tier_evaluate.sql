@@ -63,8 +63,9 @@ $$;
 COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, timestamptz, text, text, text) IS
 'Records a qualifying fact and brings the tiers up to it in the same commit. A return (amount negative) counts at the instant of its order: return_of is the reference that the order was recorded with; counts_at is the instant itself, for orders that were not, and a NOTICE tells when nothing was recorded there. Returns whether it is new: false for a repeated idempotency_key. Errors: LY404 measure, LY003, LY004, LY115.';
 
+-- Immutable as wallet_apply() is, and for the same reason.
 CREATE FUNCTION step_tier(state record) RETURNS bytea
-LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_step_tier';
+LANGUAGE c IMMUTABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_step_tier';
 COMMENT ON FUNCTION step_tier(record) IS
 'The machine of a row of tier_state one fact further; part of postings and of evaluate_tier(), cannot be called by itself.';
 

@@ -155,7 +155,7 @@ FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind = 'f
 CREATE TABLE call (name text, arguments text);
 INSERT INTO call VALUES
 	('all_entries', ''), ('balance', 'm, c'), ('lots', 'm, c'), ('statement', 'm, c'), ('expiring', 'm, c'), ('explain_entry', 'm, e'),
-	('balance_lots', 'b'), ('next_expiry_at', 'b'), ('last_effective_at', 'b'), ('next_unbooked_expiry', 'b'), ('asked_instant', 'b, now()'),
+	('balance_lots', 'b'), ('next_expiry_at', 'b'), ('last_effective_at', 'b'), ('next_unbooked_expiry', 'b'),
 	('unnest_lots', 'l'), ('entries', 'p'),
 	('member_tiers', 'm, d, now(), NULL'), ('tier_progress', 'm, d'), ('preview_tier', $$m, d, '{"measures": [], "levels": [{"level": "base"}]}'$$),
 	('preview_ladder', $$d, '{"measures": [], "levels": [{"level": "base"}]}'$$), ('member_history', 'm'), ('who_did', 'm'), ('why_merged', 'm, ' || :m1),

@@ -278,6 +278,8 @@ SELECT results_eq('SELECT entry_id % 1024, entry_id > (SELECT id + 1 FROM last_i
 	'VALUES (7::bigint, true, true)', 'by steps: the next of its class');
 SELECT results_eq('SELECT entry_id % 1024, available FROM loyalty.earn(3005, 1)', 'VALUES (7::bigint, 10::bigint)', 'and on from there');
 SELECT results_eq($$SELECT kind, points, available FROM loyalty.statement(3005)$$, $$VALUES ('earn', 5::bigint, 5::bigint), ('earn', 6, 11), ('redeem', -2, 9), ('earn', 1, 10)$$, 'in order');
+SELECT results_eq($$SELECT b.available FROM loyalty.statement(3005) s, loyalty.balance(3005, as_of => s.recorded_at, known_at => s.recorded_at) b ORDER BY s.entry_id$$,
+	'VALUES (5::bigint), (11), (9), (10)', 'and so is the past');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all of it is sound');
 ALTER SEQUENCE loyalty.ledger_entry_id_seq INCREMENT BY 1;
 

@@ -103,6 +103,28 @@ for my $call ('SELECT loyalty.ledger_digest()', "SELECT * FROM loyalty.verify_le
 	like($error->{M}, qr/^\w+\(\) cannot work on distributed tables\z/, 'by name');
 }
 is_deeply(rows($other, 'SELECT available FROM loyalty.balance(1)'), [ [5] ], 'functions of a member work');
-rows($other, 'DROP TABLE pg_catalog.pg_dist_partition');
+
+# Such an engine finds the machine by the values of parameters: a plan has them.
+# On one machine it is made once, without.
+my $value = qr/member_id = '8'::bigint/;
+for my $spread (1, 0)
+{
+	rows($other, 'DROP TABLE pg_catalog.pg_dist_partition') if !$spread;
+	my $session = connect_to('tables');
+	rows($session, $_) for q{LOAD 'auto_explain'}, q{SET auto_explain.log_min_duration = 0}, q{SET auto_explain.log_nested_statements = on},
+		q{SET auto_explain.log_level = 'notice'}, q{SET loyalty.table_access = off};
+	my $notices = join "\n", map { $_->{M} } map { @{ $session->query($_)->{notices} || [] } } 'SELECT * FROM loyalty.earn(8, 1)', 'SELECT * FROM loyalty.statement(8)';
+	like($notices, $spread ? $value : qr/member_id = \$1/, $spread ? 'plans have the values of parameters where tables may be spread' : 'and where not, they have none');
+	unlike($notices, $value, 'none at all') if !$spread;
+}
+
+# What an engine takes into its statements: no volatile function of ours, and
+# of columns in an UPDATE none but immutable ones.
+is_deeply(rows($one, q{SELECT proname, provolatile FROM pg_proc WHERE pronamespace = 'loyalty'::regnamespace
+		AND proname IN ('wallet_apply', 'wallet_unapply', 'posted_lots', 'step_tier') ORDER BY 1}),
+	[ [qw(posted_lots s)], [qw(step_tier i)], [qw(wallet_apply i)], [qw(wallet_unapply s)] ], 'the functions in our statements are what an engine allows');
+is_deeply(rows($one, q{SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace
+		AND p.proname IN ('balance', 'lots', 'statement', 'expiring') AND p.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c')}),
+	[], 'what reads one wallet is planned once');
 
 done_testing();

@@ -87,7 +87,7 @@ loop="SELECT count(*), sum(balance) FROM fifo_loop('points_row_mixed', '2026-01-
 for workers in 0 2; do
 	ours points_row | timed $workers >"$dir/ours$workers.sql"
 	timed $workers <<<"$sum" >"$dir/sum$workers.sql"
-	paired --what "balance_agg, $workers workers" --rival 'sum(points) by member' --target '<= 1.5' --rounds "$ROUNDS" "$dir/ours$workers.sql" "$dir/sum$workers.sql"
+	paired --what "balance_agg, $workers workers" --rival 'sum(points) by member' --target '<= 1.4' --rounds "$ROUNDS" "$dir/ours$workers.sql" "$dir/sum$workers.sql"
 done
 timed 0 <<<"$closed_form" >"$dir/closed.sql"
 paired --what 'balance_agg, one lot lifetime' --rival 'window functions, closed form' --target '<= 0.333' --rounds "$ROUNDS" "$dir/ours0.sql" "$dir/closed.sql"
