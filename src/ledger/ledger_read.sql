@@ -40,9 +40,12 @@ COMMENT ON FUNCTION expiring(bigint, text, timestamptz, timestamptz, timestamptz
 
 CREATE FUNCTION explain_entry(member_id bigint, entry_id bigint)
 RETURNS TABLE (step bigint, lot_id bigint, points bigint, effect text, earned_at timestamptz, expires_at timestamptz, why text)
-LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
 	-- what an entry refers to is with its member, or with one who was merged with it
+	RETURN QUERY
 	WITH entry AS (
 		SELECT e.*, k.kin, c.consumption_order, c.clawback_policy, c.expiry_policy,
 			coalesce(loyalty.total_points(e.lots), CASE WHEN e.kind IN ('earn', 'adjust') AND e.points > 0 THEN e.points ELSE 0 END) AS in_lots,
@@ -150,7 +153,8 @@ AS $$
 		FROM entry e
 		WHERE e.extends_to IS NOT NULL
 	) x
-	ORDER BY 1
+	ORDER BY 1;
+END
 $$;
 COMMENT ON FUNCTION explain_entry(bigint, bigint) IS
 'Which lots an entry touched, what it did to them, and why, one row for each. Beyond 64 lots of a wallet, those that are available and expire at the same instant are joined: the row then stands for all of them, under the id and origin of the first. No rows when the member has no such entry.';
