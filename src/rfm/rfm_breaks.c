@@ -273,6 +273,8 @@ ReadState(StringInfo buf)
 	int64		size = pq_getmsgint64(buf);
 	BreaksState *state;
 
+	if (!pg_verify_mbstr(GetDatabaseEncoding(), method, strlen(method), true))
+		RefuseState(&rfm_breaks_state, "its method is no text");
 	state = NewState(CurrentMemoryContext,
 					 (StoredBreaks *) DatumGetPointer(DirectFunctionCall1(loyalty_rfm_breaks_in, CStringGetDatum(method))),
 					 as_of, keyed);

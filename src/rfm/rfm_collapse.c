@@ -20,6 +20,7 @@
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -482,8 +483,11 @@ static text *
 ReceiveText(StringInfo buf)
 {
 	int			size = (int) pq_getmsgint(buf, 4);
+	const char *bytes = pq_getmsgbytes(buf, size);
 
-	return cstring_to_text_with_len(pq_getmsgbytes(buf, size), size);
+	if (!pg_verify_mbstr(GetDatabaseEncoding(), bytes, size, true))
+		RefuseState(&rfm_collapse_state, "a name is no text");
+	return cstring_to_text_with_len(bytes, size);
 }
 
 static void *
