@@ -474,23 +474,3 @@ loyalty_rebuild_wallets_of(PG_FUNCTION_ARGS)
 	SPI_finish();
 	PG_RETURN_INT64(total);
 }
-
-/*
- * rebuilt_balance(bytea): the bytes of a balance as a balance; they are
- * checked like any that come from outside.
- */
-PG_FUNCTION_INFO_V1(loyalty_rebuilt_balance);
-Datum
-loyalty_rebuilt_balance(PG_FUNCTION_ARGS)
-{
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
-	PackReader	reader;
-	Balance		balance;
-
-	UnpackInit(&reader, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-	if (!UnpackBalance(&reader, &balance) || !BalanceIsConserved(&balance))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("invalid binary format of points_balance")));
-	PG_RETURN_POINTER(PackBalanceValue(&balance));
-}

@@ -251,6 +251,24 @@ loyalty_points_balance_out(PG_FUNCTION_ARGS)
 }
 
 /*
+ * A balance from its bytes, which come from outside.
+ */
+static Datum
+BalanceFromBytes(const char *bytes, int length)
+{
+	PackReader	reader;
+	Balance		balance;
+
+	UnpackInit(&reader, bytes, length);
+	if (!UnpackBalance(&reader, &balance))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid binary format of points_balance")));
+	CheckOutsideBalance(&balance, ERRCODE_INVALID_BINARY_REPRESENTATION);
+	return PointerGetDatum(PackBalanceValue(&balance));
+}
+
+/*
  * points_balance_recv(internal): the bytes of pack.c, led by their version.
  */
 PG_FUNCTION_INFO_V1(loyalty_points_balance_recv);
@@ -259,16 +277,20 @@ loyalty_points_balance_recv(PG_FUNCTION_ARGS)
 {
 	StringInfo	buf = (StringInfo) PG_GETARG_POINTER(0);
 	int			length = buf->len - buf->cursor;
-	PackReader	reader;
-	Balance		balance;
 
-	UnpackInit(&reader, pq_getmsgbytes(buf, length), length);
-	if (!UnpackBalance(&reader, &balance))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("invalid binary format of points_balance")));
-	CheckOutsideBalance(&balance, ERRCODE_INVALID_BINARY_REPRESENTATION);
-	PG_RETURN_POINTER(PackBalanceValue(&balance));
+	return BalanceFromBytes(pq_getmsgbytes(buf, length), length);
+}
+
+/*
+ * rebuilt_balance(bytea): the same bytes as a balance.
+ */
+PG_FUNCTION_INFO_V1(loyalty_rebuilt_balance);
+Datum
+loyalty_rebuilt_balance(PG_FUNCTION_ARGS)
+{
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+
+	return BalanceFromBytes(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 }
 
 /*

@@ -264,6 +264,8 @@ SELECT is(pg_temp.received(type, bytes), outcome, format('%s: %s', type, bytes))
 	('points_balance', '02 04 00 00 04 04 04 9008 14 14 00 00', '22P03'), ('points_balance', '02 04 00 00 04 04 04 9008 14 14 02 01 03', '22P03'),
 	('points_balance', '02 04 00 00 04 04 04 9008 14 14 01 00 03 00', '22P03'), ('points_balance', '02 04 00 00 04 04 04 9008 14 14 01 01 00 00', '22P03'), ('points_balance', '02 04 00 00 04 04 04 9008 14 14 01 01 0b 00', '22P03'),
 	('points_balance', '02 04 00 00 04 04 04 9008 14 14 02 04 03 01 07 00', '22P03'), ('points_balance', '02 04 00 00 04 04 04 9008 14 14 02 04 03 04 07 00', '22P03'), ('points_balance', '02 04 00 00 04 04 04 9008 14 14 02 01 04 04 07 00', '22P03')) v(type, bytes, outcome);
+SELECT throws_ok($$SELECT loyalty.rebuilt_balance('\x020002030b040401040204000103130403010323')$$, '22P03', 'invalid points_balance',
+	'a wallet is rebuilt of nothing that a dump could not be restored from, such as lots in another order');
 
 -- A balance from outside has its lots in consumption order, which is total: what the order of keys does not tell apart is
 -- one part.  Two lots that differ in two keys stand as the first of them says.
