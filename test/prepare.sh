@@ -6,8 +6,9 @@
 #
 # What is missing is installed through apt, as root or with sudo, and named
 # before.  No cluster is created by that.  Nothing missing: nothing done.
-# Where the distribution has them, two more come along: for test, libphonenumber,
-# with which telephone numbers are compared; for bench, pgRouting as a rival.
+# Where the distribution has them, three more come along: for test, libphonenumber,
+# with which telephone numbers are compared, and psycopg2 for the examples; for
+# bench, pgRouting as a rival.
 set -euo pipefail
 
 target=$1
@@ -65,7 +66,8 @@ wishes()
 	[ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null || return 0
 	case $target in
 		test)
-			has_phonenumbers /usr/bin/python3 || has_phonenumbers python3 || wish python3-phonenumbers ;;
+			has_module phonenumbers || wish python3-phonenumbers
+			has_module psycopg2 || wish python3-psycopg2 ;;
 		bench)
 			# for the server that the distribution's packages are for
 			local n
@@ -74,7 +76,7 @@ wishes()
 			ls "/usr/lib/postgresql/$n/lib"/libpgrouting-*.so >/dev/null 2>&1 || wish "postgresql-$n-pgrouting" ;;
 	esac
 }
-has_phonenumbers() { "$1" -c 'import phonenumbers' >/dev/null 2>&1; }
+has_module() { /usr/bin/python3 -c "import $1" >/dev/null 2>&1 || python3 -c "import $1" >/dev/null 2>&1; }
 wish() { ! apt-cache show "$1" >/dev/null 2>&1 || echo "$1"; }
 
 # The version of a pg_config that works, or the one that the distribution

@@ -5,7 +5,8 @@
  * level, by grants on tables, which a dump, a restore and pg_upgrade keep:
  *
  *	reader		SELECT on our tables
- *	app			and INSERT on the view may_post: post points, resolve members
+ *	consumer	and INSERT on the view may_consume: poll and consume events
+ *	app			and on may_post: post points, resolve members
  *	clerk		a reader with INSERT on may_operate: adjust, merge, grant, forget,
  *				reverse, link identifiers, run jobs; and none on may_post, so that
  *				nobody earns what he may not adjust
@@ -64,12 +65,15 @@ DECLARE
 BEGIN
 	IF have < 1 THEN
 		CREATE VIEW loyalty.may_post AS SELECT 'app' AS level;
+		CREATE VIEW loyalty.may_consume AS SELECT 'consumer' AS level;
 		CREATE VIEW loyalty.may_operate AS SELECT 'clerk' AS level;
 		CREATE VIEW loyalty.may_define AS SELECT 'admin' AS level;
 		COMMENT ON VIEW loyalty.may_post IS 'Takes no rows; whoever has INSERT on it may post points, hold, redeem and reverse them, and resolve and link members. Granted by grant_access().';
+		COMMENT ON VIEW loyalty.may_consume IS 'Takes no rows; whoever has INSERT on it may poll, acknowledge and consume events and notices. Granted by grant_access().';
 		COMMENT ON VIEW loyalty.may_operate IS 'Takes no rows; whoever has INSERT on it may adjust and reverse points, merge, unmerge and forget members, link identifiers, grant tiers, and run jobs. Granted by grant_access().';
 		COMMENT ON VIEW loyalty.may_define IS 'Takes no rows; whoever has INSERT on it may define currencies, ladders, namespaces and the like, and bring in history. Granted by grant_access().';
 		COMMENT ON COLUMN loyalty.may_post.level IS 'The level that comes with it.';
+		COMMENT ON COLUMN loyalty.may_consume.level IS 'The level that comes with it.';
 		COMMENT ON COLUMN loyalty.may_operate.level IS 'The level that comes with it.';
 		COMMENT ON COLUMN loyalty.may_define.level IS 'The level that comes with it.';
 
@@ -196,16 +200,16 @@ BEGIN
 				CASE WHEN bool_or(c.relname = 'may_define') THEN 'admin'
 					WHEN bool_or(c.relname = 'may_operate') AND bool_or(c.relname = 'may_post') THEN 'operator'
 					WHEN bool_or(c.relname = 'may_operate') THEN 'clerk'
-					WHEN bool_or(c.relname = 'may_post') THEN 'app' ELSE 'reader' END AS level,
+					WHEN bool_or(c.relname = 'may_post') THEN 'app' WHEN bool_or(c.relname = 'may_consume') THEN 'consumer' ELSE 'reader' END AS level,
 				bool_or(c.relowner = r.oid) AS owner,
 				EXISTS (SELECT FROM loyalty.actor_role t WHERE t.role = r.rolname) AS names_actors
 			FROM pg_class c CROSS JOIN LATERAL aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a JOIN pg_roles r ON r.oid = a.grantee
 			WHERE c.relnamespace = 'loyalty'::regnamespace
-				AND (c.relname, a.privilege_type) IN (('wallet', 'SELECT'), ('may_post', 'INSERT'), ('may_operate', 'INSERT'), ('may_define', 'INSERT'))
+				AND (c.relname, a.privilege_type) IN (('wallet', 'SELECT'), ('may_post', 'INSERT'), ('may_consume', 'INSERT'), ('may_operate', 'INSERT'), ('may_define', 'INSERT'))
 			GROUP BY r.rolname;
 		COMMENT ON VIEW loyalty.access IS 'Which role has which level, by the grants on our tables; members of a role have what it has.';
 		COMMENT ON COLUMN loyalty.access.role IS 'The role.';
-		COMMENT ON COLUMN loyalty.access.level IS 'reader, app, clerk, operator (app and clerk) or admin (all).';
+		COMMENT ON COLUMN loyalty.access.level IS 'reader, consumer, app, clerk, operator (app and clerk) or admin (all).';
 		COMMENT ON COLUMN loyalty.access.owner IS 'Whether the tables belong to the role, which may do everything.';
 		COMMENT ON COLUMN loyalty.access.names_actors IS 'Whether it names the person who acts (trust_actors); members of the role do not.';
 	END IF;
@@ -225,8 +229,9 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	grantee CONSTANT regrole := to_regrole(quote_ident(role));
-	rights CONSTANT text[] := CASE level WHEN 'reader' THEN '{}' WHEN 'app' THEN '{may_post}' WHEN 'clerk' THEN '{may_operate}'
-		WHEN 'operator' THEN '{may_post,may_operate}' WHEN 'admin' THEN '{may_post,may_operate,may_define}' END;
+	rights CONSTANT text[] := CASE level WHEN 'reader' THEN '{}' WHEN 'consumer' THEN '{may_consume}' WHEN 'app' THEN '{may_post,may_consume}'
+		WHEN 'clerk' THEN '{may_operate}' WHEN 'operator' THEN '{may_post,may_consume,may_operate}'
+		WHEN 'admin' THEN '{may_post,may_consume,may_operate,may_define}' END;
 	entry record;
 BEGIN
 	PERFORM loyalty.require_owner();
@@ -236,7 +241,7 @@ BEGIN
 	END IF;
 	IF rights IS NULL THEN
 		RAISE EXCEPTION 'unknown level "%"', coalesce(level, 'NULL')
-			USING ERRCODE = 'LY003', DETAIL = 'A level is what a role may do.', HINT = 'It is reader, app, clerk, operator or admin.';
+			USING ERRCODE = 'LY003', DETAIL = 'A level is what a role may do.', HINT = 'It is reader, consumer, app, clerk, operator or admin.';
 	END IF;
 	IF NOT has_schema_privilege(grantee, 'loyalty', 'USAGE') THEN
 		EXECUTE format('GRANT USAGE ON SCHEMA loyalty TO %s', grantee);
@@ -248,7 +253,7 @@ BEGIN
 	END IF;
 	FOR entry IN
 		SELECT c.oid::regclass AS relation, c.relname = ANY (rights) AS given,
-			c.relname IN ('may_post', 'may_operate', 'may_define') AND has_table_privilege(grantee, c.oid, 'INSERT') AS has
+			c.relname IN ('may_post', 'may_consume', 'may_operate', 'may_define') AND has_table_privilege(grantee, c.oid, 'INSERT') AS has
 		FROM pg_class c
 		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v')
 		ORDER BY c.relname
@@ -276,7 +281,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION grant_access(text, text) IS
-'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables), app (and post points, resolve members), clerk (a reader who may also adjust, reverse, merge, grant, forget, link identifiers and run jobs), operator (app and clerk), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner, or the schema is somebody else''s, who has to grant its use.';
+'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables), consumer (and poll and consume events), app (and post points, resolve members), clerk (a reader who may also adjust, reverse, merge, grant, forget, link identifiers and run jobs), operator (app and clerk), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner, or the schema is somebody else''s, who has to grant its use.';
 
 CREATE FUNCTION revoke_access(role text) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

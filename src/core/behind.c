@@ -169,6 +169,13 @@ loyalty_may_post(PG_FUNCTION_ARGS)
 	return RunAsOwner(fcinfo, RIGHT_POST);
 }
 
+PG_FUNCTION_INFO_V1(loyalty_may_consume);
+Datum
+loyalty_may_consume(PG_FUNCTION_ARGS)
+{
+	return RunAsOwner(fcinfo, RIGHT_CONSUME);
+}
+
 PG_FUNCTION_INFO_V1(loyalty_may_operate);
 Datum
 loyalty_may_operate(PG_FUNCTION_ARGS)

@@ -79,6 +79,7 @@ extern void OnTableChange(TableChangeCallback callback);
 typedef enum Right
 {
 	RIGHT_POST,					/* post points, resolve members */
+	RIGHT_CONSUME,				/* poll and consume events and notices */
 	RIGHT_OPERATE,				/* adjust, merge, grant, forget, run jobs */
 	RIGHT_CORRECT,				/* reverse entries, link identifiers: either of
 								 * the two before */

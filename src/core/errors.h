@@ -5,7 +5,7 @@
  * Refusals that are business answers ("not enough points") have class LY, so
  * that a driver can tell them from faults.  LY0xx is shared, LY1xx belongs to
  * the ledger, LY2xx to members, LY3xx to segmentation and value, LY4xx to
- * tiers.  No refusal has class 40 or 55: REST layers answer 500 to them.
+ * tiers, LY65x to events.  No refusal has class 40 or 55: REST layers answer 500 to them.
  *
  * The table in the README lists the same codes; a test compares the two.
  */
@@ -97,5 +97,10 @@
 #define ERRCODE_LY_GRANT_NOT_FOUND		MAKE_SQLSTATE('L','Y','4','0','5')
 #define ERRCODE_LY_GRANT_ENDED			MAKE_SQLSTATE('L','Y','4','0','6')
 #define ERRCODE_LY_INVALID_FACTS		MAKE_SQLSTATE('L','Y','4','0','7')
+
+/* event (LY650 to LY659) */
+#define ERRCODE_LY_UNKNOWN_CONSUMER		MAKE_SQLSTATE('L','Y','6','5','1')
+#define ERRCODE_LY_NOT_SETTLED			MAKE_SQLSTATE('L','Y','6','5','3')
+#define ERRCODE_LY_UNKNOWN_NOTICE		MAKE_SQLSTATE('L','Y','6','5','4')
 
 #endif							/* LOYALTY_ERRORS_H */

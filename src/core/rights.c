@@ -5,8 +5,8 @@
  * The tables belong to whoever ran setup().  What somebody else may do follows
  * from what that owner has granted him on tables, so that a dump, a restore
  * and an upgrade keep it: INSERT on a view that takes no rows, one for each
- * right, means that he has it (may_post, may_operate, may_define; see
- * grant_access()).  It is not SELECT, which whoever may read everything has,
+ * right, means that he has it (may_post, may_consume, may_operate, may_define;
+ * see grant_access()).  It is not SELECT, which whoever may read everything has,
  * by GRANT SELECT ON ALL TABLES or as a member of pg_read_all_data.
  *
  * A function that writes asks for its right, and then works as the owner of
@@ -52,6 +52,7 @@ static const struct
 	const char *level;			/* of grant_access() */
 }			rights[] = {
 	[RIGHT_POST] = {"may_post", NULL, "post points or resolve members", "app"},
+	[RIGHT_CONSUME] = {"may_consume", NULL, "consume events and notices", "consumer"},
 	[RIGHT_OPERATE] = {"may_operate", NULL, "adjust, merge, grant or forget", "clerk"},
 	[RIGHT_CORRECT] = {"may_post", "may_operate", "reverse entries or link identifiers", "clerk"},
 	[RIGHT_DEFINE] = {"may_define", NULL, "define currencies, ladders and the like", "admin"}

@@ -14,6 +14,7 @@
 #include "catalog/pg_sequence.h"
 #include "commands/sequence.h"
 #include "common/int.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "storage/lmgr.h"
 #include "utils/fmgrprotos.h"
@@ -65,4 +66,19 @@ DrawEntryId(int64 last_entry_id)
 	}
 	UnlockRelationOid(sequence, ShareUpdateExclusiveLock);
 	return id;
+}
+
+/*
+ * The last id that was drawn, by whomever.  Needs an SPI connection.
+ */
+int64
+LastDrawnEntryId(void)
+{
+	static KeptPlan plan = {
+		.query = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM loyalty.ledger_entry_id_seq"
+	};
+	bool		isnull;
+
+	RunPlan(&plan, NULL, NULL, 1);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }

@@ -33,7 +33,7 @@
 #include "core/compat.h"
 #include "core/core.h"
 #include "core/errors.h"
-#include "ledger/chain.h"
+#include "ledger/post.h"
 
 #define FETCH_ROWS	10000
 
@@ -45,13 +45,9 @@ PG_FUNCTION_INFO_V1(loyalty_settled_entry_id);
 Datum
 loyalty_settled_entry_id(PG_FUNCTION_ARGS)
 {
-	static KeptPlan plan = {
-		.query = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM loyalty.ledger_entry_id_seq"
-	};
 	int64		horizon;
 	LOCKTAG		tag;
 	Oid			wallets;
-	bool		isnull;
 
 	(void) fcinfo;
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -60,11 +56,10 @@ loyalty_settled_entry_id(PG_FUNCTION_ARGS)
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a ledger digest can only be taken in READ COMMITTED"),
-				 errdetail("It has to see what other transactions commit while it waits for them."),
+				 errmsg("what is settled can only be told in READ COMMITTED"),
+				 errdetail("It has to be seen what other transactions commit while they are waited for."),
 				 errhint("Repeat it in a transaction of this isolation level.")));
-	RunPlan(&plan, NULL, NULL, 1);
-	horizon = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	horizon = LastDrawnEntryId();
 
 	wallets = LoyaltyTable("wallet");
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, wallets);

@@ -184,6 +184,7 @@ extern void TellOfPosting(Posting *posting);
 
 /* entry_id.c */
 extern int64 DrawEntryId(int64 last_entry_id);
+extern int64 LastDrawnEntryId(void);
 
 /* post_plain.c: into plain tables */
 extern bool StorePlainly(PostingRun *run, bool *found);

@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 CREATE ROLE access_owner;
 CREATE ROLE access_nobody;
 CREATE ROLE access_reader;
+CREATE ROLE access_consumer;
 CREATE ROLE access_app;
 CREATE ROLE access_clerk;
 CREATE ROLE access_operator;
@@ -16,7 +17,7 @@ DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO access_owner, access_
 SET ROLE access_owner;
 CREATE EXTENSION loyalty CASCADE;
 SELECT loyalty.setup() \g /dev/null
-SELECT loyalty.grant_access('access_reader', 'reader'), loyalty.grant_access('access_app', 'app'),
+SELECT loyalty.grant_access('access_reader', 'reader'), loyalty.grant_access('access_consumer', 'consumer'), loyalty.grant_access('access_app', 'app'),
 	loyalty.grant_access('access_clerk', 'clerk'), loyalty.grant_access('access_operator', 'operator'),
 	loyalty.grant_access('access_admin', 'admin') \g /dev/null
 RESET ROLE;
@@ -26,7 +27,8 @@ SELECT no_plan();
 SELECT is_empty($$SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind <> 'c'
 	AND c.relowner <> 'access_owner'::regrole$$, 'all tables belong to one role');
 SELECT results_eq('SELECT role COLLATE "default", level, owner FROM loyalty.access ORDER BY role COLLATE "C"', $$VALUES
-	('access_admin', 'admin', false), ('access_app', 'app', false), ('access_clerk', 'clerk', false), ('access_operator', 'operator', false),
+	('access_admin', 'admin', false), ('access_app', 'app', false), ('access_clerk', 'clerk', false), ('access_consumer', 'consumer', false),
+	('access_operator', 'operator', false),
 	('access_owner', 'admin', true), ('access_reader', 'reader', false)$$, 'access tells who has what');
 
 -- Every function that writes, called with next to nothing by every role: 42501
@@ -61,13 +63,14 @@ BEGIN
 END
 $$;
 GRANT USAGE ON SCHEMA public TO PUBLIC;
-SELECT set_eq('SELECT DISTINCT may FROM writer', '{loyalty_may_post,loyalty_may_correct,loyalty_may_operate,loyalty_may_define}'::text[], 'the rights');
+SELECT set_eq('SELECT DISTINCT may FROM writer', '{loyalty_may_consume,loyalty_may_post,loyalty_may_correct,loyalty_may_operate,loyalty_may_define}'::text[], 'the rights');
 SELECT pg_temp.as_each('access_nobody', '{}');
 SELECT pg_temp.as_each('access_reader', '{}');
-SELECT pg_temp.as_each('access_app', '{loyalty_may_post,loyalty_may_correct}');
+SELECT pg_temp.as_each('access_consumer', '{loyalty_may_consume}');
+SELECT pg_temp.as_each('access_app', '{loyalty_may_consume,loyalty_may_post,loyalty_may_correct}');
 SELECT pg_temp.as_each('access_clerk', '{loyalty_may_correct,loyalty_may_operate}');
-SELECT pg_temp.as_each('access_operator', '{loyalty_may_post,loyalty_may_correct,loyalty_may_operate}');
-SELECT pg_temp.as_each('access_admin', '{loyalty_may_post,loyalty_may_correct,loyalty_may_operate,loyalty_may_define}');
+SELECT pg_temp.as_each('access_operator', '{loyalty_may_consume,loyalty_may_post,loyalty_may_correct,loyalty_may_operate}');
+SELECT pg_temp.as_each('access_admin', '{loyalty_may_consume,loyalty_may_post,loyalty_may_correct,loyalty_may_operate,loyalty_may_define}');
 
 -- Parts of them do nothing for whoever may not do it himself, and no level is a
 -- right to write into a table.

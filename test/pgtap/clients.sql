@@ -162,7 +162,10 @@ INSERT INTO call VALUES
 	('first_purchase_at', 'r'), ('last_purchase_at', 'r'), ('previous_purchase_at', 'r'), ('second_purchase_at', 'r'),
 	('first_active', 'a'), ('last_active', 'a'), ('active_dates', 'a'), ('streaks', 'a'),
 	('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now()$$), ('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now(), qualified => 'base'$$), ('tier_timeline', $$f, '{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}'$$),
-	('retention_matrix', 'x'), ('activity_growth', 'x'), ('next_order', 'r, k');
+	('retention_matrix', 'x'), ('activity_growth', 'x'), ('next_order', 'r, k'),
+	('due_notices', 'now()'), ('due_at', $$now(), '1 day'$$), ('due_points_expiring', $$now(), '99 years', NULL, m - 1, m$$), ('due_hold_lapsing', $$now(), '99 years', NULL, m - 1, m$$),
+	('due_tier_falling', $$now(), '99 years', NULL, m - 1, m$$), ('due_birthday', $$now(), '1 year', NULL, m - 1, m$$),
+	('event_lag', ''), ('points_events', '0, 99, 1, 0, 9'), ('written_events', $$0, 99, '{}', 1, 0, 9$$), ('require_until', 'now()'), ('heard_since', $$'member_created'$$);
 CREATE FUNCTION infinite() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	k call;

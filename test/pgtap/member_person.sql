@@ -98,6 +98,7 @@ SELECT is_empty($$
 			-- codes and words of ours
 			'ledger.currency', 'ledger.kind', 'wallet.currency', 'member.status', 'member_merge.cause', 'member_merge.namespaces', 'member_merge.earned_since', 'member_act.act',
 			'check_finding.room', 'check_finding.invariant', 'check_finding.currency', 'tier_grant.kind', 'tier_history.event', 'tier_history.reason',
+			'event.kind', 'event.payload', 'notice.consumer', 'notice.notice', 'notice.subject',
 			-- names of channels, namespaces, attributes, ladders, levels and measures, which are settings
 			'member.joined_via', 'identifier.channel', 'identifier.namespace', 'member_act.channel', 'member_act.namespace', 'member_fact.attribute', 'member_fact.channel',
 			'tier_event.measure', 'tier_grant.ladder', 'tier_grant.level', 'tier_grant.fee_currency', 'tier_state.ladder', 'tier_state.level', 'tier_state.earned_level',

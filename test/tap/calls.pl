@@ -126,6 +126,8 @@ CREATE FUNCTION on_merge(merge_id bigint, survivor_id bigint, absorbed_id bigint
 SELECT register_merge_handler('brought', '{brought}', 'shop.on_merge');
 SELECT define_rfm_scheme('mine', (SELECT definition FROM builtin_rfm_schemes() WHERE scheme = 'cn_8_quadrant'));
 SELECT book_expiry(1, 'miles', now());
+SELECT define_notice('soon', 'points_expiring', '30 days'), define_notice('other', 'hold_lapsing', '1 day');
+SELECT subscribe('reader', '{points_changed,member_created,soon}', 2), subscribe('leaver', '{member_created}');
 CALL evaluate_tiers();
 GRANT USAGE ON SCHEMA shop TO PUBLIC;
 GRANT SELECT ON series TO PUBLIC;
@@ -243,6 +245,8 @@ my %valid = (
 	policy => column('SELECT loyalty.lifecycle_policy()'), pattern => [ '(?1)(?2)', '(?1)(?t<=3600).*(?2)' ], within => [ '90 days', '1 hour' ], horizon => [ '365 days', '0' ],
 	conditions => [ '{t,f,f}', '{t,t,f}', '{f,f,t}' ], points => [ 5, 1 ], amount => [ 12.5, 30, 0.01 ], percent => [ 20, 50 ], fraction => [ 0.5, 1 ], coverage => [0.8],
 	bins => [5], r => [ 1, 5 ], f => [ 1, 5 ], m => [ 1, 5 ], refund => ['pro_rata'], reason => ['a reason'], fee => [ 365, undef ], role => ['calls_clerk'],
+	consumer => ['reader'], kinds => ['{points_changed,soon}'], slots => [ 1, 2 ], slot => [ 0, 1 ], batch => [ 1, 100 ], patience => ['0'], from_position => [undef], wake => ['f'],
+	event_id => [undef], notice => ['soon'], notices => [ undef, '{soon}' ], about => ['birthday'], lead => ['30 days'], scope => [undef],
 	batch_size => [ 1, 100 ], base => ['=NULL::loyalty.tier_state'], room => ['shop'], on_date => ['2025-06-01'], key => ['{1,x}']);
 
 # What the arguments of some functions have of their own
@@ -287,6 +291,7 @@ my %valid_of = (
 	'rebuilt_balance.bytes' => column('SELECT loyalty.points_balance_send(balance) FROM loyalty.wallet ORDER BY member_id, currency'), 'retention_signup_agg.period' => ['month'], 'retention_signup_agg.time_zone' => ['UTC'],
 	'retention_signup_agg.signup_at' => ['2023-12-01'], 'rfm_agg_by.unit' => [ 'day', 'hour' ], 'rfm_cuts.dimension' => [ 'recency', 'monetary' ], 'new_member_probability.orders' => [3],
 	'define_measure.measure' => ['new'], 'define_measure.source' => ['event'], 'define_measure.currency' => [undef], 'define_measure.function_name' => [undef], 'watch_facts.source' => ['event'],
+	'unsubscribe.consumer' => ['leaver'], 'drop_notice.notice' => ['other'], 'consume_notices.until' => ['2024-07-01'], 'prune_events.keep' => ['100 years'],
 	'define_ladder.ladder' => ['new'], 'moved_items.direction' => ['in'], 'run_batch.job' => ['book_expiries'], 'next_of_job.job' => ['book_expiries'], 'run_job.job' => ['book_expiries'], 'run_merge_handlers.direction' => ['merge'], 'require_usable_identifier.namespace' => ['shop'], 'list_differences.stored' => ['{"a": 1}'], 'transfer.currency' => ['points'],
 	(map { ("$_.request_id" => [ 1, 2 ]) } qw(approve_act refuse_act)), 'withdraw_act.request_id' => [3], 'define_approval.act' => ['adjust'], 'define_approval.above' => [ 0, 100 ],
 	'define_approval.within' => [ undef, '1 day' ], 'request_act.act' => ['adjust'], 'request_act.arguments' => ['{"member_id": 5, "points": 5, "reason": "a gift"}'], 'request_act.lapses_at' => [ undef, '2040-01-01' ], 'transfer.from_member_id' => [ 5, 6 ],
