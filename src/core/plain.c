@@ -526,33 +526,72 @@ FetchVersion(const PlainAccess *access, IndexScanDesc scan, ItemPointer tid)
 }
 
 /*
- * A copy of the row that has these values in the columns of the key, which are
- * bigint and text; NULL when there is none.
+ * Copies of up to limit rows that have these values in the first columns of the
+ * key, which are bigint and text, in the order of the others; how many it are.
  */
-HeapTuple
-FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot)
+static int
+FetchRows(const PlainAccess *access, int key, int ncolumns, const Datum *values, Snapshot snapshot,
+		  int limit, HeapTuple **rows)
 {
 	const PlainKey *columns = &access->table->keys[key];
 	Relation	index = index_open(access->leaf->key_index[key], LockOf(access->use));
 	ScanKeyData scankeys[PLAIN_KEY_COLUMNS];
 	IndexScanDesc scan;
 	ItemPointer tid;
-	HeapTuple	row = NULL;
+	int			size = Min(limit, 32);
+	int			n = 0;
 
-	for (int i = 0; i < columns->ncolumns; i++)
+	*rows = palloc(size * sizeof(HeapTuple));
+	for (int i = 0; i < ncolumns; i++)
 	{
 		bool		is_text = access->table->columns[columns->column[i]].type == TEXTOID;
 
 		ScanKeyEntryInitialize(&scankeys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
 							   index->rd_indcollation[i], is_text ? F_TEXTEQ : F_INT8EQ, values[i]);
 	}
-	scan = BeginIndexScan(access->rel, index, snapshot, columns->ncolumns);
-	index_rescan(scan, scankeys, columns->ncolumns, NULL, 0);
-	while (row == NULL && (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
-		row = FetchVersion(access, scan, tid);
+	scan = BeginIndexScan(access->rel, index, snapshot, ncolumns);
+	index_rescan(scan, scankeys, ncolumns, NULL, 0);
+	while (n < limit && (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	{
+		HeapTuple	row = FetchVersion(access, scan, tid);
+
+		CHECK_FOR_INTERRUPTS();
+		if (row == NULL)
+			continue;
+		if (n == size)
+			*rows = repalloc_huge(*rows, (size *= 2) * sizeof(HeapTuple));
+		(*rows)[n++] = row;
+	}
 	index_endscan(scan);
 	index_close(index, NoLock);
+	return n;
+}
+
+/*
+ * A copy of the row that has these values in the columns of the key; NULL when
+ * there is none.
+ */
+HeapTuple
+FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot)
+{
+	HeapTuple  *rows;
+	int			n = FetchRows(access, key, access->table->keys[key].ncolumns, values, snapshot, 1, &rows);
+	HeapTuple	row = n > 0 ? rows[0] : NULL;
+
+	pfree(rows);
 	return row;
+}
+
+/*
+ * Copies of all rows of a member, in the order of the primary key; how many it
+ * are.
+ */
+int
+FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, HeapTuple **rows)
+{
+	Datum		value = Int64GetDatum(member_id);
+
+	return FetchRows(access, 0, 1, &value, snapshot, INT_MAX, rows);
 }
 
 /*

@@ -86,6 +86,7 @@ extern bool OpenPlain(PlainAccess *access, const PlainTable *table, int64 member
 extern bool HasPlainRowsOf(const PlainAccess *access, int64 member_id);
 extern void ClosePlain(PlainAccess *access);
 extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot);
+extern int	FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, HeapTuple **rows);
 extern Datum PlainValue(const PlainAccess *access, HeapTuple row, int column, bool *isnull);
 extern void PlainValues(const PlainAccess *access, HeapTuple row, Datum *values, bool *nulls);
 extern bool WaitForPlainRow(const PlainAccess *access, HeapTuple row);

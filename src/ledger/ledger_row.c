@@ -35,6 +35,16 @@ const PlainTable ledger_table = {
 	.own_triggers = own_triggers
 };
 
+/* As setup() made it, like the ledger; we only read it. */
+const PlainTable archive_table = {
+	.name = "ledger_archive",
+	.ncolumns = LEDGER_NCOLUMNS,
+	.columns = columns,
+	.nkeys = 1,
+	.keys = {{2, {LEDGER_MEMBER_ID, LEDGER_ENTRY_ID}}},
+	.own_triggers = own_triggers
+};
+
 /* ---------------------------------------------------------------------------
  * Columns
  * ---------------------------------------------------------------------------
@@ -262,20 +272,30 @@ ReadForChain(const Datum *values, const bool *nulls, StoredEntry *stored)
 }
 
 /*
- * Reads a row of LedgerColumnList().  The texts, which only the hash chain
- * needs, are read for_chain only.
+ * Reads a row of LedgerColumnList().
  */
 void
 ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry *stored)
 {
 	Datum		values[LEDGER_NCOLUMNS];
 	bool		nulls[LEDGER_NCOLUMNS];
+
+	Assert(tupdesc->natts == LEDGER_NCOLUMNS);
+	heap_deform_tuple(tuple, tupdesc, values, nulls);
+	ReadStoredValues(values, nulls, for_chain, stored);
+}
+
+/*
+ * Reads the columns of a row.  The texts, which only the hash chain needs, are
+ * read for_chain only.
+ */
+void
+ReadStoredValues(const Datum values[LEDGER_NCOLUMNS], const bool nulls[LEDGER_NCOLUMNS], bool for_chain, StoredEntry *stored)
+{
 	LedgerRow  *row = &stored->row;
 	Entry	   *entry = &stored->entry;
 	text	   *kind;
 
-	Assert(tupdesc->natts == LEDGER_NCOLUMNS);
-	heap_deform_tuple(tuple, tupdesc, values, nulls);
 	memset(stored, 0, sizeof(StoredEntry));
 	row->member_id = DatumGetInt64(values[LEDGER_MEMBER_ID]);
 	row->entry_id = DatumGetInt64(values[LEDGER_ENTRY_ID]);

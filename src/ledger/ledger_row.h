@@ -73,6 +73,7 @@ typedef struct StoredEntry
 struct Posting;
 
 extern const PlainTable ledger_table;
+extern const PlainTable archive_table;
 
 extern const char *LedgerColumnName(LedgerColumn column);
 extern Oid	LedgerColumnType(LedgerColumn column);
@@ -80,6 +81,8 @@ extern const char *LedgerColumnList(void);
 extern AttrNumber LedgerAttribute(TupleDesc tupdesc, LedgerColumn column);
 extern void MakeLedgerInsert(KeptPlan *kept, const char *lots, const char *on_conflict);
 extern void LedgerRowValues(struct Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS]);
+extern void ReadStoredValues(const Datum values[LEDGER_NCOLUMNS], const bool nulls[LEDGER_NCOLUMNS], bool for_chain,
+							 StoredEntry *stored);
 extern void ReadStoredEntry(HeapTuple tuple, TupleDesc tupdesc, bool for_chain, StoredEntry *stored);
 
 #endif							/* LOYALTY_LEDGER_ROW_H */

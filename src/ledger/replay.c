@@ -17,6 +17,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
@@ -125,30 +126,101 @@ ReplayEntry(Balance *balance, ActivityLog *log, StoredEntry *stored, bool whole_
 	return FOLD_OK;
 }
 
+/* An entry of the past, as columns of the ledger */
+typedef struct PastEntry
+{
+	Datum		values[LEDGER_NCOLUMNS];
+	bool		nulls[LEDGER_NCOLUMNS];
+} PastEntry;
+
 /* The entries of a wallet that were effective and recorded by then */
 typedef struct PastEntries
 {
 	int64		member_id;
 	const char *code;
-	SPITupleTable *table;
+	PastEntry  *entries;		/* in the order in which they were recorded */
 	int			count;
+	int			size;
 	ConsumptionOrder order;
 } PastEntries;
 
+static PastEntry *
+NewPastEntry(PastEntries *past)
+{
+	if (past->count == past->size)
+	{
+		past->size = Max(32, 2 * past->size);
+		past->entries = past->entries == NULL ? palloc(past->size * sizeof(PastEntry)) :
+			repalloc_huge(past->entries, past->size * sizeof(PastEntry));
+	}
+	return &past->entries[past->count++];
+}
+
+static int64
+PastEntryId(const PastEntry *entry)
+{
+	return DatumGetInt64(entry->values[LEDGER_ENTRY_ID]);
+}
+
+static int
+ComparePastEntries(const void *a, const void *b)
+{
+	int64		x = PastEntryId(a);
+	int64		y = PastEntryId(b);
+
+	return x < y ? -1 : x > y;
+}
+
+static bool
+HappenedByThen(const PastEntry *entry, text *code, TimestampTz as_of, TimestampTz known_at)
+{
+	text	   *currency = DatumGetTextPP(entry->values[LEDGER_CURRENCY]);
+
+	return VARSIZE_ANY_EXHDR(currency) == VARSIZE_ANY_EXHDR(code) &&
+		memcmp(VARDATA_ANY(currency), VARDATA_ANY(code), VARSIZE_ANY_EXHDR(code)) == 0 &&
+		DatumGetTimestampTz(entry->values[LEDGER_EFFECTIVE_AT]) <= as_of &&
+		DatumGetTimestampTz(entry->values[LEDGER_RECORDED_AT]) <= known_at;
+}
+
 /*
- * Reads them, in the order in which they were recorded.  Needs an SPI
- * connection, and lives as long as it.
+ * Adds the entries of one table by table access; false, and nothing is added,
+ * when it is not plain.
+ */
+static bool
+AddPlainPast(PastEntries *past, const PlainTable *table, text *code, TimestampTz as_of, TimestampTz known_at)
+{
+	PlainAccess access;
+	HeapTuple  *rows;
+	int			n;
+
+	if (!OpenPlain(&access, table, past->member_id, PLAIN_READ))
+		return false;
+	n = FetchPlainRows(&access, past->member_id, GetActiveSnapshot(), &rows);
+	for (int i = 0; i < n; i++)
+	{
+		PastEntry  *entry = NewPastEntry(past);
+
+		PlainValues(&access, rows[i], entry->values, entry->nulls);
+		if (!HappenedByThen(entry, code, as_of, known_at))
+			past->count--;
+	}
+	ClosePlain(&access);
+	return true;
+}
+
+/*
+ * The same by a statement, of ledger and archive.
  */
 static void
-ReadPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known_at, PastEntries *past)
+AddPastByStatement(PastEntries *past, text *code, TimestampTz as_of, TimestampTz known_at)
 {
 	static KeptPlan plan = {
 		.nargs = 4,
 		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[4] = {Int64GetDatum(member_id), CStringGetTextDatum(code),
+	Datum		values[4] = {Int64GetDatum(past->member_id), PointerGetDatum(code),
 	TimestampTzGetDatum(as_of), TimestampTzGetDatum(known_at)};
-	Currency	currency;
+	uint64		n;
 
 	if (plan.query == NULL)
 		plan.query = MemoryContextStrdup(TopMemoryContext,
@@ -156,13 +228,43 @@ ReadPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known
 												  "WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 "
 												  "AND effective_at OPERATOR(pg_catalog.<=) $3 AND recorded_at OPERATOR(pg_catalog.<=) $4 "
 												  "ORDER BY entry_id", LedgerColumnList()));
-	FindCurrency(code, &currency);
 	RunPlanReadOnly(&plan, values, NULL, 0);
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+	{
+		PastEntry  *entry = NewPastEntry(past);
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, entry->values, entry->nulls);
+	}
+}
+
+/*
+ * Reads them.  Needs an SPI connection, and lives as long as it.
+ */
+static void
+ReadPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known_at, PastEntries *past)
+{
+	text	   *currency_code = cstring_to_text(code);
+	Currency	currency;
+
+	FindCurrency(code, &currency);
+	memset(past, 0, sizeof(PastEntries));
 	past->member_id = member_id;
 	past->code = code;
-	past->table = SPI_tuptable;
-	past->count = (int) SPI_processed;
 	past->order = currency.fold.order;
+	if (!AddPlainPast(past, &archive_table, currency_code, as_of, known_at) ||
+		!AddPlainPast(past, &ledger_table, currency_code, as_of, known_at))
+	{
+		past->count = 0;
+		AddPastByStatement(past, currency_code, as_of, known_at);
+	}
+	for (int i = 1; i < past->count; i++)
+	{
+		if (PastEntryId(&past->entries[i]) > PastEntryId(&past->entries[i - 1]))
+			continue;
+		qsort(past->entries, past->count, sizeof(PastEntry), ComparePastEntries);
+		break;
+	}
 }
 
 /*
@@ -175,7 +277,7 @@ ApplyPast(const PastEntries *past, int i, Balance *balance, ActivityLog *log)
 	FoldRefusal refusal;
 
 	CHECK_FOR_INTERRUPTS();
-	ReadStoredEntry(past->table->vals[i], past->table->tupdesc, false, &stored);
+	ReadStoredValues(past->entries[i].values, past->entries[i].nulls, false, &stored);
 	refusal = ReplayEntry(balance, log, &stored, false);
 	if (refusal != FOLD_OK)
 	{
@@ -209,15 +311,6 @@ FoldPast(int64 member_id, const char *code, TimestampTz as_of, TimestampTz known
 		ApplyPast(&past, i, balance, &log);
 	MemoryContextSwitchTo(old);
 	SPI_finish();
-}
-
-static TimestampTz
-PastEffectiveAt(const PastEntries *past, int i)
-{
-	bool		isnull;
-
-	return DatumGetTimestampTz(SPI_getbinval(past->table->vals[i], past->table->tupdesc,
-											 LEDGER_EFFECTIVE_AT + 1, &isnull));
 }
 
 /* A fold under way */
@@ -280,7 +373,7 @@ AvailableAsOfEach(const PastEntries *past, int *by_instant, TimestampTz *effecti
 
 	for (int i = 0; i < past->count; i++)
 	{
-		effective_at[i] = PastEffectiveAt(past, i);
+		effective_at[i] = DatumGetTimestampTz(past->entries[i].values[LEDGER_EFFECTIVE_AT]);
 		by_instant[i] = i;
 	}
 	qsort_arg(by_instant, past->count, sizeof(int), CompareInstants, effective_at);
@@ -378,13 +471,10 @@ loyalty_statement(PG_FUNCTION_ARGS)
 			continue;
 		for (int c = 0; c < (int) lengthof(columns); c++)
 		{
-			if (columns[c] != LEDGER_AVAILABLE)
-				row[c] = SPI_getbinval(past.table->vals[i], past.table->tupdesc, columns[c] + 1, &nulls[c]);
-			else
-			{
+			row[c] = past.entries[i].values[columns[c]];
+			nulls[c] = past.entries[i].nulls[columns[c]];
+			if (columns[c] == LEDGER_AVAILABLE)
 				row[c] = Int64GetDatum(available[i]);
-				nulls[c] = false;
-			}
 		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);
 	}

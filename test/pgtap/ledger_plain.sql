@@ -182,6 +182,22 @@ SELECT is(pg_temp.of_merged(6010), answer, 'and by statements') FROM merged;
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'and all of it is sound');
 ROLLBACK;
 
+-- What was is read either way: late entries, other currencies, entries in the archive.
+SELECT loyalty.create_currency('other_points') \g /dev/null
+SELECT loyalty.earn(1000, 9, 'other_points', effective_at => '2024-02-01'), loyalty.earn(1000, 3, effective_at => '2024-01-05', reference => 'late') \g /dev/null
+CREATE FUNCTION pg_temp.past(m bigint) RETURNS TABLE (what text, answer text) LANGUAGE sql AS $$
+	SELECT 'statement', s::text FROM loyalty.statement(m) s
+	UNION ALL SELECT 'part', s::text FROM loyalty.statement(m, 'points', '2024-01-03', '2024-02-03') s
+	UNION ALL SELECT 'known', s::text FROM loyalty.statement(m, known_at => (SELECT recorded_at - interval '1 microsecond' FROM loyalty.ledger WHERE member_id = m AND reference = 'late')) s
+	UNION ALL SELECT 'other', s::text FROM loyalty.statement(m, 'other_points') s
+	UNION ALL SELECT 'balance', loyalty.balance(m, as_of => d)::text FROM generate_series('2024-01-01', '2024-02-08', interval '1 day') d
+$$;
+CREATE TEMP TABLE past AS SELECT row_number() OVER () AS n, * FROM pg_temp.past(1000);
+SET loyalty.table_access = off;
+SELECT results_eq('SELECT what, answer FROM past ORDER BY n', 'SELECT * FROM pg_temp.past(1000)', 'the past by statements, as by table access');
+RESET loyalty.table_access;
+SELECT results_eq($$SELECT what, count(*) FROM past GROUP BY 1 ORDER BY 1$$, $$SELECT * FROM (VALUES ('balance', 39::bigint), ('known', (SELECT count(*) - 1 FROM loyalty.ledger WHERE member_id = 1000 AND currency = 'points')), ('other', 1), ('part', (SELECT count(*) FROM loyalty.ledger WHERE member_id = 1000 AND currency = 'points' AND effective_at >= '2024-01-03' AND effective_at < '2024-02-03')), ('statement', (SELECT count(*) FROM loyalty.ledger WHERE member_id = 1000 AND currency = 'points'))) v$$, 'all of it');
+
 -- Each makes a table other than plain, in the same session, and is heeded.
 CREATE TABLE public.seen (what text);
 CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (TG_ARGV[0]); RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END; END $$;
