@@ -145,6 +145,8 @@ extern void Sha256(const void *bytes, Size length, uint8 hash[SHA256_LENGTH]);
 
 extern TriggerData *RequireTrigger(FunctionCallInfo fcinfo, const char *name, int allowed);
 extern Oid	TopmostTable(Relation rel);
+extern bool RowIsOurs(Relation rel, HeapTuple tuple);
+extern TupleTableSlot *LatestRow(Relation rel, HeapTuple tuple, TupleTableSlot *slot);
 extern AttrNumber FindAttribute(TupleDesc tupdesc, const char *name, AttrNumber *known);
 
 /* argument.c */

@@ -5,7 +5,8 @@
  * Refusals that are business answers ("not enough points") have class LY, so
  * that a driver can tell them from faults.  LY0xx is shared, LY1xx belongs to
  * the ledger, LY2xx to members, LY3xx to segmentation and value, LY4xx to
- * tiers, LY65x to events.  No refusal has class 40 or 55: REST layers answer 500 to them.
+ * tiers, LY5xx to activities, LY65x to events.  No refusal has class 40 or
+ * 55: REST layers answer 500 to them.
  *
  * The table in the README lists the same codes; a test compares the two.
  */
@@ -97,6 +98,14 @@
 #define ERRCODE_LY_GRANT_NOT_FOUND		MAKE_SQLSTATE('L','Y','4','0','5')
 #define ERRCODE_LY_GRANT_ENDED			MAKE_SQLSTATE('L','Y','4','0','6')
 #define ERRCODE_LY_INVALID_FACTS		MAKE_SQLSTATE('L','Y','4','0','7')
+
+/* activity (LY500 to LY519) */
+#define ERRCODE_LY_UNKNOWN_ACTIVITY_KIND MAKE_SQLSTATE('L','Y','5','0','1')
+#define ERRCODE_LY_ACTIVITY_NOT_FOUND	MAKE_SQLSTATE('L','Y','5','0','2')
+#define ERRCODE_LY_LINE_NOT_FOUND		MAKE_SQLSTATE('L','Y','5','0','3')
+#define ERRCODE_LY_RETURNED_TOO_MUCH	MAKE_SQLSTATE('L','Y','5','0','4')
+#define ERRCODE_LY_INVALID_ACTIVITY		MAKE_SQLSTATE('L','Y','5','0','5')
+#define ERRCODE_LY_EXTERNAL_ID_TAKEN	MAKE_SQLSTATE('L','Y','5','0','6')
 
 /* event (LY650 to LY659) */
 #define ERRCODE_LY_UNKNOWN_CONSUMER		MAKE_SQLSTATE('L','Y','6','5','1')

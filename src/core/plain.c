@@ -862,3 +862,19 @@ InsertNewPlainRow(const PlainAccess *access, HeapTuple row)
 	ExecDropSingleTupleTableSlot(slot);
 	return is_new;
 }
+
+/*
+ * Waits for whoever is storing or changing a row, as a dirty snapshot says under
+ * which it was found.
+ */
+void
+WaitForDirtyRow(const PlainAccess *access, HeapTuple row, const SnapshotData *dirty)
+{
+	TransactionId xid = TransactionIdIsValid(dirty->xmin) ? dirty->xmin : dirty->xmax;
+
+	/* what may be taken back at once is not waited for until its transaction ends */
+	if (dirty->speculativeToken != 0)
+		SpeculativeInsertionWait(xid, dirty->speculativeToken);
+	else
+		XactLockTableWait(xid, access->rel, &row->t_self, XLTW_InsertIndex);
+}

@@ -35,7 +35,7 @@
 #include "utils/snapshot.h"
 
 #define PLAIN_MAX_COLUMNS	32
-#define PLAIN_MAX_KEYS		2
+#define PLAIN_MAX_KEYS		3
 #define PLAIN_KEY_COLUMNS	3
 
 typedef struct PlainColumn
@@ -95,5 +95,6 @@ extern bool UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumn
 extern HeapTuple FormPlainRow(const PlainAccess *access, const Datum *values, const bool *nulls);
 extern bool InsertNewPlainRow(const PlainAccess *access, HeapTuple row);
 extern void InsertPlainRows(const PlainAccess *access, int nrows, HeapTuple *rows, int *at);
+extern void WaitForDirtyRow(const PlainAccess *access, HeapTuple row, const SnapshotData *dirty);
 
 #endif							/* LOYALTY_PLAIN_H */

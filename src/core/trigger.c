@@ -1,13 +1,17 @@
 /*
  * trigger.c
- *		How a trigger function may be fired, and of which table.
+ *		How a trigger function may be fired, of which table, and for which row.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/partition.h"
 #include "commands/trigger.h"
 #include "lib/stringinfo.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "core/core.h"
 
@@ -95,4 +99,56 @@ TopmostTable(Relation rel)
 	if (!rel->rd_rel->relispartition)
 		return RelationGetRelid(rel);
 	return llast_oid(get_partition_ancestors(RelationGetRelid(rel)));
+}
+
+/*
+ * Whether our own transaction has changed or deleted this version of a row
+ * since.
+ */
+static bool
+IsSuperseded(HeapTuple tuple)
+{
+	HeapTupleHeader header = tuple->t_data;
+
+	return !(header->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));
+}
+
+/*
+ * Whether our own transaction made this version of a row.
+ */
+bool
+RowIsOurs(Relation rel, HeapTuple tuple)
+{
+	return rel->rd_rel->relkind == RELKIND_RELATION &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+}
+
+/*
+ * A row as it stands by now, of which a trigger was told a version; NULL when it
+ * is gone from its table.  Another slot than the given one is to be dropped.
+ */
+TupleTableSlot *
+LatestRow(Relation rel, HeapTuple tuple, TupleTableSlot *slot)
+{
+	Snapshot	snapshot;
+	TableScanDesc scan;
+	ItemPointerData tid = tuple->t_self;
+	TupleTableSlot *latest;
+	bool		found;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || !IsSuperseded(tuple))
+		return slot;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan_tid(rel, snapshot);
+	table_tuple_get_latest_tid(scan, &tid);
+	table_endscan(scan);
+	latest = table_slot_create(rel, NULL);
+	found = table_tuple_fetch_row_version(rel, &tid, snapshot, latest);
+	if (found)
+		ExecMaterializeSlot(latest);
+	else
+		ExecDropSingleTupleTableSlot(latest);
+	UnregisterSnapshot(snapshot);
+	return found ? latest : NULL;
 }

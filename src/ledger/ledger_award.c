@@ -76,6 +76,52 @@
 #include "ledger/ledger_terms.h"
 #include "ledger/post.h"
 
+/* What the trigger knows of a row */
+enum
+{
+	AWARD_SOURCE,
+	AWARD_CURRENCY
+};
+
+enum
+{
+	AWARD_MEMBER,
+	AWARD_POINTS,
+	AWARD_WHEN,
+	AWARD_AT,
+	AWARD_AVAILABLE_AT
+};
+
+static const TermSet award_terms = {
+	.nwords = 2,
+	.words = {[AWARD_SOURCE] = {"source", NULL}, [AWARD_CURRENCY] = {"currency", "points"}},
+	.nvalues = 5,
+	.values = {
+		[AWARD_MEMBER] = {"member", INT8OID, true},
+		[AWARD_POINTS] = {"points", NUMERICOID, true},
+		[AWARD_WHEN] = {"when", BOOLOID, false},
+		[AWARD_AT] = {"at", TIMESTAMPTZOID, false},
+		[AWARD_AVAILABLE_AT] = {"available_at", TIMESTAMPTZOID, false}
+	},
+	.all = "source, member, points, at, when, available_at, currency and key",
+	.needed = "source, member and points are",
+	.how = "Add 'member=...', the column with the member, and 'points=...', what a row is worth.",
+	.shared = "would post for rows of the same names in currency"
+};
+
+/* What a row is worth by the terms */
+typedef struct Award
+{
+	char	   *key;			/* names the row: row_key() */
+	bool		has_member;
+	int64		member_id;
+	int64		points;			/* 0 where it does not count, or for nobody */
+	bool		has_at;
+	TimestampTz at;
+	bool		has_available_at;
+	TimestampTz available_at;
+} Award;
+
 /* One posting of a row, as the ledger has it */
 typedef struct Posted
 {
@@ -110,6 +156,66 @@ typedef struct Settling
 	int			nposted;
 	int			last_number;
 } Settling;
+
+/* ---------------------------------------------------------------------------
+ * What a row says
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Points are whole: fractions are cut off.  Less than none is none.
+ */
+static int64
+PointsOf(const RowTerm *term, Datum value)
+{
+	Numeric		points;
+
+	if (term->type != NUMERICOID)
+		return Max(IntegerOf(value, term->type), 0);
+	points = DatumGetNumeric(value);
+	if (numeric_is_nan(points) || numeric_is_inf(points))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("term \"points=%s\" must be finite", term->text),
+				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value))),
+				 errhint("Correct the row.")));
+	if (DatumGetBool(DirectFunctionCall2(numeric_lt, value, NumericGetDatum(int64_to_numeric(1)))))
+		return 0;
+	value = DirectFunctionCall2(numeric_trunc, value, Int32GetDatum(0));
+	if (DatumGetBool(DirectFunctionCall2(numeric_gt, value, NumericGetDatum(int64_to_numeric(PG_INT64_MAX)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("term \"points=%s\" is out of the range of bigint", term->text),
+				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value))),
+				 errhint("Correct the row.")));
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, value));
+}
+
+/*
+ * What a row says by the terms.  Whatever does not concern a row that counts
+ * for nobody is not looked at.
+ */
+static void
+ReadAward(const RowTerms *terms, TupleTableSlot *slot, const char *time_zone, Award *award)
+{
+	Datum		value;
+
+	memset(award, 0, sizeof(Award));
+	award->key = KeyOfRow(terms, slot);
+	award->has_member = ReadTerm(&terms->values[AWARD_MEMBER], slot, &value);
+	if (!award->has_member)
+		return;
+	award->member_id = IntegerOf(value, terms->values[AWARD_MEMBER].type);
+	if (terms->values[AWARD_WHEN].name != NULL && (!ReadTerm(&terms->values[AWARD_WHEN], slot, &value) || !DatumGetBool(value)))
+		return;
+	if (!ReadTerm(&terms->values[AWARD_POINTS], slot, &value))
+		return;
+	award->points = PointsOf(&terms->values[AWARD_POINTS], value);
+	if (award->points == 0)
+		return;
+	award->has_at = ReadInstant(&terms->values[AWARD_AT], slot, time_zone, &award->at);
+	award->has_available_at = ReadInstant(&terms->values[AWARD_AVAILABLE_AT], slot, time_zone, &award->available_at);
+}
 
 /* ---------------------------------------------------------------------------
  * What was posted
@@ -748,57 +854,6 @@ SettleRow(Settling *settling, const Award *older, const Award *award)
  */
 
 /*
- * Whether our own transaction has changed or deleted this version of a row
- * since.
- */
-static bool
-IsSuperseded(HeapTuple tuple)
-{
-	HeapTupleHeader header = tuple->t_data;
-
-	return !(header->t_infomask & HEAP_XMAX_INVALID) && !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
-		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(header));
-}
-
-/*
- * Whether our own transaction made this version of a row.
- */
-static bool
-IsOurs(Relation rel, HeapTuple tuple)
-{
-	return rel->rd_rel->relkind == RELKIND_RELATION &&
-		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
-}
-
-/*
- * A row as it stands by now; NULL when it is gone from its table.
- */
-static TupleTableSlot *
-LatestVersion(Relation rel, HeapTuple tuple, TupleTableSlot *slot)
-{
-	Snapshot	snapshot;
-	TableScanDesc scan;
-	ItemPointerData tid = tuple->t_self;
-	TupleTableSlot *latest;
-	bool		found;
-
-	if (rel->rd_rel->relkind != RELKIND_RELATION || !IsSuperseded(tuple))
-		return slot;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = table_beginscan_tid(rel, snapshot);
-	table_tuple_get_latest_tid(scan, &tid);
-	table_endscan(scan);
-	latest = table_slot_create(rel, NULL);
-	found = table_tuple_fetch_row_version(rel, &tid, snapshot, latest);
-	if (found)
-		ExecMaterializeSlot(latest);
-	else
-		ExecDropSingleTupleTableSlot(latest);
-	UnregisterSnapshot(snapshot);
-	return found ? latest : NULL;
-}
-
-/*
  * A new row earns what it is worth.  False when it is worth nothing, or its key
  * was used: then it may have been there before.
  */
@@ -841,26 +896,26 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	Actor		writer;
 	bool		is_there;
 	bool		same_key = false;
-	bool		is_held = false;
+	TupleTableSlot *holding = NULL;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* the terms are the trigger's: they are evaluated as any trigger runs */
-	terms = FindTerms(data);
-	settling.source = terms->source;
+	terms = FindTerms(data, &award_terms);
+	settling.source = terms->words[AWARD_SOURCE];
 	ActForTable(&writer, rel);
 	RequireWritable();
-	FindCurrency(terms->currency, &settling.currency);
+	FindCurrency(terms->words[AWARD_CURRENCY], &settling.currency);
 	ActAsBefore(&writer);
 
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		slot = LatestVersion(rel, data->tg_trigtuple, data->tg_trigslot);
+		slot = LatestRow(rel, data->tg_trigtuple, data->tg_trigslot);
 	else
 	{
 		ReadAward(terms, data->tg_trigslot, settling.currency.time_zone, &older);
-		settling.ours = IsOurs(rel, data->tg_trigtuple);
+		settling.ours = RowIsOurs(rel, data->tg_trigtuple);
 		if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
-			slot = LatestVersion(rel, data->tg_newtuple, data->tg_newslot);
+			slot = LatestRow(rel, data->tg_newtuple, data->tg_newslot);
 	}
 	is_there = slot != NULL;
 	if (is_there)
@@ -868,7 +923,10 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	if (!TRIGGER_FIRED_BY_INSERT(data->tg_event))
 	{
 		same_key = is_there && strcmp(older.key, newer.key) == 0;
-		is_held = !same_key && FindHolder(terms, rel, data->tg_trigslot, settling.currency.time_zone, older.key, &holder);
+		if (!same_key)
+			holding = FindHolder(terms, rel, data->tg_trigslot, older.key);
+		if (holding != NULL)
+			ReadAward(terms, holding, settling.currency.time_zone, &holder);
 	}
 
 	ActForTable(&writer, rel);
@@ -879,12 +937,14 @@ loyalty_award_points(PG_FUNCTION_ARGS)
 	}
 	else if (same_key)
 		SettleRow(&settling, &older, &newer);
-	else if (SettleRow(&settling, &older, is_held ? &holder : NULL) && is_there)
+	else if (SettleRow(&settling, &older, holding != NULL ? &holder : NULL) && is_there)
 		SettleRow(&settling, NULL, &newer);
 
 	ActAsBefore(&writer);
 	if (slot != NULL && slot != data->tg_trigslot && slot != data->tg_newslot)
 		ExecDropSingleTupleTableSlot(slot);
+	if (holding != NULL)
+		ExecDropSingleTupleTableSlot(holding);
 	SPI_finish();
 	return PointerGetDatum(NULL);
 }

@@ -406,16 +406,19 @@ CheckSource(TriggerData *data, const RowTerms *terms)
 		.query = "SELECT t.tgname::pg_catalog.text, t.tgrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_trigger t "
 		"WHERE t.tgfoid OPERATOR(pg_catalog.=) $1 AND t.oid OPERATOR(pg_catalog.<>) $2 "
 		"AND loyalty.trigger_term(t.tgargs, 'source') OPERATOR(pg_catalog.=) $4 "
-		"AND coalesce(loyalty.trigger_term(t.tgargs, 'currency'), 'points') OPERATOR(pg_catalog.=) $5 "
+		"AND coalesce(loyalty.trigger_term(t.tgargs, $6), $7) OPERATOR(pg_catalog.=) $5 "
 		"AND (t.tgrelid OPERATOR(pg_catalog.=) $3 OR coalesce(pg_catalog.pg_partition_root(t.tgrelid), t.tgrelid) "
 		"OPERATOR(pg_catalog.<>) coalesce(pg_catalog.pg_partition_root($3), $3)) ORDER BY t.oid",
-		.nargs = 5,
-		.argtypes = {OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID}
+		.nargs = 7,
+		.argtypes = {OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
 	};
+	const TermSet *set = terms->set;
 	Trigger    *trigger = data->tg_trigger;
-	Datum		values[5] = {ObjectIdGetDatum(trigger->tgfoid), ObjectIdGetDatum(trigger->tgoid),
-		ObjectIdGetDatum(RelationGetRelid(data->tg_relation)), CStringGetTextDatum(terms->source),
-	CStringGetTextDatum(terms->currency)};
+	Datum		values[7] = {
+		ObjectIdGetDatum(trigger->tgfoid), ObjectIdGetDatum(trigger->tgoid),
+		ObjectIdGetDatum(RelationGetRelid(data->tg_relation)), CStringGetTextDatum(terms->words[0]),
+		CStringGetTextDatum(terms->words[1]), CStringGetTextDatum(set->words[1].name), CStringGetTextDatum(set->words[1].otherwise)
+	};
 	Actor		writer;
 
 	/* whoever writes the row need not know of our schema */
@@ -426,12 +429,11 @@ CheckSource(TriggerData *data, const RowTerms *terms)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("source \"%s\" of trigger \"%s\" is also that of trigger \"%s\" on %s",
-						terms->source, trigger->tgname,
+						terms->words[0], trigger->tgname,
 						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
 						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2)),
-				 errdetail("Both post in currency \"%s\", so what one row earned could not be told from what another did.",
-						   terms->currency),
-				 errhint("Give each trigger of a currency a source of its own.")));
+				 errdetail("Both %s \"%s\".", set->shared, terms->words[1]),
+				 errhint("Give each trigger of a %s a source of its own.", set->words[1].name)));
 }
 
 /*
@@ -459,73 +461,100 @@ TermValue(const char *arg, const char *name, char **value)
 }
 
 /*
+ * Puts the value of an argument where its term has it: *word, or *term.  False
+ * when it is no term that we know.
+ */
+static bool
+FindTerm(RowTerms *terms, RowTerm *key, const char *arg, const char **name, const char ***word, RowTerm **term, char **value)
+{
+	const TermSet *set = terms->set;
+
+	*word = NULL;
+	*term = NULL;
+	for (int i = 0; i < set->nwords; i++)
+	{
+		*name = set->words[i].name;
+		*word = &terms->words[i];
+		if (TermValue(arg, *name, value))
+			return true;
+	}
+	*word = NULL;
+	for (int i = 0; i < set->nvalues; i++)
+	{
+		*name = set->values[i].name;
+		*term = &terms->values[i];
+		if (TermValue(arg, *name, value))
+			return true;
+	}
+	*name = "key";
+	*term = key;
+	return TermValue(arg, *name, value);
+}
+
+/*
  * The arguments of a trigger, by name.
  */
 static void
 ReadArguments(const Trigger *trigger, char **args, RowTerms *terms, RowTerm *key)
 {
-	struct
-	{
-		const char *name;
-		const char **text;
-		RowTerm    *term;
-	}			known[] = {
-		{"source", &terms->source, NULL},
-		{"currency", &terms->currency, NULL},
-		{"member", NULL, &terms->member},
-		{"points", NULL, &terms->points},
-		{"when", NULL, &terms->when},
-		{"at", NULL, &terms->at},
-		{"available_at", NULL, &terms->available_at},
-		{"key", NULL, key}
-	};
+	const TermSet *set = terms->set;
+	const char *missing = NULL;
 
 	for (int i = 0; i < trigger->tgnargs; i++)
 	{
-		char	   *value = NULL;
-		int			k = 0;
+		const char *name;
+		const char **word;
+		RowTerm    *term;
+		char	   *value;
 
-		while (k < (int) lengthof(known) && !TermValue(args[i], known[k].name, &value))
-			k++;
-		if (value == NULL)
+		if (!FindTerm(terms, key, args[i], &name, &word, &term, &value))
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("argument \"%s\" of trigger \"%s\" is no term", args[i], trigger->tgname),
-					 errdetail("The terms are source, member, points, at, when, available_at, currency and key."),
-					 errhint("Write each as 'name=value', such as 'points=amount'.")));
-		if (value[0] == '\0' || (known[k].term != NULL ? known[k].term->name != NULL : *known[k].text != NULL))
+					 errdetail("The terms are %s.", set->all),
+					 errhint("Write each as 'name=value', such as 'member=member_id'.")));
+		if (value[0] == '\0' || (term != NULL ? term->name != NULL : *word != NULL))
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("term \"%s\" of trigger \"%s\" is %s", known[k].name, trigger->tgname,
+					 errmsg("term \"%s\" of trigger \"%s\" is %s", name, trigger->tgname,
 							value[0] == '\0' ? "empty" : "there twice"),
 					 errdetail("The trigger has %d arguments.", trigger->tgnargs),
 					 errhint("Give it once, with a value.")));
-		if (known[k].term == NULL)
-			*known[k].text = value;
+		if (term == NULL)
+			*word = value;
 		else
 		{
-			known[k].term->name = known[k].name;
-			known[k].term->text = value;
+			term->name = name;
+			term->text = value;
 		}
 	}
 
-	if (terms->source == NULL || terms->member.name == NULL || terms->points.name == NULL)
+	for (int i = set->nvalues - 1; i >= 0; i--)
+	{
+		if (set->values[i].needed && terms->values[i].name == NULL)
+			missing = set->values[i].name;
+	}
+	if (terms->words[0] == NULL)
+		missing = set->words[0].name;
+	if (missing != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("trigger \"%s\" has no term \"%s\"", trigger->tgname,
-						terms->source == NULL ? "source" : terms->member.name == NULL ? "member" : "points"),
-				 errdetail("source, member and points are needed."),
-				 terms->source == NULL
+				 errmsg("trigger \"%s\" has no term \"%s\"", trigger->tgname, missing),
+				 errdetail("%s needed.", set->needed),
+				 terms->words[0] == NULL
 				 ? errhint("Add 'source=orders' or the like: a name for the rows that never changes, whatever becomes of the table's.")
-				 : errhint("Add 'member=...', the column with the member, and 'points=...', what a row is worth.")));
-	if (strpbrk(terms->source, ":\\~") != NULL || strlen(terms->source) > 100)
+				 : errhint("%s", set->how)));
+	if (strpbrk(terms->words[0], ":\\~") != NULL || strlen(terms->words[0]) > 100)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("source \"%s\" of trigger \"%s\" is not usable", terms->source, trigger->tgname),
+				 errmsg("source \"%s\" of trigger \"%s\" is not usable", terms->words[0], trigger->tgname),
 				 errdetail("It is longer than 100 bytes, or contains one of : \\ and ~."),
 				 errhint("Give a plain word, such as orders.")));
-	if (terms->currency == NULL)
-		terms->currency = "points";
+	for (int i = 0; i < set->nwords; i++)
+	{
+		if (terms->words[i] == NULL)
+			terms->words[i] = set->words[i].otherwise;
+	}
 }
 
 static void
@@ -535,17 +564,6 @@ PrepareTerms(TriggerData *data, RowTerms *terms, char **args, MemoryContext cont
 	RowTerm		key = {0};
 	TermContext about = {.trigger = data->tg_trigger->tgname};
 	ErrorContextCallback callback = {.callback = DescribeTerm,.arg = &about,.previous = error_context_stack};
-	const struct
-	{
-		RowTerm    *term;
-		Oid			wanted;
-	}			single[] = {
-		{&terms->member, INT8OID},
-		{&terms->points, NUMERICOID},
-		{&terms->when, BOOLOID},
-		{&terms->at, TIMESTAMPTZOID},
-		{&terms->available_at, TIMESTAMPTZOID}
-	};
 	MemoryContext old = MemoryContextSwitchTo(context);
 	int			nest;
 
@@ -558,11 +576,11 @@ PrepareTerms(TriggerData *data, RowTerms *terms, char **args, MemoryContext cont
 							 psprintf("pg_catalog, %s, pg_temp", quote_identifier(get_namespace_name(get_rel_namespace(TopmostTable(rel))))),
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	error_context_stack = &callback;
-	for (int i = 0; i < (int) lengthof(single); i++)
+	for (int i = 0; i < terms->set->nvalues; i++)
 	{
-		about.term = single[i].term;
+		about.term = &terms->values[i];
 		if (about.term->name != NULL)
-			PrepareTerm(single[i].term, rel, single[i].wanted);
+			PrepareTerm(&terms->values[i], rel, terms->set->values[i].type);
 	}
 	about.term = &key;
 	if (key.name == NULL)
@@ -575,15 +593,12 @@ PrepareTerms(TriggerData *data, RowTerms *terms, char **args, MemoryContext cont
 static void
 ForgetTerms(KeptTerms *kept)
 {
-	RowTerm    *single[] = {&kept->terms.member, &kept->terms.points, &kept->terms.when,
-	&kept->terms.at, &kept->terms.available_at};
-
 	if (kept->context == NULL)
 		return;
-	for (int i = 0; i < (int) lengthof(single); i++)
+	for (int i = 0; i < MAX_TERM_VALUES; i++)
 	{
-		if (single[i]->expression != NULL)
-			FreeCachedExpression(single[i]->expression);
+		if (kept->terms.values[i].expression != NULL)
+			FreeCachedExpression(kept->terms.values[i].expression);
 	}
 	for (int i = 0; i < kept->terms.nkey; i++)
 	{
@@ -597,22 +612,20 @@ ForgetTerms(KeptTerms *kept)
 }
 
 static bool
-TermsAreCurrent(const KeptTerms *kept, const TriggerData *data)
+TermsAreCurrent(const KeptTerms *kept, const TriggerData *data, const TermSet *set)
 {
 	const Trigger *trigger = data->tg_trigger;
-	const RowTerm *single[] = {&kept->terms.member, &kept->terms.points, &kept->terms.when,
-	&kept->terms.at, &kept->terms.available_at};
 
-	if (kept->context == NULL || kept->nargs != trigger->tgnargs)
+	if (kept->context == NULL || kept->terms.set != set || kept->nargs != trigger->tgnargs)
 		return false;
 	for (int i = 0; i < kept->nargs; i++)
 	{
 		if (strcmp(kept->args[i], trigger->tgargs[i]) != 0)
 			return false;
 	}
-	for (int i = 0; i < (int) lengthof(single); i++)
+	for (int i = 0; i < MAX_TERM_VALUES; i++)
 	{
-		if (single[i]->expression != NULL && !single[i]->expression->is_valid)
+		if (kept->terms.values[i].expression != NULL && !kept->terms.values[i].expression->is_valid)
 			return false;
 	}
 	for (int i = 0; i < kept->terms.nkey; i++)
@@ -627,15 +640,16 @@ TermsAreCurrent(const KeptTerms *kept, const TriggerData *data)
 }
 
 /*
- * The terms of a trigger that has fired.  Needs an SPI connection.
+ * The terms of a trigger that has fired, by those that its function knows.
+ * Needs an SPI connection.
  */
 const RowTerms *
-FindTerms(TriggerData *data)
+FindTerms(TriggerData *data, const TermSet *set)
 {
 	const Trigger *trigger = data->tg_trigger;
 	KeptTerms  *kept;
 	bool		found;
-	RowTerms	terms = {0};
+	RowTerms	terms = {.set = set};
 	MemoryContext context;
 	MemoryContext old;
 	char	  **args;
@@ -649,7 +663,7 @@ FindTerms(TriggerData *data)
 	kept = hash_search(kept_terms, &trigger->tgoid, HASH_FIND, NULL);
 	if (kept != NULL)
 	{
-		if (TermsAreCurrent(kept, data))
+		if (TermsAreCurrent(kept, data, set))
 			return &kept->terms;
 		ForgetTerms(kept);
 	}
@@ -680,9 +694,10 @@ FindTerms(TriggerData *data)
  */
 
 /*
- * The value of a term for a row.  NULL gives false.
+ * The value of a term for a row.  NULL gives false, as does a term that is not
+ * given.
  */
-static bool
+bool
 ReadTerm(const RowTerm *term, TupleTableSlot *slot, Datum *value)
 {
 	TermContext about = {.term = term};
@@ -691,6 +706,8 @@ ReadTerm(const RowTerm *term, TupleTableSlot *slot, Datum *value)
 	ExprState  *state;
 	bool		isnull;
 
+	if (term->name == NULL)
+		return false;
 	if (term->column > 0)
 	{
 		*value = slot_getattr(slot, term->column, &isnull);
@@ -709,50 +726,24 @@ ReadTerm(const RowTerm *term, TupleTableSlot *slot, Datum *value)
 	return !isnull;
 }
 
-static int64
+/*
+ * A value of a term that is bigint, or is read as it is.
+ */
+int64
 IntegerOf(Datum value, Oid type)
 {
 	return type == INT8OID ? DatumGetInt64(value) : type == INT4OID ? DatumGetInt32(value) : DatumGetInt16(value);
 }
 
 /*
- * Points are whole: fractions are cut off.  Less than none is none.
+ * An instant; a time without zone, and a date, are those of time_zone.
  */
-static int64
-PointsOf(const RowTerm *term, Datum value)
-{
-	Numeric		points;
-
-	if (term->type != NUMERICOID)
-		return Max(IntegerOf(value, term->type), 0);
-	points = DatumGetNumeric(value);
-	if (numeric_is_nan(points) || numeric_is_inf(points))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("term \"points=%s\" must be finite", term->text),
-				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value))),
-				 errhint("Correct the row.")));
-	if (DatumGetBool(DirectFunctionCall2(numeric_lt, value, NumericGetDatum(int64_to_numeric(1)))))
-		return 0;
-	value = DirectFunctionCall2(numeric_trunc, value, Int32GetDatum(0));
-	if (DatumGetBool(DirectFunctionCall2(numeric_gt, value, NumericGetDatum(int64_to_numeric(PG_INT64_MAX)))))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("term \"points=%s\" is out of the range of bigint", term->text),
-				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(numeric_out, value))),
-				 errhint("Correct the row.")));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, value));
-}
-
-/*
- * A time without zone, and a date, are those of the currency's zone.
- */
-static bool
+bool
 ReadInstant(const RowTerm *term, TupleTableSlot *slot, const char *time_zone, TimestampTz *instant)
 {
 	Datum		value;
 
-	if (term->name == NULL || !ReadTerm(term, slot, &value))
+	if (!ReadTerm(term, slot, &value))
 		return false;
 	if (term->type == TIMESTAMPOID)
 		value = DirectFunctionCall2(timestamp_zone, CStringGetTextDatum(time_zone), value);
@@ -760,8 +751,11 @@ ReadInstant(const RowTerm *term, TupleTableSlot *slot, const char *time_zone, Ti
 	return true;
 }
 
-static char *
-KeyOf(const RowTerms *terms, TupleTableSlot *slot)
+/*
+ * The name of a row.
+ */
+char *
+KeyOfRow(const RowTerms *terms, TupleTableSlot *slot)
 {
 	char	  **parts = palloc(terms->nkey * sizeof(char *));
 
@@ -777,33 +771,7 @@ KeyOf(const RowTerms *terms, TupleTableSlot *slot)
 					 errhint("Give a key that every row has.")));
 		parts[i] = KeyText(value, terms->key[i].type);
 	}
-	return RowKey(terms->source, parts, terms->nkey);
-}
-
-/*
- * What a row says by the terms.  Whatever does not concern a row that counts
- * for nobody is not looked at.
- */
-void
-ReadAward(const RowTerms *terms, TupleTableSlot *slot, const char *time_zone, Award *award)
-{
-	Datum		value;
-
-	memset(award, 0, sizeof(Award));
-	award->key = KeyOf(terms, slot);
-	award->has_member = ReadTerm(&terms->member, slot, &value);
-	if (!award->has_member)
-		return;
-	award->member_id = IntegerOf(value, terms->member.type);
-	if (terms->when.name != NULL && (!ReadTerm(&terms->when, slot, &value) || !DatumGetBool(value)))
-		return;
-	if (!ReadTerm(&terms->points, slot, &value))
-		return;
-	award->points = PointsOf(&terms->points, value);
-	if (award->points == 0)
-		return;
-	award->has_at = ReadInstant(&terms->at, slot, time_zone, &award->at);
-	award->has_available_at = ReadInstant(&terms->available_at, slot, time_zone, &award->available_at);
+	return RowKey(terms->words[0], parts, terms->nkey);
 }
 
 /* ---------------------------------------------------------------------------
@@ -850,15 +818,15 @@ SearchByKey(const RowTerms *terms, Relation index, TupleTableSlot *slot, ScanKey
  * But two rows may have exchanged their keys, where these are unique only at
  * the end of the statement or the transaction, or where the trigger fires that
  * late, and it may be that the other row was settled first: then it must not
- * lose what the key stands for.  False when there is no such row, or no unique
+ * lose what the key stands for.  NULL when there is no such row, or no unique
  * index to find it by.
  */
-bool
-FindHolder(const RowTerms *terms, Relation rel, TupleTableSlot *slot, const char *time_zone, const char *key, Award *holder)
+TupleTableSlot *
+FindHolder(const RowTerms *terms, Relation rel, TupleTableSlot *slot, const char *key)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
-	bool		found = false;
+	TupleTableSlot *holder = NULL;
 	bool		searched = false;
 
 	/* what the statement itself has done is to be seen */
@@ -876,14 +844,15 @@ FindHolder(const RowTerms *terms, Relation rel, TupleTableSlot *slot, const char
 			HeapTuple	tuple;
 
 			searched = true;
-			while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+			while (holder == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
 			{
 				TupleTableSlot *other = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
 
 				ExecStoreHeapTuple(heap_copytuple(tuple), other, true);
-				ReadAward(terms, other, time_zone, holder);
-				found = strcmp(holder->key, key) == 0;
-				ExecDropSingleTupleTableSlot(other);
+				if (strcmp(KeyOfRow(terms, other), key) == 0)
+					holder = other;
+				else
+					ExecDropSingleTupleTableSlot(other);
 			}
 			systable_endscan(scan);
 			UnregisterSnapshot(snapshot);
@@ -891,5 +860,5 @@ FindHolder(const RowTerms *terms, Relation rel, TupleTableSlot *slot, const char
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
-	return found;
+	return holder;
 }

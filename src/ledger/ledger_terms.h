@@ -2,8 +2,8 @@
  * ledger_terms.h
  *		The terms of a trigger: what it knows of the rows of somebody's table.
  *
- * A term is an argument of the form 'name=value'.  What a row says by the
- * terms is an Award.
+ * A term is an argument of the form 'name=value'.  A trigger function says
+ * which terms it knows, by a TermSet, and reads their values out of rows.
  */
 #ifndef LOYALTY_LEDGER_TERMS_H
 #define LOYALTY_LEDGER_TERMS_H
@@ -25,38 +25,52 @@ typedef struct RowTerm
 	CachedExpression *expression;
 } RowTerm;
 
+#define MAX_TERM_WORDS	2
+#define MAX_TERM_VALUES	11
+
+/*
+ * The terms that a trigger function knows, beside "key"; static.  Words are the
+ * same for all rows; the first is "source".
+ */
+typedef struct TermSet
+{
+	int			nwords;
+	struct
+	{
+		const char *name;
+		const char *otherwise;	/* where it is not given; NULL: it must be */
+	}			words[MAX_TERM_WORDS];
+	int			nvalues;
+	struct
+	{
+		const char *name;
+		Oid			type;
+		bool		needed;
+	}			values[MAX_TERM_VALUES];
+	const char *all;			/* for DETAIL and HINT: their names, ... */
+	const char *needed;
+	const char *how;			/* ... how those that are needed are given, */
+	const char *shared;			/* and what is wrong where two triggers have
+								 * their words in common */
+} TermSet;
+
 /* The terms of one trigger, as a session keeps them */
 typedef struct RowTerms
 {
-	const char *source;			/* under which its rows are known */
-	const char *currency;
-	RowTerm		member;
-	RowTerm		points;
-	RowTerm		when;
-	RowTerm		at;
-	RowTerm		available_at;
+	const TermSet *set;
+	const char *words[MAX_TERM_WORDS];
+	RowTerm		values[MAX_TERM_VALUES];
 	RowTerm    *key;			/* what names a row in the source */
 	int			nkey;
 	Oid			pkey;			/* the index that says so, where none is given */
 } RowTerms;
 
-/* What a row is worth by the terms */
-typedef struct Award
-{
-	char	   *key;			/* names the row: row_key() */
-	bool		has_member;
-	int64		member_id;
-	int64		points;			/* 0 where it does not count, or for nobody */
-	bool		has_at;
-	TimestampTz at;
-	bool		has_available_at;
-	TimestampTz available_at;
-} Award;
-
-extern const RowTerms *FindTerms(TriggerData *data);
-extern void ReadAward(const RowTerms *terms, TupleTableSlot *slot, const char *time_zone, Award *award);
-extern bool FindHolder(const RowTerms *terms, Relation rel, TupleTableSlot *slot, const char *time_zone, const char *key,
-					   Award *holder);
+extern const RowTerms *FindTerms(TriggerData *data, const TermSet *set);
+extern bool ReadTerm(const RowTerm *term, TupleTableSlot *slot, Datum *value);
+extern int64 IntegerOf(Datum value, Oid type);
+extern bool ReadInstant(const RowTerm *term, TupleTableSlot *slot, const char *time_zone, TimestampTz *instant);
+extern char *KeyOfRow(const RowTerms *terms, TupleTableSlot *slot);
+extern TupleTableSlot *FindHolder(const RowTerms *terms, Relation rel, TupleTableSlot *slot, const char *key);
 extern bool TermValue(const char *arg, const char *name, char **value);
 extern char *KeyText(Datum value, Oid type);
 extern char *RowKey(const char *source, char **parts, int nparts);

@@ -118,8 +118,13 @@ SELECT unmerge_members(2);
 SELECT merge_members(8, 9);
 CREATE TABLE orders (order_id bigint PRIMARY KEY, member_id bigint, amount numeric, at timestamptz, status text);
 CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION loyalty.award_points('source=orders', 'member=member_id', 'points=amount', 'at=at', 'currency=miles');
+CREATE TRIGGER record AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION loyalty.record_from_row('source=orders', 'member=member_id', 'amount=amount', 'at=at');
+SELECT define_product('T', 'drinks/tea', 'zeta', 'a');
+SELECT record_activity(m, 'order', timestamptz '2024-02-01' + m * interval '1 hour', lines => '[{"sku": "T", "quantity": 3, "amount": 10}, {"sku": "B", "price": 2.5, "quantity": 2}]', external_id => 'o' || m, money => 'EUR', idempotency_key => 'a' || m) FROM generate_series(1, 8) m;
+SELECT revise_activity(6, find_activity(6, 'order', 'o6'), to_member_id => 7);
 INSERT INTO orders SELECT i, 1 + i % 7, (i * 37 % 100) + 0.5, timestamptz '2024-01-01' + i * interval '30 hours', 'paid' FROM generate_series(1, 60) i;
 CREATE TABLE history AS SELECT m AS member_id, 'points' AS currency, 10 * m AS points, timestamptz '2024-03-01' AS effective_at, 'h' || m AS idempotency_key FROM generate_series(20, 30) m;
+CREATE VIEW done AS SELECT member_id, effective_at AS at, idempotency_key AS external_id FROM history;
 CREATE TABLE series AS SELECT i FROM generate_series(1, 3000) i;
 CREATE TABLE loyalty.brought (member_id bigint, note text);
 CREATE FUNCTION on_merge(merge_id bigint, survivor_id bigint, absorbed_id bigint) RETURNS jsonb LANGUAGE sql SET search_path = pg_catalog AS $$ SELECT '{}'::jsonb $$;
@@ -295,6 +300,14 @@ my %valid_of = (
 	'define_ladder.ladder' => ['new'], 'moved_items.direction' => ['in'], 'run_batch.job' => ['book_expiries'], 'next_of_job.job' => ['book_expiries'], 'run_job.job' => ['book_expiries'], 'run_merge_handlers.direction' => ['merge'], 'require_usable_identifier.namespace' => ['shop'], 'list_differences.stored' => ['{"a": 1}'], 'transfer.currency' => ['points'],
 	(map { ("$_.request_id" => [ 1, 2 ]) } qw(approve_act refuse_act)), 'withdraw_act.request_id' => [3], 'define_approval.act' => ['adjust'], 'define_approval.above' => [ 0, 100 ],
 	'define_approval.within' => [ undef, '1 day' ], 'request_act.act' => ['adjust'], 'request_act.arguments' => ['{"member_id": 5, "points": 5, "reason": "a gift"}'], 'request_act.lapses_at' => [ undef, '2040-01-01' ], 'transfer.from_member_id' => [ 5, 6 ],
+	(map { ("$_.member_id" => [5], "$_.activity_id" => column("SELECT activity_id FROM loyalty.activity WHERE member_id = 5 AND external_id = 'o5'")) } qw(revise_activity record_return)),
+	(map { ("$_.kind" => [ 'order', 'review' ], "$_.external_id" => [undef], "$_.lines" => [ undef, '[{"sku": "T", "quantity": 2, "amount": 8.5, "note": "x"}]' ]) } qw(record_activity revise_activity)),
+	'record_return.lines' => ['[{"line": 1, "quantity": 1}]'], (map { ("$_.amount" => [undef]) } qw(record_return)), 'record_return.at' => ['2026-01-01'], 'revise_activity.to_member_id' => [undef],
+	'record_many.member_ids' => ['{5,6}'], 'record_many.kinds' => ['{order,review}'], (map { ("record_many.$_" => [undef]) } qw(ats amounts lines channels documents external_ids moneys time_zones confirmed idempotency_keys)),
+	(map { ("$_.kind" => ['order']) } qw(activities find_activity)), 'find_activity.external_id' => ['o5'], 'define_activity_kind.kind' => ['new'], 'define_activity_kind.same_when' => [ 'never', 'external_id_and_day' ],
+	'define_product.effective_from' => [ undef, '2024-06-01' ], 'define_holidays.days' => ['{2024-12-25,2024-12-26}'], (map { ("$_.money" => [ 'EUR', undef ], "$_.codes" => [undef], "$_.basket" => [undef], "$_.document" => [ undef, '{"a": 1}' ]) } qw(record_activity revise_activity)),
+	(map { ("$_.history" => ['shop.done'], "$_.source" => [ undef, 'done' ]) } qw(backfill_activities history_query)),
+	'impersonal_lines.lines' => [ '[{"sku": "T", "note": "x"}]', undef ],
 	'ledger_append.entry' => ['{"kind": "earn", "points": 5, "effective_at": "2300-01-01T00:00:00+00:00"}'],
 	(map { ("make_clv_model.$_" => [ 0.8, 1.5 ]) } qw(r alpha a b)), (map { ("make_clv_model.$_" => [undef]) } qw(s beta p q v)), 'make_clv_model.unit_days' => [7],
 	(map { ("clv_holdout_agg.$_->[0]" => column("SELECT loyalty.rfm_agg(timestamptz '$_->[1]' + i * interval '1 day', 5) FROM generate_series(1, 3) i")) } [ summary => '2024-01-01' ], [ held => '2024-07-01' ]),
@@ -606,6 +619,7 @@ sub call_trigger
 		'points=(SELECT 1)', 'points=amount; DROP TABLE x', 'available_at=at', 'member_id', 'amount', 'at', 'measure=spend', 'spend', 'x', '', 'loyalty.wallet', 'note', 'ledger', '=', 'at=infinity');
 	my @arguments = map { one_of(@terms) } 1 .. pick(7);
 	@arguments = ('source=mine', 'member=member_id', 'points=amount', 'currency=points', @arguments) if chance(30);
+	@arguments = ('source=mine', 'member=member_id', 'amount=amount', 'at=at', grep { !/^(?:source|member|amount|at|points|currency|available_at)/ } @arguments) if $f->{name} eq 'record_from_row' && chance(60);
 	my $when = one_of('BEFORE', 'AFTER', 'AFTER');
 	my $event = one_of('INSERT', 'UPDATE', 'DELETE', 'INSERT OR UPDATE OR DELETE', 'INSERT OR UPDATE OR DELETE', 'TRUNCATE');
 	my $level = $event eq 'TRUNCATE' ? 'STATEMENT' : one_of('ROW', 'ROW', 'STATEMENT');

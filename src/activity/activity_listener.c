@@ -1,0 +1,79 @@
+/*
+ * activity_listener.c
+ *		Rooms to which activities mean something, and word of changes to them.
+ */
+#include "postgres.h"
+
+#include "activity/activity.h"
+
+#define MAX_ACTIVITY_LISTENERS	8
+
+static const ActivityListener *listeners[MAX_ACTIVITY_LISTENERS];
+static int	nlisteners = 0;
+
+/*
+ * From now on a room, whose Init function calls this, is told of changes of
+ * activities.
+ */
+void
+OnActivityChange(const ActivityListener *listener)
+{
+	if (nlisteners >= MAX_ACTIVITY_LISTENERS)
+		elog(ERROR, "too many listeners to activities");
+	listeners[nlisteners++] = listener;
+}
+
+bool
+AnyoneWantsActivity(const char *kind)
+{
+	for (int i = 0; i < nlisteners; i++)
+	{
+		if (listeners[i]->wants(kind))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Calls one function of each listener that wants the kind and has it.
+ */
+#define TELL(function, change) \
+	do { \
+		for (int i = 0; i < nlisteners; i++) \
+		{ \
+			if (listeners[i]->function != NULL && listeners[i]->wants((change)->now->kind)) \
+				listeners[i]->function(change); \
+		} \
+	} while (0)
+
+void
+LockForChange(ActivityChange *change)
+{
+	TELL(lock, change);
+}
+
+void
+PriceChange(ActivityChange *change)
+{
+	Activity   *now = change->now;
+
+	TELL(price, change);
+	/* what was taken off a line was never sold */
+	for (int i = 0; i < now->nlines; i++)
+	{
+		if (now->lines[i].sold_quantity == now->lines[i].quantity)
+			now->lines[i].sold_amount = now->lines[i].amount;
+	}
+}
+
+void
+TellOfChange(ActivityChange *change)
+{
+	TELL(stored, change);
+}
+
+void
+TellAgainOfChange(ActivityChange *change)
+{
+	TELL(replayed, change);
+}
