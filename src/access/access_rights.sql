@@ -32,7 +32,7 @@ BEGIN
 			('may_operate', '{adjust, merge_members, unmerge_members, forget_member, refresh_attributes, grant_tier, renew_grant, end_grant, set_joined,
 				evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier, book_expiry, book_expiries_of, rebuild_wallets_of, ledger_digest, lock_job, unlock_job, begin_job, note_job, end_job, store_findings, prune_batch}'),
 			('may_define', '{configure_program, create_currency, configure_namespace, block_identifier, register_merge_handler,
-				define_rfm_scheme, drop_rfm_scheme, define_measure, define_ladder, define_activity_kind, define_product, define_holidays, define_approval, drop_approval,
+				define_rfm_scheme, drop_rfm_scheme, define_measure, define_ladder, define_campaign, end_campaign, define_activity_kind, define_product, define_holidays, define_approval, drop_approval,
 				subscribe, unsubscribe, define_notice, drop_notice}'),
 			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger, due_notices}')) l (before, names),
 			unnest(l.names) n (name) LEFT JOIN pg_proc p ON p.proname = n.name AND p.pronamespace = 'loyalty'::regnamespace

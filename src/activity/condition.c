@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
@@ -26,6 +27,7 @@ typedef enum ConditionKind
 	CONDITION_HOURS,
 	CONDITION_BETWEEN,
 	CONDITION_LINES,
+	CONDITION_REACHED,
 	CONDITION_PATH,
 	CONDITION_FACT
 } ConditionKind;
@@ -40,6 +42,7 @@ static const int costs[] = {
 	[CONDITION_HOURS] = 2,
 	[CONDITION_BETWEEN] = 2,
 	[CONDITION_LINES] = 3,
+	[CONDITION_REACHED] = 3,
 	[CONDITION_PATH] = 20,
 	[CONDITION_FACT] = 1000
 };
@@ -88,6 +91,7 @@ struct Condition
 								 * the quantity */
 	Range		amount;			/* of lines */
 	Texts		texts;			/* channel, levels */
+	const char *ladder;			/* reached */
 	Texts		traits[LINE_TRAITS];
 	uint32		days;			/* bit of each weekday or day of the month */
 	Timestamp	from;			/* between; hours: since midnight */
@@ -782,6 +786,12 @@ ParsePredicate(const char *key, const Place *place, bool negated, bool of_window
 		ReadBetween(place, condition);
 		return condition;
 	}
+	if (strcmp(key, "reached") == 0)
+	{
+		condition = MakeCondition(CONDITION_REACHED, place, negated);
+		ReadNamedTexts(place, &condition->ladder, &condition->texts);
+		return condition;
+	}
 	if (strcmp(key, "path") == 0)
 	{
 		condition = MakeCondition(CONDITION_PATH, place, negated);
@@ -832,6 +842,7 @@ ParseObject(const Place *place, bool negated, bool of_window)
 	int			problems_before = place->problems->nerrors;
 	int			i = 0;
 
+	check_stack_depth();
 	if (!RequireObject(place))
 		return NULL;
 	condition = MakeCondition(CONDITION_ALL, place, negated);
@@ -1029,8 +1040,12 @@ EvaluateLines(const Condition *condition, const Activity *activity, bool *select
 	for (int i = 0; i < activity->nlines; i++)
 	{
 		const ActivityLine *line = &activity->lines[i];
-		Truth		truth = IsLineOf(condition, line);
+		Truth		truth;
 
+		/* one of which nothing is left is not there */
+		if (line->quantity == 0 && line->amount == 0)
+			continue;
+		truth = IsLineOf(condition, line);
 		unsure = unsure || truth == TRUTH_UNKNOWN;
 		if (truth != TRUTH_YES)
 			continue;
@@ -1062,6 +1077,32 @@ EvaluatePath(const Condition *condition, const Activity *activity)
 		return TRUTH_UNKNOWN;
 	holds = MatchPath(activity->document, condition->jsonpath, true, &isnull);
 	return isnull ? TRUTH_UNKNOWN : TruthOf(holds);
+}
+
+/* A text of the document; NULL: it has none. */
+static const char *
+DocumentText(const Activity *activity, const char *key)
+{
+	JsonbValue	found;
+
+	if (activity->document == 0 || !JB_ROOT_IS_OBJECT(DatumGetJsonbP(activity->document)) ||
+		getKeyJsonValueFromContainer(&DatumGetJsonbP(activity->document)->root, key, strlen(key), &found) == NULL ||
+		found.type != jbvString)
+		return NULL;
+	return pnstrdup(found.val.string.val, found.val.string.len);
+}
+
+static Truth
+EvaluateReached(const Condition *condition, const Activity *activity)
+{
+	const char *ladder = DocumentText(activity, "ladder");
+	const char *level = DocumentText(activity, "to");
+	const char *event = DocumentText(activity, "event");
+
+	if (ladder == NULL || event == NULL)
+		return TRUTH_UNKNOWN;
+	return TruthOf(strcmp(ladder, condition->ladder) == 0 && level != NULL && IsOneOf(&condition->texts, level) &&
+				   (strcmp(event, "upgraded") == 0 || strcmp(event, "enrolled") == 0));
 }
 
 static Truth
@@ -1157,6 +1198,8 @@ EvaluateLeaf(const Condition *condition, ConditionSubject *subject)
 			return TruthOf(LocalOfSubject(subject) >= condition->from && LocalOfSubject(subject) < condition->until);
 		case CONDITION_LINES:
 			return EvaluateLines(condition, activity, NULL);
+		case CONDITION_REACHED:
+			return EvaluateReached(condition, activity);
 		case CONDITION_PATH:
 			return EvaluatePath(condition, activity);
 		case CONDITION_FACT:

@@ -18,6 +18,8 @@
  *	{"count": {"kind": "order", "within": "lifetime", "=": 0}}, {"spent": {...}}
  *		before this activity, in the day, week, month, quarter or year in which
  *		it lies
+ *	{"reached": {"club": ["gold"]}}						of tier_changed: the level was
+ *		reached, not fallen to
  *	{"path": "$.gift == true"}							over its document
  *	{"activities": {">=": 3}}							of a window: how many
  *

@@ -422,19 +422,20 @@ Count(Candidate *candidate, int effect, int64 before, int64 now)
 		const CampaignLimit *limit = &campaign->limits[i];
 		Counter    *counter = candidate->counters[i];
 		int		   *holders;
+		int64		change = 0;
 
 		if (limit->scope == LIMIT_AWARD || !LimitCounts(limit, &campaign->effects[effect]))
 			continue;
-		if (!limit->in_times)
-		{
-			counter->used += now - before;
-			continue;
-		}
 		holders = campaign->has_window ? &candidate->window_holders[i] : &counter->holders;
-		if (before == 0 && now > 0 && (*holders)++ == 0)
-			counter->used++;
-		if (before > 0 && now == 0 && --(*holders) == 0)
-			counter->used--;
+		if (!limit->in_times)
+			change = now - before;
+		else if (before == 0 && now > 0)
+			change = (*holders)++ == 0;
+		else if (before > 0 && now == 0)
+			change = -(--(*holders) == 0);
+		counter->used += change;
+		if (campaign->has_window)
+			counter->by_windows += change;
 	}
 }
 
@@ -786,6 +787,7 @@ BeginCounters(Candidate *const *candidates, int n)
 				if (pass == 0)
 				{
 					counter->held_here = 0;
+					counter->by_windows = 0;
 					counter->holders = 0;
 					candidates[c]->window_holders[i] = 0;
 					continue;

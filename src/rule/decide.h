@@ -40,6 +40,8 @@ typedef struct Counter
 	const char *name;
 	DateADT		period;
 	int64		used;			/* what this activity's awards hold included */
+	int64		by_windows;		/* said by Decide(): the part of the change that
+								 * is due to windows */
 
 	/* working space: of this activity's awards */
 	int64		held_here;		/* points */

@@ -1,17 +1,233 @@
 /*
  * rule.h
  *		What the files of room rule share.
+ *
+ * rule_listener.c hears of activities, rule_settle.c brings what was given for
+ * one to what it is to have, with the help of
+ *
+ *	rule_cache.c	the campaigns, as a session knows them
+ *	rule_facts.c	what is known of the member
+ *	rule_held.c		what awards hold, and what limits have counted
+ *	rule_post.c		postings, and the rows of awards
  */
 #ifndef LOYALTY_RULE_H
 #define LOYALTY_RULE_H
 
 #include "postgres.h"
 
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
 #include "rule/decide.h"
 
 /* rule_evaluate.c */
 extern Campaign **ParseCampaigns(const Jsonb *definitions, int *n);
+
+/* ---------------------------------------------------------------------------
+ * rule_cache.c
+ * ---------------------------------------------------------------------------
+ */
+
+/* All versions of all campaigns, those of one after another */
+typedef struct RuleBook
+{
+	int			n;
+	Campaign  **versions;
+	TimestampTz last_from;		/* from then on the latest versions are in force */
+	TimestampTz last_recorded;
+} RuleBook;
+
+extern void RuleCacheInit(void);
+extern const RuleBook *OpenRuleBook(void);
+extern RuleBook *MakeDraft(const RuleBook *book, const Jsonb *definitions);
+extern bool BookConcerns(const RuleBook *book, const char *kind);
+extern const Campaign *VersionInForce(const RuleBook *book, const char *code, TimestampTz at, TimestampTz known_at);
+extern Campaign **CampaignsInForce(const RuleBook *book, const char *kind, TimestampTz at, TimestampTz known_at, int *n);
+extern const Campaign *FindVersion(const RuleBook *book, const char *code, int version);
+
+/* ---------------------------------------------------------------------------
+ * rule_facts.c
+ * ---------------------------------------------------------------------------
+ */
+
+typedef struct KnownFact
+{
+	const char *key;
+	FactKind	kind;
+	FactAnswer	answer;
+	bool		asked;			/* by the campaign that is looked at */
+} KnownFact;
+
+/* What is known of a member for one activity: frozen before, or read now */
+typedef struct Facts
+{
+	int64		member_id;		/* who stands for the member */
+	Datum		numbers;		/* bigint[] of all for whom he does */
+	int			n;
+	int			size;
+	KnownFact  *facts;
+	int			nread;			/* of them were not frozen */
+	FactReader	history;		/* of counts and sums; NULL: as the tables have them */
+	void	   *history_arg;
+} Facts;
+
+extern void InitFacts(Facts *facts, int64 member_id, Datum numbers);
+extern void ThawFacts(Facts *facts, const Jsonb *inputs);
+extern void ReadMemberFact(const FactQuestion *question, const Activity *activity, DateADT day,
+						   FactAnswer *answer, void *facts);
+extern void BeginAsking(Facts *facts);
+extern Datum FreezeFacts(const Facts *facts);
+
+/* ---------------------------------------------------------------------------
+ * rule_held.c
+ * ---------------------------------------------------------------------------
+ */
+
+/* An entry of the ledger, of which an award has points */
+typedef struct HeldEntry
+{
+	int64		entry_id;
+	int64		points;
+} HeldEntry;
+
+/* What an effect of a campaign holds: rows of table award that belong together */
+typedef struct HeldAward
+{
+	const char *campaign;
+	int32		version;		/* as of the last row, as the next two */
+	DateADT		local_day;
+	TimestampTz at;
+	int			effect;			/* from 0 */
+	const char *currency;		/* NULL: a coupon */
+	const char *cause;
+	bool		has_window;
+	DateADT		window_start;
+	int64		points;
+	bool		trimmed;
+	int64		ceiling;
+	const char *limited_by;
+	int64		item_id;
+	int			nentries;
+	HeldEntry  *entries;		/* in their order */
+	bool		is_taken;		/* by a candidate */
+} HeldAward;
+
+typedef struct HeldAwards
+{
+	int			n;
+	HeldAward **awards;
+} HeldAwards;
+
+/* Counters of limits, as one decision needs them */
+typedef struct Counters
+{
+	Datum		numbers;		/* whose */
+	int			n;
+	int			size;
+	struct LimitCounter **counters;
+} Counters;
+
+typedef struct LimitCounter
+{
+	Counter		counter;
+	bool		is_total;		/* of all members: an escrow */
+	bool		is_rolling;		/* counted from awards whenever it is asked */
+	bool		in_times;
+	const char *campaign;
+	int64		before;			/* used before the decision */
+	int64		given_back;		/* elsewhere, by windows */
+	int64		taken;			/* from the escrow */
+	bool		asked;
+} LimitCounter;
+
+extern void LoadHeld(HeldAwards *held, int64 member_id, int64 activity_id, TimestampTz at, Facts *facts);
+extern void LoadHeldOfWindow(HeldAwards *held, Datum numbers, const char *campaign, DateADT window_start);
+extern void LoadHeldByCause(HeldAwards *held, int64 member_id, const char *cause_prefix);
+extern HeldAward *FindHeld(HeldAwards *held, const Campaign *campaign, int effect, bool has_window, DateADT window_start, const char *cause);
+extern LimitCounter *CounterOf(Counters *counters, const Campaign *campaign, const CampaignLimit *limit, DateADT day);
+extern void StoreCounters(const Counters *counters, int64 member_id, int64 canonical);
+
+/* ---------------------------------------------------------------------------
+ * rule_post.c
+ * ---------------------------------------------------------------------------
+ */
+
+/* A difference that is to be posted, and to become rows of table award */
+typedef struct Difference
+{
+	const Campaign *campaign;	/* the version that decided */
+	int			effect;
+	const char *campaign_code;
+	int32		version;
+	DateADT		local_day;
+	TimestampTz at;
+	HeldAward  *held;			/* NULL: nothing was held */
+	int64		points;			/* more, or less */
+	int64		wanted;
+	const char *currency;
+	const char *item;
+	const char *limited_by;
+	const char *kept_because;
+	const char *cause;
+	bool		has_window;
+	DateADT		window_start;
+	TimestampTz effective_at;	/* of more */
+	Datum		inputs;			/* 0: none */
+} Difference;
+
+/* What is posted for */
+typedef struct PostingFor
+{
+	int64		member_id;		/* under whose number */
+	int64		activity_id;	/* 0: none */
+	int32		revision;
+	const char *reference;
+	bool		confirmed;
+	TimestampTz taken_back_at;	/* when what is taken back is */
+} PostingFor;
+
+extern void PostDifferences(const PostingFor *what, Difference *differences, int n);
+extern void ActivateAwards(const PostingFor *what, const RuleBook *book, const HeldAwards *held);
+
+/* ---------------------------------------------------------------------------
+ * rule_settle.c
+ * ---------------------------------------------------------------------------
+ */
+
+/* One settlement: of an activity of a member, or of something that happened */
+typedef struct Settlement
+{
+	const RuleBook *book;
+	int64		home_id;		/* under whose number the awards stand */
+	int64		canonical;
+	Datum		numbers;
+	const Activity *activity;	/* as it is now */
+	const Activity *before;		/* NULL: it is new */
+	const char *cause;			/* of something that happened; NULL: an activity */
+	int64		cause_activity_id;
+	bool		is_return;
+	TimestampTz at;				/* when the change was */
+	bool		dry;			/* nothing is written */
+
+	/* what comes of it */
+	Facts		facts;
+	HeldAwards	held;
+	Counters	counters;
+	int			ncandidates;
+	Candidate **candidates;
+	HeldAward ***holds;			/* of each candidate's effects; NULL where none */
+	Datum	   *inputs;			/* of each candidate */
+	DateADT    *window_starts;
+	TimestampTz *effective_ats;
+	int64		points;			/* of currency points */
+	int			awards;
+} Settlement;
+
+extern void BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, const Activity *activity);
+extern void DecideSettlement(Settlement *settlement);
+extern void Settle(Settlement *settlement);
+
+/* rule_listener.c */
+extern void RuleListenerInit(void);
 
 #endif							/* LOYALTY_RULE_H */

@@ -5,7 +5,11 @@
 #include "postgres.h"
 
 #include "core/core.h"
+#include "rule/rule.h"
 
 ROOM_INIT(Rule)
 {
+	ExpectLayout("rule", 1);
+	RuleCacheInit();
+	RuleListenerInit();
 }

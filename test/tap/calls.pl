@@ -120,6 +120,7 @@ CREATE TABLE orders (order_id bigint PRIMARY KEY, member_id bigint, amount numer
 CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION loyalty.award_points('source=orders', 'member=member_id', 'points=amount', 'at=at', 'currency=miles');
 CREATE TRIGGER record AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION loyalty.record_from_row('source=orders', 'member=member_id', 'amount=amount', 'at=at');
 SELECT define_product('T', 'drinks/tea', 'zeta', 'a');
+SELECT define_campaign('base', '{"then": [{"points": {"give": 1, "per": 1}}]}', '2024-01-01');
 SELECT record_activity(m, 'order', timestamptz '2024-02-01' + m * interval '1 hour', lines => '[{"sku": "T", "quantity": 3, "amount": 10}, {"sku": "B", "price": 2.5, "quantity": 2}]', external_id => 'o' || m, money => 'EUR', idempotency_key => 'a' || m) FROM generate_series(1, 8) m;
 SELECT revise_activity(6, find_activity(6, 'order', 'o6'), to_member_id => 7);
 INSERT INTO orders SELECT i, 1 + i % 7, (i * 37 % 100) + 0.5, timestamptz '2024-01-01' + i * interval '30 hours', 'paid' FROM generate_series(1, 60) i;
@@ -307,6 +308,16 @@ my %valid_of = (
 	(map { ("$_.kind" => ['order']) } qw(activities find_activity)), 'find_activity.external_id' => ['o5'], 'define_activity_kind.kind' => ['new'], 'define_activity_kind.same_when' => [ 'never', 'external_id_and_day' ],
 	'define_product.effective_from' => [ undef, '2024-06-01' ], 'define_holidays.days' => ['{2024-12-25,2024-12-26}'], (map { ("$_.money" => [ 'EUR', undef ], "$_.codes" => [undef], "$_.basket" => [undef], "$_.document" => [ undef, '{"a": 1}' ]) } qw(record_activity revise_activity)),
 	(map { ("$_.history" => ['shop.done'], "$_.source" => [ undef, 'done' ]) } qw(backfill_activities history_query)),
+	(map { ("$_.definition" => ['{"when": {"all": [{"amount": {">=": 5}}, {"count": {"kind": "order", "within": "month", ">=": 0}}]}, "limits": {"member": {"points": 50, "within": "day"}, "total": {"points": 1000}}, "then": [{"points": {"give": 1, "per": 1}}]}']) }
+		qw(check_campaign define_campaign require_campaign campaign_totals campaign_limits store_campaign_version)),
+	(map { ("$_.definitions" => [ '{"base": {"then": [{"points": {"give": 1, "per": 1}}]}, "tea": {"lane": "bonus", "when": {"lines": {"sku": ["T"]}}, "then": [{"multiply": 2, "lane": "base", "over": "matching_lines"}]}}', '{}' ]) }
+		qw(evaluate_campaigns preview_activity backtest_campaigns backtest_summary)),
+	'evaluate_campaigns.activity' => ['{"amount": 30, "at": "2024-05-01T10:00:00Z", "lines": [{"sku": "T", "quantity": 2, "amount": 8.5}]}'], 'evaluate_campaigns.member' => ['{"held": {"base": [5]}, "used": {"base/day": 5}}'],
+	(map { ("$_.campaign" => ['base']) } qw(define_campaign end_campaign require_campaign campaign_limits campaign_budget_left store_campaign_version)), 'campaign_budget_left.what' => ['points'],
+	(map { ("$_.member_id" => [5], "$_.activity_id" => column("SELECT activity_id FROM loyalty.activity WHERE member_id = 5 AND external_id = 'o5'")) } qw(explain_award award_violations)),
+	'preview_activity.kind' => ['order'], 'preview_activity.lines' => [ undef, '[{"sku": "T", "quantity": 2, "amount": 8.5}]' ], 'preview_activity.money' => ['EUR'], 'preview_activity.document' => [ undef, '{"a": 1}' ],
+	(map { ("$_.kinds" => [undef], "$_.from_at" => ['-infinity'], "$_.until" => ['infinity'], "$_.currency" => ['points']) } qw(backtest_campaigns backtest_summary)),
+	'define_campaign.effective_from' => [undef], 'store_campaign_version.effective_from' => [undef], 'end_campaign.at' => [undef],
 	'impersonal_lines.lines' => [ '[{"sku": "T", "note": "x"}]', undef ],
 	'ledger_append.entry' => ['{"kind": "earn", "points": 5, "effective_at": "2300-01-01T00:00:00+00:00"}'],
 	(map { ("make_clv_model.$_" => [ 0.8, 1.5 ]) } qw(r alpha a b)), (map { ("make_clv_model.$_" => [undef]) } qw(s beta p q v)), 'make_clv_model.unit_days' => [7],

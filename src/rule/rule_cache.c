@@ -1,0 +1,411 @@
+/*
+ * rule_cache.c
+ *		Campaigns as a session knows them.  They are read once, and dropped when
+ *		their table changes, told by the trigger forget_cached().
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/core.h"
+#include "core/errors.h"
+#include "rule/rule.h"
+
+static MemoryContext cache = NULL;
+static RuleBook *known_book = NULL;
+static bool stale = true;
+static uint64 changes_seen = 0;
+static int	users = 0;			/* calls that hold pointers into the cache */
+static Oid	cached_relid = InvalidOid;
+
+/* The kinds that were last asked for, and the latest versions that look at them */
+#define MAX_KNOWN_KINDS		16
+
+typedef struct KnownKind
+{
+	char		kind[NAMEDATALEN];
+	int			n;
+	Campaign  **campaigns;
+} KnownKind;
+
+static KnownKind known_kinds[MAX_KNOWN_KINDS];
+static int	nknown_kinds = 0;
+
+static void
+ForgetCampaigns(Oid relid)
+{
+	if (relid == InvalidOid || relid == cached_relid)
+	{
+		stale = true;
+		changes_seen++;
+	}
+}
+
+/*
+ * Part of RuleInit().
+ */
+void
+RuleCacheInit(void)
+{
+	OnTableChange(ForgetCampaigns);
+}
+
+static void
+EndUse(void *arg)
+{
+	(void) arg;
+	users--;
+}
+
+static Campaign *
+ReadVersion(HeapTuple tuple, TupleDesc tupdesc)
+{
+	char	   *code = SPI_getvalue(tuple, tupdesc, 1);
+	bool		isnull;
+	Datum		definition = SPI_getbinval(tuple, tupdesc, 4, &isnull);
+	Campaign   *campaign;
+
+	if (isnull)
+	{
+		campaign = palloc0(sizeof(Campaign));
+		campaign->code = code;
+	}
+	else
+	{
+		Problems	problems = {0};
+		Place		whole;
+
+		/* the condition keeps pointers into it */
+		WholeDefinition(&whole, DatumGetJsonbPCopy(definition), "", &problems);
+		campaign = ParseCampaign(code, &whole);
+		RefuseCampaign(code, &problems);
+	}
+	campaign->version = DatumGetInt32(SPI_getbinval(tuple, tupdesc, 2, &isnull));
+	campaign->effective_from = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 3, &isnull));
+	campaign->recorded_at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, 5, &isnull));
+	return campaign;
+}
+
+static void
+NoteLast(RuleBook *book)
+{
+	book->last_from = book->last_recorded = TIMESTAMP_MINUS_INFINITY;
+	for (int i = 0; i < book->n; i++)
+	{
+		book->last_from = Max(book->last_from, book->versions[i]->effective_from);
+		book->last_recorded = Max(book->last_recorded, book->versions[i]->recorded_at);
+	}
+}
+
+/*
+ * Reads all versions with a snapshot of its own: in REPEATABLE READ the
+ * transaction's may be older than the change that made us read again.
+ */
+static RuleBook *
+ReadBook(void)
+{
+	static KeptPlan plan = {
+		.query = "SELECT campaign, version, effective_from, definition, recorded_at FROM loyalty.campaign_version ORDER BY campaign, version"
+	};
+	MemoryContext target = CurrentMemoryContext;
+	RuleBook   *book;
+
+	PushLatestSnapshot();
+	RunPlanReadOnly(&plan, NULL, NULL, 0);
+	PopActiveSnapshot();
+	MemoryContextSwitchTo(target);
+	book = palloc0(sizeof(RuleBook));
+	book->n = (int) SPI_processed;
+	book->versions = palloc(Max(1, book->n) * sizeof(Campaign *));
+	for (int i = 0; i < book->n; i++)
+		book->versions[i] = ReadVersion(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+	NoteLast(book);
+	return book;
+}
+
+static void
+ReadCampaigns(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "campaigns", ALLOCSET_DEFAULT_SIZES);
+	RuleBook   *book;
+	uint64		changes;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	do
+	{
+		MemoryContextReset(context);
+		changes = changes_seen;
+		MemoryContextSwitchTo(context);
+		book = ReadBook();
+	} while (changes != changes_seen);
+	SPI_finish();
+	MemoryContextSetParent(context, TopMemoryContext);
+	/* what others still look at stays until the session ends */
+	if (cache != NULL && users == 0)
+		MemoryContextDelete(cache);
+	cache = context;
+	known_book = book;
+	nknown_kinds = 0;
+	stale = false;
+}
+
+/*
+ * All campaigns.  They stay where they are until the current memory context is
+ * reset or deleted.
+ */
+const RuleBook *
+OpenRuleBook(void)
+{
+	MemoryContextCallback *callback;
+
+	if (stale)
+	{
+		cached_relid = LoyaltyTable("campaign_version");
+		if (!OidIsValid(cached_relid))
+		{
+			static const RuleBook none = {0};
+
+			return &none;
+		}
+		ReadCampaigns();
+	}
+	callback = palloc0(sizeof(MemoryContextCallback));
+	callback->func = EndUse;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	users++;
+	return known_book;
+}
+
+/*
+ * The same campaigns, but for those that definitions has: they are in force
+ * always, or, where it has null, never.
+ */
+RuleBook *
+MakeDraft(const RuleBook *book, const Jsonb *definitions)
+{
+	RuleBook   *draft = palloc0(sizeof(RuleBook));
+	int			nadded;
+	Campaign  **added = ParseCampaigns(definitions, &nadded);
+	JsonbValue	found;
+
+	draft->versions = palloc(Max(1, book->n + nadded) * sizeof(Campaign *));
+	for (int i = 0; i < book->n; i++)
+	{
+		const char *code = book->versions[i]->code;
+
+		if (getKeyJsonValueFromContainer(unconstify(JsonbContainer *, &definitions->root), code, strlen(code), &found) == NULL)
+			draft->versions[draft->n++] = book->versions[i];
+	}
+	for (int i = 0; i < nadded; i++)
+	{
+		added[i]->effective_from = TIMESTAMP_MINUS_INFINITY;
+		added[i]->recorded_at = TIMESTAMP_MINUS_INFINITY;
+		draft->versions[draft->n++] = added[i];
+	}
+	NoteLast(draft);
+	return draft;
+}
+
+/*
+ * Whether any version looks at activities of a kind.
+ */
+bool
+BookConcerns(const RuleBook *book, const char *kind)
+{
+	for (int i = 0; i < book->n; i++)
+	{
+		if (ConcernsKind(book->versions[i], kind))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The version of a campaign in force at an instant, among those known at
+ * another; NULL: none.
+ */
+const Campaign *
+VersionInForce(const RuleBook *book, const char *code, TimestampTz at, TimestampTz known_at)
+{
+	const Campaign *in_force = NULL;
+
+	for (int i = 0; i < book->n; i++)
+	{
+		const Campaign *version = book->versions[i];
+
+		if (strcmp(version->code, code) == 0 && version->effective_from <= at && version->recorded_at <= known_at)
+			in_force = version;
+	}
+	return in_force;
+}
+
+static int
+CompareInForce(const void *a, const void *b)
+{
+	return CompareCampaigns(*(Campaign *const *) a, *(Campaign *const *) b);
+}
+
+static Campaign **
+FindInForce(const RuleBook *book, const char *kind, TimestampTz at, TimestampTz known_at, int *n)
+{
+	Campaign  **campaigns = palloc(Max(1, book->n) * sizeof(Campaign *));
+
+	*n = 0;
+	for (int i = 0; i < book->n;)
+	{
+		const char *code = book->versions[i]->code;
+		Campaign   *in_force = NULL;
+
+		for (; i < book->n && strcmp(book->versions[i]->code, code) == 0; i++)
+		{
+			if (book->versions[i]->effective_from <= at && book->versions[i]->recorded_at <= known_at)
+				in_force = book->versions[i];
+		}
+		if (in_force != NULL && ConcernsKind(in_force, kind))
+			campaigns[(*n)++] = in_force;
+	}
+	qsort(campaigns, *n, sizeof(Campaign *), CompareInForce);
+	return campaigns;
+}
+
+/*
+ * The campaigns that look at an activity of a kind, in order: of each the
+ * version in force at its instant, among those known when it was recorded.
+ */
+Campaign  **
+CampaignsInForce(const RuleBook *book, const char *kind, TimestampTz at, TimestampTz known_at, int *n)
+{
+	KnownKind  *known;
+	MemoryContext old;
+
+	if (book != known_book || at < book->last_from || known_at < book->last_recorded || strlen(kind) >= NAMEDATALEN)
+		return FindInForce(book, kind, at, known_at, n);
+	for (int i = 0; i < nknown_kinds; i++)
+	{
+		if (strcmp(known_kinds[i].kind, kind) == 0)
+		{
+			*n = known_kinds[i].n;
+			return known_kinds[i].campaigns;
+		}
+	}
+	if (nknown_kinds == MAX_KNOWN_KINDS)
+		return FindInForce(book, kind, at, known_at, n);
+	old = MemoryContextSwitchTo(cache);
+	known = &known_kinds[nknown_kinds];
+	strlcpy(known->kind, kind, NAMEDATALEN);
+	known->campaigns = FindInForce(book, kind, at, known_at, &known->n);
+	nknown_kinds++;
+	MemoryContextSwitchTo(old);
+	*n = known->n;
+	return known->campaigns;
+}
+
+/*
+ * A version by its number; NULL: there is none.
+ */
+const Campaign *
+FindVersion(const RuleBook *book, const char *code, int version)
+{
+	for (int i = 0; i < book->n; i++)
+	{
+		if (book->versions[i]->version == version && strcmp(book->versions[i]->code, code) == 0)
+			return book->versions[i];
+	}
+	return NULL;
+}
+
+/* ---------------------------------------------------------------------------
+ * Defining
+ * ---------------------------------------------------------------------------
+ */
+
+static bool
+IsThere(KeptPlan *plan, const char *name)
+{
+	Datum		value = CStringGetTextDatum(name);
+
+	RunPlan(plan, &value, NULL, 1);
+	return SPI_processed > 0;
+}
+
+static void
+RequireNames(const Campaign *campaign)
+{
+	static KeptPlan currency = {
+		.query = "SELECT FROM loyalty.currency WHERE code OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	static KeptPlan kind = {
+		.query = "SELECT FROM loyalty.activity_kind WHERE kind OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+
+	for (int i = 0; i < campaign->nkinds; i++)
+	{
+		if (strcmp(campaign->kinds[i], "tier_changed") != 0 && !IsThere(&kind, campaign->kinds[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_UNKNOWN_ACTIVITY_KIND),
+					 errmsg("kind \"%s\" of activities does not exist", campaign->kinds[i]),
+					 errdetail("Campaign \"%s\" looks at it.", campaign->code),
+					 errhint("Define it with loyalty.define_activity_kind().")));
+	}
+	for (int i = 0; i < campaign->neffects; i++)
+	{
+		if (campaign->effects[i].item != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_CAMPAIGN),
+					 errmsg("coupon \"%s\" does not exist", campaign->effects[i].item),
+					 errdetail("Campaign \"%s\" gives it, and no coupons are defined.", campaign->code),
+					 errhint("Give points instead.")));
+		if (campaign->effects[i].currency != NULL && !IsThere(&currency, campaign->effects[i].currency))
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_UNKNOWN_CURRENCY),
+					 errmsg("currency \"%s\" does not exist", campaign->effects[i].currency),
+					 errdetail("Campaign \"%s\" gives points of it.", campaign->code),
+					 errhint("Create it with loyalty.create_currency().")));
+	}
+}
+
+/*
+ * require_campaign(campaign text, definition jsonb) -> void
+ */
+PG_FUNCTION_INFO_V1(loyalty_require_campaign);
+Datum
+loyalty_require_campaign(PG_FUNCTION_ARGS)
+{
+	const char *code = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Problems	problems = {0};
+	Place		whole;
+	Campaign   *campaign;
+	const RuleBook *book;
+	Campaign  **latest;
+	int			n = 0;
+
+	WholeDefinition(&whole, PG_GETARG_JSONB_P(1), "", &problems);
+	campaign = ParseCampaign(code, &whole);
+	RefuseCampaign(code, &problems);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	book = OpenRuleBook();
+	latest = palloc(Max(1, book->n) * sizeof(Campaign *));
+	for (int i = 0; i < book->n; i++)
+	{
+		if (i + 1 == book->n || strcmp(book->versions[i]->code, book->versions[i + 1]->code) != 0)
+			latest[n++] = book->versions[i];
+	}
+	CheckTogether(latest, n, campaign, &problems);
+	RefuseCampaign(code, &problems);
+	RequireNames(campaign);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

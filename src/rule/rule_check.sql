@@ -1,0 +1,84 @@
+/*
+ * rule: what must hold.
+ */
+
+CREATE FUNCTION award_violations(member_id bigint, activity_id bigint, OUT campaign text, OUT detail text) RETURNS SETOF record
+LANGUAGE c STABLE ROWS 1 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_award_violations';
+COMMENT ON FUNCTION award_violations(bigint, bigint) IS 'Where what an activity holds is not what is decided for it once more. Part of check_rule().';
+
+CREATE FUNCTION campaign_limits(campaign text, definition jsonb, OUT counter text, OUT in_times boolean, OUT currency text, OUT within text, OUT most bigint, OUT name text)
+RETURNS SETOF record
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'loyalty_campaign_limits';
+COMMENT ON FUNCTION campaign_limits(text, jsonb) IS 'The limits by member and calendar period of a definition. Part of check_rule().';
+
+CREATE FUNCTION check_rule(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL, OUT invariant text, OUT member_id bigint,
+	OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT 'decision', a.member_id, NULL::text, NULL::bigint, v.detail
+	FROM (SELECT DISTINCT w.member_id, w.activity_id FROM loyalty.award w
+		WHERE w.activity_id IS NOT NULL AND (behind IS NULL OR w.member_id > behind) AND (up_to IS NULL OR w.member_id <= up_to)) a
+	JOIN loyalty.activity t ON t.member_id = a.member_id AND t.activity_id = a.activity_id,
+	LATERAL loyalty.award_violations(a.member_id, a.activity_id) v;
+
+	RETURN QUERY
+	SELECT 'posted', a.member_id, a.currency, a.entry_id, format('its awards say %s points, the ledger says %s', a.points, e.requested)
+	FROM (SELECT w.member_id, w.currency, w.entry_id, w.of_entry_id IS NULL AS more, sum(w.points) AS points FROM loyalty.award w
+		WHERE w.entry_id IS NOT NULL AND (behind IS NULL OR w.member_id > behind) AND (up_to IS NULL OR w.member_id <= up_to)
+		GROUP BY 1, 2, 3, 4) a
+	LEFT JOIN loyalty.all_entries() e ON e.entry_id = a.entry_id
+	WHERE (CASE WHEN a.more THEN e.requested ELSE -e.requested END) IS DISTINCT FROM a.points;
+
+	RETURN QUERY
+	WITH held AS (
+		SELECT a.canonical, a.home_id, a.activity_id, w.window_start, w.cause, w.campaign, w.effect, w.currency, sum(w.points) AS points,
+			(array_agg(w.version ORDER BY w.award_id DESC))[1] AS version, (array_agg(w.local_day ORDER BY w.award_id DESC))[1] AS local_day
+		FROM loyalty.award w, LATERAL (SELECT loyalty.canonical_member(w.member_id) AS canonical,
+			CASE WHEN w.window_start IS NULL THEN w.member_id END AS home_id, CASE WHEN w.window_start IS NULL THEN w.activity_id END AS activity_id) a
+		WHERE (behind IS NULL OR a.canonical > behind) AND (up_to IS NULL OR a.canonical <= up_to)
+		GROUP BY a.canonical, a.home_id, a.activity_id, w.window_start, w.cause, w.campaign, w.effect, w.currency
+	), counted AS (
+		SELECT h.canonical, l.counter, p.period, CASE WHEN l.in_times THEN count(DISTINCT (h.home_id, h.activity_id, h.window_start, h.cause))
+			ELSE sum(h.points) END AS used
+		FROM held h JOIN loyalty.campaign_version v ON v.campaign = h.campaign AND v.version = h.version,
+			loyalty.campaign_limits(v.campaign, v.definition) l,
+			LATERAL (SELECT CASE l.within WHEN 'lifetime' THEN '2000-01-01'::date ELSE date_trunc(l.within, h.local_day)::date END AS period) p
+		WHERE h.points > 0 AND (l.in_times OR l.currency = h.currency)
+		GROUP BY h.canonical, l.counter, l.in_times, p.period
+	)
+	SELECT 'counter', coalesce(c.canonical, k.canonical), NULL::text, NULL::bigint,
+		format('counter %s of %s is %s, and awards say %s', coalesce(c.counter, k.counter), coalesce(c.period, k.period), coalesce(k.used, 0), coalesce(c.used, 0))
+	FROM counted c FULL JOIN (SELECT m.canonical, k.counter, k.period, sum(k.used) AS used
+		FROM loyalty.award_counter k, LATERAL (SELECT loyalty.canonical_member(k.member_id) AS canonical) m
+		WHERE (behind IS NULL OR m.canonical > behind) AND (up_to IS NULL OR m.canonical <= up_to)
+		GROUP BY m.canonical, k.counter, k.period) k
+		ON k.canonical = c.canonical AND k.counter = c.counter AND k.period = c.period
+	WHERE coalesce(c.used, 0) <> coalesce(k.used, 0);
+
+	-- what all members have together is known only where all are looked at
+	IF behind IS NOT NULL OR up_to IS NOT NULL THEN
+		RETURN;
+	END IF;
+	RETURN QUERY
+	WITH total AS (
+		SELECT DISTINCT ON (v.campaign, t.what) v.campaign, t.what, t.total
+		FROM loyalty.campaign_version v, loyalty.campaign_totals(v.definition) t ORDER BY v.campaign, t.what, v.version DESC
+	)
+	SELECT 'budget', NULL::bigint, NULL::text, NULL::bigint, format('campaign %s: of %s %s, %s are left and %s are held', t.campaign, t.total, t.what, l.amount, h.amount)
+	FROM total t, LATERAL (SELECT coalesce(loyalty.escrow_left(format('campaign/%s/%s', t.campaign, t.what)), 0) AS amount) l,
+	LATERAL (SELECT CASE t.what WHEN 'times' THEN count(DISTINCT (w.member_id, w.activity_id, w.window_start, w.cause)) ELSE
+			coalesce(sum(w.points) FILTER (WHERE w.currency = w.of_total), 0) END AS amount
+		FROM (SELECT CASE WHEN w.window_start IS NULL THEN w.member_id ELSE loyalty.canonical_member(w.member_id) END AS member_id,
+				CASE WHEN w.window_start IS NULL THEN w.activity_id END AS activity_id, w.window_start, w.cause, w.currency, sum(w.points) AS points,
+				coalesce((array_agg(v.definition ORDER BY w.award_id DESC))[1] #>> '{limits,total,currency}', 'points') AS of_total
+			FROM loyalty.award w JOIN loyalty.campaign_version v ON v.campaign = w.campaign AND v.version = w.version
+			WHERE w.campaign = t.campaign AND v.definition #> ARRAY['limits', 'total', t.what] IS NOT NULL
+			GROUP BY 1, 2, 3, 4, 5) w WHERE w.points > 0) h
+	WHERE l.amount + h.amount <> t.total;
+END
+$$;
+COMMENT ON FUNCTION check_rule(bigint, bigint) IS
+'Every invariant of room rule, of members as check_all() takes them: a row for each violation. What an activity holds is what is decided for it once more, from what was known of the member then; awards say what their entries say; counters are what is held; what is left of a budget and what is held is its total. Part of check_all().';

@@ -1,0 +1,386 @@
+/*
+ * rule_explain.c
+ *		Why an activity earned what it earned, what it would earn, and whether
+ *		all of it is what it should be: settlements that write nothing.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "activity/activity_record.h"
+#include "activity/activity_row.h"
+#include "core/compat.h"
+#include "core/core.h"
+#include "core/errors.h"
+#include "rule/rule.h"
+
+static void
+PutText(Datum *values, bool *nulls, int column, const char *text)
+{
+	nulls[column] = text == NULL;
+	if (text != NULL)
+		values[column] = CStringGetTextDatum(text);
+}
+
+/*
+ * Reads an activity, under whichever number of the member it stands.
+ */
+static void
+FindActivity(int64 member_id, int64 activity_id, ActivityRow *row)
+{
+	static KeptPlan plan = {.nargs = 2,.argtypes = {INT8ARRAYOID, INT8OID}};
+	Datum		self = Int64GetDatum(member_id);
+	Datum		values[2] = {0, Int64GetDatum(activity_id)};
+	MemoryContext target = CurrentMemoryContext;
+	int64		canonical;
+
+	if (plan.query == NULL)
+		MakeActivityQuery(&plan, "a.member_id OPERATOR(pg_catalog.=) ANY ($1) AND a.activity_id OPERATOR(pg_catalog.=) $2 "
+						  "ORDER BY a.moved_to IS NOT NULL, a.member_id");
+	if (!FindNumbers(member_id, &canonical, &values[0]))
+		values[0] = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	RunPlan(&plan, values, NULL, 1);
+	MemoryContextSwitchTo(target);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_ACTIVITY_NOT_FOUND),
+				 errmsg("member " INT64_FORMAT " has no activity " INT64_FORMAT, member_id, activity_id),
+				 errdetail("No row of loyalty.activity has these numbers."),
+				 errhint("See loyalty.activities().")));
+	ReadActivityRow(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, row);
+}
+
+/* Decides once more what a stored activity is to have. */
+static void
+DecideAgain(Settlement *settlement, const RuleBook *book, const Activity *activity)
+{
+	BeginSettlement(settlement, book, activity->member_id, activity);
+	settlement->before = activity;
+	settlement->dry = true;
+	DecideSettlement(settlement);
+}
+
+/* ---------------------------------------------------------------------------
+ * Explaining
+ * ---------------------------------------------------------------------------
+ */
+
+/* Awards of what the activity made happen, with their cause. */
+static void
+ExplainChained(ReturnSetInfo *rsinfo, const Activity *activity)
+{
+	static KeptPlan plan = {
+		.query = "SELECT campaign, pg_catalog.max(version), effect, pg_catalog.sum(points)::pg_catalog.int8, pg_catalog.max(wanted), "
+		"pg_catalog.max(limited_by), cause FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND activity_id OPERATOR(pg_catalog.=) $2 AND cause IS NOT NULL GROUP BY campaign, effect, cause ORDER BY campaign, effect",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		arguments[2] = {Int64GetDatum(activity->member_id), Int64GetDatum(activity->activity_id)};
+	SPITupleTable *table;
+	uint64		n;
+
+	RunPlan(&plan, arguments, NULL, 0);
+	table = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+	{
+		HeapTuple	tuple = table->vals[i];
+		Datum		values[10] = {0};
+		bool		nulls[10] = {false};
+
+		values[0] = SPI_getbinval(tuple, table->tupdesc, 1, &nulls[0]);
+		values[1] = SPI_getbinval(tuple, table->tupdesc, 2, &nulls[1]);
+		values[2] = BoolGetDatum(true);
+		nulls[3] = true;
+		values[4] = SPI_getbinval(tuple, table->tupdesc, 3, &nulls[4]);
+		values[5] = SPI_getbinval(tuple, table->tupdesc, 4, &nulls[5]);
+		values[6] = SPI_getbinval(tuple, table->tupdesc, 5, &nulls[6]);
+		values[7] = SPI_getbinval(tuple, table->tupdesc, 6, &nulls[7]);
+		nulls[8] = true;
+		values[9] = DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("{\"cause\": \"%s\"}", SPI_getvalue(tuple, table->tupdesc, 7))));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+/*
+ * explain_award(member_id bigint, activity_id bigint)
+ */
+PG_FUNCTION_INFO_V1(loyalty_explain_award);
+Datum
+loyalty_explain_award(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ActivityRow row;
+	Settlement	settlement;
+
+	RequireArgument(fcinfo, 0, "member_id");
+	RequireArgument(fcinfo, 1, "activity_id");
+	InitReturnSet(fcinfo);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	FindActivity(PG_GETARG_INT64(0), PG_GETARG_INT64(1), &row);
+	DecideAgain(&settlement, OpenRuleBook(), &row.activity);
+	for (int c = 0; c < settlement.ncandidates; c++)
+	{
+		const Candidate *candidate = settlement.candidates[c];
+
+		for (int e = 0; e < candidate->campaign->neffects; e++)
+		{
+			const Ruling *ruling = &candidate->rulings[e];
+			const HeldAward *held = settlement.holds[c][e];
+			Datum		values[10] = {0};
+			bool		nulls[10] = {false};
+
+			/* one row says that it does not look at it */
+			if (!candidate->matched && e > 0 && held == NULL)
+				continue;
+			PutText(values, nulls, 0, candidate->campaign->code);
+			values[1] = Int32GetDatum(candidate->campaign->version);
+			values[2] = BoolGetDatum(candidate->matched);
+			PutText(values, nulls, 3, candidate->failed_at);
+			values[4] = Int32GetDatum(e + 1);
+			values[5] = Int64GetDatum(held == NULL ? 0 : held->points);
+			values[6] = Int64GetDatum(ruling->wanted);
+			PutText(values, nulls, 7, ruling->limited_by);
+			PutText(values, nulls, 8, candidate->lost_to);
+			values[9] = settlement.inputs[c];
+			nulls[9] = settlement.inputs[c] == 0;
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
+	ExplainChained(rsinfo, &row.activity);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/* ---------------------------------------------------------------------------
+ * Checking
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+NoteQuestion(const FactQuestion *question, void *arg)
+{
+	(void) question;
+	*(bool *) arg = true;
+}
+
+/*
+ * Whether a settlement that is decided once more must come out as it did.  Not
+ * where something is asked of the member that was not kept, since that was
+ * denied then; nor where limits, which leave something else by now, have a say
+ * in which campaigns win.
+ */
+static bool
+IsDecidedForEver(const Settlement *settlement)
+{
+	bool		limited = false;
+	bool		competes = false;
+	bool		asks = settlement->facts.nread > 0;
+
+	for (int c = 0; c < settlement->ncandidates; c++)
+	{
+		const Campaign *campaign = settlement->candidates[c]->campaign;
+
+		limited = limited || campaign->nlimits > 0;
+		competes = competes || campaign->group != NULL || campaign->stop;
+		if (campaign->has_window && campaign->when != NULL)
+			ForEachQuestion(campaign->when, NoteQuestion, &asks);
+	}
+	return !asks && !(limited && competes);
+}
+
+/* Whether what an effect holds is what is decided. */
+static bool
+IsAsDecided(const Settlement *settlement, int c, int e)
+{
+	const Candidate *candidate = settlement->candidates[c];
+	const HeldAward *held = settlement->holds[c][e];
+
+	if (candidate->keep || candidate->campaign->keep)
+		return true;
+	if (held == NULL && candidate->campaign->has_window)
+		return true;
+	return candidate->rulings[e].given == candidate->rulings[e].held.points;
+}
+
+/*
+ * award_violations(member_id bigint, activity_id bigint): what its awards hold
+ * and should not, or should and do not.
+ */
+PG_FUNCTION_INFO_V1(loyalty_award_violations);
+Datum
+loyalty_award_violations(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ActivityRow row;
+	Settlement	settlement;
+
+	InitReturnSet(fcinfo);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	FindActivity(PG_GETARG_INT64(0), PG_GETARG_INT64(1), &row);
+	DecideAgain(&settlement, OpenRuleBook(), &row.activity);
+	for (int c = 0; IsDecidedForEver(&settlement) && c < settlement.ncandidates; c++)
+	{
+		const Candidate *candidate = settlement.candidates[c];
+
+		for (int e = 0; e < candidate->campaign->neffects; e++)
+		{
+			Datum		values[2];
+			bool		nulls[2] = {false};
+
+			if (IsAsDecided(&settlement, c, e))
+				continue;
+			values[0] = CStringGetTextDatum(candidate->campaign->code);
+			values[1] = CStringGetTextDatum(psprintf("activity " INT64_FORMAT ", campaign %s, effect %d: it holds " INT64_FORMAT ", and " INT64_FORMAT " is decided",
+													 row.activity.activity_id, candidate->campaign->code, e + 1,
+													 candidate->rulings[e].held.points, candidate->rulings[e].given));
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
+	for (int i = 0; i < settlement.held.n; i++)
+	{
+		const HeldAward *award = settlement.held.awards[i];
+		Datum		values[2];
+		bool		nulls[2] = {false};
+
+		if (award->is_taken || award->points == 0)
+			continue;
+		values[0] = CStringGetTextDatum(award->campaign);
+		values[1] = CStringGetTextDatum(psprintf("activity " INT64_FORMAT ": it holds " INT64_FORMAT " of campaign %s, which does not look at it",
+												 row.activity.activity_id, award->points, award->campaign));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
+
+/*
+ * campaign_limits(campaign text, definition jsonb): its limits by member.
+ */
+PG_FUNCTION_INFO_V1(loyalty_campaign_limits);
+Datum
+loyalty_campaign_limits(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const char *code = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Problems	problems = {0};
+	Place		whole;
+	Campaign   *campaign;
+
+	InitReturnSet(fcinfo);
+	WholeDefinition(&whole, PG_GETARG_JSONB_P(1), "", &problems);
+	campaign = ParseCampaign(code, &whole);
+	RefuseCampaign(code, &problems);
+	for (int i = 0; i < campaign->nlimits; i++)
+	{
+		const CampaignLimit *limit = &campaign->limits[i];
+		Datum		values[6];
+		bool		nulls[6] = {false};
+
+		if (limit->scope != LIMIT_MEMBER || limit->days > 0)
+			continue;
+		values[0] = CStringGetTextDatum(limit->counter);
+		values[1] = BoolGetDatum(limit->in_times);
+		values[2] = CStringGetTextDatum(limit->currency);
+		values[3] = CStringGetTextDatum(period_names[limit->within]);
+		values[4] = Int64GetDatum(limit->most);
+		values[5] = CStringGetTextDatum(limit->name);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* ---------------------------------------------------------------------------
+ * Previewing
+ * ---------------------------------------------------------------------------
+ */
+
+static const char *
+TextOrNull(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * preview_activity(member_id, kind, at, amount, lines, channel, document, money,
+ * time_zone, confirmed, definitions)
+ */
+PG_FUNCTION_INFO_V1(loyalty_preview_activity);
+Datum
+loyalty_preview_activity(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Activity	activity = {0};
+	Settlement	settlement;
+	const RuleBook *book;
+
+	RequireArgument(fcinfo, 0, "member_id");
+	RequireArgument(fcinfo, 1, "kind");
+	InitReturnSet(fcinfo);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	activity.member_id = PG_GETARG_INT64(0);
+	activity.kind = TextOrNull(fcinfo, 1);
+	(void) FindActivityKind(activity.kind);
+	activity.at = PG_ARGISNULL(2) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(2);
+	CheckActivityAt(activity.at);
+	activity.has_amount = !PG_ARGISNULL(3);
+	if (activity.has_amount)
+		activity.amount = MicrosFromNumeric(PG_GETARG_DATUM(3), "amount", &activity.decimals);
+	activity.channel = TextOrNull(fcinfo, 5);
+	activity.document = PG_ARGISNULL(6) ? 0 : PG_GETARG_DATUM(6);
+	activity.money = TextOrNull(fcinfo, 7);
+	activity.time_zone = FindTimeZone(TextOrNull(fcinfo, 8));
+	activity.local_day = LocalDay(activity.at, activity.time_zone);
+	activity.confirmed = PG_ARGISNULL(9) || PG_GETARG_BOOL(9);
+	ReadLines(&activity, PG_ARGISNULL(4) ? 0 : PG_GETARG_DATUM(4));
+	FillInProducts(&activity, NULL);
+
+	book = OpenRuleBook();
+	if (!PG_ARGISNULL(10))
+		book = MakeDraft(book, PG_GETARG_JSONB_P(10));
+	BeginSettlement(&settlement, book, activity.member_id, &activity);
+	settlement.dry = true;
+	DecideSettlement(&settlement);
+	for (int c = 0; c < settlement.ncandidates; c++)
+	{
+		const Candidate *candidate = settlement.candidates[c];
+
+		for (int e = 0; e < candidate->campaign->neffects; e++)
+		{
+			const Effect *effect = &candidate->campaign->effects[e];
+			const Ruling *ruling = &candidate->rulings[e];
+			Datum		values[8] = {0};
+			bool		nulls[8] = {false};
+
+			if (!candidate->matched && e > 0)
+				continue;
+			PutText(values, nulls, 0, candidate->campaign->code);
+			values[1] = Int32GetDatum(e + 1);
+			PutText(values, nulls, 2, effect->currency);
+			/* of a window what the activity would add */
+			values[3] = Int64GetDatum(effect->currency == NULL ? 0 : ruling->given - ruling->held.points);
+			nulls[3] = effect->currency == NULL;
+			values[4] = Int64GetDatum(ruling->wanted);
+			nulls[4] = effect->currency == NULL;
+			PutText(values, nulls, 5, ruling->given > 0 ? effect->item : NULL);
+			PutText(values, nulls, 6, ruling->limited_by);
+			PutText(values, nulls, 7, candidate->failed_at != NULL ? psprintf("does not match: %s", candidate->failed_at) :
+					candidate->lost_to != NULL ? psprintf("lost to %s", candidate->lost_to) : NULL);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
+	SPI_finish();
+	return (Datum) 0;
+}

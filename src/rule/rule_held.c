@@ -1,0 +1,346 @@
+/*
+ * rule_held.c
+ *		What awards hold, and what limits have counted.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "core/core.h"
+#include "core/escrow.h"
+#include "rule/rule.h"
+
+/* ---------------------------------------------------------------------------
+ * Awards
+ * ---------------------------------------------------------------------------
+ */
+
+#define AWARD_COLUMNS \
+	"SELECT campaign, version, effect, currency, points, limited_by, cause, window_start, entry_id, of_entry_id, item_id, " \
+	"at, local_day, inputs, kept_because FROM loyalty.award "
+
+enum
+{
+	COL_CAMPAIGN = 1, COL_VERSION, COL_EFFECT, COL_CURRENCY, COL_POINTS, COL_LIMITED_BY, COL_CAUSE, COL_WINDOW_START,
+	COL_ENTRY_ID, COL_OF_ENTRY_ID, COL_ITEM_ID, COL_AT, COL_LOCAL_DAY, COL_INPUTS, COL_KEPT_BECAUSE
+};
+
+static bool
+SameText(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static HeldAward *
+AwardOf(HeldAwards *held, const HeldAward *row)
+{
+	for (int i = 0; i < held->n; i++)
+	{
+		HeldAward  *award = held->awards[i];
+
+		if (award->effect == row->effect && strcmp(award->campaign, row->campaign) == 0 &&
+			SameText(award->currency, row->currency) && SameText(award->cause, row->cause) &&
+			award->has_window == row->has_window && award->window_start == row->window_start)
+			return award;
+	}
+	held->awards = held->n == 0 ? palloc(sizeof(HeldAward *)) : repalloc(held->awards, (held->n + 1) * sizeof(HeldAward *));
+	held->awards[held->n] = memcpy(palloc(sizeof(HeldAward)), row, sizeof(HeldAward));
+	return held->awards[held->n++];
+}
+
+/* An entry has more, or fewer, of an award's points. */
+static void
+AddEntry(HeldAward *award, int64 entry_id, int64 points)
+{
+	for (int i = 0; i < award->nentries; i++)
+	{
+		if (award->entries[i].entry_id == entry_id)
+		{
+			award->entries[i].points += points;
+			return;
+		}
+	}
+	award->entries = award->nentries == 0 ? palloc(sizeof(HeldEntry)) :
+		repalloc(award->entries, (award->nentries + 1) * sizeof(HeldEntry));
+	award->entries[award->nentries].entry_id = entry_id;
+	award->entries[award->nentries].points = points;
+	award->nentries++;
+}
+
+static int64
+GetInt(HeapTuple tuple, TupleDesc tupdesc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, tupdesc, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+/*
+ * Takes the rows of the last statement in, in their order.  at: what was frozen
+ * for another instant, and what limits did then, does not count any more;
+ * infinity: whatever it was.
+ */
+static void
+TakeRows(HeldAwards *held, TimestampTz at, Facts *facts)
+{
+	SPITupleTable *table = SPI_tuptable;
+	uint64		nrows = SPI_processed;
+
+	for (uint64 r = 0; r < nrows; r++)
+	{
+		HeapTuple	tuple = table->vals[r];
+		TupleDesc	tupdesc = table->tupdesc;
+		HeldAward	row = {0};
+		HeldAward  *award;
+		bool		isnull;
+		int64		points = GetInt(tuple, tupdesc, COL_POINTS);
+		int64		entry_id = GetInt(tuple, tupdesc, COL_ENTRY_ID);
+		int64		of_entry_id = GetInt(tuple, tupdesc, COL_OF_ENTRY_ID);
+		char	   *limited_by = SPI_getvalue(tuple, tupdesc, COL_LIMITED_BY);
+		bool		of_now;
+		Datum		value;
+
+		row.campaign = SPI_getvalue(tuple, tupdesc, COL_CAMPAIGN);
+		row.effect = DatumGetInt32(SPI_getbinval(tuple, tupdesc, COL_EFFECT, &isnull)) - 1;
+		row.currency = SPI_getvalue(tuple, tupdesc, COL_CURRENCY);
+		row.cause = SPI_getvalue(tuple, tupdesc, COL_CAUSE);
+		value = SPI_getbinval(tuple, tupdesc, COL_WINDOW_START, &isnull);
+		row.has_window = !isnull;
+		row.window_start = isnull ? 0 : DatumGetDateADT(value);
+		award = AwardOf(held, &row);
+		award->version = DatumGetInt32(SPI_getbinval(tuple, tupdesc, COL_VERSION, &isnull));
+		award->local_day = DatumGetDateADT(SPI_getbinval(tuple, tupdesc, COL_LOCAL_DAY, &isnull));
+		award->at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, COL_AT, &isnull));
+		award->points += points;
+		if (GetInt(tuple, tupdesc, COL_ITEM_ID) != 0)
+			award->item_id = GetInt(tuple, tupdesc, COL_ITEM_ID);
+		if (of_entry_id != 0)
+			AddEntry(award, of_entry_id, points);
+		else if (entry_id != 0)
+			AddEntry(award, entry_id, points);
+		of_now = at == DT_NOEND || award->at == at;
+		if (of_now && limited_by != NULL && !award->trimmed)
+		{
+			award->trimmed = true;
+			award->ceiling = award->points;
+			award->limited_by = limited_by;
+		}
+		value = SPI_getbinval(tuple, tupdesc, COL_INPUTS, &isnull);
+		if (!isnull && of_now && facts != NULL)
+			ThawFacts(facts, DatumGetJsonbP(value));
+	}
+}
+
+/*
+ * What an activity holds, and what was frozen for it.
+ */
+void
+LoadHeld(HeldAwards *held, int64 member_id, int64 activity_id, TimestampTz at, Facts *facts)
+{
+	static KeptPlan plan = {
+		.query = AWARD_COLUMNS "WHERE member_id OPERATOR(pg_catalog.=) $1 AND activity_id OPERATOR(pg_catalog.=) $2 "
+		"AND window_start IS NULL AND cause IS NULL ORDER BY award_id",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), Int64GetDatum(activity_id)};
+	MemoryContext target = CurrentMemoryContext;
+
+	RunPlan(&plan, values, NULL, 0);
+	MemoryContextSwitchTo(target);
+	TakeRows(held, at, facts);
+}
+
+/*
+ * What a campaign holds of a window, of all for whom a member stands.
+ */
+void
+LoadHeldOfWindow(HeldAwards *held, Datum numbers, const char *campaign, DateADT window_start)
+{
+	static KeptPlan plan = {
+		.query = AWARD_COLUMNS "WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND campaign OPERATOR(pg_catalog.=) $2 "
+		"AND window_start OPERATOR(pg_catalog.=) $3 ORDER BY award_id",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, TEXTOID, DATEOID}
+	};
+	Datum		values[3] = {numbers, CStringGetTextDatum(campaign), DateADTGetDatum(window_start)};
+	MemoryContext target = CurrentMemoryContext;
+
+	RunPlan(&plan, values, NULL, 0);
+	MemoryContextSwitchTo(target);
+	TakeRows(held, DT_NOEND, NULL);
+}
+
+/*
+ * What was given because something happened, whose cause begins so.
+ */
+void
+LoadHeldByCause(HeldAwards *held, int64 member_id, const char *cause_prefix)
+{
+	static KeptPlan plan = {
+		.query = AWARD_COLUMNS "WHERE member_id OPERATOR(pg_catalog.=) $1 AND cause IS NOT NULL "
+		"AND pg_catalog.starts_with(cause, $2) ORDER BY award_id",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(cause_prefix)};
+	MemoryContext target = CurrentMemoryContext;
+
+	RunPlan(&plan, values, NULL, 0);
+	MemoryContextSwitchTo(target);
+	TakeRows(held, DT_NOEND, NULL);
+}
+
+/*
+ * What an effect of a campaign holds; NULL: nothing.
+ */
+HeldAward *
+FindHeld(HeldAwards *held, const Campaign *campaign, int effect, bool has_window, DateADT window_start, const char *cause)
+{
+	for (int i = 0; i < held->n; i++)
+	{
+		HeldAward  *award = held->awards[i];
+
+		if (award->effect == effect && strcmp(award->campaign, campaign->code) == 0 &&
+			SameText(award->currency, campaign->effects[effect].currency) && SameText(award->cause, cause) &&
+			award->has_window == has_window && award->window_start == window_start)
+			return award;
+	}
+	return NULL;
+}
+
+/* ---------------------------------------------------------------------------
+ * Counters
+ * ---------------------------------------------------------------------------
+ */
+
+static int64
+ReadCounter(Datum numbers, const char *name, DateADT period)
+{
+	static KeptPlan plan = {
+		.query = "SELECT coalesce(pg_catalog.sum(used), 0)::pg_catalog.int8 FROM loyalty.award_counter "
+		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND counter OPERATOR(pg_catalog.=) $2 AND period OPERATOR(pg_catalog.=) $3",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, TEXTOID, DATEOID}
+	};
+	Datum		values[3] = {numbers, CStringGetTextDatum(name), DateADTGetDatum(period)};
+	MemoryContext target = CurrentMemoryContext;
+
+	RunPlan(&plan, values, NULL, 1);
+	MemoryContextSwitchTo(target);
+	return GetInt(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+/*
+ * What a campaign gave in the days around one, so that no span of so many days
+ * has more than the limit.
+ */
+static int64
+CountAround(Datum numbers, const char *campaign, const CampaignLimit *limit, DateADT day)
+{
+	static KeptPlan plan = {
+		.query = "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(h.held) FILTER (WHERE h.currency OPERATOR(pg_catalog.=) $5), 0)::pg_catalog.int8 "
+		"FROM (SELECT pg_catalog.sum(w.held) AS held, w.currency FROM ("
+		"SELECT w.member_id, w.activity_id, w.window_start, w.cause, w.currency, pg_catalog.sum(w.points) AS held, "
+		"(pg_catalog.array_agg(w.local_day ORDER BY w.award_id DESC))[1] AS day "
+		"FROM loyalty.award w WHERE w.member_id OPERATOR(pg_catalog.=) ANY ($1) AND w.campaign OPERATOR(pg_catalog.=) $2 "
+		"GROUP BY w.member_id, w.activity_id, w.window_start, w.cause, w.currency) w "
+		"WHERE w.held OPERATOR(pg_catalog.>) 0 AND w.day OPERATOR(pg_catalog.>) $3 AND w.day OPERATOR(pg_catalog.<) $4 "
+		"GROUP BY w.member_id, w.activity_id, w.window_start, w.cause, w.currency) h",
+		.nargs = 5,
+		.argtypes = {INT8ARRAYOID, TEXTOID, DATEOID, DATEOID, TEXTOID}
+	};
+	Datum		values[5] = {
+		numbers, CStringGetTextDatum(campaign), DateADTGetDatum(day - limit->days), DateADTGetDatum(day + limit->days),
+		CStringGetTextDatum(limit->currency)
+	};
+	MemoryContext target = CurrentMemoryContext;
+
+	RunPlan(&plan, values, NULL, 1);
+	MemoryContextSwitchTo(target);
+	return GetInt(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, limit->in_times ? 1 : 2);
+}
+
+/*
+ * The counter of a limit for a day, read where it is not known yet.
+ */
+LimitCounter *
+CounterOf(Counters *counters, const Campaign *campaign, const CampaignLimit *limit, DateADT day)
+{
+	bool		is_total = limit->scope == LIMIT_TOTAL;
+	DateADT		period = is_total ? 0 : limit->days > 0 ? day : FirstDayOf(limit->within, day);
+	LimitCounter *counter;
+
+	for (int i = 0; i < counters->n; i++)
+	{
+		counter = counters->counters[i];
+		if (counter->counter.period == period && counter->is_total == is_total && strcmp(counter->counter.name, limit->counter) == 0)
+			return counter;
+	}
+	if (counters->n == counters->size)
+	{
+		counters->size = Max(8, 2 * counters->size);
+		counters->counters = counters->counters == NULL ? palloc(counters->size * sizeof(LimitCounter *)) :
+			repalloc(counters->counters, counters->size * sizeof(LimitCounter *));
+	}
+	counter = counters->counters[counters->n++] = palloc0(sizeof(LimitCounter));
+	counter->counter.name = limit->counter;
+	counter->counter.period = period;
+	counter->is_total = is_total;
+	counter->is_rolling = limit->days > 0;
+	counter->in_times = limit->in_times;
+	counter->campaign = campaign->code;
+	if (counter->is_rolling)
+		counter->before = CountAround(counters->numbers, campaign->code, limit, day);
+	else if (!is_total)
+		counter->before = ReadCounter(counters->numbers, limit->counter, period);
+	counter->counter.used = counter->before;
+	return counter;
+}
+
+static void
+AddToCounter(const LimitCounter *counter, int64 member_id, int64 by)
+{
+	static KeptPlan plan = {
+		.query = "INSERT INTO loyalty.award_counter AS c (member_id, counter, period, used) VALUES ($1, $2, $3, $4) "
+		"ON CONFLICT ON CONSTRAINT award_counter_pkey DO UPDATE SET used = c.used OPERATOR(pg_catalog.+) excluded.used",
+		.nargs = 4,
+		.argtypes = {INT8OID, TEXTOID, DATEOID, INT8OID}
+	};
+	Datum		values[4] = {
+		Int64GetDatum(member_id), CStringGetTextDatum(counter->counter.name), DateADTGetDatum(counter->counter.period), Int64GetDatum(by)
+	};
+
+	if (by != 0)
+		RunPlan(&plan, values, NULL, 0);
+}
+
+/*
+ * Stores what counters have counted more, or less: of an activity with the
+ * member under whose number it stands, of a window with who stands for him, as
+ * their awards.
+ */
+void
+StoreCounters(const Counters *counters, int64 member_id, int64 canonical)
+{
+	for (int i = 0; i < counters->n; i++)
+	{
+		const LimitCounter *counter = counters->counters[i];
+		int64		change = counter->counter.used - counter->before;
+		int64		by_windows = counter->counter.by_windows + counter->given_back;
+
+		if (counter->is_total || counter->is_rolling)
+			continue;
+		if (member_id == canonical)
+			AddToCounter(counter, member_id, change);
+		else
+		{
+			AddToCounter(counter, member_id, change - by_windows);
+			AddToCounter(counter, canonical, by_windows);
+		}
+	}
+}

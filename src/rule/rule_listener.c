@@ -1,0 +1,393 @@
+/*
+ * rule_listener.c
+ *		Activities, and what else happens, as room rule hears of it.
+ *
+ * What happens while an activity is settled (a tier that its points lift) waits
+ * until all of its awards are posted, and is settled then, breadth first; what
+ * that makes happen after it, up to a depth.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "activity/activity.h"
+#include "core/core.h"
+#include "core/happened.h"
+#include "ledger/ledger.h"
+#include "rule/rule.h"
+
+/* How deep what an award makes happen may earn another award. */
+#define MAX_DEPTH	4
+
+#define TIER_CHANGED	"tier_changed"
+
+/* Something that happened, to be settled */
+typedef struct Chained
+{
+	Activity	activity;		/* as which campaigns see it */
+	int			depth;
+} Chained;
+
+/* What is being settled, with what it makes happen; NULL: nothing */
+typedef struct RunningSettlement
+{
+	MemoryContext context;
+	List	   *chained;
+	int			depth;
+	int64		activity_id;
+	TimestampTz at;				/* of the change */
+} RunningSettlement;
+
+static RunningSettlement *running = NULL;
+
+/* ---------------------------------------------------------------------------
+ * Locks
+ * ---------------------------------------------------------------------------
+ */
+
+static List *
+AddCurrency(List *currencies, const char *currency)
+{
+	ListCell   *lc;
+
+	foreach(lc, currencies)
+	{
+		if (strcmp(lfirst(lc), currency) == 0)
+			return currencies;
+	}
+	return lappend(currencies, unconstify(char *, currency));
+}
+
+/* The currencies into which campaigns of a kind could pay, chains included. */
+static Datum
+CurrenciesOf(const RuleBook *book, const char *kind)
+{
+	List	   *currencies = NIL;
+	Datum	   *codes;
+	ListCell   *lc;
+	int			n = 0;
+
+	for (int i = 0; i < book->n; i++)
+	{
+		const Campaign *campaign = book->versions[i];
+
+		if (!ConcernsKind(campaign, kind) && !ConcernsKind(campaign, TIER_CHANGED))
+			continue;
+		for (int e = 0; e < campaign->neffects; e++)
+		{
+			if (campaign->effects[e].currency != NULL)
+				currencies = AddCurrency(currencies, campaign->effects[e].currency);
+		}
+	}
+	codes = palloc(Max(1, list_length(currencies)) * sizeof(Datum));
+	foreach(lc, currencies)
+		codes[n++] = CStringGetTextDatum(lfirst(lc));
+	return PointerGetDatum(construct_array(codes, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * Locks what decisions of members read and change: their wallets, and then
+ * their states.
+ */
+static void
+LockMembers(const int64 *member_ids, int n, Datum currencies)
+{
+	static KeptPlan wallets = {
+		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) ANY ($2) "
+		"AND moved IS NOT TRUE ORDER BY currency FOR NO KEY UPDATE",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTARRAYOID}
+	};
+	static KeptPlan state = {
+		.query = "INSERT INTO loyalty.award_state AS s (member_id, decisions) VALUES ($1, 1) "
+		"ON CONFLICT ON CONSTRAINT award_state_pkey DO UPDATE SET decisions = s.decisions OPERATOR(pg_catalog.+) 1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[2];
+
+	values[1] = currencies;
+	for (int i = 0; i < n && currencies != 0; i++)
+	{
+		values[0] = Int64GetDatum(member_ids[i]);
+		RunPlan(&wallets, values, NULL, 0);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		values[0] = Int64GetDatum(member_ids[i]);
+		RunPlan(&state, values, NULL, 0);
+	}
+}
+
+static bool
+WantsActivity(const char *kind)
+{
+	return BookConcerns(OpenRuleBook(), kind);
+}
+
+static void
+LockForActivity(ActivityChange *change)
+{
+	int64		home_ids[2] = {change->now->member_id, change->before != NULL ? change->before->member_id : change->now->member_id};
+	int64		member_ids[2];
+	int			n = home_ids[0] == home_ids[1] ? 1 : 2;
+
+	for (int i = 0; i < n; i++)
+		member_ids[i] = CanonicalMember(home_ids[i]);
+	if (n == 2 && member_ids[0] > member_ids[1])
+	{
+		int64		lower = member_ids[1];
+
+		member_ids[1] = member_ids[0];
+		member_ids[0] = lower;
+	}
+	if (n == 2 && member_ids[0] == member_ids[1])
+		n = 1;
+	LockMembers(member_ids, n, CurrenciesOf(OpenRuleBook(), change->now->kind));
+	for (int i = 0; i < 2; i++)
+	{
+		int64		canonical = CanonicalMember(home_ids[i]);
+
+		if (canonical != member_ids[0] && canonical != member_ids[n - 1])
+			RestartCall("members were merged or unmerged at this moment");
+	}
+}
+
+/* ---------------------------------------------------------------------------
+ * What happened
+ * ---------------------------------------------------------------------------
+ */
+
+static bool
+HearsOf(const char *kind)
+{
+	return strcmp(kind, TIER_CHANGED) == 0 && BookConcerns(OpenRuleBook(), kind);
+}
+
+static char *
+PayloadText(Datum payload, const char *key)
+{
+	JsonbValue	found;
+
+	if (getKeyJsonValueFromContainer(&DatumGetJsonbP(payload)->root, key, strlen(key), &found) == NULL || found.type != jbvString)
+		return NULL;
+	return pnstrdup(found.val.string.val, found.val.string.len);
+}
+
+/* tier_changed:club:silver:2026-05-04 08:00:00+00 */
+static char *
+CauseName(const Activity *activity)
+{
+	char	   *ladder = PayloadText(activity->document, "ladder");
+	char	   *level = PayloadText(activity->document, "to");
+
+	return psprintf("%s:%s:%s:%s", activity->kind, ladder != NULL ? ladder : "", level != NULL ? level : "", TimestampText(activity->at));
+}
+
+/*
+ * A level that is lost because something was returned was not reached: what it
+ * gave is given back, but for campaigns that keep it.
+ */
+static void
+TakeBackOfStep(Settlement *settlement, const Activity *activity)
+{
+	char	   *ladder = PayloadText(activity->document, "ladder");
+	char	   *from = PayloadText(activity->document, "from");
+	char	   *reason = PayloadText(activity->document, "reason");
+
+	if (ladder == NULL || from == NULL || reason == NULL || strcmp(reason, "returned") != 0)
+		return;
+	LoadHeldByCause(&settlement->held, settlement->home_id, psprintf("%s:%s:%s:", activity->kind, ladder, from));
+	for (int i = 0; i < settlement->held.n; i++)
+	{
+		HeldAward  *award = settlement->held.awards[i];
+		const Campaign *campaign = FindVersion(settlement->book, award->campaign, award->version);
+
+		award->is_taken = campaign == NULL || campaign->keep;
+	}
+}
+
+/*
+ * Settles something that happened, as an activity of its kind.
+ */
+static void
+SettleHappening(const Chained *chained, int64 *points, int *awards)
+{
+	Settlement	settlement;
+
+	BeginSettlement(&settlement, OpenRuleBook(), chained->activity.member_id, &chained->activity);
+	settlement.cause = CauseName(&chained->activity);
+	settlement.cause_activity_id = running->activity_id;
+	settlement.at = Max(chained->activity.at, running->at);
+	LoadHeldByCause(&settlement.held, settlement.home_id, settlement.cause);
+	TakeBackOfStep(&settlement, &chained->activity);
+	running->depth = chained->depth;
+	Settle(&settlement);
+	*points += settlement.points;
+	*awards += settlement.awards;
+}
+
+/* Settles what waits, and what that makes happen. */
+static void
+SettleChained(int64 *points, int *awards)
+{
+	while (running->chained != NIL)
+	{
+		Chained    *chained = linitial(running->chained);
+
+		CHECK_FOR_INTERRUPTS();
+		running->chained = list_delete_first(running->chained);
+		SettleHappening(chained, points, awards);
+	}
+}
+
+static Chained *
+MakeChained(const Happening *happening, int depth)
+{
+	Chained    *chained = palloc0(sizeof(Chained));
+	Activity   *activity = &chained->activity;
+
+	activity->member_id = happening->member_id;
+	activity->kind = pstrdup(happening->kind);
+	activity->at = happening->at;
+	activity->time_zone = FindTimeZone(NULL);
+	activity->local_day = LocalDay(happening->at, activity->time_zone);
+	activity->document = PointerGetDatum(DatumGetJsonbPCopy(happening->payload));
+	activity->confirmed = true;
+	chained->depth = depth;
+	return chained;
+}
+
+/*
+ * Something happened: it is settled once what made it happen is settled.
+ */
+static void
+HeardOf(const Happening *happening)
+{
+	RunningSettlement alone = {0};
+	int64		points = 0;
+	int			awards = 0;
+	int64		member_id = happening->member_id;
+
+	if (running != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(running->context);
+
+		if (running->depth < MAX_DEPTH)
+			running->chained = lappend(running->chained, MakeChained(happening, running->depth + 1));
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	alone.context = CurrentMemoryContext;
+	running = &alone;
+	PG_TRY();
+	{
+		member_id = CanonicalMember(member_id);
+		LockMembers(&member_id, 1, 0);
+		running->chained = lappend(NIL, MakeChained(happening, 1));
+		SettleChained(&points, &awards);
+	}
+	PG_FINALLY();
+	{
+		running = NULL;
+	}
+	PG_END_TRY();
+	SPI_finish();
+}
+
+/* ---------------------------------------------------------------------------
+ * Activities
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+SettleActivity(ActivityChange *change, int64 member_id, const Activity *activity)
+{
+	Settlement	settlement;
+
+	BeginSettlement(&settlement, OpenRuleBook(), member_id, activity);
+	settlement.before = change->before;
+	settlement.is_return = change->is_return;
+	settlement.at = change->at;
+	Settle(&settlement);
+	change->points += settlement.points;
+	change->awards += settlement.awards;
+}
+
+static void
+ActivityStored(ActivityChange *change)
+{
+	RunningSettlement settling = {.context = CurrentMemoryContext,.activity_id = change->now->activity_id,.at = change->at};
+
+	running = &settling;
+	PG_TRY();
+	{
+		if (change->before != NULL && change->before->member_id != change->now->member_id)
+		{
+			Activity	gone = *change->before;
+
+			/* nothing there, everything here */
+			gone.cancelled = true;
+			gone.revision = change->now->revision;
+			SettleActivity(change, gone.member_id, &gone);
+			/* the difference that is told is that of the member who has it now */
+			change->points = 0;
+			change->awards = 0;
+		}
+		SettleActivity(change, change->now->member_id, change->now);
+		SettleChained(&change->points, &change->awards);
+	}
+	PG_FINALLY();
+	{
+		running = NULL;
+	}
+	PG_END_TRY();
+}
+
+static void
+ActivityReplayed(ActivityChange *change)
+{
+	static KeptPlan plan = {
+		.query = "SELECT coalesce(pg_catalog.sum(points) FILTER (WHERE currency OPERATOR(pg_catalog.=) 'points'), 0)::pg_catalog.int8, "
+		"pg_catalog.count(DISTINCT (campaign, effect, window_start, cause)) FILTER (WHERE points OPERATOR(pg_catalog.<>) 0) "
+		"FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) $1 AND activity_id OPERATOR(pg_catalog.=) $2 "
+		"AND revision OPERATOR(pg_catalog.=) $3",
+		.nargs = 3,
+		.argtypes = {INT8OID, INT8OID, INT4OID}
+	};
+	Datum		values[3] = {
+		Int64GetDatum(change->now->member_id), Int64GetDatum(change->now->activity_id), Int32GetDatum(change->now->revision)
+	};
+	bool		isnull;
+
+	RunPlan(&plan, values, NULL, 1);
+	change->points += DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	change->awards += (int) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+}
+
+/*
+ * Part of RuleInit().
+ */
+void
+RuleListenerInit(void)
+{
+	static const ActivityListener activities = {
+		.wants = WantsActivity,
+		.lock = LockForActivity,
+		.stored = ActivityStored,
+		.replayed = ActivityReplayed
+	};
+	static const Hearer hearer = {.hears = HearsOf,.heard = HeardOf};
+
+	OnActivityChange(&activities);
+	OnHappening(&hearer);
+}

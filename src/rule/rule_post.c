@@ -1,0 +1,411 @@
+/*
+ * rule_post.c
+ *		Postings of awards, and their rows.
+ *
+ * More points of one currency that become available and expire alike are one
+ * entry of the ledger; its details say which campaigns gave them.  What is
+ * taken back is taken of the newest entries of an award first.  The rows of
+ * awards are the guard of their postings, which so need no keys.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "commands/sequence.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
+
+#include "core/compat.h"
+#include "core/core.h"
+#include "ledger/post.h"
+#include "rule/rule.h"
+
+/* A row of table award */
+typedef struct AwardRow
+{
+	const Difference *difference;
+	int64		points;
+	int64		entry_id;
+	int64		of_entry_id;
+	int64		item_id;
+} AwardRow;
+
+typedef struct AwardRows
+{
+	int			n;
+	int			size;
+	AwardRow   *rows;
+} AwardRows;
+
+static AwardRow *
+AddRow(AwardRows *rows, const Difference *difference, int64 points)
+{
+	AwardRow   *row;
+
+	if (rows->n == rows->size)
+	{
+		rows->size = Max(8, 2 * rows->size);
+		rows->rows = rows->rows == NULL ? palloc(rows->size * sizeof(AwardRow)) : repalloc(rows->rows, rows->size * sizeof(AwardRow));
+	}
+	row = &rows->rows[rows->n++];
+	memset(row, 0, sizeof(AwardRow));
+	row->difference = difference;
+	row->points = points;
+	return row;
+}
+
+/* ---------------------------------------------------------------------------
+ * Postings
+ * ---------------------------------------------------------------------------
+ */
+
+/* Posts into the wallet of the canonical member, and those of others whose its
+ * lots are by now. */
+static void
+PostTogether(Posting *posting)
+{
+	int64	   *others;
+	int			n;
+
+	posting->together = true;
+	SendPosting(posting, CanonicalMember(posting->asked_id));
+	if (posting->entry.kind != ENTRY_EARN)
+	{
+		n = FindParticipants(posting, &others);
+		for (int i = 0; i < n; i++)
+		{
+			Posting		wallet;
+
+			InitPosting(&wallet, ENTRY_EARN, others[i]);
+			wallet.currency = posting->currency;
+			wallet.together = true;
+			TakeWallet(&wallet);
+		}
+	}
+	PostEntry(posting);
+}
+
+static TimestampTz
+AfterSpan(TimestampTz at, const Interval *span)
+{
+	/* days and months by the clock of the program */
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(at), IntervalPGetDatum(span)));
+}
+
+/* When what a difference gives becomes available, and when it expires. */
+static void
+SetTerms(Posting *posting, const Difference *difference, bool confirmed)
+{
+	const Campaign *campaign = difference->campaign;
+	TimestampTz available_at = difference->effective_at;
+
+	posting->effective_now = false;
+	posting->entry.effective_at = difference->effective_at;
+	if (campaign->when_confirmed)
+		SetAvailability(posting, NULL, !confirmed);
+	else if (campaign->available_after != NULL)
+	{
+		Datum		at;
+
+		available_at = AfterSpan(difference->effective_at, campaign->available_after);
+		at = TimestampTzGetDatum(available_at);
+		SetAvailability(posting, &at, false);
+	}
+	else
+		SetAvailability(posting, NULL, false);
+	if (campaign->expires_after != NULL)
+	{
+		posting->expires_given = true;
+		posting->entry.expires_at = AfterSpan(available_at, campaign->expires_after);
+	}
+}
+
+static bool
+SameTerms(const Posting *a, const Posting *b)
+{
+	return a->entry.effective_at == b->entry.effective_at && a->available_given == b->available_given &&
+		a->entry.available_at == b->entry.available_at && a->expires_given == b->expires_given &&
+		(!a->expires_given || a->entry.expires_at == b->entry.expires_at);
+}
+
+static void
+NameCampaigns(Posting *posting, const PostingFor *what, const AwardRows *rows, int first)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	if (what->activity_id != 0)
+		appendStringInfo(&json, "\"activity_id\": " INT64_FORMAT ", ", what->activity_id);
+	appendStringInfoString(&json, "\"campaigns\": {");
+	for (int i = first; i < rows->n; i++)
+	{
+		if (i > first)
+			appendStringInfoString(&json, ", ");
+		/* codes of campaigns need no escaping */
+		appendStringInfo(&json, "\"%s\": " INT64_FORMAT, rows->rows[i].difference->campaign_code, rows->rows[i].points);
+	}
+	appendStringInfoString(&json, "}}");
+	posting->details = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+	posting->reference = what->reference == NULL ? NULL : pstrdup(what->reference);
+}
+
+/*
+ * Posts what is given in a currency: an entry for each terms.
+ */
+static void
+PostMore(const PostingFor *what, const Difference *differences, int n, const char *currency, AwardRows *rows)
+{
+	bool	   *done = palloc0(n * sizeof(bool));
+
+	for (int i = 0; i < n; i++)
+	{
+		Posting		posting;
+		int			first = rows->n;
+
+		if (done[i] || differences[i].points <= 0 || differences[i].currency == NULL || strcmp(differences[i].currency, currency) != 0)
+			continue;
+		InitPosting(&posting, ENTRY_EARN, what->member_id);
+		FindCurrency(currency, &posting.currency);
+		SetTerms(&posting, &differences[i], what->confirmed);
+		for (int j = i; j < n; j++)
+		{
+			Posting		other;
+
+			if (done[j] || differences[j].points <= 0 || differences[j].currency == NULL || strcmp(differences[j].currency, currency) != 0)
+				continue;
+			if (j > i)
+			{
+				InitPosting(&other, ENTRY_EARN, what->member_id);
+				SetTerms(&other, &differences[j], what->confirmed);
+				if (!SameTerms(&posting, &other))
+					continue;
+			}
+			done[j] = true;
+			posting.entry.requested += differences[j].points;
+			(void) AddRow(rows, &differences[j], differences[j].points);
+		}
+		NameCampaigns(&posting, what, rows, first);
+		PostTogether(&posting);
+		for (int j = first; j < rows->n; j++)
+			rows->rows[j].entry_id = posting.result.entry_id;
+	}
+	pfree(done);
+}
+
+static void
+PostReversal(const PostingFor *what, int64 entry_id, int64 points, AwardRows *rows, int first)
+{
+	Posting		posting;
+	int64		left;
+
+	InitPosting(&posting, ENTRY_REVERSE, what->member_id);
+	FindTarget(&posting, entry_id);
+	left = Min(posting.entry.target_points - ReversedOfTarget(&posting), points);
+	for (int i = first; i < rows->n; i++)
+		rows->rows[i].of_entry_id = rows->rows[i].of_entry_id == 0 ? entry_id : rows->rows[i].of_entry_id;
+	/* by hand it may have been reversed before */
+	if (left <= 0)
+		return;
+	posting.entry.requested = left;
+	posting.effective_now = false;
+	/* what makes a window less may lie before what made it more */
+	posting.entry.effective_at = Max(what->taken_back_at, posting.entry.target_effective_at);
+	NameCampaigns(&posting, what, rows, first);
+	PostTogether(&posting);
+	for (int i = first; i < rows->n; i++)
+		rows->rows[i].entry_id = posting.result.entry_id;
+}
+
+/*
+ * Takes back, of each award of its newest entries first; of one entry all at
+ * once.
+ */
+static void
+PostLess(const PostingFor *what, Difference *differences, int n, const char *currency, AwardRows *rows)
+{
+	int64	   *left = palloc0(n * sizeof(int64));
+
+	for (int i = 0; i < n; i++)
+	{
+		if (differences[i].points < 0 && differences[i].currency != NULL && strcmp(differences[i].currency, currency) == 0)
+			left[i] = -differences[i].points;
+	}
+	for (;;)
+	{
+		int64		newest = 0;
+		int64		points = 0;
+		int			first = rows->n;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < n; i++)
+		{
+			for (int e = 0; left[i] > 0 && e < differences[i].held->nentries; e++)
+			{
+				if (differences[i].held->entries[e].points > 0)
+					newest = Max(newest, differences[i].held->entries[e].entry_id);
+			}
+		}
+		if (newest == 0)
+			break;
+		for (int i = 0; i < n; i++)
+		{
+			for (int e = 0; left[i] > 0 && e < differences[i].held->nentries; e++)
+			{
+				HeldEntry  *entry = &differences[i].held->entries[e];
+				int64		part = Min(left[i], entry->points);
+
+				if (entry->entry_id != newest || part <= 0)
+					continue;
+				entry->points -= part;
+				left[i] -= part;
+				points += part;
+				(void) AddRow(rows, &differences[i], -part);
+			}
+		}
+		PostReversal(what, newest, points, rows, first);
+	}
+	pfree(left);
+}
+
+/* ---------------------------------------------------------------------------
+ * Rows
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+StoreRow(const PostingFor *what, const AwardRow *row)
+{
+	static KeptPlan plan = {
+		.query = "INSERT INTO loyalty.award (member_id, activity_id, revision, at, local_day, campaign, version, effect, kind, currency, "
+		"points, wanted, limited_by, kept_because, cause, window_start, entry_id, of_entry_id, item_id, inputs) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+		.nargs = 20,
+		.argtypes = {INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, DATEOID, TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID,
+		INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, DATEOID, INT8OID, INT8OID, INT8OID, JSONBOID}
+	};
+	const Difference *d = row->difference;
+	Datum		values[20] = {0};
+	bool		nulls[20] = {false};
+	char		flags[20];
+	const char *texts[] = {d->currency, d->limited_by, d->kept_because, d->cause};
+	const int	places[] = {9, 12, 13, 14};
+
+	values[0] = Int64GetDatum(what->member_id);
+	values[1] = Int64GetDatum(what->activity_id);
+	nulls[1] = what->activity_id == 0;
+	values[2] = Int32GetDatum(what->revision);
+	values[3] = TimestampTzGetDatum(d->at);
+	values[4] = DateADTGetDatum(d->local_day);
+	values[5] = CStringGetTextDatum(d->campaign_code);
+	values[6] = Int32GetDatum(d->version);
+	values[7] = Int32GetDatum(d->effect + 1);
+	values[8] = CStringGetTextDatum(d->currency != NULL ? "points" : "coupon");
+	for (int i = 0; i < (int) lengthof(places); i++)
+	{
+		nulls[places[i]] = texts[i] == NULL;
+		if (texts[i] != NULL)
+			values[places[i]] = CStringGetTextDatum(texts[i]);
+	}
+	values[10] = Int64GetDatum(row->points);
+	values[11] = Int64GetDatum(d->wanted);
+	values[15] = DateADTGetDatum(d->window_start);
+	nulls[15] = !d->has_window;
+	values[16] = Int64GetDatum(row->entry_id);
+	nulls[16] = row->entry_id == 0;
+	values[17] = Int64GetDatum(row->of_entry_id);
+	nulls[17] = row->of_entry_id == 0;
+	values[18] = Int64GetDatum(row->item_id);
+	nulls[18] = row->item_id == 0;
+	values[19] = d->inputs;
+	nulls[19] = d->inputs == 0;
+	RunPlan(&plan, values, NullFlags(nulls, 20, flags), 0);
+}
+
+static int
+CompareTexts(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/*
+ * Posts the differences of one member, wallets ascending, and stores their rows.
+ * The wallets that are concerned and the member's state are locked.
+ */
+void
+PostDifferences(const PostingFor *what, Difference *differences, int n)
+{
+	AwardRows	rows = {0};
+	const char **currencies = palloc(Max(1, n) * sizeof(char *));
+	int			ncurrencies = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (differences[i].currency != NULL && differences[i].points != 0)
+			currencies[ncurrencies++] = differences[i].currency;
+		else if (differences[i].points == 0)
+			(void) AddRow(&rows, &differences[i], 0);
+	}
+	qsort(currencies, ncurrencies, sizeof(char *), CompareTexts);
+	for (int i = 0; i < ncurrencies; i++)
+	{
+		if (i > 0 && strcmp(currencies[i], currencies[i - 1]) == 0)
+			continue;
+		PostLess(what, differences, n, currencies[i], &rows);
+		PostMore(what, differences, n, currencies[i], &rows);
+	}
+	for (int i = 0; i < rows.n; i++)
+		StoreRow(what, &rows.rows[i]);
+}
+
+/* Whether an entry still waits to be activated. */
+static bool
+Waits(int64 entry_id)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.ledger e WHERE e.target_entry_id OPERATOR(pg_catalog.=) $1 AND e.kind OPERATOR(pg_catalog.=) 'activate'",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(entry_id);
+
+	RunPlan(&plan, &value, NULL, 1);
+	return SPI_processed == 0;
+}
+
+static void
+Activate(const PostingFor *what, int64 entry_id)
+{
+	Posting		posting;
+
+	InitPosting(&posting, ENTRY_ACTIVATE, what->member_id);
+	FindTarget(&posting, entry_id);
+	posting.effective_now = false;
+	posting.entry.effective_at = Max(what->taken_back_at, posting.entry.target_effective_at);
+	PostTogether(&posting);
+}
+
+/*
+ * An activity is confirmed now: points that waited for that become available.
+ * Awards of one entry come one after the other.
+ */
+void
+ActivateAwards(const PostingFor *what, const RuleBook *book, const HeldAwards *held)
+{
+	for (int i = 0; i < held->n; i++)
+	{
+		const HeldAward *award = held->awards[i];
+		const Campaign *campaign = FindVersion(book, award->campaign, award->version);
+
+		if (campaign == NULL || !campaign->when_confirmed || award->currency == NULL)
+			continue;
+		for (int e = 0; e < award->nentries; e++)
+		{
+			if (award->entries[e].points > 0 && Waits(award->entries[e].entry_id))
+				Activate(what, award->entries[e].entry_id);
+		}
+	}
+}

@@ -1,0 +1,672 @@
+/*
+ * rule_settle.c
+ *		Brings what was given for an activity to what it is to have.
+ *
+ * A settlement gathers the campaigns in force, what awards hold, and what limits
+ * leave; decides; and posts the difference.  Dry, it writes nothing: so an
+ * activity is previewed and explained.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+#include "activity/activity_record.h"
+#include "activity/activity_row.h"
+#include "core/core.h"
+#include "core/escrow.h"
+#include "ledger/ledger.h"
+#include "rule/rule.h"
+
+#define WITHOUT_LIMIT	(PG_INT64_MAX / 4)
+
+/*
+ * Begins the settlement of an activity as it is now.
+ */
+void
+BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, const Activity *activity)
+{
+	Datum		self = Int64GetDatum(member_id);
+
+	memset(settlement, 0, sizeof(Settlement));
+	settlement->book = book;
+	settlement->home_id = member_id;
+	settlement->activity = activity;
+	settlement->at = activity->at;
+	if (!FindNumbers(member_id, &settlement->canonical, &settlement->numbers))
+		settlement->numbers = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	InitFacts(&settlement->facts, settlement->canonical, settlement->numbers);
+	settlement->counters.numbers = settlement->numbers;
+}
+
+/* ---------------------------------------------------------------------------
+ * Windows
+ * ---------------------------------------------------------------------------
+ */
+
+typedef struct Window
+{
+	const Campaign *campaign;
+	DateADT		start;
+	DateADT		end;			/* exclusive */
+} Window;
+
+static DateADT
+DayOf(Timestamp local)
+{
+	Timestamp	time = local % USECS_PER_DAY;
+
+	if (time < 0)
+		time += USECS_PER_DAY;
+	return (DateADT) ((local - time) / USECS_PER_DAY);
+}
+
+static DateADT
+DayInCampaign(const Campaign *campaign, const Activity *activity)
+{
+	return campaign->zone == NULL ? activity->local_day : DayOf(LocalInstant(activity->at, campaign->zone));
+}
+
+/* When a day begins by the clock of a zone. */
+static TimestampTz
+BeginOfDay(DateADT day, const char *time_zone)
+{
+	struct pg_tm tm = {0};
+	int			offset;
+	TimestampTz at;
+
+	j2date(day + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+	offset = DetermineTimeZoneOffset(&tm, FindZone(time_zone));
+	if (tm2timestamp(&tm, 0, &offset, &at) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	return at;
+}
+
+/*
+ * The window of a campaign in which an activity lies, and the version that was
+ * in force at its begin, or is the first that begins within.
+ */
+static bool
+WindowOf(const Settlement *settlement, const Campaign *in_force, const Activity *activity, Window *window)
+{
+	for (int turn = 0; turn < 2; turn++)
+	{
+		const Campaign *version;
+
+		if (!in_force->has_window)
+			return false;
+		window->campaign = in_force;
+		if (in_force->window_is_between)
+		{
+			window->start = DayOf(in_force->from);
+			window->end = DayOf(in_force->until - 1) + 1;
+			return true;
+		}
+		window->start = FirstDayOf(in_force->window, DayInCampaign(in_force, activity));
+		window->end = FirstDayAfter(in_force->window, DayInCampaign(in_force, activity));
+		version = VersionInForce(settlement->book, in_force->code, BeginOfDay(window->start, activity->time_zone), DT_NOEND);
+		for (int i = 0; version == NULL && i < settlement->book->n; i++)
+		{
+			if (strcmp(settlement->book->versions[i]->code, in_force->code) == 0)
+				version = settlement->book->versions[i];
+		}
+		in_force = version;
+	}
+	return true;
+}
+
+/* Takes an activity into what its window adds up to. */
+static void
+AddToSum(Candidate *candidate, Activity *sum, const Activity *activity, const bool *lines)
+{
+	bool		selects = candidate->campaign->when != NULL && SelectsLines(candidate->campaign->when);
+
+	if (activity->nlines > 0)
+	{
+		int			n = sum->nlines + activity->nlines;
+
+		sum->lines = sum->lines == NULL ? palloc(n * sizeof(ActivityLine)) : repalloc(sum->lines, n * sizeof(ActivityLine));
+		memcpy(&sum->lines[sum->nlines], activity->lines, activity->nlines * sizeof(ActivityLine));
+		if (selects)
+		{
+			candidate->lines = candidate->lines == NULL ? palloc(n * sizeof(bool)) : repalloc(candidate->lines, n * sizeof(bool));
+			for (int i = 0; i < activity->nlines; i++)
+				candidate->lines[sum->nlines + i] = lines != NULL && lines[i];
+		}
+		sum->nlines = n;
+	}
+	sum->has_amount = sum->has_amount || activity->has_amount;
+	sum->amount = AddMicros(sum->amount, activity->amount);
+	sum->decimals = Max(sum->decimals, activity->decimals);
+	if (candidate->nactivities == 0 || activity->at > sum->at)
+		sum->at = activity->at;
+	candidate->nactivities++;
+}
+
+/*
+ * What the activities of a window add up to, each selected by its own facts.
+ */
+static void
+SumWindow(const Settlement *settlement, Candidate *candidate, const Window *window)
+{
+	static KeptPlan plan = {.nargs = 4,.argtypes = {INT8ARRAYOID, TEXTARRAYOID, DATEOID, DATEOID}};
+	const Campaign *campaign = window->campaign;
+	Activity   *sum = palloc(sizeof(Activity));
+	MemoryContext target = CurrentMemoryContext;
+	Datum	   *kinds = palloc(campaign->nkinds * sizeof(Datum));
+	Datum		values[4];
+	SPITupleTable *table;
+	uint64		n;
+
+	*sum = *settlement->activity;
+	sum->local_day = window->start;
+	sum->has_amount = false;
+	sum->amount = 0;
+	sum->nlines = 0;
+	sum->lines = NULL;
+	sum->document = 0;
+	candidate->nactivities = 0;
+	candidate->subject = sum;
+
+	if (plan.query == NULL)
+		MakeActivityQuery(&plan, "a.member_id OPERATOR(pg_catalog.=) ANY ($1) AND a.kind OPERATOR(pg_catalog.=) ANY ($2) "
+						  "AND a.local_day OPERATOR(pg_catalog.>=) $3 AND a.local_day OPERATOR(pg_catalog.<) $4 "
+						  "AND NOT a.cancelled AND NOT a.returned ORDER BY a.at, a.activity_id");
+	for (int i = 0; i < campaign->nkinds; i++)
+		kinds[i] = CStringGetTextDatum(campaign->kinds[i]);
+	values[0] = settlement->numbers;
+	values[1] = PointerGetDatum(construct_array(kinds, campaign->nkinds, TEXTOID, -1, false, TYPALIGN_INT));
+	/* by another clock than the activity's a day may begin elsewhere */
+	values[2] = DateADTGetDatum(window->start - 1);
+	values[3] = DateADTGetDatum(window->end + 1);
+	RunPlan(&plan, values, NULL, 0);
+	MemoryContextSwitchTo(target);
+	table = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 i = 0; i < n + settlement->dry; i++)
+	{
+		ActivityRow row;
+		const Activity *activity = settlement->activity;
+		Facts		facts;
+		bool	   *lines = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (i < n)
+		{
+			ReadActivityRow(table->vals[i], table->tupdesc, &row);
+			activity = &row.activity;
+			/* the one that is previewed takes the place of the one that is stored */
+			if (settlement->dry && activity->activity_id == settlement->activity->activity_id)
+				continue;
+		}
+		if (DayInCampaign(campaign, activity) < window->start || DayInCampaign(campaign, activity) >= window->end)
+			continue;
+		InitFacts(&facts, settlement->canonical, settlement->numbers);
+		if (ActivityIsSelected(campaign, activity, &lines, ReadMemberFact, &facts))
+			AddToSum(candidate, sum, activity, lines);
+	}
+}
+
+/* ---------------------------------------------------------------------------
+ * Candidates
+ * ---------------------------------------------------------------------------
+ */
+
+static HeldAward **
+HoldsOf(Settlement *settlement, Candidate *candidate, bool has_window, DateADT window_start, DateADT local_day)
+{
+	const Campaign *campaign = candidate->campaign;
+	HeldAward **holds = palloc0(Max(1, campaign->neffects) * sizeof(HeldAward *));
+
+	for (int e = 0; e < campaign->neffects; e++)
+	{
+		Held	   *held = &candidate->rulings[e].held;
+		HeldAward  *award = FindHeld(&settlement->held, campaign, e, has_window, window_start, settlement->cause);
+
+		if (award == NULL)
+			continue;
+		holds[e] = award;
+		award->is_taken = true;
+		held->points = award->points;
+		held->trimmed = award->trimmed;
+		held->ceiling = award->ceiling;
+		held->limited_by = award->limited_by;
+		held->counts_elsewhere = award->local_day != local_day || award->version != campaign->version;
+	}
+	return holds;
+}
+
+static void
+AddCandidate(Settlement *settlement, Candidate *candidate, bool has_window, DateADT window_start)
+{
+	const Campaign *campaign = candidate->campaign;
+	int			n = settlement->ncandidates++;
+	DateADT		local_day = has_window ? window_start : DayInCampaign(campaign, settlement->activity);
+
+	settlement->candidates[n] = candidate;
+	settlement->window_starts[n] = window_start;
+	settlement->effective_ats[n] = candidate->subject->at;
+	settlement->holds[n] = HoldsOf(settlement, candidate, has_window, window_start, local_day);
+	for (int i = 0; i < campaign->nlimits; i++)
+	{
+		if (campaign->limits[i].scope != LIMIT_AWARD)
+			candidate->counters[i] = &CounterOf(&settlement->counters, campaign, &campaign->limits[i], local_day)->counter;
+	}
+	BeginAsking(&settlement->facts);
+	MatchCandidate(candidate, ReadMemberFact, &settlement->facts);
+	settlement->inputs[n] = FreezeFacts(&settlement->facts);
+}
+
+static void
+MakeRoom(Settlement *settlement, int n)
+{
+	n = Max(1, n);
+	settlement->candidates = palloc(n * sizeof(Candidate *));
+	settlement->holds = palloc(n * sizeof(HeldAward **));
+	settlement->inputs = palloc(n * sizeof(Datum));
+	settlement->window_starts = palloc(n * sizeof(DateADT));
+	settlement->effective_ats = palloc(n * sizeof(TimestampTz));
+}
+
+static void
+AddOfWindow(Settlement *settlement, const Window *window)
+{
+	Candidate  *candidate = palloc(sizeof(Candidate));
+
+	for (int i = 0; i < settlement->ncandidates; i++)
+	{
+		if (settlement->candidates[i]->campaign == window->campaign && settlement->window_starts[i] == window->start)
+			return;
+	}
+	InitCandidate(candidate, window->campaign, settlement->activity);
+	SumWindow(settlement, candidate, window);
+	LoadHeldOfWindow(&settlement->held, settlement->numbers, window->campaign->code, window->start);
+	candidate->keep = window->campaign->keep;
+	AddCandidate(settlement, candidate, true, window->start);
+}
+
+static TimestampTz
+KnownAt(const Activity *activity)
+{
+	return activity->recorded_at == 0 ? DT_NOEND : activity->recorded_at;
+}
+
+/* A campaign looks at the activity, or at the window of one. */
+static void
+AddOfCampaign(Settlement *settlement, const Campaign *campaign, const Activity *activity)
+{
+	Candidate  *candidate;
+	Window		window;
+
+	if (campaign->has_window)
+	{
+		if (WindowOf(settlement, campaign, activity, &window))
+			AddOfWindow(settlement, &window);
+		return;
+	}
+	candidate = palloc(sizeof(Candidate));
+	InitCandidate(candidate, campaign, activity);
+	candidate->keep = campaign->keep && settlement->is_return && !activity->cancelled;
+	AddCandidate(settlement, candidate, false, 0);
+}
+
+/*
+ * The campaigns that look at the activity, in order; also those over a window
+ * that it has left.
+ */
+static void
+GatherCandidates(Settlement *settlement)
+{
+	const Activity *activity = settlement->activity;
+	const Activity *before = settlement->before;
+	int			n;
+	int			nbefore = 0;
+	Campaign  **campaigns = CampaignsInForce(settlement->book, activity->kind, activity->at, KnownAt(activity), &n);
+	Campaign  **campaigns_before = NULL;
+
+	if (before != NULL && before->at != activity->at)
+		campaigns_before = CampaignsInForce(settlement->book, before->kind, before->at, KnownAt(before), &nbefore);
+	MakeRoom(settlement, n + nbefore);
+	/* both are in order: so are they together */
+	for (int i = 0, b = 0; i < n || b < nbefore;)
+	{
+		if (i < n && (b == nbefore || CompareCampaigns(campaigns[i], campaigns_before[b]) <= 0))
+			AddOfCampaign(settlement, campaigns[i++], activity);
+		else if (campaigns_before[b]->has_window)
+			AddOfCampaign(settlement, campaigns_before[b++], before);
+		else
+			b++;
+	}
+}
+
+/* ---------------------------------------------------------------------------
+ * Limits
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * What an award held was counted by another version, or in other periods: there
+ * it is given back.
+ */
+static void
+GiveBackElsewhere(Settlement *settlement, const HeldAward *award, List **times)
+{
+	const Campaign *campaign = FindVersion(settlement->book, award->campaign, award->version);
+
+	if (campaign == NULL || award->points == 0)
+		return;
+	for (int i = 0; i < campaign->nlimits; i++)
+	{
+		const CampaignLimit *limit = &campaign->limits[i];
+		LimitCounter *counter;
+
+		if (limit->scope == LIMIT_AWARD)
+			continue;
+		counter = CounterOf(&settlement->counters, campaign, limit, award->local_day);
+		if (!limit->in_times && award->currency != NULL && strcmp(limit->currency, award->currency) == 0)
+		{
+			counter->counter.used -= award->points;
+			counter->given_back -= award->has_window ? award->points : 0;
+		}
+		else if (limit->in_times && !list_member_ptr(*times, counter))
+		{
+			counter->counter.used--;
+			counter->given_back -= award->has_window;
+			*times = lappend(*times, counter);
+		}
+	}
+}
+
+static void
+GiveBackAllElsewhere(Settlement *settlement)
+{
+	List	   *times = NIL;
+
+	for (int i = 0; i < settlement->held.n; i++)
+	{
+		if (!settlement->held.awards[i]->is_taken)
+			GiveBackElsewhere(settlement, settlement->held.awards[i], &times);
+	}
+	for (int c = 0; c < settlement->ncandidates; c++)
+	{
+		for (int e = 0; e < settlement->candidates[c]->campaign->neffects; e++)
+		{
+			if (settlement->candidates[c]->rulings[e].held.counts_elsewhere)
+				GiveBackElsewhere(settlement, settlement->holds[c][e], &times);
+		}
+	}
+}
+
+static char *
+EscrowName(const LimitCounter *counter)
+{
+	return psprintf("campaign/%s/%s", counter->campaign, counter->in_times ? "times" : "points");
+}
+
+static int
+CompareTotals(const void *a, const void *b)
+{
+	const LimitCounter *x = *(LimitCounter *const *) a;
+	const LimitCounter *y = *(LimitCounter *const *) b;
+
+	if (x->is_total != y->is_total)
+		return x->is_total ? -1 : 1;
+	return strcmp(x->counter.name, y->counter.name);
+}
+
+/* The limit of all members that a counter counts. */
+static int64
+TotalOf(const Settlement *settlement, const LimitCounter *counter)
+{
+	for (int c = 0; c < settlement->ncandidates; c++)
+	{
+		const Candidate *candidate = settlement->candidates[c];
+
+		for (int i = 0; i < candidate->campaign->nlimits; i++)
+		{
+			if (candidate->counters[i] == &counter->counter)
+				return candidate->campaign->limits[i].most;
+		}
+	}
+	return 0;
+}
+
+static bool
+TakesAll(const Settlement *settlement, const LimitCounter *counter)
+{
+	for (int c = 0; c < settlement->ncandidates; c++)
+	{
+		if (strcmp(settlement->candidates[c]->campaign->code, counter->campaign) == 0)
+			return settlement->candidates[c]->campaign->refuse;
+	}
+	return false;
+}
+
+/*
+ * Decides.  Of totals of all members it is first assumed that there is enough;
+ * what is wanted is taken, and where it is not there, it is decided again with
+ * what is.  In the end what is too much is put back.
+ */
+static void
+DecideWithTotals(Settlement *settlement)
+{
+	Counters   *counters = &settlement->counters;
+	int64	   *start = palloc(Max(1, counters->n) * sizeof(int64));
+	bool		again;
+
+	qsort(counters->counters, counters->n, sizeof(LimitCounter *), CompareTotals);
+	for (int i = 0; i < counters->n; i++)
+	{
+		LimitCounter *counter = counters->counters[i];
+		int64		left = WITHOUT_LIMIT;
+
+		if (counter->is_total)
+		{
+			if (settlement->dry)
+				left = Max(EscrowLeft(EscrowName(counter)), 0);
+			counter->before = TotalOf(settlement, counter) - left;
+			/* what was given back elsewhere is there already */
+			counter->counter.used += counter->before;
+		}
+		start[i] = counter->counter.used;
+	}
+	do
+	{
+		again = false;
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < counters->n; i++)
+			counters->counters[i]->counter.used = start[i];
+		Decide(settlement->candidates, settlement->ncandidates);
+		for (int i = 0; i < counters->n && !settlement->dry; i++)
+		{
+			LimitCounter *counter = counters->counters[i];
+			int64		want = counter->counter.used - counter->before - counter->taken;
+			int64		got;
+
+			if (!counter->is_total || counter->asked || want <= 0)
+				continue;
+			got = TakeFromEscrow(EscrowName(counter), want, TakesAll(settlement, counter) ? ESCROW_ALL : ESCROW_WHAT_THERE_IS);
+			counter->taken += got;
+			again = true;
+			if (got == want)
+				continue;
+			/* there is no more */
+			counter->asked = true;
+			start[i] += TotalOf(settlement, counter) - counter->taken - counter->before;
+			counter->before = TotalOf(settlement, counter) - counter->taken;
+		}
+	} while (again);
+	pfree(start);
+}
+
+/* What was taken from totals, and is not needed. */
+static void
+PutBackTotals(Settlement *settlement)
+{
+	for (int i = 0; i < settlement->counters.n; i++)
+	{
+		LimitCounter *counter = settlement->counters.counters[i];
+		int64		more = counter->counter.used - counter->before;
+
+		if (counter->is_total && counter->taken > more)
+			PutIntoEscrow(EscrowName(counter), counter->taken - more);
+	}
+}
+
+/*
+ * Decides what the activity is to have.
+ */
+void
+DecideSettlement(Settlement *settlement)
+{
+	if (settlement->activity->activity_id != 0 && settlement->cause == NULL && settlement->before != NULL)
+		LoadHeld(&settlement->held, settlement->home_id, settlement->activity->activity_id, settlement->activity->at,
+				 &settlement->facts);
+	GatherCandidates(settlement);
+	GiveBackAllElsewhere(settlement);
+	DecideWithTotals(settlement);
+}
+
+/* ---------------------------------------------------------------------------
+ * Writing
+ * ---------------------------------------------------------------------------
+ */
+
+/* Whether an effect needs a row: something changed, or was refused for the first time. */
+static bool
+NeedsRow(const Ruling *ruling, const HeldAward *held)
+{
+	if (ruling->given != ruling->held.points)
+		return true;
+	if (ruling->held.counts_elsewhere && ruling->given != 0)
+		return true;
+	return ruling->limited_by != NULL && !ruling->held.trimmed && (held == NULL || ruling->given < ruling->wanted);
+}
+
+static void
+AddDifferences(Settlement *settlement, int c, Difference *differences, int *n)
+{
+	const Candidate *candidate = settlement->candidates[c];
+	const Campaign *campaign = candidate->campaign;
+	bool		first = true;
+
+	for (int e = 0; e < campaign->neffects; e++)
+	{
+		const Effect *effect = &campaign->effects[e];
+		const Ruling *ruling = &candidate->rulings[e];
+		Difference *difference = &differences[*n];
+
+		if (!NeedsRow(ruling, settlement->holds[c][e]))
+			continue;
+		memset(difference, 0, sizeof(Difference));
+		difference->campaign = campaign;
+		difference->effect = e;
+		difference->campaign_code = campaign->code;
+		difference->version = campaign->version;
+		difference->has_window = campaign->has_window;
+		difference->window_start = settlement->window_starts[c];
+		difference->local_day = campaign->has_window ? settlement->window_starts[c] : DayInCampaign(campaign, settlement->activity);
+		difference->at = settlement->activity->at;
+		difference->held = settlement->holds[c][e];
+		difference->points = ruling->given - ruling->held.points;
+		difference->wanted = ruling->wanted;
+		difference->currency = effect->currency;
+		difference->item = effect->item;
+		difference->limited_by = ruling->limited_by;
+		difference->cause = settlement->cause;
+		difference->effective_at = settlement->effective_ats[c];
+		difference->inputs = first ? settlement->inputs[c] : 0;
+		first = false;
+		(*n)++;
+	}
+}
+
+/* What is held by campaigns that do not look at the activity any more. */
+static void
+AddLeftovers(Settlement *settlement, Difference *differences, int *n)
+{
+	for (int i = 0; i < settlement->held.n; i++)
+	{
+		HeldAward  *award = settlement->held.awards[i];
+		Difference *difference = &differences[*n];
+
+		if (award->is_taken || award->points == 0)
+			continue;
+		memset(difference, 0, sizeof(Difference));
+		difference->campaign_code = award->campaign;
+		difference->effect = award->effect;
+		difference->version = award->version;
+		difference->local_day = award->local_day;
+		difference->at = settlement->activity->at;
+		difference->held = award;
+		difference->points = -award->points;
+		difference->currency = award->currency;
+		difference->cause = award->cause;
+		difference->has_window = award->has_window;
+		difference->window_start = award->window_start;
+		(*n)++;
+	}
+}
+
+/* Posts the differences of windows, or of what has none. */
+static void
+PostSome(Settlement *settlement, const Difference *all, int n, bool of_windows)
+{
+	PostingFor	what = {
+		.member_id = of_windows ? settlement->canonical : settlement->home_id,
+		.activity_id = settlement->cause != NULL ? settlement->cause_activity_id : settlement->activity->activity_id,
+		.revision = settlement->activity->revision,
+		.reference = settlement->activity->external_id,
+		.confirmed = settlement->activity->confirmed,
+		.taken_back_at = settlement->at
+	};
+	Difference *some = palloc(Max(1, n) * sizeof(Difference));
+	int			nsome = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (all[i].has_window == of_windows)
+			some[nsome++] = all[i];
+	}
+	if (nsome > 0)
+		PostDifferences(&what, some, nsome);
+	if (!of_windows && settlement->before != NULL && !settlement->before->confirmed && settlement->activity->confirmed)
+		ActivateAwards(&what, settlement->book, &settlement->held);
+}
+
+/*
+ * Decides, and posts the difference.  The wallets and the member's state are
+ * locked.
+ */
+void
+Settle(Settlement *settlement)
+{
+	Difference *differences;
+	int			n = 0;
+	int			most = 0;
+
+	DecideSettlement(settlement);
+	for (int c = 0; c < settlement->ncandidates; c++)
+		most += settlement->candidates[c]->campaign->neffects;
+	differences = palloc(Max(1, most + settlement->held.n) * sizeof(Difference));
+	for (int c = 0; c < settlement->ncandidates; c++)
+		AddDifferences(settlement, c, differences, &n);
+	AddLeftovers(settlement, differences, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (differences[i].currency != NULL && strcmp(differences[i].currency, "points") == 0)
+			settlement->points += differences[i].points;
+		settlement->awards += differences[i].points != 0;
+	}
+	PutBackTotals(settlement);
+	StoreCounters(&settlement->counters, settlement->home_id, settlement->canonical);
+	PostSome(settlement, differences, n, false);
+	PostSome(settlement, differences, n, true);
+}

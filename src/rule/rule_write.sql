@@ -1,0 +1,118 @@
+/*
+ * rule: campaigns, and what they gave.
+ */
+
+CREATE FUNCTION campaign_totals(definition jsonb, OUT what text, OUT total bigint) RETURNS SETOF record
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT w, ($1 #>> ARRAY['limits', 'total', w])::bigint FROM unnest(ARRAY['points', 'times']) w WHERE $1 #>> ARRAY['limits', 'total', w] IS NOT NULL
+$$;
+COMMENT ON FUNCTION campaign_totals(jsonb) IS 'The limits of a definition for all members together. Part of define_campaign().';
+
+CREATE FUNCTION store_campaign_version(campaign text, definition jsonb, effective_from timestamptz) RETURNS integer
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	last loyalty.campaign_version;
+	t record;
+	before bigint;
+BEGIN
+	IF effective_from = 'infinity' THEN
+		RAISE EXCEPTION 'effective_from must be finite'
+			USING ERRCODE = 'LY003', DETAIL = 'A version is in force from an instant on.', HINT = 'Leave it out for now.';
+	END IF;
+	-- decisions that are under way end first, and those after this know of it
+	LOCK TABLE loyalty.award_state IN SHARE MODE;
+	PERFORM FROM loyalty.campaign c WHERE c.campaign = store_campaign_version.campaign FOR UPDATE;
+	SELECT * INTO last FROM loyalty.campaign_version v WHERE v.campaign = store_campaign_version.campaign ORDER BY v.version DESC LIMIT 1;
+	effective_from := coalesce(effective_from, clock_timestamp());
+	IF last.definition IS NOT DISTINCT FROM definition AND last.effective_from <= effective_from THEN
+		RETURN last.version;
+	END IF;
+	IF last.effective_from > effective_from THEN
+		RAISE EXCEPTION 'campaign "%" has a version that begins later', campaign
+			USING ERRCODE = 'LY523', DETAIL = format('Version %s begins at %s, the new one would at %s.', last.version, last.effective_from, effective_from),
+				HINT = 'A new version begins with the last one or after it; what was promised stays.';
+	END IF;
+	FOR t IN SELECT n.what, n.total, format('campaign/%s/%s', campaign, n.what) AS escrow FROM loyalty.campaign_totals(definition) n ORDER BY 1 LOOP
+		-- a total that was there before, in whichever version, keeps what it counted
+		SELECT l.total INTO before FROM loyalty.campaign_version v, loyalty.campaign_totals(v.definition) l
+		WHERE v.campaign = store_campaign_version.campaign AND l.what = t.what ORDER BY v.version DESC LIMIT 1;
+		IF NOT FOUND THEN
+			PERFORM loyalty.open_escrow(t.escrow, t.total);
+		ELSIF t.total <> before THEN
+			PERFORM loyalty.change_escrow(t.escrow, t.total - before);
+		END IF;
+	END LOOP;
+	INSERT INTO loyalty.campaign_version (campaign, version, effective_from, definition, recorded_at)
+	VALUES (campaign, coalesce(last.version, 0) + 1, effective_from, definition, clock_timestamp());
+	RETURN coalesce(last.version, 0) + 1;
+END
+$$;
+COMMENT ON FUNCTION store_campaign_version(text, jsonb, timestamptz) IS 'Adds a version of a campaign; returns its number. Part of define_campaign() and end_campaign(). Errors: LY003, LY523.';
+
+CREATE FUNCTION define_campaign(campaign text, definition jsonb, effective_from timestamptz DEFAULT NULL, name text DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	w record;
+BEGIN
+	IF campaign IS NULL OR campaign !~ '^[a-z][a-z0-9_]{0,62}$' THEN
+		RAISE EXCEPTION 'invalid name of a campaign: "%"', campaign
+			USING ERRCODE = 'LY003', DETAIL = 'A name has up to 63 characters and begins with a letter.',
+				HINT = 'Use lower-case letters, digits and underscores.';
+	END IF;
+	IF definition IS NULL THEN
+		RAISE EXCEPTION 'definition must not be NULL'
+			USING ERRCODE = 'LY003', DETAIL = 'A campaign is made of its definition.', HINT = 'To end a campaign, call loyalty.end_campaign().';
+	END IF;
+	PERFORM loyalty.require_campaign(campaign, definition);
+	FOR w IN SELECT c.path, c.problem FROM loyalty.check_campaign(definition) c LOOP
+		RAISE WARNING 'campaign "%": % %', campaign, w.path, w.problem;
+	END LOOP;
+	INSERT INTO loyalty.campaign AS c (campaign, name)
+	VALUES (campaign, coalesce(name, initcap(replace(campaign, '_', ' '))))
+	ON CONFLICT ON CONSTRAINT campaign_pkey DO UPDATE SET name = define_campaign.name WHERE define_campaign.name IS NOT NULL;
+	RETURN loyalty.store_campaign_version(campaign, definition,
+		CASE WHEN effective_from IS NULL AND NOT EXISTS (SELECT FROM loyalty.campaign_version v WHERE v.campaign = define_campaign.campaign) THEN clock_timestamp()
+			ELSE effective_from END);
+END
+$$;
+COMMENT ON FUNCTION define_campaign(text, jsonb, timestamptz, text) IS
+'Defines what activities earn: a version of a campaign, in force from effective_from on (NULL: now). An activity is judged by the version in force at its instant, among those known when it was recorded. README lists what a definition may say. Returns the number of the version; the same definition again makes none. Errors: LY521 with the place of the mistake, LY523 begins before the last version, LY102 no such currency, LY501 no such kind of activities, LY601 no such coupon, LY003.';
+
+CREATE FUNCTION end_campaign(campaign text, at timestamptz DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM loyalty.campaign c WHERE c.campaign = end_campaign.campaign) THEN
+		RAISE EXCEPTION 'campaign "%" does not exist', campaign
+			USING ERRCODE = 'LY522', DETAIL = 'The table loyalty.campaign has no such row.', HINT = 'Campaigns are made by loyalty.define_campaign().';
+	END IF;
+	RETURN loyalty.store_campaign_version(campaign, NULL, at);
+END
+$$;
+COMMENT ON FUNCTION end_campaign(text, timestamptz) IS
+'Ends a campaign from an instant on (NULL: now): activities from then on earn nothing by it. What it gave stays. Returns the number of the version that says so. Errors: LY522 no such campaign, LY523, LY003.';
+
+CREATE FUNCTION require_campaign(campaign text, definition jsonb) RETURNS void
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_require_campaign';
+COMMENT ON FUNCTION require_campaign(text, jsonb) IS
+'Refuses a definition that is wrong, or does not go together with the latest versions of other campaigns. Part of define_campaign(). Errors: LY521, LY102, LY501.';
+
+CREATE FUNCTION campaign_budget_left(campaign text, what text DEFAULT 'points') RETURNS bigint
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT loyalty.escrow_left(format('campaign/%s/%s', $1, $2))
+$$;
+COMMENT ON FUNCTION campaign_budget_left(text, text) IS 'What is left of a campaign''s limit for all members together, in points or times; NULL: it has none.';
+
+CREATE FUNCTION forget_awards(member_ids bigint[]) RETURNS void
+LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT loyalty.erase_rows($q$UPDATE loyalty.award a SET inputs = NULL WHERE a.member_id = ANY ($1) AND a.inputs IS NOT NULL$q$, $1)
+$$;
+COMMENT ON FUNCTION forget_awards(bigint[]) IS
+'What forget_member() means here: what was known of the member is deleted; what was given stays, by number.';
