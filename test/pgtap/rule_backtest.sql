@@ -1,0 +1,78 @@
+-- Back-tests: real orders, whose figures a script without this code has computed,
+-- and histories of which the write path says what comes out.
+CREATE EXTENSION pgtap;
+SET search_path = public, pg_catalog;
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+CREATE EXTENSION loyalty CASCADE;
+SELECT no_plan();
+SELECT loyalty.setup() \g /dev/null
+
+-- A back-test of what is defined gives what was given
+SELECT loyalty.define_campaign('base', '{"limits": {"member": {"points": 500, "within": "day"}}, "then": [{"points": {"give": 1, "per": 1}}]}', '2026-01-01'),
+	loyalty.define_campaign('more', '{"lane": "bonus", "when": {"count": {"kind": "order", "within": "month", ">=": 2}}, "then": [{"multiply": 2, "lane": "base"}]}', '2026-01-01'),
+	loyalty.define_campaign('march', '{"window": "month", "having": {"amount": {">=": 300}}, "then": [{"points": 70}]}', '2026-01-01') \g /dev/null
+SELECT loyalty.record_activity(1 + i % 3, 'order', timestamptz '2026-03-01' + i * interval '7 hours', (i * 37 % 190)::numeric + 0.5) FROM generate_series(1, 90) i \g /dev/null
+SELECT loyalty.record_return(member_id, activity_id, amount => least(a.amount, 20)) FROM loyalty.activity a WHERE activity_id % 5 = 0 \g /dev/null
+SELECT loyalty.revise_activity(member_id, activity_id, cancelled => true) FROM loyalty.activity a WHERE activity_id % 11 = 0 \g /dev/null
+SELECT loyalty.revise_activity(member_id, activity_id, amount => 333, at => a.at + interval '3 days') FROM loyalty.activity a WHERE activity_id % 13 = 0 \g /dev/null
+SELECT results_eq('SELECT member_id, points_now, points_then FROM loyalty.backtest_campaigns(''{}'') ORDER BY 1',
+	'SELECT member_id, sum(points)::bigint, sum(points)::bigint FROM loyalty.award GROUP BY 1 ORDER BY 1', 'the replay gives what was given');
+SELECT results_eq('SELECT member_id, points_then FROM loyalty.backtest_campaigns(''{"more": null, "march": null}'') ORDER BY 1',
+	'SELECT member_id, sum(points)::bigint FROM loyalty.award WHERE campaign = ''base'' GROUP BY 1 ORDER BY 1', 'one campaign by itself');
+SELECT throws_ok($$SELECT * FROM loyalty.backtest_campaigns('{"x": {}}')$$, 'LY521', NULL, 'a draft that is wrong');
+SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is well');
+
+-- ---- Real orders
+SELECT :'data' = '' AS no_data \gset
+\if :no_data
+SELECT pass('there is no real data');
+SELECT * FROM finish();
+\quit
+\endif
+DELETE FROM loyalty.activity; DELETE FROM loyalty.activity_revision; DELETE FROM loyalty.award; DELETE FROM loyalty.campaign_version;
+CREATE TABLE line (invoice text, stock_code text, description text, quantity int, at timestamp, price numeric, customer_id numeric, country text);
+\set copy '\\copy line FROM PROGRAM ''gunzip -c ' :data '/online_retail/online_retail.csv.gz'' CSV HEADER'
+:copy
+INSERT INTO loyalty.activity (member_id, kind, at, local_day, time_zone, amount, lines, external_id, recorded_at, revised_at)
+SELECT max(customer_id)::bigint, 'order', min(at), min(at)::date, 'UTC', sum(quantity * price),
+	jsonb_agg(jsonb_build_object('sku', stock_code, 'quantity', quantity, 'amount', quantity * price)), invoice, min(at), min(at)
+FROM line WHERE customer_id IS NOT NULL AND quantity > 0 AND price > 0 GROUP BY invoice ORDER BY min(at), invoice;
+SELECT is((SELECT count(*) FROM loyalty.activity), 18532::bigint, 'orders');
+
+CREATE FUNCTION backtest(definitions text) RETURNS TABLE (measure text, value_then numeric, at_then timestamptz)
+LANGUAGE sql AS $$ SELECT s.measure, s.value_then, s.at_then FROM loyalty.backtest_summary($1::jsonb) s $$;
+CREATE FUNCTION points(definitions text) RETURNS numeric LANGUAGE sql AS $$ SELECT value_then FROM backtest($1) WHERE measure = 'points' $$;
+\set base '"base": {"then": [{"points": {"give": 1, "per": 1}}]}'
+SELECT is(points(format('{%s}', definitions)), expected::numeric, what)
+FROM (VALUES ('base', :'base', 8902670),
+	('November doubled', :'base' || ', "november": {"lane": "bonus", "between": ["2011-11-01", "2011-12-01"], "then": [{"multiply": 2, "lane": "base"}]}', 8902670 + 1161864),
+	('100 from 500.00', '"bonus": {"when": {"amount": {">=": 500}}, "then": [{"points": 100}]}', 423800),
+	('each 500 gives 50', '"every": {"then": [{"points": {"give": 50, "every": 500}}]}', 472850),
+	('2 points a unit', '"unit": {"when": {"lines": {"sku": ["85123A"]}}, "then": [{"points": {"give": 2, "per": "unit"}, "over": "matching_lines"}]}', 73564),
+	('first purchase', '"first": {"when": {"count": {"kind": "order", "within": "lifetime", "=": 0}}, "then": [{"points": 200}]}', 867600),
+	('Saturdays', '"saturday": {"when": {"weekday": [6]}, "then": [{"points": 1}]}', 0),
+	('5,000 a month', '"base": {"limits": {"member": {"points": 5000, "within": "month"}}, "then": [{"points": {"give": 1, "per": 1}}]}', 7428040),
+	('500 a day', '"base": {"limits": {"member": {"points": 500, "within": "day"}}, "then": [{"points": {"give": 1, "per": 1}}]}', 5230831),
+	('best of two', :'base' || ', "thursday": {"lane": "bonus", "exclusive": {"group": "g"}, "when": {"weekday": [4]}, "then": [{"multiply": 2, "lane": "base"}]},
+		"big": {"lane": "bonus", "exclusive": {"group": "g"}, "when": {"amount": {">=": 300}}, "then": [{"points": 300}]}', 13122074),
+	('both', :'base' || ', "thursday": {"lane": "bonus", "when": {"weekday": [4]}, "then": [{"multiply": 2, "lane": "base"}]},
+		"big": {"lane": "bonus", "when": {"amount": {">=": 300}}, "then": [{"points": 300}]}', 13743074)) v (what, definitions, expected);
+SELECT results_eq(format('SELECT measure, value_then FROM backtest(%L) WHERE measure IN (''awards'', ''trimmed'')', definition), format('VALUES (''awards'', %s::numeric), (''trimmed'', %s)', awards, trimmed), definition)
+FROM (VALUES ('{"bonus": {"when": {"amount": {">=": 500}}, "then": [{"points": 100}]}}', 4238, 0),
+	('{"unit": {"when": {"lines": {"sku": ["85123A"]}}, "then": [{"points": {"give": 2, "per": "unit"}, "over": "matching_lines"}]}}', 1978, 0)) v (definition, awards, trimmed);
+SELECT is((SELECT value_then FROM backtest('{"base": {"limits": {"member": {"points": 5000, "within": "month"}}, "then": [{"points": {"give": 1, "per": 1}}]}}') WHERE measure = 'trimmed'), 573::numeric, 'orders trimmed in a month');
+SELECT is((SELECT value_then FROM backtest('{"base": {"limits": {"member": {"points": 500, "within": "day"}}, "then": [{"points": {"give": 1, "per": 1}}]}}') WHERE measure = 'trimmed'), 4940::numeric, 'orders trimmed in a day');
+SELECT results_eq($$SELECT value_then, at_then FROM backtest('{"base": {"limits": {"total": {"points": 1000000}}, "then": [{"points": {"give": 1, "per": 1}}]}}') WHERE measure = 'budget base'$$,
+	$$VALUES (0::numeric, '2011-01-21 13:07+00'::timestamptz)$$, 'a budget of a million ends');
+SELECT is(points('{"base": {"limits": {"total": {"points": 1000000}}, "then": [{"points": {"give": 1, "per": 1}}]}}'), 1000000::numeric, 'and no more than that is given');
+
+-- 20. A draft beside what there is
+SELECT loyalty.define_campaign('base', '{"then": [{"points": {"give": 1, "per": 1}}]}', '2010-01-01') \g /dev/null
+UPDATE loyalty.campaign_version SET recorded_at = '2010-01-01';
+\set draft '{"base": {"then": [{"points": {"give": 0.9, "per": 1}}]}, "bonus": {"when": {"amount": {">=": 500}}, "then": [{"points": 100}]}}'
+SELECT results_eq(format('SELECT measure, value_now::bigint, value_then::bigint FROM loyalty.backtest_summary(%L) WHERE measure IN (''points'', ''winners'', ''losers'', ''same'')', :'draft'),
+	$$VALUES ('points', 8902670::bigint, 8434922::bigint), ('winners', NULL, 487), ('losers', NULL, 3842), ('same', NULL, 9)$$, 'a draft');
+SELECT results_eq(format('SELECT member_id, points_then - points_now FROM loyalty.backtest_campaigns(%L) ORDER BY 2 DESC LIMIT 1', :'draft'), 'VALUES (17735::bigint, 290::bigint)', 'the best');
+SELECT results_eq(format('SELECT member_id, points_then - points_now FROM loyalty.backtest_campaigns(%L) ORDER BY 2 LIMIT 1', :'draft'), 'VALUES (14646::bigint, -22719::bigint)', 'the worst');
+SELECT * FROM finish();
