@@ -1,0 +1,156 @@
+# What activities earn: record_activity() with 20 campaigns, of which 5 match,
+# against the best function in PL/pgSQL that was found with the same rules
+# written out; against the bare INSERT; with 200 campaigns.  decide() over
+# orders as documents, and a back-test with a cap and a budget, against the
+# SELECTs that a good engineer would write, without them.
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+psql -Xq -v ON_ERROR_STOP=1 -v members="$MEMBERS" -o /dev/null <<-'SQL'
+	SET client_min_messages = warning;
+	DROP SCHEMA IF EXISTS rec CASCADE;
+	CREATE SCHEMA rec;
+	SET search_path = rec, public;
+	CREATE TABLE activity (activity_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, member_id bigint NOT NULL, kind text NOT NULL,
+		external_id text NOT NULL, at timestamptz NOT NULL, recorded_at timestamptz NOT NULL DEFAULT now(), amount numeric NOT NULL,
+		lines jsonb NOT NULL, attributes jsonb NOT NULL, idempotency_key uuid NOT NULL, UNIQUE (member_id, idempotency_key));
+	CREATE TABLE bare (LIKE activity INCLUDING ALL);
+	CREATE TABLE wallet (member_id bigint PRIMARY KEY, balance bigint NOT NULL DEFAULT 0, orders int NOT NULL DEFAULT 0, tier text NOT NULL) WITH (fillfactor = 70);
+	CREATE TABLE entry (entry_id bigint GENERATED ALWAYS AS IDENTITY, member_id bigint NOT NULL, day date NOT NULL, points bigint NOT NULL,
+		balance_after bigint NOT NULL, activity_id bigint NOT NULL, PRIMARY KEY (member_id, day, entry_id));
+	CREATE TABLE award (activity_id bigint, rule_no int, wanted bigint NOT NULL, given bigint NOT NULL, PRIMARY KEY (activity_id, rule_no));
+	CREATE TABLE budget (rule_no int, slice int, spent bigint NOT NULL DEFAULT 0, total bigint NOT NULL, PRIMARY KEY (rule_no, slice)) WITH (fillfactor = 20);
+	INSERT INTO budget SELECT 19, s, 0, 1000000000 FROM generate_series(0, 15) s;
+	INSERT INTO wallet SELECT i, 0, 1, 'basic' FROM generate_series(1, :members) i;
+SQL
+psql -Xq -v ON_ERROR_STOP=1 -o /dev/null <<'SQL'
+SET search_path = rec, public;
+create function record_order(m bigint, key uuid, ext text, t timestamptz, amt numeric, ln jsonb, att jsonb,
+  out activity_id bigint, out points bigint, out replayed boolean) language plpgsql as $$
+#variable_conflict use_column
+declare v_id bigint; tier text; n int; room bigint; g bigint; dow int; d date := (t at time zone 'UTC')::date; x text;
+  tea numeric; coffee numeric; mug numeric; acme numeric; qty numeric; p bigint[]; rs int[]; ws bigint[]; gs bigint[];
+begin
+  replayed := false; points := 0;
+  insert into activity (member_id, kind, external_id, at, amount, lines, attributes, idempotency_key)
+    values (m, 'order', ext, t, amt, ln, att, key) on conflict (member_id, idempotency_key) do nothing returning activity_id into v_id;
+  if v_id is null then
+    replayed := true;
+    select a.activity_id, coalesce((select sum(given) from award w where w.activity_id = a.activity_id), 0)
+      into activity_id, points from activity a where member_id = m and idempotency_key = key;
+    return;
+  end if;
+  activity_id := v_id;
+  select w.tier, w.orders into strict tier, n from wallet w where member_id = m for update;
+  select 500 - coalesce(sum(e.points), 0) into room from entry e where member_id = m and day = d;
+  select coalesce(sum(amount) filter (where category = 'tea'), 0), coalesce(sum(amount) filter (where category = 'coffee'), 0),
+         coalesce(sum(amount) filter (where category = 'mug'), 0), coalesce(sum(amount) filter (where brand = 'acme'), 0), coalesce(sum(quantity), 0)
+    into tea, coffee, mug, acme, qty from jsonb_to_recordset(ln) l(category text, brand text, quantity numeric, amount numeric);
+  dow := extract(isodow from d); x := att->>'channel';
+  p := array[floor(amt),
+    case when tier = 'gold' then floor(amt) end,
+    case when amt >= 100 then 50 end,
+    floor(tea * 2), floor(coffee * 3),
+    case when mug > 0 then 20 end,
+    case when dow = 2 then floor(amt * .5) end,
+    case when n = 0 then 200 end,
+    case when dow = 6 then 10 end,
+    floor(acme),
+    case when amt >= 500 then 300 end,
+    case when amt >= 1000 then 800 end,
+    case when tier = 'silver' then floor(amt * .5) end,
+    case when tier = 'platinum' then floor(amt * 2) end,
+    case when x = 'app' then 15 end,
+    case when x = 'store' then 5 end,
+    case when att->>'store' = 'berlin' then 25 end,
+    case when qty >= 10 then 40 end,
+    case when amt >= 50 and tea > 0 then 30 end,
+    case when amt >= 20 and att->>'payment' = 'card' and att->>'country' = 'DE' then 5 end];
+  for i in 1..20 loop
+    if p[i] > 0 then
+      g := greatest(0, least(p[i], room));
+      if i = 19 and g > 0 then
+        update budget set spent = spent + g where rule_no = 19 and slice = m & 15 and spent + g <= total;
+        if not found then g := 0; end if;
+      end if;
+      room := room - g; points := points + g; rs := rs || i; ws := ws || p[i]; gs := gs || g;
+    end if;
+  end loop;
+  with u as (update wallet set balance = balance + points, orders = orders + 1 where member_id = m returning balance),
+       a as (insert into award select v_id, * from unnest(rs, ws, gs))
+  insert into entry (member_id, day, points, balance_after, activity_id) select m, d, points, balance, v_id from u;
+end $$;
+
+SQL
+# the same rules as campaigns; the cap is one limit that they share
+psql -Xq -v ON_ERROR_STOP=1 -o /dev/null <<-'SQL'
+	SET client_min_messages = warning;
+	SELECT loyalty.define_activity_kind(k) FROM unnest('{bench_order,bench_many}'::text[]) k;
+	CREATE TABLE rec.campaign AS
+	SELECT * FROM (VALUES
+		('r01', NULL, '{"points": {"give": 1, "per": 1}}'), ('r02', '{"attribute": {"tier": ["gold"]}}', '{"points": {"give": 1, "per": 1}}'),
+		('r03', '{"amount": {">=": 100}}', '{"points": 50}'), ('r04', '{"lines": {"category": ["tea"]}}', '{"points": {"give": 2, "per": 1}, "over": "matching_lines"}'),
+		('r05', '{"lines": {"category": ["coffee"]}}', '{"points": {"give": 3, "per": 1}, "over": "matching_lines"}'), ('r06', '{"lines": {"category": ["mug"]}}', '{"points": 20}'),
+		('r07', '{"weekday": [2]}', '{"points": {"give": 0.5, "per": 1}}'), ('r08', '{"count": {"kind": "bench_order", "within": "lifetime", "=": 0}, "channel": ["kiosk"]}', '{"points": 200}'),
+		('r09', '{"weekday": [6]}', '{"points": 10}'), ('r10', '{"lines": {"brand": ["acme"]}}', '{"points": {"give": 1, "per": 1}, "over": "matching_lines"}'),
+		('r11', '{"amount": {">=": 500}}', '{"points": 300}'), ('r12', '{"amount": {">=": 1000}}', '{"points": 800}'),
+		('r13', '{"attribute": {"tier": ["silver"]}}', '{"points": {"give": 0.5, "per": 1}}'), ('r14', '{"attribute": {"tier": ["platinum"]}}', '{"points": {"give": 2, "per": 1}}'),
+		('r15', '{"channel": ["app"]}', '{"points": 15}'), ('r16', '{"channel": ["store"]}', '{"points": 5}'), ('r17', '{"path": "$.store == \"berlin\""}', '{"points": 25}'),
+		('r18', '{"lines": {"quantity": {">=": 10}}}', '{"points": 40}'), ('r19', '{"amount": {">=": 50}, "lines": {"category": ["tea"]}}', '{"points": 30}'),
+		('r20', '{"amount": {">=": 20}, "path": "$.payment == \"card\" && $.country == \"DE\""}', '{"points": 5}')) v (code, cond, effect);
+	SELECT loyalty.define_campaign(code, jsonb_strip_nulls(jsonb_build_object('on', '["bench_order"]'::jsonb, 'when', cond::jsonb, 'then', jsonb_build_array(effect::jsonb),
+		'limits', CASE code WHEN 'r19' THEN '{"member": {"points": 500, "within": "day", "name": "bench"}, "total": {"points": 16000000000}}'::jsonb
+			ELSE '{"member": {"points": 500, "within": "day", "name": "bench"}}' END)), '2020-01-01') FROM rec.campaign;
+	SELECT loyalty.define_campaign(code || '_' || n, jsonb_strip_nulls(jsonb_build_object('on', '["bench_many"]'::jsonb,
+		'when', CASE WHEN n = 1 THEN cond::jsonb ELSE jsonb_build_object('all', jsonb_build_array('{"channel": ["nowhere"]}'::jsonb, coalesce(cond::jsonb, '{"amount": {">=": 0}}'))) END,
+		'then', jsonb_build_array(effect::jsonb), 'limits', '{"member": {"points": 500, "within": "day", "name": "bench"}}'::jsonb)), '2020-01-01')
+	FROM rec.campaign, generate_series(1, 10) n;
+SQL
+lines='[{"sku": "T1", "category": "tea", "brand": "zeta", "quantity": 2, "amount": 80.00}, {"sku": "B7", "category": "book", "brand": "zeta", "quantity": 1, "amount": 40.00}]'
+attributes='{"channel": "app", "store": "wien", "payment": "cash", "country": "DE"}'
+at="'2025-01-01 10:00+00'::timestamptz + :week * interval '7 days'"
+cat >"$dir/hand.sql" <<-SQL
+	\set member random(1, :members)
+	\set week random(0, 90)
+	SELECT * FROM rec.record_order(:member, gen_random_uuid(), gen_random_uuid()::text, $at, 120.00, '$lines', '$attributes');
+SQL
+cat >"$dir/bare.sql" <<-SQL
+	\set member random(1, :members)
+	\set week random(0, 90)
+	INSERT INTO rec.bare (member_id, kind, external_id, at, amount, lines, attributes, idempotency_key)
+	VALUES (:member, 'order', gen_random_uuid()::text, $at, 120.00, '$lines', '$attributes', gen_random_uuid()) RETURNING activity_id;
+SQL
+for kind in bench_order bench_many; do
+	cat >"$dir/$kind.sql" <<-SQL
+		\set member random(1, :members)
+		\set week random(0, 90)
+		SELECT * FROM loyalty.record_activity(:member, '$kind', $at, 120.00, '$lines', 'app', '$attributes', gen_random_uuid()::text, idempotency_key => gen_random_uuid()::text);
+	SQL
+done
+measure() { paired --rounds "$ROUNDS" --set members="$MEMBERS" --pgbench '-c 8 -j 2 -T 10 -M prepared' "$@"; }
+psql -Xq -c 'ALTER SYSTEM SET synchronous_commit = off' -c 'SELECT pg_reload_conf()' -o /dev/null
+measure --what 'record_activity(), 20 campaigns, 5 match' --rival 'the rules in PL/pgSQL' --target '>= 1.4' "$dir/bench_order.sql" "$dir/hand.sql"
+measure --what 'record_activity(), 20 campaigns, 5 match' --rival 'bare INSERT' --target '>= 0.33' "$dir/bench_order.sql" "$dir/bare.sql"
+measure --what 'record_activity(), 200 campaigns, 5 match' --rival 'with 20' --target '>= 0.8' "$dir/bench_many.sql" "$dir/bench_order.sql"
+psql -Xq -c 'ALTER SYSTEM SET synchronous_commit = on' -c 'SELECT pg_reload_conf()' -o /dev/null
+
+# a million orders
+psql -Xq -v ON_ERROR_STOP=1 -o /dev/null <<-'SQL'
+	TRUNCATE loyalty.activity;
+	INSERT INTO loyalty.activity (member_id, kind, at, local_day, time_zone, amount, recorded_at, revised_at)
+	SELECT 1 + (i * 7919 % 100000), 'order', t, t::date, 'UTC', 10 + (i * 104729 % 60000) / 100.0, t, t
+	FROM generate_series(1, 1000000) i, LATERAL (SELECT timestamptz '2025-01-01' + (i * 31 % 31536000) * interval '1 second' AS t) x;
+	VACUUM ANALYZE loyalty.activity;
+SQL
+cat >"$dir/backtest.sql" <<-'SQL'
+	\timing on
+	SELECT count(*), sum(points_then) FROM loyalty.backtest_campaigns('{"base": {"limits": {"member": {"points": 500, "within": "day"}, "total": {"points": 200000000}},
+		"then": [{"points": {"give": 1, "per": 1}}]}, "bonus": {"when": {"amount": {">=": 100}}, "then": [{"points": 50}]}}', kinds => '{order}');
+SQL
+cat >"$dir/uncapped.sql" <<-'SQL'
+	\timing on
+	SELECT count(*), sum(points) FROM (SELECT member_id, sum(floor(amount) + CASE WHEN amount >= 100 THEN 50 ELSE 0 END) AS points
+		FROM loyalty.activity WHERE kind = 'order' AND NOT cancelled GROUP BY member_id) t;
+SQL
+paired --what 'backtest_campaigns(), a million orders, a cap and a budget' --rival 'SELECT without them' --target '<= 1.5' --rounds "$ROUNDS" \
+	"$dir/backtest.sql" "$dir/uncapped.sql"
+psql -Xq -o /dev/null -c 'TRUNCATE loyalty.activity, loyalty.award' -c 'DROP SCHEMA rec CASCADE'
