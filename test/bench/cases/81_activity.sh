@@ -17,7 +17,7 @@ psql -Xq -v ON_ERROR_STOP=1 -o /dev/null <<-'SQL'
 	VACUUM ANALYZE loyalty.activity;
 	CHECKPOINT;
 SQL
-lines='[{"sku":"T1","category":"tea","brand":"zeta","grade":"a","earns":true,"quantity":2,"amount":80.00},{"sku":"B7","category":"book","brand":"zeta","grade":"a","earns":true,"quantity":1,"amount":40.00}]'
+lines='[{"sku": "T1","category": "tea","brand": "zeta","grade": "a","earns": true,"quantity": 2,"amount": 80.00},{"sku": "B7","category": "book","brand": "zeta","grade": "a","earns": true,"quantity": 1,"amount": 40.00}]'
 cat >"$dir/record.sql" <<-SQL
 	\set member random(1, :members)
 	SELECT * FROM loyalty.record_activity(:member, 'order', amount => 120.00, channel => 'app', external_id => gen_random_uuid()::text, idempotency_key => gen_random_uuid()::text);
