@@ -276,8 +276,12 @@ PostLess(const PostingFor *what, Difference *differences, int n, const char *cur
  * ---------------------------------------------------------------------------
  */
 
+/*
+ * Stores a row.  Where several entries are taken back from, an award has several
+ * rows: what it has once it is limited, is what it has after the last.
+ */
 static void
-StoreRow(const PostingFor *what, const AwardRow *row)
+StoreRow(const PostingFor *what, const AwardRow *row, bool is_last)
 {
 	static KeptPlan plan = {
 		.query = "INSERT INTO loyalty.award (member_id, activity_id, revision, at, local_day, campaign, version, effect, kind, currency, "
@@ -291,7 +295,7 @@ StoreRow(const PostingFor *what, const AwardRow *row)
 	Datum		values[20] = {0};
 	bool		nulls[20] = {false};
 	char		flags[20];
-	const char *texts[] = {d->currency, d->limited_by, d->kept_because, d->cause};
+	const char *texts[] = {d->currency, is_last ? d->limited_by : NULL, d->kept_because, d->cause};
 	const int	places[] = {9, 12, 13, 14};
 
 	values[0] = Int64GetDatum(what->member_id);
@@ -358,7 +362,13 @@ PostDifferences(const PostingFor *what, Difference *differences, int n)
 		PostMore(what, differences, n, currencies[i], &rows);
 	}
 	for (int i = 0; i < rows.n; i++)
-		StoreRow(what, &rows.rows[i]);
+	{
+		bool		is_last = true;
+
+		for (int j = i + 1; j < rows.n && is_last; j++)
+			is_last = rows.rows[j].difference != rows.rows[i].difference;
+		StoreRow(what, &rows.rows[i], is_last);
+	}
 }
 
 /* Whether an entry still waits to be activated. */
