@@ -177,8 +177,8 @@ NoteQuestion(const FactQuestion *question, void *arg)
 /*
  * Whether a settlement that is decided once more must come out as it did.  Not
  * where something is asked of the member that was not kept, since that was
- * denied then; nor where limits, which leave something else by now, have a say
- * in which campaigns win.
+ * denied then; nor where limits and windows, which are something else by now,
+ * have a say in which campaigns win.
  */
 static bool
 IsDecidedForEver(const Settlement *settlement)
@@ -191,7 +191,7 @@ IsDecidedForEver(const Settlement *settlement)
 	{
 		const Campaign *campaign = settlement->candidates[c]->campaign;
 
-		limited = limited || campaign->nlimits > 0;
+		limited = limited || campaign->nlimits > 0 || campaign->has_window;
 		competes = competes || campaign->group != NULL || campaign->stop;
 		if (campaign->has_window && campaign->when != NULL)
 			ForEachQuestion(campaign->when, NoteQuestion, &asks);

@@ -96,6 +96,9 @@ BeginOfDay(DateADT day, const char *time_zone)
 static bool
 WindowOf(const Settlement *settlement, const Campaign *in_force, const Activity *activity, Window *window)
 {
+	/* what is decided once more, is decided by what was known then */
+	TimestampTz known_at = settlement->dry && activity->revised_at != 0 ? activity->revised_at : DT_NOEND;
+
 	for (int turn = 0; turn < 2; turn++)
 	{
 		const Campaign *version;
@@ -111,7 +114,7 @@ WindowOf(const Settlement *settlement, const Campaign *in_force, const Activity 
 		}
 		window->start = FirstDayOf(in_force->window, DayInCampaign(in_force, activity));
 		window->end = FirstDayAfter(in_force->window, DayInCampaign(in_force, activity));
-		version = VersionInForce(settlement->book, in_force->code, BeginOfDay(window->start, activity->time_zone), DT_NOEND);
+		version = VersionInForce(settlement->book, in_force->code, BeginOfDay(window->start, activity->time_zone), known_at);
 		for (int i = 0; version == NULL && i < settlement->book->n; i++)
 		{
 			if (strcmp(settlement->book->versions[i]->code, in_force->code) == 0)
