@@ -65,7 +65,7 @@ COMMENT ON FUNCTION record_qualification(bigint, text, numeric, timestamptz, tim
 
 -- Immutable as wallet_apply() is, and for the same reason.
 CREATE FUNCTION step_tier(state record) RETURNS bytea
-LANGUAGE c IMMUTABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_step_tier';
+LANGUAGE c IMMUTABLE AS 'MODULE_PATHNAME', 'loyalty_step_tier';
 COMMENT ON FUNCTION step_tier(record) IS
 'The machine of a row of tier_state one fact further; part of postings and of evaluate_tier(), cannot be called by itself.';
 

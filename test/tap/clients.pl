@@ -24,14 +24,15 @@ run_sql($database, 'SET client_min_messages = warning; CREATE EXTENSION loyalty 
 my $wire = Wire->new(host => $ENV{LOYALTY_TEST_HOST}, port => 5432, user => 'postgres', database => $database);
 
 # Everything that SQL can call: how, its arguments' types, how many of them
-# have no default, whether it says that it needs the tables of the program.
+# have no default, whether it says that it needs the tables of the program,
+# whether the last takes any number.
 my @callables = map {
-	my ($name, $kind, $types, $least, $marked) = @$_;
-	{ name => $name, kind => $kind, types => [ split /;/, $types ], least => $least, marked => $marked eq 't' }
+	my ($name, $kind, $types, $least, $marked, $variadic) = @$_;
+	{ name => $name, kind => $kind, types => [ split /;/, $types ], least => $least, marked => $marked eq 't', variadic => $variadic eq 't' }
 } @{ $wire->query(<<'SQL')->{rows} };
 SELECT p.proname, p.prokind,
 	coalesce((SELECT string_agg(format_type(t, NULL), ';' ORDER BY i) FROM unnest(p.proargtypes) WITH ORDINALITY u (t, i)), ''),
-	p.pronargs - p.pronargdefaults, p.prosupport = 'loyalty.require_setup'::regproc
+	p.pronargs - p.pronargdefaults, p.prosupport = 'loyalty.require_setup'::regproc, p.provariadic <> 0
 FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'loyalty')
 	AND p.prorettype <> 'trigger'::regtype
@@ -64,11 +65,13 @@ is(join("\n", @not_found), '', 'every function is found by its name and untyped 
 my %sample = (
 	'bigint' => 1, 'integer' => 1, 'numeric' => 1, 'double precision' => 1, 'boolean' => 'true', 'text' => "'x'", 'bytea' => "''",
 	'timestamp with time zone' => "'2024-01-01Z'", 'date' => "'2024-01-01'", 'interval' => "'1 day'", 'jsonb' => "'{}'", 'regclass' => "'pg_class'",
-	'boolean[]' => 'VARIADIC ARRAY[true]', 'bigint[]' => "'{1}'", 'text[]' => "'{x}'", 'anyelement' => 'NULL::text');
+	'boolean[]' => "'{true}'::boolean[]", 'bigint[]' => "'{1}'", 'text[]' => "'{x}'", 'anyelement' => 'NULL::text');
 my (@marked, @failed);
 for my $f (grep { $_->{name} !~ /^setup/ } @callables)
 {
-	my $error = $wire->query(call_of($f, map { $sample{$_} // "NULL::$_" } @{ $f->{types} }))->{error};
+	my @arguments = map { $sample{$_} // "NULL::$_" } @{ $f->{types} };
+	$arguments[-1] = "VARIADIC $arguments[-1]" if $f->{variadic};
+	my $error = $wire->query(call_of($f, @arguments))->{error};
 	my $state = $error ? $error->{C} : 'none';
 	# CALL is not planned: what a procedure asks first does it, from inside
 	my $asked = $f->{marked} || $f->{kind} eq 'p';
@@ -97,18 +100,22 @@ SQL
 
 # Jobs commit, which is nothing for a transaction of the caller's
 $wire->query('SELECT loyalty.setup()');
-for my $job (map { $_->{name} } grep { $_->{kind} eq 'p' } @callables)
+$wire->query('CREATE TABLE history (member_id bigint, at timestamptz)');
+my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history'");
+# run_job() is what they have in common
+for my $job (grep { $_ ne 'run_job' } map { $_->{name} } grep { $_->{kind} eq 'p' } @callables)
 {
-	my $call = "CALL loyalty.$job(" . ($job eq 'archive_entries' ? 'now()' : '') . ')';
-	for ("BEGIN; $call", "DO 'BEGIN $call; EXCEPTION WHEN division_by_zero THEN END'",
-		"CREATE FUNCTION call_job() RETURNS void LANGUAGE plpgsql AS 'BEGIN $call; END'; SELECT call_job()")
+	my $call = "CALL loyalty.$job(" . ($arguments_of{$job} // '') . ')';
+	my $quoted = $call =~ s/'/''/gr;
+	for ("BEGIN; $call", "DO 'BEGIN $quoted; EXCEPTION WHEN division_by_zero THEN END'",
+		"CREATE FUNCTION call_job() RETURNS void LANGUAGE plpgsql AS 'BEGIN $quoted; END'; SELECT call_job()")
 	{
 		my $error = $wire->query($_)->{error};
 		is($error->{C}, '25001', "$_ is refused");
 		like($error->{H}, qr/autocommit/, 'and says what to do');
 		$wire->query('ROLLBACK');
 	}
-	is($wire->query($_)->{error}, undef, "$_ does its work") for $call, "DO 'BEGIN $call; END'";
+	is($wire->query($_)->{error}, undef, "$_ does its work") for $call, "DO 'BEGIN $quoted; END'";
 }
 
 # A refusal is an answer: no statement of ours stands in its context, only the
