@@ -873,6 +873,20 @@ $$;
 COMMENT ON FUNCTION refuse_distributed(text) IS
 'Refuses a function that goes over all members where a distributed engine has spread our tables: it would be right for a part only. Error: 0A000. Part of the jobs and of ledger_digest().';
 
+CREATE FUNCTION past_instant(as_of timestamptz) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT isfinite(as_of) OR as_of > clock_timestamp() THEN
+		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', as_of), HINT = 'Leave it out for now.';
+	END IF;
+	RETURN coalesce(as_of, statement_timestamp());
+END
+$$;
+COMMENT ON FUNCTION past_instant(timestamptz) IS
+'The instant as of which something is done that is stored: as_of, NULL: now. Error: LY003 an infinite one, or one in the future.';
+
 CREATE FUNCTION begin_job(job text, as_of timestamptz, batch_size integer, unit text, arguments jsonb DEFAULT '{}',
 	OUT run_id bigint, OUT until timestamptz, OUT last_key bigint, OUT resumed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -884,11 +898,7 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = 'A run is kept with its name and with what it counts.', HINT = 'CALL the procedure of a job.';
 	END IF;
 	PERFORM loyalty.refuse_distributed(job);
-	until := coalesce(as_of, now());
-	IF NOT isfinite(until) OR until > clock_timestamp() THEN
-		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
-			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', until), HINT = 'Leave it out for now.';
-	END IF;
+	until := loyalty.past_instant(as_of);
 	IF batch_size IS NULL OR batch_size <= 0 THEN
 		RAISE EXCEPTION 'batch_size must be positive'
 			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(batch_size::text, 'NULL')),

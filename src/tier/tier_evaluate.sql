@@ -364,6 +364,7 @@ DECLARE
 	ladders text[] := '{}';
 	total bigint := 0;
 BEGIN
+	as_of := loyalty.past_instant(as_of);
 	FOR one IN SELECT l.ladder FROM loyalty.ladder l WHERE scope IS NULL OR l.ladder = scope ORDER BY 1 LOOP
 		SELECT array_agg(s.sampled_id) AS ids, array_agg(s.sampled) AS measures INTO sampled
 		FROM loyalty.sample_measures(member_ids, one, as_of) s WHERE loyalty.is_sampled(one);
@@ -392,23 +393,16 @@ COMMENT ON FUNCTION evaluate_tiers_of(bigint[], timestamptz, text) IS
 CREATE FUNCTION evaluate_member_tiers(member_id bigint, ladder text DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	until CONSTANT timestamptz := coalesce(as_of, clock_timestamp());
 BEGIN
 	IF member_id IS NULL THEN
 		RAISE EXCEPTION 'member_id must not be NULL'
 			USING ERRCODE = 'LY003', DETAIL = 'It is one member whose tiers are evaluated.',
 				HINT = 'CALL loyalty.evaluate_tiers() for all.';
 	END IF;
-	IF NOT isfinite(until) OR until > clock_timestamp() THEN
-		RAISE EXCEPTION 'as_of must be a finite instant that is not in the future'
-			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', until),
-				HINT = 'Leave it out for now.';
-	END IF;
 	IF ladder IS NOT NULL THEN
 		ladder := loyalty.existing_ladder(ladder);
 	END IF;
-	RETURN loyalty.evaluate_tiers_of(ARRAY[member_id], until, ladder);
+	RETURN loyalty.evaluate_tiers_of(ARRAY[member_id], as_of, ladder);
 END
 $$;
 COMMENT ON FUNCTION evaluate_member_tiers(bigint, text, timestamptz) IS
