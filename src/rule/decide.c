@@ -434,6 +434,7 @@ Count(Candidate *candidate, int effect, int64 before, int64 now)
 		else if (before > 0 && now == 0)
 			change = -(--(*holders) == 0);
 		counter->used += change;
+		counter->most_used = Max(counter->most_used, counter->used);
 		if (campaign->has_window)
 			counter->by_windows += change;
 	}
@@ -788,6 +789,7 @@ BeginCounters(Candidate *const *candidates, int n)
 				{
 					counter->held_here = 0;
 					counter->by_windows = 0;
+					counter->most_used = counter->used;
 					counter->holders = 0;
 					candidates[c]->window_holders[i] = 0;
 					continue;

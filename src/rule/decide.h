@@ -42,6 +42,7 @@ typedef struct Counter
 	int64		used;			/* what this activity's awards hold included */
 	int64		by_windows;		/* said by Decide(): the part of the change that
 								 * is due to windows */
+	int64		most_used;		/* said by Decide(): at any moment of it */
 
 	/* working space: of this activity's awards */
 	int64		held_here;		/* points */

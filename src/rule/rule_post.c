@@ -20,6 +20,7 @@
 
 #include "core/compat.h"
 #include "core/core.h"
+#include "core/plain.h"
 #include "ledger/post.h"
 #include "rule/rule.h"
 
@@ -276,57 +277,129 @@ PostLess(const PostingFor *what, Difference *differences, int n, const char *cur
  * ---------------------------------------------------------------------------
  */
 
+/* The columns of table award */
+enum
+{
+	AWARD_MEMBER_ID, AWARD_AWARD_ID, AWARD_ACTIVITY_ID, AWARD_REVISION, AWARD_AT, AWARD_LOCAL_DAY, AWARD_CAMPAIGN, AWARD_VERSION,
+	AWARD_EFFECT, AWARD_KIND, AWARD_CURRENCY, AWARD_POINTS, AWARD_WANTED, AWARD_LIMITED_BY, AWARD_KEPT_BECAUSE, AWARD_CAUSE,
+	AWARD_WINDOW_START, AWARD_ENTRY_ID, AWARD_OF_ENTRY_ID, AWARD_ITEM_ID, AWARD_INPUTS, AWARD_RECORDED_AT, AWARD_NCOLUMNS
+};
+
+static const PlainColumn award_columns[AWARD_NCOLUMNS] = {
+	{"member_id", INT8OID}, {"award_id", INT8OID}, {"activity_id", INT8OID}, {"revision", INT4OID}, {"at", TIMESTAMPTZOID},
+	{"local_day", DATEOID}, {"campaign", TEXTOID}, {"version", INT4OID}, {"effect", INT4OID}, {"kind", TEXTOID}, {"currency", TEXTOID},
+	{"points", INT8OID}, {"wanted", INT8OID}, {"limited_by", TEXTOID}, {"kept_because", TEXTOID}, {"cause", TEXTOID},
+	{"window_start", DATEOID}, {"entry_id", INT8OID}, {"of_entry_id", INT8OID}, {"item_id", INT8OID}, {"inputs", JSONBOID},
+	{"recorded_at", TIMESTAMPTZOID}
+};
+
+static const char *const no_triggers[] = {NULL};
+
+static const PlainTable award_table = {
+	.name = "award",
+	.ncolumns = AWARD_NCOLUMNS,
+	.columns = award_columns,
+	.nkeys = 1,
+	.keys = {{2, {AWARD_MEMBER_ID, AWARD_AWARD_ID}}},
+	.own_triggers = no_triggers
+};
+
+static void
+PutText(Datum *values, bool *nulls, int column, const char *text)
+{
+	nulls[column] = text == NULL;
+	values[column] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+static void
+PutId(Datum *values, bool *nulls, int column, int64 id)
+{
+	nulls[column] = id == 0;
+	values[column] = Int64GetDatum(id);
+}
+
 /*
- * Stores a row.  Where several entries are taken back from, an award has several
- * rows: what it has once it is limited, is what it has after the last.
+ * The values of a row.  Where several entries are taken back from, an award has
+ * several rows: what it has once it is limited, is what it has after the last.
  */
 static void
-StoreRow(const PostingFor *what, const AwardRow *row, bool is_last)
+AwardValues(const PostingFor *what, const AwardRow *row, bool is_last, TimestampTz now, Datum *values, bool *nulls)
+{
+	const Difference *d = row->difference;
+
+	memset(nulls, false, AWARD_NCOLUMNS * sizeof(bool));
+	values[AWARD_MEMBER_ID] = Int64GetDatum(what->member_id);
+	values[AWARD_AWARD_ID] = Int64GetDatum(nextval_internal(LoyaltyTable("award_award_id_seq"), true));
+	PutId(values, nulls, AWARD_ACTIVITY_ID, what->activity_id);
+	values[AWARD_REVISION] = Int32GetDatum(what->revision);
+	values[AWARD_AT] = TimestampTzGetDatum(d->at);
+	values[AWARD_LOCAL_DAY] = DateADTGetDatum(d->local_day);
+	PutText(values, nulls, AWARD_CAMPAIGN, d->campaign_code);
+	values[AWARD_VERSION] = Int32GetDatum(d->version);
+	values[AWARD_EFFECT] = Int32GetDatum(d->effect + 1);
+	PutText(values, nulls, AWARD_KIND, d->currency != NULL ? "points" : "coupon");
+	PutText(values, nulls, AWARD_CURRENCY, d->currency);
+	values[AWARD_POINTS] = Int64GetDatum(row->points);
+	values[AWARD_WANTED] = Int64GetDatum(d->wanted);
+	PutText(values, nulls, AWARD_LIMITED_BY, is_last ? d->limited_by : NULL);
+	PutText(values, nulls, AWARD_KEPT_BECAUSE, d->kept_because);
+	PutText(values, nulls, AWARD_CAUSE, d->cause);
+	values[AWARD_WINDOW_START] = DateADTGetDatum(d->window_start);
+	nulls[AWARD_WINDOW_START] = !d->has_window;
+	PutId(values, nulls, AWARD_ENTRY_ID, row->entry_id);
+	PutId(values, nulls, AWARD_OF_ENTRY_ID, row->of_entry_id);
+	PutId(values, nulls, AWARD_ITEM_ID, row->item_id);
+	values[AWARD_INPUTS] = d->inputs;
+	nulls[AWARD_INPUTS] = d->inputs == 0;
+	values[AWARD_RECORDED_AT] = TimestampTzGetDatum(now);
+}
+
+static void
+StoreByStatement(Datum *values, const bool *nulls)
 {
 	static KeptPlan plan = {
-		.query = "INSERT INTO loyalty.award (member_id, activity_id, revision, at, local_day, campaign, version, effect, kind, currency, "
-		"points, wanted, limited_by, kept_because, cause, window_start, entry_id, of_entry_id, item_id, inputs) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
-		.nargs = 20,
-		.argtypes = {INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, DATEOID, TEXTOID, INT4OID, INT4OID, TEXTOID, TEXTOID,
-		INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, DATEOID, INT8OID, INT8OID, INT8OID, JSONBOID}
+		.query = "INSERT INTO loyalty.award (member_id, award_id, activity_id, revision, at, local_day, campaign, version, effect, kind, currency, "
+		"points, wanted, limited_by, kept_because, cause, window_start, entry_id, of_entry_id, item_id, inputs, recorded_at) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+		.nargs = AWARD_NCOLUMNS
 	};
-	const Difference *d = row->difference;
-	Datum		values[20] = {0};
-	bool		nulls[20] = {false};
-	char		flags[20];
-	const char *texts[] = {d->currency, is_last ? d->limited_by : NULL, d->kept_because, d->cause};
-	const int	places[] = {9, 12, 13, 14};
+	char		flags[AWARD_NCOLUMNS];
 
-	values[0] = Int64GetDatum(what->member_id);
-	values[1] = Int64GetDatum(what->activity_id);
-	nulls[1] = what->activity_id == 0;
-	values[2] = Int32GetDatum(what->revision);
-	values[3] = TimestampTzGetDatum(d->at);
-	values[4] = DateADTGetDatum(d->local_day);
-	values[5] = CStringGetTextDatum(d->campaign_code);
-	values[6] = Int32GetDatum(d->version);
-	values[7] = Int32GetDatum(d->effect + 1);
-	values[8] = CStringGetTextDatum(d->currency != NULL ? "points" : "coupon");
-	for (int i = 0; i < (int) lengthof(places); i++)
+	for (int i = 0; i < AWARD_NCOLUMNS; i++)
+		plan.argtypes[i] = award_columns[i].type;
+	RunPlan(&plan, values, NullFlags(nulls, AWARD_NCOLUMNS, flags), 0);
+}
+
+/* Stores the rows: plainly, all at once, or by statements. */
+static void
+StoreRows(const PostingFor *what, const AwardRows *rows)
+{
+	HeapTuple  *tuples = palloc(Max(1, rows->n) * sizeof(HeapTuple));
+	TimestampTz now = GetCurrentTimestamp();
+	PlainAccess access;
+	bool		is_plain = rows->n > 0 && OpenPlain(&access, &award_table, what->member_id, PLAIN_WRITE);
+	int			at = 0;
+
+	for (int i = 0; i < rows->n; i++)
 	{
-		nulls[places[i]] = texts[i] == NULL;
-		if (texts[i] != NULL)
-			values[places[i]] = CStringGetTextDatum(texts[i]);
+		Datum		values[AWARD_NCOLUMNS];
+		bool		nulls[AWARD_NCOLUMNS];
+		bool		is_last = true;
+
+		for (int j = i + 1; j < rows->n && is_last; j++)
+			is_last = rows->rows[j].difference != rows->rows[i].difference;
+		AwardValues(what, &rows->rows[i], is_last, now, values, nulls);
+		if (is_plain)
+			tuples[i] = FormPlainRow(&access, values, nulls);
+		else
+			StoreByStatement(values, nulls);
 	}
-	values[10] = Int64GetDatum(row->points);
-	values[11] = Int64GetDatum(d->wanted);
-	values[15] = DateADTGetDatum(d->window_start);
-	nulls[15] = !d->has_window;
-	values[16] = Int64GetDatum(row->entry_id);
-	nulls[16] = row->entry_id == 0;
-	values[17] = Int64GetDatum(row->of_entry_id);
-	nulls[17] = row->of_entry_id == 0;
-	values[18] = Int64GetDatum(row->item_id);
-	nulls[18] = row->item_id == 0;
-	values[19] = d->inputs;
-	nulls[19] = d->inputs == 0;
-	RunPlan(&plan, values, NullFlags(nulls, 20, flags), 0);
+	if (is_plain)
+	{
+		InsertPlainRows(&access, rows->n, tuples, &at);
+		ClosePlain(&access);
+		CommandCounterIncrement();
+	}
 }
 
 static int
@@ -361,14 +434,7 @@ PostDifferences(const PostingFor *what, Difference *differences, int n)
 		PostLess(what, differences, n, currencies[i], &rows);
 		PostMore(what, differences, n, currencies[i], &rows);
 	}
-	for (int i = 0; i < rows.n; i++)
-	{
-		bool		is_last = true;
-
-		for (int j = i + 1; j < rows.n && is_last; j++)
-			is_last = rows.rows[j].difference != rows.rows[i].difference;
-		StoreRow(what, &rows.rows[i], is_last);
-	}
+	StoreRows(what, &rows);
 }
 
 /* Whether an entry still waits to be activated. */

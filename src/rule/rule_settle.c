@@ -454,8 +454,8 @@ TakesAll(const Settlement *settlement, const LimitCounter *counter)
 
 /*
  * Decides.  Of totals of all members it is first assumed that there is enough;
- * what is wanted is taken, and where it is not there, it is decided again with
- * what is.  In the end what is too much is put back.
+ * the most that is wanted at any moment is taken, and where it is not there, it
+ * is decided again with what is.  In the end what is too much is put back.
  */
 static void
 DecideWithTotals(Settlement *settlement)
@@ -490,7 +490,7 @@ DecideWithTotals(Settlement *settlement)
 		for (int i = 0; i < counters->n && !settlement->dry; i++)
 		{
 			LimitCounter *counter = counters->counters[i];
-			int64		want = counter->counter.used - counter->before - counter->taken;
+			int64		want = counter->counter.most_used - counter->before - counter->taken;
 			int64		got;
 
 			if (!counter->is_total || counter->asked || want <= 0)
