@@ -452,6 +452,17 @@ TakesAll(const Settlement *settlement, const LimitCounter *counter)
 	return false;
 }
 
+static bool
+IsInGroup(const Settlement *settlement, const LimitCounter *counter)
+{
+	for (int c = 0; c < settlement->ncandidates; c++)
+	{
+		if (strcmp(settlement->candidates[c]->campaign->code, counter->campaign) == 0)
+			return settlement->candidates[c]->campaign->group != NULL;
+	}
+	return false;
+}
+
 /*
  * Decides.  Of totals of all members it is first assumed that there is enough;
  * the most that is wanted at any moment is taken, and where it is not there, it
@@ -472,7 +483,8 @@ DecideWithTotals(Settlement *settlement)
 
 		if (counter->is_total)
 		{
-			if (settlement->dry)
+			/* in a group it counts what is left, also where nothing is taken then */
+			if (settlement->dry || IsInGroup(settlement, counter))
 				left = Max(EscrowLeft(EscrowName(counter)), 0);
 			counter->before = TotalOf(settlement, counter) - left;
 			/* what was given back elsewhere is there already */
