@@ -306,7 +306,8 @@ EscrowLeft(const char *name)
 	};
 	Datum		value = CStringGetTextDatum(name);
 
-	RunPlanReadOnly(&plan, &value, NULL, 1);
+	/* with what this transaction has taken and put back */
+	RunPlan(&plan, &value, NULL, 1);
 	return GetInt(0, 1);
 }
 
