@@ -50,6 +50,10 @@ SELECT loyalty.record_qualification(:jane, 'orders', 120, reference => 'order of
 SELECT loyalty.grant_tier(:jane, 'club', 'silver', 'manual', reason => 'Jane asked nicely', idempotency_key => 'jane 10') \g /dev/null
 SELECT loyalty.link_identifier(:jane, 'email', 'jane+shop@example.org', idempotency_key => 'link jane') \g /dev/null
 SELECT loyalty.unlink_identifier(:jane, 'email', 'jane+shop@example.org', 'Jane mistyped it') \g /dev/null
+SELECT activity_id AS a FROM loyalty.record_activity(:jane, 'order', amount => 10, lines => '[{"sku": "tea", "amount": 10, "note": "a card for Jane"}]',
+	document => '{"to": "Jane Doe"}', external_id => 'order of jane', idempotency_key => 'jane 13') \gset
+SELECT loyalty.revise_activity(:jane, :a, lines => '[{"sku": "tea", "amount": 12, "note": "for Jane"}]', document => '{"to": "Jane"}', reference => 'Jane called',
+	idempotency_key => 'jane 14') \g /dev/null
 SELECT loyalty.earn(:bob, 40, reference => 'order of Bob', idempotency_key => 'bob 3', details => '{"shop": 1}') \g /dev/null
 
 CREATE ROLE person_clerk;
@@ -88,7 +92,9 @@ SELECT cmp_ok(count(*), '>=', 30::bigint, 'there is much to be guessed from') FR
 -- A table that is new has to be in this story: each with text of members in it is.
 SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$VALUES ('ledger', 'reference'), ('ledger', 'reason'), ('ledger', 'details'), ('ledger', 'idempotency_key'),
 	('identifier', 'value'), ('member', 'attributes'), ('member_fact', 'value'), ('member_act', 'reason'), ('member_merge', 'reason'), ('member_merge', 'unmerge_reason'),
-	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason')$$, 'Jane is everywhere');
+	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason'),
+	('activity', 'lines'), ('activity', 'document'), ('activity', 'external_id'), ('activity', 'idempotency_key'), ('activity_revision', 'reference'),
+	('activity_revision', 'idempotency_key'), ('activity_revision', 'was_lines'), ('activity_revision', 'was_document')$$, 'Jane is everywhere');
 SELECT is_empty($$
 	SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> 'ledger_archive' AND a.atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype)
@@ -99,10 +105,15 @@ SELECT is_empty($$
 			'ledger.currency', 'ledger.kind', 'wallet.currency', 'member.status', 'member_merge.cause', 'member_merge.namespaces', 'member_merge.earned_since', 'member_act.act',
 			'check_finding.room', 'check_finding.invariant', 'check_finding.currency', 'tier_grant.kind', 'tier_history.event', 'tier_history.reason',
 			'event.kind', 'event.payload', 'notice.consumer', 'notice.notice', 'notice.subject',
+			'award.kind', 'award.currency', 'award.limited_by', 'award.kept_because', 'award.cause', 'award_counter.counter',
 			-- names of channels, namespaces, attributes, ladders, levels and measures, which are settings
 			'member.joined_via', 'identifier.channel', 'identifier.namespace', 'member_act.channel', 'member_act.namespace', 'member_fact.attribute', 'member_fact.channel',
 			'tier_event.measure', 'tier_grant.ladder', 'tier_grant.level', 'tier_grant.fee_currency', 'tier_state.ladder', 'tier_state.level', 'tier_state.earned_level',
-			'tier_history.ladder', 'tier_history.level',
+			'tier_history.ladder', 'tier_history.level', 'award.campaign',
+			'activity.kind', 'activity.channel', 'activity.time_zone', 'activity.money', 'activity_revision.was_channel', 'activity_revision.was_time_zone',
+			'activity_revision.was_money',
+			-- answers of settings: a level, a number, yes or no
+			'award.inputs',
 			'operator_act.act', 'operator_act.currency', 'operator_act.subject', 'act_request.act', 'act_request.decision',
 			-- names of roles and of people who act for them
 			'operator_act.session_role', 'operator_act.role', 'operator_act.actor', 'operator_act.person', 'act_request.session_role', 'act_request.role', 'act_request.actor',
