@@ -1094,13 +1094,12 @@ DECLARE
 BEGIN
 	-- as far as the table goes that has most of them there; the others are read no further than that
 	FOREACH name IN ARRAY tables LOOP
-		EXECUTE format('SELECT max(r.member_id) AS last, count(*) AS n FROM (SELECT t.member_id FROM loyalty.%I t
-			WHERE ($1 IS NULL OR t.member_id > $1) AND ($3 IS NULL OR t.member_id <= $3) ORDER BY t.member_id LIMIT $2) r', name)
+		EXECUTE format('SELECT (SELECT t.member_id FROM loyalty.%1$I t WHERE %2$s ORDER BY t.member_id OFFSET $2 - 1 LIMIT 1) AS nth,
+			(SELECT max(t.member_id) FROM loyalty.%1$I t WHERE %2$s) AS last',
+			name, '($1 IS NULL OR t.member_id > $1) AND ($3 IS NULL OR t.member_id <= $3)')
 		INTO found USING behind, row_count, bound;
 		last := greatest(last, found.last);
-		IF found.n = row_count THEN
-			bound := found.last;
-		END IF;
+		bound := coalesce(found.nth, bound);
 	END LOOP;
 	RETURN coalesce(bound, last);
 END

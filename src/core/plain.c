@@ -595,6 +595,65 @@ FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, He
 }
 
 /*
+ * Goes to the next row; found is false behind the last.
+ */
+void
+NextPlainRow(PlainScan *scan)
+{
+	bool		isnull;
+
+	CHECK_FOR_INTERRUPTS();
+	scan->found = index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
+	if (scan->found)
+		scan->member_id = DatumGetInt64(PlainScanValue(scan, 0, &isnull));
+}
+
+/*
+ * Begins to read the rows of all members from first to last, and goes to the
+ * first row.  False, and nothing is open, when they are not in one plain table.
+ */
+bool
+BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last, Snapshot snapshot)
+{
+	ScanKeyData keys[2];
+
+	if (!OpenPlain(&scan->access, table, first, PLAIN_READ))
+		return false;
+	if (scan->access.top != NULL)
+	{
+		ClosePlain(&scan->access);
+		return false;
+	}
+	scan->index = index_open(scan->access.leaf->key_index[0], LockOf(PLAIN_READ));
+	scan->slot = table_slot_create(scan->access.rel, NULL);
+	ScanKeyInit(&keys[0], 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
+	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(last));
+	scan->scan = BeginIndexScan(scan->access.rel, scan->index, snapshot, 2);
+	index_rescan(scan->scan, keys, 2, NULL, 0);
+	NextPlainRow(scan);
+	return true;
+}
+
+/*
+ * A column of the row in the slot, by its number in the declaration; valid
+ * until the next one.
+ */
+Datum
+PlainScanValue(const PlainScan *scan, int column, bool *isnull)
+{
+	return slot_getattr(scan->slot, scan->access.leaf->attnum[column], isnull);
+}
+
+void
+EndPlainScan(PlainScan *scan)
+{
+	index_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, NoLock);
+	ClosePlain(&scan->access);
+}
+
+/*
  * A column of a row, by its number in the declaration; it points into the row.
  */
 Datum

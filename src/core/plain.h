@@ -81,12 +81,27 @@ typedef struct PlainAccess
 	Relation	rel;
 } PlainAccess;
 
+/* A scan over the rows of many members, in the order of the primary key. */
+typedef struct PlainScan
+{
+	PlainAccess access;
+	Relation	index;
+	struct IndexScanDescData *scan;
+	struct TupleTableSlot *slot;
+	bool		found;			/* there is a row in the slot */
+	int64		member_id;		/* whose */
+} PlainScan;
+
 extern void PlainInit(void);
 extern bool OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUse use);
 extern bool HasPlainRowsOf(const PlainAccess *access, int64 member_id);
 extern void ClosePlain(PlainAccess *access);
 extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot);
 extern int	FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, HeapTuple **rows);
+extern bool BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last, Snapshot snapshot);
+extern void NextPlainRow(PlainScan *scan);
+extern Datum PlainScanValue(const PlainScan *scan, int column, bool *isnull);
+extern void EndPlainScan(PlainScan *scan);
 extern Datum PlainValue(const PlainAccess *access, HeapTuple row, int column, bool *isnull);
 extern void PlainValues(const PlainAccess *access, HeapTuple row, Datum *values, bool *nulls);
 extern bool WaitForPlainRow(const PlainAccess *access, HeapTuple row);

@@ -17,6 +17,8 @@
 #include "utils/typcache.h"
 
 #include "core/compat.h"
+#include "core/plain.h"
+#include "ledger/ledger_row.h"
 #include "tier/tier_facts.h"
 #include "tier/tier_functions.h"
 #include "tier/tier_program.h"
@@ -68,52 +70,274 @@ ExpectAllLater(TierMachine *machine, const TierHistory *history)
 }
 
 /*
- * stored_tier_is(facts, state, ladder, as_of): whether a row of tier_state is
- * one, and, taken to as_of, what a member's facts give; for members without
- * grants and merges.
+ * Whether a row of tier_state is one, and, taken to as_of, what a history
+ * without grants and merges gives.
+ */
+static bool
+StoredIsOf(const StoredTier *stored, const CachedLadder *ladder, const TierHistory *history, TimestampTz as_of)
+{
+	TierMachine then;
+	TierMachine now;
+
+	if (stored->versions != ladder->versions->nversions || !UnpackStored(stored, ladder, &then) ||
+		!StoredColumnsAgree(stored, ladder, &then))
+		return false;
+	if (stored->counted_to != 0)
+		ExpectAllLater(&then, history);
+	if (as_of > then.now)
+	{
+		if (VersionAt(ladder->versions, as_of) != then.version)
+			return false;
+		AdvanceMachine(&then, as_of);
+	}
+	ReplayLatest(ladder->versions, history, then.now, &now);
+	return SameMachine(StoredMachine(&then), &now);
+}
+
+/*
+ * stored_tier_is(facts, state, ladder, as_of): StoredIsOf(), of a member's
+ * facts.
  */
 PG_FUNCTION_INFO_V1(loyalty_stored_tier_is);
 Datum
 loyalty_stored_tier_is(PG_FUNCTION_ARGS)
 {
 	RowCall    *call;
-	TimestampTz as_of;
 	StoredTier	stored;
 	FactSet		set;
 	TierHistory history;
-	TierMachine then;
-	TierMachine now;
 	MemoryContext old;
 	bool		same;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		PG_RETURN_BOOL(false);
 	call = RowCallOf(fcinfo, PG_GETARG_DATUM(2));
-	as_of = PG_GETARG_TIMESTAMPTZ(3);
 
 	old = MemoryContextSwitchTo(call->scratch);
 	GetStoredRecord(PG_GETARG_DATUM(1), &stored);
 	UnpackFactSet(PG_GETARG_VARLENA_PP(0), &set);
 	HistoryOfSet(call->ladder->versions, &set, &history);
-	same = stored.versions == call->ladder->versions->nversions && UnpackStored(&stored, call->ladder, &then) &&
-		StoredColumnsAgree(&stored, call->ladder, &then);
-	if (same && stored.counted_to != 0)
-		ExpectAllLater(&then, &history);
-	if (same && as_of > then.now)
-	{
-		if (VersionAt(call->ladder->versions, as_of) != then.version)
-			same = false;
-		else
-			AdvanceMachine(&then, as_of);
-	}
-	if (same)
-	{
-		ReplayLatest(call->ladder->versions, &history, then.now, &now);
-		same = SameMachine(StoredMachine(&then), &now);
-	}
+	same = StoredIsOf(&stored, call->ladder, &history, PG_GETARG_TIMESTAMPTZ(3));
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(call->scratch);
 	PG_RETURN_BOOL(same);
+}
+
+/* ---------------------------------------------------------------------------
+ * Members whose entries say all by themselves
+ * ---------------------------------------------------------------------------
+ */
+
+/* Members that were found, ascending. */
+typedef struct MemberList
+{
+	int			n;
+	int			size;
+	Datum	   *ids;
+} MemberList;
+
+/* The facts of one member, as they are read. */
+typedef struct MemberFacts
+{
+	bool		simple;			/* each entry says by itself what it counts for */
+	int			n;
+	int			size;
+	TierFact   *facts;
+} MemberFacts;
+
+static void
+AddMember(MemberList *list, int64 member_id)
+{
+	if (list->n == list->size)
+	{
+		list->size = Max(64, list->size * 2);
+		list->ids = list->ids ? repalloc_huge(list->ids, list->size * sizeof(Datum)) :
+			palloc(list->size * sizeof(Datum));
+	}
+	list->ids[list->n++] = Int64GetDatum(member_id);
+}
+
+static Datum
+MemberArray(const MemberList *list)
+{
+	return PointerGetDatum(construct_array(list->ids, list->n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+static bool
+TextIs(Datum datum, const char *word, Size length)
+{
+	text	   *value = DatumGetTextPP(datum);
+
+	return VARSIZE_ANY_EXHDR(value) == length && memcmp(VARDATA_ANY(value), word, length) == 0;
+}
+
+static bool
+CountsCurrency(const CachedLadder *ladder, Datum currency)
+{
+	for (int m = 0; m < ladder->versions->nmeasures; m++)
+		if (TextIs(currency, ladder->currency[m], strlen(ladder->currency[m])))
+			return true;
+	return false;
+}
+
+/*
+ * What an entry is to the measures of a ladder; see tier_points.sql.
+ */
+static void
+AddFactsOfEntry(const PlainScan *scan, const CachedLadder *ladder, MemberFacts *member)
+{
+	bool		isnull;
+	Datum		currency = PlainScanValue(scan, LEDGER_CURRENCY, &isnull);
+	Datum		kind = PlainScanValue(scan, LEDGER_KIND, &isnull);
+	PostedPoints posted;
+	Datum		available_at;
+
+	if (!CountsCurrency(ladder, currency))
+		return;
+	if (!TextIs(kind, "earn", 4) && !TextIs(kind, "adjust", 6))
+	{
+		if (TextIs(kind, "reverse", 7) || TextIs(kind, "activate", 8))
+			member->simple = false;
+		return;
+	}
+	posted.points = DatumGetInt64(PlainScanValue(scan, LEDGER_REQUESTED, &isnull));
+	posted.at = DatumGetTimestampTz(PlainScanValue(scan, LEDGER_EFFECTIVE_AT, &isnull));
+	posted.counts_at = posted.available_at = posted.at;
+	available_at = PlainScanValue(scan, LEDGER_AVAILABLE_AT, &isnull);
+	if (posted.points > 0)
+		posted.available_at = isnull ? TIMESTAMP_INFINITY : Max(posted.at, DatumGetTimestampTz(available_at));
+	for (int m = 0; m < ladder->versions->nmeasures; m++)
+	{
+		if (!TextIs(currency, ladder->currency[m], strlen(ladder->currency[m])))
+			continue;
+		if (member->n == member->size)
+			member->facts = repalloc_huge(member->facts, (member->size *= 2) * sizeof(TierFact));
+		if (FactOfPoints(ladder, m, &posted, &member->facts[member->n]))
+			member->n++;
+	}
+}
+
+/*
+ * Goes to the state of a member on a ladder; false when there is none.
+ */
+static bool
+SkipToState(PlainScan *states, int64 member_id, const CachedLadder *ladder)
+{
+	bool		isnull;
+
+	while (states->found && states->member_id < member_id)
+		NextPlainRow(states);
+	while (states->found && states->member_id == member_id)
+	{
+		if (TextIs(PlainScanValue(states, STATE_LADDER, &isnull), ladder->code, strlen(ladder->code)))
+			return true;
+		NextPlainRow(states);
+	}
+	return false;
+}
+
+/*
+ * StoredIsOf(), of the state that a scan is at and a member's facts.
+ */
+static bool
+StateIsOf(const PlainScan *states, const CachedLadder *ladder, const MemberFacts *member, TimestampTz as_of)
+{
+	TierHistory history = {.joined_at = TIMESTAMP_INFINITY,.nfacts = member->n,.facts = member->facts};
+	Datum		values[STATE_NCOLUMNS];
+	bool		nulls[STATE_NCOLUMNS];
+	StoredTier	stored;
+
+	for (int i = 0; i < STATE_NCOLUMNS; i++)
+		values[i] = PlainScanValue(states, i, &nulls[i]);
+	GetStored(values, nulls, &stored);
+	return StoredIsOf(&stored, ladder, &history, as_of);
+}
+
+/*
+ * Compares the states of all members in the tables with their facts.
+ */
+static void
+CompareStates(PlainScan *entries, PlainScan *states, const CachedLadder *ladder, TimestampTz as_of, MemoryContext scratch,
+			  MemberList *differing, MemberList *undecided)
+{
+	MemberFacts member = {.size = 64};
+
+	member.facts = palloc(member.size * sizeof(TierFact));
+	while (entries[0].found || entries[1].found)
+	{
+		int64		member_id = PG_INT64_MAX;
+
+		for (int i = 0; i < 2; i++)
+			if (entries[i].found)
+				member_id = Min(member_id, entries[i].member_id);
+		member.n = 0;
+		member.simple = true;
+		for (int i = 0; i < 2; i++)
+			for (; entries[i].found && entries[i].member_id == member_id; NextPlainRow(&entries[i]))
+				AddFactsOfEntry(&entries[i], ladder, &member);
+		if (!member.simple)
+			AddMember(undecided, member_id);
+		else if (member.n > 0 && !SkipToState(states, member_id, ladder))
+			AddMember(differing, member_id);
+		else if (member.n > 0)
+		{
+			MemoryContext old = MemoryContextSwitchTo(scratch);
+			bool		same = StateIsOf(states, ladder, &member, as_of);
+
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(scratch);
+			if (!same)
+				AddMember(differing, member_id);
+		}
+	}
+}
+
+/*
+ * compare_plain_tiers(ladder, as_of, behind, up_to): of the members behind one,
+ * as far as another, those whose stored tier is not what their entries give, or
+ * of whom none is stored, and those whose entries have to be read together;
+ * what makes a history but entries is left to the caller.  NULLs where a table
+ * is not plain, or a ladder counts more than points.
+ */
+PG_FUNCTION_INFO_V1(loyalty_compare_plain_tiers);
+Datum
+loyalty_compare_plain_tiers(PG_FUNCTION_ARGS)
+{
+	static const PlainTable *const tables[3] = {&archive_table, &ledger_table, &tier_state_table};
+	PlainScan	scans[3];
+	int			nscans = 0;
+	RowCall    *call;
+	int64		first;
+	int64		last;
+	MemberList	differing = {0};
+	MemberList	undecided = {0};
+	Datum		values[2] = {0};
+	bool		nulls[2] = {true, true};
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(3))
+		PG_RETURN_NULL();
+	call = RowCallOf(fcinfo, PG_GETARG_DATUM(0));
+	if (get_call_result_type(fcinfo, NULL, &call->tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	/* no member is behind the last there can be */
+	first = PG_ARGISNULL(2) ? PG_INT64_MIN : PG_GETARG_INT64(2);
+	last = PG_GETARG_INT64(3);
+	if (!PG_ARGISNULL(2) && first < PG_INT64_MAX)
+		first++;
+
+	while (!call->ladder->counts_events && nscans < 3 &&
+		   BeginPlainScan(&scans[nscans], tables[nscans], first, last, GetActiveSnapshot()))
+		nscans++;
+	if (nscans == 3)
+	{
+		CompareStates(scans, &scans[2], call->ladder, PG_GETARG_TIMESTAMPTZ(1), call->scratch, &differing, &undecided);
+		values[0] = MemberArray(&differing);
+		values[1] = MemberArray(&undecided);
+		nulls[0] = nulls[1] = false;
+	}
+	while (nscans > 0)
+		EndPlainScan(&scans[--nscans]);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(call->tupdesc), values, nulls)));
 }
 
 /* The columns of first_tier() */

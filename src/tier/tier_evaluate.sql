@@ -174,6 +174,12 @@ LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loy
 COMMENT ON FUNCTION stored_tier_is(tier_facts, record, text, timestamptz) IS
 'Whether a row of tier_state is what a member''s facts give at an instant; part of evaluate_tiers(). Error: LY003 it is no such row.';
 
+CREATE FUNCTION compare_plain_tiers(ladder text, as_of timestamptz, behind bigint, up_to bigint,
+	OUT differing bigint[], OUT undecided bigint[]) RETURNS record
+LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_compare_plain_tiers';
+COMMENT ON FUNCTION compare_plain_tiers(text, timestamptz, bigint, bigint) IS
+'Of the members behind one, as far as another, by table access: those whose stored tier is not what their entries give, or of whom none is stored, and those with reversals or activations, where more than one entry is to be read at a time. Both NULL where a table is not plain, or a ladder counts more than points. Part of evaluate_tiers().';
+
 CREATE FUNCTION first_tier(base anyelement, member_id bigint, ladder text, facts tier_facts, as_of timestamptz, replayed_in bigint,
 	OUT state anyelement, OUT step_starts timestamptz[], OUT step_levels text[], OUT step_events text[], OUT step_reasons text[],
 	OUT step_valid_untils timestamptz[]) RETURNS record
@@ -249,17 +255,25 @@ SET enable_hashagg = off SET enable_nestloop = off
 AS $$
 DECLARE
 	alone CONSTANT bigint[] := ARRAY(SELECT loyalty.members_evaluated_alone(ladder, behind, up_to));
+	plain record;
+	members text;
 	differing bigint[];
 BEGIN
-	EXECUTE format($q$
-		SELECT array_agg(f.member_id) FROM (%s) f
-		LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1
-			AND ($4 IS NULL OR s.member_id > $4) AND s.member_id <= $5
-		WHERE f.facts IS NOT NULL AND NOT EXISTS (SELECT FROM unnest($3) a (id) WHERE a.id = f.member_id)
-			AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s, $1, $2))$q$,
-		loyalty.facts_by_member(ladder, '($4 IS NULL OR e.member_id > $4) AND e.member_id <= $5'))
-	INTO differing USING ladder, as_of, alone, behind, up_to;
+	SELECT p.differing, p.undecided INTO plain FROM loyalty.compare_plain_tiers(ladder, as_of, behind, up_to) p;
+	IF plain.undecided IS NULL OR cardinality(plain.undecided) > 0 THEN
+		members := CASE WHEN plain.undecided IS NULL THEN '($4 IS NULL OR %1$s.member_id > $4) AND %1$s.member_id <= $5'
+			ELSE '%1$s.member_id = ANY ($6)' END;
+		EXECUTE format($q$
+			SELECT array_agg(f.member_id) FROM (%s) f
+			LEFT JOIN loyalty.tier_state s ON s.member_id = f.member_id AND s.ladder = $1 AND %s
+			WHERE f.facts IS NOT NULL AND NOT EXISTS (SELECT FROM unnest($3) a (id) WHERE a.id = f.member_id)
+				AND (s.member_id IS NULL OR NOT loyalty.stored_tier_is(f.facts, s, $1, $2))$q$,
+			loyalty.facts_by_member(ladder, format(members, 'e')), format(members, 's'))
+		INTO differing USING ladder, as_of, alone, behind, up_to, plain.undecided;
+	END IF;
 	RETURN ARRAY(
+		SELECT unnest(plain.differing)
+		UNION
 		SELECT unnest(differing)
 		UNION
 		SELECT unnest(alone)
@@ -416,7 +430,9 @@ DECLARE
 	last bigint;
 BEGIN
 	total := CASE WHEN behind IS NULL THEN loyalty.estimated_rows('loyalty.ledger') + loyalty.estimated_rows('loyalty.tier_event') END;
-	up_to := loyalty.next_members(behind, 400000, '{ledger,wallet,tier_event,tier_state,tier_grant}');
+	-- who has a wallet and no entry may be asked about, and has no facts otherwise
+	up_to := loyalty.next_members(behind, 400000, '{ledger,tier_event,tier_state,tier_grant}'::text[] || CASE WHEN EXISTS (SELECT FROM loyalty.ladder l
+		WHERE (next_evaluate_tiers.ladder IS NULL OR l.ladder = next_evaluate_tiers.ladder) AND loyalty.is_sampled(l.ladder)) THEN '{wallet}'::text[] END);
 	last := coalesce(up_to, 9223372036854775807);
 	seen := loyalty.rows_of_members(behind, last, '{ledger,tier_event}');
 	SELECT array_agg(m.id ORDER BY l.ladder, m.id), array_agg(l.ladder ORDER BY l.ladder, m.id) INTO members, scopes

@@ -230,12 +230,20 @@ GetStoredRecord(Datum record, StoredTier *stored)
 	HeapTupleHeader header = DatumGetHeapTupleHeader(record);
 	TupleDesc	tupdesc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header), HeapTupleHeaderGetTypMod(header));
 	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header};
+	Datum	   *row_values = palloc(tupdesc->natts * sizeof(Datum));
+	bool	   *row_nulls = palloc(tupdesc->natts * sizeof(bool));
 	Datum		values[STATE_NCOLUMNS];
 	bool		nulls[STATE_NCOLUMNS];
 
 	ItemPointerSetInvalid(&tuple.t_self);
+	heap_deform_tuple(&tuple, tupdesc, row_values, row_nulls);
 	for (int i = 0; i < STATE_NCOLUMNS; i++)
-		values[i] = heap_getattr(&tuple, StateAttribute(tupdesc, i), tupdesc, &nulls[i]);
+	{
+		AttrNumber	attnum = StateAttribute(tupdesc, i);
+
+		values[i] = row_values[attnum - 1];
+		nulls[i] = row_nulls[attnum - 1];
+	}
 	ReleaseTupleDesc(tupdesc);
 	GetStored(values, nulls, stored);
 }

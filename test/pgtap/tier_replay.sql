@@ -254,4 +254,38 @@ SELECT is_empty($$SELECT member_id FROM p JOIN (SELECT member_id, loyalty.tier_f
 	USING (member_id) WHERE p.f::text <> s.f::text$$, 'parallel or not');
 SELECT is_empty($$SELECT member_id FROM p WHERE f::text::loyalty.tier_facts::text <> f::text$$, 'text form goes in as it came out');
 
+-- What is not right is found by table access as by a statement, of whatever
+-- members, and with a part of the entries in the archive
+SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY recorded_at) AS half FROM loyalty.ledger
+\gset
+CALL loyalty.archive_entries(:'half');
+SELECT cmp_ok(count(*), '>', 100::bigint, 'a part of the entries is archived') FROM loyalty.ledger_archive;
+CREATE FUNCTION found(ladder text, as_of timestamptz, behind bigint, up_to bigint, by_access boolean) RETURNS bigint[] LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('loyalty.table_access', CASE WHEN by_access THEN 'on' ELSE 'off' END, true);
+	RETURN loyalty.tiers_to_evaluate(ladder, as_of, behind, up_to);
+END $$;
+CREATE VIEW points_ladder AS SELECT unnest(ARRAY['highest', 'promised']) AS ladder;
+SELECT loyalty.define_ladder('promised', '{"measures": [{"measure": "promised", "window": "lifetime"}, {"measure": "status_points", "window": "rolling", "interval": "1 year"}],
+	"levels": [{"level": "1", "all": {"promised": 1}}, {"level": "2", "all": {"promised": 500}}, {"level": "3", "all": {"status_points": 500}}]}');
+SELECT loyalty.evaluate_tiers_of(ARRAY(SELECT generate_series(1, :members)), :'latest', 'promised');
+BEGIN;
+SELECT is(found(ladder, :'latest', NULL, 9223372036854775807, true), ARRAY(SELECT loyalty.members_evaluated_alone(ladder, NULL, 9223372036854775807) ORDER BY 1),
+	ladder || ': nobody whose state is right') FROM points_ladder;
+UPDATE loyalty.tier_state SET since = since - interval '1 hour' WHERE member_id % 3 = 0;
+DELETE FROM loyalty.tier_state WHERE member_id % 10 = 1;
+SELECT is_empty($$SELECT e.member_id FROM loyalty.all_entries() e WHERE e.member_id % 10 = 1 AND e.kind = 'earn' AND e.available_at = e.effective_at
+	EXCEPT SELECT unnest(found('$$ || ladder || $$', now(), NULL, 9223372036854775807, true))$$, ladder || ': who has points and no state is found') FROM points_ladder;
+SELECT ok(cardinality(differing) > 20 AND cardinality(undecided) > 20, ladder || ': some by their entries, some with those behind them')
+FROM points_ladder, loyalty.compare_plain_tiers(ladder, :'latest', NULL, 9223372036854775807);
+SELECT is(found(ladder, as_of, behind, up_to, true), found(ladder, as_of, behind, up_to, false), format('%s: the same as of %s, behind %s', ladder, as_of, behind))
+FROM points_ladder, (VALUES (:'latest'::timestamptz, NULL::bigint, 9223372036854775807), (now(), 100, 500), (now(), 9223372036854775807, 9223372036854775807),
+	('2023-03-01', 300, 700)) asked(as_of, behind, up_to);
+SET LOCAL loyalty.table_access = off;
+SELECT is(undecided, NULL, ladder || ': by statements, all are undecided')
+FROM points_ladder, loyalty.compare_plain_tiers(ladder, :'latest', NULL, 9223372036854775807);
+ROLLBACK;
+SELECT is(undecided, NULL, 'a ladder of other measures is left to the statement')
+FROM loyalty.compare_plain_tiers('rolling', :'latest', NULL, 9223372036854775807);
+
 SELECT * FROM finish();
