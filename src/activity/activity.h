@@ -41,7 +41,7 @@ typedef struct ActivityLine
 	Micros		amount;			/* likewise, less discount; 0 where unknown */
 	Micros		discount;		/* of coupons, taken off the amount */
 	Micros		sold_quantity;	/* before parts of it were returned */
-	Micros		sold_amount;
+	Micros		sold_amount;	/* likewise, and before coupons */
 	JsonbContainer *given;		/* the line as the caller gave it */
 } ActivityLine;
 
@@ -86,9 +86,12 @@ typedef struct ActivityChange
 	bool		is_return;
 	TimestampTz at;				/* when: of a new one its own instant, of a return
 								 * that of the return, else that of recording */
-	int			ncodes;			/* of coupons to be redeemed with it */
+	bool		codes_given;	/* otherwise it keeps the coupons that it has */
+	int			ncodes;			/* of all coupons that it is to have */
 	const char **codes;
 	const char *basket;			/* under which some are reserved; NULL: none */
+	bool		amount_given;	/* the caller says what its amount is; otherwise
+								 * it is what it was, less what coupons took */
 
 	/* what listeners have to say */
 	Micros		discount;		/* that coupons took off */
@@ -107,9 +110,9 @@ typedef struct ActivityChange
  *			wallets, then a member's state rows.  Of many changes it is called
  *			for all, members ascending, before anything is stored.  The row of a
  *			revised activity is locked after it.
- * price()	takes the coupons of codes, and writes their discount into the lines:
- *			amount and discount of the line, amount of the activity,
- *			lines_changed.
+ * price()	takes the coupons of codes, and writes their discount into the lines,
+ *			whose amounts are before coupons until then: amount and discount of
+ *			the line, amount of the activity, lines_changed.
  * stored() posts; the activity is in its table, and has its number.
  * replayed() says once more what stored() said of this revision.
  */
@@ -141,6 +144,9 @@ extern Micros ShareOfMicros(Micros amount, Micros part, Micros whole, int decima
 /* activity_lines.c: the lines of an activity, as jsonb and as structs */
 extern void ReadLines(Activity *activity, Datum lines);
 extern Datum LinesValue(const Activity *activity);
+
+/* activity_decimals.c */
+extern int	MoneyDecimals(const Activity *activity);
 
 /* activity_product.c: what the catalogue knows of them */
 extern void FillInProducts(Activity *activity, const Activity *before);

@@ -62,26 +62,30 @@ SetAt(Recording *recording, TimestampTz at)
 	recording->row.activity.at = at;
 }
 
-static void
-SetCodes(Recording *recording, FunctionCallInfo fcinfo, int n)
+/*
+ * The codes of an array; false where it is not given.
+ */
+static bool
+CodesArgument(FunctionCallInfo fcinfo, int n, const char ***codes, int *ncodes)
 {
-	Datum	   *codes;
+	Datum	   *values;
 	bool	   *nulls;
 
 	if (PG_ARGISNULL(n))
-		return;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &codes, &nulls, &recording->ncodes);
-	recording->codes = palloc(Max(recording->ncodes, 1) * sizeof(char *));
-	for (int i = 0; i < recording->ncodes; i++)
+		return false;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, ncodes);
+	*codes = palloc(Max(*ncodes, 1) * sizeof(char *));
+	for (int i = 0; i < *ncodes; i++)
 	{
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 					 errmsg("a code must not be NULL"),
-					 errdetail("It is code %d of %d.", i + 1, recording->ncodes),
+					 errdetail("It is code %d of %d.", i + 1, *ncodes),
 					 errhint("Leave it out.")));
-		recording->codes[i] = TextDatumGetCString(codes[i]);
+		(*codes)[i] = TextDatumGetCString(values[i]);
 	}
+	return true;
 }
 
 /* ---------------------------------------------------------------------------
@@ -144,7 +148,7 @@ loyalty_record_activity(PG_FUNCTION_ARGS)
 	activity->external_id = TextArgument(fcinfo, 7);
 	activity->money = TextArgument(fcinfo, 8);
 	activity->time_zone = TextArgument(fcinfo, 9);
-	SetCodes(&recording, fcinfo, 10);
+	(void) CodesArgument(fcinfo, 10, &recording.codes, &recording.ncodes);
 	recording.basket = TextArgument(fcinfo, 11);
 	RequireArgument(fcinfo, 12, "confirmed");
 	activity->confirmed = PG_GETARG_BOOL(12);
@@ -155,7 +159,7 @@ loyalty_record_activity(PG_FUNCTION_ARGS)
 
 	MemoryContextSwitchTo(caller);
 	values[0] = Int64GetDatum(recording.stored.activity.activity_id);
-	values[1] = MicrosToNumeric(recording.change.discount, activity->decimals);
+	values[1] = MicrosToNumeric(recording.change.discount, recording.stored.activity.decimals);
 	values[2] = Int64GetDatum(recording.change.points);
 	values[3] = Int32GetDatum(recording.change.awards);
 	values[4] = BoolGetDatum(recording.outcome == RECORD_REPLAYED);
@@ -325,7 +329,7 @@ loyalty_record_many(PG_FUNCTION_ARGS)
 	{
 		Datum		values[6] = {
 			Int64GetDatum(i + 1), Int64GetDatum(recordings[i].stored.activity.activity_id),
-			MicrosToNumeric(recordings[i].change.discount, recordings[i].row.activity.decimals),
+			MicrosToNumeric(recordings[i].change.discount, recordings[i].stored.activity.decimals),
 			Int64GetDatum(recordings[i].change.points), Int32GetDatum(recordings[i].change.awards),
 			BoolGetDatum(recordings[i].outcome == RECORD_REPLAYED)
 		};
@@ -408,7 +412,7 @@ FinishRevising(Revision *revision, FunctionCallInfo fcinfo)
 
 /*
  * revise_activity(member_id, activity_id, amount, lines, document, at, channel,
- * money, cancelled, confirmed, to_member_id, reference, idempotency_key)
+ * money, cancelled, confirmed, to_member_id, reference, idempotency_key, codes, basket)
  */
 PG_FUNCTION_INFO_V1(loyalty_revise_activity);
 Datum
@@ -433,6 +437,8 @@ loyalty_revise_activity(PG_FUNCTION_ARGS)
 		revision.to_member_id = PG_GETARG_INT64(10);
 	revision.reference = TextArgument(fcinfo, 11);
 	revision.idempotency_key = TextArgument(fcinfo, 12);
+	revision.codes_given = CodesArgument(fcinfo, 13, &revision.codes, &revision.ncodes);
+	revision.basket = TextArgument(fcinfo, 14);
 	return FinishRevising(&revision, fcinfo);
 }
 

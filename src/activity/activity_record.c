@@ -370,9 +370,11 @@ BeginStored(Recording *recording)
 	memset(&recording->change, 0, sizeof(ActivityChange));
 	recording->change.now = activity;
 	recording->change.at = activity->at;
+	recording->change.codes_given = recording->ncodes > 0;
 	recording->change.ncodes = recording->ncodes;
 	recording->change.codes = recording->codes;
 	recording->change.basket = recording->basket;
+	recording->change.amount_given = true;
 }
 
 /*

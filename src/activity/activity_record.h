@@ -65,6 +65,10 @@ typedef struct Revision
 	bool		has_confirmed;
 	bool		confirmed;
 	int64		to_member_id;	/* 0: it is not moved */
+	bool		codes_given;
+	int			ncodes;
+	const char **codes;
+	const char *basket;
 	bool		is_return;
 	bool		of_row;			/* of somebody's table, as it stands: all is given,
 								 * and what is as it was is no revision */

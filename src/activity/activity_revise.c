@@ -82,6 +82,10 @@ Fingerprint(const Revision *revision)
 	PreimageInt(&preimage, revision->has_confirmed ? revision->confirmed : -1);
 	PreimageInt(&preimage, revision->to_member_id);
 	PreimageText(&preimage, revision->reference);
+	PreimageInt(&preimage, revision->codes_given ? revision->ncodes : -1);
+	for (int i = 0; i < revision->ncodes; i++)
+		PreimageText(&preimage, revision->codes[i]);
+	PreimageText(&preimage, revision->basket);
 	HashPreimage(&preimage, hash);
 	pfree(preimage.data);
 
@@ -158,6 +162,30 @@ SetAt(ActivityRow *now, TimestampTz at)
 }
 
 /*
+ * Puts back into lines what coupons took off them.
+ */
+static Micros
+LinesBeforeCoupons(Activity *activity)
+{
+	Micros		discount = 0;
+
+	for (int i = 0; i < activity->nlines; i++)
+	{
+		ActivityLine *line = &activity->lines[i];
+
+		if (line->discount == 0)
+			continue;
+		line->amount += line->discount;
+		discount += line->discount;
+		line->discount = 0;
+		if (line->sold_quantity == line->quantity)
+			line->sold_amount = line->amount;
+		activity->lines_changed = true;
+	}
+	return discount;
+}
+
+/*
  * What a correction makes of an activity.
  */
 static void
@@ -184,6 +212,10 @@ Correct(Revision *revision)
 		if (revision->lines != 0 || revision->of_row)
 		{
 			ReadLines(activity, revision->lines);
+			if (revision->has_amount)
+				(void) LinesBeforeCoupons(activity);
+			else
+				activity->amount += LinesBeforeCoupons(activity);
 			FillInProducts(activity, before);
 		}
 	}
@@ -193,27 +225,6 @@ Correct(Revision *revision)
 		activity->confirmed = revision->confirmed;
 	if (revision->to_member_id != 0)
 		activity->member_id = revision->to_member_id;
-}
-
-/*
- * How many decimals the money of an activity has.
- */
-static int
-MoneyDecimals(const Activity *activity)
-{
-	static KeptPlan plan = {
-		.query = "SELECT loyalty.money_decimals(0, $1)",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-	Datum		value;
-	bool		isnull;
-
-	if (activity->money == NULL)
-		return Max(activity->decimals, 2);
-	value = CStringGetTextDatum(activity->money);
-	RunPlan(&plan, &value, NULL, 1);
-	return Max(DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)), activity->decimals);
 }
 
 static void
@@ -245,12 +256,19 @@ BeginRevision(Revision *revision)
 	activity->lines = palloc(Max(activity->nlines, 1) * sizeof(ActivityLine));
 	if (activity->nlines > 0)
 		memcpy(activity->lines, revision->before.activity.lines, activity->nlines * sizeof(ActivityLine));
+	activity->amount += LinesBeforeCoupons(activity);
 	activity->revision++;
 	activity->revised_at = Max(GetCurrentTimestamp(), activity->revised_at);
 	memset(&revision->change, 0, sizeof(ActivityChange));
 	revision->change.before = &revision->before.activity;
 	revision->change.now = activity;
 	revision->change.is_return = revision->is_return;
+	revision->change.codes_given = revision->codes_given;
+	revision->change.ncodes = revision->ncodes;
+	revision->change.codes = revision->codes;
+	revision->change.basket = revision->basket;
+	revision->change.amount_given = !revision->is_return &&
+		(revision->has_amount || revision->lines != 0 || revision->of_row);
 	revision->change.at = activity->revised_at;
 	revision->revision = activity->revision;
 	revision->replayed = false;
