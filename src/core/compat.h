@@ -34,6 +34,13 @@
 #define LOCAL_TRANSACTION_ID	(MyProc->lxid)
 #endif
 
+/* 17 numbers backends as processes; small numbers either way */
+#if PG_VERSION_NUM >= 170000
+#define BACKEND_NUMBER	MyProcNumber
+#else
+#define BACKEND_NUMBER	MyBackendId
+#endif
+
 /*
  * Whether this transaction has changed a setting: with its end it would be
  * changed back, or the change kept for the session.  16 finds a setting by its

@@ -20,7 +20,7 @@
 #define ESCROW_SLOTS	16
 
 /* The slot that this backend asks first, and puts things into. */
-#define OWN_SLOT	(MyProcPid % ESCROW_SLOTS)
+#define OWN_SLOT	(BACKEND_NUMBER % ESCROW_SLOTS)
 
 static int64
 GetInt(uint64 row, int column)
