@@ -123,6 +123,11 @@ SELECT define_product('T', 'drinks/tea', 'zeta', 'a');
 SELECT define_campaign('base', '{"then": [{"points": {"give": 1, "per": 1}}]}', '2024-01-01');
 SELECT record_activity(m, 'order', timestamptz '2024-02-01' + m * interval '1 hour', lines => '[{"sku": "T", "quantity": 3, "amount": 10}, {"sku": "B", "price": 2.5, "quantity": 2}]', external_id => 'o' || m, money => 'EUR', idempotency_key => 'a' || m) FROM generate_series(1, 8) m;
 SELECT revise_activity(6, find_activity(6, 'order', 'o6'), to_member_id => 7);
+SELECT define_benefit('tea', '{"kind": "coupon", "discount": {"percent": 10}, "valid": "60 years"}'), define_benefit('drawn', '{"kind": "coupon", "discount": {"amount": 5, "every": 20}, "codes": "pool"}'), define_benefit('generic', '{"kind": "coupon", "discount": {"free": {"sku": "T"}}, "codes": "generic", "times": 3, "total": 1000}');
+SELECT add_codes('drawn', '{D1,D2,D3,D4,D5,D6,D7,D8}'), add_codes('generic', '{GENERIC}');
+SELECT issue_coupon(m, b, '2024-01-01') FROM generate_series(1, 8) m, unnest('{tea,generic}'::text[]) b;
+SELECT reserve_coupons(7, 'b', '{generic}', '2041-01-01', '2024-01-02');
+SELECT record_activity(8, 'order', '2024-01-03', lines => '[{"sku": "T", "quantity": 1, "amount": 5}]', codes => '{generic}');
 INSERT INTO orders SELECT i, 1 + i % 7, (i * 37 % 100) + 0.5, timestamptz '2024-01-01' + i * interval '30 hours', 'paid' FROM generate_series(1, 60) i;
 CREATE TABLE history AS SELECT m AS member_id, 'points' AS currency, 10 * m AS points, timestamptz '2024-03-01' AS effective_at, 'h' || m AS idempotency_key FROM generate_series(20, 30) m;
 CREATE VIEW done AS SELECT member_id, effective_at AS at, idempotency_key AS external_id FROM history;
@@ -319,6 +324,12 @@ my %valid_of = (
 	(map { ("$_.kinds" => [undef], "$_.from_at" => ['-infinity'], "$_.until" => ['infinity'], "$_.currency" => ['points']) } qw(backtest_campaigns backtest_summary)),
 	'define_campaign.effective_from' => [undef], 'store_campaign_version.effective_from' => [undef], 'end_campaign.at' => [undef],
 	'impersonal_lines.lines' => [ '[{"sku": "T", "note": "x"}]', undef ],
+	'issue_coupon.benefit' => [ 'tea', 'drawn' ], 'put_coupon.benefit' => ['tea'], 'issue_coupon.valid_until' => [ undef, '2040-01-01' ], 'add_codes.benefit' => [ 'drawn', 'generic' ], 'add_codes.codes' => ['{n1,n2}'],
+	'generate_codes.benefit' => ['tea'], 'generate_codes.number' => [ 1, 3 ], 'define_benefit.benefit' => ['new'], (map { ("$_.definition" => ['{"kind": "coupon", "discount": {"percent": 10}}']) } qw(define_benefit check_benefit_definition)),
+	'claim_code.code' => ['generic'], 'claim_code.member_id' => [ 20 .. 40 ], 'reserve_coupons.codes' => ['{GENERIC}'], 'release_coupons.codes' => [undef], (map { ("$_.basket" => ['b']) } qw(reserve_coupons release_coupons hold_coupons let_coupons_go)),
+	'revoke_coupon.member_id' => [5], 'revoke_coupon.coupon_id' => column("SELECT coupon_id FROM loyalty.coupon WHERE member_id = 5"), 'transfer_coupon.from_member_id' => [6], 'transfer_coupon.coupon_id' => column("SELECT coupon_id FROM loyalty.coupon WHERE member_id = 6"),
+	'spread_amount.total' => [10], 'spread_amount.weights' => ['{1,2}'], 'price_basket.lines' => ['[{"sku": "T", "quantity": 2, "amount": 8.5}]'], 'price_basket.definitions' => ['[{"kind": "coupon", "discount": {"percent": 10}}, {"kind": "coupon", "discount": {"free": {"sku": "T"}}}]'],
+	(map { ("$_.decimals" => [2]) } qw(spread_amount price_basket)), 'price_basket.shipping' => [ 0, 5 ],
 	'ledger_append.entry' => ['{"kind": "earn", "points": 5, "effective_at": "2300-01-01T00:00:00+00:00"}'],
 	(map { ("make_clv_model.$_" => [ 0.8, 1.5 ]) } qw(r alpha a b)), (map { ("make_clv_model.$_" => [undef]) } qw(s beta p q v)), 'make_clv_model.unit_days' => [7],
 	(map { ("clv_holdout_agg.$_->[0]" => column("SELECT loyalty.rfm_agg(timestamptz '$_->[1]' + i * interval '1 day', 5) FROM generate_series(1, 3) i")) } [ summary => '2024-01-01' ], [ held => '2024-07-01' ]),

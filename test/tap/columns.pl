@@ -8,7 +8,7 @@ use Test::More;
 my $top = $ENV{LOYALTY_TOP} || '.';
 my %type = (
 	INT4OID => 'integer', INT8OID => 'bigint', TEXTOID => 'text', BYTEAOID => 'bytea', BOOLOID => 'boolean',
-	TIMESTAMPTZOID => 'timestamptz', JSONBOID => 'jsonb', InvalidOid => 'loyalty.points_lots');
+	TIMESTAMPTZOID => 'timestamptz', JSONBOID => 'jsonb', NUMERICOID => 'numeric', InvalidOid => 'loyalty.points_lots');
 
 sub slurp
 {
@@ -19,12 +19,16 @@ sub slurp
 }
 
 foreach (['src/ledger/ledger_row.h', 'src/ledger/ledger_setup.sql', 'ledger'],
-	['src/tier/tier_row.h', 'src/tier/tier_setup.sql', 'tier_state'])
+	['src/tier/tier_row.h', 'src/tier/tier_setup.sql', 'tier_state'],
+	['src/benefit/coupon_row.h', 'src/benefit/benefit_setup.sql', 'coupon', 'COUPON_COLUMNS'],
+	['src/benefit/coupon_row.h', 'src/benefit/benefit_setup.sql', 'coupon_act', 'COUPON_ACT_COLUMNS'])
 {
-	my ($header, $script, $table) = @$_;
+	my ($header, $script, $table, $macro) = @$_;
 	my (@in_c, @in_sql);
 
 	my $list = slurp($header);
+	# of several lists in one header that of the macro
+	($list) = $list =~ /^#define \Q$macro\E\(COLUMN\)(.*?)\n\n/ms if $macro;
 	while ($list =~ /^\tCOLUMN\((\w+), (\w+), (\w+)\)/mg)
 	{
 		is($1, uc $2, "$table: $2 has the symbol of its name");

@@ -1,0 +1,42 @@
+/*
+ * coupon.h
+ *		What the parts of room benefit that are about coupons share.
+ */
+#ifndef LOYALTY_COUPON_H
+#define LOYALTY_COUPON_H
+
+#include "activity/activity.h"
+#include "benefit/coupon_row.h"
+
+/* coupon_issue.c */
+extern void NewCode(char *shown);
+extern IssueAnswer IssueCouponWithCode(CouponIssue *issue, const char *code, bool on_the_spot);
+extern void ClaimBearerCode(CouponIssue *issue, const char *shown);
+pg_noreturn extern void RefuseClaimed(const char *shown, const char *detail);
+extern void AssignCode(const Coupon *coupon);
+extern void EndCoupon(Coupon *coupon, TimestampTz at, const char *reason);
+pg_noreturn extern void RefuseIssue(IssueAnswer answer, int64 member_id, const Benefit *benefit);
+
+/* A code that was asked for, as the directory has it. */
+typedef struct KnownCode
+{
+	const char *shown;
+	const char *benefit;
+	int64		member_id;		/* and coupon_id: 0 where it is of no coupon yet */
+	int64		coupon_id;
+	bool		in_pool;
+	bool		is_generic;
+	int			place;			/* among those asked for */
+} KnownCode;
+
+/* coupon_code.c */
+extern bool IsSameCode(const char *a, const char *b);
+extern void TakeCoupons(int64 member_id, TimestampTz at, const char *basket, CouponActKind to_be,
+						int ncodes, const char *const *codes, Coupon *coupons);
+extern bool LookUpCode(const char *code, KnownCode *known);
+pg_noreturn extern void RefuseCode(const char *code);
+
+/* coupon_activity.c */
+extern void CouponListenerInit(void);
+
+#endif							/* LOYALTY_COUPON_H */
