@@ -232,6 +232,7 @@ $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
+$node->safe_psql('postgres', "CREATE ROLE till_of_standby; SELECT loyalty.grant_access('till_of_standby', 'admin')");
 $node->safe_psql('postgres', 'SELECT loyalty.earn(3, 3)');
 $before = $node->safe_psql('postgres', $contents);
 $node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
