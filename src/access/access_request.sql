@@ -11,7 +11,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT p.proargnames[a.n], format_type(a.type, NULL), a.n <= p.pronargs - p.pronargdefaults
 	FROM pg_proc p, unnest(p.proargtypes) WITH ORDINALITY a (type, n)
-	WHERE p.pronamespace = 'loyalty'::regnamespace AND p.proname = $1
+	WHERE p.proname = $1 AND p.oid = loyalty.room_function($1, oidvectortypes(p.proargtypes))
 		AND $1 IN (SELECT x.function_name FROM loyalty.approvable_acts() x)
 	ORDER BY a.n
 $$;
@@ -105,7 +105,7 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	-- whoever came here has one of the two rights already
-	IF (SELECT p.prosrc FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.proname = act) <> 'loyalty_may_correct' THEN
+	IF (SELECT p.prosrc FROM pg_proc p WHERE p.proname = act AND p.oid = loyalty.room_function(act, oidvectortypes(p.proargtypes))) <> 'loyalty_may_correct' THEN
 		PERFORM loyalty.require_operator();
 	END IF;
 END

@@ -57,6 +57,17 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_owner_only';
 COMMENT ON FUNCTION owner_only() IS
 'Trigger function (BEFORE, FOR EACH STATEMENT): refuses with 42501 what is written by somebody who has not the rights of the owner of our tables, whatever was granted to him.';
 
+CREATE FUNCTION room_function(name text, arguments text) RETURNS regprocedure
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT p.oid::regprocedure
+	FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'loyalty'
+	WHERE p.proname = $1 AND oidvectortypes(p.proargtypes) = $2 AND p.pronamespace = 'loyalty'::regnamespace
+$$;
+COMMENT ON FUNCTION room_function(text, text) IS
+'A function of the extension that a room may have, found by its name and the types of its arguments; NULL where there is none: what somebody else has put into our schema is not run.';
+
 CREATE FUNCTION stored_function(name text, arguments text) RETURNS regproc
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
@@ -238,7 +249,7 @@ DECLARE
 BEGIN
 	IF to_regclass('loyalty.layout') IS NOT NULL THEN
 		have := coalesce((SELECT l.version FROM loyalty.layout l WHERE l.room = $1), 0);
-		IF have = 0 AND EXISTS (SELECT FROM loyalty.program_object o WHERE o.room = $1) THEN
+		IF have = 0 AND (room = 'core' OR EXISTS (SELECT FROM loyalty.program_object o WHERE o.room = $1)) THEN
 			RAISE EXCEPTION 'the table loyalty.layout has no row of room "%"', room
 				USING ERRCODE = 'LY002', DETAIL = 'The tables of the room are there, and only this row can tell which layout they have.',
 					HINT = format('Restore the row from a backup; layout %s is what this version makes.', loyalty.layout_version(room));
@@ -571,7 +582,7 @@ BEGIN
 		) x LEFT JOIN pg_trigger g ON g.tgrelid = x.relation AND g.tgname = x.trigger_name
 		ORDER BY x.relation::text, x.trigger_name$q$,
 		(SELECT string_agg(format('SELECT * FROM loyalty.%I()', r || '_triggers'), ' UNION ALL ')
-			FROM unnest(loyalty.rooms()) r WHERE to_regprocedure(format('loyalty.%I()', r || '_triggers')) IS NOT NULL));
+			FROM unnest(loyalty.rooms()) r WHERE loyalty.room_function(r || '_triggers', '') IS NOT NULL));
 END
 $$;
 COMMENT ON FUNCTION program_triggers() IS
@@ -687,13 +698,15 @@ AS $$
 	SELECT format('table loyalty.%I is missing', m.name), NULL FROM missing m WHERE m.kind = 'table'
 	UNION ALL
 	SELECT format('%s "%s" of table %s is %s', m.kind, m.name, m.relation,
-			CASE WHEN m.kind = 'column' THEN 'not NOT NULL' WHEN n.name IS NULL THEN 'missing' ELSE 'not as it should be' END),
-		concat(CASE WHEN n.kind = 'constraint' THEN format('ALTER TABLE %s DROP CONSTRAINT %I; ', m.relation, n.name)
+			CASE WHEN m.kind = 'column' AND a.attname IS NOT NULL THEN 'not NOT NULL'
+				WHEN n.name IS NULL THEN 'missing' ELSE 'not as it should be' END),
+		nullif(concat(CASE WHEN n.kind = 'constraint' THEN format('ALTER TABLE %s DROP CONSTRAINT %I; ', m.relation, n.name)
 				WHEN n.kind = 'index' THEN format('DROP INDEX loyalty.%I; ', n.name) END,
-			CASE m.kind WHEN 'column' THEN format('ALTER TABLE %s ALTER %I SET NOT NULL', m.relation, m.name)
+			CASE m.kind WHEN 'column' THEN 'ALTER TABLE ' || m.relation || ' ALTER ' || quote_ident(a.attname) || ' SET NOT NULL'
 				WHEN 'constraint' THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s', m.relation, m.name, m.definition)
-				ELSE m.definition END)
+				ELSE m.definition END), '')
 	FROM missing m LEFT JOIN there n ON n.table_name = m.table_name AND n.kind = m.kind AND n.name = m.name AND n.kind IN ('constraint', 'index')
+	LEFT JOIN pg_attribute a ON a.attrelid = m.relation AND a.attname = m.name AND m.kind = 'column'
 	WHERE m.kind <> 'table' AND m.relation IS NOT NULL
 	UNION ALL
 	SELECT format('table %s is unlogged, so that it is empty after a crash', c.oid::regclass), format('ALTER TABLE %s SET LOGGED', c.oid::regclass)
@@ -761,6 +774,8 @@ AS $$
 	FROM loyalty.tables_of_program() t JOIN pg_class c ON c.oid = t.relation JOIN pg_rewrite w ON w.ev_class = c.oid
 	WHERE w.is_instead AND w.ev_enabled <> 'D'
 	UNION ALL
+	SELECT format('%s: %s', x.what, rtrim(x.repair, ';')) FROM loyalty.things_of_others((SELECT c.relowner::regrole FROM pg_class c WHERE c.oid = 'loyalty.layout'::regclass)) x
+	UNION ALL
 	SELECT format('%1$s may write into tables whose guards alone stop it: REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON %2$s FROM %1$s',
 		coalesce(quote_ident(r.rolname), 'PUBLIC'), string_agg(DISTINCT c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text))
 	FROM loyalty.tables_of_program() t JOIN pg_class c ON c.oid = t.relation
@@ -771,7 +786,7 @@ AS $$
 	GROUP BY r.rolname
 $$;
 COMMENT ON FUNCTION changes_by_others() IS
-'What somebody has done to our tables, and setup() does not undo: rules that put something else in the place of what is written, and grants of privileges to write. Part of check_all().';
+'What somebody has done to our tables, and setup() does not undo: rules that put something else in the place of what is written, grants of privileges to write, and what things_of_others() finds. Part of check_all().';
 
 CREATE FUNCTION check_core(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)
 RETURNS SETOF record
@@ -793,7 +808,7 @@ AS $$
 		UNION ALL
 		SELECT 'layout', format('the table loyalty.layout has no row of room "%s"', r)
 		FROM unnest(loyalty.rooms()) r
-		WHERE to_regprocedure(format('loyalty.%I(integer)', 'setup_' || r)) IS NOT NULL
+		WHERE loyalty.room_function('setup_' || r, 'integer') IS NOT NULL
 			AND NOT EXISTS (SELECT FROM loyalty.layout l WHERE l.room = r)
 		UNION ALL
 		SELECT 'layout', 'the table loyalty.program_object has lost its rows, so that nobody can tell what is missing elsewhere'
@@ -1071,7 +1086,7 @@ RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF to_regproc('loyalty.' || quote_ident('next_' || job)) IS NULL THEN
+	IF loyalty.room_function('next_' || job, 'bigint, bigint, timestamp with time zone, integer, text, bigint[]') IS NULL THEN
 		RAISE EXCEPTION 'there is no job "%"', job
 			USING ERRCODE = 'LY003', DETAIL = format('There is no function loyalty.%I().', 'next_' || job), HINT = 'CALL the procedure of a job.';
 	END IF;
@@ -1164,33 +1179,76 @@ $$;
 COMMENT ON FUNCTION lock_against_writers(regclass) IS
 'Locks a table in SHARE ROW EXCLUSIVE mode until the transaction ends. LOCK TABLE, too, waits for whoever writes, and keeps all waiting who come after; this asks for a moment at a time, so that a session that is idle in its transaction keeps nobody waiting but us. Error: 55P03 after lock_timeout, where it is set.';
 
+CREATE FUNCTION things_of_others(owner regrole, OUT what text, OUT repair text) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	WITH other AS (
+		-- whoever owns the functions of the extension has what they run as
+		SELECT r.oid, quote_ident(r.rolname) AS name FROM pg_roles r
+		WHERE NOT pg_has_role(r.oid, $1, 'USAGE') AND r.oid <> (SELECT e.extowner FROM pg_extension e WHERE e.extname = 'loyalty')
+		UNION ALL
+		SELECT 0, 'PUBLIC'
+	), part AS (
+		SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'loyalty'
+		WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+	), schema AS (
+		SELECT n.* FROM pg_namespace n
+		WHERE n.nspname = 'loyalty' OR n.oid IN (SELECT p.objid FROM part p WHERE p.classid = 'pg_namespace'::regclass)
+	), relation AS (
+		SELECT c.oid, c.relowner, c.relacl, true AS inside FROM pg_class c
+		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+		UNION ALL
+		SELECT c.oid, c.relowner, c.relacl, false
+		FROM pg_class top CROSS JOIN LATERAL pg_partition_tree(top.oid) t JOIN pg_class c ON c.oid = t.relid
+		WHERE top.relnamespace = 'loyalty'::regnamespace AND top.relkind = 'p' AND NOT top.relispartition AND c.relnamespace <> top.relnamespace
+	)
+	SELECT format('%s belongs to %s', c.oid::regclass, c.relowner::regrole),
+		'Call setup() as the owner of the tables (SET ROLE); drop what is not loyalty''s.'
+	FROM relation c WHERE c.relowner <> $1 AND (c.inside OR c.relowner IN (SELECT o.oid FROM other o))
+	UNION ALL
+	SELECT format('schema %I belongs to %s', n.nspname, o.name), format('ALTER SCHEMA %I OWNER TO %s;', n.nspname, $1)
+	FROM schema n JOIN other o ON o.oid = n.nspowner
+	UNION ALL
+	SELECT format('function %s belongs to %s', p.oid::regprocedure, o.name), format('DROP ROUTINE %s;', p.oid::regprocedure)
+	FROM pg_proc p JOIN schema n ON n.oid = p.pronamespace JOIN other o ON o.oid = p.proowner
+	WHERE NOT EXISTS (SELECT FROM part m WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid)
+	UNION ALL
+	SELECT format('trigger "%s" of %s calls a function of %s', g.tgname, c.oid::regclass, o.name),
+		format('DROP TRIGGER %I ON %s;', g.tgname, c.oid::regclass)
+	FROM relation c JOIN pg_trigger g ON g.tgrelid = c.oid AND NOT g.tgisinternal
+	JOIN pg_proc p ON p.oid = g.tgfoid JOIN other o ON o.oid = p.proowner
+	WHERE NOT EXISTS (SELECT FROM part m WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid)
+	UNION ALL
+	SELECT format('%s may make functions in schema %I', o.name, n.nspname), format('REVOKE CREATE ON SCHEMA %I FROM %s;', n.nspname, o.name)
+	FROM schema n CROSS JOIN LATERAL aclexplode(n.nspacl) a JOIN other o ON o.oid = a.grantee
+	WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
+	UNION ALL
+	SELECT format('%s may make triggers on %s', o.name, min(c.oid::regclass::text)),
+		format('REVOKE TRIGGER ON %s FROM %s;', string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid::regclass::text), o.name)
+	FROM relation c CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN other o ON o.oid = a.grantee
+	WHERE a.privilege_type = 'TRIGGER'
+	GROUP BY o.name
+$$;
+COMMENT ON FUNCTION things_of_others(regrole) IS
+'What others than the owner of our tables have among them, or may make there, so that it would run as whoever sets up, writes or checks; and how that ends. Part of setup() and check_all().';
+
 CREATE FUNCTION require_own_schema() RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	others text;
+	found record;
 BEGIN
-	SELECT format('%s belongs to %s%s', min(x.what), (array_agg(x.owner::regrole ORDER BY x.what))[1],
-		CASE WHEN count(*) > 1 THEN format(', and %s more to others', count(*) - 1) END) INTO others
-	FROM (
-		SELECT c.oid::regclass::text AS what, c.relowner AS owner FROM pg_class c
-		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-		UNION ALL
-		SELECT 'schema loyalty', n.nspowner FROM pg_namespace n
-		WHERE n.oid = 'loyalty'::regnamespace AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = n.nspowner)
-			AND n.nspowner <> (SELECT e.extowner FROM pg_extension e WHERE e.extname = 'loyalty')
-	) x
-	WHERE x.owner <> current_user::regrole
-	HAVING count(*) > 0;
-	IF others IS NOT NULL THEN
-		RAISE EXCEPTION 'role "%" does not own what is in schema loyalty', current_user
-			USING ERRCODE = 'insufficient_privilege', DETAIL = others || '.',
-				HINT = 'Call setup() as the owner of the tables (SET ROLE); drop what is not loyalty''s.';
+	SELECT min(x.what) AS what, (array_agg(x.repair ORDER BY x.what))[1] AS repair, count(*) AS n INTO found
+	FROM loyalty.things_of_others(current_user::regrole) x;
+	IF found.n > 0 THEN
+		RAISE EXCEPTION 'schema loyalty is not of role "%" alone', current_user
+			USING ERRCODE = 'insufficient_privilege', DETAIL = concat(found.what, ', and ' || nullif(found.n - 1, 0) || ' more', '.'),
+				HINT = found.repair;
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION require_own_schema() IS
-'Raises 42501 where schema loyalty, or a table in it, belongs to another role than the caller: its triggers would run as whoever writes. Part of setup().';
+'Raises 42501 where others than the caller have something among our tables, or may make it there: it would run as whoever writes. Part of setup().';
 
 CREATE FUNCTION setup() RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -1206,7 +1264,7 @@ BEGIN
 	PERFORM loyalty.lock_key('setup');
 	PERFORM loyalty.require_own_schema();
 	FOREACH room IN ARRAY loyalty.rooms() LOOP
-		IF to_regprocedure(format('loyalty.%I(integer)', 'setup_' || room)) IS NOT NULL THEN
+		IF loyalty.room_function('setup_' || room, 'integer') IS NOT NULL THEN
 			have := loyalty.begin_layout(room);
 			before := CASE WHEN have IS DISTINCT FROM loyalty.layout_version(room) THEN loyalty.objects_in_catalog() END;
 			EXECUTE format('SELECT loyalty.%I($1)', 'setup_' || room) INTO version USING have;
@@ -1233,8 +1291,8 @@ DECLARE
 	arguments text;
 BEGIN
 	FOREACH room IN ARRAY loyalty.rooms() LOOP
-		arguments := CASE WHEN to_regprocedure(format('loyalty.%I(bigint, bigint)', 'check_' || room)) IS NOT NULL THEN '$1, $2'
-			WHEN behind IS NULL AND to_regprocedure(format('loyalty.%I()', 'check_' || room)) IS NOT NULL THEN '' END;
+		arguments := CASE WHEN loyalty.room_function('check_' || room, 'bigint, bigint') IS NOT NULL THEN '$1, $2'
+			WHEN behind IS NULL AND loyalty.room_function('check_' || room, '') IS NOT NULL THEN '' END;
 		IF arguments IS NOT NULL THEN
 			RETURN QUERY EXECUTE format(
 				'SELECT %L::text, c.invariant, c.member_id, c.currency, c.entry_id, c.detail FROM loyalty.%I(%s) c',

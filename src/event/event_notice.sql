@@ -10,7 +10,7 @@
 CREATE FUNCTION notice_source(about text) RETURNS regprocedure
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT to_regprocedure(format('loyalty.%I(timestamptz, interval, text, bigint, bigint)', 'due_' || $1))
+	SELECT loyalty.room_function('due_' || $1, 'timestamp with time zone, interval, text, bigint, bigint')
 $$;
 COMMENT ON FUNCTION notice_source(text) IS 'The function that knows what is due about something; NULL where there is none.';
 

@@ -219,6 +219,7 @@ BEGIN
 	IF have < 3 THEN ALTER TABLE loyalty.scratch DROP n; END IF;
 	RETURN 3;
 END$$;
+ALTER EXTENSION loyalty ADD FUNCTION loyalty.setup_clv(integer);
 SELECT is(loyalty.begin_layout('clv'), 1, 'the tables have layout 1');
 SELECT matches(loyalty.setup(), 'clv 3, ', 'setup() brings them to layout 3');
 SELECT results_eq('TABLE loyalty.scratch', 'VALUES (14)', 'by both steps, with the rows that there were');

@@ -127,10 +127,72 @@ SELECT is((SELECT string_agg(v, ';') FROM pg_temp.violations() v), 'the table lo
 SELECT throws_ok('SELECT loyalty.setup()', 'LY002', 'the table loyalty.layout has no row of room "ledger"', 'which nobody can tell');
 ROLLBACK;
 BEGIN;
+DELETE FROM loyalty.layout;
+DELETE FROM loyalty.program_object;
+SELECT throws_ok('SELECT loyalty.setup()', 'LY002', 'the table loyalty.layout has no row of room "core"', 'nor where only the structure was restored');
+ROLLBACK;
+BEGIN;
+ALTER TABLE loyalty.job_run DROP unit;
+SELECT is((SELECT string_agg(v, ';') FROM pg_temp.violations() v), 'column "unit" of table loyalty.job_run is missing', 'a column is lost');
+SELECT lives_ok('SELECT loyalty.setup()', 'which setup() cannot make again; it does the rest');
+ROLLBACK;
+BEGIN;
 DELETE FROM loyalty.program_object;
 SELECT is((SELECT string_agg(v, ';') FROM pg_temp.violations() v WHERE v !~ '^trigger'), 'the table loyalty.program_object has lost its rows, so that nobody can tell what is missing elsewhere',
 	'what was made is lost');
 ROLLBACK;
+
+-- What others have among our tables, or may make there, would run as whoever sets up, writes or checks.
+CREATE ROLE guards_guest;
+CREATE FUNCTION pg_temp.try_guest(what text, finding text, hint text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	message text;
+	detail text;
+	given text;
+BEGIN
+	EXECUTE what;
+	RETURN NEXT is((SELECT string_agg(v, E'\n') FROM pg_temp.violations() v), format('%s: %s', finding, hint), what);
+	BEGIN
+		PERFORM loyalty.setup();
+	EXCEPTION
+		WHEN insufficient_privilege THEN
+			GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, given = PG_EXCEPTION_HINT;
+	END;
+	RETURN NEXT is(ARRAY[message, detail, given], ARRAY[format('schema loyalty is not of role "%s" alone', current_user), finding || '.', hint || ';'], what || ': setup() is refused');
+	EXECUTE hint;
+	RETURN NEXT is_empty('SELECT * FROM pg_temp.violations()', hint);
+END
+$$;
+SELECT pg_temp.try_guest('GRANT ALL ON SCHEMA loyalty TO guards_guest',
+	'guards_guest may make functions in schema loyalty', 'REVOKE CREATE ON SCHEMA loyalty FROM guards_guest');
+SELECT pg_temp.try_guest('GRANT CREATE ON SCHEMA loyalty_as_owner TO PUBLIC',
+	'PUBLIC may make functions in schema loyalty_as_owner', 'REVOKE CREATE ON SCHEMA loyalty_as_owner FROM PUBLIC');
+SELECT pg_temp.try_guest('GRANT TRIGGER ON loyalty.layout, loyalty.member TO guards_guest',
+	'guards_guest may make triggers on loyalty.layout', 'REVOKE TRIGGER ON loyalty.layout, loyalty.member FROM guards_guest');
+-- by their names they would be those of rooms
+CREATE FUNCTION public.guards_no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'it runs'; END$$;
+ALTER FUNCTION public.guards_no() OWNER TO guards_guest;
+CREATE FUNCTION pg_temp.plant(definition text) RETURNS text LANGUAGE sql AS $$
+	SELECT format('CREATE FUNCTION loyalty.%1$s LANGUAGE plpgsql AS ''BEGIN RAISE ''''it runs''''; END''; ALTER FUNCTION loyalty.%2$s OWNER TO guards_guest',
+		definition, left(definition, strpos(definition, ')')))
+$$;
+SELECT pg_temp.try_guest(pg_temp.plant('check_core(bigint, bigint) RETURNS TABLE (invariant text, member_id bigint, currency text, entry_id bigint, detail text)'),
+	'function loyalty.check_core(bigint,bigint) belongs to guards_guest', 'DROP ROUTINE loyalty.check_core(bigint,bigint)');
+SELECT pg_temp.try_guest(pg_temp.plant('rfm_triggers() RETURNS TABLE (a text, b text, c text, d text, e text)'),
+	'function loyalty.rfm_triggers() belongs to guards_guest', 'DROP ROUTINE loyalty.rfm_triggers()');
+SELECT pg_temp.try_guest(pg_temp.plant('setup_clv(integer) RETURNS integer'),
+	'function loyalty.setup_clv(integer) belongs to guards_guest', 'DROP ROUTINE loyalty.setup_clv(integer)');
+SELECT pg_temp.try_guest('CREATE TRIGGER no BEFORE INSERT ON loyalty.layout EXECUTE FUNCTION public.guards_no()',
+	'trigger "no" of loyalty.layout calls a function of guards_guest', 'DROP TRIGGER no ON loyalty.layout');
+-- of whoever owns the tables they are nobody's to forbid, and run no more than those of others
+SELECT lives_ok('CREATE FUNCTION loyalty.setup_clv(integer) RETURNS integer LANGUAGE sql AS ''SELECT 1''; SELECT loyalty.setup(); DROP FUNCTION loyalty.setup_clv(integer)',
+	'a function that is not of the extension is none of a room');
+SELECT throws_ok($$SELECT loyalty.define_notice('n', 'nothing', '1 day')$$, 'LY003', NULL, 'a notice about nothing');
+CREATE FUNCTION loyalty.due_nothing(timestamptz, interval, text, bigint, bigint) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+SELECT throws_ok($$SELECT loyalty.define_notice('n', 'nothing', '1 day')$$, 'LY003', NULL, 'which a function of somebody else does not change');
+DROP FUNCTION loyalty.due_nothing(timestamptz, interval, text, bigint, bigint);
+DROP OWNED BY guards_guest;
+DROP ROLE guards_guest;
 
 -- What is named in our tables, and is not there.
 BEGIN;
