@@ -138,6 +138,13 @@ END
 $$;
 COMMENT ON FUNCTION require_until(timestamptz) IS 'The instant as of which notices are due, now where it is NULL; LY003 an infinite one.';
 
+CREATE FUNCTION member_before(member_id bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT nullif($1, '-9223372036854775808') - 1
+$$;
+COMMENT ON FUNCTION member_before(bigint) IS 'The number before a member''s, behind which it is the first; NULL, from the beginning, where there is none. Part of due_notices() and consume_notices().';
+
 CREATE FUNCTION notice_query(about text) RETURNS text
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
@@ -160,7 +167,7 @@ BEGIN
 	PERFORM loyalty.require_notices(notices);
 	FOR d IN SELECT x.* FROM loyalty.notice_definition x WHERE notices IS NULL OR x.notice = ANY (notices) ORDER BY x.notice LOOP
 		RETURN QUERY EXECUTE format('SELECT q.member_id, %L::text, q.subject, q.due_at, q.at, q.payload FROM (%s) q ORDER BY q.due_at, q.member_id, q.subject', d.notice, loyalty.notice_query(d.about))
-			USING as_of, d.lead, d.scope, canonical - 1, canonical;
+			USING as_of, d.lead, d.scope, loyalty.member_before(canonical), canonical;
 	END LOOP;
 END
 $$;
@@ -236,7 +243,7 @@ BEGIN
 		EXIT WHEN wanted = 0;
 	END LOOP;
 	-- the last member may have more
-	UPDATE loyalty.event_position p SET notice = CASE wanted WHEN 0 THEN part.notice END, notice_behind = CASE wanted WHEN 0 THEN member_id - 1 END
+	UPDATE loyalty.event_position p SET notice = CASE wanted WHEN 0 THEN part.notice END, notice_behind = CASE wanted WHEN 0 THEN loyalty.member_before(member_id) END
 	WHERE p.consumer = consume_notices.consumer AND p.generation = own.generation AND p.slot = consume_notices.slot AND (wanted = 0 OR p.notice IS NOT NULL);
 END
 $$;

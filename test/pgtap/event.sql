@@ -399,6 +399,8 @@ SET ROLE event_reader_role;
 SELECT throws_ok(sql, '42501', NULL, 'a reader: ' || sql) FROM unnest(ARRAY[$$SELECT loyalty.poll_events('late')$$, $$SELECT loyalty.consume_notices('slow')$$]) sql;
 SELECT lives_ok('SELECT * FROM loyalty.due_notices()', 'a reader may look');
 RESET ROLE;
+SELECT is_empty($$SELECT * FROM loyalty.due_notices(member_id => '-9223372036854775808')$$, 'a member before whom there is none');
+SELECT results_eq('SELECT loyalty.member_before(m) FROM (VALUES (5::bigint), (''-9223372036854775808'')) v (m)', 'VALUES (4::bigint), (NULL)', 'whom NULL stands for');
 DROP OWNED BY event_consumer_role, event_reader_role;
 DROP ROLE event_consumer_role; DROP ROLE event_reader_role;
 SELECT * FROM finish();
