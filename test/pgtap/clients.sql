@@ -166,7 +166,7 @@ INSERT INTO call VALUES
 	('due_notices', 'now()'), ('due_at', $$now(), '1 day'$$), ('due_points_expiring', $$now(), '99 years', NULL, m - 1, m$$), ('due_hold_lapsing', $$now(), '99 years', NULL, m - 1, m$$),
 	('due_tier_falling', $$now(), '99 years', NULL, m - 1, m$$), ('due_birthday', $$now(), '1 year', NULL, m - 1, m$$),
 	('event_lag', ''), ('points_events', '0, 99, 1, 0, 9'), ('written_events', $$0, 99, '{}', 1, 0, 9$$), ('require_until', 'now()'), ('heard_since', $$'member_created'$$),
-	('past_instant', 'now()'), ('activities', 'm'), ('awards', 'm'), ('backtest_summary', $$'{}'$$);
+	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('backtest_summary', $$'{}'$$);
 CREATE FUNCTION infinite() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	k call;

@@ -54,6 +54,9 @@ SELECT activity_id AS a FROM loyalty.record_activity(:jane, 'order', amount => 1
 	document => '{"to": "Jane Doe"}', external_id => 'order of jane', idempotency_key => 'jane 13') \gset
 SELECT loyalty.revise_activity(:jane, :a, lines => '[{"sku": "tea", "amount": 12, "note": "for Jane"}]', document => '{"to": "Jane"}', reference => 'Jane called',
 	idempotency_key => 'jane 14') \g /dev/null
+SELECT loyalty.define_benefit('thanks', '{"kind": "coupon", "discount": {"amount": 1}}') \g /dev/null
+SELECT code FROM loyalty.issue_coupon(:jane, 'thanks', reference => 'Jane waited', idempotency_key => 'jane 15') \gset
+SELECT count(*) FROM loyalty.reserve_coupons(:jane, 'basket of Jane', ARRAY[:'code'], now() + interval '1 hour', idempotency_key => 'jane 16') \g /dev/null
 SELECT loyalty.earn(:bob, 40, reference => 'order of Bob', idempotency_key => 'bob 3', details => '{"shop": 1}') \g /dev/null
 
 CREATE ROLE person_clerk;
@@ -94,7 +97,8 @@ SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$V
 	('identifier', 'value'), ('member', 'attributes'), ('member_fact', 'value'), ('member_act', 'reason'), ('member_merge', 'reason'), ('member_merge', 'unmerge_reason'),
 	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason'),
 	('activity', 'lines'), ('activity', 'document'), ('activity', 'external_id'), ('activity', 'idempotency_key'), ('activity_revision', 'reference'),
-	('activity_revision', 'idempotency_key'), ('activity_revision', 'was_lines'), ('activity_revision', 'was_document')$$, 'Jane is everywhere');
+	('activity_revision', 'idempotency_key'), ('activity_revision', 'was_lines'), ('activity_revision', 'was_document'),
+	('coupon', 'basket'), ('coupon_act', 'basket'), ('coupon_act', 'reference')$$, 'Jane is everywhere');
 SELECT is_empty($$
 	SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> 'ledger_archive' AND a.atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype)
@@ -106,12 +110,15 @@ SELECT is_empty($$
 			'check_finding.room', 'check_finding.invariant', 'check_finding.currency', 'tier_grant.kind', 'tier_history.event', 'tier_history.reason',
 			'event.kind', 'event.payload', 'notice.consumer', 'notice.notice', 'notice.subject',
 			'award.kind', 'award.currency', 'award.limited_by', 'award.kept_because', 'award.cause', 'award_counter.counter',
+			'coupon.ended', 'coupon_act.kind',
 			-- names of channels, namespaces, attributes, ladders, levels and measures, which are settings
 			'member.joined_via', 'identifier.channel', 'identifier.namespace', 'member_act.channel', 'member_act.namespace', 'member_fact.attribute', 'member_fact.channel',
 			'tier_event.measure', 'tier_grant.ladder', 'tier_grant.level', 'tier_grant.fee_currency', 'tier_state.ladder', 'tier_state.level', 'tier_state.earned_level',
 			'tier_history.ladder', 'tier_history.level', 'award.campaign',
 			'activity.kind', 'activity.channel', 'activity.time_zone', 'activity.money', 'activity_revision.was_channel', 'activity_revision.was_time_zone',
 			'activity_revision.was_money',
+			-- codes of coupons, and of what they are
+			'coupon.code', 'coupon_code.code', 'coupon_code.shown', 'coupon.benefit', 'coupon_code.benefit', 'coupon_limit.benefit',
 			-- answers of settings: a level, a number, yes or no
 			'award.inputs',
 			'operator_act.act', 'operator_act.currency', 'operator_act.subject', 'act_request.act', 'act_request.decision',
@@ -119,7 +126,7 @@ SELECT is_empty($$
 			'operator_act.session_role', 'operator_act.role', 'operator_act.actor', 'operator_act.person', 'act_request.session_role', 'act_request.role', 'act_request.actor',
 			'act_request.person', 'act_request.decided_session_role', 'act_request.decided_role', 'act_request.decided_actor', 'act_request.decided_person',
 			-- numbers
-			'request.call', 'request.result', 'tier_grant.end_reason', 'act_request.result')$$, 'every column for text of a member is in this test');
+			'coupon_act.spread', 'request.call', 'request.result', 'tier_grant.end_reason', 'act_request.result')$$, 'every column for text of a member is in this test');
 
 -- Giving it out: Jane, by any of her numbers.
 CREATE TEMP TABLE exported AS SELECT loyalty.export_member(:jane2) AS e;
@@ -145,7 +152,7 @@ SELECT is_empty(format($$
 	SELECT r.* FROM pg_temp.rows_of('{%s,%s}') r, exported x
 	WHERE coalesce(jsonb_array_length(x.e -> 'tables' -> r.relation), 0) < r.n$$, :jane, :jane2), 'every table with a column member_id, with all rows');
 SELECT results_eq($$SELECT k, jsonb_array_length(e -> 'tables' -> k) FROM exported, unnest('{member,member_alias,identifier,member_fact,member_merge,request,wallet,tier_event,tier_grant,tier_history,tier_state}'::text[]) k$$,
-	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 6), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
+	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 8), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
 	'so many of each');
 SELECT results_eq($$SELECT r ->> 'currency', r -> 'balance' ? 'lots' FROM exported, jsonb_array_elements(e -> 'tables' -> 'wallet') r WHERE (r -> 'member_id')::bigint = (e -> 'members' -> 0)::bigint$$,
 	$$VALUES ('miles', true), ('points', true)$$, 'balances are JSON');

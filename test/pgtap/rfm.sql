@@ -8,7 +8,7 @@ SELECT no_plan();
 -- Amounts of every shape: digits, decimals, trailing zeros, signs, stored short
 -- and long.  The summary must agree with sum() to the last displayed digit.
 SELECT setseed(0.4);
-CREATE TABLE event AS
+CREATE TABLE sale AS
 SELECT g % 500 AS member_id,
 	   timestamptz '2020-01-01' + (random() * 2000)::int * interval '1 day' + (random() * 5)::int * interval '1 hour' AS at,
 	   (CASE g % 7 WHEN 0 THEN -1 ELSE 1 END * (CASE g % 5
@@ -19,62 +19,62 @@ SELECT g % 500 AS member_id,
 			ELSE round(random()::numeric / 3, (random() * 16)::int) END))::numeric AS amount,
 	   (g % 4000)::text AS order_id
 FROM generate_series(1, 40000) g;
-CREATE INDEX ON event (member_id, at) WHERE amount >= 0;
-ANALYZE event;
+CREATE INDEX ON sale (member_id, at) WHERE amount >= 0;
+ANALYZE sale;
 
 CREATE VIEW obvious AS
 SELECT member_id, count(*) FILTER (WHERE amount >= 0) AS purchases, count(*) FILTER (WHERE amount < 0) AS refunds,
 	   min(at) FILTER (WHERE amount >= 0) AS first, max(at) FILTER (WHERE amount >= 0) AS last,
 	   sum(amount) AS total, coalesce(sum(amount) FILTER (WHERE amount < 0), 0) AS refunded,
-	   (SELECT min(x.at) FROM event x WHERE x.member_id = e.member_id AND x.amount >= 0
-		AND x.at > (SELECT min(y.at) FROM event y WHERE y.member_id = e.member_id AND y.amount >= 0)) AS second,
-	   (SELECT max(x.at) FROM event x WHERE x.member_id = e.member_id AND x.amount >= 0
-		AND x.at < (SELECT max(y.at) FROM event y WHERE y.member_id = e.member_id AND y.amount >= 0)) AS previous
-FROM event e GROUP BY member_id;
+	   (SELECT min(x.at) FROM sale x WHERE x.member_id = e.member_id AND x.amount >= 0
+		AND x.at > (SELECT min(y.at) FROM sale y WHERE y.member_id = e.member_id AND y.amount >= 0)) AS second,
+	   (SELECT max(x.at) FROM sale x WHERE x.member_id = e.member_id AND x.amount >= 0
+		AND x.at < (SELECT max(y.at) FROM sale y WHERE y.member_id = e.member_id AND y.amount >= 0)) AS previous
+FROM sale e GROUP BY member_id;
 
 PREPARE told AS
 SELECT member_id, frequency(s), refund_count(s), first_purchase_at(s), last_purchase_at(s), monetary_total(s)::text,
 	   refund_total(s), second_purchase_at(s), previous_purchase_at(s)
-FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM event GROUP BY member_id) x;
+FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM sale GROUP BY member_id) x;
 PREPARE obvious AS
 SELECT member_id, purchases, refunds, first, last, total::text, refunded, second, previous FROM obvious;
 SELECT bag_eq('told', 'obvious', 'the summary agrees with plain SQL, to the displayed digit');
 
 SELECT is_empty($$
-	SELECT member_id FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM event GROUP BY member_id) x
+	SELECT member_id FROM (SELECT member_id, rfm_agg(at, amount) AS s FROM sale GROUP BY member_id) x
 	WHERE s::text::rfm IS DISTINCT FROM s OR monetary_mean(s) <> monetary_total(s) / frequency(s)$$,
 	'text comes back the same; the mean is numeric division');
 
 -- binary comes back the same
-SELECT lives_ok(format('COPY (SELECT rfm_agg(at, amount) AS s, rfm_breaks(NULL::rfm, now(), ''ntile'') AS b FROM event GROUP BY member_id) TO %L (FORMAT binary)', current_setting('data_directory') || '/rfm.copy'),
+SELECT lives_ok(format('COPY (SELECT rfm_agg(at, amount) AS s, rfm_breaks(NULL::rfm, now(), ''ntile'') AS b FROM sale GROUP BY member_id) TO %L (FORMAT binary)', current_setting('data_directory') || '/rfm.copy'),
 	'binary output');
 CREATE TABLE copied (s rfm, b rfm_breaks);
 SELECT lives_ok(format('COPY copied FROM %L (FORMAT binary)', current_setting('data_directory') || '/rfm.copy'), 'binary input');
-SELECT bag_eq('SELECT s::text FROM copied', 'SELECT rfm_agg(at, amount)::text FROM event GROUP BY member_id', 'binary comes back the same');
+SELECT bag_eq('SELECT s::text FROM copied', 'SELECT rfm_agg(at, amount)::text FROM sale GROUP BY member_id', 'binary comes back the same');
 
 -- Any split of the rows, in any order, gives the same bits.
-CREATE TABLE whole AS SELECT member_id, rfm_agg(at, amount) AS s FROM event GROUP BY member_id;
-SELECT bag_eq($$SELECT member_id, rollup(s)::text FROM (SELECT member_id, rfm_agg(at, amount ORDER BY random()) AS s FROM event GROUP BY member_id, (random() * 5)::int) x GROUP BY member_id$$,
+CREATE TABLE whole AS SELECT member_id, rfm_agg(at, amount) AS s FROM sale GROUP BY member_id;
+SELECT bag_eq($$SELECT member_id, rollup(s)::text FROM (SELECT member_id, rfm_agg(at, amount ORDER BY random()) AS s FROM sale GROUP BY member_id, (random() * 5)::int) x GROUP BY member_id$$,
 	'SELECT member_id, s::text FROM whole', 'rollup of random parts is the whole');
-SELECT is((SELECT rollup(s ORDER BY random()) FROM whole), (SELECT rfm_agg(at, amount) FROM event), 'rollup of all members is the aggregate over all rows');
+SELECT is((SELECT rollup(s ORDER BY random()) FROM whole), (SELECT rfm_agg(at, amount) FROM sale), 'rollup of all members is the aggregate over all rows');
 SELECT is_empty($$
 	SELECT a.member_id FROM whole a JOIN whole b ON b.member_id = (a.member_id * 7) % 500 JOIN whole c ON c.member_id = (a.member_id * 11) % 500
 	WHERE a.s + b.s <> b.s + a.s OR (a.s + b.s) + c.s <> a.s + (b.s + c.s)$$, '+ is commutative and associative');
 
-SELECT bag_eq($$SELECT member_id, summary::text FROM rfm_members('event')$$, 'SELECT member_id, s::text FROM whole', 'rfm_members is GROUP BY');
+SELECT bag_eq($$SELECT member_id, summary::text FROM rfm_members('sale')$$, 'SELECT member_id, s::text FROM whole', 'rfm_members is GROUP BY');
 CREATE TABLE many AS SELECT (g * 7919 % 60000) * 4294967296 - 5 + g % 2 AS member_id, timestamptz '2026-01-01' + g * interval '1 minute' AS at, g % 100 - 3 AS amount
 FROM generate_series(1, 200000) g;
 SELECT bag_eq($$SELECT member_id, summary::text FROM rfm_members('many', as_of => '2026-04-01')$$,
 	$$SELECT member_id, rfm_agg(at, amount)::text FROM many WHERE at <= '2026-04-01' GROUP BY member_id$$, 'with many members, negative and huge ids, as of an instant');
 
 -- The collapsing aggregates against a first GROUP BY, in three zones.
-SELECT bag_eq(format($$SELECT member_id, s::text::jsonb - 'unit' FROM (SELECT member_id, rfm_agg_by(at, amount, %L, %L) AS s FROM event GROUP BY member_id) x$$, unit, zone),
+SELECT bag_eq(format($$SELECT member_id, s::text::jsonb - 'unit' FROM (SELECT member_id, rfm_agg_by(at, amount, %L, %L) AS s FROM sale GROUP BY member_id) x$$, unit, zone),
 	format($$SELECT member_id, rollup(s)::text::jsonb - 'unit' FROM (SELECT member_id, rfm_agg(date_trunc(%1$L, at, %2$L), amount) AS s FROM (
-		SELECT member_id, date_trunc(%1$L, at, %2$L) AS at, sum(amount) AS amount FROM event GROUP BY 1, 2, amount < 0) y GROUP BY member_id) x GROUP BY member_id$$, unit, zone),
+		SELECT member_id, date_trunc(%1$L, at, %2$L) AS at, sum(amount) AS amount FROM sale GROUP BY 1, 2, amount < 0) y GROUP BY member_id) x GROUP BY member_id$$, unit, zone),
 	format('collapsed by %s of %s', unit, zone))
 FROM unnest('{hour,day,week,month}'::text[]) unit, unnest('{UTC,America/New_York,Asia/Kolkata}'::text[]) zone;
-SELECT bag_eq($$SELECT member_id, s::text::jsonb - 'unit' FROM (SELECT member_id, rfm_agg_by_key(at, amount, order_id) AS s FROM event GROUP BY member_id) x$$,
-	$$SELECT member_id, rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT member_id, min(at) AS at, sum(amount) AS amount FROM event GROUP BY member_id, order_id HAVING sum(amount) <> 0) y GROUP BY member_id$$,
+SELECT bag_eq($$SELECT member_id, s::text::jsonb - 'unit' FROM (SELECT member_id, rfm_agg_by_key(at, amount, order_id) AS s FROM sale GROUP BY member_id) x$$,
+	$$SELECT member_id, rfm_agg(at, amount)::text::jsonb - 'unit' FROM (SELECT member_id, min(at) AS at, sum(amount) AS amount FROM sale GROUP BY member_id, order_id HAVING sum(amount) <> 0) y GROUP BY member_id$$,
 	'collapsed by order');
 
 -- With workers: partial aggregation must be in the plan, and give the same bits.
@@ -86,14 +86,14 @@ BEGIN
 END $$;
 CREATE TABLE query (n int, q text, alone text);
 INSERT INTO query VALUES
-	(1, 'SELECT rfm_agg(at, amount) FROM event'),
+	(1, 'SELECT rfm_agg(at, amount) FROM sale'),
 	(2, 'SELECT rollup(s) FROM whole'),
-	(3, $$SELECT rfm_agg_by(at, amount, 'day', 'Europe/Paris') FROM event$$),
-	(4, 'SELECT rfm_agg_by_key(at, amount, order_id) FROM event'),
+	(3, $$SELECT rfm_agg_by(at, amount, 'day', 'Europe/Paris') FROM sale$$),
+	(4, 'SELECT rfm_agg_by_key(at, amount, order_id) FROM sale'),
 	(5, $$SELECT rfm_breaks(s, '2026-01-01', 'quantile') FROM whole$$),
 	(6, $$SELECT rfm_breaks(s, '2026-01-01', rfm_method('mean', 2, 'mean')) FROM whole$$),
 	(7, $$SELECT rfm_breaks_keyed(s, '2026-01-01', 'ntile(7)', member_id::text) FROM whole$$),
-	(8, $$SELECT string_agg(x, ',' ORDER BY x) FROM (SELECT member_id % 5 || rfm_agg(at, amount)::text AS x FROM event GROUP BY member_id % 5) y$$);
+	(8, $$SELECT string_agg(x, ',' ORDER BY x) FROM (SELECT member_id % 5 || rfm_agg(at, amount)::text AS x FROM sale GROUP BY member_id % 5) y$$);
 DO $$ DECLARE i record; r text; BEGIN
 	FOR i IN SELECT * FROM query LOOP EXECUTE 'SELECT (' || i.q || ')::text' INTO r; UPDATE query SET alone = r WHERE n = i.n; END LOOP; END $$;
 SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
