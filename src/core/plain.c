@@ -594,29 +594,25 @@ FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, He
 	return FetchRows(access, 0, 1, &value, snapshot, INT_MAX, rows);
 }
 
-/*
- * Goes to the next row; found is false behind the last.
- */
-void
-NextPlainRow(PlainScan *scan)
-{
-	bool		isnull;
-
-	CHECK_FOR_INTERRUPTS();
-	scan->found = index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
-	if (scan->found)
-		scan->member_id = DatumGetInt64(PlainScanValue(scan, 0, &isnull));
-}
+#define ST_SORT SortPlaces
+#define ST_ELEMENT_TYPE PlainPlace
+#define ST_COMPARE(a, b) ItemPointerCompare(&(a)->tid, &(b)->tid)
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /*
- * Begins to read the rows of all members from first to last, and goes to the
- * first row.  False, and nothing is open, when they are not in one plain table.
+ * Begins to read the rows of all members from first to last, in the order of
+ * the primary key.  False, and nothing is open, when they are not in one plain
+ * table.
  */
 bool
 BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last, Snapshot snapshot)
 {
 	ScanKeyData keys[2];
 
+	memset(scan, 0, sizeof(PlainScan));
 	if (!OpenPlain(&scan->access, table, first, PLAIN_READ))
 		return false;
 	if (scan->access.top != NULL)
@@ -630,8 +626,76 @@ BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last
 	ScanKeyInit(&keys[1], 1, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(last));
 	scan->scan = BeginIndexScan(scan->access.rel, scan->index, snapshot, 2);
 	index_rescan(scan->scan, keys, 2, NULL, 0);
-	NextPlainRow(scan);
 	return true;
+}
+
+/*
+ * Before the first row: lets them come in the order in which they lie in the
+ * table, which for many of them, recorded over a long time, is much faster; how
+ * many they are at most.  The snapshot must be that of a query.
+ */
+int
+OrderPlainRowsAsStored(PlainScan *scan)
+{
+	ItemPointer tid;
+	int			size = 1024;
+
+	scan->places = palloc(size * sizeof(PlainPlace));
+	while ((tid = index_getnext_tid(scan->scan, ForwardScanDirection)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (scan->nplaces == size)
+			scan->places = repalloc_huge(scan->places, (size *= 2) * sizeof(PlainPlace));
+		scan->places[scan->nplaces].tid = *tid;
+		scan->places[scan->nplaces].place = scan->nplaces;
+		scan->nplaces++;
+	}
+	SortPlaces(scan->places, scan->nplaces);
+	return scan->nplaces;
+}
+
+/*
+ * Goes on to the next place that has a row.
+ */
+static bool
+NextStoredRow(PlainScan *scan)
+{
+	Relation	rel = scan->access.rel;
+	/* the row of a heap, where the slot keeps it */
+	HeapTuple	row = &((BufferHeapTupleTableSlot *) scan->slot)->base.tupdata;
+
+	while (scan->next < scan->nplaces)
+	{
+		PlainPlace *place = &scan->places[scan->next++];
+		bool		found;
+
+		scan->buffer = ReleaseAndReadBuffer(scan->buffer, rel, ItemPointerGetBlockNumber(&place->tid));
+		LockBuffer(scan->buffer, BUFFER_LOCK_SHARE);
+		found = heap_hot_search_buffer(&place->tid, rel, scan->buffer, scan->scan->xs_snapshot, row, NULL, true);
+		LockBuffer(scan->buffer, BUFFER_LOCK_UNLOCK);
+		if (found)
+		{
+			ExecStoreBufferHeapTuple(row, scan->slot, scan->buffer);
+			scan->place = place->place;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Goes to the next row; false behind the last.
+ */
+bool
+NextPlainRow(PlainScan *scan)
+{
+	bool		isnull;
+
+	CHECK_FOR_INTERRUPTS();
+	scan->found = scan->places != NULL ? NextStoredRow(scan) : index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
+	if (scan->found)
+		scan->member_id = DatumGetInt64(PlainScanValue(scan, 0, &isnull));
+	return scan->found;
 }
 
 /*
@@ -647,8 +711,10 @@ PlainScanValue(const PlainScan *scan, int column, bool *isnull)
 void
 EndPlainScan(PlainScan *scan)
 {
-	index_endscan(scan->scan);
 	ExecDropSingleTupleTableSlot(scan->slot);
+	if (BufferIsValid(scan->buffer))
+		ReleaseBuffer(scan->buffer);
+	index_endscan(scan->scan);
 	index_close(scan->index, NoLock);
 	ClosePlain(&scan->access);
 }

@@ -31,6 +31,8 @@
 
 #include "access/htup.h"
 #include "access/tableam.h"
+#include "storage/buf.h"
+#include "storage/itemptr.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
@@ -81,7 +83,14 @@ typedef struct PlainAccess
 	Relation	rel;
 } PlainAccess;
 
-/* A scan over the rows of many members, in the order of the primary key. */
+/* Where a row is, in the table and in the order of the primary key. */
+typedef struct PlainPlace
+{
+	ItemPointerData tid;
+	int			place;
+} PlainPlace;
+
+/* A scan over the rows of many members. */
 typedef struct PlainScan
 {
 	PlainAccess access;
@@ -90,6 +99,11 @@ typedef struct PlainScan
 	struct TupleTableSlot *slot;
 	bool		found;			/* there is a row in the slot */
 	int64		member_id;		/* whose */
+	PlainPlace *places;			/* NULL: in the order of the primary key */
+	int			nplaces;
+	int			next;
+	int			place;			/* of the row in the slot */
+	Buffer		buffer;
 } PlainScan;
 
 extern void PlainInit(void);
@@ -99,7 +113,8 @@ extern void ClosePlain(PlainAccess *access);
 extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot);
 extern int	FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, HeapTuple **rows);
 extern bool BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last, Snapshot snapshot);
-extern void NextPlainRow(PlainScan *scan);
+extern int	OrderPlainRowsAsStored(PlainScan *scan);
+extern bool NextPlainRow(PlainScan *scan);
 extern Datum PlainScanValue(const PlainScan *scan, int column, bool *isnull);
 extern void EndPlainScan(PlainScan *scan);
 extern Datum PlainValue(const PlainAccess *access, HeapTuple row, int column, bool *isnull);

@@ -128,7 +128,7 @@ loyalty_stored_tier_is(PG_FUNCTION_ARGS)
  * ---------------------------------------------------------------------------
  */
 
-/* Members that were found, ascending. */
+/* Members that were found, some perhaps twice. */
 typedef struct MemberList
 {
 	int			n;
@@ -136,14 +136,24 @@ typedef struct MemberList
 	Datum	   *ids;
 } MemberList;
 
-/* The facts of one member, as they are read. */
-typedef struct MemberFacts
+/* What is needed of an entry. */
+typedef struct ReadEntry
 {
-	bool		simple;			/* each entry says by itself what it counts for */
+	int64		member_id;
+	int64		points;
+	TimestampTz at;
+	TimestampTz available_at;
+	uint32		measures;		/* that count its currency, one bit each; 0: none do */
+	bool		needs_others;	/* what it is to them, other entries say */
+} ReadEntry;
+
+/* The entries of a table, by member. */
+typedef struct ReadEntries
+{
+	ReadEntry  *entries;
 	int			n;
-	int			size;
-	TierFact   *facts;
-} MemberFacts;
+	int			next;
+} ReadEntries;
 
 static void
 AddMember(MemberList *list, int64 member_id)
@@ -171,78 +181,114 @@ TextIs(Datum datum, const char *word, Size length)
 	return VARSIZE_ANY_EXHDR(value) == length && memcmp(VARDATA_ANY(value), word, length) == 0;
 }
 
-static bool
-CountsCurrency(const CachedLadder *ladder, Datum currency)
-{
-	for (int m = 0; m < ladder->versions->nmeasures; m++)
-		if (TextIs(currency, ladder->currency[m], strlen(ladder->currency[m])))
-			return true;
-	return false;
-}
-
 /*
  * What an entry is to the measures of a ladder; see tier_points.sql.
  */
 static void
-AddFactsOfEntry(const PlainScan *scan, const CachedLadder *ladder, MemberFacts *member)
+ReadEntryOf(const PlainScan *scan, const CachedLadder *ladder, ReadEntry *entry)
 {
 	bool		isnull;
 	Datum		currency = PlainScanValue(scan, LEDGER_CURRENCY, &isnull);
 	Datum		kind = PlainScanValue(scan, LEDGER_KIND, &isnull);
-	PostedPoints posted;
 	Datum		available_at;
 
-	if (!CountsCurrency(ladder, currency))
+	entry->needs_others = TextIs(kind, "reverse", 7) || TextIs(kind, "activate", 8);
+	if (!entry->needs_others && !TextIs(kind, "earn", 4) && !TextIs(kind, "adjust", 6))
 		return;
-	if (!TextIs(kind, "earn", 4) && !TextIs(kind, "adjust", 6))
-	{
-		if (TextIs(kind, "reverse", 7) || TextIs(kind, "activate", 8))
-			member->simple = false;
-		return;
-	}
-	posted.points = DatumGetInt64(PlainScanValue(scan, LEDGER_REQUESTED, &isnull));
-	posted.at = DatumGetTimestampTz(PlainScanValue(scan, LEDGER_EFFECTIVE_AT, &isnull));
-	posted.counts_at = posted.available_at = posted.at;
-	available_at = PlainScanValue(scan, LEDGER_AVAILABLE_AT, &isnull);
-	if (posted.points > 0)
-		posted.available_at = isnull ? TIMESTAMP_INFINITY : Max(posted.at, DatumGetTimestampTz(available_at));
 	for (int m = 0; m < ladder->versions->nmeasures; m++)
+		if (TextIs(currency, ladder->currency[m], strlen(ladder->currency[m])))
+			entry->measures |= (uint32) 1 << m;
+	if (entry->measures == 0)
+		return;
+	entry->member_id = scan->member_id;
+	entry->points = DatumGetInt64(PlainScanValue(scan, LEDGER_REQUESTED, &isnull));
+	entry->at = entry->available_at = DatumGetTimestampTz(PlainScanValue(scan, LEDGER_EFFECTIVE_AT, &isnull));
+	available_at = PlainScanValue(scan, LEDGER_AVAILABLE_AT, &isnull);
+	if (entry->points > 0)
+		entry->available_at = isnull ? TIMESTAMP_INFINITY : Max(entry->at, DatumGetTimestampTz(available_at));
+}
+
+static void
+SkipUncounted(ReadEntries *read)
+{
+	while (read->next < read->n && read->entries[read->next].measures == 0)
+		read->next++;
+}
+
+static void
+ReadAllEntries(PlainScan *scan, const CachedLadder *ladder, ReadEntries *read)
+{
+	read->n = OrderPlainRowsAsStored(scan);
+	read->next = 0;
+	read->entries = palloc_extended(Max(1, read->n) * sizeof(ReadEntry), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	while (NextPlainRow(scan))
+		ReadEntryOf(scan, ladder, &read->entries[scan->place]);
+	SkipUncounted(read);
+}
+
+/*
+ * Takes the entries of a member as facts; false when there are such as others
+ * have to be read for.
+ */
+static bool
+TakeEntries(ReadEntries *read, int64 member_id, const CachedLadder *ladder, TierHistory *history, int *size)
+{
+	bool		simple = true;
+
+	for (; read->next < read->n && read->entries[read->next].member_id == member_id; read->next++, SkipUncounted(read))
 	{
-		if (!TextIs(currency, ladder->currency[m], strlen(ladder->currency[m])))
+		const ReadEntry *entry = &read->entries[read->next];
+		PostedPoints posted = {
+			.at = entry->at,.counts_at = entry->at,.available_at = entry->available_at,.points = entry->points
+		};
+
+		simple &= !entry->needs_others;
+		for (int m = 0; m < ladder->versions->nmeasures; m++)
+		{
+			if (!(entry->measures & ((uint32) 1 << m)))
+				continue;
+			if (history->nfacts == *size)
+				history->facts = repalloc_huge(history->facts, (*size *= 2) * sizeof(TierFact));
+			if (FactOfPoints(ladder, m, &posted, &history->facts[history->nfacts]))
+				history->nfacts++;
+		}
+	}
+	return simple;
+}
+
+/*
+ * Goes to the next state on a ladder.  One that the clock has changed, or that
+ * is none, is to be evaluated, whether its member has entries or not.
+ */
+static void
+NextState(PlainScan *states, const CachedLadder *ladder, TimestampTz as_of, MemberList *differing)
+{
+	while (NextPlainRow(states))
+	{
+		bool		isnull;
+		Datum		next_at;
+
+		if (!TextIs(PlainScanValue(states, STATE_LADDER, &isnull), ladder->code, strlen(ladder->code)))
 			continue;
-		if (member->n == member->size)
-			member->facts = repalloc_huge(member->facts, (member->size *= 2) * sizeof(TierFact));
-		if (FactOfPoints(ladder, m, &posted, &member->facts[member->n]))
-			member->n++;
+		next_at = PlainScanValue(states, STATE_NEXT_AT, &isnull);
+		if (!isnull && DatumGetTimestampTz(next_at) <= as_of)
+			AddMember(differing, states->member_id);
+		else
+		{
+			(void) PlainScanValue(states, STATE_MACHINE, &isnull);
+			if (isnull)
+				AddMember(differing, states->member_id);
+		}
+		return;
 	}
 }
 
 /*
- * Goes to the state of a member on a ladder; false when there is none.
+ * StoredIsOf(), of the state that a scan is at.
  */
 static bool
-SkipToState(PlainScan *states, int64 member_id, const CachedLadder *ladder)
+StateIsOf(const PlainScan *states, const CachedLadder *ladder, const TierHistory *history, TimestampTz as_of)
 {
-	bool		isnull;
-
-	while (states->found && states->member_id < member_id)
-		NextPlainRow(states);
-	while (states->found && states->member_id == member_id)
-	{
-		if (TextIs(PlainScanValue(states, STATE_LADDER, &isnull), ladder->code, strlen(ladder->code)))
-			return true;
-		NextPlainRow(states);
-	}
-	return false;
-}
-
-/*
- * StoredIsOf(), of the state that a scan is at and a member's facts.
- */
-static bool
-StateIsOf(const PlainScan *states, const CachedLadder *ladder, const MemberFacts *member, TimestampTz as_of)
-{
-	TierHistory history = {.joined_at = TIMESTAMP_INFINITY,.nfacts = member->n,.facts = member->facts};
 	Datum		values[STATE_NCOLUMNS];
 	bool		nulls[STATE_NCOLUMNS];
 	StoredTier	stored;
@@ -250,39 +296,45 @@ StateIsOf(const PlainScan *states, const CachedLadder *ladder, const MemberFacts
 	for (int i = 0; i < STATE_NCOLUMNS; i++)
 		values[i] = PlainScanValue(states, i, &nulls[i]);
 	GetStored(values, nulls, &stored);
-	return StoredIsOf(&stored, ladder, &history, as_of);
+	return StoredIsOf(&stored, ladder, history, as_of);
 }
 
 /*
- * Compares the states of all members in the tables with their facts.
+ * Compares the states of all members who have entries with these.
  */
 static void
-CompareStates(PlainScan *entries, PlainScan *states, const CachedLadder *ladder, TimestampTz as_of, MemoryContext scratch,
-			  MemberList *differing, MemberList *undecided)
+CompareStates(PlainScan *archive, PlainScan *ledger, PlainScan *states, const CachedLadder *ladder, TimestampTz as_of,
+			  MemoryContext scratch, MemberList *differing, MemberList *undecided)
 {
-	MemberFacts member = {.size = 64};
+	TierHistory history = {.joined_at = TIMESTAMP_INFINITY};
+	int			size = 64;
+	ReadEntries read[2];
 
-	member.facts = palloc(member.size * sizeof(TierFact));
-	while (entries[0].found || entries[1].found)
+	ReadAllEntries(archive, ladder, &read[0]);
+	ReadAllEntries(ledger, ladder, &read[1]);
+	NextState(states, ladder, as_of, differing);
+	history.facts = palloc(size * sizeof(TierFact));
+	while (read[0].next < read[0].n || read[1].next < read[1].n)
 	{
 		int64		member_id = PG_INT64_MAX;
+		bool		simple = true;
 
 		for (int i = 0; i < 2; i++)
-			if (entries[i].found)
-				member_id = Min(member_id, entries[i].member_id);
-		member.n = 0;
-		member.simple = true;
+			if (read[i].next < read[i].n)
+				member_id = Min(member_id, read[i].entries[read[i].next].member_id);
+		history.nfacts = 0;
 		for (int i = 0; i < 2; i++)
-			for (; entries[i].found && entries[i].member_id == member_id; NextPlainRow(&entries[i]))
-				AddFactsOfEntry(&entries[i], ladder, &member);
-		if (!member.simple)
+			simple &= TakeEntries(&read[i], member_id, ladder, &history, &size);
+		while (states->found && states->member_id < member_id)
+			NextState(states, ladder, as_of, differing);
+		if (!simple)
 			AddMember(undecided, member_id);
-		else if (member.n > 0 && !SkipToState(states, member_id, ladder))
+		else if (history.nfacts > 0 && !(states->found && states->member_id == member_id))
 			AddMember(differing, member_id);
-		else if (member.n > 0)
+		else if (history.nfacts > 0)
 		{
 			MemoryContext old = MemoryContextSwitchTo(scratch);
-			bool		same = StateIsOf(states, ladder, &member, as_of);
+			bool		same = StateIsOf(states, ladder, &history, as_of);
 
 			MemoryContextSwitchTo(old);
 			MemoryContextReset(scratch);
@@ -290,12 +342,14 @@ CompareStates(PlainScan *entries, PlainScan *states, const CachedLadder *ladder,
 				AddMember(differing, member_id);
 		}
 	}
+	while (states->found)
+		NextState(states, ladder, as_of, differing);
 }
 
 /*
  * compare_plain_tiers(ladder, as_of, behind, up_to): of the members behind one,
- * as far as another, those whose stored tier is not what their entries give, or
- * of whom none is stored, and those whose entries have to be read together;
+ * as far as another, those whose stored tier is not what their entries and the
+ * clock give, or of whom none is stored, and those whose entries have to be read together;
  * what makes a history but entries is left to the caller.  NULLs where a table
  * is not plain, or a ladder counts more than points.
  */
@@ -330,7 +384,7 @@ loyalty_compare_plain_tiers(PG_FUNCTION_ARGS)
 		nscans++;
 	if (nscans == 3)
 	{
-		CompareStates(scans, &scans[2], call->ladder, PG_GETARG_TIMESTAMPTZ(1), call->scratch, &differing, &undecided);
+		CompareStates(&scans[0], &scans[1], &scans[2], call->ladder, PG_GETARG_TIMESTAMPTZ(1), call->scratch, &differing, &undecided);
 		values[0] = MemberArray(&differing);
 		values[1] = MemberArray(&undecided);
 		nulls[0] = nulls[1] = false;

@@ -178,7 +178,7 @@ CREATE FUNCTION compare_plain_tiers(ladder text, as_of timestamptz, behind bigin
 	OUT differing bigint[], OUT undecided bigint[]) RETURNS record
 LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_compare_plain_tiers';
 COMMENT ON FUNCTION compare_plain_tiers(text, timestamptz, bigint, bigint) IS
-'Of the members behind one, as far as another, by table access: those whose stored tier is not what their entries give, or of whom none is stored, and those with reversals or activations, where more than one entry is to be read at a time. Both NULL where a table is not plain, or a ladder counts more than points. Part of evaluate_tiers().';
+'Of the members behind one, as far as another, by table access: those whose stored tier is not what their entries and the clock give, or of whom none is stored, and those with reversals or activations, where more than one entry is to be read at a time. Both NULL where a table is not plain, or a ladder counts more than points. Part of evaluate_tiers().';
 
 CREATE FUNCTION first_tier(base anyelement, member_id bigint, ladder text, facts tier_facts, as_of timestamptz, replayed_in bigint,
 	OUT state anyelement, OUT step_starts timestamptz[], OUT step_levels text[], OUT step_events text[], OUT step_reasons text[],
@@ -280,7 +280,7 @@ BEGIN
 		UNION
 		SELECT s.member_id FROM loyalty.tier_state s
 		WHERE s.ladder = $1 AND (behind IS NULL OR s.member_id > behind) AND s.member_id <= up_to
-			AND (s.next_at <= as_of OR s.machine IS NULL)
+			AND (s.next_at <= as_of OR s.machine IS NULL) AND plain.undecided IS NULL
 		UNION
 		-- whom the functions behind measures are asked about
 		SELECT m.member_id
