@@ -32,7 +32,7 @@ TextArgument(FunctionCallInfo fcinfo, int n)
 }
 
 static Datum
-JsonArgument(FunctionCallInfo fcinfo, int n)
+JsonbArgument(FunctionCallInfo fcinfo, int n)
 {
 	return PG_ARGISNULL(n) ? 0 : JsonbPGetDatum(PG_GETARG_JSONB_P(n));
 }
@@ -142,9 +142,9 @@ loyalty_record_activity(PG_FUNCTION_ARGS)
 	RequireArgument(fcinfo, 2, "at");
 	SetAt(&recording, PG_GETARG_TIMESTAMPTZ(2));
 	SetAmount(activity, PG_ARGISNULL(3), PG_ARGISNULL(3) ? 0 : PG_GETARG_DATUM(3));
-	activity->lines_value = JsonArgument(fcinfo, 4);
+	activity->lines_value = JsonbArgument(fcinfo, 4);
 	activity->channel = TextArgument(fcinfo, 5);
-	activity->document = JsonArgument(fcinfo, 6);
+	activity->document = JsonbArgument(fcinfo, 6);
 	activity->external_id = TextArgument(fcinfo, 7);
 	activity->money = TextArgument(fcinfo, 8);
 	activity->time_zone = TextArgument(fcinfo, 9);
@@ -422,8 +422,8 @@ loyalty_revise_activity(PG_FUNCTION_ARGS)
 
 	BeginRevising(&revision, fcinfo);
 	SetRevisedAmount(&revision, fcinfo, 2);
-	revision.lines = JsonArgument(fcinfo, 3);
-	revision.document = JsonArgument(fcinfo, 4);
+	revision.lines = JsonbArgument(fcinfo, 3);
+	revision.document = JsonbArgument(fcinfo, 4);
 	revision.has_at = !PG_ARGISNULL(5);
 	if (revision.has_at)
 		revision.at = PG_GETARG_TIMESTAMPTZ(5);
@@ -454,7 +454,7 @@ loyalty_record_return(PG_FUNCTION_ARGS)
 
 	BeginRevising(&revision, fcinfo);
 	revision.is_return = true;
-	revision.lines = JsonArgument(fcinfo, 2);
+	revision.lines = JsonbArgument(fcinfo, 2);
 	SetRevisedAmount(&revision, fcinfo, 3);
 	RequireArgument(fcinfo, 4, "at");
 	revision.at = PG_GETARG_TIMESTAMPTZ(4);
