@@ -131,8 +131,9 @@ typedef struct LimitCounter
 {
 	Counter		counter;
 	bool		is_total;		/* of all members: an escrow */
-	bool		is_rolling;		/* counted from awards whenever it is asked */
+	int			days;			/* counted from awards whenever it is asked; 0: by period */
 	bool		in_times;
+	const char *currency;
 	const char *campaign;
 	int64		before;			/* used before the decision */
 	int64		given_back;		/* elsewhere, by windows */
@@ -223,6 +224,18 @@ typedef struct Settlement
 	int			awards;
 } Settlement;
 
+/* A window of a campaign, by the version that decides over it */
+typedef struct Window
+{
+	const Campaign *campaign;
+	DateADT		start;
+	DateADT		end;			/* exclusive */
+} Window;
+
+extern DateADT DayInCampaign(const Campaign *campaign, const Activity *activity);
+extern bool WindowOf(const RuleBook *book, const Campaign *in_force, const Activity *activity, TimestampTz known_at, Window *window);
+extern Activity *BeginSum(Candidate *candidate, const Window *window, const Activity *activity);
+extern void AddToSum(Candidate *candidate, Activity *sum, const Activity *activity, const bool *lines);
 extern void BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, const Activity *activity);
 extern void DecideSettlement(Settlement *settlement);
 extern void Settle(Settlement *settlement);

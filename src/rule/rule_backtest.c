@@ -49,6 +49,28 @@ typedef struct SimCounter
 	TimestampTz ended_at;
 } SimCounter;
 
+/* What a campaign gave a member, by days: for limits over days around one */
+typedef struct SimDaysKey
+{
+	int64		member_id;
+	int32		campaign;		/* its place among the names */
+	int32		currency;		/* likewise; -1: times */
+} SimDaysKey;
+
+typedef struct SimDay
+{
+	DateADT		day;
+	int64		used;
+} SimDay;
+
+typedef struct SimDays
+{
+	SimDaysKey	key;
+	int			n;
+	int			size;
+	SimDay	   *days;
+} SimDays;
+
 /* What an effect holds of an activity that is revised, or of a window */
 typedef struct SimHeldKey
 {
@@ -68,6 +90,7 @@ typedef struct SimHeld
 	const Campaign *campaign;
 	DateADT		local_day;
 	TimestampTz at;				/* of the activity, when it was trimmed */
+	int64		looked_at;		/* the last event that did */
 } SimHeld;
 
 /* What was frozen for an activity that is revised */
@@ -99,7 +122,9 @@ typedef struct Simulation
 {
 	int			number;
 	const RuleBook *book;
+	bool		has_days;		/* some limit is over days around one */
 	HTAB	   *counters;
+	HTAB	   *days;
 	HTAB	   *held;
 	HTAB	   *frozen;
 	int64		awards;
@@ -123,6 +148,7 @@ typedef struct Backtest
 	List	   *kinds;			/* NIL: all */
 	const char *currency;
 	SimMember  *member;			/* of the event that is looked at */
+	int64		event;			/* its number */
 } Backtest;
 
 /* What an effect of the event had before, and gets */
@@ -181,13 +207,73 @@ CounterOfSim(Backtest *backtest, Simulation *simulation, int64 member_id, const 
 
 	key.member_id = limit->scope == LIMIT_TOTAL ? 0 : member_id;
 	key.name = NameNumber(backtest, limit->counter);
-	key.period = limit->scope == LIMIT_TOTAL ? 0 : limit->days > 0 ? day / limit->days : FirstDayOf(limit->within, day);
+	key.period = limit->scope == LIMIT_TOTAL ? 0 : FirstDayOf(limit->within, day);
 	counter = hash_search(simulation->counters, &key, HASH_ENTER, &found);
 	if (!found)
 	{
 		memset((char *) counter + sizeof(SimCounterKey), 0, sizeof(SimCounter) - sizeof(SimCounterKey));
 		counter->counter.name = backtest->names[key.name];
 		counter->total = limit->most;
+	}
+	return counter;
+}
+
+static SimDays *
+DaysOfSim(Backtest *backtest, Simulation *simulation, int64 member_id, const char *campaign, const char *currency)
+{
+	SimDaysKey	key = {0};
+	SimDays    *days;
+	bool		found;
+
+	key.member_id = member_id;
+	key.campaign = NameNumber(backtest, campaign);
+	key.currency = currency == NULL ? -1 : NameNumber(backtest, currency);
+	days = hash_search(simulation->days, &key, HASH_ENTER, &found);
+	if (!found)
+		memset((char *) days + sizeof(SimDaysKey), 0, sizeof(SimDays) - sizeof(SimDaysKey));
+	return days;
+}
+
+static void
+AddToDay(Backtest *backtest, SimDays *days, DateADT day, int64 by)
+{
+	int			i = days->n - 1;
+
+	if (by == 0)
+		return;
+	while (i >= 0 && days->days[i].day != day)
+		i--;
+	if (i < 0)
+	{
+		if (days->n == days->size)
+		{
+			days->size = Max(4, 2 * days->size);
+			days->days = days->days == NULL ? MemoryContextAlloc(backtest->context, days->size * sizeof(SimDay)) :
+				repalloc(days->days, days->size * sizeof(SimDay));
+		}
+		i = days->n++;
+		days->days[i].day = day;
+		days->days[i].used = 0;
+	}
+	days->days[i].used += by;
+}
+
+/*
+ * What a campaign gave in the days around one: in memory, as the write path
+ * counts it from awards.
+ */
+static Counter *
+CountAroundInSim(Backtest *backtest, Simulation *simulation, int64 member_id, const char *campaign, const CampaignLimit *limit, DateADT day)
+{
+	const SimDays *days = DaysOfSim(backtest, simulation, member_id, campaign, limit->in_times ? NULL : limit->currency);
+	Counter    *counter = palloc0(sizeof(Counter));
+
+	counter->name = limit->counter;
+	counter->period = day;
+	for (int i = 0; i < days->n; i++)
+	{
+		if (abs(days->days[i].day - day) < limit->days)
+			counter->used += days->days[i].used;
 	}
 	return counter;
 }
@@ -318,91 +404,79 @@ FrozenOf(Simulation *simulation, const Activity *activity, HASHACTION action)
  */
 
 static SimHeldKey
-HeldKey(Backtest *backtest, const SimEvent *event, const Campaign *campaign, int effect, DateADT window_start)
+HeldKey(Backtest *backtest, const SimEvent *event, const char *campaign, bool has_window, int effect, DateADT window_start)
 {
 	SimHeldKey	key;
 
 	memset(&key, 0, sizeof(key));
-	key.member_id = campaign->has_window ? event->canonical : event->activity.member_id;
-	key.activity_id = campaign->has_window ? 0 : event->activity.activity_id;
-	key.name = NameNumber(backtest, campaign->code);
+	key.member_id = has_window ? event->canonical : event->activity.member_id;
+	key.activity_id = has_window ? 0 : event->activity.activity_id;
+	key.name = NameNumber(backtest, campaign);
 	key.effect = effect;
 	key.window_start = window_start;
 	return key;
 }
 
-static void
-SumWindowOfSim(Backtest *backtest, Candidate *candidate, const Activity *activity, DateADT *window_start)
+/* The window in which an activity lies, by what was known when the event was recorded. */
+static bool
+WindowOfSim(const Simulation *simulation, const SimEvent *event, const Campaign *campaign, const Activity *activity, Window *window)
 {
-	const Campaign *campaign = candidate->campaign;
-	Activity   *sum = palloc(sizeof(Activity));
-	DateADT		end;
-	int			size = 0;
+	TimestampTz known_at = event->activity.revised_at != 0 ? event->activity.revised_at : DT_NOEND;
 
-	*sum = *activity;
-	if (campaign->window_is_between)
-	{
-		*window_start = (DateADT) (campaign->from / USECS_PER_DAY);
-		end = (DateADT) ((campaign->until - 1) / USECS_PER_DAY) + 1;
-	}
-	else
-	{
-		*window_start = FirstDayOf(campaign->window, activity->local_day);
-		end = FirstDayAfter(campaign->window, activity->local_day);
-	}
-	sum->local_day = *window_start;
-	sum->amount = 0;
-	sum->has_amount = true;
-	sum->nlines = 0;
-	sum->lines = NULL;
-	candidate->nactivities = 0;
-	candidate->subject = sum;
+	return WindowOf(simulation->book, campaign, activity, known_at, window);
+}
+
+static void
+SumWindowOfSim(Backtest *backtest, Candidate *candidate, const Window *window, const Activity *activity)
+{
+	const Campaign *campaign = window->campaign;
+	Activity   *sum = BeginSum(candidate, window, activity);
+
 	for (int i = 0; i < backtest->member->nseen; i++)
 	{
 		const Activity *seen = &backtest->member->seen[i];
+		DateADT		day = DayInCampaign(campaign, seen);
 		bool	   *lines;
 		Facts		facts;
 
-		InitSimFacts(backtest, &facts);
-		if (seen->local_day < *window_start || seen->local_day >= end || !ConcernsKind(campaign, seen->kind) ||
-			!ActivityIsSelected(campaign, seen, &lines, ReadMemberFact, &facts))
+		if (day < window->start || day >= window->end || !ConcernsKind(campaign, seen->kind))
 			continue;
-		if (seen->nlines > 0)
-		{
-			size = sum->nlines + seen->nlines;
-			sum->lines = sum->lines == NULL ? palloc(size * sizeof(ActivityLine)) : repalloc(sum->lines, size * sizeof(ActivityLine));
-			memcpy(&sum->lines[sum->nlines], seen->lines, seen->nlines * sizeof(ActivityLine));
-			if (lines != NULL)
-			{
-				candidate->lines = candidate->lines == NULL ? palloc(size * sizeof(bool)) : repalloc(candidate->lines, size * sizeof(bool));
-				memcpy(&candidate->lines[sum->nlines], lines, seen->nlines * sizeof(bool));
-			}
-			sum->nlines = size;
-		}
-		sum->amount = AddMicros(sum->amount, seen->amount);
-		candidate->nactivities++;
+		InitSimFacts(backtest, &facts);
+		if (ActivityIsSelected(campaign, seen, &lines, ReadMemberFact, &facts))
+			AddToSum(candidate, sum, seen, lines);
 	}
 }
 
-/* What was counted by another version, or in other periods, is given back there. */
+/*
+ * What was counted by another version, or in other periods, is given back there.
+ * times: one time, too; a campaign's effects count once.
+ */
 static void
-GiveBackOfSim(Backtest *backtest, Simulation *simulation, const SimEvent *event, const SimHeld *held, const char *currency)
+GiveBackOfSim(Backtest *backtest, Simulation *simulation, const SimEvent *event, const SimHeld *held, bool times)
 {
-	for (int i = 0; i < held->campaign->nlimits; i++)
-	{
-		const CampaignLimit *limit = &held->campaign->limits[i];
+	const Campaign *campaign = held->campaign;
+	const char *currency = campaign->effects[held->key.effect].currency;
 
-		if (limit->scope == LIMIT_AWARD)
+	for (int i = 0; i < campaign->nlimits; i++)
+	{
+		const CampaignLimit *limit = &campaign->limits[i];
+		int64		points = 0;
+
+		if (limit->scope == LIMIT_AWARD || limit->days > 0)
 			continue;
 		if (limit->in_times)
-		{
-			/* its effects count once */
-			if (held->key.effect == 0)
-				CounterOfSim(backtest, simulation, event->canonical, limit, held->local_day)->counter.used--;
-		}
+			points = times;
 		else if (currency != NULL && strcmp(limit->currency, currency) == 0)
-			CounterOfSim(backtest, simulation, event->canonical, limit, held->local_day)->counter.used -= held->points;
+			points = held->points;
+		if (points != 0)
+			CounterOfSim(backtest, simulation, event->canonical, limit, held->local_day)->counter.used -= points;
 	}
+	if (!simulation->has_days)
+		return;
+	if (currency != NULL)
+		AddToDay(backtest, DaysOfSim(backtest, simulation, event->canonical, campaign->code, currency), held->local_day, -held->points);
+	if (times)
+		AddToDay(backtest, DaysOfSim(backtest, simulation, event->canonical, campaign->code, NULL), held->local_day, -1);
 }
 
 /* The candidates of an event */
@@ -411,62 +485,149 @@ typedef struct SimCandidates
 	int			n;
 	Candidate **candidates;
 	DateADT    *window_starts;
+	DateADT    *local_days;
 	Datum	   *inputs;
+	bool		counts;			/* the event lies in the span that is asked for */
 } SimCandidates;
 
-/* What an effect held before. */
+/*
+ * What a campaign held before: by its effects, or, where it does not look at the
+ * activity any more (candidate is NULL) or has them no more, to be taken back.
+ */
 static void
-TakeHeld(Backtest *backtest, Simulation *simulation, const SimEvent *event, Candidate *candidate, int effect, DateADT window_start,
-		 DateADT local_day)
+TakeHeld(Backtest *backtest, Simulation *simulation, const SimEvent *event, const SimCandidates *all, const char *code, Candidate *candidate,
+		 DateADT window_start, DateADT local_day)
 {
-	const Campaign *campaign = candidate->campaign;
-	SimHeldKey	key = HeldKey(backtest, event, campaign, effect, window_start);
-	SimHeld    *sim_held = hash_search(simulation->held, &key, HASH_FIND, NULL);
-	Held	   *held = &candidate->rulings[effect].held;
+	const Campaign *campaign = candidate == NULL ? NULL : candidate->campaign;
+	bool		has_window = campaign != NULL && campaign->has_window;
+	bool		times = true;
 
-	if (sim_held == NULL)
-		return;
-	held->points = sim_held->points;
-	held->trimmed = sim_held->limited_by != NULL && (campaign->has_window || sim_held->at == event->activity.at);
-	held->ceiling = sim_held->ceiling;
-	held->limited_by = sim_held->limited_by;
-	held->counts_elsewhere = sim_held->local_day != local_day || sim_held->campaign != campaign;
-	if (held->counts_elsewhere && held->points > 0)
-		GiveBackOfSim(backtest, simulation, event, sim_held, campaign->effects[effect].currency);
+	for (int e = 0; e < CAMPAIGN_MAX_EFFECTS; e++)
+	{
+		SimHeldKey	key = HeldKey(backtest, event, code, has_window, e, window_start);
+		SimHeld    *sim_held = hash_search(simulation->held, &key, HASH_FIND, NULL);
+		const char *currency;
+		bool		is_left;
+
+		if (sim_held == NULL || sim_held->looked_at == backtest->event)
+			continue;
+		sim_held->looked_at = backtest->event;
+		currency = sim_held->campaign->effects[e].currency;
+		is_left = campaign == NULL || e >= campaign->neffects ||
+			(currency == NULL ? campaign->effects[e].currency != NULL :
+			 campaign->effects[e].currency == NULL || strcmp(campaign->effects[e].currency, currency) != 0);
+		if (!is_left)
+		{
+			Held	   *held = &candidate->rulings[e].held;
+
+			held->points = sim_held->points;
+			held->trimmed = sim_held->limited_by != NULL && (has_window || sim_held->at == event->activity.at);
+			held->ceiling = sim_held->ceiling;
+			held->limited_by = sim_held->limited_by;
+			held->counts_elsewhere = sim_held->local_day != local_day || sim_held->campaign != campaign;
+		}
+		if (sim_held->points > 0 && (is_left || candidate->rulings[e].held.counts_elsewhere))
+		{
+			GiveBackOfSim(backtest, simulation, event, sim_held, times);
+			times = false;
+		}
+		if (is_left)
+		{
+			if (all->counts && currency != NULL && strcmp(currency, backtest->currency) == 0)
+				backtest->member->points[simulation->number] -= sim_held->points;
+			sim_held->points = 0;
+			sim_held->limited_by = NULL;
+		}
+	}
+}
+
+/* What is held by campaigns that do not look at the activity any more. */
+static void
+TakeLeftovers(Backtest *backtest, Simulation *simulation, const SimEvent *event, const SimCandidates *all)
+{
+	const RuleBook *book = simulation->book;
+
+	for (int i = 0; i < book->n; i++)
+	{
+		if (i == 0 || strcmp(book->versions[i]->code, book->versions[i - 1]->code) != 0)
+			TakeHeld(backtest, simulation, event, all, book->versions[i]->code, NULL, 0, 0);
+	}
 }
 
 static void
 AddSimCandidate(Backtest *backtest, Simulation *simulation, const SimEvent *event, const Campaign *campaign, const Activity *in_window,
 				Facts *facts, SimCandidates *all)
 {
-	Candidate  *candidate = palloc(sizeof(Candidate));
-	DateADT		local_day = event->activity.local_day;
-	DateADT		window_start = 0;
+	Candidate  *candidate;
+	Window		window = {.campaign = campaign};
 
-	InitCandidate(candidate, campaign, &event->activity);
-	candidate->keep = campaign->keep && (campaign->has_window || (event->is_return && !event->activity.cancelled));
 	if (campaign->has_window)
 	{
-		SumWindowOfSim(backtest, candidate, in_window, &window_start);
-		local_day = window_start;
+		if (!WindowOfSim(simulation, event, campaign, in_window, &window))
+			return;
+		campaign = window.campaign;
 		for (int c = 0; c < all->n; c++)
 		{
-			if (all->candidates[c]->campaign == campaign && all->window_starts[c] == window_start)
+			if (all->candidates[c]->campaign == campaign && all->window_starts[c] == window.start)
 				return;
 		}
 	}
-	for (int e = 0; (event->is_revised || campaign->has_window) && e < campaign->neffects; e++)
-		TakeHeld(backtest, simulation, event, candidate, e, window_start, local_day);
-	for (int i = 0; i < campaign->nlimits; i++)
-	{
-		if (campaign->limits[i].scope != LIMIT_AWARD)
-			candidate->counters[i] = &CounterOfSim(backtest, simulation, event->canonical, &campaign->limits[i], local_day)->counter;
-	}
+	candidate = palloc(sizeof(Candidate));
+	InitCandidate(candidate, campaign, &event->activity);
+	candidate->keep = campaign->keep && (campaign->has_window || (event->is_return && !event->activity.cancelled));
+	if (campaign->has_window)
+		SumWindowOfSim(backtest, candidate, &window, in_window);
+	all->window_starts[all->n] = window.start;
+	all->local_days[all->n] = campaign->has_window ? window.start : DayInCampaign(campaign, &event->activity);
+	if (event->is_revised || campaign->has_window)
+		TakeHeld(backtest, simulation, event, all, campaign->code, candidate, window.start, all->local_days[all->n]);
 	BeginAsking(facts);
 	MatchCandidate(candidate, ReadMemberFact, facts);
 	all->inputs[all->n] = event->is_revised && !campaign->has_window ? FreezeFacts(facts) : 0;
-	all->window_starts[all->n] = window_start;
 	all->candidates[all->n++] = candidate;
+}
+
+/* What limits have counted, once what is counted elsewhere is given back. */
+static void
+FindCounters(Backtest *backtest, Simulation *simulation, const SimEvent *event, const SimCandidates *all)
+{
+	for (int c = 0; c < all->n; c++)
+	{
+		const Campaign *campaign = all->candidates[c]->campaign;
+
+		for (int i = 0; i < campaign->nlimits; i++)
+		{
+			const CampaignLimit *limit = &campaign->limits[i];
+
+			if (limit->scope == LIMIT_AWARD)
+				continue;
+			all->candidates[c]->counters[i] = limit->days > 0 ?
+				CountAroundInSim(backtest, simulation, event->canonical, campaign->code, limit, all->local_days[c]) :
+				&CounterOfSim(backtest, simulation, event->canonical, limit, all->local_days[c])->counter;
+		}
+	}
+}
+
+/* What a campaign gives now counts in the days around it. */
+static void
+CountInDays(Backtest *backtest, Simulation *simulation, const SimEvent *event, const SimCandidates *all, int c)
+{
+	const Campaign *campaign = all->candidates[c]->campaign;
+	bool		had = false;
+	bool		has = false;
+
+	for (int e = 0; e < campaign->neffects; e++)
+	{
+		const Ruling *ruling = &all->candidates[c]->rulings[e];
+		int64		before = ruling->held.counts_elsewhere ? 0 : ruling->held.points;
+
+		had = had || before > 0;
+		has = has || ruling->given > 0;
+		if (campaign->effects[e].currency != NULL)
+			AddToDay(backtest, DaysOfSim(backtest, simulation, event->canonical, campaign->code, campaign->effects[e].currency),
+					 all->local_days[c], ruling->given - before);
+	}
+	AddToDay(backtest, DaysOfSim(backtest, simulation, event->canonical, campaign->code, NULL), all->local_days[c], has - had);
 }
 
 /* Keeps what an effect holds now, where that is asked for again. */
@@ -475,7 +636,7 @@ KeepHeld(Backtest *backtest, Simulation *simulation, const SimEvent *event, cons
 {
 	const Campaign *campaign = all->candidates[c]->campaign;
 	const Ruling *ruling = &all->candidates[c]->rulings[e];
-	SimHeldKey	key = HeldKey(backtest, event, campaign, e, all->window_starts[c]);
+	SimHeldKey	key = HeldKey(backtest, event, campaign->code, campaign->has_window, e, all->window_starts[c]);
 	SimHeld    *held;
 	bool		found;
 
@@ -486,7 +647,8 @@ KeepHeld(Backtest *backtest, Simulation *simulation, const SimEvent *event, cons
 		held->limited_by = NULL;
 	held->points = ruling->given;
 	held->campaign = campaign;
-	held->local_day = campaign->has_window ? all->window_starts[c] : event->activity.local_day;
+	held->local_day = all->local_days[c];
+	held->looked_at = backtest->event;
 	if (!ruling->held.trimmed && ruling->limited_by != NULL)
 	{
 		held->limited_by = ruling->limited_by;
@@ -532,17 +694,18 @@ Replay(Backtest *backtest, Simulation *simulation, const SimEvent *event)
 	SimCandidates all = {0};
 	SimFrozen  *frozen = event->is_revised ? FrozenOf(simulation, activity, HASH_FIND) : NULL;
 	Facts		facts;
-	bool		counts = activity->at >= backtest->from_at && activity->at < backtest->until;
 	bool		any = false;
 	bool		trimmed = false;
 
 	if (event->has_before && event->before.at != activity->at)
 		campaigns_before = CampaignsInForce(simulation->book, activity->kind, event->before.at, known_at, &nbefore);
-	if (n + nbefore == 0)
+	if (n + nbefore == 0 && !event->is_revised)
 		return;
-	all.candidates = palloc((n + nbefore) * sizeof(Candidate *));
-	all.window_starts = palloc((n + nbefore) * sizeof(DateADT));
-	all.inputs = palloc((n + nbefore) * sizeof(Datum));
+	all.counts = activity->at >= backtest->from_at && activity->at < backtest->until;
+	all.candidates = palloc(Max(1, n + nbefore) * sizeof(Candidate *));
+	all.window_starts = palloc(Max(1, n + nbefore) * sizeof(DateADT));
+	all.local_days = palloc(Max(1, n + nbefore) * sizeof(DateADT));
+	all.inputs = palloc(Max(1, n + nbefore) * sizeof(Datum));
 	InitSimFacts(backtest, &facts);
 	if (frozen != NULL)
 	{
@@ -561,6 +724,9 @@ Replay(Backtest *backtest, Simulation *simulation, const SimEvent *event)
 		else
 			b++;
 	}
+	if (event->is_revised)
+		TakeLeftovers(backtest, simulation, event, &all);
+	FindCounters(backtest, simulation, event, &all);
 	Decide(all.candidates, all.n);
 	for (int c = 0; c < all.n; c++)
 	{
@@ -570,7 +736,7 @@ Replay(Backtest *backtest, Simulation *simulation, const SimEvent *event)
 		{
 			const Ruling *ruling = &all.candidates[c]->rulings[e];
 
-			if (counts && campaign->effects[e].currency != NULL && strcmp(campaign->effects[e].currency, backtest->currency) == 0)
+			if (all.counts && campaign->effects[e].currency != NULL && strcmp(campaign->effects[e].currency, backtest->currency) == 0)
 			{
 				backtest->member->points[simulation->number] += ruling->given - ruling->held.points;
 				any = any || ruling->given > ruling->held.points;
@@ -579,6 +745,8 @@ Replay(Backtest *backtest, Simulation *simulation, const SimEvent *event)
 			if (event->is_revised || campaign->has_window)
 				KeepHeld(backtest, simulation, event, &all, c, e);
 		}
+		if (simulation->has_days)
+			CountInDays(backtest, simulation, event, &all, c);
 		NoteEnds(backtest, simulation, event, all.candidates[c]);
 	}
 	simulation->awards += any;
@@ -664,14 +832,18 @@ NoteNeeds(const FactQuestion *question, void *arg)
 }
 
 static void
-FindNeeds(Backtest *backtest, const RuleBook *book)
+FindNeeds(Backtest *backtest, Simulation *simulation)
 {
+	const RuleBook *book = simulation->book;
+
 	for (int i = 0; i < book->n; i++)
 	{
 		const Campaign *campaign = book->versions[i];
 
 		backtest->keeps_seen = backtest->keeps_seen || campaign->has_window;
 		backtest->hears = backtest->hears || ConcernsKind(campaign, "tier_changed");
+		for (int l = 0; l < campaign->nlimits; l++)
+			simulation->has_days = simulation->has_days || campaign->limits[l].days > 0;
 		/* lines say what does not earn */
 		backtest->needs_lines = true;
 		if (campaign->when != NULL)
@@ -704,6 +876,7 @@ ReplayEvent(Backtest *backtest, SimEvent *event)
 		backtest->member->activities++;
 	if (backtest->keeps_seen)
 		event->has_before = NoteSeen(backtest, backtest->member, &event->activity, &event->before);
+	backtest->event++;
 	for (int s = 0; s < 2; s++)
 		Replay(backtest, &backtest->simulations[s], event);
 }
@@ -821,9 +994,10 @@ RunBacktest(FunctionCallInfo fcinfo)
 		simulation->number = s;
 		simulation->book = s == 0 ? book : MakeDraft(book, PG_GETARG_JSONB_P(0));
 		simulation->counters = MakeTable(backtest, "counters", sizeof(SimCounterKey), sizeof(SimCounter));
+		simulation->days = MakeTable(backtest, "days", sizeof(SimDaysKey), sizeof(SimDays));
 		simulation->frozen = MakeTable(backtest, "facts", sizeof(SimFrozenKey), sizeof(SimFrozen));
 		simulation->held = MakeTable(backtest, "awards", sizeof(SimHeldKey), sizeof(SimHeld));
-		FindNeeds(backtest, simulation->book);
+		FindNeeds(backtest, simulation);
 	}
 	ReplayHistory(backtest);
 	return backtest;

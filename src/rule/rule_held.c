@@ -243,14 +243,15 @@ static int64
 CountAround(Datum numbers, const char *campaign, const CampaignLimit *limit, DateADT day)
 {
 	static KeptPlan plan = {
-		.query = "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(h.held) FILTER (WHERE h.currency OPERATOR(pg_catalog.=) $5), 0)::pg_catalog.int8 "
-		"FROM (SELECT pg_catalog.sum(w.held) AS held, w.currency FROM ("
-		"SELECT w.member_id, w.activity_id, w.window_start, w.cause, w.currency, pg_catalog.sum(w.points) AS held, "
+		.query = "SELECT pg_catalog.count(DISTINCT (h.home_id, h.activity_id, h.window_start, h.cause)), "
+		"coalesce(pg_catalog.sum(h.points) FILTER (WHERE h.currency OPERATOR(pg_catalog.=) $5), 0)::pg_catalog.int8 "
+		"FROM (SELECT a.home_id, a.activity_id, w.window_start, w.cause, w.currency, pg_catalog.sum(w.points) AS points, "
 		"(pg_catalog.array_agg(w.local_day ORDER BY w.award_id DESC))[1] AS day "
-		"FROM loyalty.award w WHERE w.member_id OPERATOR(pg_catalog.=) ANY ($1) AND w.campaign OPERATOR(pg_catalog.=) $2 "
-		"GROUP BY w.member_id, w.activity_id, w.window_start, w.cause, w.currency) w "
-		"WHERE w.held OPERATOR(pg_catalog.>) 0 AND w.day OPERATOR(pg_catalog.>) $3 AND w.day OPERATOR(pg_catalog.<) $4 "
-		"GROUP BY w.member_id, w.activity_id, w.window_start, w.cause, w.currency) h",
+		"FROM loyalty.award w, LATERAL (SELECT CASE WHEN w.window_start IS NULL THEN w.member_id END AS home_id, "
+		"CASE WHEN w.window_start IS NULL AND w.cause IS NULL THEN w.activity_id END AS activity_id) a "
+		"WHERE w.member_id OPERATOR(pg_catalog.=) ANY ($1) AND w.campaign OPERATOR(pg_catalog.=) $2 "
+		"GROUP BY a.home_id, a.activity_id, w.window_start, w.cause, w.currency) h "
+		"WHERE h.points OPERATOR(pg_catalog.>) 0 AND h.day OPERATOR(pg_catalog.>) $3 AND h.day OPERATOR(pg_catalog.<) $4",
 		.nargs = 5,
 		.argtypes = {INT8ARRAYOID, TEXTOID, DATEOID, DATEOID, TEXTOID}
 	};
@@ -291,10 +292,11 @@ CounterOf(Counters *counters, const Campaign *campaign, const CampaignLimit *lim
 	counter->counter.name = limit->counter;
 	counter->counter.period = period;
 	counter->is_total = is_total;
-	counter->is_rolling = limit->days > 0;
+	counter->days = limit->days;
 	counter->in_times = limit->in_times;
+	counter->currency = limit->currency;
 	counter->campaign = campaign->code;
-	if (counter->is_rolling)
+	if (counter->days > 0)
 		counter->before = CountAround(counters->numbers, campaign->code, limit, day);
 	else if (!is_total)
 		counter->before = ReadCounter(counters->numbers, limit->counter, period);
@@ -333,7 +335,7 @@ StoreCounters(const Counters *counters, int64 member_id, int64 canonical)
 		int64		change = counter->counter.used - counter->before;
 		int64		by_windows = counter->counter.by_windows + counter->given_back;
 
-		if (counter->is_total || counter->is_rolling)
+		if (counter->is_total || counter->days > 0)
 			continue;
 		if (member_id == canonical)
 			AddToCounter(counter, member_id, change);

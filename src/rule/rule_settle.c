@@ -49,13 +49,6 @@ BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, c
  * ---------------------------------------------------------------------------
  */
 
-typedef struct Window
-{
-	const Campaign *campaign;
-	DateADT		start;
-	DateADT		end;			/* exclusive */
-} Window;
-
 static DateADT
 DayOf(Timestamp local)
 {
@@ -66,7 +59,10 @@ DayOf(Timestamp local)
 	return (DateADT) ((local - time) / USECS_PER_DAY);
 }
 
-static DateADT
+/*
+ * The day on which an activity lies by the clock of a campaign.
+ */
+DateADT
 DayInCampaign(const Campaign *campaign, const Activity *activity)
 {
 	return campaign->zone == NULL ? activity->local_day : DayOf(LocalInstant(activity->at, campaign->zone));
@@ -91,13 +87,13 @@ BeginOfDay(DateADT day, const char *time_zone)
 
 /*
  * The window of a campaign in which an activity lies, and the version that was
- * in force at its begin, or is the first that begins within.
+ * in force at its begin, or is the first that begins within, among those known
+ * at an instant.
  */
-static bool
-WindowOf(const Settlement *settlement, const Campaign *in_force, const Activity *activity, Window *window)
+bool
+WindowOf(const RuleBook *book, const Campaign *in_force, const Activity *activity, TimestampTz known_at, Window *window)
 {
-	/* what is decided once more, is decided by what was known then */
-	TimestampTz known_at = settlement->dry && activity->revised_at != 0 ? activity->revised_at : DT_NOEND;
+	const char *time_zone = in_force->zone_name != NULL ? in_force->zone_name : activity->time_zone;
 
 	for (int turn = 0; turn < 2; turn++)
 	{
@@ -114,19 +110,42 @@ WindowOf(const Settlement *settlement, const Campaign *in_force, const Activity 
 		}
 		window->start = FirstDayOf(in_force->window, DayInCampaign(in_force, activity));
 		window->end = FirstDayAfter(in_force->window, DayInCampaign(in_force, activity));
-		version = VersionInForce(settlement->book, in_force->code, BeginOfDay(window->start, activity->time_zone), known_at);
-		for (int i = 0; version == NULL && i < settlement->book->n; i++)
+		version = VersionInForce(book, in_force->code, BeginOfDay(window->start, time_zone), known_at);
+		for (int i = 0; version == NULL && i < book->n; i++)
 		{
-			if (strcmp(settlement->book->versions[i]->code, in_force->code) == 0)
-				version = settlement->book->versions[i];
+			if (strcmp(book->versions[i]->code, in_force->code) == 0)
+				version = book->versions[i];
 		}
 		in_force = version;
 	}
 	return true;
 }
 
-/* Takes an activity into what its window adds up to. */
-static void
+/*
+ * Begins what the activities of a window add up to, with none yet.  activity:
+ * one of the member, whose else it is.
+ */
+Activity *
+BeginSum(Candidate *candidate, const Window *window, const Activity *activity)
+{
+	Activity   *sum = palloc(sizeof(Activity));
+
+	*sum = *activity;
+	sum->local_day = window->start;
+	sum->has_amount = false;
+	sum->amount = 0;
+	sum->nlines = 0;
+	sum->lines = NULL;
+	sum->document = 0;
+	candidate->nactivities = 0;
+	candidate->subject = sum;
+	return sum;
+}
+
+/*
+ * Takes an activity into what its window adds up to.
+ */
+void
 AddToSum(Candidate *candidate, Activity *sum, const Activity *activity, const bool *lines)
 {
 	bool		selects = candidate->campaign->when != NULL && SelectsLines(candidate->campaign->when);
@@ -161,22 +180,12 @@ SumWindow(const Settlement *settlement, Candidate *candidate, const Window *wind
 {
 	static KeptPlan plan = {.nargs = 4,.argtypes = {INT8ARRAYOID, TEXTARRAYOID, DATEOID, DATEOID}};
 	const Campaign *campaign = window->campaign;
-	Activity   *sum = palloc(sizeof(Activity));
+	Activity   *sum = BeginSum(candidate, window, settlement->activity);
 	MemoryContext target = CurrentMemoryContext;
 	Datum	   *kinds = palloc(campaign->nkinds * sizeof(Datum));
 	Datum		values[4];
 	SPITupleTable *table;
 	uint64		n;
-
-	*sum = *settlement->activity;
-	sum->local_day = window->start;
-	sum->has_amount = false;
-	sum->amount = 0;
-	sum->nlines = 0;
-	sum->lines = NULL;
-	sum->document = 0;
-	candidate->nactivities = 0;
-	candidate->subject = sum;
 
 	if (plan.query == NULL)
 		MakeActivityQuery(&plan, "a.member_id OPERATOR(pg_catalog.=) ANY ($1) AND a.kind OPERATOR(pg_catalog.=) ANY ($2) "
@@ -310,7 +319,10 @@ AddOfCampaign(Settlement *settlement, const Campaign *campaign, const Activity *
 
 	if (campaign->has_window)
 	{
-		if (WindowOf(settlement, campaign, activity, &window))
+		/* what is decided once more, is decided by what was known then */
+		TimestampTz known_at = settlement->dry && activity->revised_at != 0 ? activity->revised_at : DT_NOEND;
+
+		if (WindowOf(settlement->book, campaign, activity, known_at, &window))
 			AddOfWindow(settlement, &window);
 		return;
 	}
@@ -354,9 +366,26 @@ GatherCandidates(Settlement *settlement)
  * ---------------------------------------------------------------------------
  */
 
+/* In a counter, what an award held is given back; times: where one time was. */
+static void
+GiveBackIn(LimitCounter *counter, const HeldAward *award, List **times)
+{
+	if (!counter->in_times && award->currency != NULL && strcmp(counter->currency, award->currency) == 0)
+	{
+		counter->counter.used -= award->points;
+		counter->given_back -= award->has_window ? award->points : 0;
+	}
+	else if (counter->in_times && !list_member_ptr(*times, counter))
+	{
+		counter->counter.used--;
+		counter->given_back -= award->has_window;
+		*times = lappend(*times, counter);
+	}
+}
+
 /*
  * What an award held was counted by another version, or in other periods: there
- * it is given back.
+ * it is given back.  Days around another have it whichever version gave it.
  */
 static void
 GiveBackElsewhere(Settlement *settlement, const HeldAward *award, List **times)
@@ -368,22 +397,17 @@ GiveBackElsewhere(Settlement *settlement, const HeldAward *award, List **times)
 	for (int i = 0; i < campaign->nlimits; i++)
 	{
 		const CampaignLimit *limit = &campaign->limits[i];
-		LimitCounter *counter;
 
-		if (limit->scope == LIMIT_AWARD)
-			continue;
-		counter = CounterOf(&settlement->counters, campaign, limit, award->local_day);
-		if (!limit->in_times && award->currency != NULL && strcmp(limit->currency, award->currency) == 0)
-		{
-			counter->counter.used -= award->points;
-			counter->given_back -= award->has_window ? award->points : 0;
-		}
-		else if (limit->in_times && !list_member_ptr(*times, counter))
-		{
-			counter->counter.used--;
-			counter->given_back -= award->has_window;
-			*times = lappend(*times, counter);
-		}
+		if (limit->scope != LIMIT_AWARD && limit->days == 0)
+			GiveBackIn(CounterOf(&settlement->counters, campaign, limit, award->local_day), award, times);
+	}
+	for (int i = 0; i < settlement->counters.n; i++)
+	{
+		LimitCounter *counter = settlement->counters.counters[i];
+
+		if (counter->days > 0 && strcmp(counter->campaign, award->campaign) == 0 &&
+			abs(counter->counter.period - award->local_day) < counter->days)
+			GiveBackIn(counter, award, times);
 	}
 }
 

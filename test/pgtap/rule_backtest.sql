@@ -23,6 +23,51 @@ SELECT results_eq('SELECT member_id, points_then FROM loyalty.backtest_campaigns
 SELECT throws_ok($$SELECT * FROM loyalty.backtest_campaigns('{"x": {}}')$$, 'LY521', NULL, 'a draft that is wrong');
 SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is well');
 
+-- Days around another, windows by the campaign's clock and by the version at their
+-- begin, and what a campaign does not look at any more: worked out by hand, through
+-- the write path and in the replay.  2025-10-27 is 299 days after the new year.
+SELECT loyalty.define_activity_kind(k) FROM unnest('{span,times,spring,day,version,late}'::text[]) k \g /dev/null
+SELECT loyalty.create_currency('stars') \g /dev/null
+SELECT loyalty.define_campaign('span', '{"on": ["span"], "limits": {"member": {"points": 500, "within": "300 days"}}, "then": [{"points": {"give": 1, "per": 1}}]}', '2025-01-01'),
+	loyalty.define_campaign('times', '{"on": ["times"], "limits": {"member": {"times": 2, "within": "300 days"}}, "then": [{"points": 10}, {"points": 1, "currency": "stars"}]}', '2025-01-01'),
+	loyalty.define_campaign('spring', '{"on": ["spring"], "window": "month", "having": {"amount": {">=": 300}}, "limits": {"member": {"points": 100, "within": "60 days"}}, "then": [{"points": 70}]}', '2025-01-01'),
+	loyalty.define_campaign('day', '{"on": ["day"], "window": "day", "time_zone": "Australia/Sydney", "having": {"amount": {">=": 200}}, "then": [{"points": 50}]}', '2025-01-01'),
+	loyalty.define_campaign('version', '{"on": ["version"], "window": "month", "then": [{"points": 50}]}', '2025-01-01'),
+	loyalty.define_campaign('version', '{"on": ["version"], "window": "month", "then": [{"points": 500}]}', '2025-03-15'),
+	loyalty.define_campaign('late', '{"on": ["late"], "then": [{"points": {"give": 1, "per": 1}}]}', '2025-02-01') \g /dev/null
+CREATE FUNCTION earned(member_id bigint, kind text, at timestamptz, amount numeric) RETURNS bigint
+LANGUAGE sql AS $$ SELECT points FROM loyalty.record_activity($1, $2, $3, $4, external_id => format('%s %s', $2, $3)) $$;
+CREATE FUNCTION activity(member_id bigint, at timestamptz) RETURNS bigint
+LANGUAGE sql AS $$ SELECT a.activity_id FROM loyalty.activity a WHERE a.member_id = $1 AND a.at = $2 $$;
+
+SELECT is(earned(60, 'span', '2025-01-01', 300), 300::bigint, '300 of 500');
+SELECT is(earned(60, 'span', '2025-10-27', 400), 200::bigint, 'of the same 300 days');
+SELECT is(earned(60, 'span', '2025-10-28', 400), 300::bigint, 'a day later the first is out of them');
+SELECT is(earned(60, 'span', '2025-06-01', 400), 0::bigint, 'one between, recorded last: in its days 800 are given');
+SELECT is((SELECT points FROM loyalty.revise_activity(60, activity(60, '2025-10-28'), at => '2025-10-29')), 0::bigint, 'one that moves does not count against itself');
+SELECT is((SELECT points FROM loyalty.record_return(60, activity(60, '2025-01-01'))), -300::bigint, 'a return');
+SELECT is(earned(60, 'span', '2025-01-01 12:00', 100), 100::bigint, 'of its 300 days only 2025-10-27 is one, with 200');
+SELECT is((SELECT array_agg(earned(61, 'times', at, 1) ORDER BY at) FROM unnest('{2025-01-01,2025-01-02,2025-01-03,2025-10-28}'::timestamptz[]) at),
+	'{10,10,0,10}'::bigint[], 'twice, whatever number of currencies a time has');
+SELECT is(earned(62, 'spring', '2025-03-05', 200), 0::bigint, 'March');
+SELECT is(earned(62, 'spring', '2025-03-06', 100), 70::bigint, 'makes 300');
+SELECT is((SELECT points FROM loyalty.record_return(62, activity(62, '2025-03-05'))), -70::bigint, 'and less, by another activity');
+SELECT is(earned(62, 'spring', '2025-04-05', 300), 70::bigint, 'so April has all of it');
+SELECT is(earned(62, 'spring', '2025-05-05', 300), 30::bigint, 'May is 30 days behind April');
+SELECT is(earned(62, 'spring', '2025-06-05', 300), 70::bigint, 'June 61, and 31 behind May');
+SELECT is((SELECT array_agg(earned(63, 'day', at, 150) ORDER BY at) FROM unnest('{2025-03-01 12:00,2025-03-01 14:00}'::timestamptz[]) at), '{0,0}'::bigint[], 'two days in Sydney');
+SELECT is((SELECT array_agg(earned(64, 'day', at, 150) ORDER BY at) FROM unnest('{2025-03-01 14:00,2025-03-02 02:00}'::timestamptz[]) at), '{0,50}'::bigint[], 'one day there');
+SELECT is((SELECT array_agg(earned(65, 'version', at, 1) ORDER BY at) FROM unnest('{2025-03-20,2025-04-02}'::timestamptz[]) at), '{50,500}'::bigint[], 'the version at the begin of the month');
+SELECT is(earned(66, 'late', '2025-02-10', 100), 100::bigint, 'since February');
+SELECT is((SELECT points FROM loyalty.revise_activity(66, activity(66, '2025-02-10'), at => '2025-01-20')), -100::bigint, 'before it was there');
+SELECT results_eq('SELECT member_id, points_now, points_then FROM loyalty.backtest_campaigns(''{}'') WHERE member_id >= 60 ORDER BY 1',
+	'VALUES (60::bigint, 600::bigint, 600::bigint), (61, 30, 30), (62, 170, 170), (63, 0, 0), (64, 50, 50), (65, 550, 550), (66, 0, 0)', 'the replay counts as the write path');
+SELECT results_eq('SELECT member_id, points_now FROM loyalty.backtest_campaigns(''{}'', currency => ''stars'') WHERE points_now > 0', 'VALUES (61::bigint, 3::bigint)', 'another currency');
+-- as drafts they are in force always
+SELECT results_eq($$SELECT member_id, points_then FROM loyalty.backtest_campaigns('{"span": {"on": ["span"], "limits": {"member": {"points": 700, "within": "300 days"}}, "then": [{"points": {"give": 1, "per": 1}}]}}', kinds => '{span}') ORDER BY 1$$,
+	'VALUES (60::bigint, 800::bigint)', 'a draft of 700: 300 and 400, then 300 of 400, none; 300 are returned, 100 come');
+SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is still well');
+
 -- ---- Real orders
 SELECT :'data' = '' AS no_data \gset
 \if :no_data
