@@ -25,6 +25,7 @@
 #include "commands/sequence.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -532,14 +533,20 @@ CompareByMember(const void *a, const void *b)
 void
 RecordActivities(Recording *recordings, int n)
 {
+	Oid			relid = LoyaltyTable("activity");
 	Together	together = {.n = n};
 	bool		wanted = false;
 
+	/*
+	 * Whoever defines what activities mean waits for us, or we for them; from
+	 * now on it stays as it is.
+	 */
+	if (!XactReadOnly && OidIsValid(relid))
+		LockRelationOid(relid, RowExclusiveLock);
 	together.by_member = palloc(n * sizeof(Recording *));
 	for (int i = 0; i < n; i++)
 	{
 		together.by_member[i] = &recordings[i];
-		/* asked once: who wants it may change under way */
 		recordings[i].wanted = !recordings[i].silent && AnyoneWantsActivity(recordings[i].row.activity.kind);
 		wanted = wanted || recordings[i].wanted;
 	}

@@ -22,7 +22,8 @@ BEGIN
 		RAISE EXCEPTION 'effective_from must be finite'
 			USING ERRCODE = 'LY003', DETAIL = 'A version is in force from an instant on.', HINT = 'Leave it out for now.';
 	END IF;
-	-- decisions that are under way end first, and those after this know of it
+	-- whoever has recorded an activity has committed now, decisions that are under way end first, and those after this know of it
+	PERFORM loyalty.lock_against_writers('loyalty.activity');
 	LOCK TABLE loyalty.award_state IN SHARE MODE;
 	PERFORM FROM loyalty.campaign c WHERE c.campaign = store_campaign_version.campaign FOR UPDATE;
 	SELECT * INTO last FROM loyalty.campaign_version v WHERE v.campaign = store_campaign_version.campaign ORDER BY v.version DESC LIMIT 1;
@@ -81,7 +82,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION define_campaign(text, jsonb, timestamptz, text) IS
-'Defines what activities earn: a version of a campaign, in force from effective_from on (NULL: now). An activity is judged by the version in force at its instant, among those known when it was recorded. README lists what a definition may say. Returns the number of the version; the same definition again makes none. Errors: LY521 with the place of the mistake, LY523 begins before the last version, LY102 no such currency, LY501 no such kind of activities, LY601 no such coupon, LY003.';
+'Defines what activities earn: a version of a campaign, in force from effective_from on (NULL: now). An activity is judged by the version in force at its instant, among those known when it was recorded; so it waits for transactions that have recorded activities, and keeps others waiting until commit. README lists what a definition may say. Returns the number of the version; the same definition again makes none. Errors: LY521 with the place of the mistake, LY523 begins before the last version, LY102 no such currency, LY501 no such kind of activities, LY601 no such coupon, LY003.';
 
 CREATE FUNCTION end_campaign(campaign text, at timestamptz DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -126,7 +126,7 @@ for kind in bench_order bench_many; do
 		SELECT * FROM loyalty.record_activity(:member, '$kind', $at, 120.00, '$lines', 'app', '$attributes', gen_random_uuid()::text, idempotency_key => gen_random_uuid()::text);
 	SQL
 done
-measure() { paired --rounds "$ROUNDS" --set members="$MEMBERS" --pgbench '-c 8 -j 2 -T 10 -M prepared' "$@"; }
+measure() { PGOPTIONS='-c search_path=rec,public' paired --rounds "$ROUNDS" --set members="$MEMBERS" --pgbench '-c 8 -j 2 -T 10 -M prepared' "$@"; }
 psql -Xq -c 'ALTER SYSTEM SET synchronous_commit = off' -c 'SELECT pg_reload_conf()' -o /dev/null
 measure --what 'record_activity(), 20 campaigns, 5 match' --rival 'the rules in PL/pgSQL' --target '>= 1.4' "$dir/bench_order.sql" "$dir/hand.sql"
 measure --what 'record_activity(), 20 campaigns, 5 match' --rival 'bare INSERT' --target '>= 0.33' "$dir/bench_order.sql" "$dir/bare.sql"
@@ -137,7 +137,7 @@ psql -Xq -c 'ALTER SYSTEM SET synchronous_commit = on' -c 'SELECT pg_reload_conf
 psql -Xq -v ON_ERROR_STOP=1 -o /dev/null <<-'SQL'
 	TRUNCATE loyalty.activity;
 	INSERT INTO loyalty.activity (member_id, kind, at, local_day, time_zone, amount, recorded_at, revised_at)
-	SELECT 1 + (i * 7919 % 100000), 'order', t, t::date, 'UTC', 10 + (i * 104729 % 60000) / 100.0, t, t
+	SELECT 1 + (i * 7919 % 100000), 'order', t, t::date, 'UTC', 10 + (i::bigint * 104729 % 60000) / 100.0, t, t
 	FROM generate_series(1, 1000000) i, LATERAL (SELECT timestamptz '2025-01-01' + (i * 31 % 31536000) * interval '1 second' AS t) x;
 	VACUUM ANALYZE loyalty.activity;
 SQL
