@@ -66,7 +66,9 @@ def main():
     while True:
         try:
             consume(dsn, consumer, int(slot), file)
-        except psycopg2.OperationalError as error:
+        except (psycopg2.Error, sqlite3.OperationalError) as error:
+            if getattr(error, "pgcode", None) and not isinstance(error, psycopg2.OperationalError):
+                raise               # the server refuses: nothing that passes
             print("again in a second:", error, file=sys.stderr)
             time.sleep(1)
 

@@ -146,7 +146,7 @@ SKIP:
 		last unless $behind = $node->safe_psql('postgres', q{SELECT sum(behind) FROM loyalty.event_lag() WHERE consumer = 'outside'});
 		sleep 0.1;
 	}
-	is($behind, 0, 'consumer.py comes to the end');
+	is($behind, 0, 'consumer.py comes to the end') or diag(slurp_file("$directory/consumer.log"));
 	kill KILL => @outside;
 	waitpid $_, 0 for @outside;
 	my ($out, $err) = run_command([ $python, '-c', 'import sqlite3, sys; [print(*row) for row in sqlite3.connect(sys.argv[1]).execute("SELECT event_id, member_id, kind, slot FROM event ORDER BY rowid")]', "$directory/receiver" ]);
