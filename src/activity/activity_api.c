@@ -25,23 +25,10 @@
  * ---------------------------------------------------------------------------
  */
 
-static const char *
-TextArgument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
 static Datum
 JsonbArgument(FunctionCallInfo fcinfo, int n)
 {
 	return PG_ARGISNULL(n) ? 0 : JsonbPGetDatum(PG_GETARG_JSONB_P(n));
-}
-
-static int64
-MemberArgument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	RequireArgument(fcinfo, n, name);
-	return PG_GETARG_INT64(n);
 }
 
 static void
@@ -60,32 +47,6 @@ SetAt(Recording *recording, TimestampTz at)
 {
 	recording->at_given = at != GetCurrentStatementStartTimestamp();
 	recording->row.activity.at = at;
-}
-
-/*
- * The codes of an array; false where it is not given.
- */
-static bool
-CodesArgument(FunctionCallInfo fcinfo, int n, const char ***codes, int *ncodes)
-{
-	Datum	   *values;
-	bool	   *nulls;
-
-	if (PG_ARGISNULL(n))
-		return false;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, ncodes);
-	*codes = palloc(Max(*ncodes, 1) * sizeof(char *));
-	for (int i = 0; i < *ncodes; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("a code must not be NULL"),
-					 errdetail("It is code %d of %d.", i + 1, *ncodes),
-					 errhint("Leave it out.")));
-		(*codes)[i] = TextDatumGetCString(values[i]);
-	}
-	return true;
 }
 
 /* ---------------------------------------------------------------------------
@@ -148,7 +109,7 @@ loyalty_record_activity(PG_FUNCTION_ARGS)
 	activity->external_id = TextArgument(fcinfo, 7);
 	activity->money = TextArgument(fcinfo, 8);
 	activity->time_zone = TextArgument(fcinfo, 9);
-	(void) CodesArgument(fcinfo, 10, &recording.codes, &recording.ncodes);
+	(void) TextsArgument(fcinfo, 10, "code", &recording.codes, &recording.ncodes);
 	recording.basket = TextArgument(fcinfo, 11);
 	RequireArgument(fcinfo, 12, "confirmed");
 	activity->confirmed = PG_GETARG_BOOL(12);
@@ -437,7 +398,7 @@ loyalty_revise_activity(PG_FUNCTION_ARGS)
 		revision.to_member_id = PG_GETARG_INT64(10);
 	revision.reference = TextArgument(fcinfo, 11);
 	revision.idempotency_key = TextArgument(fcinfo, 12);
-	revision.codes_given = CodesArgument(fcinfo, 13, &revision.codes, &revision.ncodes);
+	revision.codes_given = TextsArgument(fcinfo, 13, "code", &revision.codes, &revision.ncodes);
 	revision.basket = TextArgument(fcinfo, 14);
 	return FinishRevising(&revision, fcinfo);
 }

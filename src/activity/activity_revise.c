@@ -276,12 +276,6 @@ BeginRevision(Revision *revision)
 }
 
 static bool
-SameText(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-static bool
 SameJson(Datum a, Datum b)
 {
 	if (a == 0 || b == 0)
@@ -298,8 +292,8 @@ IsTheSame(const Revision *revision)
 	const Activity *before = &revision->before.activity;
 	const Activity *now = &revision->now.activity;
 
-	return before->member_id == now->member_id && before->at == now->at && SameText(before->channel, now->channel) &&
-		before->has_amount == now->has_amount && before->amount == now->amount && SameText(before->money, now->money) &&
+	return before->member_id == now->member_id && before->at == now->at && SameString(before->channel, now->channel) &&
+		before->has_amount == now->has_amount && before->amount == now->amount && SameString(before->money, now->money) &&
 		SameJson(LinesValue(before), LinesValue(now)) && SameJson(before->document, now->document) &&
 		before->confirmed == now->confirmed && before->cancelled == now->cancelled && before->returned == now->returned;
 }
@@ -468,7 +462,7 @@ StoreChange(Revision *revision, const struct varlena *fingerprint)
 
 	if (before->member_id == revision->now.activity.member_id)
 	{
-		if (!SameText(revision->before.same_key, revision->now.same_key))
+		if (!SameString(revision->before.same_key, revision->now.same_key))
 			RefuseSame(&revision->now);
 		StoreRevision(revision, fingerprint, 0);
 		StoreRow(&revision->now);

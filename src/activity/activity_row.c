@@ -43,7 +43,7 @@ const PlainTable activity_table = {
 /*
  * "member_id, activity_id, ...": all columns, each with something before it.
  */
-void
+static void
 PutActivityColumns(StringInfo query, const char *before)
 {
 	for (int i = 0; i < ACTIVITY_NCOLUMNS; i++)
@@ -96,13 +96,6 @@ MakeActivityInsert(KeptPlan *plan, const char *on_conflict)
  */
 
 static inline void
-PutText(ActivityColumn column, const char *string, Datum *values, bool *nulls)
-{
-	values[column] = string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
-	nulls[column] = string == NULL;
-}
-
-static inline void
 PutPointer(ActivityColumn column, Datum value, Datum *values, bool *nulls)
 {
 	values[column] = value;
@@ -118,24 +111,24 @@ ActivityRowValues(const ActivityRow *row, Datum values[ACTIVITY_NCOLUMNS], bool 
 	values[ACTIVITY_MEMBER_ID] = Int64GetDatum(activity->member_id);
 	values[ACTIVITY_ACTIVITY_ID] = Int64GetDatum(activity->activity_id);
 	values[ACTIVITY_REVISION] = Int32GetDatum(activity->revision);
-	PutText(ACTIVITY_KIND, activity->kind, values, nulls);
+	PutText(values, nulls, ACTIVITY_KIND, activity->kind);
 	values[ACTIVITY_AT] = TimestampTzGetDatum(activity->at);
 	values[ACTIVITY_LOCAL_DAY] = DateADTGetDatum(activity->local_day);
-	PutText(ACTIVITY_TIME_ZONE, activity->time_zone, values, nulls);
-	PutText(ACTIVITY_CHANNEL, activity->channel, values, nulls);
+	PutText(values, nulls, ACTIVITY_TIME_ZONE, activity->time_zone);
+	PutText(values, nulls, ACTIVITY_CHANNEL, activity->channel);
 	PutPointer(ACTIVITY_AMOUNT, activity->has_amount ? MicrosToNumeric(activity->amount, activity->decimals) : 0,
 			   values, nulls);
-	PutText(ACTIVITY_MONEY, activity->money, values, nulls);
+	PutText(values, nulls, ACTIVITY_MONEY, activity->money);
 	PutPointer(ACTIVITY_LINES, LinesValue(activity), values, nulls);
 	PutPointer(ACTIVITY_DOCUMENT, activity->document, values, nulls);
 	values[ACTIVITY_CONFIRMED] = BoolGetDatum(activity->confirmed);
 	values[ACTIVITY_CANCELLED] = BoolGetDatum(activity->cancelled);
 	values[ACTIVITY_RETURNED] = BoolGetDatum(activity->returned);
 	values[ACTIVITY_REVISED_AT] = TimestampTzGetDatum(activity->revised_at);
-	PutText(ACTIVITY_EXTERNAL_ID, activity->external_id, values, nulls);
-	PutText(ACTIVITY_SAME_KEY, row->same_key, values, nulls);
+	PutText(values, nulls, ACTIVITY_EXTERNAL_ID, activity->external_id);
+	PutText(values, nulls, ACTIVITY_SAME_KEY, row->same_key);
 	values[ACTIVITY_RECORDED_AT] = TimestampTzGetDatum(activity->recorded_at);
-	PutText(ACTIVITY_IDEMPOTENCY_KEY, row->idempotency_key, values, nulls);
+	PutText(values, nulls, ACTIVITY_IDEMPOTENCY_KEY, row->idempotency_key);
 	PutPointer(ACTIVITY_FINGERPRINT, PointerGetDatum(row->fingerprint), values, nulls);
 	PutPointer(ACTIVITY_MOVED_TO, Int64GetDatum(row->moved_to), values, nulls);
 }

@@ -76,7 +76,6 @@ typedef struct ActivityRow
 extern void ActivityRowValues(const ActivityRow *row, Datum values[ACTIVITY_NCOLUMNS], bool nulls[ACTIVITY_NCOLUMNS]);
 extern void ReadActivityRow(HeapTuple tuple, TupleDesc tupdesc, ActivityRow *row);
 extern void ReadPlainActivity(const PlainAccess *access, HeapTuple tuple, ActivityRow *row);
-extern void PutActivityColumns(StringInfo query, const char *before);
 extern void MakeActivityQuery(KeptPlan *plan, const char *where);
 extern void MakeActivityInsert(KeptPlan *plan, const char *on_conflict);
 

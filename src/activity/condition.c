@@ -919,12 +919,6 @@ IsInRange(const Range *range, int128 number)
 	return true;
 }
 
-static inline Truth
-TruthOf(bool b)
-{
-	return b ? TRUTH_YES : TRUTH_NO;
-}
-
 /*
  * At, by the clock that counts.
  */

@@ -50,6 +50,12 @@ typedef enum Truth
 	TRUTH_UNKNOWN
 } Truth;
 
+static inline Truth
+TruthOf(bool b)
+{
+	return b ? TRUTH_YES : TRUTH_NO;
+}
+
 /* Calendar periods of local days. */
 typedef enum Period
 {

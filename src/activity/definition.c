@@ -396,3 +396,19 @@ ReadLocalInstant(const Place *place, Timestamp *instant)
 	*instant = DatumGetTimestamp(datum);
 	return true;
 }
+
+/*
+ * A time zone, by its name, which is kept as given; NULL where there is none.
+ */
+pg_tz *
+ReadTimeZone(const Place *place, const char **name)
+{
+	char	   *text = ReadText(place);
+	pg_tz	   *zone = text == NULL ? NULL : pg_tzset(text);
+
+	if (text != NULL && zone == NULL)
+		Complain(place, "is \"%s\", which is no time zone", text);
+	if (zone != NULL)
+		*name = text;
+	return zone;
+}

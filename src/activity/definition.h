@@ -13,6 +13,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "pgtime.h"
 #include "utils/jsonb.h"
 
 #include "activity/activity.h"
@@ -60,6 +61,7 @@ extern bool ReadWhole(const Place *place, int64 least, int64 most, int64 *number
 extern int	ReadChoice(const Place *place, const char *const *choices);
 extern bool ReadSpan(const Place *place, Interval *span);
 extern bool ReadLocalInstant(const Place *place, Timestamp *instant);
+extern pg_tz *ReadTimeZone(const Place *place, const char **name);
 extern bool TryInput(PGFunction input, const char *text, Datum *result);
 
 #endif							/* LOYALTY_DEFINITION_H */

@@ -69,7 +69,6 @@ extern TimestampTz GraceUntil(const Benefit *benefit, TimestampTz at);
 extern void BenefitCacheInit(void);
 extern void RefuseProblems(const Problems *problems, const char *at);
 extern bool AnyBenefits(void);
-extern const Benefit *FindBenefit(const char *name, TimestampTz at);
 extern const Benefit *BenefitInForce(const char *name, TimestampTz at);
 extern const Benefit *BenefitVersion(const char *name, int32 version);
 
@@ -99,6 +98,5 @@ typedef struct CouponIssue
 } CouponIssue;
 
 extern IssueAnswer IssueCoupon(CouponIssue *issue);
-extern bool RevokeUnused(int64 member_id, int64 coupon_id, TimestampTz at, const char *reason);
 
 #endif							/* LOYALTY_BENEFIT_H */

@@ -130,7 +130,7 @@ AnyBenefits(void)
  * begun; NULL where there is none.  It stays where it is until the transaction
  * ends.
  */
-const Benefit *
+static const Benefit *
 FindBenefit(const char *name, TimestampTz at)
 {
 	const Benefit *found = NULL;

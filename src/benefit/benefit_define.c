@@ -241,14 +241,7 @@ ParseBenefit(const Jsonb *definition, const char *time_zone, Problems *problems)
 
 	benefit->time_zone = time_zone;
 	if (GetPart(&whole, "time_zone", &part))
-	{
-		char	   *name = ReadText(&part);
-
-		if (name != NULL && FindZone(name) == NULL)
-			Complain(&part, "is \"%s\", which is no time zone", name);
-		else if (name != NULL)
-			benefit->time_zone = name;
-	}
+		(void) ReadTimeZone(&part, &benefit->time_zone);
 
 	ParseDiscount(&whole, benefit);
 	ParseConditions(&whole, benefit);

@@ -36,19 +36,6 @@ typedef struct CouponCall
 	CouponIssue issue;
 } CouponCall;
 
-static char *
-TextArgument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-static int64
-MemberArgument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	RequireArgument(fcinfo, n, name);
-	return PG_GETARG_INT64(n);
-}
-
 static TimestampTz
 InstantArgument(FunctionCallInfo fcinfo, int n, const char *name)
 {
@@ -60,30 +47,6 @@ InstantArgument(FunctionCallInfo fcinfo, int n, const char *name)
 				 errdetail("It is %s.", TimestampText(PG_GETARG_TIMESTAMPTZ(n))),
 				 errhint("Leave it out for now.")));
 	return PG_GETARG_TIMESTAMPTZ(n);
-}
-
-/* The array of codes; without an argument there are none. */
-static void
-CodesArgument(FunctionCallInfo fcinfo, int n, CouponCall *call)
-{
-	Datum	   *codes;
-	bool	   *nulls;
-
-	call->has_codes = !PG_ARGISNULL(n);
-	if (!call->has_codes)
-		return;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &codes, &nulls, &call->ncodes);
-	call->codes = palloc(Max(call->ncodes, 1) * sizeof(char *));
-	for (int i = 0; i < call->ncodes; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("codes must not contain NULL"),
-					 errdetail("Element %d is NULL.", i + 1),
-					 errhint("Leave it out.")));
-		call->codes[i] = TextDatumGetCString(codes[i]);
-	}
 }
 
 static void
@@ -285,7 +248,7 @@ loyalty_hold_coupons(PG_FUNCTION_ARGS)
 
 	BasketArgument(fcinfo, 1, &call);
 	RequireArgument(fcinfo, 2, "codes");
-	CodesArgument(fcinfo, 2, &call);
+	call.has_codes = TextsArgument(fcinfo, 2, "code", &call.codes, &call.ncodes);
 	call.until = InstantArgument(fcinfo, 3, "until");
 	call.at = InstantArgument(fcinfo, 4, "at");
 	if (call.until <= call.at)
@@ -369,7 +332,7 @@ loyalty_let_coupons_go(PG_FUNCTION_ARGS)
 	CouponCall	call = {.member_id = MemberArgument(fcinfo, 0, "member_id")};
 
 	BasketArgument(fcinfo, 1, &call);
-	CodesArgument(fcinfo, 2, &call);
+	call.has_codes = TextsArgument(fcinfo, 2, "code", &call.codes, &call.ncodes);
 	call.at = InstantArgument(fcinfo, 3, "at");
 	BeginCall();
 	RunRestartable(RunLetGo, &call);

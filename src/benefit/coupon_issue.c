@@ -332,17 +332,3 @@ EndCoupon(Coupon *coupon, TimestampTz at, const char *reason)
 	if (coupon->state.given_back && coupon->benefit->has_total && !coupon->transferred)
 		PutIntoEscrow(TotalName(coupon->benefit), 1);
 }
-
-/*
- * Revokes a coupon that was never used; false where it was, or is gone already.
- */
-bool
-RevokeUnused(int64 member_id, int64 coupon_id, TimestampTz at, const char *reason)
-{
-	Coupon		coupon;
-
-	if (!LockCoupon(member_id, coupon_id, &coupon) || coupon.state.uses > 0 || coupon.state.end != COUPON_LIVES)
-		return false;
-	EndCoupon(&coupon, at, reason);
-	return true;
-}

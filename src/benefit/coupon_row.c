@@ -56,13 +56,6 @@ static const int changed_columns[CHANGED_COLUMNS] = {
 static const char *const end_names[] = {NULL, "revoked", "transferred"};
 
 static Datum
-OptionalText(const char *text, bool *isnull)
-{
-	*isnull = text == NULL;
-	return text != NULL ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
-static Datum
 OptionalInstant(TimestampTz t, bool *isnull)
 {
 	*isnull = TIMESTAMP_NOT_FINITE(t);
@@ -269,10 +262,10 @@ ChangedValues(const Coupon *coupon, Datum values[CHANGED_COLUMNS], bool nulls[CH
 	values[0] = OptionalInstant(state->valid_until, &nulls[0]);
 	values[1] = Int32GetDatum(coupon->nacts);
 	values[2] = Int32GetDatum(state->uses);
-	values[3] = OptionalText(state->basket, &nulls[3]);
+	PutText(values, nulls, 3, state->basket);
 	values[4] = TimestampTzGetDatum(state->reserved_until);
 	nulls[4] = state->basket == NULL;
-	values[5] = OptionalText(end_names[state->end], &nulls[5]);
+	PutText(values, nulls, 5, end_names[state->end]);
 	values[6] = BoolGetDatum(state->given_back);
 }
 
@@ -286,7 +279,7 @@ ActValues(const Coupon *coupon, const CouponAct *act, const ActNote *note, Datum
 	values[ACT_KIND] = CStringGetTextDatum(coupon_act_names[act->kind]);
 	values[ACT_AT] = TimestampTzGetDatum(act->at);
 	values[ACT_RECORDED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[ACT_BASKET] = OptionalText(act->basket, &nulls[ACT_BASKET]);
+	PutText(values, nulls, ACT_BASKET, act->basket);
 	values[ACT_RESERVED_UNTIL] = TimestampTzGetDatum(act->reserved_until);
 	nulls[ACT_RESERVED_UNTIL] = act->kind != COUPON_RESERVED;
 	values[ACT_VALID_UNTIL] = OptionalInstant(act->valid_until, &nulls[ACT_VALID_UNTIL]);
@@ -297,7 +290,7 @@ ActValues(const Coupon *coupon, const CouponAct *act, const ActNote *note, Datum
 	values[ACT_DISCOUNT] = MicrosToNumeric(note->discount, 0);
 	values[ACT_SPREAD] = note->spread;
 	nulls[ACT_DISCOUNT] = nulls[ACT_SPREAD] = note->spread == 0;
-	values[ACT_REFERENCE] = OptionalText(note->reference, &nulls[ACT_REFERENCE]);
+	PutText(values, nulls, ACT_REFERENCE, note->reference);
 	values[ACT_OTHER_MEMBER_ID] = Int64GetDatum(note->other_member_id);
 	values[ACT_OTHER_COUPON_ID] = Int64GetDatum(note->other_coupon_id);
 	nulls[ACT_OTHER_MEMBER_ID] = nulls[ACT_OTHER_COUPON_ID] = note->other_coupon_id == 0;
@@ -324,12 +317,12 @@ InsertByStatement(Coupon *coupon, TimestampTz at, const ActNote *note)
 	values[0] = Int64GetDatum(coupon->member_id);
 	values[1] = CStringGetTextDatum(coupon->benefit->name);
 	values[2] = Int32GetDatum(coupon->benefit->version);
-	values[3] = OptionalText(coupon->code, &isnull[3]);
+	PutText(values, isnull, 3, coupon->code);
 	values[4] = BoolGetDatum(coupon->on_the_spot);
 	values[5] = TimestampTzGetDatum(coupon->terms.valid_from);
 	values[6] = OptionalInstant(coupon->state.valid_until, &isnull[6]);
 	values[7] = TimestampTzGetDatum(at);
-	values[8] = OptionalText(note->reference, &isnull[8]);
+	PutText(values, isnull, 8, note->reference);
 	values[9] = Int64GetDatum(note->other_member_id);
 	values[10] = Int64GetDatum(note->other_coupon_id);
 	isnull[9] = isnull[10] = note->other_coupon_id == 0;
@@ -374,7 +367,7 @@ InsertPlainly(Coupon *coupon, const CouponAct *issued, const ActNote *note)
 	row[COUPON_COUPON_ID] = Int64GetDatum(coupon->coupon_id);
 	row[COUPON_BENEFIT] = CStringGetTextDatum(coupon->benefit->name);
 	row[COUPON_VERSION] = Int32GetDatum(coupon->benefit->version);
-	row[COUPON_CODE] = OptionalText(coupon->code, &row_nulls[COUPON_CODE]);
+	PutText(row, row_nulls, COUPON_CODE, coupon->code);
 	row[COUPON_ON_THE_SPOT] = BoolGetDatum(coupon->on_the_spot);
 	row[COUPON_FROM_MEMBER_ID] = Int64GetDatum(note->other_member_id);
 	row[COUPON_FROM_COUPON_ID] = Int64GetDatum(note->other_coupon_id);

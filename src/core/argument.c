@@ -5,6 +5,8 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "core/core.h"
@@ -22,6 +24,62 @@ RequireArgument(FunctionCallInfo fcinfo, int n, const char *name)
 				 errmsg("%s must not be NULL", name),
 				 errdetail("It has no default that NULL could stand for."),
 				 errhint("Give a value for %s.", name)));
+}
+
+/*
+ * The member that a call addresses.
+ */
+int64
+MemberArgument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	RequireArgument(fcinfo, n, name);
+	return PG_GETARG_INT64(n);
+}
+
+/*
+ * A text, or NULL.
+ */
+char *
+TextArgument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+/*
+ * Texts, none of which is NULL; false where the whole is.  what says in messages
+ * what each is.
+ */
+bool
+TextsArgument(FunctionCallInfo fcinfo, int n, const char *what, const char ***texts, int *ntexts)
+{
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (PG_ARGISNULL(n))
+		return false;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, ntexts);
+	*texts = palloc(Max(*ntexts, 1) * sizeof(char *));
+	for (int i = 0; i < *ntexts; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("a %s must not be NULL", what),
+					 errdetail("It is %s %d of %d.", what, i + 1, *ntexts),
+					 errhint("Leave it out.")));
+		(*texts)[i] = TextDatumGetCString(values[i]);
+	}
+	return true;
+}
+
+/*
+ * Puts a text, or NULL, into a column of a row that is made.
+ */
+void
+PutText(Datum *values, bool *nulls, int column, const char *text)
+{
+	values[column] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+	nulls[column] = text == NULL;
 }
 
 /*

@@ -151,7 +151,18 @@ extern AttrNumber FindAttribute(TupleDesc tupdesc, const char *name, AttrNumber 
 
 /* argument.c */
 extern void RequireArgument(FunctionCallInfo fcinfo, int n, const char *name);
+extern int64 MemberArgument(FunctionCallInfo fcinfo, int n, const char *name);
+extern char *TextArgument(FunctionCallInfo fcinfo, int n);
+extern bool TextsArgument(FunctionCallInfo fcinfo, int n, const char *what, const char ***texts, int *ntexts);
+extern void PutText(Datum *values, bool *nulls, int column, const char *text);
 extern char *TimestampText(TimestampTz t);
+
+/* Whether two texts are the same, or both NULL. */
+static inline bool
+SameString(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
 
 /* The context of an aggregate's state; refuses a call outside an aggregate. */
 extern MemoryContext AggregateContext(FunctionCallInfo fcinfo);

@@ -53,12 +53,6 @@ InstantArgument(FunctionCallInfo fcinfo, int n, const char *name)
 	return PG_GETARG_TIMESTAMPTZ(n);
 }
 
-static char *
-TextArgument(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
 pg_noreturn static void
 RefuseNoPoints(EntryKind kind, int64 points)
 {

@@ -92,20 +92,6 @@ LedgerColumnList(void)
 }
 
 /*
- * The number of a column in the ledger, or in a partition of it.
- */
-AttrNumber
-LedgerAttribute(TupleDesc tupdesc, LedgerColumn column)
-{
-	static AttrNumber known[LEDGER_NCOLUMNS];
-	AttrNumber	attnum = FindAttribute(tupdesc, columns[column].name, &known[column]);
-
-	if (attnum <= 0)
-		elog(ERROR, "column \"%s\" of the ledger does not exist", columns[column].name);
-	return attnum;
-}
-
-/*
  * Makes a kept statement that inserts a row: $1, $2, ... are what
  * LedgerRowValues() gives.  Lots are of a type of our own, which a parameter
  * cannot name for good, so an expression takes their place.
@@ -153,13 +139,6 @@ PutIdColumn(LedgerColumn column, int64 id, Datum *values, bool *nulls)
 }
 
 static inline void
-PutTextColumn(LedgerColumn column, const char *string, Datum *values, bool *nulls)
-{
-	values[column] = string == NULL ? (Datum) 0 : CStringGetTextDatum(string);
-	nulls[column] = string == NULL;
-}
-
-static inline void
 PutValueColumn(LedgerColumn column, const void *value, Datum *values, bool *nulls)
 {
 	values[column] = PointerGetDatum(value);
@@ -177,8 +156,8 @@ LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDG
 	memset(nulls, false, LEDGER_NCOLUMNS * sizeof(bool));
 	values[LEDGER_MEMBER_ID] = Int64GetDatum(row->member_id);
 	values[LEDGER_ENTRY_ID] = Int64GetDatum(row->entry_id);
-	PutTextColumn(LEDGER_CURRENCY, row->currency, values, nulls);
-	PutTextColumn(LEDGER_KIND, EntryKindName(row->kind), values, nulls);
+	PutText(values, nulls, LEDGER_CURRENCY, row->currency);
+	PutText(values, nulls, LEDGER_KIND, EntryKindName(row->kind));
 	values[LEDGER_POINTS] = Int64GetDatum(row->points);
 	values[LEDGER_REQUESTED] = Int64GetDatum(row->requested);
 	values[LEDGER_AVAILABLE] = Int64GetDatum(row->available);
@@ -193,10 +172,10 @@ LedgerRowValues(Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDG
 	/* there may be a member 0 */
 	if (row->kind == ENTRY_TRANSFER_OUT || row->kind == ENTRY_TRANSFER_IN)
 		nulls[LEDGER_COUNTERPARTY_ID] = false;
-	PutTextColumn(LEDGER_REFERENCE, row->reference, values, nulls);
-	PutTextColumn(LEDGER_REASON, row->reason, values, nulls);
+	PutText(values, nulls, LEDGER_REFERENCE, row->reference);
+	PutText(values, nulls, LEDGER_REASON, row->reason);
 	PutValueColumn(LEDGER_DETAILS, DatumGetPointer(posting->details), values, nulls);
-	PutTextColumn(LEDGER_IDEMPOTENCY_KEY, row->idempotency_key, values, nulls);
+	PutText(values, nulls, LEDGER_IDEMPOTENCY_KEY, row->idempotency_key);
 	PutValueColumn(LEDGER_FINGERPRINT, row->fingerprint, values, nulls);
 	PutValueColumn(LEDGER_SALT, row->salt, values, nulls);
 	PutValueColumn(LEDGER_TEXTS_HASH, NULL, values, nulls);

@@ -78,7 +78,6 @@ extern const PlainTable archive_table;
 extern const char *LedgerColumnName(LedgerColumn column);
 extern Oid	LedgerColumnType(LedgerColumn column);
 extern const char *LedgerColumnList(void);
-extern AttrNumber LedgerAttribute(TupleDesc tupdesc, LedgerColumn column);
 extern void MakeLedgerInsert(KeptPlan *kept, const char *lots, const char *on_conflict);
 extern void LedgerRowValues(struct Posting *posting, Datum values[LEDGER_NCOLUMNS], bool nulls[LEDGER_NCOLUMNS]);
 extern void ReadStoredValues(const Datum values[LEDGER_NCOLUMNS], const bool nulls[LEDGER_NCOLUMNS], bool for_chain,

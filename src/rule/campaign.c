@@ -374,10 +374,7 @@ ReadZone(const Place *place, Campaign *campaign)
 
 	if (name == NULL || strcmp(name, "member") == 0)
 		return;
-	campaign->zone = strlen(name) <= TZ_STRLEN_MAX ? pg_tzset(name) : NULL;
-	campaign->zone_name = name;
-	if (campaign->zone == NULL)
-		Complain(place, "is \"%s\", which is no time zone", name);
+	campaign->zone = ReadTimeZone(place, &campaign->zone_name);
 }
 
 static void

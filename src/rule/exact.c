@@ -9,7 +9,7 @@
 #include "core/errors.h"
 #include "rule/exact.h"
 
-void
+pg_noreturn static void
 RefuseWorth(void)
 {
 	ereport(ERROR,

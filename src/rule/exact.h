@@ -40,6 +40,5 @@ extern Exact AddExact(Exact a, Exact b);
 extern Exact MultiplyExact(Exact a, Exact b);
 extern int	CompareExact(Exact a, Exact b);
 extern int64 RoundExact(Exact a, Rounding rounding);
-pg_noreturn extern void RefuseWorth(void);
 
 #endif							/* LOYALTY_EXACT_H */

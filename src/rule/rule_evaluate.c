@@ -337,14 +337,6 @@ FindCounter(Counter *counters, int *n, const char *name, JsonbContainer *used)
 	return counter;
 }
 
-static void
-PutText(Datum *values, bool *nulls, int column, const char *text)
-{
-	nulls[column] = text == NULL;
-	if (text != NULL)
-		values[column] = CStringGetTextDatum(text);
-}
-
 /*
  * evaluate_campaigns(definitions jsonb, activity jsonb, member jsonb)
  */

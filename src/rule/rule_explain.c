@@ -22,14 +22,6 @@
 #include "core/errors.h"
 #include "rule/rule.h"
 
-static void
-PutText(Datum *values, bool *nulls, int column, const char *text)
-{
-	nulls[column] = text == NULL;
-	if (text != NULL)
-		values[column] = CStringGetTextDatum(text);
-}
-
 /*
  * Reads an activity, under whichever number of the member it stands.
  */
@@ -306,12 +298,6 @@ loyalty_campaign_limits(PG_FUNCTION_ARGS)
  * ---------------------------------------------------------------------------
  */
 
-static const char *
-TextOrNull(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
 /*
  * preview_activity(member_id, kind, at, amount, lines, channel, document, money,
  * time_zone, confirmed, definitions)
@@ -331,17 +317,17 @@ loyalty_preview_activity(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	activity.member_id = PG_GETARG_INT64(0);
-	activity.kind = TextOrNull(fcinfo, 1);
+	activity.kind = TextArgument(fcinfo, 1);
 	(void) FindActivityKind(activity.kind);
 	activity.at = PG_ARGISNULL(2) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(2);
 	CheckActivityAt(activity.at);
 	activity.has_amount = !PG_ARGISNULL(3);
 	if (activity.has_amount)
 		activity.amount = MicrosFromNumeric(PG_GETARG_DATUM(3), "amount", &activity.decimals);
-	activity.channel = TextOrNull(fcinfo, 5);
+	activity.channel = TextArgument(fcinfo, 5);
 	activity.document = PG_ARGISNULL(6) ? 0 : PG_GETARG_DATUM(6);
-	activity.money = TextOrNull(fcinfo, 7);
-	activity.time_zone = FindTimeZone(TextOrNull(fcinfo, 8));
+	activity.money = TextArgument(fcinfo, 7);
+	activity.time_zone = FindTimeZone(TextArgument(fcinfo, 8));
 	activity.local_day = LocalDay(activity.at, activity.time_zone);
 	activity.confirmed = PG_ARGISNULL(9) || PG_GETARG_BOOL(9);
 	ReadLines(&activity, PG_ARGISNULL(4) ? 0 : PG_GETARG_DATUM(4));

@@ -187,12 +187,6 @@ ReadAttribute(int64 member_id, const char *name, JsonbValue *value)
 		value->type != jbvNull && value->type != jbvBinary;
 }
 
-static Truth
-TruthOf(bool b)
-{
-	return b ? TRUTH_YES : TRUTH_NO;
-}
-
 static void
 ReadNow(const FactQuestion *question, const Activity *activity, DateADT day, Facts *facts, FactAnswer *answer)
 {

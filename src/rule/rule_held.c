@@ -28,12 +28,6 @@ enum
 	COL_ENTRY_ID, COL_OF_ENTRY_ID, COL_ITEM_ID, COL_AT, COL_LOCAL_DAY, COL_INPUTS, COL_KEPT_BECAUSE
 };
 
-static bool
-SameText(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
 static HeldAward *
 AwardOf(HeldAwards *held, const HeldAward *row)
 {
@@ -42,7 +36,7 @@ AwardOf(HeldAwards *held, const HeldAward *row)
 		HeldAward  *award = held->awards[i];
 
 		if (award->effect == row->effect && strcmp(award->campaign, row->campaign) == 0 &&
-			SameText(award->currency, row->currency) && SameText(award->cause, row->cause) &&
+			SameString(award->currency, row->currency) && SameString(award->cause, row->cause) &&
 			award->has_window == row->has_window && award->window_start == row->window_start)
 			return award;
 	}
@@ -206,7 +200,7 @@ FindHeld(HeldAwards *held, const Campaign *campaign, int effect, bool has_window
 		HeldAward  *award = held->awards[i];
 
 		if (award->effect == effect && strcmp(award->campaign, campaign->code) == 0 &&
-			SameText(award->currency, campaign->effects[effect].currency) && SameText(award->cause, cause) &&
+			SameString(award->currency, campaign->effects[effect].currency) && SameString(award->cause, cause) &&
 			award->has_window == has_window && award->window_start == window_start)
 			return award;
 	}

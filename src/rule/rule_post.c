@@ -305,13 +305,6 @@ static const PlainTable award_table = {
 };
 
 static void
-PutText(Datum *values, bool *nulls, int column, const char *text)
-{
-	nulls[column] = text == NULL;
-	values[column] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
-}
-
-static void
 PutId(Datum *values, bool *nulls, int column, int64 id)
 {
 	nulls[column] = id == 0;

@@ -20,13 +20,6 @@
 #include "tier/tier_functions.h"
 #include "tier/tier_program.h"
 
-static int64
-MemberArgument(FunctionCallInfo fcinfo, int n)
-{
-	RequireArgument(fcinfo, n, "member_id");
-	return PG_GETARG_INT64(n);
-}
-
 static CachedLadder *
 LadderArgument(FunctionCallInfo fcinfo, int n, TimestampTz known_at)
 {
@@ -90,7 +83,7 @@ PG_FUNCTION_INFO_V1(loyalty_tier_of);
 Datum
 loyalty_tier_of(PG_FUNCTION_ARGS)
 {
-	int64		member_id = MemberArgument(fcinfo, 0);
+	int64		member_id = MemberArgument(fcinfo, 0, "member_id");
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
 	TierAsOf	asked = {as_of, KnownAtArgument(fcinfo, 3), STORED_AS_OF_QUERY};
 	MemoryContext caller = CurrentMemoryContext;
@@ -136,7 +129,7 @@ PG_FUNCTION_INFO_V1(loyalty_member_tiers);
 Datum
 loyalty_member_tiers(PG_FUNCTION_ARGS)
 {
-	int64		member_id = MemberArgument(fcinfo, 0);
+	int64		member_id = MemberArgument(fcinfo, 0, "member_id");
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
 	TierAsOf	asked = {as_of, KnownAtArgument(fcinfo, 3), STORED_AS_OF_QUERY};
 	CachedLadder *ladder;
@@ -235,7 +228,7 @@ PG_FUNCTION_INFO_V1(loyalty_tier_progress);
 Datum
 loyalty_tier_progress(PG_FUNCTION_ARGS)
 {
-	int64		member_id = MemberArgument(fcinfo, 0);
+	int64		member_id = MemberArgument(fcinfo, 0, "member_id");
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
 	TierAsOf	asked = OfQuery(as_of);
 
@@ -266,7 +259,7 @@ PG_FUNCTION_INFO_V1(loyalty_maintain_tier);
 Datum
 loyalty_maintain_tier(PG_FUNCTION_ARGS)
 {
-	int64		member_id = MemberArgument(fcinfo, 0);
+	int64		member_id = MemberArgument(fcinfo, 0, "member_id");
 	TimestampTz as_of = AsOfArgument(fcinfo, 2);
 	bool		changed;
 
@@ -286,7 +279,7 @@ PG_FUNCTION_INFO_V1(loyalty_preview_tier);
 Datum
 loyalty_preview_tier(PG_FUNCTION_ARGS)
 {
-	int64		member_id = MemberArgument(fcinfo, 0);
+	int64		member_id = MemberArgument(fcinfo, 0, "member_id");
 	TimestampTz as_of = AsOfArgument(fcinfo, 3);
 	TierAsOf	asked = OfQuery(as_of);
 	bool		whole_history = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
@@ -342,12 +335,12 @@ loyalty_tier_if_merged(PG_FUNCTION_ARGS)
 
 	ConnectTier();
 	ladder = LadderArgument(fcinfo, 2, TIMESTAMP_INFINITY);
-	history = GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 0), &asked), &asked);
+	history = GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 0, "member_id"), &asked), &asked);
 	merges = palloc((history->nmerges + 1) * sizeof(TierMerge));
 	memcpy(merges, history->merges, history->nmerges * sizeof(TierMerge));
 	merges[history->nmerges].at = as_of;
 	merges[history->nmerges].absorbed =
-		GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 1), &asked), &asked);
+		GatherHistory(ladder, CanonicalAsOf(MemberArgument(fcinfo, 1, "member_id"), &asked), &asked);
 	history->merges = merges;
 	history->nmerges++;
 	ReplayLatest(ladder->versions, history, as_of, &machine);

@@ -395,7 +395,7 @@ SyncHistory(const CachedLadder *ladder, int64 member_id, const TierLog *logs, in
  */
 
 static void
-PutText(StringInfo json, const char *name, const char *value)
+PutJsonText(StringInfo json, const char *name, const char *value)
 {
 	appendStringInfo(json, ", \"%s\": ", name);
 	if (value == NULL)
@@ -418,11 +418,11 @@ TellOfChange(const CachedLadder *ladder, int64 member_id, const char *from, cons
 		return;
 	initStringInfo(&json);
 	appendStringInfoString(&json, "{\"version\": 1");
-	PutText(&json, "ladder", ladder->code);
-	PutText(&json, "from", from);
-	PutText(&json, "to", CodeOfRank(log->definition, log->rank));
-	PutText(&json, "event", TierEventName(log->event));
-	PutText(&json, "reason", TierReasonName(log->reason));
+	PutJsonText(&json, "ladder", ladder->code);
+	PutJsonText(&json, "from", from);
+	PutJsonText(&json, "to", CodeOfRank(log->definition, log->rank));
+	PutJsonText(&json, "event", TierEventName(log->event));
+	PutJsonText(&json, "reason", TierReasonName(log->reason));
 	if (arrived != NULL && arrived->entry != NULL)
 	{
 		happening.beyond_id = arrived->entry->entry_id;

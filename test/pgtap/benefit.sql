@@ -127,6 +127,7 @@ SELECT matches(mistake(c.definition::jsonb), c.said, c.definition) FROM (VALUES
 	('{"between": ["2026-07-01", "2026-06-01"]}', '^between ends before'),
 	('{"times": 0}', '^times must be a whole number'),
 	('{"codes": "several"}', '^codes is "several"'),
+	('{"time_zone": "Nowhere"}', '^time_zone is "Nowhere", which is no time zone'),
 	('{"money": "euro"}', '^money is "euro"'),
 	('{"class": "shipping", "discount": {"percent": 50, "every": 2, "pick": "cheapest"}}', 'takes of shipping'),
 	('{"available": {"tier": {"club": ["gold"]}}}', '^available asks for facts'),
