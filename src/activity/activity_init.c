@@ -13,6 +13,5 @@ ROOM_INIT(Activity)
 	static const char *const happenings[] = {"activity_recorded", "activity_revised", "activity_returned", NULL};
 
 	ExpectLayout("activity", 1);
-	ActivityKindInit();
 	DeclareHappenings(happenings);
 }

@@ -27,28 +27,6 @@ typedef struct ActivityKind
 static MemoryContext cache = NULL;
 static ActivityKind *kinds = NULL;
 static int	nkinds = 0;
-static bool known = false;
-static uint64 changes_seen = 0;
-static Oid	kinds_relid = InvalidOid;
-
-static void
-ForgetKinds(Oid relid)
-{
-	if (relid == InvalidOid || relid == kinds_relid)
-	{
-		known = false;
-		changes_seen++;
-	}
-}
-
-/*
- * Part of ActivityInit().
- */
-void
-ActivityKindInit(void)
-{
-	OnTableChange(ForgetKinds);
-}
 
 static SameWhen
 SameWhenFromName(const char *name)
@@ -74,9 +52,9 @@ ReadKinds(void)
 		.query = "SELECT kind, same_when FROM loyalty.activity_kind"
 	};
 
-	PushLatestSnapshot();
 	RunPlanReadOnly(&plan, NULL, NULL, 0);
-	PopActiveSnapshot();
+	if (cache == NULL)
+		cache = AllocSetContextCreate(TopMemoryContext, "loyalty kinds of activities", ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(cache);
 	kinds = MemoryContextAlloc(cache, Max(SPI_processed, 1) * sizeof(ActivityKind));
 	nkinds = 0;
@@ -91,22 +69,14 @@ ReadKinds(void)
 
 /*
  * When two activities of a kind are the same; LY501 for a kind that there is
- * not.  Needs an SPI connection.
+ * not.
  */
 SameWhen
 FindActivityKind(const char *kind)
 {
-	if (cache == NULL)
-		cache = AllocSetContextCreate(TopMemoryContext, "loyalty kinds of activities", ALLOCSET_SMALL_SIZES);
-	while (!known)
-	{
-		uint64		changes = changes_seen;
+	static Settings settings = {.tables = {"activity_kind"}, .read = ReadKinds};
 
-		/* what changes while we read may not be in what we read: read again */
-		kinds_relid = LoyaltyTable("activity_kind");
-		ReadKinds();
-		known = changes == changes_seen;
-	}
+	(void) KnowSettings(&settings);
 	for (int i = 0; i < nkinds; i++)
 	{
 		if (strcmp(kinds[i].kind, kind) == 0)

@@ -80,6 +80,5 @@ extern void MakeActivityQuery(KeptPlan *plan, const char *where);
 extern void MakeActivityInsert(KeptPlan *plan, const char *on_conflict);
 
 /* activity_kind.c */
-extern void ActivityKindInit(void);
 
 #endif							/* LOYALTY_ACTIVITY_ROW_H */

@@ -66,7 +66,6 @@ extern void BenefitSpan(const Benefit *benefit, TimestampTz at, TimestampTz *val
 extern TimestampTz GraceUntil(const Benefit *benefit, TimestampTz at);
 
 /* benefit_cache.c */
-extern void BenefitCacheInit(void);
 extern void RefuseProblems(const Problems *problems, const char *at);
 extern bool AnyBenefits(void);
 extern const Benefit *BenefitInForce(const char *name, TimestampTz at);

@@ -9,7 +9,6 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "benefit/benefit.h"
@@ -19,34 +18,10 @@
 static MemoryContext cache = NULL;
 static const Benefit **benefits = NULL; /* by (name, version) */
 static int	nbenefits = 0;
-static bool stale = true;
-static uint64 changes_seen = 0;
-static Oid	cached_relid = InvalidOid;
-
-static void
-ForgetBenefits(Oid relid)
-{
-	if (relid == InvalidOid || relid == cached_relid)
-	{
-		stale = true;
-		changes_seen++;
-	}
-}
 
 /*
- * Part of BenefitInit().
- */
-void
-BenefitCacheInit(void)
-{
-	OnTableChange(ForgetBenefits);
-}
-
-/*
- * Reads all versions of all benefits with a snapshot of their own: in
- * REPEATABLE READ the transaction's may be older than the change that made us
- * read again.  What was known before stays until the transaction ends, for
- * whoever uses it.
+ * Reads all versions of all benefits.  What was known before stays until the
+ * transaction ends, for whoever uses it.
  */
 static void
 ReadBenefits(void)
@@ -61,9 +36,7 @@ ReadBenefits(void)
 	int			n;
 	MemoryContext old;
 
-	PushLatestSnapshot();
 	RunPlanReadOnly(&plan, NULL, NULL, 0);
-	PopActiveSnapshot();
 	n = (int) SPI_processed;
 	old = MemoryContextSwitchTo(context);
 	found = palloc(Max(n, 1) * sizeof(Benefit *));
@@ -93,26 +66,11 @@ ReadBenefits(void)
 static void
 KnowBenefits(void)
 {
-	uint64		changes;
+	/* a definition without a time zone has that of the program */
+	static Settings settings = {.tables = {"benefit_version", "program"}, .read = ReadBenefits};
 
-	if (!stale)
-		return;
-	cached_relid = LoyaltyTable("benefit_version");
-	if (!OidIsValid(cached_relid))
-	{
+	if (!KnowSettings(&settings))
 		nbenefits = 0;
-		return;
-	}
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	/* what changes while we read may not be in what we read: read again */
-	do
-	{
-		changes = changes_seen;
-		ReadBenefits();
-	} while (changes != changes_seen);
-	SPI_finish();
-	stale = false;
 }
 
 /*

@@ -10,7 +10,6 @@
 ROOM_INIT(Benefit)
 {
 	ExpectLayout("benefit", 1);
-	BenefitCacheInit();
 	CouponHappeningsInit();
 	CouponListenerInit();
 }

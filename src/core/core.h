@@ -75,6 +75,25 @@ typedef void (*TableChangeCallback) (Oid relid);
 extern Oid	LoyaltyTable(const char *name);
 extern void OnTableChange(TableChangeCallback callback);
 
+/*
+ * What a session keeps of small tables of settings, until one of them changes.
+ * Declare it static, filled in by hand; KnowSettings() does the rest.
+ */
+#define SETTINGS_MAX_TABLES 3
+
+typedef struct Settings
+{
+	const char *tables[SETTINGS_MAX_TABLES];	/* where the first is, all are */
+	void		(*read) (void); /* reads all of them anew */
+	bool		known;
+	uint64		nchanges;
+	Oid			relids[SETTINGS_MAX_TABLES];
+	struct Settings *next;		/* of those that were ever asked for */
+	bool		listed;
+} Settings;
+
+extern bool KnowSettings(Settings *settings);
+
 /* Who may write, and as whom: see rights.c. */
 typedef enum Right
 {
@@ -186,7 +205,6 @@ extern void TablesInit(void);
 extern void LayoutInit(void);
 extern void BehindInit(void);
 extern void RightsInit(void);
-extern void ProgramInit(void);
 
 /*
  * What a room sets up once per session, in its file <room>_init.c; called by

@@ -20,7 +20,6 @@ ROOM_INIT(Core)
 	BehindInit();
 	RightsInit();
 	PlainInit();
-	ProgramInit();
 }
 
 /*

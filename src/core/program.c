@@ -1,46 +1,27 @@
 /*
  * program.c
  *		Settings of the program: the one row of loyalty.program.
- *
- * Each session keeps it and drops it when the table changes, told by the
- * trigger forget_cached().
  */
 #include "postgres.h"
 
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 
 #include "core/core.h"
 
 static Program program;
-static bool program_known = false;
-static Oid	program_relid = InvalidOid;
-static uint64 changes_seen = 0;
 
+/*
+ * Where setup() did not run, or has no row, those of a new program.
+ */
 static void
-ForgetProgram(Oid relid)
+SetDefaults(void)
 {
-	if (relid != InvalidOid && relid != program_relid)
-		return;
-	changes_seen++;
-	program_known = false;
+	memset(&program, 0, sizeof(program));
+	strlcpy(program.time_zone, "UTC", sizeof(program.time_zone));
 }
 
-/*
- * Part of CoreInit().
- */
-void
-ProgramInit(void)
-{
-	OnTableChange(ForgetProgram);
-}
-
-/*
- * Reads the row with a snapshot of its own: in REPEATABLE READ the
- * transaction's may be older than the change that made us read again.
- */
 static void
 ReadProgram(void)
 {
@@ -49,9 +30,8 @@ ReadProgram(void)
 	};
 	bool		isnull;
 
-	PushLatestSnapshot();
+	SetDefaults();
 	RunPlanReadOnly(&plan, NULL, NULL, 1);
-	PopActiveSnapshot();
 	if (SPI_processed == 0)
 		return;
 	strlcpy(program.time_zone, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
@@ -67,27 +47,10 @@ ReadProgram(void)
 const Program *
 GetProgram(void)
 {
-	uint64		changes;
+	static Settings settings = {.tables = {"program"}, .read = ReadProgram};
 
-	if (program_known)
-		return &program;
-
-	memset(&program, 0, sizeof(program));
-	strlcpy(program.time_zone, "UTC", sizeof(program.time_zone));
-	program_relid = LoyaltyTable("program");
-	if (!OidIsValid(program_relid))
-		return &program;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	/* what changes while we read may not be in what we read: read again */
-	do
-	{
-		changes = changes_seen;
-		ReadProgram();
-	} while (changes != changes_seen);
-	SPI_finish();
-	program_known = true;
+	if (!KnowSettings(&settings))
+		SetDefaults();
 	return &program;
 }
 

@@ -3,8 +3,9 @@
  *		The program's tables by name, and word of their changes.
  *
  * A backend may register ten relcache callbacks, for all libraries together:
- * ours is one.  A room that keeps something it has read of a table asks with
- * OnTableChange() to be told when to forget it.
+ * ours is one.  What a room keeps of small tables of settings it declares as
+ * Settings; for other things that it keeps of a table it asks with OnTableChange()
+ * to be told when to forget them.
  */
 #include "postgres.h"
 
@@ -14,6 +15,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "core/core.h"
 
@@ -32,6 +34,20 @@ static struct
 }			known_tables[MAX_KNOWN_TABLES];
 static int	nknown_tables = 0;
 
+/* Those that were ever asked for */
+static Settings *all_settings = NULL;
+
+static bool
+AreOf(const Settings *settings, Oid relid)
+{
+	for (int i = 0; i < SETTINGS_MAX_TABLES && settings->tables[i] != NULL; i++)
+	{
+		if (relid == settings->relids[i])
+			return true;
+	}
+	return relid == InvalidOid;
+}
+
 static void
 TableChanged(Datum arg, Oid relid)
 {
@@ -40,6 +56,14 @@ TableChanged(Datum arg, Oid relid)
 	{
 		if (relid == InvalidOid || relid == known_tables[i].relid)
 			known_tables[i].relid = InvalidOid;
+	}
+	for (Settings *settings = all_settings; settings != NULL; settings = settings->next)
+	{
+		if (AreOf(settings, relid))
+		{
+			settings->known = false;
+			settings->nchanges++;
+		}
 	}
 	for (int i = 0; i < ncallbacks; i++)
 		callbacks[i] (relid);
@@ -113,6 +137,43 @@ LoyaltyTable(const char *name)
 		nknown_tables = Max(nknown_tables, i + 1);
 	}
 	return relid;
+}
+
+/*
+ * Sees to it that settings are known; false where the tables are not there.
+ * They are read with a snapshot of their own: in REPEATABLE READ the
+ * transaction's may be older than the change that made us read again.
+ */
+bool
+KnowSettings(Settings *settings)
+{
+	uint64		nchanges;
+
+	if (settings->known)
+		return true;
+	if (!settings->listed)
+	{
+		settings->next = all_settings;
+		all_settings = settings;
+		settings->listed = true;
+	}
+	for (int i = 0; i < SETTINGS_MAX_TABLES && settings->tables[i] != NULL; i++)
+		settings->relids[i] = LoyaltyTable(settings->tables[i]);
+	if (!OidIsValid(settings->relids[0]))
+		return false;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* what changes while we read may not be in what we read: read again */
+	do
+	{
+		nchanges = settings->nchanges;
+		PushLatestSnapshot();
+		settings->read();
+		PopActiveSnapshot();
+	} while (nchanges != settings->nchanges);
+	SPI_finish();
+	settings->known = true;
+	return true;
 }
 
 /*

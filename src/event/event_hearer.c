@@ -11,7 +11,6 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "core/core.h"
@@ -67,24 +66,8 @@ typedef struct HeardKind
 
 static HeardKind *heard_kinds = NULL;
 static int	nheard_kinds = 0;
-static bool kinds_known = false;
 static bool points_wake = false;
-static Oid	subscriptions = InvalidOid;
-static uint64 changes_seen = 0;
 
-static void
-ForgetKinds(Oid relid)
-{
-	if (relid != InvalidOid && relid != subscriptions)
-		return;
-	changes_seen++;
-	kinds_known = false;
-}
-
-/*
- * Reads which kinds somebody subscribed to, with a snapshot of its own: in
- * REPEATABLE READ the transaction's may be older than the last change.
- */
 static void
 ReadKinds(void)
 {
@@ -95,9 +78,7 @@ ReadKinds(void)
 	HeardKind  *kinds;
 	bool		isnull;
 
-	PushLatestSnapshot();
 	RunPlanReadOnly(&plan, NULL, NULL, 0);
-	PopActiveSnapshot();
 	kinds = MemoryContextAlloc(TopMemoryContext, (SPI_processed + 1) * sizeof(HeardKind));
 	if (heard_kinds != NULL)
 		pfree(heard_kinds);
@@ -121,29 +102,15 @@ ReadKinds(void)
 }
 
 /*
- * Sees to it that the kinds are known; false before setup().
+ * Sees to it that it is known who subscribed to what; false before setup().
  */
 static bool
 KnowKinds(void)
 {
-	uint64		changes;
+	/* whether a consumer is woken changes with its subscriptions */
+	static Settings settings = {.tables = {"event_subscription"}, .read = ReadKinds};
 
-	if (kinds_known)
-		return true;
-	subscriptions = LoyaltyTable("event_subscription");
-	if (!OidIsValid(subscriptions))
-		return false;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	/* what changes while we read may not be in what we read: read again */
-	do
-	{
-		changes = changes_seen;
-		ReadKinds();
-	} while (changes != changes_seen);
-	SPI_finish();
-	kinds_known = true;
-	return true;
+	return KnowSettings(&settings);
 }
 
 static const HeardKind *
@@ -257,5 +224,4 @@ EventHearerInit(void)
 	DeclareHappenings(kinds);
 	OnHappening(&hearer);
 	OnEntryPosted(&listener);
-	OnTableChange(ForgetKinds);
 }

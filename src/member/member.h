@@ -286,7 +286,6 @@
 
 /* Parts of MemberInit() */
 extern void AliasInit(void);
-extern void ResolveInit(void);
 
 /* The state of components_agg; see core/state.h. */
 extern const struct StateKind components_state;

@@ -16,6 +16,5 @@ ROOM_INIT(Member)
 	ExpectLayout("member", 1);
 	DeclareHappenings(kinds);
 	AliasInit();
-	ResolveInit();
 	RegisterState(&components_state);
 }

@@ -48,25 +48,7 @@ static Namespace *namespaces = NULL;
 static int	nnamespaces = 0;
 static HTAB *blocked = NULL;	/* of uint64 hashes; a collision costs time only */
 static MemoryContext settings_context = NULL;
-static bool settings_known = false;
-static Oid	namespace_relid = InvalidOid;
-static Oid	blocked_relid = InvalidOid;
-
-static void
-ForgetSettings(Oid relid)
-{
-	if (relid == InvalidOid || relid == namespace_relid || relid == blocked_relid)
-		settings_known = false;
-}
-
-/*
- * Part of MemberInit().
- */
-void
-ResolveInit(void)
-{
-	OnTableChange(ForgetSettings);
-}
+static bool too_many = false;	/* namespaces, to be kept */
 
 static uint64
 HashOfValue(const char *name, const char *value, int len)
@@ -76,12 +58,10 @@ HashOfValue(const char *name, const char *value, int len)
 }
 
 /*
- * Reads the settings of namespaces and the blocked values, unless this
- * session knows them.  Needs an SPI connection.  False when there are more
- * namespaces than are kept.
+ * Reads the settings of namespaces and the blocked values.
  */
-static bool
-KnowSettings(void)
+static void
+ReadSettings(void)
 {
 	static KeptPlan namespace_plan = {
 		.query = "SELECT namespace, kind, default_country, provider_rules, fold_case, shared, merge_unverified, priority, "
@@ -94,24 +74,16 @@ KnowSettings(void)
 	HASHCTL		ctl = {0};
 	bool		isnull;
 
-	if (settings_known)
-		return true;
 	if (settings_context == NULL)
 		settings_context = AllocSetContextCreate(TopMemoryContext, "loyalty namespaces", ALLOCSET_SMALL_SIZES);
 	else
 		MemoryContextReset(settings_context);
 	namespaces = NULL;
 	nnamespaces = 0;
-	namespace_relid = LoyaltyTable("identifier_namespace");
-	blocked_relid = LoyaltyTable("blocked_identifier");
-	settings_known = true;		/* an invalidation while we read takes it back */
-
 	RunPlanReadOnly(&namespace_plan, NULL, NULL, 0);
-	if (SPI_processed > MAX_NAMESPACES)
-	{
-		settings_known = false;
-		return false;
-	}
+	too_many = SPI_processed > MAX_NAMESPACES;
+	if (too_many)
+		return;
 	namespaces = MemoryContextAllocZero(settings_context, (SPI_processed + 1) * sizeof(Namespace));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -144,7 +116,18 @@ KnowSettings(void)
 
 		hash_search(blocked, &hash, HASH_ENTER, NULL);
 	}
-	return true;
+}
+
+/*
+ * Sees to it that these are known; false when there are more namespaces than
+ * are kept.
+ */
+static bool
+KnowNamespaces(void)
+{
+	static Settings settings = {.tables = {"identifier_namespace", "blocked_identifier"}, .read = ReadSettings};
+
+	return KnowSettings(&settings) && !too_many;
 }
 
 static bool
@@ -547,7 +530,7 @@ loyalty_resolve_member(PG_FUNCTION_ARGS)
 		char	   *on_conflict = text_to_cstring(PG_GETARG_TEXT_PP(3));
 
 		if ((strcmp(on_conflict, "merge") == 0 || strcmp(on_conflict, "first") == 0 ||
-			 strcmp(on_conflict, "refuse") == 0) && KnowSettings())
+			 strcmp(on_conflict, "refuse") == 0) && KnowNamespaces())
 			n = TakeIdentifiers(PG_GETARG_JSONB_P(0), given);
 	}
 

@@ -37,7 +37,6 @@ typedef struct RuleBook
 	TimestampTz last_recorded;
 } RuleBook;
 
-extern void RuleCacheInit(void);
 extern const RuleBook *OpenRuleBook(void);
 extern RuleBook *MakeDraft(const RuleBook *book, const Jsonb *definitions);
 extern bool BookConcerns(const RuleBook *book, const char *kind);

@@ -10,7 +10,6 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -20,10 +19,7 @@
 
 static MemoryContext cache = NULL;
 static RuleBook *known_book = NULL;
-static bool stale = true;
-static uint64 changes_seen = 0;
 static int	users = 0;			/* calls that hold pointers into the cache */
-static Oid	cached_relid = InvalidOid;
 
 /* The kinds that were last asked for, and the latest versions that look at them */
 #define MAX_KNOWN_KINDS		16
@@ -37,25 +33,6 @@ typedef struct KnownKind
 
 static KnownKind known_kinds[MAX_KNOWN_KINDS];
 static int	nknown_kinds = 0;
-
-static void
-ForgetCampaigns(Oid relid)
-{
-	if (relid == InvalidOid || relid == cached_relid)
-	{
-		stale = true;
-		changes_seen++;
-	}
-}
-
-/*
- * Part of RuleInit().
- */
-void
-RuleCacheInit(void)
-{
-	OnTableChange(ForgetCampaigns);
-}
 
 static void
 EndUse(void *arg)
@@ -104,10 +81,6 @@ NoteLast(RuleBook *book)
 	}
 }
 
-/*
- * Reads all versions with a snapshot of its own: in REPEATABLE READ the
- * transaction's may be older than the change that made us read again.
- */
 static RuleBook *
 ReadBook(void)
 {
@@ -117,9 +90,7 @@ ReadBook(void)
 	MemoryContext target = CurrentMemoryContext;
 	RuleBook   *book;
 
-	PushLatestSnapshot();
 	RunPlanReadOnly(&plan, NULL, NULL, 0);
-	PopActiveSnapshot();
 	MemoryContextSwitchTo(target);
 	book = palloc0(sizeof(RuleBook));
 	book->n = (int) SPI_processed;
@@ -134,19 +105,10 @@ static void
 ReadCampaigns(void)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "campaigns", ALLOCSET_DEFAULT_SIZES);
-	RuleBook   *book;
-	uint64		changes;
+	MemoryContext old = MemoryContextSwitchTo(context);
+	RuleBook   *book = ReadBook();
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	do
-	{
-		MemoryContextReset(context);
-		changes = changes_seen;
-		MemoryContextSwitchTo(context);
-		book = ReadBook();
-	} while (changes != changes_seen);
-	SPI_finish();
+	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(context, TopMemoryContext);
 	/* what others still look at stays until the session ends */
 	if (cache != NULL && users == 0)
@@ -154,7 +116,6 @@ ReadCampaigns(void)
 	cache = context;
 	known_book = book;
 	nknown_kinds = 0;
-	stale = false;
 }
 
 /*
@@ -164,19 +125,12 @@ ReadCampaigns(void)
 const RuleBook *
 OpenRuleBook(void)
 {
+	static const RuleBook none = {0};
+	static Settings settings = {.tables = {"campaign_version"}, .read = ReadCampaigns};
 	MemoryContextCallback *callback;
 
-	if (stale)
-	{
-		cached_relid = LoyaltyTable("campaign_version");
-		if (!OidIsValid(cached_relid))
-		{
-			static const RuleBook none = {0};
-
-			return &none;
-		}
-		ReadCampaigns();
-	}
+	if (!KnowSettings(&settings))
+		return &none;
 	callback = palloc0(sizeof(MemoryContextCallback));
 	callback->func = EndUse;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);

@@ -10,6 +10,5 @@
 ROOM_INIT(Rule)
 {
 	ExpectLayout("rule", 1);
-	RuleCacheInit();
 	RuleListenerInit();
 }

@@ -20,31 +20,8 @@
 
 static MemoryContext cache = NULL;
 static CachedLadder *ladders = NULL;
-static bool stale = true;
-static uint64 changes_seen = 0;
 static int64 generation = 0;
 static int	users = 0;			/* calls that hold pointers into the cache */
-static Oid	cached_relids[3];
-
-static void
-ForgetLadders(Oid relid)
-{
-	if (relid == InvalidOid || relid == cached_relids[0] || relid == cached_relids[1] ||
-		relid == cached_relids[2])
-	{
-		stale = true;
-		changes_seen++;
-	}
-}
-
-/*
- * Part of TierInit().
- */
-void
-LadderCacheInit(void)
-{
-	OnTableChange(ForgetLadders);
-}
 
 static void
 EndTierUse(void *arg)
@@ -167,16 +144,6 @@ ReadLadder(const char *code, TimestampTz known_at)
 }
 
 /*
- * Whether AllLadders() answers at once; then it needs no ConnectTier(), unless
- * the caller runs a statement while it looks at them.
- */
-bool
-LaddersAreKnown(void)
-{
-	return !stale;
-}
-
-/*
  * How many versions all ladders have, of those that AllLadders() gave last:
  * another number with each definition.
  */
@@ -208,67 +175,67 @@ CountsOneCurrencyAlone(const CachedLadder *ladder, const CachedLadder *all)
 	return true;
 }
 
+static void
+ReadLadders(void)
+{
+	static KeptPlan plan = {
+		.query = "SELECT ladder FROM loyalty.ladder ORDER BY ladder"
+	};
+	MemoryContext fresh = AllocSetContextCreate(TopMemoryContext, "loyalty ladders", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = CurrentMemoryContext;
+	CachedLadder *list = NULL;
+	CachedLadder **end = &list;
+	SPITupleTable *table;
+	uint64		n;
+
+	RunPlanReadOnly(&plan, NULL, NULL, 0);
+	table = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+	{
+		MemoryContextSwitchTo(fresh);
+		*end = ReadLadder(SPI_getvalue(table->vals[i], table->tupdesc, 1), TIMESTAMP_INFINITY);
+		if (*end != NULL)
+			end = &(*end)->next;
+	}
+	MemoryContextSwitchTo(old);
+	generation = 0;
+	for (CachedLadder *ladder = list; ladder != NULL; ladder = ladder->next)
+	{
+		generation += ladder->versions->nversions;
+		ladder->leaves_slack = CountsOneCurrencyAlone(ladder, list);
+	}
+	/* a caller further up may still hold what was read before */
+	if (cache != NULL && users <= 1)
+		MemoryContextDelete(cache);
+	cache = fresh;
+	ladders = list;
+}
+
+static Settings settings = {.tables = {"ladder", "ladder_version", "tier_measure"}, .read = ReadLadders};
+
+/*
+ * Whether AllLadders() answers at once; then it needs no ConnectTier(), unless
+ * the caller runs a statement while it looks at them.
+ */
+bool
+LaddersAreKnown(void)
+{
+	return settings.known;
+}
+
 /*
  * All ladders, by code.  Needs ConnectTier().
  */
 CachedLadder *
 AllLadders(void)
 {
-	static KeptPlan plan = {
-		.query = "SELECT ladder FROM loyalty.ladder ORDER BY ladder"
-	};
-	uint64		changes;
-
-	if (!stale)
-		return ladders;
-	do
-	{
-		MemoryContext fresh = AllocSetContextCreate(TopMemoryContext, "loyalty ladders", ALLOCSET_DEFAULT_SIZES);
-		MemoryContext old;
-		CachedLadder *list = NULL;
-		CachedLadder **end = &list;
-		SPITupleTable *table;
-		uint64		n;
-
-		changes = changes_seen;
-		cached_relids[0] = LoyaltyTable("ladder");
-		cached_relids[1] = LoyaltyTable("ladder_version");
-		cached_relids[2] = LoyaltyTable("tier_measure");
-		if (!OidIsValid(cached_relids[0]))
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_NOT_SET_UP),
-					 errmsg("the tables of loyalty do not exist in this database"),
-					 errdetail("The extension brings types and functions; tables belong to the user."),
-					 errhint("Run SELECT loyalty.setup();")));
-		/* in REPEATABLE READ the transaction's snapshot may be older than the
-		 * change that made us read again */
-		PushLatestSnapshot();
-		RunPlanReadOnly(&plan, NULL, NULL, 0);
-		table = SPI_tuptable;
-		n = SPI_processed;
-		old = CurrentMemoryContext;
-		for (uint64 i = 0; i < n; i++)
-		{
-			MemoryContextSwitchTo(fresh);
-			*end = ReadLadder(SPI_getvalue(table->vals[i], table->tupdesc, 1), TIMESTAMP_INFINITY);
-			if (*end != NULL)
-				end = &(*end)->next;
-		}
-		MemoryContextSwitchTo(old);
-		PopActiveSnapshot();
-		generation = 0;
-		for (CachedLadder *ladder = list; ladder != NULL; ladder = ladder->next)
-		{
-			generation += ladder->versions->nversions;
-			ladder->leaves_slack = CountsOneCurrencyAlone(ladder, list);
-		}
-		/* a caller further up may still hold what was read before */
-		if (cache != NULL && users <= 1)
-			MemoryContextDelete(cache);
-		cache = fresh;
-		ladders = list;
-	} while (changes != changes_seen);
-	stale = false;
+	if (!KnowSettings(&settings))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_NOT_SET_UP),
+				 errmsg("the tables of loyalty do not exist in this database"),
+				 errdetail("The extension brings types and functions; tables belong to the user."),
+				 errhint("Run SELECT loyalty.setup();")));
 	return ladders;
 }
 

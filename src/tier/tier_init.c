@@ -14,6 +14,5 @@ ROOM_INIT(Tier)
 
 	ExpectLayout("tier", 1);
 	DeclareHappenings(kinds);
-	LadderCacheInit();
 	TierEntryInit();
 }

@@ -83,7 +83,6 @@ static const TierAsOf TIER_NOW = {TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, STORED
 static const TierAsOf TIER_OF_QUERY = {TIMESTAMP_INFINITY, TIMESTAMP_INFINITY, STORED_AS_OF_QUERY};
 
 /* tier_cache.c */
-extern void LadderCacheInit(void);
 extern void ConnectTier(void);
 extern bool LaddersAreKnown(void);
 extern int64 LadderGeneration(void);

@@ -381,4 +381,16 @@ SELECT throws_ok($$SELECT loyalty.issue_coupon(95, 'once')$$, '42501', NULL, 'no
 RESET ROLE;
 DROP OWNED BY coupon_app, coupon_nobody;
 DROP ROLE coupon_app, coupon_nobody;
+-- A definition without a time zone has that of the program, also when that is another one than before.
+SELECT FROM loyalty.configure_program(time_zone => 'UTC');
+SELECT loyalty.define_benefit('today', '{"kind": "coupon", "discount": {"amount": 1}, "valid": "1 hour", "valid_to_end_of": "day"}') \g /dev/null
+CREATE FUNCTION ends(member_id bigint) RETURNS timestamptz LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM loyalty.issue_coupon(member_id, 'today', '2026-05-01 10:00Z');
+	RETURN (SELECT valid_until FROM loyalty.coupons(ends.member_id, as_of => '2026-05-01 10:00Z'));
+END $$;
+SELECT is(ends(96), '2026-05-02 00:00Z', 'to the end of the day in UTC');
+SELECT FROM loyalty.configure_program(time_zone => 'Asia/Tokyo');
+SELECT is(ends(97), '2026-05-01 15:00Z', 'and then in Tokyo, where it is 19:00');
+SELECT FROM loyalty.configure_program(time_zone => 'UTC');
 SELECT * FROM finish();
