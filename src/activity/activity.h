@@ -162,8 +162,4 @@ typedef enum SameWhen
 extern SameWhen FindActivityKind(const char *kind);
 extern bool IsHoliday(const char *holidays, DateADT day);
 
-/* activity_day.c */
-extern const char *FindTimeZone(const char *time_zone);
-extern DateADT LocalDay(TimestampTz at, const char *time_zone);
-
 #endif							/* LOYALTY_ACTIVITY_H */

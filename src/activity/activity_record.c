@@ -32,6 +32,7 @@
 
 #include "activity/activity_happened.h"
 #include "activity/activity_record.h"
+#include "activity/calendar.h"
 #include "core/compat.h"
 #include "core/errors.h"
 #include "ledger/chain.h"

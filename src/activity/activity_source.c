@@ -34,6 +34,7 @@
 #include "utils/timestamp.h"
 
 #include "activity/activity_record.h"
+#include "activity/calendar.h"
 #include "core/compat.h"
 #include "core/errors.h"
 #include "ledger/ledger_terms.h"

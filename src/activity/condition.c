@@ -1,6 +1,6 @@
 /*
  * condition.c
- *		Conditions: read from their definition, and evaluated.
+ *		Conditions are read from their definition.
  */
 #include "postgres.h"
 
@@ -11,26 +11,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonpath.h"
 
-#include "activity/condition.h"
+#include "activity/condition_tree.h"
 #include "core/compat.h"
-
-typedef enum ConditionKind
-{
-	CONDITION_ALL,
-	CONDITION_ANY,
-	CONDITION_NOT,
-	CONDITION_AMOUNT,
-	CONDITION_ACTIVITIES,
-	CONDITION_CHANNEL,
-	CONDITION_WEEKDAY,
-	CONDITION_MONTH_DAY,
-	CONDITION_HOURS,
-	CONDITION_BETWEEN,
-	CONDITION_LINES,
-	CONDITION_REACHED,
-	CONDITION_PATH,
-	CONDITION_FACT
-} ConditionKind;
 
 /* What reading it costs: the cheap ones are looked at first. */
 static const int costs[] = {
@@ -47,215 +29,7 @@ static const int costs[] = {
 	[CONDITION_FACT] = 1000
 };
 
-/* Numbers from least to most, either of which may be absent or left out. */
-typedef struct Range
-{
-	bool		has_least;
-	bool		has_most;
-	bool		above_least;
-	bool		below_most;
-	Micros		least;
-	Micros		most;
-} Range;
-
-/* Which lines, by what they are of. */
-enum
-{
-	LINE_SKU,
-	LINE_CATEGORY,
-	LINE_BRAND,
-	LINE_GRADE,
-	LINE_TRAITS
-};
-
 static const char *const line_traits[] = {"sku", "category", "brand", "grade"};
-
-typedef struct Texts
-{
-	int			n;
-	char	  **texts;
-} Texts;
-
-struct Condition
-{
-	ConditionKind kind;
-	const char *path;			/* where it stands in its definition */
-	int			cost;
-	bool		negated;		/* stands under a not */
-
-	int			nparts;			/* all, any, not */
-	Condition **parts;
-	const Condition *hours;		/* of days: those beside it */
-
-	Range		range;			/* amount, activities, count, spent; of lines
-								 * the quantity */
-	Range		amount;			/* of lines */
-	Texts		texts;			/* channel, levels */
-	const char *ladder;			/* reached */
-	Texts		traits[LINE_TRAITS];
-	uint32		days;			/* bit of each weekday or day of the month */
-	Timestamp	from;			/* between; hours: since midnight */
-	Timestamp	until;
-	Datum		jsonpath;
-	FactQuestion question;
-};
-
-const char *const period_names[] = {"day", "week", "month", "quarter", "year", "lifetime", NULL};
-
-/* ---------------------------------------------------------------------------
- * Time
- * ---------------------------------------------------------------------------
- */
-
-static int
-IsoWeekday(DateADT day)
-{
-	return (int) (((int64) day + 5) % 7 + 7) % 7 + 1;
-}
-
-/*
- * The first day of the period in which a day lies; of the lifetime 2000-01-01,
- * which only stands for it.
- */
-DateADT
-FirstDayOf(Period period, DateADT day)
-{
-	int			year;
-	int			month;
-	int			dom;
-
-	if (period == PERIOD_DAY)
-		return day;
-	if (period == PERIOD_WEEK)
-		return day - (IsoWeekday(day) - 1);
-	if (period == PERIOD_LIFETIME)
-		return 0;
-	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &dom);
-	if (period == PERIOD_QUARTER)
-		month = (month - 1) / 3 * 3 + 1;
-	else if (period == PERIOD_YEAR)
-		month = 1;
-	return date2j(year, month, 1) - POSTGRES_EPOCH_JDATE;
-}
-
-/*
- * The first day behind it.
- */
-DateADT
-FirstDayAfter(Period period, DateADT day)
-{
-	int			year;
-	int			month;
-	int			dom;
-	int			months = period == PERIOD_MONTH ? 1 : period == PERIOD_QUARTER ? 3 : 12;
-
-	if (period == PERIOD_DAY)
-		return day + 1;
-	if (period == PERIOD_WEEK)
-		return FirstDayOf(period, day) + 7;
-	if (period == PERIOD_LIFETIME)
-		return DATEVAL_NOEND;
-	j2date(FirstDayOf(period, day) + POSTGRES_EPOCH_JDATE, &year, &month, &dom);
-	month += months;
-	if (month > 12)
-	{
-		month -= 12;
-		year++;
-	}
-	return date2j(year, month, 1) - POSTGRES_EPOCH_JDATE;
-}
-
-/*
- * Whether a day lies in the window around somebody's birthday.
- */
-bool
-IsBirthdayWindow(DateADT birthday, DateADT day, int before, int after, bool leap_on_mar1)
-{
-	int			year;
-	int			month;
-	int			dom;
-	int			this_year;
-	int			m;
-	int			d;
-
-	j2date(birthday + POSTGRES_EPOCH_JDATE, &year, &month, &dom);
-	j2date(day + POSTGRES_EPOCH_JDATE, &this_year, &m, &d);
-	for (int y = this_year - 1; y <= this_year + 1; y++)
-	{
-		bool		moved = month == 2 && dom == 29 && !isleap(y);
-		DateADT		in_year = date2j(y, moved && leap_on_mar1 ? 3 : month, !moved ? dom : leap_on_mar1 ? 1 : 28) - POSTGRES_EPOCH_JDATE;
-
-		if (day >= in_year - before && day <= in_year + after)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Whether an attribute's value, which is a scalar, is one of those asked for.
- */
-bool
-IsOneOfTexts(const FactQuestion *question, const JsonbValue *value)
-{
-	const char *text = NULL;
-
-	switch (value->type)
-	{
-		case jbvString:
-			text = pnstrdup(value->val.string.val, value->val.string.len);
-			break;
-		case jbvNumeric:
-			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-			break;
-		case jbvBool:
-			text = value->val.boolean ? "true" : "false";
-			break;
-		default:
-			return false;
-	}
-	for (int i = 0; i < question->ntexts; i++)
-	{
-		if (strcmp(question->texts[i], text) == 0)
-			return true;
-	}
-	return false;
-}
-
-/*
- * A time zone by its name; the caller has checked that there is one.
- */
-pg_tz *
-FindZone(const char *name)
-{
-	pg_tz	   *zone = pg_tzset(name);
-
-	if (zone == NULL)
-		elog(ERROR, "there is no time zone \"%s\"", name);
-	return zone;
-}
-
-/*
- * What the clocks of a zone show at an instant.
- */
-Timestamp
-LocalInstant(TimestampTz at, pg_tz *zone)
-{
-	struct pg_tm tm;
-	fsec_t		fsec;
-	int			offset;
-	Timestamp	local;
-
-	if (timestamp2tm(at, &offset, &tm, &fsec, NULL, zone) != 0 || tm2timestamp(&tm, fsec, NULL, &local) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
-	return local;
-}
-
-/* ---------------------------------------------------------------------------
- * Reading a definition
- * ---------------------------------------------------------------------------
- */
 
 static Condition *ParseObject(const Place *place, bool negated, bool of_window);
 
@@ -482,7 +256,7 @@ ReadSelector(const Place *place, Condition *condition)
  * What jsonb_path_match() says, which may be NULL; silent says whether it may
  * raise errors instead.
  */
-static bool
+bool
 MatchPath(Datum document, Datum jsonpath, bool silent, bool *isnull)
 {
 	union
@@ -649,6 +423,8 @@ QuestionKey(const FactQuestion *question)
 			for (int i = 0; i < question->ntexts; i++)
 				key = psprintf("%s:%s", key, question->texts[i]);
 			return key;
+		case FACT_REGISTERED:
+			break;
 	}
 	return NULL;
 }
@@ -680,10 +456,42 @@ MakeFact(FactKind kind, const Place *place, bool negated)
 			question->ntexts = condition->texts.n;
 			question->texts = condition->texts.texts;
 			break;
+		case FACT_REGISTERED:
+			break;
 	}
 	if (question->name == NULL)
 		question->name = "";
 	question->key = QuestionKey(question);
+	return condition;
+}
+
+/* Predicates of other rooms. */
+static const Predicate *predicates[16];
+static int	npredicates = 0;
+
+/*
+ * Adds a predicate to the language, in a room's Init.
+ */
+void
+RegisterPredicate(const Predicate *predicate)
+{
+	if (npredicates == lengthof(predicates))
+		elog(ERROR, "too many predicates");
+	predicates[npredicates++] = predicate;
+}
+
+static Condition *
+MakeRegistered(const Predicate *predicate, const Place *place, bool negated)
+{
+	Condition  *condition = MakeCondition(CONDITION_FACT, place, negated);
+	FactQuestion *question = &condition->question;
+	const char *same;
+
+	question->kind = FACT_REGISTERED;
+	question->name = predicate->key;
+	question->predicate = predicate;
+	same = predicate->parse(place, question);
+	question->key = psprintf("%s:%s", predicate->key, same == NULL ? "" : same);
 	return condition;
 }
 
@@ -803,6 +611,11 @@ ParsePredicate(const char *key, const Place *place, bool negated, bool of_window
 		if (strcmp(facts[i].key, key) == 0)
 			return MakeFact(facts[i].kind, place, negated);
 	}
+	for (int i = 0; i < npredicates; i++)
+	{
+		if (strcmp(predicates[i]->key, key) == 0)
+			return MakeRegistered(predicates[i], place, negated);
+	}
 	return NULL;
 }
 
@@ -904,375 +717,3 @@ ParseLineSelector(const Place *place)
 	return condition;
 }
 
-/* ---------------------------------------------------------------------------
- * Evaluating
- * ---------------------------------------------------------------------------
- */
-
-static bool
-IsInRange(const Range *range, int128 number)
-{
-	if (range->has_least && (number < range->least || (number == range->least && range->above_least)))
-		return false;
-	if (range->has_most && (number > range->most || (number == range->most && range->below_most)))
-		return false;
-	return true;
-}
-
-/*
- * At, by the clock that counts.
- */
-Timestamp
-LocalOfSubject(ConditionSubject *subject)
-{
-	if (!subject->local_known)
-	{
-		pg_tz	   *zone = subject->zone;
-
-		if (zone == NULL)
-			zone = FindZone(subject->activity->time_zone);
-		subject->local = LocalInstant(subject->activity->at, zone);
-		subject->local_known = true;
-	}
-	return subject->local;
-}
-
-static Timestamp
-TimeOfDay(Timestamp local)
-{
-	Timestamp	time = local % USECS_PER_DAY;
-
-	return time < 0 ? time + USECS_PER_DAY : time;
-}
-
-/*
- * The local day for the predicates of days: in hours over midnight the one on
- * which they began.
- */
-static DateADT
-SubjectDay(const Condition *condition, ConditionSubject *subject)
-{
-	const Condition *hours = condition->hours;
-	DateADT		day;
-
-	if (subject->zone == NULL)
-		day = subject->activity->local_day;
-	else
-		day = (DateADT) ((LocalOfSubject(subject) - TimeOfDay(LocalOfSubject(subject))) / USECS_PER_DAY);
-	if (hours != NULL && hours->until < hours->from && TimeOfDay(LocalOfSubject(subject)) < hours->until)
-		day--;
-	return day;
-}
-
-static bool
-IsHours(const Condition *condition, ConditionSubject *subject)
-{
-	Timestamp	time = TimeOfDay(LocalOfSubject(subject));
-
-	if (condition->from < condition->until)
-		return time >= condition->from && time < condition->until;
-	return time >= condition->from || time < condition->until;
-}
-
-static bool
-IsOneOf(const Texts *texts, const char *text)
-{
-	for (int i = 0; i < texts->n; i++)
-	{
-		if (strcmp(texts->texts[i], text) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* A category is also what lies under it. */
-static bool
-IsUnderOneOf(const Texts *texts, const char *path)
-{
-	for (int i = 0; i < texts->n; i++)
-	{
-		size_t		length = strlen(texts->texts[i]);
-
-		if (strncmp(texts->texts[i], path, length) == 0 && (path[length] == '\0' || path[length] == '/'))
-			return true;
-	}
-	return false;
-}
-
-static Truth
-IsLineOf(const Condition *condition, const ActivityLine *line)
-{
-	const char *const traits[LINE_TRAITS] = {line->sku, line->category, line->brand, line->grade};
-	Truth		truth = TRUTH_YES;
-
-	for (int i = 0; i < LINE_TRAITS; i++)
-	{
-		if (condition->traits[i].n == 0)
-			continue;
-		if (traits[i] == NULL)
-			truth = TRUTH_UNKNOWN;
-		else if (i == LINE_CATEGORY ? !IsUnderOneOf(&condition->traits[i], traits[i]) : !IsOneOf(&condition->traits[i], traits[i]))
-			return TRUTH_NO;
-	}
-	return truth;
-}
-
-/* Whether lines are there, or their sums are; selected is set for those, or is NULL. */
-static Truth
-EvaluateLines(const Condition *condition, const Activity *activity, bool *selected)
-{
-	int128		quantity = 0;
-	int128		amount = 0;
-	bool		any = false;
-	bool		unsure = false;
-	bool		sums = condition->range.has_least || condition->range.has_most ||
-		condition->amount.has_least || condition->amount.has_most;
-	bool		holds;
-
-	if (activity->lines == NULL)
-		return TRUTH_UNKNOWN;
-	for (int i = 0; i < activity->nlines; i++)
-	{
-		const ActivityLine *line = &activity->lines[i];
-		Truth		truth;
-
-		/* one of which nothing is left is not there */
-		if (line->quantity == 0 && line->amount == 0)
-			continue;
-		truth = IsLineOf(condition, line);
-		unsure = unsure || truth == TRUTH_UNKNOWN;
-		if (truth != TRUTH_YES)
-			continue;
-		any = true;
-		quantity += line->quantity;
-		if (line->has_amount)
-			amount += line->amount;
-		else if (condition->amount.has_least || condition->amount.has_most)
-			unsure = true;
-		if (selected != NULL)
-			selected[i] = true;
-	}
-	if (!sums)
-		return any ? TRUTH_YES : unsure ? TRUTH_UNKNOWN : TRUTH_NO;
-	holds = IsInRange(&condition->range, quantity) && IsInRange(&condition->amount, amount);
-	if (!unsure)
-		return TruthOf(holds);
-	/* more lines can only add to the sums */
-	return holds && !condition->range.has_most && !condition->amount.has_most ? TRUTH_YES : TRUTH_UNKNOWN;
-}
-
-static Truth
-EvaluatePath(const Condition *condition, const Activity *activity)
-{
-	bool		isnull;
-	bool		holds;
-
-	if (activity->document == 0)
-		return TRUTH_UNKNOWN;
-	holds = MatchPath(activity->document, condition->jsonpath, true, &isnull);
-	return isnull ? TRUTH_UNKNOWN : TruthOf(holds);
-}
-
-/* A text of the document; NULL: it has none. */
-static const char *
-DocumentText(const Activity *activity, const char *key)
-{
-	JsonbValue	found;
-
-	if (activity->document == 0 || !JB_ROOT_IS_OBJECT(DatumGetJsonbP(activity->document)) ||
-		getKeyJsonValueFromContainer(&DatumGetJsonbP(activity->document)->root, key, strlen(key), &found) == NULL ||
-		found.type != jbvString)
-		return NULL;
-	return pnstrdup(found.val.string.val, found.val.string.len);
-}
-
-static Truth
-EvaluateReached(const Condition *condition, const Activity *activity)
-{
-	const char *ladder = DocumentText(activity, "ladder");
-	const char *level = DocumentText(activity, "to");
-	const char *event = DocumentText(activity, "event");
-
-	if (ladder == NULL || event == NULL)
-		return TRUTH_UNKNOWN;
-	return TruthOf(strcmp(ladder, condition->ladder) == 0 && level != NULL && IsOneOf(&condition->texts, level) &&
-				   (strcmp(event, "upgraded") == 0 || strcmp(event, "enrolled") == 0));
-}
-
-static Truth
-EvaluateFact(const Condition *condition, ConditionSubject *subject)
-{
-	const FactQuestion *question = &condition->question;
-	FactAnswer	answer = {0};
-
-	if (subject->read == NULL)
-		return TRUTH_UNKNOWN;
-	subject->read(question, subject->activity, SubjectDay(condition, subject), &answer, subject->arg);
-	if (!answer.known)
-		return TRUTH_UNKNOWN;
-	switch (question->kind)
-	{
-		case FACT_TIER:
-			return answer.text == NULL ? TRUTH_UNKNOWN : TruthOf(IsOneOf(&condition->texts, answer.text));
-		case FACT_COUNT:
-		case FACT_SPENT:
-			return TruthOf(IsInRange(&condition->range, answer.number));
-		case FACT_HOLIDAY:
-		case FACT_BIRTHDAY:
-		case FACT_ATTRIBUTE:
-			return answer.truth;
-	}
-	return TRUTH_UNKNOWN;
-}
-
-/* Whether all parts hold; once one does not, no more is read than needed. */
-static Truth
-EvaluateAll(const Condition *condition, ConditionSubject *subject)
-{
-	Truth		all = TRUTH_YES;
-
-	for (int i = 0; i < condition->nparts; i++)
-	{
-		Truth		truth = EvaluateCondition(condition->parts[i], subject);
-
-		if (truth == TRUTH_NO || (truth == TRUTH_UNKNOWN && !condition->negated))
-			return truth;
-		if (truth == TRUTH_UNKNOWN)
-			all = TRUTH_UNKNOWN;
-	}
-	return all;
-}
-
-static Truth
-EvaluateAny(const Condition *condition, ConditionSubject *subject)
-{
-	Truth		any = TRUTH_NO;
-
-	for (int i = 0; i < condition->nparts; i++)
-	{
-		Truth		truth = EvaluateCondition(condition->parts[i], subject);
-
-		if (truth == TRUTH_YES)
-			return truth;
-		if (truth == TRUTH_UNKNOWN)
-			any = TRUTH_UNKNOWN;
-	}
-	return any;
-}
-
-static Truth
-EvaluateLeaf(const Condition *condition, ConditionSubject *subject)
-{
-	const Activity *activity = subject->activity;
-	int			year;
-	int			month;
-	int			dom;
-
-	switch (condition->kind)
-	{
-		case CONDITION_AMOUNT:
-			if (!activity->has_amount ||
-				(subject->money != NULL && activity->money != NULL && strcmp(subject->money, activity->money) != 0))
-				return TRUTH_UNKNOWN;
-			return TruthOf(IsInRange(&condition->range, activity->amount));
-		case CONDITION_ACTIVITIES:
-			return TruthOf(IsInRange(&condition->range, (int128) subject->nactivities * MICROS_PER_UNIT));
-		case CONDITION_CHANNEL:
-			if (activity->channel == NULL)
-				return TRUTH_UNKNOWN;
-			return TruthOf(IsOneOf(&condition->texts, activity->channel));
-		case CONDITION_WEEKDAY:
-			return TruthOf((condition->days >> IsoWeekday(SubjectDay(condition, subject))) & 1);
-		case CONDITION_MONTH_DAY:
-			j2date(SubjectDay(condition, subject) + POSTGRES_EPOCH_JDATE, &year, &month, &dom);
-			return TruthOf((condition->days >> dom) & 1);
-		case CONDITION_HOURS:
-			return TruthOf(IsHours(condition, subject));
-		case CONDITION_BETWEEN:
-			return TruthOf(LocalOfSubject(subject) >= condition->from && LocalOfSubject(subject) < condition->until);
-		case CONDITION_LINES:
-			return EvaluateLines(condition, activity, NULL);
-		case CONDITION_REACHED:
-			return EvaluateReached(condition, activity);
-		case CONDITION_PATH:
-			return EvaluatePath(condition, activity);
-		case CONDITION_FACT:
-			return EvaluateFact(condition, subject);
-		default:
-			elog(ERROR, "unexpected condition %d", (int) condition->kind);
-	}
-	return TRUTH_UNKNOWN;
-}
-
-/*
- * Whether a condition holds; where not, subject->failed_at is the place of
- * what failed first.
- */
-Truth
-EvaluateCondition(const Condition *condition, ConditionSubject *subject)
-{
-	Truth		truth;
-
-	switch (condition->kind)
-	{
-		case CONDITION_ALL:
-			return EvaluateAll(condition, subject);
-		case CONDITION_ANY:
-			truth = EvaluateAny(condition, subject);
-			break;
-		case CONDITION_NOT:
-			truth = EvaluateCondition(condition->parts[0], subject);
-			truth = truth == TRUTH_UNKNOWN ? truth : truth == TRUTH_YES ? TRUTH_NO : TRUTH_YES;
-			break;
-		default:
-			truth = EvaluateLeaf(condition, subject);
-	}
-	if (truth != TRUTH_YES)
-		subject->failed_at = condition->path;
-	return truth;
-}
-
-/*
- * Whether a predicate of lines stands in the condition, under no "not".
- */
-bool
-SelectsLines(const Condition *condition)
-{
-	if (condition->kind == CONDITION_LINES)
-		return !condition->negated;
-	for (int i = 0; i < condition->nparts; i++)
-	{
-		if (SelectsLines(condition->parts[i]))
-			return true;
-	}
-	return false;
-}
-
-/*
- * Sets selected for the lines that match: those that a predicate of lines
- * selects that holds and stands under no "not".
- */
-void
-SelectLines(const Condition *condition, ConditionSubject *subject, bool *selected)
-{
-	if (condition->kind == CONDITION_LINES && !condition->negated)
-	{
-		if (EvaluateLines(condition, subject->activity, NULL) == TRUTH_YES)
-			EvaluateLines(condition, subject->activity, selected);
-		return;
-	}
-	for (int i = 0; i < condition->nparts; i++)
-		SelectLines(condition->parts[i], subject, selected);
-}
-
-/*
- * Calls visit for each question about the member.
- */
-void
-ForEachQuestion(const Condition *condition, void (*visit) (const FactQuestion *, void *), void *arg)
-{
-	if (condition->kind == CONDITION_FACT)
-		visit(&condition->question, arg);
-	for (int i = 0; i < condition->nparts; i++)
-		ForEachQuestion(condition->parts[i], visit, arg);
-}

@@ -22,6 +22,7 @@
  *		reached, not fallen to
  *	{"path": "$.gift == true"}							over its document
  *	{"activities": {">=": 3}}							of a window: how many
+ *	and what other rooms register (struct Predicate)
  *
  * A predicate is true, false, or unknown where what it reads is missing; what
  * is not true does not hold, and the negation of the unknown is unknown.  A
@@ -38,9 +39,8 @@
 
 #include "postgres.h"
 
-#include "pgtime.h"
-
 #include "activity/activity.h"
+#include "activity/calendar.h"
 #include "activity/definition.h"
 
 typedef enum Truth
@@ -56,21 +56,6 @@ TruthOf(bool b)
 	return b ? TRUTH_YES : TRUTH_NO;
 }
 
-/* Calendar periods of local days. */
-typedef enum Period
-{
-	PERIOD_DAY,
-	PERIOD_WEEK,				/* from Monday on */
-	PERIOD_MONTH,
-	PERIOD_QUARTER,
-	PERIOD_YEAR,
-	PERIOD_LIFETIME
-} Period;
-
-extern const char *const period_names[];	/* ends with NULL */
-extern DateADT FirstDayOf(Period period, DateADT day);
-extern DateADT FirstDayAfter(Period period, DateADT day);
-
 typedef enum FactKind
 {
 	FACT_TIER,					/* name: the ladder; its level, a text */
@@ -78,8 +63,11 @@ typedef enum FactKind
 	FACT_SPENT,					/* the same; the sum of their amounts */
 	FACT_HOLIDAY,				/* name: of the list; yes or no */
 	FACT_BIRTHDAY,				/* yes or no */
-	FACT_ATTRIBUTE				/* name; whether it is one of texts */
+	FACT_ATTRIBUTE,				/* name; whether it is one of texts */
+	FACT_REGISTERED				/* a predicate of another room; yes or no */
 } FactKind;
+
+typedef struct Predicate Predicate;
 
 /* What is to be known of the member, before the activity. */
 typedef struct FactQuestion
@@ -93,6 +81,8 @@ typedef struct FactQuestion
 	bool		leap_on_mar1;
 	int			ntexts;			/* of attribute */
 	char	  **texts;
+	const Predicate *predicate; /* of a registered one */
+	void	   *detail;			/* what its parse() kept */
 } FactQuestion;
 
 /* The answer; which of the three it is follows from the question. */
@@ -107,6 +97,25 @@ typedef struct FactAnswer
 /* day: the local day that counts for holidays and birthdays */
 typedef void (*FactReader) (const FactQuestion *question, const Activity *activity, DateADT day,
 							FactAnswer *answer, void *arg);
+
+/*
+ * A predicate that a room to the right adds in its Init, such as
+ * {"audience": ["vip"]}.
+ *
+ * parse reads what stands behind the key, complains where it means nothing, and
+ * may keep it in question->detail, in the current memory context; it returns a
+ * text that is the same for the same question, or NULL where it complained.
+ * read says whether it is so for a member as of activity->at, without the
+ * activity itself; it may read tables.  The answer is frozen with the award.
+ */
+struct Predicate
+{
+	const char *key;
+	const char *(*parse) (const Place *place, FactQuestion *question);
+	Truth		(*read) (const FactQuestion *question, int64 member_id, const Activity *activity);
+};
+
+extern void RegisterPredicate(const Predicate *predicate);
 
 typedef struct Condition Condition;
 
@@ -135,9 +144,6 @@ extern void SelectLines(const Condition *condition, ConditionSubject *subject, b
 extern void ForEachQuestion(const Condition *condition, void (*visit) (const FactQuestion *, void *), void *arg);
 
 extern bool IsOneOfTexts(const FactQuestion *question, const JsonbValue *value);
-extern bool IsBirthdayWindow(DateADT birthday, DateADT day, int before, int after, bool leap_on_mar1);
 extern Timestamp LocalOfSubject(ConditionSubject *subject);
-extern Timestamp LocalInstant(TimestampTz at, pg_tz *zone);
-extern pg_tz *FindZone(const char *name);
 
 #endif							/* LOYALTY_CONDITION_H */

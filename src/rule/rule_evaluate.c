@@ -238,6 +238,7 @@ ReadFact(const FactQuestion *question, const Activity *activity, DateADT day, Fa
 {
 	JsonbContainer *member = arg;
 	JsonbContainer *attributes = FindObject(member, "attributes");
+	JsonbContainer *facts;
 	JsonbValue	found;
 	DateADT		birthday;
 	int			decimals = 0;
@@ -283,6 +284,12 @@ ReadFact(const FactQuestion *question, const Activity *activity, DateADT day, Fa
 				found.type != jbvBinary;
 			if (answer->known)
 				answer->truth = IsOneOfTexts(question, &found) ? TRUTH_YES : TRUTH_NO;
+			break;
+		case FACT_REGISTERED:
+			facts = FindObject(member, "facts");
+			answer->known = facts != NULL && Find(facts, question->key, &found) != NULL && found.type == jbvBool;
+			if (answer->known)
+				answer->truth = TruthOf(found.val.boolean);
 			break;
 	}
 }

@@ -222,6 +222,10 @@ ReadNow(const FactQuestion *question, const Activity *activity, DateADT day, Fac
 			if (answer->known)
 				answer->truth = TruthOf(IsOneOfTexts(question, &value));
 			break;
+		case FACT_REGISTERED:
+			answer->truth = question->predicate->read(question, facts->member_id, activity);
+			answer->known = answer->truth != TRUTH_UNKNOWN;
+			break;
 	}
 }
 

@@ -49,16 +49,6 @@ BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, c
  * ---------------------------------------------------------------------------
  */
 
-static DateADT
-DayOf(Timestamp local)
-{
-	Timestamp	time = local % USECS_PER_DAY;
-
-	if (time < 0)
-		time += USECS_PER_DAY;
-	return (DateADT) ((local - time) / USECS_PER_DAY);
-}
-
 /*
  * The day on which an activity lies by the clock of a campaign.
  */

@@ -1,5 +1,8 @@
-# What README.md shows is what happens.  The blocks fenced as ```psql and
-# ```sql run in order, in one session, in a fresh database named loyalty:
+# What README.md and the pages in doc/ show is what happens.  The blocks fenced
+# as ```psql and ```sql run in order, in one session, in a fresh database named
+# loyalty.  README.md makes the extension itself; a page of doc/ finds what
+# README's quick start leaves: the extension, its tables, the time zone
+# Europe/London, and search_path = public, loyalty.
 #
 # - in ```psql, a line that begins with a prompt (loyalty=# and its
 #   continuations, such as loyalty-# and loyalty(#) is input, everything else
@@ -24,57 +27,27 @@ binmode($_, ':encoding(UTF-8)') for (Test::More->builder->output, Test::More->bu
 my $top = $ENV{LOYALTY_TOP} || '.';
 my @psql = ('psql', '-h', $ENV{LOYALTY_TEST_HOST}, '-p', 5432, '-U', 'postgres', '-Xq');
 
-my @steps;		# {line, input, expected}; expected undef: no error is enough
-my @questions;	# the same, of the orders
-my ($kind, $step);
+# What a page of doc/ begins with.
+my $begun = <<'SQL';
+SET client_min_messages = warning;
+SELECT loyalty.setup() \g /dev/null
+SELECT loyalty.configure_program(time_zone => 'Europe/London') \g /dev/null
+RESET client_min_messages;
+SET search_path = public, loyalty;
+SQL
 
-open my $readme, '<:encoding(UTF-8)', "$top/README.md" or die "cannot read README.md: $!";
-while (my $line = <$readme>)
-{
-	chomp $line;
-	if ($line =~ /^```(.*?)\s*$/)
-	{
-		if (defined $kind) { undef $kind }
-		else
-		{
-			$kind = $1;
-			undef $step;
-			my $new = { line => $. + 1, input => [], expected => undef };
-			push @steps, $step = $new if $kind eq 'sql';
-			push @questions, $step = $new if $kind eq 'sql orders';
-			if ($kind eq 'text answer')
-			{
-				$step = $questions[-1] or die "README.md:$.: an answer without a question";
-				die "README.md:$.: a second answer" if $step->{expected};
-				$step->{expected} = [];
-			}
-		}
-	}
-	elsif (!defined $kind) { }
-	elsif ($kind eq 'text answer') { push @{ $step->{expected} }, $line }
-	elsif ($kind eq 'sql' || $kind eq 'sql orders')
-	{
-		push @{ $step->{input} }, $line;
-	}
-	elsif ($kind eq 'psql')
-	{
-		if ($line =~ /^loyalty=[#>] ?(.*)/)
-		{
-			push @steps, $step = { line => $., input => [$1], expected => [] };
-		}
-		elsif ($step && !@{ $step->{expected} } && $line =~ /^loyalty[-(*'"\$!^][#>] ?(.*)/)
-		{
-			push @{ $step->{input} }, $1;
-		}
-		elsif ($step) { push @{ $step->{expected} }, $line }
-		else { fail("README.md:$.: a psql block begins with a prompt") }
-	}
-}
-close $readme;
+my @questions;	# {page, line, input, expected} of blocks fenced as "sql orders"
 
+my @steps = read_page('README.md');
 cmp_ok(scalar @steps, '>', 0, 'README.md has examples');
 cmp_ok(scalar @questions, '>', 0, 'README.md has questions to copy');
 run('loyalty', '', @steps);
+
+for my $page (sort map { s{^\Q$top\E/}{}r } glob "$top/doc/*.md")
+{
+	my @examples = read_page($page);
+	run('loyalty', $begun, @examples) if @examples;
+}
 
 my $data = $ENV{LOYALTY_DATA} && "$ENV{LOYALTY_DATA}/online_retail/online_retail.csv.gz";
 if ($data && -r $data)
@@ -103,6 +76,57 @@ SQL
 }
 done_testing();
 
+# Reads a page: the steps of its examples, {page, line, input, expected};
+# expected undef: no error is enough.  Its questions of orders go to @questions.
+sub read_page
+{
+	my ($page) = @_;
+	my @steps;
+	my ($kind, $step);
+
+	open my $file, '<:encoding(UTF-8)', "$top/$page" or die "cannot read $page: $!";
+	while (my $line = <$file>)
+	{
+		chomp $line;
+		if ($line =~ /^```(.*?)\s*$/)
+		{
+			if (defined $kind) { undef $kind; next }
+			$kind = $1;
+			undef $step;
+			my $new = { page => $page, line => $. + 1, input => [], expected => undef };
+			push @steps, $step = $new if $kind eq 'sql';
+			push @questions, $step = $new if $kind eq 'sql orders';
+			if ($kind eq 'text answer')
+			{
+				$step = $questions[-1] or die "$page:$.: an answer without a question";
+				die "$page:$.: a second answer" if $step->{expected};
+				$step->{expected} = [];
+			}
+		}
+		elsif (!defined $kind) { }
+		elsif ($kind eq 'text answer') { push @{ $step->{expected} }, $line }
+		elsif ($kind eq 'sql' || $kind eq 'sql orders')
+		{
+			push @{ $step->{input} }, $line;
+		}
+		elsif ($kind eq 'psql')
+		{
+			if ($line =~ /^loyalty=[#>] ?(.*)/)
+			{
+				push @steps, $step = { page => $page, line => $., input => [$1], expected => [] };
+			}
+			elsif ($step && !@{ $step->{expected} } && $line =~ /^loyalty[-(*'"\$!^][#>] ?(.*)/)
+			{
+				push @{ $step->{input} }, $1;
+			}
+			elsif ($step) { push @{ $step->{expected} }, $line }
+			else { fail("$page:$.: a psql block begins with a prompt") }
+		}
+	}
+	close $file;
+	return @steps;
+}
+
 # Runs steps in one session of a fresh database, after some SQL of ours.
 sub run
 {
@@ -110,11 +134,12 @@ sub run
 
 	# A marker of its own on both channels follows each step.
 	my $script = "\\pset pager off\n";
-	$script .= "SET timezone = 'UTC';\nSET client_min_messages = warning;\nCREATE EXTENSION loyalty CASCADE;\nRESET client_min_messages;\n$before\\echo :::before\n" if $before ne '';
+	$script .= "SET timezone = 'UTC';\n" if $database eq 'retail';
+	$script .= "SET client_min_messages = warning;\nCREATE EXTENSION loyalty CASCADE;\nRESET client_min_messages;\n$before\\echo :::before\n" if $before ne '';
 	for my $n (0 .. $#steps)
 	{
 		my $input = join "\n", @{ $steps[$n]{input} };
-		$input .= ';' if $before ne '' && $input !~ /;\s*$/;
+		$input .= ';' if $database eq 'retail' && $input !~ /;\s*$/;
 		$script .= "$input\n\\echo :::$n\n";
 	}
 	utf8::encode($script);
@@ -129,11 +154,11 @@ sub run
 	if ($before ne '')
 	{
 		my $got = $rest =~ s/\A(.*?)^:::before\n//ms ? $1 : $rest;
-		is($got, '', "database $database: the orders are there");
+		is($got, '', "database $database: what comes before the examples");
 	}
 	for my $n (0 .. $#steps)
 	{
-		my $name = "README.md:$steps[$n]{line}: $steps[$n]{input}[0]";
+		my $name = "$steps[$n]{page}:$steps[$n]{line}: $steps[$n]{input}[0]";
 		my $got;
 
 		if ($rest =~ s/\A(.*?)^:::$n\n//ms) { $got = $1 }
@@ -153,7 +178,7 @@ sub run
 		my $pattern = join "\n", map { $_ eq "\x{2026}" ? '(?:.*\n)*?.*' : join '.*?', map { quotemeta } split /\x{2026}/, $_, -1 } @expected;
 
 		ok(join("\n", @got) =~ /\A$pattern\z/, $name)
-			or diag("printed:\n", join("\n", @got), "\nREADME.md shows:\n", join("\n", @expected));
+			or diag("printed:\n", join("\n", @got), "\n$steps[$n]{page} shows:\n", join("\n", @expected));
 	}
 
 	# Most drivers have no infinite instant, and JSON has none: what waits, or

@@ -1,0 +1,166 @@
+/*
+ * calendar.c
+ *		Local days, the periods that they lie in, and the clocks of time zones.
+ */
+#include "postgres.h"
+
+#include "utils/datetime.h"
+
+#include "activity/calendar.h"
+#include "core/core.h"
+#include "core/errors.h"
+
+const char *const period_names[] = {"day", "week", "month", "quarter", "year", "lifetime", NULL};
+
+/*
+ * 1 is Monday, 7 is Sunday.
+ */
+int
+IsoWeekday(DateADT day)
+{
+	return (int) (((int64) day + 5) % 7 + 7) % 7 + 1;
+}
+
+/*
+ * The first day of the period in which a day lies; of the lifetime 2000-01-01,
+ * which only stands for it.
+ */
+DateADT
+FirstDayOf(Period period, DateADT day)
+{
+	int			year;
+	int			month;
+	int			dom;
+
+	if (period == PERIOD_DAY)
+		return day;
+	if (period == PERIOD_WEEK)
+		return day - (IsoWeekday(day) - 1);
+	if (period == PERIOD_LIFETIME)
+		return 0;
+	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &dom);
+	if (period == PERIOD_QUARTER)
+		month = (month - 1) / 3 * 3 + 1;
+	else if (period == PERIOD_YEAR)
+		month = 1;
+	return date2j(year, month, 1) - POSTGRES_EPOCH_JDATE;
+}
+
+/*
+ * The first day behind it.
+ */
+DateADT
+FirstDayAfter(Period period, DateADT day)
+{
+	int			year;
+	int			month;
+	int			dom;
+	int			months = period == PERIOD_MONTH ? 1 : period == PERIOD_QUARTER ? 3 : 12;
+
+	if (period == PERIOD_DAY)
+		return day + 1;
+	if (period == PERIOD_WEEK)
+		return FirstDayOf(period, day) + 7;
+	if (period == PERIOD_LIFETIME)
+		return DATEVAL_NOEND;
+	j2date(FirstDayOf(period, day) + POSTGRES_EPOCH_JDATE, &year, &month, &dom);
+	month += months;
+	if (month > 12)
+	{
+		month -= 12;
+		year++;
+	}
+	return date2j(year, month, 1) - POSTGRES_EPOCH_JDATE;
+}
+
+/*
+ * Whether a day lies in the window around somebody's birthday.
+ */
+bool
+IsBirthdayWindow(DateADT birthday, DateADT day, int before, int after, bool leap_on_mar1)
+{
+	int			year;
+	int			month;
+	int			dom;
+	int			this_year;
+	int			m;
+	int			d;
+
+	j2date(birthday + POSTGRES_EPOCH_JDATE, &year, &month, &dom);
+	j2date(day + POSTGRES_EPOCH_JDATE, &this_year, &m, &d);
+	for (int y = this_year - 1; y <= this_year + 1; y++)
+	{
+		bool		moved = month == 2 && dom == 29 && !isleap(y);
+		DateADT		in_year = date2j(y, moved && leap_on_mar1 ? 3 : month, !moved ? dom : leap_on_mar1 ? 1 : 28) - POSTGRES_EPOCH_JDATE;
+
+		if (day >= in_year - before && day <= in_year + after)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A time zone by its name.
+ */
+pg_tz *
+FindZone(const char *time_zone)
+{
+	pg_tz	   *tz = strlen(time_zone) <= TZ_STRLEN_MAX ? pg_tzset(time_zone) : NULL;
+
+	if (tz == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ACTIVITY),
+				 errmsg("unknown time zone \"%s\"", time_zone),
+				 errdetail("The local day of an activity is that of a time zone."),
+				 errhint("See the view pg_timezone_names; without one it is that of the program.")));
+	return tz;
+}
+
+/*
+ * The name of the zone that is given, or of that of the program (NULL).
+ */
+const char *
+FindTimeZone(const char *time_zone)
+{
+	if (time_zone == NULL)
+		return pstrdup(GetProgram()->time_zone);
+	return pg_get_timezone_name(FindZone(time_zone));
+}
+
+/*
+ * What the clocks of a zone show at an instant.
+ */
+Timestamp
+LocalInstant(TimestampTz at, pg_tz *zone)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			offset;
+	Timestamp	local;
+
+	if (timestamp2tm(at, &offset, &tm, &fsec, NULL, zone) != 0 || tm2timestamp(&tm, fsec, NULL, &local) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	return local;
+}
+
+/*
+ * The day of an instant of a local clock.
+ */
+DateADT
+DayOf(Timestamp local)
+{
+	int64		days = local / USECS_PER_DAY;
+
+	return (DateADT) (local % USECS_PER_DAY < 0 ? days - 1 : days);
+}
+
+/*
+ * On which day an instant lies in a time zone.
+ */
+DateADT
+LocalDay(TimestampTz at, const char *time_zone)
+{
+	return DayOf(LocalInstant(at, FindZone(time_zone)));
+}
