@@ -84,14 +84,25 @@ static uint64 arrived = 0;		/* rows so far; one is at its number modulo
 static uint64 packed = 0;		/* of these, how many are in their runs */
 
 /*
- * Runs allocated ahead, in one of the contexts that have any.
+ * Where the runs of a context lie: in blocks, of which each is a fifth larger
+ * than all before it together, once there are many.  So an address tells that
+ * it is a run's, and the run need not be waited for to find out.
  */
+#define MAX_BLOCKS	128
+
+typedef struct RunBlock
+{
+	EntryRun   *first;
+	EntryRun   *end;			/* of those in use */
+} RunBlock;
+
 typedef struct RunSource
 {
 	MemoryContext context;
-	EntryRun   *spare;
-	int			spares;
-	int			block;			/* how many were allocated last */
+	int			nblocks;
+	int64		spares;			/* of the last block */
+	int64		runs;			/* in all blocks */
+	RunBlock	blocks[MAX_BLOCKS];
 	MemoryContextCallback gone;
 	struct RunSource *next;
 } RunSource;
@@ -288,6 +299,49 @@ const StateKind entry_run_state = {
 };
 
 /*
+ * Adds a block: of 1, 3, 7, ... 31 runs (with the alignment just below a power
+ * of two), then of a fifth of what there is.
+ */
+static void
+AddBlock(RunSource *source)
+{
+	RunBlock   *block = &source->blocks[source->nblocks];
+	int64		runs = source->nblocks < 5 ? (2 << source->nblocks) - 1 : Max(31, source->runs / 5);
+
+	if (source->nblocks == MAX_BLOCKS)
+		elog(ERROR, "too many groups of a points aggregate");
+	block->first = (EntryRun *) TYPEALIGN(RUN_ALIGNMENT,
+										  MemoryContextAllocHuge(source->context,
+																 runs * sizeof(EntryRun) + RUN_ALIGNMENT));
+	block->end = block->first;
+	source->nblocks++;
+	source->spares = runs;
+	source->runs += runs;
+}
+
+/*
+ * The run whose state a value is, found by its address; NULL where it is none
+ * of ours.
+ */
+static inline EntryRun *
+RunAt(Datum value)
+{
+	EntryRun   *run = (EntryRun *) (DatumGetPointer(value) - offsetof(EntryRun, header.eoh_rw_ptr));
+
+	for (const RunSource *source = sources; source != NULL; source = source->next)
+	{
+		for (int i = source->nblocks - 1; i >= 0; i--)
+		{
+			const RunBlock *block = &source->blocks[i];
+
+			if (run >= block->first && run < block->end)
+				return ((char *) run - (char *) block->first) % sizeof(EntryRun) == 0 ? run : NULL;
+		}
+	}
+	return NULL;
+}
+
+/*
  * A run without entries, in a context for states.
  */
 static EntryRun *
@@ -297,15 +351,8 @@ NewRun(MemoryContext context)
 	EntryRun   *run;
 
 	if (source->spares == 0)
-	{
-		/* 1, 3, 7, ... 31: with the alignment just below a power of two */
-		source->block = Min(source->block * 2 + 1, 31);
-		source->spares = source->block;
-		source->spare = (EntryRun *) TYPEALIGN(RUN_ALIGNMENT,
-											   MemoryContextAlloc(context,
-																  source->block * sizeof(EntryRun) + RUN_ALIGNMENT));
-	}
-	run = source->spare++;
+		AddBlock(source);
+	run = source->blocks[source->nblocks - 1].end++;
 	source->spares--;
 	EOH_init_header(&run->header, &entry_run_state.methods, context);
 	run->previous = 0;
@@ -542,8 +589,10 @@ RunOf(FunctionCallInfo fcinfo)
 
 	if (PG_ARGISNULL(0))
 		return NewRun(StateContext(fcinfo));
-	run = GetState(fcinfo, 0, &entry_run_state);
-	/* its other half */
+	run = RunAt(PG_GETARG_DATUM(0));
+	if (unlikely(run == NULL))
+		return GetState(fcinfo, 0, &entry_run_state);
+	PrefetchMemory(run);
 	PrefetchMemory((char *) run + RUN_ALIGNMENT);
 	return run;
 }
