@@ -110,6 +110,8 @@ typedef struct ActivityChange
  *			wallets, then a member's state rows.  Of many changes it is called
  *			for all, members ascending, before anything is stored.  The row of a
  *			revised activity is locked after it.
+ * lock_last()	the same, once lock() of all rooms has locked what it does: for
+ *			rows that come after those of rooms to the right.
  * price()	takes the coupons of codes, and writes their discount into the lines,
  *			whose amounts are before coupons until then: amount and discount of
  *			the line, amount of the activity, lines_changed.
@@ -120,6 +122,7 @@ typedef struct ActivityListener
 {
 	bool		(*wants) (const char *kind);
 	void		(*lock) (ActivityChange *change);
+	void		(*lock_last) (ActivityChange *change);
 	void		(*price) (ActivityChange *change);
 	void		(*stored) (ActivityChange *change);
 	void		(*replayed) (ActivityChange *change);
@@ -128,6 +131,8 @@ typedef struct ActivityListener
 /* activity_listener.c */
 extern void OnActivityChange(const ActivityListener *listener);
 extern bool AnyoneWantsActivity(const char *kind);
+extern void BringAboutActivities(const char *kind);
+extern bool IsBroughtAbout(const char *kind);
 extern void LockForChange(ActivityChange *change);
 extern void PriceChange(ActivityChange *change);
 extern void TellOfChange(ActivityChange *change);

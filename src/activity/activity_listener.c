@@ -7,9 +7,13 @@
 #include "activity/activity.h"
 
 #define MAX_ACTIVITY_LISTENERS	8
+#define MAX_KINDS_BROUGHT_ABOUT	8
 
 static const ActivityListener *listeners[MAX_ACTIVITY_LISTENERS];
 static int	nlisteners = 0;
+
+static const char *brought_about[MAX_KINDS_BROUGHT_ABOUT];
+static int	nbrought_about = 0;
 
 /*
  * From now on a room, whose Init function calls this, is told of changes of
@@ -21,6 +25,29 @@ OnActivityChange(const ActivityListener *listener)
 	if (nlisteners >= MAX_ACTIVITY_LISTENERS)
 		elog(ERROR, "too many listeners to activities");
 	listeners[nlisteners++] = listener;
+}
+
+/*
+ * An activity of any kind may bring about one of this kind, in the commit of
+ * the former: who locks for that one locks for this one, too.
+ */
+void
+BringAboutActivities(const char *kind)
+{
+	if (nbrought_about >= MAX_KINDS_BROUGHT_ABOUT)
+		elog(ERROR, "too many kinds of activities are brought about");
+	brought_about[nbrought_about++] = kind;
+}
+
+bool
+IsBroughtAbout(const char *kind)
+{
+	for (int i = 0; i < nbrought_about; i++)
+	{
+		if (strcmp(brought_about[i], kind) == 0)
+			return true;
+	}
+	return false;
 }
 
 bool
@@ -50,6 +77,7 @@ void
 LockForChange(ActivityChange *change)
 {
 	TELL(lock, change);
+	TELL(lock_last, change);
 }
 
 void

@@ -65,6 +65,18 @@ AddCurrency(List *currencies, const char *currency)
 	return lappend(currencies, unconstify(char *, currency));
 }
 
+/* Whether a campaign is about what an activity may bring about. */
+static bool
+ConcernsWhatFollows(const Campaign *campaign)
+{
+	for (int i = 0; i < campaign->nkinds; i++)
+	{
+		if (strcmp(campaign->kinds[i], TIER_CHANGED) == 0 || IsBroughtAbout(campaign->kinds[i]))
+			return true;
+	}
+	return false;
+}
+
 /* The currencies into which campaigns of a kind could pay, chains included. */
 static Datum
 CurrenciesOf(const RuleBook *book, const char *kind)
@@ -78,7 +90,7 @@ CurrenciesOf(const RuleBook *book, const char *kind)
 	{
 		const Campaign *campaign = book->versions[i];
 
-		if (!ConcernsKind(campaign, kind) && !ConcernsKind(campaign, TIER_CHANGED))
+		if (!ConcernsKind(campaign, kind) && !ConcernsWhatFollows(campaign))
 			continue;
 		for (int e = 0; e < campaign->neffects; e++)
 		{

@@ -141,6 +141,8 @@ CALL loyalty.evaluate_tiers();
 SELECT member_id AS m1 FROM loyalty.resolve_member('{"email": "a@b.example"}') \gset
 SELECT member_id AS m2 FROM loyalty.resolve_member('{"email": "c@d.example"}') \gset
 SELECT FROM loyalty.merge_members(:m1, :m2);
+SELECT FROM loyalty.define_streak('daily', '{"kind": "check_in"}');
+SELECT FROM loyalty.define_challenge('may', '{"kind": "check_in", "target": 5}');
 CREATE TABLE orders (member_id bigint, at timestamptz, amount numeric);
 INSERT INTO orders VALUES (1, '2024-01-01', 5), (1, '2024-02-01', 5), (2, '2024-01-01', -1);
 
@@ -166,7 +168,10 @@ INSERT INTO call VALUES
 	('due_notices', 'now()'), ('due_at', $$now(), '1 day'$$), ('due_points_expiring', $$now(), '99 years', NULL, m - 1, m$$), ('due_hold_lapsing', $$now(), '99 years', NULL, m - 1, m$$),
 	('due_tier_falling', $$now(), '99 years', NULL, m - 1, m$$), ('due_birthday', $$now(), '1 year', NULL, m - 1, m$$),
 	('event_lag', ''), ('points_events', '0, 99, 1, 0, 9'), ('written_events', $$0, 99, '{}', 1, 0, 9$$), ('require_until', 'now()'), ('heard_since', $$'member_created'$$),
-	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('backtest_summary', $$'{}'$$);
+	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('backtest_summary', $$'{}'$$),
+	('walk_streak', $$'{2024-01-01}', '2024-01-02'$$), ('streak_walk', $$m, 'daily', now(), NULL$$), ('streak_of', $$m, 'daily'$$),
+	('badges', 'm'), ('badge_acts', 'm, NULL, NULL'), ('badge_crossings', $$m, '{"kind": "check_in", "levels": [1]}', NULL, NULL$$), ('challenge_rounds', $$m, 'may', NULL, NULL$$), ('progress', $$m, 'may'$$),
+	('engagement_facts', $$m, '{"kind": "check_in"}', NULL, NULL$$);
 CREATE FUNCTION infinite() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	k call;

@@ -1,0 +1,92 @@
+/*
+ * engagement: definitions, and what counts for them.
+ */
+
+CREATE FUNCTION engagement_in_force(what text, name text, at timestamptz DEFAULT NULL) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	found jsonb;
+BEGIN
+	SELECT v.definition INTO found FROM loyalty.engagement_version v
+	WHERE v.what = $1 AND v.name = $2 AND (v.effective_from IS NULL OR v.effective_from <= coalesce($3, statement_timestamp()))
+	ORDER BY v.version DESC LIMIT 1;
+	IF found IS NULL THEN
+		RAISE EXCEPTION 'there is no % "%"', what, name
+			USING ERRCODE = 'LY751', DETAIL = 'The table loyalty.engagement_version has no row of it that is in force then.',
+				HINT = format('Define it with loyalty.define_%s().', what);
+	END IF;
+	RETURN found;
+END
+$$;
+COMMENT ON FUNCTION engagement_in_force(text, text, timestamptz) IS
+'The definition of a streak, badge or the like that is in force at an instant (NULL: now), the latest that has begun. Error: LY751.';
+
+CREATE FUNCTION put_engagement(what text, name text, definition jsonb, effective_from timestamptz) RETURNS integer
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	last loyalty.engagement_version;
+BEGIN
+	IF name IS NULL OR name !~ '^[a-z][a-z0-9_]{0,62}$' THEN
+		RAISE EXCEPTION 'invalid name of a %: "%"', what, name
+			USING ERRCODE = 'LY003', DETAIL = 'A name has up to 63 characters and begins with a letter.',
+				HINT = 'Use lower-case letters, digits and underscores.';
+	ELSIF NOT isfinite(effective_from) THEN
+		RAISE EXCEPTION 'effective_from must be a finite instant'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', effective_from), HINT = 'Leave it out for always, or now.';
+	END IF;
+	definition := CASE what WHEN 'draw' THEN loyalty.check_draw_definition(definition)
+		ELSE loyalty.check_engagement_definition(what, definition) END;
+	PERFORM loyalty.lock_key(format('%s %s', what, name));
+	SELECT * INTO last FROM loyalty.engagement_version v WHERE v.what = put_engagement.what AND v.name = put_engagement.name
+	ORDER BY v.version DESC LIMIT 1;
+	-- asked for again: the version that there is
+	IF last.definition = definition AND (last.effective_from < effective_from) IS NOT TRUE THEN
+		RETURN last.version;
+	END IF;
+	effective_from := coalesce(effective_from, CASE WHEN last.version IS NOT NULL THEN statement_timestamp() END);
+	IF effective_from < last.effective_from THEN
+		RAISE EXCEPTION '% "%" cannot have this version', what, name
+			USING ERRCODE = 'LY752', DETAIL = format('It would begin at %s, before version %s at %s.', effective_from, last.version, last.effective_from),
+				HINT = 'A version begins no earlier than the one before.';
+	END IF;
+	INSERT INTO loyalty.engagement_version AS v (what, name, version, effective_from, definition)
+	VALUES (what, name, coalesce(last.version, 0) + 1, effective_from, definition);
+	RETURN coalesce(last.version, 0) + 1;
+END
+$$;
+COMMENT ON FUNCTION put_engagement(text, text, jsonb, timestamptz) IS
+'What define_streak() and the like do: a new version from effective_from on (NULL: always, of the first; now, of a later one); the same again makes none. Returns its number. Errors: LY003, LY752.';
+
+CREATE FUNCTION engagement_facts(member_id bigint, definition jsonb, as_of timestamptz, known_at timestamptz,
+	OUT activity_id bigint, OUT at timestamptz, OUT local_day date, OUT time_zone text, OUT value numeric, OUT amount numeric, OUT recorded_at timestamptz)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT f.activity_id, f.at, f.local_day, f.time_zone,
+		CASE coalesce($2 ->> 'measure', 'count') WHEN 'amount' THEN f.amount
+			WHEN 'days' THEN (row_number() OVER (PARTITION BY f.local_day ORDER BY f.at, f.recorded_at, f.activity_id) = 1)::integer
+			ELSE 1 END, f.amount, f.recorded_at
+	FROM (SELECT a.activity_id, a.at, a.local_day, r.time_zone, a.recorded_at,
+			CASE WHEN ($2 ->> 'whole')::boolean THEN floor(coalesce(a.amount, 0)) ELSE coalesce(a.amount, 0) END AS amount
+		FROM jsonb_array_elements_text(CASE jsonb_typeof($2 -> 'kind') WHEN 'array' THEN $2 -> 'kind' ELSE jsonb_build_array($2 -> 'kind') END) k (kind),
+			LATERAL loyalty.activities($1, k.kind, $3, $4) a, loyalty.activity r
+		WHERE r.member_id = a.recorded_for AND r.activity_id = a.activity_id AND NOT a.cancelled AND NOT a.returned
+			AND ($2 ->> 'money' IS NULL OR a.money = $2 ->> 'money')
+			AND ($2 -> 'when' IS NULL OR loyalty.fact_holds($2 -> 'when', a.activity_kind, a.at, r.time_zone, a.channel, a.amount, a.money, a.lines, a.document))) f
+$$;
+COMMENT ON FUNCTION engagement_facts(bigint, jsonb, timestamptz, timestamptz) IS
+'The activities of a member, under whichever number, that count for a definition, as of an instant and as known at another (NULL: all): with the value that the measure gives each, and the amount. Part of what reads streaks, badges and the like.';
+
+CREATE FUNCTION forget_engagement(member_ids bigint[]) RETURNS void
+LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT loyalty.erase_rows($q$
+		UPDATE loyalty.streak_freeze f SET reference = NULL WHERE f.member_id = ANY ($1) AND f.reference IS NOT NULL$q$, $1);
+	SELECT loyalty.erase_rows($q$
+		UPDATE loyalty.member_badge b SET reason = NULL WHERE b.member_id = ANY ($1) AND b.reason IS NOT NULL$q$, $1)
+$$;
+COMMENT ON FUNCTION forget_engagement(bigint[]) IS
+'What forget_member() means here: references, reasons and evidence are deleted. Numbers, days and places stay with the number of the member, as the ledger does.';
