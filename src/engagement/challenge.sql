@@ -122,7 +122,7 @@ BEGIN
 	IF entry_id IS NULL THEN
 		INSERT INTO loyalty.challenge_entry AS e (member_id, challenge, at) VALUES (member_id, challenge, at) RETURNING e.entry_id INTO entry_id;
 		until_at := ((at AT TIME ZONE zone) + (definition ->> 'within')::interval) AT TIME ZONE zone;
-		PERFORM loyalty.put_challenges(loyalty.canonical_member(member_id), ARRAY[challenge], at);
+		PERFORM loyalty.put_challenges(loyalty.canonical_member(member_id), ARRAY[challenge]);
 	END IF;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('enrol', member_id, idempotency_key, jsonb_build_object('entry_id', entry_id, 'until_at', until_at));
@@ -132,7 +132,7 @@ $$;
 COMMENT ON FUNCTION enrol(bigint, text, timestamptz, text) IS
 'Enrols a member in a challenge from an instant on; who is in it already stays so. Returns the number of the enrolment, until when what the member does counts (NULL: as long as the challenge goes), and whether this is the first result of a repeated idempotency_key. Errors: LY751 challenge, LY003, LY004, LY115.';
 
-CREATE FUNCTION put_challenges(member_id bigint, challenges text[], at timestamptz) RETURNS void
+CREATE FUNCTION put_challenges(member_id bigint, challenges text[]) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -172,5 +172,5 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION put_challenges(bigint, text[], timestamptz) IS
+COMMENT ON FUNCTION put_challenges(bigint, text[]) IS
 'Records completions of challenges that the member''s activities reach now, and cancels those that they reach no more. Part of engage().';

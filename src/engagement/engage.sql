@@ -38,7 +38,7 @@ $$;
 COMMENT ON FUNCTION lock_engagement(bigint) IS
 'Locks what follows from the activities of a member: after its wallets and the states of tables before engagement_state. Part of the writing functions.';
 
-CREATE FUNCTION engage(member_id bigint, kind text, at timestamptz) RETURNS void
+CREATE FUNCTION engage(member_id bigint, kind text) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -46,14 +46,18 @@ DECLARE
 	names record;
 BEGIN
 	SELECT coalesce(array_agg(k.name ORDER BY k.name) FILTER (WHERE k.what = 'badge'), '{}') AS badges,
-		coalesce(array_agg(k.name ORDER BY k.name) FILTER (WHERE k.what = 'challenge'), '{}') AS challenges
+		coalesce(array_agg(k.name ORDER BY k.name) FILTER (WHERE k.what = 'challenge'), '{}') AS challenges,
+		coalesce(array_agg(k.name ORDER BY k.name) FILTER (WHERE k.what = 'board'), '{}') AS boards, count(*) FILTER (WHERE k.what = 'referral') AS referrals
 	INTO names FROM loyalty.engaged_kinds() k WHERE kind IS NULL OR k.kind = kind;
+	-- of an activity they were put before this is called
+	PERFORM loyalty.put_scores(member_id, names.boards) WHERE kind IS NULL AND names.boards <> '{}';
 	PERFORM loyalty.put_badges(member_id, names.badges) WHERE names.badges <> '{}';
-	PERFORM loyalty.put_challenges(member_id, names.challenges, at) WHERE names.challenges <> '{}';
+	PERFORM loyalty.put_challenges(member_id, names.challenges) WHERE names.challenges <> '{}';
+	PERFORM loyalty.put_referrals(member_id) WHERE names.referrals > 0;
 END
 $$;
-COMMENT ON FUNCTION engage(bigint, text, timestamptz) IS
-'Makes badges and challenges of a member what its activities say, of those that a kind of activities concerns (NULL: of all). at: from when on what was undone is lost. The member is canonical, and locked. Part of record_activity(), merge_members() and refresh_engagement().';
+COMMENT ON FUNCTION engage(bigint, text) IS
+'Makes badges, challenges and referrals of a member what its activities say, of those that a kind of activities concerns (NULL: of all, and scores). The member is canonical, and locked. Part of record_activity(), merge_members() and refresh_engagement().';
 
 CREATE FUNCTION refresh_engagement(member_id bigint) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -68,7 +72,7 @@ BEGIN
 	END IF;
 	canonical := loyalty.canonical_member(member_id);
 	PERFORM loyalty.lock_engagement(canonical);
-	PERFORM loyalty.engage(canonical, NULL, statement_timestamp());
+	PERFORM loyalty.engage(canonical, NULL);
 END
 $$;
 COMMENT ON FUNCTION refresh_engagement(bigint) IS
@@ -79,7 +83,10 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM loyalty.lock_engagement(m) FROM (SELECT unnest(ARRAY[survivor_id, absorbed_id]) AS m ORDER BY 1) x;
-	PERFORM loyalty.engage(survivor_id, NULL, statement_timestamp());
+	-- who is absorbed has no score of its own
+	PERFORM loyalty.put_scores(absorbed_id, b.names) FROM (SELECT array_agg(DISTINCT s.board) AS names FROM loyalty.board_score s WHERE s.member_id = absorbed_id) b
+	WHERE b.names IS NOT NULL;
+	PERFORM loyalty.engage(survivor_id, NULL);
 	RETURN NULL;
 END
 $$;
@@ -102,7 +109,7 @@ BEGIN
 		PERFORM loyalty.put_badges(m, b.names, true)
 		FROM (SELECT array_agg(DISTINCT b.badge) AS names FROM loyalty.member_badge b
 			WHERE b.member_id = ANY (loyalty.member_tree(m)) AND b.act = 'earned' AND b.recorded_at >= merged_at) b WHERE b.names IS NOT NULL;
-		PERFORM loyalty.engage(m, NULL, statement_timestamp());
+		PERFORM loyalty.engage(m, NULL);
 	END LOOP;
 	RETURN NULL;
 END

@@ -12,6 +12,7 @@
 #include "activity/activity.h"
 #include "core/core.h"
 #include "core/happened.h"
+#include "engagement/board.h"
 #include "engagement/engagement.h"
 #include "ledger/ledger.h"
 
@@ -33,8 +34,63 @@ MembersOfChange(const ActivityChange *change, int64 member_ids[2])
 	return now_id == before_id ? 1 : 2;
 }
 
+/*
+ * Who referred a member, as long as what the member does may reward that one;
+ * 0: nobody.
+ */
+static int64
+ReferrerOf(int64 member_id)
+{
+	static KeptPlan plan = {
+		.query = "SELECT referrer_id FROM loyalty.referral WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND (decision IS NULL AND why IS NULL OR decision OPERATOR(pg_catalog.=) 'accept') ORDER BY at, referral_id LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
+	};
+	Datum		value = KinOfMember(member_id);
+	bool		isnull;
+
+	RunPlan(&plan, &value, NULL, 1);
+	return SPI_processed == 0 ? 0 : CanonicalMember(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
+}
+
+/* Locks for the invitation of a member that an activity of another may bring about. */
 static void
-LockStates(ActivityChange *change)
+LockForInvitation(int64 member_id, const ActivityChange *change)
+{
+	Activity	invitation = {.member_id = member_id,.kind = "invite",.at = change->at};
+	ActivityChange invited = {.now = &invitation,.at = change->at};
+
+	LockForChange(&invited);
+}
+
+/* Locks for those who referred the members of a change, who come before or after them. */
+static void
+LockReferrers(const ActivityChange *change, bool before)
+{
+	int64		member_ids[2];
+	int			n;
+
+	if ((ConcernsOfKind(change->now->kind) & CONCERNS_REFERRALS) == 0)
+		return;
+	n = MembersOfChange(change, member_ids);
+	for (int i = 0; i < n; i++)
+	{
+		int64		referrer_id = ReferrerOf(member_ids[i]);
+
+		if (referrer_id != 0 && referrer_id != member_ids[i] && (referrer_id < member_ids[0]) == before)
+			LockForInvitation(referrer_id, change);
+	}
+}
+
+static void
+LockBefore(ActivityChange *change)
+{
+	LockReferrers(change, true);
+}
+
+static void
+LockLast(ActivityChange *change)
 {
 	static KeptPlan plan = {
 		.query = "SELECT loyalty.lock_engagement($1)",
@@ -50,26 +106,36 @@ LockStates(ActivityChange *change)
 
 		RunPlan(&plan, &value, NULL, 0);
 	}
+	LockReferrers(change, false);
+}
+
+/* Badges, challenges and referrals of a member, which are read and put by SQL */
+static void
+Engage(const ActivityChange *change, int64 member_id)
+{
+	static KeptPlan plan = {
+		.query = "SELECT loyalty.engage($1, $2)",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(change->now->kind)};
+
+	RunPlan(&plan, values, NULL, 0);
 }
 
 static void
 ActivityStored(ActivityChange *change)
 {
-	static KeptPlan plan = {
-		.query = "SELECT loyalty.engage($1, $2, $3)",
-		.nargs = 3,
-		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
-	};
 	int64		member_ids[2];
 	int			n = MembersOfChange(change, member_ids);
 	int			concerns = ConcernsOfKind(change->now->kind);
 
 	for (int i = 0; i < n; i++)
 	{
-		Datum		values[3] = {Int64GetDatum(member_ids[i]), CStringGetTextDatum(change->now->kind), TimestampTzGetDatum(change->at)};
-
-		if ((concerns & CONCERNS_BADGES) != 0)
-			RunPlan(&plan, values, NULL, 0);
+		if ((concerns & CONCERNS_BOARDS) != 0)
+			PutScores(change, member_ids[i]);
+		if ((concerns & ~CONCERNS_BOARDS) != 0)
+			Engage(change, member_ids[i]);
 	}
 }
 
@@ -82,11 +148,13 @@ EngagementListenerInit(void)
 	static const char *const kinds[] = {"badge_earned", NULL};
 	static const ActivityListener activities = {
 		.wants = WantsActivity,
-		.lock_last = LockStates,
+		.lock = LockBefore,
+		.lock_last = LockLast,
 		.stored = ActivityStored
 	};
 
 	DeclareHappenings(kinds);
 	OnActivityChange(&activities);
 	BringAboutActivities("challenge");
+	BringAboutActivities("invite");
 }
