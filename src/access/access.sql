@@ -252,7 +252,7 @@ BEGIN
 				HINT = format('Let its owner GRANT USAGE ON SCHEMA loyalty TO %s; or, WITH GRANT OPTION, to the owner of the tables.', grantee);
 	END IF;
 	FOR entry IN
-		SELECT c.oid::regclass AS relation, c.relname = ANY (rights) AS given,
+		SELECT c.oid::regclass AS relation, c.relname = ANY (rights) AS given, c.relname = ANY (loyalty.secret_tables()) AS is_secret,
 			c.relname IN ('may_post', 'may_consume', 'may_operate', 'may_define') AS is_right,
 			ARRAY(SELECT a.privilege FROM aclexplode(c.relacl) a (given_by, holder, privilege, may_give) WHERE a.holder = grantee) AS has
 		FROM pg_class c
@@ -260,7 +260,11 @@ BEGIN
 		ORDER BY c.relname
 	LOOP
 		-- writes where there is something to write, as setup() does
-		IF 'SELECT' <> ALL (entry.has) THEN
+		IF entry.is_secret AND level <> 'admin' THEN
+			IF 'SELECT' = ANY (entry.has) THEN
+				EXECUTE format('REVOKE SELECT ON %s FROM %s', entry.relation, grantee);
+			END IF;
+		ELSIF 'SELECT' <> ALL (entry.has) THEN
 			EXECUTE format('GRANT SELECT ON %s TO %s', entry.relation, grantee);
 		END IF;
 		IF entry.given AND 'INSERT' <> ALL (entry.has) THEN
@@ -285,7 +289,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION grant_access(text, text) IS
-'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables), consumer (and poll and consume events), app (and post points, resolve members), clerk (a reader who may also adjust, reverse, merge, grant, forget, link identifiers and run jobs), operator (app and clerk), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner, or the schema is somebody else''s, who has to grant its use.';
+'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables but seeds of draws), consumer (and poll and consume events), app (and post points, resolve members), clerk (a reader who may also adjust, reverse, merge, grant, forget, link identifiers and run jobs), operator (app and clerk), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner, or the schema is somebody else''s, who has to grant its use.';
 
 CREATE FUNCTION revoke_access(role text) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

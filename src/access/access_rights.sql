@@ -27,13 +27,13 @@ BEGIN
 		FROM (VALUES
 			('may_post', '{earn, redeem, hold, capture, release, activate, transfer, post_many, resolve_member, record_qualification,
 				record_activity, record_many, revise_activity, record_return,
-				issue_coupon, claim_code, reserve_coupons, release_coupons, transfer_coupon, grant_freeze, enrol, refresh_engagement, create_referral_code, refer}'::text[]),
+				issue_coupon, claim_code, reserve_coupons, release_coupons, transfer_coupon, grant_freeze, enrol, refresh_engagement, create_referral_code, refer, draw}'::text[]),
 			('may_consume', '{poll_events, acknowledge, consume_events, consume_notices}'),
 			('may_correct', '{reverse, link_identifier, unlink_identifier, request_act, approve_act, refuse_act, withdraw_act}'),
 			('may_operate', '{adjust, merge_members, unmerge_members, forget_member, refresh_attributes, grant_tier, renew_grant, end_grant, set_joined,
-				evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier, book_expiry, book_expiries_of, rebuild_wallets_of, ledger_digest, lock_job, unlock_job, begin_job, note_job, end_job, revoke_coupon, give_badge, take_badge, review_referral, begin_closing, close_board_of, refresh_engagements_of, store_findings, prune_batch}'),
+				evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier, book_expiry, book_expiries_of, rebuild_wallets_of, ledger_digest, lock_job, unlock_job, begin_job, note_job, end_job, revoke_coupon, give_badge, grant_spin, take_badge, review_referral, begin_closing, close_board_of, refresh_engagements_of, store_findings, prune_batch}'),
 			('may_define', '{configure_program, create_currency, configure_namespace, block_identifier, register_merge_handler,
-				define_rfm_scheme, drop_rfm_scheme, define_measure, define_ladder, define_campaign, end_campaign, define_activity_kind, define_product, define_holidays, define_benefit, define_streak, define_badge, define_challenge, define_board, define_referral, add_codes, generate_codes, define_approval, drop_approval,
+				define_rfm_scheme, drop_rfm_scheme, define_measure, define_ladder, define_campaign, end_campaign, define_activity_kind, define_product, define_holidays, define_benefit, define_streak, define_badge, define_challenge, define_board, define_referral, define_draw, reveal_draw, add_codes, generate_codes, define_approval, drop_approval,
 				subscribe, unsubscribe, define_notice, drop_notice}'),
 			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger, due_notices}')) l (before, names),
 			unnest(l.names) n (name) LEFT JOIN pg_proc p ON p.proname = n.name AND p.pronamespace = 'loyalty'::regnamespace

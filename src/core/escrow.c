@@ -17,8 +17,6 @@
 #include "core/escrow.h"
 #include "core/errors.h"
 
-#define ESCROW_SLOTS	16
-
 /* The slot that this backend asks first, and puts things into. */
 #define OWN_SLOT	(BACKEND_NUMBER % ESCROW_SLOTS)
 

@@ -20,6 +20,10 @@
 
 #include "postgres.h"
 
+/* How many slots a limit has; slot s has one more than the others where s is
+ * below the rest of the division. */
+#define ESCROW_SLOTS	16
+
 typedef enum EscrowTake
 {
 	ESCROW_ALL,					/* nothing where there is less */

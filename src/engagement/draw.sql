@@ -1,0 +1,258 @@
+/*
+ * engagement: draws: committed to, drawn, revealed, verified.
+ */
+
+CREATE FUNCTION define_draw(draw text, definition jsonb, seed text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	last loyalty.draw_commitment;
+	version integer;
+BEGIN
+	-- stock and places are nobody's, and would be spread over machines
+	PERFORM loyalty.refuse_distributed('define_draw');
+	SELECT * INTO last FROM loyalty.draw_commitment s WHERE s.draw = define_draw.draw;
+	IF FOUND THEN
+		IF (SELECT v.definition FROM loyalty.engagement_version v WHERE v.what = 'draw' AND v.name = draw) IS DISTINCT FROM definition
+			OR seed IS NOT NULL AND loyalty.commit_seed(seed) <> last.commitment THEN
+			RAISE EXCEPTION 'draw "%" is committed to', draw
+				USING ERRCODE = 'LY752', DETAIL = format('Its commitment is %s; prizes, weights and seed never change.', last.commitment), HINT = 'Define another draw.';
+		END IF;
+		RETURN last.commitment;
+	END IF;
+	version := loyalty.put_engagement('draw', draw, definition, NULL);
+	seed := lower(coalesce(seed, replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')));
+	PERFORM loyalty.engagement_benefit(p ->> 'benefit') FROM jsonb_array_elements(definition -> 'prizes') p WHERE p ->> 'benefit' IS NOT NULL;
+	INSERT INTO loyalty.draw_commitment (draw, commitment) VALUES (draw, loyalty.commit_seed(seed)) RETURNING * INTO last;
+	INSERT INTO loyalty.draw_seed (draw, seed) VALUES (draw, seed);
+	PERFORM loyalty.open_escrow(format('draw/%s/%s', draw, p ->> 'prize'), (p ->> 'stock')::numeric::bigint)
+	FROM jsonb_array_elements(definition -> 'prizes') p WHERE p ->> 'stock' IS NOT NULL;
+	IF definition ->> 'tickets' IS NOT NULL THEN
+		PERFORM loyalty.open_escrow(format('draw/%s/tickets', draw), (definition ->> 'tickets')::numeric::bigint);
+		INSERT INTO loyalty.draw_place (draw, place, prize)
+		SELECT draw, t.place - 1, loyalty.prize_of_ticket(definition, t.ticket)
+		FROM unnest(loyalty.shuffle_deck(seed, draw, (definition ->> 'tickets')::numeric::integer)) WITH ORDINALITY t (ticket, place)
+		WHERE loyalty.prize_of_ticket(definition, t.ticket) IS NOT NULL;
+	END IF;
+	RETURN last.commitment;
+END
+$$;
+COMMENT ON FUNCTION define_draw(text, jsonb, text) IS
+'Defines a draw for ever, and commits to its seed (hexadecimal digits; NULL: a random one): returns the commitment, its SHA-256, to be published. The definition: of a wheel {"prizes": [{"prize": "none", "weight": 5000}, {"prize": "10 points", "weight": 3000, "points": 10, "currency": "points"}, {"prize": "coupon", "weight": 499, "stock": 500, "benefit": "tea_5_off"}], "client_seed": true: each spin needs a seed of the member''s}; where the stock of the drawn prize is gone, the one before it in the list is given, and so on down. Of a deck {"tickets": 1000, "prizes": [{"prize": "car", "count": 1}, ...]}: of so many tickets exactly these win, and the others are blanks. "from", "until": local times of "time_zone" (default: the program''s). Errors: LY752, also for another definition of one that is there, LY601 benefit, LY003.';
+
+CREATE FUNCTION engagement_benefit(benefit text) RETURNS boolean
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM loyalty.benefit b WHERE b.benefit = $1) THEN
+		RAISE EXCEPTION 'there is no benefit "%"', benefit
+			USING ERRCODE = 'LY601', DETAIL = 'The table loyalty.benefit has no row of it.', HINT = 'Define it with loyalty.define_benefit().';
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION engagement_benefit(text) IS 'Refuses a benefit that there is not. Error: LY601. Part of define_draw().';
+
+CREATE FUNCTION grant_spin(member_id bigint, draw text, quantity integer DEFAULT 1, at timestamptz DEFAULT statement_timestamp(), reference text DEFAULT NULL,
+	idempotency_key text DEFAULT NULL, OUT grant_id bigint, OUT spins_left bigint, OUT replayed boolean) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	earlier jsonb;
+BEGIN
+	IF member_id IS NULL OR at IS NULL OR NOT isfinite(at) OR coalesce(quantity NOT BETWEEN 1 AND 1000000, true) THEN
+		RAISE EXCEPTION 'a grant of spins needs a member, an instant and a quantity from 1 to 1000000'
+			USING ERRCODE = 'LY003', DETAIL = format('%s at %s.', quantity, at), HINT = 'Correct the argument.';
+	END IF;
+	replayed := false;
+	IF idempotency_key IS NOT NULL THEN
+		earlier := loyalty.claim_request('grant_spin', loyalty.kept_members(loyalty.numbers_of(member_id)), idempotency_key,
+			jsonb_build_array(draw, quantity, extract(epoch FROM nullif(at, statement_timestamp())), reference));
+		IF earlier IS NOT NULL THEN
+			grant_id := earlier ->> 'grant_id'; spins_left := earlier ->> 'spins_left'; replayed := true;
+			RETURN;
+		END IF;
+	END IF;
+	PERFORM loyalty.engagement_in_force('draw', draw, 'infinity');
+	INSERT INTO loyalty.draw_grant AS g (member_id, draw, quantity, at, reference) VALUES (member_id, draw, quantity, at, reference) RETURNING g.grant_id INTO grant_id;
+	spins_left := loyalty.spins_left(member_id, draw);
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM loyalty.finish_request('grant_spin', member_id, idempotency_key, jsonb_build_object('grant_id', grant_id, 'spins_left', spins_left));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION grant_spin(bigint, text, integer, timestamptz, text, text) IS
+'Grants spins of a draw to a member. Returns the number of the grant, how many spins the member has left, and whether this is the first result of a repeated idempotency_key. Errors: LY751 draw, LY003, LY004, LY115.';
+
+CREATE FUNCTION spins_left(member_id bigint, draw text) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce((SELECT sum(g.quantity) FROM loyalty.draw_grant g WHERE g.member_id = ANY (n.numbers) AND g.draw = $2), 0)::bigint
+		- (SELECT count(*) FROM loyalty.draw_spin s WHERE s.member_id = ANY (n.numbers) AND s.draw = $2)
+	FROM (SELECT loyalty.member_tree(loyalty.canonical_member($1)) AS numbers) n
+$$;
+COMMENT ON FUNCTION spins_left(bigint, text) IS
+'How many spins of a draw a member has left, under whichever number: what was granted to all of them, less what was drawn.';
+
+CREATE FUNCTION take_prize(draw text, definition jsonb, drawn text) RETURNS jsonb
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	p jsonb;
+BEGIN
+	-- the drawn one, and down to one that is still there
+	FOR p IN SELECT x.value FROM jsonb_array_elements(definition -> 'prizes') WITH ORDINALITY x (value, n)
+		WHERE x.n <= (SELECT y.n FROM jsonb_array_elements(definition -> 'prizes') WITH ORDINALITY y (value, n) WHERE y.value ->> 'prize' = drawn) ORDER BY x.n DESC
+	LOOP
+		IF p ->> 'stock' IS NULL OR loyalty.take_from_escrow(format('draw/%s/%s', draw, p ->> 'prize'), 1) = 1 THEN
+			RETURN p;
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION take_prize(text, jsonb, text) IS 'The prize that is given for a drawn one, taken off its stock. Part of draw().';
+
+CREATE FUNCTION draw(member_id bigint, draw text, client_seed text DEFAULT NULL, at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
+	OUT nonce bigint, OUT ticket bigint, OUT drawn text, OUT prize text, OUT entry_id bigint, OUT coupon_id bigint, OUT replayed boolean) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	earlier jsonb;
+	definition jsonb;
+	secret record;
+	zone text;
+	p jsonb;
+	home CONSTANT bigint := loyalty.canonical_member(member_id);
+BEGIN
+	IF member_id IS NULL OR at IS NULL OR NOT isfinite(at) THEN
+		RAISE EXCEPTION 'member_id and at must be given'
+			USING ERRCODE = 'LY003', DETAIL = 'A spin is of a member, at a finite instant.', HINT = 'Give both, or leave at out for now.';
+	END IF;
+	replayed := false;
+	IF idempotency_key IS NOT NULL THEN
+		earlier := loyalty.claim_request('draw', loyalty.kept_members(loyalty.numbers_of(member_id)), idempotency_key,
+			jsonb_build_array(draw, client_seed, extract(epoch FROM nullif(at, statement_timestamp()))));
+		IF earlier IS NOT NULL THEN
+			nonce := earlier ->> 'nonce'; ticket := earlier ->> 'ticket'; drawn := earlier ->> 'drawn'; prize := earlier ->> 'prize';
+			entry_id := earlier ->> 'entry_id'; coupon_id := earlier ->> 'coupon_id'; replayed := true;
+			RETURN;
+		END IF;
+	END IF;
+	definition := loyalty.engagement_in_force('draw', draw, 'infinity');
+	zone := coalesce(definition ->> 'time_zone', loyalty.program_time_zone());
+	IF (definition ->> 'client_seed')::boolean AND client_seed IS NULL OR octet_length(client_seed) > 64 OR definition ->> 'tickets' IS NOT NULL AND client_seed IS NOT NULL THEN
+		RAISE EXCEPTION 'client_seed of draw "%" must be %', draw, CASE WHEN definition ->> 'tickets' IS NOT NULL THEN 'left out' ELSE 'a text of at most 64 bytes' END
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(quote_literal(client_seed), 'NULL')), HINT = 'See "client_seed" of define_draw().';
+	END IF;
+	-- the wallets first, then the member's own, then the stock
+	PERFORM FROM loyalty.wallet w WHERE w.member_id = home AND w.moved IS NOT TRUE
+		AND w.currency IN (SELECT coalesce(x ->> 'currency', 'points') FROM jsonb_array_elements(definition -> 'prizes') x WHERE x ->> 'points' IS NOT NULL)
+	ORDER BY w.currency FOR NO KEY UPDATE;
+	PERFORM loyalty.lock_engagement(home);
+	-- who closes the draw waits for this, and this for him
+	PERFORM pg_advisory_xact_lock_shared(hashtextextended('loyalty draw ' || draw, 0));
+	SELECT c.closed_at, s.seed INTO secret FROM loyalty.draw_commitment c JOIN loyalty.draw_seed s ON s.draw = c.draw WHERE c.draw = draw.draw;
+	IF secret.closed_at IS NOT NULL OR at < (definition ->> 'from')::timestamp AT TIME ZONE zone OR at >= (definition ->> 'until')::timestamp AT TIME ZONE zone THEN
+		RAISE EXCEPTION 'draw "%" is closed', draw
+			USING ERRCODE = 'LY756', DETAIL = CASE WHEN secret.closed_at IS NOT NULL THEN format('It was closed at %s.', secret.closed_at)
+				ELSE format('It is open from %s until %s.', coalesce(definition ->> 'from', 'ever'), coalesce(definition ->> 'until', 'it is closed')) END,
+				HINT = 'See loyalty.reveal_draw().';
+	END IF;
+	IF loyalty.spins_left(home, draw) < 1 THEN
+		RAISE EXCEPTION 'member % has no spins of draw "%" left', member_id, draw
+			USING ERRCODE = 'LY755', DETAIL = 'All that were granted are drawn.', HINT = 'See loyalty.grant_spin().';
+	END IF;
+	SELECT coalesce(max(s.nonce), 0) + 1 INTO nonce FROM loyalty.draw_spin s WHERE s.member_id = home AND s.draw = draw.draw;
+	IF definition ->> 'tickets' IS NOT NULL THEN
+		ticket := loyalty.take_place(format('draw/%s/tickets', draw));
+		IF ticket IS NULL THEN
+			RAISE EXCEPTION 'draw "%" is closed', draw
+				USING ERRCODE = 'LY756', DETAIL = 'All of its tickets are sold.', HINT = 'See loyalty.reveal_draw().';
+		END IF;
+		SELECT x.value INTO p FROM loyalty.draw_place d, jsonb_array_elements(definition -> 'prizes') x
+		WHERE d.draw = draw.draw AND d.place = ticket AND x.value ->> 'prize' = d.prize;
+		drawn := p ->> 'prize';
+	ELSE
+		ticket := loyalty.draw_ticket(secret.seed, draw, home, nonce, (SELECT sum((x ->> 'weight')::numeric) FROM jsonb_array_elements(definition -> 'prizes') x)::bigint, client_seed);
+		drawn := loyalty.prize_of_ticket(definition, ticket);
+		p := loyalty.take_prize(draw, definition, drawn);
+	END IF;
+	prize := p ->> 'prize';
+	IF p ->> 'points' IS NOT NULL THEN
+		SELECT e.entry_id INTO entry_id FROM loyalty.earn(home, (p ->> 'points')::numeric, coalesce(p ->> 'currency', 'points'), at,
+			details => jsonb_build_object('draw', draw, 'nonce', nonce)) e;
+	END IF;
+	IF p ->> 'benefit' IS NOT NULL THEN
+		SELECT c.coupon_id INTO coupon_id FROM loyalty.issue_coupon(home, p ->> 'benefit', at) c;
+	END IF;
+	INSERT INTO loyalty.draw_spin (member_id, draw, nonce, ticket, drawn, prize, client_seed, at, entry_id, coupon_id)
+	VALUES (home, draw, nonce, ticket, drawn, prize, client_seed, at, entry_id, coupon_id);
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM loyalty.finish_request('draw', member_id, idempotency_key, jsonb_build_object('nonce', nonce, 'ticket', ticket, 'drawn', drawn, 'prize', prize,
+			'entry_id', entry_id, 'coupon_id', coupon_id));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION draw(bigint, text, text, timestamptz, text) IS
+'A spin, or a ticket of a deck: draws, and gives the prize in the same commit. Returns the number of the spin (nonce) of the member who stands for all its numbers, the ticket, which draw_ticket() recomputes once the seed is revealed, or the place in the deck, the prize that it draws, the one that is given (another only where the stock of that one is gone), the entry of its points, its coupon, and whether this is the first result of a repeated idempotency_key. Errors: LY751 draw, LY755 no spins left, LY756 closed, or not open yet, LY003, LY004, LY115.';
+
+CREATE FUNCTION take_place(name text) RETURNS bigint
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_take_place';
+COMMENT ON FUNCTION take_place(text) IS
+'Takes a place of a deck that nobody has, from 0, off its global limit; NULL where all are taken. Part of draw(). 42501 for whoever has not the rights of the owner of our tables.';
+
+CREATE FUNCTION reveal_draw(draw text) RETURNS text
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	secret loyalty.draw_commitment;
+BEGIN
+	PERFORM loyalty.engagement_in_force('draw', draw, 'infinity');
+	PERFORM pg_advisory_xact_lock(hashtextextended('loyalty draw ' || draw, 0));
+	SELECT c.* INTO secret FROM loyalty.draw_commitment c WHERE c.draw = reveal_draw.draw;
+	IF secret.closed_at IS NOT NULL THEN
+		RETURN secret.seed;
+	END IF;
+	UPDATE loyalty.draw_commitment c SET closed_at = clock_timestamp(), seed = s.seed FROM loyalty.draw_seed s
+	WHERE c.draw = reveal_draw.draw AND s.draw = c.draw RETURNING c.* INTO secret;
+	RETURN secret.seed;
+END
+$$;
+COMMENT ON FUNCTION reveal_draw(text) IS
+'Closes a draw for ever, and returns its seed, to be published: whoever has it can recompute every spin; see audit_draw() and verify_draw(). Waits for spins that are under way. Asked for again, it is the same. Error: LY751.';
+
+CREATE FUNCTION audit_draw(draw text, OUT member_id bigint, OUT nonce bigint, OUT problem text) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	secret loyalty.draw_commitment;
+	definition CONSTANT jsonb := loyalty.engagement_in_force('draw', $1, 'infinity');
+BEGIN
+	SELECT s.* INTO secret FROM loyalty.draw_commitment s WHERE s.draw = $1;
+	IF secret.closed_at IS NULL THEN
+		RAISE EXCEPTION 'the seed of draw "%" is not revealed', draw
+			USING ERRCODE = 'LY757', DETAIL = 'Whoever knew it would know what the next spins draw.', HINT = 'Close the draw with loyalty.reveal_draw().';
+	END IF;
+	RETURN QUERY
+	SELECT v.member_id, v.nonce, v.problem
+	FROM (SELECT coalesce(array_agg(s.member_id ORDER BY s.member_id, s.nonce), '{}') AS m, coalesce(array_agg(s.nonce ORDER BY s.member_id, s.nonce), '{}') AS n,
+			coalesce(array_agg(s.ticket ORDER BY s.member_id, s.nonce), '{}') AS t, coalesce(array_agg(s.drawn ORDER BY s.member_id, s.nonce), '{}') AS d,
+			coalesce(array_agg(s.prize ORDER BY s.member_id, s.nonce), '{}') AS p, coalesce(array_agg(s.client_seed ORDER BY s.member_id, s.nonce), '{}') AS c
+		FROM loyalty.draw_spin s WHERE s.draw = $1) x,
+		LATERAL loyalty.verify_draw($1, definition, secret.commitment, secret.seed, x.m, x.n, x.t, x.d, x.p, x.c) v;
+END
+$$;
+COMMENT ON FUNCTION audit_draw(text) IS
+'verify_draw() of a draw that was revealed, with its commitment and all its spins: no row, nothing is wrong. The member of a spin is the number that it was drawn for, whoever stands for that now. Errors: LY751 draw, LY757 not revealed.';
+
+CREATE FUNCTION secret_tables() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{draw_seed,draw_place}'::text[]
+$$;
+COMMENT ON FUNCTION secret_tables() IS 'Our tables that none but admins may read: whoever knows a seed knows what the next spins draw. Part of grant_access().';
