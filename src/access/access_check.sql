@@ -23,7 +23,7 @@ BEGIN
 	UNION ALL
 	SELECT 'act', g.member_id, NULL, NULL, format('nobody is kept as who %s grant %s', x.did, g.grant_id)
 	FROM loyalty.tier_grant g, LATERAL (SELECT 'grant_tier' AS act, 'made' AS did UNION ALL SELECT 'end_grant', 'ended' WHERE g.ended_at IS NOT NULL) x
-	WHERE (behind IS NULL OR g.member_id > behind) AND (up_to IS NULL OR g.member_id <= up_to)
+	WHERE (behind IS NULL OR g.member_id > behind) AND (up_to IS NULL OR g.member_id <= up_to) AND g.kind <> 'awarded'
 		AND NOT EXISTS (SELECT FROM loyalty.operator_act a WHERE a.act = x.act AND a.object_id = g.grant_id)
 	UNION ALL
 	SELECT 'act', m.member_id, NULL, NULL, 'nobody is kept as who forgot it'
@@ -46,4 +46,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION check_access(bigint, bigint) IS
-'Every invariant of room access, of members as check_all() takes them: a row for each violation. Every adjustment, merge and unmerge by hand, grant and its end, and forgotten member has who did it; of what was approved, two persons are kept. (Of a reversal it cannot be told whether it was by hand.) Part of check_all().';
+'Every invariant of room access, of members as check_all() takes them: a row for each violation. Every adjustment, merge and unmerge by hand, grant and its end (but those of campaigns), and forgotten member has who did it; of what was approved, two persons are kept. (Of a reversal it cannot be told whether it was by hand.) Part of check_all().';

@@ -68,6 +68,7 @@ extern TimestampTz GraceUntil(const Benefit *benefit, TimestampTz at);
 /* benefit_cache.c */
 extern void RefuseProblems(const Problems *problems, const char *at);
 extern bool AnyBenefits(void);
+extern const Benefit *FindBenefit(const char *name, TimestampTz at);
 extern const Benefit *BenefitInForce(const char *name, TimestampTz at);
 extern const Benefit *BenefitVersion(const char *name, int32 version);
 

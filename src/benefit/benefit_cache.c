@@ -88,7 +88,7 @@ AnyBenefits(void)
  * begun; NULL where there is none.  It stays where it is until the transaction
  * ends.
  */
-static const Benefit *
+const Benefit *
 FindBenefit(const char *name, TimestampTz at)
 {
 	const Benefit *found = NULL;

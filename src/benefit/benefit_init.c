@@ -11,5 +11,6 @@ ROOM_INIT(Benefit)
 {
 	ExpectLayout("benefit", 1);
 	CouponHappeningsInit();
+	CouponEffectInit();
 	CouponListenerInit();
 }

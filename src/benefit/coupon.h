@@ -9,6 +9,7 @@
 #include "benefit/coupon_row.h"
 
 /* coupon_issue.c */
+extern int64 IssuesLeft(int64 member_id, const Benefit *benefit, TimestampTz at, const char **limited_by);
 extern void NewCode(char *shown);
 extern IssueAnswer IssueCouponWithCode(CouponIssue *issue, const char *code, bool on_the_spot);
 extern void ClaimBearerCode(CouponIssue *issue, const char *shown);
@@ -35,6 +36,9 @@ extern void TakeCoupons(int64 member_id, TimestampTz at, const char *basket, Cou
 						int ncodes, const char *const *codes, Coupon *coupons);
 extern bool LookUpCode(const char *code, KnownCode *known);
 pg_noreturn extern void RefuseCode(const char *code);
+
+/* coupon_effect.c */
+extern void CouponEffectInit(void);
 
 /* coupon_activity.c */
 extern void CouponListenerInit(void);

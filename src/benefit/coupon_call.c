@@ -345,27 +345,15 @@ loyalty_let_coupons_go(PG_FUNCTION_ARGS)
  * ---------------------------------------------------------------------------
  */
 
-/* Locks a coupon of a member, under whichever number it stands. */
 static void
-LockCouponOf(int64 member_id, int64 coupon_id, Coupon *coupon)
+RequireCoupon(int64 member_id, int64 coupon_id, Coupon *coupon)
 {
-	static KeptPlan plan = {
-		.query = "SELECT c.member_id FROM loyalty.coupon c WHERE c.member_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"AND c.coupon_id OPERATOR(pg_catalog.=) $2",
-		.nargs = 2,
-		.argtypes = {INT8ARRAYOID, INT8OID}
-	};
-	Datum		values[2] = {NumbersOf(member_id), Int64GetDatum(coupon_id)};
-	bool		isnull;
-
-	RunPlan(&plan, values, NULL, 1);
-	if (SPI_processed == 0)
+	if (!LockCouponOf(member_id, coupon_id, coupon))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_CODE),
 				 errmsg("member " INT64_FORMAT " has no coupon " INT64_FORMAT, member_id, coupon_id),
 				 errdetail("No row of loyalty.coupon has these numbers."),
 				 errhint("See loyalty.coupons().")));
-	LockCoupon(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)), coupon_id, coupon);
 }
 
 static void
@@ -375,7 +363,7 @@ RunEnd(void *arg)
 	Coupon		coupon;
 	CouponAnswer answer;
 
-	LockCouponOf(call->member_id, call->coupon_id, &coupon);
+	RequireCoupon(call->member_id, call->coupon_id, &coupon);
 	answer = MayRevoke(&coupon.state, &coupon.terms);
 	if (answer != COUPON_GOOD)
 		RefuseCoupon(answer, &coupon, call->at);
@@ -415,7 +403,7 @@ RunHandOver(void *arg)
 				 errmsg("members " INT64_FORMAT " and " INT64_FORMAT " are one", call->member_id, call->other_member_id),
 				 errdetail("A coupon is transferred to somebody else."),
 				 errhint("Name another member.")));
-	LockCouponOf(call->member_id, call->coupon_id, &from);
+	RequireCoupon(call->member_id, call->coupon_id, &from);
 	answer = MayTransfer(&from.state, call->at);
 	if (answer != COUPON_GOOD)
 		RefuseCoupon(answer, &from, call->at);

@@ -34,6 +34,26 @@ PoolName(const Benefit *benefit)
 }
 
 /*
+ * How many coupons of a benefit the member has, under all its numbers, as far as
+ * limits count them.
+ */
+static int64
+CountCoupons(int64 member_id, const Benefit *benefit)
+{
+	static KeptPlan plan = {
+		.query = "SELECT count(*) FROM loyalty.coupon c WHERE c.member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"AND c.benefit OPERATOR(pg_catalog.=) $2 AND NOT c.given_back AND c.from_coupon_id IS NULL",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, TEXTOID}
+	};
+	Datum		values[2] = {NumbersOf(member_id), CStringGetTextDatum(benefit->name)};
+	bool		isnull;
+
+	RunPlan(&plan, values, NULL, 1);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
  * Whether the member, under all its numbers, may have one more.  Locks a row of
  * whoever stands for it, so that calls through different numbers wait for each
  * other.
@@ -47,15 +67,8 @@ IsWithinMemberLimit(int64 member_id, const Benefit *benefit)
 		.nargs = 2,
 		.argtypes = {INT8OID, TEXTOID}
 	};
-	static KeptPlan count = {
-		.query = "SELECT count(*) FROM loyalty.coupon c WHERE c.member_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"AND c.benefit OPERATOR(pg_catalog.=) $2 AND NOT c.given_back AND c.from_coupon_id IS NULL",
-		.nargs = 2,
-		.argtypes = {INT8ARRAYOID, TEXTOID}
-	};
 	int64		canonical;
 	Datum		values[2];
-	bool		isnull;
 
 	if (benefit->member_limit == 0)
 		return true;
@@ -65,9 +78,7 @@ IsWithinMemberLimit(int64 member_id, const Benefit *benefit)
 	RunPlan(&lock, values, NULL, 0);
 	if (CanonicalMember(member_id) != canonical)
 		RestartCall("another member stands for it");
-	values[0] = NumbersOf(member_id);
-	RunPlan(&count, values, NULL, 1);
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) < benefit->member_limit;
+	return CountCoupons(member_id, benefit) < benefit->member_limit;
 }
 
 /*
@@ -107,6 +118,57 @@ TakeBackLapsed(const Benefit *benefit, TimestampTz at)
 		EndCoupon(&coupon, now, "reservation lapsed");
 	}
 	return n;
+}
+
+/* How many coupons TakeBackLapsed() could take back. */
+static int64
+CountLapsed(const Benefit *benefit, TimestampTz at)
+{
+	static KeptPlan plan = {
+		.query = "SELECT count(*) FROM loyalty.coupon c WHERE c.benefit OPERATOR(pg_catalog.=) $1 "
+		"AND c.reserved_until OPERATOR(pg_catalog.<=) $2 AND c.on_the_spot AND c.uses OPERATOR(pg_catalog.=) 0 AND c.ended IS NULL",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {CStringGetTextDatum(benefit->name), TimestampTzGetDatum(Min(at, GetCurrentTimestamp()))};
+	bool		isnull;
+
+	RunPlan(&plan, values, NULL, 1);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * How many more coupons of a benefit can be issued to a member, and by which
+ * limit; reads only, so that in another moment it may be less.
+ */
+int64
+IssuesLeft(int64 member_id, const Benefit *benefit, TimestampTz at, const char **limited_by)
+{
+	int64		least = PG_INT64_MAX;
+	int64		left;
+
+	if (benefit->member_limit > 0)
+	{
+		least = Max(benefit->member_limit - CountCoupons(member_id, benefit), 0);
+		*limited_by = "coupon_member";
+	}
+	if (benefit->has_total)
+	{
+		left = Max(EscrowLeft(TotalName(benefit)), 0);
+		if (left == 0)
+			left = CountLapsed(benefit, at);
+		if (left < least)
+			*limited_by = "coupon_total";
+		least = Min(least, left);
+	}
+	if (benefit->codes == CODES_POOL)
+	{
+		left = EscrowLeft(PoolName(benefit));
+		if (left < least)
+			*limited_by = "coupon_codes";
+		least = Min(least, left);
+	}
+	return least;
 }
 
 static bool

@@ -252,6 +252,43 @@ LockCoupon(int64 member_id, int64 coupon_id, Coupon *coupon)
 	return found;
 }
 
+/*
+ * Reads a coupon of a member, under whichever number it stands, and locks
+ * nothing; false where there is none.
+ */
+bool
+LookAtCoupon(int64 member_id, int64 coupon_id, Coupon *coupon)
+{
+#define COLUMN(symbol, name, type) ", c." #name
+	static KeptPlan plan = {
+		.query = "SELECT NULL" COUPON_COLUMNS(COLUMN) " FROM loyalty.coupon c "
+		"WHERE c.member_id OPERATOR(pg_catalog.=) ANY ($1) AND c.coupon_id OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, INT8OID}
+	};
+#undef COLUMN
+	Datum		key[2] = {NumbersOf(member_id), Int64GetDatum(coupon_id)};
+	Datum		values[COUPON_NCOLUMNS];
+	bool		nulls[COUPON_NCOLUMNS];
+
+	RunPlan(&plan, key, NULL, 1);
+	if (SPI_processed == 0)
+		return false;
+	for (int i = 0; i < COUPON_NCOLUMNS; i++)
+		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 2, &nulls[i]);
+	ReadCoupon(values, nulls, coupon);
+	return true;
+}
+
+/*
+ * Locks a coupon of a member, under whichever number it stands.
+ */
+bool
+LockCouponOf(int64 member_id, int64 coupon_id, Coupon *coupon)
+{
+	return LookAtCoupon(member_id, coupon_id, coupon) && LockCoupon(coupon->member_id, coupon_id, coupon);
+}
+
 /* The columns that an act changes. */
 static void
 ChangedValues(const Coupon *coupon, Datum values[CHANGED_COLUMNS], bool nulls[CHANGED_COLUMNS])

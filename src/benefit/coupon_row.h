@@ -98,6 +98,8 @@ typedef struct ActNote
 
 extern void CouponHappeningsInit(void);
 extern Datum NumbersOf(int64 member_id);
+extern bool LookAtCoupon(int64 member_id, int64 coupon_id, Coupon *coupon);
+extern bool LockCouponOf(int64 member_id, int64 coupon_id, Coupon *coupon);
 extern bool LockCoupon(int64 member_id, int64 coupon_id, Coupon *coupon);
 extern void InsertCoupon(Coupon *coupon, TimestampTz at, const ActNote *note);
 extern void KeepCouponAct(Coupon *coupon, const CouponAct *act, const ActNote *note);

@@ -17,6 +17,7 @@
 #define DEFAULT_PRIORITY	100
 #define MAX_PRIORITY		1000000
 #define MAX_POINTS			INT64CONST(100000000000)
+#define CAMPAIGN_MAX_KEYS	12
 
 static const char *const lanes[] = {"base", "bonus", NULL};
 static const char *const roundings[] = {"floor", "half_up", "half_even", "ceil", NULL};
@@ -116,21 +117,75 @@ ReadMultiplier(const Place *place, const Place *factor, Effect *effect, Lane lan
 		effect->combination = (Combination) Max(0, ReadChoice(&part, combinations));
 }
 
+/* ", coupon, message": all that rooms registered */
+static char *
+ItemNames(void)
+{
+	StringInfoData names;
+	const CampaignEffect *of;
+
+	initStringInfo(&names);
+	for (int i = 0; (of = NextEffect(&i)) != NULL;)
+		appendStringInfo(&names, ", %s", of->name);
+	return names.data;
+}
+
+/*
+ * {"coupon": "tea_5_off"}: an effect that a room registered.  Returns how many
+ * the object names.
+ */
+static int
+ReadItem(const Place *place, Effect *effect)
+{
+	static const char *const of_points[] = {"points", "brackets", "multiply", NULL};
+	const char *known[CAMPAIGN_MAX_KEYS] = {NULL};
+	const CampaignEffect *of;
+	Place		part;
+	int			nitems = 0;
+
+	for (int i = 0; (of = NextEffect(&i)) != NULL;)
+	{
+		int			nkeys = 0;
+
+		if (!GetPart(place, of->name, &part) || nitems++ > 0)
+			continue;
+		effect->kind = EFFECT_ITEM;
+		effect->of = of;
+		effect->currency = NULL;
+		effect->terms = of->parse(place, &part, &effect->item);
+		known[nkeys++] = of->name;
+		for (int k = 0; of->keys != NULL && of->keys[k] != NULL && nkeys + 1 < CAMPAIGN_MAX_KEYS; k++)
+			known[nkeys++] = of->keys[k];
+	}
+	for (int i = 0; nitems > 0 && of_points[i] != NULL; i++)
+		nitems += GetPart(place, of_points[i], &part);
+	if (nitems == 1)
+		RefuseUnknownKeys(place, known);
+	return nitems;
+}
+
 static void
 ReadEffect(const Place *place, Effect *effect, Campaign *campaign)
 {
-	static const char *const known[] = {"points", "brackets", "multiply", "coupon", "over", "round", "round_at",
+	static const char *const known[] = {"points", "brackets", "multiply", "over", "round", "round_at",
 	"currency", "lane", "combine", NULL};
 	static const char *const overs[] = {"activity", "matching_lines", NULL};
 	static const char *const places[] = {"activity", "line", NULL};
 	Place		part;
-	int			kinds = 0;
+	int			kinds;
 	int64		points;
 
 	effect->path = place->path;
 	effect->currency = DEFAULT_CURRENCY;
 	if (!RequireObject(place))
 		return;
+	kinds = ReadItem(place, effect);
+	if (kinds > 0)
+	{
+		if (kinds > 1)
+			Complain(place, "is more than one effect");
+		return;
+	}
 	RefuseUnknownKeys(place, known);
 	if (GetPart(place, "over", &part))
 		effect->of_lines = ReadChoice(&part, overs) == 1;
@@ -162,28 +217,25 @@ ReadEffect(const Place *place, Effect *effect, Campaign *campaign)
 		if (GetPart(place, "combine", &part))
 			Complain(&part, "belongs to a multiplier");
 	}
-	if (GetPart(place, "coupon", &part))
-	{
-		kinds++;
-		effect->kind = EFFECT_COUPON;
-		effect->item = ReadText(&part);
-		effect->currency = NULL;
-	}
 	if (kinds != 1)
-		Complain(place, "must be one of: points, brackets, multiply, coupon");
+		Complain(place, "must be one of: points, brackets, multiply%s", ItemNames());
 	if (GetPart(place, "round", &part))
 		effect->rounding = (Rounding) Max(0, ReadChoice(&part, roundings));
 	if (GetPart(place, "round_at", &part))
 		effect->round_by_line = ReadChoice(&part, places) == 1;
 	if (GetPart(place, "currency", &part))
-	{
-		if (effect->kind == EFFECT_COUPON)
-			Complain(&part, "belongs to points");
-		else
-			effect->currency = ReadText(&part);
-	}
+		effect->currency = ReadText(&part);
 	if (effect->kind == EFFECT_FIXED && effect->of_lines)
 		Complain(place, "gives a fixed number: say no \"over\"");
+}
+
+/*
+ * What an effect gives, as awards say it: points, or as its room registered it.
+ */
+const char *
+EffectName(const Effect *effect)
+{
+	return effect->of != NULL ? effect->of->name : "points";
 }
 
 /* ---------------------------------------------------------------------------
@@ -430,7 +482,7 @@ ReadEffects(const Place *place, Campaign *campaign)
 		ReadEffect(&element, &campaign->effects[i], campaign);
 		if (campaign->group_by_line &&
 			(!campaign->effects[i].of_lines || campaign->effects[i].kind == EFFECT_EVERY || campaign->effects[i].kind == EFFECT_BRACKETS ||
-			 campaign->effects[i].kind == EFFECT_COUPON))
+			 campaign->effects[i].kind == EFFECT_ITEM))
 			Complain(&element, "cannot be won line by line: it must be a rate, units or a multiplier over matching_lines");
 	}
 }

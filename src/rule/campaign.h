@@ -15,6 +15,7 @@
 #include "activity/activity.h"
 #include "activity/condition.h"
 #include "activity/definition.h"
+#include "activity/effect.h"
 #include "rule/exact.h"
 
 /* Campaigns of a lane are decided before those of the next. */
@@ -32,7 +33,7 @@ typedef enum EffectKind
 	EFFECT_EVERY,				/* for each whole part of an amount */
 	EFFECT_BRACKETS,			/* by rates that change with the amount */
 	EFFECT_MULTIPLY,			/* of what an earlier lane is worth */
-	EFFECT_COUPON
+	EFFECT_ITEM					/* what a room registered: a coupon, a badge */
 } EffectKind;
 
 /* How several multipliers of one lane go together. */
@@ -62,7 +63,9 @@ typedef struct Effect
 	int			nbrackets;
 	Bracket    *brackets;
 	Combination combination;
-	const char *item;			/* which coupon */
+	const CampaignEffect *of;	/* of an item; NULL: points */
+	const char *item;			/* which coupon, label, badge */
+	const void *terms;			/* what else its room knows of it */
 } Effect;
 
 typedef enum LimitScope
@@ -129,6 +132,7 @@ typedef struct Campaign
 extern Campaign *ParseCampaign(const char *code, const Place *place);
 extern void CheckTogether(Campaign *const *campaigns, int n, const Campaign *added, Problems *problems);
 extern int	CompareCampaigns(const Campaign *a, const Campaign *b);
+extern const char *EffectName(const Effect *effect);
 extern bool ConcernsKind(const Campaign *campaign, const char *kind);
 extern void RefuseCampaign(const char *code, const Problems *problems);
 

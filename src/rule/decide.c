@@ -199,7 +199,7 @@ RestWorth(const Candidate *candidate, const Effect *effect)
 			return MakeExact(points, (int128) MICROS_PER_UNIT * MICROS_PER_UNIT);
 		case EFFECT_UNIT:
 		case EFFECT_MULTIPLY:
-		case EFFECT_COUPON:
+		case EFFECT_ITEM:
 			break;
 	}
 	return EXACT_ZERO;
@@ -386,7 +386,7 @@ Wanted(const Decision *decision, const Candidate *candidate, int effect, bool al
 {
 	const Effect *e = &candidate->campaign->effects[effect];
 
-	if (e->kind == EFFECT_COUPON)
+	if (e->kind == EFFECT_ITEM)
 		return 1;
 	if (e->kind == EFFECT_MULTIPLY)
 		return MultiplierPoints(decision, candidate, effect, alone);
@@ -440,6 +440,14 @@ Count(Candidate *candidate, int effect, int64 before, int64 now)
 	}
 }
 
+/* Of an item that is held so often there are more given now, or fewer. */
+static inline void
+CountItem(const Ruling *ruling, int64 before, int64 now)
+{
+	if (ruling->left != NULL)
+		ruling->left->given += Max(now - ruling->held.points, 0) - Max(before - ruling->held.points, 0);
+}
+
 /* Gives back what a candidate holds. */
 static void
 GiveBack(Candidate *candidate)
@@ -449,10 +457,14 @@ GiveBack(Candidate *candidate)
 		Ruling	   *ruling = &candidate->rulings[e];
 
 		ruling->limited_by = NULL;
+		ruling->stayed = ruling->held.stays && !candidate->keep;
 		if (candidate->keep)
 			ruling->given = ruling->held.points;
 		else
-			Count(candidate, e, Counted(&ruling->held), 0);
+		{
+			ruling->given = ruling->held.stays ? ruling->held.points : 0;
+			Count(candidate, e, Counted(&ruling->held), ruling->given);
+		}
 	}
 }
 
@@ -541,10 +553,17 @@ Grant(Candidate *candidate, int effect, const char *used_up)
 		ruling->given = room;
 		ruling->limited_by = name;
 	}
-	if (candidate->keep)
+	if (ruling->left != NULL && ruling->given - ruling->held.points > Max(ruling->left->left - ruling->left->given, 0))
+	{
+		ruling->given = ruling->held.points;
+		ruling->limited_by = ruling->left->limited_by;
+	}
+	ruling->stayed = ruling->held.stays && !candidate->keep && ruling->given < ruling->held.points;
+	if (candidate->keep || ruling->held.stays)
 		ruling->given = Max(ruling->given, ruling->held.points);
 	if (ruling->given >= ruling->wanted)
 		ruling->limited_by = NULL;
+	CountItem(ruling, ruling->held.points, ruling->given);
 	Count(candidate, effect, Counted(&ruling->held), ruling->given);
 }
 
@@ -561,8 +580,10 @@ RefuseRest(Candidate *candidate)
 	for (int e = 0; e < candidate->campaign->neffects; e++)
 	{
 		Ruling	   *ruling = &candidate->rulings[e];
-		int64		kept = candidate->keep ? ruling->held.points : 0;
+		int64		kept = candidate->keep || ruling->held.stays ? ruling->held.points : 0;
 
+		ruling->stayed = ruling->held.stays && !candidate->keep;
+		CountItem(ruling, ruling->given, kept);
 		Count(candidate, e, ruling->given, kept);
 		ruling->given = kept;
 		ruling->limited_by = ruling->wanted > kept ? name : NULL;
@@ -639,6 +660,7 @@ GivesAlone(const Decision *decision, Candidate *candidate, int64 *points)
 	{
 		if (campaign->effects[e].currency != NULL && strcmp(campaign->effects[e].currency, campaign->group_currency) == 0)
 			*points += candidate->rulings[e].given;
+		CountItem(&candidate->rulings[e], candidate->rulings[e].given, 0);
 		candidate->rulings[e].given = 0;
 	}
 	for (int i = 0; i < campaign->nlimits; i++)
@@ -833,6 +855,9 @@ Decide(Candidate *const *candidates, int n)
 		{
 			candidate->rulings[e].wanted = 0;
 			candidate->rulings[e].given = 0;
+			candidate->rulings[e].stayed = false;
+			if (candidate->rulings[e].left != NULL)
+				candidate->rulings[e].left->given = 0;
 			candidate->rulings[e].limited_by = NULL;
 		}
 	}

@@ -25,6 +25,9 @@
  * 5. First what no longer matches, or lost in its group, is given back.  Then
  *	  in order: given = min(wanted, ceiling, held + left now).  The ceiling is
  *	  what an award got when a limit first trimmed it.
+ *	  Of items (coupons and the like) the wanted is one, and what their room
+ *	  leaves of them is one more limit.  What was given and cannot be taken back
+ *	  any more is kept, and goes on counting.
  * 6. A campaign that says stop, and gave something, ends everything behind it.
  */
 #ifndef LOYALTY_DECIDE_H
@@ -50,10 +53,19 @@ typedef struct Counter
 								 * once */
 } Counter;
 
+/* How many more of an item the member may have, as its room says */
+typedef struct ItemsLeft
+{
+	int64		left;
+	const char *limited_by;		/* the name of that limit */
+	int64		given;			/* said by Decide(): of them, by this decision */
+} ItemsLeft;
+
 /* What an effect has of this activity, before the decision */
 typedef struct Held
 {
-	int64		points;			/* of a coupon 1 */
+	int64		points;			/* of an item 1 */
+	bool		stays;			/* it cannot be taken back any more */
 	bool		counts_elsewhere;	/* in counters of other periods: it is free
 									 * of limits here, and given back there */
 	bool		trimmed;
@@ -65,9 +77,11 @@ typedef struct Held
 typedef struct Ruling
 {
 	Held		held;
+	ItemsLeft  *left;			/* NULL: any number; as of points */
 	int64		wanted;
 	int64		given;
 	const char *limited_by;		/* where less is given than wanted */
+	bool		stayed;			/* given is what could not be taken back */
 } Ruling;
 
 /* A campaign that looks at an activity */

@@ -9,6 +9,7 @@
  *	rule_facts.c	what is known of the member
  *	rule_held.c		what awards hold, and what limits have counted
  *	rule_post.c		postings, and the rows of awards
+ *	rule_items.c	what is given beside points, by the rooms that have it
  */
 #ifndef LOYALTY_RULE_H
 #define LOYALTY_RULE_H
@@ -97,11 +98,15 @@ typedef struct HeldAward
 	DateADT		local_day;
 	TimestampTz at;
 	int			effect;			/* from 0 */
-	const char *currency;		/* NULL: a coupon */
+	const char *kind;			/* points, coupon, ... */
+	const char *currency;		/* NULL: an item */
+	const char *item;			/* which coupon, label, badge */
 	const char *cause;
 	bool		has_window;
 	DateADT		window_start;
 	int64		points;
+	const char *kept_because;	/* it is, once it was to be taken back */
+	const char *stays;			/* why it cannot be, as its room says now */
 	bool		trimmed;
 	int64		ceiling;
 	const char *limited_by;
@@ -164,8 +169,9 @@ typedef struct Difference
 	HeldAward  *held;			/* NULL: nothing was held */
 	int64		points;			/* more, or less */
 	int64		wanted;
-	const char *currency;
-	const char *item;
+	const char *kind;			/* points, coupon, ... */
+	const char *currency;		/* NULL: an item */
+	const char *item;			/* which coupon, label, badge */
 	const char *limited_by;
 	const char *kept_because;
 	const char *cause;
@@ -185,6 +191,12 @@ typedef struct PostingFor
 	bool		confirmed;
 	TimestampTz taken_back_at;	/* when what is taken back is */
 } PostingFor;
+
+/* rule_items.c */
+extern ItemsLeft *AskWhatIsLeft(const EffectItem *item, const CampaignEffect *of, List **known);
+extern void AskWhatStays(const HeldAwards *held, int64 member_id, bool read_only);
+extern int64 GiveItem(const PostingFor *what, const Difference *difference);
+extern void TakeItemBack(const PostingFor *what, const Difference *difference);
 
 extern void PostDifferences(const PostingFor *what, Difference *differences, int n);
 extern void ActivateAwards(const PostingFor *what, const RuleBook *book, const HeldAwards *held);
@@ -212,6 +224,7 @@ typedef struct Settlement
 	/* what comes of it */
 	Facts		facts;
 	HeldAwards	held;
+	List	   *items_left;		/* what AskWhatIsLeft() knows */
 	Counters	counters;
 	int			ncandidates;
 	Candidate **candidates;
@@ -238,6 +251,9 @@ extern void AddToSum(Candidate *candidate, Activity *sum, const Activity *activi
 extern void BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, const Activity *activity);
 extern void DecideSettlement(Settlement *settlement);
 extern void Settle(Settlement *settlement);
+
+/* rule_effects.c */
+extern void RuleEffectsInit(void);
 
 /* rule_listener.c */
 extern void RuleListenerInit(void);

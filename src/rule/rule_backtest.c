@@ -514,7 +514,7 @@ TakeHeld(Backtest *backtest, Simulation *simulation, const SimEvent *event, cons
 		sim_held->looked_at = backtest->event;
 		currency = sim_held->campaign->effects[e].currency;
 		is_left = campaign == NULL || e >= campaign->neffects ||
-			(currency == NULL ? campaign->effects[e].currency != NULL :
+			!SameString(sim_held->campaign->effects[e].item, campaign->effects[e].item) || (currency == NULL ? campaign->effects[e].currency != NULL :
 			 campaign->effects[e].currency == NULL || strcmp(campaign->effects[e].currency, currency) != 0);
 		if (!is_left)
 		{

@@ -306,7 +306,7 @@ RequireNames(const Campaign *campaign)
 
 	for (int i = 0; i < campaign->nkinds; i++)
 	{
-		if (strcmp(campaign->kinds[i], "tier_changed") != 0 && !IsThere(&kind, campaign->kinds[i]))
+		if (FindCause(campaign->kinds[i]) == NULL && !IsThere(&kind, campaign->kinds[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_UNKNOWN_ACTIVITY_KIND),
 					 errmsg("kind \"%s\" of activities does not exist", campaign->kinds[i]),
@@ -315,12 +315,11 @@ RequireNames(const Campaign *campaign)
 	}
 	for (int i = 0; i < campaign->neffects; i++)
 	{
-		if (campaign->effects[i].item != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_CAMPAIGN),
-					 errmsg("coupon \"%s\" does not exist", campaign->effects[i].item),
-					 errdetail("Campaign \"%s\" gives it, and no coupons are defined.", campaign->code),
-					 errhint("Give points instead.")));
+		const CampaignEffect *of = campaign->effects[i].of;
+		EffectItem	item = {.name = campaign->effects[i].item,.terms = campaign->effects[i].terms,.campaign = campaign->code};
+
+		if (of != NULL && of->require != NULL)
+			of->require(&item);
 		if (campaign->effects[i].currency != NULL && !IsThere(&currency, campaign->effects[i].currency))
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_UNKNOWN_CURRENCY),

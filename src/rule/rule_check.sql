@@ -58,6 +58,15 @@ BEGIN
 		ON k.canonical = c.canonical AND k.counter = c.counter AND k.period = c.period
 	WHERE coalesce(c.used, 0) <> coalesce(k.used, 0);
 
+	RETURN QUERY
+	SELECT 'coupon', a.member_id, NULL::text, NULL::bigint, format('campaign %s gave coupon %s of %s, which %s', a.campaign, a.item_id, a.item,
+		CASE WHEN c.coupon_id IS NULL THEN 'is not there' ELSE 'was taken back, and not revoked' END)
+	FROM (SELECT w.member_id, w.campaign, w.item, (array_agg(w.item_id ORDER BY w.award_id DESC))[1] AS item_id, sum(w.points) AS points
+		FROM loyalty.award w WHERE w.kind = 'coupon' AND w.window_start IS NULL AND (behind IS NULL OR w.member_id > behind) AND (up_to IS NULL OR w.member_id <= up_to)
+		GROUP BY w.member_id, w.activity_id, w.cause, w.campaign, w.effect, w.item) a
+	LEFT JOIN loyalty.coupon c ON c.member_id = a.member_id AND c.coupon_id = a.item_id AND c.benefit = a.item
+	WHERE CASE WHEN a.points > 0 THEN c.coupon_id IS NULL ELSE a.item_id IS NOT NULL AND c.ended IS NULL END;
+
 	-- what all members have together is known only where all are looked at
 	IF behind IS NOT NULL OR up_to IS NOT NULL THEN
 		RETURN;
@@ -81,4 +90,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION check_rule(bigint, bigint) IS
-'Every invariant of room rule, of members as check_all() takes them: a row for each violation. What an activity holds is what is decided for it once more, from what was known of the member then; awards say what their entries say; counters are what is held; what is left of a budget and what is held is its total. Part of check_all().';
+'Every invariant of room rule, of members as check_all() takes them: a row for each violation. What an activity holds is what is decided for it once more, from what was known of the member then; awards say what their entries say; coupons that they gave are there, and revoked where they were taken back; counters are what is held; what is left of a budget and what is held is its total. Part of check_all().';

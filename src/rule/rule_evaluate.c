@@ -413,7 +413,7 @@ loyalty_evaluate_campaigns(PG_FUNCTION_ARGS)
 				continue;
 			values[0] = CStringGetTextDatum(candidate->campaign->code);
 			values[1] = Int32GetDatum(e + 1);
-			values[2] = CStringGetTextDatum(effect->kind == EFFECT_COUPON ? "coupon" : "points");
+			values[2] = CStringGetTextDatum(EffectName(effect));
 			PutText(values, nulls, 3, effect->currency);
 			values[4] = Int64GetDatum(effect->currency != NULL ? ruling->given : 0);
 			nulls[4] = effect->currency == NULL;

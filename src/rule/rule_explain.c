@@ -65,14 +65,16 @@ DecideAgain(Settlement *settlement, const RuleBook *book, const Activity *activi
  * ---------------------------------------------------------------------------
  */
 
+#define EXPLAIN_COLUMNS	11
+
 /* Awards of what the activity made happen, with their cause. */
 static void
 ExplainChained(ReturnSetInfo *rsinfo, const Activity *activity)
 {
 	static KeptPlan plan = {
 		.query = "SELECT campaign, pg_catalog.max(version), effect, pg_catalog.sum(points)::pg_catalog.int8, pg_catalog.max(wanted), "
-		"pg_catalog.max(limited_by), cause FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) $1 "
-		"AND activity_id OPERATOR(pg_catalog.=) $2 AND cause IS NOT NULL GROUP BY campaign, effect, cause ORDER BY campaign, effect",
+		"pg_catalog.max(limited_by), cause, item FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND activity_id OPERATOR(pg_catalog.=) $2 AND cause IS NOT NULL GROUP BY campaign, effect, cause, item ORDER BY campaign, effect",
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
 	};
@@ -86,19 +88,20 @@ ExplainChained(ReturnSetInfo *rsinfo, const Activity *activity)
 	for (uint64 i = 0; i < n; i++)
 	{
 		HeapTuple	tuple = table->vals[i];
-		Datum		values[10] = {0};
-		bool		nulls[10] = {false};
+		Datum		values[EXPLAIN_COLUMNS] = {0};
+		bool		nulls[EXPLAIN_COLUMNS] = {false};
 
 		values[0] = SPI_getbinval(tuple, table->tupdesc, 1, &nulls[0]);
 		values[1] = SPI_getbinval(tuple, table->tupdesc, 2, &nulls[1]);
 		values[2] = BoolGetDatum(true);
 		nulls[3] = true;
 		values[4] = SPI_getbinval(tuple, table->tupdesc, 3, &nulls[4]);
-		values[5] = SPI_getbinval(tuple, table->tupdesc, 4, &nulls[5]);
-		values[6] = SPI_getbinval(tuple, table->tupdesc, 5, &nulls[6]);
-		values[7] = SPI_getbinval(tuple, table->tupdesc, 6, &nulls[7]);
-		nulls[8] = true;
-		values[9] = DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("{\"cause\": \"%s\"}", SPI_getvalue(tuple, table->tupdesc, 7))));
+		values[5] = SPI_getbinval(tuple, table->tupdesc, 8, &nulls[5]);
+		values[6] = SPI_getbinval(tuple, table->tupdesc, 4, &nulls[6]);
+		values[7] = SPI_getbinval(tuple, table->tupdesc, 5, &nulls[7]);
+		values[8] = SPI_getbinval(tuple, table->tupdesc, 6, &nulls[8]);
+		nulls[9] = true;
+		values[10] = DirectFunctionCall1(jsonb_in, CStringGetDatum(psprintf("{\"cause\": \"%s\"}", SPI_getvalue(tuple, table->tupdesc, 7))));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 }
@@ -129,8 +132,8 @@ loyalty_explain_award(PG_FUNCTION_ARGS)
 		{
 			const Ruling *ruling = &candidate->rulings[e];
 			const HeldAward *held = settlement.holds[c][e];
-			Datum		values[10] = {0};
-			bool		nulls[10] = {false};
+			Datum		values[EXPLAIN_COLUMNS] = {0};
+			bool		nulls[EXPLAIN_COLUMNS] = {false};
 
 			/* one row says that it does not look at it */
 			if (!candidate->matched && e > 0 && held == NULL)
@@ -140,12 +143,13 @@ loyalty_explain_award(PG_FUNCTION_ARGS)
 			values[2] = BoolGetDatum(candidate->matched);
 			PutText(values, nulls, 3, candidate->failed_at);
 			values[4] = Int32GetDatum(e + 1);
-			values[5] = Int64GetDatum(held == NULL ? 0 : held->points);
-			values[6] = Int64GetDatum(ruling->wanted);
-			PutText(values, nulls, 7, ruling->limited_by);
-			PutText(values, nulls, 8, candidate->lost_to);
-			values[9] = settlement.inputs[c];
-			nulls[9] = settlement.inputs[c] == 0;
+			PutText(values, nulls, 5, candidate->campaign->effects[e].item);
+			values[6] = Int64GetDatum(held == NULL ? 0 : held->points);
+			values[7] = Int64GetDatum(ruling->wanted);
+			PutText(values, nulls, 8, ruling->limited_by);
+			PutText(values, nulls, 9, candidate->lost_to);
+			values[10] = settlement.inputs[c];
+			nulls[10] = settlement.inputs[c] == 0;
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
 	}
@@ -202,6 +206,9 @@ IsAsDecided(const Settlement *settlement, int c, int e)
 		return true;
 	if (held == NULL && candidate->campaign->has_window)
 		return true;
+	/* it could not be taken back then */
+	if (held != NULL && held->kept_because != NULL)
+		return true;
 	return candidate->rulings[e].given == candidate->rulings[e].held.points;
 }
 
@@ -246,7 +253,7 @@ loyalty_award_violations(PG_FUNCTION_ARGS)
 		Datum		values[2];
 		bool		nulls[2] = {false};
 
-		if (award->is_taken || award->points == 0)
+		if (award->is_taken || award->points == 0 || award->kept_because != NULL)
 			continue;
 		values[0] = CStringGetTextDatum(award->campaign);
 		values[1] = CStringGetTextDatum(psprintf("activity " INT64_FORMAT ": it holds " INT64_FORMAT " of campaign %s, which does not look at it",

@@ -19,13 +19,13 @@
  */
 
 #define AWARD_COLUMNS \
-	"SELECT campaign, version, effect, currency, points, limited_by, cause, window_start, entry_id, of_entry_id, item_id, " \
+	"SELECT campaign, version, effect, kind, currency, points, limited_by, cause, window_start, entry_id, of_entry_id, item, item_id, " \
 	"at, local_day, inputs, kept_because FROM loyalty.award "
 
 enum
 {
-	COL_CAMPAIGN = 1, COL_VERSION, COL_EFFECT, COL_CURRENCY, COL_POINTS, COL_LIMITED_BY, COL_CAUSE, COL_WINDOW_START,
-	COL_ENTRY_ID, COL_OF_ENTRY_ID, COL_ITEM_ID, COL_AT, COL_LOCAL_DAY, COL_INPUTS, COL_KEPT_BECAUSE
+	COL_CAMPAIGN = 1, COL_VERSION, COL_EFFECT, COL_KIND, COL_CURRENCY, COL_POINTS, COL_LIMITED_BY, COL_CAUSE, COL_WINDOW_START,
+	COL_ENTRY_ID, COL_OF_ENTRY_ID, COL_ITEM, COL_ITEM_ID, COL_AT, COL_LOCAL_DAY, COL_INPUTS, COL_KEPT_BECAUSE
 };
 
 static HeldAward *
@@ -36,7 +36,8 @@ AwardOf(HeldAwards *held, const HeldAward *row)
 		HeldAward  *award = held->awards[i];
 
 		if (award->effect == row->effect && strcmp(award->campaign, row->campaign) == 0 &&
-			SameString(award->currency, row->currency) && SameString(award->cause, row->cause) &&
+			strcmp(award->kind, row->kind) == 0 && SameString(award->currency, row->currency) &&
+			SameString(award->item, row->item) && SameString(award->cause, row->cause) &&
 			award->has_window == row->has_window && award->window_start == row->window_start)
 			return award;
 	}
@@ -100,7 +101,9 @@ TakeRows(HeldAwards *held, TimestampTz at, Facts *facts)
 
 		row.campaign = SPI_getvalue(tuple, tupdesc, COL_CAMPAIGN);
 		row.effect = DatumGetInt32(SPI_getbinval(tuple, tupdesc, COL_EFFECT, &isnull)) - 1;
+		row.kind = SPI_getvalue(tuple, tupdesc, COL_KIND);
 		row.currency = SPI_getvalue(tuple, tupdesc, COL_CURRENCY);
+		row.item = SPI_getvalue(tuple, tupdesc, COL_ITEM);
 		row.cause = SPI_getvalue(tuple, tupdesc, COL_CAUSE);
 		value = SPI_getbinval(tuple, tupdesc, COL_WINDOW_START, &isnull);
 		row.has_window = !isnull;
@@ -110,8 +113,11 @@ TakeRows(HeldAwards *held, TimestampTz at, Facts *facts)
 		award->local_day = DatumGetDateADT(SPI_getbinval(tuple, tupdesc, COL_LOCAL_DAY, &isnull));
 		award->at = DatumGetTimestampTz(SPI_getbinval(tuple, tupdesc, COL_AT, &isnull));
 		award->points += points;
-		if (GetInt(tuple, tupdesc, COL_ITEM_ID) != 0)
+		if (row.item != NULL)
+		{
 			award->item_id = GetInt(tuple, tupdesc, COL_ITEM_ID);
+			award->kept_because = SPI_getvalue(tuple, tupdesc, COL_KEPT_BECAUSE);
+		}
 		if (of_entry_id != 0)
 			AddEntry(award, of_entry_id, points);
 		else if (entry_id != 0)
@@ -195,12 +201,15 @@ LoadHeldByCause(HeldAwards *held, int64 member_id, const char *cause_prefix)
 HeldAward *
 FindHeld(HeldAwards *held, const Campaign *campaign, int effect, bool has_window, DateADT window_start, const char *cause)
 {
+	const Effect *e = &campaign->effects[effect];
+
 	for (int i = 0; i < held->n; i++)
 	{
 		HeldAward  *award = held->awards[i];
 
 		if (award->effect == effect && strcmp(award->campaign, campaign->code) == 0 &&
-			SameString(award->currency, campaign->effects[effect].currency) && SameString(award->cause, cause) &&
+			strcmp(award->kind, EffectName(e)) == 0 && SameString(award->currency, e->currency) &&
+			SameString(award->item, e->item) && SameString(award->cause, cause) &&
 			award->has_window == has_window && award->window_start == window_start)
 			return award;
 	}

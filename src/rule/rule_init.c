@@ -10,5 +10,6 @@
 ROOM_INIT(Rule)
 {
 	ExpectLayout("rule", 1);
+	RuleEffectsInit();
 	RuleListenerInit();
 }

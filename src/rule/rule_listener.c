@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "activity/activity.h"
+#include "activity/effect.h"
 #include "core/core.h"
 #include "core/happened.h"
 #include "ledger/ledger.h"
@@ -65,13 +66,13 @@ AddCurrency(List *currencies, const char *currency)
 	return lappend(currencies, unconstify(char *, currency));
 }
 
-/* Whether a campaign is about what an activity may bring about. */
+/* Whether a campaign looks at anything that activities could make happen. */
 static bool
-ConcernsWhatFollows(const Campaign *campaign)
+ConcernsCauses(const Campaign *campaign)
 {
 	for (int i = 0; i < campaign->nkinds; i++)
 	{
-		if (strcmp(campaign->kinds[i], TIER_CHANGED) == 0 || IsBroughtAbout(campaign->kinds[i]))
+		if (FindCause(campaign->kinds[i]) != NULL || IsBroughtAbout(campaign->kinds[i]))
 			return true;
 	}
 	return false;
@@ -90,7 +91,7 @@ CurrenciesOf(const RuleBook *book, const char *kind)
 	{
 		const Campaign *campaign = book->versions[i];
 
-		if (!ConcernsKind(campaign, kind) && !ConcernsWhatFollows(campaign))
+		if (!ConcernsKind(campaign, kind) && !ConcernsCauses(campaign))
 			continue;
 		for (int e = 0; e < campaign->neffects; e++)
 		{
@@ -180,7 +181,7 @@ LockForActivity(ActivityChange *change)
 static bool
 HearsOf(const char *kind)
 {
-	return strcmp(kind, TIER_CHANGED) == 0 && BookConcerns(OpenRuleBook(), kind);
+	return FindCause(kind) != NULL && BookConcerns(OpenRuleBook(), kind);
 }
 
 static char *
@@ -188,19 +189,30 @@ PayloadText(Datum payload, const char *key)
 {
 	JsonbValue	found;
 
-	if (getKeyJsonValueFromContainer(&DatumGetJsonbP(payload)->root, key, strlen(key), &found) == NULL || found.type != jbvString)
+	if (getKeyJsonValueFromContainer(&DatumGetJsonbP(payload)->root, key, strlen(key), &found) == NULL)
 		return NULL;
-	return pnstrdup(found.val.string.val, found.val.string.len);
+	if (found.type == jbvNumeric)
+		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(found.val.numeric)));
+	return found.type == jbvString ? pnstrdup(found.val.string.val, found.val.string.len) : NULL;
 }
 
 /* tier_changed:club:silver:2026-05-04 08:00:00+00 */
 static char *
 CauseName(const Activity *activity)
 {
-	char	   *ladder = PayloadText(activity->document, "ladder");
-	char	   *level = PayloadText(activity->document, "to");
+	const CampaignCause *cause = FindCause(activity->kind);
+	StringInfoData name;
 
-	return psprintf("%s:%s:%s:%s", activity->kind, ladder != NULL ? ladder : "", level != NULL ? level : "", TimestampText(activity->at));
+	initStringInfo(&name);
+	appendStringInfo(&name, "%s:", activity->kind);
+	for (const char *const *key = cause->keys; *key != NULL; key++)
+	{
+		char	   *text = PayloadText(activity->document, *key);
+
+		appendStringInfo(&name, "%s:", text != NULL ? text : "");
+	}
+	appendStringInfoString(&name, TimestampText(activity->at));
+	return name.data;
 }
 
 /*
@@ -214,7 +226,7 @@ TakeBackOfStep(Settlement *settlement, const Activity *activity)
 	char	   *from = PayloadText(activity->document, "from");
 	char	   *reason = PayloadText(activity->document, "reason");
 
-	if (ladder == NULL || from == NULL || reason == NULL || strcmp(reason, "returned") != 0)
+	if (strcmp(activity->kind, TIER_CHANGED) != 0 || ladder == NULL || from == NULL || reason == NULL || strcmp(reason, "returned") != 0)
 		return;
 	LoadHeldByCause(&settlement->held, settlement->home_id, psprintf("%s:%s:%s:", activity->kind, ladder, from));
 	for (int i = 0; i < settlement->held.n; i++)
@@ -277,17 +289,36 @@ MakeChained(const Happening *happening, int depth)
 	return chained;
 }
 
+/* Settles what happened with no activity being settled. */
+static void
+SettleAlone(void *arg)
+{
+	const Happening *happening = arg;
+	RunningSettlement alone = {.context = CurrentMemoryContext};
+	int64		member_id = CanonicalMember(happening->member_id);
+	int64		points = 0;
+	int			awards = 0;
+
+	running = &alone;
+	PG_TRY();
+	{
+		LockMembers(&member_id, 1, 0);
+		running->chained = lappend(NIL, MakeChained(happening, 1));
+		SettleChained(&points, &awards);
+	}
+	PG_FINALLY();
+	{
+		running = NULL;
+	}
+	PG_END_TRY();
+}
+
 /*
  * Something happened: it is settled once what made it happen is settled.
  */
 static void
 HeardOf(const Happening *happening)
 {
-	RunningSettlement alone = {0};
-	int64		points = 0;
-	int			awards = 0;
-	int64		member_id = happening->member_id;
-
 	if (running != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(running->context);
@@ -299,20 +330,7 @@ HeardOf(const Happening *happening)
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	alone.context = CurrentMemoryContext;
-	running = &alone;
-	PG_TRY();
-	{
-		member_id = CanonicalMember(member_id);
-		LockMembers(&member_id, 1, 0);
-		running->chained = lappend(NIL, MakeChained(happening, 1));
-		SettleChained(&points, &awards);
-	}
-	PG_FINALLY();
-	{
-		running = NULL;
-	}
-	PG_END_TRY();
+	RunRestartable(SettleAlone, unconstify(Happening *, happening));
 	SPI_finish();
 }
 
@@ -399,7 +417,10 @@ RuleListenerInit(void)
 		.replayed = ActivityReplayed
 	};
 	static const Hearer hearer = {.hears = HearsOf,.heard = HeardOf};
+	static const char *const of_step[] = {"ladder", "to", NULL};
+	static const CampaignCause step = {.kind = TIER_CHANGED,.keys = of_step};
 
 	OnActivityChange(&activities);
 	OnHappening(&hearer);
+	RegisterCause(&step);
 }

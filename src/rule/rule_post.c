@@ -272,6 +272,26 @@ PostLess(const PostingFor *what, Difference *differences, int n, const char *cur
 	pfree(left);
 }
 
+/*
+ * Takes items back, and then gives others.
+ */
+static void
+PostItems(const PostingFor *what, const Difference *differences, int n, AwardRows *rows)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (differences[i].item == NULL || differences[i].points >= 0)
+			continue;
+		AddRow(rows, &differences[i], differences[i].points)->item_id = differences[i].held->item_id;
+		TakeItemBack(what, &differences[i]);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (differences[i].item != NULL && differences[i].points > 0)
+			AddRow(rows, &differences[i], differences[i].points)->item_id = GiveItem(what, &differences[i]);
+	}
+}
+
 /* ---------------------------------------------------------------------------
  * Rows
  * ---------------------------------------------------------------------------
@@ -282,14 +302,14 @@ enum
 {
 	AWARD_MEMBER_ID, AWARD_AWARD_ID, AWARD_ACTIVITY_ID, AWARD_REVISION, AWARD_AT, AWARD_LOCAL_DAY, AWARD_CAMPAIGN, AWARD_VERSION,
 	AWARD_EFFECT, AWARD_KIND, AWARD_CURRENCY, AWARD_POINTS, AWARD_WANTED, AWARD_LIMITED_BY, AWARD_KEPT_BECAUSE, AWARD_CAUSE,
-	AWARD_WINDOW_START, AWARD_ENTRY_ID, AWARD_OF_ENTRY_ID, AWARD_ITEM_ID, AWARD_INPUTS, AWARD_RECORDED_AT, AWARD_NCOLUMNS
+	AWARD_WINDOW_START, AWARD_ENTRY_ID, AWARD_OF_ENTRY_ID, AWARD_ITEM, AWARD_ITEM_ID, AWARD_INPUTS, AWARD_RECORDED_AT, AWARD_NCOLUMNS
 };
 
 static const PlainColumn award_columns[AWARD_NCOLUMNS] = {
 	{"member_id", INT8OID}, {"award_id", INT8OID}, {"activity_id", INT8OID}, {"revision", INT4OID}, {"at", TIMESTAMPTZOID},
 	{"local_day", DATEOID}, {"campaign", TEXTOID}, {"version", INT4OID}, {"effect", INT4OID}, {"kind", TEXTOID}, {"currency", TEXTOID},
 	{"points", INT8OID}, {"wanted", INT8OID}, {"limited_by", TEXTOID}, {"kept_because", TEXTOID}, {"cause", TEXTOID},
-	{"window_start", DATEOID}, {"entry_id", INT8OID}, {"of_entry_id", INT8OID}, {"item_id", INT8OID}, {"inputs", JSONBOID},
+	{"window_start", DATEOID}, {"entry_id", INT8OID}, {"of_entry_id", INT8OID}, {"item", TEXTOID}, {"item_id", INT8OID}, {"inputs", JSONBOID},
 	{"recorded_at", TIMESTAMPTZOID}
 };
 
@@ -330,7 +350,7 @@ AwardValues(const PostingFor *what, const AwardRow *row, bool is_last, Timestamp
 	PutText(values, nulls, AWARD_CAMPAIGN, d->campaign_code);
 	values[AWARD_VERSION] = Int32GetDatum(d->version);
 	values[AWARD_EFFECT] = Int32GetDatum(d->effect + 1);
-	PutText(values, nulls, AWARD_KIND, d->currency != NULL ? "points" : "coupon");
+	PutText(values, nulls, AWARD_KIND, d->kind);
 	PutText(values, nulls, AWARD_CURRENCY, d->currency);
 	values[AWARD_POINTS] = Int64GetDatum(row->points);
 	values[AWARD_WANTED] = Int64GetDatum(d->wanted);
@@ -341,6 +361,7 @@ AwardValues(const PostingFor *what, const AwardRow *row, bool is_last, Timestamp
 	nulls[AWARD_WINDOW_START] = !d->has_window;
 	PutId(values, nulls, AWARD_ENTRY_ID, row->entry_id);
 	PutId(values, nulls, AWARD_OF_ENTRY_ID, row->of_entry_id);
+	PutText(values, nulls, AWARD_ITEM, d->item);
 	PutId(values, nulls, AWARD_ITEM_ID, row->item_id);
 	values[AWARD_INPUTS] = d->inputs;
 	nulls[AWARD_INPUTS] = d->inputs == 0;
@@ -352,8 +373,8 @@ StoreByStatement(Datum *values, const bool *nulls)
 {
 	static KeptPlan plan = {
 		.query = "INSERT INTO loyalty.award (member_id, award_id, activity_id, revision, at, local_day, campaign, version, effect, kind, currency, "
-		"points, wanted, limited_by, kept_because, cause, window_start, entry_id, of_entry_id, item_id, inputs, recorded_at) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+		"points, wanted, limited_by, kept_because, cause, window_start, entry_id, of_entry_id, item, item_id, inputs, recorded_at) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
 		.nargs = AWARD_NCOLUMNS
 	};
 	char		flags[AWARD_NCOLUMNS];
@@ -417,7 +438,7 @@ PostDifferences(const PostingFor *what, Difference *differences, int n)
 		if (differences[i].currency != NULL && differences[i].points != 0)
 			currencies[ncurrencies++] = differences[i].currency;
 		else if (differences[i].points == 0)
-			(void) AddRow(&rows, &differences[i], 0);
+			AddRow(&rows, &differences[i], 0)->item_id = differences[i].held != NULL ? differences[i].held->item_id : 0;
 	}
 	qsort(currencies, ncurrencies, sizeof(char *), CompareTexts);
 	for (int i = 0; i < ncurrencies; i++)
@@ -427,6 +448,7 @@ PostDifferences(const PostingFor *what, Difference *differences, int n)
 		PostLess(what, differences, n, currencies[i], &rows);
 		PostMore(what, differences, n, currencies[i], &rows);
 	}
+	PostItems(what, differences, n, &rows);
 	StoreRows(what, &rows);
 }
 

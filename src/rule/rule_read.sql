@@ -4,26 +4,26 @@
 
 CREATE FUNCTION awards(member_id bigint, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL, OUT activity_id bigint,
 	OUT campaign text, OUT version integer, OUT effect integer, OUT kind text, OUT currency text, OUT points bigint, OUT wanted bigint,
-	OUT limited_by text, OUT kept_because text, OUT cause text, OUT window_start date, OUT item_id bigint, OUT at timestamptz) RETURNS SETOF record
+	OUT limited_by text, OUT kept_because text, OUT cause text, OUT window_start date, OUT item text, OUT item_id bigint, OUT at timestamptz) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 50 SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN a.window_start IS NULL AND a.cause IS NULL THEN a.activity_id END, a.campaign, (array_agg(a.version ORDER BY a.award_id DESC))[1], a.effect, a.kind, a.currency,
 		sum(a.points)::bigint, (array_agg(a.wanted ORDER BY a.award_id DESC))[1], (array_agg(a.limited_by ORDER BY a.award_id DESC))[1],
-		(array_agg(a.kept_because ORDER BY a.award_id DESC))[1], a.cause, a.window_start, max(a.item_id), (array_agg(a.at ORDER BY a.award_id DESC))[1]
+		(array_agg(a.kept_because ORDER BY a.award_id DESC))[1], a.cause, a.window_start, a.item, (array_agg(a.item_id ORDER BY a.award_id DESC))[1], (array_agg(a.at ORDER BY a.award_id DESC))[1]
 	FROM loyalty.award a
 	WHERE a.member_id = ANY (loyalty.member_tree(loyalty.canonical_member($1)))
 		AND a.at <= coalesce($2, 'infinity') AND a.recorded_at <= coalesce($3, 'infinity')
-	GROUP BY a.member_id, 1, a.campaign, a.effect, a.kind, a.currency, a.cause, a.window_start
+	GROUP BY a.member_id, 1, a.campaign, a.effect, a.kind, a.currency, a.cause, a.window_start, a.item
 	ORDER BY min(a.award_id)
 $$;
 COMMENT ON FUNCTION awards(bigint, timestamptz, timestamptz) IS
-'What a member''s activities hold by campaigns: of those that happened up to an instant (as_of), as known at another (known_at). One row for each effect of a campaign and activity, or window, or cause: points is what is left of it, wanted what it would be without limits, limited_by the limit. points of a coupon are 1, or 0 where it was taken back.';
+'What a member''s activities hold by campaigns: of those that happened up to an instant (as_of), as known at another (known_at). One row for each effect of a campaign and activity, or window, or cause: points is what is left of it, wanted what it would be without limits, limited_by the limit. Of what is no points (kind coupon, grant, message, and what other rooms have) item says which, and points are 1, or 0 where it was taken back; kept_because says why it was not.';
 
 CREATE FUNCTION explain_award(member_id bigint, activity_id bigint, OUT campaign text, OUT version integer, OUT matched boolean, OUT failed_at text,
-	OUT effect integer, OUT points bigint, OUT wanted bigint, OUT limited_by text, OUT lost_to text, OUT inputs jsonb) RETURNS SETOF record
+	OUT effect integer, OUT item text, OUT points bigint, OUT wanted bigint, OUT limited_by text, OUT lost_to text, OUT inputs jsonb) RETURNS SETOF record
 LANGUAGE c STABLE ROWS 20 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_explain_award';
 COMMENT ON FUNCTION explain_award(bigint, bigint) IS
-'Why an activity earned what it earned: every campaign that looked at it, by the code that decides. matched: whether its conditions hold, otherwise failed_at is the place in its definition; points: what it holds; wanted: without limits; limited_by: the limit; lost_to: the campaign that won in its group, or stopped it; inputs: what was known of the member, or the cause of what the activity made happen. Error: LY502.';
+'Why an activity earned what it earned: every campaign that looked at it, by the code that decides. matched: whether its conditions hold, otherwise failed_at is the place in its definition; item: what it gives beside points; points: what it holds; wanted: without limits; limited_by: the limit; lost_to: the campaign that won in its group, or stopped it; inputs: what was known of the member, or the cause of what the activity made happen. Error: LY502.';
 
 CREATE FUNCTION preview_activity(member_id bigint, kind text DEFAULT 'order', at timestamptz DEFAULT NULL, amount numeric DEFAULT NULL,
 	lines jsonb DEFAULT NULL, channel text DEFAULT NULL, document jsonb DEFAULT NULL, money text DEFAULT NULL, time_zone text DEFAULT NULL,

@@ -382,7 +382,7 @@ GiveBackElsewhere(Settlement *settlement, const HeldAward *award, List **times)
 {
 	const Campaign *campaign = FindVersion(settlement->book, award->campaign, award->version);
 
-	if (campaign == NULL || award->points == 0)
+	if (campaign == NULL || award->points == 0 || (!award->is_taken && award->stays != NULL))
 		return;
 	for (int i = 0; i < campaign->nlimits; i++)
 	{
@@ -550,6 +550,35 @@ PutBackTotals(Settlement *settlement)
 }
 
 /*
+ * Asks the rooms of items which that are held stay, and how many more there are.
+ */
+static void
+AskRooms(Settlement *settlement)
+{
+	AskWhatStays(&settlement->held, settlement->home_id, settlement->dry);
+	for (int c = 0; c < settlement->ncandidates; c++)
+	{
+		const Candidate *candidate = settlement->candidates[c];
+		const Campaign *campaign = candidate->campaign;
+
+		for (int e = 0; e < campaign->neffects; e++)
+		{
+			const Effect *effect = &campaign->effects[e];
+			const HeldAward *held = settlement->holds[c][e];
+			Ruling	   *ruling = &candidate->rulings[e];
+			EffectItem	item = {
+				.name = effect->item,.terms = effect->terms,.campaign = campaign->code,.at = settlement->effective_ats[c],
+				.member_id = campaign->has_window ? settlement->canonical : settlement->home_id,.read_only = settlement->dry
+			};
+
+			ruling->held.stays = held != NULL && held->stays != NULL;
+			if (candidate->matched && effect->of != NULL && effect->of->left != NULL && ruling->held.points == 0)
+				ruling->left = AskWhatIsLeft(&item, effect->of, &settlement->items_left);
+		}
+	}
+}
+
+/*
  * Decides what the activity is to have.
  */
 void
@@ -559,6 +588,7 @@ DecideSettlement(Settlement *settlement)
 		LoadHeld(&settlement->held, settlement->home_id, settlement->activity->activity_id, settlement->activity->at,
 				 &settlement->facts);
 	GatherCandidates(settlement);
+	AskRooms(settlement);
 	GiveBackAllElsewhere(settlement);
 	DecideWithTotals(settlement);
 }
@@ -568,11 +598,13 @@ DecideSettlement(Settlement *settlement)
  * ---------------------------------------------------------------------------
  */
 
-/* Whether an effect needs a row: something changed, or was refused for the first time. */
+/* Whether an effect needs a row: something changed, or was refused, or kept, for the first time. */
 static bool
 NeedsRow(const Ruling *ruling, const HeldAward *held)
 {
 	if (ruling->given != ruling->held.points)
+		return true;
+	if (ruling->stayed && held->kept_because == NULL)
 		return true;
 	if (ruling->held.counts_elsewhere && ruling->given != 0)
 		return true;
@@ -606,8 +638,10 @@ AddDifferences(Settlement *settlement, int c, Difference *differences, int *n)
 		difference->held = settlement->holds[c][e];
 		difference->points = ruling->given - ruling->held.points;
 		difference->wanted = ruling->wanted;
+		difference->kind = EffectName(effect);
 		difference->currency = effect->currency;
 		difference->item = effect->item;
+		difference->kept_because = ruling->stayed ? difference->held->stays : NULL;
 		difference->limited_by = ruling->limited_by;
 		difference->cause = settlement->cause;
 		difference->effective_at = settlement->effective_ats[c];
@@ -626,7 +660,7 @@ AddLeftovers(Settlement *settlement, Difference *differences, int *n)
 		HeldAward  *award = settlement->held.awards[i];
 		Difference *difference = &differences[*n];
 
-		if (award->is_taken || award->points == 0)
+		if (award->is_taken || award->points == 0 || (award->stays != NULL && award->kept_because != NULL))
 			continue;
 		memset(difference, 0, sizeof(Difference));
 		difference->campaign_code = award->campaign;
@@ -635,8 +669,11 @@ AddLeftovers(Settlement *settlement, Difference *differences, int *n)
 		difference->local_day = award->local_day;
 		difference->at = settlement->activity->at;
 		difference->held = award;
-		difference->points = -award->points;
+		difference->points = award->stays != NULL ? 0 : -award->points;
+		difference->kept_because = award->stays;
+		difference->kind = award->kind;
 		difference->currency = award->currency;
+		difference->item = award->item;
 		difference->cause = award->cause;
 		difference->has_window = award->has_window;
 		difference->window_start = award->window_start;

@@ -63,6 +63,7 @@ BEGIN
 			window_start date,
 			entry_id bigint,
 			of_entry_id bigint,
+			item text,
 			item_id bigint,
 			inputs jsonb,
 			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -82,17 +83,18 @@ BEGIN
 		COMMENT ON COLUMN loyalty.award.campaign IS 'The campaign.';
 		COMMENT ON COLUMN loyalty.award.version IS 'The version of it that decided.';
 		COMMENT ON COLUMN loyalty.award.effect IS 'Number of the effect in the definition, from 1.';
-		COMMENT ON COLUMN loyalty.award.kind IS 'points or coupon.';
+		COMMENT ON COLUMN loyalty.award.kind IS 'points, or what else it gives: coupon, grant, message and what other rooms have.';
 		COMMENT ON COLUMN loyalty.award.currency IS 'Currency of points; NULL: it is no points.';
-		COMMENT ON COLUMN loyalty.award.points IS 'Points given, or taken back; of a coupon 1 or -1. 0: a limit left nothing, or limits count it elsewhere from now on.';
+		COMMENT ON COLUMN loyalty.award.points IS 'Points given, or taken back; of what is no points 1 or -1. 0: a limit left nothing, limits count it elsewhere from now on, or what should have been taken back was kept.';
 		COMMENT ON COLUMN loyalty.award.wanted IS 'What the whole award would be without limits.';
-		COMMENT ON COLUMN loyalty.award.limited_by IS 'The limit by which it is less: award, total, depth, member_day and the like, or the name of a limit.';
-		COMMENT ON COLUMN loyalty.award.kept_because IS 'Why what should have been taken back was not: redeemed.';
+		COMMENT ON COLUMN loyalty.award.limited_by IS 'The limit by which it is less: award, total, depth, member_day and the like, the name of a limit, or what the room says that has it: coupon_member, coupon_total, coupon_codes, coupon_version.';
+		COMMENT ON COLUMN loyalty.award.kept_because IS 'Why what should have been taken back was not: redeemed, transferred.';
 		COMMENT ON COLUMN loyalty.award.cause IS 'What happened, of an award that no activity earned by itself: tier_changed, the ladder, the level, and when.';
 		COMMENT ON COLUMN loyalty.award.window_start IS 'First day of the window, of a campaign that decides over one.';
 		COMMENT ON COLUMN loyalty.award.entry_id IS 'The entry of the ledger that posted it.';
 		COMMENT ON COLUMN loyalty.award.of_entry_id IS 'Of points taken back: the entry that had given them.';
-		COMMENT ON COLUMN loyalty.award.item_id IS 'The coupon.';
+		COMMENT ON COLUMN loyalty.award.item IS 'What is given beside points: which coupon, level or message.';
+		COMMENT ON COLUMN loyalty.award.item_id IS 'Number of what was given, such as that of the coupon; NULL: it has none.';
 		COMMENT ON COLUMN loyalty.award.inputs IS 'What was known of the member when it was decided, as far as the campaign asks; decides again when the activity changes.';
 		COMMENT ON COLUMN loyalty.award.recorded_at IS 'When it was decided.';
 

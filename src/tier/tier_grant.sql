@@ -102,11 +102,7 @@ BEGIN
 	END IF;
 	ladder := loyalty.existing_ladder(ladder);
 	decimals := loyalty.money_decimals(fee, fee_currency, fee_decimals);
-	IF NOT EXISTS (SELECT FROM loyalty.tier_level t WHERE t.ladder = grant_tier.ladder AND t.level = grant_tier.level) THEN
-		RAISE EXCEPTION 'ladder "%" has no level "%"', ladder, level
-			USING ERRCODE = 'LY403', DETAIL = 'It is none of the levels of the version in force.',
-				HINT = 'See the table loyalty.tier_level.';
-	END IF;
+	PERFORM loyalty.require_level(ladder, level);
 	valid_until := coalesce(ends_at, loyalty.add_period(starts_at, period, ladder));
 	missing := CASE WHEN member_id IS NULL THEN 'member_id must be given.'
 		WHEN kind IS NULL OR kind NOT IN ('manual', 'invited', 'matched', 'paid') THEN 'kind is manual, invited, matched or paid.'
@@ -270,3 +266,54 @@ END
 $$;
 COMMENT ON FUNCTION end_grant(bigint, bigint, text, timestamptz, text) IS
 'Ends a grant early, or refunds it: refund none, full, or pro_rata (see refund_due). One that has not begun then never was. The tier falls to what was earned. Asked under any number of merged members. Returns what is to be paid back and when it ended. Errors: LY405 no such grant, LY406 ended, LY003.';
+
+CREATE FUNCTION require_level(ladder text, level text) RETURNS void
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM loyalty.existing_ladder($1);
+	IF NOT EXISTS (SELECT FROM loyalty.tier_level t WHERE t.ladder = $1 AND t.level = $2) THEN
+		RAISE EXCEPTION 'ladder "%" has no level "%"', $1, $2
+			USING ERRCODE = 'LY403', DETAIL = 'It is none of the levels of the version in force.',
+				HINT = 'See the table loyalty.tier_level.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION require_level(text, text) IS 'Refuses a level that a ladder does not have. Part of grant_tier() and define_campaign(). Errors: LY402, LY403.';
+
+CREATE FUNCTION award_grant(member_id bigint, ladder text, level text, starts_at timestamptz, period interval, campaign text) RETURNS bigint
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	grant_id bigint;
+BEGIN
+	INSERT INTO loyalty.tier_grant AS g (member_id, ladder, level, kind, starts_at, ends_at, period, reason)
+	VALUES (member_id, ladder, level, 'awarded', starts_at, loyalty.add_period(starts_at, period, ladder), period, campaign)
+	RETURNING g.grant_id INTO grant_id;
+	PERFORM loyalty.maintain_tier(member_id, ladder);
+	RETURN grant_id;
+END
+$$;
+COMMENT ON FUNCTION award_grant(bigint, text, text, timestamptz, interval, text) IS
+'Grants a level because a campaign gives it, for a period (NULL: without end). Returns the number of the grant. Part of record_activity().';
+
+CREATE FUNCTION take_grant_back(member_id bigint, grant_id bigint, at timestamptz, campaign text) RETURNS void
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	holder CONSTANT bigint := loyalty.grant_holder(member_id, grant_id);
+	ended text;
+BEGIN
+	-- one that ended before, by itself or by hand, stays as it is
+	UPDATE loyalty.tier_grant t SET ended_at = greatest(take_grant_back.at, t.starts_at), ended_recorded_at = clock_timestamp(), refunded = 0, end_reason = campaign
+	WHERE t.member_id = holder AND t.grant_id = take_grant_back.grant_id AND t.ended_at IS NULL AND (t.ends_at IS NULL OR t.ends_at > take_grant_back.at)
+	RETURNING t.ladder INTO ended;
+	IF FOUND THEN
+		PERFORM loyalty.maintain_tier(holder, ended);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION take_grant_back(bigint, bigint, timestamptz, text) IS
+'Ends a grant because what earned it was returned; it was held until then. Part of revise_activity() and record_return().';

@@ -124,7 +124,7 @@ SELECT is_empty($$
 			-- names of channels, namespaces, attributes, ladders, levels and measures, which are settings
 			'member.joined_via', 'identifier.channel', 'identifier.namespace', 'member_act.channel', 'member_act.namespace', 'member_fact.attribute', 'member_fact.channel',
 			'tier_event.measure', 'tier_grant.ladder', 'tier_grant.level', 'tier_grant.fee_currency', 'tier_state.ladder', 'tier_state.level', 'tier_state.earned_level',
-			'tier_history.ladder', 'tier_history.level', 'award.campaign',
+			'tier_history.ladder', 'tier_history.level', 'award.campaign', 'award.item',
 			'activity.kind', 'activity.channel', 'activity.time_zone', 'activity.money', 'activity_revision.was_channel', 'activity_revision.was_time_zone',
 			'activity_revision.was_money',
 			-- codes of coupons, and of what they are
