@@ -197,9 +197,9 @@ SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
 SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is well');
 
 -- Whoever may post may post this, and nothing else
-CREATE ROLE till;
-SELECT loyalty.grant_access('till', 'app') \g /dev/null
-SET ROLE till;
+CREATE ROLE effects_clerk;
+SELECT loyalty.grant_access('effects_clerk', 'app') \g /dev/null
+SET ROLE effects_clerk;
 SELECT lives_ok($$SELECT loyalty.record_activity(60, 'order', '2026-05-01', 1)$$, 'the till');
 SELECT throws_ok($$SELECT loyalty.award_grant(60, 'club', 'gold', now(), NULL, 'x')$$, '42501', NULL, 'not by itself');
 RESET ROLE;
