@@ -251,12 +251,16 @@ BEGIN
 			USING ERRCODE = 'insufficient_privilege', DETAIL = format('It belongs to %s.', (SELECT n.nspowner::regrole FROM pg_namespace n WHERE n.nspname = 'loyalty')),
 				HINT = format('Let its owner GRANT USAGE ON SCHEMA loyalty TO %s; or, WITH GRANT OPTION, to the owner of the tables.', grantee);
 	END IF;
+	IF to_regnamespace('loyalty_bi') IS NOT NULL AND NOT has_schema_privilege(grantee, 'loyalty_bi', 'USAGE') THEN
+		EXECUTE format('GRANT USAGE ON SCHEMA loyalty_bi TO %s', grantee);
+	END IF;
 	FOR entry IN
-		SELECT c.oid::regclass AS relation, c.relname = ANY (rights) AS given, c.relname = ANY (loyalty.secret_tables()) AS is_secret,
-			c.relname IN ('may_post', 'may_consume', 'may_operate', 'may_define') AS is_right,
+		SELECT c.oid::regclass AS relation, c.relnamespace = 'loyalty'::regnamespace AND c.relname = ANY (rights) AS given,
+			c.relname = ANY (loyalty.secret_tables()) AS is_secret,
+			c.relnamespace = 'loyalty'::regnamespace AND c.relname IN ('may_post', 'may_consume', 'may_operate', 'may_define') AS is_right,
 			ARRAY(SELECT a.privilege FROM aclexplode(c.relacl) a (given_by, holder, privilege, may_give) WHERE a.holder = grantee) AS has
 		FROM pg_class c
-		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+		WHERE c.relnamespace IN ('loyalty'::regnamespace, to_regnamespace('loyalty_bi')) AND c.relkind IN ('r', 'p', 'v')
 		ORDER BY c.relname
 	LOOP
 		-- writes where there is something to write, as setup() does
@@ -304,6 +308,10 @@ BEGIN
 	END IF;
 	EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA loyalty FROM %s', grantee);
 	EXECUTE format('REVOKE USAGE ON SCHEMA loyalty FROM %s', grantee);
+	IF to_regnamespace('loyalty_bi') IS NOT NULL THEN
+		EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA loyalty_bi FROM %s', grantee);
+		EXECUTE format('REVOKE USAGE ON SCHEMA loyalty_bi FROM %s', grantee);
+	END IF;
 	DELETE FROM loyalty.actor_role t WHERE t.role = revoke_access.role;
 	PERFORM loyalty.keep_act('revoke_access', subject => grantee::text);
 	RETURN format('%s: none', grantee);

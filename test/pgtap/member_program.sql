@@ -431,7 +431,7 @@ SELECT member_id AS t1 FROM resolve_member('{"email": "objects@b.example"}') \gs
 SELECT earn(:t1, 5) \g /dev/null
 CREATE TRIGGER object BEFORE INSERT ON loyalty.identifier FOR EACH ROW EXECUTE FUNCTION public.object();
 CREATE TRIGGER object AFTER INSERT ON loyalty.ledger FOR EACH ROW EXECUTE FUNCTION public.object();
-SET statement_timeout = '10s';
+SET statement_timeout = '120s';
 CREATE FUNCTION pg_temp.objects_to(state text, call text, raised text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM set_config('test.state', state, false);
