@@ -26,18 +26,17 @@
 CREATE FUNCTION movement_of(kind text, points bigint, target_kind text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-	SELECT CASE $1
-		WHEN 'earn' THEN 'earned'
-		WHEN 'redeem' THEN 'redeemed'
-		WHEN 'capture' THEN 'redeemed'
-		WHEN 'reverse' THEN CASE
-			WHEN $3 OPERATOR(pg_catalog.=) 'reverse' THEN 'undone'
-			WHEN $3 OPERATOR(pg_catalog.=) 'adjust' THEN 'adjusted'
-			WHEN $2 OPERATOR(pg_catalog.>) 0 THEN 'refunded'
-			ELSE 'returned' END
-		WHEN 'adjust' THEN 'adjusted'
-		WHEN 'transfer_in' THEN 'received'
-		WHEN 'transfer_out' THEN 'sent'
+	SELECT CASE
+		WHEN $1 OPERATOR(pg_catalog.=) 'earn' THEN 'earned'
+		WHEN $1 OPERATOR(pg_catalog.=) ANY ('{redeem,capture}'::pg_catalog.text[]) THEN 'redeemed'
+		WHEN $1 OPERATOR(pg_catalog.=) 'adjust' THEN 'adjusted'
+		WHEN $1 OPERATOR(pg_catalog.=) 'transfer_in' THEN 'received'
+		WHEN $1 OPERATOR(pg_catalog.=) 'transfer_out' THEN 'sent'
+		WHEN $1 OPERATOR(pg_catalog.<>) 'reverse' THEN NULL
+		WHEN $3 OPERATOR(pg_catalog.=) 'reverse' THEN 'undone'
+		WHEN $3 OPERATOR(pg_catalog.=) 'adjust' THEN 'adjusted'
+		WHEN $2 OPERATOR(pg_catalog.>) 0 THEN 'refunded'
+		ELSE 'returned'
 	END
 $$;
 COMMENT ON FUNCTION movement_of(text, bigint, text) IS
@@ -75,11 +74,11 @@ BEGIN
 	END IF;
 	PERFORM loyalty.make_bi_schema();
 	IF to_regnamespace('loyalty_bi') IS NOT NULL THEN
-		PERFORM loyalty.make_points_views();
-		PERFORM loyalty.make_member_views();
-		PERFORM loyalty.make_level_views();
-		PERFORM loyalty.make_benefit_views();
-		PERFORM loyalty.make_running_views();
+		PERFORM loyalty.setup_points_views();
+		PERFORM loyalty.setup_member_views();
+		PERFORM loyalty.setup_level_views();
+		PERFORM loyalty.setup_benefit_views();
+		PERFORM loyalty.setup_running_views();
 	END IF;
 	RETURN 1;
 END

@@ -2,7 +2,7 @@
  * bi: views of campaigns and coupons.
  */
 
-CREATE FUNCTION make_benefit_views() RETURNS void
+CREATE FUNCTION setup_benefit_views() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -50,4 +50,4 @@ BEGIN
 	COMMENT ON COLUMN loyalty_bi.coupon_funnel.revoked IS 'How many were revoked.';
 END
 $$;
-COMMENT ON FUNCTION make_benefit_views() IS 'Makes the views campaign_result and coupon_funnel of schema loyalty_bi. Part of setup().';
+COMMENT ON FUNCTION setup_benefit_views() IS 'Makes the views campaign_result and coupon_funnel of schema loyalty_bi. Part of setup().';

@@ -5,7 +5,7 @@
  * every version of the ladder; otherwise the level is computed from the facts.
  */
 
-CREATE FUNCTION make_level_views() RETURNS void
+CREATE FUNCTION setup_level_views() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -68,4 +68,4 @@ BEGIN
 	COMMENT ON COLUMN loyalty_bi.level_move.reason IS 'Why.';
 END
 $$;
-COMMENT ON FUNCTION make_level_views() IS 'Makes the views member_level, level_now and level_move of schema loyalty_bi. Part of setup().';
+COMMENT ON FUNCTION setup_level_views() IS 'Makes the views member_level, level_now and level_move of schema loyalty_bi. Part of setup().';

@@ -2,7 +2,7 @@
  * bi: views of members and of what they did.
  */
 
-CREATE FUNCTION make_member_views() RETURNS void
+CREATE FUNCTION setup_member_views() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -100,4 +100,4 @@ BEGIN
 	COMMENT ON COLUMN loyalty_bi.top_member.last_at IS 'The last of them.';
 END
 $$;
-COMMENT ON FUNCTION make_member_views() IS 'Makes the views member, purchase, member_activity, activity_by_day, active_members and top_member of schema loyalty_bi. Part of setup().';
+COMMENT ON FUNCTION setup_member_views() IS 'Makes the views member, purchase, member_activity, activity_by_day, active_members and top_member of schema loyalty_bi. Part of setup().';

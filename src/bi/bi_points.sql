@@ -2,7 +2,7 @@
  * bi: views of points.
  */
 
-CREATE FUNCTION make_points_views() RETURNS void
+CREATE FUNCTION setup_points_views() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -94,4 +94,4 @@ BEGIN
 	COMMENT ON COLUMN loyalty_bi.expiry.members IS 'Of how many members.';
 END
 $$;
-COMMENT ON FUNCTION make_points_views() IS 'Makes the views wallet, movement, points_by_day and expiry of schema loyalty_bi. Part of setup().';
+COMMENT ON FUNCTION setup_points_views() IS 'Makes the views wallet, movement, points_by_day and expiry of schema loyalty_bi. Part of setup().';

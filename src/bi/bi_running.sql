@@ -10,7 +10,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION bi_views() IS 'The views that setup() makes in schema loyalty_bi.';
 
-CREATE FUNCTION make_running_views() RETURNS void
+CREATE FUNCTION setup_running_views() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -67,4 +67,4 @@ BEGIN
 	COMMENT ON COLUMN loyalty_bi.relation.refers_column IS 'The column there, unique in that view.';
 END
 $$;
-COMMENT ON FUNCTION make_running_views() IS 'Makes the views job, consumer and relation of schema loyalty_bi. Part of setup().';
+COMMENT ON FUNCTION setup_running_views() IS 'Makes the views job, consumer and relation of schema loyalty_bi. Part of setup().';
