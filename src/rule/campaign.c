@@ -495,7 +495,7 @@ Campaign *
 ParseCampaign(const char *code, const Place *place)
 {
 	static const char *const known[] = {"on", "lane", "priority", "exclusive", "stop", "between", "time_zone", "money",
-	"when", "window", "having", "then", "limits", "at_limit", "on_return", "available_after", "expires_after", NULL};
+	"when", "treat", "window", "having", "then", "limits", "at_limit", "on_return", "available_after", "expires_after", NULL};
 	static const char *const at_limits[] = {"trim", "refuse", NULL};
 	static const char *const on_returns[] = {"reevaluate", "keep", NULL};
 	Campaign   *campaign = palloc0(sizeof(Campaign));
@@ -533,6 +533,8 @@ ParseCampaign(const char *code, const Place *place)
 		campaign->money = ReadText(&part);
 	if (GetPart(place, "when", &part))
 		campaign->when = ParseCondition(&part);
+	if (GetPart(place, "treat", &part))
+		campaign->treat = ParseCondition(&part);
 	if (GetPart(place, "window", &part))
 		ReadWindow(&part, campaign);
 	if (GetPart(place, "having", &part))

@@ -112,6 +112,7 @@ typedef struct Campaign
 	pg_tz	   *zone;
 	const char *money;
 	Condition  *when;			/* NULL: always */
+	Condition  *treat;			/* who does not meet it gets nothing; NULL: all do */
 
 	bool		has_window;		/* decides over what activities add up to */
 	bool		window_is_between;	/* from its begin to its end */

@@ -116,6 +116,13 @@ MatchCandidate(Candidate *candidate, FactReader read, void *arg)
 			candidate->failed_at = subject.failed_at;
 	}
 	candidate->matched = candidate->failed_at == NULL;
+	candidate->held_out = false;
+	if (candidate->matched && campaign->treat != NULL)
+	{
+		ConditionSubject subject = {.activity = candidate->subject,.zone = campaign->zone,.read = read,.arg = arg};
+
+		candidate->held_out = EvaluateCondition(campaign->treat, &subject) != TRUTH_YES;
+	}
 	return candidate->matched;
 }
 
@@ -289,7 +296,7 @@ Multiply(Factors *factors, const Candidate *candidate, const Effect *effect)
 static bool
 IsMultiplied(const Candidate *candidate, const Activity *activity)
 {
-	return candidate->campaign->lane == LANE_BASE && candidate->matched && candidate->lost_to == NULL &&
+	return candidate->campaign->lane == LANE_BASE && candidate->matched && !candidate->held_out && candidate->lost_to == NULL &&
 		(candidate->campaign->group == NULL || candidate->is_settled) && candidate->subject == activity;
 }
 
@@ -354,7 +361,8 @@ FactorsBefore(const Decision *decision, const Candidate *candidate, int effect)
 	{
 		const Candidate *other = decision->candidates[c];
 
-		if (other != candidate && (!other->matched || other->lost_to != NULL || other->subject != candidate->subject))
+		if (other != candidate &&
+			(!other->matched || other->held_out || other->lost_to != NULL || other->subject != candidate->subject))
 			continue;
 		for (int e = 0; e < other->campaign->neffects; e++)
 		{
@@ -605,7 +613,7 @@ GaveSomething(const Candidate *candidate)
 static void
 Settle(const Decision *decision, Candidate *candidate, bool alone)
 {
-	const char *used_up = TimesUsedUp(candidate);
+	const char *used_up = candidate->held_out ? "holdout" : TimesUsedUp(candidate);
 
 	for (int e = 0; e < candidate->campaign->neffects; e++)
 	{

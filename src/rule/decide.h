@@ -28,7 +28,10 @@
  *	  Of items (coupons and the like) the wanted is one, and what their room
  *	  leaves of them is one more limit.  What was given and cannot be taken back
  *	  any more is kept, and goes on counting.
- * 6. A campaign that says stop, and gave something, ends everything behind it.
+ * 6. Whom a trial holds out is told last: a campaign that matches gives nothing
+ *	  then, as if a limit had left nothing, and nobody multiplies what it is
+ *	  worth.  So what it would have given is known of both arms.
+ * 7. A campaign that says stop, and gave something, ends everything behind it.
  */
 #ifndef LOYALTY_DECIDE_H
 #define LOYALTY_DECIDE_H
@@ -96,6 +99,7 @@ typedef struct Candidate
 
 	/* said by MatchCandidate() */
 	bool		matched;
+	bool		held_out;		/* of a trial: it matches, and gives nothing */
 	const char *failed_at;		/* otherwise: the place in its definition */
 	bool	   *lines;			/* of the subject that match; NULL: all */
 

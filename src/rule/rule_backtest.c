@@ -851,6 +851,8 @@ FindNeeds(Backtest *backtest, Simulation *simulation)
 			ForEachQuestion(campaign->when, NoteNeeds, backtest);
 			backtest->needs_document = true;
 		}
+		if (campaign->treat != NULL)
+			ForEachQuestion(campaign->treat, NoteNeeds, backtest);
 	}
 }
 

@@ -191,6 +191,8 @@ IsDecidedForEver(const Settlement *settlement)
 		competes = competes || campaign->group != NULL || campaign->stop;
 		if (campaign->has_window && campaign->when != NULL)
 			ForEachQuestion(campaign->when, NoteQuestion, &asks);
+		if (campaign->has_window && campaign->treat != NULL)
+			ForEachQuestion(campaign->treat, NoteQuestion, &asks);
 	}
 	return !asks && !(limited && competes);
 }
