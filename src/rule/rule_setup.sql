@@ -87,7 +87,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.award.currency IS 'Currency of points; NULL: it is no points.';
 		COMMENT ON COLUMN loyalty.award.points IS 'Points given, or taken back; of what is no points 1 or -1. 0: a limit left nothing, limits count it elsewhere from now on, or what should have been taken back was kept.';
 		COMMENT ON COLUMN loyalty.award.wanted IS 'What the whole award would be without limits.';
-		COMMENT ON COLUMN loyalty.award.limited_by IS 'The limit by which it is less: award, total, depth, member_day and the like, the name of a limit, or what the room says that has it: coupon_member, coupon_total, coupon_codes, coupon_version.';
+		COMMENT ON COLUMN loyalty.award.limited_by IS 'The limit by which it is less: award, total, depth, member_day and the like, the name of a limit, holdout (a trial holds the member out), or what the room says that has it: coupon_member, coupon_total, coupon_codes, coupon_version.';
 		COMMENT ON COLUMN loyalty.award.kept_because IS 'Why what should have been taken back was not: redeemed, transferred.';
 		COMMENT ON COLUMN loyalty.award.cause IS 'What happened, of an award that no activity earned by itself: tier_changed, the ladder, the level, and when.';
 		COMMENT ON COLUMN loyalty.award.window_start IS 'First day of the window, of a campaign that decides over one.';

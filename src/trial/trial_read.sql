@@ -18,13 +18,12 @@ AS $$
 $$;
 COMMENT ON FUNCTION trial_campaigns(text) IS 'The campaigns that name a trial in "treat", in any version.';
 
--- Not pinned, so that the planner can inline it: every name is qualified.
 CREATE FUNCTION current_channel_costs(known_at timestamptz DEFAULT NULL, OUT channel text, OUT from_at timestamptz, OUT until timestamptz, OUT amount numeric) RETURNS SETOF record
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 SUPPORT require_setup
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT DISTINCT ON (c.channel, c.from_at, c.until) c.channel, c.from_at, c.until, c.amount
 	FROM loyalty.channel_cost c
-	WHERE $1 IS NULL OR c.recorded_at OPERATOR(pg_catalog.<=) $1
+	WHERE $1 IS NULL OR c.recorded_at <= $1
 	ORDER BY c.channel, c.from_at, c.until, c.cost_id DESC
 $$;
 COMMENT ON FUNCTION current_channel_costs(timestamptz) IS 'What channels cost in periods, by what was said last, as known at an instant (NULL: now).';

@@ -138,6 +138,8 @@ SELECT FROM loyalty.transfer(5, 6, 4, 'own');
 SELECT FROM loyalty.hold(5, 2, now() + interval '1 day', 'own');
 SELECT FROM loyalty.grant_tier(5, 'regulars', 'regular', starts_at => '2024-01-01');
 CALL loyalty.evaluate_tiers();
+SELECT FROM loyalty.define_trial('t', '{}', '2024-01-01', '2124-01-01');
+SELECT FROM loyalty.set_channel_cost('app', '2024-01-01', '2024-02-01', 1);
 SELECT member_id AS m1 FROM loyalty.resolve_member('{"email": "a@b.example"}') \gset
 SELECT member_id AS m2 FROM loyalty.resolve_member('{"email": "c@d.example"}') \gset
 SELECT FROM loyalty.merge_members(:m1, :m2);
@@ -176,7 +178,8 @@ INSERT INTO call VALUES
 	('board_period', $$'top', now()$$), ('board_end', $$'{"period": "month", "time_zone": "UTC"}', '2024-01-01'$$), ('member_scores', $$m, 'top', NULL, NULL, NULL$$),
 	('board_standing', $$'top', '2000-01-01', NULL, NULL, NULL$$), ('board_top', $$'top'$$), ('referrals', 'm'), ('referral_states', 'm, NULL'),
 	('referral_order', $$m, 'friends', now(), NULL, NULL$$),
-	('engagement_facts', $$m, '{"kind": "check_in"}', NULL, NULL$$);
+	('engagement_facts', $$m, '{"kind": "check_in"}', NULL, NULL$$),
+	('current_channel_costs', ''), ('trial_members', $$'t'$$);
 CREATE FUNCTION infinite() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	k call;

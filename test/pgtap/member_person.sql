@@ -67,6 +67,9 @@ SELECT loyalty.refer(:jane, 'FRIENDOFBOB', evidence => '{"device": "phone of Jan
 SELECT loyalty.define_draw('wheel', '{"prizes": [{"prize": "none", "weight": 1}], "client_seed": true}') \g /dev/null
 SELECT loyalty.grant_spin(:jane, 'wheel', reference => 'Jane complained', idempotency_key => 'jane 20') \g /dev/null
 SELECT loyalty.review_referral(:jane, 'accept', 'Jane is a friend') \g /dev/null
+SELECT loyalty.define_trial('persons', jsonb_build_object('shares', CASE loyalty.arm_of('persons', :jane, '{0.5,0.5}') WHEN 1 THEN '[0.5, 0.5]'::jsonb ELSE '[0.0001, 0.9999]' END),
+	now() - interval '1 hour', now() + interval '1 day') \g /dev/null
+SELECT loyalty.expose(:jane, 'persons', 'letter to Jane', idempotency_key => 'jane 17') \g /dev/null
 SELECT loyalty.earn(:bob, 40, reference => 'order of Bob', idempotency_key => 'bob 3', details => '{"shop": 1}') \g /dev/null
 
 CREATE ROLE person_clerk;
@@ -108,7 +111,7 @@ SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$V
 	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason'),
 	('activity', 'lines'), ('activity', 'document'), ('activity', 'external_id'), ('activity', 'idempotency_key'), ('activity_revision', 'reference'),
 	('activity_revision', 'idempotency_key'), ('activity_revision', 'was_lines'), ('activity_revision', 'was_document'),
-	('coupon', 'basket'), ('coupon_act', 'basket'), ('coupon_act', 'reference'), ('streak_freeze', 'reference'), ('member_badge', 'reason'), ('referral', 'evidence'), ('referral', 'decision_reason'), ('draw_grant', 'reference')$$, 'Jane is everywhere');
+	('coupon', 'basket'), ('coupon_act', 'basket'), ('coupon_act', 'reference'), ('streak_freeze', 'reference'), ('member_badge', 'reason'), ('referral', 'evidence'), ('referral', 'decision_reason'), ('draw_grant', 'reference'), ('trial_exposure', 'channel')$$, 'Jane is everywhere');
 SELECT is_empty($$
 	SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> 'ledger_archive' AND a.atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype)
@@ -125,6 +128,7 @@ SELECT is_empty($$
 			'member.joined_via', 'identifier.channel', 'identifier.namespace', 'member_act.channel', 'member_act.namespace', 'member_fact.attribute', 'member_fact.channel',
 			'tier_event.measure', 'tier_grant.ladder', 'tier_grant.level', 'tier_grant.fee_currency', 'tier_state.ladder', 'tier_state.level', 'tier_state.earned_level',
 			'tier_history.ladder', 'tier_history.level', 'award.campaign', 'award.item',
+			'tier_history.ladder', 'tier_history.level', 'award.campaign', 'trial_exposure.trial',
 			'activity.kind', 'activity.channel', 'activity.time_zone', 'activity.money', 'activity_revision.was_channel', 'activity_revision.was_time_zone',
 			'activity_revision.was_money',
 			-- codes of coupons, and of what they are
@@ -166,7 +170,7 @@ SELECT is_empty(format($$
 	SELECT r.* FROM pg_temp.rows_of('{%s,%s}') r, exported x
 	WHERE coalesce(jsonb_array_length(x.e -> 'tables' -> r.relation), 0) < r.n$$, :jane, :jane2), 'every table with a column member_id, with all rows');
 SELECT results_eq($$SELECT k, jsonb_array_length(e -> 'tables' -> k) FROM exported, unnest('{member,member_alias,identifier,member_fact,member_merge,request,wallet,tier_event,tier_grant,tier_history,tier_state}'::text[]) k$$,
-	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 12), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
+	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 13), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
 	'so many of each');
 SELECT results_eq($$SELECT r ->> 'currency', r -> 'balance' ? 'lots' FROM exported, jsonb_array_elements(e -> 'tables' -> 'wallet') r WHERE (r -> 'member_id')::bigint = (e -> 'members' -> 0)::bigint$$,
 	$$VALUES ('miles', true), ('points', true)$$, 'balances are JSON');
