@@ -10,7 +10,7 @@
 -- Assignment
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION arm_of(experiment text, member_id bigint, shares numeric[] DEFAULT '{0.1,0.9}', hash text DEFAULT 'sha256') RETURNS integer
+CREATE FUNCTION arm_of(experiment text, member_id bigint, shares numeric[] DEFAULT ARRAY[0.1, 0.9], hash text DEFAULT 'sha256') RETURNS integer
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_arm_of';
 COMMENT ON FUNCTION arm_of(text, bigint, numeric[], text) IS
 'The arm of a member in an experiment, from 0, which is the control: a pure function, so that nobody keeps a list, and any past assignment is known. shares are those of the arms in their order, 2 to 64 multiples of .0001 that sum to 1. hash sha256: the first 64 bits of SHA-256 over a byte 1, the length of the name in bytes (32 bits), the name (UTF-8) and the member (64 bits), in network order, modulo 10,000, and each arm has the next shares of these positions; growthbook_2: GrowthBook''s hash version 2 of the member''s decimal digits. Errors: LY802 invalid shares, LY003 unknown hash.';
