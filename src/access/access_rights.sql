@@ -26,7 +26,8 @@ BEGIN
 			CASE WHEN l.before <> 'as_caller' OR p.prosupport <> 0 THEN 'SUPPORT loyalty.require_setup' END AS support
 		FROM (VALUES
 			('may_post', '{earn, redeem, hold, capture, release, activate, transfer, post_many, resolve_member, record_qualification,
-				record_activity, record_many, revise_activity, record_return, expose,
+				record_activity, record_many, revise_activity, record_return,
+				expose,
 				issue_coupon, claim_code, reserve_coupons, release_coupons, transfer_coupon, grant_freeze, enrol, refresh_engagement, create_referral_code, refer, draw}'::text[]),
 			('may_consume', '{poll_events, acknowledge, consume_events, consume_notices}'),
 			('may_correct', '{reverse, link_identifier, unlink_identifier, request_act, approve_act, refuse_act, withdraw_act}'),
@@ -44,8 +45,8 @@ BEGIN
 				define_benefit, add_codes, generate_codes,
 				define_streak, define_badge, define_challenge, define_board, define_referral, define_draw, reveal_draw,
 				define_campaign, end_campaign,
-				define_approval, drop_approval,
 				define_trial, set_channel_cost,
+				define_approval, drop_approval,
 				subscribe, unsubscribe, define_notice, drop_notice}'),
 			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger, due_notices}')) l (before, names),
 			unnest(l.names) n (name) LEFT JOIN pg_proc p ON p.proname = n.name AND p.pronamespace = 'loyalty'::regnamespace
