@@ -75,6 +75,9 @@ BEGIN
 				LATERAL (SELECT CASE version.definition ->> 'period' WHEN 'lifetime' THEN date '2000-01-01'
 					ELSE date_trunc(version.definition ->> 'period', f.at AT TIME ZONE (version.definition ->> 'time_zone'))::date END) p (start)) x
 		WHERE (period IS NULL OR x.start = period) AND version.definition = loyalty.board_in_force(board, x.start)
+			-- who left a club is not ranked; who comes back is, with what it did while it was there
+			AND (version.definition ->> 'club' IS NULL OR loyalty.is_in_club(member_id, version.definition ->> 'club', as_of)
+				AND EXISTS (SELECT FROM loyalty.club_spans(member_id, version.definition ->> 'club', as_of, known_at) c WHERE x.at >= c.joined_at AND (c.left_at IS NULL OR x.at < c.left_at)))
 		GROUP BY x.start;
 	END LOOP;
 END

@@ -91,7 +91,9 @@ AS $$
 		UPDATE loyalty.referral r SET evidence = NULL, decision_reason = NULL
 		WHERE r.member_id = ANY ($1) AND (r.evidence IS NOT NULL OR r.decision_reason IS NOT NULL)$q$, $1);
 	SELECT loyalty.erase_rows($q$
-		UPDATE loyalty.draw_grant g SET reference = NULL WHERE g.member_id = ANY ($1) AND g.reference IS NOT NULL$q$, $1)
+		UPDATE loyalty.draw_grant g SET reference = NULL WHERE g.member_id = ANY ($1) AND g.reference IS NOT NULL$q$, $1);
+	SELECT loyalty.erase_rows($q$
+		UPDATE loyalty.club_membership a SET reason = NULL WHERE a.member_id = ANY ($1) AND a.reason IS NOT NULL$q$, $1)
 $$;
 COMMENT ON FUNCTION forget_engagement(bigint[]) IS
 'What forget_member() means here: references, reasons and evidence are deleted. Numbers, days and places stay with the number of the member, as the ledger does.';

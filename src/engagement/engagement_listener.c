@@ -83,9 +83,31 @@ LockReferrers(const ActivityChange *change, bool before)
 	}
 }
 
+/* Takes what is due of journeys, before anything is locked or decided. */
+static void
+TakeSteps(const ActivityChange *change)
+{
+	static KeptPlan plan = {
+		.query = "SELECT loyalty.take_steps_of(ARRAY[$1], pg_catalog.clock_timestamp())",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	int64		member_ids[2];
+	int			n = MembersOfChange(change, member_ids);
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum		value = Int64GetDatum(member_ids[i]);
+
+		RunPlan(&plan, &value, NULL, 0);
+	}
+}
+
 static void
 LockBefore(ActivityChange *change)
 {
+	if ((ConcernsOfKind(change->now->kind) & CONCERNS_JOURNEYS) != 0)
+		TakeSteps(change);
 	LockReferrers(change, true);
 }
 
@@ -134,7 +156,7 @@ ActivityStored(ActivityChange *change)
 	{
 		if ((concerns & CONCERNS_BOARDS) != 0)
 			PutScores(change, member_ids[i]);
-		if ((concerns & ~CONCERNS_BOARDS) != 0)
+		if ((concerns & (CONCERNS_BADGES | CONCERNS_REFERRALS)) != 0)
 			Engage(change, member_ids[i]);
 	}
 }
@@ -157,4 +179,7 @@ EngagementListenerInit(void)
 	OnActivityChange(&activities);
 	BringAboutActivities("challenge");
 	BringAboutActivities("invite");
+	BringAboutActivities("journey");
+	BringAboutActivities("club");
+	BringAboutActivities("board_place");
 }

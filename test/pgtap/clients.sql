@@ -145,6 +145,8 @@ SELECT member_id AS m2 FROM loyalty.resolve_member('{"email": "c@d.example"}') \
 SELECT FROM loyalty.merge_members(:m1, :m2);
 SELECT FROM loyalty.define_streak('daily', '{"kind": "check_in"}');
 SELECT FROM loyalty.define_board('top', '{"kind": "check_in", "period": "lifetime"}');
+SELECT FROM loyalty.define_club('readers', '{}');
+SELECT FROM loyalty.define_journey('gamer', '{"start": {"kind": "game"}, "steps": [{"step": "one", "after": "1 day", "list": true}]}');
 SELECT FROM loyalty.define_referral('friends', '{"within": "30 days"}');
 SELECT FROM loyalty.define_challenge('may', '{"kind": "check_in", "target": 5}');
 CREATE TABLE orders (member_id bigint, at timestamptz, amount numeric);
@@ -175,6 +177,8 @@ INSERT INTO call VALUES
 	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('backtest_summary', $$'{}'$$),
 	('walk_streak', $$'{2024-01-01}', '2024-01-02'$$), ('streak_walk', $$m, 'daily', now(), NULL$$), ('streak_of', $$m, 'daily'$$),
 	('badges', 'm'), ('badge_acts', 'm, NULL, NULL'), ('badge_crossings', $$m, '{"kind": "check_in", "levels": [1]}', NULL, NULL$$), ('challenge_rounds', $$m, 'may', NULL, NULL$$), ('progress', $$m, 'may'$$),
+	('club_spans', $$m, 'readers', NULL, NULL$$), ('clubs', 'm'), ('club_figures', $$'readers', '2024-01-01', '2024-02-01'$$), ('journeys', 'm'), ('journey_steps', $$m, 'gamer', now(), NULL$$),
+	('call_list', $$'gamer', 'one'$$),
 	('board_period', $$'top', now()$$), ('board_end', $$'{"period": "month", "time_zone": "UTC"}', '2024-01-01'$$), ('member_scores', $$m, 'top', NULL, NULL, NULL$$),
 	('board_standing', $$'top', '2000-01-01', NULL, NULL, NULL$$), ('board_top', $$'top'$$), ('referrals', 'm'), ('referral_states', 'm, NULL'),
 	('referral_order', $$m, 'friends', now(), NULL, NULL$$),

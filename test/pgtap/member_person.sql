@@ -64,6 +64,8 @@ SELECT loyalty.give_badge(:jane, 'founder', reason => 'Jane was there', idempote
 SELECT loyalty.define_referral('friends', '{"within": "30 days"}') \g /dev/null
 SELECT loyalty.create_referral_code(:bob, 'friends', 'FRIENDOFBOB') \g /dev/null
 SELECT loyalty.refer(:jane, 'FRIENDOFBOB', evidence => '{"device": "phone of Jane"}', idempotency_key => 'jane 19') \g /dev/null
+SELECT loyalty.define_club('readers', '{}') \g /dev/null
+SELECT loyalty.club_act(:jane, 'readers', 'ban', 'Jane was rude') \g /dev/null
 SELECT loyalty.define_draw('wheel', '{"prizes": [{"prize": "none", "weight": 1}], "client_seed": true}') \g /dev/null
 SELECT loyalty.grant_spin(:jane, 'wheel', reference => 'Jane complained', idempotency_key => 'jane 20') \g /dev/null
 SELECT loyalty.review_referral(:jane, 'accept', 'Jane is a friend') \g /dev/null
@@ -111,7 +113,7 @@ SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$V
 	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason'),
 	('activity', 'lines'), ('activity', 'document'), ('activity', 'external_id'), ('activity', 'idempotency_key'), ('activity_revision', 'reference'),
 	('activity_revision', 'idempotency_key'), ('activity_revision', 'was_lines'), ('activity_revision', 'was_document'),
-	('coupon', 'basket'), ('coupon_act', 'basket'), ('coupon_act', 'reference'), ('streak_freeze', 'reference'), ('member_badge', 'reason'), ('referral', 'evidence'), ('referral', 'decision_reason'), ('draw_grant', 'reference'), ('trial_exposure', 'channel')$$, 'Jane is everywhere');
+	('coupon', 'basket'), ('coupon_act', 'basket'), ('coupon_act', 'reference'), ('streak_freeze', 'reference'), ('member_badge', 'reason'), ('referral', 'evidence'), ('referral', 'decision_reason'), ('draw_grant', 'reference'), ('club_membership', 'reason'), ('trial_exposure', 'channel')$$, 'Jane is everywhere');
 SELECT is_empty($$
 	SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> 'ledger_archive' AND a.atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype)
@@ -136,7 +138,8 @@ SELECT is_empty($$
 			-- names of streaks and the like
 			'streak_freeze.streak', 'member_badge.badge', 'member_badge.act', 'challenge_entry.challenge', 'board_score.board', 'board_place.board', 'referral_code.code', 'referral_code.shown',
 			'referral_code.referral', 'referral.referral', 'referral.code', 'referral.why', 'referral.decision',
-			'draw_grant.draw', 'draw_spin.draw', 'draw_spin.drawn', 'draw_spin.prize', 'draw_spin.client_seed',
+			'draw_grant.draw', 'draw_spin.draw', 'draw_spin.drawn', 'draw_spin.prize', 'draw_spin.client_seed', 'club_membership.club', 'club_membership.act',
+			'club_membership.club_role', 'journey_step.journey', 'journey_step.step', 'journey_step.outcome',
 			-- answers of settings: a level, a number, yes or no
 			'award.inputs',
 			'operator_act.act', 'operator_act.currency', 'operator_act.subject', 'act_request.act', 'act_request.decision',
