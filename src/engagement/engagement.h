@@ -24,6 +24,10 @@ extern int	ConcernsOfKind(const char *kind);
 /* engagement_listener.c */
 extern void EngagementListenerInit(void);
 
+/* engagement_effect.c, engagement_predicate.c */
+extern void EngagementEffectInit(void);
+extern void EngagementPredicateInit(void);
+
 /* engagement_define.c */
 extern void RefuseEngagement(const char *what, const Problems *problems);
 

@@ -11,4 +11,6 @@ ROOM_INIT(Engagement)
 {
 	ExpectLayout("engagement", 1);
 	EngagementListenerInit();
+	EngagementEffectInit();
+	EngagementPredicateInit();
 }
