@@ -6,9 +6,9 @@
 #
 # What is missing is installed through apt, as root or with sudo, and named
 # before.  No cluster is created by that.  Nothing missing: nothing done.
-# Where the distribution has them, three more come along: for test, libphonenumber,
-# with which telephone numbers are compared, and psycopg2 for the examples; for
-# bench, pgRouting as a rival.
+# Where the distribution has them, four more come along: for test, libphonenumber
+# and CRoaring, with which telephone numbers and sets of members are compared, and
+# psycopg2 for the examples; for bench, pgRouting as a rival.
 set -euo pipefail
 
 target=$1
@@ -66,6 +66,7 @@ wishes()
 	[ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null || return 0
 	case $target in
 		test)
+			[ -e /usr/include/roaring/roaring.h ] || wish libroaring-dev
 			has_module phonenumbers || wish python3-phonenumbers
 			has_module psycopg2 || wish python3-psycopg2 ;;
 		bench)

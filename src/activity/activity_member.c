@@ -44,7 +44,7 @@ static const PlainTable request_table = {
 /*
  * Whether nobody was ever merged.
  */
-static bool
+bool
 NobodyWasMerged(void)
 {
 	Relation	rel = table_open(LoyaltyTable("member_alias"), AccessShareLock);

@@ -35,6 +35,7 @@ typedef enum StateNumber
 	STATE_SLOTS = 9,			/* preferred_hour_agg, preferred_weekday_agg */
 	STATE_VALUES = 10,			/* preferred_value_agg */
 	STATE_DISCOUNT = 11,		/* discount_agg */
+	STATE_MEMBER_SET = 20,		/* member_set_agg, member_set_rollup */
 	STATE_NUMBERS
 } StateNumber;
 

@@ -7,6 +7,11 @@ LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_settled
 COMMENT ON FUNCTION settled_event_id(interval) IS
 'An id such that every event and entry that will ever be recorded up to it is recorded, and visible to the next statement; waits for those who write at this moment, and is NULL where one of them has not ended after patience. Part of poll_events() and consume_events(). Errors: 25006 on a standby, 0A000 in another isolation level than READ COMMITTED.';
 
+CREATE FUNCTION writers_have_ended(tables text[], patience interval) RETURNS boolean
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_writers_have_ended';
+COMMENT ON FUNCTION writers_have_ended(text[], interval) IS
+'Waits until those who write into tables of ours at this moment have ended, so that what was recorded before is there; false where one has not ended after patience. Part of jobs that read as known at an instant. Error: LY003.';
+
 -- Not pinned, so that the planner can inline them: every name is qualified.
 CREATE FUNCTION slot_of(member_id bigint, slots integer) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -13,6 +14,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -60,6 +62,44 @@ HaveEnded(VirtualTransactionId *writers, TimestampTz deadline)
 	return true;
 }
 
+static TimestampTz
+DeadlineOf(Interval *patience)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
+												   IntervalPGetDatum(patience)));
+}
+
+/*
+ * writers_have_ended(tables text[], patience interval) -> boolean: waits until
+ * those who write into tables of ours at this moment have ended; false where
+ * one has not after patience.
+ */
+PG_FUNCTION_INFO_V1(loyalty_writers_have_ended);
+Datum
+loyalty_writers_have_ended(PG_FUNCTION_ARGS)
+{
+	const char **tables;
+	int			n;
+	TimestampTz deadline;
+	bool		ended = true;
+
+	RequireArgument(fcinfo, 0, "tables");
+	RequireArgument(fcinfo, 1, "patience");
+	(void) TextsArgument(fcinfo, 0, "table", &tables, &n);
+	deadline = DeadlineOf(PG_GETARG_INTERVAL_P(1));
+	for (int i = 0; i < n && ended; i++)
+	{
+		Oid			relid = get_relname_relid(tables[i], get_namespace_oid("loyalty", false));
+		LOCKTAG		tag;
+
+		if (!OidIsValid(relid))
+			elog(ERROR, "there is no table \"%s\"", tables[i]);
+		SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+		ended = HaveEnded(GetLockConflicts(&tag, ShareLock, NULL), deadline);
+	}
+	PG_RETURN_BOOL(ended);
+}
+
 /*
  * settled_event_id(patience interval) -> bigint: an id such that whatever will
  * ever be recorded up to it is recorded, and visible to the next statement;
@@ -70,21 +110,18 @@ PG_FUNCTION_INFO_V1(loyalty_settled_event_id);
 Datum
 loyalty_settled_event_id(PG_FUNCTION_ARGS)
 {
-	Interval   *patience;
 	TimestampTz deadline;
 	int64		last;
 	VirtualTransactionId *writers[2];
 
 	RequireArgument(fcinfo, 0, "patience");
-	patience = PG_GETARG_INTERVAL_P(0);
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("what is settled can only be told in READ COMMITTED"),
 				 errdetail("It has to be seen what other transactions commit while they are waited for."),
 				 errhint("Repeat it in a transaction of this isolation level.")));
-	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()),
-													   IntervalPGetDatum(patience)));
+	deadline = DeadlineOf(PG_GETARG_INTERVAL_P(0));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	RequireWritable();

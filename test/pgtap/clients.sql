@@ -150,6 +150,8 @@ SELECT FROM loyalty.define_journey('gamer', '{"start": {"kind": "game"}, "steps"
 SELECT FROM loyalty.define_referral('friends', '{"within": "30 days"}');
 SELECT FROM loyalty.define_challenge('may', '{"kind": "check_in", "target": 5}');
 CREATE TABLE orders (member_id bigint, at timestamptz, amount numeric);
+SELECT FROM loyalty.define_label('vegan'), loyalty.define_audience('everybody', 'members');
+SELECT FROM loyalty.set_label(5, 'vegan'), loyalty.set_consent(5, '*', '*', true);
 INSERT INTO orders VALUES (1, '2024-01-01', 5), (1, '2024-02-01', 5), (2, '2024-01-01', -1);
 
 -- every function with an instant or a date among its results, with arguments; not those that are parts of others
@@ -162,6 +164,8 @@ FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind = 'f
 			AND EXISTS (SELECT FROM unnest(p.proallargtypes, p.proargmodes) a (type, mode) WHERE a.mode IN ('o', 't') AND a.type IN ('timestamptz'::regtype, 'date'::regtype)));
 CREATE TABLE call (name text, arguments text);
 INSERT INTO call VALUES
+	('labels', 'm'), ('label_history', 'm'), ('consents', 'm'), ('consent_of_person', $$ARRAY[m], '{*/*}', now(), NULL$$),
+	('audience_state', $$'everybody'$$), ('activities_between', $$m, m, 'order', now(), 'infinity'$$),
 	('all_entries', ''), ('balance', 'm, c'), ('lots', 'm, c'), ('statement', 'm, c'), ('expiring', 'm, c'), ('explain_entry', 'm, e'),
 	('balance_lots', 'b'), ('next_expiry_at', 'b'), ('last_effective_at', 'b'), ('next_unbooked_expiry', 'b'),
 	('unnest_lots', 'l'), ('entries', 'p'),

@@ -54,6 +54,10 @@ SELECT activity_id AS a FROM loyalty.record_activity(:jane, 'order', amount => 1
 	document => '{"to": "Jane Doe"}', external_id => 'order of jane', idempotency_key => 'jane 13') \gset
 SELECT loyalty.revise_activity(:jane, :a, lines => '[{"sku": "tea", "amount": 12, "note": "for Jane"}]', document => '{"to": "Jane"}', reference => 'Jane called',
 	idempotency_key => 'jane 14') \g /dev/null
+SELECT loyalty.define_label('nickname', 'single'), loyalty.define_purpose('news') \g /dev/null
+SELECT loyalty.set_label(:jane, 'nickname', 'Jane', 'Jane herself', evidence => '{"asked": "Jane"}', idempotency_key => 'jane 21') \g /dev/null
+SELECT loyalty.retract_label(:jane, 'nickname', source => 'Jane herself', reason => 'Jane forgot', idempotency_key => 'jane 22') \g /dev/null
+SELECT loyalty.set_consent(:jane, 'email', 'news', true, evidence => '{"by": "Jane"}', idempotency_key => 'jane 23') \g /dev/null
 SELECT loyalty.define_benefit('thanks', '{"kind": "coupon", "discount": {"amount": 1}}') \g /dev/null
 SELECT code FROM loyalty.issue_coupon(:jane, 'thanks', reference => 'Jane waited', idempotency_key => 'jane 15') \gset
 SELECT count(*) FROM loyalty.reserve_coupons(:jane, 'basket of Jane', ARRAY[:'code'], now() + interval '1 hour', idempotency_key => 'jane 16') \g /dev/null
@@ -113,6 +117,7 @@ SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$V
 	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason'),
 	('activity', 'lines'), ('activity', 'document'), ('activity', 'external_id'), ('activity', 'idempotency_key'), ('activity_revision', 'reference'),
 	('activity_revision', 'idempotency_key'), ('activity_revision', 'was_lines'), ('activity_revision', 'was_document'),
+	('member_label', 'value'), ('member_label', 'source'), ('member_label', 'evidence'), ('member_label', 'reason'),
 	('coupon', 'basket'), ('coupon_act', 'basket'), ('coupon_act', 'reference'), ('streak_freeze', 'reference'), ('member_badge', 'reason'), ('referral', 'evidence'), ('referral', 'decision_reason'), ('draw_grant', 'reference'), ('club_membership', 'reason'), ('trial_exposure', 'channel')$$, 'Jane is everywhere');
 SELECT is_empty($$
 	SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -125,7 +130,7 @@ SELECT is_empty($$
 			'check_finding.room', 'check_finding.invariant', 'check_finding.currency', 'tier_grant.kind', 'tier_history.event', 'tier_history.reason',
 			'event.kind', 'event.payload', 'notice.consumer', 'notice.notice', 'notice.subject',
 			'award.kind', 'award.currency', 'award.limited_by', 'award.kept_because', 'award.cause', 'award_counter.counter',
-			'coupon.ended', 'coupon_act.kind',
+			'coupon.ended', 'coupon_act.kind', 'member_label.label', 'member_label.says', 'audience_list.audience', 'audience_change.audience',
 			-- names of channels, namespaces, attributes, ladders, levels and measures, which are settings
 			'member.joined_via', 'identifier.channel', 'identifier.namespace', 'member_act.channel', 'member_act.namespace', 'member_fact.attribute', 'member_fact.channel',
 			'tier_event.measure', 'tier_grant.ladder', 'tier_grant.level', 'tier_grant.fee_currency', 'tier_state.ladder', 'tier_state.level', 'tier_state.earned_level',
@@ -173,7 +178,7 @@ SELECT is_empty(format($$
 	SELECT r.* FROM pg_temp.rows_of('{%s,%s}') r, exported x
 	WHERE coalesce(jsonb_array_length(x.e -> 'tables' -> r.relation), 0) < r.n$$, :jane, :jane2), 'every table with a column member_id, with all rows');
 SELECT results_eq($$SELECT k, jsonb_array_length(e -> 'tables' -> k) FROM exported, unnest('{member,member_alias,identifier,member_fact,member_merge,request,wallet,tier_event,tier_grant,tier_history,tier_state}'::text[]) k$$,
-	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 13), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
+	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 16), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
 	'so many of each');
 SELECT results_eq($$SELECT r ->> 'currency', r -> 'balance' ? 'lots' FROM exported, jsonb_array_elements(e -> 'tables' -> 'wallet') r WHERE (r -> 'member_id')::bigint = (e -> 'members' -> 0)::bigint$$,
 	$$VALUES ('miles', true), ('points', true)$$, 'balances are JSON');

@@ -101,8 +101,9 @@ SQL
 # Jobs commit, which is nothing for a transaction of the caller's
 $wire->query('SELECT loyalty.setup()');
 $wire->query('CREATE TABLE history (member_id bigint, at timestamptz)');
+$wire->query("SELECT loyalty.define_audience('everybody', 'members')");
 $wire->query(q{SELECT loyalty.define_board('top', '{"kind": "game", "period": "day", "time_zone": "UTC", "places": 3}')});
-my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history'", close_board => "'top', '2020-01-01'");
+my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history'", refresh_audience => "'everybody'", close_board => "'top', '2020-01-01'");
 # run_job() is what they have in common
 for my $job (grep { $_ ne 'run_job' } map { $_->{name} } grep { $_->{kind} eq 'p' } @callables)
 {

@@ -1,0 +1,203 @@
+/*
+ * member_set.h
+ *		Sets of members: type member_set.
+ *
+ * A value is a varlena whose bytes are the portable form of 64-bit Roaring
+ * bitmaps (github.com/RoaringBitmap/RoaringFormatSpec), all little-endian:
+ *
+ *	count of buckets					uint64
+ *	of each bucket, ascending:
+ *		high half of its ids			uint32
+ *		cookie 12346					uint32
+ *		count of chunks					uint32
+ *		of each chunk, ascending: key (bits 16 to 31 of its ids) and
+ *			cardinality - 1				uint16, uint16
+ *		of each chunk: its offset from the cookie	uint32
+ *		the chunks: up to 4096 members as ascending uint16, more as 8192
+ *			bytes of bits
+ *
+ * Of the forms that the specification allows we write this one only, and never
+ * an empty chunk or bucket: so a set has one form, and equal sets have equal
+ * bytes.  Ids are not negative.
+ *
+ * Algebra goes from chunk to chunk over these bytes, in memory of PostgreSQL,
+ * without a copy between.  The library CRoaring is what tests compare it with;
+ * as Debian has it (0.2.66) it knows no 64-bit sets and no memory but that of malloc,
+ * checks no bytes, and takes longer.
+ */
+#ifndef LOYALTY_MEMBER_SET_H
+#define LOYALTY_MEMBER_SET_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "port/pg_bswap.h"
+
+#include "core/compat.h"
+
+#define CHUNK_BITS		16
+#define CHUNK_MEMBERS	(1 << CHUNK_BITS)
+#define LARGEST_ARRAY	4096	/* members; more are kept as bits */
+#define BITMAP_BYTES	(CHUNK_MEMBERS / 8)
+#define BITMAP_WORDS	(BITMAP_BYTES / 8)
+#define ROARING_COOKIE	12346
+#define ROARING_COOKIE_WITH_RUNS	12347
+
+#define SET_HEAD_BYTES		8
+#define BUCKET_HEAD_BYTES	12	/* high half, cookie, count */
+#define CHUNK_HEAD_BYTES	8	/* key and cardinality, offset */
+
+/* The bytes of a set. */
+typedef struct SetBytes
+{
+	const char *bytes;
+	Size		size;
+} SetBytes;
+
+/* Up to 65,536 members that have all bits but the lowest 16 in common. */
+typedef struct Chunk
+{
+	int64		chunk;			/* member_id >> 16 */
+	int			count;			/* at least 1 */
+	const char *bytes;
+} Chunk;
+
+#define IsBitmap(count)		((count) > LARGEST_ARRAY)
+#define ChunkBytes(count)	(IsBitmap(count) ? BITMAP_BYTES : 2 * (Size) (count))
+
+/* A bucket of a set, as it lies there. */
+typedef struct Bucket
+{
+	uint32		high;
+	int			count;			/* of chunks */
+	const char *keys;
+	const char *offsets;
+	const char *start;			/* from where offsets count */
+} Bucket;
+
+typedef struct SetReader
+{
+	const char *at;				/* the next bucket */
+	uint64		left;			/* how many there are from there on */
+	Bucket		bucket;
+	int			next;			/* chunk of it */
+} SetReader;
+
+/* A bucket that is being written. */
+typedef struct BucketWriter
+{
+	char	   *start;			/* its cookie */
+	int			room;			/* chunks that its head has room for */
+	int			count;
+	char	   *at;				/* the end of what is written */
+} BucketWriter;
+
+typedef enum SetAlgebra
+{
+	SET_AND,
+	SET_OR,
+	SET_MINUS,
+	SET_XOR
+} SetAlgebra;
+
+/* Numbers at any address, little-endian. */
+static inline uint16
+GetUint16(const char *from)
+{
+	uint16		n;
+
+	memcpy(&n, from, sizeof(n));
+#ifdef WORDS_BIGENDIAN
+	n = pg_bswap16(n);
+#endif
+	return n;
+}
+
+static inline uint32
+GetUint32(const char *from)
+{
+	uint32		n;
+
+	memcpy(&n, from, sizeof(n));
+#ifdef WORDS_BIGENDIAN
+	n = pg_bswap32(n);
+#endif
+	return n;
+}
+
+static inline uint64
+GetUint64(const char *from)
+{
+	uint64		n;
+
+	memcpy(&n, from, sizeof(n));
+#ifdef WORDS_BIGENDIAN
+	n = pg_bswap64(n);
+#endif
+	return n;
+}
+
+static inline void
+PutUint16(char *to, uint16 n)
+{
+#ifdef WORDS_BIGENDIAN
+	n = pg_bswap16(n);
+#endif
+	memcpy(to, &n, sizeof(n));
+}
+
+static inline void
+PutUint32(char *to, uint32 n)
+{
+#ifdef WORDS_BIGENDIAN
+	n = pg_bswap32(n);
+#endif
+	memcpy(to, &n, sizeof(n));
+}
+
+static inline void
+PutUint64(char *to, uint64 n)
+{
+#ifdef WORDS_BIGENDIAN
+	n = pg_bswap64(n);
+#endif
+	memcpy(to, &n, sizeof(n));
+}
+
+/* Bit n of a bitmap's bytes. */
+static inline bool
+HasBit(const char *bitmap, int n)
+{
+	return (bitmap[n >> 3] >> (n & 7)) & 1;
+}
+
+/* member_set.c: reading, and algebra */
+extern SetBytes GetSet(FunctionCallInfo fcinfo, int n);
+extern void OpenSet(SetReader *reader, SetBytes set);
+extern bool NextBucket(SetReader *reader);
+extern void GetChunk(const Bucket *bucket, int i, Chunk *chunk);
+extern bool NextChunk(SetReader *reader, Chunk *chunk);
+extern int64 CountMembers(SetBytes set);
+extern bool BucketContains(const Bucket *bucket, int64 member_id);
+extern bool SetContains(SetBytes set, int64 member_id);
+extern bytea *CombineSets(SetBytes a, SetBytes b, SetAlgebra operation);
+extern int	WriteBits(const uint64 *words, char *to);
+extern void BeginBucket(BucketWriter *writer, char *to, uint32 high, int room);
+extern void PutChunk(BucketWriter *writer, int64 chunk, int count);
+extern char *EndBucket(BucketWriter *writer);
+
+/* member_set_build.c: making */
+typedef struct SetBuilder SetBuilder;
+
+extern SetBuilder *MakeBuilder(MemoryContext context);
+extern SetBuilder *GetSetBuilder(FunctionCallInfo fcinfo, int n);
+extern SetBuilder *StartedBuilder(FunctionCallInfo fcinfo, SetBuilder *builder);
+extern void AddMember(SetBuilder *builder, int64 member_id);
+extern void AddSet(SetBuilder *builder, SetBytes set);
+extern bytea *FinishSet(const SetBuilder *builder);
+extern const char *AddForeignSet(SetBuilder *builder, const char *bytes, Size size);
+extern void RegisterSetBuilder(void);
+
+#define PG_GETARG_SET(n)	GetSet(fcinfo, n)
+
+#endif							/* LOYALTY_MEMBER_SET_H */

@@ -1,0 +1,252 @@
+-- Room label: which assertion speaks, and consent; worked cases.
+CREATE EXTENSION pgtap;
+SET search_path = public, pg_catalog;
+SET client_min_messages = warning;
+CREATE EXTENSION loyalty CASCADE;
+SELECT no_plan();
+SET timezone = 'UTC';
+SELECT throws_ok('SELECT loyalty.set_label(1, ''vegan'')', 'LY001', NULL, 'before setup()');
+SELECT loyalty.setup() \g /dev/null
+INSERT INTO loyalty.member (member_id) SELECT g FROM generate_series(1, 60) g;
+SELECT setval('loyalty.member_member_id_seq', 1000) \g /dev/null
+
+-- What was recorded when: the row as the call writes it, at another instant.
+CREATE FUNCTION said(at timestamptz, call text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	no bigint;
+BEGIN
+	EXECUTE 'SELECT assertion_no FROM loyalty.' || call INTO no;
+	UPDATE loyalty.member_label m SET recorded_at = at WHERE m.assertion_no = no;
+END $$;
+CREATE FUNCTION says(member_id bigint, label text, as_of timestamptz, known_at timestamptz DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(l.value, ',' ORDER BY l.value) FROM loyalty.labels($1, $3, $4) l WHERE l.label = $2
+$$;
+
+/* ---- definitions ---- */
+
+SELECT throws_ok(format('SELECT loyalty.define_label(%s)', t.call), 'LY702', NULL, 'no label: ' || t.call)
+FROM (VALUES ('NULL'), ('''Vegan'''), ('''1a'''), ('''members'''), ('''consent'''), ('''a'', ''tag'''), ('''a'', NULL'), ('''a'', allowed => ''{x}'''),
+	('''a'', ''set'', allowed => ''{}'''), ('''a'', ''set'', allowed => ''{x,NULL}'''), ('''a'', ranks => ''[]'''), ('''a'', ranks => ''{"crm": "first"}'''),
+	('''a'', ranks => ''{"crm": -1}'''), ('''a'', at_least => 1.1'), ('''a'', at_least => -0.1'), ('''a'', at_least => 0.1234567')) t (call);
+SELECT is(loyalty.define_label('vegan'), 'vegan', 'a flag');
+SELECT loyalty.define_label('city', 'single', ARRAY['Bonn', 'Köln']), loyalty.define_label('likes', 'set'), loyalty.define_label('discount_share', 'number'),
+	loyalty.define_label('regular', at_least => 0.6), loyalty.define_label('town', 'single', ranks => '{"crm": 0, "self": 9}') \g /dev/null
+SELECT throws_ok('SELECT loyalty.define_label(''vegan'', ''set'')', 'LY702', 'label "vegan" is a flag', 'its kind stays');
+SELECT is(loyalty.define_label('vegan', name => 'Eats plants'), 'vegan', 'again');
+SELECT is((SELECT l.name FROM loyalty.label l WHERE l.label = 'vegan'), 'Eats plants', 'with another name');
+
+SELECT throws_ok('SELECT ' || t.call, t.code, t.message, t.call)
+FROM (VALUES ('loyalty.set_label(1, ''nobody'')', 'LY701', 'there is no label "nobody"'), ('loyalty.set_label(1, NULL)', 'LY701', 'there is no label "NULL"'),
+	('loyalty.set_label(NULL, ''vegan'')', 'LY003', NULL), ('loyalty.set_label(1, ''vegan'', ''maybe'')', 'LY702', 'label "vegan" cannot be "maybe"'),
+	('loyalty.set_label(1, ''city'')', 'LY702', 'label "city" cannot be NULL'), ('loyalty.set_label(1, ''city'', ''Ulm'')', 'LY702', 'label "city" cannot be "Ulm"'),
+	('loyalty.set_label(1, ''likes'', '''')', 'LY702', NULL), ('loyalty.set_label(1, ''discount_share'', ''NaN'')', 'LY702', NULL),
+	('loyalty.set_label(1, ''discount_share'', ''1e5'')', 'LY702', NULL),
+	('loyalty.set_label(1, ''consent'', ''email/news'')', 'LY702', NULL), ('loyalty.retract_label(1, ''consent'', ''email/news'')', 'LY702', NULL),
+	('loyalty.set_label(1, ''vegan'', source => NULL)', 'LY003', NULL), ('loyalty.set_label(1, ''vegan'', source => '''')', 'LY003', NULL),
+	('loyalty.set_label(1, ''vegan'', confidence => 1.5)', 'LY702', 'confidence is 1.5'), ('loyalty.set_label(1, ''vegan'', confidence => NULL)', 'LY702', NULL),
+	('loyalty.set_label(1, ''vegan'', confidence => ''NaN'')', 'LY702', NULL),
+	('loyalty.set_label(1, ''vegan'', valid_from => ''infinity'')', 'LY003', NULL), ('loyalty.set_label(1, ''vegan'', valid_from => NULL)', 'LY003', NULL),
+	('loyalty.set_label(1, ''vegan'', valid_from => ''2026-02-01'', valid_until => ''2026-02-01'')', 'LY003', NULL),
+	('loyalty.retract_label(1, ''nobody'')', 'LY701', NULL), ('loyalty.retract_label(1, ''likes'')', 'LY702', NULL),
+	('loyalty.retract_label(1, ''city'', ''Bonn'')', 'LY702', 'source "operator" does not say "Bonn" of label "city"'),
+	('loyalty.has_label(1, ''nobody'')', 'LY701', NULL), ('loyalty.has_label(NULL, ''vegan'')', 'LY003', NULL), ('* FROM loyalty.labels(NULL)', 'LY003', NULL),
+	('* FROM loyalty.label_holders(NULL)', 'LY003', NULL), ('* FROM loyalty.label_holders(''nobody'')', 'LY701', NULL)) t (call, code, message);
+SELECT is((SELECT count(*) FROM loyalty.member_label), 0::bigint, 'and nothing was written');
+
+/* ---- two times ---- */
+
+SELECT said('2026-01-10', $$set_label(1, 'vegan', source => 'survey', confidence => 0.8, valid_from => '2026-01-01', valid_until => '2026-04-01')$$);
+SELECT said('2026-02-05', $$retract_label(1, 'vegan', source => 'survey', at => '2026-02-01')$$);
+SELECT is(loyalty.has_label(1, 'vegan', NULL, t.as_of::timestamptz, t.known_at::timestamptz), t.has, 'vegan ' || t.as_of || coalesce(' known ' || t.known_at, ''))
+FROM (VALUES ('2026-01-15', NULL, true), ('2026-02-10', NULL, false), ('2026-02-10', '2026-02-03', true), ('2026-04-02', NULL, false), ('2026-04-02', '2026-02-03', false),
+	('2026-01-15', '2026-01-09', false), ('2026-01-01', NULL, true), ('2025-12-31', NULL, false), ('2026-02-01', NULL, false)) t (as_of, known_at, has);
+
+/* ---- who speaks ---- */
+
+-- by rank; of equal rank by confidence
+SELECT said('2026-01-01', $$set_label(2, 'regular', source => 'model', confidence => 0.9, valid_from => '2026-01-01')$$);
+SELECT said('2026-01-01', $$set_label(2, 'regular', source => 'operator', confidence => 0.5, valid_from => '2026-01-01')$$);
+SELECT is(row(l.source, l.confidence), row('operator'::text, 0.5), 'operator .5 beats model .9') FROM loyalty.labels(2, '2026-01-02') l;
+SELECT is(loyalty.has_label(2, 'regular', NULL, '2026-01-02'), false, 'which is less sure than the label wants');
+SELECT said('2026-01-01', $$set_label(3, 'regular', source => 'model:a', confidence => 0.6, valid_from => '2026-01-01')$$);
+SELECT said('2026-01-02', $$set_label(3, 'regular', source => 'model:b', confidence => 0.5, valid_from => '2026-01-01')$$);
+SELECT said('2026-01-03', $$set_label(3, 'regular', source => 'model:b', confidence => 0.5, valid_from => '2026-01-01')$$);
+SELECT is(row(l.source, l.confidence), row('model:a'::text, 0.6), 'equal rank: .6') FROM loyalty.labels(3, '2026-01-04') l;
+SELECT is(loyalty.has_label(3, 'regular', NULL, '2026-01-04'), true, 'as sure as it wants');
+-- of equal confidence the later valid_from, then the later recorded
+SELECT said('2026-01-03', $$set_label(4, 'town', 'A', 'model:a', 0.5, '2026-01-01')$$);
+SELECT said('2026-01-02', $$set_label(4, 'town', 'B', 'model:b', 0.5, '2026-01-02')$$);
+SELECT is(says(4, 'town', '2026-01-05'), 'B', 'later valid_from');
+SELECT said('2026-01-04', $$set_label(4, 'town', 'C', 'model:c', 0.5, '2026-01-02')$$);
+SELECT is(says(4, 'town', '2026-01-05'), 'C', 'later recorded');
+SELECT said('2026-01-01', $$set_label(4, 'town', 'D', 'crm', 0.1, '2026-01-01')$$);
+SELECT said('2026-01-05', $$set_label(4, 'town', 'E', 'self', 1, '2026-01-01')$$);
+SELECT is(says(4, 'town', '2026-01-05'), 'D', 'a rank of its own');
+SELECT is(says(4, 'town', '2026-01-05'::timestamptz - interval '1 day' * 5), NULL, 'nothing before');
+
+-- denial
+SELECT said('2026-05-01', $$set_label(5, 'vegan', source => 'model', confidence => 0.9, valid_from => '2026-05-01')$$);
+SELECT said('2026-05-05', $$set_label(5, 'vegan', 'false', source => 'self', valid_from => '2026-05-05')$$);
+SELECT said('2026-05-09', $$retract_label(5, 'vegan', source => 'self', at => '2026-05-09')$$);
+SELECT is(loyalty.has_label(5, 'vegan', NULL, t.as_of::timestamptz), t.has, 'denial ' || t.as_of)
+FROM (VALUES ('2026-05-03', true), ('2026-05-07', false), ('2026-05-10', true)) t (as_of, has);
+SELECT is((SELECT array_agg(l.value || ' ' || l.confidence) FROM loyalty.labels(5, '2026-05-07') l), '{"false 1"}', 'labels() shows the denial');
+SELECT is((SELECT array_agg(l.value || ' ' || l.confidence) FROM loyalty.labels(5, '2026-05-10') l), '{"true 0.9"}', 'and the model again');
+
+-- the same source
+SELECT said('2026-01-01', $$set_label(6, 'city', 'Bonn', 'import', 1.0, '2026-01-01')$$);
+SELECT said('2026-02-01', $$set_label(6, 'city', 'Köln', 'import', 0.5, '2026-03-01', '2026-04-01')$$);
+SELECT is(says(6, 'city', '2026-03-15'), 'Köln', 'it replaced itself');
+SELECT is(says(6, 'city', '2026-04-02'), 'Bonn', 'until then');
+-- a value replaced
+SELECT said('2026-03-01', $$set_label(7, 'city', 'Bonn', 'import', 1, '2026-03-01')$$);
+SELECT said('2026-03-02', $$set_label(7, 'city', 'Köln', 'self', 1, '2026-03-02')$$);
+SELECT said('2026-03-03', $$set_label(7, 'city', 'Bonn', 'import', 1, '2026-03-03')$$);
+SELECT is(says(7, 'city', '2026-03-04'), 'Köln', 'by rank');
+SELECT throws_ok($$SELECT loyalty.retract_label(7, 'city', 'Bonn', 'self')$$, 'LY702', 'source "self" does not say "Bonn" of label "city"', 'not what it says');
+SELECT said('2026-03-05', $$retract_label(7, 'city', 'Köln', 'self', '2026-03-05')$$);
+SELECT is(says(7, 'city', '2026-03-06'), 'Bonn', 'retracted');
+-- a set: for each value
+SELECT said('2026-01-01', format($$set_label(8, 'likes', %L, 'import', valid_from => '2026-01-01')$$, v)) FROM unnest('{tea,jam,cake}'::text[]) v;
+SELECT said('2026-01-02', $$retract_label(8, 'likes', 'jam', 'import', '2026-01-02')$$);
+SELECT said('2026-01-02', $$retract_label(8, 'likes', 'tea', 'self', '2026-01-02')$$);
+SELECT said('2026-01-02', $$retract_label(8, 'likes', 'fish', 'self', '2026-01-02')$$);
+SELECT is(says(8, 'likes', '2026-01-03'), 'cake,tea', 'of a set one value; of another source nothing');
+SELECT is(loyalty.has_label(8, 'likes', v, '2026-01-03'), v <> 'jam', 'has ' || v) FROM unnest('{tea,jam,cake}'::text[]) v;
+SELECT is(loyalty.has_label(8, 'likes', as_of => '2026-01-03'), true, 'any');
+-- a number
+SELECT said('2026-01-01', $$set_label(9, 'discount_share', '+0.250', 'model', valid_from => '2026-01-01')$$);
+SELECT is(says(9, 'discount_share', '2026-01-03'), '0.25', 'a number');
+-- retracted by an earlier recorded, later valid one: the last recorded counts where it is valid
+SELECT said('2026-01-01', $$retract_label(10, 'vegan', source => 'self', at => '2026-02-01')$$);
+SELECT said('2026-01-02', $$set_label(10, 'vegan', source => 'self', valid_from => '2026-01-01')$$);
+SELECT is(loyalty.has_label(10, 'vegan', NULL, '2026-03-01'), true, 'said again after that was recorded');
+
+/* ---- keys, history ---- */
+
+SELECT is((SELECT replayed FROM loyalty.set_label(11, 'vegan', idempotency_key => 'k')), false, 'once');
+SELECT is((SELECT replayed FROM loyalty.set_label(11, 'vegan', idempotency_key => 'k')), true, 'twice');
+SELECT throws_ok($$SELECT loyalty.set_label(11, 'vegan', 'false', idempotency_key => 'k')$$, 'LY004', NULL, 'not with other arguments');
+SELECT is((SELECT replayed FROM loyalty.retract_label(11, 'vegan', idempotency_key => 'k')), false, 'another call');
+SELECT is((SELECT array_agg(h.says ORDER BY h.assertion_no) FROM loyalty.label_history(11) h), '{yes,nothing}', 'history');
+SELECT is((SELECT array_agg(h.value ORDER BY h.assertion_no) FROM loyalty.label_history(8, 'likes') h), '{tea,jam,cake,jam,tea,fish}', 'history of a label');
+
+/* ---- holders: the same as asking each ---- */
+
+SELECT is_empty(format($$
+	(SELECT h.member_id, h.value FROM loyalty.label_holders(%1$L, %2$L, %3$L) h
+	EXCEPT SELECT m.member_id, nullif(x.value, 'true') FROM loyalty.member m, loyalty.labels(m.member_id, %2$L, %3$L) x
+		WHERE x.label = %1$L AND x.value <> 'false' AND loyalty.has_label(m.member_id, %1$L, nullif(x.value, 'true'), %2$L, %3$L))
+	UNION ALL
+	(SELECT m.member_id, nullif(x.value, 'true') FROM loyalty.member m, loyalty.labels(m.member_id, %2$L, %3$L) x
+		WHERE x.label = %1$L AND x.value <> 'false' AND loyalty.has_label(m.member_id, %1$L, nullif(x.value, 'true'), %2$L, %3$L)
+	EXCEPT SELECT h.member_id, h.value FROM loyalty.label_holders(%1$L, %2$L, %3$L) h)$$, l, t, k), format('holders of %s at %s', l, t))
+FROM unnest('{vegan,city,likes,regular,town,discount_share}'::text[]) l, unnest('{2026-01-05,2026-03-15,2026-05-10}'::timestamptz[]) t,
+	unnest(ARRAY[NULL, '2026-02-03']::timestamptz[]) k;
+SELECT is((SELECT array_agg(h.member_id) FROM loyalty.label_holders('likes', '2026-01-03', from_id => 8, to_id => 8) h), '{8,8}', 'of a range');
+SELECT is((SELECT array_agg(h.member_id) FROM loyalty.label_holders('likes', '2026-01-03', from_id => 9) h), NULL, 'nobody behind');
+
+/* ---- merging ---- */
+
+SELECT said('2026-03-01', $$set_label(21, 'city', 'Bonn', 'import', 1, '2026-03-01')$$);
+SELECT said('2026-03-02', $$set_label(22, 'city', 'Köln', 'import', 1, '2026-03-02')$$);
+SELECT merge_id AS m FROM loyalty.merge_members(22, 21) \gset
+SELECT is(says(21, 'city', '2026-03-05'), 'Köln', 'merged: the last recorded');
+SELECT is(says(22, 'city', '2026-03-05'), 'Köln', 'of both numbers');
+SELECT is((SELECT array_agg(h.member_id || h.value) FROM loyalty.label_holders('city', '2026-03-05', from_id => 20, to_id => 30) h), '{22Köln}', 'one holder');
+SELECT is((SELECT array_agg(h.member_id || h.value) FROM loyalty.label_holders('city', '2026-03-05', from_id => 21, to_id => 21) h), NULL, 'who was absorbed is none');
+SELECT loyalty.unmerge_members(:m) \g /dev/null
+SELECT is(says(21, 'city', '2026-03-05'), 'Bonn', 'unmerged: each its own');
+SELECT is(says(22, 'city', '2026-03-05'), 'Köln', 'as before');
+
+/* ---- consent ---- */
+
+SELECT throws_ok('SELECT ' || t.call, t.code, NULL, t.call)
+FROM (VALUES ('loyalty.define_purpose(NULL)', 'LY707'), ('loyalty.define_purpose(''N'')', 'LY707'), ('loyalty.define_purpose(''news'', ''{}'')', 'LY707'),
+	('loyalty.define_purpose(''news'', ''{"*": "perhaps"}'')', 'LY707'), ('loyalty.define_purpose(''news'', ''{"*": null}'')', 'LY707'), ('loyalty.define_purpose(''news'', ''[]'')', 'LY707'),
+	('loyalty.may_contact(1, ''email'', ''news'')', 'LY707'), ('loyalty.set_consent(1, ''email'', ''news'', true)', 'LY707'),
+	('loyalty.may_contact(1, ''email'', ''*'')', 'LY003'), ('loyalty.may_contact(NULL, ''email'', ''news'')', 'LY003')) t (call, code);
+SELECT loyalty.define_purpose('news'), loyalty.define_purpose('offers', '{"*": "opt_in", "post": "opt_out"}'), loyalty.define_purpose('receipt', '{"*": "always"}') \g /dev/null
+SELECT throws_ok('SELECT ' || t.call, t.code, NULL, t.call)
+FROM (VALUES ('loyalty.set_consent(1, ''email'', ''news'', NULL)', 'LY003'), ('loyalty.set_consent(1, ''E mail'', ''news'', true)', 'LY003'), ('loyalty.set_consent(1, NULL, ''news'', true)', 'LY003'),
+	('loyalty.set_consent(1, ''email'', NULL, true)', 'LY707'), ('loyalty.set_consent(1, ''email'', ''news'', false, valid_until => ''2030-01-01'')', 'LY003')) t (call, code);
+
+SELECT said('2026-05-01 09:00', $$set_consent(31, 'email', 'news', true, '2026-05-01 09:00')$$);
+SELECT said('2026-05-02 09:00', $$set_consent(31, '*', '*', false, '2026-05-02 09:00')$$);
+SELECT said('2026-05-03 09:00', $$set_consent(31, 'email', 'news', true, '2026-05-03 09:00')$$);
+SELECT is(loyalty.may_contact(31, t.channel, t.purpose, t.as_of::timestamptz), t.may, format('%s/%s %s', t.channel, t.purpose, t.as_of))
+FROM (VALUES ('email', 'news', '2026-04-30', false), ('email', 'news', '2026-05-01 12:00', true), ('email', 'news', '2026-05-02 12:00', false), ('email', 'news', '2026-05-04 12:00', true),
+	('sms', 'news', '2026-05-04 12:00', false), ('email', 'offers', '2026-05-04 12:00', false), ('post', 'offers', '2026-05-04 12:00', false), ('post', 'offers', '2026-05-01 12:00', true),
+	('email', 'receipt', '2026-05-04 12:00', true)) t (channel, purpose, as_of, may);
+SELECT is((SELECT array_agg(concat_ws(' ', c.channel, c.purpose, c.given, c.at, c.source)) FROM loyalty.consents(31, '2026-05-04') c),
+	'{"* * f 2026-05-02 09:00:00+00 self","email news t 2026-05-03 09:00:00+00 self"}', 'consents()');
+
+SELECT said('2026-05-01', $$set_consent(32, 'email', 'news', true, '2026-05-01')$$);
+SELECT said('2026-05-08', $$set_consent(32, 'email', 'news', false, '2026-05-05', 'operator')$$);
+SELECT said('2026-05-10', $$set_consent(32, 'email', 'news', true, '2026-05-01', 'import')$$);
+SELECT is(loyalty.may_contact(32, 'email', 'news', t.as_of::timestamptz, t.known_at::timestamptz), t.may, format('late: %s, %s', t.as_of, t.known_at))
+FROM (VALUES ('2026-05-06', NULL, false), ('2026-05-06', '2026-05-06', true), ('2026-05-11', NULL, false)) t (as_of, known_at, may);
+-- of equal instants the withdrawal; a grant that ends
+SELECT said('2026-05-01', $$set_consent(33, 'email', 'news', false, '2026-05-01')$$);
+SELECT said('2026-05-02', $$set_consent(33, 'email', 'news', true, '2026-05-01')$$);
+SELECT is(loyalty.may_contact(33, 'email', 'news', '2026-05-03'), false, 'at once: the withdrawal');
+SELECT said('2026-05-02', $$set_consent(34, 'post', 'offers', true, '2026-05-01', valid_until => '2026-06-01')$$);
+SELECT is(loyalty.may_contact(34, 'post', 'offers', '2026-05-31'), true, 'until');
+SELECT is(loyalty.may_contact(34, 'post', 'offers', '2026-06-01'), false, 'it ends');
+
+-- merged: all numbers that said something must agree; what was said since speaks for both
+CREATE FUNCTION at_once(at timestamptz) RETURNS void LANGUAGE sql AS $$ UPDATE loyalty.member_merge SET recorded_at = at WHERE unmerged_at IS NULL $$;
+SELECT said('2026-05-01', $$set_consent(41, 'sms', 'news', true, '2026-05-01')$$);
+SELECT said('2026-04-02', $$set_consent(42, 'sms', 'news', false, '2026-04-02')$$);
+SELECT is(loyalty.may_contact(41, 'sms', 'news', '2026-05-09'), true, 'A');
+SELECT merge_id AS m FROM loyalty.merge_members(41, 42) \gset
+SELECT at_once('2026-05-10');
+SELECT is(loyalty.may_contact(n, 'sms', 'news', '2026-05-11'), false, 'merged ' || n) FROM unnest('{41,42}'::bigint[]) n;
+SELECT said('2026-05-12', $$set_consent(41, 'sms', 'news', true, '2026-05-12')$$);
+SELECT is(loyalty.may_contact(n, 'sms', 'news', '2026-05-12'), true, 'given anew ' || n) FROM unnest('{41,42}'::bigint[]) n;
+SELECT loyalty.unmerge_members(:m) \g /dev/null
+SELECT is(loyalty.may_contact(n, 'sms', 'news', '2026-05-14'), n = 41, 'unmerged ' || n) FROM unnest('{41,42}'::bigint[]) n;
+
+/* ---- contacts, checks, forgetting ---- */
+
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+SELECT loyalty.record_activity(32, 'contact', '2026-05-06', channel => 'email', document => '{"purpose": "news"}', external_id => 'c1') \g /dev/null
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'a contact that was right when it was made');
+SELECT loyalty.record_activity(32, 'contact', '2026-05-11', channel => 'email', document => '{"purpose": "news"}', external_id => 'c2') \g /dev/null
+SELECT is((SELECT array_agg(c.room || ' ' || c.invariant || ' ' || c.member_id) FROM loyalty.check_all() c), '{"label consent 32"}', 'and one that was not');
+DELETE FROM loyalty.activity WHERE external_id = 'c2';
+UPDATE loyalty.member_label SET value = 'x' WHERE member_id = 5 AND says = 'no';
+SELECT is((SELECT array_agg(c.invariant || ' ' || c.member_id) FROM loyalty.check_label() c), '{"assertion 5"}', 'an assertion that does not fit');
+UPDATE loyalty.member_label SET value = NULL WHERE member_id = 5 AND says = 'no';
+SELECT loyalty.forget_member(8) \g /dev/null
+SELECT is((SELECT count(*) FROM loyalty.member_label WHERE member_id = 8), 0::bigint, 'forgotten');
+SELECT throws_ok('SELECT loyalty.set_label(8, ''vegan'')', 'LY203', NULL, 'nothing is said of the forgotten');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+
+/* ---- events ---- */
+
+SELECT loyalty.subscribe('reader', '{label_set,label_retracted,consent_given,consent_withdrawn}') \g /dev/null
+SELECT loyalty.set_label(50, 'likes', 'tea', valid_from => '2026-01-01'), loyalty.retract_label(50, 'likes', 'tea', at => '2026-02-01'),
+	loyalty.set_consent(50, 'email', 'news', true, '2026-01-01'), loyalty.set_consent(50, 'email', 'news', false, '2026-02-01') \g /dev/null
+SELECT is((SELECT array_agg(e.kind || ' ' || (e.payload ->> 'value') ORDER BY e.event_id) FROM loyalty.event e WHERE e.member_id = 50),
+	'{"label_set tea","label_retracted tea","consent_given email/news","consent_withdrawn email/news"}', 'events');
+
+/* ---- rights ---- */
+
+CREATE ROLE label_app; CREATE ROLE label_reader; CREATE ROLE label_stranger;
+SELECT loyalty.grant_access('label_app', 'app'), loyalty.grant_access('label_reader', 'reader') \g /dev/null
+SET ROLE label_app;
+SELECT lives_ok($$SELECT loyalty.set_label(51, 'vegan')$$, 'an application may');
+SELECT lives_ok($$SELECT loyalty.set_consent(51, 'email', 'news', true)$$, 'consent, too');
+SELECT throws_ok($$SELECT loyalty.define_label('other')$$, '42501', NULL, 'but not define');
+SELECT throws_ok($$INSERT INTO loyalty.member_label (member_id, label, says, source, confidence, valid_from) VALUES (51, 'vegan', 'yes', 'self', 1, now())$$, '42501', NULL, 'nor write a row');
+SET ROLE label_reader;
+SELECT is(loyalty.has_label(51, 'vegan'), true, 'a reader reads');
+SELECT is(loyalty.may_contact(51, 'email', 'news'), true, 'consent, too');
+SELECT throws_ok($$SELECT loyalty.set_label(51, 'vegan')$$, '42501', NULL, 'and writes nothing');
+SET ROLE label_stranger;
+SELECT throws_ok($$SELECT loyalty.has_label(51, 'vegan')$$, '42501', NULL, 'a stranger does not');
+RESET ROLE;
+SELECT * FROM finish();
+DROP OWNED BY label_app, label_reader, label_stranger;
+DROP ROLE label_app, label_reader, label_stranger;
