@@ -142,7 +142,7 @@ SKIP:
 my $ways = $ENV{LOYALTY_SOAK} ? 200000 : 3000;
 my $bad = $node->safe_psql('postgres', <<"SQL");
 SET search_path = loyalty, pg_catalog;
-SELECT setseed(0.$seed);
+DO 'BEGIN PERFORM setseed(0.$seed); END';
 CREATE FUNCTION pg_temp.read(bytes bytea) RETURNS text LANGUAGE plpgsql AS \$\$
 DECLARE set member_set;
 BEGIN
