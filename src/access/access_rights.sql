@@ -38,6 +38,7 @@ BEGIN
 				grant_tier, renew_grant, end_grant, set_joined, evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier,
 				prune_batch,
 				change_list, next_refresh_audience,
+				reapply_campaign_of,
 				revoke_coupon,
 				give_badge, take_badge, grant_spin, club_act, review_referral, begin_closing, close_board_of, refresh_engagements_of,
 				add_to_summaries}'),

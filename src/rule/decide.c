@@ -752,6 +752,14 @@ PickByLine(const Decision *decision, Candidate **members, int n)
 	pfree(winners);
 }
 
+/* What a fixed candidate holds stands, also after it was looked at alone. */
+static void
+Stand(Candidate *candidate)
+{
+	for (int e = 0; e < candidate->campaign->neffects; e++)
+		candidate->rulings[e].given = candidate->rulings[e].held.points;
+}
+
 /*
  * Settles a group: of its campaigns of which something is left one wins, and
  * the others give nothing.
@@ -761,6 +769,7 @@ PickOfGroup(const Decision *decision, const Campaign *campaign)
 {
 	Candidate **members = palloc(decision->n * sizeof(Candidate *));
 	Candidate  *best = NULL;
+	Candidate  *stands = NULL;
 	int64		most = 0;
 	int			n = 0;
 
@@ -769,8 +778,15 @@ PickOfGroup(const Decision *decision, const Campaign *campaign)
 		Candidate  *candidate = decision->candidates[c];
 		int64		points;
 
-		if (candidate->campaign->group == NULL || strcmp(candidate->campaign->group, campaign->group) != 0 ||
-			!candidate->matched || !GivesAlone(decision, candidate, &points))
+		if (candidate->campaign->group == NULL || strcmp(candidate->campaign->group, campaign->group) != 0)
+			continue;
+		if (candidate->fixed && !campaign->group_by_line)
+		{
+			if (stands == NULL && GaveSomething(candidate))
+				stands = candidate;
+			continue;
+		}
+		if (!candidate->matched || !GivesAlone(decision, candidate, &points))
 			continue;
 		members[n++] = candidate;
 		if (best == NULL || (!campaign->pick_first && points > most))
@@ -781,6 +797,8 @@ PickOfGroup(const Decision *decision, const Campaign *campaign)
 	}
 	if (n > 0 && campaign->group_by_line)
 		PickByLine(decision, members, n);
+	if (stands != NULL)
+		best = stands;
 	for (int c = 0; c < decision->n; c++)
 	{
 		Candidate  *candidate = decision->candidates[c];
@@ -788,6 +806,8 @@ PickOfGroup(const Decision *decision, const Campaign *campaign)
 		if (candidate->campaign->group == NULL || strcmp(candidate->campaign->group, campaign->group) != 0)
 			continue;
 		candidate->is_settled = true;
+		if (candidate->fixed)
+			Stand(candidate);
 		if (best != NULL && candidate != best && candidate->matched && candidate->won == NULL && candidate->lost_to == NULL)
 			candidate->lost_to = best->campaign->code;
 	}
@@ -830,7 +850,8 @@ BeginCounters(Candidate *const *candidates, int n)
 
 					if (held == 0 || !LimitCounts(limit, &campaign->effects[e]))
 						continue;
-					counter->held_here += held;
+					if (!candidates[c]->fixed)
+						counter->held_here += held;
 					if (limit->in_times && campaign->has_window)
 						candidates[c]->window_holders[i]++;
 					else if (limit->in_times)
@@ -862,7 +883,7 @@ Decide(Candidate *const *candidates, int n)
 		for (int e = 0; e < candidate->campaign->neffects; e++)
 		{
 			candidate->rulings[e].wanted = 0;
-			candidate->rulings[e].given = 0;
+			candidate->rulings[e].given = candidate->fixed ? candidate->rulings[e].held.points : 0;
 			candidate->rulings[e].stayed = false;
 			if (candidate->rulings[e].left != NULL)
 				candidate->rulings[e].left->given = 0;
@@ -876,23 +897,24 @@ Decide(Candidate *const *candidates, int n)
 	}
 	for (int c = 0; c < n; c++)
 	{
-		if (!candidates[c]->matched || candidates[c]->lost_to != NULL)
+		if (!candidates[c]->fixed && (!candidates[c]->matched || candidates[c]->lost_to != NULL))
 			GiveBack(candidates[c]);
 	}
 	for (int c = 0; c < n; c++)
 	{
 		Candidate  *candidate = candidates[c];
 
-		if (!candidate->matched || candidate->lost_to != NULL)
+		if (!candidate->fixed && (!candidate->matched || candidate->lost_to != NULL))
 			continue;
-		if (stopper != NULL)
+		if (stopper != NULL && !candidate->fixed)
 		{
 			candidate->lost_to = stopper;
 			GiveBack(candidate);
 			continue;
 		}
-		Settle(&decision, candidate, false);
-		if (candidate->campaign->stop && GaveSomething(candidate))
+		if (!candidate->fixed)
+			Settle(&decision, candidate, false);
+		if (stopper == NULL && candidate->campaign->stop && GaveSomething(candidate))
 			stopper = candidate->campaign->code;
 	}
 }

@@ -32,6 +32,8 @@
  *	  then, as if a limit had left nothing, and nobody multiplies what it is
  *	  worth.  So what it would have given is known of both arms.
  * 7. A campaign that says stop, and gave something, ends everything behind it.
+ * 8. Of candidates that are fixed what is held stands.  Limits, groups of the
+ *	  activity and stop count it; in a group one that holds something has won.
  */
 #ifndef LOYALTY_DECIDE_H
 #define LOYALTY_DECIDE_H
@@ -94,6 +96,8 @@ typedef struct Candidate
 	const Activity *subject;	/* the activity, or what its window adds up to */
 	int			nactivities;
 	bool		keep;			/* what it holds does not fall */
+	bool		fixed;			/* what it holds stands: another campaign is
+								 * decided anew */
 	Counter    *counters[CAMPAIGN_MAX_LIMITS];	/* of its limits but that of one award */
 	Ruling	   *rulings;		/* of its effects */
 

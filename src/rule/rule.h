@@ -19,6 +19,7 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
+#include "activity/activity_row.h"
 #include "rule/decide.h"
 
 /* rule_evaluate.c */
@@ -55,6 +56,7 @@ typedef struct KnownFact
 	const char *key;
 	FactKind	kind;
 	FactAnswer	answer;
+	const char *campaign;		/* that alone knows it so; NULL: all do */
 	bool		asked;			/* by the campaign that is looked at */
 } KnownFact;
 
@@ -67,15 +69,16 @@ typedef struct Facts
 	int			size;
 	KnownFact  *facts;
 	int			nread;			/* of them were not frozen */
+	const char *campaign;		/* that asks; NULL: any */
 	FactReader	history;		/* of counts and sums; NULL: as the tables have them */
 	void	   *history_arg;
 } Facts;
 
 extern void InitFacts(Facts *facts, int64 member_id, Datum numbers);
-extern void ThawFacts(Facts *facts, const Jsonb *inputs);
+extern void ThawFacts(Facts *facts, const Jsonb *inputs, const char *campaign);
 extern void ReadMemberFact(const FactQuestion *question, const Activity *activity, DateADT day,
 						   FactAnswer *answer, void *facts);
-extern void BeginAsking(Facts *facts);
+extern void BeginAsking(Facts *facts, const char *campaign);
 extern Datum FreezeFacts(const Facts *facts);
 
 /* ---------------------------------------------------------------------------
@@ -190,6 +193,7 @@ typedef struct PostingFor
 	const char *reference;
 	bool		confirmed;
 	TimestampTz taken_back_at;	/* when what is taken back is */
+	const char *reason;			/* why it is decided anew; NULL: it is not */
 } PostingFor;
 
 /* rule_items.c */
@@ -220,9 +224,14 @@ typedef struct Settlement
 	bool		is_return;
 	TimestampTz at;				/* when the change was */
 	bool		dry;			/* nothing is written */
+	const char *reapplied;		/* the campaign that is decided anew, by what is
+								 * known now; NULL: none, all are decided */
+	const char *reason;			/* why */
+	bool		take_back;		/* what falls by that is taken back */
 
 	/* what comes of it */
 	Facts		facts;
+	Facts		facts_now;		/* of the campaign that is decided anew */
 	HeldAwards	held;
 	List	   *items_left;		/* what AskWhatIsLeft() knows */
 	Counters	counters;
@@ -251,6 +260,11 @@ extern void AddToSum(Candidate *candidate, Activity *sum, const Activity *activi
 extern void BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, const Activity *activity);
 extern void DecideSettlement(Settlement *settlement);
 extern void Settle(Settlement *settlement);
+
+extern void SettleAgain(const Activity *activity, const char *campaign, const char *reason, bool take_back, int *awards);
+
+/* rule_explain.c */
+extern void FindStoredActivity(int64 member_id, int64 activity_id, ActivityRow *row);
 
 /* rule_effects.c */
 extern void RuleEffectsInit(void);

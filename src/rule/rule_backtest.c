@@ -581,7 +581,7 @@ AddSimCandidate(Backtest *backtest, Simulation *simulation, const SimEvent *even
 	all->local_days[all->n] = campaign->has_window ? window.start : DayInCampaign(campaign, &event->activity);
 	if (event->is_revised || campaign->has_window)
 		TakeHeld(backtest, simulation, event, all, campaign->code, candidate, window.start, all->local_days[all->n]);
-	BeginAsking(facts);
+	BeginAsking(facts, NULL);
 	MatchCandidate(candidate, ReadMemberFact, facts);
 	all->inputs[all->n] = event->is_revised && !campaign->has_window ? FreezeFacts(facts) : 0;
 	all->candidates[all->n++] = candidate;
@@ -712,7 +712,7 @@ Replay(Backtest *backtest, Simulation *simulation, const SimEvent *event)
 		ListCell   *lc;
 
 		foreach(lc, frozen->inputs)
-			ThawFacts(&facts, lfirst(lc));
+			ThawFacts(&facts, lfirst(lc), NULL);
 	}
 	/* both are in order: so are they together */
 	for (int c = 0, b = 0; c < n || b < nbefore;)

@@ -25,8 +25,8 @@
 /*
  * Reads an activity, under whichever number of the member it stands.
  */
-static void
-FindActivity(int64 member_id, int64 activity_id, ActivityRow *row)
+void
+FindStoredActivity(int64 member_id, int64 activity_id, ActivityRow *row)
 {
 	static KeptPlan plan = {.nargs = 2,.argtypes = {INT8ARRAYOID, INT8OID}};
 	Datum		self = Int64GetDatum(member_id);
@@ -122,7 +122,7 @@ loyalty_explain_award(PG_FUNCTION_ARGS)
 	InitReturnSet(fcinfo);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	FindActivity(PG_GETARG_INT64(0), PG_GETARG_INT64(1), &row);
+	FindStoredActivity(PG_GETARG_INT64(0), PG_GETARG_INT64(1), &row);
 	DecideAgain(&settlement, OpenRuleBook(), &row.activity);
 	for (int c = 0; c < settlement.ncandidates; c++)
 	{
@@ -174,13 +174,16 @@ NoteQuestion(const FactQuestion *question, void *arg)
  * Whether a settlement that is decided once more must come out as it did.  Not
  * where something is asked of the member that was not kept, since that was
  * denied then; nor where limits and windows, which are something else by now,
- * have a say in which campaigns win.
+ * have a say in which campaigns win; nor where one of several that look at each
+ * other was decided anew, and what the others gave stands.
  */
 static bool
 IsDecidedForEver(const Settlement *settlement)
 {
 	bool		limited = false;
 	bool		competes = false;
+	bool		multiplies = false;
+	bool		anew = false;
 	bool		asks = settlement->facts.nread > 0;
 
 	for (int c = 0; c < settlement->ncandidates; c++)
@@ -189,12 +192,15 @@ IsDecidedForEver(const Settlement *settlement)
 
 		limited = limited || campaign->nlimits > 0 || campaign->has_window;
 		competes = competes || campaign->group != NULL || campaign->stop;
+		anew = anew || campaign->recorded_at > settlement->activity->recorded_at;
+		for (int e = 0; e < campaign->neffects; e++)
+			multiplies = multiplies || campaign->effects[e].kind == EFFECT_MULTIPLY;
 		if (campaign->has_window && campaign->when != NULL)
 			ForEachQuestion(campaign->when, NoteQuestion, &asks);
 		if (campaign->has_window && campaign->treat != NULL)
 			ForEachQuestion(campaign->treat, NoteQuestion, &asks);
 	}
-	return !asks && !(limited && competes);
+	return !asks && !(limited && competes) && !(anew && (competes || multiplies));
 }
 
 /* Whether what an effect holds is what is decided. */
@@ -229,7 +235,7 @@ loyalty_award_violations(PG_FUNCTION_ARGS)
 	InitReturnSet(fcinfo);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	FindActivity(PG_GETARG_INT64(0), PG_GETARG_INT64(1), &row);
+	FindStoredActivity(PG_GETARG_INT64(0), PG_GETARG_INT64(1), &row);
 	DecideAgain(&settlement, OpenRuleBook(), &row.activity);
 	for (int c = 0; IsDecidedForEver(&settlement) && c < settlement.ncandidates; c++)
 	{

@@ -26,7 +26,7 @@ InitFacts(Facts *facts, int64 member_id, Datum numbers)
 }
 
 static KnownFact *
-AddFact(Facts *facts, const char *key, FactKind kind)
+AddFact(Facts *facts, const char *key, FactKind kind, const char *campaign)
 {
 	KnownFact  *fact;
 
@@ -40,25 +40,35 @@ AddFact(Facts *facts, const char *key, FactKind kind)
 	memset(fact, 0, sizeof(KnownFact));
 	fact->key = key;
 	fact->kind = kind;
+	fact->campaign = campaign;
 	return fact;
 }
 
+/* What is known to all campaigns, or to one alone; NULL: nothing. */
 static KnownFact *
-FindFact(Facts *facts, const char *key)
+FindFact(Facts *facts, const char *key, const char *campaign)
 {
 	for (int i = 0; i < facts->n; i++)
 	{
-		if (facts->facts[i].key == key || strcmp(facts->facts[i].key, key) == 0)
+		if ((facts->facts[i].key == key || strcmp(facts->facts[i].key, key) == 0) &&
+			SameString(facts->facts[i].campaign, campaign))
 			return &facts->facts[i];
 	}
 	return NULL;
 }
 
+static bool
+SameAnswer(const FactAnswer *a, const FactAnswer *b)
+{
+	return a->known == b->known && SameString(a->text, b->text) && a->number == b->number && a->truth == b->truth;
+}
+
 /*
- * Takes over what was frozen; what is known already stays.
+ * Takes over what was frozen for a campaign.  Where it was decided anew, with
+ * other knowledge than before, that is known to it alone.
  */
 void
-ThawFacts(Facts *facts, const Jsonb *inputs)
+ThawFacts(Facts *facts, const Jsonb *inputs, const char *campaign)
 {
 	JsonbIterator *it = JsonbIteratorInit(unconstify(JsonbContainer *, &inputs->root));
 	JsonbValue	v;
@@ -67,6 +77,7 @@ ThawFacts(Facts *facts, const Jsonb *inputs)
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
 		char	   *key;
+		KnownFact	thawed = {.kind = FACT_TIER};
 		KnownFact  *fact;
 		int			decimals = 0;
 
@@ -74,22 +85,27 @@ ThawFacts(Facts *facts, const Jsonb *inputs)
 			continue;
 		key = pnstrdup(v.val.string.val, v.val.string.len);
 		(void) JsonbIteratorNext(&it, &v, true);
-		if (FindFact(facts, key) != NULL)
-			continue;
-		fact = AddFact(facts, key, FACT_TIER);
-		fact->answer.known = v.type != jbvNull;
+		thawed.answer.known = v.type != jbvNull;
 		if (v.type == jbvString)
-			fact->answer.text = pnstrdup(v.val.string.val, v.val.string.len);
+			thawed.answer.text = pnstrdup(v.val.string.val, v.val.string.len);
 		else if (v.type == jbvNumeric)
 		{
-			fact->kind = FACT_COUNT;
-			fact->answer.number = MicrosFromNumeric(NumericGetDatum(v.val.numeric), "fact", &decimals);
+			thawed.kind = FACT_COUNT;
+			thawed.answer.number = MicrosFromNumeric(NumericGetDatum(v.val.numeric), "fact", &decimals);
 		}
 		else if (v.type == jbvBool)
 		{
-			fact->kind = FACT_HOLIDAY;
-			fact->answer.truth = v.val.boolean ? TRUTH_YES : TRUTH_NO;
+			thawed.kind = FACT_HOLIDAY;
+			thawed.answer.truth = v.val.boolean ? TRUTH_YES : TRUTH_NO;
 		}
+		fact = FindFact(facts, key, campaign);
+		if (fact == NULL)
+			fact = FindFact(facts, key, NULL);
+		if (fact != NULL && SameAnswer(&fact->answer, &thawed.answer))
+			continue;
+		if (fact == NULL || fact->campaign == NULL)
+			fact = AddFact(facts, key, thawed.kind, fact == NULL ? NULL : campaign);
+		fact->answer = thawed.answer;
 	}
 }
 
@@ -242,10 +258,12 @@ ReadMemberFact(const FactQuestion *question, const Activity *activity, DateADT d
 	/* by another clock than the activity's it may be another day */
 	if (day != activity->local_day && (question->kind == FACT_HOLIDAY || question->kind == FACT_BIRTHDAY))
 		key = psprintf("%s@%d", key, (int) day);
-	fact = FindFact(facts, key);
+	fact = facts->campaign == NULL ? NULL : FindFact(facts, key, facts->campaign);
+	if (fact == NULL)
+		fact = FindFact(facts, key, NULL);
 	if (fact == NULL)
 	{
-		fact = AddFact(facts, key, question->kind);
+		fact = AddFact(facts, key, question->kind, NULL);
 		ReadNow(question, activity, day, facts, &fact->answer);
 		facts->nread++;
 	}
@@ -254,11 +272,12 @@ ReadMemberFact(const FactQuestion *question, const Activity *activity, DateADT d
 }
 
 /*
- * From now on it is noted what is asked for; of one campaign after the other.
+ * From now on a campaign asks, and it is noted for what.
  */
 void
-BeginAsking(Facts *facts)
+BeginAsking(Facts *facts, const char *campaign)
 {
+	facts->campaign = campaign;
 	for (int i = 0; i < facts->n; i++)
 		facts->facts[i].asked = false;
 }

@@ -131,7 +131,7 @@ TakeRows(HeldAwards *held, TimestampTz at, Facts *facts)
 		}
 		value = SPI_getbinval(tuple, tupdesc, COL_INPUTS, &isnull);
 		if (!isnull && of_now && facts != NULL)
-			ThawFacts(facts, DatumGetJsonbP(value));
+			ThawFacts(facts, DatumGetJsonbP(value), award->campaign);
 	}
 }
 

@@ -383,6 +383,37 @@ ActivityStored(ActivityChange *change)
 	PG_END_TRY();
 }
 
+/*
+ * Decides a campaign anew for a stored activity, by what is known now, and posts
+ * the difference.  *awards: how many were changed.
+ */
+void
+SettleAgain(const Activity *activity, const char *campaign, const char *reason, bool take_back, int *awards)
+{
+	RunningSettlement settling = {.context = CurrentMemoryContext,.activity_id = activity->activity_id,.at = GetCurrentTransactionStartTimestamp()};
+	Settlement	settlement;
+	int64		points = 0;
+
+	running = &settling;
+	PG_TRY();
+	{
+		BeginSettlement(&settlement, OpenRuleBook(), activity->member_id, activity);
+		settlement.before = activity;
+		settlement.reapplied = campaign;
+		settlement.reason = reason;
+		settlement.take_back = take_back;
+		settlement.at = settling.at;
+		Settle(&settlement);
+		*awards = settlement.awards;
+		SettleChained(&points, awards);
+	}
+	PG_FINALLY();
+	{
+		running = NULL;
+	}
+	PG_END_TRY();
+}
+
 static void
 ActivityReplayed(ActivityChange *change)
 {
@@ -390,7 +421,7 @@ ActivityReplayed(ActivityChange *change)
 		.query = "SELECT coalesce(pg_catalog.sum(points) FILTER (WHERE currency OPERATOR(pg_catalog.=) 'points'), 0)::pg_catalog.int8, "
 		"pg_catalog.count(DISTINCT (campaign, effect, window_start, cause)) FILTER (WHERE points OPERATOR(pg_catalog.<>) 0) "
 		"FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) $1 AND activity_id OPERATOR(pg_catalog.=) $2 "
-		"AND revision OPERATOR(pg_catalog.=) $3",
+		"AND revision OPERATOR(pg_catalog.=) $3 AND reason IS NULL",
 		.nargs = 3,
 		.argtypes = {INT8OID, INT8OID, INT4OID}
 	};
@@ -402,6 +433,57 @@ ActivityReplayed(ActivityChange *change)
 	RunPlan(&plan, values, NULL, 1);
 	change->points += DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	change->awards += (int) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+}
+
+/* A call of reapply_activity(), which may begin anew. */
+typedef struct Reapplying
+{
+	int64		member_id;
+	int64		activity_id;
+	const char *campaign;
+	const char *reason;
+	bool		take_back;
+	int			awards;
+} Reapplying;
+
+static void
+Reapply(void *arg)
+{
+	Reapplying *call = arg;
+	ActivityRow row;
+	ActivityChange change = {.now = &row.activity};
+
+	FindStoredActivity(call->member_id, call->activity_id, &row);
+	LockForActivity(&change);
+	/* as it is now that nobody else changes it */
+	FindStoredActivity(call->member_id, call->activity_id, &row);
+	SettleAgain(&row.activity, call->campaign, call->reason, call->take_back, &call->awards);
+}
+
+/*
+ * reapply_activity(member_id bigint, activity_id bigint, campaign text, reason text, take_back boolean) -> boolean
+ */
+PG_FUNCTION_INFO_V1(loyalty_reapply_activity);
+Datum
+loyalty_reapply_activity(PG_FUNCTION_ARGS)
+{
+	Reapplying	call = {
+		.member_id = MemberArgument(fcinfo, 0, "member_id"),
+		.activity_id = MemberArgument(fcinfo, 1, "activity_id"),
+		.take_back = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4)
+	};
+
+	RequireOwner();
+	RequireWritable();
+	RequireArgument(fcinfo, 2, "campaign");
+	RequireArgument(fcinfo, 3, "reason");
+	call.campaign = TextArgument(fcinfo, 2);
+	call.reason = TextArgument(fcinfo, 3);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RunRestartable(Reapply, &call);
+	SPI_finish();
+	PG_RETURN_BOOL(call.awards > 0);
 }
 
 /*

@@ -302,7 +302,7 @@ enum
 {
 	AWARD_MEMBER_ID, AWARD_AWARD_ID, AWARD_ACTIVITY_ID, AWARD_REVISION, AWARD_AT, AWARD_LOCAL_DAY, AWARD_CAMPAIGN, AWARD_VERSION,
 	AWARD_EFFECT, AWARD_KIND, AWARD_CURRENCY, AWARD_POINTS, AWARD_WANTED, AWARD_LIMITED_BY, AWARD_KEPT_BECAUSE, AWARD_CAUSE,
-	AWARD_WINDOW_START, AWARD_ENTRY_ID, AWARD_OF_ENTRY_ID, AWARD_ITEM, AWARD_ITEM_ID, AWARD_INPUTS, AWARD_RECORDED_AT, AWARD_NCOLUMNS
+	AWARD_WINDOW_START, AWARD_ENTRY_ID, AWARD_OF_ENTRY_ID, AWARD_ITEM, AWARD_ITEM_ID, AWARD_INPUTS, AWARD_REASON, AWARD_RECORDED_AT, AWARD_NCOLUMNS
 };
 
 static const PlainColumn award_columns[AWARD_NCOLUMNS] = {
@@ -310,7 +310,7 @@ static const PlainColumn award_columns[AWARD_NCOLUMNS] = {
 	{"local_day", DATEOID}, {"campaign", TEXTOID}, {"version", INT4OID}, {"effect", INT4OID}, {"kind", TEXTOID}, {"currency", TEXTOID},
 	{"points", INT8OID}, {"wanted", INT8OID}, {"limited_by", TEXTOID}, {"kept_because", TEXTOID}, {"cause", TEXTOID},
 	{"window_start", DATEOID}, {"entry_id", INT8OID}, {"of_entry_id", INT8OID}, {"item", TEXTOID}, {"item_id", INT8OID}, {"inputs", JSONBOID},
-	{"recorded_at", TIMESTAMPTZOID}
+	{"reason", TEXTOID}, {"recorded_at", TIMESTAMPTZOID}
 };
 
 static const char *const no_triggers[] = {NULL};
@@ -365,6 +365,7 @@ AwardValues(const PostingFor *what, const AwardRow *row, bool is_last, Timestamp
 	PutId(values, nulls, AWARD_ITEM_ID, row->item_id);
 	values[AWARD_INPUTS] = d->inputs;
 	nulls[AWARD_INPUTS] = d->inputs == 0;
+	PutText(values, nulls, AWARD_REASON, what->reason);
 	values[AWARD_RECORDED_AT] = TimestampTzGetDatum(now);
 }
 
@@ -373,8 +374,8 @@ StoreByStatement(Datum *values, const bool *nulls)
 {
 	static KeptPlan plan = {
 		.query = "INSERT INTO loyalty.award (member_id, award_id, activity_id, revision, at, local_day, campaign, version, effect, kind, currency, "
-		"points, wanted, limited_by, kept_because, cause, window_start, entry_id, of_entry_id, item, item_id, inputs, recorded_at) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
+		"points, wanted, limited_by, kept_because, cause, window_start, entry_id, of_entry_id, item, item_id, inputs, reason, recorded_at) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
 		.nargs = AWARD_NCOLUMNS
 	};
 	char		flags[AWARD_NCOLUMNS];

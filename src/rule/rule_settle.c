@@ -41,6 +41,7 @@ BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, c
 	if (!FindNumbers(member_id, &settlement->canonical, &settlement->numbers))
 		settlement->numbers = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	InitFacts(&settlement->facts, settlement->canonical, settlement->numbers);
+	InitFacts(&settlement->facts_now, settlement->canonical, settlement->numbers);
 	settlement->counters.numbers = settlement->numbers;
 }
 
@@ -251,7 +252,10 @@ AddCandidate(Settlement *settlement, Candidate *candidate, bool has_window, Date
 	const Campaign *campaign = candidate->campaign;
 	int			n = settlement->ncandidates++;
 	DateADT		local_day = has_window ? window_start : DayInCampaign(campaign, settlement->activity);
+	bool		anew = settlement->reapplied != NULL && strcmp(campaign->code, settlement->reapplied) == 0;
+	Facts	   *facts = anew ? &settlement->facts_now : &settlement->facts;
 
+	candidate->fixed = settlement->reapplied != NULL && !anew;
 	settlement->candidates[n] = candidate;
 	settlement->window_starts[n] = window_start;
 	settlement->effective_ats[n] = candidate->subject->at;
@@ -261,9 +265,9 @@ AddCandidate(Settlement *settlement, Candidate *candidate, bool has_window, Date
 		if (campaign->limits[i].scope != LIMIT_AWARD)
 			candidate->counters[i] = &CounterOf(&settlement->counters, campaign, &campaign->limits[i], local_day)->counter;
 	}
-	BeginAsking(&settlement->facts);
-	MatchCandidate(candidate, ReadMemberFact, &settlement->facts);
-	settlement->inputs[n] = FreezeFacts(&settlement->facts);
+	BeginAsking(facts, campaign->code);
+	MatchCandidate(candidate, ReadMemberFact, facts);
+	settlement->inputs[n] = FreezeFacts(facts);
 }
 
 static void
@@ -312,6 +316,9 @@ AddOfCampaign(Settlement *settlement, const Campaign *campaign, const Activity *
 		/* what is decided once more, is decided by what was known then */
 		TimestampTz known_at = settlement->dry && activity->revised_at != 0 ? activity->revised_at : DT_NOEND;
 
+		/* where another is decided anew, windows have no say in it */
+		if (settlement->reapplied != NULL && strcmp(settlement->reapplied, campaign->code) != 0)
+			return;
 		if (WindowOf(settlement->book, campaign, activity, known_at, &window))
 			AddOfWindow(settlement, &window);
 		return;
@@ -320,6 +327,56 @@ AddOfCampaign(Settlement *settlement, const Campaign *campaign, const Activity *
 	InitCandidate(candidate, campaign, activity);
 	candidate->keep = campaign->keep && settlement->is_return && !activity->cancelled;
 	AddCandidate(settlement, candidate, false, 0);
+}
+
+/* The same campaigns, with another version of one, or (NULL) without it. */
+static Campaign **
+WithVersion(Campaign *const *campaigns, int *n, const char *code, const Campaign *version, const char *kind)
+{
+	Campaign  **others = palloc((*n + 1) * sizeof(Campaign *));
+	int			nothers = 0;
+	bool		placed = version == NULL || !ConcernsKind(version, kind);
+
+	for (int i = 0; i < *n; i++)
+	{
+		if (!placed && CompareCampaigns(version, campaigns[i]) < 0)
+		{
+			others[nothers++] = unconstify(Campaign *, version);
+			placed = true;
+		}
+		if (strcmp(campaigns[i]->code, code) != 0)
+			others[nothers++] = campaigns[i];
+	}
+	if (!placed)
+		others[nothers++] = unconstify(Campaign *, version);
+	*n = nothers;
+	return others;
+}
+
+/*
+ * The campaigns that look at the activity: those known when it was recorded, and,
+ * of one that was decided anew, the one known then.
+ */
+static Campaign **
+FindCampaigns(const Settlement *settlement, int *n)
+{
+	const Activity *activity = settlement->activity;
+	const RuleBook *book = settlement->book;
+	Campaign  **campaigns = CampaignsInForce(book, activity->kind, activity->at, KnownAt(activity), n);
+
+	for (int i = 0; i < settlement->held.n; i++)
+	{
+		const HeldAward *award = settlement->held.awards[i];
+		const Campaign *decided = FindVersion(book, award->campaign, award->version);
+
+		if (decided != NULL && decided->recorded_at > KnownAt(activity) && settlement->cause == NULL)
+			campaigns = WithVersion(campaigns, n, award->campaign,
+									VersionInForce(book, award->campaign, activity->at, decided->recorded_at), activity->kind);
+	}
+	if (settlement->reapplied != NULL)
+		campaigns = WithVersion(campaigns, n, settlement->reapplied,
+								VersionInForce(book, settlement->reapplied, activity->at, DT_NOEND), activity->kind);
+	return campaigns;
 }
 
 /*
@@ -333,7 +390,7 @@ GatherCandidates(Settlement *settlement)
 	const Activity *before = settlement->before;
 	int			n;
 	int			nbefore = 0;
-	Campaign  **campaigns = CampaignsInForce(settlement->book, activity->kind, activity->at, KnownAt(activity), &n);
+	Campaign  **campaigns = FindCampaigns(settlement, &n);
 	Campaign  **campaigns_before = NULL;
 
 	if (before != NULL && before->at != activity->at)
@@ -408,6 +465,9 @@ GiveBackAllElsewhere(Settlement *settlement)
 
 	for (int i = 0; i < settlement->held.n; i++)
 	{
+		/* the awards of others stand where one is decided anew */
+		if (settlement->reapplied != NULL && strcmp(settlement->held.awards[i]->campaign, settlement->reapplied) != 0)
+			settlement->held.awards[i]->is_taken = true;
 		if (!settlement->held.awards[i]->is_taken)
 			GiveBackElsewhere(settlement, settlement->held.awards[i], &times);
 	}
@@ -415,7 +475,7 @@ GiveBackAllElsewhere(Settlement *settlement)
 	{
 		for (int e = 0; e < settlement->candidates[c]->campaign->neffects; e++)
 		{
-			if (settlement->candidates[c]->rulings[e].held.counts_elsewhere)
+			if (settlement->candidates[c]->rulings[e].held.counts_elsewhere && !settlement->candidates[c]->fixed)
 				GiveBackElsewhere(settlement, settlement->holds[c][e], &times);
 		}
 	}
@@ -618,6 +678,8 @@ AddDifferences(Settlement *settlement, int c, Difference *differences, int *n)
 	const Campaign *campaign = candidate->campaign;
 	bool		first = true;
 
+	if (candidate->fixed)
+		return;
 	for (int e = 0; e < campaign->neffects; e++)
 	{
 		const Effect *effect = &campaign->effects[e];
@@ -651,6 +713,13 @@ AddDifferences(Settlement *settlement, int c, Difference *differences, int *n)
 	}
 }
 
+/* The version by which a campaign is decided anew. */
+static const Campaign *
+LatestVersion(const Settlement *settlement)
+{
+	return VersionInForce(settlement->book, settlement->reapplied, settlement->activity->at, DT_NOEND);
+}
+
 /* What is held by campaigns that do not look at the activity any more. */
 static void
 AddLeftovers(Settlement *settlement, Difference *differences, int *n)
@@ -665,7 +734,7 @@ AddLeftovers(Settlement *settlement, Difference *differences, int *n)
 		memset(difference, 0, sizeof(Difference));
 		difference->campaign_code = award->campaign;
 		difference->effect = award->effect;
-		difference->version = award->version;
+		difference->version = settlement->reapplied != NULL ? LatestVersion(settlement)->version : award->version;
 		difference->local_day = award->local_day;
 		difference->at = settlement->activity->at;
 		difference->held = award;
@@ -691,7 +760,8 @@ PostSome(Settlement *settlement, const Difference *all, int n, bool of_windows)
 		.revision = settlement->activity->revision,
 		.reference = settlement->activity->external_id,
 		.confirmed = settlement->activity->confirmed,
-		.taken_back_at = settlement->at
+		.taken_back_at = settlement->at,
+		.reason = settlement->reason
 	};
 	Difference *some = palloc(Max(1, n) * sizeof(Difference));
 	int			nsome = 0;
@@ -705,6 +775,71 @@ PostSome(Settlement *settlement, const Difference *all, int n, bool of_windows)
 		PostDifferences(&what, some, nsome);
 	if (!of_windows && settlement->before != NULL && !settlement->before->confirmed && settlement->activity->confirmed)
 		ActivateAwards(&what, settlement->book, &settlement->held);
+}
+
+/* Whether something is taken back by differences that no other makes up for. */
+static bool
+LosesSomething(const Difference *differences, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		int64		sum = 0;
+
+		for (int j = 0; j < n; j++)
+		{
+			if (strcmp(differences[i].kind, differences[j].kind) == 0 && SameString(differences[i].currency, differences[j].currency) &&
+				SameString(differences[i].item, differences[j].item))
+				sum += differences[j].points;
+		}
+		if (sum < 0)
+			return true;
+	}
+	return false;
+}
+
+/* Nothing comes of the decision: all is as it was. */
+static void
+LeaveAsItIs(Settlement *settlement)
+{
+	for (int i = 0; i < settlement->counters.n; i++)
+		settlement->counters.counters[i]->counter.used = settlement->counters.counters[i]->before;
+	PutBackTotals(settlement);
+}
+
+/*
+ * Where a version that was not known comes to what the one before it came to, a
+ * row says that it holds from now on.
+ */
+static void
+AddVersion(const Settlement *settlement, Difference *differences, int *n)
+{
+	for (int c = 0; c < settlement->ncandidates && *n == 0; c++)
+	{
+		const Candidate *candidate = settlement->candidates[c];
+		const Campaign *campaign = candidate->campaign;
+
+		if (candidate->fixed || campaign->has_window || !candidate->matched || candidate->lost_to != NULL)
+			continue;
+		for (int e = 0; e < campaign->neffects; e++)
+		{
+			if (settlement->holds[c][e] != NULL && settlement->holds[c][e]->version == campaign->version)
+				return;
+		}
+		if (campaign->recorded_at <= settlement->activity->recorded_at)
+			return;
+		*n = 1;
+		memset(differences, 0, sizeof(Difference));
+		differences->campaign = campaign;
+		differences->campaign_code = campaign->code;
+		differences->version = campaign->version;
+		differences->local_day = DayInCampaign(campaign, settlement->activity);
+		differences->at = settlement->activity->at;
+		differences->held = settlement->holds[c][0];
+		differences->kind = EffectName(&campaign->effects[0]);
+		differences->currency = campaign->effects[0].currency;
+		differences->item = campaign->effects[0].item;
+		differences->inputs = settlement->inputs[c];
+	}
 }
 
 /*
@@ -725,6 +860,13 @@ Settle(Settlement *settlement)
 	for (int c = 0; c < settlement->ncandidates; c++)
 		AddDifferences(settlement, c, differences, &n);
 	AddLeftovers(settlement, differences, &n);
+	if (settlement->reapplied != NULL && !settlement->take_back && LosesSomething(differences, n))
+	{
+		LeaveAsItIs(settlement);
+		return;
+	}
+	if (settlement->reapplied != NULL && n == 0)
+		AddVersion(settlement, differences, &n);
 	for (int i = 0; i < n; i++)
 	{
 		if (differences[i].currency != NULL && strcmp(differences[i].currency, "points") == 0)

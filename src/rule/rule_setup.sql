@@ -66,6 +66,7 @@ BEGIN
 			item text,
 			item_id bigint,
 			inputs jsonb,
+			reason text,
 			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 			PRIMARY KEY (member_id, award_id)
 		);
@@ -96,6 +97,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.award.item IS 'What is given beside points: which coupon, level or message.';
 		COMMENT ON COLUMN loyalty.award.item_id IS 'Number of what was given, such as that of the coupon; NULL: it has none.';
 		COMMENT ON COLUMN loyalty.award.inputs IS 'What was known of the member when it was decided, as far as the campaign asks; decides again when the activity changes.';
+		COMMENT ON COLUMN loyalty.award.reason IS 'Why it was decided anew, as reapply_campaign() was told; NULL: it was decided with the activity.';
 		COMMENT ON COLUMN loyalty.award.recorded_at IS 'When it was decided.';
 
 		CREATE TABLE loyalty.award_state (

@@ -103,6 +103,77 @@ LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_
 COMMENT ON FUNCTION require_campaign(text, jsonb) IS
 'Refuses a definition that is wrong, or does not go together with the latest versions of other campaigns. Part of define_campaign(). Errors: LY521, LY102, LY501.';
 
+CREATE FUNCTION reapply_activity(member_id bigint, activity_id bigint, campaign text, reason text, take_back boolean) RETURNS boolean
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_reapply_activity';
+COMMENT ON FUNCTION reapply_activity(bigint, bigint, text, text, boolean) IS
+'Decides one campaign anew for one activity; returns whether that changed an award. Part of reapply_campaign().';
+
+CREATE FUNCTION reapply_campaign_of(member_ids bigint[], as_of timestamptz, scope text) RETURNS bigint
+LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+	SELECT count(*) FILTER (WHERE loyalty.reapply_activity(d.member_id, d.activity_id, d.campaign, d.reason, d.take_back))
+	FROM (SELECT a.member_id, a.activity_id, s.campaign, s.reason, s.take_back
+		FROM jsonb_to_record($3::jsonb) s (campaign text, from_at timestamptz, until timestamptz, reason text, take_back boolean),
+			loyalty.activity a
+		WHERE a.member_id = ANY ($1) AND a.at >= s.from_at AND a.at < s.until AND a.moved_to IS NULL
+			AND a.kind = ANY (loyalty.campaign_kinds(s.campaign))
+		ORDER BY a.member_id, a.at, a.recorded_at, a.activity_id OFFSET 0) d
+$$;
+COMMENT ON FUNCTION reapply_campaign_of(bigint[], timestamptz, text) IS
+'reapply_activity() of the activities of some members; returns how many were changed. Part of reapply_campaign(), by run_batch().';
+
+CREATE FUNCTION campaign_kinds(campaign text) RETURNS text[]
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT array_agg(DISTINCT k) FROM loyalty.campaign_version v, jsonb_array_elements_text(coalesce(v.definition -> 'on', '["order"]')) k
+	WHERE v.campaign = $1 AND v.definition IS NOT NULL
+$$;
+COMMENT ON FUNCTION campaign_kinds(text) IS 'The kinds of activities that any version of a campaign looks at. Part of reapply_campaign().';
+
+CREATE FUNCTION next_reapply_campaign(run_id bigint, behind bigint, as_of timestamptz, batch_size integer, scope text, busy bigint[],
+	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+	up_to := loyalty.next_members(behind, batch_size, '{activity}');
+	SELECT count(*), array_agg(DISTINCT a.member_id) FILTER (WHERE a.at >= (scope::jsonb ->> 'from_at')::timestamptz AND a.at < (scope::jsonb ->> 'until')::timestamptz)
+	INTO seen, members
+	FROM loyalty.activity a WHERE (behind IS NULL OR a.member_id > behind) AND a.member_id <= up_to;
+	total := CASE WHEN behind IS NULL THEN loyalty.estimated_rows('loyalty.activity') END;
+END
+$$;
+COMMENT ON FUNCTION next_reapply_campaign(bigint, bigint, timestamptz, integer, text, bigint[]) IS
+'The next members with activities, and those with any in the span that is asked for. Part of reapply_campaign(), by run_job().';
+
+CREATE FUNCTION reapply_terms(campaign text, from_at timestamptz, until timestamptz, reason text, take_back boolean) RETURNS jsonb
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM loyalty.campaign c WHERE c.campaign = $1) THEN
+		RAISE EXCEPTION 'campaign "%" does not exist', $1
+			USING ERRCODE = 'LY522', DETAIL = 'The table loyalty.campaign has no such row.', HINT = 'Campaigns are made by loyalty.define_campaign().';
+	ELSIF from_at IS NULL OR until IS NULL OR from_at >= until OR take_back IS NULL OR coalesce(reason, '') = '' THEN
+		RAISE EXCEPTION 'from_at, until, reason and take_back must be given'
+			USING ERRCODE = 'LY003', DETAIL = format('from_at is %s, until is %s, reason is %s.', coalesce(from_at::text, 'NULL'), coalesce(until::text, 'NULL'), coalesce(quote_literal(reason), 'NULL')),
+				HINT = 'Name a span of time, and why history is changed.';
+	END IF;
+	RETURN jsonb_build_object('campaign', campaign, 'from_at', from_at, 'until', until, 'reason', reason, 'take_back', take_back);
+END
+$$;
+COMMENT ON FUNCTION reapply_terms(text, timestamptz, timestamptz, text, boolean) IS 'The arguments of reapply_campaign(), checked. Errors: LY522, LY003.';
+
+CREATE PROCEDURE reapply_campaign(campaign text, from_at timestamptz, until timestamptz, reason text, take_back boolean DEFAULT false, batch_size integer DEFAULT 100)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	terms CONSTANT pg_catalog.jsonb := loyalty.reapply_terms(campaign, from_at, until, reason, take_back);
+BEGIN
+	CALL loyalty.run_job('reapply_campaign', NULL, batch_size, 'activities', 'activities changed', terms, terms::pg_catalog.text);
+END
+$$;
+COMMENT ON PROCEDURE reapply_campaign(text, timestamptz, timestamptz, text, boolean, integer) IS
+'Decides a campaign anew for the activities that happened from from_at until, not at, until (-infinity and infinity: all): by its version that is known now, and by what is known now of the member as of then. Posts the difference, with the reason; so a second call changes nothing. What other campaigns gave stands, and limits, groups and stop count it; what a limit refused stays refused. An activity that would lose something is left as it is, unless take_back. From then on revisions and returns decide by that version. Members go by their numbers, the activities of one by their instants. Commits after members with about batch_size activities; can be stopped at any time, and the same call goes on where it was. Progress is in the table job_run. Errors: LY522 no such campaign, LY003, LY006 it is running already, 25001 inside a transaction.';
+
 CREATE FUNCTION campaign_budget_left(campaign text, what text DEFAULT 'points') RETURNS bigint
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$

@@ -151,6 +151,8 @@ SELECT is_empty($$
 			-- names of roles and of people who act for them
 			'operator_act.session_role', 'operator_act.role', 'operator_act.actor', 'operator_act.person', 'act_request.session_role', 'act_request.role', 'act_request.actor',
 			'act_request.person', 'act_request.decided_session_role', 'act_request.decided_role', 'act_request.decided_actor', 'act_request.decided_person',
+			-- why history was changed, of all members alike
+			'award.reason',
 			-- numbers
 			'coupon_act.spread', 'request.call', 'request.result', 'tier_grant.end_reason', 'act_request.result')$$, 'every column for text of a member is in this test');
 
