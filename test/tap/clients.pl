@@ -103,6 +103,8 @@ $wire->query('SELECT loyalty.setup()');
 $wire->query('CREATE TABLE history (member_id bigint, at timestamptz)');
 $wire->query("SELECT loyalty.define_audience('everybody', 'members')");
 $wire->query(q{SELECT loyalty.define_board('top', '{"kind": "game", "period": "day", "time_zone": "UTC", "places": 3}')});
+$wire->query(q{SELECT loyalty.create_currency('points', 'Points')});
+$wire->query(q{SELECT loyalty.define_campaign('base', '{"then": [{"points": 1}]}')});
 my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history'", refresh_audience => "'everybody'",
 	close_board => "'top', '2020-01-01'", reapply_campaign => "'base', '2020-01-01', '2020-02-01', 'again'");
 # run_job() is what they have in common
