@@ -49,6 +49,7 @@ BEGIN
 				define_benefit, add_codes, generate_codes,
 				define_streak, define_badge, define_challenge, define_board, define_referral, define_draw, reveal_draw, define_club, define_journey,
 				define_campaign, end_campaign,
+				define_match,
 				define_trial, set_channel_cost,
 				define_approval, drop_approval,
 				subscribe, unsubscribe, define_notice, drop_notice}'),

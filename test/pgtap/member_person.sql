@@ -76,6 +76,10 @@ SELECT loyalty.review_referral(:jane, 'accept', 'Jane is a friend') \g /dev/null
 SELECT loyalty.define_trial('persons', jsonb_build_object('shares', CASE loyalty.arm_of('persons', :jane, '{0.5,0.5}') WHEN 1 THEN '[0.5, 0.5]'::jsonb ELSE '[0.0001, 0.9999]' END),
 	now() - interval '1 hour', now() + interval '1 day') \g /dev/null
 SELECT loyalty.expose(:jane, 'persons', 'letter to Jane', idempotency_key => 'jane 17') \g /dev/null
+SELECT loyalty.define_match('person', '{"fields": {"name": "name", "nick": "name", "born": "date"}}') \g /dev/null
+SELECT loyalty.review_pair(:jane, :bob, 'different', 'Jane is not Bob', idempotency_key => 'jane 20') \g /dev/null
+INSERT INTO loyalty.match_pair (member_id, other_id, match, weight, probability, pattern, parts, model_no) VALUES (:jane, :bob, 'person', 1, 0.6, '3', '{}', 1);
+INSERT INTO loyalty.match_link (member_id, merge_id, other_id, match, parts) VALUES (:jane, :m2, :bob, 'person', '{"fields": {"jane": {}}}');
 SELECT loyalty.earn(:bob, 40, reference => 'order of Bob', idempotency_key => 'bob 3', details => '{"shop": 1}') \g /dev/null
 
 CREATE ROLE person_clerk;
@@ -112,7 +116,8 @@ SELECT public_id::text FROM loyalty.member WHERE member_id IN (:jane, :jane2);
 SELECT cmp_ok(count(*), '>=', 30::bigint, 'there is much to be guessed from') FROM fingerprints;
 
 -- A table that is new has to be in this story: each with text of members in it is.
-SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$VALUES ('ledger', 'reference'), ('ledger', 'reason'), ('ledger', 'details'), ('ledger', 'idempotency_key'),
+SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$VALUES ('match_review', 'reason'), ('match_link', 'parts'),
+	('ledger', 'reference'), ('ledger', 'reason'), ('ledger', 'details'), ('ledger', 'idempotency_key'),
 	('identifier', 'value'), ('member', 'attributes'), ('member_fact', 'value'), ('member_act', 'reason'), ('member_merge', 'reason'), ('member_merge', 'unmerge_reason'),
 	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason'),
 	('activity', 'lines'), ('activity', 'document'), ('activity', 'external_id'), ('activity', 'idempotency_key'), ('activity_revision', 'reference'),
@@ -145,6 +150,9 @@ SELECT is_empty($$
 			'referral_code.referral', 'referral.referral', 'referral.code', 'referral.why', 'referral.decision',
 			'draw_grant.draw', 'draw_spin.draw', 'draw_spin.drawn', 'draw_spin.prize', 'draw_spin.client_seed', 'club_membership.club', 'club_membership.act',
 			'club_membership.club_role', 'journey_step.journey', 'journey_step.step', 'journey_step.outcome',
+			'draw_grant.draw', 'draw_spin.draw', 'draw_spin.drawn', 'draw_spin.prize', 'draw_spin.client_seed',
+			-- names of matches, levels of fields and decisions
+			'match_pair.match', 'match_pair.pattern', 'match_pair.parts', 'match_review.decision', 'match_link.match',
 			-- answers of settings: a level, a number, yes or no
 			'award.inputs',
 			'operator_act.act', 'operator_act.currency', 'operator_act.subject', 'act_request.act', 'act_request.decision',
