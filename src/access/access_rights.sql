@@ -40,6 +40,7 @@ BEGIN
 				change_list, next_refresh_audience,
 				reapply_campaign_of,
 				revoke_coupon,
+				fit_match, find_duplicates_of, review_pair, merge_match, merge_matches,
 				give_badge, take_badge, grant_spin, club_act, review_referral, begin_closing, close_board_of, refresh_engagements_of,
 				add_to_summaries}'),
 			('may_define', '{configure_program, create_currency, configure_namespace, block_identifier, register_merge_handler,

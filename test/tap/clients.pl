@@ -105,10 +105,9 @@ $wire->query("SELECT loyalty.define_audience('everybody', 'members')");
 $wire->query(q{SELECT loyalty.define_board('top', '{"kind": "game", "period": "day", "time_zone": "UTC", "places": 3}')});
 $wire->query(q{SELECT loyalty.create_currency('points', 'Points')});
 $wire->query(q{SELECT loyalty.define_campaign('base', '{"then": [{"points": 1}]}')});
-my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history'", refresh_audience => "'everybody'",
+my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history'", refresh_audience => "'everybody'", find_duplicates => "'person'",
 	close_board => "'top', '2020-01-01'", reapply_campaign => "'base', '2020-01-01', '2020-02-01', 'again'");
 $wire->query(q{SELECT loyalty.define_match('person', '{"fields": {"given": "name", "surname": "name", "born": "date"}}')});
-my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history'", close_board => "'top', '2020-01-01'", find_duplicates => "'person'");
 # run_job() is what they have in common
 for my $job (grep { $_ ne 'run_job' } map { $_->{name} } grep { $_->{kind} eq 'p' } @callables)
 {
