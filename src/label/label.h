@@ -131,4 +131,7 @@ extern bool HasLabel(int64 member_id, const Label *label, char **values, int nva
 /* label_condition.c */
 extern void LabelConditionInit(void);
 
+/* label_effect.c */
+extern void LabelEffectInit(void);
+
 #endif							/* LOYALTY_LABEL_H */

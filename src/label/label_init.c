@@ -15,4 +15,5 @@ ROOM_INIT(Label)
 	ExpectLayout("label", 1);
 	DeclareHappenings(happenings);
 	LabelConditionInit();
+	LabelEffectInit();
 }

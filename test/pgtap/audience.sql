@@ -238,4 +238,23 @@ SELECT loyalty.define_campaign('vegans', '{"when": {"label": "vegan"}, "then": [
 SELECT is((SELECT points FROM loyalty.record_activity(m, 'order', '2026-06-01', 10)), p, 'points of ' || m) FROM (VALUES (1::bigint, 110::bigint), (2, 100), (30, 0), (5, 100)) v (m, p);
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 
+/* ---- labels that campaigns give ---- */
+
+SELECT throws_ok('SELECT loyalty.define_campaign(''wrong'', ''{"then": [' || t.effect || ']}'', ''2020-01-01'')', t.code, NULL, 'no effect: ' || t.effect)
+FROM (VALUES ('{"label": "nobody"}', 'LY701'), ('{"label": "city"}', 'LY702'), ('{"label": "vegan", "value": "maybe"}', 'LY702'), ('{"label": 5}', 'LY521'), ('{"label": "vegan", "valid_for": "often"}', 'LY521'),
+	('{"label": "vegan", "confidence": 1.5}', 'LY521'), ('{"label": "vegan", "for": "1 day"}', 'LY521')) t (effect, code);
+SELECT loyalty.define_campaign('tea', '{"when": {"lines": {"category": ["tea"]}}, "then": [{"label": "likes", "value": "tea", "valid_for": "90 days", "confidence": 0.8}]}', '2020-01-01') \g /dev/null
+SELECT activity_id AS o1 FROM loyalty.record_activity(33, 'order', '2026-06-01', lines => '[{"sku": "tea1", "amount": 10}]') \gset
+SELECT activity_id AS o2 FROM loyalty.record_activity(33, 'order', '2026-07-01', lines => '[{"sku": "tea1", "amount": 10}]') \gset
+SELECT loyalty.record_activity(34, 'order', '2026-06-01', lines => '[{"sku": "cup", "amount": 10}]') \g /dev/null
+SELECT is((SELECT array_agg(concat_ws(' ', l.value, l.confidence, l.source, l.valid_until)) FROM loyalty.labels(33, '2026-06-15') l), ARRAY['tea 0.8 rule:tea/' || :o1 || ' 2026-08-30 00:00:00+00'], 'given');
+SELECT is(array(SELECT loyalty.has_label(m, 'likes', 'tea', t) FROM unnest('{33,34}'::bigint[]) m, unnest('{2026-05-31,2026-08-29,2026-09-15,2026-10-01}'::timestamptz[]) t ORDER BY m, t), '{f,t,t,f,f,f,f,f}'::boolean[], 'it lapses by itself');
+SELECT loyalty.record_return(33, :o1) \g /dev/null
+SELECT is(array(SELECT loyalty.has_label(33, 'likes', 'tea', t) FROM unnest('{2026-06-15,2026-07-15}'::timestamptz[]) t ORDER BY t), '{f,t}'::boolean[], 'returned: what it brought is gone, what another brought stays');
+SELECT loyalty.revise_activity(33, :o2, cancelled => true) \g /dev/null
+SELECT is(loyalty.has_label(33, 'likes', 'tea', '2026-07-15'), false, 'cancelled');
+SELECT loyalty.revise_activity(33, :o2, cancelled => false) \g /dev/null
+SELECT is(loyalty.has_label(33, 'likes', 'tea', '2026-07-15'), true, 'and not');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+
 SELECT * FROM finish();
