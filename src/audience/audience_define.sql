@@ -34,6 +34,9 @@ BEGIN
 		ELSIF rest ~ '^[-&|()]' THEN
 			kind := 'operator';
 			token := left(rest, 1);
+		ELSIF rest ~ '^[[:alpha:]]' THEN
+			kind := 'value';
+			token := substring(rest FROM '^[[:alpha:]][[:alnum:]_]*');
 		ELSIF rest ~ '^[0-9.]' THEN
 			kind := 'value';
 			token := substring(rest FROM '^[0-9.]+');

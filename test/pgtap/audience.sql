@@ -73,12 +73,12 @@ SELECT count(loyalty.record_activity(m, 'order', at, amount, l, c, external_id =
 	(21, '2026-01-10'::timestamptz, 10, '[{"sku": "tea1", "amount": 10}]'::jsonb, 'app'), (21, '2026-02-10', 20, NULL, 'store'), (21, '2026-03-10', 30, NULL, 'store'),
 	(22, '2026-01-10', 100, '[{"sku": "cup", "amount": 100}]', 'app'), (23, '2025-01-10', 5, NULL, 'store')) v (m, at, amount, l, c) \g /dev/null
 SELECT is(live(t.expression, '2026-03-15'), t.members, t.expression)
-FROM (VALUES ('vegan', '{1}'), ('city', '{3,4,9}'), ('city = Bonn', NULL), ('city = "Bonn"', '{3}'), ('city = "Bad Ems"', '{9}'), ('likes = tea', '{5}'), ('likes', '{5,6}'), ('{"label": {"likes": ["tea", "jam"]}}', '{5,6}'), ('likes = jam - likes = tea', '{6}'), ('share >= 0.3', '{7}'), ('share < 0.3 | share > 1', '{8}'),
+FROM (VALUES ('vegan', '{1}'), ('city', '{3,4,9}'), ('city = Bonn', '{3}'), ('city = "Bonn"', '{3}'), ('city = "Bad Ems"', '{9}'), ('likes = tea', '{5}'), ('likes', '{5,6}'), ('{"label": {"likes": ["tea", "jam"]}}', '{5,6}'), ('likes = jam - likes = tea', '{6}'), ('share >= 0.3', '{7}'), ('share < 0.3 | share > 1', '{8}'),
 	('{"tier": {"club": ["gold"]}}', '{11,12}'), ('{"tier": {"club": ["base", "gold"]}}', '{11,12,13}'), ('{"attribute": {"city": ["Bonn"]}} & a', '{2,4,6,8,10}'), ('{"joined": {"via": ["app"]}} & a', '{3,6,9}'), ('{"joined": {"within": "1 month"}}', '{}'),
 	('{"count": {}}', '{21,22,23}'), ('{"count": {">=": 2}}', '{21}'), ('{"count": {"within": "40 days"}}', '{21}'), ('{"count": {"within": "90 days"}}', '{21,22}'), ('{"count": {"channel": ["app"], ">=": 1}}', '{21,22}'), ('c | {"count": {"=": 1}}', '{5,10,15,20,22,23}'),
 	('{"joined": {}} - {"count": {"<": 1}}', '{21,22,23}'), ('{"spent": {">": 10}}', '{21,22}'), ('{"spent": {">": 10, "<=": 60}}', '{21}'), ('{"bought": {"category": ["tea"]}}', '{21}'), ('{"bought": {"sku": ["cup", "tea1"]}}', '{21,22}'), ('{"bought": {"sku": "cup", "category": "tea"}}', '{}'),
 	('{"stage": {"in": ["loyal", "active"]}}', '{21,22}'), ('{"stage": {"in": ["lost"]}}', '{23}'), ('{"stage": {"in": ["prospect"]}} & a', '{1,2,3,4,5,6,7,8,9,10}'),
-	('{"contacts": {"<": 1}} & c', '{5,10,15,20}')) t (expression, members) WHERE t.members IS NOT NULL;
+	('{"contacts": {"<": 1}} & c', '{5,10,15,20}')) t (expression, members);
 
 -- each alone: the same as the set
 CREATE FUNCTION alone(expression text, as_of timestamptz, known_at timestamptz DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
