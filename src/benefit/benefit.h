@@ -1,9 +1,10 @@
 /*
  * benefit.h
- *		What a member gets: coupons, by their definitions.
+ *		What a member gets, by definitions: coupons, and what offer.h is about.
  *
  * A benefit has versions, each in force from an instant on.  A coupon keeps the
- * version that was in force when it was issued.
+ * version that was in force when it was issued; all else is judged by the one
+ * that is in force at its instant.
  */
 #ifndef LOYALTY_BENEFIT_H
 #define LOYALTY_BENEFIT_H
@@ -15,6 +16,20 @@
 #include "activity/condition.h"
 #include "benefit/price.h"
 #include "core/core.h"
+
+typedef enum BenefitKind
+{
+	BENEFIT_COUPON,
+	BENEFIT_ENTITLEMENT,		/* may be used so often */
+	BENEFIT_ACCESS,				/* may be used as often as one likes, or bought */
+	BENEFIT_PRICE,				/* goods cost less */
+	BENEFIT_REWARD,				/* is bought with points */
+	BENEFIT_GIFT,				/* is there for a while, once an occasion */
+	BENEFIT_PAYMENT,			/* what points are worth when one pays with them */
+	BENEFIT_CARD				/* has a balance of its own */
+} BenefitKind;
+
+extern const char *const benefit_kind_names[];	/* ends with NULL */
 
 typedef enum CodeKind
 {
@@ -37,12 +52,14 @@ typedef struct Benefit
 	const char *name;
 	int32		version;
 	TimestampTz effective_from;
+	BenefitKind kind;
+	const struct Offer *offer;	/* of whatever is no coupon */
 
 	DiscountTerms discount;
 	const char *free_sku;		/* DISCOUNT_FREE: of which lines */
 	Condition  *lines;			/* which lines are meant; NULL: all */
 	Condition  *except;			/* but for these; NULL: none */
-	Condition  *available;		/* when it may be redeemed; NULL: always */
+	Condition  *available;		/* when it may be redeemed, or had; NULL: always */
 	const char *money;			/* of which alone; NULL: of any */
 	bool		reevaluate;		/* after a return; otherwise the discount stays */
 
@@ -70,6 +87,8 @@ extern void RefuseProblems(const Problems *problems, const char *at);
 extern bool AnyBenefits(void);
 extern const Benefit *FindBenefit(const char *name, TimestampTz at);
 extern const Benefit *BenefitInForce(const char *name, TimestampTz at);
+extern const Benefit *BenefitOfKind(const char *name, BenefitKind kind, TimestampTz at);
+extern List *BenefitsOfKind(BenefitKind kind, TimestampTz at);
 extern const Benefit *BenefitVersion(const char *name, int32 version);
 
 /*

@@ -120,6 +120,41 @@ BenefitInForce(const char *name, TimestampTz at)
 }
 
 /*
+ * The same of one that must be of a kind.
+ */
+const Benefit *
+BenefitOfKind(const char *name, BenefitKind kind, TimestampTz at)
+{
+	const Benefit *benefit = BenefitInForce(name, at);
+
+	if (benefit->kind != kind)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_UNKNOWN_BENEFIT),
+				 errmsg("benefit \"%s\" is of another kind", name),
+				 errdetail("It is of kind %s, and this is for %s.", benefit_kind_names[benefit->kind], benefit_kind_names[kind]),
+				 errhint("See the table loyalty.benefit.")));
+	return benefit;
+}
+
+/*
+ * All benefits of a kind that are in force at an instant, by their names.
+ */
+List *
+BenefitsOfKind(BenefitKind kind, TimestampTz at)
+{
+	List	   *list = NIL;
+
+	KnowBenefits();
+	for (int i = 0; i < nbenefits; i++)
+	{
+		if (benefits[i]->kind == kind && benefits[i]->effective_from <= at &&
+			(i + 1 == nbenefits || benefits[i + 1]->effective_from > at || strcmp(benefits[i + 1]->name, benefits[i]->name) != 0))
+			list = lappend(list, unconstify(Benefit *, benefits[i]));
+	}
+	return list;
+}
+
+/*
  * A version of a benefit that is known to be there.
  */
 const Benefit *

@@ -2,20 +2,26 @@
  * benefit: forgotten members, and what must hold.
  */
 
-CREATE FUNCTION erase_coupon_texts(member_ids bigint[]) RETURNS bigint
-LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_erase_coupon_texts';
-COMMENT ON FUNCTION erase_coupon_texts(bigint[]) IS
-'Erases baskets, references and reasons of acts of coupons of members; returns how many had one. Part of forget_member(). Error: 42501 not the owner of the tables.';
+CREATE FUNCTION erase_benefit_texts(member_ids bigint[]) RETURNS bigint
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_erase_benefit_texts';
+COMMENT ON FUNCTION erase_benefit_texts(bigint[]) IS
+'Erases baskets, references and reasons of what was done to coupons, uses and orders of members; returns how many had one. Part of forget_member(). Error: 42501 not the owner of the tables.';
 
-CREATE FUNCTION forget_coupons(member_ids bigint[]) RETURNS void
+CREATE FUNCTION forget_benefits(member_ids bigint[]) RETURNS void
 LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT loyalty.erase_rows($q$
 		UPDATE loyalty.coupon c SET basket = '' WHERE c.member_id = ANY ($1) AND c.basket <> ''$q$, $1);
-	SELECT loyalty.erase_coupon_texts($1)
+	SELECT loyalty.erase_rows($q$
+		UPDATE loyalty.reward_order o SET reference = NULL WHERE o.member_id = ANY ($1) AND o.reference IS NOT NULL$q$, $1);
+	SELECT loyalty.erase_rows($q$
+		UPDATE loyalty.gift_card c SET reference = NULL WHERE c.member_id = ANY ($1) AND c.reference IS NOT NULL$q$, $1);
+	SELECT loyalty.erase_rows($q$
+		UPDATE loyalty.household h SET name = '' WHERE h.member_id = ANY ($1) AND h.name <> ''$q$, $1);
+	SELECT loyalty.erase_benefit_texts($1)
 $$;
-COMMENT ON FUNCTION forget_coupons(bigint[]) IS
-'What forget_member() means here: names of baskets, references and reasons are deleted. Coupons, codes, dates and amounts stay with the number of the member, as the ledger does.';
+COMMENT ON FUNCTION forget_benefits(bigint[]) IS
+'What forget_member() means here: names of baskets, references and reasons are deleted. Coupons, codes, uses, orders, dates and amounts stay with the number of the member, as the ledger does.';
 
 CREATE FUNCTION check_benefit(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -83,6 +89,14 @@ AS $$
 		JOIN loyalty.activity a ON a.activity_id = u.activity_id AND a.moved_to IS NULL,
 		LATERAL (SELECT coalesce(sum((x ->> 'coupon_discount')::numeric), 0) AS discount FROM jsonb_array_elements(a.lines) x) l
 	WHERE a.lines IS NOT NULL AND u.discount - coalesce(u.beyond, 0) <> l.discount
+	UNION ALL
+	SELECT * FROM loyalty.check_entitlements()
+	UNION ALL
+	SELECT * FROM loyalty.check_rewards()
+	UNION ALL
+	SELECT * FROM loyalty.check_gifts()
+	UNION ALL
+	SELECT * FROM loyalty.check_households()
 $$;
 COMMENT ON FUNCTION check_benefit() IS
 'Every invariant of room benefit: a row for each violation; part of check_all(). The state of each coupon is the fold of its acts; none is redeemed more often than it may be, or than activities have it; limits of members hold; what is left of a total and what was issued are the total; what a pool counts it has; each code is in one place; what coupons take off an activity stands in its lines.';

@@ -9,7 +9,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
-#include "benefit/benefit.h"
+#include "benefit/define_parts.h"
+#include "benefit/offer.h"
 #include "core/compat.h"
 #include "core/errors.h"
 
@@ -17,57 +18,7 @@
 #define DEFAULT_PRIORITY	100
 #define MAX_TIMES			1000000
 
-/* The amount under a key, 0 where there is none. */
-static int64
-ReadAmount(const Place *object, const char *key)
-{
-	Place		place;
-	Micros		amount = 0;
-
-	if (!GetPart(object, key, &place) || !ReadDecimal(&place, &amount))
-		return 0;
-	if (amount == 0)
-		Complain(&place, "is 0, and must be more");
-	return amount;
-}
-
-/* The whole number under a key, from 1 on; 0 where there is none. */
-static int64
-ReadCount(const Place *object, const char *key, int64 most)
-{
-	Place		place;
-	int64		count = 0;
-
-	if (GetPart(object, key, &place))
-		(void) ReadWhole(&place, 1, most, &count);
-	return count;
-}
-
-static Interval *
-ReadInterval(const Place *object, const char *key)
-{
-	Place		place;
-	Interval	span;
-	Interval   *kept;
-
-	if (!GetPart(object, key, &place) || !ReadSpan(&place, &span))
-		return NULL;
-	kept = palloc(sizeof(Interval));
-	*kept = span;
-	return kept;
-}
-
-static int
-ReadKeyword(const Place *object, const char *key, const char *const *choices, int otherwise)
-{
-	Place		place;
-	int			choice;
-
-	if (!GetPart(object, key, &place))
-		return otherwise;
-	choice = ReadChoice(&place, choices);
-	return choice < 0 ? otherwise : choice;
-}
+const char *const benefit_kind_names[] = {"coupon", "entitlement", "access", "price", "reward", "gift", "payment", "card", NULL};
 
 /*
  * {"percent": 10, "at_most": 50}, {"amount": 20, "every": 100},
@@ -151,43 +102,6 @@ ParseDiscount(const Place *whole, Benefit *benefit)
 	}
 }
 
-/* {"between": [from, until]}, by the clock of the benefit */
-static void
-ParseBetween(const Place *whole, Benefit *benefit)
-{
-	TimestampTz *bounds[2] = {&benefit->valid_from, &benefit->valid_until};
-	Place		between;
-
-	benefit->valid_from = TIMESTAMP_MINUS_INFINITY;
-	benefit->valid_until = TIMESTAMP_INFINITY;
-	if (!GetPart(whole, "between", &between) || !RequireArray(&between))
-		return;
-	if (CountElements(&between) != 2)
-	{
-		Complain(&between, "must have two instants, either of which may be null");
-		return;
-	}
-	for (int i = 0; i < 2; i++)
-	{
-		Place		element;
-		Timestamp	local;
-
-		GetElementPlace(&between, i, &element);
-		if (element.value.type != jbvNull && ReadLocalInstant(&element, &local))
-			*bounds[i] = DatumGetTimestampTz(DirectFunctionCall2(timestamp_zone, CStringGetTextDatum(benefit->time_zone),
-																 TimestampGetDatum(local)));
-	}
-	if (benefit->valid_from >= benefit->valid_until)
-		Complain(&between, "ends before it begins");
-}
-
-static void
-RefuseQuestion(const FactQuestion *question, void *place)
-{
-	(void) question;
-	Complain(place, "asks for facts of the member, which are not known here");
-}
-
 static void
 ParseConditions(const Place *whole, Benefit *benefit)
 {
@@ -198,11 +112,60 @@ ParseConditions(const Place *whole, Benefit *benefit)
 	if (GetPart(whole, "except", &part) && RequireObject(&part))
 		benefit->except = ParseLineSelector(&part);
 	if (GetPart(whole, "available", &part) && RequireObject(&part))
-	{
 		benefit->available = ParseCondition(&part);
-		if (part.problems->nerrors == 0)
-			ForEachQuestion(benefit->available, RefuseQuestion, &part);
-	}
+}
+
+static void
+ParseCoupon(const Place *whole, Benefit *benefit)
+{
+	static const char *const keys[] = {
+		"kind", "discount", "class", "lines", "except", "minimum", "minimum_after", "available", "on_return",
+		"valid", "valid_after", "valid_to_end_of", "between", "grace", "time_zone",
+		"codes", "times", "member", "total", "exclusive", "priority", "money", NULL
+	};
+	static const char *const classes[] = {"lines", "order", "shipping", NULL};
+	static const char *const returns[] = {"keep", "reevaluate", NULL};
+	static const char *const codes[] = {"unique", "generic", "pool", NULL};
+	static const char *const ends[] = {"instant", "day", "month", "year", NULL};
+	DiscountTerms *terms = &benefit->discount;
+	JsonbValue	exclusive;
+	int64		number;
+	Place		part;
+
+	RefuseUnknownKeys(whole, keys);
+	ParseDiscount(whole, benefit);
+	ParseConditions(whole, benefit);
+	terms->class = ReadKeyword(whole, "class", classes, CLASS_ORDER);
+	if (terms->class == CLASS_SHIPPING && terms->kind != DISCOUNT_PERCENT && (terms->kind != DISCOUNT_AMOUNT || terms->every > 0))
+		Complain(whole, "takes of shipping a percentage or an amount");
+	terms->minimum = ReadAmount(whole, "minimum");
+	if (GetPart(whole, "minimum_after", &part))
+		terms->minimum_after = ReadBoolean(&part, false);
+	benefit->reevaluate = ReadKeyword(whole, "on_return", returns, 0) == 1;
+
+	benefit->valid = ReadInterval(whole, "valid");
+	benefit->valid_after = ReadInterval(whole, "valid_after");
+	benefit->valid_to = ReadKeyword(whole, "valid_to_end_of", ends, VALID_TO_INSTANT);
+	if (benefit->valid_to != VALID_TO_INSTANT && benefit->valid == NULL)
+		Complain(whole, "has \"valid_to_end_of\" and no \"valid\"");
+	benefit->grace = ReadInterval(whole, "grace");
+	ReadSpanBetween(whole, "between", benefit->time_zone, &benefit->valid_from, &benefit->valid_until);
+
+	benefit->codes = ReadKeyword(whole, "codes", codes, CODES_UNIQUE);
+	number = ReadCount(whole, "times", MAX_TIMES);
+	benefit->times = number == 0 ? 1 : (int32) number;
+	benefit->member_limit = ReadCount(whole, "member", PG_INT32_MAX);
+	benefit->has_total = ReadCount(whole, "total", INT64CONST(1000000000000)) > 0;
+	terms->priority = DEFAULT_PRIORITY;
+	if (GetPart(whole, "priority", &part) && ReadWhole(&part, 0, PG_INT32_MAX, &number))
+		terms->priority = (int) number;
+	/* null is a group of nobody */
+	terms->exclusive = DEFAULT_GROUP;
+	if (GetPart(whole, "exclusive", &part))
+		terms->exclusive = ReadText(&part);
+	else if (getKeyJsonValueFromContainer(whole->value.val.binary.data, "exclusive", strlen("exclusive"), &exclusive) != NULL)
+		terms->exclusive = NULL;
+	benefit->money = ReadMoney(whole);
 }
 
 /*
@@ -213,73 +176,26 @@ ParseConditions(const Place *whole, Benefit *benefit)
 Benefit *
 ParseBenefit(const Jsonb *definition, const char *time_zone, Problems *problems)
 {
-	static const char *const keys[] = {
-		"kind", "discount", "class", "lines", "except", "minimum", "minimum_after", "available", "on_return",
-		"valid", "valid_after", "valid_to_end_of", "between", "grace", "time_zone",
-		"codes", "times", "member", "total", "exclusive", "priority", "money", NULL
-	};
-	static const char *const kinds[] = {"coupon", NULL};
-	static const char *const classes[] = {"lines", "order", "shipping", NULL};
-	static const char *const returns[] = {"keep", "reevaluate", NULL};
-	static const char *const codes[] = {"unique", "generic", "pool", NULL};
-	static const char *const ends[] = {"instant", "day", "month", "year", NULL};
 	Benefit    *benefit = palloc0(sizeof(Benefit));
-	DiscountTerms *terms = &benefit->discount;
-	JsonbValue	exclusive;
-	int64		number;
+	int			kind;
 	Place		whole;
 	Place		part;
 
 	WholeDefinition(&whole, definition, "", problems);
 	if (!RequireObject(&whole))
 		return benefit;
-	RefuseUnknownKeys(&whole, keys);
-	if (!GetPart(&whole, "kind", &part))
-		Complain(&whole, "has no \"kind\"");
-	else
-		(void) ReadChoice(&part, kinds);
-
 	benefit->time_zone = time_zone;
 	if (GetPart(&whole, "time_zone", &part))
 		(void) ReadTimeZone(&part, &benefit->time_zone);
-
-	ParseDiscount(&whole, benefit);
-	ParseConditions(&whole, benefit);
-	terms->class = ReadKeyword(&whole, "class", classes, CLASS_ORDER);
-	if (terms->class == CLASS_SHIPPING && terms->kind != DISCOUNT_PERCENT && (terms->kind != DISCOUNT_AMOUNT || terms->every > 0))
-		Complain(&whole, "takes of shipping a percentage or an amount");
-	terms->minimum = ReadAmount(&whole, "minimum");
-	if (GetPart(&whole, "minimum_after", &part))
-		terms->minimum_after = ReadBoolean(&part, false);
-	benefit->reevaluate = ReadKeyword(&whole, "on_return", returns, 0) == 1;
-
-	benefit->valid = ReadInterval(&whole, "valid");
-	benefit->valid_after = ReadInterval(&whole, "valid_after");
-	benefit->valid_to = ReadKeyword(&whole, "valid_to_end_of", ends, VALID_TO_INSTANT);
-	if (benefit->valid_to != VALID_TO_INSTANT && benefit->valid == NULL)
-		Complain(&whole, "has \"valid_to_end_of\" and no \"valid\"");
-	benefit->grace = ReadInterval(&whole, "grace");
-	ParseBetween(&whole, benefit);
-
-	benefit->codes = ReadKeyword(&whole, "codes", codes, CODES_UNIQUE);
-	number = ReadCount(&whole, "times", MAX_TIMES);
-	benefit->times = number == 0 ? 1 : (int32) number;
-	benefit->member_limit = ReadCount(&whole, "member", PG_INT32_MAX);
-	benefit->has_total = ReadCount(&whole, "total", INT64CONST(1000000000000)) > 0;
-	terms->priority = DEFAULT_PRIORITY;
-	if (GetPart(&whole, "priority", &part) && ReadWhole(&part, 0, PG_INT32_MAX, &number))
-		terms->priority = (int) number;
-	/* null is a group of nobody */
-	terms->exclusive = DEFAULT_GROUP;
-	if (GetPart(&whole, "exclusive", &part))
-		terms->exclusive = ReadText(&part);
-	else if (getKeyJsonValueFromContainer(whole.value.val.binary.data, "exclusive", strlen("exclusive"), &exclusive) != NULL)
-		terms->exclusive = NULL;
-	if (GetPart(&whole, "money", &part))
+	if (!GetPart(&whole, "kind", &part))
+		Complain(&whole, "has no \"kind\"");
+	else if ((kind = ReadChoice(&part, benefit_kind_names)) >= 0)
 	{
-		benefit->money = ReadText(&part);
-		if (benefit->money != NULL && (strlen(benefit->money) != 3 || strspn(benefit->money, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3))
-			Complain(&part, "is \"%s\", which is no code of ISO 4217", benefit->money);
+		benefit->kind = (BenefitKind) kind;
+		if (benefit->kind == BENEFIT_COUPON)
+			ParseCoupon(&whole, benefit);
+		else
+			benefit->offer = ParseOffer(&whole, benefit);
 	}
 	return benefit;
 }

@@ -9,7 +9,12 @@ AS $$
 	VALUES ('benefit_version', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
 		('benefit_version', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
 		('benefit_version', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
-		('coupon_act', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
+		('coupon_act', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
+		('entitlement_act', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
+		('reward_act', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
+		('gift_claim', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
+		('household_act', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only'),
+		('household_spend', 'append_only', 'BEFORE DELETE OR UPDATE OR TRUNCATE', 'STATEMENT', 'append_only')
 $$;
 COMMENT ON FUNCTION benefit_triggers() IS 'The triggers of the tables of room benefit; see program_triggers().';
 
@@ -26,7 +31,7 @@ BEGIN
 		);
 		COMMENT ON TABLE loyalty.benefit IS 'What members can get; made by define_benefit().';
 		COMMENT ON COLUMN loyalty.benefit.benefit IS 'Short name that applications use.';
-		COMMENT ON COLUMN loyalty.benefit.kind IS 'What it is: coupon.';
+		COMMENT ON COLUMN loyalty.benefit.kind IS 'What it is: coupon, entitlement, access, price, reward, gift, payment or card.';
 		COMMENT ON COLUMN loyalty.benefit.name IS 'Name that people read.';
 		COMMENT ON COLUMN loyalty.benefit.created_at IS 'When it was first defined.';
 
@@ -127,7 +132,7 @@ BEGIN
 			asked bigint NOT NULL DEFAULT 1,
 			PRIMARY KEY (member_id, benefit)
 		);
-		COMMENT ON TABLE loyalty.coupon_limit IS 'Locked while coupons of a member are counted for a limit.';
+		COMMENT ON TABLE loyalty.coupon_limit IS 'Locked while what a member has of a benefit is counted for a limit or a quota.';
 		COMMENT ON COLUMN loyalty.coupon_limit.member_id IS 'The member.';
 		COMMENT ON COLUMN loyalty.coupon_limit.benefit IS 'The benefit.';
 		COMMENT ON COLUMN loyalty.coupon_limit.asked IS 'How often that was done.';
@@ -150,8 +155,11 @@ BEGIN
 		COMMENT ON COLUMN loyalty.coupon_code.place IS 'And at which place there; the last is drawn first.';
 		COMMENT ON COLUMN loyalty.coupon_code.member_id IS 'The member whose coupon it is; NULL: nobody''s yet, or, of a generic code, everybody''s.';
 		COMMENT ON COLUMN loyalty.coupon_code.coupon_id IS 'That coupon.';
+		PERFORM loyalty.setup_entitlement_tables(), loyalty.setup_reward_tables(), loyalty.setup_gift_tables(),
+			loyalty.setup_gift_card_tables(), loyalty.setup_household_tables();
 	END IF;
-	PERFORM loyalty.put_merge_handler('benefit', '{coupon,coupon_act,coupon_code,coupon_limit}', NULL, NULL, NULL, 'loyalty.forget_coupons');
+	PERFORM loyalty.put_merge_handler('benefit', '{coupon,coupon_act,coupon_code,coupon_limit,entitlement_act,reward_order,reward_act,gift_claim,gift_card,
+		household,household_act,household_spend}', 'loyalty.merge_benefits', NULL, NULL, 'loyalty.forget_benefits');
 	RETURN 1;
 END
 $$;

@@ -22,6 +22,7 @@
 #include "activity/activity.h"
 #include "benefit/coupon.h"
 #include "benefit/coupon_price.h"
+#include "benefit/gate.h"
 #include "core/compat.h"
 #include "core/errors.h"
 
@@ -181,7 +182,13 @@ CheckAvailable(const Coupon *coupon, const Activity *activity)
 {
 	const Benefit *benefit = coupon->benefit;
 	ConditionSubject subject = {.activity = activity, .money = benefit->money, .zone = FindZone(benefit->time_zone)};
+	Asker		asker;
 
+	if (benefit->available != NULL)
+	{
+		InitAsker(&asker, activity->member_id, activity->at, false);
+		LetAsk(&subject, &asker);
+	}
 	if (benefit->money != NULL && activity->money != NULL && strcmp(benefit->money, activity->money) != 0)
 		RefuseNotEligible(coupon, psprintf("It is of %s, and the activity of %s.", benefit->money, activity->money));
 	if (benefit->available != NULL && EvaluateCondition(benefit->available, &subject) != TRUTH_YES)

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "benefit/benefit_call.h"
 #include "benefit/coupon.h"
 #include "core/compat.h"
 #include "core/errors.h"
@@ -36,38 +37,6 @@ typedef struct CouponCall
 	CouponIssue issue;
 } CouponCall;
 
-static TimestampTz
-InstantArgument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	RequireArgument(fcinfo, n, name);
-	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(n)))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("%s must be a finite instant", name),
-				 errdetail("It is %s.", TimestampText(PG_GETARG_TIMESTAMPTZ(n))),
-				 errhint("Leave it out for now.")));
-	return PG_GETARG_TIMESTAMPTZ(n);
-}
-
-static void
-BeginCall(void)
-{
-	RequireOwner();
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-}
-
-/* A row of results, beyond the SPI connection. */
-static Datum
-ResultRow(FunctionCallInfo fcinfo, const Datum *values, const bool *nulls)
-{
-	TupleDesc	tupdesc;
-
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), unconstify(Datum *, values), unconstify(bool *, nulls)));
-}
-
 /* ---------------------------------------------------------------------------
  * Issuing and claiming
  * ---------------------------------------------------------------------------
@@ -81,7 +50,7 @@ RunIssue(void *arg)
 
 	call->issue = (CouponIssue) {
 		.member_id = call->member_id,
-		.benefit = BenefitInForce(call->text, call->at),
+		.benefit = BenefitOfKind(call->text, BENEFIT_COUPON, call->at),
 		.at = call->at,
 		.valid_until = call->until,
 		.reference = call->reference
@@ -154,7 +123,7 @@ RunClaim(void *arg)
 	KnownCode	known;
 	IssueAnswer answer;
 
-	if (!LookUpCode(call->text, &known))
+	if (!LookUpCode(call->text, &known) || BenefitVersion(known.benefit, 1)->kind != BENEFIT_COUPON)
 		RefuseCode(call->text);
 	call->issue = (CouponIssue) {
 		.member_id = call->member_id,

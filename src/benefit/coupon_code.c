@@ -78,7 +78,7 @@ LookUpCode(const char *code, KnownCode *known)
 static void
 FindCode(int64 member_id, const char *code, KnownCode *known)
 {
-	if (!LookUpCode(code, known))
+	if (!LookUpCode(code, known) || BenefitVersion(known->benefit, 1)->kind != BENEFIT_COUPON)
 		RefuseCode(code);
 	/* the same in all versions */
 	known->is_generic = BenefitVersion(known->benefit, 1)->codes == CODES_GENERIC;

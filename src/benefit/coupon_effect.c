@@ -26,7 +26,7 @@ ParseCouponEffect(const Place *effect, const Place *value, const char **name)
 static void
 RequireBenefit(const EffectItem *item)
 {
-	(void) BenefitInForce(item->name, DT_NOEND);
+	(void) BenefitOfKind(item->name, BENEFIT_COUPON, DT_NOEND);
 }
 
 static int64
@@ -48,7 +48,7 @@ GiveCoupon(EffectItem *item)
 {
 	CouponIssue issue = {
 		.member_id = item->member_id,
-		.benefit = BenefitInForce(item->name, item->at),
+		.benefit = BenefitOfKind(item->name, BENEFIT_COUPON, item->at),
 		.at = item->at,
 		.valid_until = TIMESTAMP_INFINITY,
 		.reference = item->campaign

@@ -19,7 +19,6 @@
 #include "core/compat.h"
 #include "core/errors.h"
 #include "core/happened.h"
-#include "ledger/post.h"
 
 #define COLUMN(symbol, name, type) {#name, type},
 static const PlainColumn coupon_columns[] = {COUPON_COLUMNS(COLUMN)};
@@ -575,29 +574,4 @@ RefuseCoupon(CouponAnswer answer, const Coupon *coupon, TimestampTz at)
 					 errhint("Issue another one with loyalty.issue_coupon().")));
 	}
 	elog(ERROR, "%s was refused for no reason", name);
-}
-
-/*
- * erase_coupon_texts(member_ids bigint[]) -> bigint
- */
-PG_FUNCTION_INFO_V1(loyalty_erase_coupon_texts);
-Datum
-loyalty_erase_coupon_texts(PG_FUNCTION_ARGS)
-{
-	static KeptPlan erase = {
-		.query = "UPDATE loyalty.coupon_act a SET reference = NULL, basket = CASE WHEN a.basket IS NOT NULL THEN '' END "
-		"WHERE a.member_id OPERATOR(pg_catalog.=) ANY ($1) AND (a.reference IS NOT NULL OR a.basket OPERATOR(pg_catalog.<>) '')",
-		.nargs = 1,
-		.argtypes = {INT8ARRAYOID}
-	};
-	Datum		members = PG_GETARG_DATUM(0);
-	int64		erased;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	RequireOwner();
-	RequireWritable();
-	erased = RunErasure(&erase, &members);
-	SPI_finish();
-	PG_RETURN_INT64(erased);
 }

@@ -21,7 +21,7 @@
 #include "core/compat.h"
 #include "core/core.h"
 #include "core/plain.h"
-#include "ledger/post.h"
+#include "ledger/post_together.h"
 #include "rule/rule.h"
 
 /* A row of table award */
@@ -62,32 +62,6 @@ AddRow(AwardRows *rows, const Difference *difference, int64 points)
  * Postings
  * ---------------------------------------------------------------------------
  */
-
-/* Posts into the wallet of the canonical member, and those of others whose its
- * lots are by now. */
-static void
-PostTogether(Posting *posting)
-{
-	int64	   *others;
-	int			n;
-
-	posting->together = true;
-	SendPosting(posting, CanonicalMember(posting->asked_id));
-	if (posting->entry.kind != ENTRY_EARN)
-	{
-		n = FindParticipants(posting, &others);
-		for (int i = 0; i < n; i++)
-		{
-			Posting		wallet;
-
-			InitPosting(&wallet, ENTRY_EARN, others[i]);
-			wallet.currency = posting->currency;
-			wallet.together = true;
-			TakeWallet(&wallet);
-		}
-	}
-	PostEntry(posting);
-}
 
 static TimestampTz
 AfterSpan(TimestampTz at, const Interval *span)

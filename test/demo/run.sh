@@ -16,7 +16,7 @@ orders=${LOYALTY_ORDERS:-}
 began=$EPOCHREALTIME
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
-steps=14
+steps=15
 number=0
 
 if [ -n "$orders" ]; then
@@ -77,6 +77,7 @@ step 'Members redeem points'				sql -f "$demo/redeem.sql"
 step 'Claw returns back, after rewards'		sql -v after=reward -v before=infinity -f "$demo/returns.sql"
 step 'Book what has expired'				sql -f "$demo/expire.sql"
 step 'Let members climb the tiers'			sql -f "$demo/tiers.sql"
+step 'Members use what their levels give'	sql -f "$demo/benefits.sql"
 step 'Check every invariant'				sql -f "$demo/check.sql"
 step 'Name the segments of customers'		sql -f "$demo/segments.sql"
 step 'Follow the cohorts'					sql -f "$demo/cohorts.sql"

@@ -137,6 +137,10 @@ SELECT FROM loyalty.adjust(5, 10, 'goodwill', 'before', effective_at => '2024-01
 SELECT FROM loyalty.transfer(5, 6, 4, 'own');
 SELECT FROM loyalty.hold(5, 2, now() + interval '1 day', 'own');
 SELECT FROM loyalty.grant_tier(5, 'regulars', 'regular', starts_at => '2024-01-01');
+SELECT loyalty.define_benefit('ever', '{"kind": "entitlement", "quota": 3}'), loyalty.define_benefit('mug', '{"kind": "reward", "points": 1, "currency": "own"}'),
+	loyalty.define_benefit('welcome', '{"kind": "gift", "window": {"welcome": {"after": 30}}, "gives": {"item": "card"}}') \g /dev/null
+SELECT loyalty.use_entitlement(5, 'ever'), loyalty.order_reward(5, 'mug'), loyalty.define_benefit('card', '{"kind": "card", "currency": "plain"}') \g /dev/null
+SELECT code AS card FROM loyalty.issue_card('card', 5) \gset
 CALL loyalty.evaluate_tiers();
 SELECT FROM loyalty.define_trial('t', '{}', '2024-01-01', '2124-01-01');
 SELECT FROM loyalty.set_channel_cost('app', '2024-01-01', '2024-02-01', 1);
@@ -158,7 +162,7 @@ INSERT INTO orders VALUES (1, '2024-01-01', 5), (1, '2024-02-01', 5), (2, '2024-
 CREATE VIEW reader AS
 SELECT p.proname::text AS name
 FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind = 'f' AND p.provolatile <> 'v'
-	AND p.proname NOT IN ('rfm_reading', 'first_tier', 'add_period', 'points_available_at', 'reversed_points')
+	AND p.proname NOT IN ('rfm_reading', 'first_tier', 'add_period', 'points_available_at', 'reversed_points', 'require_membership')
 	AND (p.prorettype IN ('timestamptz'::regtype, 'date'::regtype)
 		OR p.proallargtypes && ARRAY['timestamptz'::regtype::oid, 'date'::regtype::oid]
 			AND EXISTS (SELECT FROM unnest(p.proallargtypes, p.proargmodes) a (type, mode) WHERE a.mode IN ('o', 't') AND a.type IN ('timestamptz'::regtype, 'date'::regtype)));
@@ -178,7 +182,8 @@ INSERT INTO call VALUES
 	('due_notices', 'now()'), ('due_at', $$now(), '1 day'$$), ('due_points_expiring', $$now(), '99 years', NULL, m - 1, m$$), ('due_hold_lapsing', $$now(), '99 years', NULL, m - 1, m$$),
 	('due_tier_falling', $$now(), '99 years', NULL, m - 1, m$$), ('due_birthday', $$now(), '1 year', NULL, m - 1, m$$),
 	('event_lag', ''), ('points_events', '0, 99, 1, 0, 9'), ('written_events', $$0, 99, '{}', 1, 0, 9$$), ('require_until', 'now()'), ('heard_since', $$'member_created'$$),
-	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('backtest_summary', $$'{}'$$),
+	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('entitlements', 'm'), ('reward_orders', 'm'), ('available_gifts', 'm'), ('gift_windows', 'm, now(), now()'), ('card_balance', quote_literal(:'card')), ('memberships', 'NULL, NULL, now()'), ('household_members', 'm'), 
+	('period_of', $$'lifetime', now()$$), ('card_rows', 'm'), ('backtest_summary', $$'{}'$$),
 	('walk_streak', $$'{2024-01-01}', '2024-01-02'$$), ('streak_walk', $$m, 'daily', now(), NULL$$), ('streak_of', $$m, 'daily'$$),
 	('badges', 'm'), ('badge_acts', 'm, NULL, NULL'), ('badge_crossings', $$m, '{"kind": "check_in", "levels": [1]}', NULL, NULL$$), ('challenge_rounds', $$m, 'may', NULL, NULL$$), ('progress', $$m, 'may'$$),
 	('club_spans', $$m, 'readers', NULL, NULL$$), ('clubs', 'm'), ('club_figures', $$'readers', '2024-01-01', '2024-02-01'$$), ('journeys', 'm'), ('journey_steps', $$m, 'gamer', now(), NULL$$),

@@ -80,6 +80,10 @@ SELECT loyalty.define_match('person', '{"fields": {"name": "name", "nick": "name
 SELECT loyalty.review_pair(:jane, :bob, 'different', 'Jane is not Bob', idempotency_key => 'jane 20') \g /dev/null
 INSERT INTO loyalty.match_pair (member_id, other_id, match, weight, probability, pattern, parts, model_no) VALUES (:jane, :bob, 'person', 1, 0.6, '3', '{}', 1);
 INSERT INTO loyalty.match_link (member_id, merge_id, other_id, match, parts) VALUES (:jane, :m2, :bob, 'person', '{"fields": {"jane": {}}}');
+SELECT loyalty.define_benefit('lounge', '{"kind": "entitlement", "quota": 1}'), loyalty.define_benefit('mug', '{"kind": "reward", "points": 1}'),
+	loyalty.define_benefit('hello', '{"kind": "gift", "window": {"welcome": {"after": 30}}, "gives": {"item": "card"}}') \g /dev/null
+SELECT loyalty.use_entitlement(:jane, 'lounge', reference => 'Jane flies', idempotency_key => 'jane 17'),
+	loyalty.order_reward(:jane, 'mug', reference => 'Jane drinks', idempotency_key => 'jane 18'), loyalty.claim_gift(:jane, 'hello', reference => 'Jane smiled', idempotency_key => 'jane 19') \g /dev/null
 SELECT loyalty.earn(:bob, 40, reference => 'order of Bob', idempotency_key => 'bob 3', details => '{"shop": 1}') \g /dev/null
 
 CREATE ROLE person_clerk;
@@ -123,7 +127,9 @@ SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$V
 	('activity', 'lines'), ('activity', 'document'), ('activity', 'external_id'), ('activity', 'idempotency_key'), ('activity_revision', 'reference'),
 	('activity_revision', 'idempotency_key'), ('activity_revision', 'was_lines'), ('activity_revision', 'was_document'),
 	('member_label', 'value'), ('member_label', 'source'), ('member_label', 'evidence'), ('member_label', 'reason'),
-	('coupon', 'basket'), ('coupon_act', 'basket'), ('coupon_act', 'reference'), ('streak_freeze', 'reference'), ('member_badge', 'reason'), ('referral', 'evidence'), ('referral', 'decision_reason'), ('draw_grant', 'reference'), ('club_membership', 'reason'), ('trial_exposure', 'channel')$$, 'Jane is everywhere');
+	('coupon', 'basket'), ('coupon_act', 'basket'), ('coupon_act', 'reference'), ('entitlement_act', 'reference'), ('reward_order', 'reference'),
+	('reward_act', 'reference'), ('gift_claim', 'reference'),
+	('streak_freeze', 'reference'), ('member_badge', 'reason'), ('referral', 'evidence'), ('referral', 'decision_reason'), ('draw_grant', 'reference'), ('club_membership', 'reason'), ('trial_exposure', 'channel')$$, 'Jane is everywhere');
 SELECT is_empty($$
 	SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> 'ledger_archive' AND a.atttypid IN ('text'::regtype, 'jsonb'::regtype, 'text[]'::regtype)
@@ -135,7 +141,7 @@ SELECT is_empty($$
 			'check_finding.room', 'check_finding.invariant', 'check_finding.currency', 'tier_grant.kind', 'tier_history.event', 'tier_history.reason',
 			'event.kind', 'event.payload', 'notice.consumer', 'notice.notice', 'notice.subject',
 			'award.kind', 'award.currency', 'award.limited_by', 'award.kept_because', 'award.cause', 'award_counter.counter',
-			'coupon.ended', 'coupon_act.kind', 'member_label.label', 'member_label.says', 'audience_list.audience', 'audience_change.audience',
+			'coupon.ended', 'coupon_act.kind', 'entitlement_act.kind', 'reward_order.state', 'reward_order.currency', 'reward_act.kind', 'member_label.label', 'member_label.says', 'audience_list.audience', 'audience_change.audience',
 			-- names of channels, namespaces, attributes, ladders, levels and measures, which are settings
 			'member.joined_via', 'identifier.channel', 'identifier.namespace', 'member_act.channel', 'member_act.namespace', 'member_fact.attribute', 'member_fact.channel',
 			'tier_event.measure', 'tier_grant.ladder', 'tier_grant.level', 'tier_grant.fee_currency', 'tier_state.ladder', 'tier_state.level', 'tier_state.earned_level',
@@ -144,7 +150,8 @@ SELECT is_empty($$
 			'activity.kind', 'activity.channel', 'activity.time_zone', 'activity.money', 'activity_revision.was_channel', 'activity_revision.was_time_zone',
 			'activity_revision.was_money',
 			-- codes of coupons, and of what they are
-			'coupon.code', 'coupon_code.code', 'coupon_code.shown', 'coupon.benefit', 'coupon_code.benefit', 'coupon_limit.benefit',
+			'coupon.code', 'coupon_code.code', 'coupon_code.shown', 'coupon.benefit', 'coupon_code.benefit', 'coupon_limit.benefit', 'entitlement_act.benefit', 'reward_order.reward', 'gift_claim.gift', 'gift_claim.period_key', 'gift_card.benefit', 'gift_card.currency', 'gift_card.code', 'gift_card.reference', 'household.name',
+			'household_act.kind', 'household_act.role', 'household_act.period', 'household_spend.currency',
 			-- names of streaks and the like
 			'streak_freeze.streak', 'member_badge.badge', 'member_badge.act', 'challenge_entry.challenge', 'board_score.board', 'board_place.board', 'referral_code.code', 'referral_code.shown',
 			'referral_code.referral', 'referral.referral', 'referral.code', 'referral.why', 'referral.decision',
@@ -187,7 +194,7 @@ SELECT is_empty(format($$
 	SELECT r.* FROM pg_temp.rows_of('{%s,%s}') r, exported x
 	WHERE coalesce(jsonb_array_length(x.e -> 'tables' -> r.relation), 0) < r.n$$, :jane, :jane2), 'every table with a column member_id, with all rows');
 SELECT results_eq($$SELECT k, jsonb_array_length(e -> 'tables' -> k) FROM exported, unnest('{member,member_alias,identifier,member_fact,member_merge,request,wallet,tier_event,tier_grant,tier_history,tier_state}'::text[]) k$$,
-	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 17), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
+	$$VALUES ('member', 2), ('member_alias', 1), ('identifier', 3), ('member_fact', 2), ('member_merge', 3), ('request', 20), ('wallet', 4), ('tier_event', 1), ('tier_grant', 1), ('tier_history', 1), ('tier_state', 2)$$,
 	'so many of each');
 SELECT results_eq($$SELECT r ->> 'currency', r -> 'balance' ? 'lots' FROM exported, jsonb_array_elements(e -> 'tables' -> 'wallet') r WHERE (r -> 'member_id')::bigint = (e -> 'members' -> 0)::bigint$$,
 	$$VALUES ('miles', true), ('points', true)$$, 'balances are JSON');

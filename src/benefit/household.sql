@@ -1,0 +1,456 @@
+/*
+ * benefit: households.  A household is a member, without identifiers, whose
+ * wallets its persons share: one fold, no second kind of balance.
+ *
+ * Who belongs to it is the fold of acts (household_act), as of any instant.  The
+ * lots that a person has transferred to it keep their identity, so who leaves
+ * can take what is left of them along.
+ */
+
+CREATE FUNCTION setup_household_tables() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	CREATE TABLE loyalty.household (
+		member_id bigint PRIMARY KEY,
+		name text NOT NULL,
+		created_at timestamptz NOT NULL,
+		recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+		acts integer NOT NULL DEFAULT 0
+	);
+	COMMENT ON TABLE loyalty.household IS 'Households: each is a member, whose wallets its persons share.';
+	COMMENT ON COLUMN loyalty.household.member_id IS 'The household, as a member.';
+	COMMENT ON COLUMN loyalty.household.name IS 'Name that people read.';
+	COMMENT ON COLUMN loyalty.household.created_at IS 'Since when it is.';
+	COMMENT ON COLUMN loyalty.household.recorded_at IS 'When the database learned of it.';
+	COMMENT ON COLUMN loyalty.household.acts IS 'How many acts it has; its row is the lock of all that is done to it.';
+
+	CREATE TABLE loyalty.household_act (
+		member_id bigint NOT NULL,
+		act integer NOT NULL,
+		person_id bigint NOT NULL,
+		kind text NOT NULL,
+		role text,
+		may_spend bigint,
+		period text,
+		at timestamptz NOT NULL,
+		recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+		PRIMARY KEY (member_id, act)
+	);
+	CREATE INDEX household_act_person ON loyalty.household_act (person_id);
+	COMMENT ON TABLE loyalty.household_act IS 'Who joined and left households, and how much each may spend. Append-only.';
+	COMMENT ON COLUMN loyalty.household_act.member_id IS 'The household.';
+	COMMENT ON COLUMN loyalty.household_act.act IS 'Number of the act, from 1, in the order in which they were recorded.';
+	COMMENT ON COLUMN loyalty.household_act.person_id IS 'The person, under the number that was named.';
+	COMMENT ON COLUMN loyalty.household_act.kind IS 'joined, left, or allowed (its role or allowance changes).';
+	COMMENT ON COLUMN loyalty.household_act.role IS 'head or person, from then on (joined, allowed).';
+	COMMENT ON COLUMN loyalty.household_act.may_spend IS 'How many points it may spend in a period (joined, allowed); NULL: as many as there are.';
+	COMMENT ON COLUMN loyalty.household_act.period IS 'That period: day, week, month, quarter, year or lifetime, of the clock of the program.';
+	COMMENT ON COLUMN loyalty.household_act.at IS 'When it was done, in the business.';
+	COMMENT ON COLUMN loyalty.household_act.recorded_at IS 'When the database learned of it.';
+
+	CREATE TABLE loyalty.household_spend (
+		member_id bigint NOT NULL,
+		entry_id bigint NOT NULL,
+		person_id bigint NOT NULL,
+		points bigint NOT NULL,
+		currency text NOT NULL,
+		at timestamptz NOT NULL,
+		recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+		may_spend bigint,
+		period_start timestamptz,
+		period_end timestamptz,
+		PRIMARY KEY (member_id, entry_id)
+	);
+	COMMENT ON TABLE loyalty.household_spend IS 'Which person spent points of a household: redeem_for(). Append-only.';
+	COMMENT ON COLUMN loyalty.household_spend.member_id IS 'The household.';
+	COMMENT ON COLUMN loyalty.household_spend.entry_id IS 'The entry of the ledger.';
+	COMMENT ON COLUMN loyalty.household_spend.person_id IS 'The person, under the number that was named.';
+	COMMENT ON COLUMN loyalty.household_spend.points IS 'Points that it redeemed; what is reversed of them is in the ledger.';
+	COMMENT ON COLUMN loyalty.household_spend.currency IS 'Their currency.';
+	COMMENT ON COLUMN loyalty.household_spend.at IS 'When, in the business.';
+	COMMENT ON COLUMN loyalty.household_spend.recorded_at IS 'When the database learned of it.';
+	COMMENT ON COLUMN loyalty.household_spend.may_spend IS 'How many the person might spend in its period; NULL: as many as there were.';
+	COMMENT ON COLUMN loyalty.household_spend.period_start IS 'That period; NULL: without beginning.';
+	COMMENT ON COLUMN loyalty.household_spend.period_end IS 'And its end; NULL: without end.';
+END
+$$;
+COMMENT ON FUNCTION setup_household_tables() IS 'Part of setup_benefit().';
+
+CREATE FUNCTION memberships(household_ids bigint[], person_ids bigint[], as_of timestamptz, known_at timestamptz DEFAULT NULL,
+	OUT household_id bigint, OUT person_id bigint, OUT role text, OUT joined_at timestamptz, OUT may_spend bigint, OUT period text) RETURNS SETOF record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH act AS (
+		SELECT a.* FROM loyalty.household_act a
+		WHERE ($1 IS NULL OR a.member_id = ANY ($1)) AND ($2 IS NULL OR a.person_id = ANY ($2))
+			AND a.at <= $3 AND a.recorded_at <= coalesce($4, 'infinity')
+	), gate AS (
+		SELECT DISTINCT ON (a.member_id, a.person_id) a.member_id, a.person_id, a.kind, a.at
+		FROM act a WHERE a.kind <> 'allowed' ORDER BY a.member_id, a.person_id, a.at DESC, a.act DESC
+	)
+	SELECT g.member_id, g.person_id, t.role, g.at, t.may_spend, t.period
+	FROM gate g, LATERAL (SELECT a.role, a.may_spend, a.period FROM act a
+		WHERE a.member_id = g.member_id AND a.person_id = g.person_id AND a.kind <> 'left' ORDER BY a.at DESC, a.act DESC LIMIT 1) t
+	WHERE g.kind = 'joined'
+$$;
+COMMENT ON FUNCTION memberships(bigint[], bigint[], timestamptz, timestamptz) IS
+'Which persons, under the numbers that were named, are in which households (NULL: all) as of an instant, by the acts known at one. Part of household_of() and household_members().';
+
+CREATE FUNCTION household_of(member_id bigint, as_of timestamptz DEFAULT NULL) RETURNS bigint
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	-- of merged persons of two households that of the survivor holds, once they are one
+	SELECT m.household_id
+	FROM (SELECT coalesce($2, statement_timestamp())) t (at), loyalty.memberships(NULL, loyalty.numbers_of($1), t.at) m
+	ORDER BY CASE WHEN EXISTS (SELECT FROM loyalty.member_merge g WHERE g.absorbed_id = m.person_id AND g.unmerged_at IS NULL AND g.recorded_at > t.at)
+		THEN m.person_id <> $1 ELSE m.person_id <> loyalty.canonical_member($1) END, m.person_id LIMIT 1
+$$;
+COMMENT ON FUNCTION household_of(bigint, timestamptz) IS
+'The household in which a person, under whichever number, is as of an instant (NULL: now); NULL for none. Of merged persons that of the survivor.';
+
+CREATE FUNCTION household_members(household_id bigint, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL,
+	OUT member_id bigint, OUT role text, OUT joined_at timestamptz, OUT may_spend bigint, OUT period text, OUT spent bigint) RETURNS SETOF record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT m.person_id, m.role, m.joined_at, m.may_spend, m.period, s.spent
+	FROM (SELECT coalesce($2, statement_timestamp())) t (at), loyalty.memberships(ARRAY[loyalty.canonical_member($1)], NULL, t.at, $3) m,
+		LATERAL (SELECT loyalty.spent_in_period($1, m.person_id, m.period, t.at) AS spent) s
+	-- who was merged into a member of another household is there, from then on
+	WHERE NOT EXISTS (SELECT FROM loyalty.member_merge g WHERE g.absorbed_id = m.person_id AND g.unmerged_at IS NULL AND g.recorded_at <= t.at
+		AND loyalty.household_of(loyalty.canonical_member(m.person_id), t.at) IS DISTINCT FROM m.household_id)
+	ORDER BY m.joined_at, m.person_id
+$$;
+COMMENT ON FUNCTION household_members(bigint, timestamptz, timestamptz) IS
+'The persons of a household as of an instant (NULL: now), as known at one (NULL: now), and how much each has spent in the period of its allowance. may_spend NULL: as much as there is.';
+
+CREATE FUNCTION period_of(period text, at timestamptz, OUT period_start timestamptz, OUT period_end timestamptz) RETURNS record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN $1 <> 'lifetime' THEN l.first AT TIME ZONE z.zone END,
+		CASE WHEN $1 <> 'lifetime' THEN (l.first + CASE $1 WHEN 'quarter' THEN interval '3 months' ELSE ('1 ' || $1)::interval END) AT TIME ZONE z.zone END
+	FROM (SELECT loyalty.program_time_zone() AS zone) z, LATERAL (SELECT date_trunc(CASE $1 WHEN 'lifetime' THEN 'year' ELSE $1 END, $2 AT TIME ZONE z.zone) AS first) l
+$$;
+COMMENT ON FUNCTION period_of(text, timestamptz) IS 'The calendar period of the program''s clock in which an instant lies; NULL: without end. Part of redeem_for().';
+
+CREATE FUNCTION spent_in_period(household_id bigint, person_id bigint, period text, at timestamptz) RETURNS bigint
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(sum(s.points - r.points), 0)::bigint
+	FROM loyalty.period_of(coalesce($3, 'lifetime'), $4) p
+		JOIN loyalty.household_spend s ON s.at >= coalesce(p.period_start, '-infinity') AND s.at < coalesce(p.period_end, 'infinity'),
+		LATERAL (SELECT coalesce(sum(CASE e.kind WHEN 'reverse' THEN e.points ELSE 0 END), 0) AS points FROM loyalty.all_entries() e
+			WHERE e.member_id = s.member_id AND e.target_entry_id = s.entry_id) r
+	WHERE s.member_id = loyalty.canonical_member($1) AND s.person_id = ANY (loyalty.numbers_of($2))
+$$;
+COMMENT ON FUNCTION spent_in_period(bigint, bigint, text, timestamptz) IS
+'How many points of a household a person, under whichever number, has spent in the period in which an instant lies, less what was given back of them. Part of redeem_for().';
+
+CREATE FUNCTION take_household(household_id bigint) RETURNS bigint
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	taken bigint;
+BEGIN
+	-- changed, so that a transaction with an older snapshot does not pass
+	UPDATE loyalty.household h SET acts = h.acts WHERE h.member_id = loyalty.canonical_member($1) RETURNING h.member_id INTO taken;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'there is no household %', household_id
+			USING ERRCODE = 'LY618', DETAIL = 'The table loyalty.household has no row with this number.', HINT = 'Households are made by loyalty.create_household().';
+	END IF;
+	RETURN taken;
+END
+$$;
+COMMENT ON FUNCTION take_household(bigint) IS 'Locks a household and answers with its number; LY618 where there is none. Part of the functions of households.';
+
+CREATE FUNCTION keep_household_act(household_id bigint, person_id bigint, kind text, role text, may_spend bigint, period text, at timestamptz) RETURNS void
+LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH h AS (UPDATE loyalty.household h SET acts = h.acts + 1 WHERE h.member_id = $1 RETURNING h.member_id, h.acts)
+	INSERT INTO loyalty.household_act (member_id, act, person_id, kind, role, may_spend, period, at)
+	SELECT h.member_id, h.acts, $2, $3, $4, $5, $6, $7 FROM h
+$$;
+COMMENT ON FUNCTION keep_household_act(bigint, bigint, text, text, bigint, text, timestamptz) IS 'Keeps an act of a household that is locked. Part of the functions of households.';
+
+CREATE FUNCTION require_allowance(role text, may_spend bigint, period text, at timestamptz) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	wrong CONSTANT text := CASE WHEN role IS NULL OR role NOT IN ('head', 'person') THEN format('role is %s; it is head or person.', coalesce(role, 'NULL'))
+		WHEN may_spend < 0 THEN format('may_spend is %s; it is not negative, or NULL for no limit.', may_spend)
+		WHEN period IS NULL OR period NOT IN ('day', 'week', 'month', 'quarter', 'year', 'lifetime') THEN format('period is %s.', coalesce(period, 'NULL'))
+		WHEN at IS NULL OR NOT isfinite(at) THEN 'at must be a finite instant.' END;
+BEGIN
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION 'invalid membership of a household' USING ERRCODE = 'LY003', DETAIL = wrong, HINT = 'See the comment of loyalty.join_household().';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION require_allowance(text, bigint, text, timestamptz) IS 'LY003 unless they are a role, an allowance, a period and an instant. Part of the functions of households.';
+
+CREATE FUNCTION join_household(household_id bigint, member_id bigint, role text DEFAULT 'person', may_spend bigint DEFAULT NULL, period text DEFAULT 'month',
+	at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL, OUT replayed boolean) RETURNS boolean
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	household bigint;
+	other bigint;
+BEGIN
+	replayed := idempotency_key IS NOT NULL AND loyalty.claim_request('join_household', ARRAY[loyalty.canonical_member(household_id)], idempotency_key,
+		jsonb_build_array(member_id, role, may_spend, period, extract(epoch FROM nullif(at, statement_timestamp())))) IS NOT NULL;
+	IF replayed THEN
+		RETURN;
+	END IF;
+	PERFORM loyalty.require_allowance(role, may_spend, period, at), loyalty.require_members(ARRAY[member_id]);
+	household := loyalty.take_household(household_id);
+	PERFORM loyalty.lock_benefit(member_id, 'household');
+	-- in one household at a time, now and whenever it joined one since
+	SELECT m.household_id INTO other FROM loyalty.memberships(NULL, loyalty.numbers_of(member_id), 'infinity') m LIMIT 1;
+	IF other IS NOT NULL OR EXISTS (SELECT FROM loyalty.household_act a WHERE a.person_id = ANY (loyalty.numbers_of(member_id)) AND a.at > at)
+		OR EXISTS (SELECT FROM loyalty.household h WHERE h.member_id = ANY (loyalty.numbers_of(member_id))) THEN
+		RAISE EXCEPTION 'member % cannot join household %', member_id, household_id
+			USING ERRCODE = 'LY619', DETAIL = CASE WHEN other IS NULL THEN 'It is a household, or was in one after that instant.' ELSE format('It is in household %s.', other) END,
+				HINT = 'A person is in one household at a time; see loyalty.leave_household().';
+	END IF;
+	PERFORM loyalty.keep_household_act(household, member_id, 'joined', role, may_spend, period, at);
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM loyalty.finish_request('join_household', household, idempotency_key, '{}');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION join_household(bigint, bigint, text, bigint, text, timestamptz, text) IS
+'A person joins a household: as head or person, and may spend so many of its points in each calendar period (NULL: as many as there are). Returns whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618 no such household, LY619 the person is in one, LY202 no such member, LY003, LY004.';
+
+CREATE FUNCTION create_household(name text, head_id bigint, at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
+	OUT household_id bigint, OUT replayed boolean) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	earlier jsonb;
+BEGIN
+	replayed := false;
+	IF idempotency_key IS NOT NULL THEN
+		earlier := loyalty.claim_request('create_household', loyalty.kept_members(loyalty.numbers_of(head_id)), idempotency_key,
+			jsonb_build_array(name, extract(epoch FROM nullif(at, statement_timestamp()))));
+		IF earlier IS NOT NULL THEN
+			household_id := earlier ->> 'household_id'; replayed := true;
+			RETURN;
+		END IF;
+	END IF;
+	PERFORM loyalty.require_effective_at(at);
+	IF coalesce(name, '') = '' THEN
+		RAISE EXCEPTION 'name must be given' USING ERRCODE = 'LY003', DETAIL = 'It is empty.', HINT = 'Give a name that people read.';
+	END IF;
+	household_id := loyalty.make_bearer(at, 'household');
+	INSERT INTO loyalty.household (member_id, name, created_at) VALUES (household_id, name, at);
+	PERFORM loyalty.join_household(household_id, head_id, 'head', at => at);
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM loyalty.finish_request('create_household', head_id, idempotency_key, jsonb_build_object('household_id', household_id));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION create_household(text, bigint, timestamptz, text) IS
+'Makes a household, a member of its own without identifiers, with its head. Returns its number, under which it earns, has tiers, coupons and all else as any member, and whether this is the first result of a repeated idempotency_key. Errors: LY619 the head is in another household, LY202, LY003, LY004, LY115.';
+
+CREATE FUNCTION require_membership(household_id bigint, member_id bigint, at timestamptz,
+	OUT person_id bigint, OUT role text, OUT joined_at timestamptz, OUT may_spend bigint, OUT period text) RETURNS record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	-- of merged persons the allowance of the survivor holds
+	SELECT m.member_id, m.role, m.joined_at, m.may_spend, m.period INTO person_id, role, joined_at, may_spend, period
+	FROM loyalty.household_members(household_id, at) m WHERE m.member_id = ANY (loyalty.numbers_of($2))
+	ORDER BY m.member_id <> loyalty.canonical_member($2), m.joined_at LIMIT 1;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'member % is not in household %', $2, household_id
+			USING ERRCODE = 'LY619', DETAIL = format('It is not as of %s.', at), HINT = 'See loyalty.household_members().';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION require_membership(bigint, bigint, timestamptz) IS 'The membership of a person in a household as of an instant; LY619 where there is none. Part of the functions of households.';
+
+CREATE FUNCTION set_allowance(household_id bigint, member_id bigint, may_spend bigint, period text DEFAULT 'month', role text DEFAULT NULL,
+	at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL, OUT replayed boolean) RETURNS boolean
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	household bigint;
+	m record;
+BEGIN
+	replayed := idempotency_key IS NOT NULL AND loyalty.claim_request('set_allowance', ARRAY[loyalty.canonical_member(household_id)], idempotency_key,
+		jsonb_build_array(member_id, may_spend, period, role, extract(epoch FROM nullif(at, statement_timestamp())))) IS NOT NULL;
+	IF replayed THEN
+		RETURN;
+	END IF;
+	PERFORM loyalty.require_allowance(coalesce(role, 'person'), may_spend, period, at);
+	household := loyalty.take_household(household_id);
+	m := loyalty.require_membership(household, member_id, at);
+	PERFORM loyalty.keep_household_act(household, m.person_id, 'allowed', coalesce(role, m.role), may_spend, period, at);
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM loyalty.finish_request('set_allowance', household, idempotency_key, '{}');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION set_allowance(bigint, bigint, bigint, text, text, timestamptz, text) IS
+'From an instant on a person may spend so many points of its household in each calendar period (NULL: as many as there are), and has a role (NULL: as before). Returns whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it, LY003, LY004.';
+
+CREATE FUNCTION own_lots(household_id bigint, member_id bigint, currency text, OUT lot_id bigint, OUT points bigint) RETURNS SETOF record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT l.lot_id, l.points FROM loyalty.lots($1, $3, statement_timestamp()) l
+	WHERE l.state IN ('available', 'pending') AND EXISTS (SELECT FROM loyalty.all_entries() e
+		WHERE e.member_id = ANY (loyalty.numbers_of($2)) AND e.entry_id = l.lot_id)
+$$;
+COMMENT ON FUNCTION own_lots(bigint, bigint, text) IS
+'What is left in a household of the lots that a person has earned and transferred to it, but for what is held. Part of leave_household().';
+
+CREATE FUNCTION leave_household(household_id bigint, member_id bigint, take text DEFAULT 'nothing', at timestamptz DEFAULT statement_timestamp(),
+	idempotency_key text DEFAULT NULL, OUT points bigint, OUT replayed boolean) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	earlier jsonb;
+	household bigint;
+	m record;
+	heir bigint;
+	lots bigint[];
+BEGIN
+	replayed := false;
+	IF idempotency_key IS NOT NULL THEN
+		earlier := loyalty.claim_request('leave_household', ARRAY[loyalty.canonical_member(household_id)], idempotency_key,
+			jsonb_build_array(member_id, take, extract(epoch FROM nullif(at, statement_timestamp()))));
+		IF earlier IS NOT NULL THEN
+			points := earlier ->> 'points'; replayed := true;
+			RETURN;
+		END IF;
+	END IF;
+	IF take IS NULL OR take NOT IN ('nothing', 'own') OR at IS NULL OR NOT isfinite(at) THEN
+		RAISE EXCEPTION 'take is nothing or own, and at is a finite instant'
+			USING ERRCODE = 'LY003', DETAIL = format('take is %s, at is %s.', coalesce(take, 'NULL'), coalesce(at::text, 'NULL')), HINT = 'own takes what is left of the lots that the person brought.';
+	END IF;
+	household := loyalty.take_household(household_id);
+	m := loyalty.require_membership(household, member_id, at);
+	points := 0;
+	IF take = 'own' THEN
+		PERFORM loyalty.lock_wallets(ARRAY[household, loyalty.canonical_member(member_id)]);
+		SELECT array_agg(o.lot_id) INTO lots
+		FROM loyalty.wallet w, LATERAL loyalty.own_lots(household, member_id, w.currency) o WHERE w.member_id = household;
+		IF lots IS NOT NULL THEN
+			SELECT coalesce(sum(p.points), 0) INTO points
+			FROM loyalty.move_points(household, loyalty.canonical_member(member_id), opened_by => lots, settle => true, reason => 'left the household') p;
+		END IF;
+	END IF;
+	PERFORM loyalty.keep_household_act(household, x.member_id, 'left', NULL, NULL, NULL, at)
+	FROM loyalty.household_members(household, at) x WHERE x.member_id = ANY (loyalty.numbers_of(member_id));
+	-- the last head hands over to whoever is there for the longest time
+	SELECT x.member_id INTO heir FROM loyalty.household_members(household, at) x
+	WHERE NOT EXISTS (SELECT FROM loyalty.household_members(household, at) h WHERE h.role = 'head') ORDER BY x.joined_at, x.member_id LIMIT 1;
+	IF heir IS NOT NULL THEN
+		PERFORM loyalty.keep_household_act(household, heir, 'allowed', 'head', NULL, 'month', at);
+	END IF;
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM loyalty.finish_request('leave_household', household, idempotency_key, jsonb_build_object('points', points));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION leave_household(bigint, bigint, text, timestamptz, text) IS
+'A person leaves its household and takes nothing, or (own) what is left of the lots that it brought by transfer(), with their expiry, but for what is held; moved now, whenever it left. The last head hands over to the person who is there for the longest time. Returns the points, and whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it, LY003, LY004.';
+
+CREATE FUNCTION redeem_for(household_id bigint, member_id bigint, points numeric, currency text DEFAULT 'points',
+	effective_at timestamptz DEFAULT statement_timestamp(), reference text DEFAULT NULL, idempotency_key text DEFAULT NULL,
+	OUT entry_id bigint, OUT available bigint, OUT allowance_left bigint, OUT replayed boolean) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	earlier jsonb;
+	household bigint;
+	m record;
+	p record;
+	spent bigint;
+BEGIN
+	replayed := false;
+	IF idempotency_key IS NOT NULL THEN
+		earlier := loyalty.claim_request('redeem_for', ARRAY[loyalty.canonical_member(household_id)], idempotency_key,
+			jsonb_build_array(member_id, trim_scale(points), currency, extract(epoch FROM nullif(effective_at, statement_timestamp())), reference));
+		IF earlier IS NOT NULL THEN
+			entry_id := earlier ->> 'entry_id'; available := earlier ->> 'available'; allowance_left := earlier ->> 'allowance_left'; replayed := true;
+			RETURN;
+		END IF;
+	END IF;
+	PERFORM loyalty.require_effective_at(effective_at);
+	household := loyalty.take_household(household_id);
+	m := loyalty.require_membership(household, member_id, effective_at);
+	spent := loyalty.spent_in_period(household, member_id, m.period, effective_at);
+	IF spent + points > m.may_spend THEN
+		RAISE EXCEPTION 'member % may not spend % points of household %', member_id, points, household_id
+			USING ERRCODE = 'LY612', DETAIL = format('Of its allowance of %s a %s, %s are left.', m.may_spend, m.period, greatest(m.may_spend - spent, 0)),
+				HINT = 'See loyalty.set_allowance().';
+	END IF;
+	SELECT r.entry_id, r.available INTO entry_id, available
+	FROM loyalty.redeem(household, points, currency, effective_at, reference, details => jsonb_build_object('person_id', m.person_id)) r;
+	p := loyalty.period_of(m.period, effective_at);
+	INSERT INTO loyalty.household_spend (member_id, entry_id, person_id, points, currency, at, may_spend, period_start, period_end)
+	VALUES (household, entry_id, member_id, points, currency, effective_at, m.may_spend, p.period_start, p.period_end);
+	allowance_left := m.may_spend - spent - points;
+	IF idempotency_key IS NOT NULL THEN
+		PERFORM loyalty.finish_request('redeem_for', household, idempotency_key,
+			jsonb_build_object('entry_id', entry_id, 'available', available, 'allowance_left', allowance_left));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION redeem_for(bigint, bigint, numeric, text, timestamptz, text, text) IS
+'A person spends points of its household, as far as its allowance goes: that of the period in which effective_at lies, in which what is reversed of it is given back as well. Nobody wins twice: it is one wallet. Returns the entry, the available points after it, what is left of the allowance (NULL: as many as there are), and whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it then, LY612 the allowance is used up, LY101 not enough points, LY102, LY003, LY004.';
+
+CREATE FUNCTION merge_benefits(merge_id bigint, survivor_id bigint, absorbed_id bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM loyalty.household h WHERE h.member_id IN (survivor_id, absorbed_id))
+		OR EXISTS (SELECT FROM loyalty.gift_card c WHERE c.member_id IN (survivor_id, absorbed_id)) THEN
+		RAISE EXCEPTION 'members % and % are not merged', survivor_id, absorbed_id
+			USING ERRCODE = 'LY619', DETAIL = 'One of them is a household or a gift card, and no person.', HINT = 'Let the person join the household, or claim the card.';
+	END IF;
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION merge_benefits(bigint, bigint, bigint) IS
+'What a merge means here: rows stay where they are, and whoever reads asks for all numbers of the person. Error: LY619 one is a household or a gift card. Part of merge_members().';
+
+CREATE FUNCTION check_households(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'household', h.member_id, NULL::text, NULL::bigint, format('household %s has %s acts, the last of which is number %s, and counts %s', h.member_id, count(a.act), max(a.act), h.acts)
+	FROM loyalty.household h LEFT JOIN loyalty.household_act a ON a.member_id = h.member_id
+	GROUP BY h.member_id HAVING h.acts <> count(a.act) OR h.acts IS DISTINCT FROM max(a.act)
+	UNION ALL
+	SELECT 'household', i.member_id, NULL, NULL, 'a household or gift card has an identifier'
+	FROM loyalty.identifier i WHERE i.member_id IN (SELECT h.member_id FROM loyalty.household h UNION ALL SELECT c.member_id FROM loyalty.gift_card c)
+	UNION ALL
+	SELECT 'household', a.member_id, NULL, NULL, format('person %s %s after it %s', a.person_id, a.kind, a.before)
+	FROM (SELECT a.member_id, a.person_id, a.kind, lag(a.kind, 1, 'left') OVER (PARTITION BY a.member_id, a.person_id ORDER BY a.act) AS before
+		FROM loyalty.household_act a WHERE a.kind <> 'allowed') a WHERE a.kind = a.before
+	UNION ALL
+	SELECT 'household', a.person_id, NULL, NULL, format('it is in %s households', count(*))
+	FROM loyalty.memberships(NULL, NULL, 'infinity') a GROUP BY a.person_id HAVING count(*) > 1
+	UNION ALL
+	SELECT 'allowance', s.member_id, s.currency, s.entry_id, format('person %s had spent %s of %s', s.person_id, s.points + e.points, s.may_spend)
+	FROM loyalty.household_spend s, LATERAL (
+		SELECT coalesce(sum(f.points - r.points), 0) AS points FROM loyalty.household_spend f, LATERAL (
+			SELECT coalesce(sum(CASE e.kind WHEN 'reverse' THEN e.points ELSE 0 END), 0) AS points FROM loyalty.all_entries() e
+			WHERE e.member_id = f.member_id AND e.target_entry_id = f.entry_id AND e.recorded_at < s.recorded_at) r
+		WHERE f.member_id = s.member_id AND f.person_id = s.person_id AND f.recorded_at < s.recorded_at
+			AND f.at >= coalesce(s.period_start, '-infinity') AND f.at < coalesce(s.period_end, 'infinity')) e
+	WHERE s.points + e.points > s.may_spend
+	UNION ALL
+	SELECT 'allowance', s.member_id, s.currency, s.entry_id, format('person %s spent %s, and its entry has %s', s.person_id, s.points, coalesce(e.points::text, 'not been posted'))
+	FROM loyalty.household_spend s LEFT JOIN loyalty.all_entries() e ON e.member_id = s.member_id AND e.entry_id = s.entry_id
+	WHERE e.points IS DISTINCT FROM -s.points
+$$;
+COMMENT ON FUNCTION check_households() IS
+'Invariants of households: a row for each violation; part of check_benefit(). Acts alternate; a person is in one household; nobody has spent more than it might, by what was recorded before; households and gift cards have no identifiers.';

@@ -1,0 +1,173 @@
+-- Room benefit: gift cards, households, and the member's card.
+CREATE EXTENSION pgtap;
+SET search_path = public, pg_catalog;
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+CREATE EXTENSION loyalty CASCADE;
+SELECT no_plan();
+SELECT throws_ok($$SELECT loyalty.issue_card('x', 1)$$, 'LY001', NULL, 'before setup()');
+SELECT loyalty.setup() \g /dev/null
+
+CREATE FUNCTION answer(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	said text;
+BEGIN
+	EXECUTE statement INTO said;
+	RETURN coalesce(said, 'nothing');
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE;
+END$$;
+CREATE TABLE person (name text PRIMARY KEY, id bigint);
+INSERT INTO person SELECT n, (SELECT member_id FROM loyalty.resolve_member(jsonb_build_object('email', n || '@example.com'), effective_at => '2026-01-01')) FROM unnest('{a,b,c,d,e}'::text[]) n;
+CREATE FUNCTION id(name text) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT p.id FROM person p WHERE p.name = $1';
+
+-- Gift cards: 50.00 for a bearer.
+SELECT loyalty.create_currency('gift_eur') \g /dev/null
+SELECT loyalty.define_benefit('card', '{"kind": "card", "currency": "gift_eur", "money": "EUR", "valid": "3 years"}') \g /dev/null
+CREATE TABLE card AS SELECT * FROM loyalty.issue_card('card', 50.00, '2026-03-01', 'sold', 'k1');
+CREATE FUNCTION code() RETURNS text LANGUAGE sql STABLE AS 'SELECT c.code FROM card c';
+SELECT is(answer(s.statement), s.expected, format('%s: %s', s.n, s.statement)) FROM (VALUES
+	(1, $$SELECT i.code = code() AND replayed FROM loyalty.issue_card('card', 50.00, '2026-03-01', 'sold', 'k1') i$$, 'true'),
+	(2, $$SELECT loyalty.issue_card('card', 60.00, '2026-03-01', 'sold', 'k1')$$, 'LY004'),
+	(3, $$SELECT loyalty.card_balance(lower(replace(code(), '-', ' ')), '2026-03-02')$$, '(50.0000000000000000,gift_eur,"2029-03-01 00:00:00+00")'),
+	(4, $$SELECT remaining FROM loyalty.redeem_card(code(), 30, '2026-03-02', idempotency_key => 'r')$$, '20.00'),
+	(5, $$SELECT remaining || replayed::text FROM loyalty.redeem_card(code(), 30, '2026-03-02', idempotency_key => 'r')$$, '20.00true'),
+	(6, $$SELECT loyalty.redeem_card(code(), 30, '2026-03-02')$$, 'LY101'),
+	(7, $$SELECT loyalty.redeem_card('7KQ4-XH2M-9TPA', 30)$$, 'LY603'),
+	(8, $$SELECT loyalty.redeem_card(code(), 0.001)$$, 'LY003'),
+	(9, $$SELECT loyalty.redeem_card(code(), -1)$$, 'LY003'),
+	-- refunded: as it was, with the same expiry
+	(10, $$SELECT remaining FROM loyalty.refund_card(code(), (SELECT max(entry_id) FROM loyalty.ledger), 10, '2026-03-03')$$, '30.00'),
+	(11, $$SELECT remaining FROM loyalty.refund_card(code(), (SELECT entry_id FROM loyalty.ledger WHERE kind = 'redeem'), at => '2026-03-03')$$, '50.00'),
+	(12, $$SELECT loyalty.refund_card(code(), (SELECT entry_id FROM loyalty.ledger WHERE kind = 'redeem'), at => '2026-03-03')$$, 'LY105'),
+	(13, $$SELECT expires_at::date FROM loyalty.card_balance(code(), '2026-03-04')$$, '2029-03-01'),
+	-- split, and claimed
+	(14, $$SELECT claimed FROM loyalty.claim_card(id('a'), code(), 12.50, '2026-03-05')$$, '12.50'),
+	(15, $$SELECT loyalty.claim_card(id('a'), code(), 40, '2026-03-05')$$, 'LY101'),
+	(16, $$SELECT claimed::numeric(9,2) FROM loyalty.claim_card(id('b'), code(), at => '2026-03-05', idempotency_key => 'c')$$, '37.50'),
+	(17, $$SELECT claimed::numeric(9,2) || replayed::text FROM loyalty.claim_card(id('b'), code(), at => '2026-03-05', idempotency_key => 'c')$$, '37.50true'),
+	(18, $$SELECT loyalty.claim_card(id('a'), code(), at => '2026-03-05')$$, 'LY615'),
+	(19, $$SELECT (b).available || ' ' || (b).next_expiry_at::date FROM loyalty.balance(id('b'), 'gift_eur', '2026-03-06') b$$, '3750 2029-03-01'),
+	-- it is no coupon, and no person
+	(20, $$SELECT loyalty.claim_code(id('a'), code())$$, 'LY603'),
+	(21, $$SELECT loyalty.record_activity(id('a'), 'order', amount => 5, codes => ARRAY[code()])$$, 'LY603'),
+	(22, $$SELECT loyalty.issue_coupon(id('a'), 'card')$$, 'LY601'),
+	(23, $$SELECT loyalty.generate_codes('card', 1)$$, 'LY601'),
+	(24, $$SELECT loyalty.merge_members(id('a'), (SELECT card_id FROM card))$$, 'LY619'),
+	(25, $$SELECT loyalty.issue_card('card', 0)$$, 'LY003'),
+	(26, $$SELECT loyalty.issue_card('nothing', 1)$$, 'LY601')) s (n, statement, expected) ORDER BY s.n;
+
+-- Households.  Own lots: A contributes 300 until 31 December, B 200 until 30 June.
+CREATE TABLE home (name text PRIMARY KEY, id bigint);
+CREATE FUNCTION home(name text) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT h.id FROM home h WHERE h.name = $1';
+INSERT INTO home SELECT 'H', household_id FROM loyalty.create_household('Family H', id('a'), '2026-02-01', 'k');
+CREATE FUNCTION spent(home text, name text, points numeric, at timestamptz) RETURNS text LANGUAGE sql AS
+$$SELECT concat_ws(' ', r.available, r.allowance_left) FROM loyalty.redeem_for(home($1), id($2), $3, effective_at => $4) r$$;
+CREATE FUNCTION persons(home text, as_of timestamptz) RETURNS text LANGUAGE sql AS
+$$SELECT string_agg(concat_ws(' ', p.name, nullif(m.role, 'person'), m.may_spend), ', ' ORDER BY p.name) FROM loyalty.household_members(home($1), $2) m JOIN person p ON p.id = m.member_id$$;
+SELECT is(answer(s.statement), s.expected, format('household %s: %s', s.n, s.statement)) FROM (VALUES
+	(1, $$SELECT loyalty.join_household(home('H'), id('b'), at => '2026-02-01')$$, 'false'),
+	(2, $$SELECT loyalty.join_household(home('H'), id('b'), at => '2026-02-02')$$, 'LY619'),
+	(3, $$SELECT (loyalty.earn(id('a'), 300, effective_at => '2026-02-15', expires_at => '2027-01-01')).available$$, '300'),
+	(4, $$SELECT (loyalty.earn(id('b'), 200, effective_at => '2026-02-15', expires_at => '2026-07-01')).replayed$$, 'false'),
+	(5, $$SELECT (loyalty.transfer(id('a'), home('H'), 300, effective_at => '2026-03-01')).available$$, '0'),
+	(6, $$SELECT (loyalty.transfer(id('b'), home('H'), 200, effective_at => '2026-03-01')).available$$, '0'),
+	-- 200 of B's, the earliest to expire, then 50 of A's
+	(7, $$SELECT spent('H', 'b', 250, '2026-03-05')$$, '250'),
+	(8, $$SELECT spent('H', 'c', 10, '2026-03-05')$$, 'LY619'),
+	(9, $$SELECT spent('H', 'a', 10, '2026-01-05')$$, 'LY619'),
+	(10, $$SELECT persons('H', '2026-03-05')$$, 'a head, b'),
+	(11, $$SELECT loyalty.household_of(id('a'), '2026-03-05') = home('H')$$, 'true'),
+	(12, $$SELECT points FROM loyalty.leave_household(home('H'), id('b'), 'own', '2026-04-01')$$, '0'),
+	(13, $$SELECT loyalty.join_household(home('H'), id('b'), at => '2026-04-02')$$, 'false'),
+	(14, $$SELECT points FROM loyalty.leave_household(home('H'), id('a'), 'own', '2026-04-03')$$, '250'),
+	(15, $$SELECT (b).available || ' ' || (b).next_expiry_at::date FROM loyalty.balance(id('a')) b$$, '250 2027-01-01'),
+	(16, $$SELECT (loyalty.balance(home('H'))).available$$, '0'),
+	-- the last head hands over
+	(17, $$SELECT persons('H', '2026-04-04')$$, 'b head'),
+	(18, $$SELECT persons('H', '2026-04-02 12:00')$$, 'a head, b'),
+	(19, $$SELECT persons('H', '2026-04-01 12:00')$$, 'a head'),
+	(20, $$SELECT loyalty.leave_household(home('H'), id('a'))$$, 'LY619'),
+	(21, $$SELECT loyalty.leave_household(home('H'), id('b'), 'all')$$, 'LY003'),
+	(22, $$SELECT loyalty.join_household(0, id('a'))$$, 'LY618'),
+	(23, $$SELECT loyalty.join_household(home('H'), home('H'))$$, 'LY619'),
+	(24, $$SELECT loyalty.join_household(home('H'), 0)$$, 'LY202'),
+	(25, $$SELECT loyalty.join_household(home('H'), id('c'), 'guest')$$, 'LY003'),
+	(26, $$SELECT loyalty.join_household(home('H'), id('c'), may_spend => -1)$$, 'LY003'),
+	(27, $$SELECT loyalty.create_household('', id('c'))$$, 'LY003'),
+	(28, $$SELECT loyalty.merge_members(id('a'), home('H'))$$, 'LY619'),
+	(29, $$SELECT household_id = home('H') AND replayed FROM loyalty.create_household('Family H', id('a'), '2026-02-01', 'k')$$, 'true')) s (n, statement, expected) ORDER BY s.n;
+
+-- An allowance of 100 a month, of 500 points.
+INSERT INTO home SELECT 'K', household_id FROM loyalty.create_household('Family K', id('c'), '2026-02-01');
+SELECT loyalty.earn(home('K'), 500, effective_at => '2026-04-01') \g /dev/null
+CREATE FUNCTION back(home text, at timestamptz) RETURNS bigint LANGUAGE sql AS
+$$SELECT (loyalty.reverse(home($1), (SELECT min(s.entry_id) FROM loyalty.household_spend s WHERE s.member_id = home($1) AND NOT EXISTS
+	(SELECT FROM loyalty.ledger e WHERE e.member_id = s.member_id AND e.target_entry_id = s.entry_id)), effective_at => $2)).available$$;
+SELECT is(answer(s.statement), s.expected, format('allowance %s: %s', s.n, s.statement)) FROM (VALUES
+	(1, $$SELECT loyalty.join_household(home('K'), id('d'), may_spend => 100, at => '2026-04-01')$$, 'false'),
+	(2, $$SELECT spent('K', 'd', 60, '2026-05-03')$$, '440 40'),
+	(3, $$SELECT spent('K', 'd', 60, '2026-05-20')$$, 'LY612'),
+	(4, $$SELECT back('K', '2026-05-21')$$, '500'),
+	(5, $$SELECT spent('K', 'd', 60, '2026-05-21')$$, '440 40'),
+	(6, $$SELECT spent('K', 'd', 100, '2026-06-01')$$, '340 0'),
+	-- the 60 of May are given back to May
+	(7, $$SELECT back('K', '2026-06-02')$$, '400'),
+	(8, $$SELECT spent('K', 'd', 1, '2026-06-02')$$, 'LY612'),
+	(9, $$SELECT spent('K', 'd', 100, '2026-05-31')$$, '300 0'),
+	(10, $$SELECT spent('K', 'c', 200, '2026-06-03')$$, '100'),
+	(11, $$SELECT spent('K', 'c', 200, '2026-06-03')$$, 'LY101'),
+	(12, $$SELECT loyalty.set_allowance(home('K'), id('d'), 150, 'month', at => '2026-06-03')$$, 'false'),
+	(13, $$SELECT spent('K', 'd', 50, '2026-06-04')$$, '50 0'),
+	(14, $$SELECT persons('K', '2026-06-04')$$, 'c head, d 150'),
+	(15, $$SELECT persons('K', '2026-06-02')$$, 'c head, d 100'),
+	(16, $$SELECT available || replayed::text FROM loyalty.redeem_for(home('K'), id('c'), 10, effective_at => '2026-06-05', idempotency_key => 'k')$$, '40false'),
+	(17, $$SELECT available || replayed::text FROM loyalty.redeem_for(home('K'), id('c'), 10, effective_at => '2026-06-05', idempotency_key => 'k')$$, '40true'),
+	(18, $$SELECT loyalty.redeem_for(home('K'), id('d'), 10, effective_at => '2026-06-05', idempotency_key => 'k')$$, 'LY004'),
+	(19, $$SELECT string_agg(p.name || m.spent, ' ' ORDER BY p.name) FROM loyalty.household_members(home('K'), '2026-06-30') m JOIN person p ON p.id = m.member_id$$, 'c210 d150')) s (n, statement, expected) ORDER BY s.n;
+
+-- Merged within a household: the survivor's allowance holds, and what both used adds up; unmerged each has its own.
+INSERT INTO home SELECT 'M', household_id FROM loyalty.create_household('Family M', id('e'), '2026-07-01');
+INSERT INTO person SELECT n, (SELECT member_id FROM loyalty.resolve_member(jsonb_build_object('email', n || '@example.com'))) FROM unnest('{f,g,h}'::text[]) n;
+SELECT loyalty.earn(home('M'), 500, effective_at => '2026-07-01') \g /dev/null
+SELECT loyalty.join_household(home('M'), id('f'), may_spend => 100, at => '2026-07-01'), loyalty.join_household(home('M'), id('g'), may_spend => 50, at => '2026-07-01') \g /dev/null
+SELECT spent('M', 'f', 30, '2026-07-02'), spent('M', 'g', 40, '2026-07-02') \g /dev/null
+SELECT loyalty.merge_members(id('f'), id('g')) \g /dev/null
+SELECT is(answer($$SELECT spent('M', 'g', 31, '2026-07-03')$$), 'LY612', 'merged: 100 less 70');
+SELECT is(answer($$SELECT spent('M', 'g', 30, '2026-07-03')$$), '400 0', 'and no more');
+SELECT loyalty.reverse(home('M'), max(entry_id)) FROM loyalty.household_spend \g /dev/null
+SELECT loyalty.unmerge_members(max(merge_id)) FROM loyalty.member_merge \g /dev/null
+SELECT is(answer($$SELECT spent('M', 'f', 70, '2026-07-03')$$) || ', ' || answer($$SELECT spent('M', 'g', 10, '2026-07-03')$$), '360 0, 350 0', 'unmerged: 70, and 10');
+-- across two: in the survivor's since ever, in the other's until the merge
+SELECT loyalty.leave_household(home('M'), id('f'), at => '2026-07-04') \g /dev/null
+SELECT loyalty.join_household(home('H'), id('f'), at => '2026-07-05') \g /dev/null
+SELECT loyalty.merge_members(id('f'), id('g')) \g /dev/null
+SELECT is(loyalty.household_of(id('g')) = home('H'), true, 'it is in the household of the survivor');
+SELECT is(persons('M', now()) || '; ' || persons('M', '2026-07-10'), 'e head; e head, g 50', 'in the other until the merge');
+SELECT loyalty.unmerge_members(max(merge_id)) FROM loyalty.member_merge \g /dev/null
+SELECT is(persons('M', now()), 'e head, g 50', 'and again, without a gap');
+
+-- The card: all in one call.
+SELECT loyalty.define_measure('visits') \g /dev/null
+SELECT loyalty.define_ladder('club', '{"measures": [{"measure": "visits", "window": "lifetime"}], "levels": [{"level": "gold", "any": {"visits": 10}}]}') \g /dev/null
+SELECT loyalty.define_benefit(b.name, b.definition) FROM (VALUES
+	('mall', '{"kind": "payment", "points": 100, "worth": 1, "money": "EUR"}'::jsonb), ('tea_5', '{"kind": "coupon", "discount": {"amount": 5}}'),
+	('lounge', '{"kind": "entitlement", "quota": 4, "period": "year"}'), ('hello', '{"kind": "gift", "window": {"welcome": {"after": 30}}, "gives": {"item": "mug"}}'),
+	('mug', '{"kind": "reward", "points": 100}')) b (name, definition) \g /dev/null
+SELECT loyalty.earn(id('h'), 250, effective_at => '2026-08-01'), loyalty.record_qualification(id('h'), 'visits', 4, at => '2026-08-01'),
+	loyalty.issue_coupon(id('h'), 'tea_5', '2026-08-01'), loyalty.use_entitlement(id('h'), 'lounge', at => '2026-08-02'),
+	loyalty.order_reward(id('h'), 'mug', at => '2026-08-03'), loyalty.join_household(home('M'), id('h'), may_spend => 20, at => '2026-08-01') \g /dev/null
+UPDATE loyalty.member SET joined_at = '2026-08-01' WHERE member_id = id('h');
+SELECT results_eq($$SELECT r.section, r.item, r.state, r.amount::text FROM loyalty.card_rows(id('h'), '2026-08-04') r ORDER BY 1, 2$$,
+	$$VALUES ('coupon', 'tea_5', 'issued', '1'), ('entitlement', 'lounge', 'open', '3'), ('gift', 'hello', 'open', NULL), ('household', 'Family M', 'person', '20'),
+		('order', 'mug', 'paid', '100'), ('points', 'points', NULL, '150'), ('progress', 'club', 'reach', '6'), ('tier', 'club', NULL, NULL)$$, 'as rows');
+SELECT is(loyalty.member_card(id('h'), '2026-08-04') #>> '{points,0,worth}', '1.50', 'and what points are worth');
+SELECT is((SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(loyalty.member_card(id('h'), '2026-08-04')) k),
+	'{as_of,coupon,entitlement,gift,household,member_id,order,points,progress,tier,version}', 'as one object');
+SELECT is(loyalty.member_card(id('h'), '2026-07-01') - 'as_of' - 'member_id' - 'tier' - 'progress' - 'points', '{"version": 1, "entitlement": [{"item": "lounge", "state": "open", "amount": 4, "until": "2027-01-01T00:00:00+00:00",
+	"allowed": 4, "used": 0, "period_start": "2026-01-01T00:00:00+00:00"}]}', 'before');
+SELECT is(loyalty.member_card(0) - 'as_of' ? 'coupon', false, 'of somebody nobody knows');
+
+SELECT throws_ok('UPDATE loyalty.household_act SET at = now()', 'LY005', NULL, 'acts are never changed');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+SELECT * FROM finish();
