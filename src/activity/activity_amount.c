@@ -27,17 +27,71 @@ RefuseAmount(const char *what, const char *value, const char *why)
 }
 
 /*
+ * Reads a usual amount as it is stored: not negative, below 10^12, of at most 6
+ * decimals.  False: it is another one.
+ *
+ * What is stored is the same in all versions: a header of 16 bits (which form it
+ * has, its sign, decimals, and the weight of the first digit), and digits to the
+ * base of 10000.
+ */
+static bool
+ReadStoredAmount(Datum numeric, Micros *micros, int *places)
+{
+	static const int64 worth[] = {INT64CONST(100000000000000), INT64CONST(10000000000), 1000000, 100};
+	struct varlena *stored = (struct varlena *) DatumGetPointer(numeric);
+	const char *data;
+	uint16		header;
+	int			weight;
+	int			n;
+
+	if (VARATT_IS_EXTERNAL(stored) || VARATT_IS_COMPRESSED(stored))
+		return false;
+	data = VARDATA_ANY(stored);
+	memcpy(&header, data, sizeof(header));
+	/* of the short form, and not negative */
+	if ((header & 0xE000) != 0x8000)
+		return false;
+	*places = (header & 0x1F80) >> 7;
+	weight = (header & 0x003F) - (header & 0x0040);
+	n = ((int) VARSIZE_ANY_EXHDR(stored) - (int) sizeof(header)) / (int) sizeof(int16);
+	*micros = 0;
+	if (*places > MICROS_DECIMALS || weight > 2)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		int16		digit;
+		int			place = weight - i;
+
+		memcpy(&digit, data + sizeof(header) + i * sizeof(digit), sizeof(digit));
+		if (place >= -1)
+			*micros += digit * worth[2 - place];
+		else if (place == -2)
+			*micros += digit / 100;
+	}
+	return true;
+}
+
+/*
  * A numeric as millionths.  *decimals becomes at least as many as it shows; what
  * names it in the refusal.
  */
 Micros
 MicrosFromNumeric(Datum numeric, const char *what, int *decimals)
 {
-	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, numeric));
-	const char *c = text;
+	char	   *text;
+	const char *c;
 	Micros		micros = 0;
 	int			places = -1;	/* behind the point; -1: before it */
 
+	if (ReadStoredAmount(numeric, &micros, &places))
+	{
+		*decimals = Max(*decimals, places);
+		return micros;
+	}
+	text = DatumGetCString(DirectFunctionCall1(numeric_out, numeric));
+	c = text;
+	micros = 0;
+	places = -1;
 	if (*c == '-')
 		RefuseAmount(what, text, "must not be negative");
 	for (; *c; c++)

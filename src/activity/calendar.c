@@ -105,14 +105,22 @@ IsBirthdayWindow(DateADT birthday, DateADT day, int before, int after, bool leap
 pg_tz *
 FindZone(const char *time_zone)
 {
-	pg_tz	   *tz = strlen(time_zone) <= TZ_STRLEN_MAX ? pg_tzset(time_zone) : NULL;
+	static char last_name[TZ_STRLEN_MAX + 1];
+	static pg_tz *last = NULL;
+	pg_tz	   *tz;
 
+	/* one after the other asks for the same; a zone that was found stays */
+	if (last != NULL && strcmp(time_zone, last_name) == 0)
+		return last;
+	tz = strlen(time_zone) <= TZ_STRLEN_MAX ? pg_tzset(time_zone) : NULL;
 	if (tz == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ACTIVITY),
 				 errmsg("unknown time zone \"%s\"", time_zone),
 				 errdetail("The local day of an activity is that of a time zone."),
 				 errhint("See the view pg_timezone_names; without one it is that of the program.")));
+	strlcpy(last_name, time_zone, sizeof(last_name));
+	last = tz;
 	return tz;
 }
 
@@ -127,18 +135,63 @@ FindTimeZone(const char *time_zone)
 	return pg_get_timezone_name(FindZone(time_zone));
 }
 
+/* How far a zone's clocks are ahead of UTC, from one change of them to the next */
+typedef struct KnownOffset
+{
+	pg_tz	   *zone;
+	pg_time_t	from;			/* seconds since 1970 */
+	pg_time_t	until;
+	int64		offset;			/* seconds */
+} KnownOffset;
+
+/* Zones have places by their addresses. */
+#define KNOWN_OFFSETS	16
+
+static int64
+OffsetOf(pg_tz *zone, pg_time_t at)
+{
+	static KnownOffset known_offsets[KNOWN_OFFSETS];
+	KnownOffset *known = &known_offsets[((uintptr_t) zone >> 4) % KNOWN_OFFSETS];
+
+	if (known->zone != zone || at < known->from || at >= known->until)
+	{
+		const struct pg_tm *tm = pg_localtime(&at, zone);
+		long int	ignored;
+		int			is_dst;
+		pg_time_t	change;
+
+		known->zone = NULL;
+		if (tm == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+					 errmsg("timestamp out of range")));
+		known->from = known->until = at;
+		known->offset = tm->tm_gmtoff;
+		switch (pg_next_dst_boundary(&at, &ignored, &is_dst, &change, &ignored, &is_dst, zone))
+		{
+			case 0:
+				known->until = PG_INT64_MAX;
+				break;
+			case 1:
+				known->until = change;
+				break;
+		}
+		known->zone = zone;
+	}
+	return known->offset;
+}
+
 /*
  * What the clocks of a zone show at an instant.
  */
 Timestamp
 LocalInstant(TimestampTz at, pg_tz *zone)
 {
-	struct pg_tm tm;
-	fsec_t		fsec;
-	int			offset;
-	Timestamp	local;
+	/* of instants before 1970 downwards, too */
+	int64		seconds = at / USECS_PER_SEC - (at % USECS_PER_SEC < 0);
+	Timestamp	local = at + USECS_PER_SEC * OffsetOf(zone, seconds + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY);
 
-	if (timestamp2tm(at, &offset, &tm, &fsec, NULL, zone) != 0 || tm2timestamp(&tm, fsec, NULL, &local) != 0)
+	if (!IS_VALID_TIMESTAMP(local))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp out of range")));

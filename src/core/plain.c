@@ -630,6 +630,26 @@ BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last
 }
 
 /*
+ * Begins to read all rows of a table, in no order.  False, and nothing is open,
+ * where they are not in one plain table.
+ */
+bool
+BeginWholePlainScan(PlainScan *scan, const PlainTable *table, Snapshot snapshot)
+{
+	memset(scan, 0, sizeof(PlainScan));
+	if (!OpenPlain(&scan->access, table, 0, PLAIN_READ))
+		return false;
+	if (scan->access.top != NULL)
+	{
+		ClosePlain(&scan->access);
+		return false;
+	}
+	scan->slot = table_slot_create(scan->access.rel, NULL);
+	scan->whole = table_beginscan(scan->access.rel, snapshot, 0, NULL);
+	return true;
+}
+
+/*
  * Before the first row: lets them come in the order in which they lie in the
  * table, which for many of them, recorded over a long time, is much faster; how
  * many they are at most.  The snapshot must be that of a query.
@@ -692,7 +712,12 @@ NextPlainRow(PlainScan *scan)
 	bool		isnull;
 
 	CHECK_FOR_INTERRUPTS();
-	scan->found = scan->places != NULL ? NextStoredRow(scan) : index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
+	if (scan->whole != NULL)
+		scan->found = table_scan_getnextslot(scan->whole, ForwardScanDirection, scan->slot);
+	else if (scan->places != NULL)
+		scan->found = NextStoredRow(scan);
+	else
+		scan->found = index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
 	if (scan->found)
 		scan->member_id = DatumGetInt64(PlainScanValue(scan, 0, &isnull));
 	return scan->found;
@@ -714,8 +739,13 @@ EndPlainScan(PlainScan *scan)
 	ExecDropSingleTupleTableSlot(scan->slot);
 	if (BufferIsValid(scan->buffer))
 		ReleaseBuffer(scan->buffer);
-	index_endscan(scan->scan);
-	index_close(scan->index, NoLock);
+	if (scan->whole != NULL)
+		table_endscan(scan->whole);
+	else
+	{
+		index_endscan(scan->scan);
+		index_close(scan->index, NoLock);
+	}
 	ClosePlain(&scan->access);
 }
 

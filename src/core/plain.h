@@ -90,12 +90,13 @@ typedef struct PlainPlace
 	int			place;
 } PlainPlace;
 
-/* A scan over the rows of many members. */
+/* A scan over the rows of many members, or of all. */
 typedef struct PlainScan
 {
 	PlainAccess access;
-	Relation	index;
+	Relation	index;			/* NULL: it goes over the whole table */
 	struct IndexScanDescData *scan;
+	struct TableScanDescData *whole;
 	struct TupleTableSlot *slot;
 	bool		found;			/* there is a row in the slot */
 	int64		member_id;		/* whose */
@@ -113,6 +114,7 @@ extern void ClosePlain(PlainAccess *access);
 extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot);
 extern int	FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, HeapTuple **rows);
 extern bool BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last, Snapshot snapshot);
+extern bool BeginWholePlainScan(PlainScan *scan, const PlainTable *table, Snapshot snapshot);
 extern int	OrderPlainRowsAsStored(PlainScan *scan);
 extern bool NextPlainRow(PlainScan *scan);
 extern Datum PlainScanValue(const PlainScan *scan, int column, bool *isnull);

@@ -106,10 +106,21 @@ CompareExact(Exact a, Exact b)
 int64
 RoundExact(Exact a, Rounding rounding)
 {
-	int128		whole = a.num / a.den;
-	int128		rest = a.num % a.den;
+	int128		whole;
+	int128		rest;
 	bool		up = false;
 
+	/* nearly always: division of 64 bits is much faster */
+	if (a.num == (int64) a.num && a.den == (int64) a.den)
+	{
+		whole = (int64) a.num / (int64) a.den;
+		rest = (int64) a.num % (int64) a.den;
+	}
+	else
+	{
+		whole = a.num / a.den;
+		rest = a.num % a.den;
+	}
 	if (rest < 0)
 	{
 		rest += a.den;
