@@ -139,6 +139,7 @@ extern void TellOfChange(ActivityChange *change);
 extern void TellAgainOfChange(ActivityChange *change);
 
 /* activity_amount.c: plain C but for its refusals */
+extern bool UsualMicros(Datum numeric, Micros *micros, int *decimals);
 extern Micros MicrosFromNumeric(Datum numeric, const char *what, int *decimals);
 extern Datum MicrosToNumeric(Micros micros, int decimals);
 extern char *MicrosText(Micros micros);

@@ -72,6 +72,20 @@ ReadStoredAmount(Datum numeric, Micros *micros, int *places)
 }
 
 /*
+ * A usual amount as millionths; false where MicrosFromNumeric() has to be asked.
+ */
+bool
+UsualMicros(Datum numeric, Micros *micros, int *decimals)
+{
+	int			places;
+
+	if (!ReadStoredAmount(numeric, micros, &places))
+		return false;
+	*decimals = Max(*decimals, places);
+	return true;
+}
+
+/*
  * A numeric as millionths.  *decimals becomes at least as many as it shows; what
  * names it in the refusal.
  */
@@ -83,15 +97,11 @@ MicrosFromNumeric(Datum numeric, const char *what, int *decimals)
 	Micros		micros = 0;
 	int			places = -1;	/* behind the point; -1: before it */
 
-	if (ReadStoredAmount(numeric, &micros, &places))
-	{
-		*decimals = Max(*decimals, places);
+	if (UsualMicros(numeric, &micros, decimals))
 		return micros;
-	}
 	text = DatumGetCString(DirectFunctionCall1(numeric_out, numeric));
 	c = text;
 	micros = 0;
-	places = -1;
 	if (*c == '-')
 		RefuseAmount(what, text, "must not be negative");
 	for (; *c; c++)

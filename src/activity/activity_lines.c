@@ -24,6 +24,7 @@
 #include "activity/activity_record.h"
 #include "core/compat.h"
 #include "core/errors.h"
+#include "core/json.h"
 
 #define MAX_LINES	10000
 
@@ -64,18 +65,73 @@ FindKey(JsonbContainer *object, const char *key, JsonbValue *found)
 	return value != NULL && value->type != jbvNull ? value : NULL;
 }
 
-static const char *
-FindText(JsonbContainer *object, const char *key, int place)
+/* What we know of a line */
+enum
 {
-	JsonbValue	found;
+	LINE_LINE,
+	LINE_SKU,
+	LINE_CATEGORY,
+	LINE_BRAND,
+	LINE_GRADE,
+	LINE_EARNS,
+	LINE_QUANTITY,
+	LINE_AMOUNT,
+	LINE_PRICE,
+	LINE_DISCOUNT,
+	LINE_COUPON_DISCOUNT,
+	LINE_SOLD,
+	LINE_KEYS
+};
 
-	if (FindKey(object, key, &found) == NULL)
+static const JsonKey line_keys[LINE_KEYS] = {
+	[LINE_LINE] = JSON_KEY("line"),
+	[LINE_SKU] = JSON_KEY("sku"),
+	[LINE_CATEGORY] = JSON_KEY("category"),
+	[LINE_BRAND] = JSON_KEY("brand"),
+	[LINE_GRADE] = JSON_KEY("grade"),
+	[LINE_EARNS] = JSON_KEY("earns"),
+	[LINE_QUANTITY] = JSON_KEY("quantity"),
+	[LINE_AMOUNT] = JSON_KEY("amount"),
+	[LINE_PRICE] = JSON_KEY("price"),
+	[LINE_DISCOUNT] = JSON_KEY("discount"),
+	[LINE_COUPON_DISCOUNT] = JSON_KEY("coupon_discount"),
+	[LINE_SOLD] = JSON_KEY("sold")
+};
+
+static const char *
+TextOf(const JsonbValue *values, int key, int place)
+{
+	const JsonbValue *value = &values[key];
+
+	if (value->type == jbvNull)
 		return NULL;
-	if (found.type == jbvNumeric)
-		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(found.val.numeric)));
-	if (found.type != jbvString)
-		RefuseLine(place, psprintf("has a %s that is no text", key), "It is an object, an array or a boolean.");
-	return pnstrdup(found.val.string.val, found.val.string.len);
+	if (value->type == jbvNumeric)
+		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	if (value->type != jbvString)
+		RefuseLine(place, psprintf("has a %s that is no text", line_keys[key].key), "It is an object, an array or a boolean.");
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* A number of a line; false where it is null. */
+static bool
+ReadMicros(const JsonbValue *value, const char *key, int place, Micros *micros, int *decimals)
+{
+	Datum		numeric;
+
+	if (value->type == jbvNull)
+		return false;
+	if (value->type != jbvNumeric)
+		RefuseLine(place, psprintf("has a %s that is no number", key), "Numbers in JSON have no quotes.");
+	numeric = NumericGetDatum(value->val.numeric);
+	if (!UsualMicros(numeric, micros, decimals))
+		*micros = MicrosFromNumeric(numeric, psprintf("%s of line %d", key, place), decimals);
+	return true;
+}
+
+static bool
+MicrosOf(const JsonbValue *values, int key, int place, Micros *micros, int *decimals)
+{
+	return ReadMicros(&values[key], line_keys[key].key, place, micros, decimals);
 }
 
 /*
@@ -86,12 +142,21 @@ LineMicros(JsonbContainer *object, const char *key, int place, Micros *micros, i
 {
 	JsonbValue	found;
 
-	if (FindKey(object, key, &found) == NULL)
-		return false;
-	if (found.type != jbvNumeric)
-		RefuseLine(place, psprintf("has a %s that is no number", key), "Numbers in JSON have no quotes.");
-	*micros = MicrosFromNumeric(NumericGetDatum(found.val.numeric), psprintf("%s of line %d", key, place), decimals);
-	return true;
+	return FindKey(object, key, &found) != NULL && ReadMicros(&found, key, place, micros, decimals);
+}
+
+static int32
+NumberOf(const JsonbValue *value, int place)
+{
+	if (value->type == jbvNumeric)
+	{
+		char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+
+		/* a whole number that is not far off */
+		if (strspn(text, "0123456789") == strlen(text) && strlen(text) < 10 && atoi(text) > 0)
+			return atoi(text);
+	}
+	RefuseLine(place, "has no number", "\"line\" is a whole number, from 1 to 999999999.");
 }
 
 /*
@@ -102,63 +167,54 @@ LineNumber(JsonbContainer *object, int place)
 {
 	JsonbValue	found;
 
-	if (FindKey(object, "line", &found) == NULL)
-		return place;
-	if (found.type == jbvNumeric)
-	{
-		char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(found.val.numeric)));
-
-		/* a whole number that is not far off */
-		if (strspn(text, "0123456789") == strlen(text) && strlen(text) < 10 && atoi(text) > 0)
-			return atoi(text);
-	}
-	RefuseLine(place, "has no number", "\"line\" is a whole number, from 1 to 999999999.");
+	return FindKey(object, "line", &found) == NULL ? place : NumberOf(&found, place);
 }
 
 /*
  * What was sold, of a line of which a part was returned.
  */
 static void
-ReadSold(ActivityLine *line, JsonbContainer *object, int place, int *decimals)
+ReadSold(ActivityLine *line, const JsonbValue *sold, int place, int *decimals)
 {
-	JsonbValue	found;
 	int			ignored = 0;
 
 	line->sold_quantity = line->quantity;
 	line->sold_amount = line->amount;
-	if (FindKey(object, "sold", &found) == NULL)
+	if (sold->type == jbvNull)
 		return;
-	if (found.type != jbvBinary || !JsonContainerIsObject(found.val.binary.data) ||
-		!LineMicros(found.val.binary.data, "quantity", place, &line->sold_quantity, &ignored) ||
-		(line->has_amount && !LineMicros(found.val.binary.data, "amount", place, &line->sold_amount, decimals)) ||
+	if (sold->type != jbvBinary || !JsonContainerIsObject(sold->val.binary.data) ||
+		!LineMicros(sold->val.binary.data, "quantity", place, &line->sold_quantity, &ignored) ||
+		(line->has_amount && !LineMicros(sold->val.binary.data, "amount", place, &line->sold_amount, decimals)) ||
 		line->sold_quantity < line->quantity || line->sold_amount < line->amount)
 		RefuseLine(place, "has a wrong \"sold\"", "It is what the line was before parts of it were returned.");
 }
 
-static void
+/* Reads a line; whether it has a number of its own. */
+static bool
 ReadLine(Activity *activity, ActivityLine *line, JsonbContainer *object, int place)
 {
-	JsonbValue	found;
+	JsonbValue	values[LINE_KEYS];
 	Micros		price;
 	Micros		discount = 0;
 	int			ignored = 0;
 
-	line->number = LineNumber(object, place);
+	FindJsonKeys(object, line_keys, LINE_KEYS, values);
+	line->number = values[LINE_LINE].type == jbvNull ? place : NumberOf(&values[LINE_LINE], place);
 	line->given = object;
-	line->sku = FindText(object, "sku", place);
-	line->category = FindText(object, "category", place);
-	line->brand = FindText(object, "brand", place);
-	line->grade = FindText(object, "grade", place);
-	line->earns_given = FindKey(object, "earns", &found) != NULL;
-	if (line->earns_given && found.type != jbvBool)
+	line->sku = TextOf(values, LINE_SKU, place);
+	line->category = TextOf(values, LINE_CATEGORY, place);
+	line->brand = TextOf(values, LINE_BRAND, place);
+	line->grade = TextOf(values, LINE_GRADE, place);
+	line->earns_given = values[LINE_EARNS].type != jbvNull;
+	if (line->earns_given && values[LINE_EARNS].type != jbvBool)
 		RefuseLine(place, "has an \"earns\" that is no boolean", "It is true or false.");
-	line->earns = !line->earns_given || found.val.boolean;
-	if (!LineMicros(object, "quantity", place, &line->quantity, &ignored))
+	line->earns = !line->earns_given || values[LINE_EARNS].val.boolean;
+	if (!MicrosOf(values, LINE_QUANTITY, place, &line->quantity, &ignored))
 		line->quantity = MICROS_PER_UNIT;
-	line->has_amount = LineMicros(object, "amount", place, &line->amount, &activity->decimals);
-	if (!line->has_amount && LineMicros(object, "price", place, &price, &activity->decimals))
+	line->has_amount = MicrosOf(values, LINE_AMOUNT, place, &line->amount, &activity->decimals);
+	if (!line->has_amount && MicrosOf(values, LINE_PRICE, place, &price, &activity->decimals))
 	{
-		(void) LineMicros(object, "discount", place, &discount, &activity->decimals);
+		(void) MicrosOf(values, LINE_DISCOUNT, place, &discount, &activity->decimals);
 		line->amount = MultiplyMicros(price, line->quantity) - discount;
 		if (line->amount < 0)
 			RefuseLine(place, "has a discount beyond its price",
@@ -166,8 +222,9 @@ ReadLine(Activity *activity, ActivityLine *line, JsonbContainer *object, int pla
 		line->has_amount = true;
 		activity->lines_changed = true;
 	}
-	(void) LineMicros(object, "coupon_discount", place, &line->discount, &activity->decimals);
-	ReadSold(line, object, place, &activity->decimals);
+	(void) MicrosOf(values, LINE_COUPON_DISCOUNT, place, &line->discount, &activity->decimals);
+	ReadSold(line, &values[LINE_SOLD], place, &activity->decimals);
+	return values[LINE_LINE].type != jbvNull;
 }
 
 static int
@@ -204,6 +261,7 @@ ReadLines(Activity *activity, Datum lines)
 {
 	JsonbContainer *array;
 	bool		any_amount = false;
+	bool		any_number = false;
 	Micros		sum = 0;
 
 	activity->lines_value = lines;
@@ -228,11 +286,13 @@ ReadLines(Activity *activity, Datum lines)
 		CHECK_FOR_INTERRUPTS();
 		if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
 			RefuseLine(i + 1, "is no object", "Each line is an object.");
-		ReadLine(activity, &activity->lines[i], element->val.binary.data, i + 1);
+		any_number |= ReadLine(activity, &activity->lines[i], element->val.binary.data, i + 1);
 		any_amount = any_amount || activity->lines[i].has_amount;
 		sum = AddMicros(sum, activity->lines[i].amount);
 	}
-	CheckNumbers(activity);
+	/* places are all different */
+	if (any_number)
+		CheckNumbers(activity);
 	if (!activity->has_amount && any_amount)
 	{
 		activity->has_amount = true;

@@ -198,6 +198,69 @@ LocalInstant(TimestampTz at, pg_tz *zone)
 	return local;
 }
 
+/* So many digits as a number; -1: they are something else. */
+static int
+Digits(const char *text, int n)
+{
+	int			number = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (text[i] < '0' || text[i] > '9')
+			return -1;
+		number = number * 10 + (text[i] - '0');
+	}
+	return number;
+}
+
+/*
+ * Reads an instant as jsonb has it, 2026-05-02T10:00:00.5+02:00.  False: it is
+ * written otherwise, or is none.
+ */
+bool
+ReadJsonInstant(const char *text, int length, TimestampTz *at)
+{
+	int			year = length < 20 ? -1 : Digits(text, 4);
+	int			month;
+	int			day;
+	int			hour;
+	int			minute;
+	int			second;
+	int			micros = 0;
+	int			i = 19;
+	int			scale = USECS_PER_SEC;
+	int			zone_hours;
+	int			zone_minutes = 0;
+
+	if (year < 1 || text[4] != '-' || text[7] != '-' || (text[10] != 'T' && text[10] != ' ') || text[13] != ':' || text[16] != ':')
+		return false;
+	month = Digits(text + 5, 2);
+	day = Digits(text + 8, 2);
+	hour = Digits(text + 11, 2);
+	minute = Digits(text + 14, 2);
+	second = Digits(text + 17, 2);
+	if (month < 1 || month > 12 || day < 1 || day > day_tab[isleap(year)][month - 1] ||
+		hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59)
+		return false;
+	if (text[i] == '.')
+	{
+		for (i++; i < length && text[i] >= '0' && text[i] <= '9' && scale > 1; i++)
+			micros += (text[i] - '0') * (scale /= 10);
+	}
+	if (length - i < 3 || (text[i] != '+' && text[i] != '-'))
+		return false;
+	zone_hours = Digits(text + i + 1, 2);
+	if (length - i == 6 && text[i + 3] == ':')
+		zone_minutes = Digits(text + i + 4, 2);
+	else if (length - i != 3)
+		return false;
+	if (zone_hours < 0 || zone_hours > 15 || zone_minutes < 0 || zone_minutes > 59)
+		return false;
+	*at = (date2j(year, month, day) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY + hour * USECS_PER_HOUR + minute * USECS_PER_MINUTE +
+		second * USECS_PER_SEC + micros + (text[i] == '+' ? -1 : 1) * (zone_hours * USECS_PER_HOUR + zone_minutes * USECS_PER_MINUTE);
+	return true;
+}
+
 /*
  * The day of an instant of a local clock.
  */

@@ -31,6 +31,7 @@ extern bool IsBirthdayWindow(DateADT birthday, DateADT day, int before, int afte
 extern pg_tz *FindZone(const char *time_zone);
 extern const char *FindTimeZone(const char *time_zone);
 extern Timestamp LocalInstant(TimestampTz at, pg_tz *zone);
+extern bool ReadJsonInstant(const char *text, int length, TimestampTz *at);
 extern DateADT DayOf(Timestamp local);
 extern DateADT LocalDay(TimestampTz at, const char *time_zone);
 

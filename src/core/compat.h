@@ -106,30 +106,28 @@ ChangedInTransaction(const char *name)
 
 /*
  * Starts a set-returning function that materializes its rows: afterwards
- * rsinfo->setResult and setDesc are ready.  15.0 to 15.1 and 16 differ in the
- * name of the function behind it, 14 has none.
+ * rsinfo->setResult and setDesc are ready.  Their columns are those that the
+ * caller expects, which spares looking up what the function returns.  15.0 to
+ * 15.1 and 16 differ in the name of the function behind it, 14 has none.
  */
 #if PG_VERSION_NUM >= 160000
-#define InitReturnSet(fcinfo)	InitMaterializedSRF(fcinfo, 0)
+#define InitReturnSet(fcinfo)	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC)
 #elif PG_VERSION_NUM >= 150000
-#define InitReturnSet(fcinfo)	SetSingleFuncCall(fcinfo, 0)
+#define InitReturnSet(fcinfo)	SetSingleFuncCall(fcinfo, SRF_SINGLE_USE_EXPECTED)
 #else
 static inline void
 InitReturnSet(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext old;
-	TupleDesc	tupdesc;
 
 	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
-		!(rsinfo->allowedModes & SFRM_Materialize))
+		!(rsinfo->allowedModes & SFRM_Materialize) || rsinfo->expectedDesc == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("set-valued function called in context that cannot accept a set")));
 	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	rsinfo->setDesc = BlessTupleDesc(tupdesc);
+	rsinfo->setDesc = CreateTupleDescCopy(rsinfo->expectedDesc);
 	rsinfo->setResult = tuplestore_begin_heap(true, false, work_mem);
 	rsinfo->returnMode = SFRM_Materialize;
 	MemoryContextSwitchTo(old);

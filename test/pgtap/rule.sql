@@ -17,7 +17,8 @@ LANGUAGE sql AS $$
 $$;
 CREATE FUNCTION total(definitions jsonb, activity jsonb, member jsonb DEFAULT '{}', wanted_currency text DEFAULT 'points') RETURNS bigint
 LANGUAGE sql AS $$
-	SELECT coalesce(sum(points), 0)::bigint FROM loyalty.evaluate_campaigns($1, $2, $3) WHERE currency = $4
+	-- NULL where the two functions differ
+	SELECT nullif(loyalty.campaign_points($1, $2, $3, $4), nullif(loyalty.campaign_points($1, $2, $3, $4), coalesce(sum(points), 0)::bigint)) FROM loyalty.evaluate_campaigns($1, $2, $3) WHERE currency = $4
 $$;
 CREATE FUNCTION holds(condition jsonb, activity jsonb, member jsonb DEFAULT '{}') RETURNS boolean
 LANGUAGE sql AS $$
@@ -298,6 +299,24 @@ SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"a": {"exclusive":
 	'LY521', 'invalid definition of campaign "b"', 'campaigns of a group that do not agree');
 SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"a": {"lane": "bonus", "then": [{"multiply": 2, "lane": "base"}]}, "b": {"lane": "bonus", "then": [{"multiply": 2, "lane": "base", "combine": "max"}]}}', '{}')$$,
 	'LY521', 'invalid definition of campaign "b"', 'multipliers that combine differently');
+-- Instants and amounts in whatever way they are written: local days and sums say
+-- whether they are read as PostgreSQL reads them
+SELECT is(loyalty.campaign_points('{"a": {"when": {"between": ["2026-03-29 01:59:59.5", "2026-03-29 03:00:00.5"]}, "then": [{"points": 1}]}}',
+	jsonb_build_object('at', at, 'time_zone', 'Europe/Berlin')), expected::bigint, at)
+FROM (VALUES ('2026-03-29T00:59:59.5+00:00', 1), ('2026-03-29T00:59:59.499999+00:00', 0), ('2026-03-29T01:00:00+00:00', 1), ('2026-03-29T01:00:00.5+00:00', 0), ('2026-03-29T03:00:00.4+02:00', 1),
+	('2026-03-28T21:29:59.5-03:30', 1), ('2026-03-29 01:59:59.5+01', 1), ('29 March 2026 01:59:59.5 CET', 1), ('2026-03-29T00:59:59.5Z', 1), ('2026-03-29 00:59:59.6 UTC', 1)) v (at, expected);
+SELECT throws_ok(format($$SELECT loyalty.campaign_points('{}', '{"at": %s}')$$, to_json(at)), sqlstate, NULL, at)
+FROM (VALUES ('2026-02-29T00:00:00+00:00', '22008'), ('2026-13-01T00:00:00+00:00', '22008'), ('2026-01-01T24:00:01+00:00', '22008'), ('infinity', 'LY003'), ('2026-01-01T00:00:00+00:00 x', '22007')) v (at, sqlstate);
+SELECT is((SELECT wanted FROM loyalty.evaluate_campaigns('{"a": {"then": [{"points": {"give": 1000000, "per": 1}}]}}', jsonb_build_object('amount', amount))), expected::bigint, amount::text)
+FROM (VALUES (0.000001, 1), (0.01, 10000), (0.5, 500000), (1.10, 1100000), (9999, 9999000000), (10000, 10000000000), (12345.678901, 12345678901), (99999999.999999, 99999999999999),
+	(100000000, 100000000000000), (123456789012.000001, 123456789012000001), (1000000000000, 1000000000000000000)) v (amount, expected);
+SELECT is((SELECT count(*) FROM generate_series(0, 20000) i, LATERAL (SELECT (i * 7919 % 20011)::numeric * 10.0 ^ (i % 9 - 5) + (i % 3) * 0.000001 AS amount) a
+	WHERE loyalty.campaign_points('{"a": {"then": [{"points": {"give": 1000000, "per": 1}}]}}', jsonb_build_object('amount', round(amount, i % 7))) <> round(amount, i % 7) * 1000000), 0::bigint, 'amounts of all lengths');
+SELECT throws_ok(format($$SELECT loyalty.campaign_points('{}', '{"amount": %s}')$$, amount), 'LY505', NULL, amount) FROM unnest('{-1,0.0000001,9300000000000}'::text[]) amount;
+SELECT results_eq($$SELECT loyalty.campaign_points('{"a": {"on": ["order", "visit"], "then": [{"points": 5}, {"points": 3, "currency": "stars"}]}, "b": {"lane": "bonus", "when": {"tier": {"club": ["gold"]}}, "limits": {"member": {"points": 4, "within": "day"}}, "then": [{"points": 9}]}}', activity, member, currency)
+	FROM (VALUES (1, '{}'::jsonb, '{}'::jsonb, 'points'), (2, '{}', '{"tier": {"club": "gold"}}', 'points'), (3, '{}', '{"tier": {"club": "gold"}, "used": {"b/day": 3}}', 'points'),
+		(4, '{"kind": "visit"}', '{"tier": {"club": "gold"}}', 'points'), (5, '{}', '{}', 'stars'), (6, '{"cancelled": true}', '{}', 'points'), (7, '{"kind": "other"}', '{}', 'points')) v (n, activity, member, currency) ORDER BY n$$,
+	'VALUES (5::bigint), (9), (6), (5), (3), (0), (0)', 'one activity after the other, each by itself');
 SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('[]', '{}')$$, 'LY003', 'definitions cannot be read', 'definitions that are no object');
 SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{}', '[]')$$, 'LY003', 'activity cannot be read', 'an activity that is no object');
 SELECT * FROM finish();

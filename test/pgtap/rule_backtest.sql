@@ -68,6 +68,13 @@ SELECT results_eq($$SELECT member_id, points_then FROM loyalty.backtest_campaign
 	'VALUES (60::bigint, 800::bigint)', 'a draft of 700: 300 and 400, then 300 of 400, none; 300 are returned, 100 come');
 SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is still well');
 
+-- read by statements alone it is the same
+CREATE TABLE plain AS SELECT * FROM loyalty.backtest_campaigns('{"more": null, "span": {"on": ["span"], "then": [{"points": {"give": 1, "per": 1}}]}}');
+SET loyalty.table_access = off;
+SELECT results_eq($$SELECT * FROM loyalty.backtest_campaigns('{"more": null, "span": {"on": ["span"], "then": [{"points": {"give": 1, "per": 1}}]}}') ORDER BY member_id$$,
+	'TABLE plain ORDER BY member_id', 'where tables are read by statements');
+RESET loyalty.table_access;
+
 -- ---- Real orders
 SELECT :'data' = '' AS no_data \gset
 \if :no_data
@@ -120,4 +127,13 @@ SELECT results_eq(format('SELECT measure, value_now::bigint, value_then::bigint 
 	$$VALUES ('points', 8902670::bigint, 8434922::bigint), ('winners', NULL, 487), ('losers', NULL, 3842), ('same', NULL, 9)$$, 'a draft');
 SELECT results_eq(format('SELECT member_id, points_then - points_now FROM loyalty.backtest_campaigns(%L) ORDER BY 2 DESC LIMIT 1', :'draft'), 'VALUES (17735::bigint, 290::bigint)', 'the best');
 SELECT results_eq(format('SELECT member_id, points_then - points_now FROM loyalty.backtest_campaigns(%L) ORDER BY 2 LIMIT 1', :'draft'), 'VALUES (14646::bigint, -22719::bigint)', 'the worst');
+
+-- by statements alone, and where the orders do not fit into memory, it is the same
+CREATE TABLE whole AS SELECT * FROM loyalty.backtest_campaigns(:'draft');
+SELECT isnt_empty('TABLE whole', 'members');
+SET work_mem = '64kB';
+SELECT results_eq(format('SELECT * FROM loyalty.backtest_campaigns(%L) ORDER BY member_id', :'draft'), 'TABLE whole ORDER BY member_id', 'with little memory');
+RESET work_mem;
+SET loyalty.table_access = off;
+SELECT results_eq(format('SELECT * FROM loyalty.backtest_campaigns(%L) ORDER BY member_id', :'draft'), 'TABLE whole ORDER BY member_id', 'by statements');
 SELECT * FROM finish();
