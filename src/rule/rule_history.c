@@ -429,20 +429,21 @@ StateColumns(const History *history, bool before)
 
 /*
  * All states that are not among the records, in order; behind each whether it
- * came by a return, and whether the activity was ever revised.
+ * came by a return, and whether the activity was ever revised.  Of one that moves
+ * to another member it is gone there before it is here.
  */
 static char *
 HistoryQuery(const History *history)
 {
-	return psprintf("SELECT * FROM (SELECT %s, coalesce(r.is_return, false), a.revision OPERATOR(pg_catalog.>) 0 "
+	return psprintf("SELECT * FROM (SELECT %s, coalesce(r.is_return, false), a.revision OPERATOR(pg_catalog.>) 0, a.moved_to IS NOT NULL AS gone "
 					"FROM loyalty.activity a LEFT JOIN loyalty.activity_revision r ON r.member_id OPERATOR(pg_catalog.=) a.member_id "
 					"AND r.activity_id OPERATOR(pg_catalog.=) a.activity_id AND r.revision OPERATOR(pg_catalog.=) a.revision %s"
-					"UNION ALL SELECT %s, coalesce(p.is_return, false), true "
+					"UNION ALL SELECT %s, coalesce(p.is_return, false), true, false "
 					"FROM loyalty.activity_revision r JOIN loyalty.activity a ON a.member_id OPERATOR(pg_catalog.=) r.member_id "
 					"AND a.activity_id OPERATOR(pg_catalog.=) r.activity_id "
 					"LEFT JOIN loyalty.activity_revision p ON p.member_id OPERATOR(pg_catalog.=) r.member_id "
 					"AND p.activity_id OPERATOR(pg_catalog.=) r.activity_id AND p.revision OPERATOR(pg_catalog.=) (r.revision OPERATOR(pg_catalog.-) 1) "
-					"WHERE r.was_at IS NOT NULL) h ORDER BY h.revised_at, h.at, h.activity_id, h.revision",
+					"WHERE r.was_at IS NOT NULL) h ORDER BY h.revised_at, h.at, h.activity_id, NOT h.gone, h.revision",
 					StateColumns(history, false), history->records == NULL ? "" : "WHERE a.revision OPERATOR(pg_catalog.>) 0 ",
 					StateColumns(history, true));
 }

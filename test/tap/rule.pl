@@ -1,8 +1,8 @@
 # What activities earn, in random histories, against the reference of
 # RuleReference.pm: campaigns with groups, multipliers, limits and budgets,
 # windows, and orders that are revised, returned, moved, and recorded late, by
-# members who merge.  After each round check_rule() is empty, and the back-test
-# of what is defined gives what was given, where no member was merged.
+# members who merge.  After a round in which nothing moves the back-test of what
+# is defined gives what was given; in the end check_all() is empty.
 #
 # A history is one member's.  LOYALTY_SEED=n LOYALTY_ROUNDS=1 tries round n
 # alone; LOYALTY_SOAK=1 tries 20,000 histories, from a seed of the day.
@@ -223,7 +223,8 @@ sub random_round
 	unshift @sql, "SELECT loyalty.define_activity_kind('$kind') \\g /dev/null",
 	  map { "SELECT loyalty.resolve_member('{\"email\": \"m$_\@example.com\"}') \\g /dev/null" } @members;
 	my $activities = 0;
-	my $merged = 0;
+	# in every third round nobody merges, and nothing moves: what is replayed then
+	my $stay = $round % 3 == 0;
 	my @expected;
 	for my $step (1 .. $members * 6)
 	{
@@ -250,12 +251,11 @@ sub random_round
 		}
 		elsif ($what eq 'merge')
 		{
-			next if rand() > .1;
+			next if rand() > .1 || $stay;
 			my ($x, $y) = map { $reference->root($_) } (one_of(@members), one_of(@members));
 			next if $x == $y;
 			$sql = "SELECT loyalty.merge_members($x, $y) \\g /dev/null\n\\echo 0";
 			$reference->{root}{$y} = $x;
-			$merged = 1;
 			$points = 0;
 		}
 		else
@@ -316,7 +316,7 @@ sub random_round
 				elsif ($kind_of eq 'move')
 				{
 					$what{member} = one_of(@members);
-					next if $what{member} == $a->{member};
+					next if $what{member} == $a->{member} || $stay;
 					$arguments = "to_member_id => $what{member}";
 				}
 				else
@@ -330,8 +330,16 @@ sub random_round
 		push @sql, $sql;
 		push @expected, [ $points, $sql ];
 	}
+	if ($stay)
+	{
+		# told apart by kind, as each round has its own; budgets begin full in both
+		my $replay = "SELECT count(*) FROM loyalty.backtest_campaigns('{}', kinds => '{$kind}') b FULL JOIN (SELECT member_id, sum(points) AS points"
+		  . " FROM loyalty.award WHERE starts_with(campaign, 'c${round}_') GROUP BY 1) a USING (member_id) WHERE coalesce(b.points_now, 0) <> coalesce(a.points, 0)";
+		push @sql, $replay;
+		push @expected, [ 0, $replay ];
+	}
 	push @sql, "SELECT loyalty.end_campaign('$_->{code}', '2026-01-01') \\g /dev/null" for @campaigns;
-	return (\@sql, \@expected, $merged, \@campaigns);
+	return (\@sql, \@expected);
 }
 
 # ---- Rounds
@@ -347,7 +355,7 @@ my $failed = 0;
 my $steps = 0;
 for my $round ($first_seed .. $first_seed + $rounds - 1)
 {
-	my ($sql, $expected, $merged, $campaigns) = random_round($round);
+	my ($sql, $expected) = random_round($round);
 	my $base = $round * $members;
 	my $script = "SET client_min_messages = error;\nALTER SEQUENCE loyalty.member_member_id_seq RESTART WITH " . ($base + 1) . ";\n" . join(";\n", @$sql) . ";\n";
 	$script =~ s/(\\g \/dev\/null|\\echo [^;]*);/$1/g;
