@@ -158,7 +158,7 @@ NextSimTotals(Simulation *simulation, uint32 *place, SimTotals *totals)
  * The first day of the period in which a limit counts a day.
  */
 DateADT
-PeriodOf(const CampaignLimit *limit, DateADT day)
+PeriodOfLimit(const CampaignLimit *limit, DateADT day)
 {
 	return limit->within == PERIOD_DAY ? day : FirstDayOf(limit->within, day);
 }

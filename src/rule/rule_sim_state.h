@@ -193,7 +193,7 @@ extern void InitSimState(Simulation *simulation);
 extern int NameNumber(Simulation *simulation, const char *name);
 extern const char *KeepName(Simulation *simulation, const char *name);
 extern void CountNames(Simulation *simulation, SimBook *book);
-extern DateADT PeriodOf(const CampaignLimit *limit, DateADT day);
+extern DateADT PeriodOfLimit(const CampaignLimit *limit, DateADT day);
 extern int64 UsedBy(const SimMember *member, int book, int32 name, DateADT period);
 extern void AddToUse(Simulation *simulation, SimMember *member, int book, int32 name, DateADT period, int64 by);
 extern SimBudgetCounter *BudgetOf(SimBook *book, int32 name, const CampaignLimit *limit);

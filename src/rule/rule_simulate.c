@@ -132,7 +132,7 @@ GiveBackOfSim(Simulation *simulation, SimBook *book, const SimEvent *event, cons
 		if (limit->scope == LIMIT_TOTAL)
 			BudgetOf(book, name, limit)->counter.used -= points;
 		else
-			AddToUse(simulation, simulation->member, book->number, name, PeriodOf(limit, held->local_day), -points);
+			AddToUse(simulation, simulation->member, book->number, name, PeriodOfLimit(limit, held->local_day), -points);
 	}
 	if (!book->has_days)
 		return;
@@ -372,7 +372,7 @@ GatherInSim(Simulation *simulation, SimBook *book, const SimEvent *event, SimInF
 static Counter *
 CounterOfSim(Simulation *simulation, SimBook *book, int32 name, const CampaignLimit *limit, DateADT day)
 {
-	DateADT		period = PeriodOf(limit, day);
+	DateADT		period = PeriodOfLimit(limit, day);
 	SimCounter *counter;
 	int			i;
 
