@@ -16,7 +16,7 @@
 # demo, test, soak, bench and mutants install through apt what they miss, and say so.
 #
 # The rooms, in install order.  A room uses only rooms to its left.
-ROOMS = core ledger member rfm tier clv cohort event activity label audience benefit engagement rule trial match bi access
+ROOMS = core ledger member rfm tier clv cohort event activity label audience benefit engagement rule liability trial match bi access
 
 # The install script is put together of the rooms' SQL, in that order: of each
 # room first src/<room>/<room>.sql (types and primitives), then its other .sql

@@ -36,6 +36,7 @@ typedef enum StateNumber
 	STATE_VALUES = 10,			/* preferred_value_agg */
 	STATE_DISCOUNT = 11,		/* discount_agg */
 	STATE_MEMBER_SET = 20,		/* member_set_agg, member_set_rollup */
+	STATE_GRID = 21,			/* redemption_triangle_agg, outstanding_agg */
 	STATE_NUMBERS
 } StateNumber;
 

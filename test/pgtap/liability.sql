@@ -1,0 +1,89 @@
+-- Room liability: the triangle, what is outstanding, and deferral, without any
+-- table.  Expected figures are published ones, or worked out by hand.
+CREATE EXTENSION pgtap;
+SET search_path = public, pg_catalog;
+SET client_min_messages = warning;
+CREATE EXTENSION loyalty CASCADE;
+SELECT no_plan();
+
+-- ---- deferral ----
+
+SELECT is(round(a.deferred), v.deferred::numeric, name) FROM (VALUES
+	-- IFRS 15, IE267: goods of 100,000, 10,000 points of 1, 95 % expected
+	('IE267', 100000, 100000, 10000, 1, 0.95, 8676),
+	-- 2,000 with 170
+	('2,000 with 170', 2000, 2000, 170, 1, 1, 157)) v (name, amount, goods, points, value, rate, deferred), LATERAL loyalty.allocate_price(amount, goods, points, value, rate) a;
+SELECT is((SELECT (a.goods, a.deferred) FROM loyalty.allocate_price(100000, 100000, 10000, 1, 0.95, 0) a), (91324::numeric, 8676::numeric), 'IE267: goods and points');
+SELECT is((SELECT (a.goods, a.deferred) FROM loyalty.allocate_price(100.00, 100, 10, 1, 0.95) a), (91.32, 8.68), 'an order of 100.00 with 10 points');
+SELECT is((SELECT a.deferred FROM loyalty.allocate_price(100000, 100000, 10000, 1, 0.97, 2) a), 8842.30, 'KPMG 10A, which rounds the share to 9 %: exactly');
+SELECT is((SELECT (a.goods, a.deferred) FROM loyalty.allocate_price(0, 0, 10, 1, 1) a), (0.00, 0.00), 'nothing to share');
+SELECT is((SELECT sum(a.goods + a.deferred) FROM generate_series(1, 200) i, LATERAL loyalty.allocate_price(i * 0.37, i * 0.37, i % 7, 0.013, 0.8) a), (SELECT sum(i * 0.37) FROM generate_series(1, 200) i), 'the parts sum to the whole');
+SELECT is(round(loyalty.recognised(deferred, redeemed, expected) - before), recognised::numeric, name) FROM (VALUES
+	('IE269: year 1', 8676, 4500, 9500, 0, 4110), ('IE270: year 2, 9,700 expected', 8676, 8500, 9700, 4110, 3493),
+	('KPMG 10A: year 1', 9000, 4500, 9700, 0, 4175), ('KPMG 10A: year 2', 9000, 8500, 9900, 4175, 3552), ('KPMG 10B: the estimate falls', 9000, 8500, 9200, 4175, 4140),
+	('IFRIC 13: year 1', 100, 40, 80, 0, 50), ('IFRIC 13: year 2', 100, 81, 90, 50, 40), ('IFRIC 13: year 3', 100, 90, 90, 90, 10),
+	('720,000: year 1', 720000, 4000, 8000, 0, 360000), ('720,000: year 2', 720000, 8100, 9000, 360000, 288000), ('720,000: the rest', 720000, 9000, 9000, 648000, 72000),
+	('nothing more expected', 5, 0, 0, 0, 5)) v (name, deferred, redeemed, expected, before, recognised);
+
+-- ---- the triangle: Taylor and Ashe, as chainladder has it (genins) ----
+
+CREATE TABLE genins (origin integer, age integer, paid bigint);
+INSERT INTO genins SELECT o.n, a.n - 1, a.paid
+FROM unnest('{357848 766940 610542 482940 527326 574398 146342 139950 227229 67948,352118 884021 933894 1183289 445745 320996 527804 266172 425046,290507 1001799 926219 1016654 750816 146923 495992 280405,310608 1108250 776189 1562400 272482 352053 206286,443160 693190 991983 769488 504851 470639,396132 937085 847498 805037 705960,440832 847631 1131398 1063269,359480 1061648 1443370,376686 986608,344014}'::text[]) WITH ORDINALITY o (line, n),
+	LATERAL (SELECT p::bigint AS paid, row_number() OVER () AS n FROM regexp_split_to_table(o.line, ' ') p) a;
+CREATE TABLE t AS SELECT loyalty.redemption_triangle_agg(make_timestamptz(2000 + origin::int, 6, 1, 0, 0, 0, 'UTC'), NULL, make_timestamptz(2000 + (origin + age)::int, 6, 1, 0, 0, 0, 'UTC'), paid, 'year', 'UTC') AS t FROM genins;
+SELECT is((SELECT array_agg(round(f.factor, 4) ORDER BY f.age) FROM t, loyalty.development_factors(t.t, '2011-01-01') f), '{3.4906,1.7473,1.4574,1.1739,1.1038,1.0863,1.0539,1.0766,1.0177}', 'development factors');
+SELECT is((SELECT round(sum(u.ultimate - u.redeemed), 2) FROM t, loyalty.ultimate_rate(t.t, '2011-01-01') u), 18680855.61, 'the reserve');
+SELECT is((SELECT count(*) FROM t, loyalty.triangle_cells(t.t, '2011-01-01') c), 55::bigint, 'cells of ages that are over');
+SELECT is((SELECT count(*) FROM t, loyalty.triangle_cells(t.t, '2010-12-31') c), 45::bigint, 'a day before a diagonal less');
+
+-- ---- the page's small triangle ----
+
+CREATE TABLE small (issued_at timestamptz, issued bigint, redeemed_at timestamptz, redeemed bigint);
+INSERT INTO small VALUES ('2026-01-10Z', 100000, NULL, NULL), ('2026-02-10Z', 120000, NULL, NULL), ('2026-03-10Z', 150000, NULL, NULL),
+	('2026-01-10Z', NULL, '2026-01-20Z', 30000), ('2026-01-10Z', NULL, '2026-02-20Z', 20000), ('2026-01-10Z', NULL, '2026-03-20Z', 5000),
+	('2026-02-10Z', NULL, '2026-02-20Z', 36000), ('2026-02-10Z', NULL, '2026-03-20Z', 25200), ('2026-03-10Z', NULL, '2026-03-20Z', 48000),
+	-- of an age that is not over
+	('2026-03-10Z', NULL, '2026-04-02Z', 7);
+CREATE TABLE s AS SELECT loyalty.redemption_triangle_agg(issued_at, issued, redeemed_at, redeemed, 'month', 'UTC') AS t FROM small;
+SELECT is((SELECT array_agg(round(f.factor, 6) ORDER BY f.age) FROM s, loyalty.development_factors(s.t, '2026-04-01') f), '{1.684848,1.100000}', 'factors 111,200 / 66,000 and 55 / 50');
+SELECT is((SELECT array_agg((round(u.ultimate, 2), round(u.rate, 6))::text ORDER BY u.cohort) FROM s, loyalty.ultimate_rate(s.t, '2026-04-01') u), ARRAY['(55000.00,0.550000)', '(67320.00,0.561000)', '(88960.00,0.593067)'], 'ultimate rates');
+SELECT is((SELECT array_agg(u.ultimate ORDER BY u.cohort) FROM s, loyalty.ultimate_rate(s.t, '2026-04-01', 'latest') u), '{55000,61200,48000}', 'or what there is');
+SELECT is((SELECT array_agg(round(h.hazard, 6) ORDER BY h.age) FROM s, loyalty.hazards(s.t, '2026-04-01') h), '{0.308108,0.293506,0.100000}', 'hazards 114 / 370, 45.2 / 154, 5 / 50');
+-- what will be redeemed in all: 55,000, 67,080, 85,143.90
+SELECT is((SELECT array_agg(round(c.cumulative + (c.issued - c.cumulative) * loyalty.redeemed_share((SELECT array_agg(h.hazard ORDER BY h.age) FROM loyalty.hazards(s.t, '2026-04-01') h), 0, c.age + 1, NULL), 2) ORDER BY c.cohort)
+	FROM s, LATERAL (SELECT DISTINCT ON (x.cohort) x.* FROM loyalty.triangle_cells(s.t, '2026-04-01') x ORDER BY x.cohort, x.age DESC) c), '{55000.00,67080.00,85143.90}', 'by hazards');
+SELECT is(round(loyalty.redeemed_share('{0.2,0.1,0.05}', 0, f, u), 3), share, format('from age %s to %s', f, u))
+FROM (VALUES (0, 2, .316), (0, NULL, .316), (1, 2, .145), (1, NULL, .145), (3, NULL, 0), (2, 1, 0), (0, 0, .2), (0, 9, .316)) v (f, u, share);
+SELECT is(loyalty.redeemed_share('{0.2}', 0.5, 0, 2), 1 - 0.8 * 0.25, 'a tail beyond the oldest age, twice');
+SELECT is(loyalty.redeemed_share('{0.2}', 0.5, 3, 4), 0.75, 'of points that are older');
+SELECT is(loyalty.redeemed_share('{0.2}', 0.5, 0, NULL), 1::numeric, 'for ever: all');
+SELECT is(loyalty.redeemed_share('{}', 0, 0, NULL), 0::numeric, 'no hazard: nothing');
+SELECT throws_ok($$SELECT loyalty.ultimate_rate(s.t, '2026-04-01', 'mack') FROM s$$, 'LY003', 'unknown method "mack"', 'another method');
+SET client_min_messages = error;
+SELECT is((SELECT array_agg(u.ultimate ORDER BY u.cohort) FROM s, loyalty.ultimate_rate(s.t, '2026-03-01') u), '{50000,36000}', 'of two ages: what there is (and a warning)');
+SET client_min_messages = warning;
+SELECT throws_ok($$SELECT loyalty.redemption_triangle_agg('2026-01-01', 5, '2026-01-02', 3, 'month', 'UTC')$$, 'LY003', 'a row of a triangle says what was issued, or what was redeemed', 'both in a row');
+SELECT throws_ok($$SELECT loyalty.redemption_triangle_agg('2026-01-01', 5, NULL, NULL, 'week', 'UTC')$$, 'LY003', 'the period of a triangle must be of months', 'weeks');
+SELECT throws_ok($$SELECT loyalty.redemption_triangle_agg('infinity', 5, NULL, NULL, 'month', 'UTC')$$, 'LY342', NULL, 'never');
+SELECT is((SELECT loyalty.redemption_triangle_agg(NULL, 5, NULL, NULL, 'month', 'UTC'))::text, '{}', 'no instant: no cell');
+-- returns: 200 unspent points of 1,000 are taken back, 50 of the 100 redeemed refunded, in April
+CREATE TABLE r AS SELECT loyalty.redemption_triangle_agg(a::timestamptz, b, c::timestamptz, d, 'month', 'UTC') AS t FROM (VALUES ('2026-03-05Z', 1000, NULL, NULL), ('2026-03-05Z', NULL, '2026-03-20Z', 100), ('2026-03-05Z', -200, NULL, NULL), ('2026-03-05Z', NULL, '2026-04-03Z', -50)) v (a, b, c, d);
+SELECT is((SELECT array_agg((c.issued, c.cumulative)::text ORDER BY c.age) FROM r, loyalty.triangle_cells(r.t, '2026-05-01') c), ARRAY['(800,100)', '(800,50)'], 'returns in the triangle');
+-- by the clock of a zone
+SELECT is((SELECT c.cohort FROM unnest((SELECT loyalty.redemption_triangle_agg('2026-03-31 23:30Z', 5, NULL, NULL, 'month', 'Europe/Berlin'))) c), '2026-04-01', 'midnight of Berlin');
+-- the same in any order and in parts
+CREATE TABLE many AS SELECT '2020-01-01Z'::timestamptz + i * interval '7 hours' AS at, i % 97 AS n, i % 5 AS p FROM generate_series(1, 5000) i;
+SELECT is((SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, 'month', 'UTC' ORDER BY n)::text FROM many), (SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, 'month', 'UTC' ORDER BY at DESC)::text FROM many), 'any order');
+SELECT is((SELECT sum(c.redeemed) FROM unnest((SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, 'month', 'UTC') FROM many)) c), (SELECT sum(n)::numeric FROM many), 'nothing is lost');
+
+-- ---- what is outstanding ----
+
+CREATE TABLE b AS SELECT member, loyalty.balance_agg(points, at::timestamptz, expires::timestamptz) AS balance FROM (VALUES
+	(1, 100, '2026-01-10Z', '2027-01-01Z'), (1, 50, '2026-02-10Z', NULL), (1, -30, '2026-02-20Z', NULL), (2, 7, '2026-01-31Z', '2026-03-01Z')) v (member, points, at, expires) GROUP BY member;
+SELECT results_eq($$SELECT c.issued_in, c.lives_until, c.available, c.pending, c.held, c.owed FROM unnest((SELECT loyalty.outstanding_agg(balance, '2026-02-28Z', 'month', 'UTC') FROM b)) c$$,
+	$$VALUES ('2026-01-01'::date, '2026-02-01'::date, 7::bigint, 0::bigint, 0::bigint, 0::bigint), ('2026-01-01', '2026-12-01', 70, 0, 0, 0), ('2026-02-01', NULL, 50, 0, 0, 0)$$, 'by month of issue and last month of life');
+SELECT is((SELECT sum(c.available) FROM unnest((SELECT loyalty.outstanding_agg(balance, '2026-03-01Z', 'month', 'UTC') FROM b)) c), 120::numeric, 'expired is out');
+SELECT throws_ok($$SELECT loyalty.outstanding_agg(balance, '2026-02-01Z', 'month', 'UTC') FROM b$$, 'LY110', NULL, 'before the last entry');
+SELECT is((SELECT loyalty.outstanding_agg(NULL, now(), 'month', 'UTC'))::text, '{}', 'no balance');
+SELECT * FROM finish();
