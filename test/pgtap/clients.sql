@@ -144,6 +144,7 @@ SELECT code AS card FROM loyalty.issue_card('card', 5) \gset
 CALL loyalty.evaluate_tiers();
 SELECT FROM loyalty.define_trial('t', '{}', '2024-01-01', '2124-01-01');
 SELECT FROM loyalty.set_channel_cost('app', '2024-01-01', '2024-02-01', 1);
+SELECT FROM loyalty.set_point_value('own', 1);
 SELECT member_id AS m1 FROM loyalty.resolve_member('{"email": "a@b.example"}') \gset
 SELECT member_id AS m2 FROM loyalty.resolve_member('{"email": "c@d.example"}') \gset
 SELECT FROM loyalty.merge_members(:m1, :m2);
@@ -192,6 +193,9 @@ INSERT INTO call VALUES
 	('board_standing', $$'top', '2000-01-01', NULL, NULL, NULL$$), ('board_top', $$'top'$$), ('referrals', 'm'), ('referral_states', 'm, NULL'),
 	('referral_order', $$m, 'friends', now(), NULL, NULL$$),
 	('engagement_facts', $$m, '{"kind": "check_in"}', NULL, NULL$$),
+	('triangle_cells', $$loyalty.redemption_triangle('own'), '2030-01-01'$$), ('ultimate_rate', $$loyalty.redemption_triangle('own'), '2030-01-01', 'latest'$$), ('outstanding_by', $$'own', NULL, NULL, 'issued'$$),
+	('redemption_shares', $$'own', NULL, NULL, (SELECT loyalty.outstanding_agg(x, NULL, 'month', 'UTC') FROM (VALUES (b)) v (x))$$), ('redemption_forecast', $$'own'$$),
+	('deferral_schedule', $$'own'$$), ('recognised_revenue', $$'own', '2024-01-01', '2024-02-01'$$),
 	('current_channel_costs', ''), ('trial_members', $$'t'$$);
 CREATE FUNCTION infinite() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
