@@ -8,22 +8,19 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
-#include "catalog/pg_class_d.h"
 #include "catalog/pg_type_d.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "activity/activity_record.h"
 #include "core/compat.h"
 #include "core/errors.h"
 #include "core/plain.h"
+#include "member/member.h"
 
 static const PlainColumn request_columns[] = {
 	{"member_id", INT8OID}, {"call", TEXTOID}, {"idempotency_key", TEXTOID}
@@ -40,19 +37,6 @@ static const PlainTable request_table = {
 	.keys = {{3, {0, 1, 2}}},
 	.own_triggers = no_triggers
 };
-
-/*
- * Whether nobody was ever merged.
- */
-bool
-NobodyWasMerged(void)
-{
-	Relation	rel = table_open(LoyaltyTable("member_alias"), AccessShareLock);
-	bool		is_empty = rel->rd_rel->relkind == RELKIND_RELATION && RelationGetNumberOfBlocks(rel) == 0;
-
-	table_close(rel, AccessShareLock);
-	return is_empty;
-}
 
 /*
  * The member who stands for a member, and bigint[] of all for whom that one

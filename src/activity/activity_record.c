@@ -11,8 +11,8 @@
  * where an index has it already, that one is looked up: also one that another
  * session has stored and not committed yet, whose end is waited for.
  *
- * That does not do where listeners would have taken a coupon before the row is
- * found, and where the members are merged, whose activities stand under several
+ * That does not do where listeners take coupons, which they would have done before
+ * the row is found, and where the members are merged, whose activities stand under several
  * numbers.  There it is looked up first, and two sessions that record for one
  * member and kind take turns, by a lock that is held until it is stored; or
  * until the transaction ends, where the look-up does not see what is not
@@ -43,6 +43,18 @@
  */
 
 /*
+ * jsonb as it is stored, which is the same for the same value.
+ */
+static void
+PreimageJsonb(Preimage *preimage, Datum jsonb)
+{
+	if (jsonb == 0)
+		PreimageText(preimage, NULL);
+	else
+		PreimageBytes(preimage, VARDATA_ANY(DatumGetPointer(jsonb)), VARSIZE_ANY_EXHDR(DatumGetPointer(jsonb)));
+}
+
+/*
  * Fingerprint of all arguments.  "Now" counts as an argument of its own, so
  * that a call may be repeated later.
  */
@@ -57,9 +69,9 @@ Fingerprint(const Recording *recording)
 	PreimageInit(&preimage, 1);
 	PreimageNullableTime(&preimage, recording->at_given ? activity->at : TIMESTAMP_MINUS_INFINITY);
 	PreimageText(&preimage, activity->has_amount ? MicrosText(activity->amount) : NULL);
-	PreimageText(&preimage, JsonText(activity->lines_value));
+	PreimageJsonb(&preimage, activity->lines_value);
 	PreimageText(&preimage, activity->channel);
-	PreimageText(&preimage, JsonText(activity->document));
+	PreimageJsonb(&preimage, activity->document);
 	PreimageText(&preimage, activity->external_id);
 	PreimageText(&preimage, activity->money);
 	PreimageText(&preimage, activity->time_zone);
@@ -380,6 +392,15 @@ BeginStored(Recording *recording)
 }
 
 /*
+ * Whether listeners change something before it is stored.
+ */
+static bool
+TakesCoupons(const Recording *recording)
+{
+	return recording->wanted && (recording->ncodes > 0 || recording->basket != NULL);
+}
+
+/*
  * The first half: is it there already, as far as it has to be known before it
  * is stored?
  */
@@ -389,7 +410,7 @@ LookUpRecording(Recording *recording, const PlainAccess *access)
 	BeginStored(recording);
 	if (!HasKey(recording))
 		return;
-	if (FindNumbers(recording->row.activity.member_id, &recording->canonical, &recording->numbers) || recording->wanted)
+	if (FindNumbers(recording->row.activity.member_id, &recording->canonical, &recording->numbers) || TakesCoupons(recording))
 	{
 		LockKey(recording);
 		if (FindEarlier(recording, access))
@@ -418,7 +439,7 @@ StoreRecording(Recording *recording, const PlainAccess *access)
 		}
 		else if (FindEarlier(recording, access))
 		{
-			if (recording->wanted)
+			if (TakesCoupons(recording))
 				RestartCall("the activity was recorded by another session");
 		}
 		else if (access == NULL)

@@ -94,7 +94,6 @@ extern int32 LineNumber(JsonbContainer *object, int place);
 extern char *JsonText(Datum jsonb);
 
 /* activity_member.c */
-extern bool NobodyWasMerged(void);
 extern bool FindNumbers(int64 member_id, int64 *canonical, Datum *numbers);
 extern bool IsForgotten(int64 member_id);
 extern void RequireKnownMember(int64 member_id);

@@ -18,6 +18,7 @@
 #include "audience/audience.h"
 #include "core/core.h"
 #include "core/errors.h"
+#include "member/member.h"
 
 typedef struct AudienceVersion
 {

@@ -8,17 +8,43 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #include "core/core.h"
 #include "core/escrow.h"
 #include "core/errors.h"
+#include "core/plain.h"
 
 /* The slot that this backend asks first, and puts things into. */
 #define OWN_SLOT	(BACKEND_NUMBER % ESCROW_SLOTS)
+
+enum
+{
+	ESCROW_NAME, ESCROW_SLOT, ESCROW_REMAINING, ESCROW_NCOLUMNS
+};
+
+static const PlainColumn columns[ESCROW_NCOLUMNS] = {
+	{"name", TEXTOID}, {"slot", INT4OID}, {"remaining", INT8OID}
+};
+
+static const char *const no_triggers[] = {NULL};
+static const char *const own_checks[] = {"escrow_slot_check", "escrow_check", NULL};
+
+static const PlainTable escrow_table = {
+	.name = "escrow",
+	.ncolumns = ESCROW_NCOLUMNS,
+	.columns = columns,
+	.nkeys = 1,
+	.keys = {{2, {ESCROW_NAME, ESCROW_SLOT}}},
+	.own_triggers = no_triggers,
+	.own_checks = own_checks
+};
 
 static int64
 GetInt(uint64 row, int column)
@@ -165,6 +191,51 @@ TakeFromSlot(Taking *call, Datum name, int slot, int64 n)
 	return true;
 }
 
+/*
+ * Takes all that is wanted from the own slot by table access; false where it has
+ * less, or the table is not plain.  What fails has locked nothing, and so needs
+ * no subtransaction.
+ */
+static bool
+TakePlainly(Taking *call)
+{
+	static const int remaining_column[] = {ESCROW_REMAINING};
+	Datum		key[2] = {CStringGetTextDatum(call->name), Int32GetDatum(call->own_slot)};
+	PlainAccess escrow;
+	bool		done = false;
+
+	if (!OpenPlain(&escrow, &escrow_table, 0, PLAIN_WRITE))
+		return false;
+	while (!done && !call->ask_all)
+	{
+		HeapTuple	row;
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		CommandCounterIncrement();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		row = FetchPlainRow(&escrow, 0, key, GetActiveSnapshot());
+		call->left = row == NULL ? 0 : DatumGetInt64(PlainValue(&escrow, row, ESCROW_REMAINING, &isnull)) - call->wanted;
+		if (row == NULL || call->left < 0)
+			call->ask_all = true;
+		else if (!WaitForPlainRow(&escrow, row))
+		{
+			Datum		left = Int64GetDatum(call->left);
+
+			done = UpdatePlainRow(&escrow, row, 1, remaining_column, &left, &isnull);
+		}
+		PopActiveSnapshot();
+	}
+	ClosePlain(&escrow);
+	CommandCounterIncrement();
+	if (done)
+	{
+		call->taken = call->wanted;
+		call->slot = call->own_slot;
+	}
+	return done;
+}
+
 static void
 TakeFromAll(Taking *call, Datum name)
 {
@@ -232,7 +303,7 @@ TakeBeginningWith(const char *name, int64 n, EscrowTake take, int own_slot)
 	Taking		call = {.name = name, .wanted = n, .take = take, .own_slot = own_slot};
 
 	RequireCount(name, n);
-	if (n > 0)
+	if (n > 0 && !TakePlainly(&call))
 		RunRestartable(Take, &call);
 	return call.taken == n || take == ESCROW_WHAT_THERE_IS ? call.taken : 0;
 }
@@ -257,7 +328,8 @@ DrawFromEscrow(const char *name, int *slot, int64 *place)
 {
 	Taking		call = {.name = name, .wanted = 1, .take = ESCROW_ALL, .own_slot = OWN_SLOT};
 
-	RunRestartable(Take, &call);
+	if (!TakePlainly(&call))
+		RunRestartable(Take, &call);
 	*slot = call.slot;
 	*place = call.left + 1;
 	return call.taken > 0;

@@ -44,6 +44,9 @@
 
 #define PLAIN_MAX_INDEXES	16
 
+/* the operators of date and timestamps, which have no symbol */
+#define DATETIME_BTREE_FAM_OID	434
+
 /* An index, and how to make what it stores. */
 typedef struct PlainIndex
 {
@@ -143,6 +146,24 @@ MayLeaveOut(const Trigger *trigger, const PlainTable *table)
 }
 
 /*
+ * Whether all CHECK constraints are such as what we write ourselves meets.
+ */
+static bool
+HasOwnChecksOnly(const TupleConstr *constr, const PlainTable *table)
+{
+	for (int i = 0; i < constr->num_check; i++)
+	{
+		const char *const *own = table->own_checks;
+
+		while (own != NULL && *own != NULL && strcmp(*own, constr->check[i].ccname) != 0)
+			own++;
+		if (own == NULL || *own == NULL)
+			return false;
+	}
+	return true;
+}
+
+/*
  * What holds for a table and for a partition alike.  Fills in the numbers of
  * the columns.
  */
@@ -168,7 +189,7 @@ ExamineTable(Relation rel, const PlainTable *table, PlainLeaf *leaf)
 	}
 	desc = RelationGetDescr(rel);
 	constr = desc->constr;
-	if (constr != NULL && (constr->num_check > 0 || HasGeneratedColumns(constr)))
+	if (constr != NULL && (!HasOwnChecksOnly(constr, table) || HasGeneratedColumns(constr)))
 		leaf->writable = false;
 
 	memset(leaf->attnum, 0, sizeof(leaf->attnum));
@@ -220,21 +241,49 @@ ColumnWanted(const List *predicate)
 }
 
 /*
+ * The function by which a column of a key is the same, and its family of
+ * operators, which is that of the type.
+ */
+static Oid
+EqualityOf(Oid type, Oid *opfamily)
+{
+	switch (type)
+	{
+		case TEXTOID:
+			*opfamily = TEXT_BTREE_FAM_OID;
+			return F_TEXTEQ;
+		case INT4OID:
+			*opfamily = INTEGER_BTREE_FAM_OID;
+			return F_INT4EQ;
+		case DATEOID:
+			*opfamily = DATETIME_BTREE_FAM_OID;
+			return F_DATE_EQ;
+		default:
+			Assert(type == INT8OID);
+			*opfamily = INTEGER_BTREE_FAM_OID;
+			return F_INT8EQ;
+	}
+}
+
+/*
  * Whether a unique btree index is that of a key, and means by equal what the
  * columns mean.
  */
 static bool
-IndexHasKey(Relation indexrel, const PlainIndex *index, Relation rel, const PlainLeaf *leaf, const PlainKey *key)
+IndexHasKey(Relation indexrel, const PlainIndex *index, Relation rel, const PlainTable *table, const PlainLeaf *leaf,
+			const PlainKey *key)
 {
 	if (!index->unique || index->info->ii_NumIndexKeyAttrs != key->ncolumns)
 		return false;
 	for (int i = 0; i < key->ncolumns; i++)
 	{
 		AttrNumber	attnum = leaf->attnum[key->column[i]];
+		Oid			opfamily;
 
+		(void) EqualityOf(table->columns[key->column[i]].type, &opfamily);
 		if (attnum == 0 || index->info->ii_IndexAttrNumbers[i] != attnum ||
 			indexrel->rd_indcollation[i] != TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attcollation ||
-			(indexrel->rd_opfamily[i] != INTEGER_BTREE_FAM_OID && indexrel->rd_opfamily[i] != TEXT_BTREE_FAM_OID))
+			indexrel->rd_opfamily[i] != opfamily)
 			return false;
 	}
 	return index->not_null == 0 || index->not_null == leaf->attnum[key->column[key->ncolumns - 1]];
@@ -275,7 +324,7 @@ ExamineIndexes(Relation rel, const PlainTable *table, PlainLeaf *leaf)
 		{
 			for (int i = 0; i < table->nkeys; i++)
 			{
-				if (IndexHasKey(indexrel, index, rel, leaf, &table->keys[i]))
+				if (IndexHasKey(indexrel, index, rel, table, leaf, &table->keys[i]))
 					leaf->key_index[i] = index->relid;
 			}
 		}
@@ -351,7 +400,8 @@ PartitionOf(Relation top, const PlainLeaf *leaf, int64 member_id, PlainUse use)
 	bool		isnull = false;
 	int			place;
 
-	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 || key->partattrs[0] != leaf->attnum[0])
+	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 || key->partattrs[0] != leaf->attnum[0] ||
+		key->parttypid[0] != INT8OID)
 		return InvalidOid;
 	partitions = RelationGetPartitionDesc(top, use == PLAIN_READ || !IsolationUsesXactSnapshot());
 	if (partitions->nparts == 0)
@@ -499,7 +549,9 @@ ClosePlain(PlainAccess *access)
  * As a fetch by the executor, but for when it prunes the page: that does so as
  * soon as less is free than the fill factor leaves, which on a page whose rows
  * are updated is always.  Here one that is to be written prunes, when the page
- * has hardly room for its next version.
+ * has hardly room for its next version; or, where rows are few and updated all
+ * the time, which is what a fill factor of less than a half says, when it is to
+ * a quarter full of versions that each look-up goes through.
  */
 static HeapTuple
 FetchVersion(const PlainAccess *access, IndexScanDesc scan, ItemPointer tid)
@@ -515,7 +567,8 @@ FetchVersion(const PlainAccess *access, IndexScanDesc scan, ItemPointer tid)
 	{
 		row = heap_copytuple(&found);
 		pgstat_count_heap_fetch(scan->indexRelation);
-		crowded = PageGetHeapFreeSpace(BufferGetPage(buffer)) < 2 * found.t_len;
+		crowded = PageGetHeapFreeSpace(BufferGetPage(buffer)) <
+			(RelationGetFillFactor(access->rel, HEAP_DEFAULT_FILLFACTOR) < 50 ? BLCKSZ / 4 * 3 : 2 * found.t_len);
 	}
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	if (crowded && access->use == PLAIN_WRITE)
@@ -527,7 +580,7 @@ FetchVersion(const PlainAccess *access, IndexScanDesc scan, ItemPointer tid)
 
 /*
  * Copies of up to limit rows that have these values in the first columns of the
- * key, which are bigint and text, in the order of the others; how many it are.
+ * key, in the order of the others; how many it are.
  */
 static int
 FetchRows(const PlainAccess *access, int key, int ncolumns, const Datum *values, Snapshot snapshot,
@@ -544,10 +597,11 @@ FetchRows(const PlainAccess *access, int key, int ncolumns, const Datum *values,
 	*rows = palloc(size * sizeof(HeapTuple));
 	for (int i = 0; i < ncolumns; i++)
 	{
-		bool		is_text = access->table->columns[columns->column[i]].type == TEXTOID;
+		Oid			opfamily;
+		Oid			equal = EqualityOf(access->table->columns[columns->column[i]].type, &opfamily);
 
 		ScanKeyEntryInitialize(&scankeys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
-							   index->rd_indcollation[i], is_text ? F_TEXTEQ : F_INT8EQ, values[i]);
+							   index->rd_indcollation[i], equal, values[i]);
 	}
 	scan = BeginIndexScan(access->rel, index, snapshot, ncolumns);
 	index_rescan(scan, scankeys, ncolumns, NULL, 0);
@@ -579,6 +633,22 @@ FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot 
 	HeapTuple	row = n > 0 ? rows[0] : NULL;
 
 	pfree(rows);
+	return row;
+}
+
+/*
+ * The same as a statement of this moment finds it: with what this transaction
+ * did, and, in READ COMMITTED, what others have committed.
+ */
+HeapTuple
+FetchLatestPlainRow(const PlainAccess *access, int key, const Datum *values)
+{
+	HeapTuple	row;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	row = FetchPlainRow(access, key, values, GetActiveSnapshot());
+	PopActiveSnapshot();
 	return row;
 }
 
@@ -795,6 +865,10 @@ WaitForPlainRow(const PlainAccess *access, HeapTuple row)
 
 	if ((row->t_data->t_infomask & HEAP_XMAX_INVALID) || IsolationUsesXactSnapshot())
 		return false;
+	/* it is locked by ourselves */
+	if (HEAP_XMAX_IS_LOCKED_ONLY(row->t_data->t_infomask) && !(row->t_data->t_infomask & HEAP_XMAX_IS_MULTI) &&
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(row->t_data)))
+		return false;
 	/* who changes it, as told under the page's lock: our copy was made without */
 	slot = table_slot_create(access->rel, NULL);
 	InitDirtySnapshot(dirty);
@@ -805,6 +879,44 @@ WaitForPlainRow(const PlainAccess *access, HeapTuple row)
 	if (newest)
 		XactLockTableWait(dirty.xmax, access->rel, &row->t_self, XLTW_Update);
 	return true;
+}
+
+/*
+ * How a row that was to be locked or changed was found: false when it was
+ * changed since it was fetched.
+ */
+static bool
+WasUnchanged(const PlainAccess *access, TM_Result result)
+{
+	if (result == TM_Ok)
+		return true;
+	if (result != TM_Updated && result != TM_Deleted)
+		elog(ERROR, "unexpected result %u of a row of \"%s\"", result, RelationGetRelationName(access->rel));
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent %s",
+						result == TM_Updated ? "update" : "delete")));
+	return false;
+}
+
+/*
+ * Locks a row, as fetched under the active snapshot, until the transaction ends
+ * (FOR NO KEY UPDATE).  False, and nothing is locked, when it was changed since:
+ * fetch it again, with a new snapshot.  In REPEATABLE READ and above that is
+ * error 40001.
+ */
+bool
+LockPlainRow(const PlainAccess *access, HeapTuple row)
+{
+	TupleTableSlot *slot = table_slot_create(access->rel, NULL);
+	TM_FailureData failure;
+	TM_Result	result;
+
+	result = table_tuple_lock(access->rel, &row->t_self, GetActiveSnapshot(), slot, GetCurrentCommandId(true),
+							  LockTupleNoKeyExclusive, LockWaitBlock, 0, &failure);
+	ExecDropSingleTupleTableSlot(slot);
+	return WasUnchanged(access, result);
 }
 
 /*
@@ -901,25 +1013,10 @@ UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int
 	slot->tts_tableOid = RelationGetRelid(access->rel);
 	result = table_tuple_update(access->rel, &row->t_self, slot, GetCurrentCommandId(true), GetActiveSnapshot(),
 								InvalidSnapshot, true, &failure, &lockmode, &updated);
-	switch (result)
-	{
-		case TM_Ok:
-			if (updated != NO_INDEX_UPDATED)
-				(void) InsertIntoIndexes(access, 1, &slot, OnlySummarizingIndexes(updated), UNIQUE_CHECK_YES, &at);
-			break;
-		case TM_Updated:
-		case TM_Deleted:
-			if (IsolationUsesXactSnapshot())
-				ereport(ERROR,
-						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						 errmsg("could not serialize access due to concurrent %s",
-								result == TM_Updated ? "update" : "delete")));
-			break;
-		default:
-			elog(ERROR, "unexpected result %u of an update of \"%s\"", result, RelationGetRelationName(access->rel));
-	}
+	if (result == TM_Ok && updated != NO_INDEX_UPDATED)
+		(void) InsertIntoIndexes(access, 1, &slot, OnlySummarizingIndexes(updated), UNIQUE_CHECK_YES, &at);
 	ExecDropSingleTupleTableSlot(slot);
-	return result == TM_Ok;
+	return WasUnchanged(access, result);
 }
 
 /*

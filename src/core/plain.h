@@ -11,7 +11,8 @@
  *
  *	- triggers, foreign keys, rules or policies (row-level security) of others
  *	  (of ours, owner_only() is left out, and what the room names);
- *	- CHECK or exclusion constraints, deferrable keys, generated columns;
+ *	- CHECK constraints of others (of ours what the room names is left out), or
+ *	  exclusion constraints, deferrable keys, generated columns;
  *	- further columns that have a default, are NOT NULL, or of a domain;
  *	- columns of other types than declared;
  *	- indexes on expressions, or partial ones but for "column IS NOT NULL";
@@ -46,7 +47,8 @@ typedef struct PlainColumn
 	Oid			type;			/* InvalidOid: any, being one of ours */
 } PlainColumn;
 
-/* The columns of a unique index, by their numbers in columns. */
+/* The columns of a unique index, by their numbers in columns: of type bigint,
+ * integer, text or date. */
 typedef struct PlainKey
 {
 	int			ncolumns;
@@ -58,11 +60,13 @@ typedef struct PlainTable
 {
 	const char *name;			/* in schema loyalty */
 	int			ncolumns;
-	const PlainColumn *columns; /* the first is the member */
+	const PlainColumn *columns; /* the first is the member, of rows of members */
 	int			nkeys;
 	PlainKey	keys[PLAIN_MAX_KEYS];	/* the first is the primary key */
 	const char *const *own_triggers;	/* trigger functions of ours that may be
 										 * left out; ends with NULL */
+	const char *const *own_checks;	/* CHECK constraints of ours that all we
+									 * write meets, likewise; NULL: none */
 } PlainTable;
 
 typedef struct PlainLeaf PlainLeaf;
@@ -112,6 +116,7 @@ extern bool OpenPlain(PlainAccess *access, const PlainTable *table, int64 member
 extern bool HasPlainRowsOf(const PlainAccess *access, int64 member_id);
 extern void ClosePlain(PlainAccess *access);
 extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot);
+extern HeapTuple FetchLatestPlainRow(const PlainAccess *access, int key, const Datum *values);
 extern int	FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, HeapTuple **rows);
 extern bool BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last, Snapshot snapshot);
 extern bool BeginWholePlainScan(PlainScan *scan, const PlainTable *table, Snapshot snapshot);
@@ -121,6 +126,7 @@ extern Datum PlainScanValue(const PlainScan *scan, int column, bool *isnull);
 extern void EndPlainScan(PlainScan *scan);
 extern Datum PlainValue(const PlainAccess *access, HeapTuple row, int column, bool *isnull);
 extern void PlainValues(const PlainAccess *access, HeapTuple row, Datum *values, bool *nulls);
+extern bool LockPlainRow(const PlainAccess *access, HeapTuple row);
 extern bool WaitForPlainRow(const PlainAccess *access, HeapTuple row);
 extern bool UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumns, const int *columns,
 						   const Datum *values, const bool *nulls);

@@ -17,6 +17,7 @@
 #include "core/core.h"
 #include "core/plain.h"
 #include "label/label.h"
+#include "member/member.h"
 
 /* Columns of member_label that the rule reads, by their names. */
 #define ASSERTION_COLUMNS(X) \

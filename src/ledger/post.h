@@ -192,6 +192,7 @@ extern void FlushBatch(PostingBatch *batch);
 
 /* post_wallet.c: to whichever wallet it is */
 extern bool RoutePosting(Posting *posting);
+extern bool LockWallet(int64 member_id, const char *currency);
 extern void TakeWallet(Posting *posting);
 extern bool PostToWallet(Posting *posting);
 extern bool MayFollow(const PostingRun *run, const Posting *posting);

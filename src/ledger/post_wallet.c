@@ -14,12 +14,13 @@
 #include "core/compat.h"
 #include "core/errors.h"
 #include "ledger/post.h"
+#include "ledger/wallet.h"
 
 /*
  * Locks a wallet, unless it is not there or its points have moved; true when it
- * did.
+ * did.  Needs an SPI connection.
  */
-static bool
+bool
 LockWallet(int64 member_id, const char *currency)
 {
 	static KeptPlan plan = {
@@ -29,7 +30,10 @@ LockWallet(int64 member_id, const char *currency)
 		.argtypes = {INT8OID, TEXTOID}
 	};
 	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(currency)};
+	bool		found;
 
+	if (LockPlainWallet(member_id, currency, &found))
+		return found;
 	RunPlan(&plan, values, NULL, 0);
 	return SPI_processed > 0;
 }

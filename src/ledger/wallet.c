@@ -368,6 +368,36 @@ OpenPlainWallet(int64 member_id, const char *currency, ConsumptionOrder order)
 }
 
 /*
+ * Locks a wallet by table access, unless it is not there or its points have
+ * moved: *found says.  False, and nothing is done, when the table is not plain.
+ */
+bool
+LockPlainWallet(int64 member_id, const char *currency, bool *found)
+{
+	Datum		key[2] = {Int64GetDatum(member_id), CStringGetTextDatum(currency)};
+	PlainAccess wallet;
+	bool		done;
+
+	if (!OpenPlain(&wallet, &wallet_table, member_id, PLAIN_WRITE))
+		return false;
+	do
+	{
+		HeapTuple	row;
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		CommandCounterIncrement();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		row = FetchPlainRow(&wallet, 0, key, GetActiveSnapshot());
+		*found = row != NULL && !(DatumGetBool(PlainValue(&wallet, row, WALLET_MOVED, &isnull)) && !isnull);
+		done = !*found || LockPlainRow(&wallet, row);
+		PopActiveSnapshot();
+	} while (!done);
+	ClosePlain(&wallet);
+	return true;
+}
+
+/*
  * Gives a column of a wallet, which is locked, another value by table access.
  * False, and nothing is done, when the table is not plain.
  */

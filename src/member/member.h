@@ -284,7 +284,8 @@
 #include "member/member_graph.h"
 #include "member/member_identifier.h"
 
-/* Parts of MemberInit() */
+/* member_alias.c */
+extern bool NobodyWasMerged(void);
 extern void AliasInit(void);
 
 /* The state of components_agg; see core/state.h. */

@@ -8,19 +8,27 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class_d.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "core/compat.h"
 #include "core/core.h"
 #include "core/errors.h"
+#include "core/plain.h"
 #include "ledger/ledger.h"
 #include "member/member.h"
 
@@ -28,6 +36,68 @@
  * For the ledger
  * ---------------------------------------------------------------------------
  */
+
+static const PlainColumn alias_columns[] = {
+	{"member_id", INT8OID}, {"canonical_id", INT8OID}
+};
+
+static const char *const no_triggers[] = {NULL};
+
+static const PlainTable alias_table = {
+	.name = "member_alias",
+	.ncolumns = lengthof(alias_columns),
+	.columns = alias_columns,
+	.nkeys = 1,
+	.keys = {{1, {0}}},
+	.own_triggers = no_triggers
+};
+
+static const PlainColumn member_columns[] = {
+	{"member_id", INT8OID}
+};
+
+static const PlainTable member_table = {
+	.name = "member",
+	.ncolumns = lengthof(member_columns),
+	.columns = member_columns,
+	.nkeys = 1,
+	.keys = {{1, {0}}},
+	.own_triggers = no_triggers
+};
+
+/*
+ * Whether nobody was ever merged, or (false) somebody may have been.
+ */
+bool
+NobodyWasMerged(void)
+{
+	Relation	rel = table_open(LoyaltyTable("member_alias"), AccessShareLock);
+	bool		is_empty = rel->rd_rel->relkind == RELKIND_RELATION && RelationGetNumberOfBlocks(rel) == 0;
+
+	table_close(rel, AccessShareLock);
+	return is_empty;
+}
+
+/*
+ * The canonical member of one member, by table access, as of now.  False, and
+ * nothing is known, when the table is not plain.
+ */
+static bool
+FindPlainCanonical(int64 *member_id)
+{
+	Datum		key = Int64GetDatum(*member_id);
+	PlainAccess alias;
+	HeapTuple	row;
+	bool		isnull;
+
+	if (!OpenPlain(&alias, &alias_table, *member_id, PLAIN_READ))
+		return false;
+	row = FetchLatestPlainRow(&alias, 0, &key);
+	if (row != NULL)
+		*member_id = DatumGetInt64(PlainValue(&alias, row, 1, &isnull));
+	ClosePlain(&alias);
+	return true;
+}
 
 /*
  * Replaces ids of absorbed members by those of their canonical
@@ -51,6 +121,8 @@ ReplaceByCanonical(int64 *member_ids, int n, bool read_only)
 	Datum		value;
 	bool		isnull;
 
+	if (n == 1 && !read_only && (NobodyWasMerged() || FindPlainCanonical(member_ids)))
+		return;
 	if (n == 1)
 		value = Int64GetDatum(member_ids[0]);
 	else
@@ -128,6 +200,50 @@ AnybodyAbsorbed(void)
 }
 
 /*
+ * The last number of our own that was drawn; 0 where the caller may not know.
+ */
+static int64
+LastOwnNumber(void)
+{
+	Oid			relid = LoyaltyTable("member_member_id_seq");
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		last;
+
+	if (!OidIsValid(relid) || pg_class_aclcheck(relid, GetUserId(), ACL_SELECT | ACL_USAGE) != ACLCHECK_OK)
+		return 0;
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = ObjectIdGetDatum(relid);
+	fcinfo->args[0].isnull = false;
+	last = pg_sequence_last_value(fcinfo);
+	return fcinfo->isnull ? 0 : DatumGetInt64(last);
+}
+
+/*
+ * Whether a member is known.  Needs an SPI connection.
+ */
+static bool
+IsMember(int64 member_id)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.member WHERE member_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		key = Int64GetDatum(member_id);
+	PlainAccess member;
+	bool		found;
+
+	if (!OpenPlain(&member, &member_table, member_id, PLAIN_READ))
+	{
+		RunPlan(&plan, &key, NULL, 1);
+		return SPI_processed > 0;
+	}
+	found = FetchLatestPlainRow(&member, 0, &key) != NULL;
+	ClosePlain(&member);
+	return found;
+}
+
+/*
  * A number under which points begin to stand.  Applications number members
  * themselves, too: the next number of our own is drawn beyond such a one, also
  * before anybody can see those points, unless it is that of a scheme so far off
@@ -139,11 +255,6 @@ AnybodyAbsorbed(void)
 static void
 WalletOpened(int64 member_id)
 {
-	static KeptPlan is_known = {
-		.query = "SELECT FROM loyalty.member WHERE member_id OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
 	static KeptPlan draw_beyond = {
 		.query = "SELECT CASE WHEN pg_catalog.has_sequence_privilege(" NUMBERS ", 'UPDATE') AND "
 		"pg_catalog.has_sequence_privilege(" NUMBERS ", 'USAGE') AND "
@@ -154,8 +265,7 @@ WalletOpened(int64 member_id)
 	};
 	Datum		value = Int64GetDatum(member_id);
 
-	RunPlan(&is_known, &value, NULL, 1);
-	if (SPI_processed > 0)
+	if (IsMember(member_id))
 		return;
 	if (GetProgram()->known_members_only)
 		ereport(ERROR,
@@ -163,7 +273,8 @@ WalletOpened(int64 member_id)
 				 errmsg("there is no member " INT64_FORMAT, member_id),
 				 errdetail("The program gives points to known members only."),
 				 errhint("Members are made by loyalty.resolve_member().")));
-	RunPlan(&draw_beyond, &value, NULL, 1);
+	if (member_id > LastOwnNumber())
+		RunPlan(&draw_beyond, &value, NULL, 1);
 }
 
 static MergedMembers merged = {

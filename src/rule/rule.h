@@ -8,6 +8,7 @@
  *	rule_cache.c	the campaigns, as a session knows them
  *	rule_facts.c	what is known of the member
  *	rule_held.c		what awards hold, and what limits have counted
+ *	rule_state.c	the rows of the member that decisions lock and change
  *	rule_post.c		postings, and the rows of awards
  *	rule_items.c	what is given beside points, by the rooms that have it
  */
@@ -16,6 +17,7 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
@@ -42,6 +44,7 @@ typedef struct RuleBook
 extern const RuleBook *OpenRuleBook(void);
 extern RuleBook *MakeDraft(const RuleBook *book, const Jsonb *definitions);
 extern bool BookConcerns(const RuleBook *book, const char *kind);
+extern const List *CurrenciesOf(const RuleBook *book, const char *kind);
 extern const Campaign *VersionInForce(const RuleBook *book, const char *code, TimestampTz at, TimestampTz known_at);
 extern Campaign **CampaignsInForce(const RuleBook *book, const char *kind, TimestampTz at, TimestampTz known_at, int *n);
 extern const Campaign *FindVersion(const RuleBook *book, const char *code, int version);
@@ -128,7 +131,8 @@ typedef struct HeldAwards
 /* Counters of limits, as one decision needs them */
 typedef struct Counters
 {
-	Datum		numbers;		/* whose */
+	int64		alone;			/* whose: of this member, or (0) */
+	Datum		numbers;		/* of all these */
 	int			n;
 	int			size;
 	struct LimitCounter **counters;
@@ -142,6 +146,7 @@ typedef struct LimitCounter
 	bool		in_times;
 	const char *currency;
 	const char *campaign;
+	HeapTuple	row;			/* as it was read, or NULL */
 	int64		before;			/* used before the decision */
 	int64		given_back;		/* elsewhere, by windows */
 	int64		taken;			/* from the escrow */
@@ -154,6 +159,15 @@ extern void LoadHeldByCause(HeldAwards *held, int64 member_id, const char *cause
 extern HeldAward *FindHeld(HeldAwards *held, const Campaign *campaign, int effect, bool has_window, DateADT window_start, const char *cause);
 extern LimitCounter *CounterOf(Counters *counters, const Campaign *campaign, const CampaignLimit *limit, DateADT day);
 extern void StoreCounters(const Counters *counters, int64 member_id, int64 canonical);
+
+/* ---------------------------------------------------------------------------
+ * rule_state.c
+ * ---------------------------------------------------------------------------
+ */
+
+extern void LockAwardState(int64 member_id);
+extern int64 ReadCounter(int64 alone, Datum numbers, const char *name, DateADT period, HeapTuple *row);
+extern void AddToCounter(int64 member_id, const char *name, DateADT period, HeapTuple row, int64 by);
 
 /* ---------------------------------------------------------------------------
  * rule_post.c

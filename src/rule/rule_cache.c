@@ -21,14 +21,17 @@ static MemoryContext cache = NULL;
 static RuleBook *known_book = NULL;
 static int	users = 0;			/* calls that hold pointers into the cache */
 
-/* The kinds that were last asked for, and the latest versions that look at them */
-#define MAX_KNOWN_KINDS		16
+/* What is known of the kinds that were asked for */
+#define MAX_KNOWN_KINDS		32
 
 typedef struct KnownKind
 {
 	char		kind[NAMEDATALEN];
+	bool		concerns;		/* any version looks at it */
+	List	   *currencies;		/* into which versions could pay that do, or
+								 * look at what follows from it; in order */
 	int			n;
-	Campaign  **campaigns;
+	Campaign  **campaigns;		/* of the latest versions those that do */
 } KnownKind;
 
 static KnownKind known_kinds[MAX_KNOWN_KINDS];
@@ -169,20 +172,6 @@ MakeDraft(const RuleBook *book, const Jsonb *definitions)
 }
 
 /*
- * Whether any version looks at activities of a kind.
- */
-bool
-BookConcerns(const RuleBook *book, const char *kind)
-{
-	for (int i = 0; i < book->n; i++)
-	{
-		if (ConcernsKind(book->versions[i], kind))
-			return true;
-	}
-	return false;
-}
-
-/*
  * The version of a campaign in force at an instant, among those known at
  * another; NULL: none.
  */
@@ -230,6 +219,107 @@ FindInForce(const RuleBook *book, const char *kind, TimestampTz at, TimestampTz 
 	return campaigns;
 }
 
+/* Whether a campaign looks at anything that activities could make happen. */
+static bool
+ConcernsCauses(const Campaign *campaign)
+{
+	for (int i = 0; i < campaign->nkinds; i++)
+	{
+		if (FindCause(campaign->kinds[i]) != NULL || IsBroughtAbout(campaign->kinds[i]))
+			return true;
+	}
+	return false;
+}
+
+static List *
+AddCurrency(List *currencies, const char *currency)
+{
+	ListCell   *lc;
+
+	foreach(lc, currencies)
+	{
+		if (strcmp(lfirst(lc), currency) == 0)
+			return currencies;
+	}
+	return lappend(currencies, unconstify(char *, currency));
+}
+
+static int
+CompareCurrencies(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+static void
+LookForKind(const RuleBook *book, const char *kind, KnownKind *known)
+{
+	memset(known, 0, sizeof(KnownKind));
+	for (int i = 0; i < book->n; i++)
+	{
+		const Campaign *campaign = book->versions[i];
+
+		known->concerns = known->concerns || ConcernsKind(campaign, kind);
+		if (!ConcernsKind(campaign, kind) && !ConcernsCauses(campaign))
+			continue;
+		for (int e = 0; e < campaign->neffects; e++)
+		{
+			if (campaign->effects[e].currency != NULL)
+				known->currencies = AddCurrency(known->currencies, campaign->effects[e].currency);
+		}
+	}
+	list_sort(known->currencies, CompareCurrencies);
+	known->campaigns = FindInForce(book, kind, DT_NOEND, DT_NOEND, &known->n);
+}
+
+/*
+ * What is known of a kind.  room: for a book that is not kept, and for a kind of
+ * too many.
+ */
+static const KnownKind *
+KnowKind(const RuleBook *book, const char *kind, KnownKind *room)
+{
+	MemoryContext old;
+
+	for (int i = 0; i < nknown_kinds && book == known_book; i++)
+	{
+		if (strcmp(known_kinds[i].kind, kind) == 0)
+			return &known_kinds[i];
+	}
+	if (book != known_book || nknown_kinds == MAX_KNOWN_KINDS || strlen(kind) >= NAMEDATALEN)
+	{
+		LookForKind(book, kind, room);
+		return room;
+	}
+	old = MemoryContextSwitchTo(cache);
+	LookForKind(book, kind, &known_kinds[nknown_kinds]);
+	strlcpy(known_kinds[nknown_kinds].kind, kind, NAMEDATALEN);
+	MemoryContextSwitchTo(old);
+	return &known_kinds[nknown_kinds++];
+}
+
+/*
+ * Whether any version looks at activities of a kind.
+ */
+bool
+BookConcerns(const RuleBook *book, const char *kind)
+{
+	KnownKind	room;
+
+	return book->n > 0 && KnowKind(book, kind, &room)->concerns;
+}
+
+/*
+ * The currencies into which campaigns of a kind could pay, chains included; in
+ * order.
+ */
+const List *
+CurrenciesOf(const RuleBook *book, const char *kind)
+{
+	KnownKind	room;
+
+	return book->n > 0 ? KnowKind(book, kind, &room)->currencies : NIL;
+}
+
 /*
  * The campaigns that look at an activity of a kind, in order: of each the
  * version in force at its instant, among those known when it was recorded.
@@ -237,27 +327,12 @@ FindInForce(const RuleBook *book, const char *kind, TimestampTz at, TimestampTz 
 Campaign  **
 CampaignsInForce(const RuleBook *book, const char *kind, TimestampTz at, TimestampTz known_at, int *n)
 {
-	KnownKind  *known;
-	MemoryContext old;
+	const KnownKind *known;
+	KnownKind	room;
 
-	if (book != known_book || at < book->last_from || known_at < book->last_recorded || strlen(kind) >= NAMEDATALEN)
+	if (book != known_book || at < book->last_from || known_at < book->last_recorded)
 		return FindInForce(book, kind, at, known_at, n);
-	for (int i = 0; i < nknown_kinds; i++)
-	{
-		if (strcmp(known_kinds[i].kind, kind) == 0)
-		{
-			*n = known_kinds[i].n;
-			return known_kinds[i].campaigns;
-		}
-	}
-	if (nknown_kinds == MAX_KNOWN_KINDS)
-		return FindInForce(book, kind, at, known_at, n);
-	old = MemoryContextSwitchTo(cache);
-	known = &known_kinds[nknown_kinds];
-	strlcpy(known->kind, kind, NAMEDATALEN);
-	known->campaigns = FindInForce(book, kind, at, known_at, &known->n);
-	nknown_kinds++;
-	MemoryContextSwitchTo(old);
+	known = KnowKind(book, kind, &room);
 	*n = known->n;
 	return known->campaigns;
 }

@@ -20,7 +20,7 @@ BEGIN
 	RETURN QUERY
 	SELECT 'decision', a.member_id, NULL::text, NULL::bigint, v.detail
 	FROM (SELECT DISTINCT w.member_id, w.activity_id FROM loyalty.award w
-		WHERE w.activity_id IS NOT NULL AND (behind IS NULL OR w.member_id > behind) AND (up_to IS NULL OR w.member_id <= up_to)) a
+		WHERE w.activity_id <> 0 AND (behind IS NULL OR w.member_id > behind) AND (up_to IS NULL OR w.member_id <= up_to)) a
 	JOIN loyalty.activity t ON t.member_id = a.member_id AND t.activity_id = a.activity_id,
 	LATERAL loyalty.award_violations(a.member_id, a.activity_id) v;
 

@@ -221,23 +221,6 @@ FindHeld(HeldAwards *held, const Campaign *campaign, int effect, bool has_window
  * ---------------------------------------------------------------------------
  */
 
-static int64
-ReadCounter(Datum numbers, const char *name, DateADT period)
-{
-	static KeptPlan plan = {
-		.query = "SELECT coalesce(pg_catalog.sum(used), 0)::pg_catalog.int8 FROM loyalty.award_counter "
-		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND counter OPERATOR(pg_catalog.=) $2 AND period OPERATOR(pg_catalog.=) $3",
-		.nargs = 3,
-		.argtypes = {INT8ARRAYOID, TEXTOID, DATEOID}
-	};
-	Datum		values[3] = {numbers, CStringGetTextDatum(name), DateADTGetDatum(period)};
-	MemoryContext target = CurrentMemoryContext;
-
-	RunPlan(&plan, values, NULL, 1);
-	MemoryContextSwitchTo(target);
-	return GetInt(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-}
-
 /*
  * What a campaign gave in the days around one, so that no span of so many days
  * has more than the limit.
@@ -302,26 +285,9 @@ CounterOf(Counters *counters, const Campaign *campaign, const CampaignLimit *lim
 	if (counter->days > 0)
 		counter->before = CountAround(counters->numbers, campaign->code, limit, day);
 	else if (!is_total)
-		counter->before = ReadCounter(counters->numbers, limit->counter, period);
+		counter->before = ReadCounter(counters->alone, counters->numbers, limit->counter, period, &counter->row);
 	counter->counter.used = counter->before;
 	return counter;
-}
-
-static void
-AddToCounter(const LimitCounter *counter, int64 member_id, int64 by)
-{
-	static KeptPlan plan = {
-		.query = "INSERT INTO loyalty.award_counter AS c (member_id, counter, period, used) VALUES ($1, $2, $3, $4) "
-		"ON CONFLICT ON CONSTRAINT award_counter_pkey DO UPDATE SET used = c.used OPERATOR(pg_catalog.+) excluded.used",
-		.nargs = 4,
-		.argtypes = {INT8OID, TEXTOID, DATEOID, INT8OID}
-	};
-	Datum		values[4] = {
-		Int64GetDatum(member_id), CStringGetTextDatum(counter->counter.name), DateADTGetDatum(counter->counter.period), Int64GetDatum(by)
-	};
-
-	if (by != 0)
-		RunPlan(&plan, values, NULL, 0);
 }
 
 /*
@@ -341,11 +307,11 @@ StoreCounters(const Counters *counters, int64 member_id, int64 canonical)
 		if (counter->is_total || counter->days > 0)
 			continue;
 		if (member_id == canonical)
-			AddToCounter(counter, member_id, change);
+			AddToCounter(member_id, counter->counter.name, counter->counter.period, counter->row, change);
 		else
 		{
-			AddToCounter(counter, member_id, change - by_windows);
-			AddToCounter(counter, canonical, by_windows);
+			AddToCounter(member_id, counter->counter.name, counter->counter.period, NULL, change - by_windows);
+			AddToCounter(canonical, counter->counter.name, counter->counter.period, NULL, by_windows);
 		}
 	}
 }

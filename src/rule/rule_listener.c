@@ -21,7 +21,7 @@
 #include "activity/effect.h"
 #include "core/core.h"
 #include "core/happened.h"
-#include "ledger/ledger.h"
+#include "ledger/post.h"
 #include "rule/rule.h"
 
 /* How deep what an award makes happen may earn another award. */
@@ -53,90 +53,22 @@ static RunningSettlement *running = NULL;
  * ---------------------------------------------------------------------------
  */
 
-static List *
-AddCurrency(List *currencies, const char *currency)
-{
-	ListCell   *lc;
-
-	foreach(lc, currencies)
-	{
-		if (strcmp(lfirst(lc), currency) == 0)
-			return currencies;
-	}
-	return lappend(currencies, unconstify(char *, currency));
-}
-
-/* Whether a campaign looks at anything that activities could make happen. */
-static bool
-ConcernsCauses(const Campaign *campaign)
-{
-	for (int i = 0; i < campaign->nkinds; i++)
-	{
-		if (FindCause(campaign->kinds[i]) != NULL || IsBroughtAbout(campaign->kinds[i]))
-			return true;
-	}
-	return false;
-}
-
-/* The currencies into which campaigns of a kind could pay, chains included. */
-static Datum
-CurrenciesOf(const RuleBook *book, const char *kind)
-{
-	List	   *currencies = NIL;
-	Datum	   *codes;
-	ListCell   *lc;
-	int			n = 0;
-
-	for (int i = 0; i < book->n; i++)
-	{
-		const Campaign *campaign = book->versions[i];
-
-		if (!ConcernsKind(campaign, kind) && !ConcernsCauses(campaign))
-			continue;
-		for (int e = 0; e < campaign->neffects; e++)
-		{
-			if (campaign->effects[e].currency != NULL)
-				currencies = AddCurrency(currencies, campaign->effects[e].currency);
-		}
-	}
-	codes = palloc(Max(1, list_length(currencies)) * sizeof(Datum));
-	foreach(lc, currencies)
-		codes[n++] = CStringGetTextDatum(lfirst(lc));
-	return PointerGetDatum(construct_array(codes, n, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
 /*
  * Locks what decisions of members read and change: their wallets, and then
  * their states.
  */
 static void
-LockMembers(const int64 *member_ids, int n, Datum currencies)
+LockMembers(const int64 *member_ids, int n, const List *currencies)
 {
-	static KeptPlan wallets = {
-		.query = "SELECT FROM loyalty.wallet WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) ANY ($2) "
-		"AND moved IS NOT TRUE ORDER BY currency FOR NO KEY UPDATE",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTARRAYOID}
-	};
-	static KeptPlan state = {
-		.query = "INSERT INTO loyalty.award_state AS s (member_id, decisions) VALUES ($1, 1) "
-		"ON CONFLICT ON CONSTRAINT award_state_pkey DO UPDATE SET decisions = s.decisions OPERATOR(pg_catalog.+) 1",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
-	Datum		values[2];
+	ListCell   *lc;
 
-	values[1] = currencies;
-	for (int i = 0; i < n && currencies != 0; i++)
-	{
-		values[0] = Int64GetDatum(member_ids[i]);
-		RunPlan(&wallets, values, NULL, 0);
-	}
 	for (int i = 0; i < n; i++)
 	{
-		values[0] = Int64GetDatum(member_ids[i]);
-		RunPlan(&state, values, NULL, 0);
+		foreach(lc, currencies)
+			(void) LockWallet(member_ids[i], lfirst(lc));
 	}
+	for (int i = 0; i < n; i++)
+		LockAwardState(member_ids[i]);
 }
 
 static bool
@@ -164,7 +96,7 @@ LockForActivity(ActivityChange *change)
 	if (n == 2 && member_ids[0] == member_ids[1])
 		n = 1;
 	LockMembers(member_ids, n, CurrenciesOf(OpenRuleBook(), change->now->kind));
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < (home_ids[0] == home_ids[1] ? 1 : 2); i++)
 	{
 		int64		canonical = CanonicalMember(home_ids[i]);
 
@@ -302,7 +234,7 @@ SettleAlone(void *arg)
 	running = &alone;
 	PG_TRY();
 	{
-		LockMembers(&member_id, 1, 0);
+		LockMembers(&member_id, 1, NIL);
 		running->chained = lappend(NIL, MakeChained(happening, 1));
 		SettleChained(&points, &awards);
 	}

@@ -15,7 +15,8 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
@@ -107,24 +108,62 @@ SameTerms(const Posting *a, const Posting *b)
 }
 
 static void
-NameCampaigns(Posting *posting, const PostingFor *what, const AwardRows *rows, int first)
+PushKey(JsonbParseState **state, const char *key)
 {
-	StringInfoData json;
+	JsonbValue	value = {.type = jbvString};
 
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	if (what->activity_id != 0)
-		appendStringInfo(&json, "\"activity_id\": " INT64_FORMAT ", ", what->activity_id);
-	appendStringInfoString(&json, "\"campaigns\": {");
+	value.val.string.val = unconstify(char *, key);
+	value.val.string.len = strlen(key);
+	(void) pushJsonbValue(state, WJB_KEY, &value);
+}
+
+static void
+PushNumber(JsonbParseState **state, const char *key, int64 number)
+{
+	JsonbValue	value = {.type = jbvNumeric};
+
+	PushKey(state, key);
+	value.val.numeric = int64_to_numeric(number);
+	(void) pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/* The points of a campaign in rows from first on; 0 where an earlier row has it. */
+static int64
+PointsOfCampaign(const AwardRows *rows, int first, int row)
+{
+	const char *code = rows->rows[row].difference->campaign_code;
+	int64		points = 0;
+
 	for (int i = first; i < rows->n; i++)
 	{
-		if (i > first)
-			appendStringInfoString(&json, ", ");
-		/* codes of campaigns need no escaping */
-		appendStringInfo(&json, "\"%s\": " INT64_FORMAT, rows->rows[i].difference->campaign_code, rows->rows[i].points);
+		if (strcmp(rows->rows[i].difference->campaign_code, code) != 0)
+			continue;
+		if (i < row)
+			return 0;
+		points += rows->rows[i].points;
 	}
-	appendStringInfoString(&json, "}}");
-	posting->details = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+	return points;
+}
+
+static void
+NameCampaigns(Posting *posting, const PostingFor *what, const AwardRows *rows, int first)
+{
+	JsonbParseState *state = NULL;
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (what->activity_id != 0)
+		PushNumber(&state, "activity_id", what->activity_id);
+	PushKey(&state, "campaigns");
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = first; i < rows->n; i++)
+	{
+		int64		points = PointsOfCampaign(rows, first, i);
+
+		if (points != 0)
+			PushNumber(&state, rows->rows[i].difference->campaign_code, points);
+	}
+	(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	posting->details = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 	posting->reference = what->reference == NULL ? NULL : pstrdup(what->reference);
 }
 
@@ -271,6 +310,9 @@ PostItems(const PostingFor *what, const Difference *differences, int n, AwardRow
  * ---------------------------------------------------------------------------
  */
 
+/* So many ids are drawn at once: the increment of their sequence */
+#define AWARD_IDS	64
+
 /* The columns of table award */
 enum
 {
@@ -294,7 +336,7 @@ static const PlainTable award_table = {
 	.ncolumns = AWARD_NCOLUMNS,
 	.columns = award_columns,
 	.nkeys = 1,
-	.keys = {{2, {AWARD_MEMBER_ID, AWARD_AWARD_ID}}},
+	.keys = {{3, {AWARD_MEMBER_ID, AWARD_ACTIVITY_ID, AWARD_AWARD_ID}}},
 	.own_triggers = no_triggers
 };
 
@@ -310,14 +352,14 @@ PutId(Datum *values, bool *nulls, int column, int64 id)
  * several rows: what it has once it is limited, is what it has after the last.
  */
 static void
-AwardValues(const PostingFor *what, const AwardRow *row, bool is_last, TimestampTz now, Datum *values, bool *nulls)
+AwardValues(const PostingFor *what, const AwardRow *row, int64 award_id, bool is_last, TimestampTz now, Datum *values, bool *nulls)
 {
 	const Difference *d = row->difference;
 
 	memset(nulls, false, AWARD_NCOLUMNS * sizeof(bool));
 	values[AWARD_MEMBER_ID] = Int64GetDatum(what->member_id);
-	values[AWARD_AWARD_ID] = Int64GetDatum(nextval_internal(LoyaltyTable("award_award_id_seq"), true));
-	PutId(values, nulls, AWARD_ACTIVITY_ID, what->activity_id);
+	values[AWARD_AWARD_ID] = Int64GetDatum(award_id);
+	values[AWARD_ACTIVITY_ID] = Int64GetDatum(what->activity_id);
 	values[AWARD_REVISION] = Int32GetDatum(what->revision);
 	values[AWARD_AT] = TimestampTzGetDatum(d->at);
 	values[AWARD_LOCAL_DAY] = DateADTGetDatum(d->local_day);
@@ -365,6 +407,7 @@ StoreRows(const PostingFor *what, const AwardRows *rows)
 {
 	HeapTuple  *tuples = palloc(Max(1, rows->n) * sizeof(HeapTuple));
 	TimestampTz now = GetCurrentTimestamp();
+	int64		award_id = 0;
 	PlainAccess access;
 	bool		is_plain = rows->n > 0 && OpenPlain(&access, &award_table, what->member_id, PLAIN_WRITE);
 	int			at = 0;
@@ -377,7 +420,9 @@ StoreRows(const PostingFor *what, const AwardRows *rows)
 
 		for (int j = i + 1; j < rows->n && is_last; j++)
 			is_last = rows->rows[j].difference != rows->rows[i].difference;
-		AwardValues(what, &rows->rows[i], is_last, now, values, nulls);
+		if (i % AWARD_IDS == 0)
+			award_id = nextval_internal(LoyaltyTable("award_award_id_seq"), true) - (AWARD_IDS - 1);
+		AwardValues(what, &rows->rows[i], award_id + i % AWARD_IDS, is_last, now, values, nulls);
 		if (is_plain)
 			tuples[i] = FormPlainRow(&access, values, nulls);
 		else

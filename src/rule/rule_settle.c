@@ -32,16 +32,19 @@ void
 BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, const Activity *activity)
 {
 	Datum		self = Int64GetDatum(member_id);
+	bool		is_alone;
 
 	memset(settlement, 0, sizeof(Settlement));
 	settlement->book = book;
 	settlement->home_id = member_id;
 	settlement->activity = activity;
 	settlement->at = activity->at;
-	if (!FindNumbers(member_id, &settlement->canonical, &settlement->numbers))
+	is_alone = !FindNumbers(member_id, &settlement->canonical, &settlement->numbers);
+	if (is_alone)
 		settlement->numbers = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	InitFacts(&settlement->facts, settlement->canonical, settlement->numbers);
 	InitFacts(&settlement->facts_now, settlement->canonical, settlement->numbers);
+	settlement->counters.alone = is_alone ? member_id : 0;
 	settlement->counters.numbers = settlement->numbers;
 }
 
@@ -304,7 +307,20 @@ KnownAt(const Activity *activity)
 	return activity->recorded_at == 0 ? DT_NOEND : activity->recorded_at;
 }
 
-/* A campaign looks at the activity, or at the window of one. */
+/* Whether a campaign, which holds nothing, has a part in the decision. */
+static bool
+IsMatched(Settlement *settlement, const Campaign *campaign, const Activity *activity)
+{
+	bool	   *lines;
+
+	BeginAsking(&settlement->facts, campaign->code);
+	return ActivityIsSelected(campaign, activity, &lines, ReadMemberFact, &settlement->facts);
+}
+
+/*
+ * A campaign looks at the activity, or at the window of one.  Where nobody wants
+ * to know why, one that does not match, as most of many, is left out.
+ */
 static void
 AddOfCampaign(Settlement *settlement, const Campaign *campaign, const Activity *activity)
 {
@@ -323,6 +339,9 @@ AddOfCampaign(Settlement *settlement, const Campaign *campaign, const Activity *
 			AddOfWindow(settlement, &window);
 		return;
 	}
+	if (!settlement->dry && settlement->reapplied == NULL && settlement->held.n == 0 &&
+		!IsMatched(settlement, campaign, activity))
+		return;
 	candidate = palloc(sizeof(Candidate));
 	InitCandidate(candidate, campaign, activity);
 	candidate->keep = campaign->keep && settlement->is_return && !activity->cancelled;

@@ -41,12 +41,12 @@ BEGIN
 		COMMENT ON COLUMN loyalty.campaign_version.definition IS 'See define_campaign(); NULL: the campaign has ended.';
 		COMMENT ON COLUMN loyalty.campaign_version.recorded_at IS 'When the database learned of it; activities that were recorded before know nothing of it.';
 
-		CREATE SEQUENCE loyalty.award_award_id_seq;
-		COMMENT ON SEQUENCE loyalty.award_award_id_seq IS 'Ids of awards.';
+		CREATE SEQUENCE loyalty.award_award_id_seq START WITH 64 INCREMENT BY 64;
+		COMMENT ON SEQUENCE loyalty.award_award_id_seq IS 'Ids of awards: of each number drawn the 63 before it, and this one.';
 		CREATE TABLE loyalty.award (
 			member_id bigint NOT NULL,
 			award_id bigint NOT NULL DEFAULT nextval('loyalty.award_award_id_seq'),
-			activity_id bigint,
+			activity_id bigint NOT NULL,
 			revision integer NOT NULL,
 			at timestamptz NOT NULL,
 			local_day date NOT NULL,
@@ -68,16 +68,15 @@ BEGIN
 			inputs jsonb,
 			reason text,
 			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-			PRIMARY KEY (member_id, award_id)
+			PRIMARY KEY (member_id, activity_id, award_id)
 		);
 		ALTER SEQUENCE loyalty.award_award_id_seq OWNED BY loyalty.award.award_id;
-		CREATE INDEX award_activity ON loyalty.award (member_id, activity_id);
 		CREATE INDEX award_window ON loyalty.award (member_id, campaign, window_start) WHERE window_start IS NOT NULL;
 		CREATE INDEX award_cause ON loyalty.award (member_id, cause) WHERE cause IS NOT NULL;
 		COMMENT ON TABLE loyalty.award IS 'What activities earned, by campaigns: one row for each difference; what an award holds is their sum. Append-only. Read it with awards().';
 		COMMENT ON COLUMN loyalty.award.member_id IS 'The member, under the number under which the activity stands.';
-		COMMENT ON COLUMN loyalty.award.award_id IS 'Number of the row.';
-		COMMENT ON COLUMN loyalty.award.activity_id IS 'The activity that earned it, or changed it; NULL: something else that happened, see cause.';
+		COMMENT ON COLUMN loyalty.award.award_id IS 'Number of the row; those of a member rise in the order of decisions.';
+		COMMENT ON COLUMN loyalty.award.activity_id IS 'The activity that earned it, or changed it; 0: something else that happened, see cause.';
 		COMMENT ON COLUMN loyalty.award.revision IS 'The revision of the activity that made the difference.';
 		COMMENT ON COLUMN loyalty.award.at IS 'When the activity happened, as it was when this was decided.';
 		COMMENT ON COLUMN loyalty.award.local_day IS 'The day in whose periods limits count it.';
@@ -103,7 +102,7 @@ BEGIN
 		CREATE TABLE loyalty.award_state (
 			member_id bigint PRIMARY KEY,
 			decisions bigint NOT NULL
-		);
+		) WITH (fillfactor = 80);
 		COMMENT ON TABLE loyalty.award_state IS 'One row for each member with awards: decisions lock it, so that each sees what the one before gave.';
 		COMMENT ON COLUMN loyalty.award_state.member_id IS 'The member.';
 		COMMENT ON COLUMN loyalty.award_state.decisions IS 'How many decisions there were.';
@@ -114,7 +113,7 @@ BEGIN
 			period date NOT NULL,
 			used bigint NOT NULL,
 			PRIMARY KEY (member_id, counter, period)
-		);
+		) WITH (fillfactor = 80);
 		COMMENT ON TABLE loyalty.award_counter IS 'What limits by member have counted, by period; check_rule() counts again.';
 		COMMENT ON COLUMN loyalty.award_counter.member_id IS 'The member, under the number that its awards have.';
 		COMMENT ON COLUMN loyalty.award_counter.counter IS 'The limit: its name, or campaign and period.';

@@ -1,0 +1,214 @@
+/*
+ * rule_state.c
+ *		Rows of members that decisions lock and change: award_state, and
+ *		award_counter.
+ *
+ * Whoever decides for a member holds the lock of its row in award_state, so
+ * that its counters stay as they were read until they are written.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "core/core.h"
+#include "core/plain.h"
+#include "rule/rule.h"
+
+static const char *const no_triggers[] = {NULL};
+
+/* ---------------------------------------------------------------------------
+ * The lock
+ * ---------------------------------------------------------------------------
+ */
+
+enum
+{
+	STATE_MEMBER_ID, STATE_DECISIONS, STATE_NCOLUMNS
+};
+
+static const PlainColumn state_columns[STATE_NCOLUMNS] = {
+	{"member_id", INT8OID}, {"decisions", INT8OID}
+};
+
+static const PlainTable state_table = {
+	.name = "award_state",
+	.ncolumns = STATE_NCOLUMNS,
+	.columns = state_columns,
+	.nkeys = 1,
+	.keys = {{1, {STATE_MEMBER_ID}}},
+	.own_triggers = no_triggers
+};
+
+/*
+ * One attempt; false when another session was at the row meanwhile.  *is_made:
+ * that one is making it, and it cannot be waited for here.
+ */
+static bool
+LockPlainState(const PlainAccess *state, int64 member_id, bool *is_made)
+{
+	static const int decisions_column[] = {STATE_DECISIONS};
+	Datum		values[STATE_NCOLUMNS] = {Int64GetDatum(member_id), Int64GetDatum(1)};
+	bool		nulls[STATE_NCOLUMNS] = {false};
+	HeapTuple	row;
+
+	row = FetchPlainRow(state, 0, values, GetActiveSnapshot());
+	if (row == NULL)
+	{
+		*is_made = !InsertNewPlainRow(state, FormPlainRow(state, values, nulls));
+		return !*is_made;
+	}
+	if (WaitForPlainRow(state, row))
+		return false;
+	values[STATE_DECISIONS] = Int64GetDatum(DatumGetInt64(PlainValue(state, row, STATE_DECISIONS, &nulls[STATE_DECISIONS])) + 1);
+	return UpdatePlainRow(state, row, 1, decisions_column, &values[STATE_DECISIONS], &nulls[STATE_DECISIONS]);
+}
+
+/*
+ * Locks the state of a member until the transaction ends, so that nobody else
+ * decides for it.  Needs an SPI connection.
+ */
+void
+LockAwardState(int64 member_id)
+{
+	static KeptPlan plan = {
+		.query = "INSERT INTO loyalty.award_state AS s (member_id, decisions) VALUES ($1, 1) "
+		"ON CONFLICT ON CONSTRAINT award_state_pkey DO UPDATE SET decisions = s.decisions OPERATOR(pg_catalog.+) 1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(member_id);
+	PlainAccess state;
+	bool		is_made = false;
+	bool		done = false;
+
+	if (OpenPlain(&state, &state_table, member_id, PLAIN_WRITE))
+	{
+		while (!done && !is_made)
+		{
+			CHECK_FOR_INTERRUPTS();
+			CommandCounterIncrement();
+			PushActiveSnapshot(GetTransactionSnapshot());
+			done = LockPlainState(&state, member_id, &is_made);
+			PopActiveSnapshot();
+		}
+		ClosePlain(&state);
+		CommandCounterIncrement();
+	}
+	if (!done)
+		RunPlan(&plan, &value, NULL, 0);
+}
+
+/* ---------------------------------------------------------------------------
+ * Counters
+ * ---------------------------------------------------------------------------
+ */
+
+enum
+{
+	COUNTER_MEMBER_ID, COUNTER_COUNTER, COUNTER_PERIOD, COUNTER_USED, COUNTER_NCOLUMNS
+};
+
+static const PlainColumn counter_columns[COUNTER_NCOLUMNS] = {
+	{"member_id", INT8OID}, {"counter", TEXTOID}, {"period", DATEOID}, {"used", INT8OID}
+};
+
+static const PlainTable counter_table = {
+	.name = "award_counter",
+	.ncolumns = COUNTER_NCOLUMNS,
+	.columns = counter_columns,
+	.nkeys = 1,
+	.keys = {{3, {COUNTER_MEMBER_ID, COUNTER_COUNTER, COUNTER_PERIOD}}},
+	.own_triggers = no_triggers
+};
+
+/*
+ * What a limit has counted in a period, of one member, or of all that numbers
+ * has.  *row is, of one member, what AddToCounter() can use.  Needs an SPI
+ * connection.
+ */
+int64
+ReadCounter(int64 alone, Datum numbers, const char *name, DateADT period, HeapTuple *row)
+{
+	static KeptPlan plan = {
+		.query = "SELECT coalesce(pg_catalog.sum(used), 0)::pg_catalog.int8 FROM loyalty.award_counter "
+		"WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND counter OPERATOR(pg_catalog.=) $2 AND period OPERATOR(pg_catalog.=) $3",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, TEXTOID, DATEOID}
+	};
+	Datum		values[3] = {Int64GetDatum(alone), CStringGetTextDatum(name), DateADTGetDatum(period)};
+	PlainAccess access;
+	bool		isnull;
+
+	if (alone != 0 && OpenPlain(&access, &counter_table, alone, PLAIN_READ))
+	{
+		int64		used;
+
+		*row = FetchLatestPlainRow(&access, 0, values);
+		used = *row == NULL ? 0 : DatumGetInt64(PlainValue(&access, *row, COUNTER_USED, &isnull));
+		ClosePlain(&access);
+		return used;
+	}
+	*row = NULL;
+	values[0] = numbers;
+	RunPlan(&plan, values, NULL, 1);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * By table access; false, and nothing is done, when somebody makes the row at
+ * this moment, or it cannot be.
+ */
+static bool
+AddToPlainCounter(Datum *values, HeapTuple row, int64 by)
+{
+	static const int used_column[] = {COUNTER_USED};
+	bool		nulls[COUNTER_NCOLUMNS] = {false};
+	PlainAccess access;
+	bool		done;
+
+	if (!OpenPlain(&access, &counter_table, DatumGetInt64(values[COUNTER_MEMBER_ID]), PLAIN_WRITE))
+		return false;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (row == NULL)
+		row = FetchPlainRow(&access, 0, values, GetActiveSnapshot());
+	if (row == NULL)
+		done = InsertNewPlainRow(&access, FormPlainRow(&access, values, nulls));
+	else
+	{
+		Datum		used = PlainValue(&access, row, COUNTER_USED, &nulls[COUNTER_USED]);
+
+		used = Int64GetDatum(DatumGetInt64(used) + by);
+		done = UpdatePlainRow(&access, row, 1, used_column, &used, &nulls[COUNTER_USED]);
+	}
+	PopActiveSnapshot();
+	ClosePlain(&access);
+	CommandCounterIncrement();
+	return done;
+}
+
+/*
+ * A limit counts more, or less, of a member.  row is what ReadCounter() found,
+ * or NULL.  Needs an SPI connection.
+ */
+void
+AddToCounter(int64 member_id, const char *name, DateADT period, HeapTuple row, int64 by)
+{
+	static KeptPlan plan = {
+		.query = "INSERT INTO loyalty.award_counter AS c (member_id, counter, period, used) VALUES ($1, $2, $3, $4) "
+		"ON CONFLICT ON CONSTRAINT award_counter_pkey DO UPDATE SET used = c.used OPERATOR(pg_catalog.+) excluded.used",
+		.nargs = COUNTER_NCOLUMNS,
+		.argtypes = {INT8OID, TEXTOID, DATEOID, INT8OID}
+	};
+	Datum		values[COUNTER_NCOLUMNS] = {
+		Int64GetDatum(member_id), CStringGetTextDatum(name), DateADTGetDatum(period), Int64GetDatum(by)
+	};
+
+	if (by != 0 && !AddToPlainCounter(values, row, by))
+		RunPlan(&plan, values, NULL, 0);
+}
