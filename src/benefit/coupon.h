@@ -14,7 +14,6 @@ extern void NewCode(char *shown);
 extern IssueAnswer IssueCouponWithCode(CouponIssue *issue, const char *code, bool on_the_spot);
 extern void ClaimBearerCode(CouponIssue *issue, const char *shown);
 pg_noreturn extern void RefuseClaimed(const char *shown, const char *detail);
-extern void AssignCode(const Coupon *coupon);
 extern void EndCoupon(Coupon *coupon, TimestampTz at, const char *reason);
 pg_noreturn extern void RefuseIssue(IssueAnswer answer, int64 member_id, const Benefit *benefit);
 
@@ -30,11 +29,15 @@ typedef struct KnownCode
 	int			place;			/* among those asked for */
 } KnownCode;
 
+/* coupon_directory.c */
+extern bool LookUpCode(const char *code, KnownCode *known);
+extern const char *CodeAtPlace(const char *benefit, int slot, int64 place);
+extern void AssignCode(const Coupon *coupon);
+
 /* coupon_code.c */
 extern bool IsSameCode(const char *a, const char *b);
 extern void TakeCoupons(int64 member_id, TimestampTz at, const char *basket, CouponActKind to_be,
 						int ncodes, const char *const *codes, Coupon *coupons);
-extern bool LookUpCode(const char *code, KnownCode *known);
 pg_noreturn extern void RefuseCode(const char *code);
 
 /* coupon_effect.c */

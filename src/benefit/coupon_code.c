@@ -41,37 +41,6 @@ RefuseCode(const char *code)
 }
 
 /*
- * Finds a code in the directory; false where it is not there, or in a pool.
- */
-bool
-LookUpCode(const char *code, KnownCode *known)
-{
-	static KeptPlan plan = {
-		.query = "SELECT k.shown, k.benefit, coalesce(k.member_id, 0), coalesce(k.coupon_id, 0), k.place IS NOT NULL "
-		"FROM loyalty.coupon_code k WHERE k.code OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-	Datum		value = CStringGetTextDatum(NormalizeCode(code, (int) strlen(code)));
-	HeapTuple	row;
-	TupleDesc	tupdesc;
-	bool		isnull;
-
-	RunPlan(&plan, &value, NULL, 1);
-	if (SPI_processed == 0)
-		return false;
-	row = SPI_tuptable->vals[0];
-	tupdesc = SPI_tuptable->tupdesc;
-	known->shown = SPI_getvalue(row, tupdesc, 1);
-	known->benefit = SPI_getvalue(row, tupdesc, 2);
-	known->member_id = DatumGetInt64(SPI_getbinval(row, tupdesc, 3, &isnull));
-	known->coupon_id = DatumGetInt64(SPI_getbinval(row, tupdesc, 4, &isnull));
-	known->in_pool = DatumGetBool(SPI_getbinval(row, tupdesc, 5, &isnull));
-	SPI_freetuptable(SPI_tuptable);
-	return !known->in_pool;
-}
-
-/*
  * Finds a code that a member may use.  Codes of others are as unknown to it as
  * those that are not there.
  */

@@ -225,49 +225,16 @@ MakeUniqueCode(const Benefit *benefit)
 }
 
 /*
- * Draws the next code of a pool; NULL where there is none any more.
+ * Draws the next code of a pool; NULL where there is none any more.  It leaves
+ * the pool by AssignCode().
  */
-static char *
+static const char *
 DrawCode(const Benefit *benefit)
 {
-	static KeptPlan plan = {
-		.query = "UPDATE loyalty.coupon_code k SET slot = NULL, place = NULL WHERE k.benefit OPERATOR(pg_catalog.=) $1 "
-		"AND k.slot OPERATOR(pg_catalog.=) $2 AND k.place OPERATOR(pg_catalog.=) $3 RETURNING k.shown",
-		.nargs = 3,
-		.argtypes = {TEXTOID, INT4OID, INT8OID}
-	};
 	int			slot;
 	int64		place;
-	Datum		values[3];
 
-	if (!DrawFromEscrow(PoolName(benefit), &slot, &place))
-		return NULL;
-	values[0] = CStringGetTextDatum(benefit->name);
-	values[1] = Int32GetDatum(slot);
-	values[2] = Int64GetDatum(place);
-	RunPlan(&plan, values, NULL, 1);
-	if (SPI_processed == 0)
-		elog(ERROR, "pool \"%s\" has no code at place " INT64_FORMAT " of slot %d", benefit->name, place, slot);
-	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-}
-
-/*
- * From now on a code is that of a coupon.
- */
-void
-AssignCode(const Coupon *coupon)
-{
-	static KeptPlan plan = {
-		.query = "UPDATE loyalty.coupon_code k SET member_id = $2, coupon_id = $3 WHERE k.code OPERATOR(pg_catalog.=) $1",
-		.nargs = 3,
-		.argtypes = {TEXTOID, INT8OID, INT8OID}
-	};
-	Datum		values[3] = {
-		CStringGetTextDatum(NormalizeCode(coupon->code, (int) strlen(coupon->code))),
-		Int64GetDatum(coupon->member_id), Int64GetDatum(coupon->coupon_id)
-	};
-
-	RunPlan(&plan, values, NULL, 0);
+	return DrawFromEscrow(PoolName(benefit), &slot, &place) ? CodeAtPlace(benefit->name, slot, place) : NULL;
 }
 
 /*

@@ -160,6 +160,8 @@ typedef struct Taking
 	int64		wanted;
 	EscrowTake	take;
 	int			own_slot;
+	bool		any_slot;		/* nobody has named the own slot: the one that had
+								 * something last does as well */
 	bool		ask_all;		/* the own slot has too little */
 	bool		refused;		/* all slots together have */
 	int64		taken;
@@ -192,20 +194,21 @@ TakeFromSlot(Taking *call, Datum name, int slot, int64 n)
 }
 
 /*
- * Takes all that is wanted from the own slot by table access; false where it has
- * less, or the table is not plain.  What fails has locked nothing, and so needs
- * no subtransaction.
+ * Takes all that is wanted from a slot by table access; false where it has less
+ * (then ask_all), or the table is not plain.  What fails has locked nothing, and
+ * so needs no subtransaction.
  */
 static bool
-TakePlainly(Taking *call)
+TakePlainly(Taking *call, int slot)
 {
 	static const int remaining_column[] = {ESCROW_REMAINING};
-	Datum		key[2] = {CStringGetTextDatum(call->name), Int32GetDatum(call->own_slot)};
+	Datum		key[2] = {CStringGetTextDatum(call->name), Int32GetDatum(slot)};
 	PlainAccess escrow;
 	bool		done = false;
 
 	if (!OpenPlain(&escrow, &escrow_table, 0, PLAIN_WRITE))
 		return false;
+	call->ask_all = false;
 	while (!done && !call->ask_all)
 	{
 		HeapTuple	row;
@@ -215,8 +218,8 @@ TakePlainly(Taking *call)
 		CommandCounterIncrement();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		row = FetchPlainRow(&escrow, 0, key, GetActiveSnapshot());
-		call->left = row == NULL ? 0 : DatumGetInt64(PlainValue(&escrow, row, ESCROW_REMAINING, &isnull)) - call->wanted;
-		if (row == NULL || call->left < 0)
+		call->left = row == NULL ? -1 : DatumGetInt64(PlainValue(&escrow, row, ESCROW_REMAINING, &isnull)) - call->wanted;
+		if (call->left < 0)
 			call->ask_all = true;
 		else if (!WaitForPlainRow(&escrow, row))
 		{
@@ -231,9 +234,66 @@ TakePlainly(Taking *call)
 	if (done)
 	{
 		call->taken = call->wanted;
-		call->slot = call->own_slot;
+		call->slot = slot;
 	}
 	return done;
+}
+
+/*
+ * A slot that has all that is wanted, each backend another one where it can be;
+ * -1 where there is none.
+ */
+static int
+RichSlot(const Taking *call)
+{
+	static KeptPlan plan = {
+		.query = "SELECT e.slot::pg_catalog.int8 FROM loyalty.escrow e WHERE e.name OPERATOR(pg_catalog.=) $1 "
+		"AND e.remaining OPERATOR(pg_catalog.>=) $2 ORDER BY e.slot",
+		.nargs = 2,
+		.argtypes = {TEXTOID, INT8OID}
+	};
+	Datum		values[2] = {CStringGetTextDatum(call->name), Int64GetDatum(call->wanted)};
+
+	RunPlan(&plan, values, NULL, ESCROW_SLOTS);
+	return SPI_processed == 0 ? -1 : (int) GetInt(BACKEND_NUMBER % SPI_processed, 1);
+}
+
+/* The slot that had something last when the own one had not */
+static char rich_name[2 * NAMEDATALEN];
+static int	rich_slot = -1;
+
+/*
+ * Takes all that is wanted from one slot: the own one, or, where that has too
+ * little, another; false where none has it.
+ */
+static bool
+TakeFromOneSlot(Taking *call)
+{
+	bool		knows_rich = call->any_slot && rich_slot >= 0 && strcmp(rich_name, call->name) == 0;
+
+	if (knows_rich && TakePlainly(call, rich_slot))
+		return true;
+	if (!knows_rich && TakePlainly(call, call->own_slot))
+		return true;
+	if (knows_rich)
+		rich_slot = -1;
+	/* several times, as others look at the same moment */
+	for (int attempt = 0; call->ask_all && attempt < 4; attempt++)
+	{
+		int			slot = RichSlot(call);
+
+		if (slot < 0)
+			break;
+		if (!TakePlainly(call, slot))
+			continue;
+		if (call->any_slot)
+		{
+			strlcpy(rich_name, call->name, sizeof(rich_name));
+			rich_slot = slot;
+		}
+		return true;
+	}
+	return false;
 }
 
 static void
@@ -300,10 +360,12 @@ Take(void *arg)
 static int64
 TakeBeginningWith(const char *name, int64 n, EscrowTake take, int own_slot)
 {
-	Taking		call = {.name = name, .wanted = n, .take = take, .own_slot = own_slot};
+	Taking		call = {
+		.name = name,.wanted = n,.take = take,.own_slot = own_slot < 0 ? OWN_SLOT : own_slot,.any_slot = own_slot < 0
+	};
 
 	RequireCount(name, n);
-	if (n > 0 && !TakePlainly(&call))
+	if (n > 0 && !TakeFromOneSlot(&call))
 		RunRestartable(Take, &call);
 	return call.taken == n || take == ESCROW_WHAT_THERE_IS ? call.taken : 0;
 }
@@ -315,7 +377,7 @@ TakeBeginningWith(const char *name, int64 n, EscrowTake take, int own_slot)
 int64
 TakeFromEscrow(const char *name, int64 n, EscrowTake take)
 {
-	return TakeBeginningWith(name, n, take, OWN_SLOT);
+	return TakeBeginningWith(name, n, take, -1);
 }
 
 /*
@@ -326,9 +388,9 @@ TakeFromEscrow(const char *name, int64 n, EscrowTake take)
 bool
 DrawFromEscrow(const char *name, int *slot, int64 *place)
 {
-	Taking		call = {.name = name, .wanted = 1, .take = ESCROW_ALL, .own_slot = OWN_SLOT};
+	Taking		call = {.name = name, .wanted = 1, .take = ESCROW_ALL, .own_slot = OWN_SLOT, .any_slot = true};
 
-	if (!TakePlainly(&call))
+	if (!TakeFromOneSlot(&call))
 		RunRestartable(Take, &call);
 	*slot = call.slot;
 	*place = call.left + 1;
@@ -432,7 +494,7 @@ loyalty_take_from_escrow(PG_FUNCTION_ARGS)
 	int64		taken;
 
 	taken = TakeBeginningWith(name, PG_GETARG_INT64(1), PG_GETARG_BOOL(2) ? ESCROW_WHAT_THERE_IS : ESCROW_ALL,
-							  own_slot < 0 ? OWN_SLOT : own_slot);
+							  own_slot);
 	SPI_finish();
 	PG_RETURN_INT64(taken);
 }

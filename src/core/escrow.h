@@ -9,8 +9,12 @@
  * never overrun, and the last unit is sold: who is refused has seen all slots,
  * and waited for those who had taken and not yet committed.
  *
- * A take that fails leaves no row locked.  An UPDATE that waited and then finds
- * too little would: so each take is a subtransaction, and begins anew.
+ * One slot that has all is enough: where the own one has too little, another is
+ * looked for that has, by each backend another one if there are several.
+ *
+ * A take that fails leaves no row locked.  By table access that is so.  An UPDATE
+ * that waited and then finds too little would keep it: so each take by statements
+ * is a subtransaction, and begins anew.
  *
  * Slots are locked last of all, those of several limits by (name, slot).  All
  * functions need an SPI connection, and the rights of the owner of the tables.
