@@ -10,7 +10,7 @@
  * compute what no job has stored yet, and ask for the right to read as
  * tier_of() does: grant_access(role, 'reader') gives both.
  *
- * setup() makes the views, and makes them again when it is called again.  They
+ * setup() makes the views, and makes all of them again where one is gone.  They
  * are ours: views of yours stand in a schema of yours.
  *
  * What was posted is added up once, by refresh_summaries(): points_by_day is
@@ -73,7 +73,8 @@ BEGIN
 		COMMENT ON COLUMN loyalty.points_day_to.time_zone IS 'The time zone of its days. After configure_program() has changed the program''s, the sum counts nothing until it is made anew.';
 	END IF;
 	PERFORM loyalty.make_bi_schema();
-	IF to_regnamespace('loyalty_bi') IS NOT NULL THEN
+	IF to_regnamespace('loyalty_bi') IS NOT NULL
+		AND (have < 1 OR EXISTS (SELECT FROM loyalty.bi_views() v WHERE to_regclass('loyalty_bi.' || v) IS NULL)) THEN
 		PERFORM loyalty.setup_points_views();
 		PERFORM loyalty.setup_member_views();
 		PERFORM loyalty.setup_level_views();

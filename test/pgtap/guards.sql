@@ -46,9 +46,24 @@ BEGIN
 END
 $$;
 SELECT pg_temp.try_each('ALTER TABLE %s DISABLE TRIGGER %I', 'disabled');
-SELECT pg_temp.try_each('ALTER TABLE %s ENABLE REPLICA TRIGGER %I', 'not enabled as it should be');
-SELECT pg_temp.try_each('DROP TRIGGER %2$I ON %1$s', 'missing');
-SELECT pg_temp.try_each('CREATE OR REPLACE TRIGGER %2$I BEFORE UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+-- the other changes of all at once
+CREATE FUNCTION pg_temp.try_all(change text, state text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	t record;
+	wanted CONSTANT text[] := ARRAY(SELECT format('trigger "%s" of table %s is %s; loyalty.setup() puts it back', p.trigger_name, p.relation, state)
+		FROM loyalty.program_triggers() p ORDER BY 1);
+BEGIN
+	FOR t IN SELECT * FROM loyalty.program_triggers() LOOP
+		EXECUTE format(change, t.relation, t.trigger_name);
+	END LOOP;
+	RETURN NEXT is(ARRAY(SELECT v FROM pg_temp.violations() v ORDER BY 1), wanted, format('all triggers are %s', state));
+	PERFORM loyalty.setup();
+	RETURN NEXT is_empty('SELECT * FROM pg_temp.violations()', 'and back');
+END
+$$;
+SELECT pg_temp.try_all('ALTER TABLE %s ENABLE REPLICA TRIGGER %I', 'not enabled as it should be');
+SELECT pg_temp.try_all('DROP TRIGGER %2$I ON %1$s', 'missing');
+SELECT pg_temp.try_all('CREATE OR REPLACE TRIGGER %2$I BEFORE UPDATE ON %1$s FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
 	'not as it should be');
 SELECT throws_ok('DELETE FROM loyalty.ledger', 'LY005', NULL, 'and does its work');
 
@@ -88,21 +103,26 @@ ROLLBACK;
 CREATE FUNCTION pg_temp.try_damage(damage text, finding text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE damage;
-	RETURN NEXT is((SELECT string_agg(v, E'\n') FROM pg_temp.violations() v), finding, damage);
+	RETURN NEXT is((SELECT string_agg(v, E'\n' ORDER BY v) FROM pg_temp.violations() v), finding, damage);
 	PERFORM loyalty.setup();
-	RETURN NEXT is((SELECT string_agg(v, E'\n') FROM pg_temp.violations() v), CASE WHEN finding !~ 'setup\(\) puts it right$' THEN finding END, damage || ': after setup()');
+	RETURN NEXT is((SELECT string_agg(v, E'\n' ORDER BY v) FROM pg_temp.violations() v), CASE WHEN finding !~ 'setup\(\) puts it right$' THEN finding END, damage || ': after setup()');
 END
 $$;
 SELECT loyalty.define_measure('visits') \g /dev/null
 SELECT loyalty.record_qualification(1, 'visits', 3) \g /dev/null
 CREATE TEMP TABLE made AS SELECT * FROM loyalty.program_object;
-SELECT pg_temp.try_damage(format(CASE o.kind WHEN 'index' THEN 'DROP INDEX loyalty.%2$I' WHEN 'column' THEN 'ALTER TABLE loyalty.%1$I ALTER %2$I DROP NOT NULL'
-		ELSE 'ALTER TABLE loyalty.%1$I DROP CONSTRAINT %2$I' END, o.table_name, o.name),
-	format('%s "%s" of table loyalty.%s is %s; loyalty.setup() puts it right', o.kind, o.name, o.table_name, CASE o.kind WHEN 'column' THEN 'not NOT NULL' ELSE 'missing' END))
+-- indexes and constraints one at a time, NOT NULLs of a table at once
+SELECT pg_temp.try_damage(format(CASE o.kind WHEN 'index' THEN 'DROP INDEX loyalty.%2$I' ELSE 'ALTER TABLE loyalty.%1$I DROP CONSTRAINT %2$I' END, o.table_name, o.name),
+	format('%s "%s" of table loyalty.%s is missing; loyalty.setup() puts it right', o.kind, o.name, o.table_name))
 FROM made o
-WHERE o.kind IN ('index', 'constraint') OR o.kind = 'column' AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+WHERE o.kind IN ('index', 'constraint');
+SELECT pg_temp.try_damage(string_agg(format('ALTER TABLE loyalty.%I ALTER %I DROP NOT NULL', o.table_name, o.name), ';' ORDER BY o.name),
+	string_agg(format('column "%s" of table loyalty.%s is not NOT NULL; loyalty.setup() puts it right', o.name, o.table_name), E'\n' ORDER BY o.name))
+FROM made o
+WHERE o.kind = 'column' AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
 	WHERE i.indrelid = ('loyalty.' || o.table_name)::regclass AND i.indisprimary AND a.attname = o.name)
-	AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = ('loyalty.' || o.table_name)::regclass AND a.attname = o.name AND a.attidentity <> '');
+	AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = ('loyalty.' || o.table_name)::regclass AND a.attname = o.name AND a.attidentity <> '')
+GROUP BY o.table_name;
 SELECT cmp_ok((SELECT count(*) FROM made WHERE kind IN ('index', 'constraint')), '>=', 60::bigint, 'of which there are many');
 SELECT pg_temp.try_damage('ALTER TABLE loyalty.ledger DROP CONSTRAINT ledger_pkey, ALTER entry_id DROP NOT NULL',
 	'column "entry_id" of table loyalty.ledger is not NOT NULL; loyalty.setup() puts it right' || E'\n' ||

@@ -925,7 +925,7 @@ SELECT is(left(pg_temp.backfilled(1, 'earn', repeat('k', 2001)), 5), 'LY003', 'b
 SELECT FROM loyalty.earn(622, 5, effective_at => '2024-01-01', idempotency_key => 'used');
 CREATE TABLE used_again AS SELECT * FROM (VALUES (622::bigint, 1::bigint, timestamptz '2024-01-02', 'earn', 'used', NULL),
 	(622, 1, '2024-01-03', 'reverse', NULL, 'used before')) v(member_id, points, effective_at, kind, idempotency_key, target_key);
-SELECT matches(pg_temp.context_of('SELECT loyalty.backfill(''used_again'')'), '^23505 (?!.*row of backfill).*SQL statement "SELECT loyalty.backfill', 'a key that was used before: of no row that is being read');
+SELECT matches(pg_temp.context_of('SELECT loyalty.backfill(''used_again'')'), '^23505 (?!.*row of backfill)', 'a key that was used before: of no row that is being read');
 SELECT is(pg_temp.context_of('SELECT loyalty.backfill(''used_again'')') LIKE '%row of backfill%', false, 'is not said of another row');
 SELECT is_empty('SELECT FROM loyalty.ledger WHERE member_id = 620', 'which leave nothing behind');
 SELECT is(pg_temp.backfilled(7.00), 'no error', 'whole points in a column that could hold others');
