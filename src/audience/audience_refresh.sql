@@ -44,7 +44,8 @@ BEGIN
 	END IF;
 	-- whole chunks
 	up_to := up_to | 65535;
-	now_in := loyalty.live_members(scope, from_id, up_to, a.next_as_of, a.next_known_at);
+	now_in := loyalty.member_set_minus(loyalty.live_members(scope, from_id, up_to, a.next_as_of, a.next_known_at),
+		(SELECT loyalty.member_set_agg(m.member_id) FROM loyalty.member m WHERE m.member_id BETWEEN from_id AND up_to AND m.status = 'forgotten'));
 	WITH before AS MATERIALIZED (
 		SELECT DISTINCT ON (k.chunk) k.chunk, k.members FROM loyalty.audience_chunk k
 		WHERE k.audience = scope AND k.chunk BETWEEN from_id >> 16 AND up_to >> 16 AND k.snapshot <= a.snapshot

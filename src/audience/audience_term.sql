@@ -102,41 +102,6 @@ END
 $$;
 COMMENT ON FUNCTION term_since(text, jsonb) IS 'When the window "within" of a term began, behind which it looks. Error: LY705.';
 
--- Not pinned, so that the planner can inline it: every name is qualified.
-CREATE FUNCTION activities_between(from_id bigint, to_id bigint, kind text, as_of timestamptz, known_at timestamptz)
-RETURNS TABLE (person bigint, activity_id bigint, at timestamptz, channel text, amount numeric, lines jsonb, document jsonb)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 SUPPORT require_setup
-AS $$
-	SELECT x.person, x.activity_id, s.at, s.channel, s.amount, s.lines, s.document
-	FROM (
-		SELECT a.member_id AS person, a.* FROM loyalty.activity a
-		WHERE a.member_id OPERATOR(pg_catalog.>=) $1 AND a.member_id OPERATOR(pg_catalog.<=) $2 AND a.kind OPERATOR(pg_catalog.=) $3
-			AND NOT EXISTS (SELECT FROM loyalty.member_alias l WHERE l.member_id OPERATOR(pg_catalog.=) a.member_id)
-		UNION ALL
-		SELECT l.canonical_id, a.* FROM loyalty.member_alias l JOIN loyalty.activity a ON a.member_id OPERATOR(pg_catalog.=) l.member_id
-		WHERE l.canonical_id OPERATOR(pg_catalog.>=) $1 AND l.canonical_id OPERATOR(pg_catalog.<=) $2 AND a.kind OPERATOR(pg_catalog.=) $3) x
-	-- the first revision that was not known then, and the first that was not, or had not happened by then
-	LEFT JOIN LATERAL (
-		SELECT r.revision, r.from_member_id FROM loyalty.activity_revision r
-		WHERE x.revision OPERATOR(pg_catalog.>) 0 AND r.member_id OPERATOR(pg_catalog.=) x.member_id
-			AND r.activity_id OPERATOR(pg_catalog.=) x.activity_id AND r.recorded_at OPERATOR(pg_catalog.>) $5
-		ORDER BY r.revision LIMIT 1) k ON true
-	LEFT JOIN LATERAL (
-		SELECT r.* FROM loyalty.activity_revision r
-		WHERE x.revision OPERATOR(pg_catalog.>) 0 AND r.member_id OPERATOR(pg_catalog.=) x.member_id AND r.activity_id OPERATOR(pg_catalog.=) x.activity_id
-			AND (r.recorded_at OPERATOR(pg_catalog.>) $5 OR r.is_return AND r.at OPERATOR(pg_catalog.>) $4)
-		ORDER BY r.revision LIMIT 1) u ON true,
-	LATERAL (
-		SELECT CASE WHEN u.revision IS NULL THEN x.at ELSE u.was_at END AS at, CASE WHEN u.revision IS NULL THEN x.channel ELSE u.was_channel END AS channel,
-			CASE WHEN u.revision IS NULL THEN x.amount ELSE u.was_amount END AS amount, CASE WHEN u.revision IS NULL THEN x.lines ELSE u.was_lines END AS lines,
-			CASE WHEN u.revision IS NULL THEN x.document ELSE u.was_document END AS document,
-			CASE WHEN u.revision IS NULL THEN x.cancelled OR x.returned ELSE u.was_cancelled OR u.was_returned END AS gone) s
-	WHERE x.recorded_at OPERATOR(pg_catalog.<=) $5 AND s.at OPERATOR(pg_catalog.<=) $4 AND NOT s.gone
-		AND k.from_member_id IS NULL AND (x.moved_to IS NULL OR k.revision IS NOT NULL)
-$$;
-COMMENT ON FUNCTION activities_between(bigint, bigint, text, timestamptz, timestamptz) IS
-'What the members from one to another did, of one kind, by those who stand for others, up to an instant, as known at another: those that count, neither cancelled nor returned by then. Part of terms of audiences.';
-
 CREATE FUNCTION term_members() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$

@@ -145,14 +145,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION member_before(bigint) IS 'The number before a member''s, behind which it is the first; NULL, from the beginning, where there is none. Part of due_notices() and consume_notices().';
 
-CREATE FUNCTION notice_query(about text) RETURNS text
+CREATE FUNCTION consent_question() RETURNS regprocedure
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT loyalty.room_function('may_contact', 'bigint, text, text, timestamp with time zone, timestamp with time zone')
+$$;
+COMMENT ON FUNCTION consent_question() IS 'The function that knows whether a member may be written to, by a channel and for a purpose; NULL where there is none: then everybody may.';
+
+CREATE FUNCTION notice_query(about text, channel text, purpose text) RETURNS text
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('SELECT d.member_id, d.subject, d.due_at, d.at, d.payload FROM %s($1, $2, $3, $4, $5) d
 		WHERE NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = d.member_id AND m.status = ''forgotten'')', loyalty.notice_source($1)::regproc)
+		|| CASE WHEN $2 IS NOT NULL AND loyalty.consent_question() IS NOT NULL
+			THEN format(' AND %s(d.member_id, %L, %L, $1)', loyalty.consent_question()::regproc, $2, $3) ELSE '' END
 $$;
-COMMENT ON FUNCTION notice_query(text) IS
-'The query for what is due about something: $1 until, $2 lead, $3 scope, $4 and $5 the members. Forgotten members are told nothing. Part of due_notices() and consume_notices().';
+COMMENT ON FUNCTION notice_query(text, text, text) IS
+'The query for what is due about something: $1 until, $2 lead, $3 scope, $4 and $5 the members. Forgotten members are told nothing, nor those who did not consent to be written to by the channel for the purpose. Part of due_notices() and consume_notices().';
 
 CREATE FUNCTION due_notices(until timestamptz DEFAULT now(), notices text[] DEFAULT NULL, INOUT member_id bigint DEFAULT NULL,
 	OUT notice text, OUT subject text, OUT due_at timestamptz, OUT at timestamptz, OUT payload jsonb) RETURNS SETOF record
@@ -166,7 +175,7 @@ DECLARE
 BEGIN
 	PERFORM loyalty.require_notices(notices);
 	FOR d IN SELECT x.* FROM loyalty.notice_definition x WHERE notices IS NULL OR x.notice = ANY (notices) ORDER BY x.notice LOOP
-		RETURN QUERY EXECUTE format('SELECT q.member_id, %L::text, q.subject, q.due_at, q.at, q.payload FROM (%s) q ORDER BY q.due_at, q.member_id, q.subject', d.notice, loyalty.notice_query(d.about))
+		RETURN QUERY EXECUTE format('SELECT q.member_id, %L::text, q.subject, q.due_at, q.at, q.payload FROM (%s) q ORDER BY q.due_at, q.member_id, q.subject', d.notice, loyalty.notice_query(d.about, d.channel, d.purpose))
 			USING as_of, d.lead, d.scope, loyalty.member_before(canonical), canonical;
 	END LOOP;
 END
@@ -196,7 +205,7 @@ BEGIN
 			ON CONFLICT DO NOTHING RETURNING member_id, subject
 		)
 		SELECT u.* FROM due u JOIN given g ON g.member_id = u.member_id AND g.subject = u.subject ORDER BY u.member_id, u.subject$q$,
-		loyalty.notice_query(d.about)) USING until, d.lead, d.scope, behind, up_to, consumer, notice, slots, slot, batch;
+		loyalty.notice_query(d.about, d.channel, d.purpose)) USING until, d.lead, d.scope, behind, up_to, consumer, notice, slots, slot, batch;
 END
 $$;
 COMMENT ON FUNCTION give_notices(text, text, timestamptz, bigint, bigint, integer, integer, integer) IS

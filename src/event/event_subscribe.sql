@@ -102,7 +102,7 @@ END
 $$;
 COMMENT ON FUNCTION unsubscribe(text) IS 'Removes a consumer, with its positions and what it was told. Events that were written stay until they are pruned. Error: LY651.';
 
-CREATE FUNCTION define_notice(notice text, about text, lead interval, scope text DEFAULT NULL) RETURNS text
+CREATE FUNCTION define_notice(notice text, about text, lead interval, scope text DEFAULT NULL, channel text DEFAULT NULL, purpose text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -119,14 +119,21 @@ BEGIN
 	ELSIF lead IS NULL OR lead < interval '0' OR lead > interval '10 years' THEN
 		RAISE EXCEPTION 'lead must be between 0 and 10 years'
 			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(lead::text, 'NULL')), HINT = 'It is how long before, such as 30 days.';
+	ELSIF (channel IS NULL) <> (purpose IS NULL) THEN
+		RAISE EXCEPTION 'channel and purpose belong together'
+			USING ERRCODE = 'LY003', DETAIL = format('They are %s and %s.', coalesce(channel, 'NULL'), coalesce(purpose, 'NULL')), HINT = 'Give both, or none.';
+	ELSIF channel IS NOT NULL AND loyalty.consent_question() IS NOT NULL THEN
+		-- refuses what nobody can have consented to
+		EXECUTE format('SELECT %s(0, $1, $2)', loyalty.consent_question()::regproc) USING channel, purpose;
 	END IF;
-	INSERT INTO loyalty.notice_definition AS d (notice, about, lead, scope) VALUES (notice, about, lead, scope)
-	ON CONFLICT ON CONSTRAINT notice_definition_pkey DO UPDATE SET about = excluded.about, lead = excluded.lead, scope = excluded.scope;
+	INSERT INTO loyalty.notice_definition AS d (notice, about, lead, scope, channel, purpose) VALUES (notice, about, lead, scope, channel, purpose)
+	ON CONFLICT ON CONSTRAINT notice_definition_pkey DO UPDATE SET about = excluded.about, lead = excluded.lead, scope = excluded.scope,
+		channel = excluded.channel, purpose = excluded.purpose;
 	RETURN notice;
 END
 $$;
-COMMENT ON FUNCTION define_notice(text, text, interval, text) IS
-'Defines, or changes, what is to be told before it comes. about: points_expiring, hold_lapsing (scope: a currency), tier_falling (scope: a ladder), birthday (scope: the attribute, otherwise birthday, a date as YYYY-MM-DD), or what another room knows; scope NULL: all. lead: how long before, by the calendar of the program''s time zone. Consumers subscribe to its name. What was told already is not told again. Errors: LY003.';
+COMMENT ON FUNCTION define_notice(text, text, interval, text, text, text) IS
+'Defines, or changes, what is to be told before it comes. about: points_expiring, hold_lapsing (scope: a currency), tier_falling (scope: a ladder), birthday (scope: the attribute, otherwise birthday, a date as YYYY-MM-DD), or what another room knows; scope NULL: all. lead: how long before, by the calendar of the program''s time zone. Consumers subscribe to its name. What was told already is not told again. channel, purpose: told of those only who may be written to so, as may_contact() says. Errors: LY003, LY707 purpose.';
 
 CREATE FUNCTION drop_notice(notice text) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -17,6 +17,9 @@
  * consent_purpose: what members are written to for, and what holds where they
  * said nothing.
  *
+ * label_rule: labels that are found out from what members did: where they come
+ * from, hours and weekdays that they prefer, whether they buy at a discount.
+ *
  *
  * Which assertion speaks
  * ----------------------

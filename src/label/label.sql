@@ -73,6 +73,19 @@ BEGIN
 		COMMENT ON COLUMN loyalty.consent_purpose.purpose IS 'Name of the purpose, such as news.';
 		COMMENT ON COLUMN loyalty.consent_purpose.defaults IS 'By channel (* for others): opt_in, nobody unless given; opt_out, everybody unless withdrawn; always.';
 
+		CREATE TABLE loyalty.label_rule (
+			rule text COLLATE "C",
+			version integer,
+			definition jsonb NOT NULL,
+			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+			PRIMARY KEY (rule, version)
+		);
+		COMMENT ON TABLE loyalty.label_rule IS 'How labels are found out from what members did, by versions; made by define_label_rule(). The last one is what refresh_labels() goes by.';
+		COMMENT ON COLUMN loyalty.label_rule.rule IS 'Name of the rule; its labels have the source rule:<rule>.';
+		COMMENT ON COLUMN loyalty.label_rule.version IS 'Number of the version, from 1.';
+		COMMENT ON COLUMN loyalty.label_rule.definition IS 'Which label, from what, of whom.';
+		COMMENT ON COLUMN loyalty.label_rule.recorded_at IS 'When it was defined.';
+
 		INSERT INTO loyalty.activity_kind (kind, name, same_when) VALUES ('contact', 'Contact', 'external_id') ON CONFLICT DO NOTHING;
 	END IF;
 	PERFORM loyalty.put_merge_handler('label', '{member_label}', NULL, NULL, NULL, 'loyalty.forget_labels');

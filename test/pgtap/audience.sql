@@ -222,6 +222,9 @@ SELECT is(loyalty.in_audience(3, 'walk'), false, 'nor live');
 SELECT is((SELECT count(*) FROM loyalty.audience_list WHERE member_id = 3) + (SELECT count(*) FROM loyalty.audience_change WHERE member_id = 3), 0::bigint, 'nor anywhere');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 SELECT is(refresh('walk', now()), '3 0 0', 'and nobody left');
+SELECT loyalty.forget_member(23) \g /dev/null
+SELECT refresh('buyer', '2026-03-15') \g /dev/null
+SELECT is(loyalty.contains(loyalty.audience_set('buyer'), 23), false, 'whose orders are still there: in no record');
 
 /* ---- events ---- */
 

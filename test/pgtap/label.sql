@@ -1,5 +1,6 @@
 -- Room label: which assertion speaks, and consent; worked cases.
 CREATE EXTENSION pgtap;
+CREATE EXTENSION dblink;
 SET search_path = public, pg_catalog;
 SET client_min_messages = warning;
 CREATE EXTENSION loyalty CASCADE;
@@ -222,6 +223,53 @@ SELECT loyalty.forget_member(8) \g /dev/null
 SELECT is((SELECT count(*) FROM loyalty.member_label WHERE member_id = 8), 0::bigint, 'forgotten');
 SELECT throws_ok('SELECT loyalty.set_label(8, ''vegan'')', 'LY203', NULL, 'nothing is said of the forgotten');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+
+/* ---- labels that rules find out ---- */
+
+SELECT throws_ok(format('SELECT loyalty.define_label_rule(%L, %L)', t.rule, t.definition), 'LY702', NULL, 'no rule: ' || coalesce(t.definition, 'NULL'))
+FROM (VALUES ('r', NULL), (NULL, '{"label": "town", "from": "channel"}'), ('r', '[]'), ('r', '{"label": "nobody", "from": "hour"}'), ('r', '{"label": "town", "from": "hour"}'), ('r', '{"label": "discount_share", "from": "channel"}'),
+	('r', '{"label": "town", "from": "mood"}'), ('r', '{"label": "town"}'), ('r', '{"label": "town", "from": "channel", "within": "often"}'), ('r', '{"label": "town", "from": "channel", "valid_for": "-1 day"}'),
+	('r', '{"label": "town", "from": "channel", "at_least": 0}'), ('r', '{"label": "town", "from": "channel", "share": 1.5}'), ('r', '{"label": "town", "from": "channel", "kind": "nothing"}'), ('r', '{"label": "town", "from": "channel", "x": 1}')) t (rule, definition);
+SELECT loyalty.define_label('preferred_hour', 'number'), loyalty.define_label('origin', 'single'), loyalty.define_label('favourite', 'single'), loyalty.define_label('at_discount', 'number'), loyalty.define_label('came_by', 'single') \g /dev/null
+SELECT is(loyalty.define_label_rule('hour', '{"label": "preferred_hour", "from": "hour", "within": "365 days", "at_least": 3, "share": 0.5, "valid_for": "90 days"}'), 1, 'a rule');
+SELECT is(loyalty.define_label_rule('hour', '{"label": "preferred_hour", "from": "hour", "within": "365 days", "at_least": 3, "share": 0.5, "valid_for": "90 days"}'), 1, 'the same');
+SELECT loyalty.define_label_rule('origin', '{"label": "origin", "from": "first_channel"}'), loyalty.define_label_rule('favourite', '{"label": "favourite", "from": "category"}'),
+	loyalty.define_label_rule('discount', '{"label": "at_discount", "from": "discount_share"}'), loyalty.define_label_rule('came', '{"label": "came_by", "from": "joined_via"}') \g /dev/null
+UPDATE loyalty.member SET joined_via = 'live_room', joined_at = '2026-01-01' WHERE member_id = 44;
+-- at 18 three of four times, then twice at 9: the share is a half; of 46 there are too few
+SELECT count(loyalty.record_activity(m, 'order', at, 10, l, c)) FROM (VALUES (45, '2026-01-01 18:10'::timestamptz, '[{"category": "tea", "amount": 8, "discount": 2}]'::jsonb, 'live_room'), (45, '2026-01-02 18:50', '[{"category": "jam", "amount": 10}, {"category": "tea", "amount": 1}]', 'app'),
+	(45, '2026-01-03 18:00', NULL, 'app'), (45, '2026-01-04 09:00', NULL, 'app'), (46, '2026-01-01 18:10', NULL, NULL)) v (m, at, l, c) \g /dev/null
+CREATE FUNCTION refresh(rule text, as_of timestamptz) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM dblink_exec(format('host=%s port=%s dbname=%s', split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port'), current_database()), format('CALL loyalty.refresh_labels(%L, %L)', rule, as_of));
+	RETURN (SELECT j.result FROM loyalty.job_run j WHERE j.job = 'refresh_labels' ORDER BY j.run_id DESC LIMIT 1);
+END $$;
+SELECT is(refresh('hour', '2026-02-01'), 1::bigint, 'one label said');
+SELECT is((SELECT array_agg(concat_ws(' ', h.member_id, h.value, h.confidence, h.source)) FROM loyalty.label_holders('preferred_hour', '2026-02-02') h), '{"45 18 0.75 rule:hour"}', 'the hour');
+SELECT is((SELECT row(m.evidence ->> 'version', m.valid_until) FROM loyalty.member_label m WHERE m.label = 'preferred_hour'), row('1', '2026-05-02'::timestamptz), 'its version, and until when');
+SELECT is(refresh('hour', '2026-02-02'), 0::bigint, 'again: nothing');
+SELECT is(loyalty.has_label(45, 'preferred_hour', NULL, '2026-05-02'), false, 'it lapses');
+SELECT is(refresh('hour', '2026-04-01'), 1::bigint, 'more than half over: said again');
+SELECT is(loyalty.has_label(45, 'preferred_hour', '18', '2026-05-02'), true, 'and holds longer');
+SELECT count(loyalty.record_activity(45, 'order', at, 10)) FROM unnest('{2026-04-02 09:00,2026-04-03 10:00,2026-04-04 11:00,2026-04-05 12:00}'::timestamptz[]) at \g /dev/null
+SELECT is(refresh('hour', '2026-04-06'), 1::bigint, 'taken back');
+SELECT is(loyalty.has_label(45, 'preferred_hour', NULL, '2026-04-07'), false, 'three of eight are too few');
+SELECT is(loyalty.has_label(45, 'preferred_hour', NULL, '2026-04-05'), true, 'as it was');
+SELECT is(array(SELECT refresh(r, '2026-02-01') FROM unnest('{origin,favourite,discount,came}'::text[]) r), '{1,1,2,1}'::bigint[], 'others');
+SELECT is((SELECT array_agg(concat_ws(' ', l.label, l.value, l.confidence) ORDER BY l.label) FROM loyalty.labels(45, '2026-02-02') l WHERE l.source LIKE 'rule:%'), '{"at_discount 0.25 1","favourite tea 0.666667","origin live_room 1","preferred_hour 18 0.75"}', 'found out');
+SELECT is((SELECT array_agg(l.value) FROM loyalty.labels(44, '2026-02-02') l), '{live_room}', 'where it joined');
+SELECT throws_ok('SELECT refresh(''nobody'', now())', 'LY701', NULL, 'no such rule');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+
+/* ---- notices and consent ---- */
+
+SELECT throws_ok('SELECT loyalty.define_notice(''n'', ''birthday'', ''3 days'', NULL, ' || t.arguments || ')', t.code, NULL, 'no notice: ' || t.arguments)
+FROM (VALUES ('''email''', 'LY003'), ('NULL, ''news''', 'LY003'), ('''email'', ''nothing''', 'LY707'), ('''*'', ''news''', 'LY003')) t (arguments, code);
+SELECT loyalty.define_notice('cards', 'birthday', '3 days', NULL, 'email', 'news'), loyalty.define_notice('all_cards', 'birthday', '3 days') \g /dev/null
+UPDATE loyalty.member SET attributes = '{"birthday": "1990-06-10"}' WHERE member_id IN (47, 48, 49);
+SELECT loyalty.set_consent(47, 'email', 'news', true, '2026-06-01'), loyalty.set_consent(48, 'email', 'news', true, '2026-06-09'), loyalty.set_consent(49, 'sms', 'news', true, '2026-06-01') \g /dev/null
+SELECT is((SELECT array_agg(d.notice || ' ' || d.member_id ORDER BY d.notice, d.member_id) FROM loyalty.due_notices('2026-06-08') d), '{"all_cards 47","all_cards 48","all_cards 49","cards 47"}', 'who consented');
+SELECT is((SELECT array_agg(d.member_id ORDER BY d.member_id) FROM loyalty.due_notices('2026-06-09', '{cards}') d), '{47,48}', 'and who did meanwhile');
 
 /* ---- events ---- */
 

@@ -101,11 +101,12 @@ SQL
 # Jobs commit, which is nothing for a transaction of the caller's
 $wire->query('SELECT loyalty.setup()');
 $wire->query('CREATE TABLE history (member_id bigint, at timestamptz)');
-$wire->query("SELECT loyalty.define_audience('everybody', 'members')");
+$wire->query("SELECT loyalty.define_audience('everybody', 'members'), loyalty.define_label('hour', 'number')");
+$wire->query(q{SELECT loyalty.define_label_rule('hour', '{"label": "hour", "from": "hour"}')});
 $wire->query(q{SELECT loyalty.define_board('top', '{"kind": "game", "period": "day", "time_zone": "UTC", "places": 3}')});
 $wire->query(q{SELECT loyalty.create_currency('points', 'Points')});
 $wire->query(q{SELECT loyalty.define_campaign('base', '{"then": [{"points": 1}]}')});
-my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history'", refresh_audience => "'everybody'", find_duplicates => "'person'",
+my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history'", refresh_audience => "'everybody'", refresh_labels => "'hour'", find_duplicates => "'person'",
 	close_board => "'top', '2020-01-01'", reapply_campaign => "'base', '2020-01-01', '2020-02-01', 'again'");
 $wire->query(q{SELECT loyalty.define_match('person', '{"fields": {"given": "name", "surname": "name", "born": "date"}}')});
 # run_job() is what they have in common
