@@ -52,7 +52,7 @@ BEGIN
 			'WHERE m.member_id BETWEEN $1 AND $2 AND m.status = ''active'' AND m.joined_at <= $3 AND $4 < $3'
 		WHEN 'first_channel' THEN 'SELECT x.person, (array_agg(x.channel ORDER BY x.at, x.activity_id))[1] AS value, 1::numeric AS share, count(*) AS events FROM '
 			|| facts || ' GROUP BY x.person'
-		WHEN 'discount_share' THEN 'SELECT p.person, round((p.d).share::numeric, 6)::text AS value, 1::numeric AS share, (p.d).total AS events FROM (SELECT x.person, loyalty.discount_agg(x.amount, '
+		WHEN 'discount_share' THEN 'SELECT p.person, trim_scale(round((p.d).share::numeric, 6))::text AS value, 1::numeric AS share, (p.d).total AS events FROM (SELECT x.person, loyalty.discount_agg(x.amount, '
 			'(SELECT sum((l ->> ''discount'')::numeric + 0) FROM jsonb_array_elements(x.lines) l)) AS d FROM ' || facts || ' GROUP BY x.person) p'
 		WHEN 'category' THEN 'SELECT p.person, (p.d).value, round((p.d).share::numeric, 6) AS share, (p.d).total AS events FROM (SELECT x.person, loyalty.preferred_value_agg(l ->> ''category'') AS d FROM '
 			|| replace(facts, ' x WHERE', ' x, jsonb_array_elements(x.lines) l WHERE') || ' GROUP BY x.person) p'
@@ -145,7 +145,7 @@ BEGIN
 			ORDER BY s.person, s.recorded_at DESC, s.member_id DESC, s.assertion_no DESC
 		)
 		INSERT INTO loyalty.member_label (member_id, label, value, says, source, confidence, valid_from, valid_until, evidence)
-		SELECT coalesce(f.person, s.person), $7, f.value, CASE WHEN f.person IS NULL THEN 'nothing' ELSE 'yes' END, $8, coalesce(f.share, 1), $3,
+		SELECT coalesce(f.person, s.person), $7, f.value, CASE WHEN f.person IS NULL THEN 'nothing' ELSE 'yes' END, $8, trim_scale(coalesce(f.share, 1)), $3,
 			CASE WHEN f.person IS NOT NULL THEN $3 + $9 END, jsonb_build_object('rule', $10::text, 'version', $11::integer, 'as_of', $3, 'events', f.events)
 		FROM found f FULL JOIN said s ON s.person = f.person
 		-- another value, or one whose time is more than half over
