@@ -76,12 +76,33 @@ MayTake(const Coupon *coupon, CouponActKind to_be, const char *basket, Timestamp
 		: MayRedeem(&coupon->state, &coupon->terms, basket, at);
 }
 
-/*
- * Locks the coupon that a member has by a generic code and may use; or issues
- * one.
- */
+/* A coupon that may be taken, to be locked with all others by its number. */
+typedef struct Takable
+{
+	int64		member_id;
+	int64		coupon_id;
+	const KnownCode *known;
+	Coupon		coupon;			/* once it is locked */
+} Takable;
+
+typedef struct Takables
+{
+	int			n;
+	Takable    *takables;
+} Takables;
+
 static void
-TakeGeneric(int64 member_id, TimestampTz at, const char *basket, CouponActKind to_be, const KnownCode *known, Coupon *coupon)
+AddTakable(Takables *all, int64 member_id, int64 coupon_id, const KnownCode *known)
+{
+	all->takables = all->takables == NULL ? palloc(sizeof(Takable)) : repalloc(all->takables, (all->n + 1) * sizeof(Takable));
+	all->takables[all->n++] = (Takable) {
+		.member_id = member_id,.coupon_id = coupon_id,.known = known
+	};
+}
+
+/* The coupons that a member has by a generic code. */
+static void
+FindOfGeneric(int64 member_id, const KnownCode *known, Takables *all)
 {
 	static KeptPlan plan = {
 		.query = "SELECT c.member_id, c.coupon_id FROM loyalty.coupon c WHERE c.member_id OPERATOR(pg_catalog.=) ANY ($1) "
@@ -89,42 +110,62 @@ TakeGeneric(int64 member_id, TimestampTz at, const char *basket, CouponActKind t
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};
-	CouponIssue issue = {.member_id = member_id, .at = at, .valid_until = TIMESTAMP_INFINITY};
 	Datum		values[3] = {NumbersOf(member_id), CStringGetTextDatum(known->benefit), CStringGetTextDatum(known->shown)};
-	CouponAnswer why_not = COUPON_USED;
-	Coupon		held = {0};
-	int64	   *ids;
-	uint64		n;
-	IssueAnswer answer;
 
 	RunPlan(&plan, values, NULL, 0);
-	n = SPI_processed;
-	ids = palloc(Max(n, 1) * 2 * sizeof(int64));
-	for (uint64 i = 0; i < n; i++)
+	for (uint64 i = 0; i < SPI_processed; i++)
 	{
+		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		isnull;
 
-		ids[2 * i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		ids[2 * i + 1] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		AddTakable(all, DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull)),
+				   DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull)), known);
 	}
-	for (uint64 i = 0; i < n; i++)
+}
+
+static int
+CompareTakables(const void *a, const void *b)
+{
+	const Takable *x = a;
+	const Takable *y = b;
+
+	return x->coupon_id < y->coupon_id ? -1 : x->coupon_id > y->coupon_id;
+}
+
+/*
+ * Takes the coupon that a member has by a generic code and may use, of those
+ * that are locked; or issues one.
+ */
+static void
+TakeGeneric(int64 member_id, TimestampTz at, const char *basket, CouponActKind to_be, const KnownCode *known, const Takables *all, Coupon *coupon)
+{
+	CouponIssue issue = {.member_id = member_id, .at = at, .valid_until = TIMESTAMP_INFINITY};
+	CouponAnswer why_not = COUPON_USED;
+	const Coupon *held = NULL;
+	IssueAnswer answer;
+
+	for (int i = 0; i < all->n; i++)
 	{
 		CouponAnswer answer_here;
 
-		LockCoupon(ids[2 * i], ids[2 * i + 1], coupon);
-		answer_here = MayTake(coupon, to_be, basket, at);
+		if (all->takables[i].known != known)
+			continue;
+		answer_here = MayTake(&all->takables[i].coupon, to_be, basket, at);
 		if (answer_here == COUPON_GOOD)
+		{
+			*coupon = all->takables[i].coupon;
 			return;
+		}
 		if (answer_here != COUPON_USED && answer_here != COUPON_GONE)
 		{
 			why_not = answer_here;
-			held = *coupon;
+			held = &all->takables[i].coupon;
 		}
 	}
 	issue.benefit = BenefitInForce(known->benefit, at);
 	answer = IssueCouponWithCode(&issue, known->shown, true);
 	if (answer == ISSUE_MEMBER_LIMIT && why_not != COUPON_USED)
-		RefuseCoupon(why_not, &held, at);
+		RefuseCoupon(why_not, held, at);
 	if (answer != ISSUE_DONE)
 		RefuseIssue(answer, member_id, issue.benefit);
 	LockCoupon(member_id, issue.coupon_id, coupon);
@@ -150,13 +191,15 @@ TakeBearer(int64 member_id, TimestampTz at, const KnownCode *known, Coupon *coup
 /*
  * Locks the coupons that are meant by codes, and issues those that are to be
  * issued on the spot; all may be used by the basket (NULL: none) at the instant.
- * They come in the order of the codes.
+ * They come in the order of the codes.  Coupons are locked by their numbers, and
+ * those that are to be issued come after them, by their benefits.
  */
 void
 TakeCoupons(int64 member_id, TimestampTz at, const char *basket, CouponActKind to_be,
 			int ncodes, const char *const *codes, Coupon *coupons)
 {
 	KnownCode  *known = palloc(Max(ncodes, 1) * sizeof(KnownCode));
+	Takables	all = {0};
 
 	for (int i = 0; i < ncodes; i++)
 	{
@@ -175,17 +218,32 @@ TakeCoupons(int64 member_id, TimestampTz at, const char *basket, CouponActKind t
 	qsort(known, ncodes, sizeof(KnownCode), CompareKnown);
 	for (int i = 0; i < ncodes; i++)
 	{
+		if (known[i].is_generic)
+			FindOfGeneric(member_id, &known[i], &all);
+		else if (known[i].coupon_id != 0)
+			AddTakable(&all, known[i].member_id, known[i].coupon_id, &known[i]);
+	}
+	if (all.n > 1)
+		qsort(all.takables, all.n, sizeof(Takable), CompareTakables);
+	for (int i = 0; i < all.n; i++)
+		LockCoupon(all.takables[i].member_id, all.takables[i].coupon_id, &all.takables[i].coupon);
+	for (int i = 0; i < ncodes; i++)
+	{
 		Coupon	   *coupon = &coupons[known[i].place];
 
 		if (known[i].is_generic)
-			TakeGeneric(member_id, at, basket, to_be, &known[i], coupon);
+			TakeGeneric(member_id, at, basket, to_be, &known[i], &all, coupon);
 		else if (known[i].coupon_id == 0)
 			TakeBearer(member_id, at, &known[i], coupon);
 		else
 		{
 			CouponAnswer answer;
 
-			LockCoupon(known[i].member_id, known[i].coupon_id, coupon);
+			for (int j = 0; j < all.n; j++)
+			{
+				if (all.takables[j].known == &known[i])
+					*coupon = all.takables[j].coupon;
+			}
 			if (coupon->state.end == COUPON_WAS_TRANSFERRED)
 				RestartCall("the code has gone to another coupon");
 			answer = MayTake(coupon, to_be, basket, at);

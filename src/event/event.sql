@@ -107,7 +107,7 @@ BEGIN
 		);
 		COMMENT ON TABLE loyalty.notice_definition IS 'What is to be told before it comes; made by define_notice().';
 		COMMENT ON COLUMN loyalty.notice_definition.notice IS 'Name of the notice, to which consumers subscribe.';
-		COMMENT ON COLUMN loyalty.notice_definition.about IS 'What comes: points_expiring, tier_falling, hold_lapsing, birthday, or what another room knows.';
+		COMMENT ON COLUMN loyalty.notice_definition.about IS 'What comes: points_expiring, tier_falling, hold_lapsing, coupon_ending, birthday, or what another room knows.';
 		COMMENT ON COLUMN loyalty.notice_definition.lead IS 'How long before, by the calendar of the program''s time zone.';
 		COMMENT ON COLUMN loyalty.notice_definition.scope IS 'Of points and holds the currency, of tiers the ladder, of birthdays the attribute (birthday); NULL: all of them.';
 		COMMENT ON COLUMN loyalty.notice_definition.channel IS 'By which channel it is to be told; NULL: whatever members consented to does not matter.';

@@ -133,7 +133,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION define_notice(text, text, interval, text, text, text) IS
-'Defines, or changes, what is to be told before it comes. about: points_expiring, hold_lapsing (scope: a currency), tier_falling (scope: a ladder), birthday (scope: the attribute, otherwise birthday, a date as YYYY-MM-DD), or what another room knows; scope NULL: all. lead: how long before, by the calendar of the program''s time zone. Consumers subscribe to its name. What was told already is not told again. channel, purpose: told of those only who may be written to so, as may_contact() says. Errors: LY003, LY707 purpose.';
+'Defines, or changes, what is to be told before it comes. about: points_expiring, hold_lapsing (scope: a currency), tier_falling (scope: a ladder), coupon_ending (scope: a benefit), birthday (scope: the attribute, otherwise birthday, a date as YYYY-MM-DD), or what another room knows; scope NULL: all. lead: how long before, by the calendar of the program''s time zone. Consumers subscribe to its name. What was told already is not told again. channel, purpose: told of those only who may be written to so, as may_contact() says. Errors: LY003, LY707 purpose.';
 
 CREATE FUNCTION drop_notice(notice text) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -242,6 +242,7 @@ typedef struct Settlement
 								 * known now; NULL: none, all are decided */
 	const char *reason;			/* why */
 	bool		take_back;		/* what falls by that is taken back */
+	bool		too_deep;		/* nothing is given: rows say what would be */
 
 	/* what comes of it */
 	Facts		facts;

@@ -4,7 +4,8 @@
  *
  * What happens while an activity is settled (a tier that its points lift) waits
  * until all of its awards are posted, and is settled then, breadth first; what
- * that makes happen after it, up to a depth.
+ * that makes happen after it, up to a depth.  What lies deeper gives nothing, and
+ * a row says so.
  */
 #include "postgres.h"
 
@@ -185,6 +186,7 @@ SettleHappening(const Chained *chained, int64 *points, int *awards)
 	LoadHeldByCause(&settlement.held, settlement.home_id, settlement.cause);
 	TakeBackOfStep(&settlement, &chained->activity);
 	running->depth = chained->depth;
+	settlement.too_deep = chained->depth > MAX_DEPTH;
 	Settle(&settlement);
 	*points += settlement.points;
 	*awards += settlement.awards;
@@ -255,8 +257,7 @@ HeardOf(const Happening *happening)
 	{
 		MemoryContext old = MemoryContextSwitchTo(running->context);
 
-		if (running->depth < MAX_DEPTH)
-			running->chained = lappend(running->chained, MakeChained(happening, running->depth + 1));
+		running->chained = lappend(running->chained, MakeChained(happening, running->depth + 1));
 		MemoryContextSwitchTo(old);
 		return;
 	}

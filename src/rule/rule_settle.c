@@ -826,6 +826,30 @@ LeaveAsItIs(Settlement *settlement)
 }
 
 /*
+ * What would be given is not, since too much has happened before it in this
+ * commit; what is held stays.
+ */
+static void
+GiveNothing(Settlement *settlement)
+{
+	for (int c = 0; c < settlement->ncandidates; c++)
+	{
+		const Candidate *candidate = settlement->candidates[c];
+
+		for (int e = 0; e < candidate->campaign->neffects; e++)
+		{
+			Ruling	   *ruling = &candidate->rulings[e];
+
+			ruling->limited_by = ruling->given > ruling->held.points ? "depth" : NULL;
+			ruling->given = ruling->held.points;
+			ruling->held.trimmed = ruling->limited_by == NULL;
+		}
+	}
+	for (int i = 0; i < settlement->held.n; i++)
+		settlement->held.awards[i]->is_taken = true;
+}
+
+/*
  * Where a version that was not known comes to what the one before it came to, a
  * row says that it holds from now on.
  */
@@ -872,7 +896,10 @@ Settle(Settlement *settlement)
 	int			n = 0;
 	int			most = 0;
 
+	settlement->dry = settlement->too_deep;
 	DecideSettlement(settlement);
+	if (settlement->too_deep)
+		GiveNothing(settlement);
 	for (int c = 0; c < settlement->ncandidates; c++)
 		most += settlement->candidates[c]->campaign->neffects;
 	differences = palloc(Max(1, most + settlement->held.n) * sizeof(Difference));
@@ -892,8 +919,11 @@ Settle(Settlement *settlement)
 			settlement->points += differences[i].points;
 		settlement->awards += differences[i].points != 0;
 	}
-	PutBackTotals(settlement);
-	StoreCounters(&settlement->counters, settlement->home_id, settlement->canonical);
+	if (!settlement->too_deep)
+	{
+		PutBackTotals(settlement);
+		StoreCounters(&settlement->counters, settlement->home_id, settlement->canonical);
+	}
 	PostSome(settlement, differences, n, false);
 	PostSome(settlement, differences, n, true);
 }

@@ -404,6 +404,28 @@ PutJsonText(StringInfo json, const char *name, const char *value)
 		escape_json(json, value);
 }
 
+/* The grant that begins, or ends, with a step; 0: it is of none. */
+static int64
+GrantOfStep(const CachedLadder *ladder, int64 member_id, const TierLog *log)
+{
+	static KeptPlan plan = {
+		.query = "SELECT g.grant_id FROM loyalty.tier_grant g WHERE g.member_id OPERATOR(pg_catalog.=) ANY (loyalty.tier_numbers_of($1)) "
+		"AND g.ladder OPERATOR(pg_catalog.=) $2 AND $3 OPERATOR(pg_catalog.=) CASE WHEN $4 THEN g.starts_at ELSE coalesce(g.ended_at, g.ends_at) END "
+		"ORDER BY g.grant_id DESC",
+		.nargs = 4,
+		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID, BOOLOID}
+	};
+	Datum		values[4] = {
+		Int64GetDatum(member_id), CStringGetTextDatum(ladder->code), TimestampTzGetDatum(log->at), BoolGetDatum(log->reason == REASON_GRANTED)
+	};
+	bool		isnull;
+
+	if (log->reason != REASON_GRANTED && log->reason != REASON_GRANT_ENDED)
+		return 0;
+	RunPlan(&plan, values, NULL, 1);
+	return SPI_processed == 0 ? 0 : DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
 /*
  * Tells whoever hears of it of the step by which a member has come from one
  * level to another; the row of the state is locked.
@@ -413,6 +435,7 @@ TellOfChange(const CachedLadder *ladder, int64 member_id, const char *from, cons
 {
 	StringInfoData json;
 	Happening	happening = {.kind = "tier_changed", .member_id = member_id, .at = log->at};
+	int64		grant_id;
 
 	if (!IsHeard(happening.kind))
 		return;
@@ -428,6 +451,9 @@ TellOfChange(const CachedLadder *ladder, int64 member_id, const char *from, cons
 		happening.beyond_id = arrived->entry->entry_id;
 		appendStringInfo(&json, ", \"entry_id\": " INT64_FORMAT, happening.beyond_id);
 	}
+	grant_id = GrantOfStep(ladder, member_id, log);
+	if (grant_id != 0)
+		appendStringInfo(&json, ", \"grant_id\": " INT64_FORMAT, grant_id);
 	appendStringInfoChar(&json, '}');
 	happening.payload = DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 	Happen(&happening);

@@ -181,7 +181,7 @@ INSERT INTO call VALUES
 	('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now()$$), ('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now(), qualified => 'base'$$), ('add_up_points', $$0, 10, 'UTC'$$), ('tier_timeline', $$f, '{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}'$$),
 	('retention_matrix', 'x'), ('activity_growth', 'x'), ('next_order', 'r, k'),
 	('due_notices', 'now()'), ('due_at', $$now(), '1 day'$$), ('due_points_expiring', $$now(), '99 years', NULL, m - 1, m$$), ('due_hold_lapsing', $$now(), '99 years', NULL, m - 1, m$$),
-	('due_tier_falling', $$now(), '99 years', NULL, m - 1, m$$), ('due_birthday', $$now(), '1 year', NULL, m - 1, m$$),
+	('due_tier_falling', $$now(), '99 years', NULL, m - 1, m$$), ('due_birthday', $$now(), '1 year', NULL, m - 1, m$$), ('due_coupon_ending', $$now(), '99 years', NULL, m - 1, m$$),
 	('event_lag', ''), ('points_events', '0, 99, 1, 0, 9'), ('written_events', $$0, 99, '{}', 1, 0, 9$$), ('require_until', 'now()'), ('heard_since', $$'member_created'$$),
 	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('entitlements', 'm'), ('reward_orders', 'm'), ('available_gifts', 'm'), ('gift_windows', 'm, now(), now()'), ('card_balance', quote_literal(:'card')), ('memberships', 'NULL, NULL, now()'), ('household_members', 'm'), 
 	('period_of', $$'lifetime', now()$$), ('card_rows', 'm'), ('backtest_summary', $$'{}'$$),

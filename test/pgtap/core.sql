@@ -75,7 +75,7 @@ SELECT is_empty(
 			'activities_between', 'refresh_audience', 'refresh_labels', 'reapply_campaign',
 			'book_gifts', 'close_board', 'refresh_engagements', 'take_steps', 'refresh_summaries', 'movement_of',
 			'find_duplicates',
-			'prune_events', 'slot_of', 'due_at', 'written_events', 'points_events', 'due_points_expiring', 'due_hold_lapsing', 'due_tier_falling', 'due_birthday')
+			'prune_events', 'slot_of', 'due_at', 'written_events', 'points_events', 'due_points_expiring', 'due_hold_lapsing', 'due_tier_falling', 'due_birthday', 'due_coupon_ending')
 		AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c
 						WHERE c ~ '^search_path=' AND c ~ '[ =,]"?pg_temp"?$')
 	  ORDER BY 1$$,

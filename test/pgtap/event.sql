@@ -130,6 +130,8 @@ SELECT loyalty.reverse(60, :late) \g /dev/null
 SELECT is((SELECT count(*) FROM pg_temp.changes() c WHERE c LIKE '60 club gold silver %'), 1::bigint, 'taken back');
 SELECT loyalty.grant_tier(61, 'club', 'gold', 'manual') \g /dev/null
 SELECT is((SELECT count(*) FROM pg_temp.changes() c WHERE c LIKE '61 club - gold enrolled granted %'), 1::bigint, 'a grant');
+SELECT is((SELECT (e.payload ->> 'grant_id')::bigint FROM loyalty.event e WHERE e.member_id = 61 AND e.kind = 'tier_changed'),
+	(SELECT g.grant_id FROM loyalty.tier_grant g WHERE g.member_id = 61), 'which it names');
 SELECT loyalty.earn(62, 150, 'status', '2024-06-01') \g /dev/null
 SELECT is((SELECT string_agg(c, '; ') FROM pg_temp.changes() c), '62 club - silver enrolled qualified t 2024-06-01 00:00:00', 'of last year');
 CALL loyalty.evaluate_tiers();
@@ -329,6 +331,28 @@ SELECT is_empty($$SELECT * FROM loyalty.due_notices('2026-02-01 10:59', '{hold_e
 SELECT results_eq($$SELECT member_id, at, payload FROM loyalty.due_notices('2026-02-01 11:00', '{hold_ends}')$$,
 	format($$VALUES (12::bigint, timestamptz '2026-02-01 12:00', '{"version": 1, "currency": "stars", "hold_id": %s, "points": 40}'::jsonb)$$, :h), 'an hour');
 SELECT is_empty($$SELECT * FROM loyalty.due_notices('2026-02-01 12:00', '{hold_ends}')$$, 'lapsed');
+
+-- A coupon that ends
+SELECT loyalty.define_benefit('tea', '{"kind": "coupon", "discount": {"amount": 5}, "between": [null, "2026-04-01"], "times": 2}') \g /dev/null
+SELECT coupon_id AS k, code AS ck FROM loyalty.issue_coupon(13, 'tea', '2026-01-10') \gset
+SELECT loyalty.define_notice('tea_ends', 'coupon_ending', '7 days', 'tea') \g /dev/null
+SELECT loyalty.subscribe('tea_house', '{tea_ends}') \g /dev/null
+SELECT is_empty($$SELECT * FROM loyalty.due_notices('2026-03-24 23:59', '{tea_ends}')$$, 'more than seven days');
+SELECT results_eq($$SELECT member_id, due_at, at, payload FROM loyalty.due_notices('2026-03-25', '{tea_ends}')$$,
+	format($$VALUES (13::bigint, timestamptz '2026-03-25', timestamptz '2026-04-01', '{"version": 1, "coupon_id": %s, "benefit": "tea", "uses_left": 2}'::jsonb)$$, :k), 'seven days');
+SELECT is_empty($$SELECT * FROM loyalty.due_notices('2026-04-01', '{tea_ends}')$$, 'over');
+SELECT loyalty.record_activity(13, 'order', '2026-03-01', 20.00, codes => ARRAY[:'ck']) \g /dev/null
+SELECT is((SELECT payload ->> 'uses_left' FROM loyalty.due_notices('2026-03-25', '{tea_ends}')), '1', 'with the figures of then');
+SELECT is((SELECT count(*) FROM loyalty.consume_notices('tea_house', '2026-03-25')), 1::bigint, 'told');
+SELECT is((SELECT count(*) FROM loyalty.consume_notices('tea_house', '2026-03-26')), 0::bigint, 'once');
+SELECT coupon_id AS k2, code AS ck2 FROM loyalty.issue_coupon(14, 'tea', '2026-01-10') \gset
+SELECT loyalty.record_activity(14, 'order', at, 20.00, codes => ARRAY[:'ck2']) FROM (VALUES ('2026-03-01'::timestamptz), ('2026-03-02')) v (at) \g /dev/null
+SELECT is_empty($$SELECT * FROM loyalty.due_notices('2026-03-25', '{tea_ends}', 14)$$, 'used up: nothing is lost');
+SELECT member_id AS s FROM loyalty.resolve_member('{"email": "tea@event.example"}') \gset
+SELECT member_id AS o FROM loyalty.resolve_member('{"email": "tee@event.example"}') \gset
+SELECT loyalty.issue_coupon(:o, 'tea', '2026-01-10'), loyalty.merge_members(:s, :o) \g /dev/null
+SELECT is((SELECT member_id FROM loyalty.due_notices('2026-03-25', '{tea_ends}', :o)), :s::bigint, 'of a merged member: who stands for it');
+SELECT is((SELECT string_agg(member_id::text, ',' ORDER BY member_id) FROM loyalty.due_notices('2026-03-25', '{tea_ends}')), '13,' || :s, 'once among all');
 
 -- Birthdays, in the program's time zone; who is born on a leap day has the 28th in other years.
 SELECT member_id AS leap FROM loyalty.resolve_member('{"email": "leap@event.example"}', attributes => '{"birthday": "1992-02-29"}') \gset

@@ -204,6 +204,20 @@ SELECT is((SELECT points FROM loyalty.record_return(100, :a, at => '2026-05-03')
 SELECT loyalty.earn(101, 600, 'status', '2026-05-01') \g /dev/null
 SELECT is(held(101), 107::bigint, 'also where a posting of somebody lifts it');
 
+-- What lies deeper than four in a chain gives nothing, and a row says so
+SELECT clear() \g /dev/null
+SELECT loyalty.create_currency('s' || n, 'S' || n), loyalty.define_measure('s' || n, 'points', 's' || n),
+	loyalty.define_ladder('l' || n, format('{"measures": [{"measure": "s%1$s"}], "levels": [{"level": "top", "all": {"s%1$s": 10}}]}', n)::jsonb, '2026-01-01')
+FROM generate_series(1, 6) n \g /dev/null
+SELECT define('d0', '{"then": [{"points": 10, "currency": "s1"}]}') \g /dev/null
+SELECT define('d' || n, format('{"on": ["tier_changed"], "when": {"reached": {"l%s": ["top"]}}, "then": [{"points": 10, "currency": "s%s"}, {"points": 1}]}', n, n + 1)) FROM generate_series(1, 5) n \g /dev/null
+SELECT activity_id AS a, points AS first FROM loyalty.record_activity(110, 'order', '2026-05-01', 1.00) \gset
+SELECT is(:first::bigint, 4::bigint, 'four deep');
+SELECT results_eq('SELECT campaign, effect, points, wanted, limited_by FROM loyalty.award WHERE member_id = 110 AND limited_by IS NOT NULL ORDER BY effect',
+	$$VALUES ('d5', 1, 0::bigint, 10::bigint, 'depth'), ('d5', 2, 0, 1, 'depth')$$, 'the fifth is a row with nothing');
+SELECT is((SELECT string_agg(campaign || ' ' || points || coalesce(' ' || limited_by, ''), ', ' ORDER BY campaign, effect) FROM loyalty.explain_award(110, :a) WHERE campaign IN ('d4', 'd5')),
+	'd4 10, d4 1, d5 0 depth, d5 0 depth', 'which explain_award() shows');
+
 -- Merged: limits count what either has; undone, each has its own
 SELECT clear() \g /dev/null
 SELECT define('once', '{"limits": {"member": {"times": 1, "within": "lifetime"}}, "then": [{"points": 10}]}') \g /dev/null
