@@ -50,13 +50,13 @@ SELECT pg_temp.try_each('ALTER TABLE %s DISABLE TRIGGER %I', 'disabled');
 CREATE FUNCTION pg_temp.try_all(change text, state text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	t record;
-	wanted CONSTANT text[] := ARRAY(SELECT format('trigger "%s" of table %s is %s; loyalty.setup() puts it back', p.trigger_name, p.relation, state)
+	wanted CONSTANT text[] := ARRAY(SELECT format('trigger "%s" of table %s is %s; loyalty.setup() puts it back', p.trigger_name, p.relation, try_all.state)
 		FROM loyalty.program_triggers() p ORDER BY 1);
 BEGIN
 	FOR t IN SELECT * FROM loyalty.program_triggers() LOOP
 		EXECUTE format(change, t.relation, t.trigger_name);
 	END LOOP;
-	RETURN NEXT is(ARRAY(SELECT v FROM pg_temp.violations() v ORDER BY 1), wanted, format('all triggers are %s', state));
+	RETURN NEXT is(ARRAY(SELECT v FROM pg_temp.violations() v ORDER BY 1), wanted, format('all triggers are %s', try_all.state));
 	PERFORM loyalty.setup();
 	RETURN NEXT is_empty('SELECT * FROM pg_temp.violations()', 'and back');
 END
@@ -152,7 +152,7 @@ DELETE FROM loyalty.program_object;
 SELECT throws_ok('SELECT loyalty.setup()', 'LY002', 'the table loyalty.layout has no row of room "core"', 'nor where only the structure was restored');
 ROLLBACK;
 BEGIN;
-ALTER TABLE loyalty.job_run DROP unit;
+ALTER TABLE loyalty.job_run DROP unit CASCADE;
 SELECT is((SELECT string_agg(v, ';') FROM pg_temp.violations() v), 'column "unit" of table loyalty.job_run is missing', 'a column is lost');
 SELECT lives_ok('SELECT loyalty.setup()', 'which setup() cannot make again; it does the rest');
 ROLLBACK;

@@ -246,7 +246,7 @@ BEGIN
 END $$;
 SELECT is(refresh('hour', '2026-02-01'), 1::bigint, 'one label said');
 SELECT is((SELECT array_agg(concat_ws(' ', h.member_id, h.value, h.confidence, h.source)) FROM loyalty.label_holders('preferred_hour', '2026-02-02') h), '{"45 18 0.75 rule:hour"}', 'the hour');
-SELECT is((SELECT row(m.evidence ->> 'version', m.valid_until) FROM loyalty.member_label m WHERE m.label = 'preferred_hour'), row('1', '2026-05-02'::timestamptz), 'its version, and until when');
+SELECT is((SELECT row(m.evidence ->> 'version', m.valid_until) FROM loyalty.member_label m WHERE m.label = 'preferred_hour'), row('1'::text, '2026-05-02'::timestamptz), 'its version, and until when');
 SELECT is(refresh('hour', '2026-02-02'), 0::bigint, 'again: nothing');
 SELECT is(loyalty.has_label(45, 'preferred_hour', NULL, '2026-05-02'), false, 'it lapses');
 SELECT is(refresh('hour', '2026-04-01'), 1::bigint, 'more than half over: said again');

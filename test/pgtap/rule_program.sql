@@ -213,8 +213,8 @@ SELECT define('d0', '{"then": [{"points": 10, "currency": "s1"}]}') \g /dev/null
 SELECT define('d' || n, format('{"on": ["tier_changed"], "when": {"reached": {"l%s": ["top"]}}, "then": [{"points": 10, "currency": "s%s"}, {"points": 1}]}', n, n + 1)) FROM generate_series(1, 5) n \g /dev/null
 SELECT activity_id AS a, points AS first FROM loyalty.record_activity(110, 'order', '2026-05-01', 1.00) \gset
 SELECT is(:first::bigint, 4::bigint, 'four deep');
-SELECT results_eq('SELECT campaign, effect, points, wanted, limited_by FROM loyalty.award WHERE member_id = 110 AND limited_by IS NOT NULL ORDER BY effect',
-	$$VALUES ('d5', 1, 0::bigint, 10::bigint, 'depth'), ('d5', 2, 0, 1, 'depth')$$, 'the fifth is a row with nothing');
+SELECT is((SELECT string_agg(concat_ws(' ', campaign, effect, points, wanted, limited_by), ', ' ORDER BY effect) FROM loyalty.award WHERE member_id = 110 AND limited_by IS NOT NULL),
+	'd5 1 0 10 depth, d5 2 0 1 depth', 'the fifth is a row with nothing');
 SELECT is((SELECT string_agg(campaign || ' ' || points || coalesce(' ' || limited_by, ''), ', ' ORDER BY campaign, effect) FROM loyalty.explain_award(110, :a) WHERE campaign IN ('d4', 'd5')),
 	'd4 10, d4 1, d5 0 depth, d5 0 depth', 'which explain_award() shows');
 

@@ -44,6 +44,8 @@ CREATE TABLE event AS SELECT g % 4 AS k, g % 13 AS member_id, timestamptz '2024-
 INSERT INTO event (k) SELECT generate_series(2, 5);
 CREATE FUNCTION one(at timestamptz) RETURNS activity_summary LANGUAGE sql AS $$ SELECT activity_agg(at, 'week', 'UTC') $$;
 CREATE FUNCTION bought(at timestamptz, amount numeric) RETURNS rfm LANGUAGE sql AS $$ SELECT rfm_agg(at + i * interval '9 days', abs(amount) + i) FROM generate_series(0, abs(amount)::int % 4) i $$;
+CREATE FUNCTION had(points bigint, at timestamptz, expires_at timestamptz) RETURNS points_balance LANGUAGE sql PARALLEL SAFE AS $$ SELECT balance_agg(points, coalesce(at, '2024-01-01'), expires_at) $$;
+CREATE FUNCTION set_of(member_id bigint) RETURNS member_set LANGUAGE sql PARALLEL SAFE AS $$ SELECT member_set_agg(m) FROM unnest(ARRAY[member_id, member_id * 3, 7]) m $$;
 CREATE TABLE asked (name, args) AS VALUES
 	('balance_agg', 'points, coalesce(at, ''2024-01-01''), expires_at'),
 	('ledger_agg', 'CASE WHEN points > 0 THEN ''earn'' ELSE ''redeem'' END, nullif(abs(points), 0) + 1, coalesce(at, ''2024-01-01''), at + k * interval ''1 day'', expires_at) FILTER (WHERE points <> 0'),
@@ -57,7 +59,9 @@ CREATE TABLE asked (name, args) AS VALUES
 	('retention_events_agg', 'member_id, at, ''week'', ''UTC'''), ('retention_events_agg', 'member_id, at + amount * interval ''300 days'', ''week'', ''UTC'''),
 	('cohort_rollup', '(SELECT retention_agg(one(at)))'), ('repurchase_agg', 'one(at)'), ('repurchase_rollup', '(SELECT repurchase_agg(one(at)))'),
 	('concentration_agg', 'amount'), ('concentration_rollup', '(SELECT concentration_agg(amount))'),
-	('preferred_hour_agg', 'at, ''UTC'''), ('preferred_weekday_agg', 'at, NULL'), ('preferred_value_agg', 'channel'), ('discount_agg', 'amount, discount');
+	('preferred_hour_agg', 'at, ''UTC'''), ('preferred_weekday_agg', 'at, NULL'), ('preferred_value_agg', 'channel'), ('discount_agg', 'amount, discount'),
+	('member_set_agg', 'member_id'), ('member_set_rollup', 'set_of(member_id)'), ('outstanding_agg', 'had(points, at, expires_at), ''2026-01-01'', ''month'', ''UTC'''),
+	('redemption_triangle_agg', 'at, CASE WHEN points > 0 THEN points END, CASE WHEN points <= 0 THEN at + interval ''40 days'' END, CASE WHEN points <= 0 THEN - points END, ''month'', ''UTC''');
 -- an argument that is an aggregate itself is one of the row alone
 UPDATE asked SET args = regexp_replace(args, '^\(SELECT (.*)\)$', '(SELECT \1 FROM (SELECT event.at, event.amount OFFSET 0) event)') WHERE args ~ '^\(SELECT';
 SELECT set_eq('SELECT name FROM asked', $$SELECT name::text FROM ours WHERE aggtranstype = 'loyalty.aggregate_state'::regtype$$, 'all aggregates with such a state are asked');
