@@ -19,7 +19,8 @@ BEGIN
 		max(j.finished_at) FILTER (WHERE j.status = 'finished') AS last_finished_at,
 		statement_timestamp() - max(j.as_of) FILTER (WHERE j.status = 'finished') AS behind
 	FROM loyalty.job_run j
-	JOIN (SELECT DISTINCT ON (x.job) x.* FROM loyalty.job_run x ORDER BY x.job, x.run_id DESC) l ON l.job = j.job
+	JOIN (SELECT DISTINCT ON (x.job) x.job, x.status, x.started_at, x.updated_at, x.done, x.total, x.unit, x.message
+		FROM loyalty.job_run x ORDER BY x.job, x.run_id DESC) l ON l.job = j.job
 	GROUP BY j.job, l.status, l.started_at, l.updated_at, l.done, l.total, l.unit, l.message;
 	COMMENT ON VIEW loyalty_bi.job IS 'How jobs are doing: a row for each job, with its last run.';
 	COMMENT ON COLUMN loyalty_bi.job.job IS 'Name of the procedure.';

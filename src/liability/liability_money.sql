@@ -224,7 +224,7 @@ BEGIN
 
 	FOR b IN
 		SELECT w.currency, sum((loyalty.available(w.balance, t.at)::numeric + loyalty.pending(w.balance, t.at)) + loyalty.held(w.balance, t.at)) AS points, sum(loyalty.debt(w.balance, t.at)::numeric) AS owed
-		FROM loyalty.wallet w, LATERAL (SELECT greatest(statement_timestamp(), loyalty.last_effective_at(w.balance)) AS at) t GROUP BY w.currency
+		FROM loyalty.wallet w JOIN loyalty.currency k ON k.code = w.currency, LATERAL (SELECT greatest(statement_timestamp(), loyalty.last_effective_at(w.balance)) AS at) t GROUP BY w.currency
 	LOOP
 		-- more than a bigint holds cannot be told
 		CONTINUE WHEN greatest(b.points, b.owed) > 9223372036854775807;
