@@ -13,7 +13,6 @@
 #include "activity/calendar.h"
 #include "activity/member_fact.h"
 #include "core/core.h"
-#include "core/plain.h"
 
 static void
 ReadTier(const FactQuestion *question, const Activity *activity, int64 member_id, FactAnswer *answer)
@@ -81,24 +80,9 @@ ReadHistory(const FactQuestion *question, const Activity *activity, Datum number
 		answer->number = MicrosFromNumeric(value, "what was spent", &decimals);
 }
 
-static const PlainColumn member_columns[] = {
-	{"member_id", INT8OID}, {"attributes", JSONBOID}
-};
-
-static const char *const no_triggers[] = {NULL};
-
-static const PlainTable member_table = {
-	.name = "member",
-	.ncolumns = lengthof(member_columns),
-	.columns = member_columns,
-	.nkeys = 1,
-	.keys = {{1, {0}}},
-	.own_triggers = no_triggers
-};
-
-/* All attributes of the member; NULL where it is not known. */
-static Jsonb *
-ReadAttributes(int64 member_id)
+/* An attribute of the member; false where it has none. */
+static bool
+ReadAttribute(int64 member_id, const char *name, JsonbValue *value)
 {
 	static KeptPlan plan = {
 		.query = "SELECT attributes FROM loyalty.member WHERE member_id OPERATOR(pg_catalog.=) $1",
@@ -106,36 +90,16 @@ ReadAttributes(int64 member_id)
 		.argtypes = {INT8OID}
 	};
 	MemoryContext target = CurrentMemoryContext;
-	Datum		key = Int64GetDatum(member_id);
-	Datum		attributes = 0;
-	PlainAccess member;
-	bool		isnull = true;
+	Datum		values[1] = {Int64GetDatum(member_id)};
+	Datum		attributes;
+	bool		isnull;
 
-	if (OpenPlain(&member, &member_table, member_id, PLAIN_READ))
-	{
-		HeapTuple	row = FetchLatestPlainRow(&member, 0, &key);
-
-		if (row != NULL)
-			attributes = PlainValue(&member, row, 1, &isnull);
-		ClosePlain(&member);
-	}
-	else
-	{
-		RunPlan(&plan, &key, NULL, 1);
-		MemoryContextSwitchTo(target);
-		if (SPI_processed > 0)
-			attributes = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	}
-	return isnull ? NULL : DatumGetJsonbP(attributes);
-}
-
-/* An attribute of the member; false where it has none. */
-static bool
-ReadAttribute(int64 member_id, const char *name, JsonbValue *value)
-{
-	Jsonb	   *attributes = ReadAttributes(member_id);
-
-	return attributes != NULL && getKeyJsonValueFromContainer(&attributes->root, name, strlen(name), value) != NULL &&
+	RunPlan(&plan, values, NULL, 1);
+	MemoryContextSwitchTo(target);
+	if (SPI_processed == 0)
+		return false;
+	attributes = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	return !isnull && getKeyJsonValueFromContainer(&DatumGetJsonbP(attributes)->root, name, strlen(name), value) != NULL &&
 		value->type != jbvNull && value->type != jbvBinary;
 }
 
