@@ -10,13 +10,13 @@
 -- The triangle
 -- ---------------------------------------------------------------------------
 
-CREATE TYPE triangle_cell AS (cohort date, months integer, age integer, issued bigint, redeemed bigint);
+CREATE TYPE triangle_cell AS (cohort date, months integer, age integer, issued bigint, redeemed bigint, expired bigint);
 COMMENT ON TYPE triangle_cell IS
-'A cell of a redemption triangle: cohort, the first day of the period of issue; months, its length; age, in periods from there; issued, at age 0; redeemed at that age.';
+'A cell of a redemption triangle: cohort, the first day of the period of issue; months, its length; age, in periods from there; issued, at age 0; redeemed at that age; expired at its end.';
 
-CREATE FUNCTION redemption_triangle_trans(aggregate_state, issued_at timestamptz, issued bigint, redeemed_at timestamptz, redeemed bigint, period text, time_zone text) RETURNS aggregate_state
+CREATE FUNCTION redemption_triangle_trans(aggregate_state, issued_at timestamptz, issued bigint, redeemed_at timestamptz, redeemed bigint, expires_at timestamptz, period text, time_zone text) RETURNS aggregate_state
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2 AS 'MODULE_PATHNAME', 'loyalty_redemption_triangle_trans';
-COMMENT ON FUNCTION redemption_triangle_trans(aggregate_state, timestamptz, bigint, timestamptz, bigint, text, text) IS 'Transition function of redemption_triangle_agg.';
+COMMENT ON FUNCTION redemption_triangle_trans(aggregate_state, timestamptz, bigint, timestamptz, bigint, timestamptz, text, text) IS 'Transition function of redemption_triangle_agg.';
 
 CREATE FUNCTION grid_combine(aggregate_state, aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_grid_combine';
@@ -26,28 +26,29 @@ CREATE FUNCTION redemption_triangle_final(aggregate_state) RETURNS triangle_cell
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_redemption_triangle_final';
 COMMENT ON FUNCTION redemption_triangle_final(aggregate_state) IS 'Final function of redemption_triangle_agg.';
 
-CREATE AGGREGATE redemption_triangle_agg(issued_at timestamptz, issued bigint, redeemed_at timestamptz, redeemed bigint, period text, time_zone text) (
+CREATE AGGREGATE redemption_triangle_agg(issued_at timestamptz, issued bigint, redeemed_at timestamptz, redeemed bigint, expires_at timestamptz, period text, time_zone text) (
 	SFUNC = redemption_triangle_trans,
 	STYPE = aggregate_state,
 	FINALFUNC = redemption_triangle_final,
 	COMBINEFUNC = grid_combine,
 	PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE redemption_triangle_agg(timestamptz, bigint, timestamptz, bigint, text, text) IS
-'What was issued in each period (month, quarter, year or another number of months), and how much of that was redeemed at which age. A row is an issue (issued_at, issued, NULL, NULL) or a redemption (issued_at, NULL, redeemed_at, redeemed; negative for a refund), never both: LY003. What is taken back is a negative issue. Rows without issued_at or both numbers are left out. Read it with triangle_cells(), development_factors(), hazards() and ultimate_rate(). Errors: LY003, LY340, LY342.';
+COMMENT ON AGGREGATE redemption_triangle_agg(timestamptz, bigint, timestamptz, bigint, timestamptz, text, text) IS
+'What was issued in each period (month, quarter, year or another number of months), and how much of that was redeemed at which age. A row is an issue (issued_at, issued, NULL, NULL) or a redemption (issued_at, NULL, redeemed_at, redeemed; negative for a refund), never both: LY003. What is taken back is a negative issue. expires_at, of both, is when the lot expires (NULL: never): what is left of it has expired then. Rows without issued_at or both numbers are left out. Read it with triangle_cells(), development_factors(), hazards() and ultimate_rate(). Errors: LY003, LY340, LY342.';
 
-CREATE FUNCTION triangle_cells(t triangle_cell[], as_of date, OUT cohort date, OUT age integer, OUT issued bigint, OUT redeemed bigint, OUT cumulative bigint) RETURNS SETOF record
+CREATE FUNCTION triangle_cells(t triangle_cell[], as_of date, OUT cohort date, OUT age integer, OUT issued bigint, OUT redeemed bigint, OUT cumulative bigint, OUT expired bigint) RETURNS SETOF record
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT c.cohort, a.age, c.issued, coalesce(r.redeemed, 0), (sum(coalesce(r.redeemed, 0)) OVER (PARTITION BY c.cohort ORDER BY a.age))::bigint
+	SELECT c.cohort, a.age, c.issued, coalesce(r.redeemed, 0), (sum(coalesce(r.redeemed, 0)) OVER w)::bigint, (sum(coalesce(r.expired, 0)) OVER w)::bigint
 	FROM (SELECT u.cohort, u.months, sum(u.issued)::bigint AS issued FROM unnest($1) u GROUP BY u.cohort, u.months) c,
 		LATERAL (SELECT extract(year FROM age($2, c.cohort)) * 12 + extract(month FROM age($2, c.cohort)) AS months) p,
 		LATERAL generate_series(0, (floor(p.months / c.months) - 1)::integer) a (age)
-	LEFT JOIN LATERAL (SELECT sum(u.redeemed)::bigint AS redeemed FROM unnest($1) u WHERE u.cohort = c.cohort AND u.age = a.age) r ON true
+	LEFT JOIN LATERAL (SELECT sum(u.redeemed)::bigint AS redeemed, sum(u.expired)::bigint AS expired FROM unnest($1) u WHERE u.cohort = c.cohort AND u.age = a.age) r ON true
+	WINDOW w AS (PARTITION BY c.cohort ORDER BY a.age)
 	ORDER BY c.cohort, a.age
 $$;
 COMMENT ON FUNCTION triangle_cells(triangle_cell[], date) IS
-'The cells of a triangle whose age was over by the begin of a day: what was issued in the cohort, what was redeemed at that age, and up to it. An age that is not over yet would look as if nobody wanted to redeem.';
+'The cells of a triangle whose age was over by the begin of a day: what was issued in the cohort, what was redeemed at that age, and up to it (cumulative), and what had expired by its end. An age that is not over yet would look as if nobody wanted to redeem.';
 
 CREATE FUNCTION development_factors(t triangle_cell[], as_of date, OUT age integer, OUT factor numeric) RETURNS SETOF record
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 20 SET search_path = pg_catalog, pg_temp
@@ -62,13 +63,13 @@ COMMENT ON FUNCTION development_factors(triangle_cell[], date) IS
 CREATE FUNCTION hazards(t triangle_cell[], as_of date, OUT age integer, OUT outstanding bigint, OUT redeemed bigint, OUT hazard numeric) RETURNS SETOF record
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 20 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT c.age, sum(c.issued - c.cumulative + c.redeemed)::bigint, sum(c.redeemed)::bigint,
-		coalesce(least(greatest(sum(c.redeemed) / nullif(sum(c.issued - c.cumulative + c.redeemed), 0), 0), 1), 0)
-	FROM loyalty.triangle_cells($1, $2) c
+	SELECT c.age, sum(c.there)::bigint, sum(c.redeemed)::bigint, coalesce(least(greatest(sum(c.redeemed) / nullif(sum(c.there), 0), 0), 1), 0)
+	FROM (SELECT x.age, x.redeemed, x.issued - x.cumulative + x.redeemed - coalesce(lag(x.expired) OVER (PARTITION BY x.cohort ORDER BY x.age), 0) AS there
+		FROM loyalty.triangle_cells($1, $2) x) c
 	GROUP BY c.age ORDER BY c.age
 $$;
 COMMENT ON FUNCTION hazards(triangle_cell[], date) IS
-'What part of the points that are there at the begin of an age is redeemed at that age, over all cohorts that have it behind them. What has expired counts as still there. Kept between 0 and 1.';
+'What part of the points that are there at the begin of an age is redeemed at that age, over all cohorts that have it behind them; what has expired before is not there. Kept between 0 and 1.';
 
 CREATE FUNCTION ultimate_rate(t triangle_cell[], as_of date, method text DEFAULT 'chain_ladder',
 	OUT cohort date, OUT age integer, OUT issued bigint, OUT redeemed bigint, OUT ultimate numeric, OUT rate numeric) RETURNS SETOF record
@@ -158,6 +159,9 @@ DECLARE
 	left_over numeric := 1;
 	last CONSTANT integer := CASE WHEN until_age IS NULL THEN cardinality(hazards) - 1 ELSE until_age END;
 BEGIN
+	IF hazards IS NULL THEN
+		RETURN NULL;
+	END IF;
 	FOR age IN greatest(from_age, 0) .. least(last, cardinality(hazards) - 1) LOOP
 		left_over := round(left_over * (1 - hazards[age + 1]), 30);
 	END LOOP;

@@ -2,7 +2,7 @@
  * liability_grid.c
  *		redemption_triangle_agg and outstanding_agg: points by two periods.
  *
- * The state of both is a grid: four sums for each pair of periods.  Sums are
+ * The state of both is a grid: four sums for periods and an age.  Sums are
  * whole numbers and add up in any order, and a grid is sorted before it is given
  * out: so the same rows give the same bits whatever the plan.
  */
@@ -29,6 +29,7 @@
 /* of a triangle */
 #define ISSUED			0
 #define REDEEMED		1
+#define EXPIRED			2
 
 /* of what is outstanding */
 #define AVAILABLE		0
@@ -42,8 +43,8 @@
 typedef struct GridCell
 {
 	int32		a;				/* the period in which points were issued */
-	int32		b;				/* their age in periods; or the last in which
-								 * they live */
+	int32		b;				/* the last in which they live */
+	int32		age;			/* at which they were redeemed, in periods */
 	int64		sums[GRID_SUMS];
 } GridCell;
 
@@ -57,7 +58,7 @@ typedef struct GridSlot
 static inline uint32
 HashGridKey(GridCell key)
 {
-	uint64		h = ((uint64) (uint32) key.a << 32) | (uint32) key.b;
+	uint64		h = (((uint64) (uint32) key.a << 32) | (uint32) key.b) + (uint64) (uint32) key.age * UINT64CONST(0x100000001b3);
 
 	h *= UINT64CONST(0x9e3779b97f4a7c15);
 	return (uint32) (h >> 32) ^ (uint32) (h >> 17);
@@ -68,7 +69,7 @@ HashGridKey(GridCell key)
 #define SH_KEY_TYPE GridCell
 #define SH_KEY cell
 #define SH_HASH_KEY(tb, key) HashGridKey(key)
-#define SH_EQUAL(tb, x, y) ((x).a == (y).a && (x).b == (y).b)
+#define SH_EQUAL(tb, x, y) ((x).a == (y).a && (x).b == (y).b && (x).age == (y).age)
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -114,9 +115,9 @@ SetPeriod(GridState *grid, const Period *period)
 }
 
 static void
-AddToGrid(GridState *grid, int32 a, int32 b, int which, int64 points)
+AddToGrid(GridState *grid, int32 a, int32 b, int32 age, int which, int64 points)
 {
-	GridCell	key = {a, b, {0}};
+	GridCell	key = {a, b, age, {0}};
 	bool		found;
 	GridSlot   *slot = grid_insert(grid->hash, key, &found);
 
@@ -130,7 +131,9 @@ CompareCells(const GridCell *x, const GridCell *y)
 {
 	if (x->a != y->a)
 		return x->a < y->a ? -1 : 1;
-	return x->b < y->b ? -1 : x->b > y->b;
+	if (x->b != y->b)
+		return x->b < y->b ? -1 : 1;
+	return x->age < y->age ? -1 : x->age > y->age;
 }
 
 #define ST_SORT SortCells
@@ -184,6 +187,7 @@ WriteState(StringInfo buf, void *state)
 	{
 		pq_sendint32(buf, cells[i].a);
 		pq_sendint32(buf, cells[i].b);
+		pq_sendint32(buf, cells[i].age);
 		for (int s = 0; s < GRID_SUMS; s++)
 			pq_sendint64(buf, cells[i].sums[s]);
 	}
@@ -209,10 +213,11 @@ ReadState(StringInfo buf)
 	{
 		int32		a = pq_getmsgint(buf, 4);
 		int32		b = pq_getmsgint(buf, 4);
+		int32		age = pq_getmsgint(buf, 4);
 
 		CHECK_FOR_INTERRUPTS();
 		for (int s = 0; s < GRID_SUMS; s++)
-			AddToGrid(grid, a, b, s, pq_getmsgint64(buf));
+			AddToGrid(grid, a, b, age, s, pq_getmsgint64(buf));
 	}
 	return grid;
 }
@@ -242,7 +247,7 @@ loyalty_grid_combine(PG_FUNCTION_ARGS)
 	while ((slot = grid_iterate(from->hash, &it)) != NULL)
 	{
 		for (int s = 0; s < GRID_SUMS; s++)
-			AddToGrid(grid, slot->cell.a, slot->cell.b, s, slot->cell.sums[s]);
+			AddToGrid(grid, slot->cell.a, slot->cell.b, slot->cell.age, s, slot->cell.sums[s]);
 	}
 	RETURN_STATE(grid);
 }
@@ -251,11 +256,13 @@ loyalty_grid_combine(PG_FUNCTION_ARGS)
 
 /*
  * redemption_triangle_trans(state, issued_at timestamptz, issued bigint,
- * redeemed_at timestamptz, redeemed bigint, period text, time_zone text)
+ * redeemed_at timestamptz, redeemed bigint, expires_at timestamptz, period text,
+ * time_zone text)
  *		Transition of redemption_triangle_agg.  A row says what was issued, or
  *		what was redeemed of what was issued at issued_at; LY003 where it says
- *		both, or the period is none of months.  Rows without issued_at are left
- *		out.
+ *		both, or the period is none of months.  expires_at, of either, is when
+ *		the lot expires; NULL or infinity is never.  Rows without issued_at are
+ *		left out.
  */
 PG_FUNCTION_INFO_V1(loyalty_redemption_triangle_trans);
 Datum
@@ -264,6 +271,7 @@ loyalty_redemption_triangle_trans(PG_FUNCTION_ARGS)
 	GridState  *grid = GridOfCall(fcinfo);
 	PeriodClock *clock;
 	int32		cohort;
+	int32		lives_until = NEVER;
 
 	if (PG_ARGISNULL(1) || (PG_ARGISNULL(2) && (PG_ARGISNULL(3) || PG_ARGISNULL(4))))
 		RETURN_STATE(grid);
@@ -273,7 +281,7 @@ loyalty_redemption_triangle_trans(PG_FUNCTION_ARGS)
 				 errmsg("a row of a triangle says what was issued, or what was redeemed"),
 				 errdetail("A lot in a row with each of its redemptions would count as often as it was used."),
 				 errhint("Give issues and redemptions as rows of their own, by UNION ALL.")));
-	clock = GetPeriodClock(fcinfo, 5, 6);
+	clock = GetPeriodClock(fcinfo, 6, 7);
 	if (clock->period.base != PERIOD_MONTHS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
@@ -283,14 +291,46 @@ loyalty_redemption_triangle_trans(PG_FUNCTION_ARGS)
 	SetPeriod(grid, &clock->period);
 	CheckFiniteInstant(PG_GETARG_TIMESTAMPTZ(1), "issued_at");
 	cohort = PeriodOfInstant(clock, PG_GETARG_TIMESTAMPTZ(1));
+	if (!PG_ARGISNULL(5) && !TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(5)))
+		lives_until = Max(PeriodOfInstant(clock, PG_GETARG_TIMESTAMPTZ(5) - 1), cohort);
 	if (!PG_ARGISNULL(2))
-		AddToGrid(grid, cohort, 0, ISSUED, PG_GETARG_INT64(2));
+		AddToGrid(grid, cohort, lives_until, 0, ISSUED, PG_GETARG_INT64(2));
 	else
 	{
 		CheckFiniteInstant(PG_GETARG_TIMESTAMPTZ(3), "redeemed_at");
-		AddToGrid(grid, cohort, Max(PeriodOfInstant(clock, PG_GETARG_TIMESTAMPTZ(3)) - cohort, 0), REDEEMED, PG_GETARG_INT64(4));
+		AddToGrid(grid, cohort, lives_until, Max(PeriodOfInstant(clock, PG_GETARG_TIMESTAMPTZ(3)) - cohort, 0), REDEEMED, PG_GETARG_INT64(4));
 	}
 	RETURN_STATE(grid);
+}
+
+/*
+ * The cells of a triangle: what expires together goes together, and what is left
+ * of it then has expired at that age.
+ */
+static GridState *
+TriangleOf(GridState *grid)
+{
+	GridState  *triangle = MakeGrid(CurrentMemoryContext);
+	int			n;
+	GridCell   *cells = CellsOf(grid, &n);
+	int64		left = 0;
+
+	triangle->period = grid->period;
+	triangle->has_period = grid->has_period;
+	for (int i = 0; i < n; i++)
+	{
+		const GridCell *cell = &cells[i];
+
+		AddToGrid(triangle, cell->a, 0, cell->age, ISSUED, cell->sums[ISSUED]);
+		AddToGrid(triangle, cell->a, 0, cell->age, REDEEMED, cell->sums[REDEEMED]);
+		left = AddCounts(left, AddCounts(cell->sums[ISSUED], -cell->sums[REDEEMED]));
+		if (i + 1 < n && cells[i + 1].a == cell->a && cells[i + 1].b == cell->b)
+			continue;
+		if (cell->b != NEVER && left > 0)
+			AddToGrid(triangle, cell->a, 0, cell->b - cell->a, EXPIRED, left);
+		left = 0;
+	}
+	return triangle;
 }
 
 /* An array of rows, of the type that the function returns. */
@@ -319,9 +359,10 @@ FillTriangleCell(const GridState *grid, const GridCell *cell, Datum *values, boo
 {
 	values[0] = PeriodStart(&grid->period, cell->a, &nulls[0]);
 	values[1] = Int32GetDatum(grid->period.step);
-	values[2] = Int32GetDatum(cell->b);
+	values[2] = Int32GetDatum(cell->age);
 	values[3] = Int64GetDatum(cell->sums[ISSUED]);
 	values[4] = Int64GetDatum(cell->sums[REDEEMED]);
+	values[5] = Int64GetDatum(cell->sums[EXPIRED]);
 }
 
 static void
@@ -351,6 +392,7 @@ loyalty_redemption_triangle_final(PG_FUNCTION_ARGS)
 
 	if (grid == NULL)
 		PG_RETURN_NULL();
+	grid = TriangleOf(grid);
 	cells = CellsOf(grid, &n);
 	return ArrayOfRows(fcinfo, grid, cells, n, FillTriangleCell);
 }
@@ -389,14 +431,14 @@ loyalty_outstanding_trans(PG_FUNCTION_ARGS)
 	}
 	balance = BalanceAdvanced(balance, as_of, &advanced);
 	if (balance->total[TOTAL_DEBT] != 0)
-		AddToGrid(grid, NO_PERIOD, 0, OWED, balance->total[TOTAL_DEBT]);
+		AddToGrid(grid, NO_PERIOD, 0, 0, OWED, balance->total[TOTAL_DEBT]);
 	ForEachLot(lot, &balance->lots)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (LotIsExpired(lot, as_of))
 			continue;
 		AddToGrid(grid, PeriodOfInstant(clock, lot->earned_at),
-				  lot->expires_at == TIMESTAMP_INFINITY ? NEVER : PeriodOfInstant(clock, lot->expires_at - 1),
+				  lot->expires_at == TIMESTAMP_INFINITY ? NEVER : PeriodOfInstant(clock, lot->expires_at - 1), 0,
 				  LotIsHeld(lot, as_of) ? HELD : LotIsAvailable(lot, as_of) ? AVAILABLE : PENDING, lot->points);
 	}
 	RETURN_STATE(grid);

@@ -127,7 +127,7 @@ BEGIN
 	known_at := clock_timestamp();
 	PERFORM pg_sleep(0.1);
 	pending := pg_snapshot_xmax(pg_current_snapshot());
-	WHILE pg_snapshot_xmin(pg_current_snapshot()) < pending LOOP
+	WHILE EXISTS (SELECT FROM pg_snapshot_xip(pg_current_snapshot()) x WHERE x < pending) LOOP
 		PERFORM pg_sleep(0.05);
 	END LOOP;
 	figures := loyalty.liability_figures(currency, first, known_at);

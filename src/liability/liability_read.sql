@@ -25,47 +25,47 @@ BEGIN
 			LEFT JOIN loyalty.all_entries() o ON t.kind = 'reverse' AND o.member_id = ANY (k.kin) AND o.entry_id = t.target_entry_id
 			WHERE e.currency = redemption_triangle.currency AND e.kind = 'reverse' AND e.points <> 0 AND e.effective_at <= until AND e.recorded_at <= known
 		)
-		SELECT loyalty.redemption_triangle_agg(x.issued_at, x.issued, x.redeemed_at, x.redeemed, 'month', zone)
+		SELECT loyalty.redemption_triangle_agg(x.issued_at, x.issued, x.redeemed_at, x.redeemed, x.expires_at, 'month', zone)
 		FROM (
-			SELECT e.effective_at AS issued_at, e.points AS issued, NULL::timestamptz AS redeemed_at, NULL::bigint AS redeemed
+			SELECT e.effective_at AS issued_at, e.points AS issued, NULL::timestamptz AS redeemed_at, NULL::bigint AS redeemed, e.expires_at
 			FROM loyalty.all_entries() e
 			WHERE e.currency = redemption_triangle.currency AND e.kind IN ('earn', 'adjust') AND e.points > 0 AND e.effective_at <= until AND e.recorded_at <= known
 			UNION ALL
 			-- earned into debt: redeemed at that instant
-			SELECT e.effective_at, NULL, e.effective_at, e.points - loyalty.total_points(e.lots)
+			SELECT e.effective_at, NULL, e.effective_at, e.points - loyalty.total_points(e.lots), e.expires_at
 			FROM loyalty.all_entries() e
 			WHERE e.currency = redemption_triangle.currency AND e.kind IN ('earn', 'adjust') AND e.points > 0 AND e.lots IS NOT NULL AND e.effective_at <= until AND e.recorded_at <= known
 			UNION ALL
-			SELECT l.earned_at, NULL, e.effective_at, l.points
+			SELECT l.earned_at, NULL, e.effective_at, l.points, l.expires_at
 			FROM loyalty.all_entries() e, loyalty.unnest_lots(e.lots) l
 			WHERE e.currency = redemption_triangle.currency AND e.kind IN ('redeem', 'capture') AND e.effective_at <= until AND e.recorded_at <= known
 			UNION ALL
 			-- taken away by a correction: never issued
-			SELECT l.earned_at, -l.points, NULL, NULL
+			SELECT l.earned_at, -l.points, NULL, NULL, l.expires_at
 			FROM loyalty.all_entries() e, loyalty.unnest_lots(e.lots) l
 			WHERE e.currency = redemption_triangle.currency AND e.kind = 'adjust' AND e.points < 0 AND e.effective_at <= until AND e.recorded_at <= known
 			UNION ALL
 			-- a refund, and its undoing
-			SELECT l.earned_at, NULL, u.effective_at, CASE WHEN u.points > 0 THEN -l.points ELSE l.points END
+			SELECT l.earned_at, NULL, u.effective_at, CASE WHEN u.points > 0 THEN -l.points ELSE l.points END, l.expires_at
 			FROM undone u, loyalty.unnest_lots(u.lots) l
 			WHERE u.of_kind IN ('redeem', 'capture') OR (u.of_kind = 'reverse' AND u.points < 0)
 			UNION ALL
 			-- what is taken back was never issued, and is, where that is undone
-			SELECT l.earned_at, CASE WHEN u.points > 0 THEN l.points ELSE -l.points END, NULL, NULL
+			SELECT l.earned_at, CASE WHEN u.points > 0 THEN l.points ELSE -l.points END, NULL, NULL, l.expires_at
 			FROM undone u, loyalty.unnest_lots(u.lots) l
 			WHERE u.of_kind IN ('earn', 'adjust') OR (u.of_kind = 'reverse' AND u.points > 0)
 			UNION ALL
 			-- what had been redeemed already is owed instead
-			SELECT u.origin_at, sign(u.points)::bigint * u.in_debt, NULL, NULL
+			SELECT u.origin_at, sign(u.points)::bigint * u.in_debt, NULL, NULL, NULL
 			FROM undone u WHERE u.in_debt > 0 AND (u.of_kind IN ('earn', 'adjust') OR (u.of_kind = 'reverse' AND u.points > 0))
 			UNION ALL
-			SELECT u.origin_at, NULL, u.effective_at, sign(u.points)::bigint * u.in_debt
+			SELECT u.origin_at, NULL, u.effective_at, sign(u.points)::bigint * u.in_debt, NULL
 			FROM undone u WHERE u.in_debt > 0 AND (u.of_kind IN ('earn', 'adjust') OR (u.of_kind = 'reverse' AND u.points > 0))
 		) x);
 END
 $$;
 COMMENT ON FUNCTION redemption_triangle(text, timestamptz, timestamptz) IS
-'What was issued in each month of a currency, and redeemed at which age in months, from the entries that were effective by as_of and recorded by known_at (NULL of either: all). A lot belongs to the month of its earn, also after transfers and merges. What is taken back was never issued; a refund is a negative redemption at its own instant; points earned into debt are redeemed at once; expiry is neither. Of lots that were joined (more than 64 in a wallet) the first one''s month counts; pending points that repay debt when they become available are in no entry, and count as left. Error: LY102.';
+'What was issued in each month of a currency, and redeemed at which age in months, from the entries that were effective by as_of and recorded by known_at (NULL of either: all). A lot belongs to the month of its earn, also after transfers and merges. What is taken back was never issued; a refund is a negative redemption at its own instant; points earned into debt are redeemed at once; what is left when a lot expires, as the lot was opened, has expired. Of lots that were joined (more than 64 in a wallet) the first one''s month counts; pending points that repay debt when they become available are in no entry, and count as left. Error: LY102.';
 
 CREATE FUNCTION outstanding_by(currency text, as_of timestamptz, known_at timestamptz, by text,
 	OUT cell text, OUT issued_in date, OUT lives_until date, OUT available bigint, OUT pending bigint, OUT held bigint, OUT owed bigint) RETURNS SETOF record
@@ -84,7 +84,6 @@ BEGIN
 		FROM unnest((SELECT loyalty.outstanding_agg(loyalty.past_balance(w.balance, w.member_id, w.currency, as_of, known_at), as_of, 'month', zone)
 			FROM loyalty.wallet w WHERE w.currency = code)) c;
 	ELSIF by LIKE 'tier:%' THEN
-		PERFORM FROM loyalty.ladder l WHERE l.ladder = outstanding_by.ladder;
 		RETURN QUERY
 		SELECT g.level, (c).issued_in, (c).lives_until, (c).available, (c).pending, (c).held, (c).owed
 		FROM (SELECT coalesce(loyalty.tier_of(w.member_id, ladder, coalesce(as_of, statement_timestamp())), 'none') AS level,

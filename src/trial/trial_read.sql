@@ -53,6 +53,9 @@ BEGIN
 		WHERE t.population = 'triggered' AND a.at >= t.starts_at AND a.at < until
 			AND a.campaign IN (SELECT c FROM loyalty.trial_campaigns(t.trial) c)
 		GROUP BY 1
+		UNION ALL
+		SELECT m, t.starts_at FROM loyalty.audience_members(t.audience, t.starts_at) m
+		WHERE t.population = 'audience' AND t.starts_at < until
 	)
 	SELECT e.id, o.arm, greatest(e.at, t.starts_at), g.arms IS NOT NULL AND g.arms <> ARRAY[o.arm]
 	FROM entered e LEFT JOIN merged g ON g.canonical_id = e.id, LATERAL (SELECT loyalty.arm_of(t.trial, e.id, t.shares, t.hash) AS arm) o
@@ -60,7 +63,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION trial_members(text, timestamptz) IS
-'Who is in a trial up to an instant (NULL: now): the member, its arm, from when on what it does counts, and whether it is left out, since it was merged from members of different arms. Of a population triggered, whoever met a campaign that names the trial, held out or not. Error: LY801.';
+'Who is in a trial up to an instant (NULL: now): the member, its arm, from when on what it does counts, and whether it is left out, since it was merged from members of different arms. Of a population triggered, whoever met a campaign that names the trial, held out or not; of an audience, who was in it at the start. Error: LY801.';
 
 CREATE FUNCTION trial_outcomes(trial text, as_of timestamptz DEFAULT NULL,
 	OUT member_id bigint, OUT arm integer, OUT activities bigint, OUT amount numeric, OUT activities_before bigint, OUT amount_before numeric, OUT excluded boolean) RETURNS SETOF record
@@ -119,7 +122,12 @@ BEGIN
 		FROM loyalty.award a, LATERAL (SELECT loyalty.canonical_member(a.member_id) AS member_id) m
 		WHERE a.campaign = ANY (campaigns) AND a.at >= t.starts_at AND a.at < until AND a.points <> 0 AND m.member_id <> ALL (left_out)
 	), points AS (
-		SELECT a.arm, sum(a.points) AS points, sum(a.points * cost_per_point) AS cost FROM awarded a WHERE a.currency IS NOT NULL GROUP BY a.arm
+		-- at the cost that is given, or that of a redeemed point and the part that will be
+		SELECT a.arm, sum(a.points) AS points, sum(a.points * p.cost) AS cost
+		FROM (SELECT w.arm, w.currency, sum(w.points) AS points FROM awarded w WHERE w.currency IS NOT NULL GROUP BY w.arm, w.currency) a,
+			LATERAL (SELECT coalesce(cost_per_point, v.cost * coalesce(e.rate, loyalty.redeemed_share(e.hazards, e.tail, 0, NULL), 1)) AS cost
+				FROM loyalty.point_value_at(a.currency, until) v, loyalty.estimate_at(a.currency, until) e) p
+		GROUP BY a.arm
 	), coupons AS (
 		-- what each takes off each of its orders, by the last that was said
 		SELECT DISTINCT ON (a.home_id, c.coupon_id, c.activity_id) a.arm, CASE WHEN c.kind IN ('redeemed', 'repriced', 'redeemed_again') THEN c.discount END AS discount
@@ -140,14 +148,14 @@ BEGIN
 		GROUP BY r.arm
 	)
 	SELECT n.arm, (SELECT count(DISTINCT r.member_id) FROM reached r WHERE r.arm = n.arm), coalesce((SELECT p.points FROM points p WHERE p.arm = n.arm), 0)::bigint,
-		CASE WHEN cost_per_point IS NULL AND EXISTS (SELECT FROM points p WHERE p.arm = n.arm AND p.points <> 0) THEN NULL
+		CASE WHEN EXISTS (SELECT FROM points p WHERE p.arm = n.arm AND p.points <> 0 AND p.cost IS NULL) THEN NULL
 			ELSE coalesce((SELECT p.cost FROM points p WHERE p.arm = n.arm), 0) + coalesce((SELECT sum(c.discount) FROM coupons c WHERE c.arm = n.arm), 0)
 				+ coalesce((SELECT c.cost FROM channels c WHERE c.arm = n.arm), 0) END
 	FROM generate_series(0, cardinality(t.shares) - 1) n (arm);
 END
 $$;
 COMMENT ON FUNCTION trial_costs(text, timestamptz, bigint[], numeric) IS
-'What a trial cost, by arm: the points of campaigns that name it, within its time, at cost_per_point (NULL: the cost of points is not known, and nor is that of an arm that got any); what coupons of theirs took off orders; and its part of what channels cost, spread over their exposures. exposed: how many members were reached. left_out: members who do not count. Part of trial_report().';
+'What a trial cost, by arm: the points of campaigns that name it, within its time, at cost_per_point (NULL: what set_point_value() says a redeemed point costs, times the part that will be redeemed by the estimate; where nobody has said it, the cost of an arm that got any is not known); what coupons of theirs took off orders; and its part of what channels cost, spread over their exposures. exposed: how many members were reached. left_out: members who do not count. Part of trial_report().';
 
 CREATE FUNCTION trial_report(trial text, measure text DEFAULT NULL, as_of timestamptz DEFAULT NULL, cost_per_point numeric DEFAULT NULL,
 	level double precision DEFAULT 0.95, strict boolean DEFAULT false,

@@ -34,6 +34,7 @@ BEGIN
 			OR definition ->> 'population' = 'audience' THEN 'population must be "members", "triggered" or {"audience": name}'
 		WHEN definition ->> 'primary' = 'margin' AND definition -> 'margin' IS NULL THEN 'primary is margin, and no margin is given' END);
 	IF mistake IS NULL THEN
+		PERFORM loyalty.require_audience(definition #>> '{population,audience}') WHERE jsonb_typeof(definition -> 'population') = 'object';
 		INSERT INTO loyalty.trial AS t (trial, shares, hash, population, audience, starts_at, ends_at, analysed_at, kinds, money, margin, primary_measure, adjusted)
 		SELECT trial, coalesce((SELECT array_agg(s.value::numeric ORDER BY s.place) FROM jsonb_array_elements_text(definition -> 'shares') WITH ORDINALITY s (value, place)), '{0.1,0.9}'),
 			coalesce(definition ->> 'hash', 'sha256'), CASE WHEN jsonb_typeof(definition -> 'population') = 'object' THEN 'audience'
@@ -90,6 +91,7 @@ BEGIN
 			RETURN;
 		END IF;
 	END IF;
+	PERFORM loyalty.require_not_forgotten(ARRAY[home, member_id]);
 	arm := loyalty.arm_of(trial, home, t.shares, t.hash);
 	IF arm = 0 THEN
 		RAISE EXCEPTION 'member % is in the control of trial "%"', member_id, trial
@@ -105,7 +107,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION expose(bigint, text, text, timestamptz, text) IS
-'Records that a treatment reached a member: a message was handed out, a page was shown. It says how far a trial got and what that cost; who counts in the trial is who was assigned. Returns the number of the exposure, the arm, and whether this is the first result of a repeated idempotency_key. Errors: LY801 trial, LY805 the member is in the control, LY003, LY004, LY115.';
+'Records that a treatment reached a member: a message was handed out, a page was shown. It says how far a trial got and what that cost; who counts in the trial is who was assigned. Returns the number of the exposure, the arm, and whether this is the first result of a repeated idempotency_key. Errors: LY801 trial, LY805 the member is in the control, LY203 it was forgotten, LY003, LY004, LY115.';
 
 CREATE FUNCTION set_channel_cost(channel text, from_at timestamptz, until timestamptz, amount numeric) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

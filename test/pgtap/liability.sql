@@ -31,7 +31,7 @@ CREATE TABLE genins (origin integer, age integer, paid bigint);
 INSERT INTO genins SELECT o.n, a.n - 1, a.paid
 FROM unnest('{357848 766940 610542 482940 527326 574398 146342 139950 227229 67948,352118 884021 933894 1183289 445745 320996 527804 266172 425046,290507 1001799 926219 1016654 750816 146923 495992 280405,310608 1108250 776189 1562400 272482 352053 206286,443160 693190 991983 769488 504851 470639,396132 937085 847498 805037 705960,440832 847631 1131398 1063269,359480 1061648 1443370,376686 986608,344014}'::text[]) WITH ORDINALITY o (line, n),
 	LATERAL (SELECT p::bigint AS paid, row_number() OVER () AS n FROM regexp_split_to_table(o.line, ' ') p) a;
-CREATE TABLE t AS SELECT loyalty.redemption_triangle_agg(make_timestamptz(2000 + origin::int, 6, 1, 0, 0, 0, 'UTC'), NULL, make_timestamptz(2000 + (origin + age)::int, 6, 1, 0, 0, 0, 'UTC'), paid, 'year', 'UTC') AS t FROM genins;
+CREATE TABLE t AS SELECT loyalty.redemption_triangle_agg(make_timestamptz(2000 + origin::int, 6, 1, 0, 0, 0, 'UTC'), NULL, make_timestamptz(2000 + (origin + age)::int, 6, 1, 0, 0, 0, 'UTC'), paid, NULL, 'year', 'UTC') AS t FROM genins;
 SELECT is((SELECT array_agg(round(f.factor, 4) ORDER BY f.age) FROM t, loyalty.development_factors(t.t, '2011-01-01') f), '{3.4906,1.7473,1.4574,1.1739,1.1038,1.0863,1.0539,1.0766,1.0177}', 'development factors');
 SELECT is((SELECT round(sum(u.ultimate - u.redeemed), 2) FROM t, loyalty.ultimate_rate(t.t, '2011-01-01') u), 18680855.61, 'the reserve');
 SELECT is((SELECT count(*) FROM t, loyalty.triangle_cells(t.t, '2011-01-01') c), 55::bigint, 'cells of ages that are over');
@@ -45,7 +45,7 @@ INSERT INTO small VALUES ('2026-01-10Z', 100000, NULL, NULL), ('2026-02-10Z', 12
 	('2026-02-10Z', NULL, '2026-02-20Z', 36000), ('2026-02-10Z', NULL, '2026-03-20Z', 25200), ('2026-03-10Z', NULL, '2026-03-20Z', 48000),
 	-- of an age that is not over
 	('2026-03-10Z', NULL, '2026-04-02Z', 7);
-CREATE TABLE s AS SELECT loyalty.redemption_triangle_agg(issued_at, issued, redeemed_at, redeemed, 'month', 'UTC') AS t FROM small;
+CREATE TABLE s AS SELECT loyalty.redemption_triangle_agg(issued_at, issued, redeemed_at, redeemed, NULL, 'month', 'UTC') AS t FROM small;
 SELECT is((SELECT array_agg(round(f.factor, 6) ORDER BY f.age) FROM s, loyalty.development_factors(s.t, '2026-04-01') f), '{1.684848,1.100000}', 'factors 111,200 / 66,000 and 55 / 50');
 SELECT is((SELECT array_agg((round(u.ultimate, 2), round(u.rate, 6))::text ORDER BY u.cohort) FROM s, loyalty.ultimate_rate(s.t, '2026-04-01') u), ARRAY['(55000.00,0.550000)', '(67320.00,0.561000)', '(88960.00,0.593067)'], 'ultimate rates');
 SELECT is((SELECT array_agg(u.ultimate ORDER BY u.cohort) FROM s, loyalty.ultimate_rate(s.t, '2026-04-01', 'latest') u), '{55000,61200,48000}', 'or what there is');
@@ -63,19 +63,24 @@ SELECT throws_ok($$SELECT loyalty.ultimate_rate(s.t, '2026-04-01', 'mack') FROM 
 SET client_min_messages = error;
 SELECT is((SELECT array_agg(u.ultimate ORDER BY u.cohort) FROM s, loyalty.ultimate_rate(s.t, '2026-03-01') u), '{50000,36000}', 'of two ages: what there is (and a warning)');
 SET client_min_messages = warning;
-SELECT throws_ok($$SELECT loyalty.redemption_triangle_agg('2026-01-01', 5, '2026-01-02', 3, 'month', 'UTC')$$, 'LY003', 'a row of a triangle says what was issued, or what was redeemed', 'both in a row');
-SELECT throws_ok($$SELECT loyalty.redemption_triangle_agg('2026-01-01', 5, NULL, NULL, 'week', 'UTC')$$, 'LY003', 'the period of a triangle must be of months', 'weeks');
-SELECT throws_ok($$SELECT loyalty.redemption_triangle_agg('infinity', 5, NULL, NULL, 'month', 'UTC')$$, 'LY342', NULL, 'never');
-SELECT is((SELECT loyalty.redemption_triangle_agg(NULL, 5, NULL, NULL, 'month', 'UTC'))::text, '{}', 'no instant: no cell');
+SELECT throws_ok($$SELECT loyalty.redemption_triangle_agg('2026-01-01', 5, '2026-01-02', 3, NULL, 'month', 'UTC')$$, 'LY003', 'a row of a triangle says what was issued, or what was redeemed', 'both in a row');
+SELECT throws_ok($$SELECT loyalty.redemption_triangle_agg('2026-01-01', 5, NULL, NULL, NULL, 'week', 'UTC')$$, 'LY003', 'the period of a triangle must be of months', 'weeks');
+SELECT throws_ok($$SELECT loyalty.redemption_triangle_agg('infinity', 5, NULL, NULL, NULL, 'month', 'UTC')$$, 'LY342', NULL, 'never');
+SELECT is((SELECT loyalty.redemption_triangle_agg(NULL, 5, NULL, NULL, NULL, 'month', 'UTC'))::text, '{}', 'no instant: no cell');
 -- returns: 200 unspent points of 1,000 are taken back, 50 of the 100 redeemed refunded, in April
-CREATE TABLE r AS SELECT loyalty.redemption_triangle_agg(a::timestamptz, b, c::timestamptz, d, 'month', 'UTC') AS t FROM (VALUES ('2026-03-05Z', 1000, NULL, NULL), ('2026-03-05Z', NULL, '2026-03-20Z', 100), ('2026-03-05Z', -200, NULL, NULL), ('2026-03-05Z', NULL, '2026-04-03Z', -50)) v (a, b, c, d);
+CREATE TABLE r AS SELECT loyalty.redemption_triangle_agg(a::timestamptz, b, c::timestamptz, d, NULL, 'month', 'UTC') AS t FROM (VALUES ('2026-03-05Z', 1000, NULL, NULL), ('2026-03-05Z', NULL, '2026-03-20Z', 100), ('2026-03-05Z', -200, NULL, NULL), ('2026-03-05Z', NULL, '2026-04-03Z', -50)) v (a, b, c, d);
 SELECT is((SELECT array_agg((c.issued, c.cumulative)::text ORDER BY c.age) FROM r, loyalty.triangle_cells(r.t, '2026-05-01') c), ARRAY['(800,100)', '(800,50)'], 'returns in the triangle');
+-- what has expired is no longer there: of 1,000 600 live for a month, of which 100 are redeemed
+CREATE TABLE x AS SELECT loyalty.redemption_triangle_agg(a::timestamptz, b, c::timestamptz, d, e::timestamptz, 'month', 'UTC') AS t FROM (VALUES ('2026-01-05Z', 600, NULL, NULL, '2026-02-01Z'), ('2026-01-05Z', 400, NULL, NULL, NULL),
+	('2026-01-05Z', NULL, '2026-01-20Z', 100, '2026-02-01Z'), ('2026-01-05Z', NULL, '2026-02-20Z', 100, NULL)) v (a, b, c, d, e);
+SELECT is((SELECT array_agg((c.redeemed, c.cumulative, c.expired)::text ORDER BY c.age) FROM x, loyalty.triangle_cells(x.t, '2026-03-01') c), ARRAY['(100,100,500)', '(100,200,500)'], 'expired at the end of its life');
+SELECT is((SELECT array_agg((h.outstanding, h.redeemed, round(h.hazard, 2))::text ORDER BY h.age) FROM x, loyalty.hazards(x.t, '2026-03-01') h), ARRAY['(1000,100,0.10)', '(400,100,0.25)'], 'a quarter of those that are there');
 -- by the clock of a zone
-SELECT is((SELECT c.cohort FROM unnest((SELECT loyalty.redemption_triangle_agg('2026-03-31 23:30Z', 5, NULL, NULL, 'month', 'Europe/Berlin'))) c), '2026-04-01', 'midnight of Berlin');
+SELECT is((SELECT c.cohort FROM unnest((SELECT loyalty.redemption_triangle_agg('2026-03-31 23:30Z', 5, NULL, NULL, NULL, 'month', 'Europe/Berlin'))) c), '2026-04-01', 'midnight of Berlin');
 -- the same in any order and in parts
 CREATE TABLE many AS SELECT '2020-01-01Z'::timestamptz + i * interval '7 hours' AS at, i % 97 AS n, i % 5 AS p FROM generate_series(1, 5000) i;
-SELECT is((SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, 'month', 'UTC' ORDER BY n)::text FROM many), (SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, 'month', 'UTC' ORDER BY at DESC)::text FROM many), 'any order');
-SELECT is((SELECT sum(c.redeemed) FROM unnest((SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, 'month', 'UTC') FROM many)) c), (SELECT sum(n)::numeric FROM many), 'nothing is lost');
+SELECT is((SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, NULL, 'month', 'UTC' ORDER BY n)::text FROM many), (SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, NULL, 'month', 'UTC' ORDER BY at DESC)::text FROM many), 'any order');
+SELECT is((SELECT sum(c.redeemed) FROM unnest((SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, NULL, 'month', 'UTC') FROM many)) c), (SELECT sum(n)::numeric FROM many), 'nothing is lost');
 
 -- ---- what is outstanding ----
 

@@ -123,6 +123,8 @@ SELECT is((SELECT array_agg(DISTINCT r.points) FROM g, LATERAL loyalty.record_ac
 SELECT is((SELECT array_agg(members ORDER BY arm) FROM loyalty.trial_report('gift')), (SELECT array_agg(n ORDER BY arm) FROM (SELECT arm, count(*) AS n FROM g GROUP BY arm) x), 'in it is whoever met the campaign, in both arms');
 SELECT is((SELECT (points_given, cost) FROM loyalty.trial_report('gift', cost_per_point => 0.01) WHERE arm = 1), (SELECT (10 * count(*), round(0.10 * count(*), 2)) FROM g WHERE arm = 1), 'what the campaign gave, and not what another doubled');
 SELECT is((SELECT (points_given, cost) FROM loyalty.trial_report('gift') WHERE arm = 1), (SELECT (10 * count(*), NULL::numeric) FROM g WHERE arm = 1), 'what points cost is not known');
+SELECT loyalty.set_point_value('points', 0.02, cost => 0.01), loyalty.set_redemption_estimate('points', 0.8) \g /dev/null
+SELECT is((SELECT (points_given, cost) FROM loyalty.trial_report('gift') WHERE arm = 1), (SELECT (10 * count(*), round(0.08 * count(*), 2)) FROM g WHERE arm = 1), 'what a redeemed point costs, and how many will be');
 SELECT is((SELECT (points_given, cost) FROM loyalty.trial_report('gift', cost_per_point => 0.01) WHERE arm = 0), (0::bigint, 0.00), 'nothing to the control');
 SELECT is((SELECT count(*) FROM g, LATERAL loyalty.preview_activity(g.member_id, 'order', '2026-08-12', 60.00) p WHERE p.campaign = 'gift' AND p.points <> 10 * g.arm), 0::bigint, 'the preview says the same');
 SELECT is((SELECT count(*) FROM loyalty.check_all()), 0::bigint, 'all is well');
@@ -167,6 +169,14 @@ SELECT loyalty.unmerge_members(:across) \g /dev/null
 SELECT is((SELECT array_agg((members, excluded)::text ORDER BY arm) FROM loyalty.trial_report('autumn')), ARRAY['(100,0)', '(99,0)'], 'undone: as if nothing had been');
 SELECT loyalty.forget_member(d) FROM pairs \g /dev/null
 SELECT is((SELECT count(*) FROM loyalty.trial_exposure e JOIN pairs p ON e.member_id IN (p.c, p.d)), 0::bigint, 'forgotten: no exposure is left');
+
+-- ---- an audience ----
+
+SELECT loyalty.define_list('guests', ARRAY(SELECT member_id FROM g WHERE member_id <= 2020), at => '2026-07-15') \g /dev/null
+SELECT throws_ok($$SELECT loyalty.define_trial('aud', '{"population": {"audience": "nobody"}}', '2026-08-01', '2026-09-01')$$, 'LY703', NULL, 'an audience that there is not');
+SELECT loyalty.define_trial('aud', '{"shares": [0.5, 0.5], "population": {"audience": "guests"}}', '2026-08-01', '2026-09-01') \g /dev/null
+SELECT loyalty.change_list('guests', add => '{2050}', at => '2026-08-02') \g /dev/null
+SELECT is((SELECT array_agg(member_id ORDER BY member_id) FROM loyalty.trial_members('aud')), ARRAY(SELECT member_id::bigint FROM g WHERE member_id <= 2020 ORDER BY 1), 'who was in it at the start');
 
 -- ---- what new members cost ----
 
