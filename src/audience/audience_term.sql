@@ -103,7 +103,7 @@ $$;
 COMMENT ON FUNCTION term_since(text, jsonb) IS 'When the window "within" of a term began, behind which it looks. Error: LY705.';
 
 CREATE FUNCTION term_members() RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'SELECT m.member_id FROM loyalty.member m WHERE m.member_id OPERATOR(pg_catalog.>=) $1 AND m.member_id OPERATOR(pg_catalog.<=) $2 '
 		'AND m.status OPERATOR(pg_catalog.=) ''active'' AND m.joined_at OPERATOR(pg_catalog.<=) $3'

@@ -41,7 +41,7 @@ COMMENT ON FUNCTION activities_between(bigint, bigint, text, timestamptz, timest
 'What the members from one to another did, of one kind, by those who stand for others, up to an instant, as known at another: those that count, neither cancelled nor returned by then. Part of refresh_labels() and of terms of audiences.';
 
 CREATE FUNCTION label_rule_query(definition jsonb) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	source CONSTANT text := definition ->> 'from';

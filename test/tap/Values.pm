@@ -32,6 +32,8 @@ my %aggregates = (
 	rfm => "(SELECT loyalty.rfm_agg(at, amount) FROM $events)",
 	rfm_breaks => q{loyalty.rfm_method(bins => 2 + %d %% 8)},
 	activity_summary => "(SELECT loyalty.activity_agg(at, 'month', 'UTC') FROM $events)",
+	member_set => "(SELECT loyalty.member_set_agg(i) FROM $events)",
+	uplift => "(SELECT loyalty.uplift_agg((i %% 2)::int, i %% 3 = 0) FROM $events)",
 	cohort_matrix => "(SELECT loyalty.retention_agg(a) FROM (SELECT loyalty.activity_agg(at, 'month', 'UTC') AS a FROM $events GROUP BY i %% 7) x)",
 	repurchase => "(SELECT loyalty.repurchase_agg(a) FROM (SELECT loyalty.activity_agg(at, 'month', 'UTC') AS a FROM $events GROUP BY i %% 7) x)",
 	concentration => "(SELECT loyalty.concentration_agg(amount) FROM $events)",
