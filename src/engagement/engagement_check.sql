@@ -12,16 +12,11 @@ DECLARE
 BEGIN
 	-- scores are the sums of their measures
 	RETURN QUERY
-	SELECT 'score', coalesce(h.member_id, w.member_id), NULL::text, NULL::bigint,
-		format('board "%s", %s: the score is %s, and the activities say %s', coalesce(h.board, w.board), coalesce(h.period_start, w.period_start), coalesce(h.score::text, 'none'), coalesce(w.score::text, 'none'))
-	FROM (SELECT s.* FROM loyalty.board_score s WHERE (behind IS NULL OR s.member_id > behind) AND (up_to IS NULL OR s.member_id <= up_to)) h
-	FULL JOIN (SELECT m.member_id, b.name AS board, s.*
-		FROM (SELECT DISTINCT s.member_id FROM loyalty.board_score s WHERE (behind IS NULL OR s.member_id > behind) AND (up_to IS NULL OR s.member_id <= up_to)) m,
-			(SELECT DISTINCT v.name FROM loyalty.engagement_version v WHERE v.what = 'board') b,
-			LATERAL loyalty.member_scores(m.member_id, b.name, NULL, NULL, NULL) s) w
-	ON w.member_id = h.member_id AND w.board = h.board AND w.period_start = h.period_start
-	-- what was there before the board is scored by refresh_engagements()
-	WHERE (h.score, h.activities, h.reached_at) IS DISTINCT FROM (w.score, w.activities, w.reached_at) AND h.member_id IS NOT NULL;
+	SELECT 'score', h.member_id, NULL::text, NULL::bigint,
+		format('board "%s", %s: the score is %s, and the activities say %s', h.board, h.period_start, h.score, coalesce(w.score::text, 'none'))
+	FROM loyalty.board_score h LEFT JOIN LATERAL loyalty.member_scores(h.member_id, h.board, h.period_start, NULL, NULL) w ON true
+	WHERE (behind IS NULL OR h.member_id > behind) AND (up_to IS NULL OR h.member_id <= up_to)
+		AND (h.score, h.activities, h.reached_at) IS DISTINCT FROM (w.score, w.activities, w.reached_at);
 	-- badges for good are earned no later than the activities say
 	RETURN QUERY
 	SELECT 'badge', m.member_id, NULL::text, NULL::bigint, format('level %s of badge "%s" is earned at %s, and the activities say %s', a.level, a.badge, a.earned_at, c.earned_at)
