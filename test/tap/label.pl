@@ -37,7 +37,8 @@ my $member = 0;
 for my $round (1 .. $rounds)
 {
 	# two members, who become one on day 50 of what is recorded, or do not
-	my @m = (++$member, ++$member);
+	my @m = ($member + 1, $member + 2);
+	$member += 2;
 	my $merged = int(rand 3) == 0;
 	my (@said, @consent, $sql);
 	$sql = "INSERT INTO loyalty.member (member_id) VALUES ($m[0]), ($m[1]);\n";
