@@ -8,6 +8,9 @@
 #				with the extension set up						1 each
 #	TAP			test/tap/*.pl, as the server's user				its assertions
 #
+# Two lanes run side by side: TAP tests, which start servers of their own, and
+# the others, one after another in the private cluster.
+#
 # Real data beside the checkout: pgTAP files find its directory in the psql
 # variable data, TAP tests in LOYALTY_DATA; empty where there is none.  TAP
 # tests find a readable copy of the checkout in LOYALTY_TOP, and the socket of
@@ -29,7 +32,7 @@ finished=
 # However this script ends, it ends with the line and takes the cluster along.
 finish()
 {
-	[ -n "$finished" ] || { say "The test run died."; failed=$((failed + 1)); }
+	[ -n "$finished" ] || { say "The test run died."; failed=$((failed + 1)); kill $(jobs -p) 2>/dev/null; }
 	[ -n "${KEEP:-}" ] || "$cluster" test remove
 	[ $((passed + failed)) -gt 0 ] || { say "No test was run."; failed=1; }
 	say "$passed passed, $failed failed"
@@ -41,16 +44,39 @@ trap 'exit 130' INT TERM
 psql_in() { "$cluster" test psql -Xq -v ON_ERROR_STOP=1 -d "$@" </dev/null; }
 wanted() { [ -z "${ONLY:-}" ] || [[ $1 =~ $ONLY ]]; }
 
-# heading NAME, verdict PASSED FAILED NOTE: one line for each test, its first
-# half while the test still runs.
-heading() { printf '%-32s ' "$1"; began=$EPOCHREALTIME; }
+# lane FUNCTION...: runs them in the background; what they count is left in a file.
+lane()
+{
+	(
+		trap - EXIT INT TERM
+		passed=0
+		failed=0
+		for step in "$@"; do "$step"; done
+		echo "$passed $failed" >"$out/lane.$1"
+	) &
+}
+
+# Waits for the lanes and adds up what they counted.
+join_lanes()
+{
+	local first p f
+	wait
+	for first in "$@"; do
+		read -r p f 2>/dev/null <"$out/lane.$first" || { p=0; f=1; say "The lane of $first died."; }
+		passed=$((passed + p))
+		failed=$((failed + f))
+	done
+}
+
+# heading NAME, verdict PASSED FAILED NOTE: one line for each test when it has ended.
+heading() { title=$1; began=$EPOCHREALTIME; }
 verdict()
 {
+	local broken=
 	passed=$((passed + $1))
 	failed=$((failed + $2))
-	printf '%5d passed' "$1"
-	[ "$2" -eq 0 ] || printf ', %d FAILED' "$2"
-	printf '  %6s s%s\n' "$(seconds_since "$began")" "${3:+  ($3)}"
+	[ "$2" -eq 0 ] || broken=", $2 FAILED"
+	printf '%-32s %5d passed%s  %6s s%s\n' "$title" "$1" "$broken" "$(seconds_since "$began")" "${3:+  ($3)}"
 }
 
 # count_tap FILE STATUS: reads TAP output and prints "passed failed note".  A
@@ -236,9 +262,8 @@ rm -rf "$out"
 mkdir -p "$out"
 "$cluster" test start || exit 1
 
-run_goldens
-run_pgtap
-run_isolation
-run_tap
+lane run_tap
+lane run_goldens run_pgtap run_isolation
+join_lanes run_tap run_goldens
 [ $((passed + failed)) -eq 0 ] || check_server_log
 finished=1

@@ -117,6 +117,7 @@ extern void ActForTable(Actor *before, Relation rel);
 extern void ActAsBefore(const Actor *before);
 extern Oid	ChangeCaller(Oid role);
 extern void RequireOfCaller(Right right);
+extern void RequireOwnTriggers(Oid owner);
 extern void RequireOwner(void);
 
 /*
@@ -204,7 +205,7 @@ AddCounts(int64 a, int64 b)
 extern void TablesInit(void);
 extern void LayoutInit(void);
 extern void BehindInit(void);
-extern void RightsInit(void);
+extern void OwnTriggersInit(void);
 
 /*
  * What a room sets up once per session, in its file <room>_init.c; called by

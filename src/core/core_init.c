@@ -18,7 +18,7 @@ ROOM_INIT(Core)
 	TablesInit();
 	LayoutInit();
 	BehindInit();
-	RightsInit();
+	OwnTriggersInit();
 	PlainInit();
 }
 

@@ -29,14 +29,12 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type_d.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -148,134 +146,6 @@ RequireRight(Oid role, Oid owner, Right right, Relation shared)
 					 GetUserNameFromId(owner, false), GetUserNameFromId(role, false), rights[right].level)));
 }
 
-/* Our tables, whose triggers are known to be the owner's; NULL: not known */
-static Oid *watched_tables = NULL;
-static uint64 nwatched_tables = 0;
-
-static void
-ForgetTriggers(Oid relid)
-{
-	bool		ours = relid == InvalidOid;
-
-	for (uint64 i = 0; watched_tables != NULL && i < nwatched_tables && !ours; i++)
-		ours = watched_tables[i] == relid;
-	if (ours && watched_tables != NULL)
-	{
-		pfree(watched_tables);
-		watched_tables = NULL;
-	}
-}
-
-/*
- * Part of CoreInit().
- */
-void
-RightsInit(void)
-{
-	OnTableChange(ForgetTriggers);
-}
-
-/* Our tables, and partitions of them that stand in other schemas. */
-#define OUR_TABLES \
-	"WITH RECURSIVE ours (oid) AS (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) $1 " \
-	"UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN ours ON ours.oid OPERATOR(pg_catalog.=) i.inhparent) "
-
-/*
- * Whoever may make a trigger on one of our tables makes the owner run what he
- * likes, as soon as we write there.  So nobody else may have the privilege: to
- * look at the triggers that are there would be too late for one that is
- * committed while we wait for the lock of its table.  And of what was made by
- * somebody who had the privilege once, nothing may run that is not the owner's
- * or a superuser's: neither the function, nor a condition, nor terms given to
- * a trigger function of ours, which are expressions (that of forget_cached() is
- * a name).  Asked again after each
- * change of a table.
- */
-static void
-RequireOwnTriggers(Oid owner)
-{
-	static KeptPlan tables = {
-		.query = OUR_TABLES "SELECT oid FROM ours",
-		.nargs = 1,
-		.argtypes = {OIDOID}
-	};
-	static KeptPlan grants = {
-		.query = OUR_TABLES "SELECT c.oid::pg_catalog.regclass::pg_catalog.text, coalesce(r.rolname, 'PUBLIC'), "
-		"pg_catalog.format('REVOKE TRIGGER ON %s FROM %s;', CASE WHEN c.relnamespace OPERATOR(pg_catalog.=) $1 "
-		"THEN 'ALL TABLES IN SCHEMA loyalty' ELSE c.oid::pg_catalog.regclass::pg_catalog.text END, "
-		"coalesce(pg_catalog.quote_ident(r.rolname), 'PUBLIC')) "
-		"FROM ours JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) ours.oid "
-		"CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) a "
-		"LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) a.grantee "
-		"WHERE a.privilege_type OPERATOR(pg_catalog.=) 'TRIGGER' AND a.grantee OPERATOR(pg_catalog.<>) $2 "
-		"AND r.rolsuper IS NOT TRUE ORDER BY c.relname, 2 LIMIT 1",
-		.nargs = 2,
-		.argtypes = {OIDOID, OIDOID}
-	};
-	static KeptPlan triggers = {
-		.query = OUR_TABLES "SELECT t.tgname, c.relname, CASE WHEN p.proowner OPERATOR(pg_catalog.<>) $2 AND NOT r.rolsuper "
-		"THEN pg_catalog.format('Its function belongs to role \"%s\"; the tables of loyalty belong to \"%s\".', "
-		"r.rolname, pg_catalog.pg_get_userbyid($2)) "
-		"WHEN t.tgqual IS NOT NULL THEN 'It has a condition (WHEN), which would be evaluated as the owner of the tables.' "
-		"ELSE 'It gives terms to a function of loyalty, which would be evaluated as the owner of the tables.' END "
-		"FROM ours JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) ours.oid "
-		"JOIN pg_catalog.pg_trigger t ON t.tgrelid OPERATOR(pg_catalog.=) c.oid "
-		"JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid "
-		"JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) p.proowner "
-		"WHERE NOT t.tgisinternal AND (p.proowner OPERATOR(pg_catalog.<>) $2 AND NOT r.rolsuper OR t.tgqual IS NOT NULL "
-		"OR t.tgnargs OPERATOR(pg_catalog.>) 0 AND p.pronamespace OPERATOR(pg_catalog.=) $1 "
-		"AND p.proname OPERATOR(pg_catalog.<>) 'forget_cached') ORDER BY 2, 1 LIMIT 1",
-		.nargs = 2,
-		.argtypes = {OIDOID, OIDOID}
-	};
-	Oid			schema = get_rel_namespace(RequireTables());
-	Datum		values[2] = {ObjectIdGetDatum(schema), ObjectIdGetDatum(owner)};
-	Oid		   *found;
-	uint64		nfound;
-	bool		isnull;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	/* which tables: before their triggers, so that a change meanwhile is noticed */
-	RunPlan(&tables, values, NULL, 0);
-	nfound = SPI_processed;
-	found = MemoryContextAlloc(TopMemoryContext, (nfound + 1) * sizeof(Oid));
-	for (uint64 i = 0; i < nfound; i++)
-		found[i] = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-	ForgetTriggers(InvalidOid);
-	watched_tables = found;
-	nwatched_tables = nfound;
-	RunPlan(&grants, values, NULL, 1);
-	if (SPI_processed > 0)
-	{
-		HeapTuple	row = SPI_tuptable->vals[0];
-		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-
-		ForgetTriggers(InvalidOid);
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("%s may make triggers on %s", SPI_getvalue(row, tupdesc, 2), SPI_getvalue(row, tupdesc, 1)),
-				 errdetail("What they do would be done as \"%s\", the owner of the tables of loyalty.",
-						   GetUserNameFromId(owner, false)),
-				 errhint("%s Levels are given by loyalty.grant_access(), not by GRANT ALL.", SPI_getvalue(row, tupdesc, 3))));
-	}
-	RunPlan(&triggers, values, NULL, 1);
-	if (SPI_processed > 0)
-	{
-		HeapTuple	row = SPI_tuptable->vals[0];
-		TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-
-		ForgetTriggers(InvalidOid);
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("trigger \"%s\" of table \"%s\" may not run for loyalty",
-						SPI_getvalue(row, tupdesc, 1), SPI_getvalue(row, tupdesc, 2)),
-				 errdetail_internal("%s", SPI_getvalue(row, tupdesc, 3)),
-				 errhint("Drop the trigger; or let it call a function that belongs to the owner of the tables, without condition and terms.")));
-	}
-	SPI_finish();
-}
-
 /*
  * What ActAsOwner() and ActForTable() do; shared as for RequireRight().
  */
@@ -287,8 +157,7 @@ BecomeOwner(Actor *actor, Oid role, Right right, Relation shared)
 	RequireRight(role, owner, right, shared);
 	GetUserIdAndSecContext(&actor->userid, &actor->sec_context);
 	SetUserIdAndSecContext(owner, actor->sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	if (watched_tables == NULL)
-		RequireOwnTriggers(owner);
+	RequireOwnTriggers(owner);
 }
 
 /*

@@ -224,7 +224,7 @@ END
 $$;
 SELECT is(pg_temp.earn_as_app(), 'fine', 'before that');
 GRANT ALL ON ALL TABLES IN SCHEMA loyalty TO access_nobody;
-SELECT is(pg_temp.earn_as_app(), 'access_nobody may make triggers on loyalty.access: REVOKE TRIGGER ON ALL TABLES IN SCHEMA loyalty FROM access_nobody; '
+SELECT is(pg_temp.earn_as_app(), 'access_nobody may make triggers on loyalty.act_request: REVOKE TRIGGER ON ALL TABLES IN SCHEMA loyalty FROM access_nobody; '
 	'Levels are given by loyalty.grant_access(), not by GRANT ALL.', 'nobody else may make triggers on our tables');
 SET ROLE access_nobody;
 CREATE FUNCTION nobody.f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'as %', current_user; END$$;
