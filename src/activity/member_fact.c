@@ -80,9 +80,9 @@ ReadHistory(const FactQuestion *question, const Activity *activity, Datum number
 		answer->number = MicrosFromNumeric(value, "what was spent", &decimals);
 }
 
-/* An attribute of the member; false where it has none. */
-static bool
-ReadAttribute(int64 member_id, const char *name, JsonbValue *value)
+/* What the member has of attributes, for all questions about them. */
+static void
+ReadAttributes(AskedMember *member)
 {
 	static KeptPlan plan = {
 		.query = "SELECT attributes FROM loyalty.member WHERE member_id OPERATOR(pg_catalog.=) $1",
@@ -90,25 +90,37 @@ ReadAttribute(int64 member_id, const char *name, JsonbValue *value)
 		.argtypes = {INT8OID}
 	};
 	MemoryContext target = CurrentMemoryContext;
-	Datum		values[1] = {Int64GetDatum(member_id)};
-	Datum		attributes;
-	bool		isnull;
+	Datum		values[1] = {Int64GetDatum(member->member_id)};
 
 	RunPlan(&plan, values, NULL, 1);
 	MemoryContextSwitchTo(target);
-	if (SPI_processed == 0)
-		return false;
-	attributes = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	return !isnull && getKeyJsonValueFromContainer(&DatumGetJsonbP(attributes)->root, name, strlen(name), value) != NULL &&
+	member->attributes = NULL;
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+		Datum		attributes = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+		if (!isnull)
+			member->attributes = DatumGetJsonbPCopy(attributes);
+	}
+	member->was_read = true;
+}
+
+/* An attribute of the member; false where it has none. */
+static bool
+GetAttribute(AskedMember *member, const char *name, JsonbValue *value)
+{
+	if (!member->was_read)
+		ReadAttributes(member);
+	return member->attributes != NULL && getKeyJsonValueFromContainer(&member->attributes->root, name, strlen(name), value) != NULL &&
 		value->type != jbvNull && value->type != jbvBinary;
 }
 
 /*
- * Answers a question about a member before an activity, as it is known now;
- * numbers (bigint[]) are those under which the member has activities.
+ * Answers a question about a member before an activity, as it is known now.
  */
 void
-ReadFactOfMember(const FactQuestion *question, const Activity *activity, DateADT day, int64 member_id, Datum numbers, FactAnswer *answer)
+ReadFactOfMember(const FactQuestion *question, const Activity *activity, DateADT day, AskedMember *member, FactAnswer *answer)
 {
 	JsonbValue	value;
 	Datum		date;
@@ -116,18 +128,18 @@ ReadFactOfMember(const FactQuestion *question, const Activity *activity, DateADT
 	switch (question->kind)
 	{
 		case FACT_TIER:
-			ReadTier(question, activity, member_id, answer);
+			ReadTier(question, activity, member->member_id, answer);
 			break;
 		case FACT_COUNT:
 		case FACT_SPENT:
-			ReadHistory(question, activity, numbers, answer);
+			ReadHistory(question, activity, member->numbers, answer);
 			break;
 		case FACT_HOLIDAY:
 			answer->known = true;
 			answer->truth = TruthOf(IsHoliday(question->name, day));
 			break;
 		case FACT_BIRTHDAY:
-			answer->known = ReadAttribute(member_id, "birthday", &value) && value.type == jbvString &&
+			answer->known = GetAttribute(member, "birthday", &value) && value.type == jbvString &&
 				TryInput(date_in, pnstrdup(value.val.string.val, value.val.string.len), &date) &&
 				!DATE_NOT_FINITE(DatumGetDateADT(date));
 			if (answer->known)
@@ -135,12 +147,12 @@ ReadFactOfMember(const FactQuestion *question, const Activity *activity, DateADT
 														 question->leap_on_mar1));
 			break;
 		case FACT_ATTRIBUTE:
-			answer->known = ReadAttribute(member_id, question->name, &value);
+			answer->known = GetAttribute(member, question->name, &value);
 			if (answer->known)
 				answer->truth = TruthOf(IsOneOfTexts(question, &value));
 			break;
 		case FACT_REGISTERED:
-			answer->truth = question->predicate->read(question, member_id, activity);
+			answer->truth = question->predicate->read(question, member->member_id, activity);
 			answer->known = answer->truth != TRUTH_UNKNOWN;
 			break;
 	}

@@ -7,9 +7,19 @@
 
 #include "postgres.h"
 
+#include "utils/jsonb.h"
+
 #include "activity/condition.h"
 
-extern void ReadFactOfMember(const FactQuestion *question, const Activity *activity, DateADT day, int64 member_id, Datum numbers,
-							 FactAnswer *answer);
+/* A member about whom questions are asked; what is read of him once */
+typedef struct AskedMember
+{
+	int64		member_id;		/* who stands for the member */
+	Datum		numbers;		/* bigint[] of all for whom he does */
+	bool		was_read;		/* then: */
+	Jsonb	   *attributes;		/* NULL: none */
+} AskedMember;
+
+extern void ReadFactOfMember(const FactQuestion *question, const Activity *activity, DateADT day, AskedMember *member, FactAnswer *answer);
 
 #endif							/* LOYALTY_MEMBER_FACT_H */

@@ -80,8 +80,9 @@ static void
 ReadFact(const FactQuestion *question, const Activity *activity, DateADT day, FactAnswer *answer, void *arg)
 {
 	const Asker *asker = arg;
+	AskedMember member = {.member_id = asker->canonical, .numbers = asker->numbers};
 
-	ReadFactOfMember(question, activity, day, asker->canonical, asker->numbers, answer);
+	ReadFactOfMember(question, activity, day, &member, answer);
 }
 
 /*

@@ -22,6 +22,7 @@
 #include "utils/jsonb.h"
 
 #include "activity/activity_row.h"
+#include "activity/member_fact.h"
 #include "rule/decide.h"
 
 /* rule_evaluate.c */
@@ -66,8 +67,7 @@ typedef struct KnownFact
 /* What is known of a member for one activity: frozen before, or read now */
 typedef struct Facts
 {
-	int64		member_id;		/* who stands for the member */
-	Datum		numbers;		/* bigint[] of all for whom he does */
+	AskedMember member;
 	int			n;
 	int			size;
 	KnownFact  *facts;

@@ -15,8 +15,8 @@ void
 InitFacts(Facts *facts, int64 member_id, Datum numbers)
 {
 	memset(facts, 0, sizeof(Facts));
-	facts->member_id = member_id;
-	facts->numbers = numbers;
+	facts->member.member_id = member_id;
+	facts->member.numbers = numbers;
 }
 
 static KnownFact *
@@ -114,7 +114,7 @@ ReadNow(const FactQuestion *question, const Activity *activity, DateADT day, Fac
 	if (facts->history != NULL && (question->kind == FACT_COUNT || question->kind == FACT_SPENT))
 		facts->history(question, activity, day, answer, facts->history_arg);
 	else
-		ReadFactOfMember(question, activity, day, facts->member_id, facts->numbers, answer);
+		ReadFactOfMember(question, activity, day, &facts->member, answer);
 }
 
 /*

@@ -21,6 +21,8 @@ psql -Xq -v ON_ERROR_STOP=1 -v members="$MEMBERS" -o /dev/null <<-'SQL'
 	CREATE TABLE budget (rule_no int, slice int, spent bigint NOT NULL DEFAULT 0, total bigint NOT NULL, PRIMARY KEY (rule_no, slice)) WITH (fillfactor = 20);
 	INSERT INTO budget SELECT 19, s, 0, 1000000000 FROM generate_series(0, 15) s;
 	INSERT INTO wallet SELECT i, 0, 1, 'basic' FROM generate_series(1, :members) i;
+	-- the wallets of either side are there before
+	SELECT count(*) FROM (SELECT loyalty.earn(i, 1) FROM generate_series(1, :members) i WHERE NOT EXISTS (SELECT FROM loyalty.wallet w WHERE w.member_id = i)) x;
 SQL
 psql -Xq -v ON_ERROR_STOP=1 -o /dev/null <<'SQL'
 SET search_path = rec, public;
