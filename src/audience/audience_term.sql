@@ -216,8 +216,13 @@ BEGIN
 		PERFORM loyalty.refuse_term('tier', argument, format('There is no ladder "%s".', ladder_name));
 	END IF;
 	tier := 'loyalty.tier_of(%s, ' || quote_literal(ladder_name) || ', $3, nullif($4, ''infinity''))';
-	members := format('SELECT s.member_id FROM loyalty.tier_state s WHERE s.ladder OPERATOR(pg_catalog.=) %L AND s.member_id OPERATOR(pg_catalog.>=) $1 '
-		'AND s.member_id OPERATOR(pg_catalog.<=) $2 AND s.merged_into IS NULL AND %s OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', ladder_name, format(tier, 's.member_id'), levels);
+	-- a level that is a household's is held by persons who have none stored
+	IF EXISTS (SELECT FROM loyalty.ladder_version v WHERE v.ladder = ladder_name AND v.definition ->> 'household' = 'best') THEN
+		members := format('%s AND %s OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', loyalty.term_members(), format(tier, 'm.member_id'), levels);
+	ELSE
+		members := format('SELECT s.member_id FROM loyalty.tier_state s WHERE s.ladder OPERATOR(pg_catalog.=) %L AND s.member_id OPERATOR(pg_catalog.>=) $1 '
+			'AND s.member_id OPERATOR(pg_catalog.<=) $2 AND s.merged_into IS NULL AND %s OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', ladder_name, format(tier, 's.member_id'), levels);
+	END IF;
 	test := format('(%s OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[]))', format(tier, '$1'), levels);
 	why := format(tier, '$1');
 	now_only := false;

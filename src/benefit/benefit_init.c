@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "benefit/coupon.h"
+#include "benefit/household.h"
 #include "core/core.h"
 #include "core/happened.h"
 
@@ -20,4 +21,5 @@ ROOM_INIT(Benefit)
 	DeclareHappenings(happenings);
 	CouponEffectInit();
 	CouponListenerInit();
+	HouseholdInit();
 }

@@ -2,7 +2,8 @@
  * bi: views of tiers.
  *
  * A stored state says all between its last step and the next one, if it knows
- * every version of the ladder; otherwise the level is computed from the facts.
+ * every version of the ladder, and that does not ask for households; otherwise
+ * the level is computed from the facts.
  */
 
 CREATE FUNCTION setup_level_views() RETURNS void
@@ -12,9 +13,10 @@ BEGIN
 	CREATE OR REPLACE VIEW loyalty_bi.member_level AS
 	SELECT m.member_id, l.ladder, t.level, n.name, n.rank, t.starts_at, t.valid_until
 	FROM (SELECT x.member_id FROM loyalty.member x UNION SELECT x.member_id FROM loyalty.wallet x UNION SELECT x.member_id FROM loyalty.tier_state x) m
-	CROSS JOIN (SELECT v.ladder, count(*) AS versions, max(v.version) FILTER (WHERE v.effective_from <= statement_timestamp()) AS version
+	CROSS JOIN (SELECT v.ladder, count(*) AS versions, max(v.version) FILTER (WHERE coalesce(v.effective_from, '-infinity') <= statement_timestamp()) AS version,
+			coalesce(bool_or(v.definition ->> 'household' = 'best'), false) AS asks_household
 		FROM loyalty.ladder_version v GROUP BY v.ladder) l
-	LEFT JOIN loyalty.tier_state s ON s.member_id = m.member_id AND s.ladder = l.ladder AND s.versions = l.versions
+	LEFT JOIN loyalty.tier_state s ON s.member_id = m.member_id AND s.ladder = l.ladder AND s.versions = l.versions AND NOT l.asks_household
 		AND s.event_at <= statement_timestamp() AND (s.next_at IS NULL OR s.next_at > statement_timestamp())
 	LEFT JOIN LATERAL (
 		SELECT s.level COLLATE "C" AS level, s.event_at AS starts_at, s.valid_until WHERE s.member_id IS NOT NULL
@@ -48,8 +50,8 @@ BEGIN
 	FROM loyalty.program p CROSS JOIN (
 		SELECT m.member_id, l.ladder, t.starts_at, t.event, t.level, t.reason
 		FROM (SELECT x.member_id FROM loyalty.member x UNION SELECT x.member_id FROM loyalty.wallet x UNION SELECT x.member_id FROM loyalty.tier_state x) m
-		CROSS JOIN (SELECT v.ladder, count(*) AS versions FROM loyalty.ladder_version v GROUP BY v.ladder) l
-		LEFT JOIN loyalty.tier_state s ON s.member_id = m.member_id AND s.ladder = l.ladder AND s.versions = l.versions
+		CROSS JOIN (SELECT v.ladder, count(*) AS versions, coalesce(bool_or(v.definition ->> 'household' = 'best'), false) AS asks_household FROM loyalty.ladder_version v GROUP BY v.ladder) l
+		LEFT JOIN loyalty.tier_state s ON s.member_id = m.member_id AND s.ladder = l.ladder AND s.versions = l.versions AND NOT l.asks_household
 			AND s.event_at <= statement_timestamp() AND (s.next_at IS NULL OR s.next_at > statement_timestamp())
 		CROSS JOIN LATERAL (
 			SELECT y.starts_at, y.event COLLATE "C" AS event, y.level COLLATE "C" AS level, y.reason COLLATE "C" AS reason FROM loyalty.tier_history y

@@ -202,7 +202,8 @@ typedef enum TierReason
 	REASON_GRANT_ENDED,
 	REASON_RETURNED,			/* an order was returned */
 	REASON_MERGED,
-	REASON_LADDER_CHANGED
+	REASON_LADDER_CHANGED,
+	REASON_HOUSEHOLD			/* of the household, whose level is the better */
 } TierReason;
 
 /* An interval: months and days by the wall clock, the rest by the stop-watch. */
@@ -256,6 +257,7 @@ typedef struct LadderDefinition
 	bool		carry_over;
 	bool		next_period;	/* upgrades wait */
 	bool		take_back;		/* returns */
+	bool		best_of_household;	/* see tier_household.c */
 } LadderDefinition;
 
 typedef struct TierState

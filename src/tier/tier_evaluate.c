@@ -23,7 +23,7 @@ TierReasonName(TierReason reason)
 	static const char *const names[] = {
 		"none", "qualified", "next_period", "requalified", "requalified_in_grace", "not_requalified",
 		"soft_landing", "never_down", "minimum", "granted", "grant_ended", "returned", "merged",
-		"ladder_changed"
+		"ladder_changed", "household"
 	};
 
 	return names[reason];

@@ -398,11 +398,12 @@ ParseLadder(Jsonb *definition, const char *time_zone)
 {
 	static const char *const keys[] = {
 		"time_zone", "measures", "levels", "period", "validity", "validity_interval", "at_end",
-		"grace", "minimum", "carry_over", "upgrade", "returns"
+		"grace", "minimum", "carry_over", "upgrade", "returns", "household"
 	};
 	static const char *const periods[] = {"month", "quarter", "year", "anniversary"};
 	static const char *const upgrades[] = {"at_once", "next_period"};
 	static const char *const returns[] = {"take_back", "keep"};
+	static const char *const households[] = {"own", "best"};
 	JsonbContainer *json = &definition->root;
 	LadderDefinition *ladder = palloc0(sizeof(LadderDefinition));
 	TierLevel	defaults = {0};
@@ -425,6 +426,7 @@ ParseLadder(Jsonb *definition, const char *time_zone)
 	ladder->carry_over = GetBoolean(json, "carry_over", false);
 	ladder->next_period = GetChoice(json, "upgrade", upgrades, lengthof(upgrades), 0) == 1;
 	ladder->take_back = GetChoice(json, "returns", returns, lengthof(returns), 0) == 0;
+	ladder->best_of_household = GetChoice(json, "household", households, lengthof(households), 0) == 1;
 	if (ladder->next_period && period < 0)
 		InvalidLadder("\"upgrade\" \"next_period\" needs \"period\".");
 

@@ -53,7 +53,7 @@ OfQuery(TimestampTz as_of)
  * The machine of a member as of an instant and as known at another: from the
  * stored one where that will do, or else from the facts.
  */
-static void
+void
 MachineAsOf(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierMachine *machine)
 {
 	TimestampTz as_of = asked->as_of;
@@ -115,6 +115,8 @@ loyalty_tier_of(PG_FUNCTION_ARGS)
 		MachineAsOf(ladder, member_id, &asked, &machine);
 		code = CodeOfRank(machine.definition, machine.state.effective);
 	}
+	if (ladder != NULL)
+		code = BestTier(ladder, member_id, &asked, code);
 	result = TextIn(caller, code);
 	SPI_finish();
 	if (result == NULL)
@@ -143,6 +145,7 @@ loyalty_member_tiers(PG_FUNCTION_ARGS)
 
 		member_id = CanonicalAsOf(member_id, &asked);
 		ReplayHistory(ladder->versions, GatherHistory(ladder, member_id, &asked), as_of, &machine);
+		OverlayHouseholds(ladder, member_id, &asked, &machine.logs, &machine.nlogs);
 		PutTimeline((ReturnSetInfo *) fcinfo->resultinfo, machine.logs, machine.nlogs);
 	}
 	SPI_finish();

@@ -101,6 +101,28 @@ extern bool FactOfPoints(const CachedLadder *ladder, int measure, const PostedPo
 extern TierFact *GatherLater(const CachedLadder *ladder, int64 member_id, StoredRead how, int64 after, int64 before, int *nfacts);
 extern TierHistory *GatherHistory(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked);
 
+/* tier_household.c */
+typedef struct HouseholdSpell
+{
+	int64		household_id;
+	TimestampTz starts_at;
+	TimestampTz ends_at;		/* infinity: it goes on */
+} HouseholdSpell;
+
+/*
+ * The times that a member, under whichever number, was in households up to an
+ * instant, as known at another, in their order; returns how many.
+ */
+typedef int (*HouseholdReader) (int64 member_id, TimestampTz as_of, TimestampTz known_at, HouseholdSpell **spells);
+
+extern void RegisterHouseholds(HouseholdReader reader);
+extern bool LadderAsksHousehold(const CachedLadder *ladder);
+extern const char *BestTier(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, const char *own);
+extern void OverlayHouseholds(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierLog **logs, int *nlogs);
+
+/* tier_program.c */
+extern void MachineAsOf(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierMachine *machine);
+
 /* tier_slack.c */
 typedef struct TierSlack
 {
