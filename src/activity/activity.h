@@ -26,6 +26,9 @@ typedef int64 Micros;
 #define MICROS_DECIMALS		6
 #define MICROS_PER_UNIT		INT64CONST(1000000)
 
+/* The member of an activity that is previewed for whoever comes; no number */
+#define NOBODY	PG_INT64_MIN
+
 typedef struct ActivityLine
 {
 	int32		number;

@@ -104,8 +104,10 @@ PrepareRecording(Recording *recording)
 	CheckMoney(activity->money);
 	if (!recording->at_given)
 		activity->at = GetCurrentTimestamp();
-	CheckActivityAt(activity->at);
-	RequireKnownMember(activity->member_id);
+	if (!recording->previewed || TIMESTAMP_NOT_FINITE(activity->at))
+		CheckActivityAt(activity->at);
+	if (!recording->previewed || activity->member_id != NOBODY)
+		RequireKnownMember(activity->member_id);
 	if (row->idempotency_key != NULL)
 		row->fingerprint = Fingerprint(recording);
 	ReadLines(activity, activity->lines_value);

@@ -27,6 +27,8 @@ typedef struct Recording
 	bool		of_row;			/* row.same_key names a row of somebody's table */
 	bool		may_be_there;	/* one that is there already is no error */
 	bool		silent;			/* history without awards: nobody is told */
+	bool		previewed;		/* not to be recorded: its instant may lie ahead,
+								 * and its member may be NOBODY */
 	int			ncodes;
 	const char **codes;
 	const char *basket;

@@ -35,6 +35,8 @@ typedef struct EffectItem
 	TimestampTz at;				/* when it is earned; when it is taken back */
 	int64		item_id;		/* which one was given; 0: it has no number */
 	bool		read_only;		/* of left() and keeps(): nothing is locked */
+	int64		taken;			/* of left(): so many are taken before it, which
+								 * nothing says yet */
 } EffectItem;
 
 /*

@@ -22,9 +22,7 @@
 #include "activity/activity.h"
 #include "benefit/coupon.h"
 #include "benefit/coupon_price.h"
-#include "benefit/gate.h"
 #include "core/compat.h"
-#include "core/errors.h"
 
 /* A coupon that an activity has, had, or is to have. */
 typedef struct OrderCoupon
@@ -164,36 +162,16 @@ TakeGivenCodes(const ActivityChange *change)
  * ---------------------------------------------------------------------------
  */
 
-pg_noreturn static void
-RefuseNotEligible(const Coupon *coupon, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_NOT_ELIGIBLE),
-			 errmsg("coupon \"%s\" does not apply", coupon->code),
-			 errdetail("%s", detail),
-			 errhint("See the definition of benefit \"%s\" in loyalty.benefit_version.", coupon->benefit->name)));
-}
-
 /*
  * Whether a coupon may be redeemed with the activity at all.
  */
 static void
 CheckAvailable(const Coupon *coupon, const Activity *activity)
 {
-	const Benefit *benefit = coupon->benefit;
-	ConditionSubject subject = {.activity = activity, .money = benefit->money, .zone = FindZone(benefit->time_zone)};
-	Asker		asker;
+	const char *why_not = WhyNotAvailable(coupon->benefit, activity, false);
 
-	if (benefit->available != NULL)
-	{
-		InitAsker(&asker, activity->member_id, activity->at, false);
-		LetAsk(&subject, &asker);
-	}
-	if (benefit->money != NULL && activity->money != NULL && strcmp(benefit->money, activity->money) != 0)
-		RefuseNotEligible(coupon, psprintf("It is of %s, and the activity of %s.", benefit->money, activity->money));
-	if (benefit->available != NULL && EvaluateCondition(benefit->available, &subject) != TRUTH_YES)
-		RefuseNotEligible(coupon, psprintf("What its definition asks for under %s does not hold.",
-										   subject.failed_at != NULL ? subject.failed_at : "available"));
+	if (why_not != NULL)
+		RefuseNotEligible(coupon, why_not);
 }
 
 static void
@@ -202,54 +180,23 @@ CheckCombination(const OrderCoupon *one)
 	for (int i = 0; i < order.n; i++)
 	{
 		const OrderCoupon *other = &order.coupons[i];
-		const char *group = one->coupon.benefit->discount.exclusive;
-		const char *others = other->coupon.benefit->discount.exclusive;
 
-		if (other != one && other->wanted && group != NULL && others != NULL && strcmp(group, others) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_NOT_COMBINABLE),
-					 errmsg("coupons \"%s\" and \"%s\" cannot be redeemed together", one->coupon.code, other->coupon.code),
-					 errdetail("Their definitions have the same \"exclusive\", \"%s\".", group),
-					 errhint("Give the code of one of them.")));
-	}
-}
-
-static void
-CheckVerdict(const OrderCoupon *it)
-{
-	switch (it->priced.verdict)
-	{
-		case PRICE_APPLIES:
-			break;
-		case PRICE_MINIMUM:
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_MINIMUM_NOT_MET),
-					 errmsg("coupon \"%s\" asks for more", it->coupon.code),
-					 errdetail("It asks for %s of the lines that it is meant for.",
-							   MicrosText(Max(it->priced.terms.minimum, it->priced.terms.every))),
-					 errhint("Redeem it with a larger order.")));
-		case PRICE_NO_LINES:
-			RefuseNotEligible(&it->coupon, "Nothing in the order is what it is meant for.");
-			break;
-		case PRICE_NOTHING:
-		case PRICE_EXCLUDED:
-			RefuseNotEligible(&it->coupon, "It would take nothing off this order.");
-			break;
+		if (other != one && other->wanted && AreExclusive(one->coupon.benefit, other->coupon.benefit))
+			RefuseCombination(&one->coupon, &other->coupon);
 	}
 }
 
 /*
- * What the activity has beyond its lines, before coupons: shipping.  Where it has
- * no lines, its amount becomes what it is before coupons.
+ * What the activity has beyond its lines, before coupons: shipping, or, below 0,
+ * what is taken off it as a whole.  Where it has no lines, its amount becomes
+ * what it is before coupons.
  */
 static Micros
-ShippingOf(const ActivityChange *change)
+BeyondOf(const ActivityChange *change)
 {
 	Activity   *now = change->now;
-	Micros		beyond = now->amount;
+	Micros		beyond = BeyondLines(now);
 
-	for (int i = 0; i < now->nlines; i++)
-		beyond -= now->lines[i].amount;
 	for (int i = 0; i < order.n && !change->amount_given && !now->returned; i++)
 	{
 		int			nshares = 0;
@@ -263,7 +210,7 @@ ShippingOf(const ActivityChange *change)
 		}
 	}
 	if (now->nlines > 0)
-		return Max(beyond, 0);
+		return beyond;
 	now->amount = beyond;
 	return 0;
 }
@@ -300,8 +247,8 @@ PriceOrder(ActivityChange *change)
 	for (int i = 0; i < npriced; i++)
 	{
 		of[i]->priced = priced[i];
-		if (of[i]->is_new)
-			CheckVerdict(of[i]);
+		if (of[i]->is_new && priced[i].verdict != PRICE_APPLIES)
+			RefuseVerdict(&of[i]->coupon, &priced[i]);
 	}
 }
 
@@ -341,39 +288,6 @@ DecideAct(OrderCoupon *it, const ActivityChange *change)
 	}
 }
 
-/*
- * Writes the discount into the activity, whose amounts are before coupons.
- */
-static void
-WriteDiscount(ActivityChange *change, Micros shipping)
-{
-	Activity   *now = change->now;
-	Micros		unit = order.made.basket.unit;
-	int			decimals = MICROS_DECIMALS;
-
-	for (; unit > 1; unit /= 10)
-		decimals--;
-	now->amount = now->nlines == 0 ? now->amount : shipping;
-	for (int i = 0; i < now->nlines; i++)
-		now->amount = AddMicros(now->amount, now->lines[i].amount);
-	for (int i = 0; i < order.n; i++)
-	{
-		const PriceCoupon *priced = &order.coupons[i].priced;
-
-		if (priced->share == NULL || priced->discount == 0)
-			continue;
-		for (int j = 0; j < now->nlines; j++)
-		{
-			now->lines[j].discount += priced->share[j];
-			now->lines[j].amount -= priced->share[j];
-		}
-		now->amount -= priced->discount;
-		change->discount += priced->discount;
-		now->lines_changed = now->nlines > 0;
-		now->decimals = Max(now->decimals, decimals);
-	}
-}
-
 /* ---------------------------------------------------------------------------
  * The listener
  * ---------------------------------------------------------------------------
@@ -389,7 +303,7 @@ Wants(const char *kind)
 static void
 Price(ActivityChange *change)
 {
-	Micros		shipping;
+	Micros		beyond;
 
 	memset(&order, 0, sizeof(Order));
 	order.change = change;
@@ -399,12 +313,17 @@ Price(ActivityChange *change)
 		TakeGivenCodes(change);
 	if (order.n == 0)
 		return;
-	shipping = ShippingOf(change);
-	MakeBasket(&order.made, change->now, shipping, MoneyDecimals(change->now));
+	beyond = BeyondOf(change);
+	MakeBasket(&order.made, change->now, Max(beyond, 0), MoneyDecimals(change->now));
 	PriceOrder(change);
 	for (int i = 0; i < order.n; i++)
 		DecideAct(&order.coupons[i], change);
-	WriteDiscount(change, shipping);
+	AddUpAmount(change->now, beyond);
+	for (int i = 0; i < order.n; i++)
+	{
+		WriteDiscount(change->now, &order.made, &order.coupons[i].priced);
+		change->discount += order.coupons[i].priced.discount;
+	}
 }
 
 /*

@@ -41,22 +41,38 @@ RefuseCode(const char *code)
 }
 
 /*
- * Finds a code that a member may use.  Codes of others are as unknown to it as
- * those that are not there.
+ * Refuses a code that is given twice.
  */
-static void
-FindCode(int64 member_id, const char *code, KnownCode *known)
+void
+RefuseTwice(const char *code)
 {
-	if (!LookUpCode(code, known) || BenefitVersion(known->benefit, 1)->kind != BENEFIT_COUPON)
-		RefuseCode(code);
-	/* the same in all versions */
-	known->is_generic = BenefitVersion(known->benefit, 1)->codes == CODES_GENERIC;
-	if (known->coupon_id != 0 && known->member_id != member_id && CanonicalMember(known->member_id) != CanonicalMember(member_id))
-		RefuseCode(code);
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg("code \"%s\" is given twice", code),
+			 errdetail("A coupon is redeemed once with an order."),
+			 errhint("Give each code once.")));
 }
 
-static int
-CompareKnown(const void *a, const void *b)
+/*
+ * Finds a code that a member may use; false where there is none.  Codes of
+ * others are as unknown to it as those that are not there.
+ */
+bool
+FindCodeFor(int64 member_id, const char *code, KnownCode *known)
+{
+	if (!LookUpCode(code, known) || BenefitVersion(known->benefit, 1)->kind != BENEFIT_COUPON)
+		return false;
+	/* the same in all versions */
+	known->is_generic = BenefitVersion(known->benefit, 1)->codes == CODES_GENERIC;
+	return known->coupon_id == 0 || known->member_id == member_id ||
+		CanonicalMember(known->member_id) == CanonicalMember(member_id);
+}
+
+/*
+ * The order in which the coupons of codes are taken.
+ */
+int
+CompareKnownCodes(const void *a, const void *b)
 {
 	const KnownCode *x = a;
 	const KnownCode *y = b;
@@ -66,7 +82,9 @@ CompareKnown(const void *a, const void *b)
 		return x->coupon_id == 0 ? 1 : -1;
 	if (x->coupon_id != y->coupon_id)
 		return x->coupon_id < y->coupon_id ? -1 : 1;
-	return strcmp(x->benefit, y->benefit);
+	if (strcmp(x->benefit, y->benefit) != 0)
+		return strcmp(x->benefit, y->benefit);
+	return x->place - y->place;
 }
 
 static CouponAnswer
@@ -100,9 +118,12 @@ AddTakable(Takables *all, int64 member_id, int64 coupon_id, const KnownCode *kno
 	};
 }
 
-/* The coupons that a member has by a generic code. */
-static void
-FindOfGeneric(int64 member_id, const KnownCode *known, Takables *all)
+/*
+ * The coupons that a member has by a generic code, as pairs of whose number they
+ * stand under and their own, in the order of those.
+ */
+int64 *
+FindOfGeneric(int64 member_id, const KnownCode *known, int *n)
 {
 	static KeptPlan plan = {
 		.query = "SELECT c.member_id, c.coupon_id FROM loyalty.coupon c WHERE c.member_id OPERATOR(pg_catalog.=) ANY ($1) "
@@ -111,16 +132,30 @@ FindOfGeneric(int64 member_id, const KnownCode *known, Takables *all)
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};
 	Datum		values[3] = {NumbersOf(member_id), CStringGetTextDatum(known->benefit), CStringGetTextDatum(known->shown)};
+	int64	   *pairs;
 
 	RunPlan(&plan, values, NULL, 0);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	*n = (int) SPI_processed;
+	pairs = palloc(Max(*n, 1) * 2 * sizeof(int64));
+	for (int i = 0; i < *n; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		isnull;
 
-		AddTakable(all, DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull)),
-				   DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull)), known);
+		pairs[2 * i] = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
+		pairs[2 * i + 1] = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
 	}
+	return pairs;
+}
+
+static void
+AddOfGeneric(Takables *all, int64 member_id, const KnownCode *known)
+{
+	int			n;
+	int64	   *pairs = FindOfGeneric(member_id, known, &n);
+
+	for (int i = 0; i < n; i++)
+		AddTakable(all, pairs[2 * i], pairs[2 * i + 1], known);
 }
 
 static int
@@ -130,6 +165,18 @@ CompareTakables(const void *a, const void *b)
 	const Takable *y = b;
 
 	return x->coupon_id < y->coupon_id ? -1 : x->coupon_id > y->coupon_id;
+}
+
+/* A coupon that was just issued; by its definition it may begin later, or be over. */
+static void
+TakeIssued(const CouponIssue *issue, const char *basket, CouponActKind to_be, Coupon *coupon)
+{
+	CouponAnswer answer;
+
+	LockCoupon(issue->member_id, issue->coupon_id, coupon);
+	answer = MayTake(coupon, to_be, basket, issue->at);
+	if (answer != COUPON_GOOD)
+		RefuseCoupon(answer, coupon, issue->at);
 }
 
 /*
@@ -168,14 +215,14 @@ TakeGeneric(int64 member_id, TimestampTz at, const char *basket, CouponActKind t
 		RefuseCoupon(why_not, held, at);
 	if (answer != ISSUE_DONE)
 		RefuseIssue(answer, member_id, issue.benefit);
-	LockCoupon(member_id, issue.coupon_id, coupon);
+	TakeIssued(&issue, basket, to_be, coupon);
 }
 
 /*
  * The code of a voucher that nobody has claimed: whoever uses it first has it.
  */
 static void
-TakeBearer(int64 member_id, TimestampTz at, const KnownCode *known, Coupon *coupon)
+TakeBearer(int64 member_id, TimestampTz at, const char *basket, CouponActKind to_be, const KnownCode *known, Coupon *coupon)
 {
 	CouponIssue issue = {
 		.member_id = member_id,
@@ -185,7 +232,7 @@ TakeBearer(int64 member_id, TimestampTz at, const KnownCode *known, Coupon *coup
 	};
 
 	ClaimBearerCode(&issue, known->shown);
-	LockCoupon(member_id, issue.coupon_id, coupon);
+	TakeIssued(&issue, basket, to_be, coupon);
 }
 
 /*
@@ -203,23 +250,20 @@ TakeCoupons(int64 member_id, TimestampTz at, const char *basket, CouponActKind t
 
 	for (int i = 0; i < ncodes; i++)
 	{
-		FindCode(member_id, codes[i], &known[i]);
+		if (!FindCodeFor(member_id, codes[i], &known[i]))
+			RefuseCode(codes[i]);
 		known[i].place = i;
 		for (int j = 0; j < i; j++)
 		{
 			if (strcmp(known[i].shown, known[j].shown) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-						 errmsg("code \"%s\" is given twice", codes[i]),
-						 errdetail("A coupon is redeemed once with an order."),
-						 errhint("Give each code once.")));
+				RefuseTwice(codes[i]);
 		}
 	}
-	qsort(known, ncodes, sizeof(KnownCode), CompareKnown);
+	qsort(known, ncodes, sizeof(KnownCode), CompareKnownCodes);
 	for (int i = 0; i < ncodes; i++)
 	{
 		if (known[i].is_generic)
-			FindOfGeneric(member_id, &known[i], &all);
+			AddOfGeneric(&all, member_id, &known[i]);
 		else if (known[i].coupon_id != 0)
 			AddTakable(&all, known[i].member_id, known[i].coupon_id, &known[i]);
 	}
@@ -234,7 +278,7 @@ TakeCoupons(int64 member_id, TimestampTz at, const char *basket, CouponActKind t
 		if (known[i].is_generic)
 			TakeGeneric(member_id, at, basket, to_be, &known[i], &all, coupon);
 		else if (known[i].coupon_id == 0)
-			TakeBearer(member_id, at, &known[i], coupon);
+			TakeBearer(member_id, at, basket, to_be, &known[i], coupon);
 		else
 		{
 			CouponAnswer answer;

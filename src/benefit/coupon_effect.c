@@ -40,7 +40,7 @@ CouponsLeft(const EffectItem *item, const char **limited_by)
 		*limited_by = "coupon_version";
 		return 0;
 	}
-	return IssuesLeft(item->member_id, benefit, item->at, limited_by);
+	return Max(IssuesLeft(item->member_id, benefit, item->at, limited_by) - item->taken, 0);
 }
 
 static bool

@@ -137,6 +137,13 @@ CountLapsed(const Benefit *benefit, TimestampTz at)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
+static const char *const limit_names[] = {
+	[ISSUE_DONE] = NULL,
+	[ISSUE_MEMBER_LIMIT] = "coupon_member",
+	[ISSUE_TOTAL] = "coupon_total",
+	[ISSUE_POOL_EMPTY] = "coupon_codes"
+};
+
 /*
  * How many more coupons of a benefit can be issued to a member, and by which
  * limit; reads only, so that in another moment it may be less.
@@ -150,7 +157,7 @@ IssuesLeft(int64 member_id, const Benefit *benefit, TimestampTz at, const char *
 	if (benefit->member_limit > 0)
 	{
 		least = Max(benefit->member_limit - CountCoupons(member_id, benefit), 0);
-		*limited_by = "coupon_member";
+		*limited_by = limit_names[ISSUE_MEMBER_LIMIT];
 	}
 	if (benefit->has_total)
 	{
@@ -158,17 +165,30 @@ IssuesLeft(int64 member_id, const Benefit *benefit, TimestampTz at, const char *
 		if (left == 0)
 			left = CountLapsed(benefit, at);
 		if (left < least)
-			*limited_by = "coupon_total";
+			*limited_by = limit_names[ISSUE_TOTAL];
 		least = Min(least, left);
 	}
 	if (benefit->codes == CODES_POOL)
 	{
 		left = EscrowLeft(PoolName(benefit));
 		if (left < least)
-			*limited_by = "coupon_codes";
+			*limited_by = limit_names[ISSUE_POOL_EMPTY];
 		least = Min(least, left);
 	}
 	return least;
+}
+
+/*
+ * What is answered to whom such a limit leaves none.
+ */
+IssueAnswer
+AnswerOfLimit(const char *limited_by)
+{
+	IssueAnswer answer = ISSUE_MEMBER_LIMIT;
+
+	while (strcmp(limit_names[answer], limited_by) != 0)
+		answer++;
+	return answer;
 }
 
 static bool

@@ -131,6 +131,56 @@ SetKept(PriceCoupon *priced, const ActivityBasket *made, const LineShare *shares
 }
 
 /*
+ * What an activity has beyond its lines; less than 0 where its amount is less
+ * than that of them.  Without lines: its amount.
+ */
+Micros
+BeyondLines(const Activity *activity)
+{
+	Micros		beyond = activity->amount;
+
+	for (int i = 0; i < activity->nlines; i++)
+		beyond -= activity->lines[i].amount;
+	return beyond;
+}
+
+/*
+ * Makes the amount of an activity that of its lines and of what it has beyond
+ * them; without lines it stays.
+ */
+void
+AddUpAmount(Activity *activity, Micros beyond)
+{
+	if (activity->nlines == 0)
+		return;
+	activity->amount = beyond;
+	for (int i = 0; i < activity->nlines; i++)
+		activity->amount = AddMicros(activity->amount, activity->lines[i].amount);
+}
+
+/*
+ * Writes what a coupon takes off into the activity, whose amounts are before it.
+ */
+void
+WriteDiscount(Activity *activity, const ActivityBasket *made, const PriceCoupon *priced)
+{
+	int			decimals = MICROS_DECIMALS;
+
+	if (priced->share == NULL || priced->discount == 0)
+		return;
+	for (Micros unit = made->basket.unit; unit > 1; unit /= 10)
+		decimals--;
+	for (int i = 0; i < activity->nlines; i++)
+	{
+		activity->lines[i].discount += priced->share[i];
+		activity->lines[i].amount -= priced->share[i];
+	}
+	activity->amount = Max(activity->amount - priced->discount, 0);
+	activity->lines_changed = activity->nlines > 0;
+	activity->decimals = Max(activity->decimals, decimals);
+}
+
+/*
  * What a coupon takes off each line, as it is kept: [{"line": 1, "amount": 80,
  * "discount": 13.33}, ...], of the lines of which it takes anything.
  */

@@ -27,6 +27,9 @@ typedef struct ActivityBasket
 extern void MakeBasket(ActivityBasket *made, const Activity *activity, Micros shipping, int decimals);
 extern void SetTerms(PriceCoupon *priced, const ActivityBasket *made, const Benefit *benefit, int64 coupon_id);
 extern void SetKept(PriceCoupon *priced, const ActivityBasket *made, const LineShare *shares, int nshares);
+extern Micros BeyondLines(const Activity *activity);
+extern void AddUpAmount(Activity *activity, Micros beyond);
+extern void WriteDiscount(Activity *activity, const ActivityBasket *made, const PriceCoupon *priced);
 extern Datum SpreadValue(const ActivityBasket *made, const PriceCoupon *priced);
 extern LineShare *ReadSpread(Datum spread, int *nshares);
 

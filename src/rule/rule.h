@@ -243,6 +243,8 @@ typedef struct Settlement
 	const char *reason;			/* why */
 	bool		take_back;		/* what falls by that is taken back */
 	bool		too_deep;		/* nothing is given: rows say what would be */
+	int			nissued;		/* coupons that the activity would have issued */
+	const char **issued;		/* before, of these benefits; of a preview */
 
 	/* what comes of it */
 	Facts		facts;

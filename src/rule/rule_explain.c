@@ -1,7 +1,7 @@
 /*
  * rule_explain.c
- *		Why an activity earned what it earned, what it would earn, and whether
- *		all of it is what it should be: settlements that write nothing.
+ *		Why an activity earned what it earned, and whether all of it is what it
+ *		should be: settlements that write nothing.
  */
 #include "postgres.h"
 
@@ -305,83 +305,5 @@ loyalty_campaign_limits(PG_FUNCTION_ARGS)
 		values[5] = CStringGetTextDatum(limit->name);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
-	return (Datum) 0;
-}
-
-/* ---------------------------------------------------------------------------
- * Previewing
- * ---------------------------------------------------------------------------
- */
-
-/*
- * preview_activity(member_id, kind, at, amount, lines, channel, document, money,
- * time_zone, confirmed, definitions)
- */
-PG_FUNCTION_INFO_V1(loyalty_preview_activity);
-Datum
-loyalty_preview_activity(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Activity	activity = {0};
-	Settlement	settlement;
-	const RuleBook *book;
-
-	RequireArgument(fcinfo, 0, "member_id");
-	RequireArgument(fcinfo, 1, "kind");
-	InitReturnSet(fcinfo);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	activity.member_id = PG_GETARG_INT64(0);
-	activity.kind = TextArgument(fcinfo, 1);
-	(void) FindActivityKind(activity.kind);
-	activity.at = PG_ARGISNULL(2) ? GetCurrentTransactionStartTimestamp() : PG_GETARG_TIMESTAMPTZ(2);
-	CheckActivityAt(activity.at);
-	activity.has_amount = !PG_ARGISNULL(3);
-	if (activity.has_amount)
-		activity.amount = MicrosFromNumeric(PG_GETARG_DATUM(3), "amount", &activity.decimals);
-	activity.channel = TextArgument(fcinfo, 5);
-	activity.document = PG_ARGISNULL(6) ? 0 : PG_GETARG_DATUM(6);
-	activity.money = TextArgument(fcinfo, 7);
-	activity.time_zone = FindTimeZone(TextArgument(fcinfo, 8));
-	activity.local_day = LocalDay(activity.at, activity.time_zone);
-	activity.confirmed = PG_ARGISNULL(9) || PG_GETARG_BOOL(9);
-	ReadLines(&activity, PG_ARGISNULL(4) ? 0 : PG_GETARG_DATUM(4));
-	FillInProducts(&activity, NULL);
-
-	book = OpenRuleBook();
-	if (!PG_ARGISNULL(10))
-		book = MakeDraft(book, PG_GETARG_JSONB_P(10));
-	BeginSettlement(&settlement, book, activity.member_id, &activity);
-	settlement.dry = true;
-	DecideSettlement(&settlement);
-	for (int c = 0; c < settlement.ncandidates; c++)
-	{
-		const Candidate *candidate = settlement.candidates[c];
-
-		for (int e = 0; e < candidate->campaign->neffects; e++)
-		{
-			const Effect *effect = &candidate->campaign->effects[e];
-			const Ruling *ruling = &candidate->rulings[e];
-			Datum		values[8] = {0};
-			bool		nulls[8] = {false};
-
-			if (!candidate->matched && e > 0)
-				continue;
-			PutText(values, nulls, 0, candidate->campaign->code);
-			values[1] = Int32GetDatum(e + 1);
-			PutText(values, nulls, 2, effect->currency);
-			/* of a window what the activity would add */
-			values[3] = Int64GetDatum(effect->currency == NULL ? 0 : ruling->given - ruling->held.points);
-			nulls[3] = effect->currency == NULL;
-			values[4] = Int64GetDatum(ruling->wanted);
-			nulls[4] = effect->currency == NULL;
-			PutText(values, nulls, 5, ruling->given > 0 ? effect->item : NULL);
-			PutText(values, nulls, 6, ruling->limited_by);
-			PutText(values, nulls, 7, candidate->failed_at != NULL ? psprintf("does not match: %s", candidate->failed_at) :
-					candidate->lost_to != NULL ? psprintf("lost to %s", candidate->lost_to) : NULL);
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		}
-	}
-	SPI_finish();
 	return (Datum) 0;
 }

@@ -31,7 +31,18 @@ CREATE FUNCTION preview_activity(member_id bigint, kind text DEFAULT 'order', at
 	OUT wanted bigint, OUT item text, OUT limited_by text, OUT why text) RETURNS SETOF record
 LANGUAGE c STABLE ROWS 20 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_preview_activity';
 COMMENT ON FUNCTION preview_activity(bigint, text, timestamptz, numeric, jsonb, text, jsonb, text, text, boolean, jsonb) IS
-'What an activity would earn, by the code that decides when it is recorded; writes nothing, and works on a standby. definitions: {"code": definition} in place of those that are defined, null for one that shall not be there. Every campaign that looks at it: points it would add, wanted without limits, item the coupon, limited_by the limit, why where it does not match, or lost. Errors: LY501, LY505, LY521.';
+'What an activity would earn, by the code that decides when it is recorded; writes nothing, and works on a standby. member_id NULL: for somebody of whom nothing is known. at may lie ahead: then by what is known now. definitions: {"code": definition} in place of those that are defined, null for one that shall not be there. Every campaign that looks at it: points it would add, wanted without limits, item the coupon, limited_by the limit, why where it does not match, or lost. Errors: LY202, LY501, LY505, LY521.';
+
+CREATE FUNCTION preview_basket(member_id bigint, kind text DEFAULT 'order', at timestamptz DEFAULT NULL, amount numeric DEFAULT NULL,
+	lines jsonb DEFAULT NULL, channel text DEFAULT NULL, document jsonb DEFAULT NULL, money text DEFAULT NULL, time_zone text DEFAULT NULL,
+	codes text[] DEFAULT NULL, basket text DEFAULT NULL, confirmed boolean DEFAULT true, use_points bigint DEFAULT NULL,
+	use_currency text DEFAULT 'points', payment text DEFAULT NULL, definitions jsonb DEFAULT NULL,
+	OUT what text, OUT line integer, OUT item text, OUT price numeric, OUT discount numeric, OUT due numeric, OUT benefit text, OUT campaign text,
+	OUT effect integer, OUT currency text, OUT points bigint, OUT wanted bigint, OUT limited_by text, OUT refusal text, OUT why text, OUT details jsonb)
+RETURNS SETOF record
+LANGUAGE c STABLE ROWS 20 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_preview_basket';
+COMMENT ON FUNCTION preview_basket(bigint, text, timestamptz, numeric, jsonb, text, jsonb, text, text, text[], text, boolean, bigint, text, text, jsonb) IS
+'What record_activity() with these arguments, and redeem() of use_points, would do: coupons come off first, then campaigns look at what is left; writes nothing, and works on a standby. member_id NULL: for somebody of whom nothing is known. at may lie ahead: then by what is known now. Rows by what they are of. line: its number, sku (item), price before coupons, discount, what is due, as it would be stored (details), and whose member price it has (benefit; see price_lines()). rest: likewise, what amount has beyond the lines (shipping), or lacks. coupon: for each code (item) its benefit, the discount and over which lines it is spread (details), or the SQLSTATE (refusal) with which it would be refused, and why; of those that shut each other out the best applies. points: how many of those wanted can be spent, by which payment, the best unless it is named, and what they are worth (discount); limited_by balance or payment; refusal LY101 where they are not there. total: item is the money; due is what is left to be paid in money. award: what each campaign adds, as in preview_activity(), whose definitions are those here; of a coupon, label or badge (item) points are 1 or 0. Errors: LY003, LY102, LY202, LY501, LY505, LY521, LY601 payment.';
 
 CREATE FUNCTION backtest_campaigns(definitions jsonb, from_at timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity', kinds text[] DEFAULT NULL,
 	currency text DEFAULT 'points', OUT member_id bigint, OUT activities bigint, OUT points_now bigint, OUT points_then bigint) RETURNS SETOF record

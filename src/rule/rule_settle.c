@@ -650,6 +650,8 @@ AskRooms(Settlement *settlement)
 				.member_id = campaign->has_window ? settlement->canonical : settlement->home_id,.read_only = settlement->dry
 			};
 
+			for (int i = 0; i < settlement->nissued && effect->item != NULL; i++)
+				item.taken += strcmp(EffectName(effect), "coupon") == 0 && strcmp(settlement->issued[i], effect->item) == 0;
 			ruling->held.stays = held != NULL && held->stays != NULL;
 			if (candidate->matched && effect->of != NULL && effect->of->left != NULL && ruling->held.points == 0)
 				ruling->left = AskWhatIsLeft(&item, effect->of, &settlement->items_left);
