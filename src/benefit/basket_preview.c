@@ -19,23 +19,6 @@
 /* A coupon that was not issued yet has a number behind all that were. */
 #define FIRST_UNISSUED	(PG_INT64_MAX / 2)
 
-/* A code that is previewed. */
-typedef struct Shown
-{
-	CodePreview *preview;
-	Coupon		coupon;
-} Shown;
-
-/* What is previewed. */
-typedef struct Preview
-{
-	const Activity *activity;
-	const char *basket;
-	int			nshown;			/* those that may be redeemed, as far as we know */
-	Shown	   *shown;
-	int64		nunissued;
-} Preview;
-
 /* ---------------------------------------------------------------------------
  * Refusals
  * ---------------------------------------------------------------------------
@@ -59,6 +42,28 @@ typedef struct Cause
 	const PriceCoupon *priced;
 	const Refused *refused;
 } Cause;
+
+/* A code that was found. */
+typedef struct Shown
+{
+	CodePreview *preview;
+	Coupon		coupon;
+	bool		is_crowded;		/* others of this basket leave none of its benefit */
+	PriceCoupon priced;
+	Cause		cause;			/* of its refusal */
+} Shown;
+
+/* What is previewed. */
+typedef struct Preview
+{
+	const Activity *activity;
+	const char *basket;
+	int			nshown;
+	Shown	   *shown;
+	int			ncandidates;	/* of those shown: they may be redeemed, as far as we know */
+	Shown	  **candidates;
+	int64		nunissued;
+} Preview;
 
 /* Raises the error of the call. */
 static void
@@ -116,10 +121,24 @@ RefusalOf(const Cause *cause)
 	return refusal;
 }
 
+static void
+Refuse(Shown *shown, Cause cause)
+{
+	shown->cause = cause;
+	shown->preview->refusal = RefusalOf(&shown->cause);
+}
+
 /* ---------------------------------------------------------------------------
  * Which coupons
  * ---------------------------------------------------------------------------
  */
+
+/* Whether a code is one of those with which a coupon of a benefit would be issued. */
+static bool
+WouldIssue(const Shown *shown, const char *benefit)
+{
+	return shown->preview->is_issued && !shown->is_crowded && strcmp(shown->preview->benefit, benefit) == 0;
+}
 
 /* How many coupons of a benefit this basket would have issued. */
 static int64
@@ -127,8 +146,8 @@ CountUnissued(const Preview *preview, const char *benefit)
 {
 	int64		n = 0;
 
-	for (int i = 0; i < preview->nshown; i++)
-		n += preview->shown[i].preview->is_issued && strcmp(preview->shown[i].preview->benefit, benefit) == 0;
+	for (int i = 0; i < preview->ncandidates; i++)
+		n += WouldIssue(preview->candidates[i], benefit);
 	return n;
 }
 
@@ -142,24 +161,30 @@ LookAtUnissued(Preview *preview, const KnownCode *known, Shown *shown, const Cou
 	const Activity *activity = preview->activity;
 	const Benefit *benefit = FindBenefit(known->benefit, activity->at);
 	const char *limited_by = NULL;
-	CodePreview *it = shown->preview;
-	IssueAnswer answer;
+	int64		left;
 
 	if (benefit == NULL)
 	{
-		it->refusal = RefusalOf(&(Cause) {.kind = NO_BENEFIT,.text = known->benefit,.at = activity->at});
+		Refuse(shown, (Cause) {.kind = NO_BENEFIT,.text = known->benefit,.at = activity->at});
 		return;
 	}
-	if (IssuesLeft(activity->member_id, benefit, activity->at, &limited_by) <= CountUnissued(preview, benefit->name))
+	left = IssuesLeft(activity->member_id, benefit, activity->at, &limited_by);
+	if (left <= CountUnissued(preview, benefit->name))
 	{
-		answer = AnswerOfLimit(limited_by);
+		IssueAnswer answer = AnswerOfLimit(limited_by);
+
 		if (answer == ISSUE_MEMBER_LIMIT && held != NULL)
-			it->refusal = RefusalOf(&(Cause) {.kind = NOT_USABLE,.answer = why_not,.coupon = held,.at = activity->at});
+			shown->cause = (Cause) {.kind = NOT_USABLE,.answer = why_not,.coupon = held,.at = activity->at};
 		else
-			it->refusal = RefusalOf(&(Cause) {.kind = NOT_ISSUED,.issue = answer,.member_id = activity->member_id,.benefit = benefit});
-		return;
+			shown->cause = (Cause) {.kind = NOT_ISSUED,.issue = answer,.member_id = activity->member_id,.benefit = benefit};
+		if (left <= 0)
+		{
+			Refuse(shown, shown->cause);
+			return;
+		}
+		shown->is_crowded = true;
 	}
-	it->is_issued = true;
+	shown->preview->is_issued = true;
 	shown->coupon = (Coupon) {
 		.member_id = activity->member_id,
 		.coupon_id = FIRST_UNISSUED + preview->nunissued++,
@@ -207,31 +232,28 @@ LookAtGeneric(Preview *preview, const KnownCode *known, Shown *shown)
  * with the activity.
  */
 static void
-LookAtCode(Preview *preview, const KnownCode *known, CodePreview *it)
+LookAtCode(Preview *preview, const KnownCode *known, Shown *shown)
 {
 	const Activity *activity = preview->activity;
-	Shown	   *shown = &preview->shown[preview->nshown];
 	const char *detail;
 	CouponAnswer answer;
 
-	memset(shown, 0, sizeof(Shown));
-	shown->preview = it;
 	if (known->is_generic)
 		LookAtGeneric(preview, known, shown);
 	else if (known->coupon_id == 0)
 		LookAtUnissued(preview, known, shown, NULL, COUPON_USED);
 	else
 		(void) LookAtCoupon(known->member_id, known->coupon_id, &shown->coupon);
-	if (it->refusal != NULL)
+	if (shown->preview->refusal != NULL)
 		return;
 	answer = MayRedeem(&shown->coupon.state, &shown->coupon.terms, preview->basket, activity->at);
 	detail = answer == COUPON_GOOD ? WhyNotAvailable(shown->coupon.benefit, activity, true) : NULL;
 	if (answer != COUPON_GOOD)
-		it->refusal = RefusalOf(&(Cause) {.kind = NOT_USABLE,.answer = answer,.coupon = &shown->coupon,.at = activity->at});
+		Refuse(shown, (Cause) {.kind = NOT_USABLE,.answer = answer,.coupon = &shown->coupon,.at = activity->at});
 	else if (detail != NULL)
-		it->refusal = RefusalOf(&(Cause) {.kind = NOT_ELIGIBLE,.coupon = &shown->coupon,.text = detail});
-	else
-		preview->nshown++;
+		Refuse(shown, (Cause) {.kind = NOT_ELIGIBLE,.coupon = &shown->coupon,.text = detail});
+	else if (!shown->is_crowded)
+		preview->candidates[preview->ncandidates++] = shown;
 }
 
 /*
@@ -243,29 +265,34 @@ LookAtCodes(Preview *preview, int ncodes, CodePreview *previews)
 	KnownCode  *known = palloc(Max(ncodes, 1) * sizeof(KnownCode));
 	int			nknown = 0;
 
-	preview->shown = palloc(Max(ncodes, 1) * sizeof(Shown));
 	for (int i = 0; i < ncodes; i++)
 	{
-		CodePreview *it = &previews[i];
 		KnownCode  *last = &known[nknown];
+		bool		twice = false;
 
-		if (!FindCodeFor(preview->activity->member_id, it->code, last))
+		if (!FindCodeFor(preview->activity->member_id, previews[i].code, last))
 		{
-			it->refusal = RefusalOf(&(Cause) {.kind = NO_SUCH_CODE,.text = it->code});
+			previews[i].refusal = RefusalOf(&(Cause) {.kind = NO_SUCH_CODE,.text = previews[i].code});
 			continue;
 		}
-		it->benefit = last->benefit;
+		previews[i].benefit = last->benefit;
 		last->place = i;
-		for (int j = 0; j < nknown && it->refusal == NULL; j++)
-		{
-			if (strcmp(known[j].shown, last->shown) == 0)
-				it->refusal = RefusalOf(&(Cause) {.kind = GIVEN_TWICE,.text = it->code});
-		}
-		nknown += it->refusal == NULL;
+		for (int j = 0; j < nknown; j++)
+			twice = twice || strcmp(known[j].shown, last->shown) == 0;
+		if (twice)
+			previews[i].refusal = RefusalOf(&(Cause) {.kind = GIVEN_TWICE,.text = previews[i].code});
+		else
+			nknown++;
 	}
 	qsort(known, nknown, sizeof(KnownCode), CompareKnownCodes);
+	preview->shown = palloc0(Max(nknown, 1) * sizeof(Shown));
+	preview->candidates = palloc(Max(nknown, 1) * sizeof(Shown *));
 	for (int i = 0; i < nknown; i++)
-		LookAtCode(preview, &known[i], &previews[known[i].place]);
+	{
+		preview->shown[i].preview = &previews[known[i].place];
+		preview->nshown++;
+		LookAtCode(preview, &known[i], &preview->shown[i]);
+	}
 }
 
 /* ---------------------------------------------------------------------------
@@ -274,57 +301,93 @@ LookAtCodes(Preview *preview, int ncodes, CodePreview *previews)
  */
 
 /*
- * Those whose pricing came to nothing are refused for that, and no longer
- * considered.  Returns whether there were any.
+ * Candidates whose pricing came to nothing are refused for that, and are none any
+ * more.  Returns whether there were any.
  */
 static bool
 DropThoseOfNoUse(Preview *preview, PriceCoupon *priced)
 {
 	int			n = 0;
+	bool		any = false;
 
-	for (int i = 0; i < preview->nshown; i++)
+	for (int i = 0; i < preview->ncandidates; i++)
 	{
-		const Shown *shown = &preview->shown[i];
+		Shown	   *shown = preview->candidates[i];
 
+		shown->priced = priced[i];
 		if (priced[i].verdict == PRICE_APPLIES || priced[i].verdict == PRICE_EXCLUDED)
 		{
 			priced[n] = priced[i];
-			preview->shown[n++] = *shown;
+			preview->candidates[n++] = shown;
+			continue;
 		}
-		else
-			shown->preview->refusal = RefusalOf(&(Cause) {.kind = OF_NO_USE,.coupon = &shown->coupon,.priced = &priced[i]});
+		Refuse(shown, (Cause) {.kind = OF_NO_USE,.coupon = &shown->coupon,.priced = &shown->priced});
+		any = true;
 	}
-	if (n == preview->nshown)
-		return false;
-	preview->nshown = n;
-	return true;
+	preview->ncandidates = n;
+	return any;
 }
 
 /*
- * Prices the coupons: first each alone, then the best of those that shut each
- * other out.  Where the best comes to nothing beside the others, it is no
- * candidate, and it is chosen again.
+ * Prices the candidates: first each alone, then the best of those that shut each
+ * other out.  Where the best comes to nothing beside the others, it is none any
+ * more, and it is chosen again.
  */
 static void
-PriceShown(Preview *preview, const ActivityBasket *made, PriceCoupon *priced)
+PriceCandidates(Preview *preview, const ActivityBasket *made)
 {
-	for (int i = 0; i < preview->nshown; i++)
+	PriceCoupon *priced = palloc0(Max(preview->ncandidates, 1) * sizeof(PriceCoupon));
+
+	for (int i = 0; i < preview->ncandidates; i++)
 	{
-		SetTerms(&priced[i], made, preview->shown[i].coupon.benefit, preview->shown[i].coupon.coupon_id);
+		const Coupon *coupon = &preview->candidates[i]->coupon;
+
+		SetTerms(&priced[i], made, coupon->benefit, coupon->coupon_id);
 		PriceCoupons(&made->basket, 1, &priced[i]);
 	}
 	(void) DropThoseOfNoUse(preview, priced);
 	do
 	{
-		ChooseCoupons(&made->basket, preview->nshown, priced);
+		ChooseCoupons(&made->basket, preview->ncandidates, priced);
 	} while (DropThoseOfNoUse(preview, priced));
+	for (int i = 0; i < preview->ncandidates; i++)
+	{
+		Shown	   *shown = preview->candidates[i];
+
+		if (shown->priced.verdict == PRICE_EXCLUDED)
+			Refuse(shown, (Cause) {
+				   .kind = NOT_COMBINABLE,.coupon = &shown->coupon,.other = &preview->candidates[shown->priced.lost_to]->coupon
+				   });
+	}
+}
+
+/*
+ * One that others of its benefit leave no coupon is refused for that; or, where
+ * they do not apply, for the same reason.
+ */
+static void
+RefuseCrowded(const Preview *preview, Shown *crowded)
+{
+	Cause		cause = crowded->cause;
+
+	for (int i = 0; i < preview->nshown; i++)
+	{
+		const Shown *other = &preview->shown[i];
+
+		if (other->preview->refusal != NULL && WouldIssue(other, crowded->preview->benefit))
+		{
+			cause = other->cause;
+			cause.coupon = &crowded->coupon;
+		}
+	}
+	Refuse(crowded, cause);
 }
 
 /*
  * What coupons of codes do to an activity that is not stored: what they take off
  * is written into it, as when they are redeemed with it.  Returns one for each
  * code.  Of those that shut each other out the best applies.  basket: under which
- * some are reserved, or NULL.  Needs an SPI connection; member_id 0 is nobody.
+ * some are reserved, or NULL.  Needs an SPI connection; the member may be NOBODY.
  */
 CodePreview *
 PreviewCodes(Activity *activity, const char *basket, int ncodes, const char *const *codes)
@@ -332,32 +395,28 @@ PreviewCodes(Activity *activity, const char *basket, int ncodes, const char *con
 	CodePreview *previews = palloc0(Max(ncodes, 1) * sizeof(CodePreview));
 	Preview		preview = {.activity = activity,.basket = basket};
 	Micros		beyond = activity->nlines > 0 ? BeyondLines(activity) : 0;
-	PriceCoupon *priced;
 	ActivityBasket made;
 
 	for (int i = 0; i < ncodes; i++)
 		previews[i].code = codes[i];
 	LookAtCodes(&preview, ncodes, previews);
-	if (preview.nshown == 0)
-		return previews;
 	MakeBasket(&made, activity, Max(beyond, 0), MoneyDecimals(activity));
-	priced = palloc0(preview.nshown * sizeof(PriceCoupon));
-	PriceShown(&preview, &made, priced);
-	AddUpAmount(activity, beyond);
+	PriceCandidates(&preview, &made);
 	for (int i = 0; i < preview.nshown; i++)
 	{
-		CodePreview *it = preview.shown[i].preview;
+		if (preview.shown[i].is_crowded && preview.shown[i].preview->refusal == NULL)
+			RefuseCrowded(&preview, &preview.shown[i]);
+	}
+	AddUpAmount(activity, beyond);
+	for (int i = 0; i < preview.ncandidates; i++)
+	{
+		const Shown *shown = preview.candidates[i];
 
-		if (priced[i].verdict == PRICE_EXCLUDED)
-		{
-			it->refusal = RefusalOf(&(Cause) {
-				.kind = NOT_COMBINABLE,.coupon = &preview.shown[i].coupon,.other = &preview.shown[priced[i].lost_to].coupon
-			});
+		if (shown->preview->refusal != NULL)
 			continue;
-		}
-		it->discount = priced[i].discount;
-		it->spread = SpreadValue(&made, &priced[i]);
-		WriteDiscount(activity, &made, &priced[i]);
+		shown->preview->discount = shown->priced.discount;
+		shown->preview->spread = SpreadValue(&made, &shown->priced);
+		WriteDiscount(activity, &made, &shown->priced);
 	}
 	return previews;
 }
