@@ -15,6 +15,8 @@
 #
 # demo, test, soak, bench and mutants install through apt what they miss, and say so.
 #
+# Sets of members need the library CRoaring, with its headers (libroaring-dev).
+#
 # The rooms, in install order.  A room uses only rooms to its left.
 ROOMS = core ledger member rfm tier clv cohort event activity label audience benefit engagement rule liability trial match bi access
 
@@ -76,8 +78,14 @@ ROOM_INITS := $(shell echo $(foreach room,$(ROOMS),$(if $(wildcard $(HERE)/src/$
 src/core/core_init.o: $(HERE)/Makefile
 src/core/core_init.o: override CPPFLAGS += -D'ROOM_INITS=$(ROOM_INITS)'
 
+# The library CRoaring is loaded at its first use, by this name.
+ROARING_LIBRARY := $(or $(shell objdump -p "$$($(CC) -print-file-name=libroaring.so)" 2>/dev/null | awk '$$1 == "SONAME" { print $$2 }'),libroaring.so)
+src/audience/member_set_library.o: override CPPFLAGS += -DROARING_LIBRARY='"$(ROARING_LIBRARY)"'
+
 # Objects made for another PostgreSQL are made anew.
 .built-for: FORCE
+	@echo '\#include <roaring/roaring.h>' | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 || \
+		{ echo 'The headers of the library CRoaring are not here: install libroaring-dev; make demo and make test do so.'; false; }
 	@echo '$(VERSION) $(CC)' | cmp -s - $@ || echo '$(VERSION) $(CC)' > $@
 $(OBJS): .built-for
 FORCE:

@@ -6,9 +6,9 @@
 #
 # What is missing is installed through apt, as root or with sudo, and named
 # before.  No cluster is created by that.  Nothing missing: nothing done.
-# Where the distribution has them, four more come along: for test, libphonenumber
-# and CRoaring, with which telephone numbers and sets of members are compared, and
-# psycopg2 for the examples; for bench, pgRouting as a rival.
+# Where the distribution has them, three more come along: for test, libphonenumber,
+# with which telephone numbers are compared, and psycopg2 for the examples; for
+# bench, pgRouting as a rival.
 set -euo pipefail
 
 target=$1
@@ -42,6 +42,7 @@ missing()
 	local bindir sharedir pgxs_test
 	command -v gcc >/dev/null || command -v cc >/dev/null || echo gcc
 	[ -e /usr/include/stdio.h ] || echo libc6-dev
+	has_library roaring || echo libroaring-dev
 	command -v perl >/dev/null || echo perl
 	command -v gzip >/dev/null || echo gzip
 	if ! usable "$pg_config"; then
@@ -58,6 +59,12 @@ missing()
 	[ "$target" != test ] || perl -MIPC::Run -MTest::More -e 1 2>/dev/null || echo libipc-run-perl
 }
 
+# Whether a library is there, with its header.
+has_library()
+{
+	printf '#include <%s/%s.h>\nint main(void) { return 0; }\n' "$1" "$1" | ${CC:-cc} -x c -o /dev/null - -l"$1" 2>/dev/null
+}
+
 # What the target does without, too: wanted where apt has it, and nobody is asked
 # for a password.
 wishes()
@@ -66,7 +73,6 @@ wishes()
 	[ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null || return 0
 	case $target in
 		test)
-			[ -e /usr/include/roaring/roaring.h ] || wish libroaring-dev
 			has_module phonenumbers || wish python3-phonenumbers
 			has_module psycopg2 || wish python3-psycopg2 ;;
 		bench)

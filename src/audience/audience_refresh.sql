@@ -25,9 +25,10 @@ BEGIN
 		DELETE FROM loyalty.audience_change c WHERE c.audience = scope AND c.snapshot > a.snapshot;
 		DELETE FROM loyalty.audience_chunk c WHERE c.audience = scope AND (c.snapshot > a.snapshot
 			OR EXISTS (SELECT FROM loyalty.audience_chunk n WHERE n.audience = scope AND n.chunk = c.chunk AND n.snapshot > c.snapshot AND n.snapshot <= a.snapshot));
-		PERFORM loyalty.writers_have_ended('{member,member_label,activity,audience_list}', '1 minute');
 		a.next_as_of := as_of;
+		-- whoever has written by now is waited for: what is recorded later is not looked at
 		a.next_known_at := clock_timestamp();
+		PERFORM loyalty.writers_have_ended('{member,member_label,activity,audience_list,member_alias,tier_event,tier_state,wallet}', '1 minute');
 		UPDATE loyalty.audience x SET next_as_of = a.next_as_of, next_known_at = a.next_known_at WHERE x.audience = scope;
 		total := loyalty.estimated_rows('loyalty.member');
 	END IF;

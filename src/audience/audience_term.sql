@@ -127,6 +127,31 @@ END
 $$;
 COMMENT ON FUNCTION term_by_number(text, jsonb, text, text, boolean, text, text) IS 'The SQL of a term that compares a number over the rows of a person. Part of terms of audiences.';
 
+CREATE FUNCTION numbers_between(among text) RETURNS text
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('(SELECT t.member_id, t.member_id AS person FROM (SELECT DISTINCT f.member_id FROM %s f WHERE f.member_id OPERATOR(pg_catalog.>=) $1 AND f.member_id OPERATOR(pg_catalog.<=) $2) t '
+		'WHERE NOT EXISTS (SELECT FROM loyalty.member_alias l WHERE l.member_id OPERATOR(pg_catalog.=) t.member_id) '
+		'UNION ALL SELECT l.member_id, l.canonical_id FROM loyalty.member_alias l WHERE l.canonical_id OPERATOR(pg_catalog.>=) $1 AND l.canonical_id OPERATOR(pg_catalog.<=) $2)', $1)
+$$;
+COMMENT ON FUNCTION numbers_between(text) IS 'The query for member_id and person: all numbers, out of a table of facts, of those who stand for others and lie between two. Part of terms of audiences.';
+
+CREATE FUNCTION points_of_measure(currency text, pending boolean) RETURNS text
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('SELECT p.person, CASE WHEN e.target_entry_id IS NULL THEN %2$s ELSE (SELECT greatest(e.effective_at, t.%3$I) FROM %4$s) END AS at, '
+		'CASE WHEN e.target_entry_id IS NULL THEN e.requested ELSE (SELECT CASE WHEN t.taken_back THEN OPERATOR(pg_catalog.-) e.requested ELSE e.requested END FROM %4$s) END AS amount, '
+		'CASE WHEN e.target_entry_id IS NOT NULL THEN (SELECT t.%3$I FROM %4$s) END AS counts_at '
+		'FROM %5$s p JOIN loyalty.all_entries() e ON e.member_id OPERATOR(pg_catalog.=) p.member_id '
+		'WHERE e.currency OPERATOR(pg_catalog.=) %1$L AND e.kind OPERATOR(pg_catalog.=) ANY (''{earn,adjust,reverse}'') AND e.recorded_at OPERATOR(pg_catalog.<=) $4',
+		$1, CASE WHEN $2 THEN 'e.effective_at' ELSE 'loyalty.points_available_at(e.requested, e.effective_at, e.available_at, '
+			'(SELECT pg_catalog.min(a.effective_at) FROM loyalty.all_entries() a WHERE a.member_id OPERATOR(pg_catalog.=) e.member_id '
+			'AND a.target_entry_id OPERATOR(pg_catalog.=) e.entry_id AND a.kind OPERATOR(pg_catalog.=) ''activate'' AND a.recorded_at OPERATOR(pg_catalog.<=) $4))' END,
+		CASE WHEN $2 THEN 'effective_at' ELSE 'available_at' END,
+		'loyalty.reversed_points(loyalty.member_tree(p.person), e.target_entry_id, $4) t', loyalty.numbers_between('loyalty.wallet'))
+$$;
+COMMENT ON FUNCTION points_of_measure(text, boolean) IS 'The query for the facts of a measure of points, by persons, as evaluate_tiers() reads them. Part of terms of audiences.';
+
 CREATE FUNCTION audience_term_members(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
@@ -261,26 +286,38 @@ END
 $$;
 COMMENT ON FUNCTION audience_term_joined(jsonb) IS 'Term {"joined": {"via": ["app"], "within": "30 days"}} of audiences: who joined by a channel, or lately. Error: LY705.';
 
-CREATE FUNCTION term_of_activities(kind text, argument jsonb, number text, unit text, selection text,
+CREATE FUNCTION term_over_activities(kind text, argument jsonb, selection text, condition text, has_zero boolean, value text, unit text,
 	OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	activity CONSTANT text := CASE WHEN kind = 'contacts' THEN 'contact' ELSE coalesce(argument ->> 'kind', 'order') END;
-	r record;
-	from_what text;
 BEGIN
 	IF NOT EXISTS (SELECT FROM loyalty.activity_kind k WHERE k.kind = activity) THEN
 		PERFORM loyalty.refuse_term(kind, argument, format('There is no kind of activity "%s".', activity));
 	END IF;
-	SELECT * INTO r FROM loyalty.term_range(kind, argument, argument, number);
-	from_what := format('loyalty.activities_between($1, $2, %L, $3, $4) x WHERE x.at OPERATOR(pg_catalog.>) %s%s%s', activity, loyalty.term_since(kind, argument),
-		CASE WHEN argument ? 'channel' AND argument -> 'channel' <> '"*"'
-			THEN format(' AND x.channel OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', loyalty.term_texts(kind, argument, argument -> 'channel')) END, selection);
-	SELECT * INTO members, test, why, now_only FROM loyalty.term_by_number(kind, argument, from_what, r.condition, r.has_zero, number, unit);
+	SELECT * INTO members, test, why, now_only FROM loyalty.term_by_number(kind, argument,
+		format('loyalty.activities_between($1, $2, %L, $3, $4) x WHERE x.at OPERATOR(pg_catalog.>) %s%s%s', activity, loyalty.term_since(kind, argument),
+			CASE WHEN argument ? 'channel' AND argument -> 'channel' <> '"*"'
+				THEN format(' AND x.channel OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', loyalty.term_texts(kind, argument, argument -> 'channel')) END, selection),
+		condition, has_zero, value, unit);
 END
 $$;
-COMMENT ON FUNCTION term_of_activities(text, jsonb, text, text, text) IS 'The SQL of a term over activities of a kind, within a time, by a channel. Part of terms of audiences. Error: LY705.';
+COMMENT ON FUNCTION term_over_activities(text, jsonb, text, text, boolean, text, text) IS
+'The SQL of a term that compares what is found out of activities of a kind, within a time, by a channel. Part of terms of audiences. Error: LY705.';
+
+CREATE FUNCTION term_of_activities(kind text, argument jsonb, number text, unit text, selection text,
+	OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	r record;
+BEGIN
+	SELECT * INTO r FROM loyalty.term_range(kind, argument, argument, number);
+	SELECT * INTO members, test, why, now_only FROM loyalty.term_over_activities(kind, argument, selection, r.condition, r.has_zero, number, unit);
+END
+$$;
+COMMENT ON FUNCTION term_of_activities(text, jsonb, text, text, text) IS 'The SQL of a term that compares a number of activities. Part of terms of audiences. Error: LY705.';
 
 CREATE FUNCTION audience_term_count(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -337,24 +374,20 @@ LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_t
 AS $$
 DECLARE
 	stages text[];
-	from_what text;
 	stage text;
 BEGIN
 	PERFORM loyalty.term_keys('stage', argument, '{in,kind,policy}');
 	stages := loyalty.term_texts('stage', argument, argument -> 'in');
 	IF NOT stages <@ '{prospect,new,active,loyal,won_back,at_risk,dormant,lost}' THEN
 		PERFORM loyalty.refuse_term('stage', argument, 'Stages are prospect, new, active, loyal, won_back, at_risk, dormant and lost; see lifecycle_stage().');
-	ELSIF NOT EXISTS (SELECT FROM loyalty.activity_kind k WHERE k.kind = coalesce(argument ->> 'kind', 'order')) THEN
-		PERFORM loyalty.refuse_term('stage', argument, format('There is no kind of activity "%s".', argument ->> 'kind'));
 	END IF;
 	BEGIN
 		PERFORM loyalty.lifecycle_stage(NULL, now(), coalesce(argument -> 'policy', '{}'));
 	EXCEPTION WHEN SQLSTATE 'LY347' THEN
 		PERFORM loyalty.refuse_term('stage', argument, SQLERRM || '.');
 	END;
-	from_what := format('loyalty.activities_between($1, $2, %L, $3, $4) x', coalesce(argument ->> 'kind', 'order'));
 	stage := format('loyalty.lifecycle_stage(loyalty.rfm_agg(x.at, greatest(x.amount, 0)), $3, %L, loyalty.program_time_zone())', coalesce(argument -> 'policy', '{}'));
-	SELECT * INTO members, test, why, now_only FROM loyalty.term_by_number('stage', argument, from_what,
+	SELECT * INTO members, test, why, now_only FROM loyalty.term_over_activities('stage', argument, '',
 		format('%s OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', stage, stages), 'prospect' = ANY (stages), stage, '');
 END
 $$;

@@ -20,10 +20,17 @@
  * an empty chunk or bucket: so a set has one form, and equal sets have equal
  * bytes.  Ids are not negative.
  *
- * Algebra goes from chunk to chunk over these bytes, in memory of PostgreSQL,
- * without a copy between.  The library CRoaring is what tests compare it with;
- * as Debian has it (0.2.66) it knows no 64-bit sets and no memory but that of malloc,
- * checks no bytes, and takes longer.
+ * The bytes come from the library CRoaring: building and algebra are its own, a
+ * bitmap for each bucket, since as Debian has it (0.2.66) it knows no sets of 64
+ * bits.  What only looks (counting, probing, listing) reads the bytes where they
+ * lie, since the library would copy them first.
+ *
+ * The library takes its memory from malloc.  So between an allocation of its and
+ * the release of that no error may be raised, or the bitmap belongs to a
+ * SetBuilder, whose memory context releases it, whatever ends that.
+ *
+ * The library trusts bytes, so ours come from itself, and those of others are
+ * looked through before (WhyNoSet).
  */
 #ifndef LOYALTY_MEMBER_SET_H
 #define LOYALTY_MEMBER_SET_H
@@ -31,9 +38,12 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "port/pg_bswap.h"
 
 #include "core/compat.h"
+
+#ifdef WORDS_BIGENDIAN
+#error "CRoaring writes the portable form on little-endian machines only"
+#endif
 
 #define CHUNK_BITS		16
 #define CHUNK_MEMBERS	(1 << CHUNK_BITS)
@@ -72,7 +82,8 @@ typedef struct Bucket
 	int			count;			/* of chunks */
 	const char *keys;
 	const char *offsets;
-	const char *start;			/* from where offsets count */
+	const char *start;			/* the cookie, from where offsets count */
+	Size		size;			/* from there on */
 } Bucket;
 
 typedef struct SetReader
@@ -83,15 +94,6 @@ typedef struct SetReader
 	int			next;			/* chunk of it */
 } SetReader;
 
-/* A bucket that is being written. */
-typedef struct BucketWriter
-{
-	char	   *start;			/* its cookie */
-	int			room;			/* chunks that its head has room for */
-	int			count;
-	char	   *at;				/* the end of what is written */
-} BucketWriter;
-
 typedef enum SetAlgebra
 {
 	SET_AND,
@@ -100,16 +102,13 @@ typedef enum SetAlgebra
 	SET_XOR
 } SetAlgebra;
 
-/* Numbers at any address, little-endian. */
+/* Numbers at any address. */
 static inline uint16
 GetUint16(const char *from)
 {
 	uint16		n;
 
 	memcpy(&n, from, sizeof(n));
-#ifdef WORDS_BIGENDIAN
-	n = pg_bswap16(n);
-#endif
 	return n;
 }
 
@@ -119,9 +118,6 @@ GetUint32(const char *from)
 	uint32		n;
 
 	memcpy(&n, from, sizeof(n));
-#ifdef WORDS_BIGENDIAN
-	n = pg_bswap32(n);
-#endif
 	return n;
 }
 
@@ -131,37 +127,7 @@ GetUint64(const char *from)
 	uint64		n;
 
 	memcpy(&n, from, sizeof(n));
-#ifdef WORDS_BIGENDIAN
-	n = pg_bswap64(n);
-#endif
 	return n;
-}
-
-static inline void
-PutUint16(char *to, uint16 n)
-{
-#ifdef WORDS_BIGENDIAN
-	n = pg_bswap16(n);
-#endif
-	memcpy(to, &n, sizeof(n));
-}
-
-static inline void
-PutUint32(char *to, uint32 n)
-{
-#ifdef WORDS_BIGENDIAN
-	n = pg_bswap32(n);
-#endif
-	memcpy(to, &n, sizeof(n));
-}
-
-static inline void
-PutUint64(char *to, uint64 n)
-{
-#ifdef WORDS_BIGENDIAN
-	n = pg_bswap64(n);
-#endif
-	memcpy(to, &n, sizeof(n));
 }
 
 /* Bit n of a bitmap's bytes. */
@@ -171,7 +137,7 @@ HasBit(const char *bitmap, int n)
 	return (bitmap[n >> 3] >> (n & 7)) & 1;
 }
 
-/* member_set.c: reading, and algebra */
+/* member_set.c: reading */
 extern SetBytes GetSet(FunctionCallInfo fcinfo, int n);
 extern void OpenSet(SetReader *reader, SetBytes set);
 extern bool NextBucket(SetReader *reader);
@@ -180,11 +146,13 @@ extern bool NextChunk(SetReader *reader, Chunk *chunk);
 extern int64 CountMembers(SetBytes set);
 extern bool BucketContains(const Bucket *bucket, int64 member_id);
 extern bool SetContains(SetBytes set, int64 member_id);
+
+/* member_set_foreign.c: bytes from elsewhere */
+extern const char *WhyNoSet(const char *bytes, Size size);
+
+/* member_set_algebra.c */
 extern bytea *CombineSets(SetBytes a, SetBytes b, SetAlgebra operation);
-extern int	WriteBits(const uint64 *words, char *to);
-extern void BeginBucket(BucketWriter *writer, char *to, uint32 high, int room);
-extern void PutChunk(BucketWriter *writer, int64 chunk, int count);
-extern char *EndBucket(BucketWriter *writer);
+extern bytea *SetOfChunk(const Chunk *chunk);
 
 /* member_set_build.c: making */
 typedef struct SetBuilder SetBuilder;
@@ -194,8 +162,7 @@ extern SetBuilder *GetSetBuilder(FunctionCallInfo fcinfo, int n);
 extern SetBuilder *StartedBuilder(FunctionCallInfo fcinfo, SetBuilder *builder);
 extern void AddMember(SetBuilder *builder, int64 member_id);
 extern void AddSet(SetBuilder *builder, SetBytes set);
-extern bytea *FinishSet(const SetBuilder *builder);
-extern const char *AddForeignSet(SetBuilder *builder, const char *bytes, Size size);
+extern bytea *FinishSet(SetBuilder *builder);
 extern void RegisterSetBuilder(void);
 
 #define PG_GETARG_SET(n)	GetSet(fcinfo, n)

@@ -1,37 +1,37 @@
 /*
  * member_set_build.c
- *		Sets of members in the making: the state of the aggregates, and bytes
- *		that come from elsewhere.
+ *		Sets of members in the making: the state of the aggregates.
+ *
+ * Ids wait in PostgreSQL's memory until there are many of them, and go to the
+ * library in runs of those that have their high half in common.
  */
 #include "audience/member_set.h"
 
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 
+#include "audience/member_set_library.h"
 #include "core/errors.h"
 #include "core/state.h"
 
-#define FIRST_ROOM	4
+#define FIRST_ROOM		4
+#define MOST_WAITING	8192
 
-/* A chunk in the making: an ascending array, or bits. */
-typedef struct OpenChunk
+/* A bucket in the making. */
+typedef struct OpenBucket
 {
-	int64		chunk;
-	int			count;
-	int			room;			/* of values */
-	uint16	   *values;
-	uint64	   *bits;			/* or NULL */
+	uint32		high;
+	roaring_bitmap_t *bitmap;	/* NULL: not made yet */
 	char		status;			/* of the hash table */
-} OpenChunk;
+} OpenBucket;
 
-#define SH_PREFIX chunks
-#define SH_ELEMENT_TYPE OpenChunk
-#define SH_KEY_TYPE int64
-#define SH_KEY chunk
-#define SH_HASH_KEY(table, key) murmurhash32((uint32) (key) ^ (uint32) ((key) >> 32) * 0x9E3779B9)
+#define SH_PREFIX buckets
+#define SH_ELEMENT_TYPE OpenBucket
+#define SH_KEY_TYPE uint32
+#define SH_KEY high
+#define SH_HASH_KEY(table, key) murmurhash32(key)
 #define SH_EQUAL(table, a, b) ((a) == (b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
@@ -41,8 +41,12 @@ typedef struct OpenChunk
 struct SetBuilder
 {
 	State		head;
-	chunks_hash *chunks;
-	OpenChunk  *last;			/* that something was added to, or NULL */
+	const Library *library;
+	int64	   *waiting;		/* ids, as they came */
+	int			nwaiting;
+	int			room;
+	buckets_hash *buckets;		/* NULL: none yet */
+	MemoryContextCallback release;
 };
 
 static void WriteBuilder(StringInfo buf, void *state);
@@ -70,7 +74,7 @@ MakeBuilder(MemoryContext context)
 {
 	SetBuilder *builder = MakeState(&member_set_state, sizeof(SetBuilder), context);
 
-	builder->chunks = chunks_create(context, 1, NULL);
+	builder->library = RequireLibrary();
 	return builder;
 }
 
@@ -92,99 +96,77 @@ StartedBuilder(FunctionCallInfo fcinfo, SetBuilder *builder)
 	return builder != NULL ? builder : MakeBuilder(StateContext(fcinfo));
 }
 
-static OpenChunk *
-FindChunk(SetBuilder *builder, int64 number)
+/*
+ * Gives the library's memory back, where the builder's own goes.
+ */
+static void
+ReleaseBitmaps(void *arg)
+{
+	SetBuilder *builder = arg;
+	buckets_iterator it;
+	OpenBucket *bucket;
+
+	buckets_start_iterate(builder->buckets, &it);
+	while ((bucket = buckets_iterate(builder->buckets, &it)) != NULL)
+	{
+		if (bucket->bitmap != NULL)
+			builder->library->free(bucket->bitmap);
+		bucket->bitmap = NULL;
+	}
+}
+
+/*
+ * The bucket of a high half.  What the library makes is put into it at once.
+ */
+static OpenBucket *
+FindBucket(SetBuilder *builder, uint32 high)
 {
 	bool		found;
-	OpenChunk  *chunk = builder->last;
+	OpenBucket *bucket;
 
-	if (likely(chunk != NULL && chunk->chunk == number))
-		return chunk;
-	chunk = chunks_insert(builder->chunks, number, &found);
+	if (builder->buckets == NULL)
+	{
+		builder->buckets = buckets_create(StateMemory(builder), 1, NULL);
+		builder->release.func = ReleaseBitmaps;
+		builder->release.arg = builder;
+		MemoryContextRegisterResetCallback(StateMemory(builder), &builder->release);
+	}
+	bucket = buckets_insert(builder->buckets, high, &found);
 	if (!found)
-	{
-		chunk->count = chunk->room = 0;
-		chunk->values = NULL;
-		chunk->bits = NULL;
-	}
-	builder->last = chunk;
-	return chunk;
+		bucket->bitmap = NULL;
+	return bucket;
 }
 
+static roaring_bitmap_t *
+RequireBitmap(roaring_bitmap_t *bitmap)
+{
+	if (bitmap == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("A set of members could not be made.")));
+	return bitmap;
+}
+
+/* Gives the library who waits. */
 static void
-MakeRoom(SetBuilder *builder, OpenChunk *chunk, int room)
+AddWaiting(SetBuilder *builder)
 {
-	if (chunk->room >= room)
-		return;
-	chunk->room = Min(Max(Max(room, 2 * chunk->room), FIRST_ROOM), LARGEST_ARRAY);
-	if (chunk->values == NULL)
-		chunk->values = MemoryContextAlloc(StateMemory(builder), chunk->room * sizeof(uint16));
-	else
-		chunk->values = repalloc(chunk->values, chunk->room * sizeof(uint16));
-}
+	uint32		low[MOST_WAITING];
 
-static inline bool
-SetBit(uint64 *words, uint16 low)
-{
-	char	   *byte = (char *) words + (low >> 3);
-	char		bit = 1 << (low & 7);
-	bool		is_new = (*byte & bit) == 0;
-
-	*byte |= bit;
-	return is_new;
-}
-
-static void
-TurnIntoBits(SetBuilder *builder, OpenChunk *chunk)
-{
-	if (chunk->bits != NULL)
-		return;
-	chunk->bits = MemoryContextAllocZero(StateMemory(builder), BITMAP_BYTES);
-	for (int i = 0; i < chunk->count; i++)
-		(void) SetBit(chunk->bits, chunk->values[i]);
-	if (chunk->values != NULL)
-		pfree(chunk->values);
-	chunk->values = NULL;
-	chunk->room = 0;
-}
-
-static void
-AddToChunk(SetBuilder *builder, OpenChunk *chunk, uint16 low)
-{
-	int			from = chunk->count;
-
-	if (chunk->bits != NULL)
+	for (int i = 0; i < builder->nwaiting;)
 	{
-		chunk->count += SetBit(chunk->bits, low);
-		return;
-	}
-	if (chunk->count > 0 && low <= chunk->values[chunk->count - 1])
-	{
-		int			to = chunk->count - 1;
+		uint32		high = (uint32) (builder->waiting[i] >> 32);
+		OpenBucket *bucket = FindBucket(builder, high);
+		int			n = 0;
 
-		from = 0;
-		while (from < to)
-		{
-			int			middle = (from + to) / 2;
-
-			if (chunk->values[middle] < low)
-				from = middle + 1;
-			else
-				to = middle;
-		}
-		if (chunk->values[from] == low)
-			return;
+		if (bucket->bitmap == NULL)
+			bucket->bitmap = RequireBitmap(builder->library->create_with_capacity(1));
+		while (i < builder->nwaiting && (uint32) (builder->waiting[i] >> 32) == high)
+			low[n++] = (uint32) builder->waiting[i++];
+		builder->library->add_many(bucket->bitmap, n, low);
 	}
-	if (chunk->count == LARGEST_ARRAY)
-	{
-		TurnIntoBits(builder, chunk);
-		chunk->count += SetBit(chunk->bits, low);
-		return;
-	}
-	MakeRoom(builder, chunk, chunk->count + 1);
-	memmove(chunk->values + from + 1, chunk->values + from, (chunk->count - from) * sizeof(uint16));
-	chunk->values[from] = low;
-	chunk->count++;
+	builder->nwaiting = 0;
 }
 
 /*
@@ -193,116 +175,115 @@ AddToChunk(SetBuilder *builder, OpenChunk *chunk, uint16 low)
 void
 AddMember(SetBuilder *builder, int64 member_id)
 {
-	AddToChunk(builder, FindChunk(builder, member_id >> CHUNK_BITS), (uint16) member_id);
-}
-
-static void
-AddBits(SetBuilder *builder, OpenChunk *chunk, const char *bytes)
-{
-	TurnIntoBits(builder, chunk);
-	for (int i = 0; i < BITMAP_WORDS; i++)
+	if (builder->nwaiting == builder->room)
 	{
-		uint64		word;
-
-		memcpy(&word, bytes + 8 * i, sizeof(word));
-		chunk->bits[i] |= word;
+		if (builder->room == MOST_WAITING)
+			AddWaiting(builder);
+		else if (builder->room == 0)
+		{
+			builder->waiting = MemoryContextAlloc(StateMemory(builder), FIRST_ROOM * sizeof(int64));
+			builder->room = FIRST_ROOM;
+		}
+		else
+		{
+			builder->waiting = repalloc(builder->waiting, 2 * builder->room * sizeof(int64));
+			builder->room *= 2;
+		}
 	}
-	chunk->count = (int) pg_popcount((char *) chunk->bits, BITMAP_BYTES);
+	builder->waiting[builder->nwaiting++] = member_id;
 }
 
 /*
- * Adds the members of a set.
+ * Adds the members of a set, in whichever form that the specification allows.
  */
 void
 AddSet(SetBuilder *builder, SetBytes set)
 {
-	SetReader	reader;
-	Chunk		chunk;
+	const char *at = set.bytes + SET_HEAD_BYTES;
+	const char *end = set.bytes + set.size;
 
-	OpenSet(&reader, set);
-	while (NextChunk(&reader, &chunk))
+	while (at < end)
 	{
-		OpenChunk  *open = FindChunk(builder, chunk.chunk);
+		OpenBucket *bucket = FindBucket(builder, GetUint32(at));
+		roaring_bitmap_t *bitmap;
 
 		CHECK_FOR_INTERRUPTS();
-		if (IsBitmap(chunk.count))
+		at += 4;
+		bitmap = RequireBitmap(builder->library->portable_deserialize_safe(at, end - at));
+		if (bucket->bitmap == NULL)
+			bucket->bitmap = bitmap;
+		else
 		{
-			AddBits(builder, open, chunk.bytes);
-			continue;
+			builder->library->or_inplace(bucket->bitmap, bitmap);
+			builder->library->free(bitmap);
 		}
-		for (int i = 0; i < chunk.count; i++)
-			AddToChunk(builder, open, GetUint16(chunk.bytes + 2 * i));
+		at += builder->library->portable_deserialize_size(at, end - at);
 	}
 }
 
 static int
-CompareChunks(const void *a, const void *b)
+CompareBuckets(const void *a, const void *b)
 {
-	int64		x = (*(OpenChunk *const *) a)->chunk;
-	int64		y = (*(OpenChunk *const *) b)->chunk;
+	uint32		x = (*(OpenBucket *const *) a)->high;
+	uint32		y = (*(OpenBucket *const *) b)->high;
 
 	return (x > y) - (x < y);
-}
-
-static void
-WriteOpenChunk(BucketWriter *writer, const OpenChunk *chunk)
-{
-	if (chunk->bits != NULL)
-		(void) WriteBits(chunk->bits, writer->at);
-	else
-	{
-		for (int i = 0; i < chunk->count; i++)
-			PutUint16(writer->at + 2 * i, chunk->values[i]);
-	}
-	PutChunk(writer, chunk->chunk, chunk->count);
 }
 
 /*
  * The set; more may be added afterwards.
  */
 bytea *
-FinishSet(const SetBuilder *builder)
+FinishSet(SetBuilder *builder)
 {
-	int			n = (int) builder->chunks->members;
-	OpenChunk **chunks = palloc(Max(n, 1) * sizeof(OpenChunk *));
-	chunks_iterator it;
-	OpenChunk  *chunk;
+	OpenBucket **list;
+	SetBuilder *small = NULL;
+	OpenBucket *bucket;
+	int			n = 0;
 	Size		size = VARHDRSZ + SET_HEAD_BYTES;
 	bytea	   *result;
 	char	   *at;
-	uint64		nbuckets = 0;
 
-	n = 0;
-	chunks_start_iterate(builder->chunks, &it);
-	while ((chunk = chunks_iterate(builder->chunks, &it)) != NULL)
+	if (builder->buckets == NULL && builder->nwaiting > 0)
 	{
-		/* what refused bytes began is left out */
-		if (chunk->count == 0)
-			continue;
-		chunks[n++] = chunk;
-		size += BUCKET_HEAD_BYTES + CHUNK_HEAD_BYTES + ChunkBytes(chunk->count);
+		/* among many small groups none shall keep memory of the library */
+		small = MakeBuilder(CurrentMemoryContext);
+		small->waiting = builder->waiting;
+		small->nwaiting = builder->nwaiting;
+		builder = small;
 	}
-	qsort(chunks, n, sizeof(OpenChunk *), CompareChunks);
+	AddWaiting(builder);
+	list = palloc((builder->buckets == NULL ? 1 : builder->buckets->members) * sizeof(OpenBucket *));
+	if (builder->buckets != NULL)
+	{
+		buckets_iterator it;
+
+		buckets_start_iterate(builder->buckets, &it);
+		while ((bucket = buckets_iterate(builder->buckets, &it)) != NULL)
+		{
+			/* other writers may write empty ones, and runs */
+			if (bucket->bitmap == NULL || builder->library->is_empty(bucket->bitmap))
+				continue;
+			(void) builder->library->remove_run_compression(bucket->bitmap);
+			list[n++] = bucket;
+			size += 4 + builder->library->portable_size_in_bytes(bucket->bitmap);
+		}
+	}
+	qsort(list, n, sizeof(OpenBucket *), CompareBuckets);
 	result = palloc(size);
-	at = VARDATA(result) + SET_HEAD_BYTES;
-	for (int i = 0; i < n;)
+	SET_VARSIZE(result, size);
+	at = VARDATA(result);
+	memcpy(at, &(uint64) {n}, SET_HEAD_BYTES);
+	at += SET_HEAD_BYTES;
+	for (int i = 0; i < n; i++)
 	{
-		BucketWriter writer;
-		uint32		high = (uint32) (chunks[i]->chunk >> 16);
-		int			end = i;
-
 		CHECK_FOR_INTERRUPTS();
-		while (end < n && (uint32) (chunks[end]->chunk >> 16) == high)
-			end++;
-		BeginBucket(&writer, at, high, end - i);
-		for (; i < end; i++)
-			WriteOpenChunk(&writer, chunks[i]);
-		at = EndBucket(&writer);
-		nbuckets++;
+		memcpy(at, &list[i]->high, 4);
+		at += 4 + builder->library->portable_serialize(list[i]->bitmap, at + 4);
 	}
-	PutUint64(VARDATA(result), nbuckets);
-	SET_VARSIZE(result, at - (char *) result);
-	pfree(chunks);
+	pfree(list);
+	if (small != NULL)
+		ReleaseBitmaps(small);
 	return result;
 }
 
@@ -319,178 +300,12 @@ static void *
 ReadBuilder(StringInfo buf)
 {
 	SetBuilder *builder = MakeBuilder(CurrentMemoryContext);
-	const char *why = AddForeignSet(builder, buf->data + buf->cursor, buf->len - buf->cursor);
+	SetBytes	set = {.bytes = buf->data + buf->cursor,.size = buf->len - buf->cursor};
+	const char *why = WhyNoSet(set.bytes, set.size);
 
 	if (why != NULL)
 		RefuseState(&member_set_state, why);
+	AddSet(builder, set);
 	buf->cursor = buf->len;
 	return builder;
-}
-
-/* ---------------------------------------------------------------------------
- * Bytes from elsewhere
- * ---------------------------------------------------------------------------
- */
-
-/* What is left of foreign bytes. */
-typedef struct Foreign
-{
-	const char *at;
-	Size		left;
-} Foreign;
-
-static const char *
-Take(Foreign *from, Size size)
-{
-	const char *taken = from->at;
-
-	if (from->left < size)
-		return NULL;
-	from->at += size;
-	from->left -= size;
-	return taken;
-}
-
-static const char *const ends_early = "they end early";
-
-static const char *
-AddForeignRuns(SetBuilder *builder, OpenChunk *chunk, int count, Foreign *from)
-{
-	const char *head = Take(from, 2);
-	const char *runs;
-	int			nruns;
-	int			total = 0;
-	int			behind = -1;
-
-	if (head == NULL)
-		return ends_early;
-	nruns = GetUint16(head);
-	runs = Take(from, 4 * (Size) nruns);
-	if (runs == NULL)
-		return ends_early;
-	for (int i = 0; i < nruns; i++)
-	{
-		int			first = GetUint16(runs + 4 * i);
-		int			last = first + GetUint16(runs + 4 * i + 2);
-
-		if (first <= behind || last >= CHUNK_MEMBERS)
-			return "runs are not ascending";
-		for (int low = first; low <= last; low++)
-			AddToChunk(builder, chunk, (uint16) low);
-		total += last - first + 1;
-		behind = last;
-	}
-	return total == count ? NULL : "a chunk has another number of members than its head says";
-}
-
-static const char *
-AddForeignChunk(SetBuilder *builder, OpenChunk *chunk, int count, Foreign *from)
-{
-	const char *bytes = Take(from, ChunkBytes(count));
-
-	if (bytes == NULL)
-		return ends_early;
-	if (IsBitmap(count))
-	{
-		AddBits(builder, chunk, bytes);
-		return chunk->count == count ? NULL : "a chunk has another number of members than its head says";
-	}
-	for (int i = 0; i < count; i++)
-	{
-		if (i > 0 && GetUint16(bytes + 2 * i) <= GetUint16(bytes + 2 * (i - 1)))
-			return "an array is not ascending";
-		AddToChunk(builder, chunk, GetUint16(bytes + 2 * i));
-	}
-	return NULL;
-}
-
-static const char *
-AddForeignBucket(SetBuilder *builder, uint32 high, Foreign *from)
-{
-	const char *start = from->at;
-	const char *head = Take(from, 4);
-	uint32		cookie = head == NULL ? 0 : GetUint32(head);
-	bool		runs = (cookie & 0xFFFF) == ROARING_COOKIE_WITH_RUNS;
-	const char *is_run = NULL;
-	const char *keys;
-	const char *offsets = NULL;
-	uint32		count;
-	int			behind = -1;
-
-	if (runs)
-	{
-		count = (cookie >> 16) + 1;
-		if ((is_run = Take(from, (count + 7) / 8)) == NULL)
-			return ends_early;
-	}
-	else
-	{
-		if (cookie != ROARING_COOKIE || (head = Take(from, 4)) == NULL)
-			return head == NULL ? ends_early : "a bucket begins with no cookie";
-		count = GetUint32(head);
-	}
-	if (count > CHUNK_MEMBERS)
-		return "a bucket has too many chunks";
-	if ((keys = Take(from, 4 * (Size) count)) == NULL)
-		return ends_early;
-	/* with runs, short lists have no offsets */
-	if ((!runs || count >= 4) && (offsets = Take(from, 4 * (Size) count)) == NULL)
-		return ends_early;
-	for (uint32 i = 0; i < count; i++)
-	{
-		int			key = GetUint16(keys + 4 * i);
-		int			members = GetUint16(keys + 4 * i + 2) + 1;
-		const char *why;
-		OpenChunk  *chunk;
-
-		CHECK_FOR_INTERRUPTS();
-		if (key <= behind)
-			return "keys are not ascending";
-		if (offsets != NULL && GetUint32(offsets + 4 * i) != (uint32) (from->at - start))
-			return "an offset is wrong";
-		chunk = FindChunk(builder, ((int64) high << 16) | key);
-		if (is_run != NULL && HasBit(is_run, i))
-			why = AddForeignRuns(builder, chunk, members, from);
-		else
-			why = AddForeignChunk(builder, chunk, members, from);
-		if (why != NULL)
-			return why;
-		behind = key;
-	}
-	return NULL;
-}
-
-/*
- * Adds a set to an empty one, whose bytes may come from anywhere; returns why
- * they are none, or NULL.  They may have any form that the specification
- * allows.
- */
-const char *
-AddForeignSet(SetBuilder *builder, const char *bytes, Size size)
-{
-	Foreign		from = {.at = bytes,.left = size};
-	const char *head = Take(&from, SET_HEAD_BYTES);
-	uint64		count;
-	int64		behind = -1;
-
-	if (head == NULL)
-		return ends_early;
-	count = GetUint64(head);
-	for (uint64 i = 0; i < count; i++)
-	{
-		const char *why;
-		uint32		high;
-
-		if ((head = Take(&from, 4)) == NULL)
-			return ends_early;
-		high = GetUint32(head);
-		if (high > PG_INT32_MAX)
-			return "an id is negative";
-		if (high <= behind)
-			return "high halves are not ascending";
-		if ((why = AddForeignBucket(builder, high, &from)) != NULL)
-			return why;
-		behind = high;
-	}
-	return from.left == 0 ? NULL : "there are bytes behind their end";
 }

@@ -43,10 +43,11 @@ static Datum
 SetFromBytes(const char *bytes, Size size, Node *escontext)
 {
 	SetBuilder *builder = MakeBuilder(CurrentMemoryContext);
-	const char *why = AddForeignSet(builder, bytes, size);
+	const char *why = WhyNoSet(bytes, size);
 
 	if (why != NULL)
 		ereturn(escontext, (Datum) 0, INVALID_SET("Its bytes are no set: %s.", why));
+	AddSet(builder, (SetBytes) {.bytes = bytes,.size = size});
 	return PointerGetDatum(FinishSet(builder));
 }
 

@@ -186,18 +186,11 @@ loyalty_split_set(PG_FUNCTION_ARGS)
 	OpenSet(&reader, PG_GETARG_SET(0));
 	while (NextChunk(&reader, &chunk))
 	{
-		Size		size = ChunkBytes(chunk.count);
-		bytea	   *set = palloc(VARHDRSZ + SET_HEAD_BYTES + BUCKET_HEAD_BYTES + CHUNK_HEAD_BYTES + size);
+		bytea	   *set = SetOfChunk(&chunk);
 		Datum		row[2];
 		bool		nulls[2] = {false, false};
-		BucketWriter writer;
 
 		CHECK_FOR_INTERRUPTS();
-		PutUint64(VARDATA(set), 1);
-		BeginBucket(&writer, VARDATA(set) + SET_HEAD_BYTES, (uint32) (chunk.chunk >> 16), 1);
-		memcpy(writer.at, chunk.bytes, size);
-		PutChunk(&writer, chunk.chunk, chunk.count);
-		SET_VARSIZE(set, EndBucket(&writer) - (char *) set);
 		row[0] = Int64GetDatum(chunk.chunk);
 		row[1] = PointerGetDatum(set);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row, nulls);

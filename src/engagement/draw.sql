@@ -253,6 +253,6 @@ COMMENT ON FUNCTION audit_draw(text) IS
 CREATE FUNCTION secret_tables() RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT '{draw_seed,draw_place}'::text[]
+	SELECT '{draw_seed,draw_place,consent_secret}'::text[]
 $$;
-COMMENT ON FUNCTION secret_tables() IS 'Our tables that none but admins may read: whoever knows a seed knows what the next spins draw. Part of grant_access().';
+COMMENT ON FUNCTION secret_tables() IS 'Our tables that none but admins may read: whoever knows a seed knows what the next spins draw, and whoever knows the key of hashes can try addresses. Part of grant_access().';

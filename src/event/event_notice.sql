@@ -148,7 +148,7 @@ COMMENT ON FUNCTION member_before(bigint) IS 'The number before a member''s, beh
 CREATE FUNCTION consent_question() RETURNS regprocedure
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT loyalty.room_function('may_contact', 'bigint, text, text, timestamp with time zone, timestamp with time zone')
+	SELECT loyalty.room_function('may_contact', 'bigint, text, text, timestamp with time zone, timestamp with time zone, jsonb')
 $$;
 COMMENT ON FUNCTION consent_question() IS 'The function that knows whether a member may be written to, by a channel and for a purpose; NULL where there is none: then everybody may.';
 

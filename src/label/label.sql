@@ -7,7 +7,8 @@ RETURNS SETOF record
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES ('label', 'forget_cached', 'AFTER INSERT OR DELETE OR UPDATE', 'ROW', 'forget_cached'),
-		('label', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached')
+		('label', 'forget_all_cached', 'AFTER TRUNCATE', 'STATEMENT', 'forget_cached'),
+		('identifier', 'bring_withdrawals', 'AFTER INSERT', 'ROW', 'bring_withdrawals')
 $$;
 COMMENT ON FUNCTION label_triggers() IS 'The triggers of the tables of room label; see program_triggers().';
 
@@ -45,6 +46,7 @@ BEGIN
 			confidence numeric NOT NULL,
 			valid_from timestamptz NOT NULL,
 			valid_until timestamptz,
+			identifier_id bigint,
 			evidence jsonb,
 			reason text,
 			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -61,6 +63,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.member_label.confidence IS 'How sure it is, from 0 to 1.';
 		COMMENT ON COLUMN loyalty.member_label.valid_from IS 'From when on it holds; of consent, when it was given or withdrawn.';
 		COMMENT ON COLUMN loyalty.member_label.valid_until IS 'Until when it holds; NULL: no end.';
+		COMMENT ON COLUMN loyalty.member_label.identifier_id IS 'Of consent for one address alone: which identifier that is; NULL: whichever.';
 		COMMENT ON COLUMN loyalty.member_label.evidence IS 'What it rests on; of a rule its version and as of when it was found.';
 		COMMENT ON COLUMN loyalty.member_label.reason IS 'Why it was taken back.';
 		COMMENT ON COLUMN loyalty.member_label.recorded_at IS 'When the database learned of it.';
@@ -72,6 +75,28 @@ BEGIN
 		COMMENT ON TABLE loyalty.consent_purpose IS 'What members are written to for; made by define_purpose().';
 		COMMENT ON COLUMN loyalty.consent_purpose.purpose IS 'Name of the purpose, such as news.';
 		COMMENT ON COLUMN loyalty.consent_purpose.defaults IS 'By channel (* for others): opt_in, nobody unless given; opt_out, everybody unless withdrawn; always.';
+
+		CREATE TABLE loyalty.consent_secret (
+			secret bytea NOT NULL
+		);
+		COMMENT ON TABLE loyalty.consent_secret IS 'What the hashes in consent_kept are made with.';
+		COMMENT ON COLUMN loyalty.consent_secret.secret IS 'A random key; none but admins may read it.';
+		INSERT INTO loyalty.consent_secret (secret) VALUES (sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
+
+		CREATE TABLE loyalty.consent_kept (
+			address bytea,
+			value text COLLATE "C",
+			at timestamptz NOT NULL,
+			source text COLLATE "C" NOT NULL,
+			recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+			PRIMARY KEY (address, value)
+		);
+		COMMENT ON TABLE loyalty.consent_kept IS 'Withdrawals of consent by members who were forgotten, by hashes of their identifiers: they hold for whoever comes with such an identifier.';
+		COMMENT ON COLUMN loyalty.consent_kept.address IS 'Hash of the identifier, with the key in consent_secret; the identifier is in no table any more.';
+		COMMENT ON COLUMN loyalty.consent_kept.value IS 'channel/purpose, each of which may be *.';
+		COMMENT ON COLUMN loyalty.consent_kept.at IS 'When it was withdrawn.';
+		COMMENT ON COLUMN loyalty.consent_kept.source IS 'Who said so.';
+		COMMENT ON COLUMN loyalty.consent_kept.recorded_at IS 'When the member was forgotten.';
 
 		CREATE TABLE loyalty.label_rule (
 			rule text COLLATE "C",

@@ -5,9 +5,10 @@
 CREATE FUNCTION forget_labels(member_ids bigint[]) RETURNS void
 LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
+	SELECT loyalty.keep_withdrawals($1);
 	SELECT loyalty.erase_rows('DELETE FROM loyalty.member_label m WHERE m.member_id = ANY ($1)', $1)
 $$;
-COMMENT ON FUNCTION forget_labels(bigint[]) IS 'What forget_member() means here: what was said of the members is deleted, consent included.';
+COMMENT ON FUNCTION forget_labels(bigint[]) IS 'What forget_member() means here: what was said of the members is deleted, consent included; what they withdrew is kept under hashes of their identifiers.';
 
 CREATE FUNCTION check_label(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL, OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
@@ -29,8 +30,9 @@ AS $$
 	SELECT 'consent', a.member_id, NULL, NULL, format('contact %s by %s for %s was against what was known then', a.activity_id, a.channel, a.document ->> 'purpose')
 	FROM loyalty.activity a
 	WHERE a.kind = 'contact' AND NOT a.cancelled AND a.moved_to IS NULL AND ($1 IS NULL OR a.member_id > $1) AND ($2 IS NULL OR a.member_id <= $2)
-		AND a.channel IS NOT NULL AND EXISTS (SELECT FROM loyalty.consent_purpose p WHERE p.purpose = a.document ->> 'purpose')
-		AND NOT loyalty.may_contact(a.member_id, a.channel, a.document ->> 'purpose', a.at, a.at)
+		AND CASE WHEN a.channel IS NOT NULL AND EXISTS (SELECT FROM loyalty.consent_purpose p WHERE p.purpose = a.document ->> 'purpose')
+			THEN NOT loyalty.consented(a.member_id, a.channel, a.document ->> 'purpose', a.at, a.at,
+				CASE WHEN a.document ->> 'identifier_id' ~ '^[0-9]{1,18}$' THEN ARRAY[(a.document ->> 'identifier_id')::bigint] END) END
 $$;
 COMMENT ON FUNCTION check_label(bigint, bigint) IS
 'Every invariant of room label: a row for each violation; part of check_all(). Every assertion fits its label; of forgotten members there is none; every contact of a purpose that is defined was with the consent of its instant, as known then.';

@@ -80,7 +80,7 @@ $$;
 COMMENT ON FUNCTION require_source(text) IS 'Answers with the source of an assertion; LY003 without one. Part of the writing functions.';
 
 CREATE FUNCTION insert_assertion(member_id bigint, label text, value text, says text, source text, confidence numeric, valid_from timestamptz,
-	valid_until timestamptz, evidence jsonb, reason text) RETURNS bigint
+	valid_until timestamptz, evidence jsonb, reason text, identifier_id bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -99,8 +99,8 @@ BEGIN
 	END IF;
 	-- a member who is being forgotten is waited for
 	PERFORM loyalty.require_not_forgotten(loyalty.kept_members(loyalty.numbers_of(member_id)));
-	INSERT INTO loyalty.member_label AS m (member_id, label, value, says, source, confidence, valid_from, valid_until, evidence, reason)
-	VALUES (member_id, label, value, says, loyalty.require_source(source), trim_scale(confidence), valid_from, valid_until, evidence, reason)
+	INSERT INTO loyalty.member_label AS m (member_id, label, value, says, source, confidence, valid_from, valid_until, identifier_id, evidence, reason)
+	VALUES (member_id, label, value, says, loyalty.require_source(source), trim_scale(confidence), valid_from, valid_until, identifier_id, evidence, reason)
 	RETURNING m.assertion_no INTO no;
 	IF loyalty.is_heard(kind) THEN
 		PERFORM loyalty.happen(kind, member_id, valid_from, jsonb_strip_nulls(jsonb_build_object('version', 1, 'label', label, 'value', value, 'says', says,
@@ -109,7 +109,7 @@ BEGIN
 	RETURN no;
 END
 $$;
-COMMENT ON FUNCTION insert_assertion(bigint, text, text, text, text, numeric, timestamptz, timestamptz, jsonb, text) IS
+COMMENT ON FUNCTION insert_assertion(bigint, text, text, text, text, numeric, timestamptz, timestamptz, jsonb, text, bigint) IS
 'Writes what was said of a member. Errors: LY003, LY702 confidence, LY203. Part of the writing functions.';
 
 CREATE FUNCTION set_label(member_id bigint, label text, value text DEFAULT NULL, source text DEFAULT 'operator', confidence numeric DEFAULT 1,

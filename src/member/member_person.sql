@@ -67,8 +67,6 @@ BEGIN
 	PERFORM loyalty.mark_erased(members);
 	entries := (SELECT loyalty.erase_entries(array_agg(p.member_id), array_agg(p.entry_id)) FROM loyalty.personal_entries(members) p);
 	entries := coalesce(entries, 0);
-	DELETE FROM loyalty.identifier i WHERE i.member_id = canonical;
-	GET DIAGNOSTICS identifiers = ROW_COUNT;
 	DELETE FROM loyalty.member_fact f WHERE f.home_member_id = ANY (members);
 	GET DIAGNOSTICS facts = ROW_COUNT;
 	newly := (SELECT array_agg(m.member_id ORDER BY m.member_id) FROM loyalty.member m WHERE m.member_id = ANY (members) AND m.status <> 'forgotten');
@@ -90,6 +88,9 @@ BEGIN
 		ORDER BY array_position(loyalty.rooms(), x.room), x.room LOOP
 		EXECUTE format('SELECT %s($1)', loyalty.stored_function(h.forget_function, 'bigint[]')) USING members;
 	END LOOP;
+	-- rooms have seen whose they were
+	DELETE FROM loyalty.identifier i WHERE i.member_id = canonical;
+	GET DIAGNOSTICS identifiers = ROW_COUNT;
 	IF loyalty.is_heard('member_forgotten') THEN
 		PERFORM loyalty.happen('member_forgotten', m, statement_timestamp(), jsonb_build_object('version', 1)) FROM unnest(newly) m;
 	END IF;

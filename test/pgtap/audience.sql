@@ -80,6 +80,30 @@ FROM (VALUES ('vegan', '{1}'), ('city', '{3,4,9}'), ('city = Bonn', '{3}'), ('ci
 	('{"stage": {"in": ["loyal", "active"]}}', '{21,22}'), ('{"stage": {"in": ["lost"]}}', '{23}'), ('{"stage": {"in": ["prospect"]}} & a', '{1,2,3,4,5,6,7,8,9,10}'),
 	('{"contacts": {"<": 1}} & c', '{5,10,15,20}')) t (expression, members);
 
+-- what other rooms say: segments by cut points, value by a model, measures of tiers
+SELECT loyalty.create_currency('pts'), loyalty.define_measure('points', 'points', 'pts') \g /dev/null
+SELECT loyalty.earn(24, 50, 'pts', effective_at => '2026-01-10'), loyalty.earn(24, 30, 'pts', effective_at => '2026-03-01', idempotency_key => 'e'), loyalty.earn(25, 60, 'pts', effective_at => '2026-03-01') \g /dev/null
+SELECT loyalty.reverse(24, e.entry_id, 10, effective_at => '2026-03-10') FROM loyalty.ledger e WHERE e.idempotency_key = 'e' \g /dev/null
+CREATE TABLE model AS SELECT loyalty.make_clv_model('bg/nbd', r => 0.243, alpha => 4.414, a => 0.793, b => 2.426, p => 6.25, q => 3.74, v => 15.44)::jsonb AS m,
+	(loyalty.rfm_thresholds('{30,90,180,365}', '{2,3,4,5}', '{20,50,90,200}')::text)::jsonb AS breaks;
+CREATE TABLE valued AS SELECT x.person, loyalty.rfm_agg(x.at, x.amount) AS s FROM loyalty.activities_between(21, 23, 'order', '2026-03-15', 'infinity') x GROUP BY x.person;
+SELECT is(live(format('{"segment": {"in": [%s], "breaks": %s}}', to_json(g.segment), m.breaks), '2026-03-15'), g.members, 'segment ' || g.segment)
+FROM model m, (SELECT loyalty.rfm_segment_of(v.s, m.breaks::text::loyalty.rfm_breaks, '2026-03-15') AS segment, loyalty.member_set_agg(v.person)::text AS members FROM model m, valued v GROUP BY 1) g;
+SELECT is((SELECT count(DISTINCT loyalty.rfm_segment_of(v.s, m.breaks::text::loyalty.rfm_breaks, '2026-03-15')) FROM model m, valued v) > 1, true, 'which are several');
+SELECT is(live(format('{"value": {"model": %s, "read": %s, "horizon": "365 days", ">=": %s}}', m.m, to_json(t.read), t.number), '2026-03-15'),
+	(SELECT coalesce(loyalty.member_set_agg(v.person), '{}')::text FROM valued v WHERE t.number <= CASE t.read WHEN 'value' THEN loyalty.lifetime_value(v.s, m.m::loyalty.clv_model, '365 days', 0, '2026-03-15')
+		WHEN 'orders' THEN loyalty.expected_orders(v.s, m.m::loyalty.clv_model, '365 days', '2026-03-15') ELSE loyalty.p_alive(v.s, m.m::loyalty.clv_model, '2026-03-15') END), format('%s of %s', t.read, t.number))
+FROM model m, (VALUES ('value', 1), ('value', 60), ('orders', 1), ('alive', 0.9)) t (read, number);
+SELECT is(live(t.expression, '2026-03-15'), t.members, t.expression)
+FROM (VALUES ('{"measure": {"of": "orders", ">=": 5}}', '{11,12,13}'), ('{"measure": {"of": "orders", ">": 5}}', '{11,12}'), ('{"measure": {"of": "orders", "within": "30 days"}}', '{}'), ('{"measure": {"of": "orders", "<": 1}} & a', '{1,2,3,4,5,6,7,8,9,10}'),
+	('{"measure": {"of": "points", ">=": 60}}', '{24,25}'), ('{"measure": {"of": "points", "=": 70}}', '{24}'), ('{"measure": {"of": "points", "within": "30 days", ">": 20}}', '{25}'), ('{"measure": {"of": "points", "within": "30 days", "=": 20}}', '{24}')) t (expression, members);
+SELECT is(live('{"measure": {"of": "points", "=": 80}}', '2026-03-09'), '{24}', 'before it was reversed');
+SELECT throws_ok(format('SELECT loyalty.define_audience(''wrong'', %L)', t.expression), 'LY705', NULL, 'no term: ' || t.expression)
+FROM (VALUES ('{"segment": {"in": ["Champions"]}}'), ('{"segment": {"in": ["Nobody"], "breaks": {}}}'), ('{"segment": {"in": ["Champions"], "breaks": {"v": 1}}}'), ('{"segment": {"in": ["Champions"], "scheme": "none", "breaks": {}}}'),
+	('{"value": {">": 1}}'), ('{"value": {"model": {}, ">": 1}}'), ('{"value": {"model": 1, "read": "mood"}}'), ('{"measure": {"of": "nothing"}}'), ('{"measure": {}}'), ('{"measure": {"of": "orders", "x": 1}}'), ('{"measure": {"of": "orders", ">": "1"}}')) t (expression)
+UNION ALL SELECT throws_ok(format('SELECT loyalty.define_audience(''wrong'', %L)', format('{"segment": {"in": ["Nobody"], "breaks": %s}}', m.breaks)), 'LY705', NULL, 'no segment of the scheme') FROM model m
+UNION ALL SELECT throws_ok(format('SELECT loyalty.define_audience(''wrong'', %L)', format('{"segment": {"in": ["Champions"], "breaks": %s}}', loyalty.rfm_method())), 'LY705', NULL, 'breaks without cut points');
+
 -- each alone: the same as the set
 CREATE FUNCTION alone(expression text, as_of timestamptz, known_at timestamptz DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -89,6 +113,8 @@ END $$;
 CREATE TABLE expression (e text);
 INSERT INTO expression VALUES ('a & b - c'), ('a | b & c'), ('members - vegan'), ('city'), ('likes = jam - likes = tea'), ('share >= 0.3'), ('{"tier": {"club": ["gold"]}} | a'), ('{"attribute": {"city": ["Bonn"]}}'), ('{"joined": {"via": ["app"]}}'),
 	('{"count": {">=": 2}}'), ('{"count": {"<": 2}}'), ('{"count": {"=": 0}}'), ('{"spent": {">": 10, "<=": 60}}'), ('{"bought": {"category": ["tea"]}}'), ('{"stage": {"in": ["prospect", "lost"]}}'), ('{"contacts": {"<": 1}} & aa');
+INSERT INTO expression SELECT format(e, m.m, m.breaks) FROM model m, unnest(ARRAY['{"value": {"model": %1$s, ">=": 50}}', '{"segment": {"in": ["Champions", "New Customers", "Hibernating customers"], "breaks": %2$s}}',
+	'{"measure": {"of": "points", "<": 65}} & (a | {"measure": {"of": "points"}})', '{"measure": {"of": "orders", "within": "60 days"}}']) e;
 SELECT is(alone(x.e, t), live(x.e, t), format('alone and together: %s at %s', x.e, t)) FROM expression x, unnest('{2025-06-01,2026-01-20,2026-03-15}'::timestamptz[]) t;
 
 /* ---- as of, known at ---- */

@@ -169,7 +169,7 @@ FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind = 'f
 			AND EXISTS (SELECT FROM unnest(p.proallargtypes, p.proargmodes) a (type, mode) WHERE a.mode IN ('o', 't') AND a.type IN ('timestamptz'::regtype, 'date'::regtype)));
 CREATE TABLE call (name text, arguments text);
 INSERT INTO call VALUES
-	('labels', 'm'), ('label_history', 'm'), ('consents', 'm'), ('consent_of_person', $$ARRAY[m], '{*/*}', now(), NULL$$),
+	('labels', 'm'), ('label_history', 'm'), ('consents', 'm'), ('consent_of_person', $$ARRAY[m], '{*/*}', now(), NULL, NULL$$),
 	('audience_state', $$'everybody'$$), ('activities_between', $$m, m, 'order', now(), 'infinity'$$),
 	('all_entries', ''), ('balance', 'm, c'), ('lots', 'm, c'), ('statement', 'm, c'), ('expiring', 'm, c'), ('explain_entry', 'm, e'),
 	('balance_lots', 'b'), ('next_expiry_at', 'b'), ('last_effective_at', 'b'), ('next_unbooked_expiry', 'b'),

@@ -224,6 +224,50 @@ SELECT is((SELECT count(*) FROM loyalty.member_label WHERE member_id = 8), 0::bi
 SELECT throws_ok('SELECT loyalty.set_label(8, ''vegan'')', 'LY203', NULL, 'nothing is said of the forgotten');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 
+/* ---- consent for one address ---- */
+
+SELECT member_id AS j FROM loyalty.resolve_member('{"email": "jane@example.org", "phone": "+4915112345678"}') \gset
+SELECT loyalty.define_purpose('coupons', '{"*": "opt_out"}') \g /dev/null
+SELECT throws_ok(format('SELECT loyalty.set_consent(%s, ''email'', ''news'', true, address => %L)', :j, t.address), t.code, NULL, 'no address of hers: ' || t.address)
+FROM (VALUES ('{"email": "other@example.org"}', 'LY212'), ('{"email": "jane@example.org", "phone": "+4915112345678"}', 'LY212'), ('{}', 'LY212'), ('{"nothing": "x"}', 'LY210'), ('1', 'LY003')) t (address, code);
+SELECT said('2026-05-01', format($$set_consent(%s, 'email', 'news', true, '2026-05-01', address => '{"email": "JANE@example.org"}')$$, :j));
+SELECT is(loyalty.may_contact(:j, 'email', 'news', '2026-05-02', address => t.address), t.may, 'given for one address: ' || coalesce(t.address::text, 'none named'))
+FROM (VALUES ('{"email": "jane@example.org"}'::jsonb, true), ('{"email": "other@example.org"}', false), ('{"phone": "+4915112345678"}', false), (NULL, false)) t (address, may);
+SELECT said('2026-05-01', format($$set_consent(%s, 'sms', 'coupons', false, '2026-05-01', address => '{"phone": "+4915112345678"}')$$, :j));
+SELECT is(loyalty.may_contact(:j, t.channel, 'coupons', t.at, address => t.address), t.may, format('withdrawn for one: %s %s', t.channel, coalesce(t.address::text, 'none named')))
+FROM (VALUES ('sms', '{"phone": "+4915112345678"}'::jsonb, '2026-05-02'::timestamptz, false), ('sms', NULL, '2026-05-02', false), ('sms', '{"email": "jane@example.org"}', '2026-05-02', true),
+	('email', NULL, '2026-05-02', true), ('sms', NULL, '2026-04-30', true)) t (channel, address, at, may);
+-- a contact at an address names it; over once it is unlinked, and linking it again brings it back no more
+SELECT loyalty.record_activity(:j, 'contact', '2026-05-03', channel => 'email', document => jsonb_build_object('purpose', 'news', 'identifier_id', i.identifier_id)) FROM loyalty.identifier i
+WHERE i.value = 'jane@example.org' \g /dev/null
+SELECT is_empty('SELECT * FROM loyalty.check_label()', 'a contact that was right');
+SELECT loyalty.unlink_identifier(:j, 'email', 'jane@example.org', effective_at => '2026-05-10') \g /dev/null
+SELECT is(loyalty.may_contact(:j, 'email', 'news', '2026-05-11', address => '{"email": "jane@example.org"}'), false, 'unlinked');
+SELECT is_empty('SELECT * FROM loyalty.check_label()', 'it was right');
+SELECT loyalty.link_identifier(:j, 'email', 'jane@example.org', effective_at => '2026-05-12') \g /dev/null
+SELECT is(loyalty.may_contact(:j, 'email', 'news', '2026-05-13', address => '{"email": "jane@example.org"}'), false, 'linked again');
+
+-- forgotten: what was withdrawn holds for whoever comes with the identifier, until it is given anew
+SELECT said('2026-06-01', format($$set_consent(%s, '*', 'coupons', false, '2026-06-01')$$, :j));
+SELECT loyalty.forget_member(:j) \g /dev/null
+SELECT is((SELECT array_agg(concat_ws(' ', k.value, k.at::date, k.source) ORDER BY k.value, k.at) FROM loyalty.consent_kept k),
+	'{"*/coupons 2026-06-01 self","*/coupons 2026-06-01 self","sms/coupons 2026-06-01 self"}', 'kept for both identifiers, and for the one');
+SELECT is_empty($$SELECT FROM loyalty.consent_kept k WHERE position('jane'::bytea IN k.address) > 0 OR octet_length(k.address) <> 32$$, 'under hashes');
+SELECT member_id AS k FROM loyalty.resolve_member('{"email": "jane@example.org"}', effective_at => '2026-07-01') \gset
+SELECT ok(:j <> :k, 'somebody new');
+SELECT is(loyalty.may_contact(:k, t.channel, 'coupons', '2026-07-02', address => t.address), t.may, format('by %s, %s', t.channel, coalesce(t.address::text, 'none named')))
+FROM (VALUES ('email', NULL::jsonb, false), ('email', '{"email": "jane@example.org"}', false)) t (channel, address, may);
+SELECT loyalty.link_identifier(:k, 'email', 'second@example.org', effective_at => '2026-07-03') \g /dev/null
+SELECT is(loyalty.may_contact(:k, 'email', 'coupons', '2026-07-04', address => '{"email": "second@example.org"}'), true, 'not for another address');
+SELECT loyalty.set_consent(:k, 'email', 'coupons', true, '2026-07-05') \g /dev/null
+SELECT is(loyalty.may_contact(:k, 'email', 'coupons', '2026-07-06'), true, 'given anew');
+SELECT is((SELECT member_id FROM loyalty.resolve_member('{"email": "nobody@example.org"}')), (:k + 1)::bigint, 'others come with nothing');
+SELECT is(loyalty.may_contact(:k + 1, 'email', 'coupons'), true, 'and may be written to');
+SELECT loyalty.forget_member(:k) \g /dev/null
+SELECT member_id AS k FROM loyalty.resolve_member('{"email": "jane@example.org"}') \gset
+SELECT is(loyalty.may_contact(:k, 'sms', 'coupons', '2026-08-01'), false, 'forgotten once more: the withdrawal holds');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
+
 /* ---- labels that rules find out ---- */
 
 SELECT throws_ok(format('SELECT loyalty.define_label_rule(%L, %L)', t.rule, t.definition), 'LY702', NULL, 'no rule: ' || coalesce(t.definition, 'NULL'))
@@ -292,6 +336,7 @@ SET ROLE label_reader;
 SELECT is(loyalty.has_label(51, 'vegan'), true, 'a reader reads');
 SELECT is(loyalty.may_contact(51, 'email', 'news'), true, 'consent, too');
 SELECT throws_ok($$SELECT loyalty.set_label(51, 'vegan')$$, '42501', NULL, 'and writes nothing');
+SELECT throws_ok('SELECT * FROM loyalty.consent_secret', '42501', NULL, 'nor reads the key of hashes');
 SET ROLE label_stranger;
 SELECT throws_ok($$SELECT loyalty.has_label(51, 'vegan')$$, '42501', NULL, 'a stranger does not');
 RESET ROLE;

@@ -72,7 +72,7 @@ for my $round (1 .. $rounds)
 		my ($of, $t, $k) = ($m[ rand 2 ], int(rand 130), rand() < 0.5 ? int(rand 100) : 1000);
 		my @who = $merged ? @m : ($of);
 		my %lookup = map { $_ => 1 } @who;
-		push @questions, sprintf "SELECT coalesce(string_agg(concat(l.label, '=', l.value, '@', l.source), ' ' ORDER BY l.label COLLATE \"C\", l.value COLLATE \"C\"), '') FROM loyalty.labels(%d, %s, %s) l;\n", $of, day($t), day($k);
+		push @questions, sprintf "SELECT coalesce(string_agg(concat(l.label, '=', l.value, '\@', l.source), ' ' ORDER BY l.label COLLATE \"C\", l.value COLLATE \"C\"), '') FROM loyalty.labels(%d, %s, %s) l;\n", $of, day($t), day($k);
 		push @wanted, labels($t, $k, grep { $lookup{ $_->{member} } } @said);
 		my ($channel, $purpose) = ((qw(email sms))[ rand 2 ], (qw(news offers))[ rand 2 ]);
 		push @questions, sprintf "SELECT loyalty.may_contact(%d, '%s', '%s', %s, %s)::text;\n", $of, $channel, $purpose, day($t), day($k);
