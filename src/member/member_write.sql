@@ -138,8 +138,9 @@ $$;
 COMMENT ON FUNCTION kept_members(bigint[]) IS
 'Answers with the members, and keeps them from being forgotten until the transaction ends; waits for nothing else, and 40001 where they were forgotten since its snapshot. Part of writing functions that lock no members and claim a key.';
 
+-- Volatile: its snapshot is taken after that of whoever calls it, who may have waited for them in the same statement.
 CREATE FUNCTION require_not_forgotten(member_ids bigint[]) RETURNS void
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	forgotten bigint;
