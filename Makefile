@@ -82,11 +82,12 @@ src/core/core_init.o: override CPPFLAGS += -D'ROOM_INITS=$(ROOM_INITS)'
 ROARING_LIBRARY := $(or $(shell objdump -p "$$($(CC) -print-file-name=libroaring.so)" 2>/dev/null | awk '$$1 == "SONAME" { print $$2 }'),libroaring.so)
 src/audience/member_set_library.o: override CPPFLAGS += -DROARING_LIBRARY='"$(ROARING_LIBRARY)"'
 
-# Objects made for another PostgreSQL are made anew.
+# Objects made for another PostgreSQL, or other rooms, are made anew.
+BUILT_FOR = $(VERSION) $(CC) $(ROOM_INITS)
 .built-for: FORCE
 	@echo '\#include <roaring/roaring.h>' | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 || \
 		{ echo 'The headers of the library CRoaring are not here: install libroaring-dev; make demo and make test do so.'; false; }
-	@echo '$(VERSION) $(CC)' | cmp -s - $@ || echo '$(VERSION) $(CC)' > $@
+	@echo '$(BUILT_FOR)' | cmp -s - $@ || echo '$(BUILT_FOR)' > $@
 $(OBJS): .built-for
 FORCE:
 

@@ -21,6 +21,7 @@
  * Tables, in schema loyalty as all of ours:
  *	points_day		what was posted, by currency, local day and movement
  *	points_day_to	up to which entry that is, and by which clock
+ *	goal, goal_crossing		see bi_goal.sql
  */
 
 CREATE FUNCTION movement_of(kind text, points bigint, target_kind text) RETURNS text
@@ -71,6 +72,8 @@ BEGIN
 		COMMENT ON COLUMN loyalty.points_day_to.only_one IS 'There is one row.';
 		COMMENT ON COLUMN loyalty.points_day_to.entry_id IS 'All entries with ids up to this one are in it, and no others.';
 		COMMENT ON COLUMN loyalty.points_day_to.time_zone IS 'The time zone of its days. After configure_program() has changed the program''s, the sum counts nothing until it is made anew.';
+
+		PERFORM loyalty.setup_goal_tables();
 	END IF;
 	PERFORM loyalty.make_bi_schema();
 	IF to_regnamespace('loyalty_bi') IS NOT NULL
@@ -79,6 +82,10 @@ BEGIN
 		PERFORM loyalty.setup_member_views();
 		PERFORM loyalty.setup_level_views();
 		PERFORM loyalty.setup_benefit_views();
+		PERFORM loyalty.setup_value_views();
+		PERFORM loyalty.setup_segment_views();
+		PERFORM loyalty.setup_offer_views();
+		PERFORM loyalty.setup_goal_views();
 		PERFORM loyalty.setup_running_views();
 	END IF;
 	RETURN 1;
@@ -126,9 +133,11 @@ AS $$
 		FROM loyalty.points_day_to t, loyalty.add_up_points(0, t.entry_id, t.time_zone) p) e
 		ON e.currency = d.currency AND e.local_day = d.local_day AND e.movement = d.movement
 	WHERE d.entries IS DISTINCT FROM e.entries OR d.points IS DISTINCT FROM e.points
+	UNION ALL
+	SELECT g.invariant, NULL, NULL, NULL, g.detail FROM loyalty.check_goals() g
 $$;
 COMMENT ON FUNCTION check_bi() IS
-'Every invariant of room bi: a row for each violation; part of check_all(). The views are there, and points_day is what the ledger adds up to.';
+'Every invariant of room bi: a row for each violation; part of check_all(). The views are there, points_day is what the ledger adds up to, and crossings of goals alternate.';
 
 CREATE FUNCTION add_up_points(behind bigint, up_to bigint, time_zone text,
 	OUT currency text, OUT local_day date, OUT movement text, OUT entries bigint, OUT points numeric) RETURNS SETOF record

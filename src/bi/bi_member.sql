@@ -69,7 +69,8 @@ BEGIN
 	WITH active AS (
 		SELECT DISTINCT a.local_day, coalesce(c.canonical_id, a.member_id) AS member_id
 		FROM loyalty.activity a LEFT JOIN loyalty.member_alias c ON c.member_id = a.member_id
-		WHERE NOT a.cancelled
+		-- what is done to members is nothing that they do
+		WHERE NOT a.cancelled AND a.kind NOT IN ('contact', 'board_place')
 	), days AS (
 		SELECT d::date AS local_day FROM (SELECT min(local_day) AS first, max(local_day) AS last FROM active) x, generate_series(x.first, x.last, interval '1 day') d
 	)
@@ -78,7 +79,7 @@ BEGIN
 		round(count(DISTINCT a.member_id) FILTER (WHERE a.local_day = d.local_day)::numeric / nullif(count(DISTINCT a.member_id), 0), 4) AS stickiness
 	FROM days d LEFT JOIN active a ON a.local_day BETWEEN d.local_day - 29 AND d.local_day
 	GROUP BY d.local_day;
-	COMMENT ON VIEW loyalty_bi.active_members IS 'How many members are active: a row for each day from the first activity to the last.';
+	COMMENT ON VIEW loyalty_bi.active_members IS 'How many members are active: a row for each day from the first activity to the last. Being written to (contact) and a place on a board are no activity.';
 	COMMENT ON COLUMN loyalty_bi.active_members.local_day IS 'The day.';
 	COMMENT ON COLUMN loyalty_bi.active_members.daily IS 'Members who did something on it.';
 	COMMENT ON COLUMN loyalty_bi.active_members.weekly IS 'Members who did something on it or the six days before.';

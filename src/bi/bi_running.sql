@@ -6,7 +6,11 @@ CREATE FUNCTION bi_views() RETURNS SETOF text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT unnest('{wallet,movement,points_by_day,expiry,member,purchase,member_activity,activity_by_day,active_members,top_member,
-		member_level,level_now,level_move,campaign_result,coupon_funnel,job,consumer,relation}'::text[])
+		member_level,level_now,level_move,campaign_result,coupon_funnel,
+		liability,liability_by_month,liability_forecast,points_by_channel,channel_cost,trial_result,
+		member_segment,segment_size,retention,buyers_by_month,survey_answer,survey_result,contact_by_day,contact_frequency,
+		audience_size,audience_move,board_period,board_leader,reward_by_day,benefit_use,purchase_line,global_limit,
+		goal,goal_crossing,job,consumer,relation}'::text[])
 $$;
 COMMENT ON FUNCTION bi_views() IS 'The views that setup() makes in schema loyalty_bi.';
 
@@ -60,7 +64,22 @@ BEGIN
 		('member_activity', 'member_id', 'member', 'member_id'),
 		('top_member', 'member_id', 'member', 'member_id'),
 		('member_level', 'member_id', 'member', 'member_id'),
-		('level_move', 'member_id', 'member', 'member_id')) r (view_name, column_name, refers_to, refers_column);
+		('level_move', 'member_id', 'member', 'member_id'),
+		('member_segment', 'member_id', 'member', 'member_id'),
+		('survey_answer', 'member_id', 'member', 'member_id'),
+		('board_leader', 'member_id', 'member', 'member_id'),
+		('purchase_line', 'member_id', 'member', 'member_id'),
+		('purchase_line', 'activity_id', 'purchase', 'activity_id'),
+		('member_segment', 'segment', 'segment_size', 'segment'),
+		('liability_by_month', 'currency', 'liability', 'currency'),
+		('liability_forecast', 'currency', 'liability', 'currency'),
+		('wallet', 'currency', 'liability', 'currency'),
+		('movement', 'currency', 'liability', 'currency'),
+		('points_by_day', 'currency', 'liability', 'currency'),
+		('points_by_channel', 'currency', 'liability', 'currency'),
+		('expiry', 'currency', 'liability', 'currency'),
+		('audience_move', 'audience', 'audience_size', 'audience'),
+		('benefit_use', 'benefit', 'coupon_funnel', 'benefit')) r (view_name, column_name, refers_to, refers_column);
 	COMMENT ON VIEW loyalty_bi.relation IS 'Which columns refer to which view, for tools that draw joins: a row for each. Members who never were told to the room of members have no row in loyalty_bi.member: join it from the left.';
 	COMMENT ON COLUMN loyalty_bi.relation.view_name IS 'The view that refers.';
 	COMMENT ON COLUMN loyalty_bi.relation.column_name IS 'Its column.';

@@ -36,7 +36,8 @@ SELECT is_empty($$SELECT r.* FROM loyalty_bi.relation r WHERE NOT EXISTS (SELECT
 
 -- Nobody, nothing: no rows but those of what is defined, and no error.
 SELECT is((xpath('count(/table/row)', query_to_xml('SELECT * FROM loyalty_bi.' || v, false, false, '')))[1]::text, '0', v || ' of nobody')
-FROM loyalty.bi_views() v WHERE v NOT IN ('relation');
+FROM loyalty.bi_views() v WHERE v NOT IN ('relation', 'liability', 'liability_forecast');
+SELECT is((SELECT count(*) FROM loyalty_bi.liability WHERE points <> 0 OR owed <> 0) + (SELECT count(*) FROM loyalty_bi.liability_forecast WHERE redeemed <> 0 OR expired <> 0), 0::bigint, 'a currency that nobody has points of is worth nothing');
 
 -- Points.  Three members; 3 is merged into 2.  A day in Shanghai begins at 16:00 UTC.
 SELECT loyalty.create_currency('miles', expiry_policy => 'rolling', expiry_interval => '30 days') \g /dev/null

@@ -73,7 +73,7 @@ SELECT is_empty(
 		-- these qualify every name and operator instead
 		AND p.proname NOT IN ('balance', 'all_entries', 'points_available_at', 'reversed_points', 'archive_entries', 'backfill_activities', 'book_expiries', 'book_tiers', 'evaluate_tiers', 'rebuild_wallets', 'run_checks', 'run_job',
 			'activities_between', 'refresh_audience', 'refresh_labels', 'reapply_campaign',
-			'book_gifts', 'close_board', 'refresh_engagements', 'take_steps', 'refresh_summaries', 'movement_of',
+			'book_gifts', 'close_board', 'refresh_engagements', 'take_steps', 'refresh_summaries', 'evaluate_goals', 'movement_of',
 			'find_duplicates',
 			'prune_events', 'slot_of', 'due_at', 'written_events', 'points_events', 'due_points_expiring', 'due_hold_lapsing', 'due_tier_falling', 'due_birthday', 'due_coupon_ending')
 		AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c
