@@ -5,6 +5,8 @@
 #   make demo            see it work on a private, throw-away cluster
 #                        (DATA=file.csv.gz: on your own order lines)
 #   make psql            open a session on the cluster of the demo
+#   make dashboard       build a page of charts over a shop on that cluster
+#                        (DATABASE='host=... dbname=...': over your own)
 #   make test            run every test on a private, throw-away cluster
 #                        (ONLY=pattern: those whose name matches)
 #   make soak            run the long tests
@@ -13,7 +15,7 @@
 #   make bench           measure it against hand-written SQL
 #   make clean           remove what was built, and the private clusters
 #
-# demo, test, soak, bench and mutants install through apt what they miss, and say so.
+# demo, dashboard, test, soak, bench and mutants install through apt what they miss, and say so.
 #
 # Sets of members need the library CRoaring, with its headers (libroaring-dev).
 #
@@ -28,6 +30,9 @@ HERE := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
 # To PGXS, DATA means files to install; to us, the orders of the demo.
 export LOYALTY_ORDERS := $(DATA)
 override DATA :=
+# and DATABASE is where the dashboard reads
+export LOYALTY_DATABASE := $(DATABASE)
+export LOYALTY_CURRENCY := $(CURRENCY)
 
 comma := ,
 empty :=
@@ -129,8 +134,12 @@ export PG_CONFIG
 
 demo psql:
 	@$(PREPARE) demo $(AGAIN) run-$@
-test soak:
+dashboard:
+	@$(PREPARE) dashboard $(AGAIN) run-$@
+test:
 	@$(PREPARE) test $(AGAIN) WERROR=1 run-$@
+soak:
+	@LOYALTY_SOAK=1 $(PREPARE) test $(AGAIN) WERROR=1 run-$@
 bench:
 	@$(PREPARE) bench $(AGAIN) run-$@
 mutants:
@@ -138,6 +147,8 @@ mutants:
 
 run-demo: all
 	@$(HERE)/test/demo/run.sh
+run-dashboard: all
+	@$(HERE)/dashboard/run.sh
 run-psql:
 	@$(HERE)/test/demo/psql.sh
 run-test: all
@@ -152,4 +163,4 @@ clean-clusters:
 		for name in demo test bench; do $(HERE)/test/cluster.sh $$name remove; done; \
 	fi
 
-.PHONY: FORCE demo psql test soak bench mutants clean-clusters run-demo run-psql run-test run-soak run-bench
+.PHONY: FORCE demo psql dashboard test soak bench mutants clean-clusters run-demo run-psql run-dashboard run-test run-soak run-bench

@@ -6,8 +6,9 @@
 #
 # What is missing is installed through apt, as root or with sudo, and named
 # before.  No cluster is created by that.  Nothing missing: nothing done.
-# Where the distribution has them, three more come along: for test, libphonenumber,
-# with which telephone numbers are compared, and psycopg2 for the examples; for
+# Where the distribution has them, more come along: for test, libphonenumber, with
+# which telephone numbers are compared, and psycopg2 for the examples; for long
+# tests, Node.js and Chromium, in which the page of make dashboard is looked at; for
 # bench, pgRouting as a rival.
 set -euo pipefail
 
@@ -56,6 +57,7 @@ missing()
 		[ "$target" != test ] || [ -f "$sharedir/extension/pgtap.control" ] || echo pgtap
 		[ "$target" != test ] || [ -x "$pgxs_test/isolation/pg_isolation_regress" ] || echo server-dev
 	fi
+	[ "$target" != dashboard ] || { command -v node >/dev/null || echo nodejs; command -v npm >/dev/null || echo npm; }
 	[ "$target" != test ] || perl -MIPC::Run -MTest::More -e 1 2>/dev/null || echo libipc-run-perl
 }
 
@@ -74,7 +76,13 @@ wishes()
 	case $target in
 		test)
 			has_module phonenumbers || wish python3-phonenumbers
-			has_module psycopg2 || wish python3-psycopg2 ;;
+			has_module psycopg2 || wish python3-psycopg2
+			# long tests look at the page of make dashboard
+			[ -z "${LOYALTY_SOAK:-}" ] || {
+				command -v node >/dev/null || wish nodejs
+				command -v npm >/dev/null || wish npm
+				[ -x /usr/bin/chromium ] || wish chromium
+			} ;;
 		bench)
 			# for the server that the distribution's packages are for
 			local n

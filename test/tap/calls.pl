@@ -266,8 +266,9 @@ my $some_identifiers = '{"email": "m3@x.example", "shop": "s5"}';
 my $given = "ARRAY(SELECT r FROM loyalty.read_identifiers('$some_identifiers') r)";
 $corpus{'loyalty.given_identifier[]'} = pairs("SELECT $given");
 $corpus{'loyalty.triangle_cell[]'} = pairs("SELECT ARRAY[ROW('2026-01-01', 1, i, i * 7, i, 0)::loyalty.triangle_cell] FROM generate_series(0, 3) i");
+$corpus{'loyalty.outstanding_cell[]'} = pairs("SELECT ARRAY[ROW('2026-01-01', '2026-06-01', i, i * 7, i, 0)::loyalty.outstanding_cell] FROM generate_series(0, 3) i");
 $corpus{'loyalty.weighed_identifier[]'} = pairs("SELECT loyalty.evidence_of($given)");
-for my $type ('loyalty.given_identifier', 'loyalty.weighed_identifier', 'loyalty.triangle_cell')
+for my $type ('loyalty.given_identifier', 'loyalty.weighed_identifier', 'loyalty.triangle_cell', 'loyalty.outstanding_cell')
 {
 	$corpus{$type} = pairs("SELECT unnest(" . quote($corpus{"$type\[]"}[0][0]) . "::${type}\[])");
 }
