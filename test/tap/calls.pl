@@ -138,6 +138,7 @@ SELECT register_merge_handler('brought', '{brought}', 'shop.on_merge');
 SELECT define_rfm_scheme('mine', (SELECT definition FROM builtin_rfm_schemes() WHERE scheme = 'cn_8_quadrant'));
 SELECT book_expiry(1, 'miles', now());
 SELECT define_notice('soon', 'points_expiring', '30 days'), define_notice('other', 'hold_lapsing', '1 day');
+SELECT define_goal('watched', '{"view": "wallet", "column": "available"}', '{1000}'), define_goal('unwatched', '{"view": "wallet", "of": "count"}', '{1}');
 SELECT subscribe('reader', '{points_changed,member_created,soon}', 2), subscribe('leaver', '{member_created}');
 CALL evaluate_tiers();
 GRANT USAGE ON SCHEMA shop TO PUBLIC;
@@ -258,7 +259,7 @@ my %valid = (
 	bins => [5], r => [ 1, 5 ], f => [ 1, 5 ], m => [ 1, 5 ], refund => ['pro_rata'], reason => ['a reason'], fee => [ 365, undef ], role => ['calls_clerk'],
 	consumer => ['reader'], kinds => ['{points_changed,soon}'], slots => [ 1, 2 ], slot => [ 0, 1 ], batch => [ 1, 100 ], patience => ['0'], from_position => [undef], wake => ['f'],
 	event_id => [undef], notice => ['soon'], notices => [ undef, '{soon}' ], about => ['birthday'], lead => ['30 days'], scope => [undef],
-	batch_size => [ 1, 100 ], base => ['=NULL::loyalty.tier_state'], room => ['shop'], on_date => ['2025-06-01'], key => ['{1,x}']);
+	batch_size => [ 1, 100 ], goal => ['watched'], figure => ['{"view": "wallet", "column": "available", "each": "currency"}'], thresholds => ['{1,2}'], base => ['=NULL::loyalty.tier_state'], room => ['shop'], on_date => ['2025-06-01'], key => ['{1,x}']);
 
 # What the arguments of some functions have of their own
 my $some_identifiers = '{"email": "m3@x.example", "shop": "s5"}';
@@ -275,6 +276,7 @@ for my $type ('loyalty.given_identifier', 'loyalty.weighed_identifier', 'loyalty
 my $of_three = 'SELECT entry_id FROM loyalty.ledger WHERE member_id = 3 AND';
 my %valid_of = (
 	(map { ("$_.member_id" => [3]) } qw(activate capture release reverse explain_entry)),
+	'drop_goal.goal' => ['unwatched'], (map { ("$_.lines" => ['loyalty_bi.purchase_line'], "$_.basket_column" => ['member_id'], "$_.item_column" => ['category'], "$_.min_together" => [1]) } qw(product_affinity next_best)),
 	'activate.target_entry_id' => column("$of_three kind = 'earn' AND available_at IS NULL ORDER BY 1"),
 	'reverse.target_entry_id' => column("$of_three kind IN ('earn', 'redeem') AND currency <> 'slide' ORDER BY 1"),
 	(map { ("$_.target_entry_id" => column("$of_three kind = 'hold' ORDER BY 1")) } qw(capture release)), 'explain_entry.entry_id' => column("$of_three kind = 'redeem' ORDER BY 1"),
