@@ -27,7 +27,7 @@ shop()
 {
 	install_extension
 	"$cluster" demo resume
-	"$cluster" demo psql -Xq -d postgres -c 'SET client_min_messages = warning; DROP DATABASE IF EXISTS dashboard' -c 'CREATE DATABASE dashboard'
+	"$cluster" demo psql -Xq -d postgres -c 'SET client_min_messages = warning' -c 'DROP DATABASE IF EXISTS dashboard' -c 'CREATE DATABASE dashboard'
 	"$cluster" demo psql -XqAt -v ON_ERROR_STOP=1 -d dashboard -f "$page/demo.sql" | tail -n 1
 	eval "$("$cluster" demo env)"
 	export LOYALTY_DATABASE=dbname=dashboard

@@ -326,5 +326,5 @@ CheckAsOf(const Balance *balance, TimestampTz as_of)
 						TimestampText(as_of)),
 				 errdetail("Its last entry is effective at %s.",
 						   TimestampText(balance->last_effective_at)),
-				 errhint("Fold only the rows that were effective by then.")));
+				 errhint("Fold only the rows that were effective by then; what members may redeem as of any instant says loyalty.liability().")));
 }

@@ -38,7 +38,11 @@ for my $file (sort glob "$page/queries/*.sql")
 	ok($ok, "query $name") or BAIL_OUT($err);
 	$rows{$name} = $json->decode($out);
 	cmp_ok(scalar @{ $rows{$name} }, '>', 0, "$name has rows");
+	# the first one has found it out
+	$ENV{LOYALTY_CURRENCY} = 'leaves';
 }
+delete $ENV{LOYALTY_CURRENCY};
+is($json->decode((run('', "$page/query.sh", 'headline'))[1])->[0]{currency}, 'leaves', 'of the currency of which most is outstanding');
 ok(!(run('', "$page/query.sh", '../demo'))[0], 'nothing but queries is run');
 {
 	local $ENV{LOYALTY_CURRENCY} = 'points';
