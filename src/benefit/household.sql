@@ -99,30 +99,9 @@ COMMENT ON FUNCTION memberships(bigint[], bigint[], timestamptz, timestamptz) IS
 
 CREATE FUNCTION household_spells(member_id bigint, known_at timestamptz DEFAULT NULL,
 	OUT household_id bigint, OUT starts_at timestamptz, OUT ends_at timestamptz) RETURNS SETOF record
-LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-	WITH act AS (
-		SELECT a.* FROM loyalty.household_act a
-		WHERE a.person_id = ANY (loyalty.numbers_of($1)) AND a.kind <> 'allowed' AND a.recorded_at <= coalesce($2, 'infinity')
-	), merge AS (
-		SELECT g.absorbed_id, g.recorded_at FROM loyalty.member_merge g
-		WHERE g.absorbed_id IN (SELECT a.person_id FROM act a) AND g.unmerged_at IS NULL
-	), held AS (
-		SELECT b.at, (SELECT s.member_id
-			FROM (SELECT DISTINCT ON (a.member_id, a.person_id) a.member_id, a.person_id, a.kind FROM act a WHERE a.at <= b.at
-				ORDER BY a.member_id, a.person_id, a.at DESC, a.act DESC) s
-			WHERE s.kind = 'joined'
-			-- of merged persons of two households that of the survivor holds, once they are one
-			ORDER BY CASE WHEN EXISTS (SELECT FROM merge g WHERE g.absorbed_id = s.person_id AND g.recorded_at > b.at)
-				THEN s.person_id <> $1 ELSE s.person_id <> loyalty.canonical_member($1) END, s.person_id LIMIT 1) AS household_id
-		FROM (SELECT a.at FROM act a UNION SELECT g.recorded_at FROM merge g) b
-	)
-	SELECT x.household_id, x.starts_at, x.ends_at
-	FROM (SELECT h.household_id, h.at AS starts_at, lead(h.at) OVER (ORDER BY h.at) AS ends_at FROM held h) x
-	WHERE x.household_id IS NOT NULL ORDER BY x.starts_at
-$$;
+LANGUAGE c STABLE PARALLEL SAFE ROWS 1 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_household_spells';
 COMMENT ON FUNCTION household_spells(bigint, timestamptz) IS
-'When a person, under whichever number, was in which household, as known at an instant (NULL: now): from starts_at up to ends_at (NULL: it goes on). Two rows of one household may follow each other. Of merged persons the membership of the survivor holds, from the merge on.';
+'When a person, under whichever number, was in which household, as known at an instant (NULL: now): from starts_at up to ends_at (NULL: it goes on). Of merged persons the membership of the survivor holds, from the merge on.';
 
 CREATE FUNCTION household_of(member_id bigint, as_of timestamptz DEFAULT NULL) RETURNS bigint
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -183,7 +183,7 @@ INSERT INTO call VALUES
 	('due_notices', 'now()'), ('due_at', $$now(), '1 day'$$), ('due_points_expiring', $$now(), '99 years', NULL, m - 1, m$$), ('due_hold_lapsing', $$now(), '99 years', NULL, m - 1, m$$),
 	('due_tier_falling', $$now(), '99 years', NULL, m - 1, m$$), ('due_birthday', $$now(), '1 year', NULL, m - 1, m$$), ('due_coupon_ending', $$now(), '99 years', NULL, m - 1, m$$),
 	('event_lag', ''), ('points_events', '0, 99, 1, 0, 9'), ('written_events', $$0, 99, '{}', 1, 0, 9$$), ('require_until', 'now()'), ('heard_since', $$'member_created'$$),
-	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('entitlements', 'm'), ('reward_orders', 'm'), ('available_gifts', 'm'), ('gift_windows', 'm, now(), now()'), ('card_balance', quote_literal(:'card')), ('memberships', 'NULL, NULL, now()'), ('household_members', 'm'), 
+	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('entitlements', 'm'), ('reward_orders', 'm'), ('available_gifts', 'm'), ('gift_windows', 'm, now(), now()'), ('card_balance', quote_literal(:'card')), ('memberships', 'NULL, NULL, now()'), ('household_members', 'm'), ('household_spells', 'm'), 
 	('period_of', $$'lifetime', now()$$), ('card_rows', 'm'), ('backtest_summary', $$'{}'$$),
 	('walk_streak', $$'{2024-01-01}', '2024-01-02'$$), ('streak_walk', $$m, 'daily', now(), NULL$$), ('streak_of', $$m, 'daily'$$),
 	('badges', 'm'), ('badge_acts', 'm, NULL, NULL'), ('badge_crossings', $$m, '{"kind": "check_in", "levels": [1]}', NULL, NULL$$), ('challenge_rounds', $$m, 'may', NULL, NULL$$), ('progress', $$m, 'may'$$),
