@@ -18,6 +18,8 @@
 
 #include "activity/activity_record.h"
 #include "activity/activity_row.h"
+#include "activity/calendar.h"
+#include "activity/member_fact.h"
 #include "core/core.h"
 #include "core/escrow.h"
 #include "ledger/ledger.h"
@@ -166,6 +168,31 @@ AddToSum(Candidate *candidate, Activity *sum, const Activity *activity, const bo
 	candidate->nactivities++;
 }
 
+/* An activity that is previewed, among those that are stored */
+typedef struct Previewed
+{
+	const Activity *activity;
+	AskedMember *member;
+} Previewed;
+
+/*
+ * Counts and sums before an activity that is stored; the one that is previewed may
+ * be one of those.
+ */
+static void
+ReadWithPreviewed(const FactQuestion *question, const Activity *activity, DateADT day, FactAnswer *answer, void *arg)
+{
+	const Previewed *previewed = arg;
+	const Activity *before = previewed->activity;
+
+	ReadFactOfMember(question, activity, day, previewed->member, answer);
+	if (before->at >= activity->at || before->cancelled || strcmp(before->kind, question->name) != 0 ||
+		before->local_day >= FirstDayAfter(question->within, activity->local_day) ||
+		(question->within != PERIOD_LIFETIME && before->local_day < FirstDayOf(question->within, activity->local_day)))
+		return;
+	answer->number += question->kind == FACT_COUNT ? MICROS_PER_UNIT : before->amount;
+}
+
 /*
  * What the activities of a window add up to, each selected by its own facts.
  */
@@ -175,6 +202,7 @@ SumWindow(const Settlement *settlement, Candidate *candidate, const Window *wind
 	static KeptPlan plan = {.nargs = 4,.argtypes = {INT8ARRAYOID, TEXTARRAYOID, DATEOID, DATEOID}};
 	const Campaign *campaign = window->campaign;
 	Activity   *sum = BeginSum(candidate, window, settlement->activity);
+	Previewed	previewed = {.activity = settlement->activity};
 	MemoryContext target = CurrentMemoryContext;
 	Datum	   *kinds = palloc(campaign->nkinds * sizeof(Datum));
 	Datum		values[4];
@@ -215,6 +243,12 @@ SumWindow(const Settlement *settlement, Candidate *candidate, const Window *wind
 		if (DayInCampaign(campaign, activity) < window->start || DayInCampaign(campaign, activity) >= window->end)
 			continue;
 		InitFacts(&facts, settlement->canonical, settlement->numbers);
+		previewed.member = &facts.member;
+		if (settlement->dry && settlement->activity->activity_id == 0 && activity != settlement->activity)
+		{
+			facts.history = ReadWithPreviewed;
+			facts.history_arg = &previewed;
+		}
 		if (ActivityIsSelected(campaign, activity, &lines, ReadMemberFact, &facts))
 			AddToSum(candidate, sum, activity, lines);
 	}

@@ -221,6 +221,21 @@ SELECT results_eq($$SELECT f.campaign, f.effect, f.currency, f.item, f.points, f
 	$$SELECT a.campaign, a.effect, a.currency, a.item, a.points, a.limited_by FROM loyalty.awards(30) a ORDER BY 1, 2$$, 'the awards');
 SELECT is((SELECT f.due FROM foreseen f WHERE f.what = 'total'), 129.90 - 10 - 7.00, 'and what is paid in money');
 
+-- Of a window each activity counts those before it, and one that comes late is before others: only the first order of a month earns.
+SELECT loyalty.define_campaign('first_of_month', '{"window": "month", "when": {"count": {"kind": "order", "within": "month", "=": 0}}, "then": [{"points": {"give": 1, "per": 1}}]}', '2026-01-01') \g /dev/null
+SELECT loyalty.record_activity(31, 'order', '2026-05-10', 100), loyalty.record_activity(31, 'order', '2026-04-20', 10) \g /dev/null
+-- What one is foretold, and gets:
+CREATE FUNCTION foretold(at timestamptz, amount numeric) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	foreseen bigint := (SELECT p.points FROM loyalty.preview_basket(31, 'order', $1, $2) p WHERE p.campaign = 'first_of_month');
+	activity bigint := (SELECT r.activity_id FROM loyalty.record_activity(31, 'order', $1, $2) r);
+BEGIN
+	RETURN format('%s, %s', foreseen, (SELECT coalesce(sum(a.points), 0) FROM loyalty.award a WHERE a.activity_id = activity AND a.campaign = 'first_of_month'));
+END$$;
+SELECT is(foretold(v.at, v.amount), v.points, v.says) FROM (VALUES
+	(timestamptz '2026-05-12', 50, '0, 0', 'the second'), ('2026-05-05', 30, '-70, -70', 'a late one is the first'),
+	('2026-05-05', 20, '0, 0', 'at the same instant the one that is there is'), ('2026-06-01', 7, '7, 7', 'of another month')) v (at, amount, points, says);
+
 -- ---------------------------------------------------------------------------
 -- It only looks
 -- ---------------------------------------------------------------------------
