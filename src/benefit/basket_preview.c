@@ -450,7 +450,6 @@ MayPayBy(const Benefit *benefit, const Asker *asker, const Activity *activity, c
 {
 	return strcmp(benefit->offer->currency, currency) == 0 &&
 		(benefit->money == NULL || activity->money == NULL || strcmp(benefit->money, activity->money) == 0) &&
-		activity->at >= benefit->valid_from && activity->at < benefit->valid_until &&
 		Meets(asker, benefit, benefit->available, NULL);
 }
 

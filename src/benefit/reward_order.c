@@ -469,7 +469,8 @@ loyalty_split_payment(PG_FUNCTION_ARGS)
 		points = Min(points, PG_GETARG_INT64(3));
 	points = Meets(&asker, benefit, benefit->available, NULL) ? MostPoints(&terms, amount, points) : 0;
 	values[0] = Int64GetDatum(points);
-	values[1] = SPI_datumTransfer(MicrosToNumeric(amount - WorthOfPoints(&terms, points, Max(decimals, 2)), Max(decimals, 2)), false, -1);
+	decimals = MoneyDecimals(&(Activity) {.money = benefit->money,.decimals = decimals});
+	values[1] = SPI_datumTransfer(MicrosToNumeric(amount - WorthOfPoints(&terms, points, decimals), decimals), false, -1);
 	SPI_finish();
 	return ResultRow(fcinfo, values, nulls);
 }

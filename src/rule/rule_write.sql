@@ -73,6 +73,12 @@ BEGIN
 	FOR w IN SELECT c.path, c.problem FROM loyalty.check_campaign(definition) c LOOP
 		RAISE WARNING 'campaign "%": % %', campaign, w.path, w.problem;
 	END LOOP;
+	IF effective_from IS NULL AND jsonb_typeof(definition #> '{between,0}') = 'string'
+		AND NOT EXISTS (SELECT FROM loyalty.campaign_version v WHERE v.campaign = define_campaign.campaign)
+		AND (definition #>> '{between,0}')::timestamp AT TIME ZONE (SELECT p.time_zone FROM loyalty.program p) < clock_timestamp() THEN
+		RAISE WARNING 'campaign "%": what has happened since % earns nothing by it, since it is in force from now on', campaign, definition #>> '{between,0}'
+			USING HINT = 'Give effective_from, if it shall.';
+	END IF;
 	INSERT INTO loyalty.campaign AS c (campaign, name)
 	VALUES (campaign, coalesce(name, initcap(replace(campaign, '_', ' '))))
 	ON CONFLICT ON CONSTRAINT campaign_pkey DO UPDATE SET name = define_campaign.name WHERE define_campaign.name IS NOT NULL;
@@ -82,7 +88,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION define_campaign(text, jsonb, timestamptz, text) IS
-'Defines what activities earn: a version of a campaign, in force from effective_from on (NULL: now). An activity is judged by the version in force at its instant, among those known when it was recorded; so it waits for transactions that have recorded activities, and keeps others waiting until commit. README lists what a definition may say. Returns the number of the version; the same definition again makes none. Errors: LY521 with the place of the mistake, LY523 begins before the last version, LY102 no such currency, LY501 no such kind of activities, LY601 no such coupon, LY003.';
+'Defines what activities earn: a version of a campaign, in force from effective_from on (NULL: now). An activity is judged by the version in force at its instant, among those known when it was recorded; so it waits for transactions that have recorded activities, and keeps others waiting until commit. doc/campaigns.md lists what a definition may say. Returns the number of the version; the same definition again makes none. Errors: LY521 with the place of the mistake, LY523 begins before the last version, LY102 no such currency, LY501 no such kind of activities, LY601 no such coupon, LY003.';
 
 CREATE FUNCTION end_campaign(campaign text, at timestamptz DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

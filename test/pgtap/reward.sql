@@ -40,6 +40,7 @@ SELECT throws_ok(format('SELECT loyalty.define_benefit(''wrong'', %L)', d.defini
 SELECT loyalty.define_benefit(b.name, b.definition) FROM (VALUES
 	('mall', '{"kind": "payment", "points": 100, "worth": 1, "step": 100, "least": 500, "money": "EUR"}'::jsonb),
 	('third', '{"kind": "payment", "points": 3, "worth": 1, "most": 50, "share": 50}'),
+	('yen_pay', '{"kind": "payment", "points": 100, "worth": 1, "money": "JPY"}'),
 	('kettle', '{"kind": "reward", "price": 40, "payment": "mall", "money": "EUR"}'),
 	('pot', '{"kind": "reward", "price": 10, "payment": "third", "money": "EUR"}'),
 	('mug', '{"kind": "reward", "points": 300}'),
@@ -47,6 +48,7 @@ SELECT loyalty.define_benefit(b.name, b.definition) FROM (VALUES
 SELECT loyalty.earn(m.id, m.points, effective_at => '2026-01-01', expires_at => '2027-01-01') FROM (VALUES (1, 1250), (2, 499), (3, 9000), (4, 1000), (5, 1000)) m (id, points) \g /dev/null
 SELECT is(answer(s.statement), s.expected, format('%s: %s', s.n, s.statement)) FROM (VALUES
 	(1, $$SELECT loyalty.split_payment(1, 'mall', 40, at => '2026-05-01')$$, '(1200,28.00)'),
+	(1, $$SELECT loyalty.split_payment(3, 'yen_pay', 40, 150, '2026-05-01')$$, '(150,39)'),
 	(2, $$SELECT ordered(1, 'kettle')$$, '1200 28.00'),
 	(3, $$SELECT ordered(2, 'kettle')$$, '0 40.00'),
 	(4, $$SELECT ordered(3, 'kettle')$$, '4000 0.00'),
