@@ -56,28 +56,30 @@ COMMENT ON FUNCTION check_audience() IS
 'Every invariant of room audience: a row for each violation; part of check_all(). Every member of a chunk belongs into it; an audience has as many members as it says, those who entered and did not leave; who entered comes before who left; of forgotten members there is nothing.';
 
 CREATE FUNCTION contact_list(audience text, channel text, purpose text, as_of timestamptz DEFAULT NULL, at_most integer DEFAULT NULL, within interval DEFAULT NULL,
-	ignore_consent boolean DEFAULT false, OUT member_id bigint, OUT hour integer) RETURNS SETOF record
+	ignore_consent boolean DEFAULT false, OUT member_id bigint, OUT by_channel text, OUT hour integer) RETURNS SETOF record
 LANGUAGE plpgsql STABLE ROWS 1000 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE
 	at CONSTANT timestamptz := coalesce(as_of, statement_timestamp());
-	hour_label CONSTANT boolean := EXISTS (SELECT FROM loyalty.label l WHERE l.label = 'preferred_hour' AND l.kind = 'number');
+	labels CONSTANT text[] := array(SELECT l.label FROM loyalty.label l WHERE (l.label, l.kind) IN (('preferred_hour', 'number'), ('preferred_channel', 'single')));
 BEGIN
-	PERFORM loyalty.consent_value(channel, purpose);
-	IF (at_most IS NULL) <> (within IS NULL) OR at_most < 1 OR within <= interval '0' OR ignore_consent IS NULL THEN
-		RAISE EXCEPTION 'at_most and within do not fit'
-			USING ERRCODE = 'LY003', DETAIL = format('They are %s and %s.', coalesce(at_most::text, 'NULL'), coalesce(within::text, 'NULL')),
-				HINT = 'Give both, such as 2 and ''7 days'', or none.';
+	PERFORM loyalty.consent_value(coalesce(channel, '*'), purpose);
+	IF (at_most IS NULL) <> (within IS NULL) OR at_most < 1 OR within <= interval '0' OR ignore_consent IS NULL OR channel = '*' OR purpose = '*' THEN
+		RAISE EXCEPTION 'channel, at_most and within do not fit'
+			USING ERRCODE = 'LY003', DETAIL = format('They are %s, %s and %s.', coalesce(channel, 'NULL'), coalesce(at_most::text, 'NULL'), coalesce(within::text, 'NULL')),
+				HINT = 'Give at_most and within both, such as 2 and ''7 days'', or none; channel NULL is what members prefer.';
 	END IF;
 	RETURN QUERY
-	SELECT m.id, h.value FROM loyalty.audience_members(audience, as_of) m (id)
-	LEFT JOIN LATERAL (SELECT x.value::numeric::integer AS value FROM loyalty.label_holders('preferred_hour', at, NULL, m.id, m.id) x WHERE hour_label) h ON true
-	WHERE (ignore_consent OR loyalty.may_contact(m.id, channel, purpose, at))
+	SELECT m.id, w.by_channel, h.value FROM loyalty.audience_members(audience, as_of) m (id)
+	LEFT JOIN LATERAL (SELECT x.value FROM loyalty.label_holders('preferred_channel', at, NULL, m.id, m.id) x WHERE channel IS NULL AND 'preferred_channel' = ANY (labels)) p ON true
+	CROSS JOIN LATERAL (SELECT coalesce(channel, p.value) AS by_channel) w
+	LEFT JOIN LATERAL (SELECT x.value::numeric::integer AS value FROM loyalty.label_holders('preferred_hour', at, NULL, m.id, m.id) x WHERE 'preferred_hour' = ANY (labels)) h ON true
+	WHERE w.by_channel IS NOT NULL AND (ignore_consent OR loyalty.may_contact(m.id, w.by_channel, purpose, at))
 		AND (within IS NULL OR at_most > (SELECT count(*) FROM loyalty.activities_between(m.id, m.id, 'contact', at, 'infinity') c
-			WHERE c.at > loyalty.due_at(at, within) AND c.channel = contact_list.channel AND c.document ->> 'purpose' = contact_list.purpose))
+			WHERE c.at > loyalty.due_at(at, within) AND c.channel = w.by_channel AND c.document ->> 'purpose' = contact_list.purpose))
 		AND NOT EXISTS (SELECT FROM loyalty.member f WHERE f.member_id = m.id AND f.status = 'forgotten');
 END
 $$;
 COMMENT ON FUNCTION contact_list(text, text, text, timestamptz, integer, interval, boolean) IS
-'Whom of an audience, as recorded (see audience_set()), to write to by a channel for a purpose: those who consented, and who were written to less than at_most times so within an interval (activities of kind contact). hour: label preferred_hour, where there is one. ignore_consent => true leaves consent out. Errors: LY703 audience, LY707 purpose, LY003.';
+'Whom of an audience, as recorded (see audience_set()), to write to by a channel (NULL: by the one that label preferred_channel names, and those whom it names none are left out) for a purpose: those who consented, and who were written to less than at_most times so within an interval (activities of kind contact). hour: label preferred_hour, where there is one. ignore_consent => true leaves consent out. Errors: LY703 audience, LY707 purpose, LY003.';

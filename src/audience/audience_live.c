@@ -18,6 +18,7 @@
 #include "audience/audience.h"
 #include "core/core.h"
 #include "core/errors.h"
+#include "label/label.h"
 #include "member/member.h"
 
 typedef struct AudienceVersion
@@ -27,6 +28,7 @@ typedef struct AudienceVersion
 	int32		version;		/* 0 of a list */
 	TimestampTz effective_from;
 	KeptPlan	test;			/* query NULL: not asked yet */
+	const char *label;			/* of an expression that is one label alone */
 	struct AudienceVersion *next;
 } AudienceVersion;
 
@@ -149,20 +151,26 @@ static void
 MakeTest(AudienceVersion *version)
 {
 	static KeptPlan plan = {
-		.query = "SELECT loyalty.audience_test($1, $2)",
+		.query = "SELECT loyalty.audience_test($1, $2), (SELECT v.parsed OPERATOR(pg_catalog.->>) 'argument' FROM loyalty.audience_version v "
+		"WHERE v.audience OPERATOR(pg_catalog.=) $1 AND v.version OPERATOR(pg_catalog.=) $2 "
+		"AND v.parsed OPERATOR(pg_catalog.->>) 'term' OPERATOR(pg_catalog.=) 'label' "
+		"AND pg_catalog.jsonb_typeof(v.parsed OPERATOR(pg_catalog.->) 'argument') OPERATOR(pg_catalog.=) 'string')",
 		.nargs = 2,
 		.argtypes = {TEXTOID, INT4OID}
 	};
 	Datum		values[2] = {CStringGetTextDatum(version->audience), Int32GetDatum(version->version)};
 	char	   *test;
+	char	   *label;
 
 	RunPlanReadOnly(&plan, values, NULL, 1);
 	test = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	label = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
 	if (test == NULL)
 		elog(ERROR, "audience \"%s\" has no version %d", version->audience, version->version);
 	version->test.nargs = 4;
 	version->test.argtypes[0] = version->test.argtypes[1] = INT8OID;
 	version->test.argtypes[2] = version->test.argtypes[3] = TIMESTAMPTZOID;
+	version->label = label == NULL ? NULL : MemoryContextStrdup(cache, label);
 	version->test.query = MemoryContextStrdup(cache, psprintf("SELECT %s", test));
 }
 
@@ -182,6 +190,8 @@ InAudience(int64 member_id, const char *audience, TimestampTz as_of, TimestampTz
 		return false;
 	if (version->test.query == NULL)
 		MakeTest(version);
+	if (version->label != NULL)
+		return HasLabel(member_id, RequireLabel(version->label), NULL, 0, as_of, known_at);
 	RunPlanReadOnly(&version->test, values, NULL, 1);
 	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) && !isnull;
 }

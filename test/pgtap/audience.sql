@@ -235,6 +235,10 @@ SELECT loyalty.define_label('preferred_hour', 'number'), loyalty.set_label(4, 'p
 SELECT loyalty.set_consent(2, 'email', 'news', false) \g /dev/null
 SELECT is((SELECT array_agg(concat_ws(' ', c.member_id, c.hour) ORDER BY c.member_id) FROM loyalty.contact_list('walk', 'email', 'news') c), '{3,"4 18",5}', 'who may be written to');
 SELECT is((SELECT array_agg(c.member_id ORDER BY c.member_id) FROM loyalty.contact_list('walk', 'email', 'news', ignore_consent => true) c), '{2,3,4,5}', 'or told otherwise');
+SELECT is_empty($$SELECT * FROM loyalty.contact_list('walk', NULL, 'news')$$, 'nobody prefers a channel');
+SELECT loyalty.define_label('preferred_channel', 'single'), loyalty.set_label(2, 'preferred_channel', 'email', valid_from => '2026-01-01'), loyalty.set_label(3, 'preferred_channel', 'sms', valid_from => '2026-01-01'),
+	loyalty.set_label(4, 'preferred_channel', 'email', valid_from => '2026-01-01') \g /dev/null
+SELECT is((SELECT array_agg(concat_ws(' ', c.member_id, c.by_channel, c.hour) ORDER BY c.member_id) FROM loyalty.contact_list('walk', NULL, 'news') c), '{"3 sms","4 email 18"}', 'each by the channel that it prefers, if it may');
 SELECT loyalty.record_activity(5, 'contact', now() - interval '1 day', channel => 'email', document => '{"purpose": "news"}') \g /dev/null
 SELECT is((SELECT array_agg(c.member_id ORDER BY c.member_id) FROM loyalty.contact_list('walk', 'email', 'news', at_most => 1, within => '7 days') c), '{3,4}', 'nor too often');
 SELECT throws_ok('SELECT * FROM ' || t.call, t.code, NULL, t.call)
