@@ -133,6 +133,7 @@ typedef struct ActivityListener
 
 /* activity_listener.c */
 extern void OnActivityChange(const ActivityListener *listener);
+extern void KeepDefinitions(void);
 extern bool AnyoneWantsActivity(const char *kind);
 extern void BringAboutActivities(const char *kind);
 extern bool IsBroughtAbout(const char *kind);

@@ -4,7 +4,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "storage/lmgr.h"
+
 #include "activity/activity.h"
+#include "core/core.h"
 
 #define MAX_ACTIVITY_LISTENERS	8
 #define MAX_KINDS_BROUGHT_ABOUT	8
@@ -48,6 +52,21 @@ IsBroughtAbout(const char *kind)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * From here until the transaction ends nobody changes what activities mean: who
+ * defines it waits for us, or we for him; the lock brings word of what was
+ * defined before.  It comes before all others, and who defines waits for nothing
+ * else once he has it.
+ */
+void
+KeepDefinitions(void)
+{
+	Oid			relid = LoyaltyTable("activity");
+
+	if (!XactReadOnly && OidIsValid(relid))
+		LockRelationOid(relid, RowExclusiveLock);
 }
 
 bool

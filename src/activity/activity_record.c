@@ -25,7 +25,6 @@
 #include "commands/sequence.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -403,6 +402,16 @@ TakesCoupons(const Recording *recording)
 }
 
 /*
+ * Whether it takes turns with others of its member and kind.
+ */
+static bool
+NeedsTurn(Recording *recording)
+{
+	return HasKey(recording) &&
+		(FindNumbers(recording->row.activity.member_id, &recording->canonical, &recording->numbers) || TakesCoupons(recording));
+}
+
+/*
  * The first half: is it there already, as far as it has to be known before it
  * is stored?
  */
@@ -410,9 +419,7 @@ static void
 LookUpRecording(Recording *recording, const PlainAccess *access)
 {
 	BeginStored(recording);
-	if (!HasKey(recording))
-		return;
-	if (FindNumbers(recording->row.activity.member_id, &recording->canonical, &recording->numbers) || TakesCoupons(recording))
+	if (NeedsTurn(recording))
 	{
 		LockKey(recording);
 		if (FindEarlier(recording, access))
@@ -421,7 +428,7 @@ LookUpRecording(Recording *recording, const PlainAccess *access)
 			return;
 		}
 	}
-	if (IsForgotten(recording->row.activity.member_id) && !FindEarlier(recording, access))
+	if (HasKey(recording) && IsForgotten(recording->row.activity.member_id) && !FindEarlier(recording, access))
 		RefuseForgotten(recording);
 }
 
@@ -506,6 +513,61 @@ typedef struct Together
 	int			n;
 } Together;
 
+static int
+CompareByMember(const void *a, const void *b)
+{
+	const Recording *x = *(Recording *const *) a;
+	const Recording *y = *(Recording *const *) b;
+
+	if (x->canonical != y->canonical)
+		return x->canonical < y->canonical ? -1 : 1;
+	return x < y ? -1 : x > y;
+}
+
+static int
+CompareByKind(const void *a, const void *b)
+{
+	const Recording *x = *(Recording *const *) a;
+	const Recording *y = *(Recording *const *) b;
+
+	if (x->canonical != y->canonical)
+		return x->canonical < y->canonical ? -1 : 1;
+	return strcmp(x->row.activity.kind, y->row.activity.kind);
+}
+
+/*
+ * Puts recordings into the order in which members are locked: of those who stand
+ * for them; and locks the keys of those that take turns, where it are several.
+ */
+static void
+BeginTogether(Together *together)
+{
+	Recording **by_kind;
+
+	if (together->n == 1)
+	{
+		together->by_member[0]->locked = false;
+		return;
+	}
+	by_kind = palloc(together->n * sizeof(Recording *));
+	for (int i = 0; i < together->n; i++)
+	{
+		Recording  *recording = together->by_member[i];
+
+		recording->locked = false;
+		(void) FindNumbers(recording->row.activity.member_id, &recording->canonical, &recording->numbers);
+	}
+	qsort(together->by_member, together->n, sizeof(Recording *), CompareByMember);
+	memcpy(by_kind, together->by_member, together->n * sizeof(Recording *));
+	qsort(by_kind, together->n, sizeof(Recording *), CompareByKind);
+	for (int i = 0; i < together->n; i++)
+	{
+		if (NeedsTurn(by_kind[i]))
+			LockKey(by_kind[i]);
+	}
+	pfree(by_kind);
+}
+
 /*
  * Records activities that are wanted; run by RunRestartable().
  */
@@ -514,11 +576,9 @@ RecordWanted(void *call)
 {
 	Together   *together = call;
 
+	BeginTogether(together);
 	for (int i = 0; i < together->n; i++)
-	{
-		together->by_member[i]->locked = false;
 		OnTable(together->by_member[i], LookUpRecording);
-	}
 	for (int i = 0; i < together->n; i++)
 	{
 		if (together->by_member[i]->outcome == RECORD_OPEN && together->by_member[i]->wanted)
@@ -539,17 +599,6 @@ RecordWanted(void *call)
 	}
 }
 
-static int
-CompareByMember(const void *a, const void *b)
-{
-	const Recording *x = *(Recording *const *) a;
-	const Recording *y = *(Recording *const *) b;
-
-	if (x->row.activity.member_id != y->row.activity.member_id)
-		return x->row.activity.member_id < y->row.activity.member_id ? -1 : 1;
-	return x < y ? -1 : x > y;
-}
-
 /*
  * Records activities that were prepared, all or none; those of a member in the
  * order given.  Needs an SPI connection.
@@ -557,16 +606,10 @@ CompareByMember(const void *a, const void *b)
 void
 RecordActivities(Recording *recordings, int n)
 {
-	Oid			relid = LoyaltyTable("activity");
 	Together	together = {.n = n};
 	bool		wanted = false;
 
-	/*
-	 * Whoever defines what activities mean waits for us, or we for them; from
-	 * now on it stays as it is.
-	 */
-	if (!XactReadOnly && OidIsValid(relid))
-		LockRelationOid(relid, RowExclusiveLock);
+	KeepDefinitions();
 	together.by_member = palloc(n * sizeof(Recording *));
 	for (int i = 0; i < n; i++)
 	{
@@ -574,12 +617,12 @@ RecordActivities(Recording *recordings, int n)
 		recordings[i].wanted = !recordings[i].silent && AnyoneWantsActivity(recordings[i].row.activity.kind);
 		wanted = wanted || recordings[i].wanted;
 	}
-	qsort(together.by_member, n, sizeof(Recording *), CompareByMember);
 	if (wanted)
 	{
 		RunRestartable(RecordWanted, &together);
 		return;
 	}
+	BeginTogether(&together);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -102,7 +102,7 @@ static bool
 FindReplay(Revision *revision, const struct varlena *fingerprint)
 {
 	static KeptPlan plan = {
-		.query = "SELECT revision, fingerprint, at FROM loyalty.activity_revision "
+		.query = "SELECT revision, fingerprint, at, to_member_id FROM loyalty.activity_revision "
 		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND activity_id OPERATOR(pg_catalog.=) $2 "
 		"AND idempotency_key OPERATOR(pg_catalog.=) $3",
 		.nargs = 3,
@@ -111,6 +111,7 @@ FindReplay(Revision *revision, const struct varlena *fingerprint)
 	const Activity *activity = &revision->before.activity;
 	Datum		values[3];
 	struct varlena *earlier;
+	int64		moved_to;
 	bool		isnull;
 
 	if (revision->idempotency_key == NULL)
@@ -139,6 +140,9 @@ FindReplay(Revision *revision, const struct varlena *fingerprint)
 				 errdetail("Revision %d of activity " INT64_FORMAT " used it.", revision->revision, activity->activity_id),
 				 errhint("Repeat a call with the very same arguments, or use a new key.")));
 	revision->change.at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	moved_to = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 4, &isnull));
+	if (!isnull)
+		revision->now.activity.member_id = moved_to;
 	return true;
 }
 
@@ -233,7 +237,8 @@ Return(Revision *revision)
 {
 	Activity   *activity = &revision->now.activity;
 
-	revision->change.at = revision->has_at ? revision->at : activity->revised_at;
+	if (revision->has_at)
+		revision->change.at = revision->at;
 	CheckActivityAt(revision->change.at);
 	if (revision->change.at < activity->at)
 		ereport(ERROR,
@@ -323,6 +328,21 @@ LockActivity(const Activity *activity)
 	if (SPI_processed == 0 ||
 		DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) != activity->revision)
 		RestartCall("the activity was revised by another session");
+}
+
+/*
+ * The revision is known from now on, as nobody else changes what it changes: so
+ * revisions come in the order in which they were decided.
+ */
+static void
+SetRevisedAt(Revision *revision)
+{
+	Activity   *activity = &revision->now.activity;
+	TimestampTz now = Max(GetCurrentTimestamp(), activity->revised_at);
+
+	if (!revision->is_return || !revision->has_at)
+		revision->change.at = now;
+	activity->revised_at = now;
 }
 
 /*
@@ -423,25 +443,32 @@ StoreRow(const ActivityRow *row)
 }
 
 /*
- * Raises LY506 where the member to whom an activity moves has the same already.
+ * Raises LY506 where the member to whom an activity moves, or who is to have it
+ * under another key, has the same already, under whichever number.  Nobody
+ * records one until the transaction ends.  Comes before all other locks of
+ * members.
  */
 static void
-RefuseSame(const ActivityRow *now)
+RefuseSame(const Revision *revision)
 {
 	static KeptPlan plan = {
-		.query = "SELECT activity_id FROM loyalty.activity WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		.query = "SELECT activity_id FROM loyalty.activity WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) "
 		"AND kind OPERATOR(pg_catalog.=) $2 AND same_key OPERATOR(pg_catalog.=) $3 AND activity_id OPERATOR(pg_catalog.<>) $4",
 		.nargs = 4,
-		.argtypes = {INT8OID, TEXTOID, TEXTOID, INT8OID}
+		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID, INT8OID}
 	};
+	const ActivityRow *now = &revision->now;
 	const Activity *activity = &now->activity;
+	Datum		self = Int64GetDatum(activity->member_id);
+	int64		canonical;
 	Datum		values[4];
 
-	if (now->same_key == NULL)
+	if (now->same_key == NULL ||
+		(revision->before.activity.member_id == activity->member_id && SameString(revision->before.same_key, now->same_key)))
 		return;
-	/* until the transaction ends: nobody sees the row before */
-	LockActivityKey(activity->member_id, activity->kind);
-	values[0] = Int64GetDatum(activity->member_id);
+	if (!FindNumbers(activity->member_id, &canonical, &values[0]))
+		values[0] = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	LockActivityKey(canonical, activity->kind);
 	values[1] = CStringGetTextDatum(activity->kind);
 	values[2] = CStringGetTextDatum(now->same_key);
 	values[3] = Int64GetDatum(activity->activity_id);
@@ -463,13 +490,10 @@ StoreChange(Revision *revision, const struct varlena *fingerprint)
 
 	if (before->member_id == revision->now.activity.member_id)
 	{
-		if (!SameString(revision->before.same_key, revision->now.same_key))
-			RefuseSame(&revision->now);
 		StoreRevision(revision, fingerprint, 0);
 		StoreRow(&revision->now);
 		return;
 	}
-	RefuseSame(&revision->now);
 	StoreRevision(revision, fingerprint, revision->now.activity.member_id);
 	left_behind.activity.revision = revision->revision;
 	left_behind.activity.revised_at = revision->now.activity.revised_at;
@@ -523,9 +547,11 @@ Revise(void *call)
 		revision->done = false;
 		return;
 	}
+	RefuseSame(revision);
 	if (wanted)
 		LockForChange(&revision->change);
 	LockActivity(&revision->before.activity);
+	SetRevisedAt(revision);
 	if (wanted)
 		PriceChange(&revision->change);
 	StoreChange(revision, fingerprint);
@@ -542,5 +568,6 @@ void
 ReviseActivity(Revision *revision)
 {
 	CheckActivityText("idempotency_key", revision->idempotency_key);
+	KeepDefinitions();
 	RunRestartable(Revise, revision);
 }

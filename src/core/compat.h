@@ -187,4 +187,11 @@ InitReturnSet(FunctionCallInfo fcinfo)
 #define SearchPathIsStill(path)	OverrideSearchPathMatchesCurrent(path)
 #endif
 
+/* whether this session holds a lock of just this mode */
+#if PG_VERSION_NUM >= 170000
+#define HoldsLock(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define HoldsLock(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
 #endif							/* LOYALTY_COMPAT_H */

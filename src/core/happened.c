@@ -60,6 +60,20 @@ IsHeard(const char *kind)
 }
 
 /*
+ * In this call it may happen to a member: see happened.h.  Needs an SPI
+ * connection.
+ */
+void
+ExpectHappening(const char *kind, int64 member_id, const char *currency)
+{
+	for (int i = 0; i < nhearers; i++)
+	{
+		if (hearers[i]->expected != NULL && hearers[i]->hears(kind))
+			hearers[i]->expected(kind, member_id, currency);
+	}
+}
+
+/*
  * Tells whoever hears of it.
  */
 void

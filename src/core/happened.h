@@ -14,6 +14,11 @@
  *		if (IsHeard("tier_changed"))
  *			Happen(&(Happening) {.kind = "tier_changed", ...});
  *
+ * Whoever hears may post.  So a call in which something may happen says that
+ * before it locks a wallet, or a row that comes after wallets:
+ *
+ *		ExpectHappening("tier_changed", member_id, "status");
+ *
  * In PL/pgSQL these are loyalty.is_heard() and loyalty.happen().
  */
 #ifndef LOYALTY_HAPPENED_H
@@ -38,11 +43,18 @@ typedef struct Hearer
 {
 	bool		(*hears) (const char *kind);
 	void		(*heard) (const Happening *happening);
+
+	/*
+	 * locks what heard() would, as far as it comes before a wallet in a currency
+	 * (NULL: before what comes after wallets); may be NULL
+	 */
+	void		(*expected) (const char *kind, int64 member_id, const char *currency);
 } Hearer;
 
 extern void DeclareHappenings(const char *const *kinds);
 extern void OnHappening(const Hearer *hearer);
 extern bool IsHeard(const char *kind);
+extern void ExpectHappening(const char *kind, int64 member_id, const char *currency);
 extern void Happen(const Happening *happening);
 
 #endif							/* LOYALTY_HAPPENED_H */

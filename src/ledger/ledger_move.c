@@ -21,6 +21,7 @@
 #include "core/compat.h"
 #include "core/errors.h"
 #include "ledger/post.h"
+#include "ledger/wallet.h"
 
 /* Elements of a bigint[] argument; NULL is none, and no element may be NULL */
 typedef struct IdSet
@@ -103,6 +104,8 @@ LockOrMakeWallet(Datum member_id, Datum currency, Datum order, bool moved)
 	};
 	Datum		values[4] = {member_id, currency, order, BoolGetDatum(true)};
 	char		nulls[4] = {' ', ' ', ' ', moved ? ' ' : 'n'};
+	char	   *code = TextDatumGetCString(currency);
+	bool		made;
 
 	for (;;)
 	{
@@ -110,8 +113,11 @@ LockOrMakeWallet(Datum member_id, Datum currency, Datum order, bool moved)
 		RunPlan(&lock, values, NULL, 0);
 		if (SPI_processed > 0)
 			return;
+		LockMissingWallet(DatumGetInt64(member_id), code);
 		RunGuarded(&make, values, nulls, NULL);
-		if (SPI_processed > 0)
+		made = SPI_processed > 0;
+		UnlockMissingWallet(DatumGetInt64(member_id), code);
+		if (made)
 			return;
 	}
 }

@@ -457,6 +457,7 @@ void
 PostEntry(Posting *posting)
 {
 	PreparePosting(posting);
+	ExpectEntry(posting->asked_id, posting->currency.code);
 	posting->in_parts = HasParts(posting);
 	if (posting->in_parts || !PostToWallet(posting))
 	{

@@ -817,12 +817,19 @@ OpenWallet(const Posting *posting)
 		CStringGetTextDatum(posting->currency.code),
 	Int32GetDatum(posting->currency.fold.order)};
 
-	if (!OpenPlainWallet(posting->member_id, posting->currency.code, posting->currency.fold.order))
+	bool		opened;
+
+	/* whoever has counted on it that there is none opens it first */
+	LockMissingWallet(posting->member_id, posting->currency.code);
+	opened = OpenPlainWallet(posting->member_id, posting->currency.code, posting->currency.fold.order);
+	if (!opened)
 	{
 		RunGuarded(&plan, values, NULL, NULL);
-		if (SPI_processed == 0)
-			return false;
+		opened = SPI_processed > 0;
 	}
+	UnlockMissingWallet(posting->member_id, posting->currency.code);
+	if (!opened)
+		return false;
 	if (merged_members != NULL)
 		merged_members->opened(posting->member_id);
 	return true;

@@ -145,7 +145,9 @@ typedef struct PostedEntry
 /*
  * What a room registers that has to know of entries.  wants() says whether
  * those in a currency concern it; where nobody wants them a posting does no
- * more.  posted() is called once for each entry, in their order, when its row
+ * more.  expected(), which may be NULL, is called before the wallet of an entry
+ * to come is locked, for what comes before it: wallets in currencies before this
+ * one.  posted() is called once for each entry, in their order, when its row
  * can be seen, in the posting's own subtransaction and as the owner of the
  * tables.  It may take locks on the member's own state rows, and refuse the
  * posting by an error.  Of a backfill it is called when all of a member's
@@ -154,6 +156,7 @@ typedef struct PostedEntry
 typedef struct EntryListener
 {
 	bool		(*wants) (const char *currency);
+	void		(*expected) (int64 member_id, const char *currency);
 	void		(*posted) (PostedEntry *entry);
 } EntryListener;
 
@@ -178,6 +181,7 @@ pg_noreturn extern void RaisePostingRefusal(const Posting *posting);
 /* posted.c: word of it */
 extern void OnEntryPosted(const EntryListener *listener);
 extern bool AnyoneWants(const char *currency);
+extern void ExpectEntry(int64 member_id, const char *currency);
 extern void DescribePosted(const Posting *posting, PostedEntry *entry);
 extern void TellOfEntry(PostedEntry *entry);
 extern void TellOfPosting(Posting *posting);

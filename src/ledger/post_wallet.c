@@ -100,6 +100,7 @@ LockRoute(Posting *posting)
 void
 TakeWallet(Posting *posting)
 {
+	ExpectEntry(posting->member_id, posting->currency.code);
 	while (!LockWallet(posting->member_id, posting->currency.code))
 	{
 		if (OpenWallet(posting))

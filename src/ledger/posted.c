@@ -37,6 +37,19 @@ AnyoneWants(const char *currency)
 }
 
 /*
+ * A wallet is to be locked, for an entry.
+ */
+void
+ExpectEntry(int64 member_id, const char *currency)
+{
+	for (int i = 0; i < nlisteners; i++)
+	{
+		if (listeners[i]->expected != NULL && listeners[i]->wants(currency))
+			listeners[i]->expected(member_id, currency);
+	}
+}
+
+/*
  * What is told of a posting that is posted; the currency stays the posting's.
  */
 void

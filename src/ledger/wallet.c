@@ -6,9 +6,11 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/lsyscache.h"
@@ -336,6 +338,41 @@ loyalty_expiring(PG_FUNCTION_ARGS)
  * ---------------------------------------------------------------------------
  */
 
+/* What stands for the row of a wallet that is not there */
+static LOCKTAG
+MissingWallet(int64 member_id, const char *currency)
+{
+	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) currency, strlen(currency), (uint64) member_id));
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, LoyaltyTable("wallet"), (uint32) hash, (uint16) (hash >> 32));
+	return tag;
+}
+
+/*
+ * Keeps others from opening a wallet that is not there, until
+ * UnlockMissingWallet() or the transaction ends.
+ */
+void
+LockMissingWallet(int64 member_id, const char *currency)
+{
+	LOCKTAG		tag = MissingWallet(member_id, currency);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/*
+ * Lets others open it, where we kept them from it.
+ */
+void
+UnlockMissingWallet(int64 member_id, const char *currency)
+{
+	LOCKTAG		tag = MissingWallet(member_id, currency);
+
+	if (HoldsLock(&tag, ExclusiveLock))
+		(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
 /*
  * Makes an empty wallet by table access.  False, and nothing is done, when
  * there is one, or may be; or the table is not plain.
@@ -368,8 +405,26 @@ OpenPlainWallet(int64 member_id, const char *currency, ConsumptionOrder order)
 }
 
 /*
+ * Waits for whoever opens a wallet at this moment; false where nobody does.
+ */
+static bool
+WaitForOpening(const PlainAccess *wallet, const Datum *key)
+{
+	SnapshotData dirty;
+	HeapTuple	row;
+
+	InitDirtySnapshot(dirty);
+	row = FetchPlainRow(wallet, 0, key, &dirty);
+	if (row == NULL || !TransactionIdIsValid(dirty.xmin))
+		return false;
+	WaitForDirtyRow(wallet, row, &dirty);
+	return true;
+}
+
+/*
  * Locks a wallet by table access, unless it is not there or its points have
- * moved: *found says.  False, and nothing is done, when the table is not plain.
+ * moved: *found says; who opens it at this moment is waited for.  False, and
+ * nothing is done, when the table is not plain.
  */
 bool
 LockPlainWallet(int64 member_id, const char *currency, bool *found)
@@ -390,7 +445,7 @@ LockPlainWallet(int64 member_id, const char *currency, bool *found)
 		PushActiveSnapshot(GetTransactionSnapshot());
 		row = FetchPlainRow(&wallet, 0, key, GetActiveSnapshot());
 		*found = row != NULL && !(DatumGetBool(PlainValue(&wallet, row, WALLET_MOVED, &isnull)) && !isnull);
-		done = !*found || LockPlainRow(&wallet, row);
+		done = row == NULL ? !WaitForOpening(&wallet, key) : !*found || LockPlainRow(&wallet, row);
 		PopActiveSnapshot();
 	} while (!done);
 	ClosePlain(&wallet);

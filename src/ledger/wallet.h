@@ -24,6 +24,8 @@ typedef enum WalletColumn
 extern const PlainTable wallet_table;
 
 extern bool OpenPlainWallet(int64 member_id, const char *currency, ConsumptionOrder order);
+extern void LockMissingWallet(int64 member_id, const char *currency);
+extern void UnlockMissingWallet(int64 member_id, const char *currency);
 extern bool LockPlainWallet(int64 member_id, const char *currency, bool *found);
 extern bool UpdatePlainWallet(int64 member_id, const char *currency, WalletColumn column, Datum value, bool isnull);
 extern bool LockWalletRow(int64 member_id, const char *currency, struct varlena **tiers);

@@ -234,7 +234,8 @@ typedef struct Settlement
 	const Activity *activity;	/* as it is now */
 	const Activity *before;		/* NULL: it is new */
 	const char *cause;			/* of something that happened; NULL: an activity */
-	int64		cause_activity_id;
+	int64		cause_activity_id;	/* that made it happen, and its revision */
+	int32		cause_revision;
 	bool		is_return;
 	TimestampTz at;				/* when the change was */
 	bool		dry;			/* nothing is written */

@@ -37,7 +37,8 @@ BEGIN
 		SELECT a.canonical, a.home_id, a.activity_id, w.window_start, w.cause, w.campaign, w.effect, w.currency, sum(w.points) AS points,
 			(array_agg(w.version ORDER BY w.award_id DESC))[1] AS version, (array_agg(w.local_day ORDER BY w.award_id DESC))[1] AS local_day
 		FROM loyalty.award w, LATERAL (SELECT loyalty.canonical_member(w.member_id) AS canonical,
-			CASE WHEN w.window_start IS NULL THEN w.member_id END AS home_id, CASE WHEN w.window_start IS NULL THEN w.activity_id END AS activity_id) a
+			CASE WHEN w.window_start IS NULL THEN w.member_id END AS home_id,
+			CASE WHEN w.window_start IS NULL AND w.cause IS NULL THEN w.activity_id END AS activity_id) a
 		WHERE (behind IS NULL OR a.canonical > behind) AND (up_to IS NULL OR a.canonical <= up_to)
 		GROUP BY a.canonical, a.home_id, a.activity_id, w.window_start, w.cause, w.campaign, w.effect, w.currency
 	), counted AS (
@@ -63,7 +64,7 @@ BEGIN
 		CASE WHEN c.coupon_id IS NULL THEN 'is not there' ELSE 'was taken back, and not revoked' END)
 	FROM (SELECT w.member_id, w.campaign, w.item, (array_agg(w.item_id ORDER BY w.award_id DESC))[1] AS item_id, sum(w.points) AS points
 		FROM loyalty.award w WHERE w.kind = 'coupon' AND w.window_start IS NULL AND (behind IS NULL OR w.member_id > behind) AND (up_to IS NULL OR w.member_id <= up_to)
-		GROUP BY w.member_id, w.activity_id, w.cause, w.campaign, w.effect, w.item) a
+		GROUP BY w.member_id, CASE WHEN w.cause IS NULL THEN w.activity_id END, w.cause, w.campaign, w.effect, w.item) a
 	LEFT JOIN loyalty.coupon c ON c.member_id = a.member_id AND c.coupon_id = a.item_id AND c.benefit = a.item
 	WHERE CASE WHEN a.points > 0 THEN c.coupon_id IS NULL ELSE a.item_id IS NOT NULL AND c.ended IS NULL END;
 
@@ -81,7 +82,8 @@ BEGIN
 	LATERAL (SELECT CASE t.what WHEN 'times' THEN count(DISTINCT (w.member_id, w.activity_id, w.window_start, w.cause)) ELSE
 			coalesce(sum(w.points) FILTER (WHERE w.currency = w.of_total), 0) END AS amount
 		FROM (SELECT CASE WHEN w.window_start IS NULL THEN w.member_id ELSE loyalty.canonical_member(w.member_id) END AS member_id,
-				CASE WHEN w.window_start IS NULL THEN w.activity_id END AS activity_id, w.window_start, w.cause, w.currency, sum(w.points) AS points,
+				CASE WHEN w.window_start IS NULL AND w.cause IS NULL THEN w.activity_id END AS activity_id, w.window_start, w.cause, w.currency,
+				sum(w.points) AS points,
 				coalesce((array_agg(v.definition ORDER BY w.award_id DESC))[1] #>> '{limits,total,currency}', 'points') AS of_total
 			FROM loyalty.award w JOIN loyalty.campaign_version v ON v.campaign = w.campaign AND v.version = w.version
 			WHERE w.campaign = t.campaign AND v.definition #> ARRAY['limits', 'total', t.what] IS NOT NULL

@@ -392,9 +392,17 @@ SimulateRecord(History *history)
  * ---------------------------------------------------------------------------
  */
 
-/* The columns of a state: as the activity is now, or as it was before a revision. */
+/* Which state of an activity: as it is now, as it was before a revision, or as
+ * the revision left it behind that moved it away */
+typedef enum StateKind
+{
+	STATE_NOW,
+	STATE_BEFORE,
+	STATE_GONE
+} StateKind;
+
 static char *
-StateColumns(const History *history, bool before)
+StateColumns(const History *history, StateKind kind)
 {
 #define COLUMN(symbol, name, type) #name,
 	static const char *const columns[] = {ACTIVITY_COLUMNS(COLUMN) NULL};
@@ -409,7 +417,7 @@ StateColumns(const History *history, bool before)
 	{
 		bool		was = false;
 
-		for (int s = 0; before && states[s] >= 0; s++)
+		for (int s = 0; kind != STATE_NOW && states[s] >= 0; s++)
 			was = was || states[s] == i;
 		if (i > 0)
 			appendStringInfoString(&list, ", ");
@@ -419,8 +427,14 @@ StateColumns(const History *history, bool before)
 			appendStringInfoString(&list, "NULL::pg_catalog.bytea");
 		else if (i == ACTIVITY_EXTERNAL_ID || i == ACTIVITY_SAME_KEY || i == ACTIVITY_IDEMPOTENCY_KEY)
 			appendStringInfoString(&list, "NULL::pg_catalog.text");
-		else if (before && i == ACTIVITY_REVISION)
+		else if (kind == STATE_BEFORE && i == ACTIVITY_REVISION)
 			appendStringInfoString(&list, "r.revision OPERATOR(pg_catalog.-) 1");
+		else if (kind == STATE_GONE && i == ACTIVITY_REVISION)
+			appendStringInfoString(&list, "r.revision");
+		else if (kind == STATE_GONE && i == ACTIVITY_REVISED_AT)
+			appendStringInfoString(&list, "r.recorded_at");
+		else if (kind == STATE_GONE && i == ACTIVITY_CANCELLED)
+			appendStringInfoString(&list, "true");
 		else
 			appendStringInfo(&list, "%s.%s%s", was ? "r" : "a", was ? "was_" : "", columns[i]);
 	}
@@ -430,22 +444,27 @@ StateColumns(const History *history, bool before)
 /*
  * All states that are not among the records, in order; behind each whether it
  * came by a return, and whether the activity was ever revised.  Of one that moves
- * to another member it is gone there before it is here.
+ * to another member it is gone there before it is here; what it was before it
+ * came, it was not here.
  */
 static char *
 HistoryQuery(const History *history)
 {
-	return psprintf("SELECT * FROM (SELECT %s, coalesce(r.is_return, false), a.revision OPERATOR(pg_catalog.>) 0, a.moved_to IS NOT NULL AS gone "
+	return psprintf("SELECT * FROM (SELECT %s, coalesce(r.is_return, false), a.revision OPERATOR(pg_catalog.>) 0, false AS gone "
 					"FROM loyalty.activity a LEFT JOIN loyalty.activity_revision r ON r.member_id OPERATOR(pg_catalog.=) a.member_id "
-					"AND r.activity_id OPERATOR(pg_catalog.=) a.activity_id AND r.revision OPERATOR(pg_catalog.=) a.revision %s"
+					"AND r.activity_id OPERATOR(pg_catalog.=) a.activity_id AND r.revision OPERATOR(pg_catalog.=) a.revision "
+					"WHERE a.moved_to IS NULL %s"
 					"UNION ALL SELECT %s, coalesce(p.is_return, false), true, false "
 					"FROM loyalty.activity_revision r JOIN loyalty.activity a ON a.member_id OPERATOR(pg_catalog.=) r.member_id "
 					"AND a.activity_id OPERATOR(pg_catalog.=) r.activity_id "
 					"LEFT JOIN loyalty.activity_revision p ON p.member_id OPERATOR(pg_catalog.=) r.member_id "
 					"AND p.activity_id OPERATOR(pg_catalog.=) r.activity_id AND p.revision OPERATOR(pg_catalog.=) (r.revision OPERATOR(pg_catalog.-) 1) "
-					"WHERE r.was_at IS NOT NULL) h ORDER BY h.revised_at, h.at, h.activity_id, NOT h.gone, h.revision",
-					StateColumns(history, false), history->records == NULL ? "" : "WHERE a.revision OPERATOR(pg_catalog.>) 0 ",
-					StateColumns(history, true));
+					"WHERE r.was_at IS NOT NULL AND r.from_member_id IS NULL "
+					"UNION ALL SELECT %s, false, true, true "
+					"FROM loyalty.activity_revision r JOIN loyalty.activity a ON a.member_id OPERATOR(pg_catalog.=) r.member_id "
+					"AND a.activity_id OPERATOR(pg_catalog.=) r.activity_id WHERE r.to_member_id IS NOT NULL) h ORDER BY h.revised_at, h.at, h.activity_id, NOT h.gone, h.revision",
+					StateColumns(history, STATE_NOW), history->records == NULL ? "" : "AND a.revision OPERATOR(pg_catalog.>) 0 ",
+					StateColumns(history, STATE_BEFORE), StateColumns(history, STATE_GONE));
 }
 
 static void

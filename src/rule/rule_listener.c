@@ -23,6 +23,7 @@
 #include "core/core.h"
 #include "core/happened.h"
 #include "ledger/post.h"
+#include "ledger/wallet.h"
 #include "rule/rule.h"
 
 /* How deep what an award makes happen may earn another award. */
@@ -44,6 +45,8 @@ typedef struct RunningSettlement
 	List	   *chained;
 	int			depth;
 	int64		activity_id;
+	int32		revision;
+	const char *reason;			/* why it is decided anew; NULL: it is not */
 	TimestampTz at;				/* of the change */
 } RunningSettlement;
 
@@ -53,6 +56,20 @@ static RunningSettlement *running = NULL;
  * Locks
  * ---------------------------------------------------------------------------
  */
+
+/*
+ * Locks a wallet.  Where there is none, nobody opens it until UnlockMissing():
+ * he would wait for what we lock after it, and we for him.
+ */
+static void
+LockWalletOrNone(int64 member_id, const char *currency)
+{
+	if (LockWallet(member_id, currency))
+		return;
+	LockMissingWallet(member_id, currency);
+	if (LockWallet(member_id, currency))
+		UnlockMissingWallet(member_id, currency);
+}
 
 /*
  * Locks what decisions of members read and change: their wallets, and then
@@ -66,10 +83,25 @@ LockMembers(const int64 *member_ids, int n, const List *currencies)
 	for (int i = 0; i < n; i++)
 	{
 		foreach(lc, currencies)
-			(void) LockWallet(member_ids[i], lfirst(lc));
+			LockWalletOrNone(member_ids[i], lfirst(lc));
 	}
 	for (int i = 0; i < n; i++)
 		LockAwardState(member_ids[i]);
+}
+
+/*
+ * Lets others open the wallets of a member that are not there.  So that a
+ * transaction may record as much as it likes, that does not wait for its end.
+ */
+static void
+UnlockMissing(int64 member_id, const char *kind)
+{
+	const List *currencies = CurrenciesOf(OpenRuleBook(), kind);
+	ListCell   *lc;
+
+	member_id = CanonicalMember(member_id);
+	foreach(lc, currencies)
+		UnlockMissingWallet(member_id, lfirst(lc));
 }
 
 static bool
@@ -114,7 +146,10 @@ LockForActivity(ActivityChange *change)
 static bool
 HearsOf(const char *kind)
 {
-	return FindCause(kind) != NULL && BookConcerns(OpenRuleBook(), kind);
+	if (FindCause(kind) == NULL)
+		return false;
+	KeepDefinitions();
+	return BookConcerns(OpenRuleBook(), kind);
 }
 
 static char *
@@ -182,6 +217,8 @@ SettleHappening(const Chained *chained, int64 *points, int *awards)
 	BeginSettlement(&settlement, OpenRuleBook(), chained->activity.member_id, &chained->activity);
 	settlement.cause = CauseName(&chained->activity);
 	settlement.cause_activity_id = running->activity_id;
+	settlement.cause_revision = running->revision;
+	settlement.reason = running->reason;
 	settlement.at = Max(chained->activity.at, running->at);
 	LoadHeldByCause(&settlement.held, settlement.home_id, settlement.cause);
 	TakeBackOfStep(&settlement, &chained->activity);
@@ -267,6 +304,28 @@ HeardOf(const Happening *happening)
 	SPI_finish();
 }
 
+/*
+ * Something may happen: the wallets into which campaigns could pay then are
+ * locked, as far as they come before one.
+ */
+static void
+Expected(const char *kind, int64 member_id, const char *currency)
+{
+	const List *currencies;
+	ListCell   *lc;
+
+	/* those that a decision could pay into are locked since it began */
+	if (running != NULL)
+		return;
+	member_id = CanonicalMember(member_id);
+	currencies = CurrenciesOf(OpenRuleBook(), kind);
+	foreach(lc, currencies)
+	{
+		if (currency == NULL || strcmp(lfirst(lc), currency) < 0)
+			(void) LockWallet(member_id, lfirst(lc));
+	}
+}
+
 /* ---------------------------------------------------------------------------
  * Activities
  * ---------------------------------------------------------------------------
@@ -289,7 +348,9 @@ SettleActivity(ActivityChange *change, int64 member_id, const Activity *activity
 static void
 ActivityStored(ActivityChange *change)
 {
-	RunningSettlement settling = {.context = CurrentMemoryContext,.activity_id = change->now->activity_id,.at = change->at};
+	RunningSettlement settling = {
+		.context = CurrentMemoryContext,.activity_id = change->now->activity_id,.revision = change->now->revision,.at = change->at
+	};
 
 	running = &settling;
 	PG_TRY();
@@ -314,6 +375,9 @@ ActivityStored(ActivityChange *change)
 		running = NULL;
 	}
 	PG_END_TRY();
+	UnlockMissing(change->now->member_id, change->now->kind);
+	if (change->before != NULL && change->before->member_id != change->now->member_id)
+		UnlockMissing(change->before->member_id, change->now->kind);
 }
 
 /*
@@ -323,7 +387,10 @@ ActivityStored(ActivityChange *change)
 void
 SettleAgain(const Activity *activity, const char *campaign, const char *reason, bool take_back, int *awards)
 {
-	RunningSettlement settling = {.context = CurrentMemoryContext,.activity_id = activity->activity_id,.at = GetCurrentTransactionStartTimestamp()};
+	RunningSettlement settling = {
+		.context = CurrentMemoryContext,.activity_id = activity->activity_id,.revision = activity->revision,.reason = reason,
+		.at = GetCurrentTransactionStartTimestamp()
+	};
 	Settlement	settlement;
 	int64		points = 0;
 
@@ -391,6 +458,7 @@ Reapply(void *arg)
 	/* as it is now that nobody else changes it */
 	FindStoredActivity(call->member_id, call->activity_id, &row);
 	SettleAgain(&row.activity, call->campaign, call->reason, call->take_back, &call->awards);
+	UnlockMissing(row.activity.member_id, row.activity.kind);
 }
 
 /*
@@ -414,6 +482,7 @@ loyalty_reapply_activity(PG_FUNCTION_ARGS)
 	call.reason = TextArgument(fcinfo, 3);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	KeepDefinitions();
 	RunRestartable(Reapply, &call);
 	SPI_finish();
 	PG_RETURN_BOOL(call.awards > 0);
@@ -431,7 +500,7 @@ RuleListenerInit(void)
 		.stored = ActivityStored,
 		.replayed = ActivityReplayed
 	};
-	static const Hearer hearer = {.hears = HearsOf,.heard = HeardOf};
+	static const Hearer hearer = {.hears = HearsOf,.heard = HeardOf,.expected = Expected};
 	static const char *const of_step[] = {"ladder", "to", NULL};
 	static const CampaignCause step = {.kind = TIER_CHANGED,.keys = of_step};
 

@@ -812,7 +812,7 @@ PostSome(Settlement *settlement, const Difference *all, int n, bool of_windows)
 	PostingFor	what = {
 		.member_id = of_windows ? settlement->canonical : settlement->home_id,
 		.activity_id = settlement->cause != NULL ? settlement->cause_activity_id : settlement->activity->activity_id,
-		.revision = settlement->activity->revision,
+		.revision = settlement->cause != NULL ? settlement->cause_revision : settlement->activity->revision,
 		.reference = settlement->activity->external_id,
 		.confirmed = settlement->activity->confirmed,
 		.taken_back_at = settlement->at,

@@ -458,15 +458,12 @@ InitSimFacts(Simulation *simulation, Facts *facts)
 SimFrozen *
 FrozenOf(SimBook *book, const Activity *activity, HASHACTION action)
 {
-	SimFrozenKey key = {activity->member_id, activity->activity_id};
+	SimFrozenKey key = {activity->member_id, activity->activity_id, activity->at};
 	bool		found;
 	SimFrozen  *frozen = hash_search(book->frozen, &key, action, &found);
 
-	if (frozen != NULL && (!found || frozen->at != activity->at))
-	{
-		frozen->at = activity->at;
+	if (frozen != NULL && !found)
 		frozen->inputs = NIL;
-	}
 	return frozen;
 }
 

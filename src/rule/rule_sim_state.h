@@ -80,25 +80,31 @@ typedef struct SimHeld
 {
 	SimHeldKey	key;
 	int64		points;
-	int64		ceiling;
-	const char *limited_by;		/* NULL: it was not trimmed */
 	const Campaign *campaign;
 	DateADT		local_day;
-	TimestampTz at;				/* of the activity, when it was trimmed */
 	int64		looked_at;		/* the last event that did */
+	List	   *ceilings;		/* of SimCeiling */
 } SimHeld;
+
+/* Where an effect was trimmed first, of an activity at an instant, or of a window */
+typedef struct SimCeiling
+{
+	TimestampTz at;				/* infinity: of a window */
+	int64		points;
+	const char *limited_by;
+} SimCeiling;
 
 /* What was frozen for an activity that is revised */
 typedef struct SimFrozenKey
 {
 	int64		member_id;
 	int64		activity_id;
+	TimestampTz at;				/* when it was then */
 } SimFrozenKey;
 
 typedef struct SimFrozen
 {
 	SimFrozenKey key;
-	TimestampTz at;
 	List	   *inputs;			/* of Jsonb */
 } SimFrozen;
 

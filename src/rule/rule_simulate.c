@@ -105,6 +105,22 @@ HeldKey(Simulation *simulation, const SimEvent *event, const char *campaign, boo
 	return key;
 }
 
+/* Where an effect was trimmed first at an instant; NULL: it was not. */
+static const SimCeiling *
+CeilingAt(const SimHeld *held, TimestampTz at)
+{
+	ListCell   *lc;
+
+	foreach(lc, held->ceilings)
+	{
+		const SimCeiling *ceiling = lfirst(lc);
+
+		if (ceiling->at == at)
+			return ceiling;
+	}
+	return NULL;
+}
+
 /*
  * What was counted by another version, or in other periods, is given back there.
  * times: one time, too; a campaign's effects count once.
@@ -171,11 +187,12 @@ TakeHeld(Simulation *simulation, SimBook *book, const SimEvent *event, const cha
 		if (!is_left)
 		{
 			Held	   *held = &candidate->rulings[e].held;
+			const SimCeiling *ceiling = CeilingAt(sim_held, has_window ? DT_NOEND : event->activity.at);
 
 			held->points = sim_held->points;
-			held->trimmed = sim_held->limited_by != NULL && (has_window || sim_held->at == event->activity.at);
-			held->ceiling = sim_held->ceiling;
-			held->limited_by = sim_held->limited_by;
+			held->trimmed = ceiling != NULL;
+			held->ceiling = ceiling != NULL ? ceiling->points : 0;
+			held->limited_by = ceiling != NULL ? ceiling->limited_by : NULL;
 			held->counts_elsewhere = sim_held->local_day != local_day || sim_held->campaign != campaign;
 		}
 		if (sim_held->points > 0 && (is_left || candidate->rulings[e].held.counts_elsewhere))
@@ -188,7 +205,6 @@ TakeHeld(Simulation *simulation, SimBook *book, const SimEvent *event, const cha
 			if (book->counts && currency != NULL && strcmp(currency, simulation->currency) == 0)
 				simulation->member->points[book->number] -= sim_held->points;
 			sim_held->points = 0;
-			sim_held->limited_by = NULL;
 		}
 	}
 }
@@ -218,17 +234,22 @@ KeepHeld(Simulation *simulation, SimBook *book, const SimEvent *event, int c, in
 	if (ruling->given == 0 && ruling->held.points == 0 && ruling->limited_by == NULL)
 		return;
 	held = hash_search(book->held, &key, HASH_ENTER, &found);
-	if (!found || !ruling->held.trimmed)
-		held->limited_by = NULL;
+	if (!found)
+		held->ceilings = NIL;
 	held->points = ruling->given;
 	held->campaign = campaign;
 	held->local_day = of_candidate->local_day;
 	held->looked_at = simulation->event;
 	if (!ruling->held.trimmed && ruling->limited_by != NULL)
 	{
-		held->limited_by = ruling->limited_by;
-		held->ceiling = ruling->given;
-		held->at = event->activity.at;
+		MemoryContext old = MemoryContextSwitchTo(simulation->context);
+		SimCeiling *ceiling = palloc(sizeof(SimCeiling));
+
+		ceiling->at = campaign->has_window ? DT_NOEND : event->activity.at;
+		ceiling->points = ruling->given;
+		ceiling->limited_by = ruling->limited_by;
+		held->ceilings = lappend(held->ceilings, ceiling);
+		MemoryContextSwitchTo(old);
 	}
 	if (of_candidate->inputs != 0 && (ruling->given != ruling->held.points || ruling->limited_by != NULL))
 	{

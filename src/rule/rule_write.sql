@@ -22,10 +22,6 @@ BEGIN
 		RAISE EXCEPTION 'effective_from must be finite'
 			USING ERRCODE = 'LY003', DETAIL = 'A version is in force from an instant on.', HINT = 'Leave it out for now.';
 	END IF;
-	-- whoever has recorded an activity has committed now, decisions that are under way end first, and those after this know of it
-	PERFORM loyalty.lock_against_writers('loyalty.activity');
-	LOCK TABLE loyalty.award_state IN SHARE MODE;
-	PERFORM FROM loyalty.campaign c WHERE c.campaign = store_campaign_version.campaign FOR UPDATE;
 	SELECT * INTO last FROM loyalty.campaign_version v WHERE v.campaign = store_campaign_version.campaign ORDER BY v.version DESC LIMIT 1;
 	effective_from := coalesce(effective_from, clock_timestamp());
 	IF last.definition IS NOT DISTINCT FROM definition AND last.effective_from <= effective_from THEN
@@ -51,7 +47,7 @@ BEGIN
 	RETURN coalesce(last.version, 0) + 1;
 END
 $$;
-COMMENT ON FUNCTION store_campaign_version(text, jsonb, timestamptz) IS 'Adds a version of a campaign; returns its number. Part of define_campaign() and end_campaign(). Errors: LY003, LY523.';
+COMMENT ON FUNCTION store_campaign_version(text, jsonb, timestamptz) IS 'Adds a version of a campaign, while nobody else decides or defines; returns its number. Part of define_campaign() and end_campaign(). Errors: LY003, LY523.';
 
 CREATE FUNCTION define_campaign(campaign text, definition jsonb, effective_from timestamptz DEFAULT NULL, name text DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -69,6 +65,9 @@ BEGIN
 		RAISE EXCEPTION 'definition must not be NULL'
 			USING ERRCODE = 'LY003', DETAIL = 'A campaign is made of its definition.', HINT = 'To end a campaign, call loyalty.end_campaign().';
 	END IF;
+	PERFORM loyalty.require_campaign(campaign, definition);
+	-- whoever decides has committed now, and who decides or defines after this knows of it
+	PERFORM loyalty.lock_against_writers('loyalty.activity');
 	PERFORM loyalty.require_campaign(campaign, definition);
 	FOR w IN SELECT c.path, c.problem FROM loyalty.check_campaign(definition) c LOOP
 		RAISE WARNING 'campaign "%": % %', campaign, w.path, w.problem;
@@ -98,6 +97,7 @@ BEGIN
 		RAISE EXCEPTION 'campaign "%" does not exist', campaign
 			USING ERRCODE = 'LY522', DETAIL = 'The table loyalty.campaign has no such row.', HINT = 'Campaigns are made by loyalty.define_campaign().';
 	END IF;
+	PERFORM loyalty.lock_against_writers('loyalty.activity');
 	RETURN loyalty.store_campaign_version(campaign, NULL, at);
 END
 $$;

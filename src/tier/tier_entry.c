@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "core/compat.h"
+#include "core/happened.h"
 #include "ledger/ledger.h"
 #include "ledger/post.h"
 #include "tier/tier_program.h"
@@ -149,12 +150,21 @@ TierEntryPosted(PostedEntry *entry)
 }
 
 /*
+ * What is posted may lift a tier, or lower it.
+ */
+static void
+TierEntryExpected(int64 member_id, const char *currency)
+{
+	ExpectHappening("tier_changed", member_id, currency);
+}
+
+/*
  * Part of TierInit().
  */
 void
 TierEntryInit(void)
 {
-	static const EntryListener listener = {.wants = TierWants, .posted = TierEntryPosted};
+	static const EntryListener listener = {.wants = TierWants,.expected = TierEntryExpected,.posted = TierEntryPosted};
 
 	OnEntryPosted(&listener);
 }

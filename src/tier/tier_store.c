@@ -836,6 +836,9 @@ MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, Tim
 
 	if (arrived != NULL && CountedBefore(ladder, member_id, arrived))
 		return false;
+	/* of a posting that is known since before it was */
+	if (arrived == NULL || arrived->entry == NULL)
+		ExpectHappening("tier_changed", member_id, ladder->leaves_slack ? ladder->currency[0] : NULL);
 	if (arrived != NULL && arrived->n > 0 && TryStep(ladder, member_id, arrived))
 		return true;
 

@@ -203,6 +203,21 @@ SELECT is((SELECT count(*) FROM loyalty.award WHERE member_id = 100 AND cause LI
 SELECT is((SELECT points FROM loyalty.record_return(100, :a, at => '2026-05-03')), -100::bigint, 'and is taken back with it, but for what is kept');
 SELECT loyalty.earn(101, 600, 'status', '2026-05-01') \g /dev/null
 SELECT is(held(101), 107::bigint, 'also where a posting of somebody lifts it');
+-- what another order brought about is given back with all that it counted, and a retry says so
+SELECT clear() \g /dev/null
+SELECT define('status', '{"then": [{"points": {"give": 1, "per": 1}, "currency": "status"}]}'),
+	define('once', '{"on": ["tier_changed"], "when": {"reached": {"club": ["silver"]}}, "limits": {"member": {"points": 40, "within": "year"}, "total": {"points": 90, "times": 2}}, "then": [{"points": 40}]}') \g /dev/null
+SELECT activity_id AS a FROM loyalty.record_activity(102, 'order', '2026-05-01', 300.00) \gset
+SELECT activity_id AS b, points AS first FROM loyalty.record_activity(102, 'order', '2026-05-02', 300.00) \gset
+SELECT is(:first::bigint, 40::bigint, 'within limits');
+SELECT results_eq(format($$SELECT revision, points, replayed FROM loyalty.record_return(102, %s, at => '2026-05-03', idempotency_key => 'r')$$, :a),
+	$$VALUES (1, -40::bigint, false)$$, 'the other order is returned, and the tier is gone');
+SELECT results_eq(format($$SELECT revision, points, replayed FROM loyalty.record_return(102, %s, at => '2026-05-03', idempotency_key => 'r')$$, :a),
+	$$VALUES (1, -40::bigint, true)$$, 'a retry says what the first call said');
+SELECT is(loyalty.campaign_budget_left('once'), 90::bigint, 'nothing of the budget is used');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'nor of what limits count');
+SELECT is((SELECT points FROM loyalty.record_activity(102, 'order', '2026-05-04', 200.00)), 40::bigint, 'so it can be given again');
+SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 
 -- What lies deeper than four in a chain gives nothing, and a row says so
 SELECT clear() \g /dev/null
