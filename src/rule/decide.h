@@ -89,6 +89,15 @@ typedef struct Ruling
 	bool		stayed;			/* given is what could not be taken back */
 } Ruling;
 
+/* Whether a ruling changes what is held or where it counts, or refuses something
+ * for the first time: then it is written down, with what was known of the member. */
+static inline bool
+RulingIsNews(const Ruling *ruling)
+{
+	return ruling->given != ruling->held.points || (ruling->held.counts_elsewhere && ruling->given != 0) ||
+		(ruling->limited_by != NULL && !ruling->held.trimmed);
+}
+
 /* A campaign that looks at an activity */
 typedef struct Candidate
 {

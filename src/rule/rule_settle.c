@@ -713,17 +713,11 @@ DecideSettlement(Settlement *settlement)
  * ---------------------------------------------------------------------------
  */
 
-/* Whether an effect needs a row: something changed, or was refused, or kept, for the first time. */
+/* Whether an effect needs a row: also where something is kept for the first time. */
 static bool
 NeedsRow(const Ruling *ruling, const HeldAward *held)
 {
-	if (ruling->given != ruling->held.points)
-		return true;
-	if (ruling->stayed && held->kept_because == NULL)
-		return true;
-	if (ruling->held.counts_elsewhere && ruling->given != 0)
-		return true;
-	return ruling->limited_by != NULL && !ruling->held.trimmed && (held == NULL || ruling->given < ruling->wanted);
+	return RulingIsNews(ruling) || (ruling->stayed && held->kept_because == NULL);
 }
 
 static void

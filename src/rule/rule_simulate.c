@@ -251,7 +251,7 @@ KeepHeld(Simulation *simulation, SimBook *book, const SimEvent *event, int c, in
 		held->ceilings = lappend(held->ceilings, ceiling);
 		MemoryContextSwitchTo(old);
 	}
-	if (of_candidate->inputs != 0 && (ruling->given != ruling->held.points || ruling->limited_by != NULL))
+	if (of_candidate->inputs != 0 && RulingIsNews(ruling))
 	{
 		SimFrozen  *frozen = FrozenOf(book, &event->activity, HASH_ENTER);
 		MemoryContext old = MemoryContextSwitchTo(simulation->context);
