@@ -38,12 +38,13 @@ BEGIN
 
 	CREATE OR REPLACE VIEW loyalty_bi.movement AS
 	SELECT coalesce(a.canonical_id, e.member_id) AS member_id, e.entry_id, e.currency, e.movement, e.points, e.effective_at AS at,
-		(e.effective_at AT TIME ZONE p.time_zone)::date AS local_day, e.recorded_at, e.member_id AS posted_to, e.counterparty_id, e.reference, e.reason
+		(e.effective_at AT TIME ZONE p.time_zone)::date AS local_day, e.recorded_at, e.member_id AS posted_to, coalesce(b.canonical_id, e.counterparty_id) AS counterparty_id, e.reference, e.reason
 	FROM (SELECT l.member_id, l.entry_id, l.currency, l.points, l.effective_at, l.recorded_at, l.counterparty_id, l.reference, l.reason,
 			loyalty.movement_of(l.kind, l.points, CASE WHEN l.kind = 'reverse' THEN loyalty.kind_of_target(l.member_id, l.target_entry_id) END) AS movement
 		FROM loyalty.all_entries() l) e
 	CROSS JOIN loyalty.program p
 	LEFT JOIN loyalty.member_alias a ON a.member_id = e.member_id
+	LEFT JOIN loyalty.member_alias b ON b.member_id = e.counterparty_id
 	WHERE e.movement IS NOT NULL;
 	COMMENT ON VIEW loyalty_bi.movement IS 'What moved points: a row for each entry of the ledger that did. Expiry is no movement here, since it needs no entry: see loyalty_bi.expiry.';
 	COMMENT ON COLUMN loyalty_bi.movement.member_id IS 'The member, or who stands for it now.';
@@ -55,7 +56,7 @@ BEGIN
 	COMMENT ON COLUMN loyalty_bi.movement.local_day IS 'On which day that was.';
 	COMMENT ON COLUMN loyalty_bi.movement.recorded_at IS 'When the database learned of it.';
 	COMMENT ON COLUMN loyalty_bi.movement.posted_to IS 'The member under whose number it stands.';
-	COMMENT ON COLUMN loyalty_bi.movement.counterparty_id IS 'The other member of a transfer.';
+	COMMENT ON COLUMN loyalty_bi.movement.counterparty_id IS 'The other member of a transfer, or who stands for it now.';
 	COMMENT ON COLUMN loyalty_bi.movement.reference IS 'The caller''s own reference, such as an order number.';
 	COMMENT ON COLUMN loyalty_bi.movement.reason IS 'Why an operator made an adjustment.';
 

@@ -180,5 +180,20 @@ SELECT throws_ok(call, 'LY003', NULL, call) FROM (VALUES ($$SELECT * FROM loyalt
 -- ---- after merging, everything is of who stands for it
 SELECT loyalty.merge_members(201, 204, 'the same') \g /dev/null
 SELECT is((SELECT count(DISTINCT member_id) FROM loyalty_bi.purchase_line), 4::bigint, 'lines of merged members');
+
+-- ---- the grain: no view has two rows of one key, and what others refer to is one row
+SELECT is_empty(format('SELECT %1$s FROM loyalty_bi.%2$I GROUP BY %1$s HAVING count(*) > 1', key, v), format('%s: a row for each %s', v, key))
+FROM (VALUES ('liability', 'currency'), ('liability_by_month', 'currency, expires_in'), ('liability_forecast', 'currency, month'), ('wallet', 'member_id, currency'), ('movement', 'entry_id'),
+	('points_by_day', 'currency, local_day, movement'), ('points_by_channel', 'currency, channel, local_day'), ('expiry', 'currency, local_day, expired'), ('member', 'member_id'),
+	('member_segment', 'member_id'), ('segment_size', 'segment'), ('retention', 'cohort, months_later'), ('buyers_by_month', 'month'), ('purchase', 'activity_id'), ('purchase_line', 'activity_id, line'),
+	('member_activity', 'member_id, kind, money'), ('activity_by_day', 'local_day, kind, channel, money'), ('active_members', 'local_day'), ('campaign_result', 'campaign, kind, currency, local_day'),
+	('trial_result', 'trial, arm'), ('channel_cost', 'channel, from_at, until'), ('coupon_funnel', 'benefit'), ('benefit_use', 'benefit, local_day'), ('reward_by_day', 'reward, local_day, currency'),
+	('global_limit', 'name'), ('audience_size', 'audience'), ('audience_move', 'audience, local_day'), ('board_period', 'board, period_start'), ('board_leader', 'board, member_id'),
+	('survey_answer', 'activity_id'), ('survey_result', 'survey, month'), ('contact_by_day', 'local_day, channel, purpose'), ('contact_frequency', 'contacts'), ('relation', 'view_name, column_name')) g (v, key);
+SELECT is_empty(format('SELECT x.%1$I FROM loyalty_bi.%2$I x GROUP BY 1 HAVING count(*) > 1', refers_column, refers_to), format('%s of %s is unique', refers_column, refers_to))
+FROM (SELECT DISTINCT refers_to, refers_column FROM loyalty_bi.relation) r;
+SELECT is_empty(format('SELECT x.%1$I FROM loyalty_bi.%2$I x WHERE x.%1$I IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty_bi.%3$I y WHERE y.%4$I = x.%1$I)', column_name, view_name, refers_to, refers_column),
+	format('%s of %s is found in %s', column_name, view_name, refers_to))
+FROM loyalty_bi.relation;
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 SELECT * FROM finish();
