@@ -6,8 +6,11 @@ CREATE FUNCTION activities(member_id bigint, kind text DEFAULT NULL, as_of times
 	OUT activity_id bigint, OUT revision integer, OUT recorded_for bigint, OUT activity_kind text, OUT at timestamptz, OUT local_day date,
 	OUT channel text, OUT amount numeric, OUT money text, OUT lines jsonb, OUT document jsonb, OUT external_id text,
 	OUT confirmed boolean, OUT cancelled boolean, OUT returned boolean, OUT recorded_at timestamptz) RETURNS SETOF record
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
+BEGIN
+	-- planned once: what reads members asks this of each
+	RETURN QUERY
 	SELECT a.activity_id, coalesce(u.revision - 1, a.revision), a.member_id, a.kind, s.at, s.local_day,
 		s.channel, s.amount, s.money, s.lines, s.document, a.external_id, s.confirmed, s.cancelled, s.returned, a.recorded_at
 	FROM loyalty.activity a
@@ -31,7 +34,8 @@ AS $$
 		AND a.recorded_at <= coalesce($4, 'infinity') AND s.at <= coalesce($3, 'infinity')
 		-- it had not come here yet, or had gone
 		AND k.from_member_id IS NULL AND (a.moved_to IS NULL OR k.revision IS NOT NULL)
-	ORDER BY s.at, a.activity_id
+	ORDER BY s.at, a.activity_id;
+END
 $$;
 COMMENT ON FUNCTION activities(bigint, text, timestamptz, timestamptz) IS
 'What a member did, under whichever number (recorded_for), in order of its instants: of one kind, or of all. as_of: what had happened by then, less what was returned by then; known_at: as the database knew it then; each NULL: all. Those that are cancelled are there, too; not those that were moved to another member.';

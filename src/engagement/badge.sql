@@ -8,7 +8,7 @@ AS $$
 	SELECT loyalty.put_engagement('badge', $1, $2, $3)
 $$;
 COMMENT ON FUNCTION define_badge(text, jsonb, timestamptz) IS
-'Defines a badge, or a new version of it, by which it is earned from then on (default: always, of the first; now, of a later one); what was earned stays. Returns the version. The definition: {"kind": kinds of activities, "when": a condition on the activity, "money": of which alone, "measure": "count" (default), "amount" or "days" (different local days), "whole": true: each amount is rounded down; or "streak": the length of that streak; "levels": [1, 5, 25]: level 1 is earned at the first of these, and so on, "revocable": true: it is lost when what it was earned by is returned, from then on, or undone}. A badge with neither kind nor streak is given by give_badge() and campaigns. Members who qualify already have it after refresh_engagement(), or with their next activity. Errors: LY752, LY003.';
+'Defines a badge, or a new version of it, by which it is earned from then on (default: always, of the first; now, of a later one); what was earned stays. Returns the version. The definition: {"kind": kinds of activities, "when": a condition on the activity, "money": of which alone, "measure": "count" (default), "amount" or "days" (different local days), "whole": true: each amount is rounded down; or "streak": the length of that streak; "levels": [1, 5, 25]: level 1 is earned at the first of these, and so on, "revocable": true: it is lost when what it was earned by is returned, from then on, or undone}. A badge with neither kind nor streak is given by give_badge() and campaigns. Members who qualify already have it after refresh_engagement(), or with their next activity. Errors: LY752, LY501 kind, LY751 streak, LY003.';
 
 CREATE FUNCTION badge_crossings(member_id bigint, definition jsonb, as_of timestamptz, known_at timestamptz, OUT level integer, OUT earned_at timestamptz, OUT activity_id bigint) RETURNS SETOF record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -18,7 +18,12 @@ DECLARE
 	terms jsonb;
 BEGIN
 	IF definition ->> 'streak' IS NOT NULL THEN
-		terms := loyalty.engagement_in_force('streak', definition ->> 'streak');
+		-- before the streak begins nobody has one
+		IF NOT EXISTS (SELECT FROM loyalty.engagement_version v WHERE v.what = 'streak' AND v.name = definition ->> 'streak'
+			AND (v.effective_from IS NULL OR v.effective_from <= coalesce(as_of, statement_timestamp()))) THEN
+			RETURN;
+		END IF;
+		terms := loyalty.engagement_in_force('streak', definition ->> 'streak', as_of);
 		RETURN QUERY
 		SELECT l.level, x.at, x.activity_id
 		FROM (SELECT n.level::integer AS level, (SELECT min(s.start) FROM unnest(w.starts, w.lengths) s (start, length) WHERE s.length >= n.threshold) AS start

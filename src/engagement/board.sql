@@ -8,19 +8,28 @@ AS $$
 	SELECT loyalty.put_engagement('board', $1, $2, $3)
 $$;
 COMMENT ON FUNCTION define_board(text, jsonb, timestamptz) IS
-'Defines a board, or a new version of it, by which periods are scored that begin then or later (default: all, of the first; those after now, of a later one). Returns the version. The definition: {"kind", "when", "money", "measure", "whole": as of define_badge(), "period": "day", "week" (from Monday), "month", "quarter", "year" or "lifetime", by the instant of an activity and the clock of "time_zone" (default: the program''s), "ties": "share" (default: 1, 2, 2, 4), "dense" (1, 2, 2, 3) or "first" (who reached the score first, then the smaller member_id), "places": how many close_board() rewards, "club": only members of it, by what they did while they were}. Members who did something before have scores after refresh_engagements(). Errors: LY752, LY003.';
+'Defines a board, or a new version of it, by which periods are scored that begin then or later (default: all, of the first; those after now, of a later one). Returns the version. The definition: {"kind", "when", "money", "measure", "whole": as of define_badge(), "period": "day", "week" (from Monday), "month", "quarter", "year" or "lifetime", by the instant of an activity and the clock of "time_zone" (default: the program''s), "ties": "share" (default: 1, 2, 2, 4), "dense" (1, 2, 2, 3) or "first" (who reached the score first, then the smaller member_id), "places": how many close_board() rewards, "club": only members of it, by what they did while they were}. Members who did something before have scores after refresh_engagements(). Errors: LY752, LY501 kind, LY751 club, LY003.';
+
+CREATE FUNCTION board_version(board text, period_start date, OUT n integer, OUT definition jsonb) RETURNS record
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+	SELECT v.version, v.definition || jsonb_build_object('time_zone', coalesce(v.definition ->> 'time_zone', loyalty.program_time_zone())) INTO n, definition
+	FROM loyalty.engagement_version v
+	WHERE v.what = 'board' AND v.name = $1 AND (v.effective_from IS NULL OR v.definition ->> 'period' <> 'lifetime'
+		AND ($2::timestamp AT TIME ZONE coalesce(v.definition ->> 'time_zone', loyalty.program_time_zone())) >= v.effective_from)
+	ORDER BY v.version DESC LIMIT 1;
+END
+$$;
+COMMENT ON FUNCTION board_version(text, date) IS
+'The version by which a period of a board is scored, and its definition, its time zone filled in; NULL: none is. Part of member_scores().';
 
 CREATE FUNCTION board_in_force(board text, period_start date) RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	found jsonb;
+	found CONSTANT jsonb := (SELECT v.definition FROM loyalty.board_version($1, $2) v);
 BEGIN
-	SELECT v.definition || jsonb_build_object('time_zone', coalesce(v.definition ->> 'time_zone', loyalty.program_time_zone())) INTO found
-	FROM loyalty.engagement_version v
-	WHERE v.what = 'board' AND v.name = $1 AND (v.effective_from IS NULL OR v.definition ->> 'period' <> 'lifetime'
-		AND ($2::timestamp AT TIME ZONE coalesce(v.definition ->> 'time_zone', loyalty.program_time_zone())) >= v.effective_from)
-	ORDER BY v.version DESC LIMIT 1;
 	IF found IS NULL THEN
 		RAISE EXCEPTION 'there is no board "%"', board
 			USING ERRCODE = 'LY751', DETAIL = 'The table loyalty.engagement_version has no row of it by which that period is scored.',
@@ -52,20 +61,19 @@ COMMENT ON FUNCTION board_end(jsonb, date) IS 'When a period of a board ends; NU
 
 CREATE FUNCTION member_scores(member_id bigint, board text, period date, as_of timestamptz, known_at timestamptz,
 	OUT period_start date, OUT score numeric, OUT activities bigint, OUT reached_at timestamptz) RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_variable
 DECLARE
 	version record;
 BEGIN
-	-- each period by its version
+	-- each period by its version; what lies before the first one is not scored
 	FOR version IN
-		SELECT v.definition || jsonb_build_object('time_zone', coalesce(v.definition ->> 'time_zone', loyalty.program_time_zone())) AS definition,
-			v.effective_from, row_number() OVER (ORDER BY v.version) AS n
+		SELECT v.version AS n, v.definition || jsonb_build_object('time_zone', coalesce(v.definition ->> 'time_zone', loyalty.program_time_zone())) AS definition
 		FROM loyalty.engagement_version v WHERE v.what = 'board' AND v.name = board ORDER BY v.version
 	LOOP
 		RETURN QUERY
-		SELECT x.start, sum(x.n), count(*), greatest(max(x.at), max(x.returned_at))
+		SELECT x.start, sum(x.n), count(*), greatest(max(x.at) FILTER (WHERE x.n > 0 OR version.definition ->> 'measure' IS DISTINCT FROM 'days'), max(x.returned_at))
 		FROM (SELECT f.*, p.start,
 				CASE version.definition ->> 'measure' WHEN 'days' THEN (row_number() OVER (PARTITION BY p.start, f.local_day ORDER BY f.at, f.recorded_at, f.activity_id) = 1)::integer
 					ELSE f.value END AS n,
@@ -74,11 +82,11 @@ BEGIN
 			FROM loyalty.engagement_facts(member_id, version.definition, as_of, known_at) f,
 				LATERAL (SELECT CASE version.definition ->> 'period' WHEN 'lifetime' THEN date '2000-01-01'
 					ELSE date_trunc(version.definition ->> 'period', f.at AT TIME ZONE (version.definition ->> 'time_zone'))::date END) p (start)) x
-		WHERE (period IS NULL OR x.start = period) AND version.definition = loyalty.board_in_force(board, x.start)
+		WHERE (period IS NULL OR x.start = period)
 			-- who left a club is not ranked; who comes back is, with what it did while it was there
 			AND (version.definition ->> 'club' IS NULL OR loyalty.is_in_club(member_id, version.definition ->> 'club', as_of)
 				AND EXISTS (SELECT FROM loyalty.club_spans(member_id, version.definition ->> 'club', as_of, known_at) c WHERE x.at >= c.joined_at AND (c.left_at IS NULL OR x.at < c.left_at)))
-		GROUP BY x.start;
+		GROUP BY x.start HAVING version.n = (SELECT o.n FROM loyalty.board_version(board, x.start) o);
 	END LOOP;
 END
 $$;

@@ -45,11 +45,25 @@ PeriodOf(const Board *board, TimestampTz at)
 	return FirstDayOf(board->period, DayOf(LocalInstant(at, FindZone(board->time_zone))));
 }
 
-/* Whether a version is the one by which the period of an instant is scored. */
 static bool
-IsInForce(const Board *board, TimestampTz at)
+HasBegun(const Board *board, DateADT period)
 {
-	return board->effective_from == DT_NOBEGIN || BeginningOf(board, PeriodOf(board, at)) >= board->effective_from;
+	return board->effective_from == DT_NOBEGIN || BeginningOf(board, period) >= board->effective_from;
+}
+
+/* Whether a version is the one by which its period of an instant is scored: no later one has begun by then. */
+static bool
+IsInForce(int version, TimestampTz at)
+{
+	const Board *board = BoardVersion(version);
+	DateADT		period = PeriodOf(board, at);
+
+	for (int i = version - 1; i >= 0 && strcmp(BoardVersion(i)->name, board->name) == 0; i--)
+	{
+		if (HasBegun(BoardVersion(i), period))
+			return false;
+	}
+	return HasBegun(board, period);
 }
 
 static bool
@@ -143,15 +157,14 @@ PutScores(const ActivityChange *change, int64 member_id)
 
 		if (!IsOfKind(board, now->kind))
 			continue;
-		/* of the versions of a board, the first that is in force */
-		if (IsInForce(board, now->at) && (i == 0 || strcmp(BoardVersion(i - 1)->name, board->name) != 0 || !IsInForce(BoardVersion(i - 1), now->at)))
+		if (IsInForce(i, now->at))
 		{
 			if (!is_new || board->of_club || board->measure == MEASURE_DAYS)
 				MakeAnew(board, now->at, member_id);
 			else if (Counts(board, now))
 				AddToScore(board, now, member_id);
 		}
-		if (!is_new && change->before->at != now->at && IsInForce(board, change->before->at))
+		if (!is_new && change->before->at != now->at && IsInForce(i, change->before->at))
 			MakeAnew(board, change->before->at, member_id);
 	}
 }

@@ -8,7 +8,7 @@ AS $$
 	SELECT loyalty.put_engagement('challenge', $1, $2, $3)
 $$;
 COMMENT ON FUNCTION define_challenge(text, jsonb, timestamptz) IS
-'Defines a challenge, or a new version of it. Returns the version. The definition: {"kind", "when", "money", "measure", "whole": as of define_badge(), "target": 5, "from", "until": local times of "time_zone" (default: the program''s) between which activities count, "period": "day", "week", "month", "quarter" or "year": anew in each of the member''s local ones, "enrol": true: only what comes after enrol() counts, for "within", an interval, where it is given, "times": how often it may be completed in a round (1), each by another target}. Each completion is an activity of kind challenge of the member, in the same commit, with {"challenge", "round"} as its document, for campaigns to reward; it is cancelled where what completed it is undone. Errors: LY752, LY003.';
+'Defines a challenge, or a new version of it, by which rounds go that begin then or later (default: all, of the first; those after now, of a later one; of a challenge without rounds, the only one). Returns the version. The definition: {"kind", "when", "money", "measure", "whole": as of define_badge(), "target": 5, "from", "until": local times of "time_zone" (default: the program''s) between which activities count, "period": "day", "week", "month", "quarter" or "year": anew in each of the member''s local ones, "enrol": true: only what comes after enrol() counts, for "within", an interval, where it is given, "times": how often it may be completed in a round (1), each by another target}. Each completion is an activity of kind challenge of the member, in the same commit, with {"challenge", "round"} as its document, for campaigns to reward; it is cancelled where what completed it is undone. Errors: LY752, LY501 kind, LY003.';
 
 CREATE FUNCTION challenge_rounds(member_id bigint, challenge text, as_of timestamptz, known_at timestamptz,
 	OUT round text, OUT have numeric, OUT needed numeric, OUT until_at timestamptz, OUT completed_at timestamptz[]) RETURNS SETOF record
@@ -16,47 +16,66 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg
 AS $$
 #variable_conflict use_variable
 DECLARE
-	definition CONSTANT jsonb := loyalty.engagement_in_force('challenge', challenge, as_of);
-	zone CONSTANT text := coalesce(definition ->> 'time_zone', loyalty.program_time_zone());
-	unit CONSTANT text := definition ->> 'period';
-	from_at CONSTANT timestamptz := coalesce((definition ->> 'from')::timestamp AT TIME ZONE zone, '-infinity');
-	end_at CONSTANT timestamptz := coalesce((definition ->> 'until')::timestamp AT TIME ZONE zone, 'infinity');
-	target CONSTANT numeric := definition ->> 'target';
-	times CONSTANT integer := coalesce((definition ->> 'times')::numeric, 1);
-	enrols CONSTANT boolean := coalesce((definition ->> 'enrol')::boolean, false);
+	v record;
+	definition jsonb;
+	zone text;
+	unit text;
+	from_at timestamptz;
+	end_at timestamptz;
+	target numeric;
+	times integer;
+	enrols boolean;
 BEGIN
-	RETURN QUERY
-	WITH span AS (
-		SELECT NULL::bigint AS entry_id, from_at AS since, end_at AS until WHERE NOT enrols
-		UNION ALL
-		SELECT e.entry_id, greatest(e.at, from_at), least(e.until_at, end_at)
-		FROM (SELECT x.entry_id, x.at, coalesce(((x.at AT TIME ZONE zone) + (definition ->> 'within')::interval) AT TIME ZONE zone, 'infinity') AS until_at
-			FROM loyalty.challenge_entry x
-			WHERE enrols AND x.member_id = ANY (loyalty.member_tree(loyalty.canonical_member(member_id))) AND x.challenge = challenge_rounds.challenge
-				AND x.at <= coalesce(as_of, 'infinity') AND x.recorded_at <= coalesce(known_at, 'infinity')) e
-	), fact AS (
-		SELECT s.entry_id, s.until, f.*, CASE WHEN unit IS NOT NULL THEN date_trunc(unit, f.local_day::timestamp)::date END AS start
-		FROM span s JOIN loyalty.engagement_facts(member_id, definition, as_of, known_at) f ON f.at >= s.since AND f.at < s.until
-	), counted AS (
-		SELECT f.*, CASE definition ->> 'measure' WHEN 'days' THEN (row_number() OVER (PARTITION BY f.entry_id, f.start, f.local_day ORDER BY f.at, f.recorded_at, f.activity_id) = 1)::integer
-			ELSE f.value END AS n
-		FROM fact f
-	), summed AS (
-		SELECT c.*, sum(c.n) OVER (PARTITION BY c.entry_id, c.start ORDER BY c.at, c.recorded_at, c.activity_id) AS total FROM counted c
-	), today AS (
-		-- the round of now is there, also where nothing was done in it
-		SELECT s.entry_id, CASE WHEN unit IS NOT NULL THEN date_trunc(unit, coalesce(as_of, statement_timestamp()) AT TIME ZONE zone)::date END AS start, s.until FROM span s
-	), bucket AS (
-		SELECT f.entry_id, f.start, f.until FROM fact f UNION SELECT t.entry_id, t.start, t.until FROM today t
-	)
-	SELECT coalesce(b.start::text, b.entry_id::text, '1'), coalesce(x.total, 0), target,
-		nullif(least(b.until, (b.start + ('1 ' || CASE unit WHEN 'quarter' THEN 'month' ELSE unit END)::interval * CASE unit WHEN 'quarter' THEN 3 ELSE 1 END)::timestamp AT TIME ZONE zone), 'infinity'),
-		(SELECT array_agg(c.at ORDER BY k) FROM generate_series(1, least(times, floor(x.total / target))::integer) k,
-			LATERAL (SELECT s.at FROM summed s WHERE s.entry_id IS NOT DISTINCT FROM b.entry_id AND s.start IS NOT DISTINCT FROM b.start AND s.total >= k * target
-				ORDER BY s.at, s.recorded_at, s.activity_id LIMIT 1) c)
-	FROM bucket b LEFT JOIN LATERAL (SELECT max(s.total) AS total FROM summed s
-		WHERE s.entry_id IS NOT DISTINCT FROM b.entry_id AND s.start IS NOT DISTINCT FROM b.start) x ON true
-	ORDER BY b.start, b.entry_id;
+	PERFORM loyalty.engagement_in_force('challenge', challenge, as_of);
+	-- each round by the version with which it begins; one that has no beginning by the last
+	FOR v IN
+		SELECT x.definition, CASE WHEN lag(x.version) OVER w IS NULL THEN '-infinity' ELSE x.effective_from END AS since, coalesce(lead(x.effective_from) OVER w, 'infinity') AS until
+		FROM loyalty.engagement_version x
+		WHERE x.what = 'challenge' AND x.name = challenge AND (x.effective_from IS NULL OR x.effective_from <= coalesce(as_of, statement_timestamp()))
+		WINDOW w AS (ORDER BY x.version) ORDER BY x.version
+	LOOP
+		definition := v.definition;
+		zone := coalesce(definition ->> 'time_zone', loyalty.program_time_zone());
+		unit := definition ->> 'period';
+		from_at := coalesce((definition ->> 'from')::timestamp AT TIME ZONE zone, '-infinity');
+		end_at := coalesce((definition ->> 'until')::timestamp AT TIME ZONE zone, 'infinity');
+		target := definition ->> 'target';
+		times := coalesce((definition ->> 'times')::numeric, 1);
+		enrols := coalesce((definition ->> 'enrol')::boolean, false);
+		RETURN QUERY
+		WITH span AS (
+			SELECT NULL::bigint AS entry_id, from_at AS since, end_at AS until WHERE NOT enrols AND (unit IS NOT NULL OR v.until = 'infinity')
+			UNION ALL
+			SELECT e.entry_id, greatest(e.at, from_at), least(e.until_at, end_at)
+			FROM (SELECT x.entry_id, x.at, coalesce(((x.at AT TIME ZONE zone) + (definition ->> 'within')::interval) AT TIME ZONE zone, 'infinity') AS until_at
+				FROM loyalty.challenge_entry x
+				WHERE enrols AND (unit IS NOT NULL OR x.at >= v.since AND x.at < v.until) AND x.member_id = ANY (loyalty.member_tree(loyalty.canonical_member(member_id))) AND x.challenge = challenge_rounds.challenge
+					AND x.at <= coalesce(as_of, 'infinity') AND x.recorded_at <= coalesce(known_at, 'infinity')) e
+		), fact AS (
+			SELECT s.entry_id, s.until, f.*, CASE WHEN unit IS NOT NULL THEN date_trunc(unit, f.local_day::timestamp)::date END AS start
+			FROM span s JOIN loyalty.engagement_facts(member_id, definition, as_of, known_at) f ON f.at >= s.since AND f.at < s.until
+		), counted AS (
+			SELECT f.*, CASE definition ->> 'measure' WHEN 'days' THEN (row_number() OVER (PARTITION BY f.entry_id, f.start, f.local_day ORDER BY f.at, f.recorded_at, f.activity_id) = 1)::integer
+				ELSE f.value END AS n
+			FROM fact f
+		), summed AS (
+			SELECT c.*, sum(c.n) OVER (PARTITION BY c.entry_id, c.start ORDER BY c.at, c.recorded_at, c.activity_id) AS total FROM counted c
+		), today AS (
+			-- the round of now is there, also where nothing was done in it
+			SELECT s.entry_id, CASE WHEN unit IS NOT NULL THEN date_trunc(unit, coalesce(as_of, statement_timestamp()) AT TIME ZONE zone)::date END AS start, s.until FROM span s
+		), bucket AS (
+			SELECT f.entry_id, f.start, f.until FROM fact f UNION SELECT t.entry_id, t.start, t.until FROM today t
+		)
+		SELECT coalesce(b.start::text, b.entry_id::text, '1'), coalesce(x.total, 0), target,
+			nullif(least(b.until, (b.start + ('1 ' || CASE unit WHEN 'quarter' THEN 'month' ELSE unit END)::interval * CASE unit WHEN 'quarter' THEN 3 ELSE 1 END)::timestamp AT TIME ZONE zone), 'infinity'),
+			(SELECT array_agg(c.at ORDER BY k) FROM generate_series(1, least(times, floor(x.total / target))::integer) k,
+				LATERAL (SELECT s.at FROM summed s WHERE s.entry_id IS NOT DISTINCT FROM b.entry_id AND s.start IS NOT DISTINCT FROM b.start AND s.total >= k * target
+					ORDER BY s.at, s.recorded_at, s.activity_id LIMIT 1) c)
+		FROM bucket b LEFT JOIN LATERAL (SELECT max(s.total) AS total FROM summed s
+			WHERE s.entry_id IS NOT DISTINCT FROM b.entry_id AND s.start IS NOT DISTINCT FROM b.start) x ON true
+		WHERE b.start IS NULL OR b.start::timestamp AT TIME ZONE zone >= v.since AND b.start::timestamp AT TIME ZONE zone < v.until
+		ORDER BY b.start, b.entry_id;
+	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION challenge_rounds(bigint, text, timestamptz, timestamptz) IS
@@ -116,7 +135,7 @@ BEGIN
 	PERFORM loyalty.lock_engagement(loyalty.canonical_member(member_id));
 	-- who is in it is in it
 	SELECT e.entry_id, e.until_at INTO entry_id, until_at
-	FROM (SELECT x.entry_id, x.at, ((x.at AT TIME ZONE zone) + (definition ->> 'within')::interval) AT TIME ZONE zone AS until_at
+	FROM (SELECT x.entry_id, x.at, ((x.at AT TIME ZONE zone) + (loyalty.engagement_in_force('challenge', challenge, x.at) ->> 'within')::interval) AT TIME ZONE zone AS until_at
 		FROM loyalty.challenge_entry x WHERE x.member_id = ANY (loyalty.numbers_of(member_id)) AND x.challenge = enrol.challenge) e
 	WHERE e.at <= enrol.at AND (e.until_at IS NULL OR e.until_at > enrol.at) ORDER BY e.at LIMIT 1;
 	IF entry_id IS NULL THEN

@@ -61,11 +61,13 @@ CREATE FUNCTION clubs(member_id bigint, as_of timestamptz DEFAULT NULL, known_at
 	OUT club text, OUT role text, OUT joined_at timestamptz) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 5 SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT c.club, (array_agg(s.role ORDER BY array_position('{member,host,moderator}'::text[], s.role) DESC))[1], min(s.joined_at)
+	SELECT c.club, (array_agg(s.role ORDER BY array_position('{member,host,moderator}'::text[], s.role) DESC) FILTER (WHERE s.left_at IS NULL))[1],
+		-- without a gap since
+		max(s.joined_at) FILTER (WHERE s.begins)
 	FROM (SELECT DISTINCT a.club FROM loyalty.club_membership a WHERE a.member_id = ANY (loyalty.member_tree(loyalty.canonical_member($1)))) c,
-		LATERAL loyalty.club_spans($1, c.club, coalesce($2, statement_timestamp()), $3) s
-	WHERE s.left_at IS NULL
-	GROUP BY c.club ORDER BY c.club
+		LATERAL (SELECT x.*, (max(coalesce(x.left_at, 'infinity')) OVER (ORDER BY x.joined_at, x.left_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) >= x.joined_at) IS NOT TRUE AS begins
+			FROM loyalty.club_spans($1, c.club, coalesce($2, statement_timestamp()), $3) x) s
+	GROUP BY c.club HAVING bool_or(s.left_at IS NULL) ORDER BY c.club
 $$;
 COMMENT ON FUNCTION clubs(bigint, timestamptz, timestamptz) IS
 'The clubs that a member, under whichever number, is in at an instant (NULL: now), as known at another (NULL: now), with its role and since when. Of merged members what either has holds: the earlier joining, the higher role, a ban.';

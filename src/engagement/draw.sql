@@ -23,7 +23,6 @@ BEGIN
 	END IF;
 	version := loyalty.put_engagement('draw', draw, definition, NULL);
 	seed := lower(coalesce(seed, replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')));
-	PERFORM loyalty.engagement_benefit(p ->> 'benefit') FROM jsonb_array_elements(definition -> 'prizes') p WHERE p ->> 'benefit' IS NOT NULL;
 	INSERT INTO loyalty.draw_commitment (draw, commitment) VALUES (draw, loyalty.commit_seed(seed)) RETURNING * INTO last;
 	INSERT INTO loyalty.draw_seed (draw, seed) VALUES (draw, seed);
 	PERFORM loyalty.open_escrow(format('draw/%s/%s', draw, p ->> 'prize'), (p ->> 'stock')::numeric::bigint)
@@ -39,20 +38,20 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION define_draw(text, jsonb, text) IS
-'Defines a draw for ever, and commits to its seed (hexadecimal digits; NULL: a random one): returns the commitment, its SHA-256, to be published. The definition: of a wheel {"prizes": [{"prize": "none", "weight": 5000}, {"prize": "10 points", "weight": 3000, "points": 10, "currency": "points"}, {"prize": "coupon", "weight": 499, "stock": 500, "benefit": "tea_5_off"}], "client_seed": true: each spin needs a seed of the member''s}; where the stock of the drawn prize is gone, the one before it in the list is given, and so on down. Of a deck {"tickets": 1000, "prizes": [{"prize": "car", "count": 1}, ...]}: of so many tickets exactly these win, and the others are blanks. "from", "until": local times of "time_zone" (default: the program''s). Errors: LY752, also for another definition of one that is there, LY601 benefit, LY003.';
+'Defines a draw for ever, and commits to its seed (hexadecimal digits; NULL: a random one): returns the commitment, its SHA-256, to be published. The definition: of a wheel {"prizes": [{"prize": "none", "weight": 5000}, {"prize": "10 points", "weight": 3000, "points": 10, "currency": "points"}, {"prize": "coupon", "weight": 499, "stock": 500, "benefit": "tea_5_off"}], "client_seed": true: each spin needs a seed of the member''s}; where the stock of the drawn prize is gone, the one before it in the list is given, and so on down. Of a deck {"tickets": 1000, "prizes": [{"prize": "car", "count": 1}, ...]}: of so many tickets exactly these win, and the others are blanks. "from", "until": local times of "time_zone" (default: the program''s). Errors: LY752, also for another definition of one that is there, LY601 benefit, LY102 currency, LY003.';
 
 CREATE FUNCTION engagement_benefit(benefit text) RETURNS boolean
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT EXISTS (SELECT FROM loyalty.benefit b WHERE b.benefit = $1) THEN
-		RAISE EXCEPTION 'there is no benefit "%"', benefit
-			USING ERRCODE = 'LY601', DETAIL = 'The table loyalty.benefit has no row of it.', HINT = 'Define it with loyalty.define_benefit().';
+	IF NOT EXISTS (SELECT FROM loyalty.benefit b WHERE b.benefit = $1 AND b.kind = 'coupon') THEN
+		RAISE EXCEPTION 'there is no benefit "%" of kind coupon', benefit
+			USING ERRCODE = 'LY601', DETAIL = 'The table loyalty.benefit has no such row of it.', HINT = 'Define it with loyalty.define_benefit().';
 	END IF;
 	RETURN true;
 END
 $$;
-COMMENT ON FUNCTION engagement_benefit(text) IS 'Refuses a benefit that there is not. Error: LY601. Part of define_draw().';
+COMMENT ON FUNCTION engagement_benefit(text) IS 'Refuses a benefit that there is not, or that is no coupon. Error: LY601. Part of define_draw() and define_journey().';
 
 CREATE FUNCTION grant_spin(member_id bigint, draw text, quantity integer DEFAULT 1, at timestamptz DEFAULT statement_timestamp(), reference text DEFAULT NULL,
 	idempotency_key text DEFAULT NULL, OUT grant_id bigint, OUT spins_left bigint, OUT replayed boolean) RETURNS record

@@ -48,7 +48,10 @@ BEGIN
 	SELECT coalesce(array_agg(k.name ORDER BY k.name) FILTER (WHERE k.what = 'badge'), '{}') AS badges,
 		coalesce(array_agg(k.name ORDER BY k.name) FILTER (WHERE k.what = 'challenge'), '{}') AS challenges,
 		coalesce(array_agg(k.name ORDER BY k.name) FILTER (WHERE k.what = 'board'), '{}') AS boards, count(*) FILTER (WHERE k.what = 'referral') AS referrals
-	INTO names FROM loyalty.engaged_kinds() k WHERE kind IS NULL OR k.kind = kind;
+	INTO names FROM loyalty.engaged_kinds() k
+	WHERE (kind IS NULL OR k.kind = kind)
+		-- what begins later asks for nothing yet
+		AND EXISTS (SELECT FROM loyalty.engagement_version v WHERE v.what = k.what AND v.name = k.name AND (v.effective_from IS NULL OR v.effective_from <= statement_timestamp()));
 	-- of an activity they were put before this is called
 	PERFORM loyalty.put_scores(member_id, names.boards) WHERE kind IS NULL AND names.boards <> '{}';
 	PERFORM loyalty.put_badges(member_id, names.badges) WHERE names.badges <> '{}';

@@ -373,16 +373,19 @@ CheckEffect(const Place *effect)
 		Complain(effect, "must have one of coupon, points, badge, freeze and spin");
 }
 
-static void
+/* A step; its name, NULL where it has none. */
+static const char *
 CheckStep(const Place *step)
 {
 	static const char *const keys[] = {"step", "after", "if", "do", "list", NULL};
+	const char *name = NULL;
 	Place		part;
 
 	if (!RequireObject(step))
-		return;
+		return NULL;
 	RefuseUnknownKeys(step, keys);
-	Text(step, "step", REQUIRED);
+	if (Part(step, "step", REQUIRED, &part))
+		name = ReadText(&part);
 	Span(step, "after", REQUIRED);
 	CheckCounted(step, "if");
 	Flag(step, "list");
@@ -396,6 +399,7 @@ CheckStep(const Place *step)
 			CheckEffect(&effect);
 		}
 	}
+	return name;
 }
 
 static void
@@ -403,6 +407,7 @@ CheckJourney(const Place *whole)
 {
 	static const char *const keys[] = {"start", "while", "repeat", "steps", NULL};
 	static const char *const start_keys[] = {FACT_KEYS, NULL};
+	const char **names;
 	Place		part;
 
 	RefuseUnknownKeys(whole, keys);
@@ -417,12 +422,18 @@ CheckJourney(const Place *whole)
 		return;
 	if (CountElements(&part) < 1 || CountElements(&part) > 100)
 		Complain(&part, "must have from 1 to 100 steps");
+	names = palloc0(CountElements(&part) * sizeof(char *));
 	for (int i = 0; i < CountElements(&part); i++)
 	{
 		Place		step;
 
 		GetElementPlace(&part, i, &step);
-		CheckStep(&step);
+		names[i] = CheckStep(&step);
+		for (int j = 0; j < i; j++)
+		{
+			if (names[i] != NULL && SameString(names[j], names[i]))
+				Complain(&step, "is the second step \"%s\"", names[i]);
+		}
 	}
 }
 

@@ -8,7 +8,7 @@ AS $$
 	SELECT loyalty.put_engagement('referral', $1, $2, $3)
 $$;
 COMMENT ON FUNCTION define_referral(text, jsonb, timestamptz) IS
-'Defines a referral programme, or a new version of it; a referral goes by the version in force at its instant. Returns the version. The definition: {"kind": "order" (default), "when", "money": which activities qualify, as of define_badge(), "within": interval after the referral in which one has to lie, "minimum": what has to be left of its amount, "orders": "first" (default: the first one in that time, or none) or "any", "return_window": interval after it in which returns count, "at_most": referrals of a member in each "per", an interval}. Once a referral qualifies, both members have an activity of kind invite at the instant of the order, in its commit, with {"referral", "referral_id", "role": "referrer" or "referee", "order"} as document, for campaigns to reward (with "available_after": the return window); both are cancelled where the referral is undone. Errors: LY752, LY003.';
+'Defines a referral programme, or a new version of it; a referral goes by the version in force at its instant. Returns the version. The definition: {"kind": "order" (default), "when", "money": which activities qualify, as of define_badge(), "within": interval after the referral in which one has to lie, "minimum": what has to be left of its amount, "orders": "first" (default: the first one in that time, or none) or "any", "return_window": interval after it in which returns count, "at_most": referrals of a member in each "per", an interval}. Once a referral qualifies, both members have an activity of kind invite at the instant of the order, in its commit, with {"referral", "referral_id", "role": "referrer" or "referee", "order"} as document, for campaigns to reward (with "available_after": the return window); both are cancelled where the referral is undone. Errors: LY752, LY501 kind, LY003.';
 
 CREATE FUNCTION create_referral_code(member_id bigint, referral text, code text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -197,9 +197,9 @@ DECLARE
 	known loyalty.referral_code;
 	numbers bigint[];
 BEGIN
-	IF referee_id IS NULL OR code IS NULL OR at IS NULL OR NOT isfinite(at) THEN
+	IF referee_id IS NULL OR code IS NULL OR at IS NULL OR NOT isfinite(at) OR at > clock_timestamp() THEN
 		RAISE EXCEPTION 'referee_id, code and at must be given'
-			USING ERRCODE = 'LY003', DETAIL = 'A referral is of a member, at a finite instant.', HINT = 'Give them, or leave at out for now.';
+			USING ERRCODE = 'LY003', DETAIL = 'A referral is of a member, at an instant that is not ahead.', HINT = 'Give them, or leave at out for now.';
 	END IF;
 	replayed := false;
 	numbers := loyalty.numbers_of(referee_id);

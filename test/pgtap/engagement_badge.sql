@@ -142,5 +142,19 @@ SELECT merge_id FROM loyalty.merge_members(23, 24) \gset
 SELECT is((SELECT count(*) FROM loyalty.activities(23, 'challenge') WHERE NOT cancelled), 2::bigint, 'ten check-ins are two completions');
 SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
 SELECT is((loyalty.balance(23, 'stars')).available || ' ' || (loyalty.balance(24, 'stars')).available, '100 100', 'and one each apart');
+-- what begins later asks for nothing yet, and stops nothing
+SELECT loyalty.define_badge('ahead', '{"kind": "game", "levels": [1]}', now() + interval '1 day'), loyalty.define_challenge('ahead', '{"kind": "game", "target": 1}', now() + interval '1 day'),
+	loyalty.define_streak('ahead', '{"kind": "game"}', now() + interval '1 day') \g /dev/null
+SELECT loyalty.define_badge('ahead_streak', '{"streak": "ahead", "levels": [1], "revocable": true}') \g /dev/null
+SELECT lives_ok($$SELECT loyalty.record_activity(30, 'game', '2026-05-01Z')$$, 'an activity of which something is announced');
+SELECT is((SELECT count(*) FROM loyalty.badges(30)), 0::bigint, 'earns nothing of it');
+SELECT throws_ok($$SELECT loyalty.define_badge('streakless', '{"streak": "none", "levels": [1]}')$$, 'LY751', 'there is no streak "none"', 'a streak that there is not');
+-- a round goes by the version with which it began
+SELECT loyalty.define_challenge('monthly', '{"kind": "review", "target": 2, "period": "month"}') \g /dev/null
+SELECT loyalty.record_activity(31, 'review', c.at::timestamptz) FROM (VALUES ('2026-05-03 12:00Z'), ('2026-05-04 12:00Z')) c (at) \g /dev/null
+SELECT loyalty.define_challenge('monthly', '{"kind": "review", "target": 3, "period": "month"}', '2026-06-01Z') \g /dev/null
+SELECT loyalty.record_activity(31, 'review', c.at::timestamptz) FROM (VALUES ('2026-06-03 12:00Z'), ('2026-06-04 12:00Z')) c (at) \g /dev/null
+SELECT is(state(31, 'monthly', '2026-05-20Z') || '; ' || state(31, 'monthly', '2026-06-20Z') || '; ' || (loyalty.balance(31, 'stars')).available,
+	'2 of 2 until 1 Jun, 1 times, last on 4 May; 2 of 3 until 1 Jul, 0 times, last on ; 100', 'May keeps what it paid, June asks for more');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 SELECT * FROM finish();

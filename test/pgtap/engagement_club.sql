@@ -69,6 +69,11 @@ SELECT is((SELECT count(*) FROM loyalty.clubs(10)), 0::bigint, 'a ban of either 
 SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
 SELECT is((SELECT count(*) FROM loyalty.clubs(10)) || ' ' || (SELECT count(*) FROM loyalty.clubs(11)), '1 0', 'and apart');
 
+-- one left while the other was in: in without a gap since the first came
+SELECT loyalty.join_club(12, 'runners', day(1)), loyalty.leave_club(12, 'runners', day(10)), loyalty.join_club(13, 'runners', day(5)) \g /dev/null
+SELECT loyalty.merge_members(12, 13) \g /dev/null
+SELECT is((SELECT joined_at FROM loyalty.clubs(12)), day(1), 'one after the other, without a gap');
+
 -- journeys: registered on 1 March at 12:00 in Berlin, with no order since
 SELECT loyalty.define_benefit('welcome', '{"kind": "coupon", "discount": {"amount": 5}, "valid": "30 days", "time_zone": "UTC"}') \g /dev/null
 -- what happens is told when it happens
@@ -106,6 +111,12 @@ CALL loyalty.take_steps('2026-04-30Z', 2);
 SELECT is((SELECT array_agg(format('%s %s %s', member_id, step, outcome) ORDER BY member_id, due_at) FROM loyalty.journey_step),
 	'{"30 nudge given","30 call given","31 nudge given","31 call left","32 nudge given","32 call given","33 nudge given","34 nudge given","34 call left","35 nudge given","35 call given"}', 'all steps');
 SELECT is((SELECT array_agg(f::text) FROM loyalty.journey_funnel('welcome', '2026-03-01Z', '2026-04-01Z') f), '{"(nudge,5,5,0,0,0)","(call,5,3,0,2,0)"}', 'the funnel');
+-- what a step gives must be there, or it would stop what is recorded when it is due; names of steps are different
+SELECT throws_ok(format($$SELECT loyalty.define_journey('wrong', '{"start": {"kind": "game"}, "steps": [%s]}')$$, c.steps), c.state, NULL, c.steps)
+FROM (VALUES ('{"step": "a", "after": "1 day", "do": [{"badge": "none"}]}', 'LY751'), ('{"step": "a", "after": "1 day", "do": [{"points": 1}, {"freeze": "none"}]}', 'LY751'),
+	('{"step": "a", "after": "1 day", "do": [{"spin": "none"}]}', 'LY751'), ('{"step": "a", "after": "1 day", "do": [{"coupon": "none"}]}', 'LY601'),
+	('{"step": "a", "after": "1 day", "do": [{"points": 1, "currency": "none"}]}', 'LY102'), ('{"step": "a", "after": "1 day", "if": {"kind": "none", "at_most": 0}}', 'LY501'),
+	('{"step": "a", "after": "1 day"}, {"step": "a", "after": "1 day"}', 'LY752')) c (steps, state);
 -- again after a month; skipped steps; other effects
 SELECT loyalty.define_badge('loyal', '{}'), loyalty.define_streak('daily', '{"kind": "check_in"}'), loyalty.define_draw('wheel', '{"prizes": [{"prize": "a", "weight": 1}]}') \g /dev/null
 SELECT loyalty.define_journey('gamer', '{"start": {"kind": "game"}, "repeat": "1 month", "steps": [{"step": "one", "after": "1 day", "if": {"kind": "review", "at_least": 1}, "do": [{"points": 5}]},

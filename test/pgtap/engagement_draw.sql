@@ -18,6 +18,9 @@ SELECT is(loyalty.define_draw('spring', wheel(500)), '4773d12e2371bb935b9a0f5439
 SELECT throws_ok($$SELECT loyalty.define_draw('spring', wheel(501))$$, 'LY752', 'draw "spring" is committed to', 'prizes never change');
 SELECT throws_ok($$SELECT loyalty.define_draw('spring', wheel(500), '00')$$, 'LY752', NULL, 'nor does the seed');
 SELECT throws_ok($$SELECT loyalty.define_draw('x', '{"prizes": [{"prize": "a", "weight": 1, "benefit": "none"}]}')$$, 'LY601', NULL, 'a benefit that there is not');
+SELECT loyalty.define_benefit('lounge', '{"kind": "access"}') \g /dev/null
+SELECT throws_ok($$SELECT loyalty.define_draw('x', '{"prizes": [{"prize": "a", "weight": 1, "benefit": "lounge"}]}')$$, 'LY601', NULL, 'or that is no coupon');
+SELECT throws_ok($$SELECT loyalty.define_draw('x', '{"prizes": [{"prize": "a", "weight": 1, "points": 5, "currency": "none"}]}')$$, 'LY102', NULL, 'a currency that there is not');
 SELECT isnt(loyalty.define_draw('random', wheel(1)), loyalty.define_draw('random2', wheel(1)), 'seeds are random where none is given');
 SELECT throws_ok($$SELECT loyalty.draw(42, 'spring')$$, 'LY755', 'member 42 has no spins of draw "spring" left', 'no spins');
 SELECT throws_ok($$SELECT loyalty.draw(42, 'none')$$, 'LY751', NULL, 'no such draw');

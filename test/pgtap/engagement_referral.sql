@@ -78,6 +78,7 @@ SELECT is(string_agg(referred(m, 'CODE50', day(1, m::integer - 44)), ', ' ORDER 
 SELECT is(referred(49, 'CODE50', day(2, 23)), 'lapsed', 'the next day');
 SELECT throws_ok($$SELECT loyalty.refer(60, 'nobody')$$, 'LY751', 'there is no code "nobody" of a referral', 'no such code');
 SELECT throws_ok($$SELECT loyalty.refer(NULL, 'CODE3')$$, 'LY003', NULL, 'nobody');
+SELECT throws_ok($$SELECT loyalty.refer(61, 'CODE3', now() + interval '1 hour')$$, 'LY003', NULL, 'not yet');
 -- reviews: a decision stands
 SELECT buy(43, day(3), 60), buy(41, day(3), 60) \g /dev/null
 SELECT is(pay('{41,43}', day(40)), '500+0 0+0', 'refused, nothing');
