@@ -115,6 +115,37 @@ CarriedTo(const Asker *asker, const Benefit *benefit, TimestampTz anchor, const 
 }
 
 /*
+ * How many of what a period leaves were carried on and are used already: of a
+ * use that is recorded late, later periods have come first.  carried: to it;
+ * allowed: of its own; used: of it.
+ */
+static int64
+CarriedOnAndUsed(const Asker *asker, const Benefit *benefit, TimestampTz anchor, const Span *period, const Use *uses, int nuses,
+				 int64 allowed, int64 carried, int64 used)
+{
+	const Offer *offer = benefit->offer;
+	TimestampTz last = period->from;
+	int64		needed = 0;
+	Span		span;
+
+	for (int i = 0; i < nuses; i++)
+	{
+		if (!uses[i].is_grant && UseCounts(&uses[i], asker->at))
+			last = Max(last, uses[i].at);
+	}
+	/* from the last one back: what each needs of the one before */
+	for (span = PeriodOf(&offer->period, anchor, last); span.from > period->from; span = PeriodBefore(&offer->period, anchor, &span))
+	{
+		bool		open;
+		int64		own = QuotaAt(asker, benefit, &span, span.until - 1, &open);
+
+		CHECK_FOR_INTERRUPTS();
+		needed = own == QUOTA_UNLIMITED ? 0 : Max(0, CountUses(uses, nuses, &span, asker->at).used - own + needed);
+	}
+	return Min(needed, LeftToCarry(allowed, carried, used, offer->carry_over));
+}
+
+/*
  * What a member has of a benefit at the asker's instant.
  */
 void
@@ -152,7 +183,12 @@ DecideEntitlement(const Asker *asker, const Benefit *benefit, const NamedUses *u
 		entitled->why = "not_available";
 	}
 	if (entitled->allowed != QUOTA_UNLIMITED && offer->carry_over > 0)
-		entitled->allowed += CarriedTo(asker, benefit, anchor, &entitled->period, own, nuses);
+	{
+		int64		carried = CarriedTo(asker, benefit, anchor, &entitled->period, own, nuses);
+
+		entitled->most += CarriedOnAndUsed(asker, benefit, anchor, &entitled->period, own, nuses, entitled->allowed, carried, entitled->used);
+		entitled->allowed += carried;
+	}
 	if (entitled->open)
 		entitled->left = entitled->allowed == QUOTA_UNLIMITED ? QUOTA_UNLIMITED : Max(0, entitled->allowed - entitled->most);
 	if (entitled->open && entitled->left == 0 && entitled->granted_left == 0)

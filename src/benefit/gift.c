@@ -26,7 +26,8 @@
 typedef struct GiftFacts
 {
 	const Asker *asker;
-	bool		birthday_read;
+	bool		member_read;
+	bool		is_person;
 	bool		has_birthday;
 	DateADT		birthday;
 	bool		joined_read;
@@ -34,28 +35,40 @@ typedef struct GiftFacts
 	TimestampTz joined_at;
 } GiftFacts;
 
-static bool
-KnowsBirthday(GiftFacts *facts)
+static void
+ReadMember(GiftFacts *facts)
 {
 	static KeptPlan plan = {
-		.query = "SELECT m.attributes OPERATOR(pg_catalog.->>) 'birthday' FROM loyalty.member m WHERE m.member_id OPERATOR(pg_catalog.=) $1",
+		.query = "SELECT m.attributes OPERATOR(pg_catalog.->>) 'birthday', m.status OPERATOR(pg_catalog.<>) 'no_person' "
+		"FROM loyalty.member m WHERE m.member_id OPERATOR(pg_catalog.=) $1",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
+	Datum		value = Int64GetDatum(facts->asker->canonical);
+	Datum		date;
+	char	   *text = NULL;
 
-	if (!facts->birthday_read)
+	if (facts->member_read)
+		return;
+	facts->member_read = true;
+	facts->is_person = true;
+	RunPlan(&plan, &value, NULL, 1);
+	if (SPI_processed > 0)
 	{
-		Datum		value = Int64GetDatum(facts->asker->canonical);
-		Datum		date;
-		char	   *text;
+		bool		isnull;
 
-		facts->birthday_read = true;
-		RunPlan(&plan, &value, NULL, 1);
-		text = SPI_processed == 0 ? NULL : SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-		facts->has_birthday = text != NULL && TryInput(date_in, text, &date) && !DATE_NOT_FINITE(DatumGetDateADT(date));
-		if (facts->has_birthday)
-			facts->birthday = DatumGetDateADT(date);
+		text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		facts->is_person = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	}
+	facts->has_birthday = text != NULL && TryInput(date_in, text, &date) && !DATE_NOT_FINITE(DatumGetDateADT(date));
+	if (facts->has_birthday)
+		facts->birthday = DatumGetDateADT(date);
+}
+
+static bool
+KnowsBirthday(GiftFacts *facts)
+{
+	ReadMember(facts);
 	return facts->has_birthday;
 }
 
@@ -128,10 +141,30 @@ PeriodKey(const Window *window, DateADT day)
 	return psprintf("%d-%02d-%02d", year, month, dom);
 }
 
+static bool
+IsOneOf(const List *keys, const char *key)
+{
+	ListCell   *cell;
+
+	foreach(cell, keys)
+	{
+		if (strcmp(lfirst(cell), key) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Puts the windows of a version that is in force up to ends, but for those that
+ * an earlier one has opened.  Points are of the version under which their window
+ * opened, or of the first one after that; all else is of the version in force
+ * when it is claimed (ends is infinity).
+ */
 static void
-PutWindows(ReturnSetInfo *rsinfo, const Benefit *benefit, GiftFacts *facts, TimestampTz from, TimestampTz until)
+PutWindows(ReturnSetInfo *rsinfo, const Benefit *benefit, TimestampTz ends, GiftFacts *facts, List **opened, TimestampTz from, TimestampTz until)
 {
 	const Window *window = &benefit->offer->window;
+	bool		gives_points = benefit->offer->goods.kind == GOODS_POINTS;
 	pg_tz	   *zone = pg_tzset(benefit->time_zone);
 	DateADT		last = DayOf(LocalInstant(until, zone)) + window->before;
 
@@ -139,6 +172,7 @@ PutWindows(ReturnSetInfo *rsinfo, const Benefit *benefit, GiftFacts *facts, Time
 	{
 		TimestampTz opens_at;
 		TimestampTz closes_at;
+		char	   *key;
 		Asker		then;
 		Datum		values[6];
 		bool		nulls[6] = {false};
@@ -151,14 +185,24 @@ PutWindows(ReturnSetInfo *rsinfo, const Benefit *benefit, GiftFacts *facts, Time
 		/* nobody has a right before joining */
 		if (KnowsJoined(facts))
 			opens_at = Max(opens_at, facts->joined_at);
-		if (opens_at >= closes_at || opens_at > until || closes_at <= from)
+		key = PeriodKey(window, day);
+		if (IsOneOf(*opened, key))
 			continue;
+		if (gives_points)
+			opens_at = Max(opens_at, benefit->effective_from);
+		if (opens_at >= ends || opens_at >= closes_at || opens_at > until || closes_at <= from)
+			continue;
+		ReadMember(facts);
+		if (!facts->is_person)
+			return;
+		if (gives_points)
+			*opened = lappend(*opened, key);
 		/* points are there from the beginning on, all else when it is claimed */
 		then = *facts->asker;
-		then.at = benefit->offer->goods.kind == GOODS_POINTS ? opens_at : Min(until, closes_at - 1);
+		then.at = gives_points ? opens_at : Min(until, closes_at - 1);
 		values[0] = CStringGetTextDatum(benefit->name);
 		values[1] = Int32GetDatum(benefit->version);
-		values[2] = CStringGetTextDatum(PeriodKey(window, day));
+		values[2] = CStringGetTextDatum(key);
 		values[3] = TimestampTzGetDatum(opens_at);
 		values[4] = TimestampTzGetDatum(closes_at);
 		values[5] = BoolGetDatum(Meets(&then, benefit, benefit->available, NULL));
@@ -170,7 +214,8 @@ PutWindows(ReturnSetInfo *rsinfo, const Benefit *benefit, GiftFacts *facts, Time
  * gift_windows(member_id bigint, from_at timestamptz, until_at timestamptz)
  * -> rows (gift text, version integer, period_key text, opens_at timestamptz,
  * closes_at timestamptz, available boolean): those that are open at some instant
- * from from_at to until_at, by the definitions in force at until_at
+ * from from_at to until_at, by the definitions in force at until_at, and of
+ * points by those in force when they opened; none of who is no person
  */
 PG_FUNCTION_INFO_V1(loyalty_gift_windows);
 Datum
@@ -199,7 +244,20 @@ loyalty_gift_windows(PG_FUNCTION_ARGS)
 		InitAsker(&asker, member_id, until, true);
 		facts.asker = &asker;
 		foreach(cell, benefits)
-			PutWindows(rsinfo, lfirst(cell), &facts, from, until);
+		{
+			const Benefit *current = lfirst(cell);
+			List	   *opened = NIL;
+
+			for (int32 version = 1; version < current->version; version++)
+			{
+				const Benefit *earlier = BenefitVersion(current->name, version);
+				TimestampTz ends = BenefitVersion(current->name, version + 1)->effective_from;
+
+				if (earlier->offer->goods.kind == GOODS_POINTS)
+					PutWindows(rsinfo, earlier, ends, &facts, &opened, from, until);
+			}
+			PutWindows(rsinfo, current, TIMESTAMP_INFINITY, &facts, &opened, from, until);
+		}
 	}
 	SPI_finish();
 	return (Datum) 0;

@@ -48,7 +48,7 @@ CREATE FUNCTION gift_windows(member_id bigint, from_at timestamptz, until_at tim
 RETURNS SETOF record
 LANGUAGE c STABLE ROWS 5 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_gift_windows';
 COMMENT ON FUNCTION gift_windows(bigint, timestamptz, timestamptz) IS
-'The windows of gifts that facts of a member open at some instant between two, by the definitions in force at the second; available: whether the member meets what the definition asks for, as of the second instant or the end of the window, of points as of its beginning. Part of available_gifts(), claim_gift() and book_gifts(). Error: LY003 a span of more than 1000 days.';
+'The windows of gifts that facts of a member open at some instant between two, by the definitions in force at the second, and of points by those in force when they opened; available: whether the member meets what the definition asks for, as of the second instant or the end of the window, of points as of its beginning. None of a household or a gift card, which are no persons. Part of available_gifts(), claim_gift() and book_gifts(). Error: LY003 a span of more than 1000 days.';
 
 CREATE FUNCTION available_gifts(member_id bigint, as_of timestamptz DEFAULT NULL,
 	OUT gift text, OUT name text, OUT period_key text, OUT opens_at timestamptz, OUT closes_at timestamptz, OUT state text, OUT gives jsonb)
@@ -152,8 +152,7 @@ BEGIN
 	FOR w IN
 		SELECT m.id AS member_id, x.* FROM unnest(member_ids) m (id), LATERAL loyalty.gift_windows(m.id, as_of - interval '366 days', as_of) x
 			JOIN loyalty.benefit_version v ON v.benefit = x.gift AND v.version = x.version
-		WHERE x.available AND v.definition #> '{gives,points}' IS NOT NULL AND x.opens_at >= coalesce(v.effective_from, '-infinity')
-			AND x.opens_at > as_of - interval '366 days'
+		WHERE x.available AND v.definition #> '{gives,points}' IS NOT NULL AND x.opens_at > as_of - interval '366 days'
 		ORDER BY m.id, x.opens_at, x.gift
 	LOOP
 		PERFORM loyalty.lock_benefit(w.member_id, w.gift);

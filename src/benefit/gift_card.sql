@@ -41,7 +41,7 @@ AS $$
 DECLARE
 	made bigint;
 BEGIN
-	INSERT INTO loyalty.member AS m (member_id, joined_at, joined_via) VALUES (loyalty.draw_member_id(), at, joined_via) RETURNING m.member_id INTO made;
+	INSERT INTO loyalty.member AS m (member_id, status, joined_at, joined_via) VALUES (loyalty.draw_member_id(), 'no_person', at, joined_via) RETURNING m.member_id INTO made;
 	INSERT INTO loyalty.member_act (member_id, act, channel, effective_at) VALUES (made, 'created', joined_via, at);
 	RETURN made;
 END
@@ -60,6 +60,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION card_units(numeric, integer) IS 'An amount in smallest units of its money. Error: LY003. Part of the functions of gift cards.';
+
+CREATE FUNCTION card_amount(units bigint, decimals integer) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT round(units / 10::numeric ^ decimals, decimals)
+$$;
+COMMENT ON FUNCTION card_amount(bigint, integer) IS 'An amount of money that is given in smallest units, with its decimals. Part of the functions of gift cards.';
 
 CREATE TYPE gift_card_reading AS (member_id bigint, benefit text, currency text, decimals integer);
 COMMENT ON TYPE gift_card_reading IS 'A gift card as find_card() returns it.';
@@ -131,7 +138,7 @@ COMMENT ON FUNCTION issue_card(text, numeric, timestamptz, text, text) IS
 CREATE FUNCTION card_balance(code text, as_of timestamptz DEFAULT NULL, OUT amount numeric, OUT currency text, OUT expires_at timestamptz) RETURNS record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT (b.available / 10::numeric ^ c.decimals)::numeric, c.currency, b.next_expiry_at
+	SELECT loyalty.card_amount(b.available, c.decimals), c.currency, b.next_expiry_at
 	FROM loyalty.find_card($1) c, LATERAL loyalty.balance(c.member_id, c.currency, coalesce($2, statement_timestamp())) b
 $$;
 COMMENT ON FUNCTION card_balance(text, timestamptz) IS
@@ -149,7 +156,7 @@ BEGIN
 	posted := loyalty.redeem(card.member_id, loyalty.card_units(amount, card.decimals), card.currency, at, reference, idempotency_key);
 	card_id := card.member_id;
 	entry_id := posted.entry_id;
-	remaining := round(posted.available / 10::numeric ^ card.decimals, card.decimals);
+	remaining := loyalty.card_amount(posted.available, card.decimals);
 	replayed := posted.replayed;
 END
 $$;
@@ -165,9 +172,14 @@ DECLARE
 	card CONSTANT loyalty.gift_card_reading := loyalty.find_card(code);
 	posted record;
 BEGIN
+	-- of what charged the card, a reversal would take it off
+	IF EXISTS (SELECT FROM loyalty.all_entries() e WHERE e.member_id = card.member_id AND e.entry_id = refund_card.entry_id AND e.kind NOT IN ('redeem', 'capture')) THEN
+		RAISE EXCEPTION 'gift card "%" was not spent by entry %', code, entry_id
+			USING ERRCODE = 'LY103', DETAIL = 'It is another kind of entry.', HINT = 'Give the entry_id that redeem_card() returned.';
+	END IF;
 	posted := loyalty.reverse(card.member_id, entry_id, CASE WHEN amount IS NOT NULL THEN loyalty.card_units(amount, card.decimals) END, at, reference, idempotency_key);
 	refund_id := posted.entry_id;
-	remaining := round(posted.available / 10::numeric ^ card.decimals, card.decimals);
+	remaining := loyalty.card_amount(posted.available, card.decimals);
 	replayed := posted.replayed;
 END
 $$;
@@ -182,6 +194,7 @@ AS $$
 DECLARE
 	earlier jsonb;
 	card CONSTANT loyalty.gift_card_reading := loyalty.find_card(code);
+	units bigint;
 BEGIN
 	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
@@ -199,7 +212,9 @@ BEGIN
 		RAISE EXCEPTION 'there is nothing on gift card "%"', code
 			USING ERRCODE = 'LY615', DETAIL = format('As of %s it was spent or claimed before.', at), HINT = 'See loyalty.card_balance().';
 	END IF;
-	entry_id := (loyalty.transfer(card.member_id, member_id, loyalty.card_units(claimed, card.decimals), card.currency, at, reference)).entry_id;
+	units := loyalty.card_units(claimed, card.decimals);
+	claimed := loyalty.card_amount(units, card.decimals);
+	entry_id := (loyalty.transfer(card.member_id, member_id, units, card.currency, at, reference)).entry_id;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('claim_card', member_id, idempotency_key, jsonb_build_object('entry_id', entry_id, 'claimed', claimed));
 	END IF;

@@ -86,12 +86,13 @@ AS $$
 		WHERE ($1 IS NULL OR a.member_id = ANY ($1)) AND ($2 IS NULL OR a.person_id = ANY ($2))
 			AND a.at <= $3 AND a.recorded_at <= coalesce($4, 'infinity')
 	), gate AS (
-		SELECT DISTINCT ON (a.member_id, a.person_id) a.member_id, a.person_id, a.kind, a.at
+		SELECT DISTINCT ON (a.member_id, a.person_id) a.member_id, a.person_id, a.kind, a.at, a.act
 		FROM act a WHERE a.kind <> 'allowed' ORDER BY a.member_id, a.person_id, a.at DESC, a.act DESC
 	)
 	SELECT g.member_id, g.person_id, t.role, g.at, t.may_spend, t.period
 	FROM gate g, LATERAL (SELECT a.role, a.may_spend, a.period FROM act a
-		WHERE a.member_id = g.member_id AND a.person_id = g.person_id AND a.kind <> 'left' ORDER BY a.at DESC, a.act DESC LIMIT 1) t
+		-- what an earlier membership was allowed later than this one began is of that one
+		WHERE a.member_id = g.member_id AND a.person_id = g.person_id AND a.act >= g.act ORDER BY a.at DESC, a.act DESC LIMIT 1) t
 	WHERE g.kind = 'joined'
 $$;
 COMMENT ON FUNCTION memberships(bigint[], bigint[], timestamptz, timestamptz) IS
@@ -118,14 +119,14 @@ LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT m.person_id, m.role, m.joined_at, m.may_spend, m.period, s.spent
 	FROM (SELECT coalesce($2, statement_timestamp())) t (at), loyalty.memberships(ARRAY[loyalty.canonical_member($1)], NULL, t.at, $3) m,
-		LATERAL (SELECT loyalty.spent_in_period($1, m.person_id, m.period, t.at) AS spent) s
+		LATERAL (SELECT loyalty.spent_in_period($1, m.person_id, m.period, t.at, t.at, $3) AS spent) s
 	-- who was merged into a member of another household is there, from then on
 	WHERE NOT EXISTS (SELECT FROM loyalty.member_merge g WHERE g.absorbed_id = m.person_id AND g.unmerged_at IS NULL AND g.recorded_at <= t.at
 		AND loyalty.household_of(loyalty.canonical_member(m.person_id), t.at) IS DISTINCT FROM m.household_id)
 	ORDER BY m.joined_at, m.person_id
 $$;
 COMMENT ON FUNCTION household_members(bigint, timestamptz, timestamptz) IS
-'The persons of a household as of an instant (NULL: now), as known at one (NULL: now), and how much each has spent in the period of its allowance. may_spend NULL: as much as there is.';
+'The persons of a household as of an instant (NULL: now), as known at one (NULL: now), and how much each has spent by then in the period of its allowance. may_spend NULL: as much as there is.';
 
 CREATE FUNCTION period_of(period text, at timestamptz, OUT period_start timestamptz, OUT period_end timestamptz) RETURNS record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -136,18 +137,19 @@ AS $$
 $$;
 COMMENT ON FUNCTION period_of(text, timestamptz) IS 'The calendar period of the program''s clock in which an instant lies; NULL: without end. Part of redeem_for().';
 
-CREATE FUNCTION spent_in_period(household_id bigint, person_id bigint, period text, at timestamptz) RETURNS bigint
+CREATE FUNCTION spent_in_period(household_id bigint, person_id bigint, period text, at timestamptz, as_of timestamptz, known_at timestamptz DEFAULT NULL) RETURNS bigint
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT coalesce(sum(s.points - r.points), 0)::bigint
 	FROM loyalty.period_of(coalesce($3, 'lifetime'), $4) p
 		JOIN loyalty.household_spend s ON s.at >= coalesce(p.period_start, '-infinity') AND s.at < coalesce(p.period_end, 'infinity'),
 		LATERAL (SELECT coalesce(sum(CASE e.kind WHEN 'reverse' THEN e.points ELSE 0 END), 0) AS points FROM loyalty.all_entries() e
-			WHERE e.member_id = s.member_id AND e.target_entry_id = s.entry_id) r
+			WHERE e.member_id = s.member_id AND e.target_entry_id = s.entry_id AND e.effective_at <= $5 AND e.recorded_at <= coalesce($6, 'infinity')) r
 	WHERE s.member_id = loyalty.canonical_member($1) AND s.person_id = ANY (loyalty.numbers_of($2))
+		AND s.at <= $5 AND s.recorded_at <= coalesce($6, 'infinity')
 $$;
-COMMENT ON FUNCTION spent_in_period(bigint, bigint, text, timestamptz) IS
-'How many points of a household a person, under whichever number, has spent in the period in which an instant lies, less what was given back of them. Part of redeem_for().';
+COMMENT ON FUNCTION spent_in_period(bigint, bigint, text, timestamptz, timestamptz, timestamptz) IS
+'How many points of a household a person, under whichever number, has spent in the period in which an instant lies, less what was given back of them: as of an instant, by what was known at one. Part of redeem_for().';
 
 CREATE FUNCTION take_household(household_id bigint) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -210,7 +212,7 @@ BEGIN
 	PERFORM loyalty.lock_benefit(member_id, 'household');
 	-- in one household at a time, now and whenever it joined one since
 	SELECT m.household_id INTO other FROM loyalty.memberships(NULL, loyalty.numbers_of(member_id), 'infinity') m LIMIT 1;
-	IF other IS NOT NULL OR EXISTS (SELECT FROM loyalty.household_act a WHERE a.person_id = ANY (loyalty.numbers_of(member_id)) AND a.at > at)
+	IF other IS NOT NULL OR EXISTS (SELECT FROM loyalty.household_act a WHERE a.person_id = ANY (loyalty.numbers_of(member_id)) AND a.kind <> 'allowed' AND a.at > at)
 		OR EXISTS (SELECT FROM loyalty.household h WHERE h.member_id = ANY (loyalty.numbers_of(member_id))) THEN
 		RAISE EXCEPTION 'member % cannot join household %', member_id, household_id
 			USING ERRCODE = 'LY619', DETAIL = CASE WHEN other IS NULL THEN 'It is a household, or was in one after that instant.' ELSE format('It is in household %s.', other) END,
@@ -255,7 +257,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION create_household(text, bigint, timestamptz, text) IS
-'Makes a household, a member of its own without identifiers, with its head. Returns its number, under which it earns, has tiers, coupons and all else as any member, and whether this is the first result of a repeated idempotency_key. Errors: LY619 the head is in another household, LY202, LY003, LY004, LY115.';
+'Makes a household, a member of its own without identifiers, with its head. Returns its number, under which it earns, has tiers, coupons and entitlements as any member, but no gifts, which are of persons, and whether this is the first result of a repeated idempotency_key. Errors: LY619 the head is in another household, LY202, LY003, LY004, LY115.';
 
 CREATE FUNCTION require_membership(household_id bigint, member_id bigint, at timestamptz,
 	OUT person_id bigint, OUT role text, OUT joined_at timestamptz, OUT may_spend bigint, OUT period text) RETURNS record
@@ -304,12 +306,14 @@ COMMENT ON FUNCTION set_allowance(bigint, bigint, bigint, text, text, timestampt
 CREATE FUNCTION own_lots(household_id bigint, member_id bigint, currency text, OUT lot_id bigint, OUT points bigint) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT l.lot_id, l.points FROM loyalty.lots($1, $3, statement_timestamp()) l
-	WHERE l.state IN ('available', 'pending') AND EXISTS (SELECT FROM loyalty.all_entries() e
-		WHERE e.member_id = ANY (loyalty.numbers_of($2)) AND e.entry_id = l.lot_id)
+	SELECT l.lot_id, l.points FROM loyalty.lots($1, $3, statement_timestamp()) l JOIN (
+		SELECT DISTINCT ON (x.lot_id) x.lot_id, e.counterparty_id
+		FROM loyalty.all_entries() e, LATERAL loyalty.unnest_lots(e.lots) x
+		WHERE e.member_id = $1 AND e.currency = $3 AND e.kind = 'transfer_in' ORDER BY x.lot_id, e.entry_id DESC) b ON b.lot_id = l.lot_id
+	WHERE l.state IN ('available', 'pending') AND b.counterparty_id = ANY (loyalty.numbers_of($2))
 $$;
 COMMENT ON FUNCTION own_lots(bigint, bigint, text) IS
-'What is left in a household of the lots that a person has earned and transferred to it, but for what is held. Part of leave_household().';
+'What is left in a household of the lots that a person was the last to transfer to it, whoever earned them, but for what is held. Part of leave_household().';
 
 CREATE FUNCTION leave_household(household_id bigint, member_id bigint, take text DEFAULT 'nothing', at timestamptz DEFAULT statement_timestamp(),
 	idempotency_key text DEFAULT NULL, OUT points bigint, OUT replayed boolean) RETURNS record
@@ -338,6 +342,10 @@ BEGIN
 	END IF;
 	household := loyalty.take_household(household_id);
 	m := loyalty.require_membership(household, member_id, at);
+	IF EXISTS (SELECT FROM loyalty.household_act a WHERE a.member_id = household AND a.person_id = ANY (loyalty.numbers_of(member_id)) AND a.kind <> 'allowed' AND a.at > at) THEN
+		RAISE EXCEPTION 'member % has left household % already', member_id, household_id
+			USING ERRCODE = 'LY619', DETAIL = format('It left, or joined anew, after %s.', at), HINT = 'See loyalty.household_spells().';
+	END IF;
 	points := 0;
 	IF take = 'own' THEN
 		PERFORM loyalty.lock_wallets(ARRAY[household, loyalty.canonical_member(member_id)]);
@@ -389,8 +397,9 @@ BEGIN
 	PERFORM loyalty.require_effective_at(effective_at);
 	household := loyalty.take_household(household_id);
 	m := loyalty.require_membership(household, member_id, effective_at);
-	spent := loyalty.spent_in_period(household, member_id, m.period, effective_at);
-	IF spent + points > m.may_spend THEN
+	spent := loyalty.spent_in_period(household, member_id, m.period, effective_at, 'infinity');
+	-- what is no number of points redeem() refuses
+	IF spent + points > m.may_spend AND points < 'Infinity' THEN
 		RAISE EXCEPTION 'member % may not spend % points of household %', member_id, points, household_id
 			USING ERRCODE = 'LY612', DETAIL = format('Of its allowance of %s a %s, %s are left.', m.may_spend, m.period, greatest(m.may_spend - spent, 0)),
 				HINT = 'See loyalty.set_allowance().';

@@ -42,7 +42,7 @@ AS $$
 	SELECT 'order', o.reward, o.state, o.points, o.hold_until, jsonb_build_object('order_id', o.order_id, 'quantity', o.quantity, 'money', o.money)
 	FROM t, loyalty.reward_orders($1, t.at) o WHERE o.state IN ('reserved', 'paid')
 	UNION ALL
-	SELECT 'household', h.name, m.role, m.may_spend - m.spent, NULL, jsonb_build_object('household_id', h.member_id, 'may_spend', m.may_spend, 'period', m.period)
+	SELECT 'household', h.name, m.role, greatest(m.may_spend - m.spent, 0), NULL, jsonb_build_object('household_id', h.member_id, 'may_spend', m.may_spend, 'period', m.period)
 	FROM t, loyalty.household h, LATERAL (SELECT x.* FROM loyalty.household_members(h.member_id, t.at) x WHERE x.member_id = ANY (loyalty.numbers_of($1)) LIMIT 1) m
 	WHERE h.member_id = loyalty.household_of($1, t.at)
 $$;

@@ -74,7 +74,7 @@ extern bool LockOrder(const Asker *asker, int64 order_id, RewardOrder *order);
 extern int64 NextOrderId(void);
 extern void InsertOrder(RewardOrder *order);
 extern void KeepRewardAct(RewardOrder *order, const RewardAct *act);
-extern int64 OrderedBefore(const Asker *asker, const char *reward, const Span *period);
+extern int64 OrderedBeside(const Asker *asker, const RewardOrder *order, const PeriodTerms *terms, TimestampTz anchor);
 extern int64 TakeBackLapsedOrders(const char *reward, TimestampTz at);
 
 /* reward_goods.c */

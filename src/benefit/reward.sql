@@ -99,7 +99,7 @@ CREATE FUNCTION split_payment(member_id bigint, payment text, amount numeric, po
 	OUT points_paid bigint, OUT money numeric) RETURNS record
 LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_split_payment';
 COMMENT ON FUNCTION split_payment(bigint, text, numeric, bigint, timestamptz) IS
-'How much of an amount a member can pay with its points as of an instant (NULL: now), by a benefit of kind payment, and what is left to be paid in money: as many points as it has and may, or at most so many. Posts nothing. Errors: LY601 payment, LY003.';
+'How much of an amount a member can pay with its points as of an instant (NULL: now), by a benefit of kind payment, and what is left to be paid in money: as many points as it has and may, or at most so many. Posts nothing. Errors: LY601 payment, LY003, LY505 the amount.';
 
 CREATE FUNCTION order_reward(member_id bigint, reward text, quantity bigint DEFAULT 1, points bigint DEFAULT NULL,
 	hold_until timestamptz DEFAULT NULL, at timestamptz DEFAULT statement_timestamp(), reference text DEFAULT NULL, idempotency_key text DEFAULT NULL,
@@ -175,7 +175,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pay_reward(bigint, bigint, timestamptz, text, text) IS
-'An order that waited is paid: the points that it holds are redeemed, and what it is of is handed out. Returns the entry (NULL: no points), and whether this is the first result of a repeated idempotency_key. Errors: LY620 no such order, LY621 it has lapsed, LY622 it is paid or cancelled, LY613 it is recorded after its stock went to others, LY003, LY004, LY115.';
+'An order that waited is paid: the points that it holds are redeemed, and what it is of is handed out. Returns the entry (NULL: no points), and whether this is the first result of a repeated idempotency_key. Errors: LY620 no such order, LY621 it has lapsed, LY622 it is paid or cancelled, LY613 it is recorded after its stock went to others, LY616 or after the member had others in its place, LY003, LY004, LY115.';
 
 CREATE FUNCTION fulfil_reward(member_id bigint, order_id bigint, at timestamptz DEFAULT statement_timestamp(), reference text DEFAULT NULL,
 	idempotency_key text DEFAULT NULL, OUT entry_id bigint, OUT replayed boolean) RETURNS record
@@ -188,7 +188,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION fulfil_reward(bigint, bigint, timestamptz, text, text) IS
-'The member has what it ordered: one that waited is paid first. Returns the entry of that (NULL: none), and whether this is the first result of a repeated idempotency_key. Errors: LY620 no such order, LY621 it has lapsed, LY622 it is fulfilled or cancelled, LY613, LY003, LY004, LY115.';
+'The member has what it ordered: one that waited is paid first. Returns the entry of that (NULL: none), and whether this is the first result of a repeated idempotency_key. Errors: LY620 no such order, LY621 it has lapsed, LY622 it is fulfilled or cancelled, LY613, LY616, LY003, LY004, LY115.';
 
 CREATE FUNCTION cancel_reward(member_id bigint, order_id bigint, quantity bigint DEFAULT NULL, at timestamptz DEFAULT statement_timestamp(),
 	reference text DEFAULT NULL, idempotency_key text DEFAULT NULL,

@@ -136,25 +136,25 @@ HeldUntil(const RewardCall *call, const Benefit *benefit, const RewardOrder *ord
 												   IntervalPGetDatum(unconstify(Interval *, benefit->offer->hold))));
 }
 
+/* A member may have an order beside its others. */
 static void
-RequireWithinLimit(const RewardCall *call, Asker *asker, const Benefit *benefit)
+RequireWithinLimit(const RewardCall *call, Asker *asker, const Benefit *benefit, const RewardOrder *order)
 {
 	const Offer *offer = benefit->offer;
 	TimestampTz anchor = 0;
-	Span		period;
+	int64		others;
 
 	if (offer->member_limit == 0)
 		return;
-	if (offer->anchor == ANCHOR_JOINED && (!JoinedAt(asker, &anchor) || anchor > call->at))
+	if (offer->anchor == ANCHOR_JOINED && (!JoinedAt(asker, &anchor) || anchor > order->at))
 		RefuseReward(call, "nobody knows when the member joined");
-	LockBenefitOf(asker, call->reward);
-	period = PeriodOf(&offer->period, anchor, call->at);
-	if (OrderedBefore(asker, call->reward, &period) + call->quantity > offer->member_limit)
+	LockBenefitOf(asker, order->reward);
+	others = OrderedBeside(asker, order, &offer->period, anchor);
+	if (others + order->quantity > offer->member_limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_MEMBER_LIMIT_REACHED),
-				 errmsg("member " INT64_FORMAT " can have no " INT64_FORMAT " more of reward \"%s\"", call->member_id, call->quantity, call->reward),
-				 errdetail("A member may have " INT64_FORMAT ", and has had " INT64_FORMAT ".", offer->member_limit,
-						   OrderedBefore(asker, call->reward, &period)),
+				 errmsg("member " INT64_FORMAT " can have no " INT64_FORMAT " more of reward \"%s\"", call->member_id, order->quantity, order->reward),
+				 errdetail("A member may have " INT64_FORMAT ", and has had " INT64_FORMAT ".", offer->member_limit, others),
 				 errhint("The definition says so under \"member\".")));
 }
 
@@ -192,7 +192,7 @@ RunOrder(void *arg)
 	if (order->points > 0)
 		order->entry_id = PostPoints(call->member_id, order->state == REWARD_PAID ? ENTRY_REDEEM : ENTRY_HOLD, order->currency, order->points, 0,
 									 call->at, order->hold_until, call->reference);
-	RequireWithinLimit(call, &asker, benefit);
+	RequireWithinLimit(call, &asker, benefit, order);
 	if (order->state == REWARD_PAID)
 		HandOut(order, &benefit->offer->goods, call->at);
 	if (benefit->offer->has_stock)
@@ -287,11 +287,16 @@ Pay(RewardCall *call)
 {
 	RewardOrder *order = &call->order;
 	const Benefit *benefit = BenefitVersion(order->reward, order->version);
+	Asker		asker;
 	RewardAct	paid = {.kind = "paid",.at = call->at,.quantity = order->quantity,.points = order->points,.money = order->money,.reference = call->reference};
 
 	if (order->points > 0)
 		paid.entry_id = PostPoints(order->member_id, ENTRY_CAPTURE, NULL, 0, order->entry_id, call->at, 0, call->reference);
 	call->entry_id = paid.entry_id;
+	/* within its time, and recorded after others that the member had in its place */
+	InitAsker(&asker, call->member_id, call->at, false);
+	call->reward = order->reward;
+	RequireWithinLimit(call, &asker, benefit, order);
 	HandOut(order, &benefit->offer->goods, call->at);
 	/* within its time, and recorded after its stock was taken back */
 	if (order->stock_back)

@@ -181,28 +181,47 @@ LockOrder(const Asker *asker, int64 order_id, RewardOrder *order)
 }
 
 /*
- * How many units of a reward a member has ordered in a period, and not cancelled
- * or let lapse.
+ * How many units of its reward the member of an order has beside it, in the
+ * period in which it lies (of rolling ones: in the fullest); what is cancelled,
+ * or has lapsed as of the asker's instant, does not count.
  */
 int64
-OrderedBefore(const Asker *asker, const char *reward, const Span *period)
+OrderedBeside(const Asker *asker, const RewardOrder *order, const PeriodTerms *terms, TimestampTz anchor)
 {
 	static KeptPlan plan = {
-		.query = "SELECT coalesce(pg_catalog.sum(o.quantity OPERATOR(pg_catalog.-) o.cancelled), 0)::pg_catalog.int8 FROM loyalty.reward_order o "
-		"WHERE o.member_id OPERATOR(pg_catalog.=) ANY ($1) AND o.reward OPERATOR(pg_catalog.=) $2 "
-		"AND o.at OPERATOR(pg_catalog.>=) $3 AND o.at OPERATOR(pg_catalog.<) $4 "
-		"AND (o.state OPERATOR(pg_catalog.<>) 'reserved' OR o.hold_until OPERATOR(pg_catalog.>) $5)",
-		.nargs = 5,
-		.argtypes = {INT8ARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		.query = "SELECT o.at, o.quantity OPERATOR(pg_catalog.-) o.cancelled FROM loyalty.reward_order o "
+		"WHERE o.member_id OPERATOR(pg_catalog.=) ANY ($1) AND o.reward OPERATOR(pg_catalog.=) $2 AND o.order_id OPERATOR(pg_catalog.<>) $3 "
+		"AND o.at OPERATOR(pg_catalog.>=) $4 AND o.at OPERATOR(pg_catalog.<) $5 "
+		"AND (o.state OPERATOR(pg_catalog.<>) 'reserved' OR o.hold_until OPERATOR(pg_catalog.>) $6)",
+		.nargs = 6,
+		.argtypes = {INT8ARRAYOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[5] = {
-		asker->numbers, CStringGetTextDatum(reward), TimestampTzGetDatum(period->from), TimestampTzGetDatum(period->until),
-		TimestampTzGetDatum(asker->at)
+	Span		period = PeriodOf(terms, anchor, order->at);
+	Datum		values[6] = {
+		asker->numbers, CStringGetTextDatum(order->reward), Int64GetDatum(order->order_id), TimestampTzGetDatum(period.from),
+		TimestampTzGetDatum(terms->rolling == NULL ? period.until : TIMESTAMP_INFINITY), TimestampTzGetDatum(asker->at)
 	};
-	bool		isnull;
+	int			n;
+	Use		   *orders;
+	int64		most;
 
-	RunPlan(&plan, values, NULL, 1);
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	RunPlan(&plan, values, NULL, 0);
+	n = (int) SPI_processed;
+	orders = palloc0(Max(n, 1) * sizeof(Use));
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+
+		orders[i].at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		orders[i].quantity = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		orders[i].until = TIMESTAMP_INFINITY;
+	}
+	if (terms->rolling == NULL)
+		most = CountUses(orders, n, &period, order->at).used;
+	else
+		(void) CountRolling(orders, n, terms, order->at, &most);
+	pfree(orders);
+	return most;
 }
 
 /*

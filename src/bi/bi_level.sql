@@ -24,8 +24,9 @@ BEGIN
 		(SELECT h.level COLLATE "C", h.starts_at, h.valid_until FROM loyalty.member_tiers(m.member_id, l.ladder) h
 			WHERE s.member_id IS NULL ORDER BY h.starts_at DESC LIMIT 1)) t ON true
 	LEFT JOIN loyalty.tier_level n ON n.ladder = l.ladder AND n.version = l.version AND n.level = t.level
-	WHERE NOT EXISTS (SELECT FROM loyalty.member_alias a WHERE a.member_id = m.member_id);
-	COMMENT ON VIEW loyalty_bi.member_level IS 'Which level members have, now: a row for each member and ladder, also without one.';
+	WHERE NOT EXISTS (SELECT FROM loyalty.member_alias a WHERE a.member_id = m.member_id)
+		AND NOT EXISTS (SELECT FROM loyalty.member n WHERE n.member_id = m.member_id AND n.status = 'no_person');
+	COMMENT ON VIEW loyalty_bi.member_level IS 'Which level persons have, now: a row for each member and ladder, also without one, and none for households and gift cards.';
 	COMMENT ON COLUMN loyalty_bi.member_level.member_id IS 'The member.';
 	COMMENT ON COLUMN loyalty_bi.member_level.ladder IS 'The ladder.';
 	COMMENT ON COLUMN loyalty_bi.member_level.level IS 'The level; NULL: none.';
@@ -58,7 +59,8 @@ BEGIN
 			WHERE y.member_id = s.member_id AND y.ladder = s.ladder AND y.starts_at <= statement_timestamp()
 			UNION ALL
 			SELECT y.starts_at, y.event COLLATE "C", y.level COLLATE "C", y.reason COLLATE "C" FROM loyalty.member_tiers(m.member_id, l.ladder) y WHERE s.member_id IS NULL) t
-		WHERE NOT EXISTS (SELECT FROM loyalty.member_alias a WHERE a.member_id = m.member_id)) h;
+		WHERE NOT EXISTS (SELECT FROM loyalty.member_alias a WHERE a.member_id = m.member_id)
+			AND NOT EXISTS (SELECT FROM loyalty.member n WHERE n.member_id = m.member_id AND n.status = 'no_person')) h;
 	COMMENT ON VIEW loyalty_bi.level_move IS 'Who came from which level to which, up to now: a row for each step of a member on a ladder, renewals included.';
 	COMMENT ON COLUMN loyalty_bi.level_move.member_id IS 'The member.';
 	COMMENT ON COLUMN loyalty_bi.level_move.ladder IS 'The ladder.';

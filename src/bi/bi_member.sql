@@ -10,8 +10,8 @@ BEGIN
 	SELECT m.member_id, m.public_id, m.status, m.joined_at, (m.joined_at AT TIME ZONE p.time_zone)::date AS joined_day, m.joined_via,
 		(SELECT count(*) FROM loyalty.member_alias a WHERE a.canonical_id = m.member_id) AS merged_members
 	FROM loyalty.member m CROSS JOIN loyalty.program p
-	WHERE m.status <> 'absorbed';
-	COMMENT ON VIEW loyalty_bi.member IS 'Who the members are: a row for each person. Attributes, which may be personal, are left out.';
+	WHERE m.status IN ('active', 'forgotten');
+	COMMENT ON VIEW loyalty_bi.member IS 'Who the members are: a row for each person, and none for households and gift cards. Attributes, which may be personal, are left out.';
 	COMMENT ON COLUMN loyalty_bi.member.member_id IS 'Number of the member.';
 	COMMENT ON COLUMN loyalty_bi.member.public_id IS 'Number to show outside.';
 	COMMENT ON COLUMN loyalty_bi.member.status IS 'active or forgotten.';

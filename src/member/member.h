@@ -44,7 +44,7 @@
  * -----------------
  *
  * member: member_id bigint identity, primary key; public_id uuid, unique;
- *		status ('active', 'absorbed', 'forgotten'); joined_at, joined_via;
+ *		status ('active', 'absorbed', 'forgotten', 'no_person'); joined_at, joined_via;
  *		attributes jsonb, of a canonical member by the rules of survivorship.
  *
  * member_alias: member_id (primary key), canonical_id, merge_id.  One row for

@@ -46,7 +46,7 @@ BEGIN
 	), entered AS (
 		SELECT m.member_id AS id, least(m.joined_at, g.joined_at) AS at
 		FROM loyalty.member m LEFT JOIN merged g ON g.canonical_id = m.member_id
-		WHERE t.population = 'members' AND m.status <> 'absorbed'
+		WHERE t.population = 'members' AND m.status IN ('active', 'forgotten')
 		UNION ALL
 		SELECT loyalty.canonical_member(a.member_id), min(a.at)
 		FROM loyalty.award a
@@ -251,6 +251,7 @@ BEGIN
 		-- merged members once, by the earliest joining
 		SELECT DISTINCT ON (coalesce(l.canonical_id, m.member_id)) coalesce(l.canonical_id, m.member_id) AS id, m.joined_via AS channel, m.joined_at
 		FROM loyalty.member m LEFT JOIN loyalty.member_alias l ON l.member_id = m.member_id
+		WHERE m.status <> 'no_person'
 		ORDER BY coalesce(l.canonical_id, m.member_id), m.joined_at, m.member_id
 	), cohort AS MATERIALIZED (
 		SELECT j.id, j.channel, j.joined_at, j.joined_at AT TIME ZONE zone AS joined, n.n - (j.joined_at AT TIME ZONE zone + make_interval(months => n.n) > at_most AT TIME ZONE zone)::integer AS full

@@ -121,6 +121,25 @@ SELECT is(answer(s.statement), s.expected, format('carried %s: %s', s.n, s.state
 	(7, $$SELECT has(20, 'carried', '2026-04-01')$$, '3/0/3 open'),
 	(8, $$SELECT used(20, 'carried', '2026-04-01', 4)$$, 'LY612')) s (n, statement, expected) ORDER BY s.n;
 
+-- A use that is recorded late leaves what later periods have used of what was carried to them; a reservation that is confirmed late does, too.
+SELECT is(answer(s.statement), s.expected, format('carried late %s: %s', s.n, s.statement)) FROM (VALUES
+	-- three of February's own, and the two that January left
+	(1, $$SELECT used(22, 'carried', '2026-02-10', 5)$$, '0'),
+	(2, $$SELECT used(22, 'carried', '2026-01-10', 4)$$, 'LY612'),
+	(3, $$SELECT used(22, 'carried', '2026-01-10', 2)$$, '1'),
+	(4, $$SELECT used(22, 'carried', '2026-01-11', 1)$$, '0'),
+	(5, $$SELECT has(22, 'carried', '2026-02-10')$$, '5/5/0 used_up'),
+	-- March has had one of what February left, which had left it to May's use as far as it goes: not at all
+	(6, $$SELECT used(23, 'carried', '2026-03-10', 4)$$, '1'),
+	(7, $$SELECT used(23, 'carried', '2026-02-10', 5)$$, 'LY612'),
+	(8, $$SELECT used(23, 'carried', '2026-02-10', 4)$$, '0'),
+	(9, $$SELECT used(23, 'carried', '2026-01-10', 5)$$, 'LY612'),
+	(10, $$SELECT used(23, 'carried', '2026-01-10', 3)$$, '0'),
+	-- reserved, lapsed, and confirmed after its place was carried on and used
+	(11, $$SELECT used(24, 'carried', '2026-01-31 12:00', 5, '2026-01-31 12:30')$$, '0'),
+	(12, $$SELECT used(24, 'carried', '2026-02-01', 5)$$, '0'),
+	(13, $$SELECT loyalty.confirm_use(24, (SELECT min(use_id) FROM loyalty.entitlement_act WHERE member_id = 24), '2026-01-31 12:20')$$, 'LY612')) s (n, statement, expected) ORDER BY s.n;
+
 -- Rolling: two within 30 days.  A use counts for less than 30 days after it, whenever it was recorded.
 SELECT loyalty.define_benefit('rolled', '{"kind": "entitlement", "quota": 2, "rolling": "30 days"}') \g /dev/null
 SELECT is(answer(s.statement), s.expected, format('rolled %s: %s', s.n, s.statement)) FROM (VALUES

@@ -111,6 +111,24 @@ SELECT results_eq($$SELECT p.name, e.effective_at FROM loyalty.ledger e JOIN per
 CALL loyalty.book_gifts('2026-07-01');
 SELECT is((SELECT count(*) FROM loyalty.ledger), 2::bigint, 'again: nothing');
 
+-- Points are of the version under which their window opened, also for a run that comes after the next one; all else is of the
+-- version in force when it is claimed.
+SELECT loyalty.define_benefit(b.name, '{"kind": "gift", "time_zone": "Europe/Berlin", "window": {"yearly": {"on": "08-10", "before": 3, "after": 3}}}'::jsonb || b.definition, b.from_at) FROM (VALUES
+	(1, 'august', '{"gives": {"points": 11}}'::jsonb, NULL::timestamptz), (2, 'august', '{"gives": {"points": 22}}', '2026-08-12 00:00+02'),
+	(3, 'august_mug', '{"gives": {"item": "mug"}}', NULL), (4, 'august_mug', '{"gives": {"item": "pot"}}', '2026-08-12 00:00+02'),
+	(5, 'since_august', '{"gives": {"points": 33}}', '2026-08-09 00:00+02'), (6, 'mug_then_points', '{"gives": {"item": "mug"}}', NULL),
+	(7, 'mug_then_points', '{"gives": {"points": 44}}', '2026-08-12 00:00+02')) b (n, name, definition, from_at) ORDER BY b.n \g /dev/null
+SELECT is((SELECT string_agg(format('%s %s %s', g.gift, to_char(g.opens_at AT TIME ZONE 'Europe/Berlin', 'DD'), coalesce(g.gives ->> 'points', g.gives ->> 'item')), ', ' ORDER BY g.gift)
+	FROM loyalty.available_gifts(id('nobody'), v.at) g WHERE g.gift ~ 'august|mug'), v.expected, v.at::text) FROM (VALUES
+	(timestamptz '2026-08-08 12:00', 'august 07 11, august_mug 07 mug, mug_then_points 07 mug'),
+	('2026-08-10 12:00', 'august 07 11, august_mug 07 mug, mug_then_points 07 mug, since_august 09 33'),
+	('2026-08-12 12:00', 'august 07 11, august_mug 07 pot, mug_then_points 12 44, since_august 09 33')) v (at, expected);
+SELECT is(claimed('may', 'august', '2026-08-13'), '2026 points', 'claimed under the second version');
+CALL loyalty.book_gifts('2026-09-01');
+SELECT results_eq($$SELECT p.name, e.effective_at, e.points FROM loyalty.ledger e JOIN person p ON p.id = e.member_id WHERE e.effective_at > '2026-08-01' AND p.name IN ('may', 'nobody') ORDER BY 1, 2$$,
+	$$VALUES ('may', timestamptz '2026-08-07 00:00+02', 11::bigint), ('may', '2026-08-09 00:00+02', 33), ('may', '2026-08-12 00:00+02', 44),
+		('nobody', '2026-08-07 00:00+02', 11), ('nobody', '2026-08-09 00:00+02', 33), ('nobody', '2026-08-12 00:00+02', 44)$$, 'each from its opening on, of the version of that instant');
+
 -- Merged: one of both; forgotten.
 SELECT born('twin', '1990-05-10') \g /dev/null
 SELECT loyalty.merge_members(id('may'), id('twin')) \g /dev/null

@@ -29,7 +29,7 @@ CREATE FUNCTION code() RETURNS text LANGUAGE sql STABLE AS 'SELECT c.code FROM c
 SELECT is(answer(s.statement), s.expected, format('%s: %s', s.n, s.statement)) FROM (VALUES
 	(1, $$SELECT i.code = code() AND replayed FROM loyalty.issue_card('card', 50.00, '2026-03-01', 'sold', 'k1') i$$, 'true'),
 	(2, $$SELECT loyalty.issue_card('card', 60.00, '2026-03-01', 'sold', 'k1')$$, 'LY004'),
-	(3, $$SELECT loyalty.card_balance(lower(replace(code(), '-', ' ')), '2026-03-02')$$, '(50.0000000000000000,gift_eur,"2029-03-01 00:00:00+00")'),
+	(3, $$SELECT loyalty.card_balance(lower(replace(code(), '-', ' ')), '2026-03-02')$$, '(50.00,gift_eur,"2029-03-01 00:00:00+00")'),
 	(4, $$SELECT remaining FROM loyalty.redeem_card(code(), 30, '2026-03-02', idempotency_key => 'r')$$, '20.00'),
 	(5, $$SELECT remaining || replayed::text FROM loyalty.redeem_card(code(), 30, '2026-03-02', idempotency_key => 'r')$$, '20.00true'),
 	(6, $$SELECT loyalty.redeem_card(code(), 30, '2026-03-02')$$, 'LY101'),
@@ -41,11 +41,13 @@ SELECT is(answer(s.statement), s.expected, format('%s: %s', s.n, s.statement)) F
 	(11, $$SELECT remaining FROM loyalty.refund_card(code(), (SELECT entry_id FROM loyalty.ledger WHERE kind = 'redeem'), at => '2026-03-03')$$, '50.00'),
 	(12, $$SELECT loyalty.refund_card(code(), (SELECT entry_id FROM loyalty.ledger WHERE kind = 'redeem'), at => '2026-03-03')$$, 'LY105'),
 	(13, $$SELECT expires_at::date FROM loyalty.card_balance(code(), '2026-03-04')$$, '2029-03-01'),
+	-- what charged it was not spent by it: a refund of that would take it off
+	(13.5, $$SELECT loyalty.refund_card(code(), (SELECT c.entry_id FROM card c), at => '2026-03-03')$$, 'LY103'),
 	-- split, and claimed
 	(14, $$SELECT claimed FROM loyalty.claim_card(id('a'), code(), 12.50, '2026-03-05')$$, '12.50'),
 	(15, $$SELECT loyalty.claim_card(id('a'), code(), 40, '2026-03-05')$$, 'LY101'),
-	(16, $$SELECT claimed::numeric(9,2) FROM loyalty.claim_card(id('b'), code(), at => '2026-03-05', idempotency_key => 'c')$$, '37.50'),
-	(17, $$SELECT claimed::numeric(9,2) || replayed::text FROM loyalty.claim_card(id('b'), code(), at => '2026-03-05', idempotency_key => 'c')$$, '37.50true'),
+	(16, $$SELECT claimed FROM loyalty.claim_card(id('b'), code(), at => '2026-03-05', idempotency_key => 'c')$$, '37.50'),
+	(17, $$SELECT claimed || replayed::text FROM loyalty.claim_card(id('b'), code(), at => '2026-03-05', idempotency_key => 'c')$$, '37.50true'),
 	(18, $$SELECT loyalty.claim_card(id('a'), code(), at => '2026-03-05')$$, 'LY615'),
 	(19, $$SELECT (b).available || ' ' || (b).next_expiry_at::date FROM loyalty.balance(id('b'), 'gift_eur', '2026-03-06') b$$, '3750 2029-03-01'),
 	-- it is no coupon, and no person
@@ -55,7 +57,9 @@ SELECT is(answer(s.statement), s.expected, format('%s: %s', s.n, s.statement)) F
 	(23, $$SELECT loyalty.generate_codes('card', 1)$$, 'LY601'),
 	(24, $$SELECT loyalty.merge_members(id('a'), (SELECT card_id FROM card))$$, 'LY619'),
 	(25, $$SELECT loyalty.issue_card('card', 0)$$, 'LY003'),
-	(26, $$SELECT loyalty.issue_card('nothing', 1)$$, 'LY601')) s (n, statement, expected) ORDER BY s.n;
+	(26, $$SELECT loyalty.issue_card('nothing', 1)$$, 'LY601'),
+	(27, $$SELECT loyalty.refund_card(code(), (SELECT min(entry_id) FROM loyalty.ledger WHERE kind = 'transfer_out'), at => '2026-03-06')$$, 'LY103'),
+	(28, $$SELECT card_balance(code(), '2026-03-06') FROM loyalty.card_balance(code(), '2026-03-06')$$, '(0.00,gift_eur,)')) s (n, statement, expected) ORDER BY s.n;
 
 -- Households.  Own lots: A contributes 300 until 31 December, B 200 until 30 June.
 CREATE TABLE home (name text PRIMARY KEY, id bigint);
@@ -125,6 +129,75 @@ SELECT is(answer(s.statement), s.expected, format('allowance %s: %s', s.n, s.sta
 	(17, $$SELECT available || replayed::text FROM loyalty.redeem_for(home('K'), id('c'), 10, effective_at => '2026-06-05', idempotency_key => 'k')$$, '40true'),
 	(18, $$SELECT loyalty.redeem_for(home('K'), id('d'), 10, effective_at => '2026-06-05', idempotency_key => 'k')$$, 'LY004'),
 	(19, $$SELECT string_agg(p.name || m.spent, ' ' ORDER BY p.name) FROM loyalty.household_members(home('K'), '2026-06-30') m JOIN person p ON p.id = m.member_id$$, 'c210 d150')) s (n, statement, expected) ORDER BY s.n;
+
+-- What a person has spent, as of an instant and as known at one; and what is left is never negative.
+SELECT is((SELECT string_agg(p.name || m.spent, ' ' ORDER BY p.name) FROM loyalty.household_members(home('K'), s.as_of, s.known_at) m JOIN person p ON p.id = m.member_id), s.expected, s.as_of::text)
+FROM (VALUES (timestamptz '2026-05-10', NULL::timestamptz, 'c0 d60'), ('2026-05-20', NULL, 'c0 d60'), ('2026-05-21', NULL, 'c0 d60'), -- effective by then, though the 60 were given back on 2 June
+	('2026-05-31', NULL, 'c0 d160'),
+	('2026-06-01', NULL, 'c0 d100'), ('2026-06-03', NULL, 'c200 d100')) s (as_of, known_at, expected);
+SELECT is((SELECT count(*) FROM loyalty.household_members(home('K'), '2026-06-30', '2026-06-30')), 0::bigint, 'nobody knew of it then');
+SELECT loyalty.set_allowance(home('K'), id('d'), 20, at => '2026-06-10') \g /dev/null
+SELECT is((SELECT r.amount FROM loyalty.card_rows(id('d'), '2026-06-11') r WHERE r.section = 'household'), 0::numeric, 'nothing is left, and no less');
+
+-- 800 points: A may spend 500 a month, B as many as there are.  A leaves, the points stay; A joins anew, and has had what it has had.
+INSERT INTO person SELECT n, (SELECT member_id FROM loyalty.resolve_member(jsonb_build_object('email', n || '@example.com'), effective_at => '2026-01-01')) FROM unnest('{v,w,x,y}'::text[]) n;
+INSERT INTO home SELECT 'V', household_id FROM loyalty.create_household('Family V', id('w'), '2026-02-01');
+SELECT is(answer(s.statement), s.expected, format('anew %s: %s', s.n, s.statement)) FROM (VALUES
+	(1, $$SELECT loyalty.join_household(home('V'), id('v'), may_spend => 500, at => '2026-02-01')$$, 'false'),
+	(2, $$SELECT (loyalty.earn(home('V'), 800, effective_at => '2026-02-01')).available$$, '800'),
+	(3, $$SELECT spent('V', 'v', 300, '2026-02-10')$$, '500 200'),
+	(4, $$SELECT spent('V', 'v', 300, '2026-02-10')$$, 'LY612'),
+	(5, $$SELECT spent('V', 'w', 500, '2026-02-11')$$, '0'),
+	(6, $$SELECT (loyalty.earn(home('V'), 400, effective_at => '2026-02-12')).available$$, '400'),
+	(7, $$SELECT points FROM loyalty.leave_household(home('V'), id('v'), at => '2026-02-13')$$, '0'),
+	(8, $$SELECT (loyalty.balance(home('V'), 'points', '2026-02-14')).available$$, '400'),
+	(9, $$SELECT spent('V', 'v', 1, '2026-02-14')$$, 'LY619'),
+	(10, $$SELECT loyalty.join_household(home('V'), id('v'), may_spend => 500, at => '2026-02-20')$$, 'false'),
+	(11, $$SELECT spent('V', 'v', 201, '2026-02-21')$$, 'LY612'),
+	(12, $$SELECT spent('V', 'v', 200, '2026-02-21')$$, '200 0'),
+	-- left before it joined anew: that is done already
+	(13, $$SELECT loyalty.leave_household(home('V'), id('v'), at => '2026-02-10')$$, 'LY619'),
+	(14, $$SELECT loyalty.leave_household(home('V'), id('v'), at => '2026-02-13')$$, 'LY619'),
+	(15, $$SELECT loyalty.set_allowance(home('V'), id('v'), 50, at => '2026-03-10')$$, 'false'),
+	(16, $$SELECT points FROM loyalty.leave_household(home('V'), id('v'), at => '2026-03-05')$$, '0'),
+	-- what it was allowed later is of the membership that it has left by then
+	(17, $$SELECT loyalty.join_household(home('V'), id('v'), may_spend => 150, at => '2026-03-07')$$, 'false'),
+	(18, $$SELECT persons('V', '2026-03-11')$$, 'v 150, w head'),
+	(19, $$SELECT spent('V', 'v', 'NaN', '2026-03-11')$$, 'LY003'),
+	(20, $$SELECT spent('V', 'v', 'Infinity', '2026-03-11')$$, 'LY003'),
+	(21, $$SELECT spent('V', 'v', NULL, '2026-03-11')$$, 'LY003'),
+	(22, $$SELECT spent('V', 'v', -1, '2026-03-11')$$, 'LY003'),
+	(23, $$SELECT spent('V', 'v', 1e30, '2026-03-11')$$, 'LY612')) s (n, statement, expected) ORDER BY s.n;
+
+-- Own are the lots that a person brought, whoever earned them: X's 100, which went to Y, who brought 60 of them, and X 40 of another lot.
+SELECT is(answer(s.statement), s.expected, format('brought %s: %s', s.n, s.statement)) FROM (VALUES
+	(1, $$SELECT string_agg(loyalty.join_household(home('V'), id(n), at => '2026-04-01')::text, ' ') FROM unnest('{x,y}'::text[]) n$$, 'false false'),
+	(2, $$SELECT (loyalty.earn(id('x'), 100, effective_at => '2026-03-01', expires_at => '2027-03-01')).available$$, '100'),
+	(3, $$SELECT (loyalty.transfer(id('x'), id('y'), 100, effective_at => '2026-03-02')).available$$, '0'),
+	(4, $$SELECT (loyalty.transfer(id('y'), home('V'), 60, effective_at => '2026-04-02')).available$$, '40'),
+	(5, $$SELECT (loyalty.earn(id('x'), 40, effective_at => '2026-04-02', expires_at => '2027-06-01')).available$$, '40'),
+	(6, $$SELECT (loyalty.transfer(id('x'), home('V'), 40, effective_at => '2026-04-02')).available$$, '0'),
+	(7, $$SELECT points FROM loyalty.leave_household(home('V'), id('x'), 'own', '2026-04-03')$$, '40'),
+	(8, $$SELECT points FROM loyalty.leave_household(home('V'), id('y'), 'own', '2026-04-03')$$, '60'),
+	(9, $$SELECT (b).available || ' ' || (b).next_expiry_at::date FROM loyalty.balance(id('y')) b$$, '100 2027-03-01')) s (n, statement, expected) ORDER BY s.n;
+
+-- An allowance is of the program's months: in Tokyo June begins at 15:00 UTC on 31 May.
+SELECT FROM loyalty.configure_program(time_zone => 'Asia/Tokyo');
+INSERT INTO home SELECT 'T', household_id FROM loyalty.create_household('Family T', id('x'), '2026-05-01');
+SELECT loyalty.join_household(home('T'), id('y'), may_spend => 100, at => '2026-05-01'), loyalty.earn(home('T'), 500, effective_at => '2026-05-01') \g /dev/null
+SELECT is(answer(s.statement), s.expected, format('months %s: %s', s.n, s.statement)) FROM (VALUES
+	(1, $$SELECT spent('T', 'y', 60, '2026-05-03')$$, '440 40'),
+	(2, $$SELECT spent('T', 'y', 60, '2026-05-31 14:59:59')$$, 'LY612'),
+	(3, $$SELECT spent('T', 'y', 100, '2026-05-31 15:00')$$, '340 0')) s (n, statement, expected) ORDER BY s.n;
+SELECT FROM loyalty.configure_program(time_zone => 'UTC');
+
+-- Households and gift cards are no persons: nobody counts them as such, and a gift is of a person.
+SELECT loyalty.define_audience('everybody', '{"joined": {}}') \g /dev/null
+SELECT is((SELECT array_agg(m) FROM loyalty.unnest_members(loyalty.live_members('everybody', 0, 1000, '2026-05-02', 'infinity')) m), (SELECT array_agg(p.id ORDER BY p.id) FROM person p), 'an audience is of persons');
+SELECT set_eq('SELECT member_id FROM loyalty_bi.member', 'SELECT id FROM person', 'and so is the view of members');
+SELECT loyalty.define_benefit('day', '{"kind": "gift", "window": {"yearly": {"on": "05-02"}}, "gives": {"points": 1}}') \g /dev/null
+SELECT is((SELECT array_agg((SELECT count(*) FROM loyalty.available_gifts(m, '2026-05-02 12:00'))) FROM unnest(ARRAY[id('a'), home('V'), (SELECT card_id FROM card)]) m), '{1,0,0}', 'a gift is of a person');
+SELECT is(answer(format($$SELECT loyalty.claim_gift(%s, 'day', '2026-05-02 12:00')$$, home('V'))), 'LY609', 'who is none does not claim it');
 
 -- Merged within a household: the survivor's allowance holds, and what both used adds up; unmerged each has its own.
 INSERT INTO home SELECT 'M', household_id FROM loyalty.create_household('Family M', id('e'), '2026-07-01');

@@ -151,6 +151,29 @@ SELECT is(answer(s.statement), s.expected, format('limits %s: %s', s.n, s.statem
 	(12, $$SELECT string_agg(reward, ' ') FROM loyalty.rewards((SELECT member_id FROM bonner), '2026-07-01')$$, 'special summer last_one set mug kettle pot'),
 	(13, $$SELECT string_agg(reward || affordable, ' ') FROM loyalty.rewards(2, '2026-07-01') WHERE points IS NOT NULL$$, 'specialtrue last_onetrue settrue mugtrue')) s (n, statement, expected) ORDER BY s.n;
 
+-- A rolling limit holds in each span, whenever an order was recorded: 2 within 30 days.  What is paid within its time, and recorded late,
+-- needs its place in the limit, too.
+SELECT loyalty.define_benefit(b.name, b.definition) FROM (VALUES
+	('rolled', '{"kind": "reward", "points": 1, "member": 2, "rolling": "30 days"}'::jsonb),
+	('waited', '{"kind": "reward", "points": 1, "price": 5, "money": "EUR", "member": 1, "period": "month", "hold": "15 minutes"}')) b (name, definition) \g /dev/null
+CREATE FUNCTION first_order(member_id bigint, reward text) RETURNS bigint LANGUAGE sql AS 'SELECT min(o.order_id) FROM loyalty.reward_order o WHERE o.member_id = $1 AND o.reward = $2';
+SELECT loyalty.earn(20, 100, effective_at => '2026-01-01') \g /dev/null
+SELECT is(answer(s.statement), s.expected, format('late %s: %s', s.n, s.statement)) FROM (VALUES
+	(1, $$SELECT ordered(20, 'rolled', '2026-01-20')$$, '1 0.00'),
+	(2, $$SELECT ordered(20, 'rolled', '2026-01-31')$$, '1 0.00'),
+	(3, $$SELECT ordered(20, 'rolled', '2026-01-25')$$, 'LY616'),
+	(4, $$SELECT ordered(20, 'rolled', '2026-01-01')$$, '1 0.00'),
+	(5, $$SELECT ordered(20, 'rolled', '2026-01-02')$$, 'LY616'),
+	(6, $$SELECT ordered(20, 'rolled', '2026-02-18')$$, 'LY616'),
+	(7, $$SELECT ordered(20, 'rolled', '2026-02-19')$$, '1 0.00'),
+	(10, $$SELECT ordered(20, 'waited', '2026-05-01 12:00')$$, '1 5.00'),
+	(11, $$SELECT ordered(20, 'waited', '2026-05-01 12:14')$$, 'LY616'),
+	(12, $$SELECT ordered(20, 'waited', '2026-05-01 12:15')$$, '1 5.00'),
+	(13, $$SELECT loyalty.pay_reward(20, first_order(20, 'waited'), '2026-05-01 12:14')$$, 'LY616'),
+	(14, $$SELECT (loyalty.pay_reward(20, last_order(20), '2026-05-01 12:20')).replayed$$, 'false'),
+	(15, $$SELECT cancelled(20, '2026-05-02')$$, '1 5.00'),
+	(16, $$SELECT (loyalty.pay_reward(20, first_order(20, 'waited'), '2026-05-01 12:14')).replayed$$, 'false')) s (n, statement, expected) ORDER BY s.n;
+
 -- Goods: coupons, further uses, points of another currency.
 SELECT loyalty.create_currency('stamps') \g /dev/null
 SELECT loyalty.define_benefit(b.name, b.definition) FROM (VALUES
