@@ -59,7 +59,7 @@ SELECT is(answer(s.statement), s.expected, format('%s: %s', s.n, s.statement)) F
 	(25, $$SELECT loyalty.issue_card('card', 0)$$, 'LY003'),
 	(26, $$SELECT loyalty.issue_card('nothing', 1)$$, 'LY601'),
 	(27, $$SELECT loyalty.refund_card(code(), (SELECT min(entry_id) FROM loyalty.ledger WHERE kind = 'transfer_out'), at => '2026-03-06')$$, 'LY103'),
-	(28, $$SELECT card_balance(code(), '2026-03-06') FROM loyalty.card_balance(code(), '2026-03-06')$$, '(0.00,gift_eur,)')) s (n, statement, expected) ORDER BY s.n;
+	(28, $$SELECT loyalty.card_balance(code(), '2026-03-06')$$, '(0.00,gift_eur,)')) s (n, statement, expected) ORDER BY s.n;
 
 -- Households.  Own lots: A contributes 300 until 31 December, B 200 until 30 June.
 CREATE TABLE home (name text PRIMARY KEY, id bigint);
