@@ -83,25 +83,23 @@ UsesOf(const NamedUses *uses, const char *benefit, int *n)
 }
 
 /*
- * What is carried to a period: from the one in which the first use lies on, each
- * leaves what it has.  Before that nothing was used, and each left all it may.
+ * What is carried to a period.  What a period leaves is its own, so what had been
+ * carried to one of which nothing was used does not matter: from there on.
  */
 static int64
 CarriedTo(const Asker *asker, const Benefit *benefit, TimestampTz anchor, const Span *period, const Use *uses, int nuses)
 {
 	const Offer *offer = benefit->offer;
-	TimestampTz first = period->from;
 	int64		carried = 0;
-	Span		span;
+	Span		span = *period;
 
-	for (int i = 0; i < nuses; i++)
+	while (span.from > MIN_TIMESTAMP && (!offer->period.anchored || span.from > anchor))
 	{
-		if (!uses[i].is_grant && UseCounts(&uses[i], asker->at))
-			first = Min(first, uses[i].at);
-	}
-	span = PeriodOf(&offer->period, anchor, first);
-	if (span.from > MIN_TIMESTAMP && (!offer->period.anchored || span.from > anchor))
+		CHECK_FOR_INTERRUPTS();
 		span = PeriodBefore(&offer->period, anchor, &span);
+		if (CountUses(uses, nuses, &span, asker->at).used == 0)
+			break;
+	}
 	for (; span.from < period->from; span = PeriodOf(&offer->period, anchor, span.until))
 	{
 		bool		open;
@@ -124,23 +122,27 @@ CarriedOnAndUsed(const Asker *asker, const Benefit *benefit, TimestampTz anchor,
 				 int64 allowed, int64 carried, int64 used)
 {
 	const Offer *offer = benefit->offer;
-	TimestampTz last = period->from;
 	int64		needed = 0;
-	Span		span;
+	Span		span = *period;
 
-	for (int i = 0; i < nuses; i++)
+	/* the last of those that follow each other and were used */
+	for (;;)
 	{
-		if (!uses[i].is_grant && UseCounts(&uses[i], asker->at))
-			last = Max(last, uses[i].at);
+		Span		next = PeriodOf(&offer->period, anchor, span.until);
+
+		CHECK_FOR_INTERRUPTS();
+		if (CountUses(uses, nuses, &next, asker->at).used == 0)
+			break;
+		span = next;
 	}
-	/* from the last one back: what each needs of the one before */
-	for (span = PeriodOf(&offer->period, anchor, last); span.from > period->from; span = PeriodBefore(&offer->period, anchor, &span))
+	/* from there back: what each needs of the one before */
+	for (; span.from > period->from; span = PeriodBefore(&offer->period, anchor, &span))
 	{
 		bool		open;
 		int64		own = QuotaAt(asker, benefit, &span, span.until - 1, &open);
+		int64		used_of_it = CountUses(uses, nuses, &span, asker->at).used;
 
-		CHECK_FOR_INTERRUPTS();
-		needed = own == QUOTA_UNLIMITED ? 0 : Max(0, CountUses(uses, nuses, &span, asker->at).used - own + needed);
+		needed = own == QUOTA_UNLIMITED ? 0 : Max(0, Min(used_of_it, used_of_it - own + needed));
 	}
 	return Min(needed, LeftToCarry(allowed, carried, used, offer->carry_over));
 }

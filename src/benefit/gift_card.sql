@@ -43,6 +43,9 @@ DECLARE
 BEGIN
 	INSERT INTO loyalty.member AS m (member_id, status, joined_at, joined_via) VALUES (loyalty.draw_member_id(), 'no_person', at, joined_via) RETURNING m.member_id INTO made;
 	INSERT INTO loyalty.member_act (member_id, act, channel, effective_at) VALUES (made, 'created', joined_via, at);
+	IF loyalty.is_heard('member_created') THEN
+		PERFORM loyalty.happen('member_created', made, at, jsonb_build_object('version', 1, 'channel', joined_via));
+	END IF;
 	RETURN made;
 END
 $$;

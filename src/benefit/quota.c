@@ -12,6 +12,7 @@
 
 #include "benefit/quota.h"
 #include "core/compat.h"
+#include "core/errors.h"
 
 const char *const use_act_names[USE_ACT_KINDS] = {
 	"used", "reserved", "confirmed", "restored", "granted", "revoked"
@@ -25,7 +26,11 @@ UseActOfName(const char *name)
 		if (strcmp(use_act_names[i], name) == 0)
 			return (UseActKind) i;
 	}
-	elog(ERROR, "unknown act \"%s\"", name);
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg("unknown act of a use"),
+			 errdetail("It is \"%s\".", name),
+			 errhint("See the comment of loyalty.entitlement_act.kind.")));
 }
 
 /*

@@ -74,6 +74,7 @@ BEGIN
 		SELECT count(*) AS members
 		FROM (SELECT DISTINCT ON (coalesce(a.canonical_id, m.member_id)) m.joined_via, m.joined_at
 			FROM loyalty.member m LEFT JOIN loyalty.member_alias a ON a.member_id = m.member_id
+			WHERE m.status <> 'no_person'
 			ORDER BY coalesce(a.canonical_id, m.member_id), m.joined_at, m.member_id) x
 		WHERE x.joined_via = c.channel AND x.joined_at >= c.from_at AND x.joined_at < c.until) j;
 	COMMENT ON VIEW loyalty_bi.channel_cost IS 'What channels cost, reached and brought: a row for each channel and period for which set_channel_cost() has said it. When that is paid back says acquisition().';

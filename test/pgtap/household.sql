@@ -21,6 +21,8 @@ CREATE TABLE person (name text PRIMARY KEY, id bigint);
 INSERT INTO person SELECT n, (SELECT member_id FROM loyalty.resolve_member(jsonb_build_object('email', n || '@example.com'), effective_at => '2026-01-01')) FROM unnest('{a,b,c,d,e}'::text[]) n;
 CREATE FUNCTION id(name text) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT p.id FROM person p WHERE p.name = $1';
 
+-- whoever hears of members hears of cards and households, too, which are members by number
+SELECT loyalty.subscribe('crm', '{member_created}') \g /dev/null
 -- Gift cards: 50.00 for a bearer.
 SELECT loyalty.create_currency('gift_eur') \g /dev/null
 SELECT loyalty.define_benefit('card', '{"kind": "card", "currency": "gift_eur", "money": "EUR", "valid": "3 years"}') \g /dev/null
@@ -242,5 +244,7 @@ SELECT is(loyalty.member_card(id('h'), '2026-07-01') - 'as_of' - 'member_id' - '
 SELECT is(loyalty.member_card(0) - 'as_of' ? 'coupon', false, 'of somebody nobody knows');
 
 SELECT throws_ok('UPDATE loyalty.household_act SET at = now()', 'LY005', NULL, 'acts are never changed');
+SELECT set_eq($$SELECT e.member_id, e.payload ->> 'channel' FROM loyalty.event e WHERE e.payload ->> 'channel' IN ('household', 'gift_card')$$,
+	$$SELECT m.member_id, m.joined_via FROM loyalty.member m WHERE m.status = 'no_person'$$, 'events of all that are no persons');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 SELECT * FROM finish();
