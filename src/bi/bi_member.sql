@@ -71,14 +71,21 @@ BEGIN
 		FROM loyalty.activity a LEFT JOIN loyalty.member_alias c ON c.member_id = a.member_id
 		-- what is done to members is nothing that they do
 		WHERE NOT a.cancelled AND a.kind NOT IN ('contact', 'board_place')
+	), spans AS (
+		-- until when the member counts by what it did on a day: so many days, or until it did something again
+		SELECT a.local_day, lead(a.local_day) OVER (PARTITION BY a.member_id ORDER BY a.local_day) AS next_day FROM active a
+	), changes AS (
+		SELECT c.local_day, sum(c.daily) AS daily, sum(c.weekly) AS weekly, sum(c.monthly) AS monthly
+		FROM (SELECT s.local_day, 1, 1, 1 FROM spans s
+			UNION ALL SELECT least(s.local_day + 7, s.next_day), 0, -1, 0 FROM spans s
+			UNION ALL SELECT least(s.local_day + 30, s.next_day), 0, 0, -1 FROM spans s) c (local_day, daily, weekly, monthly)
+		GROUP BY c.local_day
 	), days AS (
 		SELECT d::date AS local_day FROM (SELECT min(local_day) AS first, max(local_day) AS last FROM active) x, generate_series(x.first, x.last, interval '1 day') d
 	)
-	SELECT d.local_day, count(DISTINCT a.member_id) FILTER (WHERE a.local_day = d.local_day) AS daily,
-		count(DISTINCT a.member_id) FILTER (WHERE a.local_day > d.local_day - 7) AS weekly, count(DISTINCT a.member_id) AS monthly,
-		round(count(DISTINCT a.member_id) FILTER (WHERE a.local_day = d.local_day)::numeric / nullif(count(DISTINCT a.member_id), 0), 4) AS stickiness
-	FROM days d LEFT JOIN active a ON a.local_day BETWEEN d.local_day - 29 AND d.local_day
-	GROUP BY d.local_day;
+	SELECT n.local_day, n.daily, n.weekly, n.monthly, round(n.daily::numeric / nullif(n.monthly, 0), 4) AS stickiness
+	FROM (SELECT d.local_day, coalesce(c.daily, 0)::bigint AS daily, coalesce(sum(c.weekly) OVER w, 0)::bigint AS weekly, coalesce(sum(c.monthly) OVER w, 0)::bigint AS monthly
+		FROM days d LEFT JOIN changes c ON c.local_day = d.local_day WINDOW w AS (ORDER BY d.local_day)) n;
 	COMMENT ON VIEW loyalty_bi.active_members IS 'How many members are active: a row for each day from the first activity to the last. Being written to (contact) and a place on a board are no activity.';
 	COMMENT ON COLUMN loyalty_bi.active_members.local_day IS 'The day.';
 	COMMENT ON COLUMN loyalty_bi.active_members.daily IS 'Members who did something on it.';

@@ -67,7 +67,7 @@ COMMENT ON FUNCTION trial_members(text, timestamptz) IS
 
 CREATE FUNCTION trial_outcomes(trial text, as_of timestamptz DEFAULT NULL,
 	OUT member_id bigint, OUT arm integer, OUT activities bigint, OUT amount numeric, OUT activities_before bigint, OUT amount_before numeric, OUT excluded boolean) RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100000 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100000 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE

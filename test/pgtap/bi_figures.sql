@@ -100,6 +100,10 @@ SELECT loyalty.record_activity(m, 'contact', now() - ago::interval, channel => '
 SELECT pg_temp.same('SELECT * FROM loyalty_bi.contact_frequency ORDER BY contacts', 'VALUES (0::bigint, 21::bigint), (1, 1), (2, 1)', 'how often members were written to: 4 and the twenty, 2, 1');
 SELECT pg_temp.same('SELECT channel, purpose, sum(contacts) FROM loyalty_bi.contact_by_day GROUP BY 1, 2', $$VALUES ('sms'::text, 'news'::text, 4::numeric)$$, 'and by which channel for what');
 SELECT is((SELECT max(monthly) FROM loyalty_bi.active_members), :active_before::bigint, 'to be written to is no activity');
+SELECT is_empty($$WITH active AS (SELECT DISTINCT a.local_day, loyalty.canonical_member(a.member_id) AS member_id FROM loyalty.activity a WHERE NOT a.cancelled AND a.kind NOT IN ('contact', 'board_place')),
+	slowly AS (SELECT v.local_day, count(DISTINCT a.member_id) FILTER (WHERE a.local_day = v.local_day) AS daily, count(DISTINCT a.member_id) FILTER (WHERE a.local_day > v.local_day - 7) AS weekly,
+		count(DISTINCT a.member_id) AS monthly FROM loyalty_bi.active_members v LEFT JOIN active a ON a.local_day BETWEEN v.local_day - 29 AND v.local_day GROUP BY 1)
+	SELECT * FROM slowly s FULL JOIN loyalty_bi.active_members v USING (local_day) WHERE (s.daily, s.weekly, s.monthly) IS DISTINCT FROM (v.daily, v.weekly, v.monthly)$$, 'active members, counted the slow way');
 
 -- ---- audiences
 SELECT loyalty.define_list('press', '{1,2,3}'), loyalty.define_audience('buyers', '{"count": {"kind": "order", ">=": 1}}'), loyalty.define_audience('never', '{"count": {"kind": "order", ">=": 9}}', name => 'Never taken') \g /dev/null
