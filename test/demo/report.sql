@@ -130,6 +130,42 @@ FROM shop.customer, (SELECT model, as_of FROM shop.value_model WHERE best) v,
 	 loyalty.clv_forecast(summary, model, horizon => '365 days', discount_rate => 0.1, as_of => as_of)
 ORDER BY lifetime_value DESC LIMIT 5;
 
+\echo 'Four campaigns: foretold by a back-test over all orders, then decided, then decided again as goods came back'
+\echo
+SELECT c.campaign, c.says, to_char(count(DISTINCT a.activity_id) FILTER (WHERE a.points > 0), '999,990') AS orders, to_char(count(DISTINCT a.member_id), '999,990') AS members,
+	   to_char(sum(a.points) FILTER (WHERE a.revision = 0), '999,999,990') AS given, to_char(coalesce(sum(a.points) FILTER (WHERE a.revision > 0), 0), '999,990') AS taken_back
+FROM shop.campaign c JOIN loyalty.award a USING (campaign) GROUP BY c.place, c.campaign, c.says ORDER BY c.place;
+SELECT measure, to_char(value_then, '999,999,990') AS foretold,
+	   to_char(CASE measure WHEN 'points' THEN (SELECT sum(points) FROM loyalty.award WHERE revision = 0)
+			   WHEN 'members' THEN (SELECT count(DISTINCT member_id) FROM loyalty.award WHERE points > 0)
+			   WHEN 'budget welcome' THEN loyalty.campaign_budget_left('welcome') END, '999,999,990') AS came_true
+FROM shop.backtest WHERE measure IN ('points', 'members', 'budget welcome') ORDER BY measure;
+
+-- an order of the autumn that a return took below 500.00
+SELECT a.member_id AS buyer, a.activity_id AS bought
+FROM loyalty.award a JOIN loyalty.activity o USING (member_id, activity_id)
+WHERE a.campaign IN ('autumn', 'big_order') AND NOT o.returned GROUP BY a.member_id, a.activity_id, o.at
+ORDER BY count(DISTINCT a.campaign) FILTER (WHERE a.revision = 0) + count(*) FILTER (WHERE a.campaign = 'big_order' AND a.revision > 0) DESC, o.at, a.activity_id LIMIT 1
+\gset
+\echo 'One order, as it was and as it is; why it has what it has: explain_award(' :buyer ',' :bought ')'
+\echo
+SELECT m.moment, to_char(v.amount, '999,990.00') AS amount, to_char((SELECT sum(w.points) FROM loyalty.award w WHERE w.member_id = :buyer AND w.activity_id = :bought AND w.revision <= v.revision), '999,990') AS points
+FROM loyalty.activity o, LATERAL (VALUES ('as recorded', o.at), ('after its returns', 'infinity')) m (moment, as_of),
+	LATERAL (SELECT x.amount, CASE m.as_of WHEN o.at THEN 0 ELSE o.revision END AS revision FROM loyalty.activities(:buyer, as_of => m.as_of) x WHERE x.activity_id = :bought) v
+WHERE o.member_id = :buyer AND o.activity_id = :bought ORDER BY m.as_of;
+SELECT campaign, matched, failed_at, points, wanted, limited_by, inputs FROM loyalty.explain_award(:buyer, :bought);
+
+\echo 'A basket before it is paid, of a member who has a voucher: preview_basket()'
+\echo
+SELECT v.member_id AS shopper, c.code AS voucher
+FROM shop.vouchers v JOIN loyalty.coupons(v.member_id, :'closing') c ON c.benefit = 'ten_off' AND c.state = 'issued'
+ORDER BY v.member_id LIMIT 1
+\gset
+SELECT what, line, coalesce(item, campaign) AS item, price, discount, due, currency, points, coalesce(refusal, limited_by) AS refused, why
+FROM loyalty.preview_basket(:shopper, at => :'closing', money => 'GBP', codes => ARRAY[:'voucher', 'WELCOME10'],
+	use_points => 500, use_currency => 'rewards', amount => 604.95,
+	lines => '[{"sku": "85123A", "quantity": 200, "price": 2.95}, {"sku": "22423", "quantity": 1, "price": 10.00}]');
+
 \echo 'A live order: the order, its points and the tier are one commit'
 \echo
 CREATE TRIGGER award AFTER INSERT OR UPDATE OR DELETE ON shop.orders FOR EACH ROW

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make demo: a private cluster, a year of orders, the points they earn, and who
-# the customers are.
+# make demo: a private cluster, a year of orders, the points they earn, what
+# campaigns give, and who the customers are.
 #
 #	make demo								a data set made from a fixed seed
 #	make demo DATA=orders.csv.gz			order lines of one's own, CSV or gzip
@@ -16,7 +16,7 @@ orders=${LOYALTY_ORDERS:-}
 began=$EPOCHREALTIME
 errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
-steps=15
+steps=19
 number=0
 
 if [ -n "$orders" ]; then
@@ -78,6 +78,10 @@ step 'Claw returns back, after rewards'		sql -v after=reward -v before=infinity 
 step 'Book what has expired'				sql -f "$demo/expire.sql"
 step 'Let members climb the tiers'			sql -f "$demo/tiers.sql"
 step 'Members use what their levels give'	sql -f "$demo/benefits.sql"
+step 'Record what members did'				sql -f "$demo/activities.sql"
+step 'Back-test four campaigns'				sql -f "$demo/backtest.sql"
+step 'Let the campaigns decide'				sql -f "$demo/campaigns.sql"
+step 'Goods come back'						sql -f "$demo/goods_back.sql"
 step 'Check every invariant'				sql -f "$demo/check.sql"
 step 'Name the segments of customers'		sql -f "$demo/segments.sql"
 step 'Follow the cohorts'					sql -f "$demo/cohorts.sql"
