@@ -201,7 +201,8 @@ ReadHour(const Place *place, Timestamp *hour)
 
 	if (text == NULL)
 		return false;
-	if (!TryInput(time_in, text, &time))
+	/* now is another one in each session */
+	if (text[0] < '0' || text[0] > '9' || !TryInput(time_in, text, &time))
 	{
 		Complain(place, "is \"%s\", which is no time of the day", text);
 		return false;

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
@@ -350,6 +352,35 @@ TryInput(PGFunction input, const char *text, Datum *result)
 	return good;
 }
 
+/* Whether a text begins as dates do in ISO 8601, and so means the same in every session and on every day. */
+static bool
+IsIsoDate(const char *text)
+{
+	static const char form[] = "dddd-dd-dd";
+
+	for (int i = 0; form[i] != '\0'; i++)
+	{
+		if (form[i] == 'd' ? !isdigit((unsigned char) text[i]) : text[i] != form[i])
+			return false;
+	}
+	return !isdigit((unsigned char) text[strlen(form)]);
+}
+
+/*
+ * Reads a date, such as 2026-05-10; false where the text is none.  What depends
+ * on DateStyle or on the day, such as 05/10/2026 or today, is none.
+ */
+bool
+TryDate(const char *text, DateADT *date)
+{
+	Datum		datum;
+
+	if (!IsIsoDate(text) || !TryInput(date_in, text, &datum) || DATE_NOT_FINITE(DatumGetDateADT(datum)))
+		return false;
+	*date = DatumGetDateADT(datum);
+	return true;
+}
+
 /*
  * An interval that is positive.
  */
@@ -388,7 +419,7 @@ ReadLocalInstant(const Place *place, Timestamp *instant)
 
 	if (text == NULL)
 		return false;
-	if (!TryInput(timestamp_in, text, &datum) || TIMESTAMP_NOT_FINITE(DatumGetTimestamp(datum)))
+	if (!IsIsoDate(text) || !TryInput(timestamp_in, text, &datum) || TIMESTAMP_NOT_FINITE(DatumGetTimestamp(datum)))
 	{
 		Complain(place, "is \"%s\", which is no date", text);
 		return false;

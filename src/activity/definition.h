@@ -63,5 +63,6 @@ extern bool ReadSpan(const Place *place, Interval *span);
 extern bool ReadLocalInstant(const Place *place, Timestamp *instant);
 extern pg_tz *ReadTimeZone(const Place *place, const char **name);
 extern bool TryInput(PGFunction input, const char *text, Datum *result);
+extern bool TryDate(const char *text, DateADT *date);
 
 #endif							/* LOYALTY_DEFINITION_H */

@@ -123,7 +123,7 @@ void
 ReadFactOfMember(const FactQuestion *question, const Activity *activity, DateADT day, AskedMember *member, FactAnswer *answer)
 {
 	JsonbValue	value;
-	Datum		date;
+	DateADT		birthday = 0;
 
 	switch (question->kind)
 	{
@@ -140,10 +140,9 @@ ReadFactOfMember(const FactQuestion *question, const Activity *activity, DateADT
 			break;
 		case FACT_BIRTHDAY:
 			answer->known = GetAttribute(member, "birthday", &value) && value.type == jbvString &&
-				TryInput(date_in, pnstrdup(value.val.string.val, value.val.string.len), &date) &&
-				!DATE_NOT_FINITE(DatumGetDateADT(date));
+				TryDate(pnstrdup(value.val.string.val, value.val.string.len), &birthday);
 			if (answer->known)
-				answer->truth = TruthOf(IsBirthdayWindow(DatumGetDateADT(date), day, question->before, question->after,
+				answer->truth = TruthOf(IsBirthdayWindow(birthday, day, question->before, question->after,
 														 question->leap_on_mar1));
 			break;
 		case FACT_ATTRIBUTE:

@@ -45,7 +45,6 @@ ReadMember(GiftFacts *facts)
 		.argtypes = {INT8OID}
 	};
 	Datum		value = Int64GetDatum(facts->asker->canonical);
-	Datum		date;
 	char	   *text = NULL;
 
 	if (facts->member_read)
@@ -60,9 +59,7 @@ ReadMember(GiftFacts *facts)
 		text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 		facts->is_person = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 	}
-	facts->has_birthday = text != NULL && TryInput(date_in, text, &date) && !DATE_NOT_FINITE(DatumGetDateADT(date));
-	if (facts->has_birthday)
-		facts->birthday = DatumGetDateADT(date);
+	facts->has_birthday = text != NULL && TryDate(text, &facts->birthday);
 }
 
 static bool

@@ -306,7 +306,7 @@ static void
 ReadWindowDays(const Place *place, Window *window)
 {
 	Place		ends[2];
-	Datum		days[2];
+	DateADT		days[2];
 
 	if (!RequireArray(place))
 		return;
@@ -323,14 +323,14 @@ ReadWindowDays(const Place *place, Window *window)
 		text = ReadText(&ends[i]);
 		if (text == NULL)
 			return;
-		if (!TryInput(date_in, text, &days[i]) || DATE_NOT_FINITE(DatumGetDateADT(days[i])))
+		if (!TryDate(text, &days[i]))
 		{
 			Complain(&ends[i], "is \"%s\", which is no day", text);
 			return;
 		}
 	}
-	window->from = DatumGetDateADT(days[0]);
-	window->after = (int) Min(DatumGetDateADT(days[1]) - window->from - 1, PG_INT16_MAX);
+	window->from = days[0];
+	window->after = (int) Min(days[1] - window->from - 1, PG_INT16_MAX);
 	if (window->after < 0)
 		Complain(place, "ends before it begins");
 }

@@ -344,12 +344,7 @@ FindPoints(JsonbContainer *object, const char *code, int effect, int64 *points)
 static bool
 ReadDay(const char *text, DateADT *day)
 {
-	Datum		datum;
-
-	if (text == NULL || !TryInput(date_in, text, &datum) || DATE_NOT_FINITE(DatumGetDateADT(datum)))
-		return false;
-	*day = DatumGetDateADT(datum);
-	return true;
+	return text != NULL && TryDate(text, day);
 }
 
 /*

@@ -74,6 +74,15 @@ SELECT is(open(w.name, w.gift, w.at), w.expected, format('%s, %s at %s', w.gift,
 	('may', 'holiday', '2026-10-02 12:00', '2026-10-03 2026-10-02..2026-10-04 open'), ('may', 'holiday', '2026-10-04 12:00', NULL),
 	('may', 'summer', '2026-06-03', NULL), ('bonner', 'summer', '2026-06-03', '2026-06-01 2026-06-01..2026-06-15 open'), ('bonner', 'summer', '2026-06-15', NULL)) w (name, gift, at, expected);
 
+-- A date is one in every session, and on every day: what depends on DateStyle or on the day is none.
+SELECT born('slashes', '05/10/1990'), born('words', 'today') \g /dev/null
+SELECT is((SELECT string_agg(coalesce(open(p, 'birthday', at), 'none'), ' ') FROM unnest('{slashes,words}'::text[]) p, unnest('{2026-05-10,2026-10-05}'::timestamptz[]) at
+	WHERE set_config('datestyle', style, true) IS NOT NULL), 'none none none none', style) FROM unnest('{"ISO, MDY","ISO, DMY"}'::text[]) style;
+SELECT throws_ok(format($$SELECT loyalty.define_benefit('wrong', '{"kind": "gift", "window": {"days": ["%s", "%s"]}, "gives": {"item": "x"}}')$$, d.a, d.b), 'LY602', NULL, d.a)
+FROM (VALUES ('05/10/2026', '06/10/2026'), ('today', 'tomorrow'), ('10.5.2026', '11.5.2026'), ('20260510', '20260511')) d (a, b);
+SELECT throws_ok(format($$SELECT loyalty.define_benefit('wrong', '{"kind": "access", "available": %s}')$$, d), 'LY602', NULL, d)
+FROM unnest('{"{\"between\": [\"now\", null]}","{\"between\": [null, \"05/10/2026\"]}","{\"hours\": [\"now\", \"18:00\"]}"}'::text[]) d;
+
 -- Claimed once for each occasion, within the window.
 SELECT is(answer(s.statement), s.expected, format('%s: %s', s.n, s.statement)) FROM (VALUES
 	(1, $$SELECT count(*) FROM loyalty.gift_claim$$, '0'),
