@@ -6,7 +6,7 @@ CREATE FUNCTION activities(member_id bigint, kind text DEFAULT NULL, as_of times
 	OUT activity_id bigint, OUT revision integer, OUT recorded_for bigint, OUT activity_kind text, OUT at timestamptz, OUT local_day date,
 	OUT channel text, OUT amount numeric, OUT money text, OUT lines jsonb, OUT document jsonb, OUT external_id text,
 	OUT confirmed boolean, OUT cancelled boolean, OUT returned boolean, OUT recorded_at timestamptz) RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
 	-- planned once: what reads members asks this of each

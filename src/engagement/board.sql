@@ -11,7 +11,7 @@ COMMENT ON FUNCTION define_board(text, jsonb, timestamptz) IS
 'Defines a board, or a new version of it, by which periods are scored that begin then or later (default: all, of the first; those after now, of a later one). Returns the version. The definition: {"kind", "when", "money", "measure", "whole": as of define_badge(), "period": "day", "week" (from Monday), "month", "quarter", "year" or "lifetime", by the instant of an activity and the clock of "time_zone" (default: the program''s), "ties": "share" (default: 1, 2, 2, 4), "dense" (1, 2, 2, 3) or "first" (who reached the score first, then the smaller member_id), "places": how many close_board() rewards, "club": only members of it, by what they did while they were}. Members who did something before have scores after refresh_engagements(). Errors: LY752, LY501 kind, LY751 club, LY003.';
 
 CREATE FUNCTION board_version(board text, period_start date, OUT n integer, OUT definition jsonb) RETURNS record
-LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
 	SELECT v.version, v.definition || jsonb_build_object('time_zone', coalesce(v.definition ->> 'time_zone', loyalty.program_time_zone())) INTO n, definition
@@ -61,7 +61,7 @@ COMMENT ON FUNCTION board_end(jsonb, date) IS 'When a period of a board ends; NU
 
 CREATE FUNCTION member_scores(member_id bigint, board text, period date, as_of timestamptz, known_at timestamptz,
 	OUT period_start date, OUT score numeric, OUT activities bigint, OUT reached_at timestamptz) RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -156,7 +156,7 @@ BEGIN
 		-- what is not folded yet comes on top of it
 		WITH live AS MATERIALIZED (
 			SELECT s.score FROM loyalty.board_score s WHERE s.board = fold_board.board AND s.period_start = fold_board.period_start
-				AND s.score >= large.lower AND (large.upper IS NULL OR s.score < large.upper)
+				AND s.score >= large.lower AND s.score < coalesce(large.upper, 'NaN')
 		), cut AS (
 			SELECT DISTINCT unnest(percentile_disc((SELECT array_agg(i / ceil(large.n / 500.0)) FROM generate_series(1, ceil(large.n / 500.0)::integer - 1) i)::float8[])
 				WITHIN GROUP (ORDER BY l.score)) AS lower FROM live l
@@ -194,7 +194,8 @@ AS $$
 			count(*) FILTER (WHERE c.score < k.lower) - count(*) FILTER (WHERE c.was < k.lower) AS below
 		FROM bucket k LEFT JOIN loyalty.board_change c ON c.board = $1 AND c.period_start = $2
 	), inside AS (
-		SELECT (SELECT count(*) FROM loyalty.board_score s WHERE s.board = $1 AND s.period_start = $2 AND s.score > $4 AND (k.upper IS NULL OR s.score < k.upper)) AS above,
+		-- of no range that has an end all scores are less than NaN: a range of the index, and no filter
+		SELECT (SELECT count(*) FROM loyalty.board_score s WHERE s.board = $1 AND s.period_start = $2 AND s.score > $4 AND s.score < coalesce(k.upper, 'NaN')) AS above,
 			(SELECT count(*) FROM loyalty.board_score s WHERE s.board = $1 AND s.period_start = $2 AND s.score >= k.lower AND s.score < $4) AS below
 		FROM bucket k
 	)

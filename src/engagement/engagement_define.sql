@@ -107,7 +107,7 @@ COMMENT ON FUNCTION put_engagement(text, text, jsonb, timestamptz) IS
 CREATE FUNCTION engagement_facts(member_id bigint, definition jsonb, as_of timestamptz, known_at timestamptz,
 	OUT activity_id bigint, OUT at timestamptz, OUT local_day date, OUT time_zone text, OUT value numeric, OUT amount numeric, OUT recorded_at timestamptz)
 RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
 	RETURN QUERY
@@ -118,8 +118,10 @@ BEGIN
 	FROM (SELECT a.activity_id, a.at, a.local_day, r.time_zone, a.recorded_at,
 			CASE WHEN ($2 ->> 'whole')::boolean THEN floor(coalesce(a.amount, 0)) ELSE coalesce(a.amount, 0) END AS amount
 		FROM jsonb_array_elements_text(CASE jsonb_typeof($2 -> 'kind') WHEN 'array' THEN $2 -> 'kind' ELSE jsonb_build_array($2 -> 'kind') END) k (kind),
-			LATERAL loyalty.activities($1, k.kind, $3, $4) a, loyalty.activity r
-		WHERE r.member_id = a.recorded_for AND r.activity_id = a.activity_id AND NOT a.cancelled AND NOT a.returned
+			LATERAL loyalty.activities($1, k.kind, $3, $4) a,
+			-- of each its own row, by the key
+			LATERAL (SELECT x.time_zone FROM loyalty.activity x WHERE x.member_id = a.recorded_for AND x.activity_id = a.activity_id OFFSET 0) r
+		WHERE NOT a.cancelled AND NOT a.returned
 			AND ($2 ->> 'money' IS NULL OR a.money = $2 ->> 'money')
 			AND ($2 -> 'when' IS NULL OR loyalty.fact_holds($2 -> 'when', a.activity_kind, a.at, r.time_zone, a.channel, a.amount, a.money, a.lines, a.document))) f;
 END
