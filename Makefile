@@ -90,7 +90,7 @@ src/audience/member_set_library.o: override CPPFLAGS += -DROARING_LIBRARY='"$(RO
 # Objects made for another PostgreSQL, or other rooms, are made anew.
 BUILT_FOR = $(VERSION) $(CC) $(ROOM_INITS)
 .built-for: FORCE
-	@echo '\#include <roaring/roaring.h>' | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 || \
+	@echo '#include <roaring/roaring.h>' | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 || \
 		{ echo 'The headers of the library CRoaring are not here: install libroaring-dev; make demo and make test do so.'; false; }
 	@echo '$(BUILT_FOR)' | cmp -s - $@ || echo '$(BUILT_FOR)' > $@
 $(OBJS): .built-for

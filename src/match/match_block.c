@@ -20,6 +20,10 @@ typedef struct Runs
 {
 	uint32		n;
 	uint32	   *record;
+	int			nfields;		/* of the block */
+	uint32	   *numbers[MATCH_BLOCK_FIELDS];	/* of every record, field by field:
+												 * they are read in the order of
+												 * keys, and so stay in the cache */
 } Runs;
 
 static bool
@@ -51,25 +55,32 @@ MakeRuns(const MatchRecords *records, const MatchBlock *block, Runs *runs)
 	uint32	   *to = palloc_extended(Max(records->n, 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
 
 	runs->n = 0;
+	runs->nfields = block->nfields;
+	for (int k = 0; k < block->nfields; k++)
+		runs->numbers[k] = palloc_extended(Max(records->n, 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
 	for (uint32 i = 0; i < records->n; i++)
 	{
-		if (HasKey(RecordNumbers(records, i), block))
+		const uint32 *numbers = RecordNumbers(records, i);
+
+		for (int k = 0; k < block->nfields; k++)
+			runs->numbers[k][i] = numbers[block->fields[k]];
+		if (HasKey(numbers, block))
 			from[runs->n++] = i;
 	}
 	for (int k = block->nfields - 1; k >= 0; k--)
 	{
-		int			f = block->fields[k];
-		uint32		nvalues = records->fields[f].nvalues;
+		const uint32 *numbers = runs->numbers[k];
+		uint32		nvalues = records->fields[block->fields[k]].nvalues;
 		uint32	   *start = palloc_extended((nvalues + 1) * sizeof(uint32), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 		uint32	   *swap;
 
 		CHECK_FOR_INTERRUPTS();
 		for (uint32 i = 0; i < runs->n; i++)
-			start[RecordNumbers(records, from[i])[f] + 1]++;
+			start[numbers[from[i]] + 1]++;
 		for (uint32 v = 0; v < nvalues; v++)
 			start[v + 1] += start[v];
 		for (uint32 i = 0; i < runs->n; i++)
-			to[start[RecordNumbers(records, from[i])[f]]++] = from[i];
+			to[start[numbers[from[i]]]++] = from[i];
 		pfree(start);
 		swap = from;
 		from = to;
@@ -83,14 +94,28 @@ MakeRuns(const MatchRecords *records, const MatchBlock *block, Runs *runs)
  * The end of the run that begins at a place.
  */
 static uint32
-RunEnd(const MatchRecords *records, const MatchBlock *block, const Runs *runs, uint32 start)
+RunEnd(const Runs *runs, uint32 start)
 {
-	const uint32 *first = RecordNumbers(records, runs->record[start]);
+	uint32		first = runs->record[start];
 	uint32		end = start + 1;
 
-	while (end < runs->n && SameKey(first, RecordNumbers(records, runs->record[end]), block))
-		end++;
+	for (; end < runs->n; end++)
+	{
+		for (int k = 0; k < runs->nfields; k++)
+		{
+			if (runs->numbers[k][first] != runs->numbers[k][runs->record[end]])
+				return end;
+		}
+	}
 	return end;
+}
+
+static void
+FreeRuns(Runs *runs)
+{
+	for (int k = 0; k < runs->nfields; k++)
+		pfree(runs->numbers[k]);
+	pfree(runs->record);
 }
 
 static void
@@ -105,7 +130,7 @@ SizeOfBlock(const MatchRecords *records, const MatchBlock *block, MatchBlockSize
 	{
 		int64		n;
 
-		end = RunEnd(records, block, &runs, start);
+		end = RunEnd(&runs, start);
 		n = end - start;
 		if (n < 2)
 			continue;
@@ -118,7 +143,7 @@ SizeOfBlock(const MatchRecords *records, const MatchBlock *block, MatchBlockSize
 			size->witness = runs.record[start];
 		}
 	}
-	pfree(runs.record);
+	FreeRuns(&runs);
 }
 
 void
@@ -195,7 +220,7 @@ SizesOfTwo(MatchRecords *records, int f, MatchBlockSize *sizes)
 	MakeRuns(records, &block, &runs);
 	for (uint32 start = 0; start < runs.n; start = end)
 	{
-		end = RunEnd(records, &block, &runs, start);
+		end = RunEnd(&runs, start);
 		if (end - start == 1)
 			continue;
 		CHECK_FOR_INTERRUPTS();
@@ -222,7 +247,7 @@ SizesOfTwo(MatchRecords *records, int f, MatchBlockSize *sizes)
 	}
 	for (int g = f + 1; g < definition->nfields; g++)
 		pfree(counts[g]);
-	pfree(runs.record);
+	FreeRuns(&runs);
 }
 
 /*
@@ -491,7 +516,7 @@ ForEachMatchPair(const MatchRecords *records, MatchPairFunction function, void *
 		MakeRuns(records, block, &runs);
 		for (uint32 start = 0; start < runs.n && !definition->skip_oversized; start = end)
 		{
-			end = RunEnd(records, block, &runs, start);
+			end = RunEnd(&runs, start);
 			if (end - start > size.largest || (end - start == size.largest && runs.record[start] < size.witness))
 			{
 				size.largest = end - start;
@@ -502,12 +527,12 @@ ForEachMatchPair(const MatchRecords *records, MatchPairFunction function, void *
 			RefuseOversized(records, block, size.witness, size.largest);
 		for (uint32 start = 0; start < runs.n; start = end)
 		{
-			end = RunEnd(records, block, &runs, start);
+			end = RunEnd(&runs, start);
 			if (end - start > definition->largest_key)
 				SkipRun(records, &runs, start, end, &skipped.bits[b]);
 			else
 				PairsOfRun(records, &skipped, b, runs.record + start, end - start, function, arg);
 		}
-		pfree(runs.record);
+		FreeRuns(&runs);
 	}
 }

@@ -94,6 +94,17 @@ my @orders = split /\n/, $node->safe_psql('postgres', "SET search_path = loyalty
 @wrong = grep { ($orders[$_] // '') ne portable(combined('|', @{ $cases[ $_ / 2 ] }[ 1, 2 ])) } 0 .. 2 * int($#cases / 3) + 1;
 is(join(' ', @wrong), '', 'the same of members in any order, and of sets');
 
+# What the library allocated goes with the query, however that ends.
+SKIP:
+{
+	skip 'no /proc/self/statm here', 1 unless -r '/proc/self/statm';
+	my $fail = sub { 'DO $$ BEGIN FOR i IN 1 .. ' . $_[0] . ' LOOP BEGIN PERFORM member_set_agg((g::bigint << 20) + 1 / (g - 30000)) FROM generate_series(1, 30000) g; '
+		. 'EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END $$;' };
+	my $rss = "SELECT split_part(pg_read_file('/proc/self/statm'), ' ', 2)::bigint * 4;";
+	my ($before, $after) = split /\n/, $node->safe_psql('postgres', join "\n", 'SET search_path = loyalty, pg_catalog;', $fail->(5), $rss, $fail->(60), $rss);
+	cmp_ok($after - $before, '<', 20000, "60 aggregates that failed leave no memory behind: $before kB, then $after kB");
+}
+
 # Bytes of a set, some of them changed: refused, or the bytes of some set.
 my $ways = $ENV{LOYALTY_SOAK} ? 200000 : 3000;
 my $bad = $node->safe_psql('postgres', <<"SQL");
