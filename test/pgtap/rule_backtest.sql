@@ -136,4 +136,21 @@ SELECT results_eq(format('SELECT * FROM loyalty.backtest_campaigns(%L) ORDER BY 
 RESET work_mem;
 SET loyalty.table_access = off;
 SELECT results_eq(format('SELECT * FROM loyalty.backtest_campaigns(%L) ORDER BY member_id', :'draft'), 'TABLE whole ORDER BY member_id', 'by statements');
+RESET loyalty.table_access;
+
+-- One that moves, there and back, is with nobody twice, and a budget knows it: 60, raised to 80,
+-- is 80 of 100 wherever it is, and leaves 20 of 50
+SELECT loyalty.define_activity_kind('trip') \g /dev/null
+SELECT loyalty.define_campaign('trips', '{"on": ["trip"], "limits": {"total": {"points": 100}}, "then": [{"points": {"give": 1, "per": 1}}]}', '2026-01-01') \g /dev/null
+SELECT activity_id AS a FROM loyalty.record_activity(501, 'trip', '2026-05-01', 60) \gset
+SELECT loyalty.revise_activity(501, :a, amount => 80) \g /dev/null
+SELECT is((SELECT points FROM loyalty.revise_activity(501, :a, to_member_id => 502, idempotency_key => 'm')), 80::bigint, 'moved');
+SELECT results_eq(format($$SELECT revision, points, replayed FROM loyalty.revise_activity(501, %s, to_member_id => 502, idempotency_key => 'm')$$, :a),
+	$$VALUES (2, 80::bigint, true)$$, 'a retry says what it has where it went');
+SELECT is((SELECT points FROM loyalty.record_activity(503, 'trip', '2026-05-01', 50)), 20::bigint, 'what is left');
+SELECT results_eq($$SELECT member_id, points_now FROM loyalty.backtest_campaigns('{}', kinds => '{trip}') WHERE points_now <> 0 ORDER BY 1$$,
+	'VALUES (502::bigint, 80::bigint), (503, 20)', 'there');
+SELECT loyalty.revise_activity(502, :a, to_member_id => 501) \g /dev/null
+SELECT results_eq($$SELECT member_id, points_now FROM loyalty.backtest_campaigns('{}', kinds => '{trip}') WHERE points_now <> 0 ORDER BY 1$$,
+	'VALUES (501::bigint, 80::bigint), (503, 20)', 'and back');
 SELECT * FROM finish();

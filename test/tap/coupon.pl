@@ -1,8 +1,11 @@
 # Random histories of coupons against a reference that is written from the rules
 # and shares nothing with the extension: one session, whose every answer is
-# foretold; then several at once, killed now and then, whose acts as they were
+# foretold (coupons are issued by hand and by a campaign, reserved, redeemed,
+# restored, revoked, transferred, and expire; members merge); then several at once, killed now and then, whose acts as they were
 # recorded must be such as the rules allow, with the states, the limits and the
 # discounts that follow from them.
+#
+# A history is one member's; LOYALTY_SOAK=1 tries 20,000.
 use strict;
 use warnings;
 
@@ -18,7 +21,9 @@ use Time::HiRes qw(sleep);
 use Wire;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
-my $steps = $ENV{LOYALTY_SOAK} ? 20000 : 1500;
+my $rounds = $ENV{LOYALTY_ROUNDS} || ($ENV{LOYALTY_SOAK} ? 200 : 2);
+my $members = $ENV{LOYALTY_SOAK} ? 100 : 20;
+my $steps = $ENV{LOYALTY_SOAK} ? 1500 : 500;
 my $crashes = $ENV{LOYALTY_SOAK} ? 60 : 6;
 srand $seed;
 note "LOYALTY_SEED=$seed";
@@ -28,6 +33,7 @@ $node->init;
 $node->append_conf('postgresql.conf', "max_connections = 40\ntimezone = 'UTC'");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION loyalty CASCADE; SELECT loyalty.setup();');
+$node->safe_psql('template1', 'CREATE DATABASE made TEMPLATE postgres');
 my %server = (host => $node->host, port => $node->port, user => $ENV{USER} || getpwuid($<), database => 'postgres');
 
 # What there is.  Instants are hours from 2020-01-01 on.
@@ -35,15 +41,17 @@ my %benefit = (
 	once => { percent => 10, times => 1, valid => 48 },
 	twice => { percent => 20, times => 2, valid => 100, grace => 24 },
 	again => { amount => 30, minimum => 50, times => 1, valid => 72, reevaluate => 1 },
-	summer => { percent => 15, times => 1, valid => 60, generic => 'SUMMER', member => 2, total => 12 });
-my @members = 1 .. 5;
+	summer => { percent => 15, times => 1, valid => 60, generic => 'SUMMER', member => 2, total => int(1.2 * $members) },
+	# of an order of 100.00 and more, by a campaign
+	given => { percent => 10, times => 1, valid => 72 });
+my @members = 1 .. $members;
 
 sub at { sprintf "'2020-01-01 00:00Z'::timestamptz + interval '%d hours'", $_[0] }
 sub hours { "extract(epoch FROM $_[0] - '2020-01-01 00:00Z')::numeric / 3600" }
 
 sub define
 {
-	my ($suffix) = @_;
+	my ($database) = @_;
 	for my $name (sort keys %benefit)
 	{
 		my $b = $benefit{$name};
@@ -53,9 +61,11 @@ sub define
 		$definition{minimum} = $b->{minimum} if $b->{minimum};
 		$definition{on_return} = 'reevaluate' if $b->{reevaluate};
 		@definition{qw(codes member total)} = ('generic', $b->{member}, $b->{total}) if $b->{generic};
-		$node->safe_psql('postgres', "SELECT loyalty.define_benefit('$name', '" . encode_json(\%definition) . "')");
-		$node->safe_psql('postgres', "SELECT loyalty.add_codes('$name', '{$b->{generic}}')") if $b->{generic};
+		$node->safe_psql($database, "SELECT loyalty.define_benefit('$name', '" . encode_json(\%definition) . "')");
+		$node->safe_psql($database, "SELECT loyalty.add_codes('$name', '{$b->{generic}}')") if $b->{generic};
 	}
+	$node->safe_psql($database, qq(SELECT loyalty.define_campaign('give', '{"when": {"amount": {">=": 100}}, "then": [{"coupon": "given"}]}', '2019-01-01')));
+	$node->safe_psql($database, qq(SELECT count(loyalty.resolve_member(jsonb_build_object('email', i || '\@example.com'))) FROM generate_series(1, $members) i));
 }
 
 # ---------------------------------------------------------------------------
@@ -112,11 +122,14 @@ sub restore
 # One session
 # ---------------------------------------------------------------------------
 
-define();
-my $wire = Wire->new(%server);
-my (@coupons, @orders, @wrong);
-my $left = $benefit{summer}{total};
-my $now = 0;
+define('postgres');
+my ($database, $wire, @coupons, @orders, @wrong, %root, $left, $now);
+my $merges = 0;
+
+# Who stands for a member.
+sub root { my ($member) = @_; $member = $root{$member} while defined $root{$member}; return $member }
+
+sub is_merged { my ($member) = @_; my $root = root($member); return scalar grep { root($_) == $root && $_ != $member } @members }
 
 sub ask
 {
@@ -141,7 +154,32 @@ sub new_coupon
 	return $c;
 }
 
+sub last_coupon { return $node->safe_psql($database, "SELECT max(coupon_id) FROM loyalty.coupon WHERE member_id = $_[0] AND benefit = '$_[1]'") }
+
+# The campaign looks at an order as it is now, at the instant of its change.
+sub look_at
+{
+	my ($o, $t) = @_;
+	my $net = $o->{cents} - ($o->{now_off} || 0);
+	my $wants = !$o->{cancelled} && $o->{cents} > 0 && $net >= 10000;
+	my $c = $o->{given};
+	if ($wants && !$c)
+	{
+		$o->{given} = new_coupon(last_coupon($o->{member}, 'given'), $o->{member}, 'given', undef, $o->{at});
+		$o->{given}{code} = $node->safe_psql($database, "SELECT code FROM loyalty.coupon WHERE coupon_id = $o->{given}{id}");
+	}
+	elsif (!$wants && $c && !($c->{ended} && $c->{ended} eq 'transferred') && $c->{uses} == 0)
+	{
+		$c->{ended} ||= 'revoked';
+		delete $c->{basket};
+		delete $o->{given};
+	}
+}
+
 sub counted { my ($member, $name) = @_; return scalar grep { $_->{member} == $member && $_->{name} eq $name && !$_->{given_back} && !$_->{from} } @coupons }
+
+# Of whom the one has merged with another, a generic code does not say which coupon it is.
+sub fits { my ($c) = @_; return !($c->{b}{generic} && is_merged($c->{member})) }
 
 # The coupon of a generic code for a member: (coupon, why not)
 sub generic
@@ -166,11 +204,11 @@ sub generic
 	return (new_coupon(undef, $member, 'summer', 'SUMMER', $t, 1), '');
 }
 
-sub random_coupon { return $coupons[ rand @coupons ] }
+sub random_coupon { my $c = $coupons[ rand @coupons ]; return fits($c) ? $c : $coupons[0] }
 
 sub step
 {
-	my $what = int rand 100;
+	my $what = int rand 112;
 	my $t = $now + int(rand 5) - 2;
 	my $member = $members[ rand @members ];
 	$t = 0 if $t < 0;
@@ -202,7 +240,7 @@ sub step
 	elsif ($what < 45)
 	{
 		my $basket = (qw(A B))[ rand 2 ];
-		my @held = grep { $_->{member} == $member && defined $_->{basket} && $_->{basket} eq $basket } @coupons;
+		my @held = grep { root($_->{member}) == root($member) && defined $_->{basket} && $_->{basket} eq $basket } @coupons;
 		my ($error, $rows) = ask("SELECT loyalty.release_coupons($member, '$basket', at => " . at($t) . ')');
 		expect('release', scalar @held, $rows->[0][0]);
 		for my $c (@held)
@@ -226,10 +264,11 @@ sub step
 		if (expect("redeem $code", $why, $error) && !$error)
 		{
 			expect('discount', $off, sprintf('%.0f', 100 * $rows->[0][1]));
-			$c->{id} //= $node->safe_psql('postgres', "SELECT max(coupon_id) FROM loyalty.coupon WHERE member_id = $who AND code = '$code'");
+			$c->{id} //= $node->safe_psql($database, "SELECT max(coupon_id) FROM loyalty.coupon WHERE member_id = $who AND code = '$code'");
 			$c->{uses}++;
 			delete $c->{basket};
-			push @orders, { id => $rows->[0][0], member => $who, at => $t, coupon => $c, then => $cents, off => $off, cents => $cents, held => 1 };
+			push @orders, { id => $rows->[0][0], member => $who, at => $t, coupon => $c, then => $cents, off => $off, now_off => $off, cents => $cents, held => 1 };
+			look_at($orders[-1], $t);
 		}
 		elsif (!$c || !defined $c->{id}) { undo_new($c) }
 	}
@@ -237,23 +276,52 @@ sub step
 	{
 		my $o = $orders[ rand @orders ];
 		my $c = $o->{coupon};
-		return if $o->{cents} == 0;
+		return if $o->{cents} == 0 || $o->{cancelled};
 		my $back = rand() < 0.3 ? $o->{cents} : 100 * int rand(1 + $o->{cents} / 100);
 		$back = $o->{cents} if $back == 0;
 		my $when = ($o->{at} > $t ? $o->{at} : $t) + int rand 3;
 		my $net = $o->{cents} - $back;
 		# half up, of what it took off then
-		my $keep = $c->{b}{reevaluate} ? discount_of($c->{b}, $net) : int(($o->{off} * $net * 2 + $o->{then}) / (2 * $o->{then}));
-		my $again = $net > 0 && !$o->{held} && $keep > 0 && $c->{b}{reevaluate};
+		my $keep = !$c ? 0 : $c->{b}{reevaluate} ? discount_of($c->{b}, $net) : int(($o->{off} * $net * 2 + $o->{then}) / (2 * $o->{then}));
+		my $again = $c && $net > 0 && !$o->{held} && $keep > 0 && $c->{b}{reevaluate};
 		my $why = $again ? refusal($c, undef, $when, 'again') : '';
-		my ($error) = ask("SELECT revision FROM loyalty.record_return($o->{member}, $o->{id}, " . ($net > 0 ? "'[{\"line\": 1, \"amount\": " . ($back / 100) . "}]', " : '') . 'at => ' . at($when) . ')');
+		my $part = $net == 0 ? '' : $c ? "'[{\"line\": 1, \"amount\": " . ($back / 100) . "}]', " : 'amount => ' . ($back / 100) . ', ';
+		my ($error) = ask("SELECT revision FROM loyalty.record_return($o->{member}, $o->{id}, ${part}at => " . at($when) . ')');
 		return unless expect('return', $why, $error) && !$error;
 		$o->{cents} = $net;
 		if ($o->{held} && ($net == 0 || $c->{b}{reevaluate} && $keep == 0)) { restore($c, $when); $o->{held} = 0 }
 		elsif ($again) { $c->{uses}++; delete $c->{basket}; $o->{held} = 1 }
 		$o->{now_off} = $o->{held} ? $keep : 0;
+		look_at($o, $when);
 		my ($e, $rows) = ask("SELECT amount FROM loyalty.activity WHERE activity_id = $o->{id}");
 		expect('amount left', $net - $o->{now_off}, sprintf('%.0f', 100 * $rows->[0][0]));
+	}
+	elsif ($what >= 111)
+	{
+		my ($x, $y) = map { root($_) } $member, $members[ rand @members ];
+		return if $x == $y || rand() > .2;
+		my ($error) = ask("SELECT loyalty.merge_members($x, $y)");
+		$root{$y} = $x if expect('merge', '', $error);
+		$merges++;
+	}
+	elsif ($what >= 104)
+	{
+		my $cents = 100 * (10 + int rand 200);
+		my ($error, $rows) = ask("SELECT activity_id FROM loyalty.record_activity($member, 'order', " . at($t) . ', amount => ' . ($cents / 100) . ')');
+		return unless expect('order', '', $error);
+		push @orders, { id => $rows->[0][0], member => $member, at => $t, cents => $cents };
+		look_at($orders[-1], $t);
+	}
+	elsif ($what >= 100)
+	{
+		my @open = grep { !$_->{coupon} && $_->{cents} } @orders;
+		return unless @open;
+		my $o = $open[ rand @open ];
+		my $cancelled = $o->{cancelled} ? 0 : 1;
+		my ($error) = ask("SELECT revision FROM loyalty.revise_activity($o->{member}, $o->{id}, cancelled => " . ($cancelled ? 'true' : 'false') . ')');
+		return unless expect('cancel', '', $error);
+		$o->{cancelled} = $cancelled;
+		look_at($o, $t);
 	}
 	elsif ($what < 94)
 	{
@@ -269,7 +337,7 @@ sub step
 	else
 	{
 		my $c = random_coupon();
-		my $to = 10 + $members[ rand @members ];
+		my $to = $members + $members[ rand @members ];
 		return unless defined $c->{id};
 		my $why = $to == $c->{member} ? 'LY003' : $c->{ended} ? 'LY608' : $c->{uses} > 0 ? 'LY607' : held_by_other($c, undef, $t) ? 'LY606' : $t >= $c->{valid_until} ? 'LY605' : '';
 		my ($error, $rows) = ask("SELECT new_coupon_id FROM loyalty.transfer_coupon($c->{member}, $to, $c->{id}, " . at($t) . ')');
@@ -291,27 +359,41 @@ sub undo_new
 	$left++;
 }
 
-for (1 .. $steps)
+my $redeemed = 0;
+for my $round (1 .. $rounds)
 {
-	# by statements and by table access in turn
-	ask('SET loyalty.table_access = ' . (rand() < 0.5 ? 'on' : 'off')) if rand() < 0.05;
-	step();
-	last if @wrong > 5;
+	$database = "round$round";
+	$node->safe_psql('template1', "CREATE DATABASE $database TEMPLATE made");
+	define($database);
+	$wire = Wire->new(%server, database => $database);
+	@coupons = @orders = %root = ();
+	$left = $benefit{summer}{total};
+	$now = 0;
+	for (1 .. $steps)
+	{
+		# by statements and by table access in turn
+		ask('SET loyalty.table_access = ' . (rand() < 0.5 ? 'on' : 'off')) if rand() < 0.05;
+		step();
+		last if @wrong;
+	}
+	$redeemed += grep { $_->{coupon} } @orders;
+	my %state;
+	for my $member (@members, map { $members + $_ } @members)
+	{
+		my ($error, $rows) = ask("SELECT coupon_id, state FROM loyalty.coupons($member, '2029-01-01')");
+		$state{ $_->[0] } = $_->[1] for @$rows;
+	}
+	expect("state of coupon $_->{id}", state_at($_, 24 * 365 * 9), $state{ $_->{id} } // 'none') for @coupons;
+	expect('how many coupons', scalar @coupons, scalar keys %state);
+	expect('left', $left, $node->safe_psql($database, "SELECT loyalty.escrow_left('benefit/summer/total')"));
+	expect('check_all()', '', $node->safe_psql($database, 'SELECT * FROM loyalty.check_all()'));
+	undef $wire;
+	last if @wrong;
+	$node->safe_psql('template1', "DROP DATABASE $database WITH (FORCE)");
 }
-is(join("\n", @wrong), '', "$steps calls of one session are answered as foretold");
-cmp_ok(scalar @orders, '>', $steps / 20, 'coupons were redeemed');
-
-@wrong = ();
-my %state;
-for my $member (@members, map { 10 + $_ } @members)
-{
-	my ($error, $rows) = ask("SELECT coupon_id, state FROM loyalty.coupons($member, '2029-01-01')");
-	$state{ $_->[0] } = $_->[1] for @$rows;
-}
-expect("state of coupon $_->{id}", state_at($_, 24 * 365 * 9), $state{ $_->{id} } // 'none') for @coupons;
-expect('left', $left, $node->safe_psql('postgres', "SELECT loyalty.escrow_left('benefit/summer/total')"));
-is(join("\n", @wrong[0 .. ($#wrong < 5 ? $#wrong : 5)]), '', 'coupons are in the states that follow');
-is($node->safe_psql('postgres', 'SELECT * FROM loyalty.check_all()'), '', 'check_all() finds nothing');
+is(join("\n", @wrong[0 .. ($#wrong < 5 ? $#wrong : 5)]), '', $rounds * $members . ' histories are as foretold, answer by answer, and in their states');
+cmp_ok($redeemed, '>', $rounds * $steps / 20, 'coupons were redeemed');
+cmp_ok($merges, '>', 0, 'members merged');
 
 # ---------------------------------------------------------------------------
 # Several sessions, killed now and then
@@ -341,6 +423,7 @@ sub client
 			"SELECT count(*) FROM loyalty.reserve_coupons($member, '$basket', $theirs, clock_timestamp() + interval '1 second')",
 			"SELECT loyalty.release_coupons($member, '$basket')",
 			"SELECT revision FROM loyalty.revise_activity($member, $order, cancelled => " . (rand() < 0.5 ? 'true' : 'false') . ')',
+			"SELECT replayed FROM loyalty.transfer_coupon($member, 101 + ($member - 100) % 8, (SELECT coupon_id FROM loyalty.coupon WHERE member_id = $member AND benefit = 'once' AND ended IS NULL ORDER BY random() LIMIT 1))",
 			"SELECT code FROM loyalty.issue_coupon($member, 'drawn')");
 		my @sql = ($calls[ rand @calls ]);
 		@sql = ('BEGIN', @sql, $calls[ rand @calls ], rand() < 0.3 ? 'ROLLBACK' : 'COMMIT') if rand() < 0.3;
