@@ -127,6 +127,17 @@ sub carried
 	return max(0, min($b->{carry}, $b->{quota}, $b->{quota} + $before - used($uses, $t, $from, $until)));
 }
 
+# What the periods after the one that ends there have used of what it leaves to
+# them: a use that is recorded late must not take it from them.
+sub used_of_left
+{
+	my ($b, $uses, $t, $until, $depth) = @_;
+	return 0 if !$b->{carry} || $depth == 0;
+	my ($from, $next) = period_of($b, $until);
+	my $used = used($uses, $t, $from, $next);
+	return max(0, min($used, $used + used_of_left($b, $uses, $t, $next, $depth - 1) - $b->{quota}));
+}
+
 # allowed, used, most used in any period with the instant, left
 sub decide
 {
@@ -143,6 +154,7 @@ sub decide
 		}
 	}
 	my $allowed = own_quota($b, $member, $t, $from) + carried($b, $uses, $t, $from, 12);
+	$most += min(used_of_left($b, $uses, $t, $until, 12), carried($b, $uses, $t, $until, 12));
 	my $open = !$b->{levels} || ($b->{levels}{ level_at($member, $t) // '' } || 0) > 0;
 	return { allowed => $allowed, used => $used, most => $most, open => $open, left => $open ? max(0, $allowed - $most) : 0 };
 }
