@@ -14,7 +14,8 @@ AS $$
 DECLARE
 	facts CONSTANT text[] := '{member,member_label,activity,audience_list,tier_state,audience_change}';
 	a loyalty.audience;
-	from_id CONSTANT bigint := greatest(coalesce(behind, -1) + 1, 0);
+	-- behind the largest number there is nobody
+	from_id CONSTANT bigint := greatest(nullif(behind, 9223372036854775807) + 1, 0);
 	now_in loyalty.member_set;
 	was_in loyalty.member_set;
 	by_version integer;
@@ -33,7 +34,7 @@ BEGIN
 		total := loyalty.estimated_rows('loyalty.member');
 	END IF;
 	seen := 0;
-	up_to := loyalty.next_members(nullif(from_id - 1, -1), batch_size, facts);
+	up_to := loyalty.next_members(greatest(behind, -1), batch_size, facts);
 	by_version := (loyalty.audience_tree(scope, a.next_as_of)).version;
 	IF up_to IS NULL THEN
 		UPDATE loyalty.audience x SET snapshot = a.snapshot + 1, taken_at = a.next_as_of, known_at = a.next_known_at, version = by_version,

@@ -72,7 +72,7 @@ DeadlineOf(Interval *patience)
 /*
  * writers_have_ended(tables text[], patience interval) -> boolean: waits until
  * those who write into tables of ours at this moment have ended; false where
- * one has not after patience.
+ * one has not after patience.  LY003 for a NULL, or a name of no table.
  */
 PG_FUNCTION_INFO_V1(loyalty_writers_have_ended);
 Datum
@@ -93,7 +93,11 @@ loyalty_writers_have_ended(PG_FUNCTION_ARGS)
 		LOCKTAG		tag;
 
 		if (!OidIsValid(relid))
-			elog(ERROR, "there is no table \"%s\"", tables[i]);
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("there is no table \"%s\"", tables[i]),
+					 errdetail("Schema loyalty has none of this name."),
+					 errhint("Give tables of the program, without their schema.")));
 		SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 		ended = HaveEnded(GetLockConflicts(&tag, ShareLock, NULL), deadline);
 	}

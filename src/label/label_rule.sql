@@ -117,7 +117,8 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	r loyalty.label_rule;
-	from_id CONSTANT bigint := coalesce(behind, -9223372036854775808 + 1) + CASE WHEN behind IS NULL THEN 0 ELSE 1 END;
+	-- behind the largest number there is nobody
+	from_id CONSTANT bigint := coalesce(nullif(behind, 9223372036854775807) + 1, -9223372036854775807);
 	valid_for interval;
 	rule_label text;
 	source CONSTANT text := 'rule:' || scope;

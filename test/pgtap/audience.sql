@@ -200,6 +200,9 @@ SELECT is((SELECT count(*) FROM loyalty.audience_chunk c WHERE c.audience = 'awa
 SELECT is(loyalty.audience_set('away')::text, '{131071,131072,4294967301}', 'who is left');
 SELECT is(loyalty.audience_set('away', '2026-05-03')::text, '{65535,131071,131072,4294967301}', 'and was there');
 SELECT is(loyalty.audience_set('away', '2026-05-02')::text, '{65535,65536,131071,131072,4294967301}', 'before');
+SELECT loyalty.define_list('ends', '{0,9223372036854775807}', at => '2026-01-01'), loyalty.define_audience('both_ends', 'ends') \g /dev/null
+SELECT is(refresh('both_ends', '2026-05-01'), '2 2 0', 'the smallest and the largest number');
+SELECT is(refresh('both_ends', '2026-05-02'), '2 0 0', 'again: nothing');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 
 /* ---- overlap, explaining ---- */

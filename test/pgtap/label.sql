@@ -302,6 +302,8 @@ SELECT is(loyalty.has_label(45, 'preferred_hour', NULL, '2026-04-05'), true, 'as
 SELECT is(array(SELECT refresh(r, '2026-02-01') FROM unnest('{origin,favourite,discount,came}'::text[]) r), '{1,1,2,1}'::bigint[], 'others');
 SELECT is((SELECT array_agg(concat_ws(' ', l.label, l.value, l.confidence) ORDER BY l.label) FROM loyalty.labels(45, '2026-02-02') l WHERE l.source LIKE 'rule:%'), '{"at_discount 0.25 1","favourite tea 0.666667","origin live_room 1","preferred_hour 18 0.75"}', 'found out');
 SELECT is((SELECT array_agg(l.value) FROM loyalty.labels(44, '2026-02-02') l), '{live_room}', 'where it joined');
+SELECT loyalty.set_label(9223372036854775807, 'vegan', valid_from => '2026-01-01') \g /dev/null
+SELECT is(refresh('favourite', '2026-02-01'), 0::bigint, 'with the largest number of a member: nothing new');
 SELECT throws_ok('SELECT refresh(''nobody'', now())', 'LY701', NULL, 'no such rule');
 SELECT is_empty('SELECT * FROM loyalty.check_all()', 'all is well');
 
