@@ -8,7 +8,8 @@ LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT trunc($3 * (p.definition ->> 'worth')::numeric / (p.definition ->> 'points')::numeric, loyalty.money_decimals(0, p.definition ->> 'money')), p.definition ->> 'money'
 	FROM (SELECT DISTINCT ON (v.benefit) v.benefit, v.definition FROM loyalty.benefit b JOIN loyalty.benefit_version v ON v.benefit = b.benefit
-		WHERE b.kind = 'payment' AND coalesce(v.effective_from, '-infinity') <= $4 ORDER BY v.benefit, v.version DESC) p
+		WHERE b.kind = 'payment' AND coalesce(v.effective_from, '-infinity') <= $4 ORDER BY v.benefit, v.version DESC
+		OFFSET 0) p		-- has_access() is asked of these alone
 	WHERE coalesce(p.definition ->> 'currency', 'points') = $2 AND loyalty.has_access($1, p.benefit, $4)
 	ORDER BY 1 DESC, p.benefit LIMIT 1
 $$;

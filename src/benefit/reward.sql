@@ -249,7 +249,8 @@ AS $$
 				coalesce(v.definition ->> 'currency', 'points') AS currency, (v.definition ->> 'price')::numeric AS price, v.definition ->> 'money' AS money,
 				loyalty.reward_stock(b.benefit, t.at) AS stock
 			FROM loyalty.benefit b JOIN loyalty.benefit_version v ON v.benefit = b.benefit
-			WHERE b.kind = 'reward' AND coalesce(v.effective_from, '-infinity') <= t.at ORDER BY b.benefit, v.version DESC) r
+			WHERE b.kind = 'reward' AND coalesce(v.effective_from, '-infinity') <= t.at ORDER BY b.benefit, v.version DESC
+			OFFSET 0) r		-- has_access() is asked of these alone
 	WHERE loyalty.has_access($1, r.reward, t.at)
 	ORDER BY r.points, r.reward
 $$;

@@ -237,6 +237,10 @@ SELECT results_eq($$SELECT r.section, r.item, r.state, r.amount::text FROM loyal
 	$$VALUES ('coupon', 'tea_5', 'issued', '1'), ('entitlement', 'lounge', 'open', '3'), ('gift', 'hello', 'open', NULL), ('household', 'Family M', 'person', '20'),
 		('order', 'mug', 'paid', '100'), ('points', 'points', NULL, '150'), ('progress', 'club', 'reach', '6'), ('tier', 'club', NULL, NULL)$$, 'as rows');
 SELECT is(loyalty.member_card(id('h'), '2026-08-04') #>> '{points,0,worth}', '1.50', 'and what points are worth');
+SET enable_nestloop = off;
+SELECT is(loyalty.member_card(id('h'), '2026-08-04') #>> '{points,0,worth}', '1.50', 'whatever the order in which benefits are looked at');
+SELECT results_eq($$SELECT reward, affordable FROM loyalty.rewards(id('h'), '2026-08-04')$$, $$VALUES ('mug', true)$$, 'so are rewards');
+RESET enable_nestloop;
 SELECT is((SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(loyalty.member_card(id('h'), '2026-08-04')) k),
 	'{as_of,coupon,entitlement,gift,household,member_id,order,points,progress,tier,version}', 'as one object');
 SELECT is(loyalty.member_card(id('h'), '2026-07-01') - 'as_of' - 'member_id' - 'tier' - 'progress' - 'points', '{"version": 1, "entitlement": [{"item": "lounge", "state": "open", "amount": 4, "until": "2027-01-01T00:00:00+00:00",
