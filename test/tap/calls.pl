@@ -140,6 +140,32 @@ SELECT book_expiry(1, 'miles', now());
 SELECT define_notice('soon', 'points_expiring', '30 days'), define_notice('other', 'hold_lapsing', '1 day');
 SELECT define_goal('watched', '{"view": "wallet", "column": "available"}', '{1000}'), define_goal('unwatched', '{"view": "wallet", "of": "count"}', '{1}');
 SELECT subscribe('reader', '{points_changed,member_created,soon}', 2), subscribe('leaver', '{member_created}');
+SELECT define_benefit('uses', '{"kind": "entitlement", "quota": 100}'), define_benefit('lounge', '{"kind": "access"}'), define_benefit('mall', '{"kind": "payment", "points": 1, "worth": 1, "money": "EUR"}'),
+	define_benefit('mug', '{"kind": "reward", "points": 1}'), define_benefit('kettle', '{"kind": "reward", "points": 1, "price": 5, "money": "EUR", "hold": "60 years"}'),
+	define_benefit('member_day', '{"kind": "gift", "window": {"yearly": {"on": "06-20", "before": 150, "after": 150}}, "gives": {"points": 1}}'), define_benefit('card', '{"kind": "card", "currency": "slide"}');
+SELECT use_entitlement(5, 'uses', 2, '2024-01-01', u) FROM unnest('{2040-01-01,NULL}'::timestamptz[]) u;
+SELECT order_reward(5, r, 2, at => '2024-05-01') FROM unnest('{mug,kettle}'::text[]) r;
+SELECT r.entry_id FROM issue_card('card', 500, '2024-01-01') c, redeem_card(c.code, 5, '2024-01-02') r;
+SELECT join_household(household_id, 6, at => '2023-01-02'), earn(household_id, 100, effective_at => '2023-02-01') FROM create_household('Home', 5, '2023-01-01');
+SELECT define_streak('daily', '{"kind": "order"}'), define_badge('founder', '{}'), define_badge('buyer', '{"kind": "order", "levels": [1, 2]}'), define_challenge('sprint', '{"kind": "order", "target": 2, "enrol": true, "within": "7 days"}'),
+	define_board('top', '{"kind": "order", "measure": "amount", "period": "month", "time_zone": "UTC"}'), define_club('runners', '{}'), define_referral('friends', '{"within": "30 days"}'),
+	define_draw('wheel', '{"prizes": [{"prize": "none", "weight": 3}, {"prize": "one", "weight": 1, "points": 1}]}', '00112233'), define_draw('drawn', '{"prizes": [{"prize": "none", "weight": 3}]}', '00'),
+	define_journey('welcome', '{"start": {"kind": "order"}, "steps": [{"step": "a", "after": "3 days", "do": [{"points": 5}]}, {"step": "b", "after": "7 days", "list": true}]}');
+SELECT enrol(m, 'sprint', '2023-12-01'), join_club(m, 'runners', '2023-12-01'), give_badge(m, 'founder', at => '2023-12-01'), grant_spin(m, 'wheel', 5, '2023-12-01'), grant_spin(m, 'drawn', 1, '2023-12-01') FROM generate_series(5, 8) m;
+SELECT draw(5, d, at => '2024-01-02') FROM unnest('{wheel,drawn}'::text[]) d;
+SELECT reveal_draw('drawn'), create_referral_code(5, 'friends', 'ANNA');
+SELECT refer(7, 'ANNA', '2024-01-01');
+SELECT define_label('vegan'), define_label('city', 'single'), define_label_rule('came', '{"label": "city", "from": "joined_via"}'), define_purpose('news', '{"*": "opt_out"}'), define_list('guests', '{5,6,7}', at => '2023-01-01');
+SELECT set_label(5, 'vegan', valid_from => '2023-01-01'), set_consent(6, 'email', 'news', false, '2023-01-01'), define_audience('vip', '{"label": "vegan"} | guests', '2023-01-01');
+SELECT define_trial('spring', '{"shares": [0.5, 0.5]}', '2023-01-01', '2025-01-01');
+SELECT expose(5, 'spring', 'till', '2023-06-01'), set_channel_cost('till', '2023-01-01', '2025-01-01', 10);
+SELECT set_point_value('points', 0.01), set_redemption_estimate('points', 0.8);
+SELECT close_month('points', '2024-01-01');
+SELECT configure_namespace('crm'), define_match('person', '{"fields": {"given": "name", "surname": "name", "born": "date"}}');
+SELECT member_id FROM generate_series(1, 90) i, resolve_member(jsonb_build_object('crm', i), 'till', jsonb_build_object('given', substr(md5('g' || i % 60 % 20), 1, 6), 'surname', substr(md5('s' || i % 60 % 43), 1, 7), 'born', date '1950-01-01' + i % 60 * 137));
+CREATE TABLE persons AS SELECT m.member_id, m.attributes ->> 'given' AS given, m.attributes ->> 'surname' AS surname, m.attributes ->> 'born' AS born FROM loyalty.member m WHERE m.attributes ? 'given';
+CALL find_duplicates('person');
+CALL refresh_audience('vip', '2024-01-01');
 CALL evaluate_tiers();
 GRANT USAGE ON SCHEMA shop TO PUBLIC;
 GRANT SELECT ON series TO PUBLIC;
@@ -259,7 +285,12 @@ my %valid = (
 	bins => [5], r => [ 1, 5 ], f => [ 1, 5 ], m => [ 1, 5 ], refund => ['pro_rata'], reason => ['a reason'], fee => [ 365, undef ], role => ['calls_clerk'],
 	consumer => ['reader'], kinds => ['{points_changed,soon}'], slots => [ 1, 2 ], slot => [ 0, 1 ], batch => [ 1, 100 ], patience => ['0'], from_position => [undef], wake => ['f'],
 	event_id => [undef], notice => ['soon'], notices => [ undef, '{soon}' ], about => ['birthday'], lead => ['30 days'], scope => [undef],
-	batch_size => [ 1, 100 ], goal => ['watched'], figure => ['{"view": "wallet", "column": "available", "each": "currency"}'], thresholds => ['{1,2}'], base => ['=NULL::loyalty.tier_state'], room => ['shop'], on_date => ['2025-06-01'], key => ['{1,x}']);
+	batch_size => [ 1, 100 ], goal => ['watched'], figure => ['{"view": "wallet", "column": "available", "each": "currency"}'], thresholds => ['{1,2}'], base => ['=NULL::loyalty.tier_state'], room => ['shop'], on_date => ['2025-06-01'], key => ['{1,x}'],
+	audience => ['vip'], audiences => ['{vip,guests}'], label => ['vegan'], purpose => ['news'], rule => ['came'], board => ['top'], streak => ['daily'], badge => ['founder'], challenge => ['sprint'], club => ['runners'],
+	draw => ['wheel'], referral => ['friends'], journey => ['welcome'], trial => ['spring'], match => ['person'], benefit => ['uses'], reward => ['mug'], gift => ['member_day'], payment => ['mall'],
+	seed => ['00112233'], household_id => column('SELECT member_id FROM loyalty.household'), use_currency => ['points'], money => ['EUR'], period_start => [ undef, '2024-02-01' ], month => ['2024-02-01'], from_month => ['2023-11-01'], until_month => ['2024-01-01'],
+	confidence => [ 1, 0.5 ], valid_from => [ '2024-01-01', '2024-02-01' ], (map { $_ => [undef] } qw(effective_from valid_until address only_ids codes basket use_points definitions for_day)), 'source regclass' => ['shop.persons'],
+	condition => [ '{"amount": {">=": 5}}', undef ], frequencies => [ undef, '{"surname": 0.001}' ], options => [ undef, '{}' ], other_id => [ 10 .. 12 ], referee_id => [7]);
 
 # What the arguments of some functions have of their own
 my $some_identifiers = '{"email": "m3@x.example", "shop": "s5"}';
@@ -274,6 +305,14 @@ for my $type ('loyalty.given_identifier', 'loyalty.weighed_identifier', 'loyalty
 	$corpus{$type} = pairs("SELECT unnest(" . quote($corpus{"$type\[]"}[0][0]) . "::${type}\[])");
 }
 my $of_three = 'SELECT entry_id FROM loyalty.ledger WHERE member_id = 3 AND';
+my $wheel = '{"prizes": [{"prize": "none", "weight": 3}, {"prize": "one", "weight": 1, "points": 1}]}';
+my @engaging = ([ streak => '{"kind": "order", "free": 1, "per": "month"}' ], [ badge => '{"kind": "order", "levels": [1, 2]}' ], [ challenge => '{"kind": "order", "target": 2}' ], [ board => '{"kind": "order", "period": "month"}' ],
+	[ club => '{"capacity": 5}' ], [ referral => '{"within": "30 days"}' ], [ journey => '{"start": {"kind": "order"}, "steps": [{"step": "a", "after": "3 days", "list": true}]}' ]);
+my @terms = ([ attribute => '{"name": ["Ann"]}' ], [ bought => '{"sku": ["T"], ">=": 1}' ], [ label => '"vegan"' ], [ measure => '{"of": "spend", ">=": 5}' ], [ stage => '{"in": ["dormant"]}' ], [ tier => '{"club": ["gold"]}' ],
+	[ segment => @{ column(q{SELECT jsonb_build_object('in', '["Champions"]'::jsonb, 'breaks', loyalty.rfm_thresholds('{30,90,180,365}', '{2,3,4,5}', '{20,50,90,200}')::text::jsonb)}) } ],
+	[ value => @{ column(q{SELECT jsonb_build_object('model', loyalty.make_clv_model('bg/nbd', r => 0.243, alpha => 4.414, a => 0.793, b => 2.426, p => 6.25, q => 3.74, v => 15.44)::jsonb, 'read', 'value', 'horizon', '365 days', '>=', 1)}) } ]);
+my $uses = column('SELECT use_id FROM loyalty.entitlement_act GROUP BY 1 ORDER BY 1');
+my $reserved = column('SELECT use_id FROM loyalty.entitlement_act WHERE reserved_until IS NOT NULL ORDER BY 1');
 my %valid_of = (
 	(map { ("$_.member_id" => [3]) } qw(activate capture release reverse explain_entry)),
 	'drop_goal.goal' => ['unwatched'], (map { ("$_.lines" => ['loyalty_bi.purchase_line'], "$_.basket_column" => ['member_id'], "$_.item_column" => ['category'], "$_.min_together" => [1]) } qw(product_affinity next_best)),
@@ -338,6 +377,30 @@ my %valid_of = (
 	(map { ("make_clv_model.$_" => [ 0.8, 1.5 ]) } qw(r alpha a b)), (map { ("make_clv_model.$_" => [undef]) } qw(s beta p q v)), 'make_clv_model.unit_days' => [7],
 	(map { ("clv_holdout_agg.$_->[0]" => column("SELECT loyalty.rfm_agg(timestamptz '$_->[1]' + i * interval '1 day', 5) FROM generate_series(1, 3) i")) } [ summary => '2024-01-01' ], [ held => '2024-07-01' ]),
 	'clv_holdout_agg.as_of' => ['2024-06-01'], 'clv_holdout_agg.until' => ['2024-12-01'],
+	# benefits, gift cards, households
+	'configure_namespace.kind' => ['opaque'], 'configure_namespace.default_country' => [undef], 'configure_namespace.namespace' => ['crm'], 'confirm_use.use_id' => $reserved, 'restore_use.use_id' => $uses, 'has_access.benefit' => ['lounge'], 'issue_card.benefit' => ['card'],
+	(map { ("$_.code" => column('SELECT code FROM loyalty.gift_card')) } qw(card_balance claim_card redeem_card refund_card)), 'refund_card.entry_id' => column("SELECT e.entry_id FROM loyalty.ledger e JOIN loyalty.gift_card USING (member_id) WHERE e.kind = 'redeem'"),
+	(map { ("$_.amount" => [ undef, 5 ]) } qw(claim_card refund_card)), (map { ("$_.amount" => [ 5, 30 ]) } qw(issue_card redeem_card)), (map { ("$_.member_id" => [5]) } qw(confirm_use restore_use fulfil_reward pay_reward cancel_reward)),
+	(map { ("$_.order_id" => column("SELECT order_id FROM loyalty.reward_order WHERE reward = 'mug'")) } qw(fulfil_reward cancel_reward)), 'pay_reward.order_id' => column("SELECT order_id FROM loyalty.reward_order WHERE reward = 'kettle'"),
+	'order_reward.points' => [undef], 'order_reward.hold_until' => [undef], 'cancel_reward.quantity' => [ undef, 1 ], (map { ("$_.at" => ['2024-06-15']) } qw(order_reward fulfil_reward pay_reward cancel_reward claim_gift)), 'use_entitlement.until' => [ undef, '2041-01-01' ],
+	(map { ("$_.member_id" => [ 5, 6 ]) } qw(redeem_for set_allowance)), 'redeem_for.currency' => ['points'], 'leave_household.member_id' => [6], 'leave_household.take' => [ 'nothing', 'own' ], 'join_household.member_id' => [ 7, 8 ],
+	(map { ("$_.role" => ['person'], "$_.period" => ['month']) } qw(join_household set_allowance)), 'split_payment.points' => [ undef, 5 ], (map { ("preview_basket.$_->[0]" => [ $_->[1] ]) } [ kind => 'order' ], [ document => undef ], [ payment => undef ]), 'preview_basket.lines' => [ undef, '[{"sku": "T", "quantity": 2, "amount": 8.5}]' ],
+	# streaks, badges, challenges, boards, clubs, draws, journeys, referrals
+	(map { my ($what, $definition) = @$_; ("define_$what.$what" => ['new'], "define_$what.definition" => [$definition]) } @engaging), 'check_draw_definition.definition' => [$wheel], 'define_draw.draw' => ['new'], (map { ("$_.definition" => [$wheel]) } qw(define_draw prize_of_ticket verify_draw)),
+	'check_engagement_definition.what' => ['badge'], 'check_engagement_definition.definition' => ['{}'], 'engagement_in_force.what' => ['badge'], 'engagement_in_force.name' => ['founder'], 'audit_draw.draw' => ['drawn'], (map { ("$_.level" => [1]) } qw(give_badge take_badge)),
+	(map { ("verify_draw.$_" => ['{}']) } qw(member_ids nonces tickets drawn prizes client_seeds)), 'prize_of_ticket.ticket' => [ 0 .. 3 ], 'take_badge.member_id' => [ 5 .. 8 ], 'take_steps.until' => ['2024-12-31'], 'close_board.period_start' => ['2024-02-01'], 'board_period.at' => ['2024-02-01'],
+	(map { ("$_.member_id" => [ 5 .. 8 ]) } qw(draw leave_club progress)), 'join_club.member_id' => [ 10 .. 12 ], 'club_act.act' => [ 'promote', 'remove', 'ban' ], 'club_act.role' => ['host'], 'club_act.member_id' => [ 5 .. 8 ], 'club_figures.from_at' => ['2023-06-01'], 'club_figures.until' => ['2024-06-01'], 'club_figures.period' => ['month'], 'club_figures.kind' => ['order'],
+	'create_referral_code.code' => [ undef, 'ANNA-2' ], 'refer.code' => ['ANNA'], 'refer.referee_id' => [ 10 .. 12 ], 'review_referral.decision' => [ 'accept', 'refuse' ], 'fact_holds.lines' => [undef],
+	'walk_streak.days' => ['{2024-06-01,2024-06-03}'], 'walk_streak.period' => ['day'], 'walk_streak.weekdays' => [ undef, '{1,6,7}' ], 'walk_streak.free_per' => ['month'], (map { ("walk_streak.$_" => [ undef, '{}' ]) } qw(holidays bridged)), (map { ("walk_streak.$_" => [undef]) } qw(freeze_from freeze_until freeze_for)),
+	# labels, audiences, trials, what a point is worth
+	(map { ("$_.value" => [undef]) } qw(set_label has_label retract_label)), 'define_label_rule.rule' => ['new'], 'define_label_rule.definition' => ['{"label": "city", "from": "joined_via"}'], 'define_audience.audience' => ['new'], 'define_audience.expression' => ['guests | {"count": {}}'],
+	'change_list.audience' => ['guests'], 'define_list.audience' => [ 'guests', 'new' ], (map { ("$_.as_of" => ['2024-12-31']) } qw(refresh_audience refresh_labels evaluate_tiers_of past_instant)), 'term_texts.given' => ['"x"'], (map { ("audience_term_$_->[0].argument" => [ $_->[1] ]) } @terms),
+	'define_trial.trial' => ['new'], 'define_trial.definition' => ['{"shares": [0.5, 0.5]}'], 'define_trial.starts_at' => ['2024-01-01'], 'define_trial.ends_at' => ['2040-01-01'], 'trial_report.measure' => [ undef, 'amount' ], 'trial_report.level' => [0.9],
+	(map { ("$_.from_at" => ['2023-06-01'], "$_.until" => ['2024-12-31'], "$_.kinds" => ['{order}']) } qw(acquisition set_channel_cost reapply_campaign reapply_terms)), (map { ("$_.campaign" => ['base']) } qw(reapply_campaign reapply_terms)), 'set_point_value.value' => [0.02], 'sample_ratio.shares' => ['{0.5,0.5}'], 'archive_entries.before' => ['2024-01-01'], (map { ("$_.currency" => ['points']) } qw(close_month deferral_schedule recognised_revenue)),
+	# matches
+	(map { ("$_.definition" => ['{"id": "member_id", "fields": {"given": "name", "surname": "name", "born": "date"}}']) } qw(find_matches match_fields match_pairs match_patterns preview_blocks)), 'define_match.match' => ['new'], 'define_match.definition' => ['{"fields": {"given": "name", "surname": "name", "born": "date"}}'],
+	(map { ("$_.model" => column('SELECT model FROM loyalty.match_model')) } qw(match_levels match_report match_weight)), 'find_matches.model' => [ undef, @{ column('SELECT model FROM loyalty.match_model') } ], 'match_weight.pattern' => ['330'], 'match_fit.patterns' => ['{"patterns": {"111": 1056, "110": 544, "101": 444, "100": 556, "011": 544, "010": 1056, "001": 1756, "000": 4044}}'],
+	'merge_match.survivor_id' => column('SELECT member_id FROM loyalty.match_pair ORDER BY 1 LIMIT 1'), 'merge_match.absorbed_id' => column('SELECT other_id FROM loyalty.match_pair ORDER BY member_id LIMIT 1'), 'review_pair.member_id' => [ 5 .. 7 ], 'review_pair.decision' => [ 'same', 'different' ],
 );
 
 my @odd_texts = ('', ' ', 'x', '%', "'; DROP TABLE loyalty.ledger; --", '"', '\\', "a\tb\nc", "\xc3\xbc\xc4\xb0\xe2\x82\xac\xf0\x9f\x98\x80", "e\xcc\x81", '{}', '[]', '{"a": 1}', '$1', '%s%n',
@@ -852,12 +915,13 @@ sub run_round
 	{
 		next if $mode eq 'committed' && ($f->{schema} ne 'loyalty' || $f->{part} || $f->{volatile} && !$f->{writes} || !$f->{writes} && chance(70));
 		next if $f->{kind} eq 'p' && $mode eq 'taken back';
-		# without changes: until it succeeds
-		for (1 .. (!$change ? 20 : $mode eq 'committed' && $f->{writes} ? 3 : 1))
+		# without changes: until it succeeds; a procedure has to in a round that is committed
+		for my $changed (!$change || $mode eq 'committed' && $f->{kind} eq 'p' ? (0) x 20 : (), !$change ? () : $mode eq 'committed' && $f->{writes} ? (1) x 3 : 1)
 		{
-			my $call = $f->{kind} eq 'a' ? call_aggregate($f, $change)
+			next if !$changed && $succeeded{ $f->{name} };
+			my $call = $f->{kind} eq 'a' ? call_aggregate($f, $changed)
 			  : $f->{returns} eq 'trigger' && chance(80) ? call_trigger($f, $mode eq 'stranger' ? 'mine' : 'shop')
-			  : $mode eq 'stranger' && chance(4) ? call_own_aggregate() : call_function($f, $change);
+			  : $mode eq 'stranger' && chance(4) ? call_own_aggregate() : call_function($f, $changed);
 			if (!try_call($wire, $f, $call, $mode eq 'taken back'))
 			{
 				# a server that crashed is back after a while
@@ -866,7 +930,6 @@ sub run_round
 				$wire = session($mode);
 			}
 			elsif (defined(memory_of($wire)) && memory_of($wire) - $wire->{began_with} > $memory_limit / 4) { $wire = session($mode) }
-			last if !$change && $succeeded{ $f->{name} };
 			last if $mode eq 'committed' && ++$n % 50 == 0 && !check_programme($admin);
 		}
 	}
