@@ -50,32 +50,6 @@ OfQuery(TimestampTz as_of)
 }
 
 /*
- * The machine of a member as of an instant and as known at another: from the
- * stored one where that will do, or else from the facts.
- */
-void
-MachineAsOf(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierMachine *machine)
-{
-	TimestampTz as_of = asked->as_of;
-
-	if (asked->known_at == TIMESTAMP_INFINITY)
-	{
-		StoredTier	stored;
-
-		ReadStored(member_id, ladder, asked->how, &stored);
-		if (stored.found && as_of >= stored.evaluated_at && stored.versions == ladder->versions->nversions &&
-			UnpackStored(&stored, ladder, machine) && machine->version == VersionAt(ladder->versions, as_of) &&
-			ExpectLater(ladder, member_id, asked->how, &stored, PG_INT64_MAX, machine))
-		{
-			AdvanceMachine(machine, as_of);
-			return;
-		}
-	}
-	member_id = CanonicalAsOf(member_id, asked);
-	ReplayLatest(ladder->versions, GatherHistory(ladder, member_id, asked), as_of, machine);
-}
-
-/*
  * tier_of(member_id, ladder, as_of, known_at): the code of the tier, NULL for
  * none.
  */

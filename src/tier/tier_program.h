@@ -120,9 +120,6 @@ extern bool LadderAsksHousehold(const CachedLadder *ladder);
 extern const char *BestTier(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, const char *own);
 extern void OverlayHouseholds(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierLog **logs, int *nlogs);
 
-/* tier_program.c */
-extern void MachineAsOf(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierMachine *machine);
-
 /* tier_slack.c */
 typedef struct TierSlack
 {
@@ -150,6 +147,7 @@ extern bool UnpackStored(const StoredTier *stored, const CachedLadder *ladder, T
 extern int	SameSteps(const CachedLadder *ladder, int64 member_id, StoredRead how, const TierLog *logs, int nlogs);
 extern bool StoredColumnsAgree(const StoredTier *stored, const CachedLadder *ladder, const TierMachine *machine);
 extern void StateOfMachine(const CachedLadder *ladder, const TierMachine *machine, StoredTier *stored);
+extern void MachineAsOf(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierMachine *machine);
 extern bool MaintainTier(CachedLadder *ladder, int64 member_id, const NewFacts *arrived, TimestampTz as_of);
 
 #endif							/* LOYALTY_TIER_PROGRAM_H */
