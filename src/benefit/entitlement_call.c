@@ -227,6 +227,7 @@ loyalty_settle_use(PG_FUNCTION_ARGS)
 {
 	UseCall		call = {.member_id = MemberArgument(fcinfo, 0, "member_id"),.use_id = MemberArgument(fcinfo, 1, "use_id")};
 
+	RequireArgument(fcinfo, 2, "kind");
 	call.kind = UseActOfName(TextArgument(fcinfo, 2));
 	call.at = InstantArgument(fcinfo, 3, "at");
 	call.reference = TextArgument(fcinfo, 4);

@@ -488,6 +488,32 @@ ReadEffects(const Place *place, Campaign *campaign)
 }
 
 /*
+ * A limit in points of a currency that the campaign does not give would limit
+ * nothing, without a word.
+ */
+static void
+CheckLimitCurrencies(const Campaign *campaign, const Place *place)
+{
+	for (int l = 0; l < campaign->nlimits; l++)
+	{
+		const CampaignLimit *limit = &campaign->limits[l];
+		const char *other = NULL;
+		bool		is_given = false;
+
+		for (int e = 0; e < campaign->neffects && !is_given; e++)
+		{
+			if (campaign->effects[e].currency == NULL)
+				continue;
+			is_given = strcmp(campaign->effects[e].currency, limit->currency) == 0;
+			other = campaign->effects[e].currency;
+		}
+		if (!limit->in_times && !is_given && other != NULL)
+			ComplainAt(place->problems, "limits", "counts points of currency \"%s\", and the campaign gives \"%s\": name the \"currency\" of the limit",
+					   limit->currency, other);
+	}
+}
+
+/*
  * Reads a definition; what is wrong is noted in the place's problems, and what
  * is returned is then not to be used.
  */
@@ -569,6 +595,7 @@ ParseCampaign(const char *code, const Place *place)
 		campaign->expires_after = palloc(sizeof(Interval));
 		ReadSpan(&part, campaign->expires_after);
 	}
+	CheckLimitCurrencies(campaign, place);
 	if (campaign->has_window)
 	{
 		if (campaign->group != NULL && campaign->group_by_line)

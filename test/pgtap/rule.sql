@@ -299,6 +299,10 @@ SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"a": {"exclusive":
 	'LY521', 'invalid definition of campaign "b"', 'campaigns of a group that do not agree');
 SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"a": {"lane": "bonus", "then": [{"multiply": 2, "lane": "base"}]}, "b": {"lane": "bonus", "then": [{"multiply": 2, "lane": "base", "combine": "max"}]}}', '{}')$$,
 	'LY521', 'invalid definition of campaign "b"', 'multipliers that combine differently');
+SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"b": {"limits": {"total": {"points": 100}}, "then": [{"points": 5, "currency": "miles"}]}}', '{}')$$,
+	'LY521', 'invalid definition of campaign "b"', 'a limit of a currency that is not given');
+SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"b": {"limits": {"award": 100}, "then": [{"points": 5, "currency": "miles"}]}}', '{}')$$,
+	'LY521', 'invalid definition of campaign "b"', 'nor one of an award');
 -- Instants and amounts in whatever way they are written: local days and sums say
 -- whether they are read as PostgreSQL reads them
 SELECT is(loyalty.campaign_points('{"a": {"when": {"between": ["2026-03-29 01:59:59.5", "2026-03-29 03:00:00.5"]}, "then": [{"points": 1}]}}',
