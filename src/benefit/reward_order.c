@@ -424,11 +424,14 @@ Datum
 loyalty_settle_order(PG_FUNCTION_ARGS)
 {
 	RewardCall	call = {.member_id = MemberArgument(fcinfo, 0, "member_id"),.order_id = MemberArgument(fcinfo, 1, "order_id")};
-	const char *act = TextArgument(fcinfo, 2);
-	bool		cancel = strcmp(act, "cancelled") == 0;
+	const char *act;
+	bool		cancel;
 	Datum		values[3];
 	bool		nulls[3] = {false};
 
+	RequireArgument(fcinfo, 2, "act");
+	act = TextArgument(fcinfo, 2);
+	cancel = strcmp(act, "cancelled") == 0;
 	call.quantity = PG_ARGISNULL(3) ? 0 : QuantityArgument(fcinfo, 3, MOST_UNITS);
 	call.at = InstantArgument(fcinfo, 4, "at");
 	call.reference = TextArgument(fcinfo, 5);

@@ -381,12 +381,19 @@ LoadMatchRecords(Oid source, const MatchDefinition *definition)
 {
 	MatchRecords *records = palloc0(sizeof(MatchRecords));
 	MemoryContext context = CurrentMemoryContext;
-	Relation	rel = relation_open(source, AccessShareLock);
-	char	   *query = SourceQuery(rel, definition, &records->by_number);
+	Relation	rel = try_relation_open(source, AccessShareLock);
+	char	   *query;
 	Garbage		garbage;
 	SPIPlanPtr	plan;
 	Portal		portal;
 
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("there is no table or view with OID %u", source),
+				 errdetail("Records are read from one."),
+				 errhint("Name the source: 'customers', or 'schema.customers'.")));
+	query = SourceQuery(rel, definition, &records->by_number);
 	records->definition = definition;
 	records->context = context;
 	records->room = 1024;

@@ -202,6 +202,7 @@ FROM match_patterns('six', '{"id": "id", "fields": {"odd": "category", "name": "
 -- sizes, and keys that too many share
 SELECT results_eq($$SELECT * FROM preview_blocks('twenty', '{"id": "id", "fields": {"first": "name"}, "largest_key": 10, "blocks": [["first"]]}')$$,
 	$$VALUES ('first', 77::bigint, 3::bigint, 'a', 12::bigint, true)$$, 'a preview');
+SELECT throws_ok($$SELECT preview_blocks(0, '{"id": "id", "fields": {"first": "name"}, "blocks": [["first"]]}')$$, 'LY003', 'there is no table or view with OID 0', 'no source');
 SELECT throws_ok($$SELECT match_pairs('twenty', '{"id": "id", "fields": {"first": "name"}, "largest_key": 10, "blocks": [["first"]]}')$$,
 	'LY841', 'block first has a key that 12 records share', 'oversized is refused');
 SELECT is((SELECT count(*) FROM match_pairs('twenty', '{"id": "id", "fields": {"first": "name"}, "largest_key": 10, "oversized": "skip", "blocks": [["first"]]}')), 11::bigint, 'or left out');

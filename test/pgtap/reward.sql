@@ -257,4 +257,5 @@ SELECT is(ordered(1, 'special', '2026-05-05'), '1 0.00', 'ordered');
 SELECT is(cancelled(1, '2026-05-06'), '1 0.00', 'cancelled');
 RESET loyalty.table_access;
 SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE invariant <> 'stranger'$$, 'all is well');
+SELECT throws_ok($$SELECT loyalty.settle_reward('x', NULL, 5, 5, NULL, '2026-05-01', NULL, NULL)$$, 'LY003', 'act must not be NULL', 'an act that is not given');
 SELECT * FROM finish();

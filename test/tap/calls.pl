@@ -142,7 +142,7 @@ SELECT define_goal('watched', '{"view": "wallet", "column": "available"}', '{100
 SELECT subscribe('reader', '{points_changed,member_created,soon}', 2), subscribe('leaver', '{member_created}');
 SELECT define_benefit('uses', '{"kind": "entitlement", "quota": 100}'), define_benefit('lounge', '{"kind": "access"}'), define_benefit('mall', '{"kind": "payment", "points": 1, "worth": 1, "money": "EUR"}'),
 	define_benefit('mug', '{"kind": "reward", "points": 1}'), define_benefit('kettle', '{"kind": "reward", "points": 1, "price": 5, "money": "EUR", "hold": "60 years"}'),
-	define_benefit('member_day', '{"kind": "gift", "window": {"yearly": {"on": "06-20", "before": 150, "after": 150}}, "gives": {"points": 1}}'), define_benefit('card', '{"kind": "card", "currency": "slide"}');
+	define_benefit('member_day', '{"kind": "gift", "window": {"welcome": {"after": 150}}, "gives": {"points": 1}}'), define_benefit('card', '{"kind": "card", "currency": "slide"}');
 SELECT use_entitlement(5, 'uses', 2, '2024-01-01', u) FROM unnest('{2040-01-01,NULL}'::timestamptz[]) u;
 SELECT order_reward(5, r, 2, at => '2024-05-01') FROM unnest('{mug,kettle}'::text[]) r;
 SELECT r.entry_id FROM issue_card('card', 500, '2024-01-01') c, redeem_card(c.code, 5, '2024-01-02') r;
@@ -382,7 +382,8 @@ my %valid_of = (
 	(map { ("$_.code" => column('SELECT code FROM loyalty.gift_card')) } qw(card_balance claim_card redeem_card refund_card)), 'refund_card.entry_id' => column("SELECT e.entry_id FROM loyalty.ledger e JOIN loyalty.gift_card USING (member_id) WHERE e.kind = 'redeem'"),
 	(map { ("$_.amount" => [ undef, 5 ]) } qw(claim_card refund_card)), (map { ("$_.amount" => [ 5, 30 ]) } qw(issue_card redeem_card)), (map { ("$_.member_id" => [5]) } qw(confirm_use restore_use fulfil_reward pay_reward cancel_reward)),
 	(map { ("$_.order_id" => column("SELECT order_id FROM loyalty.reward_order WHERE reward = 'mug'")) } qw(fulfil_reward cancel_reward)), 'pay_reward.order_id' => column("SELECT order_id FROM loyalty.reward_order WHERE reward = 'kettle'"),
-	'order_reward.points' => [undef], 'order_reward.hold_until' => [undef], 'cancel_reward.quantity' => [ undef, 1 ], (map { ("$_.at" => ['2024-06-15']) } qw(order_reward fulfil_reward pay_reward cancel_reward claim_gift)), 'use_entitlement.until' => [ undef, '2041-01-01' ],
+	'order_reward.points' => [undef], 'order_reward.hold_until' => [undef], 'cancel_reward.quantity' => [ undef, 1 ], (map { ("$_.at" => ['2024-06-15']) } qw(order_reward fulfil_reward pay_reward cancel_reward)), 'claim_gift.at' => ['now'], 'redemption_triangle_agg.issued' => [undef], 'redemption_triangle_agg.redeemed_at' => ['2024-07-01'], 'redemption_triangle_agg.issued_at' => ['2024-01-15'], 'redemption_triangle_agg.period' => ['month'], 'redemption_triangle_agg.expires_at' => [undef],
+	, 'use_entitlement.until' => [ undef, '2041-01-01' ],
 	(map { ("$_.member_id" => [ 5, 6 ]) } qw(redeem_for set_allowance)), 'redeem_for.currency' => ['points'], 'leave_household.member_id' => [6], 'leave_household.take' => [ 'nothing', 'own' ], 'join_household.member_id' => [ 7, 8 ],
 	(map { ("$_.role" => ['person'], "$_.period" => ['month']) } qw(join_household set_allowance)), 'split_payment.points' => [ undef, 5 ], (map { ("preview_basket.$_->[0]" => [ $_->[1] ]) } [ kind => 'order' ], [ document => undef ], [ payment => undef ]), 'preview_basket.lines' => [ undef, '[{"sku": "T", "quantity": 2, "amount": 8.5}]' ],
 	# streaks, badges, challenges, boards, clubs, draws, journeys, referrals
