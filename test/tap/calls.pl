@@ -164,6 +164,7 @@ SELECT close_month('points', '2024-01-01');
 SELECT configure_namespace('crm'), define_match('person', '{"fields": {"given": "name", "surname": "name", "born": "date"}}');
 SELECT member_id FROM generate_series(1, 90) i, resolve_member(jsonb_build_object('crm', i), 'till', jsonb_build_object('given', substr(md5('g' || i % 60 % 20), 1, 6), 'surname', substr(md5('s' || i % 60 % 43), 1, 7), 'born', date '1950-01-01' + i % 60 * 137));
 CREATE TABLE persons AS SELECT m.member_id, m.attributes ->> 'given' AS given, m.attributes ->> 'surname' AS surname, m.attributes ->> 'born' AS born FROM loyalty.member m WHERE m.attributes ? 'given';
+CALL refresh_engagements();
 CALL find_duplicates('person');
 CALL refresh_audience('vip', '2024-01-01');
 CALL evaluate_tiers();
@@ -306,7 +307,7 @@ for my $type ('loyalty.given_identifier', 'loyalty.weighed_identifier', 'loyalty
 }
 my $of_three = 'SELECT entry_id FROM loyalty.ledger WHERE member_id = 3 AND';
 my $wheel = '{"prizes": [{"prize": "none", "weight": 3}, {"prize": "one", "weight": 1, "points": 1}]}';
-my @engaging = ([ streak => '{"kind": "order", "free": 1, "per": "month"}' ], [ badge => '{"kind": "order", "levels": [1, 2]}' ], [ challenge => '{"kind": "order", "target": 2}' ], [ board => '{"kind": "order", "period": "month"}' ],
+my @engaging = ([ streak => '{"kind": "order", "free": 1, "per": "month"}' ], [ badge => '{"kind": "order", "levels": [1, 2]}' ], [ challenge => '{"kind": "order", "target": 2}' ], [ board => '{"kind": "game", "period": "month"}' ],
 	[ club => '{"capacity": 5}' ], [ referral => '{"within": "30 days"}' ], [ journey => '{"start": {"kind": "order"}, "steps": [{"step": "a", "after": "3 days", "list": true}]}' ]);
 my @terms = ([ attribute => '{"name": ["Ann"]}' ], [ bought => '{"sku": ["T"], ">=": 1}' ], [ label => '"vegan"' ], [ measure => '{"of": "spend", ">=": 5}' ], [ stage => '{"in": ["dormant"]}' ], [ tier => '{"club": ["gold"]}' ],
 	[ segment => @{ column(q{SELECT jsonb_build_object('in', '["Champions"]'::jsonb, 'breaks', loyalty.rfm_thresholds('{30,90,180,365}', '{2,3,4,5}', '{20,50,90,200}')::text::jsonb)}) } ],
