@@ -6,8 +6,8 @@ psql -Xq -v ON_ERROR_STOP=1 -v orders="$ORDERS" -v buyers="$BUYERS" -o /dev/null
 	SET client_min_messages = warning;
 	SET work_mem = '512MB';
 	DROP TABLE IF EXISTS bench_outcome;
-	CREATE TABLE bench_outcome AS SELECT i::bigint AS member_id, loyalty.arm_of('bench', i) AS arm, i % 10 < 3 AS converted,
-		CASE WHEN i % 10 < 3 THEN round((5 + i * 7919 % 9500 / 100.0)::numeric, 2) ELSE 0 END AS amount, round((i * 104729 % 9500 / 100.0)::numeric, 2) AS before FROM generate_series(1, 1000000) i;
+	CREATE TABLE bench_outcome AS SELECT i AS member_id, loyalty.arm_of('bench', i) AS arm, i % 10 < 3 AS converted,
+		CASE WHEN i % 10 < 3 THEN round((5 + i * 7919 % 9500 / 100.0)::numeric, 2) ELSE 0 END AS amount, round((i * 104729 % 9500 / 100.0)::numeric, 2) AS before FROM generate_series(1::bigint, 1000000) i;
 	SELECT loyalty.define_activity_kind('bench_trial');
 	SELECT loyalty.define_trial('bench', '{"kinds": ["bench_trial"], "primary": "amount"}', '2025-03-01 00:00Z', '2025-03-21 00:00Z');
 	INSERT INTO loyalty.member (member_id, joined_at) SELECT 900000000 + i, '2024-01-01 00:00Z'::timestamptz + i % 500 * interval '1 day' FROM generate_series(1, :buyers) i ON CONFLICT DO NOTHING;
