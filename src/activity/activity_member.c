@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -71,6 +70,24 @@ FindNumbers(int64 member_id, int64 *canonical, Datum *numbers)
 }
 
 /*
+ * bigint[] of all numbers of whoever stands for a member, who is told if asked
+ * for.  Needs an SPI connection.
+ */
+Datum
+NumbersOf(int64 member_id, int64 *canonical)
+{
+	Datum		self = Int64GetDatum(member_id);
+	int64		stands;
+	Datum		numbers;
+
+	if (!FindNumbers(member_id, &stands, &numbers))
+		numbers = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	if (canonical != NULL)
+		*canonical = stands;
+	return numbers;
+}
+
+/*
  * Whether a member was forgotten, and keys of its activities with it.
  */
 bool
@@ -126,11 +143,7 @@ RequireKnownMember(int64 member_id)
 static LOCKTAG
 ActivityLock(int64 member_id, const char *kind)
 {
-	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) kind, strlen(kind), (uint64) member_id));
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, LoyaltyTable("activity"), (uint32) hash, (uint16) (hash >> 32));
-	return tag;
+	return NamedLock("activity", member_id, kind);
 }
 
 /*

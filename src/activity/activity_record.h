@@ -97,6 +97,7 @@ extern char *JsonText(Datum jsonb);
 
 /* activity_member.c */
 extern bool FindNumbers(int64 member_id, int64 *canonical, Datum *numbers);
+extern Datum NumbersOf(int64 member_id, int64 *canonical);
 extern bool IsForgotten(int64 member_id);
 extern void RequireKnownMember(int64 member_id);
 extern void LockActivityKey(int64 member_id, const char *kind);

@@ -44,15 +44,11 @@ FindActivity(Revision *revision)
 		.nargs = 2,
 		.argtypes = {INT8ARRAYOID, INT8OID}
 	};
-	Datum		self = Int64GetDatum(revision->member_id);
-	Datum		values[2] = {0, Int64GetDatum(revision->activity_id)};
-	int64		canonical;
+	Datum		values[2] = {NumbersOf(revision->member_id, NULL), Int64GetDatum(revision->activity_id)};
 
 	if (plan.query == NULL)
 		MakeActivityQuery(&plan, "a.member_id OPERATOR(pg_catalog.=) ANY ($1) AND a.activity_id OPERATOR(pg_catalog.=) $2 "
 						  "ORDER BY a.moved_to IS NOT NULL, a.member_id");
-	if (!FindNumbers(revision->member_id, &canonical, &values[0]))
-		values[0] = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	RunPlan(&plan, values, NULL, 1);
 	if (SPI_processed == 0)
 		ereport(ERROR,
@@ -459,15 +455,13 @@ RefuseSame(const Revision *revision)
 	};
 	const ActivityRow *now = &revision->now;
 	const Activity *activity = &now->activity;
-	Datum		self = Int64GetDatum(activity->member_id);
 	int64		canonical;
 	Datum		values[4];
 
 	if (now->same_key == NULL ||
 		(revision->before.activity.member_id == activity->member_id && SameString(revision->before.same_key, now->same_key)))
 		return;
-	if (!FindNumbers(activity->member_id, &canonical, &values[0]))
-		values[0] = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[0] = NumbersOf(activity->member_id, &canonical);
 	LockActivityKey(canonical, activity->kind);
 	values[1] = CStringGetTextDatum(activity->kind);
 	values[2] = CStringGetTextDatum(now->same_key);

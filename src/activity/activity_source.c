@@ -178,15 +178,11 @@ FindActivityOfRow(const RowActivity *row, int64 member_id, ActivityRow *found)
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};
-	Datum		self = Int64GetDatum(member_id);
-	Datum		values[3] = {0, CStringGetTextDatum(row->activity.kind), CStringGetTextDatum(row->key)};
-	int64		canonical;
+	Datum		values[3] = {NumbersOf(member_id, NULL), CStringGetTextDatum(row->activity.kind), CStringGetTextDatum(row->key)};
 
 	if (plan.query == NULL)
 		MakeActivityQuery(&plan, "a.member_id OPERATOR(pg_catalog.=) ANY ($1) AND a.kind OPERATOR(pg_catalog.=) $2 "
 						  "AND a.same_key OPERATOR(pg_catalog.=) $3 ORDER BY a.cancelled, a.activity_id");
-	if (!FindNumbers(member_id, &canonical, &values[0]))
-		values[0] = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	RunPlan(&plan, values, NULL, 1);
 	if (SPI_processed == 0)
 		return false;

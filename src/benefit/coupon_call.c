@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "activity/activity_record.h"
 #include "benefit/benefit_call.h"
 #include "benefit/coupon.h"
 #include "core/compat.h"
@@ -102,7 +103,7 @@ HoldsUnused(int64 member_id, const KnownCode *known)
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[3] = {NumbersOf(member_id), CStringGetTextDatum(known->benefit), CStringGetTextDatum(known->shown)};
+	Datum		values[3] = {NumbersOf(member_id, NULL), CStringGetTextDatum(known->benefit), CStringGetTextDatum(known->shown)};
 
 	RunPlan(&plan, values, NULL, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -265,7 +266,7 @@ RunLetGo(void *arg)
 		.argtypes = {INT8ARRAYOID, TEXTOID}
 	};
 	CouponCall *call = arg;
-	Datum		values[2] = {NumbersOf(call->member_id), CStringGetTextDatum(call->text)};
+	Datum		values[2] = {NumbersOf(call->member_id, NULL), CStringGetTextDatum(call->text)};
 	SPITupleTable *found;
 	uint64		nfound;
 

@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "activity/activity_record.h"
 #include "benefit/code.h"
 #include "benefit/coupon.h"
 #include "core/compat.h"
@@ -131,7 +132,7 @@ FindOfGeneric(int64 member_id, const KnownCode *known, int *n)
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[3] = {NumbersOf(member_id), CStringGetTextDatum(known->benefit), CStringGetTextDatum(known->shown)};
+	Datum		values[3] = {NumbersOf(member_id, NULL), CStringGetTextDatum(known->benefit), CStringGetTextDatum(known->shown)};
 	int64	   *pairs;
 
 	RunPlan(&plan, values, NULL, 0);

@@ -8,6 +8,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "activity/activity_record.h"
 #include "benefit/code.h"
 #include "benefit/coupon.h"
 #include "core/compat.h"
@@ -46,7 +47,7 @@ CountCoupons(int64 member_id, const Benefit *benefit)
 		.nargs = 2,
 		.argtypes = {INT8ARRAYOID, TEXTOID}
 	};
-	Datum		values[2] = {NumbersOf(member_id), CStringGetTextDatum(benefit->name)};
+	Datum		values[2] = {NumbersOf(member_id, NULL), CStringGetTextDatum(benefit->name)};
 	bool		isnull;
 
 	RunPlan(&plan, values, NULL, 1);

@@ -128,21 +128,6 @@ SayCouponAct(const Coupon *coupon, const CouponAct *act, const ActNote *note)
 	});
 }
 
-/*
- * bigint[] of the numbers under which coupons of a member may stand.
- */
-Datum
-NumbersOf(int64 member_id)
-{
-	Datum		self = Int64GetDatum(member_id);
-	int64		canonical;
-	Datum		numbers;
-
-	if (FindNumbers(member_id, &canonical, &numbers))
-		return numbers;
-	return PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
 static char *
 TextOf(const Datum *values, const bool *nulls, int column)
 {
@@ -266,7 +251,7 @@ LookAtCoupon(int64 member_id, int64 coupon_id, Coupon *coupon)
 		.argtypes = {INT8ARRAYOID, INT8OID}
 	};
 #undef COLUMN
-	Datum		key[2] = {NumbersOf(member_id), Int64GetDatum(coupon_id)};
+	Datum		key[2] = {NumbersOf(member_id, NULL), Int64GetDatum(coupon_id)};
 	Datum		values[COUPON_NCOLUMNS];
 	bool		nulls[COUPON_NCOLUMNS];
 

@@ -97,7 +97,6 @@ typedef struct ActNote
 } ActNote;
 
 extern void CouponHappeningsInit(void);
-extern Datum NumbersOf(int64 member_id);
 extern bool LookAtCoupon(int64 member_id, int64 coupon_id, Coupon *coupon);
 extern bool LockCouponOf(int64 member_id, int64 coupon_id, Coupon *coupon);
 extern bool LockCoupon(int64 member_id, int64 coupon_id, Coupon *coupon);

@@ -14,7 +14,6 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -115,15 +114,6 @@ HouseholdAt(const HouseholdAct *acts, int nacts, int64 member_id, int64 canonica
 	return best != NULL;
 }
 
-static int
-CompareInstants(const void *a, const void *b)
-{
-	TimestampTz x = *(const TimestampTz *) a;
-	TimestampTz y = *(const TimestampTz *) b;
-
-	return (x > y) - (x < y);
-}
-
 /*
  * A HouseholdReader: all of them, whatever begins later than as_of left out.
  */
@@ -131,7 +121,6 @@ static int
 ReadSpells(int64 member_id, TimestampTz as_of, TimestampTz known_at, HouseholdSpell **spells)
 {
 	int64		canonical;
-	Datum		numbers;
 	HouseholdAct *acts;
 	int			nacts;
 	TimestampTz *instants;
@@ -139,14 +128,7 @@ ReadSpells(int64 member_id, TimestampTz as_of, TimestampTz known_at, HouseholdSp
 	int			nspells = 0;
 	bool		open = false;
 
-	if (!FindNumbers(member_id, &canonical, &numbers))
-	{
-		Datum		self = Int64GetDatum(member_id);
-
-		canonical = member_id;
-		numbers = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	}
-	acts = ReadActs(numbers, known_at, &nacts);
+	acts = ReadActs(NumbersOf(member_id, &canonical), known_at, &nacts);
 	if (nacts == 0)
 		return 0;
 	instants = palloc(2 * nacts * sizeof(TimestampTz));

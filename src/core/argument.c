@@ -90,3 +90,15 @@ TimestampText(TimestampTz t)
 {
 	return pstrdup(timestamptz_to_str(t));
 }
+
+/*
+ * The order of instants, for qsort().
+ */
+int
+CompareInstants(const void *a, const void *b)
+{
+	TimestampTz x = *(const TimestampTz *) a;
+	TimestampTz y = *(const TimestampTz *) b;
+
+	return x < y ? -1 : x > y;
+}

@@ -12,6 +12,7 @@
 #include "commands/trigger.h"
 #include "common/int.h"
 #include "executor/spi.h"
+#include "storage/lock.h"
 #include "pgtime.h"
 
 /*
@@ -73,6 +74,7 @@ extern Oid	RequireTables(void);
 typedef void (*TableChangeCallback) (Oid relid);
 
 extern Oid	LoyaltyTable(const char *name);
+extern LOCKTAG NamedLock(const char *table, int64 member_id, const char *name);
 extern void OnTableChange(TableChangeCallback callback);
 
 /*
@@ -118,6 +120,7 @@ extern void ActAsBefore(const Actor *before);
 extern Oid	ChangeCaller(Oid role);
 extern void RequireOfCaller(Right right);
 extern void RequireOwnTriggers(Oid owner);
+extern const char *OtherTriggerMaker(const HeapTupleData *class, Oid owner, bool *is_public);
 extern void RequireOwner(void);
 
 /*
@@ -171,6 +174,7 @@ extern AttrNumber FindAttribute(TupleDesc tupdesc, const char *name, AttrNumber 
 
 /* argument.c */
 extern void RequireArgument(FunctionCallInfo fcinfo, int n, const char *name);
+extern int	CompareInstants(const void *a, const void *b);
 extern int64 MemberArgument(FunctionCallInfo fcinfo, int n, const char *name);
 extern char *TextArgument(FunctionCallInfo fcinfo, int n);
 extern bool TextsArgument(FunctionCallInfo fcinfo, int n, const char *what, const char ***texts, int *ntexts);

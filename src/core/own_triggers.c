@@ -148,6 +148,41 @@ TablesOfSchema(Oid schema)
 }
 
 /*
+ * Who, beside an owner and superusers, may make triggers on a table, as its row
+ * of pg_class says: the first by name, or NULL.
+ */
+const char *
+OtherTriggerMaker(const HeapTupleData *class, Oid owner, bool *is_public)
+{
+	bool		isnull;
+	Datum		relacl = SysCacheGetAttr(RELOID, unconstify(HeapTupleData *, class), Anum_pg_class_relacl, &isnull);
+	const char *other = NULL;
+	Acl		   *acl;
+
+	if (isnull)
+		return NULL;
+	acl = DatumGetAclP(relacl);
+	for (int i = 0; i < ACL_NUM(acl); i++)
+	{
+		AclItem    *item = &ACL_DAT(acl)[i];
+		const char *name;
+
+		if ((ACLITEM_GET_PRIVS(*item) & ACL_TRIGGER) == 0 || item->ai_grantee == owner ||
+			(item->ai_grantee != ACL_ID_PUBLIC && superuser_arg(item->ai_grantee)))
+			continue;
+		name = item->ai_grantee == ACL_ID_PUBLIC ? "PUBLIC" : GetUserNameFromId(item->ai_grantee, true);
+		if (name == NULL)
+			name = psprintf("%u", item->ai_grantee);	/* of a role that is gone */
+		if (other == NULL || strcmp(name, other) < 0)
+		{
+			other = name;
+			*is_public = item->ai_grantee == ACL_ID_PUBLIC;
+		}
+	}
+	return other;
+}
+
+/*
  * Raises 42501 if somebody who is neither the owner nor a superuser may make
  * triggers on a table.
  */
@@ -155,35 +190,12 @@ static void
 RequireNoOtherMaker(const OwnTable *table, Oid owner, Oid schema)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table->relid));
-	Datum		relacl;
-	bool		isnull;
-	const char *other = NULL;
+	const char *other;
 	bool		is_public = false;
 
 	if (!HeapTupleIsValid(tuple))
 		return;					/* dropped meanwhile */
-	relacl = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
-	if (!isnull)
-	{
-		Acl		   *acl = DatumGetAclP(relacl);
-
-		for (int i = 0; i < ACL_NUM(acl); i++)
-		{
-			AclItem    *item = &ACL_DAT(acl)[i];
-			const char *name;
-
-			if ((ACLITEM_GET_PRIVS(*item) & ACL_TRIGGER) == 0 || item->ai_grantee == owner ||
-				(item->ai_grantee != ACL_ID_PUBLIC && superuser_arg(item->ai_grantee)))
-				continue;
-			/* of a role that is gone nobody makes use, but it is told of */
-			name = item->ai_grantee == ACL_ID_PUBLIC ? NULL : GetUserNameFromId(item->ai_grantee, true);
-			if (other == NULL || strcmp(name ? name : "PUBLIC", other) < 0)
-			{
-				other = name ? name : "PUBLIC";
-				is_public = name == NULL;
-			}
-		}
-	}
+	other = OtherTriggerMaker(tuple, owner, &is_public);
 	ReleaseSysCache(tuple);
 	if (other != NULL)
 	{

@@ -32,7 +32,6 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -186,25 +185,11 @@ OnlyMakesTriggers(Oid role, Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	bool		only;
-	Datum		relacl;
-	bool		isnull;
+	bool		is_public;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for relation %u", relid);
-	only = ((Form_pg_class) GETSTRUCT(tuple))->relowner == role;
-	relacl = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relacl, &isnull);
-	if (only && !isnull)
-	{
-		Acl		   *acl = DatumGetAclP(relacl);
-
-		for (int i = 0; only && i < ACL_NUM(acl); i++)
-		{
-			AclItem    *item = &ACL_DAT(acl)[i];
-
-			only = (ACLITEM_GET_PRIVS(*item) & ACL_TRIGGER) == 0 || item->ai_grantee == role ||
-				(item->ai_grantee != ACL_ID_PUBLIC && superuser_arg(item->ai_grantee));
-		}
-	}
+	only = ((Form_pg_class) GETSTRUCT(tuple))->relowner == role && OtherTriggerMaker(tuple, role, &is_public) == NULL;
 	ReleaseSysCache(tuple);
 	return only;
 }

@@ -11,7 +11,9 @@
 
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -207,4 +209,19 @@ loyalty_forget_cached(PG_FUNCTION_ARGS)
 			CacheInvalidateRelcacheByRelid(relid);
 	}
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * A lock for what a member has under a name in one of our tables, also before
+ * it is there.  Two with the same 48 bits wait for each other, which costs time
+ * only.
+ */
+LOCKTAG
+NamedLock(const char *table, int64 member_id, const char *name)
+{
+	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) name, strlen(name), (uint64) member_id));
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, LoyaltyTable(table), (uint32) hash, (uint16) (hash >> 32));
+	return tag;
 }

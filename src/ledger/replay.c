@@ -341,7 +341,7 @@ CopyFold(const PastFold *from, PastFold *to)
 }
 
 static int
-CompareInstants(const void *a, const void *b, void *arg)
+CompareByInstant(const void *a, const void *b, void *arg)
 {
 	const TimestampTz *effective_at = arg;
 	int			i = *(const int *) a;
@@ -376,7 +376,7 @@ AvailableAsOfEach(const PastEntries *past, int *by_instant, TimestampTz *effecti
 		effective_at[i] = DatumGetTimestampTz(past->entries[i].values[LEDGER_EFFECTIVE_AT]);
 		by_instant[i] = i;
 	}
-	qsort_arg(by_instant, past->count, sizeof(int), CompareInstants, effective_at);
+	qsort_arg(by_instant, past->count, sizeof(int), CompareByInstant, effective_at);
 
 	InitBalance(&complete.balance, past->order);
 	InitActivities(&complete.log);

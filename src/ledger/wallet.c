@@ -6,7 +6,6 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -342,11 +341,7 @@ loyalty_expiring(PG_FUNCTION_ARGS)
 static LOCKTAG
 MissingWallet(int64 member_id, const char *currency)
 {
-	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) currency, strlen(currency), (uint64) member_id));
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, LoyaltyTable("wallet"), (uint32) hash, (uint16) (hash >> 32));
-	return tag;
+	return NamedLock("wallet", member_id, currency);
 }
 
 /*

@@ -29,16 +29,12 @@ void
 FindStoredActivity(int64 member_id, int64 activity_id, ActivityRow *row)
 {
 	static KeptPlan plan = {.nargs = 2,.argtypes = {INT8ARRAYOID, INT8OID}};
-	Datum		self = Int64GetDatum(member_id);
-	Datum		values[2] = {0, Int64GetDatum(activity_id)};
 	MemoryContext target = CurrentMemoryContext;
-	int64		canonical;
+	Datum		values[2] = {NumbersOf(member_id, NULL), Int64GetDatum(activity_id)};
 
 	if (plan.query == NULL)
 		MakeActivityQuery(&plan, "a.member_id OPERATOR(pg_catalog.=) ANY ($1) AND a.activity_id OPERATOR(pg_catalog.=) $2 "
 						  "ORDER BY a.moved_to IS NOT NULL, a.member_id");
-	if (!FindNumbers(member_id, &canonical, &values[0]))
-		values[0] = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	RunPlan(&plan, values, NULL, 1);
 	MemoryContextSwitchTo(target);
 	if (SPI_processed == 0)

@@ -94,15 +94,6 @@ LogAt(const TierLog *logs, int nlogs, TimestampTz t)
 	return last;
 }
 
-static int
-CompareInstants(const void *a, const void *b)
-{
-	TimestampTz x = *(const TimestampTz *) a;
-	TimestampTz y = *(const TimestampTz *) b;
-
-	return (x > y) - (x < y);
-}
-
 /* A household's timeline while the person was in it. */
 typedef struct SpellLogs
 {

@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 
 #include "core/compat.h"
+#include "core/core.h"
 #include "tier/tier_machine.h"
 
 static bool
@@ -306,15 +307,6 @@ CollectReturns(const LadderVersions *versions, const TierHistory *history, Times
 	}
 	for (int i = 0; i < history->nmerges; i++)
 		CollectReturns(versions, history->merges[i].absorbed, until, at, n);
-}
-
-static int
-CompareInstants(const void *a, const void *b)
-{
-	TimestampTz x = *(const TimestampTz *) a;
-	TimestampTz y = *(const TimestampTz *) b;
-
-	return x < y ? -1 : x > y;
 }
 
 static const char *
