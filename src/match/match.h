@@ -73,9 +73,10 @@
  * --------------------------
  *
  * Members of pairs and decisions exist; a stored weight is that of the model of
- * its pair, on the stored pattern, plus what frequencies added; patterns of a
- * model add up to the pairs of its blocks; no two members that were found not
- * the same are merged by merge_match() without a later decision.
+ * its pair, on the stored pattern, plus what frequencies added, and a stored
+ * probability that of the weight; patterns of a model add up to the pairs of its
+ * blocks; no two persons, as they were by then, that were found not the same
+ * are merged by merge_match() without a later decision.
  */
 #ifndef LOYALTY_MATCH_H
 #define LOYALTY_MATCH_H

@@ -62,8 +62,25 @@ COMMENT ON FUNCTION match_report(jsonb) IS
 CREATE FUNCTION match_thresholds(model jsonb, patterns jsonb, thresholds numeric[] DEFAULT '{0.5,0.8,0.9,0.95,0.99,0.999}',
 	OUT threshold numeric, OUT pairs numeric, OUT expected_false numeric, OUT expected_missed numeric, OUT "precision" numeric, OUT recall numeric)
 RETURNS SETOF record
-LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 6 SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE ROWS 6 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	PERFORM loyalty.match_levels(model);
+	IF patterns IS NULL OR thresholds IS NULL THEN
+		RAISE EXCEPTION '% must not be NULL', CASE WHEN patterns IS NULL THEN 'patterns' ELSE 'thresholds' END
+			USING ERRCODE = 'LY003', DETAIL = 'It has no default that NULL could stand for.',
+				HINT = 'Give the counts of match_patterns(), and thresholds or none.';
+	ELSIF EXISTS (SELECT FROM unnest(thresholds) t (p) WHERE (t.p BETWEEN 0 AND 1) IS NOT TRUE) THEN
+		RAISE EXCEPTION 'thresholds must be from 0 to 1'
+			USING ERRCODE = 'LY003', DETAIL = format('They are %s.', thresholds), HINT = 'A threshold is a probability.';
+	ELSIF jsonb_typeof($2 -> 'patterns') IS DISTINCT FROM 'object' OR jsonb_typeof(coalesce($2 -> 'beside', '{}')) <> 'object'
+		OR EXISTS (SELECT FROM jsonb_each(($2 -> 'patterns') || coalesce($2 -> 'beside', '{}')) c WHERE jsonb_typeof(c.value) <> 'number' OR c.value < '0') THEN
+		RAISE EXCEPTION 'invalid counts of patterns'
+			USING ERRCODE = 'LY003', DETAIL = 'They are an object with "patterns", an object of numbers.',
+				HINT = 'Give what match_patterns() returns, or {"patterns": {"10": 5, ...}} of all pairs.';
+	END IF;
+	RETURN QUERY
 	WITH cell AS MATERIALIZED (
 		SELECT w.probability AS p, c.value::numeric AS n
 		FROM (SELECT * FROM jsonb_each_text($2 -> 'patterns') UNION ALL SELECT * FROM jsonb_each_text($2 -> 'beside')) c,
@@ -76,7 +93,8 @@ AS $$
 				coalesce(sum(c.n * (1 - c.p)) FILTER (WHERE c.p >= t.threshold), 0) AS wrong,
 				coalesce(sum(c.n * c.p) FILTER (WHERE c.p < t.threshold), 0) + coalesce(($1 ->> 'matches_outside')::numeric, 0) AS missed
 			FROM cell c) x
-	ORDER BY t.n
+	ORDER BY t.n;
+END
 $$;
 COMMENT ON FUNCTION match_thresholds(jsonb, jsonb, numeric[]) IS
 'What a model expects of linking all pairs from a probability on: pairs, false ones among them, matches missed (of pairs below, and where no block looks), precision and recall. By patterns, as match_patterns() counts them; frequencies of values, which find_matches() weighs too, are left out. Error: LY003.';

@@ -341,8 +341,14 @@ ReadFields(const Place *whole, MatchCounts *counts, void (*read) (const Place *,
 	for (int f = 0; f < CountElements(&part); f++)
 	{
 		GetElementPlace(&part, f, &element);
-		counts->nfields++;
 		ReadFieldHead(&element, counts, f);
+		/* blocks, frequencies and parts of a weight know a field by its name */
+		for (int g = 0; g < f; g++)
+		{
+			if (strcmp(counts->names[g], counts->names[f]) == 0)
+				Complain(&element, "has the name \"%s\", as an earlier one has", counts->names[f]);
+		}
+		counts->nfields++;
 		if (IsObjectPlace(&element))
 			read(&element, counts, f, arg);
 	}
@@ -358,13 +364,20 @@ ReadBlocksOf(const Place *whole, MatchCounts *counts)
 		counts->has_keys = ReadBoolean(&part, false);
 	if (!GetPart(whole, "blocks", &part) || !RequireArray(&part))
 		return;
-	for (int b = 0; b < CountElements(&part) && b < MATCH_MAX_BLOCKS; b++)
+	if (CountElements(&part) > MATCH_MAX_BLOCKS)
+	{
+		Complain(&part, "has more than %d blocks", MATCH_MAX_BLOCKS);
+		return;
+	}
+	for (int b = 0; b < CountElements(&part); b++)
 	{
 		char	  **names;
 		int			nnames;
 
 		GetElementPlace(&part, b, &element);
 		names = ReadTexts(&element, &nnames);
+		if (nnames == 0)
+			Complain(&element, "is empty");
 		counts->nblocks++;
 		for (int i = 0; i < nnames; i++)
 		{
@@ -482,9 +495,11 @@ ReadPatterns(const Place *whole, MatchCounts *counts)
 static void
 ReadAgreement(const Place *place, MatchCounts *counts, int f, void *arg)
 {
+	static const char *const known[] = {"field", "kind", "levels", "frequencies", "values", "compared", "present", "agreement", "resolution", NULL};
 	int			n = ReadShares(place, "agreement", counts->summary[f].counts.agreement);
 	bool	   *all = arg;
 
+	RefuseUnknownKeys(place, known);
 	HasLevels(place, counts, f, n);
 	HasLevels(place, counts, f, ReadShares(place, "resolution", counts->summary[f].counts.resolution));
 	*all = *all && n > 0;
@@ -511,6 +526,7 @@ RefuseJson(const Problems *problems, const char *what, const char *hint)
 void
 ReadMatchCounts(Jsonb *json, MatchCounts *counts)
 {
+	static const char *const known[] = {"records", "pairs", "fields", "blocks", "keys", "patterns", "beside", NULL};
 	Problems	problems = {0};
 	Place		whole;
 	double		records = 0.0;
@@ -521,6 +537,7 @@ ReadMatchCounts(Jsonb *json, MatchCounts *counts)
 	WholeDefinition(&whole, json, "", &problems);
 	if (RequireObject(&whole))
 	{
+		RefuseUnknownKeys(&whole, known);
 		ReadFields(&whole, counts, ReadAgreement, &all);
 		counts->counted = counts->nfields > 0 && all;
 		ReadBlocksOf(&whole, counts);
@@ -540,10 +557,12 @@ ReadMatchCounts(Jsonb *json, MatchCounts *counts)
 static void
 ReadFieldModel(const Place *place, MatchCounts *head, int f, void *arg)
 {
+	static const char *const known[] = {"field", "kind", "levels", "frequencies", "values", "compared", "present", "m", "u", NULL};
 	FittedModel *model = arg;
 	MatchFieldModel *field = &model->fit.model.field[f];
 	int			n = ReadShares(place, "m", field->m);
 
+	RefuseUnknownKeys(place, known);
 	if (n == 0)
 		Complain(place, "has no m");
 	HasLevels(place, head, f, n);
@@ -560,6 +579,8 @@ ReadFieldModel(const Place *place, MatchCounts *head, int f, void *arg)
 void
 ReadMatchModel(Jsonb *json, FittedModel *model)
 {
+	static const char *const known[] = {"lambda", "records", "pairs", "fields", "blocks", "keys", "expected_matches", "matches_in_blocks",
+	"pairs_in_blocks", "matches_outside", "recall_of_blocks", "iterations", "converged", "remarks", NULL};
 	Problems	problems = {0};
 	Place		whole;
 	Place		part;
@@ -570,6 +591,7 @@ ReadMatchModel(Jsonb *json, FittedModel *model)
 	WholeDefinition(&whole, json, "", &problems);
 	if (RequireObject(&whole))
 	{
+		RefuseUnknownKeys(&whole, known);
 		model->fit.model.lambda = -1.0;
 		ReadNumberAt(&whole, "lambda", 0.0, 1.0, &model->fit.model.lambda);
 		if (model->fit.model.lambda < 0.0 && problems.nerrors == 0)

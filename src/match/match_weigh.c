@@ -170,7 +170,8 @@ ModelArgument(FunctionCallInfo fcinfo, int n)
 }
 
 /*
- * Shares of records that have the values of a pair, by field.
+ * Shares of records that have the values of a pair, by field; null, as left
+ * out, says nothing of a field.
  */
 static void
 ReadFrequencies(FunctionCallInfo fcinfo, int n, const KnownModel *known, MatchPattern pattern, MicroBits *frequencies)
@@ -182,12 +183,24 @@ ReadFrequencies(FunctionCallInfo fcinfo, int n, const KnownModel *known, MatchPa
 	if (PG_ARGISNULL(n))
 		return;
 	WholeDefinition(&whole, PG_GETARG_JSONB_P(n), "", &problems);
-	for (int f = 0; f < known->weigher.nfields && IsObjectPlace(&whole); f++)
+	if (!IsObjectPlace(&whole))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("frequencies must be an object"),
+				 errdetail("They are by the name of a field."),
+				 errhint("Give {\"surname\": 0.0001}, the share of the records that have the value.")));
+	for (int f = 0; f < known->weigher.nfields; f++)
 	{
 		double		share;
 
-		if (!GetPart(&whole, known->model.head.names[f], &part) || part.value.type != jbvNumeric)
+		if (!GetPart(&whole, known->model.head.names[f], &part))
 			continue;
+		if (part.value.type != jbvNumeric)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("a frequency must be a number"),
+					 errdetail("That of \"%s\" is none.", known->model.head.names[f]),
+					 errhint("It is the share of the records that have the value.")));
 		share = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(part.value.val.numeric)));
 		if (!(share > 0.0) || share > 1.0)
 			ereport(ERROR,

@@ -78,6 +78,21 @@ FROM (VALUES ('m', '{0.797231,0.834457,0.800474}'::numeric[]), ('u', '{0.091038,
 -- 25 steps and a tolerance of 0.0001, as others stop at, are too few
 SELECT near((of_equal(match_fit('{"patterns": {"111": 1056, "110": 544, "101": 444, "100": 556, "011": 544, "010": 1056, "001": 1756, "000": 4044}}',
 	'{"lambda": 0.05, "m": 0.95, "u": 0.02, "max_iterations": 25}'), 'm'))[1], 0.868474, 'm after 25 steps');
+-- lambda is that of one more look at the pairs (see the vignette): what the first step takes for matches is what the start says of them
+SELECT near(sum(c.n * (match_weight('{"lambda": 0.05, "fields": [{"field": "1", "m": [0.05, 0.95], "u": [0.98, 0.02]}, {"field": "2", "m": [0.05, 0.95], "u": [0.98, 0.02]},
+	{"field": "3", "m": [0.05, 0.95], "u": [0.98, 0.02]}]}', c.pattern)).probability) / 10000, 0.239258, 'lambda of the first step')
+FROM (VALUES ('111', 1056), ('110', 544), ('101', 444), ('100', 556), ('011', 544), ('010', 1056), ('001', 1756), ('000', 4044)) c (pattern, n);
+CREATE FUNCTION steps(n integer, tolerance numeric DEFAULT 0) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT match_fit('{"patterns": {"111": 1056, "110": 544, "101": 444, "100": 556, "011": 544, "010": 1056, "001": 1756, "000": 4044}}',
+		jsonb_build_object('lambda', 0.05, 'm', 0.95, 'u', 0.02, 'max_iterations', n, 'tolerance', tolerance))
+$$;
+CREATE FUNCTION largest_change(n integer) RETURNS numeric LANGUAGE sql AS $$
+	SELECT max(abs(a - b)) FROM (SELECT steps(n) AS x, steps(n - 1) AS y) s, LATERAL unnest(of_equal(x, 'm') || of_equal(x, 'u'), of_equal(y, 'm') || of_equal(y, 'u')) c (a, b)
+$$;
+SELECT near((steps(c.n) ->> 'lambda')::numeric, c.lambda, format('lambda of step %s', c.n + 1)) FROM (VALUES (24, 0.211357), (92, 0.200997)) c (n, lambda);
+SELECT is(array_agg(largest_change(n) < 0.0001 ORDER BY n), '{f,t}', 'the 93rd is the first that changes less than 0.0001') FROM unnest('{92,93}'::integer[]) n;
+SELECT is(array_agg(largest_change(n) < 1e-13 ORDER BY n), '{f,t}', 'and the 723rd less than 1e-13') FROM unnest('{722,723}'::integer[]) n;
+SELECT ok((steps(10000, 1e-13) ->> 'converged')::boolean, 'which is reached');
 -- a start that knows less comes to the same
 SELECT all_near(of_equal(match_fit('{"patterns": {"111": 1056, "110": 544, "101": 444, "100": 556, "011": 544, "010": 1056, "001": 1756, "000": 4044}}'), 'm'),
 	'{0.9,0.8,0.7}', 'm from the default start');
@@ -141,6 +156,17 @@ SELECT throws_ok(c.sql, c.state, c.message, c.sql) FROM (VALUES
 	($$SELECT match_fit('{"patterns": {}}')$$, 'LY842', '0 fields do not tell matches from other pairs'),
 	($$SELECT match_fit(NULL)$$, 'LY003', 'patterns must not be NULL'),
 	($$SELECT match_fit('{"patterns": {"111": 5}}', '{"seed": 1}')$$, 'LY003', 'invalid options'),
+	($$SELECT match_fit('{"patterns": {"111": 5}, "block": [["1"]]}')$$, 'LY003', 'invalid counts of patterns'),
+	($$SELECT match_fit('{"patterns": {"111": 5}, "fields": [{"field": "a"}, {"field": "b"}, {"field": "a"}]}')$$, 'LY003', 'invalid counts of patterns'),
+	($$SELECT match_fit('{"patterns": {"111": 5}, "fields": [{"field": "a"}, {"field": "b"}, {"field": "c", "agrees": [1, 0]}]}')$$, 'LY003', 'invalid counts of patterns'),
+	($$SELECT match_fit('{"patterns": {"111": 5}, "fields": [{"field": "a"}, {"field": "b"}, {"field": "c"}], "blocks": [["a"], []]}')$$, 'LY003', 'invalid counts of patterns'),
+	($$SELECT match_fit(jsonb_build_object('patterns', '{"111": 5}'::jsonb, 'fields', '[{"field": "a"}, {"field": "b"}, {"field": "c"}]'::jsonb,
+		'blocks', (SELECT jsonb_agg('["a"]'::jsonb) FROM generate_series(1, 65))))$$, 'LY003', 'invalid counts of patterns'),
+	-- parts are by the name of a field
+	($$SELECT match_weight('{"lambda": 0.1, "fields": [{"field": "a", "m": [0.5, 0.5], "u": [0.5, 0.5]}, {"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', '11')$$, 'LY003', 'invalid model'),
+	($$SELECT match_weight('{"lambda": 0.1, "prior": 0.2, "fields": [{"field": "a", "m": [0.5, 0.5], "u": [0.5, 0.5]}]}', '1')$$, 'LY003', 'invalid model'),
+	($$SELECT match_weight('{"lambda": 0.1, "fields": [{"field": "a", "m": [0.5, 0.5], "u": [0.5, 0.5]}]}', '1', '[]')$$, 'LY003', 'frequencies must be an object'),
+	($$SELECT match_weight('{"lambda": 0.1, "fields": [{"field": "a", "m": [0.5, 0.5], "u": [0.5, 0.5]}]}', '1', '{"a": "0.1"}')$$, 'LY003', 'a frequency must be a number'),
 	-- what agrees nowhere is taken for the matches when one begins there
 	($$SELECT match_fit('{"patterns": {"111": 1056, "110": 544, "101": 444, "100": 556, "011": 544, "010": 1056, "001": 1756, "000": 4044}}', '{"lambda": 0.8, "m": 0.05, "u": 0.9}')$$,
 		'LY843', 'the fit took other pairs for matches')) c (sql, state, message);
@@ -153,6 +179,11 @@ SELECT near((model ->> 'lambda')::numeric, 0.2, 'lambda of all pairs'), near((mo
 	near((model ->> 'recall_of_blocks')::numeric, 0.98, 'their recall') FROM fit WHERE name = 'blocks';
 SELECT all_near(of_equal(model, 'm'), '{0.9,0.8,0.7}', 'm with blocks') FROM fit WHERE name = 'blocks';
 SELECT all_near(of_equal(model, 'u'), '{0.1,0.2,0.3}', 'u with blocks') FROM fit WHERE name = 'blocks';
+-- and what comes of it where they are not: the six cells alone are of nonsense, and it is said
+INSERT INTO fit SELECT 'six cells', match_fit('{"patterns": {"111": 1056, "110": 544, "101": 444, "100": 556, "011": 544, "010": 1056}}', '{"lambda": 0.05, "m": 0.95, "u": 0.02}');
+SELECT near((model ->> 'lambda')::numeric, 0.619, 'lambda of six cells', 5e-4), near((of_equal(model, 'm'))[1], 1, 'm of the first', 1e-9), near((of_equal(model, 'u'))[1], 0, 'and its u', 1e-9)
+FROM fit WHERE name = 'six cells';
+SELECT is((SELECT r.remark FROM match_report(model) r WHERE r.item = 'verdict'), 'unsafe', 'six cells are unsafe') FROM fit WHERE name = 'six cells';
 -- a field of which a quarter is missing on either side, independently: the same model
 INSERT INTO fit SELECT 'missing', match_fit('{"pairs": 160000, "fields": [{"field": "a", "agreement": [0.74, 0.26]}, {"field": "b", "agreement": [0.68, 0.32]}, {"field": "c", "present": 0.75, "agreement": [0.62, 0.38]}],
 	"blocks": [["a"], ["b"]], "patterns": {"111": 12672, "110": 6528, "101": 5328, "100": 6672, "011": 6528, "010": 12672, "11-": 6400, "10-": 4000, "01-": 6400}}');
@@ -164,6 +195,21 @@ SELECT is(t.pairs, c.pairs, 'pairs from ' || t.threshold), is(t.expected_false, 
 FROM (VALUES (0.99, 2::numeric, 0.006000, 1.770000), (0.5, 4, 0.436000, 0.200000), (0, 5, 1.236000, 0.000000)) c (threshold, pairs, wrong, missed),
 	match_thresholds('{"lambda": 0.5, "fields": [{"field": "a", "m": [0.97, 0.995, 0.999], "u": [0.03, 0.005, 0.001]}, {"field": "b", "m": [0.2, 0.6], "u": [0.8, 0.4]}]}',
 		'{"patterns": {"2-": 1, "1-": 1, "0-": 1, "-1": 1, "-0": 1}}', ARRAY[c.threshold]) t;
+
+SELECT is(t.expected_missed, 1.77, 'missed below the link, whatever its place in the list') FROM
+	match_thresholds('{"lambda": 0.5, "fields": [{"field": "a", "m": [0.97, 0.995, 0.999], "u": [0.03, 0.005, 0.001]}, {"field": "b", "m": [0.2, 0.6], "u": [0.8, 0.4]}]}',
+		'{"patterns": {"2-": 1, "1-": 1, "0-": 1, "-1": 1, "-0": 1}}') t WHERE t.threshold = 0.99;
+SELECT throws_ok(format('SELECT match_thresholds(%s)', c.arguments), 'LY003', c.message, c.arguments) FROM (VALUES
+	($$NULL, '{"patterns": {"1": 5}}'$$, 'model must not be NULL'), ($$'{"fields": []}', '{"patterns": {}}'$$, 'invalid model'),
+	($$'{"lambda": 0.1, "fields": [{"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', NULL$$, 'patterns must not be NULL'),
+	($$'{"lambda": 0.1, "fields": [{"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', '{"patterns": {"1": 5}}', NULL$$, 'thresholds must not be NULL'),
+	($$'{"lambda": 0.1, "fields": [{"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', '{"patterns": {"1": 5}}', '{0.5,NULL}'$$, 'thresholds must be from 0 to 1'),
+	($$'{"lambda": 0.1, "fields": [{"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', '{"patterns": {"1": 5}}', '{1.01}'$$, 'thresholds must be from 0 to 1'),
+	($$'{"lambda": 0.1, "fields": [{"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', '{"patterns": {"1": 5}}', '{NaN}'$$, 'thresholds must be from 0 to 1'),
+	($$'{"lambda": 0.1, "fields": [{"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', '{"1": 5}'$$, 'invalid counts of patterns'),
+	($$'{"lambda": 0.1, "fields": [{"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', '{"patterns": {"1": -5}}'$$, 'invalid counts of patterns'),
+	($$'{"lambda": 0.1, "fields": [{"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', '{"patterns": {"1": "5"}}'$$, 'invalid counts of patterns'),
+	($$'{"lambda": 0.1, "fields": [{"field": "a", "m": [0.1, 0.9], "u": [0.9, 0.1]}]}', '{"patterns": {"11": 5}}'$$, '"11" is no pattern of this model')) c (arguments, message);
 
 -- Tables of anybody.  7. Each pair once, in the first block that makes it; 8. a missing key makes none
 CREATE TABLE person (id integer PRIMARY KEY, surname text, given text, born date, phone text, note text);
@@ -198,6 +244,15 @@ CREATE TABLE six AS SELECT i AS id, (ARRAY['ann', 'ann', 'anna', 'bob', 'bob', '
 SELECT is((SELECT array_agg(round(x::numeric * 15, 6)) FROM jsonb_array_elements_text(p -> 'fields' -> 1 -> 'agreement') x), '{9,0,2,4}'::numeric[], 'agreement'),
 	is(p -> 'patterns', '{"03-": 1, "030": 2, "130": 1}'::jsonb, 'patterns')
 FROM match_patterns('six', '{"id": "id", "fields": {"odd": "category", "name": "name", "number": "category"}, "blocks": [["name"]]}') p;
+
+-- frequencies of a table: of 20 records with the field, c have the value, so that its share is (c - 1) / (20 - 2 + 1 / .4); a table that needs quotes, in no search_path.
+-- log2(.01/.99) + log2(.9/.4) + log2(.8/.1), less log2 of share / .4
+CREATE SCHEMA "Odd ""one";
+CREATE TABLE "Odd ""one"."Who's who" AS SELECT id AS "The Id", first AS "First, name", CASE WHEN id IN (1, 2, 13, 14, 18, 19) THEN 'p' END AS "select" FROM twenty;
+SELECT results_eq($$SELECT a, b, weight, decision, parts #>> '{fields,"First, name",frequency}' FROM find_matches('"Odd ""one"."Who''s who"',
+		'{"id": "The Id", "fields": {"First, name": "category", "select": {"kind": "category", "frequencies": false}}, "blocks": [["First, name", "select"]], "review": 0, "link": 0.4}',
+		'{"lambda": 0.01, "fields": [{"field": "select", "kind": "category", "m": [0.2, 0.8], "u": [0.9, 0.1]}, {"field": "First, name", "kind": "category", "m": [0.1, 0.9], "u": [0.6, 0.4]}]}')$$,
+	$$VALUES ('1', '2', -2.883240, 'review', '-0.423808'), ('13', '14', -1.423808, 'review', '1.035624'), ('18', '19', 0.576192, 'link', '3.035624')$$, 'frequencies of a table');
 
 -- sizes, and keys that too many share
 SELECT results_eq($$SELECT * FROM preview_blocks('twenty', '{"id": "id", "fields": {"first": "name"}, "largest_key": 10, "blocks": [["first"]]}')$$,
@@ -303,6 +358,12 @@ ALTER TABLE shuffled ADD PRIMARY KEY (rec_id);
 SELECT is(match_patterns('shuffled', d), patterns, 'the same counts of shuffled rows') FROM definition, counted;
 SELECT is(match_fit(match_patterns('shuffled', d)), model, 'and the same model') FROM definition, fitted;
 SELECT bag_eq('SELECT f.* FROM definition, find_matches($$shuffled$$, d) f', 'TABLE found', 'and the same matches');
+-- and where a plan may have several workers
+SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+SELECT is(array_agg(DISTINCT md5(match_fit(p)::text)), ARRAY[(SELECT md5(model::text) FROM fitted)], 'with no, two and four workers')
+FROM definition, unnest('{0,2,4}'::integer[]) n, LATERAL set_config('max_parallel_workers_per_gather', n::text, false) s, LATERAL match_patterns(CASE WHEN s = '2' THEN 'record' ELSE 'shuffled' END::regclass, d) p;
+SELECT bag_eq('SELECT f.* FROM definition, find_matches($$shuffled$$, d) f', 'TABLE found', 'the same matches with four workers');
+RESET max_parallel_workers_per_gather; RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size;
 -- a model that is kept finds the same, also for some
 SELECT bag_eq('SELECT f.* FROM definition, fitted, find_matches($$record$$, d, model) f', 'TABLE found', 'a model that was kept');
 SELECT bag_eq($$SELECT f.* FROM definition, fitted, find_matches('record', d, model, ARRAY(SELECT rec_id FROM record WHERE rec_id ~ '7-dup-1$')) f$$,

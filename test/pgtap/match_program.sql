@@ -158,9 +158,15 @@ INSERT INTO match_pair (member_id, other_id, match, weight, probability, pattern
 INSERT INTO match_review (member_id, other_id, decision, decided_at) VALUES (3008, 3009, 'different', now());
 UPDATE match_pair SET weight = weight + 0.000001 WHERE member_id = 4;
 INSERT INTO match_link (member_id, merge_id, other_id, match) SELECT 3008, merge_id, 3009, 'hand' FROM merge_members(3008, 3009);
+-- refused (3011, 3013), and joined through 3012; a word about others of the same person excuses nothing, and neither does what was joined before
+INSERT INTO loyalty.member (member_id) SELECT generate_series(3011, 3014);
+INSERT INTO match_review (member_id, other_id, decision) VALUES (3011, 3013, 'different'), (3013, 3014, 'same');
+INSERT INTO match_link (member_id, merge_id, other_id, match) SELECT 3013, merge_id, 3014, 'hand' FROM merge_members(3013, 3014);
+INSERT INTO match_link (member_id, merge_id, other_id, match) SELECT 3011, merge_id, 3012, 'hand' FROM merge_members(3011, 3012);
+INSERT INTO match_link (member_id, merge_id, other_id, match) SELECT 3012, merge_id, 3014, 'hand' FROM merge_members(3012, 3014);
 INSERT INTO match_model (match, model_no, version, model, patterns) SELECT match, 7, version, model, jsonb_set(patterns, '{patterns}', '{}') FROM match_model WHERE model_no = 1;
 SELECT bag_eq($$SELECT invariant, member_id FROM check_match() WHERE member_id IS DISTINCT FROM 3004 AND member_id IS DISTINCT FROM 3005 AND NOT (invariant = 'weight' AND member_id = 3007)$$,
-	$$VALUES ('member', 3007::bigint), ('refused', 3008), ('weight', 4), ('patterns', NULL)$$, 'violations');
+	$$VALUES ('member', 3007::bigint), ('probability', 3007), ('refused', 3008), ('refused', 3012), ('weight', 4), ('patterns', NULL)$$, 'violations');
 
 -- Who is forgotten is in no pair, decision or evidence
 SELECT forget_member(3001), forget_member(8), forget_member(3009) \g /dev/null
