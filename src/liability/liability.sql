@@ -41,8 +41,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, pg_t
 AS $$
 	SELECT c.cohort, a.age, c.issued, coalesce(r.redeemed, 0), (sum(coalesce(r.redeemed, 0)) OVER w)::bigint, (sum(coalesce(r.expired, 0)) OVER w)::bigint
 	FROM (SELECT u.cohort, u.months, sum(u.issued)::bigint AS issued FROM unnest($1) u GROUP BY u.cohort, u.months) c,
-		LATERAL (SELECT extract(year FROM age($2, c.cohort)) * 12 + extract(month FROM age($2, c.cohort)) AS months) p,
-		LATERAL generate_series(0, (floor(p.months / c.months) - 1)::integer) a (age)
+		LATERAL generate_series(0, floor(loyalty.months_between(c.cohort, $2)::numeric / c.months)::integer - 1) a (age)
 	LEFT JOIN LATERAL (SELECT sum(u.redeemed)::bigint AS redeemed, sum(u.expired)::bigint AS expired FROM unnest($1) u WHERE u.cohort = c.cohort AND u.age = a.age) r ON true
 	WINDOW w AS (PARTITION BY c.cohort ORDER BY a.age)
 	ORDER BY c.cohort, a.age

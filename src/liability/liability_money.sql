@@ -28,33 +28,37 @@ BEGIN
 	), used AS (
 		SELECT u.cohort AS month, sum(u.issued)::bigint AS issued, sum(u.redeemed)::bigint AS redeemed
 		FROM unnest(loyalty.redemption_triangle(code, as_of, known_at)) u GROUP BY u.cohort
+	), price AS MATERIALIZED (
+		-- in force from when on; the last that was said
+		SELECT DISTINCT ON (v.currency, v.valid_from) v.currency, coalesce(v.valid_from, '-infinity') AS valid_from, v.value FROM loyalty.point_value v
+		WHERE v.recorded_at <= known ORDER BY v.currency, v.valid_from, v.value_id DESC
+	), estimate AS MATERIALIZED (
+		SELECT DISTINCT ON (e.currency, e.valid_from) e.currency, coalesce(e.valid_from, '-infinity') AS valid_from, coalesce(e.rate, loyalty.redeemed_share(e.hazards, e.tail, 0, NULL)) AS rate
+		FROM loyalty.redemption_estimate e WHERE e.recorded_at <= known ORDER BY e.currency, e.valid_from, e.estimate_id DESC
 	), held AS (
-		-- what activities hold; taken back is from when that was on
-		SELECT w.member_id, w.activity_id, sum(w.points) AS points
+		-- what activities hold, from when their first points were given; taken back is from when that was on
+		SELECT w.member_id, w.activity_id, w.currency, min(w.at) FILTER (WHERE w.points > 0) AS at, sum(w.points) AS points
 		FROM loyalty.award w
-		WHERE w.currency = code AND w.activity_id IS NOT NULL AND w.cause IS NULL AND w.points <> 0 AND w.recorded_at <= known AND w.at <= until
-			AND (w.points > 0 OR as_of IS NULL OR EXISTS (SELECT FROM loyalty.all_entries() e
-				WHERE e.member_id = ANY (loyalty.member_kin(w.member_id)) AND e.entry_id = w.entry_id AND e.effective_at <= until))
-		GROUP BY w.member_id, w.activity_id HAVING sum(w.points) > 0
+		WHERE w.currency IN (SELECT p.currency FROM price p) AND w.activity_id IS NOT NULL AND w.cause IS NULL AND w.points <> 0 AND w.recorded_at <= known AND w.at <= until
+			AND (w.points > 0 OR as_of IS NULL OR loyalty.entry_counts(w.member_id, w.entry_id, until))
+		GROUP BY w.member_id, w.activity_id, w.currency HAVING sum(w.points) > 0
+	), valued AS (
+		SELECT h.*, (SELECT p.value FROM price p WHERE p.currency = h.currency AND p.valid_from <= h.at ORDER BY p.valid_from DESC LIMIT 1) AS value,
+			coalesce((SELECT e.rate FROM estimate e WHERE e.currency = h.currency AND e.valid_from <= h.at ORDER BY e.valid_from DESC LIMIT 1), 1) AS rate
+		FROM held h
 	), sold AS (
-		SELECT a.at, h.points, CASE WHEN a.revision = 0 THEN a.amount
+		-- of several currencies each has its part of the price
+		SELECT v.*, CASE WHEN a.revision = 0 THEN a.amount
 			ELSE (SELECT s.amount FROM (
 				SELECT r.revision, r.was_amount AS amount FROM loyalty.activity_revision r
 				WHERE r.member_id = a.member_id AND r.activity_id = a.activity_id AND r.was_at IS NOT NULL AND (r.recorded_at > known OR r.is_return AND r.at > until)
 				UNION ALL SELECT NULL, a.amount ORDER BY 1 LIMIT 1) s) END AS amount
-		FROM held h JOIN loyalty.activity a ON a.member_id = h.member_id AND a.activity_id = h.activity_id
-	), price AS MATERIALIZED (
-		-- in force from when on; the last that was said
-		SELECT DISTINCT ON (v.valid_from) coalesce(v.valid_from, '-infinity') AS valid_from, v.value FROM loyalty.point_value v
-		WHERE v.currency = code AND v.recorded_at <= known ORDER BY v.valid_from, v.value_id DESC
-	), estimate AS MATERIALIZED (
-		SELECT DISTINCT ON (e.valid_from) coalesce(e.valid_from, '-infinity') AS valid_from, coalesce(e.rate, loyalty.redeemed_share(e.hazards, e.tail, 0, NULL)) AS rate
-		FROM loyalty.redemption_estimate e WHERE e.currency = code AND e.recorded_at <= known ORDER BY e.valid_from, e.estimate_id DESC
+		FROM (SELECT x.*, coalesce(sum(x.points * x.value * x.rate) FILTER (WHERE x.currency <> code) OVER (PARTITION BY x.member_id, x.activity_id), 0) AS beside FROM valued x) v
+		JOIN loyalty.activity a ON a.member_id = v.member_id AND a.activity_id = v.activity_id
+		WHERE v.currency = code
 	), allocated AS (
 		SELECT date_trunc('month', s.at AT TIME ZONE zone)::date AS month, sum(d.deferred) AS deferred
-		FROM sold s, LATERAL loyalty.allocate_price(s.amount, s.amount, s.points,
-			(SELECT p.value FROM price p WHERE p.valid_from <= s.at ORDER BY p.valid_from DESC LIMIT 1),
-			coalesce((SELECT e.rate FROM estimate e WHERE e.valid_from <= s.at ORDER BY e.valid_from DESC LIMIT 1), 1), greatest(scale(s.amount), 2)) d
+		FROM sold s, LATERAL loyalty.allocate_price(s.amount, s.amount + s.beside, s.points, s.value, s.rate, greatest(scale(s.amount), 2)) d
 		WHERE s.amount > 0
 		GROUP BY 1
 	), f AS (
@@ -64,12 +68,12 @@ BEGIN
 		LEFT JOIN used u ON u.month = m.month LEFT JOIN left_over l ON l.month = m.month LEFT JOIN allocated a ON a.month = m.month
 	)
 	SELECT f.month, f.issued, f.redeemed, f.outstanding, round(f.expected, 2), f.deferred, r.recognised, f.deferred - r.recognised
-	FROM f, LATERAL (SELECT round(CASE WHEN f.outstanding = 0 THEN f.deferred ELSE loyalty.recognised(f.deferred, greatest(f.redeemed, 0), greatest(f.redeemed, 0) + f.expected) END, 2) AS recognised) r
+	FROM f, LATERAL (SELECT round(CASE WHEN f.outstanding = 0 THEN f.deferred ELSE loyalty.recognised(f.deferred, greatest(f.redeemed, 0), greatest(f.redeemed, 0) + f.expected) END, greatest(scale(f.deferred), 2)) AS recognised) r
 	ORDER BY f.month;
 END
 $$;
 COMMENT ON FUNCTION deferral_schedule(text, timestamptz, timestamptz) IS
-'By month of issue: points issued, redeemed, outstanding and expected to be redeemed yet; what of the prices of sales was deferred for points that they earned, what of that is recognised by now, and what is not (balance). As of an instant and as known at another (NULL of either: now). A price is shared by allocate_price(), at the value of a point and the estimate in force at the activity''s instant, for the points that it holds; what is returned takes its part along. Points that no sale brought have no price. Errors: LY821 nobody has said what a point is worth, LY102.';
+'By month of issue: points issued, redeemed, outstanding and expected to be redeemed yet; what of the prices of sales was deferred for points that they earned, what of that is recognised by now, and what is not (balance). As of an instant and as known at another (NULL of either: now). A price is shared by allocate_price(), at the value of a point and the estimate in force at the activity''s instant, for the points that it holds, of several currencies each for its own; it belongs to the month in which these were given first, as their lots do, wherever the activity was moved since. What is returned takes its part along. Points that no sale brought have no price. Errors: LY821 nobody has said what a point is worth, LY102.';
 
 CREATE FUNCTION liability_figures(currency text, month date, known_at timestamptz) RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -145,19 +149,27 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	zone CONSTANT text := loyalty.zone_of_currency(currency);
+	first timestamptz;
 	stored record;
 	before numeric;
 BEGIN
 	IF from_month IS NULL OR until_month IS NULL OR from_month > until_month OR NOT isfinite(from_month) OR NOT isfinite(until_month) THEN
 		RAISE EXCEPTION 'from_month and until_month must be given'
 			USING ERRCODE = 'LY003', DETAIL = format('They are %s and %s.', coalesce(from_month::text, 'NULL'), coalesce(until_month::text, 'NULL')), HINT = 'Give the first and the last month that are wanted.';
+	ELSIF loyalty.months_between(from_month, until_month) >= 1200 THEN
+		RAISE EXCEPTION 'at most 1200 months can be asked for at once'
+			USING ERRCODE = 'LY003', DETAIL = format('From %s to %s are more.', from_month, until_month), HINT = 'Give a shorter time.';
 	END IF;
+	first := coalesce((SELECT min(a.at) FROM loyalty.award a WHERE a.currency = recognised_revenue.currency AND a.points > 0), 'infinity');
 	month := (date_trunc('month', from_month) - interval '1 month')::date;
 	WHILE month <= until_month LOOP
 		SELECT c.figures INTO stored FROM loyalty.liability_close c WHERE c.currency = recognised_revenue.currency AND c.month = recognised_revenue.month;
 		closed := FOUND;
 		IF closed THEN
 			cumulative := stored.figures ->> 'recognised';
+		ELSIF before IS NOT NULL AND (month + interval '1 month') AT TIME ZONE zone < first THEN
+			-- nothing was sold before
+			cumulative := 0;
 		ELSE
 			cumulative := (SELECT coalesce(sum(d.recognised), 0) FROM loyalty.deferral_schedule(currency, (month + interval '1 month') AT TIME ZONE zone) d);
 		END IF;
@@ -171,35 +183,44 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION recognised_revenue(text, date, date) IS
-'What was earned by points in each month, from one to another: what is recognised since the beginning as of its end, less the same of the month before. Of a closed month as known when it was closed, so that what came later is in the month after, once; of others as known now. Errors: LY821, LY102, LY003.';
+'What was earned by points in each month, from one to another: what is recognised since the beginning as of its end, less the same of the month before. Of a closed month as known when it was closed, so that what came later is in the month after, once; of others as known now. At most 1200 months. Errors: LY821, LY102, LY003.';
 
-CREATE FUNCTION campaign_cost(campaign text, currency text DEFAULT 'points', OUT issued bigint, OUT outstanding bigint, OUT redeemed bigint, OUT expired bigint,
-	OUT expected_points numeric, OUT cost numeric) RETURNS record
+CREATE FUNCTION campaign_cost(campaign text, currency text DEFAULT 'points', as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL,
+	OUT issued bigint, OUT outstanding bigint, OUT redeemed bigint, OUT expired bigint, OUT expected_points numeric, OUT cost numeric) RETURNS record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_variable
 DECLARE
-	price CONSTANT record := loyalty.point_value_at(currency);
+	price CONSTANT record := loyalty.point_value_at(currency, as_of, known_at);
+	until CONSTANT timestamptz := coalesce(as_of, 'infinity');
+	known CONSTANT timestamptz := coalesce(known_at, 'infinity');
 	l record;
 BEGIN
 	PERFORM loyalty.zone_of_currency(currency);
-	SELECT coalesce(sum(a.points), 0) INTO issued FROM loyalty.award a WHERE a.campaign = campaign_cost.campaign AND a.currency = campaign_cost.currency;
-	SELECT * INTO l FROM loyalty.liability(currency, by => 'campaign') x WHERE x.cell = campaign_cost.campaign;
+	SELECT * INTO l FROM loyalty.liability(currency, as_of, known_at, 'campaign') x WHERE x.cell = campaign_cost.campaign;
 	outstanding := coalesce(l.points, 0); expected_points := coalesce(l.expected_points, 0);
+	SELECT coalesce(sum(a.points), 0) INTO issued FROM loyalty.award a
+	WHERE a.campaign = campaign_cost.campaign AND a.currency = campaign_cost.currency AND a.at <= until AND a.recorded_at <= known
+		AND (a.points > 0 OR as_of IS NULL OR loyalty.entry_counts(a.member_id, a.entry_id, until));
 	WITH lot AS (
 		SELECT a.entry_id, sum(a.points) FILTER (WHERE a.campaign = campaign_cost.campaign) / sum(a.points) AS part
 		FROM loyalty.award a WHERE a.currency = campaign_cost.currency AND a.points > 0 AND a.entry_id IS NOT NULL GROUP BY a.entry_id HAVING bool_or(a.campaign = campaign_cost.campaign)
 	)
 	SELECT coalesce(round(sum(u.points * t.part)), 0) INTO redeemed
-	FROM lot t JOIN (SELECT x.lot_id, CASE WHEN e.kind = 'reverse' THEN -x.points ELSE x.points END AS points
+	FROM lot t JOIN (
+		SELECT x.lot_id, CASE WHEN e.kind = 'reverse' AND e.points > 0 THEN -x.points ELSE x.points END AS points
 		FROM loyalty.all_entries() e, loyalty.unnest_lots(e.lots) x
-		WHERE e.currency = campaign_cost.currency AND (e.kind IN ('redeem', 'capture') OR e.kind = 'reverse' AND e.points > 0)) u ON u.lot_id = t.entry_id;
+		WHERE e.currency = campaign_cost.currency AND e.effective_at <= until AND e.recorded_at <= known AND (e.kind IN ('redeem', 'capture')
+			-- refunds, and what undoes them
+			OR e.kind = 'reverse' AND e.points <> 0 AND EXISTS (SELECT FROM loyalty.all_entries() r
+				WHERE r.member_id = ANY (loyalty.member_kin(e.member_id)) AND r.entry_id = e.target_entry_id AND (r.kind IN ('redeem', 'capture') OR r.kind = 'reverse' AND r.points > 0)))) u
+		ON u.lot_id = t.entry_id;
 	expired := greatest(issued - outstanding - redeemed, 0);
 	cost := round((greatest(redeemed, 0) + expected_points) * price.cost, 2);
 END
 $$;
-COMMENT ON FUNCTION campaign_cost(text, text) IS
-'What the points of a campaign come to now: issued (less what was taken back), still outstanding, redeemed, expired or otherwise gone, those that will be redeemed yet, and what the redeemed and these cost (NULL where nobody has said what a point costs). Where one entry gave the points of several campaigns, each has its part of it. Error: LY102.';
+COMMENT ON FUNCTION campaign_cost(text, text, timestamptz, timestamptz) IS
+'What the points of a campaign come to, as of an instant and as known at another (NULL of either: now): issued (less what was taken back), still outstanding, redeemed, expired or otherwise gone, those that will be redeemed yet, and what the redeemed and these cost (NULL where nobody has said what a point costs). Where one entry gave the points of several campaigns, each has its part of it. Errors: LY102, LY003.';
 
 CREATE FUNCTION check_liability(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

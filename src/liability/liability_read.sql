@@ -7,6 +7,15 @@ LANGUAGE c STABLE PARALLEL SAFE COST 100 SUPPORT require_setup AS 'MODULE_PATHNA
 COMMENT ON FUNCTION past_balance(points_balance, bigint, text, timestamptz, timestamptz) IS
 'The balance of a wallet, given as it is now, of its entries that were effective by as_of and recorded by known_at (NULL of either: all). Of that wallet alone: before a merge each member had its own. Part of liability().';
 
+-- Not pinned, so that the planner can inline it: every name is qualified.
+CREATE FUNCTION entry_counts(member_id bigint, entry_id bigint, as_of timestamptz) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup
+AS $$
+	SELECT EXISTS (SELECT FROM loyalty.all_entries() e
+		WHERE e.member_id OPERATOR(pg_catalog.=) ANY (loyalty.member_kin($1)) AND e.entry_id OPERATOR(pg_catalog.=) $2 AND e.effective_at OPERATOR(pg_catalog.<=) $3)
+$$;
+COMMENT ON FUNCTION entry_counts(bigint, bigint, timestamptz) IS 'Whether an entry of a member, or of one who was merged with it, was effective by an instant. Part of deferral_schedule(), campaign_cost() and trial_costs().';
+
 CREATE FUNCTION redemption_triangle(currency text DEFAULT 'points', as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL) RETURNS triangle_cell[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
@@ -109,7 +118,10 @@ BEGIN
 		)
 		SELECT coalesce(p.campaign, 'none'), p.issued_in, p.lives_until, coalesce(sum(p.points) FILTER (WHERE p.state = 'available'), 0)::bigint,
 			coalesce(sum(p.points) FILTER (WHERE p.state = 'pending'), 0)::bigint, coalesce(sum(p.points) FILTER (WHERE p.state = 'held'), 0)::bigint, 0::bigint
-		FROM part p GROUP BY p.campaign, p.issued_in, p.lives_until;
+		FROM part p GROUP BY p.campaign, p.issued_in, p.lives_until
+		UNION ALL
+		-- what is owed is of no campaign
+		SELECT NULL, NULL, NULL, 0, 0, 0, x.owed FROM loyalty.outstanding_by(code, as_of, known_at, NULL) x WHERE x.owed > 0;
 	ELSE
 		RAISE EXCEPTION 'liability cannot be told by "%"', by
 			USING ERRCODE = 'LY003', DETAIL = 'It can by issued, expires, campaign, and tier:<ladder>.', HINT = 'By anything else of members: join liability_members().';
@@ -134,7 +146,7 @@ BEGIN
 		RETURN QUERY
 		SELECT c.issued_in, c.lives_until, least(greatest(estimate.rate * coalesce(t.issued, 0) - coalesce(t.redeemed, 0), 0) / sum(c.points) OVER (PARTITION BY c.issued_in), 1)
 		FROM (SELECT u.issued_in, u.lives_until, sum(u.available + u.pending + u.held) AS points FROM unnest(cells) u WHERE u.issued_in IS NOT NULL GROUP BY 1, 2) c
-		LEFT JOIN (SELECT u.cohort, sum(u.issued) AS issued, sum(u.redeemed) AS redeemed FROM unnest(loyalty.redemption_triangle(currency, at, known_at)) u GROUP BY u.cohort) t
+		LEFT JOIN (SELECT u.cohort, sum(u.issued) AS issued, sum(u.redeemed) AS redeemed FROM unnest(loyalty.redemption_triangle(currency, as_of, known_at)) u GROUP BY u.cohort) t
 			ON t.cohort = c.issued_in
 		WHERE c.points > 0;
 		RETURN;

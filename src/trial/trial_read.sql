@@ -10,13 +10,13 @@ $$;
 COMMENT ON FUNCTION trial_arm(bigint, text) IS
 'The arm of a member in a trial, from 0, which is the control; of one who was merged that of the member who stands for it. Error: LY801.';
 
-CREATE FUNCTION trial_campaigns(trial text) RETURNS SETOF text
+CREATE FUNCTION trial_campaigns(trial text, place text DEFAULT 'treat') RETURNS SETOF text
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 2 SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT DISTINCT v.campaign FROM loyalty.campaign_version v
-	WHERE jsonb_path_exists(v.definition, '$.treat.**.trial ? (@ == $t || exists (@.keyvalue() ? (@.key == $t)))', jsonb_build_object('t', $1), true)
+	WHERE jsonb_path_exists(v.definition -> $2, '$.**.trial ? (@ == $t || exists (@.keyvalue() ? (@.key == $t)))', jsonb_build_object('t', $1), true)
 $$;
-COMMENT ON FUNCTION trial_campaigns(text) IS 'The campaigns that name a trial in "treat", in any version.';
+COMMENT ON FUNCTION trial_campaigns(text, text) IS 'The campaigns that name a trial in a part of their definition, "treat" or "when", in any version.';
 
 CREATE FUNCTION current_channel_costs(known_at timestamptz DEFAULT NULL, OUT channel text, OUT from_at timestamptz, OUT until timestamptz, OUT amount numeric) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -114,13 +114,15 @@ AS $$
 DECLARE
 	t CONSTANT loyalty.trial := (SELECT r FROM loyalty.trial r WHERE r.trial = loyalty.require_trial($1));
 	until CONSTANT timestamptz := least(t.ends_at, as_of, statement_timestamp());
-	campaigns CONSTANT text[] := ARRAY(SELECT c FROM loyalty.trial_campaigns(trial) c);
+	campaigns CONSTANT text[] := ARRAY(SELECT c FROM loyalty.trial_campaigns(trial) c UNION SELECT c FROM loyalty.trial_campaigns(trial, 'when') c);
 BEGIN
 	RETURN QUERY
 	WITH awarded AS MATERIALIZED (
 		SELECT a.member_id AS home_id, m.member_id, loyalty.arm_of(t.trial, m.member_id, t.shares, t.hash) AS arm, a.kind, a.currency, a.points, a.item_id
 		FROM loyalty.award a, LATERAL (SELECT loyalty.canonical_member(a.member_id) AS member_id) m
 		WHERE a.campaign = ANY (campaigns) AND a.at >= t.starts_at AND a.at < until AND a.points <> 0 AND m.member_id <> ALL (left_out)
+			-- what is taken back after the window stays, as the amount of what was returned does
+			AND (a.points > 0 OR a.entry_id IS NULL OR loyalty.entry_counts(a.member_id, a.entry_id, until - interval '1 microsecond'))
 	), points AS (
 		-- at the cost that is given, or that of a redeemed point and the part that will be
 		SELECT a.arm, sum(a.points) AS points, sum(a.points * p.cost) AS cost
@@ -155,7 +157,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION trial_costs(text, timestamptz, bigint[], numeric) IS
-'What a trial cost, by arm: the points of campaigns that name it, within its time, at cost_per_point (NULL: what set_point_value() says a redeemed point costs, times the part that will be redeemed by the estimate; where nobody has said it, the cost of an arm that got any is not known); what coupons of theirs took off orders; and its part of what channels cost, spread over their exposures. exposed: how many members were reached. left_out: members who do not count. Part of trial_report().';
+'What a trial cost, by arm: the points of campaigns that name it, within its time and less what was taken back in it, at cost_per_point (NULL: what set_point_value() says a redeemed point costs, times the part that will be redeemed by the estimate; where nobody has said it, the cost of an arm that got any is not known); what coupons of theirs took off orders; and its part of what channels cost, spread over their exposures. exposed: how many members were reached. left_out: members who do not count. Part of trial_report().';
 
 CREATE FUNCTION trial_report(trial text, measure text DEFAULT NULL, as_of timestamptz DEFAULT NULL, cost_per_point numeric DEFAULT NULL,
 	level double precision DEFAULT 0.95, strict boolean DEFAULT false,
@@ -198,16 +200,17 @@ BEGIN
 		INTO u, left_out FROM loyalty.trial_outcomes(trial, as_of) o;
 	END IF;
 	RETURN QUERY
-	SELECT r.arm, r.members, r.mean, r.difference, r.low, r.high, r.p_value, r.relative, r.relative_low, r.relative_high, r.method,
+	SELECT c.arm, coalesce(r.members, 0), r.mean, r.difference, r.low, r.high, r.p_value, r.relative, r.relative_low, r.relative_high,
+		CASE WHEN what = 'conversion' THEN 'newcombe' WHEN t.adjusted THEN 'cuped' ELSE 'welch' END,
 		r.difference * r.members, c.exposed, c.points_given, round(c.cost, 2),
 		CASE WHEN r.difference * r.members > 0 THEN round(c.cost / (r.difference * r.members)::numeric, 2) END,
-		cardinality(left_out)::bigint, (loyalty.sample_ratio(u, t.shares)).broken, what <> t.primary_measure
-	FROM loyalty.uplift_report(u, level) r JOIN loyalty.trial_costs(trial, as_of, left_out, cost_per_point) c ON c.arm = r.arm
-	ORDER BY r.arm;
+		cardinality(left_out)::bigint, coalesce((loyalty.sample_ratio(u, t.shares)).broken, false), what <> t.primary_measure
+	FROM loyalty.trial_costs(trial, as_of, left_out, cost_per_point) c LEFT JOIN loyalty.uplift_report(u, level) r ON r.arm = c.arm
+	ORDER BY c.arm;
 END
 $$;
 COMMENT ON FUNCTION trial_report(text, text, timestamptz, numeric, double precision, boolean) IS
-'What a trial brought up to an instant (NULL: now), a row for each arm: by assignment, whoever was reached. measure (NULL: the primary one): conversion, the share of members with an activity of the trial''s kinds; activities, how many each has; amount, what they are worth; margin, that part of it. mean to method are those of uplift_report(), with intervals of a level. incremental: what the arm''s members have more, all together, than they would have as the control; cost: see trial_costs(), at a cost of a point; cost_per_incremental: NULL where nothing was brought. excluded: members merged from different arms, who count nowhere; broken: the arms are not as large as their shares say, and no figure is to be trusted; secondary: another measure decides. Before analysed_at a warning comes, or with strict LY803. Errors: LY801, LY803, LY003.';
+'What a trial brought up to an instant (NULL: now), a row for each arm, also one of nobody: by assignment, whoever was reached. measure (NULL: the primary one): conversion, the share of members with an activity of the trial''s kinds; activities, how many each has; amount, what they are worth; margin, that part of it. mean to method are those of uplift_report(), with intervals of a level. incremental: what the arm''s members have more, all together, than they would have as the control; cost: see trial_costs(), at a cost of a point; cost_per_incremental: NULL where nothing was brought. excluded: members merged from different arms, who count nowhere; broken: the arms are not as large as their shares say, and no figure is to be trusted; secondary: another measure decides. Before analysed_at a warning comes, or with strict LY803. Errors: LY801, LY803, LY003.';
 
 CREATE FUNCTION channel_report(trial text, as_of timestamptz DEFAULT NULL,
 	OUT channel text, OUT arm integer, OUT exposures bigint, OUT members bigint, OUT cost numeric, OUT cost_per_member numeric) RETURNS SETOF record
@@ -219,11 +222,17 @@ DECLARE
 	until CONSTANT timestamptz := least(t.ends_at, as_of, statement_timestamp());
 BEGIN
 	RETURN QUERY
+	WITH period AS MATERIALIZED (
+		-- the cost of a period is that of all its exposures alike
+		SELECT c.channel, c.from_at, c.until, c.amount / n.exposures AS cost
+		FROM loyalty.current_channel_costs() c,
+			LATERAL (SELECT count(*) AS exposures FROM loyalty.trial_exposure e WHERE e.channel = c.channel AND e.at >= c.from_at AND e.at < c.until) n
+		WHERE n.exposures > 0
+	)
 	SELECT r.channel, r.arm, count(*), count(DISTINCT r.member_id), round(coalesce(sum(r.cost), 0), 2), round(coalesce(sum(r.cost), 0) / count(DISTINCT r.member_id), 2)
 	FROM (
-		SELECT e.channel, m.member_id, loyalty.arm_of(t.trial, m.member_id, t.shares, t.hash) AS arm, (
-			SELECT sum(c.amount / (SELECT count(*) FROM loyalty.trial_exposure x WHERE x.channel = c.channel AND x.at >= c.from_at AND x.at < c.until))
-			FROM loyalty.current_channel_costs() c WHERE c.channel = e.channel AND c.from_at <= e.at AND e.at < c.until) AS cost
+		SELECT e.channel, m.member_id, loyalty.arm_of(t.trial, m.member_id, t.shares, t.hash) AS arm,
+			(SELECT sum(p.cost) FROM period p WHERE p.channel = e.channel AND p.from_at <= e.at AND e.at < p.until) AS cost
 		FROM loyalty.trial_exposure e, LATERAL (SELECT loyalty.canonical_member(e.member_id) AS member_id) m
 		WHERE e.trial = t.trial AND e.at < until
 	) r

@@ -91,4 +91,8 @@ SELECT results_eq($$SELECT c.issued_in, c.lives_until, c.available, c.pending, c
 SELECT is((SELECT sum(c.available) FROM unnest((SELECT loyalty.outstanding_agg(balance, '2026-03-01Z', 'month', 'UTC') FROM b)) c), 120::numeric, 'expired is out');
 SELECT throws_ok($$SELECT loyalty.outstanding_agg(balance, '2026-02-01Z', 'month', 'UTC') FROM b$$, 'LY110', NULL, 'before the last entry');
 SELECT is((SELECT loyalty.outstanding_agg(NULL, now(), 'month', 'UTC'))::text, '{}', 'no balance');
+-- a month is a month in any time zone of the session: in Amman the 1st of April 2016 began at one
+SET timezone = 'Asia/Amman';
+SELECT is((SELECT count(*) FROM loyalty.triangle_cells((SELECT loyalty.redemption_triangle_agg('2016-04-10Z', 100, NULL, NULL, NULL, 'month', 'UTC')), '2016-05-01')), 1::bigint, 'April is over in May');
+SET timezone = 'UTC';
 SELECT * FROM finish();

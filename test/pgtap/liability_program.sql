@@ -164,6 +164,84 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT throws_ok($$SELECT loyalty.close_month('m', '2026-05-01')$$, '25000', NULL, 'it has to see what it waits for');
 ROLLBACK;
 
+-- ---- what came to light later: an order that is moved to another day, member, or cancelled; a member who is forgotten or merged ----
+
+SELECT loyalty.create_currency('z') \g /dev/null
+SELECT loyalty.set_point_value('z', 1.00), loyalty.set_redemption_estimate('z', 0.95) \g /dev/null
+SELECT loyalty.define_campaign('zeta', '{"on": ["share"], "then": [{"points": {"give": 0.1, "per": 1}, "currency": "z"}]}', '2026-01-01') \g /dev/null
+SELECT loyalty.record_activity(m, 'share', '2026-03-10', amount => 100.00) FROM generate_series(21, 26) m \g /dev/null
+CREATE FUNCTION shared(member bigint) RETURNS bigint LANGUAGE sql AS $$ SELECT activity_id FROM loyalty.activities(member, 'share') $$;
+SELECT loyalty.redeem(22, 3, 'z', effective_at => '2026-03-11') \g /dev/null
+-- 6 times 8.68; of 60 points 3 are redeemed, and 57 of what was issued in all are expected
+SELECT is((SELECT figures -> 'cohorts' FROM loyalty.close_month('z', '2026-03-01')), '{"2026-03-01": [52.08, 2.74]}', 'March is closed');
+SELECT loyalty.revise_activity(21, shared(21), at => '2026-04-10') \g /dev/null
+SELECT results_eq($$SELECT month, deferred, recognised FROM loyalty.deferral_schedule('z', '2026-05-01')$$, $$VALUES ('2026-03-01'::date, 52.08, 2.74)$$,
+	'moved to April: its points are in lots of March, and so is its price');
+SELECT loyalty.forget_member(22) \g /dev/null
+SELECT loyalty.merge_members(27, 23) \g /dev/null
+SELECT loyalty.revise_activity(24, shared(24), to_member_id => 28) \g /dev/null
+SELECT loyalty.revise_activity(25, shared(25), cancelled => true) \g /dev/null
+SELECT loyalty.record_return(26, shared(26), amount => 50, at => '2026-03-20') \g /dev/null
+SELECT is_empty('SELECT * FROM loyalty.check_liability() WHERE currency = $$z$$', 'March stays as it was');
+-- 5 orders are left, one of half: 4 * 8.68 + 50 * 4.75 / 54.75
+SELECT is((SELECT (issued, redeemed, deferred) FROM loyalty.deferral_schedule('z')), (45::bigint, 3::bigint, 4 * 8.68 + 4.34), 'and by now it is what is left');
+
+-- ---- several currencies of one order, and amounts of three decimals ----
+
+SELECT loyalty.create_currency('x'), loyalty.create_currency('y') \g /dev/null
+SELECT loyalty.set_point_value('x', 1), loyalty.set_point_value('y', 2), loyalty.set_redemption_estimate('y', 0.5) \g /dev/null
+SELECT loyalty.define_campaign('both', '{"on": ["like"], "then": [{"points": {"give": 0.1, "per": 1}, "currency": "x"}, {"points": {"give": 0.1, "per": 1}, "currency": "y"}]}', '2026-01-01') \g /dev/null
+SELECT loyalty.record_activity(29, 'like', '2026-03-10', amount => 100.000) \g /dev/null
+-- 100 of goods, 10 of x and 10 of y sum to 120
+SELECT is((SELECT deferred FROM loyalty.deferral_schedule('x')), 8.333, 'a price has parts for goods and two kinds of points: x');
+SELECT is((SELECT deferred FROM loyalty.deferral_schedule('y')), 8.333, 'and y');
+SELECT loyalty.redeem(29, 10, 'x', effective_at => '2026-03-11') \g /dev/null
+SELECT is((SELECT (recognised, balance) FROM loyalty.deferral_schedule('x')), (8.333, 0.000), 'all of it earned, to the last decimal');
+SELECT loyalty.set_point_value('y', 0, '2026-03-01') \g /dev/null
+SELECT is((SELECT deferred FROM loyalty.deferral_schedule('x')), 9.091, 'what is worth nothing has no part');
+
+-- ---- posted ahead of the clock: what is outstanding counts as issued ----
+
+SELECT loyalty.create_currency('ahead') \g /dev/null
+SELECT loyalty.set_redemption_estimate('ahead', 0.5) \g /dev/null
+SELECT loyalty.earn(30, 100, 'ahead', effective_at => now() + interval '1 minute') \g /dev/null
+SELECT is((SELECT (points, expected_points) FROM loyalty.liability('ahead')), (100::bigint, 50.00), 'half of it will be redeemed');
+
+-- ---- what a campaign costs ----
+
+SELECT loyalty.create_currency('cc') \g /dev/null
+SELECT loyalty.set_point_value('cc', 1) \g /dev/null
+SELECT loyalty.define_campaign('cost', '{"on": ["review"], "then": [{"points": {"give": 1, "per": 1}, "currency": "cc"}]}', '2026-01-01') \g /dev/null
+SELECT loyalty.record_activity(35, 'review', '2026-03-10', amount => 100) \g /dev/null
+CREATE FUNCTION cost(as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+	SELECT format('%s: %s there, %s redeemed, %s gone', c.issued, c.outstanding, c.redeemed, c.expired) FROM loyalty.campaign_cost('cost', 'cc', as_of, known_at) c
+$$;
+SELECT is(cost(), '100: 100 there, 0 redeemed, 0 gone', 'given');
+SELECT entry_id AS e FROM loyalty.redeem(35, 40, 'cc', effective_at => '2026-03-12') \gset
+SELECT is(cost(), '100: 60 there, 40 redeemed, 0 gone', 'redeemed');
+SELECT entry_id AS f FROM loyalty.reverse(35, :e, effective_at => '2026-03-14') \gset
+SELECT is(cost(), '100: 100 there, 0 redeemed, 0 gone', 'refunded');
+SELECT loyalty.reverse(35, :f, effective_at => '2026-03-16') \g /dev/null
+SELECT is(cost(), '100: 60 there, 40 redeemed, 0 gone', 'the refund undone: redeemed');
+SELECT entry_id AS e FROM loyalty.ledger WHERE member_id = 35 AND currency = 'cc' AND kind = 'earn' \gset
+SELECT clock_timestamp() AS known \gset
+SELECT entry_id AS f FROM loyalty.reverse(35, :e, 60, effective_at => '2026-03-18') \gset
+SELECT loyalty.reverse(35, :f, effective_at => '2026-03-20') \g /dev/null
+SELECT is(cost(), '100: 60 there, 40 redeemed, 0 gone', 'taken back, and that undone: nothing was redeemed by it');
+SELECT is(cost(known_at => :'known'), '100: 60 there, 40 redeemed, 0 gone', 'as it was known before');
+SELECT is(cost(at::timestamptz), want, 'as of ' || at)
+FROM (VALUES ('2026-03-09', '0: 0 there, 0 redeemed, 0 gone'), ('2026-03-10', '100: 100 there, 0 redeemed, 0 gone'), ('2026-03-13', '100: 60 there, 40 redeemed, 0 gone'),
+	('2026-03-15', '100: 100 there, 0 redeemed, 0 gone'), ('2026-03-17', '100: 60 there, 40 redeemed, 0 gone')) v (at, want);
+
+-- by campaign, what is owed is of none
+SELECT is((SELECT sum(owed) FROM loyalty.liability(by => 'campaign')), 10::numeric, 'by campaign: owed, too');
+
+-- ---- revenue of long times ----
+
+SELECT throws_ok($$SELECT loyalty.recognised_revenue('m', '1900-01-01', '2000-01-01')$$, 'LY003', 'at most 1200 months can be asked for at once', 'more than a century');
+SELECT is((SELECT (count(*), sum(recognised)) FROM loyalty.recognised_revenue('m', '1930-01-01', '2026-05-01')), (1157::bigint, (SELECT sum(recognised) FROM loyalty.recognised_revenue('m', '2026-01-01', '2026-05-01'))),
+	'months before anything was sold have nothing');
+
 -- ---- settings, and rights ----
 
 SELECT is(loyalty.set_point_value('points', 0.01, cost => 0.006), 1::bigint, 'the same again');

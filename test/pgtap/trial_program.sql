@@ -129,6 +129,25 @@ SELECT is((SELECT (points_given, cost) FROM loyalty.trial_report('gift', cost_pe
 SELECT is((SELECT count(*) FROM g, LATERAL loyalty.preview_activity(g.member_id, 'order', '2026-08-12', 60.00) p WHERE p.campaign = 'gift' AND p.points <> 10 * g.arm), 0::bigint, 'the preview says the same');
 SELECT is((SELECT count(*) FROM loyalty.check_all()), 0::bigint, 'all is well');
 
+-- what is taken back within the time costs nothing; later it does, as the order counts whose amount is lower now
+SELECT member_id AS inside, (SELECT activity_id FROM loyalty.activities(g.member_id, 'order') ORDER BY at LIMIT 1) AS first FROM g WHERE arm = 1 ORDER BY 1 LIMIT 1 \gset
+SELECT member_id AS later, (SELECT activity_id FROM loyalty.activities(g.member_id, 'order') ORDER BY at LIMIT 1) AS second FROM g WHERE arm = 1 ORDER BY 1 DESC LIMIT 1 \gset
+SELECT loyalty.record_return(:inside, :first, at => '2026-08-31 23:59'), loyalty.record_return(:later, :second, at => '2026-09-01') \g /dev/null
+SELECT is((SELECT points_given FROM loyalty.trial_report('gift') WHERE arm = 1), (SELECT 10 * (count(*) - 1) FROM g WHERE arm = 1), 'taken back within the time, and not later');
+SELECT is((SELECT (activities, amount) FROM loyalty.trial_outcomes('gift') WHERE member_id = :later), (2::bigint, 70.00), 'as what it brought stays');
+
+-- a campaign that names the trial in "when" costs as well
+SELECT loyalty.define_campaign('asked', '{"on": ["check_in"], "when": {"trial": "gift"}, "then": [{"points": 7}]}', '2026-01-01') \g /dev/null
+SELECT loyalty.record_activity(member_id, 'check_in', '2026-08-20') FROM g WHERE member_id IN (:inside, :later) OR arm = 0 \g /dev/null
+SELECT is((SELECT points_given FROM loyalty.trial_report('gift') WHERE arm = 1), (SELECT 10 * (count(*) - 1) + 14 FROM g WHERE arm = 1), 'named in when');
+SELECT is((SELECT count(*) FROM loyalty.check_all()), 0::bigint, 'all is well');
+
+-- arms of nobody, and of one
+SELECT loyalty.define_list('one', ARRAY(SELECT member_id FROM g WHERE choice = 1 ORDER BY 1 LIMIT 1), at => '2026-07-15'), loyalty.define_list('none', '{}', at => '2026-07-15') \g /dev/null
+SELECT loyalty.define_trial(a || '-alone', format('{"shares": [0.2, 0.4, 0.4], "population": {"audience": "%s"}}', a)::jsonb, '2026-08-01', '2026-09-01') FROM unnest('{one,none}'::text[]) a \g /dev/null
+SELECT is((SELECT array_agg(members ORDER BY arm) FROM loyalty.trial_report('none-alone')), '{0,0,0}', 'nobody: a row for each arm');
+SELECT is((SELECT (count(*), sum(members), max(difference), bool_or(broken)) FROM loyalty.trial_report('one-alone', 'amount')), (3::bigint, 1::numeric, NULL::double precision, false), 'one member: nothing to compare');
+
 -- an order that is revised stays as it was decided
 SELECT member_id AS out FROM g WHERE arm = 0 ORDER BY 1 LIMIT 1 \gset
 SELECT activity_id AS first FROM loyalty.activities(:out, 'order') ORDER BY at LIMIT 1 \gset
