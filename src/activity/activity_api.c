@@ -50,31 +50,6 @@ SetAt(Recording *recording, TimestampTz at)
 }
 
 /* ---------------------------------------------------------------------------
- * Results
- * ---------------------------------------------------------------------------
- */
-
-/*
- * The row type of a function's results, which is the same for every call.
- */
-static TupleDesc
-ResultType(TupleDesc *kept, FunctionCallInfo fcinfo)
-{
-	if (*kept == NULL)
-	{
-		TupleDesc	tupdesc;
-		MemoryContext old;
-
-		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "return type must be a row type");
-		old = MemoryContextSwitchTo(TopMemoryContext);
-		*kept = BlessTupleDesc(CreateTupleDescCopy(tupdesc));
-		MemoryContextSwitchTo(old);
-	}
-	return *kept;
-}
-
-/* ---------------------------------------------------------------------------
  * Recording
  * ---------------------------------------------------------------------------
  */

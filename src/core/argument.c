@@ -1,12 +1,14 @@
 /*
  * argument.c
- *		Arguments of functions, and how messages write them.
+ *		Arguments of functions, how messages write them, and types of results.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "core/core.h"
@@ -101,4 +103,24 @@ CompareInstants(const void *a, const void *b)
 	TimestampTz y = *(const TimestampTz *) b;
 
 	return x < y ? -1 : x > y;
+}
+
+/*
+ * The row type of a function's results, which is the same for every call.
+ */
+TupleDesc
+ResultType(TupleDesc *kept, FunctionCallInfo fcinfo)
+{
+	if (*kept == NULL)
+	{
+		TupleDesc	tupdesc;
+		MemoryContext old;
+
+		if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		*kept = BlessTupleDesc(CreateTupleDescCopy(tupdesc));
+		MemoryContextSwitchTo(old);
+	}
+	return *kept;
 }

@@ -180,6 +180,7 @@ extern char *TextArgument(FunctionCallInfo fcinfo, int n);
 extern bool TextsArgument(FunctionCallInfo fcinfo, int n, const char *what, const char ***texts, int *ntexts);
 extern void PutText(Datum *values, bool *nulls, int column, const char *text);
 extern char *TimestampText(TimestampTz t);
+extern TupleDesc ResultType(TupleDesc *kept, FunctionCallInfo fcinfo);
 
 /* Whether two texts are the same, or both NULL. */
 static inline bool

@@ -117,6 +117,7 @@ extern bool HasPlainRowsOf(const PlainAccess *access, int64 member_id);
 extern void ClosePlain(PlainAccess *access);
 extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot);
 extern HeapTuple FetchLatestPlainRow(const PlainAccess *access, int key, const Datum *values);
+extern HeapTuple FetchLastPlainRow(const PlainAccess *access, const Datum *values);
 extern int	FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, HeapTuple **rows);
 extern bool BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last, Snapshot snapshot);
 extern bool BeginWholePlainScan(PlainScan *scan, const PlainTable *table, Snapshot snapshot);
@@ -133,6 +134,7 @@ extern bool UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumn
 extern HeapTuple FormPlainRow(const PlainAccess *access, const Datum *values, const bool *nulls);
 extern bool InsertNewPlainRow(const PlainAccess *access, HeapTuple row);
 extern void InsertPlainRows(const PlainAccess *access, int nrows, HeapTuple *rows, int *at);
+extern bool CountInPlainRow(const PlainTable *table, int64 member_id);
 extern void WaitForDirtyRow(const PlainAccess *access, HeapTuple row, const SnapshotData *dirty);
 
 #endif							/* LOYALTY_PLAIN_H */

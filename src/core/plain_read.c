@@ -65,11 +65,11 @@ FetchVersion(const PlainAccess *access, IndexScanDesc scan, ItemPointer tid)
 
 /*
  * Copies of up to limit rows that have these values in the first columns of the
- * key, in the order of the others; how many it are.
+ * key, in the order of the others, or against it; how many it are.
  */
 static int
 FetchRows(const PlainAccess *access, int key, int ncolumns, const Datum *values, Snapshot snapshot,
-		  int limit, HeapTuple **rows)
+		  ScanDirection direction, int limit, HeapTuple **rows)
 {
 	const PlainKey *columns = &access->table->keys[key];
 	Relation	index = index_open(access->leaf->key_index[key], LockOf(access->use));
@@ -90,7 +90,7 @@ FetchRows(const PlainAccess *access, int key, int ncolumns, const Datum *values,
 	}
 	scan = BeginIndexScan(access->rel, index, snapshot, ncolumns);
 	index_rescan(scan, scankeys, ncolumns, NULL, 0);
-	while (n < limit && (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	while (n < limit && (tid = index_getnext_tid(scan, direction)) != NULL)
 	{
 		HeapTuple	row = FetchVersion(access, scan, tid);
 
@@ -114,7 +114,7 @@ HeapTuple
 FetchPlainRow(const PlainAccess *access, int key, const Datum *values, Snapshot snapshot)
 {
 	HeapTuple  *rows;
-	int			n = FetchRows(access, key, access->table->keys[key].ncolumns, values, snapshot, 1, &rows);
+	int			n = FetchRows(access, key, access->table->keys[key].ncolumns, values, snapshot, ForwardScanDirection, 1, &rows);
 	HeapTuple	row = n > 0 ? rows[0] : NULL;
 
 	pfree(rows);
@@ -138,6 +138,24 @@ FetchLatestPlainRow(const PlainAccess *access, int key, const Datum *values)
 }
 
 /*
+ * The last one, in the order of the primary key, of the rows that have these
+ * values in all of its columns but the last; as FetchLatestPlainRow() finds it.
+ */
+HeapTuple
+FetchLastPlainRow(const PlainAccess *access, const Datum *values)
+{
+	HeapTuple  *rows;
+	HeapTuple	row = NULL;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (FetchRows(access, 0, access->table->keys[0].ncolumns - 1, values, GetActiveSnapshot(), BackwardScanDirection, 1, &rows) > 0)
+		row = rows[0];
+	PopActiveSnapshot();
+	return row;
+}
+
+/*
  * Copies of all rows of a member, in the order of the primary key; how many it
  * are.
  */
@@ -146,7 +164,7 @@ FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, He
 {
 	Datum		value = Int64GetDatum(member_id);
 
-	return FetchRows(access, 0, 1, &value, snapshot, INT_MAX, rows);
+	return FetchRows(access, 0, 1, &value, snapshot, ForwardScanDirection, INT_MAX, rows);
 }
 
 #define ST_SORT SortPlaces

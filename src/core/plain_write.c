@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -280,6 +281,59 @@ InsertNewPlainRow(const PlainAccess *access, HeapTuple row)
 	SpeculativeInsertionLockRelease(xid);
 	ExecDropSingleTupleTableSlot(slot);
 	return is_new;
+}
+
+/*
+ * One attempt of CountInPlainRow(); false when another session was at the row
+ * meanwhile.  *is_made: that one is making it, and it cannot be waited for here.
+ */
+static bool
+TryToCount(const PlainAccess *access, int64 member_id, bool *is_made)
+{
+	static const int counter[] = {1};
+	Datum		values[2] = {Int64GetDatum(member_id), Int64GetDatum(1)};
+	bool		nulls[2] = {false, false};
+	HeapTuple	row;
+
+	row = FetchPlainRow(access, 0, values, GetActiveSnapshot());
+	if (row == NULL)
+	{
+		*is_made = !InsertNewPlainRow(access, FormPlainRow(access, values, nulls));
+		return !*is_made;
+	}
+	if (WaitForPlainRow(access, row))
+		return false;
+	values[1] = Int64GetDatum(DatumGetInt64(PlainValue(access, row, 1, &nulls[1])) + 1);
+	return UpdatePlainRow(access, row, 1, counter, &values[1], &nulls[1]);
+}
+
+/*
+ * Counts in a table that has a row for each member, its number and a bigint: one
+ * more, or a row with 1.  So the row is locked until the transaction ends.  False,
+ * and nothing is done, when the table is not plain, or another session is making
+ * the row: a statement can wait for it.
+ */
+bool
+CountInPlainRow(const PlainTable *table, int64 member_id)
+{
+	PlainAccess access;
+	bool		is_made = false;
+	bool		done = false;
+
+	Assert(table->ncolumns == 2);
+	if (!OpenPlain(&access, table, member_id, PLAIN_WRITE))
+		return false;
+	while (!done && !is_made)
+	{
+		CHECK_FOR_INTERRUPTS();
+		CommandCounterIncrement();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		done = TryToCount(&access, member_id, &is_made);
+		PopActiveSnapshot();
+	}
+	ClosePlain(&access);
+	CommandCounterIncrement();
+	return done;
 }
 
 /*

@@ -43,11 +43,28 @@ typedef struct DrawTerms
 	Prize	   *prizes;
 	int64		total;			/* of the weights, or the tickets */
 	bool		client_seed;	/* each spin has a seed of the member's */
+	const char *from_text;		/* local times of time_zone; NULL: ever */
+	const char *until_text;
+	Timestamp	from;
+	Timestamp	until;
+	const char *time_zone;		/* NULL: the program's */
 } DrawTerms;
+
+/* A draw as a session knows it: all but whether it is closed, which never changes */
+typedef struct KnownDraw
+{
+	const char *name;
+	const DrawTerms *terms;
+	TicketSeed	seed;
+	int			ncurrencies;	/* of its prizes, ascending */
+	const char **currencies;
+	int64		lock_key;		/* of the lock that a spin shares, and reveal_draw() has */
+} KnownDraw;
 
 extern DrawTerms *ParseDraw(const Jsonb *definition, Problems *problems);
 extern DrawTerms *RequireDraw(const Jsonb *definition);
 extern int	PrizeOfTicket(const DrawTerms *terms, int64 ticket);
+extern const KnownDraw *FindDraw(const char *name);
 extern int	FindPrize(const DrawTerms *terms, const char *name);
 
 #endif							/* LOYALTY_DRAW_H */

@@ -95,113 +95,11 @@ $$;
 COMMENT ON FUNCTION spins_left(bigint, text) IS
 'How many spins of a draw a member has left, under whichever number: what was granted to all of them, less what was drawn.';
 
-CREATE FUNCTION take_prize(draw text, definition jsonb, drawn text) RETURNS jsonb
-LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	p jsonb;
-BEGIN
-	-- the drawn one, and down to one that is still there
-	FOR p IN SELECT x.value FROM jsonb_array_elements(definition -> 'prizes') WITH ORDINALITY x (value, n)
-		WHERE x.n <= (SELECT y.n FROM jsonb_array_elements(definition -> 'prizes') WITH ORDINALITY y (value, n) WHERE y.value ->> 'prize' = drawn) ORDER BY x.n DESC
-	LOOP
-		IF p ->> 'stock' IS NULL OR loyalty.take_from_escrow(format('draw/%s/%s', draw, p ->> 'prize'), 1) = 1 THEN
-			RETURN p;
-		END IF;
-	END LOOP;
-END
-$$;
-COMMENT ON FUNCTION take_prize(text, jsonb, text) IS 'The prize that is given for a drawn one, taken off its stock. Part of draw().';
-
 CREATE FUNCTION draw(member_id bigint, draw text, client_seed text DEFAULT NULL, at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
 	OUT nonce bigint, OUT ticket bigint, OUT drawn text, OUT prize text, OUT entry_id bigint, OUT coupon_id bigint, OUT replayed boolean) RETURNS record
-LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_variable
-DECLARE
-	earlier jsonb;
-	definition jsonb;
-	secret record;
-	zone text;
-	p jsonb;
-	home CONSTANT bigint := loyalty.canonical_member(member_id);
-BEGIN
-	IF member_id IS NULL OR at IS NULL OR NOT isfinite(at) THEN
-		RAISE EXCEPTION 'member_id and at must be given'
-			USING ERRCODE = 'LY003', DETAIL = 'A spin is of a member, at a finite instant.', HINT = 'Give both, or leave at out for now.';
-	END IF;
-	replayed := false;
-	IF idempotency_key IS NOT NULL THEN
-		earlier := loyalty.claim_request('draw', loyalty.kept_members(loyalty.numbers_of(member_id)), idempotency_key,
-			jsonb_build_array(draw, client_seed, extract(epoch FROM nullif(at, statement_timestamp()))));
-		IF earlier IS NOT NULL THEN
-			nonce := earlier ->> 'nonce'; ticket := earlier ->> 'ticket'; drawn := earlier ->> 'drawn'; prize := earlier ->> 'prize';
-			entry_id := earlier ->> 'entry_id'; coupon_id := earlier ->> 'coupon_id'; replayed := true;
-			RETURN;
-		END IF;
-	END IF;
-	definition := loyalty.engagement_in_force('draw', draw, 'infinity');
-	zone := coalesce(definition ->> 'time_zone', loyalty.program_time_zone());
-	IF (definition ->> 'client_seed')::boolean AND client_seed IS NULL OR octet_length(client_seed) > 64 OR definition ->> 'tickets' IS NOT NULL AND client_seed IS NOT NULL THEN
-		RAISE EXCEPTION 'client_seed of draw "%" must be %', draw, CASE WHEN definition ->> 'tickets' IS NOT NULL THEN 'left out' ELSE 'a text of at most 64 bytes' END
-			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(quote_literal(client_seed), 'NULL')), HINT = 'See "client_seed" of define_draw().';
-	END IF;
-	-- the wallets first, then the member's own, then the stock
-	PERFORM FROM loyalty.wallet w WHERE w.member_id = home AND w.moved IS NOT TRUE
-		AND w.currency IN (SELECT coalesce(x ->> 'currency', 'points') FROM jsonb_array_elements(definition -> 'prizes') x WHERE x ->> 'points' IS NOT NULL)
-	ORDER BY w.currency FOR NO KEY UPDATE;
-	PERFORM loyalty.lock_engagement(home);
-	-- who closes the draw waits for this, and this for him
-	PERFORM pg_advisory_xact_lock_shared(hashtextextended('loyalty draw ' || draw, 0));
-	SELECT c.closed_at, s.seed INTO secret FROM loyalty.draw_commitment c JOIN loyalty.draw_seed s ON s.draw = c.draw WHERE c.draw = draw.draw;
-	IF secret.closed_at IS NOT NULL OR at < (definition ->> 'from')::timestamp AT TIME ZONE zone OR at >= (definition ->> 'until')::timestamp AT TIME ZONE zone THEN
-		RAISE EXCEPTION 'draw "%" is closed', draw
-			USING ERRCODE = 'LY756', DETAIL = CASE WHEN secret.closed_at IS NOT NULL THEN format('It was closed at %s.', secret.closed_at)
-				ELSE format('It is open from %s until %s.', coalesce(definition ->> 'from', 'ever'), coalesce(definition ->> 'until', 'it is closed')) END,
-				HINT = 'See loyalty.reveal_draw().';
-	END IF;
-	IF loyalty.spins_left(home, draw) < 1 THEN
-		RAISE EXCEPTION 'member % has no spins of draw "%" left', member_id, draw
-			USING ERRCODE = 'LY755', DETAIL = 'All that were granted are drawn.', HINT = 'See loyalty.grant_spin().';
-	END IF;
-	SELECT coalesce(max(s.nonce), 0) + 1 INTO nonce FROM loyalty.draw_spin s WHERE s.member_id = home AND s.draw = draw.draw;
-	IF definition ->> 'tickets' IS NOT NULL THEN
-		ticket := loyalty.take_place(format('draw/%s/tickets', draw));
-		IF ticket IS NULL THEN
-			RAISE EXCEPTION 'draw "%" is closed', draw
-				USING ERRCODE = 'LY756', DETAIL = 'All of its tickets are sold.', HINT = 'See loyalty.reveal_draw().';
-		END IF;
-		SELECT x.value INTO p FROM loyalty.draw_place d, jsonb_array_elements(definition -> 'prizes') x
-		WHERE d.draw = draw.draw AND d.place = ticket AND x.value ->> 'prize' = d.prize;
-		drawn := p ->> 'prize';
-	ELSE
-		ticket := loyalty.draw_ticket(secret.seed, draw, home, nonce, (SELECT sum((x ->> 'weight')::numeric) FROM jsonb_array_elements(definition -> 'prizes') x)::bigint, client_seed);
-		drawn := loyalty.prize_of_ticket(definition, ticket);
-		p := loyalty.take_prize(draw, definition, drawn);
-	END IF;
-	prize := p ->> 'prize';
-	IF p ->> 'points' IS NOT NULL THEN
-		SELECT e.entry_id INTO entry_id FROM loyalty.earn(home, (p ->> 'points')::numeric, coalesce(p ->> 'currency', 'points'), at,
-			details => jsonb_build_object('draw', draw, 'nonce', nonce)) e;
-	END IF;
-	IF p ->> 'benefit' IS NOT NULL THEN
-		SELECT c.coupon_id INTO coupon_id FROM loyalty.issue_coupon(home, p ->> 'benefit', at) c;
-	END IF;
-	INSERT INTO loyalty.draw_spin (member_id, draw, nonce, ticket, drawn, prize, client_seed, at, entry_id, coupon_id)
-	VALUES (home, draw, nonce, ticket, drawn, prize, client_seed, at, entry_id, coupon_id);
-	IF idempotency_key IS NOT NULL THEN
-		PERFORM loyalty.finish_request('draw', member_id, idempotency_key, jsonb_build_object('nonce', nonce, 'ticket', ticket, 'drawn', drawn, 'prize', prize,
-			'entry_id', entry_id, 'coupon_id', coupon_id));
-	END IF;
-END
-$$;
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_draw';
 COMMENT ON FUNCTION draw(bigint, text, text, timestamptz, text) IS
 'A spin, or a ticket of a deck: draws, and gives the prize in the same commit. Returns the number of the spin (nonce) of the member who stands for all its numbers, the ticket, which draw_ticket() recomputes once the seed is revealed, or the place in the deck, the prize that it draws, the one that is given (another only where the stock of that one is gone), the entry of its points, its coupon, and whether this is the first result of a repeated idempotency_key. Errors: LY751 draw, LY755 no spins left, LY756 closed, or not open yet, LY003, LY004, LY115.';
-
-CREATE FUNCTION take_place(name text) RETURNS bigint
-LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_take_place';
-COMMENT ON FUNCTION take_place(text) IS
-'Takes a place of a deck that nobody has, from 0, off its global limit; NULL where all are taken. Part of draw(). 42501 for whoever has not the rights of the owner of our tables.';
 
 CREATE FUNCTION reveal_draw(draw text) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

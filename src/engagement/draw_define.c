@@ -87,8 +87,6 @@ ParseDraw(const Jsonb *definition, Problems *problems)
 	Place		whole;
 	Place		part;
 	int64		tickets = 0;
-	Timestamp	instant;
-	const char *zone;
 
 	WholeDefinition(&whole, definition, "", problems);
 	if (!RequireObject(&whole))
@@ -102,12 +100,12 @@ ParseDraw(const Jsonb *definition, Problems *problems)
 		if (terms->client_seed && tickets > 0)
 			Complain(&part, "is of no use in a deck, which was shuffled before");
 	}
-	if (GetPart(&whole, "from", &part))
-		(void) ReadLocalInstant(&part, &instant);
-	if (GetPart(&whole, "until", &part))
-		(void) ReadLocalInstant(&part, &instant);
+	if (GetPart(&whole, "from", &part) && ReadLocalInstant(&part, &terms->from))
+		terms->from_text = ReadText(&part);
+	if (GetPart(&whole, "until", &part) && ReadLocalInstant(&part, &terms->until))
+		terms->until_text = ReadText(&part);
 	if (GetPart(&whole, "time_zone", &part))
-		(void) ReadTimeZone(&part, &zone);
+		(void) ReadTimeZone(&part, &terms->time_zone);
 	if (!GetPart(&whole, "prizes", &part))
 		Complain(&whole, "has no \"prizes\"");
 	else if (RequireArray(&part))

@@ -30,13 +30,9 @@ COMMENT ON FUNCTION engaged_kinds() IS
 'Which kinds of activities concern which badges, challenges, boards, referrals and journeys. Part of engage().';
 
 CREATE FUNCTION lock_engagement(member_id bigint) RETURNS void
-LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-	INSERT INTO loyalty.engagement_state AS s (member_id, changes) VALUES ($1, 1)
-	ON CONFLICT ON CONSTRAINT engagement_state_pkey DO UPDATE SET changes = s.changes + 1
-$$;
+LANGUAGE c VOLATILE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_lock_engagement';
 COMMENT ON FUNCTION lock_engagement(bigint) IS
-'Locks what follows from the activities of a member: after its wallets and the states of tables before engagement_state. Part of the writing functions.';
+'Locks what follows from the activities of a member: after its wallets and the states of tables before engagement_state. Part of the writing functions; 42501 for whoever has not the rights of the owner of our tables.';
 
 CREATE FUNCTION engage(member_id bigint, kind text) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -21,6 +21,9 @@
 /* engagement_cache.c */
 extern int	ConcernsOfKind(const char *kind);
 
+/* engagement_lock.c */
+extern void LockEngagement(int64 member_id);
+
 /* engagement_listener.c */
 extern void EngagementListenerInit(void);
 

@@ -114,20 +114,11 @@ LockBefore(ActivityChange *change)
 static void
 LockLast(ActivityChange *change)
 {
-	static KeptPlan plan = {
-		.query = "SELECT loyalty.lock_engagement($1)",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
 	int64		member_ids[2];
 	int			n = MembersOfChange(change, member_ids);
 
 	for (int i = 0; i < n; i++)
-	{
-		Datum		value = Int64GetDatum(member_ids[i]);
-
-		RunPlan(&plan, &value, NULL, 0);
-	}
+		LockEngagement(member_ids[i]);
 	LockReferrers(change, false);
 }
 

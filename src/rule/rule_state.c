@@ -11,7 +11,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -45,30 +44,6 @@ static const PlainTable state_table = {
 };
 
 /*
- * One attempt; false when another session was at the row meanwhile.  *is_made:
- * that one is making it, and it cannot be waited for here.
- */
-static bool
-LockPlainState(const PlainAccess *state, int64 member_id, bool *is_made)
-{
-	static const int decisions_column[] = {STATE_DECISIONS};
-	Datum		values[STATE_NCOLUMNS] = {Int64GetDatum(member_id), Int64GetDatum(1)};
-	bool		nulls[STATE_NCOLUMNS] = {false};
-	HeapTuple	row;
-
-	row = FetchPlainRow(state, 0, values, GetActiveSnapshot());
-	if (row == NULL)
-	{
-		*is_made = !InsertNewPlainRow(state, FormPlainRow(state, values, nulls));
-		return !*is_made;
-	}
-	if (WaitForPlainRow(state, row))
-		return false;
-	values[STATE_DECISIONS] = Int64GetDatum(DatumGetInt64(PlainValue(state, row, STATE_DECISIONS, &nulls[STATE_DECISIONS])) + 1);
-	return UpdatePlainRow(state, row, 1, decisions_column, &values[STATE_DECISIONS], &nulls[STATE_DECISIONS]);
-}
-
-/*
  * Locks the state of a member until the transaction ends, so that nobody else
  * decides for it.  Needs an SPI connection.
  */
@@ -82,24 +57,8 @@ LockAwardState(int64 member_id)
 		.argtypes = {INT8OID}
 	};
 	Datum		value = Int64GetDatum(member_id);
-	PlainAccess state;
-	bool		is_made = false;
-	bool		done = false;
 
-	if (OpenPlain(&state, &state_table, member_id, PLAIN_WRITE))
-	{
-		while (!done && !is_made)
-		{
-			CHECK_FOR_INTERRUPTS();
-			CommandCounterIncrement();
-			PushActiveSnapshot(GetTransactionSnapshot());
-			done = LockPlainState(&state, member_id, &is_made);
-			PopActiveSnapshot();
-		}
-		ClosePlain(&state);
-		CommandCounterIncrement();
-	}
-	if (!done)
+	if (!CountInPlainRow(&state_table, member_id))
 		RunPlan(&plan, &value, NULL, 0);
 }
 

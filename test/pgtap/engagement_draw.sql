@@ -52,6 +52,25 @@ SELECT loyalty.define_draw('lucky', wheel(1) || '{"client_seed": true}', :seed) 
 SELECT loyalty.grant_spin(42, 'lucky', 9) \g /dev/null
 SELECT throws_ok($$SELECT loyalty.draw(42, 'lucky')$$, 'LY003', NULL, 'it must be given');
 SELECT is((SELECT ticket FROM loyalty.draw(42, 'lucky', 'mine')), loyalty.draw_ticket(:seed, 'lucky', 42, 1, 10000, 'mine'), 'and counts');
+-- by table access and by statements it is the same
+SELECT loyalty.define_draw('both', wheel(2), :seed) \g /dev/null
+SELECT loyalty.grant_spin(43, 'both'), loyalty.grant_spin(43, 'both', 5) \g /dev/null
+SELECT is((SELECT array_agg(nonce || ' ' || ticket || ' ' || (drawn = loyalty.prize_of_ticket(wheel(2), ticket)) || ' ' || ((entry_id IS NULL) = (prize NOT LIKE '%points')) ORDER BY nonce)
+		FROM (SELECT n, set_config('loyalty.table_access', CASE WHEN n % 2 = 0 THEN 'off' ELSE 'on' END, false) FROM generate_series(1, 6) n) s, LATERAL loyalty.draw(43 + 0 * n, 'both')),
+	(SELECT array_agg(n || ' ' || loyalty.draw_ticket(:seed, 'both', 43, n, 10000) || ' true true' ORDER BY n) FROM generate_series(1, 6) n), 'six spins');
+SELECT throws_ok($$SELECT loyalty.draw(43, 'both')$$, 'LY755', 'member 43 has no spins of draw "both" left', 'and no more');
+SET loyalty.table_access = off;
+SELECT throws_ok($$SELECT loyalty.draw(43, 'both')$$, 'LY755', 'member 43 has no spins of draw "both" left', 'nor by statements');
+RESET loyalty.table_access;
+SELECT is((SELECT count(*)::text || ' ' || count(entry_id) || ' ' || bool_and(recorded_at BETWEEN now() - interval '1 hour' AND clock_timestamp()) FROM loyalty.draw_spin WHERE draw = 'both'),
+	(SELECT '6 ' || count(*) || ' true' FROM loyalty.ledger WHERE member_id = 43 AND details ->> 'draw' = 'both'), 'each with its entry');
+SELECT is(loyalty.spins_left(43, 'both'), 0::bigint, 'none is left');
+-- what a transaction defined and took back is not known any more
+BEGIN;
+SELECT loyalty.define_draw('gone', wheel(1)), loyalty.grant_spin(43, 'gone') \g /dev/null
+SELECT is((SELECT nonce FROM loyalty.draw(43, 'gone')), 1::bigint, 'drawn in the transaction that defines it');
+ROLLBACK;
+SELECT throws_ok($$SELECT loyalty.draw(43, 'gone')$$, 'LY751', 'there is no draw "gone"', 'and there is none');
 -- from until
 SELECT loyalty.define_draw('later', '{"prizes": [{"prize": "a", "weight": 1}], "from": "2126-01-01", "until": "2126-02-01"}') \g /dev/null
 SELECT loyalty.grant_spin(42, 'later', 9) \g /dev/null
