@@ -13,7 +13,8 @@ BEGIN
 	-- scores are the sums of their measures
 	RETURN QUERY
 	SELECT 'score', h.member_id, NULL::text, NULL::bigint,
-		format('board "%s", %s: the score is %s, and the activities say %s', h.board, h.period_start, h.score, coalesce(w.score::text, 'none'))
+		format('board "%s", %s: %s, and the activities say %s', h.board, h.period_start, format('score %s of %s activities by %s', h.score, h.activities, h.reached_at),
+			CASE WHEN w.score IS NULL THEN 'none' ELSE format('%s of %s by %s', w.score, w.activities, w.reached_at) END)
 	FROM loyalty.board_score h LEFT JOIN LATERAL loyalty.member_scores(h.member_id, h.board, h.period_start, NULL, NULL) w ON true
 	WHERE (behind IS NULL OR h.member_id > behind) AND (up_to IS NULL OR h.member_id <= up_to)
 		AND (h.score, h.activities, h.reached_at) IS DISTINCT FROM (w.score, w.activities, w.reached_at);

@@ -336,6 +336,118 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	return FinishPosting(fcinfo, &posting);
 }
 
+/* Arguments of the statements on queued_earn */
+enum
+{
+	QUEUED_MEMBER, QUEUED_CURRENCY, QUEUED_POINTS, QUEUED_EFFECTIVE_AT, QUEUED_REFERENCE, QUEUED_KEY, QUEUED_DETAILS, QUEUED_ARGUMENTS
+};
+
+/*
+ * Puts an earn into the queue, or finds the one that waits there with the same
+ * key; returns its number.
+ */
+static int64
+QueueEarn(const Posting *posting)
+{
+#define QUEUED_TYPES {INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID}
+	static KeptPlan insert = {
+		.query = "INSERT INTO loyalty.queued_earn (member_id, currency, points, effective_at, reference, idempotency_key, details) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (member_id, currency, idempotency_key) DO NOTHING RETURNING queued_id",
+		.nargs = QUEUED_ARGUMENTS,
+		.argtypes = QUEUED_TYPES
+	};
+	static KeptPlan find = {
+		.query = "SELECT queued_id, points OPERATOR(pg_catalog.=) $3 AND effective_at IS NOT DISTINCT FROM $4 "
+		"AND reference IS NOT DISTINCT FROM $5 AND details IS NOT DISTINCT FROM $7 FROM loyalty.queued_earn "
+		"WHERE member_id OPERATOR(pg_catalog.=) $1 AND currency OPERATOR(pg_catalog.=) $2 AND idempotency_key OPERATOR(pg_catalog.=) $6",
+		.nargs = QUEUED_ARGUMENTS,
+		.argtypes = QUEUED_TYPES
+	};
+	Datum		values[QUEUED_ARGUMENTS] = {0};
+	char		nulls[QUEUED_ARGUMENTS];
+	bool		isnull;
+	bool		same;
+	int64		queued_id;
+
+	memset(nulls, 'n', sizeof(nulls));
+	nulls[QUEUED_MEMBER] = nulls[QUEUED_CURRENCY] = nulls[QUEUED_POINTS] = ' ';
+	values[QUEUED_MEMBER] = Int64GetDatum(posting->asked_id);
+	values[QUEUED_CURRENCY] = CStringGetTextDatum(posting->currency.code);
+	values[QUEUED_POINTS] = Int64GetDatum(posting->entry.requested);
+	if (!posting->effective_now)
+	{
+		values[QUEUED_EFFECTIVE_AT] = TimestampTzGetDatum(posting->entry.effective_at);
+		nulls[QUEUED_EFFECTIVE_AT] = ' ';
+	}
+	if (posting->reference != NULL)
+	{
+		values[QUEUED_REFERENCE] = CStringGetTextDatum(posting->reference);
+		nulls[QUEUED_REFERENCE] = ' ';
+	}
+	if (posting->idempotency_key != NULL)
+	{
+		values[QUEUED_KEY] = CStringGetTextDatum(posting->idempotency_key);
+		nulls[QUEUED_KEY] = ' ';
+	}
+	if (posting->details != 0)
+	{
+		values[QUEUED_DETAILS] = posting->details;
+		nulls[QUEUED_DETAILS] = ' ';
+	}
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		RunPlan(&insert, values, nulls, 0);
+		if (SPI_processed > 0)
+			return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		RunPlan(&find, values, nulls, 1);
+		if (SPI_processed > 0)
+			break;
+		/* it was taken out in between */
+	}
+	queued_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	same = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_IDEMPOTENCY_MISMATCH),
+				 errmsg("idempotency key \"%s\" was used with other arguments", posting->idempotency_key),
+				 errdetail("Member " INT64_FORMAT " used it for queued earn " INT64_FORMAT ", which waits to be posted.",
+						   posting->asked_id, queued_id),
+				 errhint("Repeat a call with the very same arguments, or use a new key.")));
+	return queued_id;
+}
+
+/*
+ * queue_earn(member_id, points, currency, effective_at, reference,
+ * idempotency_key, details) -> bigint
+ *
+ * Neither reads nor locks the wallet.  effective_at NULL is the instant at which
+ * it is posted.
+ */
+PG_FUNCTION_INFO_V1(loyalty_queue_earn);
+Datum
+loyalty_queue_earn(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	Posting		posting;
+	int64		queued_id;
+
+	BeginPosting(&posting, ENTRY_EARN, IntArgument(fcinfo, 0, "member_id"));
+	posting.entry.requested = PointsArgument(fcinfo, 1);
+	SetCurrency(&posting, fcinfo, 2);
+	posting.effective_now = PG_ARGISNULL(3);
+	posting.entry.effective_at = posting.effective_now ? now : PG_GETARG_TIMESTAMPTZ(3);
+	posting.entry.available_at = posting.entry.effective_at;
+	SetCommon(&posting, fcinfo, 4);
+	CheckPosting(&posting);
+	RefuseFuture(&posting.entry, now);
+	CheckEntry(&posting.entry, true);
+	queued_id = QueueEarn(&posting);
+	SPI_finish();
+	PG_RETURN_INT64(queued_id);
+}
+
 /* A call of transfer() */
 typedef struct Transfer
 {

@@ -232,6 +232,11 @@ BEGIN
 				OR e.member_id = ANY (p.others) AND e.counterparty_id = ANY (p.kin))) t
 	WHERE t.points <> 0 AND t.first = p.member_id;
 
+	RETURN QUERY
+	SELECT 'queue', q.member_id, q.currency, NULL::bigint, format('queued earn %s of %s points was refused: %s', q.queued_id, q.points, q.refused)
+	FROM loyalty.queued_earn q
+	WHERE q.refused IS NOT NULL AND (behind IS NULL OR q.member_id > behind) AND (up_to IS NULL OR q.member_id <= up_to);
+
 	IF behind IS NULL THEN
 		RETURN QUERY SELECT * FROM loyalty.check_awards();
 	END IF;

@@ -388,7 +388,7 @@ SetAvailability(Posting *posting, const Datum *available_at, bool pending)
 /*
  * Checks what is asked for beside the entry itself, which CheckEntry() does.
  */
-static void
+void
 CheckPosting(const Posting *posting)
 {
 	const char *key = posting->idempotency_key;
@@ -508,6 +508,22 @@ ExpiryOfActivated(const Posting *posting)
 }
 
 /*
+ * Raises LY003 where an entry is effective later than a caller's clock may run
+ * ahead of the server's.
+ */
+void
+RefuseFuture(const Entry *entry, TimestampTz now)
+{
+	if (!TIMESTAMP_NOT_FINITE(entry->effective_at) && entry->effective_at > now + CLOCK_SKEW_ALLOWED)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("effective_at of %s lies in the future", EntryKindName(entry->kind)),
+				 errdetail("effective_at is %s, the server's clock says %s.",
+						   TimestampText(entry->effective_at), TimestampText(now)),
+				 errhint("For points that become available later, give available_at.")));
+}
+
+/*
  * Settles what the caller left open: when it is effective, when its lot opens
  * and expires, by the currency's policies.
  */
@@ -519,14 +535,8 @@ CompleteEntry(Posting *posting, const Balance *balance, TimestampTz recorded_at)
 
 	if (posting->effective_now)
 		entry->effective_at = Max(recorded_at, balance->last_effective_at);
-	else if (!TIMESTAMP_NOT_FINITE(entry->effective_at) &&
-			 entry->effective_at > recorded_at + CLOCK_SKEW_ALLOWED)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("effective_at of %s lies in the future", EntryKindName(entry->kind)),
-				 errdetail("effective_at is %s, the server's clock says %s.",
-						   TimestampText(entry->effective_at), TimestampText(recorded_at)),
-				 errhint("For points that become available later, give available_at.")));
+	else
+		RefuseFuture(entry, recorded_at);
 	if (!posting->available_given)
 		entry->available_at = entry->effective_at;
 

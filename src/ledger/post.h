@@ -164,6 +164,8 @@ extern void InitPosting(Posting *posting, EntryKind kind, int64 member_id);
 extern void SetAvailability(Posting *posting, const Datum *available_at, bool pending);
 extern bool ConcernsActivity(const Posting *posting);
 extern void LoadActivities(const Posting *posting, ActivityLog *log);
+extern void CheckPosting(const Posting *posting);
+extern void RefuseFuture(const Entry *entry, TimestampTz now);
 extern bool FindReplay(Posting *posting);
 extern void PreparePosting(Posting *posting);
 extern PostingOutcome SettleUnderLock(Posting *posting, bool has_kin, bool keys_erased, Balance *balance);

@@ -163,7 +163,7 @@ BEGIN
 		FROM pg_class c
 		WHERE c.relnamespace = to_regnamespace('loyalty') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 			AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped)
-			AND c.relname NOT IN ('wallet', 'ledger', 'ledger_archive', 'member', 'member_alias', 'identifier', 'member_act', 'request', 'check_finding')
+			AND c.relname NOT IN ('wallet', 'ledger', 'ledger_archive', 'queued_earn', 'member', 'member_alias', 'identifier', 'member_act', 'request', 'check_finding')
 			AND NOT EXISTS (SELECT FROM loyalty.merge_handler h WHERE c.relname = ANY (h.tables))
 		UNION ALL
 		SELECT 'handler', NULL, NULL, NULL, format('room "%s": %s', f.room, f.problem)

@@ -64,6 +64,7 @@ DECLARE
 	h loyalty.merge_handler;
 BEGIN
 	members := loyalty.member_tree(canonical);
+	PERFORM loyalty.forget_queued_earns(members);
 	PERFORM loyalty.mark_erased(members);
 	entries := (SELECT loyalty.erase_entries(array_agg(p.member_id), array_agg(p.entry_id)) FROM loyalty.personal_entries(members) p);
 	entries := coalesce(entries, 0);
@@ -130,7 +131,7 @@ BEGIN
 			VALUES ('wallet', 't.member_id = ANY ($1)'),
 				('ledger', '(t.member_id, t.entry_id) IN (SELECT p.member_id, p.entry_id FROM loyalty.personal_entries($1) p WHERE NOT p.is_copy)'),
 				('ledger_archive', '(t.member_id, t.entry_id) IN (SELECT p.member_id, p.entry_id FROM loyalty.personal_entries($1) p WHERE NOT p.is_copy)'),
-				('member', 't.member_id = ANY ($1)'), ('member_alias', 't.member_id = ANY ($1)'),
+				('queued_earn', 't.member_id = ANY ($1)'), ('member', 't.member_id = ANY ($1)'), ('member_alias', 't.member_id = ANY ($1)'),
 				('identifier', 't.member_id = ANY ($1)'), ('member_fact', 't.home_member_id = ANY ($1)'),
 				('member_act', 't.member_id = ANY ($1)'),
 				('check_finding', 't.member_id = ANY ($1)'),

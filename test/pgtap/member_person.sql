@@ -86,6 +86,9 @@ SELECT loyalty.use_entitlement(:jane, 'lounge', reference => 'Jane flies', idemp
 	loyalty.order_reward(:jane, 'mug', reference => 'Jane drinks', idempotency_key => 'jane 18'), loyalty.claim_gift(:jane, 'hello', reference => 'Jane smiled', idempotency_key => 'jane 19') \g /dev/null
 SELECT loyalty.earn(:bob, 40, reference => 'order of Bob', idempotency_key => 'bob 3', details => '{"shop": 1}') \g /dev/null
 
+SELECT loyalty.queue_earn(:jane, 1, reference => 'Jane gave blood', idempotency_key => 'jane 1', details => '{"of": "Jane"}') \g /dev/null
+SELECT loyalty.post_queued_earns() \g /dev/null
+
 CREATE ROLE person_clerk;
 SELECT loyalty.grant_access('person_clerk', 'clerk') \g /dev/null
 SELECT request_id AS r FROM loyalty.request_act('adjust', jsonb_build_object('member_id', :jane, 'points', 3, 'reason', 'Jane called again'), 'Jane is patient', idempotency_key => 'jane 12') \gset
@@ -123,6 +126,7 @@ SELECT cmp_ok(count(*), '>=', 30::bigint, 'there is much to be guessed from') FR
 SELECT bag_has('SELECT relation::text, attribute::text FROM pg_temp.traces', $$VALUES ('match_review', 'reason'), ('match_link', 'parts'),
 	('ledger', 'reference'), ('ledger', 'reason'), ('ledger', 'details'), ('ledger', 'idempotency_key'),
 	('identifier', 'value'), ('member', 'attributes'), ('member_fact', 'value'), ('member_act', 'reason'), ('member_merge', 'reason'), ('member_merge', 'unmerge_reason'),
+	('queued_earn', 'reference'), ('queued_earn', 'idempotency_key'), ('queued_earn', 'details'), ('queued_earn', 'refused'),
 	('request', 'idempotency_key'), ('act_request', 'arguments'), ('act_request', 'reason'), ('act_request', 'decision_reason'), ('tier_event', 'reference'), ('tier_grant', 'reason'),
 	('activity', 'lines'), ('activity', 'document'), ('activity', 'external_id'), ('activity', 'idempotency_key'), ('activity_revision', 'reference'),
 	('activity_revision', 'idempotency_key'), ('activity_revision', 'was_lines'), ('activity_revision', 'was_document'),
@@ -137,7 +141,7 @@ SELECT is_empty($$
 		AND NOT EXISTS (SELECT FROM pg_temp.traces t WHERE (t.relation, t.attribute) = (c.relname, a.attname))
 		AND (c.relname || '.' || a.attname) NOT IN (
 			-- codes and words of ours
-			'ledger.currency', 'ledger.kind', 'wallet.currency', 'member.status', 'member_merge.cause', 'member_merge.namespaces', 'member_merge.earned_since', 'member_act.act',
+			'ledger.currency', 'ledger.kind', 'wallet.currency', 'queued_earn.currency', 'member.status', 'member_merge.cause', 'member_merge.namespaces', 'member_merge.earned_since', 'member_act.act',
 			'check_finding.room', 'check_finding.invariant', 'check_finding.currency', 'tier_grant.kind', 'tier_history.event', 'tier_history.reason',
 			'event.kind', 'event.payload', 'notice.consumer', 'notice.notice', 'notice.subject',
 			'award.kind', 'award.currency', 'award.limited_by', 'award.kept_because', 'award.cause', 'award_counter.counter',

