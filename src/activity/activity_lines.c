@@ -17,8 +17,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/numeric.h"
 
 #include "activity/activity_record.h"
@@ -55,6 +57,17 @@ RefuseLine(int place, const char *what, const char *detail)
 			 errmsg("line %d of an activity %s", place, what),
 			 errdetail("%s", detail),
 			 errhint("Lines are objects such as {\"sku\": \"T1\", \"quantity\": 2, \"amount\": 8.50}.")));
+}
+
+/* What of a line is not what it should be: its value says so. */
+static void pg_attribute_noreturn()
+RefuseValue(int place, const char *key, const JsonbValue *value, const char *should)
+{
+	JsonbValue	copy = *value;
+	char	   *text = JsonbToCString(NULL, &JsonbValueToJsonb(&copy)->root, 0);
+
+	text[pg_mbcliplen(text, strlen(text), 60)] = '\0';
+	RefuseLine(place, psprintf("has a wrong \"%s\"", key), psprintf("It is %s, and must be %s.", text, should));
 }
 
 static JsonbValue *
@@ -108,7 +121,7 @@ TextOf(const JsonbValue *values, int key, int place)
 	if (value->type == jbvNumeric)
 		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 	if (value->type != jbvString)
-		RefuseLine(place, psprintf("has a %s that is no text", line_keys[key].key), "It is an object, an array or a boolean.");
+		RefuseValue(place, line_keys[key].key, value, "a text");
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
@@ -121,7 +134,7 @@ ReadMicros(const JsonbValue *value, const char *key, int place, Micros *micros, 
 	if (value->type == jbvNull)
 		return false;
 	if (value->type != jbvNumeric)
-		RefuseLine(place, psprintf("has a %s that is no number", key), "Numbers in JSON have no quotes.");
+		RefuseValue(place, key, value, "a number; numbers in JSON have no quotes");
 	numeric = NumericGetDatum(value->val.numeric);
 	if (!UsualMicros(numeric, micros, decimals))
 		*micros = MicrosFromNumeric(numeric, psprintf("%s of line %d", key, place), decimals);
@@ -156,18 +169,18 @@ NumberOf(const JsonbValue *value, int place)
 		if (strspn(text, "0123456789") == strlen(text) && strlen(text) < 10 && atoi(text) > 0)
 			return atoi(text);
 	}
-	RefuseLine(place, "has no number", "\"line\" is a whole number, from 1 to 999999999.");
+	RefuseValue(place, "line", value, "a whole number from 1 to 999999999");
 }
 
 /*
- * The number of a line; where it has none, its place.
+ * The number of a line at a place; 0: it has none.
  */
 int32
 LineNumber(JsonbContainer *object, int place)
 {
 	JsonbValue	found;
 
-	return FindKey(object, "line", &found) == NULL ? place : NumberOf(&found, place);
+	return FindKey(object, "line", &found) == NULL ? 0 : NumberOf(&found, place);
 }
 
 /*

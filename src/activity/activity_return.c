@@ -88,9 +88,9 @@ TakeLines(Activity *activity, Datum lines, int decimals)
 
 		CHECK_FOR_INTERRUPTS();
 		object = element->type == jbvBinary ? element->val.binary.data : NULL;
-		if (object == NULL || !JsonContainerIsObject(object) || LineNumber(object, 0) == 0)
+		if (object == NULL || !JsonContainerIsObject(object) || LineNumber(object, i + 1) == 0)
 			break;
-		line = FindLine(activity, LineNumber(object, 0));
+		line = FindLine(activity, LineNumber(object, i + 1));
 		by_quantity = LineMicros(object, "quantity", i + 1, &quantity, &ignored);
 		by_amount = LineMicros(object, "amount", i + 1, &amount, &activity->decimals);
 		if (by_quantity && by_amount)
