@@ -355,6 +355,19 @@ BEGIN
 					RAISE;
 				END IF;
 		END;
+		-- who asks for moments only is not seen by whoever looks for deadlocks
+		IF EXISTS (
+			WITH RECURSIVE waiting (pid) AS (
+				SELECT l.pid FROM pg_locks l WHERE l.relation = lock_against_writers.relation AND l.granted AND l.pid <> pg_backend_pid()
+					AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+				UNION
+				SELECT b.pid FROM waiting w, unnest(pg_blocking_pids(w.pid)) b (pid))
+			SELECT FROM waiting w WHERE w.pid = pg_backend_pid()) THEN
+			RAISE EXCEPTION 'deadlock detected'
+				USING ERRCODE = 'deadlock_detected',
+					DETAIL = format('Who writes to %s waits for what this transaction has locked.', relation),
+					HINT = 'Repeat it, or commit each definition before the next.';
+		END IF;
 		-- those who write go on meanwhile
 		PERFORM pg_sleep_for(least(20 * attempt, '2 seconds'));
 		attempt := least(2 * attempt, '100 milliseconds');
@@ -362,4 +375,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lock_against_writers(regclass) IS
-'Locks a table in SHARE ROW EXCLUSIVE mode until the transaction ends. LOCK TABLE, too, waits for whoever writes, and keeps all waiting who come after; this asks for a moment at a time, so that a session that is idle in its transaction keeps nobody waiting but us. Error: 55P03 after lock_timeout, where it is set.';
+'Locks a table in SHARE ROW EXCLUSIVE mode until the transaction ends. LOCK TABLE, too, waits for whoever writes, and keeps all waiting who come after; this asks for a moment at a time, so that a session that is idle in its transaction keeps nobody waiting but us. Errors: 55P03 after lock_timeout, where it is set; 40P01 where whoever writes waits for what we have locked before.';
