@@ -13,21 +13,32 @@
 
 #include "core/compat.h"
 #include "core/core.h"
+#include "core/errors.h"
+#include "ledger/currency.h"
 #include "rule/rule_simulate.h"
 
 /* Replays the history of the arguments; needs an SPI connection. */
 static Simulation *
 RunBacktest(FunctionCallInfo fcinfo)
 {
+	TimestampTz from_at = PG_ARGISNULL(1) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(1);
+	TimestampTz until = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
 	const RuleBook *books[2];
+	Currency	currency;
 	Simulation *simulation;
 
 	RequireArgument(fcinfo, 0, "definitions");
 	RequireArgument(fcinfo, 4, "currency");
+	if (from_at >= until)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("until must be after from_at"),
+				 errdetail("from_at is %s, until is %s.", TimestampText(from_at), TimestampText(until)),
+				 errhint("Leave both out for all there ever was.")));
+	FindCurrency(TextArgument(fcinfo, 4), &currency);
 	books[0] = OpenRuleBook();
 	books[1] = MakeDraft(books[0], PG_GETARG_JSONB_P(0));
-	simulation = BeginSimulation(books, PG_ARGISNULL(1) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(1),
-								 PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2), TextArgument(fcinfo, 4));
+	simulation = BeginSimulation(books, from_at, until, TextArgument(fcinfo, 4));
 	SimulateHistory(simulation, PG_ARGISNULL(3) ? 0 : PG_GETARG_DATUM(3));
 	return simulation;
 }

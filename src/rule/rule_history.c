@@ -20,8 +20,10 @@
 #include "utils/timestamp.h"
 
 #include "activity/activity_row.h"
+#include "activity/effect.h"
 #include "core/compat.h"
 #include "core/core.h"
+#include "core/errors.h"
 #include "core/ordered.h"
 #include "core/plain.h"
 #include "rule/rule_simulate.h"
@@ -584,14 +586,26 @@ static void
 TakeKinds(History *history, Datum kinds)
 {
 	Datum	   *elements;
+	bool	   *nulls;
 
 	history->nkinds = -1;
 	if (kinds == 0)
 		return;
-	deconstruct_array(DatumGetArrayTypeP(kinds), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &history->nkinds);
+	deconstruct_array(DatumGetArrayTypeP(kinds), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &history->nkinds);
 	history->kinds = palloc(Max(1, history->nkinds) * sizeof(char *));
 	for (int i = 0; i < history->nkinds; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("a kind must not be NULL"),
+					 errdetail("It is kind %d of %d.", i + 1, history->nkinds),
+					 errhint("Leave kinds out for all.")));
 		history->kinds[i] = TextDatumGetCString(elements[i]);
+		/* one that nobody has defined would come to nothing, without a word */
+		if (FindCause(history->kinds[i]) == NULL)
+			(void) FindActivityKind(history->kinds[i]);
+	}
 }
 
 /*
