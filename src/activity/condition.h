@@ -141,6 +141,7 @@ extern Condition *ParseLineSelector(const Place *place);
 extern Truth EvaluateCondition(const Condition *condition, ConditionSubject *subject);
 extern bool SelectsLines(const Condition *condition);
 extern void SelectLines(const Condition *condition, ConditionSubject *subject, bool *selected);
+extern bool AsksOfMember(const Condition *condition);
 extern void ForEachQuestion(const Condition *condition, void (*visit) (const FactQuestion *, void *), void *arg);
 
 extern bool IsOneOfTexts(const FactQuestion *question, const JsonbValue *value);

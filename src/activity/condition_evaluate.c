@@ -409,3 +409,20 @@ ForEachQuestion(const Condition *condition, void (*visit) (const FactQuestion *,
 	for (int i = 0; i < condition->nparts; i++)
 		ForEachQuestion(condition->parts[i], visit, arg);
 }
+
+/*
+ * Whether a condition asks of the member alone: of nothing that one activity is,
+ * or that others before it were.
+ */
+bool
+AsksOfMember(const Condition *condition)
+{
+	if (condition->kind == CONDITION_FACT)
+		return condition->question.kind != FACT_COUNT && condition->question.kind != FACT_SPENT;
+	for (int i = 0; i < condition->nparts; i++)
+	{
+		if (!AsksOfMember(condition->parts[i]))
+			return false;
+	}
+	return condition->nparts > 0;
+}

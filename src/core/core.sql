@@ -129,6 +129,11 @@ LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_is_hear
 COMMENT ON FUNCTION is_heard(text) IS
 'Whether anybody hears of what happens of this kind: asked before happen(), so that nothing is made for nobody. Part of the writing functions; 42501 for whoever has not the rights of the owner of our tables.';
 
+CREATE FUNCTION expect_happening(kind text, member_id bigint) RETURNS void
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_expect_happening';
+COMMENT ON FUNCTION expect_happening(text, bigint) IS
+'Says that something may happen to a member in this call, once its wallets are locked and before what comes after them: whoever will hear of it locks what he will need. Part of the writing functions; 42501 for whoever has not the rights of the owner of our tables.';
+
 CREATE FUNCTION happen(kind text, member_id bigint, at timestamptz, payload jsonb) RETURNS void
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_happen';
 COMMENT ON FUNCTION happen(text, bigint, timestamptz, jsonb) IS

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type_d.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -114,6 +115,23 @@ loyalty_is_heard(PG_FUNCTION_ARGS)
 	RequireOwner();
 	RequireArgument(fcinfo, 0, "kind");
 	PG_RETURN_BOOL(IsHeard(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}
+
+/*
+ * expect_happening(kind text, member_id bigint) -> void
+ */
+PG_FUNCTION_INFO_V1(loyalty_expect_happening);
+Datum
+loyalty_expect_happening(PG_FUNCTION_ARGS)
+{
+	RequireOwner();
+	RequireArgument(fcinfo, 0, "kind");
+	RequireArgument(fcinfo, 1, "member_id");
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	ExpectHappening(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_INT64(1), NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
 }
 
 /*

@@ -19,7 +19,8 @@
  *
  *		ExpectHappening("tier_changed", member_id, "status");
  *
- * In PL/pgSQL these are loyalty.is_heard() and loyalty.happen().
+ * In PL/pgSQL these are loyalty.is_heard(), loyalty.happen() and
+ * loyalty.expect_happening().
  */
 #ifndef LOYALTY_HAPPENED_H
 #define LOYALTY_HAPPENED_H

@@ -96,6 +96,7 @@ BEGIN
 
 	-- points: wallets are locked before the alias is written, so that a posting comes before the merge or after it
 	PERFORM loyalty.lock_wallets(ARRAY[survivor_id, absorbed_id]);
+	PERFORM loyalty.expect_happening('members_merged', x.m) FROM (SELECT unnest(ARRAY[survivor_id, absorbed_id]) AS m ORDER BY 1) x;
 	INSERT INTO loyalty.member_merge_item (merge_id, direction, room, kind, item)
 	SELECT merge_id, 'merge', 'ledger', 'points', to_jsonb(p)
 	FROM loyalty.move_points(absorbed_id, survivor_id, reason => format('merge %s', merge_id)) p;
@@ -303,6 +304,7 @@ BEGIN
 	PERFORM loyalty.require_not_forgotten(members || canonical);
 
 	PERFORM loyalty.lock_wallets(ARRAY[canonical], ARRAY[member_id]);
+	PERFORM loyalty.expect_happening('merge_undone', x.m) FROM (SELECT unnest(ARRAY[canonical, member_id]) AS m ORDER BY 1) x;
 	PERFORM loyalty.mark_wallets(member_id, false), loyalty.mark_wallets(canonical, false);
 	PERFORM loyalty.part_points(merge_id, canonical, member_id, members,
 		CASE WHEN earned_since <> 'home' THEN loyalty.posted_since(m.recorded_at, canonical, members, earned_since) END, earned_since);

@@ -514,6 +514,28 @@ CheckLimitCurrencies(const Campaign *campaign, const Place *place)
 }
 
 /*
+ * A window is decided with each of its activities: what belongs to one of them
+ * would make the result depend on which was recorded last.
+ */
+static void
+CheckWindow(const Campaign *campaign, const Place *place)
+{
+	if (campaign->group != NULL)
+		ComplainAt(place->problems, "exclusive", "wins or loses with one activity, and a window has many");
+	if (campaign->stop)
+		ComplainAt(place->problems, "stop", "ends what looks at one activity, and a window has many");
+	if (campaign->when_confirmed)
+		ComplainAt(place->problems, "available_after", "waits for one activity to be confirmed, and a window has many");
+	if (campaign->treat != NULL && !AsksOfMember(campaign->treat))
+		ComplainAt(place->problems, "treat", "asks of one activity, and a window has many: ask of the member alone");
+	for (int i = 0; i < campaign->neffects; i++)
+	{
+		if (campaign->effects[i].kind == EFFECT_MULTIPLY)
+			ComplainAt(place->problems, campaign->effects[i].path, "multiplies what one activity is worth, and a window has many");
+	}
+}
+
+/*
  * Reads a definition; what is wrong is noted in the place's problems, and what
  * is returned is then not to be used.
  */
@@ -597,15 +619,7 @@ ParseCampaign(const char *code, const Place *place)
 	}
 	CheckLimitCurrencies(campaign, place);
 	if (campaign->has_window)
-	{
-		if (campaign->group != NULL && campaign->group_by_line)
-			ComplainAt(place->problems, "exclusive", "a window has no lines to win");
-		for (int i = 0; i < campaign->neffects; i++)
-		{
-			if (campaign->effects[i].kind == EFFECT_MULTIPLY)
-				ComplainAt(place->problems, campaign->effects[i].path, "multiplies what one activity is worth, and a window has many");
-		}
-	}
+		CheckWindow(campaign, place);
 	return campaign;
 }
 
@@ -625,7 +639,6 @@ CheckTogether(Campaign *const *campaigns, int n, const Campaign *added, Problems
 			continue;
 		if (added->group != NULL && other->group != NULL && strcmp(added->group, other->group) == 0 &&
 			(added->pick_first != other->pick_first || added->group_by_line != other->group_by_line ||
-			 added->has_window != other->has_window ||
 			 strcmp(added->group_currency, other->group_currency) != 0))
 			ComplainAt(problems, "exclusive", "differs from that of campaign \"%s\" of the same group", other->code);
 		for (int e = 0; e < added->neffects; e++)

@@ -906,7 +906,7 @@ Decide(Candidate *const *candidates, int n)
 
 		if (!candidate->fixed && (!candidate->matched || candidate->lost_to != NULL))
 			continue;
-		if (stopper != NULL && !candidate->fixed)
+		if (stopper != NULL && !candidate->fixed && !candidate->campaign->has_window)
 		{
 			candidate->lost_to = stopper;
 			GiveBack(candidate);

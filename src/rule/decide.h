@@ -31,7 +31,9 @@
  * 6. Whom a trial holds out is told last: a campaign that matches gives nothing
  *	  then, as if a limit had left nothing, and nobody multiplies what it is
  *	  worth.  So what it would have given is known of both arms.
- * 7. A campaign that says stop, and gave something, ends everything behind it.
+ * 7. A campaign that says stop, and gave something, ends everything behind it
+ *	  that looks at the activity.  Windows are not of one activity: nothing ends
+ *	  them, and they neither stop nor stand in groups.
  * 8. Of candidates that are fixed what is held stands.  Limits, groups of the
  *	  activity and stop count it; in a group one that holds something has won.
  */

@@ -7,6 +7,7 @@
  *
  *	rule_cache.c	the campaigns, as a session knows them
  *	rule_facts.c	what is known of the member
+ *	rule_window.c	what activities of a window add up to
  *	rule_held.c		what awards hold, and what limits have counted
  *	rule_state.c	the rows of the member that decisions lock and change
  *	rule_post.c		postings, and the rows of awards
@@ -89,11 +90,15 @@ extern Datum FreezeFacts(const Facts *facts);
  * ---------------------------------------------------------------------------
  */
 
-/* An entry of the ledger, of which an award has points */
+/*
+ * An entry of the ledger, of which an award has points, or an item that it has.
+ * Of a window those of merged members stand under the numbers that had them.
+ */
 typedef struct HeldEntry
 {
-	int64		entry_id;
+	int64		id;				/* of the entry, or the item; 0: it has none */
 	int64		points;
+	int64		member_id;
 } HeldEntry;
 
 /* What an effect of a campaign holds: rows of table award that belong together */
@@ -166,6 +171,8 @@ extern void StoreCounters(const Counters *counters, int64 member_id, int64 canon
  */
 
 extern void LockAwardState(int64 member_id);
+extern bool WasMergedSince(Datum numbers, TimestampTz since);
+extern void RuleStateInit(void);
 extern int64 ReadCounter(int64 alone, Datum numbers, const char *name, DateADT period, HeapTuple *row);
 extern void AddToCounter(int64 member_id, const char *name, DateADT period, HeapTuple row, int64 by);
 
@@ -214,7 +221,7 @@ typedef struct PostingFor
 extern ItemsLeft *AskWhatIsLeft(const EffectItem *item, const CampaignEffect *of, List **known);
 extern void AskWhatStays(const HeldAwards *held, int64 member_id, bool read_only);
 extern int64 GiveItem(const PostingFor *what, const Difference *difference);
-extern void TakeItemBack(const PostingFor *what, const Difference *difference);
+extern void TakeItemBack(const PostingFor *what, const Difference *difference, const HeldEntry *entry);
 
 extern void PostDifferences(const PostingFor *what, Difference *differences, int n);
 extern void ActivateAwards(const PostingFor *what, const RuleBook *book, const HeldAwards *held);
@@ -263,23 +270,37 @@ typedef struct Settlement
 	int			awards;
 } Settlement;
 
+extern void BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, const Activity *activity);
+extern void DecideSettlement(Settlement *settlement);
+extern void Settle(Settlement *settlement);
+
+extern void SettleAgain(const Activity *activity, const char *campaign, const char *reason, bool take_back, int *awards);
+
+/* ---------------------------------------------------------------------------
+ * rule_window.c
+ * ---------------------------------------------------------------------------
+ */
+
 /* A window of a campaign, by the version that decides over it */
 typedef struct Window
 {
 	const Campaign *campaign;
 	DateADT		start;
 	DateADT		end;			/* exclusive */
+
+	/* said by BeginWindow() */
+	RuleBook	versions;		/* of the campaign */
+	TimestampTz known_at;		/* and which of them are known */
 } Window;
 
 extern DateADT DayInCampaign(const Campaign *campaign, const Activity *activity);
-extern bool WindowOf(const RuleBook *book, const Campaign *in_force, const Activity *activity, TimestampTz known_at, Window *window);
+extern bool FindWindow(const RuleBook *book, const char *code, const Activity *activity, TimestampTz known_at, Window *window);
+extern void BeginWindow(const RuleBook *book, Window *window, TimestampTz known_at);
+extern bool IsOfWindow(const Window *window, const Activity *activity);
 extern Activity *BeginSum(Candidate *candidate, const Window *window, const Activity *activity);
 extern void AddToSum(Candidate *candidate, Activity *sum, const Activity *activity, const bool *lines);
-extern void BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, const Activity *activity);
-extern void DecideSettlement(Settlement *settlement);
-extern void Settle(Settlement *settlement);
-
-extern void SettleAgain(const Activity *activity, const char *campaign, const char *reason, bool take_back, int *awards);
+extern void SumWindow(const Settlement *settlement, Candidate *candidate, const Window *window);
+extern TimestampTz WindowKnownAt(const Settlement *settlement, const char *code, const Activity *activity);
 
 /* rule_explain.c */
 extern void FindStoredActivity(int64 member_id, int64 activity_id, ActivityRow *row);

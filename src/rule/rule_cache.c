@@ -428,6 +428,10 @@ loyalty_require_campaign(PG_FUNCTION_ARGS)
 	latest = palloc(Max(1, book->n) * sizeof(Campaign *));
 	for (int i = 0; i < book->n; i++)
 	{
+		/* what an activity earned by itself would count in a window once more */
+		if (strcmp(book->versions[i]->code, code) == 0 && book->versions[i]->nkinds > 0 &&
+			book->versions[i]->has_window != campaign->has_window)
+			ComplainAt(&problems, "window", "cannot come or go with another version: end this campaign, and define one of another name");
 		if (i + 1 == book->n || strcmp(book->versions[i]->code, book->versions[i + 1]->code) != 0)
 			latest[n++] = book->versions[i];
 	}

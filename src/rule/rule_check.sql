@@ -33,31 +33,8 @@ BEGIN
 	WHERE (CASE WHEN a.more THEN e.requested ELSE -e.requested END) IS DISTINCT FROM a.points;
 
 	RETURN QUERY
-	WITH held AS (
-		SELECT a.canonical, a.home_id, a.activity_id, w.window_start, w.cause, w.campaign, w.effect, w.currency, sum(w.points) AS points,
-			(array_agg(w.version ORDER BY w.award_id DESC))[1] AS version, (array_agg(w.local_day ORDER BY w.award_id DESC))[1] AS local_day
-		FROM loyalty.award w, LATERAL (SELECT loyalty.canonical_member(w.member_id) AS canonical,
-			CASE WHEN w.window_start IS NULL THEN w.member_id END AS home_id,
-			CASE WHEN w.window_start IS NULL AND w.cause IS NULL THEN w.activity_id END AS activity_id) a
-		WHERE (behind IS NULL OR a.canonical > behind) AND (up_to IS NULL OR a.canonical <= up_to)
-		GROUP BY a.canonical, a.home_id, a.activity_id, w.window_start, w.cause, w.campaign, w.effect, w.currency
-	), counted AS (
-		SELECT h.canonical, l.counter, p.period, CASE WHEN l.in_times THEN count(DISTINCT (h.home_id, h.activity_id, h.window_start, h.cause))
-			ELSE sum(h.points) END AS used
-		FROM held h JOIN loyalty.campaign_version v ON v.campaign = h.campaign AND v.version = h.version,
-			loyalty.campaign_limits(v.campaign, v.definition) l,
-			LATERAL (SELECT CASE l.within WHEN 'lifetime' THEN '2000-01-01'::date ELSE date_trunc(l.within, h.local_day)::date END AS period) p
-		WHERE h.points > 0 AND (l.in_times OR l.currency = h.currency)
-		GROUP BY h.canonical, l.counter, l.in_times, p.period
-	)
-	SELECT 'counter', coalesce(c.canonical, k.canonical), NULL::text, NULL::bigint,
-		format('counter %s of %s is %s, and awards say %s', coalesce(c.counter, k.counter), coalesce(c.period, k.period), coalesce(k.used, 0), coalesce(c.used, 0))
-	FROM counted c FULL JOIN (SELECT m.canonical, k.counter, k.period, sum(k.used) AS used
-		FROM loyalty.award_counter k, LATERAL (SELECT loyalty.canonical_member(k.member_id) AS canonical) m
-		WHERE (behind IS NULL OR m.canonical > behind) AND (up_to IS NULL OR m.canonical <= up_to)
-		GROUP BY m.canonical, k.counter, k.period) k
-		ON k.canonical = c.canonical AND k.counter = c.counter AND k.period = c.period
-	WHERE coalesce(c.used, 0) <> coalesce(k.used, 0);
+	SELECT 'counter', d.member_id, NULL::text, NULL::bigint, format('counter %s of %s is %s, and awards say %s', d.counter, d.period, d.used, d.counted)
+	FROM loyalty.counter_differences(NULL, behind, up_to) d;
 
 	RETURN QUERY
 	SELECT 'coupon', a.member_id, NULL::text, NULL::bigint, format('campaign %s gave coupon %s of %s, which %s', a.campaign, a.item_id, a.item,

@@ -169,8 +169,8 @@ NoteQuestion(const FactQuestion *question, void *arg)
 /*
  * Whether a settlement that is decided once more must come out as it did.  Not
  * where something is asked of the member that was not kept, since that was
- * denied then; nor where limits and windows, which are something else by now,
- * have a say in which campaigns win; nor where one of several that look at each
+ * denied then; nor where limits, which are something else by now, have a say in
+ * which campaigns win; nor where one of several that look at each
  * other was decided anew, and what the others gave stands.
  */
 static bool
@@ -186,7 +186,7 @@ IsDecidedForEver(const Settlement *settlement)
 	{
 		const Campaign *campaign = settlement->candidates[c]->campaign;
 
-		limited = limited || campaign->nlimits > 0 || campaign->has_window;
+		limited = limited || campaign->nlimits > 0;
 		competes = competes || campaign->group != NULL || campaign->stop;
 		anew = anew || campaign->recorded_at > settlement->activity->recorded_at;
 		for (int e = 0; e < campaign->neffects; e++)
@@ -209,6 +209,9 @@ IsAsDecided(const Settlement *settlement, int c, int e)
 	if (candidate->keep || candidate->campaign->keep)
 		return true;
 	if (held == NULL && candidate->campaign->has_window)
+		return true;
+	/* the next of its activities decides over it, as of one person or of two */
+	if (candidate->campaign->has_window && WasMergedSince(settlement->numbers, settlement->activity->revised_at))
 		return true;
 	/* it could not be taken back then */
 	if (held != NULL && held->kept_because != NULL)

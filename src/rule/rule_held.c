@@ -20,12 +20,13 @@
 
 #define AWARD_COLUMNS \
 	"SELECT campaign, version, effect, kind, currency, points, limited_by, cause, window_start, entry_id, of_entry_id, item, item_id, " \
-	"at, local_day, inputs, kept_because FROM loyalty.award "
+	"at, local_day, inputs, kept_because, member_id FROM loyalty.award "
 
 enum
 {
 	COL_CAMPAIGN = 1, COL_VERSION, COL_EFFECT, COL_KIND, COL_CURRENCY, COL_POINTS, COL_LIMITED_BY, COL_CAUSE, COL_WINDOW_START,
-	COL_ENTRY_ID, COL_OF_ENTRY_ID, COL_ITEM, COL_ITEM_ID, COL_AT, COL_LOCAL_DAY, COL_INPUTS, COL_KEPT_BECAUSE
+	COL_ENTRY_ID, COL_OF_ENTRY_ID, COL_ITEM, COL_ITEM_ID, COL_AT, COL_LOCAL_DAY, COL_INPUTS, COL_KEPT_BECAUSE,
+	COL_MEMBER_ID
 };
 
 static HeldAward *
@@ -46,13 +47,13 @@ AwardOf(HeldAwards *held, const HeldAward *row)
 	return held->awards[held->n++];
 }
 
-/* An entry has more, or fewer, of an award's points. */
+/* An entry has more, or fewer, of an award's points; likewise an item. */
 static void
-AddEntry(HeldAward *award, int64 entry_id, int64 points)
+AddEntry(HeldAward *award, int64 id, int64 points, int64 member_id)
 {
 	for (int i = 0; i < award->nentries; i++)
 	{
-		if (award->entries[i].entry_id == entry_id)
+		if (award->entries[i].id == id && award->entries[i].member_id == member_id)
 		{
 			award->entries[i].points += points;
 			return;
@@ -60,9 +61,19 @@ AddEntry(HeldAward *award, int64 entry_id, int64 points)
 	}
 	award->entries = award->nentries == 0 ? palloc(sizeof(HeldEntry)) :
 		repalloc(award->entries, (award->nentries + 1) * sizeof(HeldEntry));
-	award->entries[award->nentries].entry_id = entry_id;
-	award->entries[award->nentries].points = points;
-	award->nentries++;
+	award->entries[award->nentries++] = (HeldEntry) {id, points, member_id};
+}
+
+/* The item that was given last, of those that are held; 0: none is, or it has no number. */
+static int64
+NewestItem(const HeldAward *award)
+{
+	for (int i = award->nentries - 1; i >= 0; i--)
+	{
+		if (award->entries[i].points > 0)
+			return award->entries[i].id;
+	}
+	return 0;
 }
 
 static int64
@@ -95,6 +106,7 @@ TakeRows(HeldAwards *held, TimestampTz at, Facts *facts)
 		int64		points = GetInt(tuple, tupdesc, COL_POINTS);
 		int64		entry_id = GetInt(tuple, tupdesc, COL_ENTRY_ID);
 		int64		of_entry_id = GetInt(tuple, tupdesc, COL_OF_ENTRY_ID);
+		int64		member_id = GetInt(tuple, tupdesc, COL_MEMBER_ID);
 		char	   *limited_by = SPI_getvalue(tuple, tupdesc, COL_LIMITED_BY);
 		bool		of_now;
 		Datum		value;
@@ -115,13 +127,14 @@ TakeRows(HeldAwards *held, TimestampTz at, Facts *facts)
 		award->points += points;
 		if (row.item != NULL)
 		{
-			award->item_id = GetInt(tuple, tupdesc, COL_ITEM_ID);
+			AddEntry(award, GetInt(tuple, tupdesc, COL_ITEM_ID), points, member_id);
+			award->item_id = NewestItem(award);
 			award->kept_because = SPI_getvalue(tuple, tupdesc, COL_KEPT_BECAUSE);
 		}
-		if (of_entry_id != 0)
-			AddEntry(award, of_entry_id, points);
+		else if (of_entry_id != 0)
+			AddEntry(award, of_entry_id, points, member_id);
 		else if (entry_id != 0)
-			AddEntry(award, entry_id, points);
+			AddEntry(award, entry_id, points, member_id);
 		of_now = at == DT_NOEND || award->at == at;
 		if (of_now && limited_by != NULL && !award->trimmed)
 		{

@@ -12,4 +12,5 @@ ROOM_INIT(Rule)
 	ExpectLayout("rule", 1);
 	RuleEffectsInit();
 	RuleListenerInit();
+	RuleStateInit();
 }

@@ -111,19 +111,19 @@ GiveItem(const PostingFor *what, const Difference *difference)
 }
 
 /*
- * Takes back what a difference takes back.
+ * Takes back what a difference takes back: one item.
  */
 void
-TakeItemBack(const PostingFor *what, const Difference *difference)
+TakeItemBack(const PostingFor *what, const Difference *difference, const HeldEntry *entry)
 {
 	const CampaignEffect *of = RoomOf(difference->kind);
 	EffectItem	item = {
 		.name = difference->item,
-		.member_id = what->member_id,
+		.member_id = entry->member_id,
 		.activity_id = what->activity_id,
 		.campaign = difference->campaign_code,
 		.at = what->taken_back_at,
-		.item_id = difference->held->item_id
+		.item_id = entry->id
 	};
 
 	if (of->take_back != NULL)

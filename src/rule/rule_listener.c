@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "activity/activity.h"
+#include "activity/activity_record.h"
 #include "activity/effect.h"
 #include "core/core.h"
 #include "core/happened.h"
@@ -420,13 +421,14 @@ ActivityReplayed(ActivityChange *change)
 	static KeptPlan plan = {
 		.query = "SELECT coalesce(pg_catalog.sum(points) FILTER (WHERE currency OPERATOR(pg_catalog.=) 'points'), 0)::pg_catalog.int8, "
 		"pg_catalog.count(DISTINCT (campaign, effect, window_start, cause)) FILTER (WHERE points OPERATOR(pg_catalog.<>) 0) "
-		"FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) $1 AND activity_id OPERATOR(pg_catalog.=) $2 "
-		"AND revision OPERATOR(pg_catalog.=) $3 AND reason IS NULL",
-		.nargs = 3,
-		.argtypes = {INT8OID, INT8OID, INT4OID}
+		"FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) ANY ($4) AND (member_id OPERATOR(pg_catalog.=) $1 OR window_start IS NOT NULL) "
+		"AND activity_id OPERATOR(pg_catalog.=) $2 AND revision OPERATOR(pg_catalog.=) $3 AND reason IS NULL",
+		.nargs = 4,
+		.argtypes = {INT8OID, INT8OID, INT4OID, INT8ARRAYOID}
 	};
-	Datum		values[3] = {
-		Int64GetDatum(change->now->member_id), Int64GetDatum(change->now->activity_id), Int32GetDatum(change->now->revision)
+	Datum		values[4] = {
+		Int64GetDatum(change->now->member_id), Int64GetDatum(change->now->activity_id), Int32GetDatum(change->now->revision),
+		NumbersOf(change->now->member_id, NULL)
 	};
 	bool		isnull;
 

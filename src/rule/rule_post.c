@@ -29,6 +29,7 @@
 typedef struct AwardRow
 {
 	const Difference *difference;
+	int64		member_id;		/* under whose number it stands */
 	int64		points;
 	int64		entry_id;
 	int64		of_entry_id;
@@ -43,7 +44,7 @@ typedef struct AwardRows
 } AwardRows;
 
 static AwardRow *
-AddRow(AwardRows *rows, const Difference *difference, int64 points)
+AddRow(AwardRows *rows, int64 member_id, const Difference *difference, int64 points)
 {
 	AwardRow   *row;
 
@@ -55,6 +56,7 @@ AddRow(AwardRows *rows, const Difference *difference, int64 points)
 	row = &rows->rows[rows->n++];
 	memset(row, 0, sizeof(AwardRow));
 	row->difference = difference;
+	row->member_id = member_id;
 	row->points = points;
 	return row;
 }
@@ -200,7 +202,7 @@ PostMore(const PostingFor *what, const Difference *differences, int n, const cha
 			}
 			done[j] = true;
 			posting.entry.requested += differences[j].points;
-			(void) AddRow(rows, &differences[j], differences[j].points);
+			(void) AddRow(rows, what->member_id, &differences[j], differences[j].points);
 		}
 		NameCampaigns(&posting, what, rows, first);
 		PostTogether(&posting);
@@ -236,7 +238,8 @@ PostReversal(const PostingFor *what, int64 entry_id, int64 points, AwardRows *ro
 
 /*
  * Takes back, of each award of its newest entries first; of one entry all at
- * once.
+ * once.  It is taken from the number that has it, so that it is right as well
+ * once members are taken apart.
  */
 static void
 PostLess(const PostingFor *what, Difference *differences, int n, const char *currency, AwardRows *rows)
@@ -260,7 +263,7 @@ PostLess(const PostingFor *what, Difference *differences, int n, const char *cur
 			for (int e = 0; left[i] > 0 && e < differences[i].held->nentries; e++)
 			{
 				if (differences[i].held->entries[e].points > 0)
-					newest = Max(newest, differences[i].held->entries[e].entry_id);
+					newest = Max(newest, differences[i].held->entries[e].id);
 			}
 		}
 		if (newest == 0)
@@ -272,12 +275,12 @@ PostLess(const PostingFor *what, Difference *differences, int n, const char *cur
 				HeldEntry  *entry = &differences[i].held->entries[e];
 				int64		part = Min(left[i], entry->points);
 
-				if (entry->entry_id != newest || part <= 0)
+				if (entry->id != newest || part <= 0)
 					continue;
 				entry->points -= part;
 				left[i] -= part;
 				points += part;
-				(void) AddRow(rows, &differences[i], -part);
+				(void) AddRow(rows, entry->member_id, &differences[i], -part);
 			}
 		}
 		PostReversal(what, newest, points, rows, first);
@@ -286,22 +289,30 @@ PostLess(const PostingFor *what, Difference *differences, int n, const char *cur
 }
 
 /*
- * Takes items back, and then gives others.
+ * Takes items back, the newest first, and then gives others.
  */
 static void
 PostItems(const PostingFor *what, const Difference *differences, int n, AwardRows *rows)
 {
 	for (int i = 0; i < n; i++)
 	{
-		if (differences[i].item == NULL || differences[i].points >= 0)
-			continue;
-		AddRow(rows, &differences[i], differences[i].points)->item_id = differences[i].held->item_id;
-		TakeItemBack(what, &differences[i]);
+		int64		left = differences[i].item != NULL ? -differences[i].points : 0;
+
+		for (int e = left > 0 ? differences[i].held->nentries - 1 : -1; e >= 0 && left > 0; e--)
+		{
+			HeldEntry  *entry = &differences[i].held->entries[e];
+
+			for (; entry->points > 0 && left > 0; entry->points--, left--)
+			{
+				AddRow(rows, entry->member_id, &differences[i], -1)->item_id = entry->id;
+				TakeItemBack(what, &differences[i], entry);
+			}
+		}
 	}
 	for (int i = 0; i < n; i++)
 	{
 		if (differences[i].item != NULL && differences[i].points > 0)
-			AddRow(rows, &differences[i], differences[i].points)->item_id = GiveItem(what, &differences[i]);
+			AddRow(rows, what->member_id, &differences[i], differences[i].points)->item_id = GiveItem(what, &differences[i]);
 	}
 }
 
@@ -357,7 +368,7 @@ AwardValues(const PostingFor *what, const AwardRow *row, int64 award_id, bool is
 	const Difference *d = row->difference;
 
 	memset(nulls, false, AWARD_NCOLUMNS * sizeof(bool));
-	values[AWARD_MEMBER_ID] = Int64GetDatum(what->member_id);
+	values[AWARD_MEMBER_ID] = Int64GetDatum(row->member_id);
 	values[AWARD_AWARD_ID] = Int64GetDatum(award_id);
 	values[AWARD_ACTIVITY_ID] = Int64GetDatum(what->activity_id);
 	values[AWARD_REVISION] = Int32GetDatum(what->revision);
@@ -458,7 +469,7 @@ PostDifferences(const PostingFor *what, Difference *differences, int n)
 		if (differences[i].currency != NULL && differences[i].points != 0)
 			currencies[ncurrencies++] = differences[i].currency;
 		else if (differences[i].points == 0)
-			AddRow(&rows, &differences[i], 0)->item_id = differences[i].held != NULL ? differences[i].held->item_id : 0;
+			AddRow(&rows, what->member_id, &differences[i], 0)->item_id = differences[i].held != NULL ? differences[i].held->item_id : 0;
 	}
 	qsort(currencies, ncurrencies, sizeof(char *), CompareTexts);
 	for (int i = 0; i < ncurrencies; i++)
@@ -515,8 +526,8 @@ ActivateAwards(const PostingFor *what, const RuleBook *book, const HeldAwards *h
 			continue;
 		for (int e = 0; e < award->nentries; e++)
 		{
-			if (award->entries[e].points > 0 && Waits(award->entries[e].entry_id))
-				Activate(what, award->entries[e].entry_id);
+			if (award->entries[e].points > 0 && Waits(award->entries[e].id))
+				Activate(what, award->entries[e].id);
 		}
 	}
 }

@@ -13,7 +13,6 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "activity/activity_record.h"
@@ -48,210 +47,6 @@ BeginSettlement(Settlement *settlement, const RuleBook *book, int64 member_id, c
 	InitFacts(&settlement->facts_now, settlement->canonical, settlement->numbers);
 	settlement->counters.alone = is_alone ? member_id : 0;
 	settlement->counters.numbers = settlement->numbers;
-}
-
-/* ---------------------------------------------------------------------------
- * Windows
- * ---------------------------------------------------------------------------
- */
-
-/*
- * The day on which an activity lies by the clock of a campaign.
- */
-DateADT
-DayInCampaign(const Campaign *campaign, const Activity *activity)
-{
-	return campaign->zone == NULL ? activity->local_day : DayOf(LocalInstant(activity->at, campaign->zone));
-}
-
-/* When a day begins by the clock of a zone. */
-static TimestampTz
-BeginOfDay(DateADT day, const char *time_zone)
-{
-	struct pg_tm tm = {0};
-	int			offset;
-	TimestampTz at;
-
-	j2date(day + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
-	offset = DetermineTimeZoneOffset(&tm, FindZone(time_zone));
-	if (tm2timestamp(&tm, 0, &offset, &at) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
-	return at;
-}
-
-/*
- * The window of a campaign in which an activity lies, and the version that was
- * in force at its begin, or is the first that begins within, among those known
- * at an instant.
- */
-bool
-WindowOf(const RuleBook *book, const Campaign *in_force, const Activity *activity, TimestampTz known_at, Window *window)
-{
-	const char *time_zone = in_force->zone_name != NULL ? in_force->zone_name : activity->time_zone;
-
-	for (int turn = 0; turn < 2; turn++)
-	{
-		const Campaign *version;
-
-		if (!in_force->has_window)
-			return false;
-		window->campaign = in_force;
-		if (in_force->window_is_between)
-		{
-			window->start = DayOf(in_force->from);
-			window->end = DayOf(in_force->until - 1) + 1;
-			return true;
-		}
-		window->start = FirstDayOf(in_force->window, DayInCampaign(in_force, activity));
-		window->end = FirstDayAfter(in_force->window, DayInCampaign(in_force, activity));
-		version = VersionInForce(book, in_force->code, BeginOfDay(window->start, time_zone), known_at);
-		for (int i = 0; version == NULL && i < book->n; i++)
-		{
-			if (strcmp(book->versions[i]->code, in_force->code) == 0)
-				version = book->versions[i];
-		}
-		in_force = version;
-	}
-	return true;
-}
-
-/*
- * Begins what the activities of a window add up to, with none yet.  activity:
- * one of the member, whose else it is.
- */
-Activity *
-BeginSum(Candidate *candidate, const Window *window, const Activity *activity)
-{
-	Activity   *sum = palloc(sizeof(Activity));
-
-	*sum = *activity;
-	sum->local_day = window->start;
-	sum->has_amount = false;
-	sum->amount = 0;
-	sum->nlines = 0;
-	sum->lines = NULL;
-	sum->document = 0;
-	candidate->nactivities = 0;
-	candidate->subject = sum;
-	return sum;
-}
-
-/*
- * Takes an activity into what its window adds up to.
- */
-void
-AddToSum(Candidate *candidate, Activity *sum, const Activity *activity, const bool *lines)
-{
-	bool		selects = candidate->campaign->when != NULL && SelectsLines(candidate->campaign->when);
-
-	if (activity->nlines > 0)
-	{
-		int			n = sum->nlines + activity->nlines;
-
-		sum->lines = sum->lines == NULL ? palloc(n * sizeof(ActivityLine)) : repalloc(sum->lines, n * sizeof(ActivityLine));
-		memcpy(&sum->lines[sum->nlines], activity->lines, activity->nlines * sizeof(ActivityLine));
-		if (selects)
-		{
-			candidate->lines = candidate->lines == NULL ? palloc(n * sizeof(bool)) : repalloc(candidate->lines, n * sizeof(bool));
-			for (int i = 0; i < activity->nlines; i++)
-				candidate->lines[sum->nlines + i] = lines != NULL && lines[i];
-		}
-		sum->nlines = n;
-	}
-	sum->has_amount = sum->has_amount || activity->has_amount;
-	sum->amount = AddMicros(sum->amount, activity->amount);
-	sum->decimals = Max(sum->decimals, activity->decimals);
-	if (candidate->nactivities == 0 || activity->at > sum->at)
-		sum->at = activity->at;
-	candidate->nactivities++;
-}
-
-/* An activity that is previewed, among those that are stored */
-typedef struct Previewed
-{
-	const Activity *activity;
-	AskedMember *member;
-} Previewed;
-
-/*
- * Counts and sums before an activity that is stored; the one that is previewed may
- * be one of those.
- */
-static void
-ReadWithPreviewed(const FactQuestion *question, const Activity *activity, DateADT day, FactAnswer *answer, void *arg)
-{
-	const Previewed *previewed = arg;
-	const Activity *before = previewed->activity;
-
-	ReadFactOfMember(question, activity, day, previewed->member, answer);
-	if (before->at >= activity->at || before->cancelled || strcmp(before->kind, question->name) != 0 ||
-		before->local_day >= FirstDayAfter(question->within, activity->local_day) ||
-		(question->within != PERIOD_LIFETIME && before->local_day < FirstDayOf(question->within, activity->local_day)))
-		return;
-	answer->number += question->kind == FACT_COUNT ? MICROS_PER_UNIT : before->amount;
-}
-
-/*
- * What the activities of a window add up to, each selected by its own facts.
- */
-static void
-SumWindow(const Settlement *settlement, Candidate *candidate, const Window *window)
-{
-	static KeptPlan plan = {.nargs = 4,.argtypes = {INT8ARRAYOID, TEXTARRAYOID, DATEOID, DATEOID}};
-	const Campaign *campaign = window->campaign;
-	Activity   *sum = BeginSum(candidate, window, settlement->activity);
-	Previewed	previewed = {.activity = settlement->activity};
-	MemoryContext target = CurrentMemoryContext;
-	Datum	   *kinds = palloc(campaign->nkinds * sizeof(Datum));
-	Datum		values[4];
-	SPITupleTable *table;
-	uint64		n;
-
-	if (plan.query == NULL)
-		MakeActivityQuery(&plan, "a.member_id OPERATOR(pg_catalog.=) ANY ($1) AND a.kind OPERATOR(pg_catalog.=) ANY ($2) "
-						  "AND a.local_day OPERATOR(pg_catalog.>=) $3 AND a.local_day OPERATOR(pg_catalog.<) $4 "
-						  "AND NOT a.cancelled AND NOT a.returned ORDER BY a.at, a.activity_id");
-	for (int i = 0; i < campaign->nkinds; i++)
-		kinds[i] = CStringGetTextDatum(campaign->kinds[i]);
-	values[0] = settlement->numbers;
-	values[1] = PointerGetDatum(construct_array(kinds, campaign->nkinds, TEXTOID, -1, false, TYPALIGN_INT));
-	/* by another clock than the activity's a day may begin elsewhere */
-	values[2] = DateADTGetDatum(window->start - 1);
-	values[3] = DateADTGetDatum(window->end + 1);
-	RunPlan(&plan, values, NULL, 0);
-	MemoryContextSwitchTo(target);
-	table = SPI_tuptable;
-	n = SPI_processed;
-	for (uint64 i = 0; i < n + settlement->dry; i++)
-	{
-		ActivityRow row;
-		const Activity *activity = settlement->activity;
-		Facts		facts;
-		bool	   *lines = NULL;
-
-		CHECK_FOR_INTERRUPTS();
-		if (i < n)
-		{
-			ReadActivityRow(table->vals[i], table->tupdesc, &row);
-			activity = &row.activity;
-			/* the one that is previewed takes the place of the one that is stored */
-			if (settlement->dry && activity->activity_id == settlement->activity->activity_id)
-				continue;
-		}
-		if (DayInCampaign(campaign, activity) < window->start || DayInCampaign(campaign, activity) >= window->end)
-			continue;
-		InitFacts(&facts, settlement->canonical, settlement->numbers);
-		previewed.member = &facts.member;
-		if (settlement->dry && settlement->activity->activity_id == 0 && activity != settlement->activity)
-		{
-			facts.history = ReadWithPreviewed;
-			facts.history_arg = &previewed;
-		}
-		if (ActivityIsSelected(campaign, activity, &lines, ReadMemberFact, &facts))
-			AddToSum(candidate, sum, activity, lines);
-	}
 }
 
 /* ---------------------------------------------------------------------------
@@ -319,7 +114,7 @@ MakeRoom(Settlement *settlement, int n)
 }
 
 static void
-AddOfWindow(Settlement *settlement, const Window *window)
+AddOfWindow(Settlement *settlement, Window *window, TimestampTz known_at)
 {
 	Candidate  *candidate = palloc(sizeof(Candidate));
 
@@ -329,6 +124,7 @@ AddOfWindow(Settlement *settlement, const Window *window)
 			return;
 	}
 	InitCandidate(candidate, window->campaign, settlement->activity);
+	BeginWindow(settlement->book, window, known_at);
 	SumWindow(settlement, candidate, window);
 	LoadHeldOfWindow(&settlement->held, settlement->numbers, window->campaign->code, window->start);
 	candidate->keep = window->campaign->keep;
@@ -351,6 +147,21 @@ IsMatched(Settlement *settlement, const Campaign *campaign, const Activity *acti
 	return ActivityIsSelected(campaign, activity, &lines, ReadMemberFact, &settlement->facts);
 }
 
+/* A campaign looks at the window of an activity. */
+static void
+LookAtWindow(Settlement *settlement, const Campaign *campaign, const Activity *activity)
+{
+	TimestampTz known_at;
+	Window		window;
+
+	/* where another is decided anew, windows have no say in it */
+	if (settlement->reapplied != NULL && strcmp(settlement->reapplied, campaign->code) != 0)
+		return;
+	known_at = WindowKnownAt(settlement, campaign->code, activity);
+	if (FindWindow(settlement->book, campaign->code, activity, known_at, &window))
+		AddOfWindow(settlement, &window, known_at);
+}
+
 /*
  * A campaign looks at the activity, or at the window of one.  Where nobody wants
  * to know why, one that does not match, as most of many, is left out.
@@ -359,18 +170,10 @@ static void
 AddOfCampaign(Settlement *settlement, const Campaign *campaign, const Activity *activity)
 {
 	Candidate  *candidate;
-	Window		window;
 
 	if (campaign->has_window)
 	{
-		/* what is decided once more, is decided by what was known then */
-		TimestampTz known_at = settlement->dry && activity->revised_at != 0 ? activity->revised_at : DT_NOEND;
-
-		/* where another is decided anew, windows have no say in it */
-		if (settlement->reapplied != NULL && strcmp(settlement->reapplied, campaign->code) != 0)
-			return;
-		if (WindowOf(settlement->book, campaign, activity, known_at, &window))
-			AddOfWindow(settlement, &window);
+		LookAtWindow(settlement, campaign, activity);
 		return;
 	}
 	if (!settlement->dry && settlement->reapplied == NULL && settlement->held.n == 0 &&
@@ -432,6 +235,49 @@ FindCampaigns(const Settlement *settlement, int *n)
 	return campaigns;
 }
 
+/* A campaign that looks at an activity, as it is now or as it was */
+typedef struct Look
+{
+	const Campaign *campaign;
+	const Activity *activity;
+} Look;
+
+static int
+CompareLooks(const void *a, const void *b)
+{
+	const Look *x = a;
+	const Look *y = b;
+	int			order = CompareCampaigns(x->campaign, y->campaign);
+
+	return order != 0 ? order : x->activity->at < y->activity->at ? -1 : x->activity->at > y->activity->at;
+}
+
+static Look *
+AddLooks(Look *looks, int *n, Campaign *const *campaigns, int ncampaigns, bool windows, const Activity *activity)
+{
+	looks = looks == NULL ? palloc(Max(1, ncampaigns) * sizeof(Look)) : repalloc(looks, Max(1, *n + ncampaigns) * sizeof(Look));
+	for (int i = 0; i < ncampaigns; i++)
+	{
+		if (campaigns[i]->has_window == windows)
+			looks[(*n)++] = (Look) {campaigns[i], activity};
+	}
+	return looks;
+}
+
+/* Those over windows look at what is known by now, whenever the activity was recorded. */
+static Look *
+AddWindowLooks(const Settlement *settlement, Look *looks, int *n, const Activity *activity)
+{
+	int			ncampaigns;
+	Campaign  **campaigns = CampaignsInForce(settlement->book, activity->kind, activity->at, DT_NOEND, &ncampaigns);
+
+	looks = AddLooks(looks, n, campaigns, ncampaigns, true, activity);
+	if (!settlement->dry || activity->revised_at == 0)
+		return looks;
+	campaigns = CampaignsInForce(settlement->book, activity->kind, activity->at, activity->revised_at, &ncampaigns);
+	return AddLooks(looks, n, campaigns, ncampaigns, true, activity);
+}
+
 /*
  * The campaigns that look at the activity, in order; also those over a window
  * that it has left.
@@ -441,24 +287,30 @@ GatherCandidates(Settlement *settlement)
 {
 	const Activity *activity = settlement->activity;
 	const Activity *before = settlement->before;
+	Look	   *looks;
 	int			n;
-	int			nbefore = 0;
+	int			nnow;
+	int			nlooks = 0;
 	Campaign  **campaigns = FindCampaigns(settlement, &n);
-	Campaign  **campaigns_before = NULL;
+	Campaign  **now = CampaignsInForce(settlement->book, activity->kind, activity->at, DT_NOEND, &nnow);
 
-	if (before != NULL && before->at != activity->at)
-		campaigns_before = CampaignsInForce(settlement->book, before->kind, before->at, KnownAt(before), &nbefore);
-	MakeRoom(settlement, n + nbefore);
-	/* both are in order: so are they together */
-	for (int i = 0, b = 0; i < n || b < nbefore;)
+	/* mostly all have known all that is known by now */
+	if (campaigns == now && (before == NULL || before->at == activity->at))
 	{
-		if (i < n && (b == nbefore || CompareCampaigns(campaigns[i], campaigns_before[b]) <= 0))
-			AddOfCampaign(settlement, campaigns[i++], activity);
-		else if (campaigns_before[b]->has_window)
-			AddOfCampaign(settlement, campaigns_before[b++], before);
-		else
-			b++;
+		MakeRoom(settlement, n);
+		for (int i = 0; i < n; i++)
+			AddOfCampaign(settlement, campaigns[i], activity);
+		return;
 	}
+	looks = AddLooks(NULL, &nlooks, campaigns, n, false, activity);
+	looks = AddWindowLooks(settlement, looks, &nlooks, activity);
+	if (before != NULL && before->at != activity->at)
+		looks = AddWindowLooks(settlement, looks, &nlooks, before);
+	qsort(looks, nlooks, sizeof(Look), CompareLooks);
+	MakeRoom(settlement, nlooks);
+	for (int i = 0; i < nlooks; i++)
+		AddOfCampaign(settlement, looks[i].campaign, looks[i].activity);
+	pfree(looks);
 }
 
 /* ---------------------------------------------------------------------------

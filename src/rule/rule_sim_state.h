@@ -152,6 +152,7 @@ typedef struct SimBook
 	int			number;
 	const RuleBook *book;
 	bool		has_days;		/* some limit is over days around one */
+	bool		has_windows;	/* some campaign decides over windows */
 	SimInForce	in_force[KEPT_IN_FORCE];
 	SimInForce *last_in_force;	/* the one that was asked for last */
 	HTAB	   *days;

@@ -266,13 +266,11 @@ KeepHeld(Simulation *simulation, SimBook *book, const SimEvent *event, int c, in
  * ---------------------------------------------------------------------------
  */
 
-/* The window in which an activity lies, by what was known when the event was recorded. */
-static bool
-WindowOfSim(const SimBook *book, const SimEvent *event, const Campaign *campaign, const Activity *activity, Window *window)
+/* Until when definitions are known to who decides over windows with an event. */
+static TimestampTz
+WindowsKnownAt(const SimEvent *event)
 {
-	TimestampTz known_at = event->activity.revised_at != 0 ? event->activity.revised_at : DT_NOEND;
-
-	return WindowOf(book->book, campaign, activity, known_at, window);
+	return event->activity.revised_at != 0 ? event->activity.revised_at : DT_NOEND;
 }
 
 static void
@@ -284,12 +282,11 @@ SumWindowOfSim(Simulation *simulation, Candidate *candidate, const Window *windo
 	for (int i = 0; i < simulation->member->nseen; i++)
 	{
 		const Activity *seen = &simulation->member->seen[i];
-		DateADT		day = DayInCampaign(campaign, seen);
 		bool	   *lines;
 		Facts		facts;
 
 		CHECK_FOR_INTERRUPTS();
-		if (day < window->start || day >= window->end || !ConcernsKind(campaign, seen->kind))
+		if (!ConcernsKind(campaign, seen->kind) || !IsOfWindow(window, seen))
 			continue;
 		InitSimFacts(simulation, &facts);
 		if (ActivityIsSelected(campaign, seen, &lines, ReadMemberFact, &facts))
@@ -339,8 +336,9 @@ AddWindow(Simulation *simulation, SimBook *book, const SimEvent *event, const Ca
 	Candidate  *candidate;
 	int32	   *limit_names;
 
-	if (!WindowOfSim(book, event, campaign, in_window, &window))
+	if (!FindWindow(book->book, campaign->code, in_window, WindowsKnownAt(event), &window))
 		return;
+	BeginWindow(book->book, &window, WindowsKnownAt(event));
 	campaign = window.campaign;
 	for (int c = 0; c < book->n; c++)
 	{
@@ -358,28 +356,86 @@ AddWindow(Simulation *simulation, SimBook *book, const SimEvent *event, const Ca
 	MatchInSim(simulation, book, event, candidate, limit_names, window.start, facts);
 }
 
+/* Room for so many candidates of an event, none of which is there yet. */
+static void
+MakeRoomInSim(Simulation *simulation, SimBook *book, int n)
+{
+	if (n <= book->size)
+		return;
+	book->size = n;
+	book->candidates = MemoryContextAlloc(simulation->context, n * sizeof(Candidate *));
+	book->of_candidates = MemoryContextAlloc(simulation->context, n * sizeof(SimCandidate));
+}
+
+/* A campaign that looks at the event's activity, or at a window */
+typedef struct SimLook
+{
+	const Campaign *campaign;
+	const Activity *in_window;	/* NULL: at the activity */
+	int			c;				/* then: its place among those in force */
+} SimLook;
+
+static int
+CompareSimLooks(const void *a, const void *b)
+{
+	const SimLook *x = a;
+	const SimLook *y = b;
+	int			order = CompareCampaigns(x->campaign, y->campaign);
+
+	if (order != 0 || x->in_window == NULL || y->in_window == NULL)
+		return order;
+	return x->in_window->at < y->in_window->at ? -1 : x->in_window->at > y->in_window->at;
+}
+
+/* Those over windows look at what is known by now, whenever the activity was recorded. */
+static SimLook *
+AddWindowLooks(const SimBook *book, const SimEvent *event, const SimInForce *in_force, const Activity *activity, SimLook *looks, int *n)
+{
+	TimestampTz known_at = WindowsKnownAt(event);
+	int			ncampaigns = in_force->n;
+	Campaign  **campaigns = in_force->campaigns;
+
+	if (known_at < in_force->recorded_from || (known_at >= in_force->recorded_until && in_force->recorded_until != DT_NOEND))
+		campaigns = CampaignsInForce(book->book, activity->kind, activity->at, known_at, &ncampaigns);
+	looks = looks == NULL ? palloc(Max(1, ncampaigns) * sizeof(SimLook)) : repalloc(looks, Max(1, *n + ncampaigns) * sizeof(SimLook));
+	for (int i = 0; i < ncampaigns; i++)
+	{
+		if (campaigns[i]->has_window)
+			looks[(*n)++] = (SimLook) {campaigns[i], activity, 0};
+	}
+	return looks;
+}
+
+/* before: those in force when the activity was before; NULL: it was then, too */
 static void
 GatherInSim(Simulation *simulation, SimBook *book, const SimEvent *event, SimInForce *in_force, SimInForce *before, Facts *facts)
 {
-	int			nbefore = before == NULL ? 0 : before->n;
+	SimLook    *looks = NULL;
+	int			n = 0;
 
-	/* both are in order: so are they together */
-	for (int c = 0, b = 0; c < in_force->n || b < nbefore;)
+	if (book->has_windows)
+		looks = AddWindowLooks(book, event, in_force, &event->activity, looks, &n);
+	if (book->has_windows && before != NULL)
+		looks = AddWindowLooks(book, event, before, &event->before, looks, &n);
+	if (n > 0)
+		looks = repalloc(looks, (n + in_force->n) * sizeof(SimLook));
+	MakeRoomInSim(simulation, book, n + in_force->n);
+	for (int c = 0; c < in_force->n; c++)
 	{
-		if (c < in_force->n && (b == nbefore || CompareCampaigns(in_force->campaigns[c], before->campaigns[b]) <= 0))
-		{
-			if (in_force->campaigns[c]->has_window)
-				AddWindow(simulation, book, event, in_force->campaigns[c], &event->activity, facts);
-			else
-				AddCandidate(simulation, book, event, in_force, c, facts);
-			c++;
-		}
+		if (in_force->campaigns[c]->has_window)
+			continue;
+		if (n == 0)
+			AddCandidate(simulation, book, event, in_force, c, facts);
 		else
-		{
-			if (before->campaigns[b]->has_window)
-				AddWindow(simulation, book, event, before->campaigns[b], &event->before, facts);
-			b++;
-		}
+			looks[n++] = (SimLook) {in_force->campaigns[c], NULL, c};
+	}
+	qsort(looks, n, sizeof(SimLook), CompareSimLooks);
+	for (int i = 0; i < n; i++)
+	{
+		if (looks[i].in_window != NULL)
+			AddWindow(simulation, book, event, looks[i].campaign, looks[i].in_window, facts);
+		else
+			AddCandidate(simulation, book, event, in_force, looks[i].c, facts);
 	}
 	if (event->is_revised)
 		TakeLeftovers(simulation, book, event);
@@ -550,21 +606,11 @@ SimulateOf(Simulation *simulation, SimBook *book, const SimEvent *event)
 	SimInForce *before = NULL;
 	SimFrozen  *frozen = event->is_revised ? FrozenOf(book, activity, HASH_FIND) : NULL;
 	Facts		facts;
-	int			n = in_force->n;
 
 	if (event->has_before && event->before.at != activity->at)
-	{
 		before = SimInForceAt(simulation, book, activity->kind, event->before.at, known_at);
-		n += before->n;
-	}
-	if (n == 0 && !event->is_revised)
+	if (in_force->n == 0 && !book->has_windows && !event->is_revised)
 		return;
-	if (n > book->size)
-	{
-		book->size = n;
-		book->candidates = MemoryContextAlloc(simulation->context, n * sizeof(Candidate *));
-		book->of_candidates = MemoryContextAlloc(simulation->context, n * sizeof(SimCandidate));
-	}
 	book->n = 0;
 	book->counts = activity->at >= simulation->from_at && activity->at < simulation->until;
 	InitSimFacts(simulation, &facts);
@@ -625,6 +671,7 @@ FindNeeds(Simulation *simulation, SimBook *book)
 	{
 		const Campaign *campaign = book->book->versions[i];
 
+		book->has_windows = book->has_windows || campaign->has_window;
 		for (int k = 0; k < campaign->nkinds && campaign->has_window; k++)
 			KeepKind(simulation, campaign->kinds[k]);
 		simulation->needs.tier_changes = simulation->needs.tier_changes || ConcernsKind(campaign, "tier_changed");

@@ -15,6 +15,7 @@
 #include "utils/snapmgr.h"
 
 #include "core/core.h"
+#include "core/happened.h"
 #include "core/plain.h"
 #include "rule/rule.h"
 
@@ -60,6 +61,77 @@ LockAwardState(int64 member_id)
 
 	if (!CountInPlainRow(&state_table, member_id))
 		RunPlan(&plan, &value, NULL, 0);
+}
+
+/* ---------------------------------------------------------------------------
+ * Merges
+ * ---------------------------------------------------------------------------
+ */
+
+static bool
+HearsOfMerge(const char *kind)
+{
+	return (strcmp(kind, "members_merged") == 0 || strcmp(kind, "merge_undone") == 0) && OpenRuleBook()->n > 0;
+}
+
+/* What limits have counted is read and changed once they are one, or two again. */
+static void
+LockForMerge(const char *kind, int64 member_id, const char *currency)
+{
+	(void) kind;
+	if (currency == NULL)
+		LockAwardState(member_id);
+}
+
+static void
+HeardOfMerge(const Happening *happening)
+{
+	static KeptPlan merged = {
+		.query = "SELECT loyalty.count_merged($1, ($2 OPERATOR(pg_catalog.->>) 'absorbed_id')::pg_catalog.int8)",
+		.nargs = 2,
+		.argtypes = {INT8OID, JSONBOID}
+	};
+	static KeptPlan undone = {
+		.query = "SELECT loyalty.count_parted($1, ($2 OPERATOR(pg_catalog.->>) 'separated_id')::pg_catalog.int8)",
+		.nargs = 2,
+		.argtypes = {INT8OID, JSONBOID}
+	};
+	Datum		values[2] = {Int64GetDatum(happening->member_id), happening->payload};
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RunPlan(strcmp(happening->kind, "members_merged") == 0 ? &merged : &undone, values, NULL, 1);
+	SPI_finish();
+}
+
+/*
+ * Whether members with these numbers were merged, or a merge of them undone,
+ * since an instant.
+ */
+bool
+WasMergedSince(Datum numbers, TimestampTz since)
+{
+	static KeptPlan plan = {
+		.query = "SELECT FROM loyalty.member_merge m WHERE (m.survivor_id OPERATOR(pg_catalog.=) ANY ($1) OR m.absorbed_id OPERATOR(pg_catalog.=) ANY ($1)) "
+		"AND greatest(m.recorded_at, m.unmerged_at) OPERATOR(pg_catalog.>) $2",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {numbers, TimestampTzGetDatum(since)};
+
+	RunPlan(&plan, values, NULL, 1);
+	return SPI_processed > 0;
+}
+
+/*
+ * Part of RuleInit().
+ */
+void
+RuleStateInit(void)
+{
+	static const Hearer merges = {.hears = HearsOfMerge,.heard = HeardOfMerge,.expected = LockForMerge};
+
+	OnHappening(&merges);
 }
 
 /* ---------------------------------------------------------------------------

@@ -97,6 +97,10 @@ BEGIN
 		RAISE EXCEPTION 'campaign "%" does not exist', campaign
 			USING ERRCODE = 'LY522', DETAIL = 'The table loyalty.campaign has no such row.', HINT = 'Campaigns are made by loyalty.define_campaign().';
 	END IF;
+	IF at = 'infinity' THEN
+		RAISE EXCEPTION 'at must be finite'
+			USING ERRCODE = 'LY003', DETAIL = 'A campaign ends at an instant.', HINT = 'Leave it out for now.';
+	END IF;
 	PERFORM loyalty.lock_against_writers('loyalty.activity');
 	RETURN loyalty.store_campaign_version(campaign, NULL, at);
 END

@@ -171,7 +171,7 @@ CREATE TABLE call (name text, arguments text);
 INSERT INTO call VALUES
 	('labels', 'm'), ('label_history', 'm'), ('consents', 'm'), ('consent_of_person', $$ARRAY[m], '{*/*}', now(), NULL, NULL$$),
 	('audience_state', $$'everybody'$$), ('activities_between', $$m, m, 'order', now(), 'infinity'$$),
-	('all_entries', ''), ('balance', 'm, c'), ('lots', 'm, c'), ('statement', 'm, c'), ('expiring', 'm, c'), ('explain_entry', 'm, e'),
+	('all_entries', ''), ('counter_differences', 'NULL, NULL, NULL'), ('balance', 'm, c'), ('lots', 'm, c'), ('statement', 'm, c'), ('expiring', 'm, c'), ('explain_entry', 'm, e'),
 	('balance_lots', 'b'), ('next_expiry_at', 'b'), ('last_effective_at', 'b'), ('next_unbooked_expiry', 'b'),
 	('unnest_lots', 'l'), ('entries', 'p'),
 	('member_tiers', 'm, d, now(), NULL'), ('tier_progress', 'm, d'), ('preview_tier', $$m, d, '{"measures": [], "levels": [{"level": "base"}]}'$$),

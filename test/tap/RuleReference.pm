@@ -4,6 +4,9 @@ package RuleReference;
 # src/rule/decide.h and the README, not from the C beside them.  Nothing is
 # counted on the way: what a limit has used is added up whenever it is asked.
 #
+# What a campaign gives over a window is kept as rows of the numbers of members:
+# who stands for whom may change.
+#
 # Amounts are cents, points exact multiples of 1/UNIT.
 use strict;
 use warnings;
@@ -14,8 +17,8 @@ use constant UNIT => 48_000;
 sub new
 {
 	my ($class, %self) = @_;
-	# campaigns: list; activities: {id}; held: {"member/unit/code/effect"}
-	return bless { activities => {}, held => {}, root => {}, order => 0, %self }, $class;
+	# campaigns: list; activities: {id}; held: {"member/unit/code/effect"}; rows: {"code/start/effect"}
+	return bless { activities => {}, held => {}, rows => {}, root => {}, order => 0, %self }, $class;
 }
 
 # ---- Members
@@ -313,7 +316,8 @@ sub decide
 	my $stopped;
 	for my $cand (grep { $_->{matched} && !$_->{lost} } @$cands)
 	{
-		if ($stopped)
+		# a window is not of one activity: nothing ends it
+		if ($stopped && !$cand->{c}{window})
 		{
 			$cand->{lost} = 1;
 			give_back($cand);
@@ -388,6 +392,52 @@ sub window_sum
 	return $sum;
 }
 
+# Rows of an effect over a window, of all for whom a member stands.
+sub rows_of
+{
+	my ($self, $cand, $e) = @_;
+	my %tree = map { $_ => 1 } $self->tree($cand->{member});
+	return grep { $tree{ $_->{member} } } @{ $self->{rows}{"$cand->{c}{code}/$cand->{day}/$e"} };
+}
+
+# Where a limit first left less than was wanted: what was held then.
+sub window_ceiling
+{
+	my ($self, $cand, $e) = @_;
+	my $points = 0;
+	for my $row ($self->rows_of($cand, $e))
+	{
+		$points += $row->{points};
+		return $points if $row->{limited};
+	}
+	return;
+}
+
+# More goes to who stands for the others, less is taken of what was given last.
+sub keep_window
+{
+	my ($self, $cand, $e, $change, $limited) = @_;
+	my $rows = $self->{rows}{"$cand->{c}{code}/$cand->{day}/$e"} //= [];
+	my $key = sub { join('/', $_[0], $cand->{c}{code}, $cand->{day}, $cand->{c}{code}, $e) };
+	my $held = sub { $self->{held}{ $key->($_[0]) } //= { c => $cand->{c}, member => $_[0], unit => "$_[0]/$cand->{c}{code}/$cand->{day}", points => 0, day => $cand->{day} } };
+	if ($change >= 0)
+	{
+		push @$rows, { member => $cand->{member}, points => $change, left => $change, limited => $limited };
+		$held->($cand->{member})->{points} += $change;
+		return;
+	}
+	for my $row (reverse grep { $_->{left} > 0 } $self->rows_of($cand, $e))
+	{
+		my $part = min($row->{left}, -$change);
+		next if !$part;
+		$row->{left} -= $part;
+		$change += $part;
+		$held->($row->{member})->{points} -= $part;
+		push @$rows, { member => $row->{member}, points => -$part, left => 0, limited => $limited && !$change };
+	}
+	return;
+}
+
 # Decides for an activity as it is now.  before: as it was, or undef.
 sub change
 {
@@ -428,8 +478,7 @@ sub change
 			$cand->{held}[$e] = sum0(map { $_->{points} } @held);
 			$cand->{elsewhere}[$e] = @held && !$cand->{c}{window} && $held[-1]{day} ne $cand->{day};
 			$leaves{$key} = 1 if $cand->{elsewhere}[$e];
-			my ($trimmed) = grep { defined $_ } map { $_->{ceilings}{ $cand->{c}{window} ? 'any' : $a->{at} } } @held;
-			$cand->{ceiling}[$e] = $trimmed;
+			$cand->{ceiling}[$e] = $cand->{c}{window} ? $self->window_ceiling($cand, $e) : @held ? $held[0]{ceilings}{ $a->{at} } : undef;
 		}
 	}
 	$_->{leaves} = \%leaves for @cands;
@@ -444,11 +493,16 @@ sub change
 			my $limited = $cand->{limited}[$e];
 			$points += $now - $was;
 			$row = 1 if $now != $was || ($limited && !defined $cand->{ceiling}[$e]) || ($cand->{elsewhere}[$e] && $now);
+			if ($cand->{c}{window})
+			{
+				$self->keep_window($cand, $e, $now - $was, $limited) if $now != $was || ($limited && !defined $cand->{ceiling}[$e]);
+				next;
+			}
 			next if !$now && !$was && !$limited && !$self->{held}{ $cand->{keys}[$e] };
 			my $held = $self->{held}{ $cand->{keys}[$e] } //= { c => $cand->{c}, member => $cand->{member}, unit => $cand->{unit}, points => 0 };
 			$held->{points} += $now - $was;
 			$held->{day} = $cand->{day};
-			$held->{ceilings}{ $cand->{c}{window} ? 'any' : $a->{at} } //= $now if $limited;
+			$held->{ceilings}{ $a->{at} } //= $now if $limited;
 		}
 		# what was known is kept with an award
 		if ($row)

@@ -218,8 +218,7 @@ sub random_campaign
 	push @{ $limits{member} }, { times => one_of(1, 3), within => 'month' } if rand() < .2;
 	$limits{total} = { points => one_of(60, 500) } if rand() < .2;
 	$of{limits} = \%limits if %limits;
-	# of members who are merged both windows count as times: see Limits in doc/campaigns.md
-	if ($lane eq 'base' && !$of{exclusive} && !($limits{member} && grep { $_->{times} } @{ $limits{member} }) && rand() < .3) { @of{qw(window having)} = ('month', { amount => { '>=' => one_of(20, 100) } }) }
+	if ($lane eq 'base' && !$of{exclusive} && !$of{stop} && rand() < .3) { @of{qw(window having)} = ('month', { amount => { '>=' => one_of(20, 100) } }) }
 	return \%of;
 }
 

@@ -1,7 +1,7 @@
 # What activities earn, in random histories, against the reference of
 # RuleReference.pm: campaigns with groups, multipliers, limits and budgets,
 # windows, and orders that are revised, returned, moved, and recorded late, by
-# members who merge.  After a round in which nobody merges the back-test of what
+# members who merge, and are taken apart.  After a round in which nobody merges the back-test of what
 # is defined gives what was given; in the end check_all() is empty.
 #
 # A history is one member's.  LOYALTY_SEED=n LOYALTY_ROUNDS=1 tries round n
@@ -166,8 +166,8 @@ sub random_campaign
 	$json{when} = { all => \@when } if @when;
 	if (rand() < .15)
 	{
-		@c{qw(window having lane)} = (1, one_of(10000, 20000), 'base');
-		@json{qw(window having lane)} = ('month', { amount => { '>=' => $c{having} / 100 } }, 'base');
+		@c{qw(window having lane stop)} = (1, one_of(10000, 20000), 'base', 0);
+		@json{qw(window having lane stop)} = ('month', { amount => { '>=' => $c{having} / 100 } }, 'base', \'false');
 	}
 	my $over = $when{category} && !$c{window};
 	for (1 .. one_of(1, 1, 2))
@@ -218,18 +218,19 @@ sub random_round
 	}
 	@campaigns = sort { $a->{lane} cmp $b->{lane} || $a->{priority} <=> $b->{priority} || $a->{code} cmp $b->{code} } @campaigns;
 	my $base = $round * $members;
-	my @members = ($base + 1 .. $base + $members);
+	# in two of three rounds nobody merges: what is replayed then; in the others they are few
+	my $apart = $round % 3 != 1;
+	my @members = ($base + 1 .. $base + ($apart ? $members : 6));
 	my $reference = RuleReference->new(campaigns => \@campaigns, members => \@members);
 	unshift @sql, "SELECT loyalty.define_activity_kind('$kind') \\g /dev/null",
 	  map { "SELECT loyalty.resolve_member('{\"email\": \"m$_\@example.com\"}') \\g /dev/null" } @members;
 	my $activities = 0;
-	# in two of three rounds nobody merges: what is replayed then
-	my $apart = $round % 3 != 1;
-	my @expected;
+	my (@expected, @merges);
+	my $merged = 0;
 	for my $step (1 .. $members * 6)
 	{
 		my @open = grep { $_->{id} } values %{ $reference->{activities} };
-		my $what = @open ? one_of(qw(record record record revise revise return move merge)) : 'record';
+		my $what = @open ? one_of(qw(record record record revise revise return move merge part)) : 'record';
 		my ($points, $sql);
 		if ($what eq 'record')
 		{
@@ -251,11 +252,20 @@ sub random_round
 		}
 		elsif ($what eq 'merge')
 		{
-			next if rand() > .1 || $apart;
+			next if rand() > .5 || $apart;
 			my ($x, $y) = map { $reference->root($_) } (one_of(@members), one_of(@members));
 			next if $x == $y;
-			$sql = "SELECT loyalty.merge_members($x, $y) \\g /dev/null\n\\echo 0";
+			push @merges, [ ++$merged, $y ];
+			$sql = "SELECT merge_id AS g$merged FROM loyalty.merge_members($x, $y) \\gset\n\\echo 0";
 			$reference->{root}{$y} = $x;
+			$points = 0;
+		}
+		elsif ($what eq 'part')
+		{
+			next if rand() > .4 || !@merges;
+			my ($merge) = splice @merges, int(rand(@merges)), 1;
+			$sql = "SELECT loyalty.unmerge_members(:g$merge->[0]) \\g /dev/null\n\\echo 0";
+			delete $reference->{root}{ $merge->[1] };
 			$points = 0;
 		}
 		else
