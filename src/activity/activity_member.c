@@ -61,6 +61,8 @@ FindNumbers(int64 member_id, int64 *canonical, Datum *numbers)
 	*numbers = 0;
 	if (NobodyWasMerged())
 		return false;
+	if (FindPlainNumbers(member_id, canonical, numbers))
+		return *numbers != 0;
 	RunPlan(&plan, &value, NULL, 1);
 	if (SPI_processed == 0)
 		return false;

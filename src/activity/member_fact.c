@@ -13,22 +13,26 @@
 #include "activity/calendar.h"
 #include "activity/member_fact.h"
 #include "core/core.h"
+#include "tier/tier_program.h"
 
 static void
-ReadTier(const FactQuestion *question, const Activity *activity, int64 member_id, FactAnswer *answer)
+Run(const AskedMember *member, KeptPlan *plan, Datum *values)
 {
-	static KeptPlan plan = {
-		.query = "SELECT loyalty.tier_of($1, $2, $3)",
-		.nargs = 3,
-		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
-	};
 	MemoryContext target = CurrentMemoryContext;
-	Datum		values[3] = {Int64GetDatum(member_id), CStringGetTextDatum(question->name), TimestampTzGetDatum(activity->at)};
-	char	   *level;
 
-	RunPlan(&plan, values, NULL, 1);
+	if (member->read_only)
+		RunPlanReadOnly(plan, values, NULL, 1);
+	else
+		RunPlan(plan, values, NULL, 1);
 	MemoryContextSwitchTo(target);
-	level = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+static void
+ReadTier(const FactQuestion *question, const Activity *activity, const AskedMember *member, FactAnswer *answer)
+{
+	const char *level = member->read_only ? LevelOf(member->member_id, question->name, activity->at, TIMESTAMP_INFINITY) :
+		LevelNow(member->member_id, question->name, activity->at);
+
 	/* of no level is known that it is none of those asked for */
 	answer->known = true;
 	answer->text = level != NULL ? level : "";
@@ -39,7 +43,7 @@ ReadTier(const FactQuestion *question, const Activity *activity, int64 member_id
  * what they add up to.
  */
 static void
-ReadHistory(const FactQuestion *question, const Activity *activity, Datum numbers, FactAnswer *answer)
+ReadHistory(const FactQuestion *question, const Activity *activity, const AskedMember *member, FactAnswer *answer)
 {
 #define EARLIER_ACTIVITIES \
 		"FROM loyalty.activity a WHERE a.member_id OPERATOR(pg_catalog.=) ANY ($1) AND a.kind OPERATOR(pg_catalog.=) $2 " \
@@ -58,20 +62,18 @@ ReadHistory(const FactQuestion *question, const Activity *activity, Datum number
 	};
 	bool		lifetime = question->within == PERIOD_LIFETIME;
 	Datum		values[7] = {
-		numbers, CStringGetTextDatum(question->name),
+		member->numbers, CStringGetTextDatum(question->name),
 		DateADTGetDatum(lifetime ? DATEVAL_NOBEGIN : FirstDayOf(question->within, activity->local_day)),
 		DateADTGetDatum(FirstDayAfter(question->within, activity->local_day)),
 		TimestampTzGetDatum(activity->at),
 		TimestampTzGetDatum(activity->recorded_at != 0 ? activity->recorded_at : DT_NOEND),
 		Int64GetDatum(activity->activity_id)
 	};
-	MemoryContext target = CurrentMemoryContext;
 	int			decimals = 0;
 	bool		isnull;
 	Datum		value;
 
-	RunPlan(question->kind == FACT_COUNT ? &count : &spent, values, NULL, 1);
-	MemoryContextSwitchTo(target);
+	Run(member, question->kind == FACT_COUNT ? &count : &spent, values);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	answer->known = true;
 	if (question->kind == FACT_COUNT)
@@ -89,11 +91,9 @@ ReadAttributes(AskedMember *member)
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
-	MemoryContext target = CurrentMemoryContext;
 	Datum		values[1] = {Int64GetDatum(member->member_id)};
 
-	RunPlan(&plan, values, NULL, 1);
-	MemoryContextSwitchTo(target);
+	Run(member, &plan, values);
 	member->attributes = NULL;
 	if (SPI_processed > 0)
 	{
@@ -128,11 +128,11 @@ ReadFactOfMember(const FactQuestion *question, const Activity *activity, DateADT
 	switch (question->kind)
 	{
 		case FACT_TIER:
-			ReadTier(question, activity, member->member_id, answer);
+			ReadTier(question, activity, member, answer);
 			break;
 		case FACT_COUNT:
 		case FACT_SPENT:
-			ReadHistory(question, activity, member->numbers, answer);
+			ReadHistory(question, activity, member, answer);
 			break;
 		case FACT_HOLIDAY:
 			answer->known = true;

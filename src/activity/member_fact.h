@@ -16,6 +16,7 @@ typedef struct AskedMember
 {
 	int64		member_id;		/* who stands for the member */
 	Datum		numbers;		/* bigint[] of all for whom he does */
+	bool		read_only;		/* read as the calling query sees it */
 	bool		was_read;		/* then: */
 	Jsonb	   *attributes;		/* NULL: none */
 } AskedMember;

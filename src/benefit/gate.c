@@ -12,9 +12,19 @@
 
 #include "activity/activity_record.h"
 #include "activity/calendar.h"
-#include "activity/member_fact.h"
 #include "benefit/gate.h"
 #include "core/compat.h"
+#include "tier/tier_program.h"
+
+/* Whatever is asked is read anew. */
+static void
+KnowNothing(Asker *asker)
+{
+	memset(asker->known, 0, sizeof(Known));
+	asker->known->member = (AskedMember) {
+		.member_id = asker->canonical,.numbers = asker->numbers,.read_only = asker->read_only
+	};
+}
 
 /*
  * Makes who asks, as of an instant.
@@ -33,6 +43,8 @@ InitAsker(Asker *asker, int64 member_id, TimestampTz at, bool read_only)
 
 		asker->numbers = PointerGetDatum(construct_array(&self, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	}
+	asker->known = palloc(sizeof(Known));
+	KnowNothing(asker);
 }
 
 /*
@@ -53,6 +65,8 @@ TryToLockBenefitOf(Asker *asker, const char *benefit)
 	int64		canonical;
 
 	RunPlan(&plan, values, NULL, 0);
+	/* others may have changed it while this one waited */
+	KnowNothing(asker);
 	(void) FindNumbers(asker->member_id, &canonical, &values[0]);
 	return canonical == asker->canonical;
 }
@@ -76,13 +90,42 @@ Run(const Asker *asker, KeptPlan *plan, Datum *values, long limit)
 		RunPlan(plan, values, NULL, limit);
 }
 
+/* The level of a member, read once. */
+static const char *
+LevelOfNumber(const Asker *asker, int64 member_id, const char *ladder, TimestampTz at)
+{
+	KnownLevel *known;
+
+	for (known = asker->known->levels; known != NULL; known = known->next)
+	{
+		if (known->at == at && known->member_id == member_id && strcmp(known->ladder, ladder) == 0)
+			return known->level;
+	}
+	known = palloc(sizeof(KnownLevel));
+	known->next = asker->known->levels;
+	known->member_id = member_id;
+	known->ladder = ladder;
+	known->at = at;
+	known->level = asker->read_only ? LevelOf(member_id, ladder, at, TIMESTAMP_INFINITY) : LevelNow(member_id, ladder, at);
+	asker->known->levels = known;
+	return known->level;
+}
+
 static void
 ReadFact(const FactQuestion *question, const Activity *activity, DateADT day, FactAnswer *answer, void *arg)
 {
 	const Asker *asker = arg;
-	AskedMember member = {.member_id = asker->canonical, .numbers = asker->numbers};
 
-	ReadFactOfMember(question, activity, day, &member, answer);
+	if (question->kind == FACT_TIER)
+	{
+		const char *level = LevelOfNumber(asker, asker->canonical, question->name, activity->at);
+
+		/* of no level is known that it is none of those asked for */
+		answer->known = true;
+		answer->text = level != NULL ? level : "";
+		return;
+	}
+	ReadFactOfMember(question, activity, day, &asker->known->member, answer);
 }
 
 /*
@@ -127,15 +170,7 @@ Meets(const Asker *asker, const Benefit *benefit, const Condition *condition, co
 const char *
 LevelHeld(const Asker *asker, const char *ladder, TimestampTz at)
 {
-	static KeptPlan plan = {
-		.query = "SELECT loyalty.tier_of($1, $2, $3)",
-		.nargs = 3,
-		.argtypes = {INT8OID, TEXTOID, TIMESTAMPTZOID}
-	};
-	Datum		values[3] = {Int64GetDatum(asker->member_id), CStringGetTextDatum(ladder), TimestampTzGetDatum(at)};
-
-	Run(asker, &plan, values, 1);
-	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	return LevelOfNumber(asker, asker->member_id, ladder, at);
 }
 
 /*
@@ -186,9 +221,16 @@ JoinedAt(const Asker *asker, TimestampTz *joined_at)
 		.argtypes = {INT8ARRAYOID}
 	};
 	Datum		values[1] = {asker->numbers};
+	Known	   *known = asker->known;
 
-	Run(asker, &plan, values, 1);
-	return ReadInstant(joined_at);
+	if (!known->joined_was_read)
+	{
+		Run(asker, &plan, values, 1);
+		known->has_joined = ReadInstant(&known->joined_at);
+		known->joined_was_read = true;
+	}
+	*joined_at = known->joined_at;
+	return known->has_joined;
 }
 
 /*

@@ -7,7 +7,28 @@
 
 #include "postgres.h"
 
+#include "activity/member_fact.h"
 #include "benefit/benefit.h"
+
+/* A level that was read. */
+typedef struct KnownLevel
+{
+	struct KnownLevel *next;
+	int64		member_id;
+	const char *ladder;
+	TimestampTz at;
+	const char *level;			/* NULL: none */
+} KnownLevel;
+
+/* What was read of who asks, once for all questions. */
+typedef struct Known
+{
+	AskedMember member;
+	KnownLevel *levels;
+	bool		joined_was_read;	/* then: */
+	bool		has_joined;
+	TimestampTz joined_at;
+} Known;
 
 /* Who asks, and as of when.  An SPI connection is needed. */
 typedef struct Asker
@@ -18,6 +39,7 @@ typedef struct Asker
 	int64		canonical;		/* who stands for it */
 	Datum		numbers;		/* bigint[] of all who are one with it */
 	bool		alone;			/* it is one number, the caller's */
+	Known	   *known;			/* also of copies of the asker for other instants */
 } Asker;
 
 extern void InitAsker(Asker *asker, int64 member_id, TimestampTz at, bool read_only);

@@ -119,6 +119,7 @@ extern HeapTuple FetchPlainRow(const PlainAccess *access, int key, const Datum *
 extern HeapTuple FetchLatestPlainRow(const PlainAccess *access, int key, const Datum *values);
 extern HeapTuple FetchLastPlainRow(const PlainAccess *access, const Datum *values);
 extern int	FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, HeapTuple **rows);
+extern int	FetchPlainRowsBy(const PlainAccess *access, int key, Datum value, Snapshot snapshot, HeapTuple **rows);
 extern bool BeginPlainScan(PlainScan *scan, const PlainTable *table, int64 first, int64 last, Snapshot snapshot);
 extern bool BeginWholePlainScan(PlainScan *scan, const PlainTable *table, Snapshot snapshot);
 extern int	OrderPlainRowsAsStored(PlainScan *scan);

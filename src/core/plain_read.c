@@ -162,9 +162,17 @@ FetchLastPlainRow(const PlainAccess *access, const Datum *values)
 int
 FetchPlainRows(const PlainAccess *access, int64 member_id, Snapshot snapshot, HeapTuple **rows)
 {
-	Datum		value = Int64GetDatum(member_id);
+	return FetchPlainRowsBy(access, 0, Int64GetDatum(member_id), snapshot, rows);
+}
 
-	return FetchRows(access, 0, 1, &value, snapshot, ForwardScanDirection, INT_MAX, rows);
+/*
+ * The same of all rows that have a value in the first column of a key, which of
+ * a partitioned table is that of the member.
+ */
+int
+FetchPlainRowsBy(const PlainAccess *access, int key, Datum value, Snapshot snapshot, HeapTuple **rows)
+{
+	return FetchRows(access, key, 1, &value, snapshot, ForwardScanDirection, INT_MAX, rows);
 }
 
 #define ST_SORT SortPlaces

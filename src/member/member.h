@@ -286,6 +286,7 @@
 
 /* member_alias.c */
 extern bool NobodyWasMerged(void);
+extern bool FindPlainNumbers(int64 member_id, int64 *canonical, Datum *numbers);
 extern void AliasInit(void);
 
 /* The state of components_agg; see core/state.h. */

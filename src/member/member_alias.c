@@ -47,8 +47,8 @@ static const PlainTable alias_table = {
 	.name = "member_alias",
 	.ncolumns = lengthof(alias_columns),
 	.columns = alias_columns,
-	.nkeys = 1,
-	.keys = {{1, {0}}},
+	.nkeys = 2,
+	.keys = {{1, {0}}, {2, {1, 0}}},
 	.own_triggers = no_triggers
 };
 
@@ -76,6 +76,48 @@ NobodyWasMerged(void)
 
 	table_close(rel, AccessShareLock);
 	return is_empty;
+}
+
+/*
+ * The member who stands for a member, and bigint[] of all for whom that one
+ * stands, by table access, as of now; 0: it stands for itself only.  False, and
+ * nothing is known, when the table is not plain, or spread over partitions.
+ */
+bool
+FindPlainNumbers(int64 member_id, int64 *canonical, Datum *numbers)
+{
+	Datum		key = Int64GetDatum(member_id);
+	PlainAccess alias;
+	HeapTuple	row;
+	HeapTuple  *rows;
+	Datum	   *ids;
+	bool		isnull;
+	int			n;
+
+	if (!OpenPlain(&alias, &alias_table, member_id, PLAIN_READ))
+		return false;
+	if (alias.top != NULL)
+	{
+		ClosePlain(&alias);
+		return false;
+	}
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	row = FetchPlainRow(&alias, 0, &key, GetActiveSnapshot());
+	*canonical = row == NULL ? member_id : DatumGetInt64(PlainValue(&alias, row, 1, &isnull));
+	n = FetchPlainRowsBy(&alias, 1, Int64GetDatum(*canonical), GetActiveSnapshot(), &rows);
+	PopActiveSnapshot();
+	*numbers = 0;
+	if (n > 0)
+	{
+		ids = palloc((n + 1) * sizeof(Datum));
+		for (int i = 0; i < n; i++)
+			ids[i] = PlainValue(&alias, rows[i], 0, &isnull);
+		ids[n] = Int64GetDatum(*canonical);
+		*numbers = PointerGetDatum(construct_array(ids, n + 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	}
+	ClosePlain(&alias);
+	return true;
 }
 
 /*

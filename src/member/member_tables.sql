@@ -41,7 +41,7 @@ BEGIN
 			canonical_id bigint NOT NULL,
 			merge_id bigint NOT NULL
 		);
-		CREATE INDEX member_alias_canonical ON loyalty.member_alias (canonical_id);
+		CREATE UNIQUE INDEX member_alias_canonical ON loyalty.member_alias (canonical_id, member_id);
 		COMMENT ON TABLE loyalty.member_alias IS 'Who stands for each absorbed member: depth one, however many merges. Read it with canonical_member().';
 		COMMENT ON COLUMN loyalty.member_alias.member_id IS 'The absorbed member.';
 		COMMENT ON COLUMN loyalty.member_alias.canonical_id IS 'The member who stands for it, itself not absorbed.';

@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -50,25 +51,22 @@ OfQuery(TimestampTz as_of)
 }
 
 /*
- * tier_of(member_id, ladder, as_of, known_at): the code of the tier, NULL for
- * none.
+ * The code of a member's level on a ladder, as the query sees it, in the current
+ * memory context; NULL for none.
  */
-PG_FUNCTION_INFO_V1(loyalty_tier_of);
-Datum
-loyalty_tier_of(PG_FUNCTION_ARGS)
+char *
+LevelOf(int64 member_id, const char *ladder_code, TimestampTz as_of, TimestampTz known_at)
 {
-	int64		member_id = MemberArgument(fcinfo, 0, "member_id");
-	TimestampTz as_of = AsOfArgument(fcinfo, 2);
-	TierAsOf	asked = {as_of, KnownAtArgument(fcinfo, 3), STORED_AS_OF_QUERY};
+	TierAsOf	asked = {as_of, known_at, STORED_AS_OF_QUERY};
 	MemoryContext caller = CurrentMemoryContext;
 	CachedLadder *ladder;
 	const char *code = NULL;
-	text	   *result;
+	char	   *result;
 	bool		answered = false;
 
 	ConnectTier();
-	ladder = LadderArgument(fcinfo, 1, asked.known_at);
-	if (asked.known_at == TIMESTAMP_INFINITY)
+	ladder = FindLadder(ladder_code, known_at);
+	if (known_at == TIMESTAMP_INFINITY)
 	{
 		StoredTier	stored;
 
@@ -91,11 +89,43 @@ loyalty_tier_of(PG_FUNCTION_ARGS)
 	}
 	if (ladder != NULL)
 		code = BestTier(ladder, member_id, &asked, code);
-	result = TextIn(caller, code);
+	result = code == NULL ? NULL : MemoryContextStrdup(caller, code);
 	SPI_finish();
-	if (result == NULL)
+	return result;
+}
+
+/*
+ * The same, by all that is committed by now and what the transaction has done.
+ */
+char *
+LevelNow(int64 member_id, const char *ladder_code, TimestampTz as_of)
+{
+	char	   *code;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	code = LevelOf(member_id, ladder_code, as_of, TIMESTAMP_INFINITY);
+	PopActiveSnapshot();
+	return code;
+}
+
+/*
+ * tier_of(member_id, ladder, as_of, known_at): the code of the tier, NULL for
+ * none.
+ */
+PG_FUNCTION_INFO_V1(loyalty_tier_of);
+Datum
+loyalty_tier_of(PG_FUNCTION_ARGS)
+{
+	int64		member_id = MemberArgument(fcinfo, 0, "member_id");
+	TimestampTz as_of = AsOfArgument(fcinfo, 2);
+	char	   *code;
+
+	RequireArgument(fcinfo, 1, "ladder");
+	code = LevelOf(member_id, text_to_cstring(PG_GETARG_TEXT_PP(1)), as_of, KnownAtArgument(fcinfo, 3));
+	if (code == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(result);
+	PG_RETURN_TEXT_P(cstring_to_text(code));
 }
 
 /*

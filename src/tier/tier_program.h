@@ -120,6 +120,10 @@ extern bool LadderAsksHousehold(const CachedLadder *ladder);
 extern const char *BestTier(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, const char *own);
 extern void OverlayHouseholds(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierLog **logs, int *nlogs);
 
+/* tier_program.c */
+extern char *LevelOf(int64 member_id, const char *ladder_code, TimestampTz as_of, TimestampTz known_at);
+extern char *LevelNow(int64 member_id, const char *ladder_code, TimestampTz as_of);
+
 /* tier_slack.c */
 typedef struct TierSlack
 {

@@ -19,6 +19,9 @@ psql -Xq -v ON_ERROR_STOP=1 -o /dev/null <<-'SQL'
 	CREATE TABLE hand_household AS SELECT (loyalty.create_household('H', (SELECT r.member_id FROM loyalty.resolve_member(jsonb_build_object('email', m || '@bench.example')) r))).household_id
 		FROM generate_series(1, 200) m;
 	SELECT count(loyalty.earn(household_id, 1000000)) FROM hand_household;
+	-- where nobody was ever merged there would be less to ask
+	SELECT loyalty.merge_members(a.member_id, b.member_id, 'one person') FROM loyalty.resolve_member('{"email": "a@merged.example"}') a,
+		loyalty.resolve_member('{"email": "b@merged.example"}') b;
 	VACUUM ANALYZE hand_quota, loyalty.entitlement_act, loyalty.wallet;
 SQL
 cat >"$dir/entitlements.sql" <<-'SQL'
