@@ -84,7 +84,8 @@ BEGIN
 					ELSE date_trunc(version.definition ->> 'period', f.at AT TIME ZONE (version.definition ->> 'time_zone'))::date END) p (start)) x
 		WHERE (period IS NULL OR x.start = period)
 			-- who left a club is not ranked; who comes back is, with what it did while it was there
-			AND (version.definition ->> 'club' IS NULL OR loyalty.is_in_club(member_id, version.definition ->> 'club', as_of)
+			AND (version.definition ->> 'club' IS NULL
+				OR EXISTS (SELECT FROM loyalty.club_spans(member_id, version.definition ->> 'club', coalesce(as_of, statement_timestamp()), known_at) c WHERE c.left_at IS NULL)
 				AND EXISTS (SELECT FROM loyalty.club_spans(member_id, version.definition ->> 'club', as_of, known_at) c WHERE x.at >= c.joined_at AND (c.left_at IS NULL OR x.at < c.left_at)))
 		GROUP BY x.start HAVING version.n = (SELECT o.n FROM loyalty.board_version(board, x.start) o);
 	END LOOP;

@@ -10,6 +10,36 @@ $$;
 COMMENT ON FUNCTION define_challenge(text, jsonb, timestamptz) IS
 'Defines a challenge, or a new version of it, by which rounds go that begin then or later (default: all, of the first; those after now, of a later one; of a challenge without rounds, the only one). Returns the version. The definition: {"kind", "when", "money", "measure", "whole": as of define_badge(), "target": 5, "from", "until": local times of "time_zone" (default: the program''s) between which activities count, "period": "day", "week", "month", "quarter" or "year": anew in each of the member''s local ones, "enrol": true: only what comes after enrol() counts, for "within", an interval, where it is given, "times": how often it may be completed in a round (1), each by another target}. Each completion is an activity of kind challenge of the member, in the same commit, with {"challenge", "round"} as its document, for campaigns to reward; it is cancelled where what completed it is undone. Errors: LY752, LY501 kind, LY003.';
 
+CREATE FUNCTION challenge_entries(member_id bigint, challenge text, as_of timestamptz, known_at timestamptz,
+	OUT entry_id bigint, OUT at timestamptz, OUT until_at timestamptz) RETURNS SETOF record
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 2 SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	e record;
+	definition jsonb;
+	zone text;
+BEGIN
+	FOR e IN
+		SELECT x.entry_id, x.at FROM loyalty.challenge_entry x
+		WHERE x.member_id = ANY (loyalty.member_tree(loyalty.canonical_member(member_id))) AND x.challenge = challenge_entries.challenge
+			AND x.at <= coalesce(as_of, 'infinity') AND x.recorded_at <= coalesce(known_at, 'infinity')
+		ORDER BY x.at, x.entry_id
+	LOOP
+		-- who is in it is in it
+		CONTINUE WHEN e.at < until_at;
+		definition := loyalty.engagement_in_force('challenge', challenge, e.at);
+		zone := coalesce(definition ->> 'time_zone', loyalty.program_time_zone());
+		entry_id := e.entry_id;
+		at := e.at;
+		until_at := coalesce(((at AT TIME ZONE zone) + (definition ->> 'within')::interval) AT TIME ZONE zone, 'infinity');
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION challenge_entries(bigint, text, timestamptz, timestamptz) IS
+'The enrolments of a member in a challenge, under whichever number, as of an instant and as known at another (NULL: all), and until when what it does counts (infinity: as long as the challenge goes). One that lies within an earlier one is none, in whichever order they were told. Part of enrol() and progress().';
+
 CREATE FUNCTION challenge_rounds(member_id bigint, challenge text, as_of timestamptz, known_at timestamptz,
 	OUT round text, OUT have numeric, OUT needed numeric, OUT until_at timestamptz, OUT completed_at timestamptz[]) RETURNS SETOF record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -47,12 +77,10 @@ BEGIN
 			SELECT NULL::bigint AS entry_id, from_at AS since, end_at AS until WHERE NOT enrols AND (unit IS NOT NULL OR v.until = 'infinity')
 			UNION ALL
 			SELECT e.entry_id, greatest(e.at, from_at), least(e.until_at, end_at)
-			FROM (SELECT x.entry_id, x.at, coalesce(((x.at AT TIME ZONE zone) + (definition ->> 'within')::interval) AT TIME ZONE zone, 'infinity') AS until_at
-				FROM loyalty.challenge_entry x
-				WHERE enrols AND (unit IS NOT NULL OR x.at >= v.since AND x.at < v.until) AND x.member_id = ANY (loyalty.member_tree(loyalty.canonical_member(member_id))) AND x.challenge = challenge_rounds.challenge
-					AND x.at <= coalesce(as_of, 'infinity') AND x.recorded_at <= coalesce(known_at, 'infinity')) e
+			FROM loyalty.challenge_entries(member_id, challenge, as_of, known_at) e
+			WHERE enrols AND (unit IS NOT NULL OR e.at >= v.since AND e.at < v.until)
 		), fact AS (
-			SELECT s.entry_id, s.until, f.*, CASE WHEN unit IS NOT NULL THEN date_trunc(unit, f.local_day::timestamp)::date END AS start
+			SELECT s.entry_id, s.since, s.until, f.*, CASE WHEN unit IS NOT NULL THEN date_trunc(unit, f.local_day::timestamp)::date END AS start
 			FROM span s JOIN loyalty.engagement_facts(member_id, definition, as_of, known_at) f ON f.at >= s.since AND f.at < s.until
 		), counted AS (
 			SELECT f.*, CASE definition ->> 'measure' WHEN 'days' THEN (row_number() OVER (PARTITION BY f.entry_id, f.start, f.local_day ORDER BY f.at, f.recorded_at, f.activity_id) = 1)::integer
@@ -62,9 +90,9 @@ BEGIN
 			SELECT c.*, sum(c.n) OVER (PARTITION BY c.entry_id, c.start ORDER BY c.at, c.recorded_at, c.activity_id) AS total FROM counted c
 		), today AS (
 			-- the round of now is there, also where nothing was done in it
-			SELECT s.entry_id, CASE WHEN unit IS NOT NULL THEN date_trunc(unit, coalesce(as_of, statement_timestamp()) AT TIME ZONE zone)::date END AS start, s.until FROM span s
+			SELECT s.entry_id, CASE WHEN unit IS NOT NULL THEN date_trunc(unit, coalesce(as_of, statement_timestamp()) AT TIME ZONE zone)::date END AS start, s.since, s.until FROM span s
 		), bucket AS (
-			SELECT f.entry_id, f.start, f.until FROM fact f UNION SELECT t.entry_id, t.start, t.until FROM today t
+			SELECT f.entry_id, f.start, f.since, f.until FROM fact f UNION SELECT t.entry_id, t.start, t.since, t.until FROM today t
 		)
 		SELECT coalesce(b.start::text, b.entry_id::text, '1'), coalesce(x.total, 0), target,
 			nullif(least(b.until, (b.start + ('1 ' || CASE unit WHEN 'quarter' THEN 'month' ELSE unit END)::interval * CASE unit WHEN 'quarter' THEN 3 ELSE 1 END)::timestamp AT TIME ZONE zone), 'infinity'),
@@ -74,7 +102,7 @@ BEGIN
 		FROM bucket b LEFT JOIN LATERAL (SELECT max(s.total) AS total FROM summed s
 			WHERE s.entry_id IS NOT DISTINCT FROM b.entry_id AND s.start IS NOT DISTINCT FROM b.start) x ON true
 		WHERE b.start IS NULL OR b.start::timestamp AT TIME ZONE zone >= v.since AND b.start::timestamp AT TIME ZONE zone < v.until
-		ORDER BY b.start, b.entry_id;
+		ORDER BY b.start, b.since;
 	END LOOP;
 END
 $$;
@@ -111,7 +139,6 @@ AS $$
 DECLARE
 	earlier jsonb;
 	definition jsonb;
-	zone text;
 BEGIN
 	IF member_id IS NULL OR at IS NULL OR NOT isfinite(at) THEN
 		RAISE EXCEPTION 'member_id and at must be given'
@@ -131,18 +158,13 @@ BEGIN
 		RAISE EXCEPTION 'nobody enrols in challenge "%"', challenge
 			USING ERRCODE = 'LY003', DETAIL = 'Everybody takes part.', HINT = 'Define it with "enrol": true.';
 	END IF;
-	zone := coalesce(definition ->> 'time_zone', loyalty.program_time_zone());
 	PERFORM loyalty.lock_engagement(loyalty.canonical_member(member_id));
-	-- who is in it is in it
-	SELECT e.entry_id, e.until_at INTO entry_id, until_at
-	FROM (SELECT x.entry_id, x.at, ((x.at AT TIME ZONE zone) + (loyalty.engagement_in_force('challenge', challenge, x.at) ->> 'within')::interval) AT TIME ZONE zone AS until_at
-		FROM loyalty.challenge_entry x WHERE x.member_id = ANY (loyalty.numbers_of(member_id)) AND x.challenge = enrol.challenge) e
-	WHERE e.at <= enrol.at AND (e.until_at IS NULL OR e.until_at > enrol.at) ORDER BY e.at LIMIT 1;
+	SELECT e.entry_id INTO entry_id FROM loyalty.challenge_entries(member_id, challenge, at, NULL) e WHERE e.until_at > enrol.at;
 	IF entry_id IS NULL THEN
 		INSERT INTO loyalty.challenge_entry AS e (member_id, challenge, at) VALUES (member_id, challenge, at) RETURNING e.entry_id INTO entry_id;
-		until_at := ((at AT TIME ZONE zone) + (definition ->> 'within')::interval) AT TIME ZONE zone;
 		PERFORM loyalty.put_challenges(loyalty.canonical_member(member_id), ARRAY[challenge]);
 	END IF;
+	SELECT nullif(e.until_at, 'infinity') INTO until_at FROM loyalty.challenge_entries(member_id, challenge, at, NULL) e WHERE e.entry_id = enrol.entry_id;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('enrol', member_id, idempotency_key, jsonb_build_object('entry_id', entry_id, 'until_at', until_at));
 	END IF;

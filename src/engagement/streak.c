@@ -115,16 +115,18 @@ UseFreeze(StreakTerms *terms, FreeUse *use, int32 number)
 	return false;
 }
 
+/* How many freezes could save a period. */
 static int32
-CountFreezes(const StreakTerms *terms, const FreeUse *use, DateADT day)
+CountFreezes(const StreakTerms *terms, const FreeUse *use, int32 number)
 {
-	int32		n = FreeLeft(terms, use, day);
+	DateADT		last = FirstDayOfPeriod(&terms->period, (int64) number + 1) - 1;
+	int32		n = FreeLeft(terms, use, FirstDayOfPeriod(&terms->period, number));
 
 	for (int i = 0; i < terms->nfreezes; i++)
 	{
 		const Freeze *freeze = &terms->freezes[i];
 
-		if (!freeze->is_repair && !freeze->is_used && freeze->from <= day && freeze->until >= day)
+		if (!freeze->is_repair && !freeze->is_used && freeze->from <= last && freeze->until >= last)
 			n++;
 	}
 	return n;
@@ -211,11 +213,11 @@ NextCounted(Walk *walk, int32 number)
 }
 
 static void
-EndWalk(Walk *walk, DateADT day)
+EndWalk(Walk *walk)
 {
 	/* the day itself is not over */
 	WalkMissed(walk, walk->today);
-	walk->state->freezes_left = CountFreezes(walk->terms, &walk->use, day);
+	walk->state->freezes_left = CountFreezes(walk->terms, &walk->use, walk->today);
 	if (walk->state->length > 0)
 		walk->state->due = NextCounted(walk, walk->today_active ? walk->today + 1 : walk->today);
 }
@@ -240,7 +242,7 @@ WalkStreak(StreakTerms *terms, const int32 *active, int nactive, DateADT day, St
 		else if (!walked)
 			break;
 	}
-	EndWalk(&walk, day);
+	EndWalk(&walk);
 }
 
 /*
@@ -257,5 +259,5 @@ WalkSummary(StreakTerms *terms, const ActivitySummary *summary, DateADT day, Str
 	ActivitySummaryRewind(&cursor, summary);
 	while (ActivitySummaryNext(&cursor, &number) && WalkActive(&walk, number))
 		;
-	EndWalk(&walk, day);
+	EndWalk(&walk);
 }

@@ -50,7 +50,7 @@ typedef struct StreakState
 	int32		length;			/* 0: it is at an end */
 	int32		longest;
 	int32		last;			/* the last period that added 1; of a length */
-	int32		freezes_left;	/* of those held, and free in the period of the day */
+	int32		freezes_left;	/* that could save the period of the day */
 	int32		due;			/* the period in which activity is needed; of a length */
 } StreakState;
 

@@ -34,10 +34,11 @@ BEGIN
 	)
 	SELECT (SELECT array_agg(p.day) FROM period p) AS days, (SELECT max(f.local_day) FROM fact f) AS last_day,
 		(SELECT f.time_zone FROM fact f ORDER BY f.at DESC, f.recorded_at DESC, f.activity_id DESC LIMIT 1) AS zone,
-		-- the later one lies east of the one before, and soon after it
+		-- the later one lies east of the one before, and soon after it; a day that was not missed adds 1
 		(SELECT array_agg(b::date) FROM fact f, generate_series(f.last_day + 1, f.local_day - 1, interval '1 day') b
 			WHERE f.last_zone <> f.time_zone AND f.at - f.last_at <= max_gap
-				AND (f.at AT TIME ZONE f.time_zone) - (f.at AT TIME ZONE 'UTC') > (f.last_at AT TIME ZONE f.last_zone) - (f.last_at AT TIME ZONE 'UTC')) AS bridged
+				AND (f.at AT TIME ZONE f.time_zone) - (f.at AT TIME ZONE 'UTC') > (f.last_at AT TIME ZONE f.last_zone) - (f.last_at AT TIME ZONE 'UTC')
+				AND NOT EXISTS (SELECT FROM period p WHERE p.day = b)) AS bridged
 	INTO facts;
 	time_zone := coalesce(facts.zone, loyalty.program_time_zone());
 	SELECT array_agg(h.day) INTO holidays FROM loyalty.holiday h WHERE h.holidays = definition ->> 'holidays';
@@ -66,7 +67,7 @@ AS $$
 	FROM loyalty.streak_walk($1, $2, coalesce($3, statement_timestamp()), $4) w
 $$;
 COMMENT ON FUNCTION streak_of(bigint, text, timestamptz, timestamptz) IS
-'How a member''s streak, under whichever number, stands at an instant (NULL: now), as known at another (NULL: now): how many periods in a row had activity, saved ones included where they count; at most; whether it is alive: a period that is not over ends nothing; its last period (the first day of it); the freezes that are left; and when it ends unless there is activity, or a freeze, before. Days are those that the activities were recorded with; today is that of the zone of the latest of them. Computed each time: nothing of it is stored. Error: LY751.';
+'How a member''s streak, under whichever number, stands at an instant (NULL: now), as known at another (NULL: now): how many periods in a row had activity, saved ones included where they count; at most; whether it is alive: a period that is not over ends nothing; its last period (the first day of it); the freezes that are left, which could save the period of then; and when it ends unless there is activity, or a freeze, before. Days are those that the activities were recorded with; today is that of the zone of the latest of them. Computed each time: nothing of it is stored. Error: LY751.';
 
 CREATE FUNCTION grant_freeze(member_id bigint, streak text, quantity integer DEFAULT 1, for_day date DEFAULT NULL, valid_until timestamptz DEFAULT NULL,
 	at timestamptz DEFAULT statement_timestamp(), reference text DEFAULT NULL, idempotency_key text DEFAULT NULL,
