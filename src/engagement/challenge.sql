@@ -8,7 +8,7 @@ AS $$
 	SELECT loyalty.put_engagement('challenge', $1, $2, $3)
 $$;
 COMMENT ON FUNCTION define_challenge(text, jsonb, timestamptz) IS
-'Defines a challenge, or a new version of it, by which rounds go that begin then or later (default: all, of the first; those after now, of a later one; of a challenge without rounds, the only one). Returns the version. The definition: {"kind", "when", "money", "measure", "whole": as of define_badge(), "target": 5, "from", "until": local times of "time_zone" (default: the program''s) between which activities count, "period": "day", "week", "month", "quarter" or "year": anew in each of the member''s local ones, "enrol": true: only what comes after enrol() counts, for "within", an interval, where it is given, "times": how often it may be completed in a round (1), each by another target}. Each completion is an activity of kind challenge of the member, in the same commit, with {"challenge", "round"} as its document, for campaigns to reward; it is cancelled where what completed it is undone. Errors: LY752, LY501 kind, LY003.';
+'Defines a challenge, or a new version of it, by which rounds go that begin then or later (default: all, of the first; those after now, of a later one; of a challenge without rounds, the only one). Returns the version. The definition: {"kind", "when", "money", "measure", "whole": as of define_badge(), "target": 5, "from", "until": local times of "time_zone" (default: the program''s) between which activities count, "period": "day", "week", "month", "quarter" or "year": anew in each of the member''s local ones, "enrol": true: only what comes after enrol() counts, for "within", an interval, where it is given, "times": how often it may be completed in a round (1), each by another target}. It cannot count kinds challenge and journey, which follow from it. Each completion is an activity of kind challenge of the member, in the same commit, with {"challenge", "round"} as its document, for campaigns to reward; it is cancelled where what completed it is undone. Errors: LY752, LY501 kind, LY003.';
 
 CREATE FUNCTION challenge_entries(member_id bigint, challenge text, as_of timestamptz, known_at timestamptz,
 	OUT entry_id bigint, OUT at timestamptz, OUT until_at timestamptz) RETURNS SETOF record
@@ -171,7 +171,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION enrol(bigint, text, timestamptz, text) IS
-'Enrols a member in a challenge from an instant on; who is in it already stays so. Returns the number of the enrolment, until when what the member does counts (NULL: as long as the challenge goes), and whether this is the first result of a repeated idempotency_key. Errors: LY751 challenge, LY003, LY004, LY115.';
+'Enrols a member in a challenge from an instant on; who is in it already stays so, in whichever order that is told. Returns the number of the enrolment, until when what the member does counts (NULL: as long as the challenge goes), and whether this is the first result of a repeated idempotency_key. Errors: LY751 challenge, LY003, LY004, LY115.';
 
 CREATE FUNCTION put_challenges(member_id bigint, challenges text[]) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -171,6 +171,45 @@ Facts(const Place *object, Need need)
 	}
 }
 
+/* What follows from activities and is one itself, in that order */
+typedef enum Follower
+{
+	REFERRALS,
+	CHALLENGES,
+	JOURNEYS
+} Follower;
+
+/*
+ * Refuses kinds of activities that follow from what counts them: nothing counts
+ * what it brings about, or what comes after that, so that nothing goes on
+ * without end.
+ */
+static void
+RefuseOwnKinds(const Place *object, Follower follower)
+{
+	static const char *const brought_about[] = {[REFERRALS] = "invite",[CHALLENGES] = "challenge",[JOURNEYS] = "journey"};
+	Problems	known = {NULL, 0};
+	Place		part;
+	Place		again;
+	char	  **kinds;
+	int			n = 0;
+
+	if (!GetPart(object, "kind", &part))
+		return;
+	/* its mistakes were told by Facts() */
+	again = part;
+	again.problems = &known;
+	kinds = ReadTexts(&again, &n);
+	for (int i = 0; i < n && known.nerrors == 0; i++)
+	{
+		for (int j = follower; j < (int) lengthof(brought_about); j++)
+		{
+			if (strcmp(kinds[i], brought_about[j]) == 0)
+				Complain(&part, "is \"%s\", which follows from it: it would go on without end", kinds[i]);
+		}
+	}
+}
+
 static void
 Measure(const Place *object, Need need)
 {
@@ -272,6 +311,7 @@ CheckChallenge(const Place *whole)
 
 	RefuseUnknownKeys(whole, keys);
 	Measure(whole, REQUIRED);
+	RefuseOwnKinds(whole, CHALLENGES);
 	Amount(whole, "target", REQUIRED);
 	LocalTimes(whole);
 	Zone(whole);
@@ -314,6 +354,7 @@ CheckReferral(const Place *whole)
 
 	RefuseUnknownKeys(whole, keys);
 	Facts(whole, OPTIONAL);
+	RefuseOwnKinds(whole, REFERRALS);
 	Amount(whole, "minimum", OPTIONAL);
 	Span(whole, "within", REQUIRED);
 	Choice(whole, "orders", OPTIONAL, orders);
@@ -346,6 +387,7 @@ CheckCounted(const Place *object, const char *key)
 		return;
 	RefuseUnknownKeys(&part, keys);
 	Facts(&part, REQUIRED);
+	RefuseOwnKinds(&part, JOURNEYS);
 	Whole(&part, "at_least", OPTIONAL, 0, MOST);
 	Whole(&part, "at_most", OPTIONAL, 0, MOST);
 	if (!GetPart(&part, "at_least", &bound) && !GetPart(&part, "at_most", &bound))
@@ -415,6 +457,7 @@ CheckJourney(const Place *whole)
 	{
 		RefuseUnknownKeys(&part, start_keys);
 		Facts(&part, REQUIRED);
+		RefuseOwnKinds(&part, JOURNEYS);
 	}
 	CheckCounted(whole, "while");
 	Span(whole, "repeat", OPTIONAL);

@@ -202,6 +202,17 @@ FROM (VALUES
 	('journey', '{"start": {"kind": "registration"}, "steps": []}', 'LY752 steps must have from 1 to 100 steps.'),
 	('journey', '{"start": {"kind": "registration"}, "while": {"kind": "order"}, "steps": [{"step": "a", "do": [{}]}]}',
 		'LY752 while has neither "at_least" nor "at_most"; steps[0] has no "after"; steps[0].do[0] must have one of coupon, points, badge, freeze and spin.'),
+	-- nothing counts what it brings about, or what comes after that
+	('challenge', '{"kind": ["check_in", "challenge"], "target": 1}', 'LY752 kind is "challenge", which follows from it: it would go on without end.'),
+	('challenge', '{"kind": "journey", "target": 1}', 'LY752 kind is "journey", which follows from it: it would go on without end.'),
+	('challenge', '{"kind": ["invite", "club", "board_place"], "target": 1}', 'none'),
+	('challenge', '{"kind": 1, "target": 1}', 'LY752 kind must be a text.'),
+	('referral', '{"kind": "invite", "within": "1 day"}', 'LY752 kind is "invite", which follows from it: it would go on without end.'),
+	('referral', '{"kind": "challenge", "within": "1 day"}', 'LY752 kind is "challenge", which follows from it: it would go on without end.'),
+	('journey', '{"start": {"kind": "journey"}, "while": {"kind": "journey", "at_most": 0}, "repeat": "1 second", "steps": [{"step": "a", "after": "1 second", "if": {"kind": "journey", "at_most": 0}}]}',
+		'LY752 start.kind is "journey", which follows from it: it would go on without end; while.kind is "journey", which follows from it: it would go on without end; steps[0].if.kind is "journey", which follows from it: it would go on without end.'),
+	('journey', '{"start": {"kind": "challenge"}, "steps": [{"step": "a", "after": "1 second"}]}', 'none'),
+	('badge', '{"kind": ["challenge", "journey", "invite"], "levels": [1]}', 'none'),
 	('dance', '{}', 'LY003 There are streak, badge, challenge, board, referral, club and journey.')) c (what, definition, answer);
 -- conditions over anybody's rows
 SELECT is(loyalty.fact_holds(c.condition::jsonb, 'order', '2026-05-02 12:00Z', 'UTC', 'app', 60, 'EUR', '[{"sku": "T1", "amount": 60}]', '{"gift": true}'), c.holds, c.condition)

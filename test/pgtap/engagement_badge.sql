@@ -135,6 +135,21 @@ CALL check_in(22, 5);
 SELECT is(state(22, 'sprint'), '3 of 3 until 10 May, 1 times, last on 5 May', 'three days');
 SELECT isnt((SELECT entry_id FROM loyalty.enrol(22, 'sprint', '2026-05-12Z')), :e::bigint, 'and again');
 SELECT is(state(22, 'sprint', '2026-05-12Z'), '0 of 3 until 19 May, 0 times, last on ', 'from nothing');
+-- who is in it is in it, in whichever order that is told, and for both numbers of a merged member: one activity counts once
+SELECT loyalty.define_challenge('told_late', '{"kind": "survey", "target": 1, "enrol": true, "within": "7 days", "time_zone": "UTC"}') \g /dev/null
+SELECT loyalty.enrol(47, 'told_late', '2026-05-04Z') \g /dev/null
+SELECT loyalty.record_activity(47, 'survey', '2026-05-05 12:00Z') \g /dev/null
+SELECT is((SELECT array_agg((at AT TIME ZONE 'UTC')::text || cancelled) FROM loyalty.activities(47, 'challenge')), '{"2026-05-05 12:00:00false"}', 'completed');
+SELECT is((SELECT until_at AT TIME ZONE 'UTC' FROM loyalty.enrol(47, 'told_late', '2026-05-01Z')), '2026-05-08'::timestamp, 'it was in it before');
+SELECT is((SELECT array_agg(cancelled ORDER BY cancelled) FROM loyalty.activities(47, 'challenge')), '{f,t}', 'completed once');
+SELECT is((SELECT (p.have, p.due_at AT TIME ZONE 'UTC', p.times)::text FROM loyalty.progress(47, 'told_late', '2026-05-06Z') p), '(1,"2026-05-08 00:00:00",1)', 'from its first enrolment on');
+SELECT is((SELECT until_at AT TIME ZONE 'UTC' FROM loyalty.enrol(47, 'told_late', '2026-05-09Z')), '2026-05-16'::timestamp, 'which is over on the 8th');
+SELECT is((SELECT p.have FROM loyalty.progress(47, 'told_late', '2026-05-10Z') p), 0::numeric, 'a new round');
+SELECT loyalty.enrol(48, 'told_late', '2026-05-02Z'), loyalty.enrol(49, 'told_late', '2026-05-03Z'), loyalty.record_activity(49, 'survey', '2026-05-05 12:00Z') \g /dev/null
+SELECT merge_id FROM loyalty.merge_members(48, 49) \gset
+SELECT is((SELECT count(*) FROM loyalty.activities(48, 'challenge') WHERE NOT cancelled), 1::bigint, 'merged: once');
+SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
+SELECT is((SELECT count(*) FROM loyalty.activities(49, 'challenge') WHERE NOT cancelled) || ' ' || (SELECT count(*) FROM loyalty.activities(48, 'challenge') WHERE NOT cancelled), '1 0', 'and apart');
 -- merged: both have completed it, one reward stands; unmerged both do
 CALL check_in(23, 1, 2, 3, 4, 5); CALL check_in(24, 1, 2, 3, 4, 6);
 SELECT is((loyalty.balance(23, 'stars')).available + (loyalty.balance(24, 'stars')).available, 200::bigint, 'two members');

@@ -21,10 +21,12 @@ SELECT is((loyalty.rank_on('runners_may', 1, period_start => '2026-05-01')).scor
 SELECT loyalty.leave_club(1, 'runners', day(10, 0), 'too far') \g /dev/null
 SELECT loyalty.record_activity(1, 'order', day(15), amount => 100) \g /dev/null
 SELECT is((loyalty.rank_on('runners_may', 1, period_start => '2026-05-01')).score, NULL, 'not ranked');
+SELECT clock_timestamp() AS outside \gset
 SELECT loyalty.join_club(1, 'runners', day(20, 0)) \g /dev/null
 SELECT loyalty.record_activity(1, 'order', day(25), amount => 100) \g /dev/null
 SELECT is((loyalty.rank_on('runners_may', 1, c.as_of, '2026-05-01')).score, c.score, c.what)
 FROM (VALUES (day(9), 100::numeric, 'as of 9 May'), (day(12), NULL, 'as of 12 May'), (day(26), 200, 'as of 26 May'), (NULL, 200, 'now')) c (as_of, score, what);
+SELECT is((loyalty.rank_on('runners_may', 1, day(26), '2026-05-01', known_at => :'outside')).score, NULL, 'it was not known to have come back');
 SELECT is((SELECT f::text FROM loyalty.club_figures('runners', '2026-05-01Z', '2026-06-01Z', time_zone => 'UTC') f), '(2026-05-01,1,1,1,1,2,200)', 'the figures of May');
 SELECT is((SELECT array_agg(c ORDER BY d) FROM unnest('{1,9,10,12,20}'::integer[]) d, LATERAL (SELECT count(*) AS c FROM loyalty.clubs(1, day(d, 1))) x), '{1,1,0,0,1}', 'in, out, in');
 SELECT is((SELECT count(*) FROM loyalty.activities(1, 'club')), 2::bigint, 'joining is an activity');

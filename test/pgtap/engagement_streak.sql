@@ -93,6 +93,14 @@ CALL seen(24, '2026-05-01 23:59+02', 'Europe/Berlin'); CALL seen(24, '2026-05-03
 SELECT is((SELECT length FROM loyalty.streak_of(c.member_id, c.streak, c.at::timestamptz)), c.length, c.what)
 FROM (VALUES (23, 'daily', '2026-05-03 02:00Z', 1, 'east a day is lost'), (23, 'travelled', '2026-05-03 02:00Z', 2, 'but for who allows for travel'),
 	(24, 'daily', '2026-05-03 12:00Z', 1, 'a day missed at home'), (24, 'travelled', '2026-05-03 12:00Z', 1, 'is missed')) c (member_id, streak, at, length, what);
+-- a day on the way that was not missed adds 1: Tokyo on 3 May, then Los Angeles, where it was the 2nd, then Tokyo on the 4th
+SELECT loyalty.record_activity(17, 'check_in', c.at::timestamptz, time_zone => c.zone)
+FROM (VALUES ('2026-05-03 00:00Z', 'Asia/Tokyo'), ('2026-05-03 01:00Z', 'America/Los_Angeles'), ('2026-05-04 03:00Z', 'Asia/Tokyo')) c (at, zone) \g /dev/null
+SELECT is((SELECT length || ' ' || longest FROM loyalty.streak_of(17, 'travelled', '2026-05-04 05:00Z')), '3 3', 'Los Angeles on 2 May, Tokyo on 3 and 4 May');
+-- freezes that are left could save the period of then: this one lapses on a Thursday
+SELECT loyalty.define_streak('by_weeks', '{"kind": "check_in", "period": "week"}') \g /dev/null
+SELECT loyalty.record_activity(18, 'check_in', '2026-05-05 12:00Z'), loyalty.grant_freeze(18, 'by_weeks', 1, NULL, '2026-05-14 12:00Z', '2026-05-05 12:00Z') \g /dev/null
+SELECT is((SELECT array_agg(freezes_left ORDER BY d) FROM unnest('{2026-05-08,2026-05-12}'::date[]) d, loyalty.streak_of(18, 'by_weeks', d + time '12:00' AT TIME ZONE 'UTC')), '{1,0}', 'of this week, and not of the next');
 -- days that do not count
 CALL check_in(25, 1, 2, 4); CALL check_in(26, 1, 2, 5);
 SELECT loyalty.define_holidays('shop', '{2026-05-04}') \g /dev/null
