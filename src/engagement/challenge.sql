@@ -19,6 +19,7 @@ DECLARE
 	e record;
 	definition jsonb;
 	zone text;
+	out_from timestamptz := '-infinity';
 BEGIN
 	FOR e IN
 		SELECT x.entry_id, x.at FROM loyalty.challenge_entry x
@@ -27,18 +28,19 @@ BEGIN
 		ORDER BY x.at, x.entry_id
 	LOOP
 		-- who is in it is in it
-		CONTINUE WHEN e.at < until_at;
+		CONTINUE WHEN e.at < out_from;
 		definition := loyalty.engagement_in_force('challenge', challenge, e.at);
 		zone := coalesce(definition ->> 'time_zone', loyalty.program_time_zone());
 		entry_id := e.entry_id;
 		at := e.at;
-		until_at := coalesce(((at AT TIME ZONE zone) + (definition ->> 'within')::interval) AT TIME ZONE zone, 'infinity');
+		until_at := ((at AT TIME ZONE zone) + (definition ->> 'within')::interval) AT TIME ZONE zone;
+		out_from := coalesce(until_at, 'infinity');
 		RETURN NEXT;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION challenge_entries(bigint, text, timestamptz, timestamptz) IS
-'The enrolments of a member in a challenge, under whichever number, as of an instant and as known at another (NULL: all), and until when what it does counts (infinity: as long as the challenge goes). One that lies within an earlier one is none, in whichever order they were told. Part of enrol() and progress().';
+'The enrolments of a member in a challenge, under whichever number, as of an instant and as known at another (NULL: all), and until when what it does counts (NULL: as long as the challenge goes). One that lies within an earlier one is none, in whichever order they were told. Part of enrol() and progress().';
 
 CREATE FUNCTION challenge_rounds(member_id bigint, challenge text, as_of timestamptz, known_at timestamptz,
 	OUT round text, OUT have numeric, OUT needed numeric, OUT until_at timestamptz, OUT completed_at timestamptz[]) RETURNS SETOF record
@@ -76,7 +78,7 @@ BEGIN
 		WITH span AS (
 			SELECT NULL::bigint AS entry_id, from_at AS since, end_at AS until WHERE NOT enrols AND (unit IS NOT NULL OR v.until = 'infinity')
 			UNION ALL
-			SELECT e.entry_id, greatest(e.at, from_at), least(e.until_at, end_at)
+			SELECT e.entry_id, greatest(e.at, from_at), least(coalesce(e.until_at, 'infinity'), end_at)
 			FROM loyalty.challenge_entries(member_id, challenge, as_of, known_at) e
 			WHERE enrols AND (unit IS NOT NULL OR e.at >= v.since AND e.at < v.until)
 		), fact AS (
@@ -159,12 +161,12 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = 'Everybody takes part.', HINT = 'Define it with "enrol": true.';
 	END IF;
 	PERFORM loyalty.lock_engagement(loyalty.canonical_member(member_id));
-	SELECT e.entry_id INTO entry_id FROM loyalty.challenge_entries(member_id, challenge, at, NULL) e WHERE e.until_at > enrol.at;
+	SELECT e.entry_id INTO entry_id FROM loyalty.challenge_entries(member_id, challenge, at, NULL) e WHERE (e.until_at > enrol.at) IS NOT FALSE;
 	IF entry_id IS NULL THEN
 		INSERT INTO loyalty.challenge_entry AS e (member_id, challenge, at) VALUES (member_id, challenge, at) RETURNING e.entry_id INTO entry_id;
 		PERFORM loyalty.put_challenges(loyalty.canonical_member(member_id), ARRAY[challenge]);
 	END IF;
-	SELECT nullif(e.until_at, 'infinity') INTO until_at FROM loyalty.challenge_entries(member_id, challenge, at, NULL) e WHERE e.entry_id = enrol.entry_id;
+	SELECT e.until_at INTO until_at FROM loyalty.challenge_entries(member_id, challenge, at, NULL) e WHERE e.entry_id = enrol.entry_id;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('enrol', member_id, idempotency_key, jsonb_build_object('entry_id', entry_id, 'until_at', until_at));
 	END IF;

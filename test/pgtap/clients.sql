@@ -186,7 +186,7 @@ INSERT INTO call VALUES
 	('past_instant', 'now()'), ('coupons', 'm'), ('fold_coupons', 'ARRAY[m], now(), now()'), ('activities', 'm'), ('awards', 'm'), ('entitlements', 'm'), ('reward_orders', 'm'), ('available_gifts', 'm'), ('gift_windows', 'm, now(), now()'), ('card_balance', quote_literal(:'card')), ('memberships', 'NULL, NULL, now()'), ('household_members', 'm'), ('household_spells', 'm'), 
 	('period_of', $$'lifetime', now()$$), ('card_rows', 'm'), ('backtest_summary', $$'{}'$$),
 	('walk_streak', $$'{2024-01-01}', '2024-01-02'$$), ('streak_walk', $$m, 'daily', now(), NULL$$), ('streak_of', $$m, 'daily'$$),
-	('badges', 'm'), ('badge_acts', 'm, NULL, NULL'), ('badge_crossings', $$m, '{"kind": "check_in", "levels": [1]}', NULL, NULL$$), ('challenge_rounds', $$m, 'may', NULL, NULL$$), ('progress', $$m, 'may'$$),
+	('badges', 'm'), ('badge_acts', 'm, NULL, NULL'), ('badge_crossings', $$m, '{"kind": "check_in", "levels": [1]}', NULL, NULL$$), ('challenge_rounds', $$m, 'may', NULL, NULL$$), ('challenge_entries', $$m, 'may', NULL, NULL$$), ('progress', $$m, 'may'$$),
 	('club_spans', $$m, 'readers', NULL, NULL$$), ('clubs', 'm'), ('club_figures', $$'readers', '2024-01-01', '2024-02-01'$$), ('journeys', 'm'), ('journey_steps', $$m, 'gamer', now(), NULL$$),
 	('call_list', $$'gamer', 'one'$$),
 	('board_period', $$'top', now()$$), ('board_end', $$'{"period": "month", "time_zone": "UTC"}', '2024-01-01'$$), ('member_scores', $$m, 'top', NULL, NULL, NULL$$),
