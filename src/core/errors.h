@@ -8,7 +8,7 @@
  * tiers, LY5xx to activities, LY65x to events.  No refusal has class 40 or
  * 55: REST layers answer 500 to them.
  *
- * The table in the README lists the same codes; a test compares the two.
+ * The table in doc/errors.md lists the same codes; a test compares the two.
  */
 #ifndef LOYALTY_ERRORS_H
 #define LOYALTY_ERRORS_H

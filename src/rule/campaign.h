@@ -2,7 +2,7 @@
  * campaign.h
  *		Campaigns: one version of a definition, read into structs.
  *
- * README.md of the extension, "Campaigns", lists what a definition may say.
+ * doc/campaigns.md lists what a definition may say.
  */
 #ifndef LOYALTY_CAMPAIGN_H
 #define LOYALTY_CAMPAIGN_H

@@ -1,6 +1,6 @@
-# The table of SQLSTATEs in README.md lists what src/core/errors.h defines:
+# The table of SQLSTATEs in doc/errors.md lists what src/core/errors.h defines:
 # the same codes, each under the name of its macro.  And every refusal says
-# what README.md promises: a DETAIL of facts and a HINT of what to do.
+# what that page promises: a DETAIL of facts and a HINT of what to do.
 use strict;
 use warnings;
 
@@ -30,8 +30,8 @@ cmp_ok(scalar keys %defined, '>', 0, 'errors.h defines SQLSTATEs');
 
 # | `LY001` | `not_set_up` | ...
 my %documented;
-my $readme = slurp("$top/README.md");
-while ($readme =~ /^\|\s*`(LY\w{3})`\s*\|\s*`(\w+)`\s*\|(.*)\|\s*$/mg)
+my $page = slurp("$top/doc/errors.md");
+while ($page =~ /^\|\s*`(LY\w{3})`\s*\|\s*`(\w+)`\s*\|(.*)\|\s*$/mg)
 {
 	my ($code, $name, $rest) = ($1, $2, $3);
 	ok(!exists $documented{$code}, "$code is documented once");
@@ -39,14 +39,14 @@ while ($readme =~ /^\|\s*`(LY\w{3})`\s*\|\s*`(\w+)`\s*\|(.*)\|\s*$/mg)
 	unlike($rest, qr/^\s*\||\|\s*$/, "$code has its meaning and its remedy");
 }
 
-is_deeply(\%documented, \%defined, 'README.md documents exactly the codes of errors.h');
+is_deeply(\%documented, \%defined, 'doc/errors.md documents exactly the codes of errors.h');
 
 # Signals within the house (class LX) are no answers: what catches one names what
 # errors.h defines, and no user is told of it.
 my ($signals) = join ' ', sort map { tr/', //dr } $header =~ /^#define\s+ERRCODE_\w+\s+MAKE_SQLSTATE\(('L','X'[^)]*)\)/mg;
 my %caught = map { $_ => 1 } map { slurp($_) =~ /SQLSTATE '(LX\w{3})'/g } glob "$top/src/*/*.sql";
 is(join(' ', sort keys %caught), $signals, 'SQL catches the signals of errors.h');
-unlike($readme, qr/LX\d{3}/, 'README.md names none');
+unlike($page, qr/LX\d{3}/, 'doc/errors.md names none');
 
 sub silent
 {
