@@ -3,7 +3,8 @@
 # anew for each question.  Members check in in several time zones, order, return,
 # are merged and unmerged, hold freezes, enrol, join and leave, and are told of
 # late; then their streaks, badges, challenges, ranks, clubs and journeys are asked
-# for as of any instant and as known at any.
+# for as of any instant and as known at any.  Then eight sessions write scores of one
+# board, and each rank that is read meanwhile is that of the same snapshot.
 use strict;
 use warnings;
 
@@ -12,6 +13,7 @@ use POSIX qw(floor);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 use FindBin;
 use lib $FindBin::Bin;
 
@@ -20,7 +22,8 @@ use Wire;
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
 my $histories = $ENV{LOYALTY_HISTORIES} || ($ENV{LOYALTY_SOAK} ? 200 : 4);
 my $steps = $ENV{LOYALTY_STEPS} || 60;
-my $questions = $ENV{LOYALTY_QUESTIONS} || 60;
+my $questions = $ENV{LOYALTY_QUESTIONS} || 40;
+my $seconds = $ENV{LOYALTY_SECONDS} || ($ENV{LOYALTY_SOAK} ? 60 : 3);
 note "LOYALTY_SEED=$seed";
 
 my $node = PostgreSQL::Test::Cluster->new('engagement');
@@ -806,5 +809,60 @@ for my $history (1 .. $histories)
 	$node->safe_psql('postgres', "DROP DATABASE h$history");
 }
 is(join("\n", @wrong[ 0 .. min($#wrong, 5) ]), '', "$histories histories are as foretold");
+
+# ---------------------------------------------------------------------------
+# A board under writes
+# ---------------------------------------------------------------------------
+
+$node->safe_psql('postgres', 'CREATE DATABASE written TEMPLATE defined');
+$node->safe_psql('written', q{
+	SELECT loyalty.define_board('written', '{"kind": "game", "measure": "amount", "period": "lifetime"}');
+	SELECT count(*) FROM loyalty.record_many(ARRAY(SELECT i FROM generate_series(1::bigint, 5000) i), array_fill('game'::text, ARRAY[5000]),
+		amounts => ARRAY(SELECT (i * 7919 % 500)::numeric FROM generate_series(1, 5000) i))});
+my $until = time + $seconds;
+my @pids;
+for my $client (1 .. 8)
+{
+	my $pid = fork;
+	if ($pid == 0)
+	{
+		srand($seed * 100 + $client);
+		my $wire = Wire->new(%server, database => 'written');
+		my $failed = 0;
+		while (time < $until)
+		{
+			my $m = 1 + int rand 5000;
+			my $answer = $wire->query(rand() < 0.8 ? "SELECT activity_id FROM loyalty.record_activity($m, 'game', amount => " . (1 + int rand 50) . ')'
+				: "SELECT r.revision FROM loyalty.activity a, loyalty.record_return(a.member_id, a.activity_id, amount => a.amount) r WHERE a.member_id = $m AND a.amount > 0 AND a.kind = 'game'");
+			# somebody else has returned it meanwhile
+			$failed = 1 if !$answer || $answer->{error} && $answer->{error}{C} ne 'LY504';
+		}
+		POSIX::_exit($failed);
+	}
+	push @pids, $pid;
+}
+$wire = Wire->new(%server, database => 'written');
+my ($read, $differ) = (0, 0);
+while (time < $until)
+{
+	do_sql('BEGIN ISOLATION LEVEL REPEATABLE READ');
+	my ($row) = @{ do_sql(q{
+		SELECT count(*), count(*) FILTER (WHERE (r.rank, r.score, r.members, r.percentile) IS DISTINCT FROM (x.rank, x.score, x.members, x.percentile))
+		FROM (SELECT s.member_id, s.score, rank() OVER w AS rank, count(*) OVER () AS members, percent_rank() OVER (ORDER BY s.score) AS percentile
+				FROM loyalty.board_score s WHERE s.board = 'written' WINDOW w AS (ORDER BY s.score DESC)) x, LATERAL loyalty.rank_on('written', x.member_id) r
+		WHERE x.member_id % 97 = } . int(rand 97)) };
+	do_sql('COMMIT');
+	$read += $row->[0];
+	$differ += $row->[1];
+	do_sql("SELECT loyalty.fold_board('written', '2000-01-01')") if rand() < 0.3;
+}
+my $failed = 0;
+for (@pids) { waitpid $_, 0; $failed++ if $? }
+is($failed, 0, 'eight sessions write');
+cmp_ok($read, '>', 50, 'ranks are read meanwhile');
+is($differ, 0, 'and each is that of the snapshot');
+cmp_ok(do_sql("SELECT count(*) FROM loyalty.board_bucket WHERE board = 'written'")->[0][0], '>', 1, 'from more than one bucket');
+is(rows('SELECT * FROM loyalty.check_engagement()'), '', 'check_engagement() finds nothing');
+undef $wire;
 $node->stop;
 done_testing();
