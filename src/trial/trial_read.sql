@@ -54,8 +54,9 @@ BEGIN
 			AND a.campaign IN (SELECT c FROM loyalty.trial_campaigns(t.trial) c)
 		GROUP BY 1
 		UNION ALL
-		SELECT m, t.starts_at FROM loyalty.audience_members(t.audience, t.starts_at) m
-		WHERE t.population = 'audience' AND t.starts_at < until
+		-- by the facts: nobody has to have refreshed it
+		SELECT m, t.starts_at FROM loyalty.unnest_members(CASE WHEN t.population = 'audience' AND t.starts_at < until
+			THEN loyalty.live_members(t.audience, 0, 9223372036854775807, t.starts_at, 'infinity') END) m
 	)
 	SELECT e.id, o.arm, greatest(e.at, t.starts_at), g.arms IS NOT NULL AND g.arms <> ARRAY[o.arm]
 	FROM entered e LEFT JOIN merged g ON g.canonical_id = e.id, LATERAL (SELECT loyalty.arm_of(t.trial, e.id, t.shares, t.hash) AS arm) o
@@ -63,7 +64,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION trial_members(text, timestamptz) IS
-'Who is in a trial up to an instant (NULL: now): the member, its arm, from when on what it does counts, and whether it is left out, since it was merged from members of different arms. Of a population triggered, whoever met a campaign that names the trial, held out or not; of an audience, who was in it at the start. Error: LY801.';
+'Who is in a trial up to an instant (NULL: now): the member, its arm, from when on what it does counts, and whether it is left out, since it was merged from members of different arms. Of a population triggered, whoever met a campaign that names the trial, held out or not; of an audience, who was in it at the start, by the facts, whether it was refreshed or not. Error: LY801.';
 
 CREATE FUNCTION trial_outcomes(trial text, as_of timestamptz DEFAULT NULL,
 	OUT member_id bigint, OUT arm integer, OUT activities bigint, OUT amount numeric, OUT activities_before bigint, OUT amount_before numeric, OUT excluded boolean) RETURNS SETOF record

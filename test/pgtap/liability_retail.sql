@@ -133,7 +133,7 @@ SELECT is((SELECT round(expected_points, 1) FROM loyalty.liability('p', ends(d))
 FROM day WHERE d BETWEEN '2011-11-01' AND '2012-02-01';
 CREATE TABLE ahead AS SELECT k, sum(l.left_over * (survives(a.age, a.age + k - 1) - survives(a.age, a.age + k))) FILTER (WHERE a.life >= k) AS redeemed, sum(l.left_over * survives(a.age, a.age + k)) FILTER (WHERE a.life = k) AS expired
 FROM lots_at(ends('2011-12-01')) l, LATERAL (SELECT months('2011-12-01') - months(l.cohort) AS age, months(l.lives) - months('2011-12-01') AS life) a, generate_series(0, 3) k WHERE NOT l.gone GROUP BY k;
-SELECT is((SELECT count(*) FROM loyalty.redemption_forecast('p', 4, ends('2011-12-01')) f JOIN ahead a ON months(f.month) - months('2011-12-01') = a.k AND abs(f.redeemed - a.redeemed) < 0.02 AND abs(f.expired - a.expired) < 0.02), 4::bigint, 'the forecast');
+SELECT is((SELECT count(*) FROM loyalty.redemption_forecast('p', 4, ends('2011-12-01')) f JOIN ahead a ON months(f.month) - months('2011-12-01') = a.k AND abs(f.redeemed - a.redeemed) < 0.02 AND abs(f.expired - coalesce(a.expired, 0)) < 0.02), 4::bigint, 'the forecast');
 
 -- whoever merges afterwards changes nothing of it
 CREATE TABLE before AS SELECT d, l.*, ARRAY(SELECT t FROM unnest(loyalty.redemption_triangle('p', ends(d))) t) AS triangle FROM day, loyalty.liability('p', ends(d), by => 'issued') l WHERE d IN ('2011-05-01', '2011-12-01', '2012-01-01');

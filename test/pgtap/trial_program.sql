@@ -197,6 +197,15 @@ SELECT loyalty.define_trial('aud', '{"shares": [0.5, 0.5], "population": {"audie
 SELECT loyalty.change_list('guests', add => '{2050}', at => '2026-08-02') \g /dev/null
 SELECT is((SELECT array_agg(member_id ORDER BY member_id) FROM loyalty.trial_members('aud')), ARRAY(SELECT member_id::bigint FROM g WHERE member_id <= 2020 ORDER BY 1), 'who was in it at the start');
 
+SELECT loyalty.define_audience('idle_guests', 'guests - {"count": {">=": 1}}', '2026-01-01') \g /dev/null
+SELECT loyalty.define_trial('idle', '{"shares": [0.5, 0.5], "population": {"audience": "idle_guests"}}', '2026-08-11', '2026-09-01') \g /dev/null
+SELECT loyalty.define_trial('later-idle', '{"shares": [0.5, 0.5], "population": {"audience": "idle_guests"}}', '2026-08-01', '2026-09-01') \g /dev/null
+SELECT is((SELECT array_agg(member_id ORDER BY member_id) FROM loyalty.trial_members(t)), n, 'by an expression that nobody has refreshed: ' || t)
+FROM (VALUES ('idle', (SELECT NULLIF(ARRAY(SELECT member_id::bigint FROM g WHERE (member_id <= 2020 OR member_id = 2050)
+		AND NOT EXISTS (SELECT FROM loyalty.activity a WHERE a.member_id = g.member_id AND a.kind = 'order' AND a.at <= '2026-08-11' AND NOT a.cancelled AND NOT a.returned) ORDER BY 1), '{}'))),
+	('later-idle', ARRAY(SELECT member_id::bigint FROM g WHERE member_id <= 2020 ORDER BY 1))) v (t, n);
+SELECT is((SELECT count(*) FROM loyalty.trial_report('later-idle')), 2::bigint, 'and its report');
+
 -- ---- what new members cost ----
 
 SELECT loyalty.configure_program(time_zone => 'Asia/Shanghai') \g /dev/null
@@ -222,6 +231,7 @@ CREATE ROLE trial_app;
 SELECT loyalty.grant_access('trial_reader', 'reader'), loyalty.grant_access('trial_app', 'app') \g /dev/null
 SET ROLE trial_reader;
 SELECT lives_ok($$SELECT loyalty.trial_report('autumn')$$, 'a reader reads');
+SELECT lives_ok($$SELECT loyalty.trial_report('later-idle')$$, 'of an audience, too');
 SELECT throws_ok($$SELECT loyalty.expose(2, 'now', 'app')$$, '42501', NULL, 'and exposes nobody');
 SET ROLE trial_app;
 SELECT throws_ok($$SELECT loyalty.define_trial('x', '{}', '2026-01-01', '2026-02-01')$$, '42501', NULL, 'an application defines nothing');
