@@ -305,7 +305,8 @@ loyalty_redemption_triangle_trans(PG_FUNCTION_ARGS)
 
 /*
  * The cells of a triangle: what expires together goes together, and what is left
- * of it then has expired at that age.
+ * of it then has expired at that age.  What is given back later has expired when
+ * it was.
  */
 static GridState *
 TriangleOf(GridState *grid)
@@ -320,14 +321,21 @@ TriangleOf(GridState *grid)
 	for (int i = 0; i < n; i++)
 	{
 		const GridCell *cell = &cells[i];
+		bool		expires = cell->b != NEVER;
+		int			life = expires ? cell->b - cell->a : 0;
 
 		AddToGrid(triangle, cell->a, 0, cell->age, ISSUED, cell->sums[ISSUED]);
 		AddToGrid(triangle, cell->a, 0, cell->age, REDEEMED, cell->sums[REDEEMED]);
-		left = AddCounts(left, AddCounts(cell->sums[ISSUED], -cell->sums[REDEEMED]));
+		if (!expires)
+			continue;
+		if (cell->age > life)
+			AddToGrid(triangle, cell->a, 0, cell->age, EXPIRED, -cell->sums[REDEEMED]);
+		else
+			left = AddCounts(left, AddCounts(cell->sums[ISSUED], -cell->sums[REDEEMED]));
 		if (i + 1 < n && cells[i + 1].a == cell->a && cells[i + 1].b == cell->b)
 			continue;
-		if (cell->b != NEVER && left > 0)
-			AddToGrid(triangle, cell->a, 0, cell->b - cell->a, EXPIRED, left);
+		if (left > 0)
+			AddToGrid(triangle, cell->a, 0, life, EXPIRED, left);
 		left = 0;
 	}
 	return triangle;

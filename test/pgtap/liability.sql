@@ -91,6 +91,12 @@ SELECT results_eq($$SELECT c.issued_in, c.lives_until, c.available, c.pending, c
 SELECT is((SELECT sum(c.available) FROM unnest((SELECT loyalty.outstanding_agg(balance, '2026-03-01Z', 'month', 'UTC') FROM b)) c), 120::numeric, 'expired is out');
 SELECT throws_ok($$SELECT loyalty.outstanding_agg(balance, '2026-02-01Z', 'month', 'UTC') FROM b$$, 'LY110', NULL, 'before the last entry');
 SELECT is((SELECT loyalty.outstanding_agg(NULL, now(), 'month', 'UTC'))::text, '{}', 'no balance');
+-- given back after it had expired: until then it was redeemed, and there is nothing of it to be redeemed afterwards
+CREATE TABLE late AS SELECT loyalty.redemption_triangle_agg(i, n, r, p, '2026-03-01Z', 'month', 'UTC') AS t
+FROM (VALUES ('2026-01-10Z'::timestamptz, 100::bigint, NULL::timestamptz, NULL::bigint), ('2026-01-10Z', NULL, '2026-01-20Z', 40), ('2026-01-10Z', NULL, '2026-04-20Z', -40)) v (i, n, r, p);
+SELECT results_eq($$SELECT c.age, c.cumulative, c.expired FROM late, loyalty.triangle_cells(t, '2026-06-01') c$$, $$VALUES (0, 40::bigint, 0::bigint), (1, 40, 60), (2, 40, 60), (3, 0, 100), (4, 0, 100)$$, 'given back after it had expired');
+SELECT is((SELECT array_agg(h.hazard ORDER BY h.age) FROM late, loyalty.hazards(t, '2026-06-01') h), '{0.4,0,0,0,0}', 'and hazards of nothing');
+
 -- a month is a month in any time zone of the session: in Amman the 1st of April 2016 began at one
 SET timezone = 'Asia/Amman';
 SELECT is((SELECT count(*) FROM loyalty.triangle_cells((SELECT loyalty.redemption_triangle_agg('2016-04-10Z', 100, NULL, NULL, NULL, 'month', 'UTC')), '2016-05-01')), 1::bigint, 'April is over in May');

@@ -95,7 +95,7 @@ CREATE TABLE day AS SELECT d::date AS d FROM generate_series('2011-01-01'::times
 -- the triangle: what was issued, what was redeemed up to an age, what expired unredeemed up to its end
 SELECT results_eq(format('SELECT cohort, age, issued, cumulative, expired FROM loyalty.triangle_cells(loyalty.redemption_triangle(%L, %L), %L)', 'p', ends(d), d),
 	format($q$SELECT c.cohort, a, sum(c.issued)::bigint, sum((SELECT coalesce(sum(u.points), 0) FROM used u WHERE u.m = c.m AND u.invoice = c.invoice AND u.at <= ends(%1$L) AND months(month(u.at)) - months(c.cohort) <= a))::bigint,
-			coalesce(sum(greatest(c.left_over, 0)) FILTER (WHERE months(c.lives) - months(c.cohort) <= a), 0)::bigint
+			coalesce(sum(c.issued - (SELECT coalesce(sum(u.points), 0) FROM used u WHERE u.m = c.m AND u.invoice = c.invoice AND u.at <= ends(%1$L) AND months(month(u.at)) - months(c.cohort) <= a)) FILTER (WHERE months(c.lives) - months(c.cohort) <= a), 0)::bigint
 		FROM lots_at(ends(%1$L)) c, generate_series(0, months(%1$L) - months(c.cohort) - 1) a GROUP BY 1, 2 ORDER BY 1, 2$q$, d), 'the triangle of ' || d)
 FROM day WHERE extract(month FROM d) IN (1, 6, 9, 12);
 
@@ -124,7 +124,7 @@ CREATE TABLE hazard AS
 SELECT a AS age, sum(c.redeemed)::numeric / nullif(sum(c.there), 0) AS h
 FROM (SELECT l.cohort, a, (SELECT coalesce(sum(u.points), 0) FROM used u WHERE month(u.earned_at) = l.cohort AND u.at <= ends('2011-11-01') AND months(month(u.at)) - months(l.cohort) = a) AS redeemed,
 		sum(l.issued) - (SELECT coalesce(sum(u.points), 0) FROM used u WHERE month(u.earned_at) = l.cohort AND u.at <= ends('2011-11-01') AND months(month(u.at)) - months(l.cohort) < a)
-			- coalesce(sum(greatest(l.left_over, 0)) FILTER (WHERE months(l.lives) - months(l.cohort) < a), 0) AS there
+			- coalesce(sum(l.issued - (SELECT coalesce(sum(u.points), 0) FROM used u WHERE u.m = l.m AND u.invoice = l.invoice AND u.at <= ends('2011-11-01') AND months(month(u.at)) - months(l.cohort) < a)) FILTER (WHERE months(l.lives) - months(l.cohort) < a), 0) AS there
 	FROM lots_at(ends('2011-11-01')) l, generate_series(0, months('2011-11-01') - months(l.cohort) - 1) a GROUP BY 1, 2) c
 GROUP BY 1;
 SELECT is((SELECT array_agg(round(h, 12)) FROM (SELECT unnest(e.hazards) AS h FROM loyalty.estimate_at('p', ends('2011-11-01')) e) x), (SELECT array_agg(round(greatest(coalesce(h, 0), 0), 12) ORDER BY age) FROM hazard), 'hazards');
@@ -133,7 +133,7 @@ SELECT is((SELECT round(expected_points, 1) FROM loyalty.liability('p', ends(d))
 FROM day WHERE d BETWEEN '2011-11-01' AND '2012-02-01';
 CREATE TABLE ahead AS SELECT k, sum(l.left_over * (survives(a.age, a.age + k - 1) - survives(a.age, a.age + k))) FILTER (WHERE a.life >= k) AS redeemed, sum(l.left_over * survives(a.age, a.age + k)) FILTER (WHERE a.life = k) AS expired
 FROM lots_at(ends('2011-12-01')) l, LATERAL (SELECT months('2011-12-01') - months(l.cohort) AS age, months(l.lives) - months('2011-12-01') AS life) a, generate_series(0, 3) k WHERE NOT l.gone GROUP BY k;
-SELECT is((SELECT count(*) FROM loyalty.redemption_forecast('p', 4, ends('2011-12-01')) f JOIN ahead a ON months(f.month) - months('2011-12-01') = a.k AND abs(f.redeemed - a.redeemed) < 0.02 AND abs(f.expired - coalesce(a.expired, 0)) < 0.02), 4::bigint, 'the forecast');
+SELECT is((SELECT count(*) FROM loyalty.redemption_forecast('p', 4, ends('2011-12-01')) f JOIN ahead a ON months(f.month) - months('2011-12-01') = a.k AND abs(f.redeemed - coalesce(a.redeemed, 0)) < 0.02 AND abs(f.expired - coalesce(a.expired, 0)) < 0.02), 4::bigint, 'the forecast');
 
 -- whoever merges afterwards changes nothing of it
 CREATE TABLE before AS SELECT d, l.*, ARRAY(SELECT t FROM unnest(loyalty.redemption_triangle('p', ends(d))) t) AS triangle FROM day, loyalty.liability('p', ends(d), by => 'issued') l WHERE d IN ('2011-05-01', '2011-12-01', '2012-01-01');
