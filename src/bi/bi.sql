@@ -78,21 +78,34 @@ BEGIN
 	PERFORM loyalty.make_bi_schema();
 	IF to_regnamespace('loyalty_bi') IS NOT NULL
 		AND (have < 1 OR EXISTS (SELECT FROM loyalty.bi_views() v WHERE to_regclass('loyalty_bi.' || v) IS NULL)) THEN
-		PERFORM loyalty.setup_points_views();
-		PERFORM loyalty.setup_member_views();
-		PERFORM loyalty.setup_level_views();
-		PERFORM loyalty.setup_benefit_views();
-		PERFORM loyalty.setup_value_views();
-		PERFORM loyalty.setup_segment_views();
-		PERFORM loyalty.setup_offer_views();
-		PERFORM loyalty.setup_goal_views();
-		PERFORM loyalty.setup_running_views();
+		PERFORM loyalty.make_bi_views();
 	END IF;
 	RETURN 1;
 END
 $$;
 COMMENT ON FUNCTION setup_bi(integer) IS
 'Brings the tables of room bi from layout have (0: none) to the layout that it returns, and makes the views of schema loyalty_bi. Part of setup().';
+
+-- A column that somebody took away must not keep the rest from being set up.
+CREATE FUNCTION make_bi_views() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM loyalty.setup_points_views();
+	PERFORM loyalty.setup_member_views();
+	PERFORM loyalty.setup_level_views();
+	PERFORM loyalty.setup_benefit_views();
+	PERFORM loyalty.setup_value_views();
+	PERFORM loyalty.setup_segment_views();
+	PERFORM loyalty.setup_offer_views();
+	PERFORM loyalty.setup_goal_views();
+	PERFORM loyalty.setup_running_views();
+EXCEPTION WHEN undefined_column OR undefined_table THEN
+	RAISE WARNING 'the views of schema loyalty_bi were not made: %', SQLERRM
+		USING HINT = 'A table of ours was changed. Bring it back to what setup() makes, and call setup() again.';
+END
+$$;
+COMMENT ON FUNCTION make_bi_views() IS 'Makes the views of schema loyalty_bi, or none of them. Part of setup().';
 
 -- The owner of the tables may have no right to make a schema: then there are no
 -- views until somebody has made it for them.

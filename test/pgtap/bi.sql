@@ -212,6 +212,16 @@ DROP VIEW loyalty_bi.relation;
 SELECT pg_temp.same('SELECT invariant, detail FROM loyalty.check_bi()', $$VALUES ('view', 'the view loyalty_bi.relation is gone; setup() makes it again')$$, 'a view that is gone is named');
 SELECT loyalty.setup() \g /dev/null
 SELECT is_empty('SELECT * FROM loyalty.check_bi()', 'and is made again');
+-- where a column is gone there are no views until it is back, and nothing else is kept from being set up
+BEGIN;
+ALTER TABLE loyalty.goal DROP COLUMN problem CASCADE;
+SET LOCAL client_min_messages = error;
+SELECT lives_ok('SELECT loyalty.setup()', 'a table has lost a column');
+SELECT pg_temp.same('SELECT invariant, detail FROM loyalty.check_bi()', $$VALUES ('view', 'the view loyalty_bi.goal is gone; setup() makes it again')$$, 'the view is named');
+ALTER TABLE loyalty.goal ADD COLUMN problem text;
+SELECT loyalty.setup() \g /dev/null
+SELECT is_empty('SELECT * FROM loyalty.check_bi()', 'it is back');
+ROLLBACK;
 -- an owner who may make no schema sets up all but the views
 CREATE ROLE bi_owner;
 DROP SCHEMA loyalty_bi CASCADE;
