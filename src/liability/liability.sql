@@ -20,11 +20,11 @@ COMMENT ON FUNCTION redemption_triangle_trans(aggregate_state, timestamptz, bigi
 
 CREATE FUNCTION grid_combine(aggregate_state, aggregate_state) RETURNS aggregate_state
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_grid_combine';
-COMMENT ON FUNCTION grid_combine(aggregate_state, aggregate_state) IS 'Combine function of redemption_triangle_agg and outstanding_agg.';
+COMMENT ON FUNCTION grid_combine(aggregate_state, aggregate_state) IS 'Combine function of redemption_triangle_agg, entry_triangle_agg and outstanding_agg.';
 
 CREATE FUNCTION redemption_triangle_final(aggregate_state) RETURNS triangle_cell[]
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_redemption_triangle_final';
-COMMENT ON FUNCTION redemption_triangle_final(aggregate_state) IS 'Final function of redemption_triangle_agg.';
+COMMENT ON FUNCTION redemption_triangle_final(aggregate_state) IS 'Final function of redemption_triangle_agg and entry_triangle_agg.';
 
 CREATE AGGREGATE redemption_triangle_agg(issued_at timestamptz, issued bigint, redeemed_at timestamptz, redeemed bigint, expires_at timestamptz, period text, time_zone text) (
 	SFUNC = redemption_triangle_trans,
@@ -35,6 +35,20 @@ CREATE AGGREGATE redemption_triangle_agg(issued_at timestamptz, issued bigint, r
 );
 COMMENT ON AGGREGATE redemption_triangle_agg(timestamptz, bigint, timestamptz, bigint, timestamptz, text, text) IS
 'What was issued in each period (month, quarter, year or another number of months), and how much of that was redeemed at which age. A row is an issue (issued_at, issued, NULL, NULL) or a redemption (issued_at, NULL, redeemed_at, redeemed; negative for a refund), never both: LY003. What is taken back is a negative issue. expires_at, of both, is when the lot expires (NULL: never): what is left of it has expired then. Rows without issued_at or both numbers are left out. Read it with triangle_cells(), development_factors(), hazards() and ultimate_rate(). Errors: LY003, LY340, LY342.';
+
+CREATE FUNCTION entry_triangle_trans(aggregate_state, kind text, points bigint, effective_at timestamptz, expires_at timestamptz, lots points_lots, of_kind text, origin_at timestamptz, period text, time_zone text) RETURNS aggregate_state
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2 AS 'MODULE_PATHNAME', 'loyalty_entry_triangle_trans';
+COMMENT ON FUNCTION entry_triangle_trans(aggregate_state, text, bigint, timestamptz, timestamptz, points_lots, text, timestamptz, text, text) IS 'Transition function of entry_triangle_agg.';
+
+CREATE AGGREGATE entry_triangle_agg(kind text, points bigint, effective_at timestamptz, expires_at timestamptz, lots points_lots, of_kind text, origin_at timestamptz, period text, time_zone text) (
+	SFUNC = entry_triangle_trans,
+	STYPE = aggregate_state,
+	FINALFUNC = redemption_triangle_final,
+	COMBINEFUNC = grid_combine,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE entry_triangle_agg(text, bigint, timestamptz, timestamptz, points_lots, text, timestamptz, text, text) IS
+'redemption_triangle_agg() of entries of the ledger, as they are: earned and adjusted points are issued, what repaid a debt is redeemed at once; redeemed lots are redemptions; what is taken back was never issued; a refund is a negative redemption. of_kind: of a reversal the kind of the entry that it undoes; origin_at: when that was, of the reversal of a reversal when that was of which that is. Other kinds are left out. Part of redemption_triangle(). Errors: LY003, LY340, LY342.';
 
 CREATE FUNCTION triangle_cells(t triangle_cell[], as_of date, OUT cohort date, OUT age integer, OUT issued bigint, OUT redeemed bigint, OUT cumulative bigint, OUT expired bigint) RETURNS SETOF record
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, pg_temp

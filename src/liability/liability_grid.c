@@ -1,8 +1,9 @@
 /*
  * liability_grid.c
- *		redemption_triangle_agg and outstanding_agg: points by two periods.
+ *		redemption_triangle_agg, entry_triangle_agg and outstanding_agg: points by
+ *		two periods.
  *
- * The state of both is a grid: four sums for periods and an age.  Sums are
+ * The state of each is a grid: four sums for periods and an age.  Sums are
  * whole numbers and add up in any order, and a grid is sorted before it is given
  * out: so the same rows give the same bits whatever the plan.
  */
@@ -89,7 +90,7 @@ static void *ReadState(StringInfo buf);
 const StateKind grid_state = {
 	.methods = STATE_METHODS,
 	.number = STATE_GRID,
-	.aggregate = "redemption_triangle_agg or outstanding_agg",
+	.aggregate = "redemption_triangle_agg, entry_triangle_agg or outstanding_agg",
 	.write = WriteState,
 	.read = ReadState
 };
@@ -224,7 +225,7 @@ ReadState(StringInfo buf)
 
 /*
  * grid_combine(aggregate_state, aggregate_state) returns aggregate_state
- *		Combine function of both aggregates.
+ *		Combine function of all three aggregates.
  */
 PG_FUNCTION_INFO_V1(loyalty_grid_combine);
 Datum
@@ -254,6 +255,45 @@ loyalty_grid_combine(PG_FUNCTION_ARGS)
 
 /* ---- the triangle ---- */
 
+/* The last period in which what was issued in a cohort lives. */
+static int32
+LastPeriod(PeriodClock *clock, int32 cohort, TimestampTz expires_at)
+{
+	return TIMESTAMP_NOT_FINITE(expires_at) ? NEVER : Max(PeriodOfInstant(clock, expires_at - 1), cohort);
+}
+
+static void
+AddIssue(GridState *grid, PeriodClock *clock, TimestampTz issued_at, TimestampTz expires_at, int64 points)
+{
+	int32		cohort = PeriodOfInstant(clock, issued_at);
+
+	AddToGrid(grid, cohort, LastPeriod(clock, cohort, expires_at), 0, ISSUED, points);
+}
+
+static void
+AddRedemption(GridState *grid, PeriodClock *clock, TimestampTz issued_at, TimestampTz expires_at, TimestampTz at, int64 points)
+{
+	int32		cohort = PeriodOfInstant(clock, issued_at);
+
+	AddToGrid(grid, cohort, LastPeriod(clock, cohort, expires_at), Max(PeriodOfInstant(clock, at) - cohort, 0), REDEEMED, points);
+}
+
+/* The period of a triangle, which is of months. */
+static PeriodClock *
+ClockOfTriangle(FunctionCallInfo fcinfo, GridState *grid, int period, int time_zone)
+{
+	PeriodClock *clock = GetPeriodClock(fcinfo, period, time_zone);
+
+	if (clock->period.base != PERIOD_MONTHS)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("the period of a triangle must be of months"),
+				 errdetail("Ages are counted in calendar months, or several of them."),
+				 errhint("Give month, quarter or year.")));
+	SetPeriod(grid, &clock->period);
+	return clock;
+}
+
 /*
  * redemption_triangle_trans(state, issued_at timestamptz, issued bigint,
  * redeemed_at timestamptz, redeemed bigint, expires_at timestamptz, period text,
@@ -270,8 +310,7 @@ loyalty_redemption_triangle_trans(PG_FUNCTION_ARGS)
 {
 	GridState  *grid = GridOfCall(fcinfo);
 	PeriodClock *clock;
-	int32		cohort;
-	int32		lives_until = NEVER;
+	TimestampTz expires_at;
 
 	if (PG_ARGISNULL(1) || (PG_ARGISNULL(2) && (PG_ARGISNULL(3) || PG_ARGISNULL(4))))
 		RETURN_STATE(grid);
@@ -281,24 +320,113 @@ loyalty_redemption_triangle_trans(PG_FUNCTION_ARGS)
 				 errmsg("a row of a triangle says what was issued, or what was redeemed"),
 				 errdetail("A lot in a row with each of its redemptions would count as often as it was used."),
 				 errhint("Give issues and redemptions as rows of their own, by UNION ALL.")));
-	clock = GetPeriodClock(fcinfo, 6, 7);
-	if (clock->period.base != PERIOD_MONTHS)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("the period of a triangle must be of months"),
-				 errdetail("Ages are counted in calendar months, or several of them."),
-				 errhint("Give month, quarter or year.")));
-	SetPeriod(grid, &clock->period);
+	clock = ClockOfTriangle(fcinfo, grid, 6, 7);
 	CheckFiniteInstant(PG_GETARG_TIMESTAMPTZ(1), "issued_at");
-	cohort = PeriodOfInstant(clock, PG_GETARG_TIMESTAMPTZ(1));
-	if (!PG_ARGISNULL(5) && !TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(5)))
-		lives_until = Max(PeriodOfInstant(clock, PG_GETARG_TIMESTAMPTZ(5) - 1), cohort);
+	expires_at = PG_ARGISNULL(5) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(5);
 	if (!PG_ARGISNULL(2))
-		AddToGrid(grid, cohort, lives_until, 0, ISSUED, PG_GETARG_INT64(2));
+		AddIssue(grid, clock, PG_GETARG_TIMESTAMPTZ(1), expires_at, PG_GETARG_INT64(2));
 	else
 	{
 		CheckFiniteInstant(PG_GETARG_TIMESTAMPTZ(3), "redeemed_at");
-		AddToGrid(grid, cohort, lives_until, Max(PeriodOfInstant(clock, PG_GETARG_TIMESTAMPTZ(3)) - cohort, 0), REDEEMED, PG_GETARG_INT64(4));
+		AddRedemption(grid, clock, PG_GETARG_TIMESTAMPTZ(1), expires_at, PG_GETARG_TIMESTAMPTZ(3), PG_GETARG_INT64(4));
+	}
+	RETURN_STATE(grid);
+}
+
+/* The kind of an entry in an argument; 0 for NULL and for what is none. */
+static int
+KindArgument(FunctionCallInfo fcinfo, int n)
+{
+	text	   *name;
+
+	if (PG_ARGISNULL(n))
+		return 0;
+	name = PG_GETARG_TEXT_PP(n);
+	return EntryKindFromName(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+}
+
+/*
+ * entry_triangle_trans(state, kind text, points bigint, effective_at
+ * timestamptz, expires_at timestamptz, lots points_lots, of_kind text, origin_at
+ * timestamptz, period text, time_zone text)
+ *		Transition of entry_triangle_agg: what an entry of the ledger is to the
+ *		triangle.  Of a reversal of_kind is the kind of the entry that it
+ *		undoes, and origin_at when that was; of the reversal of a reversal when
+ *		that was of which that is.  Entries without points or an instant are left
+ *		out, as are those of other kinds.
+ */
+PG_FUNCTION_INFO_V1(loyalty_entry_triangle_trans);
+Datum
+loyalty_entry_triangle_trans(PG_FUNCTION_ARGS)
+{
+	GridState  *grid = GridOfCall(fcinfo);
+	int			kind = KindArgument(fcinfo, 1);
+	PeriodClock *clock;
+	LotList		lots = {0};
+	TimestampTz at;
+	TimestampTz expires_at;
+	int64		points;
+	int64		size;
+	bool		issue;			/* the lots are of what is issued, or of what is redeemed */
+
+	if (PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_GETARG_INT64(2) == 0)
+		RETURN_STATE(grid);
+	points = PG_GETARG_INT64(2);
+	/* an overflow is refused */
+	size = points > 0 ? points : AddCounts(-(points + 1), 1);
+	at = PG_GETARG_TIMESTAMPTZ(3);
+	CheckFiniteInstant(at, "effective_at");
+	clock = ClockOfTriangle(fcinfo, grid, 8, 9);
+	expires_at = PG_ARGISNULL(4) ? TIMESTAMP_INFINITY : PG_GETARG_TIMESTAMPTZ(4);
+	if (!PG_ARGISNULL(5))
+		UnpackLotsDatum(PG_GETARG_DATUM(5), &lots);
+
+	switch (kind)
+	{
+		case ENTRY_EARN:
+		case ENTRY_ADJUST:
+			if (points > 0)
+			{
+				AddIssue(grid, clock, at, expires_at, points);
+				/* earned into debt: redeemed at that instant */
+				if (!PG_ARGISNULL(5))
+					AddRedemption(grid, clock, at, expires_at, at, AddCounts(points, -SumLots(&lots)));
+				RETURN_STATE(grid);
+			}
+			/* taken away by a correction: never issued */
+			issue = true;
+			break;
+		case ENTRY_REDEEM:
+		case ENTRY_CAPTURE:
+			issue = false;
+			break;
+		case ENTRY_REVERSE:
+			{
+				int			of_kind = KindArgument(fcinfo, 6);
+
+				issue = of_kind == ENTRY_EARN || of_kind == ENTRY_ADJUST || (of_kind == ENTRY_REVERSE && points > 0);
+				if (!issue && of_kind != ENTRY_REDEEM && of_kind != ENTRY_CAPTURE && of_kind != ENTRY_REVERSE)
+					RETURN_STATE(grid);
+				/* what had been redeemed already is owed instead */
+				size = AddCounts(size, -SumLots(&lots));
+				if (issue && size > 0 && !PG_ARGISNULL(7))
+				{
+					CheckFiniteInstant(PG_GETARG_TIMESTAMPTZ(7), "origin_at");
+					AddIssue(grid, clock, PG_GETARG_TIMESTAMPTZ(7), TIMESTAMP_INFINITY, points > 0 ? size : -size);
+					AddRedemption(grid, clock, PG_GETARG_TIMESTAMPTZ(7), TIMESTAMP_INFINITY, at, points > 0 ? size : -size);
+				}
+				break;
+			}
+		default:
+			RETURN_STATE(grid);
+	}
+	ForEachLot(lot, &lots)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (issue)
+			AddIssue(grid, clock, lot->earned_at, lot->expires_at, points > 0 ? lot->points : -lot->points);
+		else
+			AddRedemption(grid, clock, lot->earned_at, lot->expires_at, at, kind == ENTRY_REVERSE && points > 0 ? -lot->points : lot->points);
 	}
 	RETURN_STATE(grid);
 }

@@ -27,7 +27,7 @@ BEGIN
 		GROUP BY o.issued_in
 	), used AS (
 		SELECT u.cohort AS month, sum(u.issued)::bigint AS issued, sum(u.redeemed)::bigint AS redeemed
-		FROM unnest(loyalty.redemption_triangle(code, as_of, known_at)) u GROUP BY u.cohort
+		FROM unnest((SELECT loyalty.redemption_triangle(code, as_of, known_at))) u GROUP BY u.cohort
 	), price AS MATERIALIZED (
 		-- in force from when on; the last that was said
 		SELECT DISTINCT ON (v.currency, v.valid_from) v.currency, coalesce(v.valid_from, '-infinity') AS valid_from, v.value FROM loyalty.point_value v

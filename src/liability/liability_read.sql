@@ -25,51 +25,18 @@ DECLARE
 	known CONSTANT timestamptz := coalesce(known_at, 'infinity');
 BEGIN
 	RETURN (
-		WITH undone AS MATERIALIZED (
+		SELECT loyalty.entry_triangle_agg(x.kind, x.points, x.effective_at, x.expires_at, x.lots, x.of_kind, x.origin_at, 'month', zone)
+		FROM (
+			SELECT e.kind, e.points, e.effective_at, e.expires_at, e.lots, NULL::text AS of_kind, NULL::timestamptz AS origin_at
+			FROM loyalty.all_entries() e
+			WHERE e.currency = redemption_triangle.currency AND e.kind IN ('earn', 'redeem', 'capture', 'adjust') AND e.effective_at <= until AND e.recorded_at <= known
+			UNION ALL
 			-- reversals, and what they are of; of the reversal of a reversal what that was of
-			SELECT e.points, e.effective_at, e.lots, t.kind AS of_kind, coalesce(o.effective_at, t.effective_at) AS origin_at,
-				abs(e.points) - coalesce(loyalty.total_points(e.lots), 0) AS in_debt
+			SELECT e.kind, e.points, e.effective_at, NULL, e.lots, t.kind, coalesce(o.effective_at, t.effective_at)
 			FROM loyalty.all_entries() e CROSS JOIN LATERAL (SELECT loyalty.member_kin(e.member_id) AS kin OFFSET 0) k
 			JOIN loyalty.all_entries() t ON t.member_id = ANY (k.kin) AND t.entry_id = e.target_entry_id
 			LEFT JOIN loyalty.all_entries() o ON t.kind = 'reverse' AND o.member_id = ANY (k.kin) AND o.entry_id = t.target_entry_id
 			WHERE e.currency = redemption_triangle.currency AND e.kind = 'reverse' AND e.points <> 0 AND e.effective_at <= until AND e.recorded_at <= known
-		)
-		SELECT loyalty.redemption_triangle_agg(x.issued_at, x.issued, x.redeemed_at, x.redeemed, x.expires_at, 'month', zone)
-		FROM (
-			SELECT e.effective_at AS issued_at, e.points AS issued, NULL::timestamptz AS redeemed_at, NULL::bigint AS redeemed, e.expires_at
-			FROM loyalty.all_entries() e
-			WHERE e.currency = redemption_triangle.currency AND e.kind IN ('earn', 'adjust') AND e.points > 0 AND e.effective_at <= until AND e.recorded_at <= known
-			UNION ALL
-			-- earned into debt: redeemed at that instant
-			SELECT e.effective_at, NULL, e.effective_at, e.points - loyalty.total_points(e.lots), e.expires_at
-			FROM loyalty.all_entries() e
-			WHERE e.currency = redemption_triangle.currency AND e.kind IN ('earn', 'adjust') AND e.points > 0 AND e.lots IS NOT NULL AND e.effective_at <= until AND e.recorded_at <= known
-			UNION ALL
-			SELECT l.earned_at, NULL, e.effective_at, l.points, l.expires_at
-			FROM loyalty.all_entries() e, loyalty.unnest_lots(e.lots) l
-			WHERE e.currency = redemption_triangle.currency AND e.kind IN ('redeem', 'capture') AND e.effective_at <= until AND e.recorded_at <= known
-			UNION ALL
-			-- taken away by a correction: never issued
-			SELECT l.earned_at, -l.points, NULL, NULL, l.expires_at
-			FROM loyalty.all_entries() e, loyalty.unnest_lots(e.lots) l
-			WHERE e.currency = redemption_triangle.currency AND e.kind = 'adjust' AND e.points < 0 AND e.effective_at <= until AND e.recorded_at <= known
-			UNION ALL
-			-- a refund, and its undoing
-			SELECT l.earned_at, NULL, u.effective_at, CASE WHEN u.points > 0 THEN -l.points ELSE l.points END, l.expires_at
-			FROM undone u, loyalty.unnest_lots(u.lots) l
-			WHERE u.of_kind IN ('redeem', 'capture') OR (u.of_kind = 'reverse' AND u.points < 0)
-			UNION ALL
-			-- what is taken back was never issued, and is, where that is undone
-			SELECT l.earned_at, CASE WHEN u.points > 0 THEN l.points ELSE -l.points END, NULL, NULL, l.expires_at
-			FROM undone u, loyalty.unnest_lots(u.lots) l
-			WHERE u.of_kind IN ('earn', 'adjust') OR (u.of_kind = 'reverse' AND u.points > 0)
-			UNION ALL
-			-- what had been redeemed already is owed instead
-			SELECT u.origin_at, sign(u.points)::bigint * u.in_debt, NULL, NULL, NULL
-			FROM undone u WHERE u.in_debt > 0 AND (u.of_kind IN ('earn', 'adjust') OR (u.of_kind = 'reverse' AND u.points > 0))
-			UNION ALL
-			SELECT u.origin_at, NULL, u.effective_at, sign(u.points)::bigint * u.in_debt, NULL
-			FROM undone u WHERE u.in_debt > 0 AND (u.of_kind IN ('earn', 'adjust') OR (u.of_kind = 'reverse' AND u.points > 0))
 		) x);
 END
 $$;
@@ -146,7 +113,8 @@ BEGIN
 		RETURN QUERY
 		SELECT c.issued_in, c.lives_until, least(greatest(estimate.rate * coalesce(t.issued, 0) - coalesce(t.redeemed, 0), 0) / sum(c.points) OVER (PARTITION BY c.issued_in), 1)
 		FROM (SELECT u.issued_in, u.lives_until, sum(u.available + u.pending + u.held) AS points FROM unnest(cells) u WHERE u.issued_in IS NOT NULL GROUP BY 1, 2) c
-		LEFT JOIN (SELECT u.cohort, sum(u.issued) AS issued, sum(u.redeemed) AS redeemed FROM unnest(loyalty.redemption_triangle(currency, as_of, known_at)) u GROUP BY u.cohort) t
+		-- behind a SELECT: the planner would compute it to guess how many rows there are
+		LEFT JOIN (SELECT u.cohort, sum(u.issued) AS issued, sum(u.redeemed) AS redeemed FROM unnest((SELECT loyalty.redemption_triangle(currency, as_of, known_at))) u GROUP BY u.cohort) t
 			ON t.cohort = c.issued_in
 		WHERE c.points > 0;
 		RETURN;

@@ -61,6 +61,7 @@ CREATE TABLE asked (name, args) AS VALUES
 	('concentration_agg', 'amount'), ('concentration_rollup', '(SELECT concentration_agg(amount))'),
 	('preferred_hour_agg', 'at, ''UTC'''), ('preferred_weekday_agg', 'at, NULL'), ('preferred_value_agg', 'channel'), ('discount_agg', 'amount, discount'),
 	('member_set_agg', 'member_id'), ('member_set_rollup', 'set_of(member_id)'), ('outstanding_agg', 'had(points, at, expires_at), ''2026-01-01'', ''month'', ''UTC'''),
+	('entry_triangle_agg', '''earn'', points, at, expires_at, NULL, NULL, NULL, ''month'', ''UTC'''),
 	('redemption_triangle_agg', 'at, CASE WHEN points > 0 THEN points END, CASE WHEN points <= 0 THEN at + interval ''40 days'' END, CASE WHEN points <= 0 THEN - points END, CASE WHEN points > 0 THEN expires_at END, ''month'', ''UTC''');
 -- an argument that is an aggregate itself is one of the row alone
 UPDATE asked SET args = regexp_replace(args, '^\(SELECT (.*)\)$', '(SELECT \1 FROM (SELECT event.at, event.amount OFFSET 0) event)') WHERE args ~ '^\(SELECT';
