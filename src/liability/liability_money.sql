@@ -4,7 +4,7 @@
 
 CREATE FUNCTION deferral_schedule(currency text DEFAULT 'points', as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL,
 	OUT month date, OUT issued bigint, OUT redeemed bigint, OUT outstanding bigint, OUT expected_points numeric, OUT deferred numeric, OUT recognised numeric, OUT balance numeric) RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -187,7 +187,7 @@ COMMENT ON FUNCTION recognised_revenue(text, date, date) IS
 
 CREATE FUNCTION campaign_cost(campaign text, currency text DEFAULT 'points', as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL,
 	OUT issued bigint, OUT outstanding bigint, OUT redeemed bigint, OUT expired bigint, OUT expected_points numeric, OUT cost numeric) RETURNS record
-LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_variable
 DECLARE

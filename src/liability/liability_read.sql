@@ -17,7 +17,7 @@ $$;
 COMMENT ON FUNCTION entry_counts(bigint, bigint, timestamptz) IS 'Whether an entry of a member, or of one who was merged with it, was effective by an instant. Part of deferral_schedule(), campaign_cost() and trial_costs().';
 
 CREATE FUNCTION redemption_triangle(currency text DEFAULT 'points', as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL) RETURNS triangle_cell[]
-LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 DECLARE
 	zone CONSTANT text := loyalty.zone_of_currency(currency);
@@ -45,7 +45,7 @@ COMMENT ON FUNCTION redemption_triangle(text, timestamptz, timestamptz) IS
 
 CREATE FUNCTION outstanding_by(currency text, as_of timestamptz, known_at timestamptz, by text,
 	OUT cell text, OUT issued_in date, OUT lives_until date, OUT available bigint, OUT pending bigint, OUT held bigint, OUT owed bigint) RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1000 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -138,7 +138,7 @@ COMMENT ON FUNCTION months_between(date, date) IS 'How many calendar months lie 
 CREATE FUNCTION liability(currency text DEFAULT 'points', as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL, by text DEFAULT NULL,
 	OUT cell text, OUT points bigint, OUT pending bigint, OUT held bigint, OUT owed bigint, OUT expected_points numeric, OUT breakage_points numeric,
 	OUT value numeric, OUT cost numeric) RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 10 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -169,7 +169,7 @@ COMMENT ON FUNCTION liability(text, timestamptz, timestamptz, text) IS
 
 CREATE FUNCTION liability_members(currency text DEFAULT 'points', as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL,
 	OUT member_id bigint, OUT points bigint, OUT pending bigint, OUT held bigint, OUT owed bigint, OUT expected_points numeric, OUT value numeric, OUT cost numeric) RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100000 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100000 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -79,29 +79,30 @@ BEGIN
 	WITH entered AS MATERIALIZED (
 		SELECT m.*, CASE WHEN t.adjusted THEN m.since - (until - m.since) ELSE m.since END AS before
 		FROM loyalty.trial_members(trial, as_of) m
-	), done AS (
-		-- as it was at the end of the window, or of the time before: what is returned later does not count as returned
-		SELECT e.member_id, a.at < e.since AS is_before, CASE
-			WHEN a.cancelled OR NOT a.confirmed THEN NULL
+	)
+	SELECT d.member_id, d.arm, count(d.amount) FILTER (WHERE NOT d.is_before), coalesce(sum(d.amount) FILTER (WHERE NOT d.is_before), 0),
+		count(d.amount) FILTER (WHERE d.is_before), coalesce(sum(d.amount) FILTER (WHERE d.is_before), 0), d.excluded
+	FROM (
+		-- one join: a second, to those who did nothing, may be planned as a loop of all with all
+		SELECT e.member_id, e.arm, e.excluded, a.at < e.since AS is_before, CASE
+			WHEN a.activity_id IS NULL OR a.cancelled OR NOT a.confirmed THEN NULL
 			WHEN a.revision = 0 THEN coalesce(a.amount, 0)
+			-- as it was at the end of the window, or of the time before: what is returned later does not count as returned
 			ELSE (SELECT CASE WHEN NOT s.returned THEN coalesce(s.amount, 0) END FROM (
 				SELECT r.revision, r.was_returned AS returned, r.was_amount AS amount
 				FROM loyalty.activity_revision r
-				WHERE r.member_id = a.member_id AND r.activity_id = a.activity_id AND r.is_return
+				WHERE r.member_id = a.home_id AND r.activity_id = a.activity_id AND r.is_return
 					AND r.at >= CASE WHEN a.at < e.since THEN e.since ELSE until END
 				UNION ALL
 				SELECT NULL, a.returned, a.amount
 				ORDER BY 1 LIMIT 1) s) END AS amount
-		FROM loyalty.activity a LEFT JOIN loyalty.member_alias l ON l.member_id = a.member_id
-		JOIN entered e ON e.member_id = coalesce(l.canonical_id, a.member_id)
-		WHERE a.at >= e.before AND a.at < until AND a.kind = ANY (t.kinds) AND (t.money IS NULL OR a.money IS NULL OR a.money = t.money)
-	), summed AS (
-		SELECT d.member_id, count(d.amount) FILTER (WHERE NOT d.is_before) AS activities, sum(d.amount) FILTER (WHERE NOT d.is_before) AS amount,
-			count(d.amount) FILTER (WHERE d.is_before) AS activities_before, sum(d.amount) FILTER (WHERE d.is_before) AS amount_before
-		FROM done d GROUP BY d.member_id
-	)
-	SELECT e.member_id, e.arm, coalesce(s.activities, 0), coalesce(s.amount, 0), coalesce(s.activities_before, 0), coalesce(s.amount_before, 0), e.excluded
-	FROM entered e LEFT JOIN summed s ON s.member_id = e.member_id;
+		FROM entered e LEFT JOIN (
+			SELECT coalesce(l.canonical_id, x.member_id) AS member_id, x.member_id AS home_id, x.activity_id, x.at, x.amount, x.revision, x.cancelled, x.confirmed, x.returned
+			FROM loyalty.activity x LEFT JOIN loyalty.member_alias l ON l.member_id = x.member_id
+			WHERE x.at < until AND x.kind = ANY (t.kinds) AND (t.money IS NULL OR x.money IS NULL OR x.money = t.money)) a
+			ON a.member_id = e.member_id AND a.at >= e.before
+		OFFSET 0) d
+	GROUP BY d.member_id, d.arm, d.excluded;
 END
 $$;
 COMMENT ON FUNCTION trial_outcomes(text, timestamptz) IS
