@@ -66,6 +66,15 @@ $$;
 COMMENT ON FUNCTION trial_members(text, timestamptz) IS
 'Who is in a trial up to an instant (NULL: now): the member, its arm, from when on what it does counts, and whether it is left out, since it was merged from members of different arms. Of a population triggered, whoever met a campaign that names the trial, held out or not; of an audience, who was in it at the start, by the facts, whether it was refreshed or not. Error: LY801.';
 
+-- In seconds, not in days, which are those of the session's time zone.  Not
+-- pinned, so that the planner can inline it: every name is qualified.
+CREATE FUNCTION as_long_before(since timestamptz, until timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+	SELECT $1 OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => EXTRACT(epoch FROM $2 OPERATOR(pg_catalog.-) $1)::pg_catalog.float8)
+$$;
+COMMENT ON FUNCTION as_long_before(timestamptz, timestamptz) IS 'The instant that lies as long before one as another lies after it. Part of trial_outcomes().';
+
 CREATE FUNCTION trial_outcomes(trial text, as_of timestamptz DEFAULT NULL,
 	OUT member_id bigint, OUT arm integer, OUT activities bigint, OUT amount numeric, OUT activities_before bigint, OUT amount_before numeric, OUT excluded boolean) RETURNS SETOF record
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 100000 SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
@@ -76,10 +85,6 @@ DECLARE
 	until CONSTANT timestamptz := least(t.ends_at, as_of, statement_timestamp());
 BEGIN
 	RETURN QUERY
-	WITH entered AS MATERIALIZED (
-		SELECT m.*, CASE WHEN t.adjusted THEN m.since - (until - m.since) ELSE m.since END AS before
-		FROM loyalty.trial_members(trial, as_of) m
-	)
 	SELECT d.member_id, d.arm, count(d.amount) FILTER (WHERE NOT d.is_before), coalesce(sum(d.amount) FILTER (WHERE NOT d.is_before), 0),
 		count(d.amount) FILTER (WHERE d.is_before), coalesce(sum(d.amount) FILTER (WHERE d.is_before), 0), d.excluded
 	FROM (
@@ -96,10 +101,14 @@ BEGIN
 				UNION ALL
 				SELECT NULL, a.returned, a.amount
 				ORDER BY 1 LIMIT 1) s) END AS amount
-		FROM entered e LEFT JOIN (
+		FROM (
+			-- each once: said for the planner
+			SELECT DISTINCT ON (m.member_id) m.member_id, m.arm, m.excluded, m.since, CASE WHEN t.adjusted THEN loyalty.as_long_before(m.since, until) ELSE m.since END AS before
+			FROM loyalty.trial_members(trial, as_of) m) e
+		LEFT JOIN (
 			SELECT coalesce(l.canonical_id, x.member_id) AS member_id, x.member_id AS home_id, x.activity_id, x.at, x.amount, x.revision, x.cancelled, x.confirmed, x.returned
 			FROM loyalty.activity x LEFT JOIN loyalty.member_alias l ON l.member_id = x.member_id
-			WHERE x.at < until AND x.kind = ANY (t.kinds) AND (t.money IS NULL OR x.money IS NULL OR x.money = t.money)) a
+			WHERE x.at >= CASE WHEN t.adjusted THEN loyalty.as_long_before(t.starts_at, until) ELSE t.starts_at END AND x.at < until AND x.kind = ANY (t.kinds) AND (t.money IS NULL OR x.money IS NULL OR x.money = t.money)) a
 			ON a.member_id = e.member_id AND a.at >= e.before
 		OFFSET 0) d
 	GROUP BY d.member_id, d.arm, d.excluded;

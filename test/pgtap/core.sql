@@ -71,7 +71,7 @@ SELECT is_empty(
 	  WHERE l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL
 		-- a pinned function is not inlined, a pinned procedure cannot commit:
 		-- these qualify every name and operator instead
-		AND p.proname NOT IN ('balance', 'all_entries', 'entry_counts', 'points_available_at', 'reversed_points', 'archive_entries', 'backfill_activities', 'book_expiries', 'book_tiers', 'evaluate_tiers', 'rebuild_wallets', 'run_checks', 'run_job',
+		AND p.proname NOT IN ('balance', 'all_entries', 'entry_counts', 'as_long_before', 'points_available_at', 'reversed_points', 'archive_entries', 'backfill_activities', 'book_expiries', 'book_tiers', 'evaluate_tiers', 'rebuild_wallets', 'run_checks', 'run_job',
 			'activities_between', 'refresh_audience', 'refresh_labels', 'reapply_campaign',
 			'book_gifts', 'close_board', 'refresh_engagements', 'take_steps', 'refresh_summaries', 'evaluate_goals', 'movement_of',
 			'find_duplicates',

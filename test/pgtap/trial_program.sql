@@ -206,6 +206,14 @@ FROM (VALUES ('idle', (SELECT NULLIF(ARRAY(SELECT member_id::bigint FROM g WHERE
 	('later-idle', ARRAY(SELECT member_id::bigint FROM g WHERE member_id <= 2020 ORDER BY 1))) v (t, n);
 SELECT is((SELECT count(*) FROM loyalty.trial_report('later-idle')), 2::bigint, 'and its report');
 
+-- the time before is as long in any time zone of the session: clocks were put forward on 8 March
+SELECT loyalty.define_trial('long', '{"shares": [0.5, 0.5], "adjusted": true}', '2026-03-10', '2026-03-14') \g /dev/null
+SELECT loyalty.record_activity(2050, 'order', at::timestamptz, amount => 1) FROM unnest('{2026-03-05 23:59:59,2026-03-06 00:00,2026-03-06 00:30,2026-03-09 23:59}'::text[]) at \g /dev/null
+UPDATE loyalty.member SET joined_at = '2026-01-01' WHERE member_id = 2050;
+SET timezone = 'America/New_York';
+SELECT is((SELECT activities_before FROM loyalty.trial_outcomes('long') WHERE member_id = 2050), 3::bigint, 'four days before');
+SET timezone = 'UTC';
+
 -- ---- what new members cost ----
 
 SELECT loyalty.configure_program(time_zone => 'Asia/Shanghai') \g /dev/null
