@@ -9,12 +9,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "activity/activity_record.h"
@@ -161,6 +163,29 @@ ReadSpells(int64 member_id, TimestampTz as_of, TimestampTz known_at, HouseholdSp
 		}
 	}
 	return nspells;
+}
+
+/*
+ * The household in which a person is as of an instant, by all that is committed
+ * by now; 0 for none.  Needs an SPI connection.
+ */
+int64
+HouseholdAsOf(int64 member_id, TimestampTz at)
+{
+	HouseholdSpell *spells;
+	int64		household_id = 0;
+	int			nspells;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	nspells = ReadSpells(member_id, at, TIMESTAMP_INFINITY, &spells);
+	PopActiveSnapshot();
+	for (int i = 0; i < nspells; i++)
+	{
+		if (at >= spells[i].starts_at && at < spells[i].ends_at)
+			household_id = spells[i].household_id;
+	}
+	return household_id;
 }
 
 /*

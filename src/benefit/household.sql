@@ -306,14 +306,16 @@ COMMENT ON FUNCTION set_allowance(bigint, bigint, bigint, text, text, timestampt
 CREATE FUNCTION own_lots(household_id bigint, member_id bigint, currency text, OUT lot_id bigint, OUT points bigint) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT l.lot_id, l.points FROM loyalty.lots($1, $3, statement_timestamp()) l JOIN (
-		SELECT DISTINCT ON (x.lot_id) x.lot_id, e.counterparty_id
-		FROM loyalty.all_entries() e, LATERAL loyalty.unnest_lots(e.lots) x
-		WHERE e.member_id = $1 AND e.currency = $3 AND e.kind = 'transfer_in' ORDER BY x.lot_id, e.entry_id DESC) b ON b.lot_id = l.lot_id
-	WHERE l.state IN ('available', 'pending') AND b.counterparty_id = ANY (loyalty.numbers_of($2))
+	SELECT l.lot_id, l.points FROM loyalty.lots($1, $3, statement_timestamp()) l, LATERAL (
+		-- a lot has the number of the entry that earned it
+		SELECT coalesce((SELECT e.counterparty_id FROM loyalty.all_entries() e, loyalty.unnest_lots(e.lots) x
+				WHERE e.member_id = $1 AND e.currency = $3 AND e.kind = 'transfer_in' AND x.lot_id = l.lot_id ORDER BY e.entry_id DESC LIMIT 1),
+			(SELECT (e.details ->> 'person_id')::bigint FROM loyalty.all_entries() e
+				WHERE e.member_id = $1 AND e.entry_id = l.lot_id AND e.kind = 'earn')) AS person_id) b
+	WHERE l.state IN ('available', 'pending') AND b.person_id = ANY (loyalty.numbers_of($2))
 $$;
 COMMENT ON FUNCTION own_lots(bigint, bigint, text) IS
-'What is left in a household of the lots that a person was the last to transfer to it, whoever earned them, but for what is held. Part of leave_household().';
+'What is left in a household of the lots that a person was the last to transfer to it, whoever earned them, or that a campaign gave it for what the person did, but for what is held. Part of leave_household().';
 
 CREATE FUNCTION leave_household(household_id bigint, member_id bigint, take text DEFAULT 'nothing', at timestamptz DEFAULT statement_timestamp(),
 	idempotency_key text DEFAULT NULL, OUT points bigint, OUT replayed boolean) RETURNS record
@@ -370,7 +372,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION leave_household(bigint, bigint, text, timestamptz, text) IS
-'A person leaves its household and takes nothing, or (own) what is left of the lots that it brought by transfer(), with their expiry, but for what is held; moved now, whenever it left. The last head hands over to the person who is there for the longest time. Returns the points, and whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it, LY003, LY004.';
+'A person leaves its household and takes nothing, or (own) what is left of the lots that it brought by transfer(), or that campaigns gave the household for what it did, with their expiry, but for what is held; moved now, whenever it left. The last head hands over to the person who is there for the longest time. Returns the points, and whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it, LY003, LY004.';
 
 CREATE FUNCTION redeem_for(household_id bigint, member_id bigint, points numeric, currency text DEFAULT 'points',
 	effective_at timestamptz DEFAULT statement_timestamp(), reference text DEFAULT NULL, idempotency_key text DEFAULT NULL,

@@ -40,7 +40,7 @@ BEGIN
 		SELECT w.member_id, w.activity_id, w.currency, min(w.at) FILTER (WHERE w.points > 0) AS at, sum(w.points) AS points
 		FROM loyalty.award w
 		WHERE w.currency IN (SELECT p.currency FROM price p) AND w.activity_id IS NOT NULL AND w.cause IS NULL AND w.points <> 0 AND w.recorded_at <= known AND w.at <= until
-			AND (w.points > 0 OR as_of IS NULL OR loyalty.entry_counts(w.member_id, w.entry_id, until))
+			AND (w.points > 0 OR as_of IS NULL OR loyalty.entry_counts(coalesce(w.wallet_id, w.member_id), w.entry_id, until))
 		GROUP BY w.member_id, w.activity_id, w.currency HAVING sum(w.points) > 0
 	), valued AS (
 		SELECT h.*, (SELECT p.value FROM price p WHERE p.currency = h.currency AND p.valid_from <= h.at ORDER BY p.valid_from DESC LIMIT 1) AS value,
@@ -201,7 +201,7 @@ BEGIN
 	outstanding := coalesce(l.points, 0); expected_points := coalesce(l.expected_points, 0);
 	SELECT coalesce(sum(a.points), 0) INTO issued FROM loyalty.award a
 	WHERE a.campaign = campaign_cost.campaign AND a.currency = campaign_cost.currency AND a.at <= until AND a.recorded_at <= known
-		AND (a.points > 0 OR as_of IS NULL OR loyalty.entry_counts(a.member_id, a.entry_id, until));
+		AND (a.points > 0 OR as_of IS NULL OR loyalty.entry_counts(coalesce(a.wallet_id, a.member_id), a.entry_id, until));
 	WITH lot AS (
 		SELECT a.entry_id, sum(a.points) FILTER (WHERE a.campaign = campaign_cost.campaign) / sum(a.points) AS part
 		FROM loyalty.award a WHERE a.currency = campaign_cost.currency AND a.points > 0 AND a.entry_id IS NOT NULL GROUP BY a.entry_id HAVING bool_or(a.campaign = campaign_cost.campaign)

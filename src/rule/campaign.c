@@ -543,9 +543,10 @@ Campaign *
 ParseCampaign(const char *code, const Place *place)
 {
 	static const char *const known[] = {"on", "lane", "priority", "exclusive", "stop", "between", "time_zone", "money",
-	"when", "treat", "window", "having", "then", "limits", "at_limit", "on_return", "available_after", "expires_after", NULL};
+	"when", "treat", "window", "having", "then", "limits", "at_limit", "on_return", "available_after", "expires_after", "to", NULL};
 	static const char *const at_limits[] = {"trim", "refuse", NULL};
 	static const char *const on_returns[] = {"reevaluate", "keep", NULL};
+	static const char *const whose[] = {"member", "household", NULL};
 	Campaign   *campaign = palloc0(sizeof(Campaign));
 	Place		part;
 	int64		priority;
@@ -617,6 +618,8 @@ ParseCampaign(const char *code, const Place *place)
 		campaign->expires_after = palloc(sizeof(Interval));
 		ReadSpan(&part, campaign->expires_after);
 	}
+	if (GetPart(place, "to", &part))
+		campaign->to_household = ReadChoice(&part, whose) == 1;
 	CheckLimitCurrencies(campaign, place);
 	if (campaign->has_window)
 		CheckWindow(campaign, place);

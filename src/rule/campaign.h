@@ -128,6 +128,7 @@ typedef struct Campaign
 	bool		when_confirmed; /* its points wait for that */
 	Interval   *available_after;
 	Interval   *expires_after;
+	bool		to_household;	/* its points are the household's, of who is in one */
 } Campaign;
 
 extern Campaign *ParseCampaign(const char *code, const Place *place);

@@ -47,6 +47,7 @@ extern const RuleBook *OpenRuleBook(void);
 extern RuleBook *MakeDraft(const RuleBook *book, const Jsonb *definitions);
 extern bool BookConcerns(const RuleBook *book, const char *kind);
 extern const List *CurrenciesOf(const RuleBook *book, const char *kind);
+extern bool BookPaysHouseholds(const RuleBook *book);
 extern const Campaign *VersionInForce(const RuleBook *book, const char *code, TimestampTz at, TimestampTz known_at);
 extern Campaign **CampaignsInForce(const RuleBook *book, const char *kind, TimestampTz at, TimestampTz known_at, int *n);
 extern const Campaign *FindVersion(const RuleBook *book, const char *code, int version);
@@ -99,6 +100,7 @@ typedef struct HeldEntry
 	int64		id;				/* of the entry, or the item; 0: it has none */
 	int64		points;
 	int64		member_id;
+	int64		wallet_id;		/* whose wallet has the entry; 0: the member's own */
 } HeldEntry;
 
 /* What an effect of a campaign holds: rows of table award that belong together */
@@ -160,6 +162,7 @@ typedef struct LimitCounter
 
 extern void LoadHeld(HeldAwards *held, int64 member_id, int64 activity_id, TimestampTz at, Facts *facts);
 extern void LoadHeldOfWindow(HeldAwards *held, Datum numbers, const char *campaign, DateADT window_start);
+extern int64 *WalletsOfHeld(int64 member_id, int64 activity_id, int *n);
 extern void LoadHeldByCause(HeldAwards *held, int64 member_id, const char *cause_prefix);
 extern HeldAward *FindHeld(HeldAwards *held, const Campaign *campaign, int effect, bool has_window, DateADT window_start, const char *cause);
 extern LimitCounter *CounterOf(Counters *counters, const Campaign *campaign, const CampaignLimit *limit, DateADT day);
@@ -192,6 +195,7 @@ typedef struct Difference
 	TimestampTz at;
 	HeldAward  *held;			/* NULL: nothing was held */
 	int64		points;			/* more, or less */
+	int64		wallet_id;		/* into whose wallet more goes; 0: the member's own */
 	int64		wanted;
 	const char *kind;			/* points, coupon, ... */
 	const char *currency;		/* NULL: an item */

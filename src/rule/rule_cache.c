@@ -321,6 +321,20 @@ CurrenciesOf(const RuleBook *book, const char *kind)
 }
 
 /*
+ * Whether any version gives to households.
+ */
+bool
+BookPaysHouseholds(const RuleBook *book)
+{
+	for (int i = 0; i < book->n; i++)
+	{
+		if (book->versions[i]->to_household)
+			return true;
+	}
+	return false;
+}
+
+/*
  * The campaigns that look at an activity of a kind, in order: of each the
  * version in force at its instant, among those known when it was recorded.
  */

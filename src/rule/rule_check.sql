@@ -26,10 +26,10 @@ BEGIN
 
 	RETURN QUERY
 	SELECT 'posted', a.member_id, a.currency, a.entry_id, format('its awards say %s points, the ledger says %s', a.points, e.requested)
-	FROM (SELECT w.member_id, w.currency, w.entry_id, w.of_entry_id IS NULL AS more, sum(w.points) AS points FROM loyalty.award w
+	FROM (SELECT w.member_id, w.currency, w.entry_id, w.of_entry_id IS NULL AS more, sum(w.points) AS points, max(w.wallet_id) AS wallet_id FROM loyalty.award w
 		WHERE w.entry_id IS NOT NULL AND (behind IS NULL OR w.member_id > behind) AND (up_to IS NULL OR w.member_id <= up_to)
 		GROUP BY 1, 2, 3, 4) a
-	LEFT JOIN loyalty.all_entries() e ON e.entry_id = a.entry_id
+	LEFT JOIN loyalty.all_entries() e ON e.entry_id = a.entry_id AND e.member_id = coalesce(a.wallet_id, e.member_id)
 	WHERE (CASE WHEN a.more THEN e.requested ELSE -e.requested END) IS DISTINCT FROM a.points;
 
 	RETURN QUERY

@@ -20,13 +20,13 @@
 
 #define AWARD_COLUMNS \
 	"SELECT campaign, version, effect, kind, currency, points, limited_by, cause, window_start, entry_id, of_entry_id, item, item_id, " \
-	"at, local_day, inputs, kept_because, member_id FROM loyalty.award "
+	"at, local_day, inputs, kept_because, member_id, wallet_id FROM loyalty.award "
 
 enum
 {
 	COL_CAMPAIGN = 1, COL_VERSION, COL_EFFECT, COL_KIND, COL_CURRENCY, COL_POINTS, COL_LIMITED_BY, COL_CAUSE, COL_WINDOW_START,
 	COL_ENTRY_ID, COL_OF_ENTRY_ID, COL_ITEM, COL_ITEM_ID, COL_AT, COL_LOCAL_DAY, COL_INPUTS, COL_KEPT_BECAUSE,
-	COL_MEMBER_ID
+	COL_MEMBER_ID, COL_WALLET_ID
 };
 
 static HeldAward *
@@ -49,7 +49,7 @@ AwardOf(HeldAwards *held, const HeldAward *row)
 
 /* An entry has more, or fewer, of an award's points; likewise an item. */
 static void
-AddEntry(HeldAward *award, int64 id, int64 points, int64 member_id)
+AddEntry(HeldAward *award, int64 id, int64 points, int64 member_id, int64 wallet_id)
 {
 	for (int i = 0; i < award->nentries; i++)
 	{
@@ -61,7 +61,7 @@ AddEntry(HeldAward *award, int64 id, int64 points, int64 member_id)
 	}
 	award->entries = award->nentries == 0 ? palloc(sizeof(HeldEntry)) :
 		repalloc(award->entries, (award->nentries + 1) * sizeof(HeldEntry));
-	award->entries[award->nentries++] = (HeldEntry) {id, points, member_id};
+	award->entries[award->nentries++] = (HeldEntry) {id, points, member_id, wallet_id};
 }
 
 /* The item that was given last, of those that are held; 0: none is, or it has no number. */
@@ -106,6 +106,7 @@ TakeRows(HeldAwards *held, TimestampTz at, Facts *facts)
 		int64		points = GetInt(tuple, tupdesc, COL_POINTS);
 		int64		entry_id = GetInt(tuple, tupdesc, COL_ENTRY_ID);
 		int64		of_entry_id = GetInt(tuple, tupdesc, COL_OF_ENTRY_ID);
+		int64		wallet_id = GetInt(tuple, tupdesc, COL_WALLET_ID);
 		int64		member_id = GetInt(tuple, tupdesc, COL_MEMBER_ID);
 		char	   *limited_by = SPI_getvalue(tuple, tupdesc, COL_LIMITED_BY);
 		bool		of_now;
@@ -127,14 +128,14 @@ TakeRows(HeldAwards *held, TimestampTz at, Facts *facts)
 		award->points += points;
 		if (row.item != NULL)
 		{
-			AddEntry(award, GetInt(tuple, tupdesc, COL_ITEM_ID), points, member_id);
+			AddEntry(award, GetInt(tuple, tupdesc, COL_ITEM_ID), points, member_id, 0);
 			award->item_id = NewestItem(award);
 			award->kept_because = SPI_getvalue(tuple, tupdesc, COL_KEPT_BECAUSE);
 		}
 		else if (of_entry_id != 0)
-			AddEntry(award, of_entry_id, points, member_id);
+			AddEntry(award, of_entry_id, points, member_id, wallet_id);
 		else if (entry_id != 0)
-			AddEntry(award, entry_id, points, member_id);
+			AddEntry(award, entry_id, points, member_id, wallet_id);
 		of_now = at == DT_NOEND || award->at == at;
 		if (of_now && limited_by != NULL && !award->trimmed)
 		{
@@ -166,6 +167,31 @@ LoadHeld(HeldAwards *held, int64 member_id, int64 activity_id, TimestampTz at, F
 	RunPlan(&plan, values, NULL, 0);
 	MemoryContextSwitchTo(target);
 	TakeRows(held, at, facts);
+}
+
+/*
+ * Whose wallets beside the member's have what an activity was given; how many.
+ */
+int64 *
+WalletsOfHeld(int64 member_id, int64 activity_id, int *n)
+{
+	static KeptPlan plan = {
+		.query = "SELECT DISTINCT wallet_id FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) $1 "
+		"AND activity_id OPERATOR(pg_catalog.=) $2 AND wallet_id IS NOT NULL",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(member_id), Int64GetDatum(activity_id)};
+	MemoryContext target = CurrentMemoryContext;
+	int64	   *wallets;
+
+	RunPlan(&plan, values, NULL, 0);
+	MemoryContextSwitchTo(target);
+	*n = (int) SPI_processed;
+	wallets = palloc(Max(1, *n) * sizeof(int64));
+	for (int i = 0; i < *n; i++)
+		wallets[i] = GetInt(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+	return wallets;
 }
 
 /*

@@ -21,6 +21,7 @@
 #include "activity/activity.h"
 #include "activity/activity_record.h"
 #include "activity/effect.h"
+#include "benefit/household.h"
 #include "core/core.h"
 #include "core/happened.h"
 #include "ledger/post.h"
@@ -111,12 +112,70 @@ WantsActivity(const char *kind)
 	return BookConcerns(OpenRuleBook(), kind);
 }
 
+/* A member to lock */
+typedef struct ToLock
+{
+	int64		member_id;
+	bool		is_household;	/* whose wallets are locked where there are any */
+} ToLock;
+
+static int
+CompareToLock(const void *a, const void *b)
+{
+	int64		x = ((const ToLock *) a)->member_id;
+	int64		y = ((const ToLock *) b)->member_id;
+
+	return x == y ? 0 : x < y ? -1 : 1;
+}
+
+/*
+ * The same as LockMembers(), together with the households that a decision may
+ * change: those in which the member was at the activity, and those that have
+ * what it was given before.
+ */
+static void
+LockWithHouseholds(const ActivityChange *change, const int64 *member_ids, int n, const List *currencies)
+{
+	const Activity *versions[2] = {change->now, change->before};
+	int			nheld;
+	int64	   *held = WalletsOfHeld(change->before != NULL ? change->before->member_id : change->now->member_id,
+									 change->now->activity_id, &nheld);
+	ToLock	   *all = palloc0((n + nheld + 2) * sizeof(ToLock));
+	int			nall = 0;
+
+	for (int i = 0; i < n; i++)
+		all[nall++].member_id = member_ids[i];
+	for (int i = 0; i < nheld; i++)
+		all[nall++] = (ToLock) {held[i], true};
+	for (int i = 0; i < 2 && versions[i] != NULL; i++)
+		all[nall++] = (ToLock) {HouseholdAsOf(versions[i]->member_id, versions[i]->at), true};
+	qsort(all, nall, sizeof(ToLock), CompareToLock);
+	for (int i = 0; i < nall; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, currencies)
+		{
+			if (!all[i].is_household)
+				LockWalletOrNone(all[i].member_id, lfirst(lc));
+			else if (all[i].member_id != 0)
+				(void) LockWallet(all[i].member_id, lfirst(lc));
+		}
+	}
+	for (int i = 0; i < nall; i++)
+	{
+		if (all[i].member_id != 0 && (i == 0 || all[i].member_id != all[i - 1].member_id))
+			LockAwardState(all[i].member_id);
+	}
+}
+
 static void
 LockForActivity(ActivityChange *change)
 {
 	int64		home_ids[2] = {change->now->member_id, change->before != NULL ? change->before->member_id : change->now->member_id};
 	int64		member_ids[2];
 	int			n = home_ids[0] == home_ids[1] ? 1 : 2;
+	const List *currencies;
 
 	for (int i = 0; i < n; i++)
 		member_ids[i] = CanonicalMember(home_ids[i]);
@@ -129,7 +188,11 @@ LockForActivity(ActivityChange *change)
 	}
 	if (n == 2 && member_ids[0] == member_ids[1])
 		n = 1;
-	LockMembers(member_ids, n, CurrenciesOf(OpenRuleBook(), change->now->kind));
+	currencies = CurrenciesOf(OpenRuleBook(), change->now->kind);
+	if (BookPaysHouseholds(OpenRuleBook()))
+		LockWithHouseholds(change, member_ids, n, currencies);
+	else
+		LockMembers(member_ids, n, currencies);
 	for (int i = 0; i < (home_ids[0] == home_ids[1] ? 1 : 2); i++)
 	{
 		int64		canonical = CanonicalMember(home_ids[i]);

@@ -19,6 +19,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "benefit/household.h"
 #include "core/compat.h"
 #include "core/core.h"
 #include "core/plain.h"
@@ -33,6 +34,7 @@ typedef struct AwardRow
 	int64		points;
 	int64		entry_id;
 	int64		of_entry_id;
+	int64		wallet_id;
 	int64		item_id;
 } AwardRow;
 
@@ -104,7 +106,7 @@ SetTerms(Posting *posting, const Difference *difference, bool confirmed)
 static bool
 SameTerms(const Posting *a, const Posting *b)
 {
-	return a->entry.effective_at == b->entry.effective_at && a->available_given == b->available_given &&
+	return a->asked_id == b->asked_id && a->entry.effective_at == b->entry.effective_at && a->available_given == b->available_given &&
 		a->entry.available_at == b->entry.available_at && a->expires_given == b->expires_given &&
 		(!a->expires_given || a->entry.expires_at == b->entry.expires_at);
 }
@@ -147,6 +149,34 @@ PointsOfCampaign(const AwardRows *rows, int first, int row)
 	return points;
 }
 
+/* Whose wallet is meant: 0 is the member's own. */
+static int64
+WalletOf(const PostingFor *what, int64 wallet_id)
+{
+	return wallet_id != 0 ? wallet_id : what->member_id;
+}
+
+/*
+ * Into whose wallet go the points that campaigns give to households: of the one
+ * in which the member was when it did what earned them.  What an award has had
+ * before decides for what comes later.
+ */
+static void
+FindWallets(const PostingFor *what, Difference *differences, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Difference *d = &differences[i];
+
+		if (d->points <= 0 || d->currency == NULL)
+			continue;
+		if (d->held != NULL && d->held->nentries > 0)
+			d->wallet_id = d->held->entries[d->held->nentries - 1].wallet_id;
+		else if (d->campaign->to_household)
+			d->wallet_id = HouseholdAsOf(what->member_id, d->effective_at);
+	}
+}
+
 static void
 NameCampaigns(Posting *posting, const PostingFor *what, const AwardRows *rows, int first)
 {
@@ -155,6 +185,8 @@ NameCampaigns(Posting *posting, const PostingFor *what, const AwardRows *rows, i
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (what->activity_id != 0)
 		PushNumber(&state, "activity_id", what->activity_id);
+	if (posting->asked_id != what->member_id)
+		PushNumber(&state, "person_id", what->member_id);
 	PushKey(&state, "campaigns");
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = first; i < rows->n; i++)
@@ -184,7 +216,7 @@ PostMore(const PostingFor *what, const Difference *differences, int n, const cha
 
 		if (done[i] || differences[i].points <= 0 || differences[i].currency == NULL || strcmp(differences[i].currency, currency) != 0)
 			continue;
-		InitPosting(&posting, ENTRY_EARN, what->member_id);
+		InitPosting(&posting, ENTRY_EARN, WalletOf(what, differences[i].wallet_id));
 		FindCurrency(currency, &posting.currency);
 		SetTerms(&posting, &differences[i], what->confirmed);
 		for (int j = i; j < n; j++)
@@ -195,14 +227,14 @@ PostMore(const PostingFor *what, const Difference *differences, int n, const cha
 				continue;
 			if (j > i)
 			{
-				InitPosting(&other, ENTRY_EARN, what->member_id);
+				InitPosting(&other, ENTRY_EARN, WalletOf(what, differences[j].wallet_id));
 				SetTerms(&other, &differences[j], what->confirmed);
 				if (!SameTerms(&posting, &other))
 					continue;
 			}
 			done[j] = true;
 			posting.entry.requested += differences[j].points;
-			(void) AddRow(rows, what->member_id, &differences[j], differences[j].points);
+			AddRow(rows, what->member_id, &differences[j], differences[j].points)->wallet_id = differences[j].wallet_id;
 		}
 		NameCampaigns(&posting, what, rows, first);
 		PostTogether(&posting);
@@ -213,12 +245,12 @@ PostMore(const PostingFor *what, const Difference *differences, int n, const cha
 }
 
 static void
-PostReversal(const PostingFor *what, int64 entry_id, int64 points, AwardRows *rows, int first)
+PostReversal(const PostingFor *what, int64 wallet_id, int64 entry_id, int64 points, AwardRows *rows, int first)
 {
 	Posting		posting;
 	int64		left;
 
-	InitPosting(&posting, ENTRY_REVERSE, what->member_id);
+	InitPosting(&posting, ENTRY_REVERSE, WalletOf(what, wallet_id));
 	FindTarget(&posting, entry_id);
 	left = Min(posting.entry.target_points - ReversedOfTarget(&posting), points);
 	for (int i = first; i < rows->n; i++)
@@ -254,6 +286,7 @@ PostLess(const PostingFor *what, Difference *differences, int n, const char *cur
 	for (;;)
 	{
 		int64		newest = 0;
+		int64		wallet_id = 0;
 		int64		points = 0;
 		int			first = rows->n;
 
@@ -280,10 +313,11 @@ PostLess(const PostingFor *what, Difference *differences, int n, const char *cur
 				entry->points -= part;
 				left[i] -= part;
 				points += part;
-				(void) AddRow(rows, entry->member_id, &differences[i], -part);
+				wallet_id = entry->wallet_id;
+				AddRow(rows, entry->member_id, &differences[i], -part)->wallet_id = wallet_id;
 			}
 		}
-		PostReversal(what, newest, points, rows, first);
+		PostReversal(what, wallet_id, newest, points, rows, first);
 	}
 	pfree(left);
 }
@@ -329,14 +363,14 @@ enum
 {
 	AWARD_MEMBER_ID, AWARD_AWARD_ID, AWARD_ACTIVITY_ID, AWARD_REVISION, AWARD_AT, AWARD_LOCAL_DAY, AWARD_CAMPAIGN, AWARD_VERSION,
 	AWARD_EFFECT, AWARD_KIND, AWARD_CURRENCY, AWARD_POINTS, AWARD_WANTED, AWARD_LIMITED_BY, AWARD_KEPT_BECAUSE, AWARD_CAUSE,
-	AWARD_WINDOW_START, AWARD_ENTRY_ID, AWARD_OF_ENTRY_ID, AWARD_ITEM, AWARD_ITEM_ID, AWARD_INPUTS, AWARD_REASON, AWARD_RECORDED_AT, AWARD_NCOLUMNS
+	AWARD_WINDOW_START, AWARD_ENTRY_ID, AWARD_OF_ENTRY_ID, AWARD_WALLET_ID, AWARD_ITEM, AWARD_ITEM_ID, AWARD_INPUTS, AWARD_REASON, AWARD_RECORDED_AT, AWARD_NCOLUMNS
 };
 
 static const PlainColumn award_columns[AWARD_NCOLUMNS] = {
 	{"member_id", INT8OID}, {"award_id", INT8OID}, {"activity_id", INT8OID}, {"revision", INT4OID}, {"at", TIMESTAMPTZOID},
 	{"local_day", DATEOID}, {"campaign", TEXTOID}, {"version", INT4OID}, {"effect", INT4OID}, {"kind", TEXTOID}, {"currency", TEXTOID},
 	{"points", INT8OID}, {"wanted", INT8OID}, {"limited_by", TEXTOID}, {"kept_because", TEXTOID}, {"cause", TEXTOID},
-	{"window_start", DATEOID}, {"entry_id", INT8OID}, {"of_entry_id", INT8OID}, {"item", TEXTOID}, {"item_id", INT8OID}, {"inputs", JSONBOID},
+	{"window_start", DATEOID}, {"entry_id", INT8OID}, {"of_entry_id", INT8OID}, {"wallet_id", INT8OID}, {"item", TEXTOID}, {"item_id", INT8OID}, {"inputs", JSONBOID},
 	{"reason", TEXTOID}, {"recorded_at", TIMESTAMPTZOID}
 };
 
@@ -388,6 +422,7 @@ AwardValues(const PostingFor *what, const AwardRow *row, int64 award_id, bool is
 	nulls[AWARD_WINDOW_START] = !d->has_window;
 	PutId(values, nulls, AWARD_ENTRY_ID, row->entry_id);
 	PutId(values, nulls, AWARD_OF_ENTRY_ID, row->of_entry_id);
+	PutId(values, nulls, AWARD_WALLET_ID, row->wallet_id);
 	PutText(values, nulls, AWARD_ITEM, d->item);
 	PutId(values, nulls, AWARD_ITEM_ID, row->item_id);
 	values[AWARD_INPUTS] = d->inputs;
@@ -401,8 +436,8 @@ StoreByStatement(Datum *values, const bool *nulls)
 {
 	static KeptPlan plan = {
 		.query = "INSERT INTO loyalty.award (member_id, award_id, activity_id, revision, at, local_day, campaign, version, effect, kind, currency, "
-		"points, wanted, limited_by, kept_because, cause, window_start, entry_id, of_entry_id, item, item_id, inputs, reason, recorded_at) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
+		"points, wanted, limited_by, kept_because, cause, window_start, entry_id, of_entry_id, wallet_id, item, item_id, inputs, reason, recorded_at) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
 		.nargs = AWARD_NCOLUMNS
 	};
 	char		flags[AWARD_NCOLUMNS];
@@ -471,6 +506,7 @@ PostDifferences(const PostingFor *what, Difference *differences, int n)
 		else if (differences[i].points == 0)
 			AddRow(&rows, what->member_id, &differences[i], 0)->item_id = differences[i].held != NULL ? differences[i].held->item_id : 0;
 	}
+	FindWallets(what, differences, n);
 	qsort(currencies, ncurrencies, sizeof(char *), CompareTexts);
 	for (int i = 0; i < ncurrencies; i++)
 	{
@@ -499,12 +535,12 @@ Waits(int64 entry_id)
 }
 
 static void
-Activate(const PostingFor *what, int64 entry_id)
+Activate(const PostingFor *what, const HeldEntry *entry)
 {
 	Posting		posting;
 
-	InitPosting(&posting, ENTRY_ACTIVATE, what->member_id);
-	FindTarget(&posting, entry_id);
+	InitPosting(&posting, ENTRY_ACTIVATE, WalletOf(what, entry->wallet_id));
+	FindTarget(&posting, entry->id);
 	posting.effective_now = false;
 	posting.entry.effective_at = Max(what->taken_back_at, posting.entry.target_effective_at);
 	PostTogether(&posting);
@@ -527,7 +563,7 @@ ActivateAwards(const PostingFor *what, const RuleBook *book, const HeldAwards *h
 		for (int e = 0; e < award->nentries; e++)
 		{
 			if (award->entries[e].points > 0 && Waits(award->entries[e].id))
-				Activate(what, award->entries[e].id);
+				Activate(what, &award->entries[e]);
 		}
 	}
 }

@@ -19,6 +19,7 @@
 #include "activity/activity_row.h"
 #include "activity/calendar.h"
 #include "activity/member_fact.h"
+#include "benefit/household.h"
 #include "core/core.h"
 #include "core/escrow.h"
 #include "ledger/ledger.h"
@@ -572,6 +573,20 @@ NeedsRow(const Ruling *ruling, const HeldAward *held)
 	return RulingIsNews(ruling) || (ruling->stayed && held->kept_because == NULL);
 }
 
+/*
+ * Whether what an effect holds is in another wallet than where it belongs, since
+ * the activity was at another instant than it was said to be: in another
+ * household then, or in none.
+ */
+static bool
+IsElsewhere(const Settlement *settlement, const Campaign *campaign, const HeldAward *held)
+{
+	return campaign->to_household && held != NULL && held->points > 0 && held->currency != NULL && !campaign->has_window &&
+		settlement->cause == NULL && held->at != settlement->activity->at &&
+		held->entries[held->nentries - 1].wallet_id != HouseholdAsOf(settlement->home_id, settlement->activity->at);
+}
+
+/* At most two of each effect. */
 static void
 AddDifferences(Settlement *settlement, int c, Difference *differences, int *n)
 {
@@ -586,8 +601,9 @@ AddDifferences(Settlement *settlement, int c, Difference *differences, int *n)
 		const Effect *effect = &campaign->effects[e];
 		const Ruling *ruling = &candidate->rulings[e];
 		Difference *difference = &differences[*n];
+		bool		is_elsewhere = IsElsewhere(settlement, campaign, settlement->holds[c][e]);
 
-		if (!NeedsRow(ruling, settlement->holds[c][e]))
+		if (!NeedsRow(ruling, settlement->holds[c][e]) && !is_elsewhere)
 			continue;
 		memset(difference, 0, sizeof(Difference));
 		difference->campaign = campaign;
@@ -611,6 +627,16 @@ AddDifferences(Settlement *settlement, int c, Difference *differences, int *n)
 		difference->inputs = first ? settlement->inputs[c] : 0;
 		first = false;
 		(*n)++;
+		if (is_elsewhere)
+		{
+			/* all of it is taken back there, and given here */
+			differences[*n] = *difference;
+			difference->points = -ruling->held.points;
+			differences[*n].points = ruling->given;
+			differences[*n].held = NULL;
+			differences[*n].inputs = 0;
+			(*n)++;
+		}
 	}
 }
 
@@ -784,7 +810,7 @@ Settle(Settlement *settlement)
 		GiveNothing(settlement);
 	for (int c = 0; c < settlement->ncandidates; c++)
 		most += settlement->candidates[c]->campaign->neffects;
-	differences = palloc(Max(1, most + settlement->held.n) * sizeof(Difference));
+	differences = palloc(Max(1, 2 * most + settlement->held.n) * sizeof(Difference));
 	for (int c = 0; c < settlement->ncandidates; c++)
 		AddDifferences(settlement, c, differences, &n);
 	AddLeftovers(settlement, differences, &n);

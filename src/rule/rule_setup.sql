@@ -63,6 +63,7 @@ BEGIN
 			window_start date,
 			entry_id bigint,
 			of_entry_id bigint,
+			wallet_id bigint,
 			item text,
 			item_id bigint,
 			inputs jsonb,
@@ -93,6 +94,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.award.window_start IS 'First day of the window, of a campaign that decides over one.';
 		COMMENT ON COLUMN loyalty.award.entry_id IS 'The entry of the ledger that posted it.';
 		COMMENT ON COLUMN loyalty.award.of_entry_id IS 'Of points taken back: the entry that had given them.';
+		COMMENT ON COLUMN loyalty.award.wallet_id IS 'Whose wallet has the entry, of points that went to the household; NULL: the member''s own.';
 		COMMENT ON COLUMN loyalty.award.item IS 'What is given beside points: which coupon, level or message.';
 		COMMENT ON COLUMN loyalty.award.item_id IS 'Number of what was given, such as that of the coupon; NULL: it has none.';
 		COMMENT ON COLUMN loyalty.award.inputs IS 'What was known of the member when it was decided, as far as the campaign asks; decides again when the activity changes.';

@@ -133,7 +133,7 @@ BEGIN
 		FROM loyalty.award a, LATERAL (SELECT loyalty.canonical_member(a.member_id) AS member_id) m
 		WHERE a.campaign = ANY (campaigns) AND a.at >= t.starts_at AND a.at < until AND a.points <> 0 AND m.member_id <> ALL (left_out)
 			-- what is taken back after the window stays, as the amount of what was returned does
-			AND (a.points > 0 OR a.entry_id IS NULL OR loyalty.entry_counts(a.member_id, a.entry_id, until - interval '1 microsecond'))
+			AND (a.points > 0 OR a.entry_id IS NULL OR loyalty.entry_counts(coalesce(a.wallet_id, a.member_id), a.entry_id, until - interval '1 microsecond'))
 	), points AS (
 		-- at the cost that is given, or that of a redeemed point and the part that will be
 		SELECT a.arm, sum(a.points) AS points, sum(a.points * p.cost) AS cost
