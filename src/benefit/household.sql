@@ -33,6 +33,7 @@ BEGIN
 		role text,
 		may_spend bigint,
 		period text,
+		currency text,
 		at timestamptz NOT NULL,
 		recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		PRIMARY KEY (member_id, act)
@@ -46,6 +47,7 @@ BEGIN
 	COMMENT ON COLUMN loyalty.household_act.role IS 'head or person, from then on (joined, allowed).';
 	COMMENT ON COLUMN loyalty.household_act.may_spend IS 'How many points it may spend in a period (joined, allowed); NULL: as many as there are.';
 	COMMENT ON COLUMN loyalty.household_act.period IS 'That period: day, week, month, quarter, year or lifetime, of the clock of the program.';
+	COMMENT ON COLUMN loyalty.household_act.currency IS 'Of which currency it may spend so much (allowed); NULL: of each one that has no allowance of its own.';
 	COMMENT ON COLUMN loyalty.household_act.at IS 'When it was done, in the business.';
 	COMMENT ON COLUMN loyalty.household_act.recorded_at IS 'When the database learned of it.';
 
@@ -77,7 +79,7 @@ END
 $$;
 COMMENT ON FUNCTION setup_household_tables() IS 'Part of setup_benefit().';
 
-CREATE FUNCTION memberships(household_ids bigint[], person_ids bigint[], as_of timestamptz, known_at timestamptz DEFAULT NULL,
+CREATE FUNCTION memberships(household_ids bigint[], person_ids bigint[], as_of timestamptz, known_at timestamptz DEFAULT NULL, currency text DEFAULT NULL,
 	OUT household_id bigint, OUT person_id bigint, OUT role text, OUT joined_at timestamptz, OUT may_spend bigint, OUT period text) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
@@ -89,14 +91,17 @@ AS $$
 		SELECT DISTINCT ON (a.member_id, a.person_id) a.member_id, a.person_id, a.kind, a.at, a.act
 		FROM act a WHERE a.kind <> 'allowed' ORDER BY a.member_id, a.person_id, a.at DESC, a.act DESC
 	)
-	SELECT g.member_id, g.person_id, t.role, g.at, t.may_spend, t.period
-	FROM gate g, LATERAL (SELECT a.role, a.may_spend, a.period FROM act a
-		-- what an earlier membership was allowed later than this one began is of that one
-		WHERE a.member_id = g.member_id AND a.person_id = g.person_id AND a.act >= g.act ORDER BY a.at DESC, a.act DESC LIMIT 1) t
+	-- what an earlier membership was allowed later than this one began is of that one
+	SELECT g.member_id, g.person_id, r.role, g.at, t.may_spend, t.period
+	FROM gate g, LATERAL (SELECT a.role FROM act a
+			WHERE a.member_id = g.member_id AND a.person_id = g.person_id AND a.act >= g.act ORDER BY a.at DESC, a.act DESC LIMIT 1) r,
+		LATERAL (SELECT a.may_spend, a.period FROM act a
+			WHERE a.member_id = g.member_id AND a.person_id = g.person_id AND a.act >= g.act AND (a.currency IS NULL OR a.currency = $5)
+			ORDER BY a.currency IS NULL, a.at DESC, a.act DESC LIMIT 1) t
 	WHERE g.kind = 'joined'
 $$;
-COMMENT ON FUNCTION memberships(bigint[], bigint[], timestamptz, timestamptz) IS
-'Which persons, under the numbers that were named, are in which households (NULL: all) as of an instant, by the acts known at one. Part of household_members().';
+COMMENT ON FUNCTION memberships(bigint[], bigint[], timestamptz, timestamptz, text) IS
+'Which persons, under the numbers that were named, are in which households (NULL: all) as of an instant, by the acts known at one, and what they may spend of a currency. Part of household_members().';
 
 CREATE FUNCTION household_spells(member_id bigint, known_at timestamptz DEFAULT NULL,
 	OUT household_id bigint, OUT starts_at timestamptz, OUT ends_at timestamptz) RETURNS SETOF record
@@ -113,20 +118,29 @@ $$;
 COMMENT ON FUNCTION household_of(bigint, timestamptz) IS
 'The household in which a person, under whichever number, is as of an instant (NULL: now); NULL for none. Of merged persons that of the survivor.';
 
-CREATE FUNCTION household_members(household_id bigint, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL,
+CREATE FUNCTION household_members(household_id bigint, as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL, currency text DEFAULT 'points',
 	OUT member_id bigint, OUT role text, OUT joined_at timestamptz, OUT may_spend bigint, OUT period text, OUT spent bigint) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT m.person_id, m.role, m.joined_at, m.may_spend, m.period, s.spent
-	FROM (SELECT coalesce($2, statement_timestamp())) t (at), loyalty.memberships(ARRAY[loyalty.canonical_member($1)], NULL, t.at, $3) m,
-		LATERAL (SELECT loyalty.spent_in_period($1, m.person_id, m.period, t.at, t.at, $3) AS spent) s
-	-- who was merged into a member of another household is there, from then on
-	WHERE NOT EXISTS (SELECT FROM loyalty.member_merge g WHERE g.absorbed_id = m.person_id AND g.unmerged_at IS NULL AND g.recorded_at <= t.at
-		AND loyalty.household_of(loyalty.canonical_member(m.person_id), t.at) IS DISTINCT FROM m.household_id)
-	ORDER BY m.joined_at, m.person_id
+	WITH number AS (
+		SELECT m.*, t.at, CASE WHEN g.is_absorbed THEN loyalty.canonical_member(m.person_id) ELSE m.person_id END AS stands
+		FROM (SELECT coalesce($2, statement_timestamp())) t (at), loyalty.memberships(ARRAY[loyalty.canonical_member($1)], NULL, t.at, $3, $4) m,
+			LATERAL (SELECT EXISTS (SELECT FROM loyalty.member_merge g
+				WHERE g.absorbed_id = m.person_id AND g.unmerged_at IS NULL AND g.recorded_at <= t.at) AS is_absorbed) g
+		-- who was merged into a member of another household is there, from then on
+		WHERE NOT g.is_absorbed OR loyalty.household_of(loyalty.canonical_member(m.person_id), t.at) = m.household_id
+	), person AS (
+		-- who was merged with another one of it is one person, with the allowance of the survivor
+		SELECT DISTINCT ON (n.stands) n.*, min(n.joined_at) OVER (PARTITION BY n.stands) AS since, bool_or(n.role = 'head') OVER () AS has_head
+		FROM number n ORDER BY n.stands, n.person_id <> n.stands, n.joined_at
+	)
+	-- where no head is left, who is there for the longest time is it
+	SELECT p.person_id, CASE WHEN NOT p.has_head AND row_number() OVER (ORDER BY p.since, p.person_id) = 1 THEN 'head' ELSE p.role END,
+		p.since, p.may_spend, p.period, loyalty.spent_in_period($1, p.person_id, p.period, p.at, p.at, $3, $4)
+	FROM person p ORDER BY p.since, p.person_id
 $$;
-COMMENT ON FUNCTION household_members(bigint, timestamptz, timestamptz) IS
-'The persons of a household as of an instant (NULL: now), as known at one (NULL: now), and how much each has spent by then in the period of its allowance. may_spend NULL: as much as there is.';
+COMMENT ON FUNCTION household_members(bigint, timestamptz, timestamptz, text) IS
+'The persons of a household as of an instant (NULL: now), as known at one (NULL: now), and how many points of a currency each has spent by then in the period of its allowance. There is always a head: where the last one has left, was merged into somebody elsewhere or was forgotten, it is who is there for the longest time. may_spend NULL: as much as there is.';
 
 CREATE FUNCTION period_of(period text, at timestamptz, OUT period_start timestamptz, OUT period_end timestamptz) RETURNS record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -137,7 +151,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION period_of(text, timestamptz) IS 'The calendar period of the program''s clock in which an instant lies; NULL: without end. Part of redeem_for().';
 
-CREATE FUNCTION spent_in_period(household_id bigint, person_id bigint, period text, at timestamptz, as_of timestamptz, known_at timestamptz DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION spent_in_period(household_id bigint, person_id bigint, period text, at timestamptz, as_of timestamptz, known_at timestamptz DEFAULT NULL,
+	currency text DEFAULT 'points') RETURNS bigint
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT coalesce(sum(s.points - r.points), 0)::bigint
@@ -146,10 +161,10 @@ AS $$
 		LATERAL (SELECT coalesce(sum(CASE e.kind WHEN 'reverse' THEN e.points ELSE 0 END), 0) AS points FROM loyalty.all_entries() e
 			WHERE e.member_id = s.member_id AND e.target_entry_id = s.entry_id AND e.effective_at <= $5 AND e.recorded_at <= coalesce($6, 'infinity')) r
 	WHERE s.member_id = loyalty.canonical_member($1) AND s.person_id = ANY (loyalty.numbers_of($2))
-		AND s.at <= $5 AND s.recorded_at <= coalesce($6, 'infinity')
+		AND s.currency = $7 AND s.at <= $5 AND s.recorded_at <= coalesce($6, 'infinity')
 $$;
-COMMENT ON FUNCTION spent_in_period(bigint, bigint, text, timestamptz, timestamptz, timestamptz) IS
-'How many points of a household a person, under whichever number, has spent in the period in which an instant lies, less what was given back of them: as of an instant, by what was known at one. Part of redeem_for().';
+COMMENT ON FUNCTION spent_in_period(bigint, bigint, text, timestamptz, timestamptz, timestamptz, text) IS
+'How many points of a currency of a household a person, under whichever number, has spent in the period in which an instant lies, less what was given back of them: as of an instant, by what was known at one. Part of redeem_for().';
 
 CREATE FUNCTION take_household(household_id bigint) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -168,14 +183,15 @@ END
 $$;
 COMMENT ON FUNCTION take_household(bigint) IS 'Locks a household and answers with its number; LY618 where there is none. Part of the functions of households.';
 
-CREATE FUNCTION keep_household_act(household_id bigint, person_id bigint, kind text, role text, may_spend bigint, period text, at timestamptz) RETURNS void
+CREATE FUNCTION keep_household_act(household_id bigint, person_id bigint, kind text, role text, may_spend bigint, period text, at timestamptz,
+	currency text DEFAULT NULL) RETURNS void
 LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH h AS (UPDATE loyalty.household h SET acts = h.acts + 1 WHERE h.member_id = $1 RETURNING h.member_id, h.acts)
-	INSERT INTO loyalty.household_act (member_id, act, person_id, kind, role, may_spend, period, at)
-	SELECT h.member_id, h.acts, $2, $3, $4, $5, $6, $7 FROM h
+	INSERT INTO loyalty.household_act (member_id, act, person_id, kind, role, may_spend, period, at, currency)
+	SELECT h.member_id, h.acts, $2, $3, $4, $5, $6, $7, $8 FROM h
 $$;
-COMMENT ON FUNCTION keep_household_act(bigint, bigint, text, text, bigint, text, timestamptz) IS 'Keeps an act of a household that is locked. Part of the functions of households.';
+COMMENT ON FUNCTION keep_household_act(bigint, bigint, text, text, bigint, text, timestamptz, text) IS 'Keeps an act of a household that is locked. Part of the functions of households.';
 
 CREATE FUNCTION require_allowance(role text, may_spend bigint, period text, at timestamptz) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -225,7 +241,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION join_household(bigint, bigint, text, bigint, text, timestamptz, text) IS
-'A person joins a household: as head or person, and may spend so many of its points in each calendar period (NULL: as many as there are). Returns whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618 no such household, LY619 the person is in one, LY202 no such member, LY003, LY004.';
+'A person joins a household: as head or person, and may spend so many of its points, of each currency, in each calendar period (NULL: as many as there are; see set_allowance()). Returns whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618 no such household, LY619 the person is in one, LY202 no such member, LY003, LY004.';
 
 CREATE FUNCTION create_household(name text, head_id bigint, at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
 	OUT household_id bigint, OUT replayed boolean) RETURNS record
@@ -259,7 +275,7 @@ $$;
 COMMENT ON FUNCTION create_household(text, bigint, timestamptz, text) IS
 'Makes a household, a member of its own without identifiers, with its head. Returns its number, under which it earns, has tiers, coupons and entitlements as any member, but no gifts, which are of persons, and whether this is the first result of a repeated idempotency_key. Errors: LY619 the head is in another household, LY202, LY003, LY004, LY115.';
 
-CREATE FUNCTION require_membership(household_id bigint, member_id bigint, at timestamptz,
+CREATE FUNCTION require_membership(household_id bigint, member_id bigint, at timestamptz, currency text DEFAULT 'points',
 	OUT person_id bigint, OUT role text, OUT joined_at timestamptz, OUT may_spend bigint, OUT period text) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
@@ -267,7 +283,7 @@ AS $$
 BEGIN
 	-- of merged persons the allowance of the survivor holds
 	SELECT m.member_id, m.role, m.joined_at, m.may_spend, m.period INTO person_id, role, joined_at, may_spend, period
-	FROM loyalty.household_members(household_id, at) m WHERE m.member_id = ANY (loyalty.numbers_of($2))
+	FROM loyalty.household_members(household_id, at, currency => currency) m WHERE m.member_id = ANY (loyalty.numbers_of($2))
 	ORDER BY m.member_id <> loyalty.canonical_member($2), m.joined_at LIMIT 1;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'member % is not in household %', $2, household_id
@@ -275,10 +291,10 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION require_membership(bigint, bigint, timestamptz) IS 'The membership of a person in a household as of an instant; LY619 where there is none. Part of the functions of households.';
+COMMENT ON FUNCTION require_membership(bigint, bigint, timestamptz, text) IS 'The membership of a person in a household as of an instant; LY619 where there is none. Part of the functions of households.';
 
 CREATE FUNCTION set_allowance(household_id bigint, member_id bigint, may_spend bigint, period text DEFAULT 'month', role text DEFAULT NULL,
-	at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL, OUT replayed boolean) RETURNS boolean
+	currency text DEFAULT NULL, at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL, OUT replayed boolean) RETURNS boolean
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -287,21 +303,27 @@ DECLARE
 	m record;
 BEGIN
 	replayed := idempotency_key IS NOT NULL AND loyalty.claim_request('set_allowance', ARRAY[loyalty.canonical_member(household_id)], idempotency_key,
-		jsonb_build_array(member_id, may_spend, period, role, extract(epoch FROM nullif(at, statement_timestamp())))) IS NOT NULL;
+		jsonb_build_array(member_id, may_spend, period, role, currency, extract(epoch FROM nullif(at, statement_timestamp())))) IS NOT NULL;
 	IF replayed THEN
 		RETURN;
 	END IF;
 	PERFORM loyalty.require_allowance(coalesce(role, 'person'), may_spend, period, at);
+	IF currency IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.currency c WHERE c.code = currency) THEN
+		RAISE EXCEPTION 'currency "%" does not exist', currency
+			USING ERRCODE = 'LY102', DETAIL = 'The table loyalty.currency has no row with this code.', HINT = 'NULL is each currency that has no allowance of its own.';
+	END IF;
 	household := loyalty.take_household(household_id);
 	m := loyalty.require_membership(household, member_id, at);
-	PERFORM loyalty.keep_household_act(household, m.person_id, 'allowed', coalesce(role, m.role), may_spend, period, at);
+	-- who is head since no other is left does not stay it when there is one
+	PERFORM loyalty.keep_household_act(household, m.person_id, 'allowed', coalesce(role, x.role), may_spend, period, at, currency)
+	FROM loyalty.memberships(ARRAY[household], ARRAY[m.person_id], at) x;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('set_allowance', household, idempotency_key, '{}');
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION set_allowance(bigint, bigint, bigint, text, text, timestamptz, text) IS
-'From an instant on a person may spend so many points of its household in each calendar period (NULL: as many as there are), and has a role (NULL: as before). Returns whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it, LY003, LY004.';
+COMMENT ON FUNCTION set_allowance(bigint, bigint, bigint, text, text, text, timestamptz, text) IS
+'From an instant on a person may spend so many points of its household in each calendar period (NULL: as many as there are), and has a role (NULL: as before). Points of a currency, or (NULL) of each currency that has no allowance of its own; none is counted against another. Returns whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it, LY102, LY003, LY004.';
 
 CREATE FUNCTION own_lots(household_id bigint, member_id bigint, currency text, OUT lot_id bigint, OUT points bigint) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -326,7 +348,6 @@ DECLARE
 	earlier jsonb;
 	household bigint;
 	m record;
-	heir bigint;
 	lots bigint[];
 BEGIN
 	replayed := false;
@@ -358,21 +379,15 @@ BEGIN
 			FROM loyalty.move_points(household, loyalty.canonical_member(member_id), opened_by => lots, settle => true, reason => 'left the household') p;
 		END IF;
 	END IF;
-	PERFORM loyalty.keep_household_act(household, x.member_id, 'left', NULL, NULL, NULL, at)
-	FROM loyalty.household_members(household, at) x WHERE x.member_id = ANY (loyalty.numbers_of(member_id));
-	-- the last head hands over to whoever is there for the longest time
-	SELECT x.member_id INTO heir FROM loyalty.household_members(household, at) x
-	WHERE NOT EXISTS (SELECT FROM loyalty.household_members(household, at) h WHERE h.role = 'head') ORDER BY x.joined_at, x.member_id LIMIT 1;
-	IF heir IS NOT NULL THEN
-		PERFORM loyalty.keep_household_act(household, heir, 'allowed', 'head', NULL, 'month', at);
-	END IF;
+	PERFORM loyalty.keep_household_act(household, x.person_id, 'left', NULL, NULL, NULL, at)
+	FROM loyalty.memberships(ARRAY[household], loyalty.numbers_of(member_id), at) x;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('leave_household', household, idempotency_key, jsonb_build_object('points', points));
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION leave_household(bigint, bigint, text, timestamptz, text) IS
-'A person leaves its household and takes nothing, or (own) what is left of the lots that it brought by transfer(), or that campaigns gave the household for what it did, with their expiry, but for what is held; moved now, whenever it left. The last head hands over to the person who is there for the longest time. Returns the points, and whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it, LY003, LY004.';
+'A person leaves its household and takes nothing, or (own) what is left of the lots that it brought by transfer(), or that campaigns gave the household for what it did, with their expiry, but for what is held; moved now, whenever it left. The last head hands over to the person who is there for the longest time, whose allowance stays what it is. Returns the points, and whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it, LY003, LY004.';
 
 CREATE FUNCTION redeem_for(household_id bigint, member_id bigint, points numeric, currency text DEFAULT 'points',
 	effective_at timestamptz DEFAULT statement_timestamp(), reference text DEFAULT NULL, idempotency_key text DEFAULT NULL,
@@ -398,8 +413,8 @@ BEGIN
 	END IF;
 	PERFORM loyalty.require_effective_at(effective_at);
 	household := loyalty.take_household(household_id);
-	m := loyalty.require_membership(household, member_id, effective_at);
-	spent := loyalty.spent_in_period(household, member_id, m.period, effective_at, 'infinity');
+	m := loyalty.require_membership(household, member_id, effective_at, currency);
+	spent := loyalty.spent_in_period(household, member_id, m.period, effective_at, 'infinity', currency => currency);
 	-- what is no number of points redeem() refuses
 	IF spent + points > m.may_spend AND points < 'Infinity' THEN
 		RAISE EXCEPTION 'member % may not spend % points of household %', member_id, points, household_id
@@ -420,6 +435,15 @@ END
 $$;
 COMMENT ON FUNCTION redeem_for(bigint, bigint, numeric, text, timestamptz, text, text) IS
 'A person spends points of its household, as far as its allowance goes: that of the period in which effective_at lies, in which what is reversed of it is given back as well. Nobody wins twice: it is one wallet. Returns the entry, the available points after it, what is left of the allowance (NULL: as many as there are), and whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618, LY619 not in it then, LY612 the allowance is used up, LY101 not enough points, LY102, LY003, LY004.';
+
+CREATE FUNCTION forget_memberships(member_ids bigint[]) RETURNS void
+LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT loyalty.keep_household_act(m.household_id, m.person_id, 'left', NULL, NULL, NULL, greatest(statement_timestamp(), m.joined_at))
+	FROM loyalty.memberships(NULL, $1, 'infinity') m
+$$;
+COMMENT ON FUNCTION forget_memberships(bigint[]) IS
+'Members who are forgotten leave their households, and take nothing. Part of forget_member().';
 
 CREATE FUNCTION merge_benefits(merge_id bigint, survivor_id bigint, absorbed_id bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -458,7 +482,7 @@ AS $$
 		SELECT coalesce(sum(f.points - r.points), 0) AS points FROM loyalty.household_spend f, LATERAL (
 			SELECT coalesce(sum(CASE e.kind WHEN 'reverse' THEN e.points ELSE 0 END), 0) AS points FROM loyalty.all_entries() e
 			WHERE e.member_id = f.member_id AND e.target_entry_id = f.entry_id AND e.recorded_at < s.recorded_at) r
-		WHERE f.member_id = s.member_id AND f.person_id = s.person_id AND f.recorded_at < s.recorded_at
+		WHERE f.member_id = s.member_id AND f.person_id = s.person_id AND f.currency = s.currency AND f.recorded_at < s.recorded_at
 			AND f.at >= coalesce(s.period_start, '-infinity') AND f.at < coalesce(s.period_end, 'infinity')) e
 	WHERE s.points + e.points > s.may_spend
 	UNION ALL

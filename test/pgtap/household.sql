@@ -209,6 +209,7 @@ SELECT loyalty.join_household(home('M'), id('f'), may_spend => 100, at => '2026-
 SELECT spent('M', 'f', 30, '2026-07-02'), spent('M', 'g', 40, '2026-07-02') \g /dev/null
 SELECT loyalty.merge_members(id('f'), id('g')) \g /dev/null
 SELECT is(answer($$SELECT spent('M', 'g', 31, '2026-07-03')$$), 'LY612', 'merged: 100 less 70');
+SELECT is(persons('M', now()) || '; ' || persons('M', '2026-07-02 12:00'), 'e head, f 100; e head, f 100, g 50', 'it is one person, and was two');
 SELECT is(answer($$SELECT spent('M', 'g', 30, '2026-07-03')$$), '400 0', 'and no more');
 SELECT loyalty.reverse(home('M'), max(entry_id)) FROM loyalty.household_spend \g /dev/null
 SELECT loyalty.unmerge_members(max(merge_id)) FROM loyalty.member_merge \g /dev/null
@@ -221,6 +222,40 @@ SELECT is(loyalty.household_of(id('g')) = home('H'), true, 'it is in the househo
 SELECT is(persons('M', now()) || '; ' || persons('M', '2026-07-10'), 'e head; e head, g 50', 'in the other until the merge');
 SELECT loyalty.unmerge_members(max(merge_id)) FROM loyalty.member_merge \g /dev/null
 SELECT is(persons('M', now()), 'e head, g 50', 'and again, without a gap');
+
+-- A head who is merged into somebody elsewhere, or forgotten, is head no more; whoever is there for the longest time is it.
+INSERT INTO person SELECT n, (SELECT member_id FROM loyalty.resolve_member(jsonb_build_object('email', n || '@example.com'))) FROM unnest('{i,j,k,l}'::text[]) n;
+INSERT INTO home SELECT 'J', household_id FROM loyalty.create_household('王家', id('i'), '2026-07-01');
+INSERT INTO home SELECT 'L', household_id FROM loyalty.create_household('李家', id('l'), '2026-07-01');
+SELECT loyalty.join_household(home('J'), id('j'), may_spend => 100, at => '2026-07-02'), loyalty.join_household(home('J'), id('k'), at => '2026-07-03'),
+	loyalty.earn(home('J'), 1000, effective_at => '2026-07-01'), loyalty.create_currency('stamps'), loyalty.earn(home('J'), 50, 'stamps', effective_at => '2026-07-01') \g /dev/null
+SELECT is(persons('J', now()), 'i head, j 100, k', 'the head');
+SELECT loyalty.merge_members(id('l'), id('i')) \g /dev/null
+SELECT is(persons('J', now()) || '; ' || persons('J', '2026-07-10') || '; ' || persons('L', now()), 'j head 100, k; i head, j 100, k; l head', 'merged into somebody elsewhere: with the allowance that it had');
+SELECT loyalty.set_allowance(home('J'), id('j'), 200, at => '2026-07-10') \g /dev/null
+SELECT loyalty.unmerge_members(max(merge_id)) FROM loyalty.member_merge \g /dev/null
+SELECT is(persons('J', now()), 'i head, j 200, k', 'unmerged: as it was');
+SELECT loyalty.set_allowance(home('J'), id('i'), NULL, role => 'person', at => '2026-07-20') \g /dev/null
+SELECT is(persons('J', now()), 'i head, j 200, k', 'one is it, also where nobody is to be');
+SELECT loyalty.set_allowance(home('J'), id('k'), NULL, role => 'head', at => '2026-07-21') \g /dev/null
+SELECT is(persons('J', now()), 'i, j 200, k head', 'handed over');
+SELECT loyalty.forget_member(id('k')) \g /dev/null
+SELECT is(persons('J', now()) || '; ' || persons('J', '2026-07-22'), 'i head, j 200; i, j 200, k head', 'who is forgotten has left');
+SELECT is(answer($$SELECT spent('J', 'k', 1, now())$$) || ' ' || (loyalty.balance(home('J'))).available, 'LY619 1000', 'and the points stay');
+
+-- An allowance is of each currency, none counted against another; one may have its own.
+SELECT is(answer(s.statement), s.expected, format('currencies %s: %s', s.n, s.statement)) FROM (VALUES
+	(1, $$SELECT spent('J', 'j', 150, '2026-08-01')$$, '850 50'),
+	(2, $$SELECT allowance_left FROM loyalty.redeem_for(home('J'), id('j'), 20, 'stamps', '2026-08-01')$$, '180'),
+	(3, $$SELECT loyalty.set_allowance(home('J'), id('j'), 30, 'year', currency => 'stamps', at => '2026-08-02')$$, 'false'),
+	(4, $$SELECT allowance_left FROM loyalty.redeem_for(home('J'), id('j'), 11, 'stamps', '2026-08-03')$$, 'LY612'),
+	(5, $$SELECT allowance_left FROM loyalty.redeem_for(home('J'), id('j'), 10, 'stamps', '2026-08-03')$$, '0'),
+	(6, $$SELECT spent('J', 'j', 50, '2026-08-03')$$, '800 0'),
+	(7, $$SELECT string_agg(concat_ws('/', m.may_spend, m.period, m.spent), ' ' ORDER BY c) FROM unnest('{points,stamps}'::text[]) c, loyalty.household_members(home('J'), '2026-08-04', currency => c) m WHERE m.member_id = id('j')$$,
+		'200/month/200 30/year/30'),
+	(8, $$SELECT loyalty.set_allowance(home('J'), id('j'), 30, currency => 'nothing')$$, 'LY102'),
+	(9, $$SELECT loyalty.set_allowance(home('J'), id('j'), 30, currency => 'stamps', at => '2026-08-01', idempotency_key => 'a')$$, 'false'),
+	(10, $$SELECT loyalty.set_allowance(home('J'), id('j'), 30, at => '2026-08-01', idempotency_key => 'a')$$, 'LY004')) s (n, statement, expected) ORDER BY s.n;
 
 -- The card: all in one call.
 SELECT loyalty.define_measure('visits') \g /dev/null
