@@ -46,6 +46,10 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = 'A name has up to 63 characters and begins with a letter.',
 				HINT = 'Use lower-case letters, digits and underscores.';
 	END IF;
+	IF NOT isfinite(effective_from) THEN
+		RAISE EXCEPTION 'effective_from must be finite'
+			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', effective_from), HINT = 'Leave it out: the first version is in force always, a later one from now on.';
+	END IF;
 	definition := loyalty.check_benefit_definition(definition);
 	-- of a reward it is its stock
 	limited := CASE definition ->> 'kind' WHEN 'reward' THEN 'stock' ELSE 'total' END;

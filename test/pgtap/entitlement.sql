@@ -35,6 +35,7 @@ SELECT throws_ok(format('SELECT loyalty.define_benefit(''wrong'', %L)', d.defini
 	('{"kind": "entitlement", "quota": 1, "carry_over": 1}'), ('{"kind": "entitlement", "quota": 1, "rolling": "3 days", "carry_over": 1}'),
 	('{"kind": "entitlement", "quota": 1, "discount": {"amount": 1}}'), ('{"kind": "entitlement", "quota": 1, "available": {"nonsense": 1}}'), ('{"kind": "lounge"}')) d (definition);
 SELECT throws_ok($$SELECT loyalty.use_entitlement(1, 'nothing')$$, 'LY601', NULL, 'none of this name');
+SELECT throws_ok(format($$SELECT loyalty.define_benefit('never', '{"kind": "entitlement", "quota": 1}', %L)$$, i), 'LY003', 'effective_from must be finite', i) FROM unnest('{-infinity,infinity}'::text[]) i;
 
 -- A quota by level: gold 4 a year, platinum 8; three uses as gold; platinum from 1 June; silver from 1 September.
 SELECT loyalty.define_measure('visits') \g /dev/null

@@ -155,7 +155,7 @@ SELECT is_empty($$
 			'activity_revision.was_money',
 			-- codes of coupons, and of what they are
 			'coupon.code', 'coupon_code.code', 'coupon_code.shown', 'coupon.benefit', 'coupon_code.benefit', 'coupon_limit.benefit', 'entitlement_act.benefit', 'reward_order.reward', 'gift_claim.gift', 'gift_claim.period_key', 'gift_card.benefit', 'gift_card.currency', 'gift_card.code', 'gift_card.reference', 'household.name',
-			'household_act.kind', 'household_act.role', 'household_act.period', 'household_spend.currency',
+			'household_act.kind', 'household_act.role', 'household_act.period', 'household_act.currency', 'household_spend.currency',
 			-- names of streaks and the like
 			'streak_freeze.streak', 'member_badge.badge', 'member_badge.act', 'challenge_entry.challenge', 'board_score.board', 'board_place.board', 'referral_code.code', 'referral_code.shown',
 			'referral_code.referral', 'referral.referral', 'referral.code', 'referral.why', 'referral.decision',
