@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use utf8;
 
+use File::Path qw(make_path);
 use IPC::Run;
 use Test::More;
 
@@ -117,7 +118,7 @@ for my $room (@rooms)
 }
 
 my $made = ($ENV{TESTLOGDIR} || '.') . '/reference.md';
-mkdir $ENV{TESTLOGDIR} if $ENV{TESTLOGDIR};
+make_path($ENV{TESTLOGDIR}) if $ENV{TESTLOGDIR};
 open my $file, '>:encoding(UTF-8)', $made or die "cannot write $made: $!";
 print $file $text;
 close $file;
