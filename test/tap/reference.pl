@@ -51,7 +51,7 @@ SELECT 'function', p.proname,
 	EXISTS (SELECT FROM pg_type t WHERE p.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend))
 		OR EXISTS (SELECT FROM pg_aggregate a WHERE p.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn))
 		OR EXISTS (SELECT FROM pg_operator o WHERE p.oid = o.oprcode) OR EXISTS (SELECT FROM pg_amproc m WHERE p.oid = m.amproc)
-		OR obj_description(p.oid, 'pg_proc') ~* '\mpart of\M|see program_triggers\(\)|called by setup\(\)'
+		OR obj_description(p.oid, 'pg_proc') ~ 'Part of |; part of |see program_triggers\(\)|called by setup\(\)'
 FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace
 UNION ALL
 SELECT 'type', t.typname, t.typname, CASE t.typtype WHEN 'c' THEN 'type of rows' ELSE 'type' END, obj_description(t.oid, 'pg_type'), false
