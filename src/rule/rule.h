@@ -163,7 +163,7 @@ typedef struct LimitCounter
 extern void LoadHeld(HeldAwards *held, int64 member_id, int64 activity_id, TimestampTz at, Facts *facts);
 extern void LoadHeldOfWindow(HeldAwards *held, Datum numbers, const char *campaign, DateADT window_start);
 extern int64 *WalletsOfHeld(int64 member_id, int64 activity_id, int *n);
-extern void LoadHeldByCause(HeldAwards *held, int64 member_id, const char *cause_prefix);
+extern void LoadHeldByCause(HeldAwards *held, Datum numbers, const char *cause_prefix);
 extern HeldAward *FindHeld(HeldAwards *held, const Campaign *campaign, int effect, bool has_window, DateADT window_start, const char *cause);
 extern LimitCounter *CounterOf(Counters *counters, const Campaign *campaign, const CampaignLimit *limit, DateADT day);
 extern void StoreCounters(const Counters *counters, int64 member_id, int64 canonical);

@@ -39,6 +39,29 @@ $$;
 COMMENT ON FUNCTION counter_differences(bigint[], bigint, bigint) IS
 'Where limits by member have counted something else than awards say: of members with all their numbers (NULL: of those whose canonical number is greater than behind, up to up_to). Part of check_rule() and of merges.';
 
+CREATE FUNCTION lost_steps(member_ids bigint[], ladder text, from_level text, to_level text, at timestamptz) RETURNS SETOF text
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH rank AS (
+		SELECT l.definition ->> 'level' AS level, l.n
+		FROM (SELECT v.definition FROM loyalty.ladder_version v WHERE v.ladder = $2 ORDER BY v.version DESC LIMIT 1) v,
+			jsonb_array_elements(v.definition -> 'levels') WITH ORDINALITY l (definition, n)
+	), goal AS (
+		SELECT coalesce(max(r.n), 0) AS n FROM rank r WHERE r.level = $4
+	), step AS (
+		SELECT w.member_id, w.cause, split_part(w.cause, ':', 3) AS level, (array_agg(w.at ORDER BY w.award_id))[1] AS at
+		FROM loyalty.award w WHERE w.member_id = ANY ($1) AND w.cause IS NOT NULL AND starts_with(w.cause, format('tier_changed:%s:', $2))
+		GROUP BY w.member_id, w.cause
+	)
+	SELECT s.cause FROM goal g, step s LEFT JOIN rank r ON r.level = s.level
+	WHERE (s.level = $3 OR r.n > g.n)
+		AND NOT EXISTS (SELECT FROM loyalty.tier_history h LEFT JOIN rank k ON k.level = h.level
+			WHERE h.member_id = s.member_id AND h.ladder = $2 AND h.starts_at > s.at AND h.starts_at < $5 AND coalesce(k.n, 0) <= g.n)
+	GROUP BY s.cause ORDER BY min(s.at), s.cause
+$$;
+COMMENT ON FUNCTION lost_steps(bigint[], text, text, text, timestamptz) IS
+'Of a fall of a tier, because something was returned, from one level to another: the causes of awards for the steps that are lost with it, which are those above that level since the member was last there. Steps that time ended before stay. Part of decisions.';
+
 CREATE FUNCTION count_anew(member_id bigint) RETURNS void
 LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$

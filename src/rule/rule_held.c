@@ -215,18 +215,19 @@ LoadHeldOfWindow(HeldAwards *held, Datum numbers, const char *campaign, DateADT 
 }
 
 /*
- * What was given because something happened, whose cause begins so.
+ * What was given because something happened, whose cause begins so, under
+ * whichever of some numbers.
  */
 void
-LoadHeldByCause(HeldAwards *held, int64 member_id, const char *cause_prefix)
+LoadHeldByCause(HeldAwards *held, Datum numbers, const char *cause_prefix)
 {
 	static KeptPlan plan = {
-		.query = AWARD_COLUMNS "WHERE member_id OPERATOR(pg_catalog.=) $1 AND cause IS NOT NULL "
+		.query = AWARD_COLUMNS "WHERE member_id OPERATOR(pg_catalog.=) ANY ($1) AND cause IS NOT NULL "
 		"AND pg_catalog.starts_with(cause, $2) ORDER BY award_id",
 		.nargs = 2,
-		.argtypes = {INT8OID, TEXTOID}
+		.argtypes = {INT8ARRAYOID, TEXTOID}
 	};
-	Datum		values[2] = {Int64GetDatum(member_id), CStringGetTextDatum(cause_prefix)};
+	Datum		values[2] = {numbers, CStringGetTextDatum(cause_prefix)};
 	MemoryContext target = CurrentMemoryContext;
 
 	RunPlan(&plan, values, NULL, 0);

@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
@@ -228,6 +229,23 @@ PayloadText(Datum payload, const char *key)
 	return found.type == jbvString ? pnstrdup(found.val.string.val, found.val.string.len) : NULL;
 }
 
+/* An instant, as no setting of a session changes it. */
+static char *
+InstantName(TimestampTz at)
+{
+	char		text[MAXDATELEN + 1];
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	tm.tm_isdst = 0;			/* so that it says +00 */
+	EncodeDateTime(&tm, fsec, true, 0, NULL, USE_ISO_DATES, text);
+	return pstrdup(text);
+}
+
 /* tier_changed:club:silver:2026-05-04 08:00:00+00 */
 static char *
 CauseName(const Activity *activity)
@@ -243,8 +261,33 @@ CauseName(const Activity *activity)
 
 		appendStringInfo(&name, "%s:", text != NULL ? text : "");
 	}
-	appendStringInfoString(&name, TimestampText(activity->at));
+	appendStringInfoString(&name, InstantName(activity->at));
 	return name.data;
+}
+
+/* What is held of the steps that are lost with a level. */
+static void
+LoadLostSteps(Settlement *settlement, const Activity *activity, const char *ladder, const char *from)
+{
+	static KeptPlan plan = {
+		.query = "SELECT loyalty.lost_steps($1, $2, $3, $4, $5)",
+		.nargs = 5,
+		.argtypes = {INT8ARRAYOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
+	};
+	char	   *to = PayloadText(activity->document, "to");
+	Datum		values[5] = {
+		settlement->numbers, CStringGetTextDatum(ladder), CStringGetTextDatum(from), CStringGetTextDatum(to != NULL ? to : ""), TimestampTzGetDatum(activity->at)
+	};
+	MemoryContext target = CurrentMemoryContext;
+	SPITupleTable *table;
+	uint64		n;
+
+	RunPlan(&plan, values, NULL, 0);
+	MemoryContextSwitchTo(target);
+	table = SPI_tuptable;
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+		LoadHeldByCause(&settlement->held, settlement->numbers, SPI_getvalue(table->vals[i], table->tupdesc, 1));
 }
 
 /*
@@ -260,7 +303,7 @@ TakeBackOfStep(Settlement *settlement, const Activity *activity)
 
 	if (strcmp(activity->kind, TIER_CHANGED) != 0 || ladder == NULL || from == NULL || reason == NULL || strcmp(reason, "returned") != 0)
 		return;
-	LoadHeldByCause(&settlement->held, settlement->home_id, psprintf("%s:%s:%s:", activity->kind, ladder, from));
+	LoadLostSteps(settlement, activity, ladder, from);
 	for (int i = 0; i < settlement->held.n; i++)
 	{
 		HeldAward  *award = settlement->held.awards[i];
@@ -268,6 +311,14 @@ TakeBackOfStep(Settlement *settlement, const Activity *activity)
 
 		award->is_taken = campaign == NULL || campaign->keep;
 	}
+}
+
+static Datum
+OnlyNumber(int64 member_id)
+{
+	Datum		number = Int64GetDatum(member_id);
+
+	return PointerGetDatum(construct_array(&number, 1, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /*
@@ -284,7 +335,7 @@ SettleHappening(const Chained *chained, int64 *points, int *awards)
 	settlement.cause_revision = running->revision;
 	settlement.reason = running->reason;
 	settlement.at = Max(chained->activity.at, running->at);
-	LoadHeldByCause(&settlement.held, settlement.home_id, settlement.cause);
+	LoadHeldByCause(&settlement.held, OnlyNumber(settlement.home_id), settlement.cause);
 	TakeBackOfStep(&settlement, &chained->activity);
 	running->depth = chained->depth;
 	settlement.too_deep = chained->depth > MAX_DEPTH;
@@ -484,7 +535,7 @@ ActivityReplayed(ActivityChange *change)
 	static KeptPlan plan = {
 		.query = "SELECT coalesce(pg_catalog.sum(points) FILTER (WHERE currency OPERATOR(pg_catalog.=) 'points'), 0)::pg_catalog.int8, "
 		"pg_catalog.count(DISTINCT (campaign, effect, window_start, cause)) FILTER (WHERE points OPERATOR(pg_catalog.<>) 0) "
-		"FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) ANY ($4) AND (member_id OPERATOR(pg_catalog.=) $1 OR window_start IS NOT NULL) "
+		"FROM loyalty.award WHERE member_id OPERATOR(pg_catalog.=) ANY ($4) AND (member_id OPERATOR(pg_catalog.=) $1 OR window_start IS NOT NULL OR cause IS NOT NULL) "
 		"AND activity_id OPERATOR(pg_catalog.=) $2 AND revision OPERATOR(pg_catalog.=) $3 AND reason IS NULL",
 		.nargs = 4,
 		.argtypes = {INT8OID, INT8OID, INT4OID, INT8ARRAYOID}

@@ -319,7 +319,42 @@ GatherCandidates(Settlement *settlement)
  * ---------------------------------------------------------------------------
  */
 
-/* In a counter, what an award held is given back; times: where one time was. */
+/* One time, that was given back in a counter: of which an award is one effect. */
+typedef struct TimeGivenBack
+{
+	const LimitCounter *counter;
+	const HeldAward *award;
+} TimeGivenBack;
+
+/* Whether awards are of one activity, of one thing that happened, or of one window. */
+static bool
+IsOneTime(const HeldAward *a, const HeldAward *b)
+{
+	if (a->has_window != b->has_window || !SameString(a->cause, b->cause))
+		return false;
+	return !a->has_window || (a->window_start == b->window_start && strcmp(a->campaign, b->campaign) == 0);
+}
+
+/* Whether a time is to be given back: it is counted once, however many effects had it. */
+static bool
+IsNewTime(const LimitCounter *counter, const HeldAward *award, List **times)
+{
+	TimeGivenBack *time;
+	ListCell   *lc;
+
+	foreach(lc, *times)
+	{
+		time = lfirst(lc);
+		if (time->counter == counter && IsOneTime(time->award, award))
+			return false;
+	}
+	time = palloc(sizeof(TimeGivenBack));
+	*time = (TimeGivenBack) {counter, award};
+	*times = lappend(*times, time);
+	return true;
+}
+
+/* In a counter, what an award held is given back; times: which were. */
 static void
 GiveBackIn(LimitCounter *counter, const HeldAward *award, List **times)
 {
@@ -328,11 +363,10 @@ GiveBackIn(LimitCounter *counter, const HeldAward *award, List **times)
 		counter->counter.used -= award->points;
 		counter->given_back -= award->has_window ? award->points : 0;
 	}
-	else if (counter->in_times && !list_member_ptr(*times, counter))
+	else if (counter->in_times && IsNewTime(counter, award, times))
 	{
 		counter->counter.used--;
 		counter->given_back -= award->has_window;
-		*times = lappend(*times, counter);
 	}
 }
 

@@ -291,4 +291,53 @@ SELECT is((SELECT points FROM loyalty.record_activity(:o, 'order', '2026-05-01',
 SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
 SELECT is((SELECT points FROM loyalty.record_activity(:o, 'order', '2026-05-01', 1)), 10::bigint, 'as two it had not');
 SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is well');
+
+-- What a step earned before a merge, and what the merge lifted, is taken back once the order that lifted both is returned; a retry says so
+SELECT clear() \g /dev/null
+SELECT define('status', '{"then": [{"points": {"give": 1, "per": 1}, "currency": "status"}]}'),
+	define('gift', '{"on": ["tier_changed"], "when": {"reached": {"club": ["silver"]}}, "limits": {"member": {"times": 3, "within": "year"}}, "then": [{"points": 50}]}') \g /dev/null
+SELECT member_id AS m FROM loyalty.resolve_member('{"email": "c@example.com"}') \gset
+SELECT member_id AS o FROM loyalty.resolve_member('{"email": "d@example.com"}') \gset
+SELECT points FROM loyalty.record_activity(:m, 'order', '2026-05-01', 10) \g /dev/null
+SELECT activity_id AS a, points AS first FROM loyalty.record_activity(:o, 'order', '2026-05-01', 600) \gset
+SELECT is(:first::bigint, 50::bigint, 'one reaches it');
+SELECT merge_id FROM loyalty.merge_members(:m, :o) \gset
+SELECT is(held(:m, 'gift'), 50::bigint, 'the other by the merge');
+SELECT results_eq(format($$SELECT points, replayed FROM loyalty.record_return(%s, %s, idempotency_key => 'gone')$$, :o, :a), 'VALUES (-100::bigint, false)', 'both are taken back');
+SELECT results_eq(format($$SELECT points, replayed FROM loyalty.record_return(%s, %s, idempotency_key => 'gone')$$, :o, :a), 'VALUES (-100::bigint, true)', 'as a retry says');
+SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is well');
+SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
+SELECT is(held(m, 'gift'), 0::bigint, 'of neither something is left') FROM (VALUES (:m), (:o)) v (m);
+SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is well');
+
+-- A step that time ended long ago keeps its gift when a later one is lost with what was returned; what was one
+-- order raised step by step loses all of them. Neither the settings of a session tell one step from another
+SELECT clear() \g /dev/null
+SELECT loyalty.create_currency('miles'), loyalty.define_measure('miles', 'points', 'miles') \g /dev/null
+SELECT loyalty.define_ladder('air', '{"measures": [{"measure": "miles", "window": "rolling", "interval": "12 months"}], "validity": "interval", "validity_interval": "12 months",
+	"levels": [{"level": "blue"}, {"level": "silver", "all": {"miles": 500}}, {"level": "gold", "all": {"miles": 2000}}]}', '2020-01-01') \g /dev/null
+SELECT define('miles', '{"then": [{"points": {"give": 1, "per": 1}, "currency": "miles"}]}', '2020-01-01'),
+	define('step', '{"on": ["tier_changed"], "when": {"reached": {"air": ["silver", "gold"]}}, "limits": {"member": {"times": 9, "within": "lifetime"}}, "then": [{"points": 50}]}', '2020-01-01'),
+	define('memento', '{"on": ["tier_changed"], "when": {"reached": {"air": ["silver"]}}, "on_return": "keep", "then": [{"points": 3}]}', '2020-01-01') \g /dev/null
+SELECT is((SELECT points FROM loyalty.record_activity(120, 'order', '2022-02-03', 600.00)), 53::bigint, 'silver, until 2023');
+CALL loyalty.evaluate_tiers(as_of => '2024-06-01');
+SELECT activity_id AS a, points AS first FROM loyalty.record_activity(120, 'order', '2025-02-03', 600.00) \gset
+SELECT is(:first::bigint, 53::bigint, 'and again');
+SELECT is((SELECT points FROM loyalty.record_return(120, :a, at => '2025-03-01')), -50::bigint, 'returned: that of 2022 stays, and what is kept');
+SELECT is(held(120, 'step'), 50::bigint, 'one');
+SELECT is((SELECT sum(used) FROM loyalty.award_counter WHERE member_id = 120), 1::numeric, 'and counted once');
+SELECT activity_id AS a FROM loyalty.record_activity(121, 'order', '2025-02-03', 600.00) \gset
+SELECT loyalty.revise_activity(121, :a, amount => 2100.00) \g /dev/null
+SELECT is(held(121, 'step'), 100::bigint, 'silver, and gold');
+SET timezone = 'Asia/Tokyo';
+SET datestyle = 'German';
+SELECT is((SELECT points FROM loyalty.record_return(121, :a, at => '2025-03-01 00:00Z')), -100::bigint, 'all of it is returned, and both are lost');
+SELECT is((SELECT sum(used) FROM loyalty.award_counter WHERE member_id = 121), 0::numeric, 'and counted no more');
+SELECT activity_id AS a FROM loyalty.record_activity(122, 'order', '2025-02-03 00:00Z', 600.00) \gset
+RESET datestyle;
+SET timezone = 'UTC';
+SELECT is((SELECT cause FROM loyalty.award WHERE member_id = 122 AND campaign = 'memento'), 'tier_changed:air:silver:2025-02-03 00:00:00+00', 'as every session names it');
+SELECT sum(points) FROM unnest('{t,f}'::boolean[]) c, loyalty.revise_activity(122, :a, cancelled => c) \g /dev/null
+SELECT is(held(122, 'memento'), 3::bigint, 'what was kept is not given once more');
+SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is well');
 SELECT * FROM finish();
