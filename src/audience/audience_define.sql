@@ -12,6 +12,9 @@ CREATE FUNCTION expression_tokens(expression text, OUT kind text, OUT token text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
+	-- a letter of another script is whatever is no ASCII, whether the database's locale knows it or not, but spaces and punctuation
+	other CONSTANT text := '(?![[:space:][:punct:]\u00A0\u2000-\u206F\u3000-\u3003\u3008-\u3020\uFF01-\uFF0F\uFF1A-\uFF20\uFF3B-\uFF40\uFF5B-\uFF65])[^\u0001-\u007F]';
+	word CONSTANT text := format('^(?:[A-Za-z]|%1$s)(?:[A-Za-z0-9_]|%1$s)*', other);
 	rest text;
 	depth integer;
 	quoted boolean;
@@ -25,18 +28,15 @@ BEGIN
 			CONTINUE;
 		END IF;
 		token := NULL;
-		IF rest ~ '^[a-z]' THEN
-			kind := 'name';
-			token := substring(rest FROM '^[a-z][a-z0-9_]*');
+		token := substring(rest FROM word);
+		IF token IS NOT NULL THEN
+			kind := CASE WHEN token ~ '^[a-z][a-z0-9_]*$' THEN 'name' ELSE 'value' END;
 		ELSIF rest ~ '^(>=|<=|[=<>])' THEN
 			kind := 'comparison';
 			token := substring(rest FROM '^(?:>=|<=|[=<>])');
 		ELSIF rest ~ '^[-&|()]' THEN
 			kind := 'operator';
 			token := left(rest, 1);
-		ELSIF rest ~ '^[[:alpha:]]' THEN
-			kind := 'value';
-			token := substring(rest FROM '^[[:alpha:]][[:alnum:]_]*');
 		ELSIF rest ~ '^[0-9.]' THEN
 			kind := 'value';
 			token := substring(rest FROM '^[0-9.]+');

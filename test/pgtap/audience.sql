@@ -43,6 +43,17 @@ FROM (VALUES ('loyalty.define_audience(''members'', ''a'')', 'LY003'), ('loyalty
 	('loyalty.audience_set(NULL)', 'LY703'), ('* FROM loyalty.audience_state(''nobody'')', 'LY703'), ('* FROM loyalty.explain_membership(1, ''nobody'')', 'LY703'), ('* FROM loyalty.audience_members(''nobody'')', 'LY703'),
 	('* FROM loyalty.audience_overlap(''{a,nobody}'')', 'LY703')) t (call, code);
 
+-- words in any script, whatever the locale of the database
+CREATE FUNCTION tokens(expression text) RETURNS text LANGUAGE sql AS $$ SELECT string_agg(format('%s:%s', left(t.kind, 1), t.token), ' ' ORDER BY t.place) FROM loyalty.expression_tokens(expression) t WHERE t.kind <> 'end' $$;
+SELECT is(tokens(t.expression), t.tokens, 'words: ' || t.expression)
+FROM (VALUES ('city = Köln', 'n:city c:= v:Köln'), ('city = köln - a', 'n:city c:= v:köln o:- n:a'), ('city = ōsaka', 'n:city c:= v:ōsaka'), ('diet = 素食 - diet = "清真"', 'n:diet c:= v:素食 o:- n:diet c:= v:"清真"'),
+	('diet = 素食　& a', 'n:diet c:= v:素食 o:& n:a'), ('diet=茶2号|a', 'n:diet c:= v:茶2号 o:| n:a'), ('size = XL', 'n:size c:= v:XL'), ('size = xL', 'n:size c:= v:xL')) t (expression, tokens);
+CREATE DATABASE audience_c TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
+SELECT is((SELECT * FROM dblink(format('host=%s port=%s dbname=audience_c', split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port')),
+	$$SET client_min_messages = warning; CREATE EXTENSION loyalty CASCADE; SELECT string_agg(t.token, ' ' ORDER BY t.place) FROM loyalty.expression_tokens('city = Köln & diet = 素食') t WHERE t.kind <> 'end'$$) x (tokens text)),
+	'city = Köln & diet = 素食', 'in a database whose locale knows no letters');
+DROP DATABASE audience_c;
+
 /* ---- circles ---- */
 
 SELECT loyalty.define_list('x', '{1}'), loyalty.define_list('y', '{2}'), loyalty.define_audience('aa', 'x') , loyalty.define_audience('bb', 'aa & y') \g /dev/null
