@@ -282,9 +282,17 @@ BEGIN
 		-- in which month after joining, from 1, and by whom: those who have had as many in full
 		SELECT c.channel, c.full, n.n + (a.at AT TIME ZONE zone >= c.joined + make_interval(months => n.n))::integer AS month, sum(a.amount * margin) AS margin
 		FROM cohort c JOIN (
-			SELECT coalesce(l.canonical_id, a.member_id) AS id, a.at, a.amount
+			-- as it was by then: what is returned later does not count as returned
+			SELECT coalesce(l.canonical_id, a.member_id) AS id, a.at, CASE
+				WHEN a.revision = 0 THEN a.amount
+				ELSE (SELECT CASE WHEN NOT s.returned THEN s.amount END FROM (
+					SELECT r.revision, r.was_returned AS returned, r.was_amount AS amount
+					FROM loyalty.activity_revision r WHERE r.member_id = a.member_id AND r.activity_id = a.activity_id AND r.is_return AND r.at >= at_most
+					UNION ALL
+					SELECT NULL, a.returned, a.amount
+					ORDER BY 1 LIMIT 1) s) END AS amount
 			FROM loyalty.activity a LEFT JOIN loyalty.member_alias l ON l.member_id = a.member_id
-			WHERE a.kind = ANY (kinds) AND a.confirmed AND NOT a.cancelled AND NOT a.returned AND a.at >= from_at AND a.at < at_most) a
+			WHERE a.kind = ANY (kinds) AND a.confirmed AND NOT a.cancelled AND a.at >= from_at AND a.at < at_most) a
 			ON a.id = c.id AND a.at >= c.joined_at,
 			LATERAL (SELECT (extract(year FROM a.at AT TIME ZONE zone) * 12 + extract(month FROM a.at AT TIME ZONE zone)
 				- extract(year FROM c.joined) * 12 - extract(month FROM c.joined))::integer AS n) n

@@ -232,6 +232,12 @@ SELECT is((SELECT (members, cost_per_member) FROM loyalty.acquisition('2026-01-0
 SELECT is((SELECT cost FROM loyalty.acquisition('2026-01-01 00:00+08', '2026-01-11 12:00+08', '2026-06-01') WHERE channel = 'live_room'), round(400.00 * 10.5 / 31, 2), 'a part of the period');
 SELECT throws_ok($$SELECT loyalty.acquisition('2026-02-01', '2026-01-01')$$, 'LY003', 'a period must be given', 'no period');
 
+-- what is returned lowers the margin from then on
+SELECT loyalty.record_return(3005, (SELECT activity_id FROM loyalty.activities(3005, 'order') ORDER BY at LIMIT 1), at => '2026-05-20') \g /dev/null
+-- 40 brought 11.20 each, and are 39; 4.00 of it are given back
+SELECT is((SELECT margin_per_member FROM loyalty.acquisition('2026-01-01 00:00+08', '2026-02-01 00:00+08', t::timestamptz) WHERE channel = 'live_room'), round(brought / 39, 2), 'as of ' || t)
+FROM (VALUES ('2026-05-19', 448.00), ('2026-06-01', 444.00)) v (t, brought);
+
 -- ---- rights, and a snapshot ----
 
 CREATE ROLE trial_reader;
