@@ -13,6 +13,9 @@
 #   make mutants         change single lines at random and list what no test
 #                        notices (ROOM=rfm N=300 SEED=1; see test/mutate.pl)
 #   make bench           measure it against hand-written SQL
+#   make installcheck    run the golden tests against a running server on which
+#                        it is installed (PGHOST, PGPORT, PGUSER as for psql)
+#   make dist            an archive of the last commit, for PGXN
 #   make clean           remove what was built, and the private clusters
 #
 # demo, dashboard, test, soak, bench and mutants install through apt what they miss, and say so.
@@ -45,6 +48,9 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(HERE)/loya
 MODULE_big = loyalty-$(EXTVERSION)
 OBJS = $(patsubst $(HERE)/%.c,%.o,$(foreach room,$(ROOMS),$(sort $(wildcard $(HERE)/src/$(room)/*.c))))
 DATA_built = loyalty--$(EXTVERSION).sql
+DOCS = README.md LICENSE NOTICE CHANGELOG.md $(patsubst $(HERE)/%,%,$(wildcard $(HERE)/doc/*.md $(HERE)/doc/*.png))
+# a folder of its own among the documents of extensions
+override docmoduledir = loyalty
 ROOM_SQL = $(foreach room,$(ROOMS),$(HERE)/src/$(room)/$(room).sql $(sort $(filter-out %/$(room).sql,$(wildcard $(HERE)/src/$(room)/*.sql))))
 
 PG_CONFIG ?= pg_config
@@ -61,7 +67,7 @@ endif
 LIBCRYPTO = $(if $(filter -lcrypto,$(LIBS)),$(shell echo '\#include <openssl/evp.h>' | $(CC) -E - >/dev/null 2>&1 && echo -lcrypto))
 PG_CFLAGS += $(if $(LIBCRYPTO),-DHAVE_LIBCRYPTO)
 SHLIB_LINK = -lm $(LIBCRYPTO) $(if $(filter linux,$(PORTNAME)),-Wl$(comma)-Bsymbolic-functions)
-EXTRA_CLEAN = $(OBJS:.o=.d) .built-for tmp_check $(addprefix $(HERE)/dashboard/,dist node_modules src/.observablehq)
+EXTRA_CLEAN = $(OBJS:.o=.d) .built-for tmp_check loyalty-$(EXTVERSION).zip $(addprefix $(HERE)/dashboard/,dist node_modules src/.observablehq)
 
 ifneq ($(wildcard $(PGXS)),)
 
@@ -116,9 +122,17 @@ $(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
 
 clean: clean-clusters
 
+# Each golden test makes the extension itself, in a database of its own.
+GOLDENS = $(patsubst $(HERE)/sql/%.sql,%,$(wildcard $(HERE)/sql/*.sql))
+installcheck:
+	@failed=; for room in $(GOLDENS); do \
+		mkdir -p "tmp_check/installcheck/$$room"; \
+		$(pg_regress_installcheck) --inputdir='$(HERE)' --outputdir="tmp_check/installcheck/$$room" --dbname="loyalty_check_$$room" "$$room" || failed="$$failed $$room"; \
+	done; [ -z "$$failed" ] || { echo "Failed:$$failed; what came out is in tmp_check/installcheck."; false; }
+
 else
 
-all install clean:
+all install installcheck clean:
 	@echo 'There is no PostgreSQL to build for: $(PG_CONFIG) finds no server headers.'
 	@echo 'make demo and make test install what is missing; or name another PG_CONFIG.'
 	@false
@@ -158,9 +172,14 @@ run-soak: all
 run-bench: all
 	@$(HERE)/test/bench/run.sh
 
+# The archive has what is committed, under the name that PGXN expects.
+dist:
+	git -C $(HERE) archive --format=zip --prefix=loyalty-$(EXTVERSION)/ -o '$(CURDIR)/loyalty-$(EXTVERSION).zip' HEAD
+	@echo 'loyalty-$(EXTVERSION).zip'
+
 clean-clusters:
 	@if $(PG_CONFIG) --bindir >/dev/null 2>&1; then \
 		for name in demo test bench; do $(HERE)/test/cluster.sh $$name remove; done; \
 	fi
 
-.PHONY: FORCE demo psql dashboard test soak bench mutants clean-clusters run-demo run-psql run-dashboard run-test run-soak run-bench
+.PHONY: FORCE installcheck dist demo psql dashboard test soak bench mutants clean-clusters run-demo run-psql run-dashboard run-test run-soak run-bench
