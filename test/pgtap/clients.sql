@@ -196,7 +196,7 @@ INSERT INTO call VALUES
 	('triangle_cells', $$loyalty.redemption_triangle('own'), '2030-01-01'$$), ('ultimate_rate', $$loyalty.redemption_triangle('own'), '2030-01-01', 'latest'$$), ('outstanding_by', $$'own', NULL, NULL, 'issued'$$),
 	('redemption_shares', $$'own', NULL, NULL, (SELECT loyalty.outstanding_agg(x, NULL, 'month', 'UTC') FROM (VALUES (b)) v (x))$$), ('redemption_forecast', $$'own'$$),
 	('deferral_schedule', $$'own'$$), ('recognised_revenue', $$'own', '2024-01-01', '2024-02-01'$$),
-	('current_channel_costs', ''), ('trial_members', $$'t'$$);
+	('current_channel_costs', ''), ('trial_members', $$'t'$$), ('as_long_before', $$now() - interval '1 day', now()$$);
 CREATE FUNCTION infinite() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	k call;
