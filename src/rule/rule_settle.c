@@ -241,6 +241,7 @@ typedef struct Look
 {
 	const Campaign *campaign;
 	const Activity *activity;
+	int			place;			/* as it is now comes first */
 } Look;
 
 static int
@@ -250,7 +251,7 @@ CompareLooks(const void *a, const void *b)
 	const Look *y = b;
 	int			order = CompareCampaigns(x->campaign, y->campaign);
 
-	return order != 0 ? order : x->activity->at < y->activity->at ? -1 : x->activity->at > y->activity->at;
+	return order != 0 ? order : x->place - y->place;
 }
 
 static Look *
@@ -260,7 +261,10 @@ AddLooks(Look *looks, int *n, Campaign *const *campaigns, int ncampaigns, bool w
 	for (int i = 0; i < ncampaigns; i++)
 	{
 		if (campaigns[i]->has_window == windows)
-			looks[(*n)++] = (Look) {campaigns[i], activity};
+		{
+			looks[*n] = (Look) {campaigns[i], activity, *n};
+			(*n)++;
+		}
 	}
 	return looks;
 }

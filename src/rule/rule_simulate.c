@@ -372,7 +372,7 @@ typedef struct SimLook
 {
 	const Campaign *campaign;
 	const Activity *in_window;	/* NULL: at the activity */
-	int			c;				/* then: its place among those in force */
+	int			place;			/* then: among those in force; else: as it is now comes first */
 } SimLook;
 
 static int
@@ -382,9 +382,7 @@ CompareSimLooks(const void *a, const void *b)
 	const SimLook *y = b;
 	int			order = CompareCampaigns(x->campaign, y->campaign);
 
-	if (order != 0 || x->in_window == NULL || y->in_window == NULL)
-		return order;
-	return x->in_window->at < y->in_window->at ? -1 : x->in_window->at > y->in_window->at;
+	return order != 0 ? order : x->place - y->place;
 }
 
 /* Those over windows look at what is known by now, whenever the activity was recorded. */
@@ -401,7 +399,10 @@ AddWindowLooks(const SimBook *book, const SimEvent *event, const SimInForce *in_
 	for (int i = 0; i < ncampaigns; i++)
 	{
 		if (campaigns[i]->has_window)
-			looks[(*n)++] = (SimLook) {campaigns[i], activity, 0};
+		{
+			looks[*n] = (SimLook) {campaigns[i], activity, *n};
+			(*n)++;
+		}
 	}
 	return looks;
 }
@@ -435,7 +436,7 @@ GatherInSim(Simulation *simulation, SimBook *book, const SimEvent *event, SimInF
 		if (looks[i].in_window != NULL)
 			AddWindow(simulation, book, event, looks[i].campaign, looks[i].in_window, facts);
 		else
-			AddCandidate(simulation, book, event, in_force, looks[i].c, facts);
+			AddCandidate(simulation, book, event, in_force, looks[i].place, facts);
 	}
 	if (event->is_revised)
 		TakeLeftovers(simulation, book, event);
