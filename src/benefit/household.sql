@@ -38,7 +38,7 @@ BEGIN
 		recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 		PRIMARY KEY (member_id, act)
 	);
-	CREATE INDEX household_act_person ON loyalty.household_act (person_id);
+	CREATE UNIQUE INDEX household_act_person ON loyalty.household_act (person_id, member_id, act);
 	COMMENT ON TABLE loyalty.household_act IS 'Who joined and left households, and how much each may spend. Append-only.';
 	COMMENT ON COLUMN loyalty.household_act.member_id IS 'The household.';
 	COMMENT ON COLUMN loyalty.household_act.act IS 'Number of the act, from 1, in the order in which they were recorded.';

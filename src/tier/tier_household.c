@@ -67,18 +67,19 @@ BestTier(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, con
 	HouseholdSpell *spells;
 	int			nspells;
 
-	if (!AsksHousehold(definition))
+	/* nothing is better than the highest */
+	if (!AsksHousehold(definition) || (own != NULL && RankOfCode(definition, own) == definition->nlevels))
 		return own;
 	nspells = read_spells(member_id, asked->as_of, asked->known_at, &spells);
 	for (int i = 0; i < nspells; i++)
 	{
-		TierMachine machine;
+		const char *theirs;
 
 		if (asked->as_of < spells[i].starts_at || asked->as_of >= spells[i].ends_at)
 			continue;
-		MachineAsOf(ladder, spells[i].household_id, asked, &machine);
-		if (machine.definition == definition && machine.state.effective > (own == NULL ? 0 : RankOfCode(definition, own)))
-			return CodeOfRank(definition, machine.state.effective);
+		theirs = OwnLevel(ladder, spells[i].household_id, asked);
+		if (theirs != NULL && RankOfCode(definition, theirs) > (own == NULL ? 0 : RankOfCode(definition, own)))
+			return theirs;
 	}
 	return own;
 }

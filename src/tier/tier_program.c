@@ -51,6 +51,29 @@ OfQuery(TimestampTz as_of)
 }
 
 /*
+ * The code of the level that is a member's own; NULL for none.
+ */
+const char *
+OwnLevel(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked)
+{
+	TierMachine machine;
+
+	if (asked->known_at == TIMESTAMP_INFINITY)
+	{
+		StoredTier	stored;
+
+		/* between the last step and the next one there is nothing to compute */
+		ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
+		if (stored.evaluated && asked->as_of >= stored.event_at && asked->as_of < stored.columns.next_at &&
+			(asked->as_of >= stored.evaluated_at || stored.event_at != TIMESTAMP_MINUS_INFINITY) &&
+			stored.versions == ladder->versions->nversions)
+			return stored.columns.level;
+	}
+	MachineAsOf(ladder, member_id, asked, &machine);
+	return CodeOfRank(machine.definition, machine.state.effective);
+}
+
+/*
  * The code of a member's level on a ladder, as the query sees it, in the current
  * memory context; NULL for none.
  */
@@ -62,33 +85,11 @@ LevelOf(int64 member_id, const char *ladder_code, TimestampTz as_of, TimestampTz
 	CachedLadder *ladder;
 	const char *code = NULL;
 	char	   *result;
-	bool		answered = false;
 
 	ConnectTier();
 	ladder = FindLadder(ladder_code, known_at);
-	if (known_at == TIMESTAMP_INFINITY)
-	{
-		StoredTier	stored;
-
-		/* between the last step and the next one there is nothing to compute */
-		ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
-		if (stored.evaluated && as_of >= stored.event_at && as_of < stored.columns.next_at &&
-			(as_of >= stored.evaluated_at || stored.event_at != TIMESTAMP_MINUS_INFINITY) &&
-			stored.versions == ladder->versions->nversions)
-		{
-			code = stored.columns.level;
-			answered = true;
-		}
-	}
-	if (!answered && ladder != NULL)
-	{
-		TierMachine machine;
-
-		MachineAsOf(ladder, member_id, &asked, &machine);
-		code = CodeOfRank(machine.definition, machine.state.effective);
-	}
 	if (ladder != NULL)
-		code = BestTier(ladder, member_id, &asked, code);
+		code = BestTier(ladder, member_id, &asked, OwnLevel(ladder, member_id, &asked));
 	result = code == NULL ? NULL : MemoryContextStrdup(caller, code);
 	SPI_finish();
 	return result;

@@ -121,6 +121,7 @@ extern const char *BestTier(const CachedLadder *ladder, int64 member_id, const T
 extern void OverlayHouseholds(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierLog **logs, int *nlogs);
 
 /* tier_program.c */
+extern const char *OwnLevel(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked);
 extern char *LevelOf(int64 member_id, const char *ladder_code, TimestampTz as_of, TimestampTz known_at);
 extern char *LevelNow(int64 member_id, const char *ladder_code, TimestampTz as_of);
 
