@@ -55,11 +55,11 @@ CREATE FUNCTION badge_acts(member_id bigint, as_of timestamptz, known_at timesta
 	OUT home bigint, OUT badge text, OUT level integer, OUT earned_at timestamptz, OUT given_at timestamptz) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT x.member_id, x.badge, x.level, CASE WHEN x.acts[1] = 'earned' THEN x.ats[1] END, CASE WHEN x.given > 0 THEN x.given_at END
+	SELECT x.member_id, x.badge, x.level, x.earned_at, CASE WHEN x.given > 0 THEN x.given_at END
 	FROM (SELECT b.member_id, b.badge, b.level,
-			-- the last of those that follow from activities
-			array_agg(b.act ORDER BY b.act_id DESC) FILTER (WHERE b.act IN ('earned', 'lost')) AS acts,
-			array_agg(b.earned_at ORDER BY b.act_id DESC) FILTER (WHERE b.act IN ('earned', 'lost')) AS ats,
+			-- merges count as they stand now, whenever it is asked about
+			min(b.earned_at) FILTER (WHERE b.act = 'earned' AND NOT EXISTS (SELECT FROM loyalty.member_badge l
+				WHERE l.member_id = b.member_id AND l.act_id > b.act_id AND l.badge = b.badge AND l.level = b.level AND l.act = 'lost' AND l.earned_at = b.earned_at)) AS earned_at,
 			count(*) FILTER (WHERE b.act = 'given') - count(*) FILTER (WHERE b.act = 'taken') AS given,
 			min(b.earned_at) FILTER (WHERE b.act = 'given') AS given_at
 		FROM loyalty.member_badge b
@@ -88,7 +88,7 @@ $$;
 COMMENT ON FUNCTION badges(bigint, timestamptz, timestamptz) IS
 'The badges of a member, under whichever number, at an instant (NULL: now), as known at another (NULL: now): a row for each level, with the instant of the activity that crossed its line, or at which it was given.';
 
-CREATE FUNCTION put_badges(member_id bigint, badges text[], follow boolean DEFAULT false) RETURNS void
+CREATE FUNCTION put_badges(member_id bigint, badges text[], merged_at timestamptz DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -103,9 +103,10 @@ BEGIN
 			CONTINUE;
 		END IF;
 		INSERT INTO loyalty.member_badge (member_id, badge, level, act, earned_at, at)
-		SELECT a.home, name, a.level, 'lost', a.earned_at, a.earned_at FROM loyalty.badge_acts(member_id, NULL, NULL) a
-		WHERE follow AND a.badge = name AND a.earned_at IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.badge_crossings(member_id, definition, NULL, NULL) c
-			WHERE c.level = a.level AND c.earned_at = a.earned_at);
+		SELECT b.member_id, name, b.level, 'lost', b.earned_at, b.earned_at FROM loyalty.member_badge b
+		WHERE b.member_id = ANY (loyalty.member_tree(loyalty.canonical_member(member_id))) AND b.badge = name AND b.act = 'earned' AND b.recorded_at >= merged_at
+			AND NOT EXISTS (SELECT FROM loyalty.badge_crossings(member_id, definition, NULL, NULL) c WHERE c.level = b.level AND c.earned_at = b.earned_at)
+		ORDER BY b.act_id;
 		FOR new IN
 			INSERT INTO loyalty.member_badge AS b (member_id, badge, level, act, earned_at, at, activity_id)
 			SELECT member_id, name, c.level, 'earned', c.earned_at, c.earned_at, c.activity_id
@@ -120,8 +121,8 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION put_badges(bigint, text[], boolean) IS
-'Keeps levels of badges that a member''s activities reach, at the earliest instant at which they ever did, but for revocable ones, which badges() reads from the activities. follow: what they do not reach now is lost. Part of engage().';
+COMMENT ON FUNCTION put_badges(bigint, text[], timestamptz) IS
+'Keeps levels of badges that a member''s activities reach, at the earliest instant at which they ever did, but for revocable ones, which badges() reads from the activities. merged_at: of a merge that is undone; what was earned since, and is not reached now, is lost. Part of engage().';
 
 CREATE FUNCTION put_badge_act(member_id bigint, badge text, level integer, act text, at timestamptz, reason text, idempotency_key text,
 	OUT act_id bigint, OUT replayed boolean) RETURNS record

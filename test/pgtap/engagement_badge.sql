@@ -89,6 +89,17 @@ SELECT merge_id FROM loyalty.merge_members(10, 3) \gset
 SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
 SELECT is(held(10, 'late') || ' ' || held(3, 'late') || ' ' || held(3, 'faithful'), 'none 1 on 3 May 1 on 3 May', 'what one had alone it keeps');
 
+-- what one earned alone, and kept when it was undone, is no affair of a merge
+SELECT loyalty.define_badge('reader', '{"kind": "review", "levels": [1, 2]}') \g /dev/null
+SELECT activity_id AS a FROM loyalty.record_activity(44, 'review', '2026-05-05Z') \gset
+SELECT loyalty.revise_activity(44, :a, cancelled => true), loyalty.record_activity(45, 'review', '2026-05-03Z'), loyalty.record_activity(45, 'review', '2026-05-04Z') \g /dev/null
+SELECT merge_id FROM loyalty.merge_members(44, 45) \gset
+SELECT loyalty.record_activity(44, 'review', '2026-05-02Z') \g /dev/null
+SELECT is((SELECT array_agg(level || ' ' || (earned_at AT TIME ZONE 'UTC')::date ORDER BY level) FROM loyalty.badges(44) WHERE badge = 'reader'), '{"1 2026-05-02","2 2026-05-03"}', 'together');
+SELECT loyalty.revise_activity(44, (SELECT activity_id FROM loyalty.activities(44, 'review') WHERE local_day = '2026-05-02'), cancelled => true) \g /dev/null
+SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
+SELECT is((SELECT array_agg(level || ' ' || (earned_at AT TIME ZONE 'UTC')::date ORDER BY level) FROM loyalty.badges(44) WHERE badge = 'reader'), '{"1 2026-05-05"}', 'what it had before');
+SELECT is((SELECT array_agg(level || ' ' || (earned_at AT TIME ZONE 'UTC')::date ORDER BY level) FROM loyalty.badges(45) WHERE badge = 'reader'), '{"1 2026-05-03","2 2026-05-04"}', 'and the other');
 -- challenges: five check-ins in May
 SELECT loyalty.create_currency('stars') \g /dev/null
 SELECT loyalty.define_campaign('prize', '{"on": ["challenge"], "then": [{"points": 100, "currency": "stars"}]}', effective_from => '2026-01-01Z') \g /dev/null

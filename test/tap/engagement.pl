@@ -161,6 +161,8 @@ sub define
 
 my @members;
 my (@facts, @freezes, @gifts, @entries, @club_acts, %taken, @trees, @merges, $now, @known_at, @log);
+# the last step in which members who were one became two: what they kept is asked for as known since
+my $apart;
 
 # Who is one with a member, as of now: {number => canonical}
 sub tree { my ($m) = @_; my $c = $trees[-1]{$m}; return sort { $a <=> $b } grep { $trees[-1]{$_} == $c } @members }
@@ -314,17 +316,17 @@ sub badges_answer
 	my @rows;
 	for my $name (sort keys %badge)
 	{
+		next if !$badge{$name}{revocable} && $known < $apart;
 		my @at = $badge{$name}{revocable} ? crossings(\@own, $name, $as_of, $known) : ();
 		if (!$badge{$name}{revocable})
 		{
-			# what was reached at any time, by those who were one until then
+			# what was reached at any time, by those who are one now
 			for my $step (0 .. $known)
 			{
 				my %trees;
 				push @{ $trees{ $trees[$step]{$_} } }, $_ for @members;
-				for my $numbers (values %trees)
+				for my $numbers (grep { !grep { !$own{$_} } @$_ } values %trees)
 				{
-					next if !$own{ $trees[$step]{ $numbers->[0] } } || grep { my $later = $trees[$_]; uniq(map { $later->{$_} } @$numbers) > 1 } $step .. $known;
 					my @then = crossings($numbers, $name, 1e8, $step);
 					for my $l (0 .. $#then) { $at[$l] = min(grep { defined } $at[$l], $then[$l]) if defined $then[$l] }
 				}
@@ -681,6 +683,7 @@ my @acts = (
 		{
 			my $merge = splice @merges, int rand @merges, 1;
 			do_sql("SELECT loyalty.unmerge_members($merge->{id})");
+			$apart = $now + 1;
 			push @log, "unmerging of $merge->{absorbed} from $merge->{survivor}";
 			return;
 		}
@@ -722,7 +725,7 @@ sub ask
 		expect("streak $name $of", streak_answer($m, $name, $as_of, $step), row("SELECT length, longest, alive, last_day - date '2024-03-01', freezes_left, "
 			. hours('due_at') . " FROM loyalty.streak_of($m, '$name', $when)"));
 	}
-	expect("badges $of", badges_answer($m, $as_of, $step), rows("SELECT badge, level, " . hours('earned_at') . " FROM loyalty.badges($m, $when) ORDER BY badge COLLATE \"C\", level"));
+	expect("badges $of", badges_answer($m, $as_of, $step), rows("SELECT badge, level, " . hours('earned_at') . " FROM loyalty.badges($m, $when) WHERE $step >= $apart OR badge NOT IN ('regular', 'days') ORDER BY badge COLLATE \"C\", level"));
 	expect("challenge $_ $of", progress_answer($m, $_, $as_of, $step), row('SELECT trim_scale(have), needed, ' . hours('due_at') . ', ' . hours('completed_at') . ", times FROM loyalty.progress($m, '$_', $when)"))
 	  for sort keys %challenge;
 	expect("clubs $of", clubs_answer($m, $as_of, $step), rows('SELECT club, ' . hours('joined_at') . " FROM loyalty.clubs($m, $when)"));
@@ -783,7 +786,7 @@ for my $history (1 .. $histories)
 	$wire = Wire->new(%server, database => "h$history");
 	@facts = @freezes = @gifts = @entries = @club_acts = @trees = @merges = @known_at = @log = ();
 	%taken = ();
-	$now = -1;
+	$now = $apart = -1;
 	known();
 	for my $step (1 .. $steps)
 	{
