@@ -55,16 +55,17 @@ CREATE FUNCTION badge_acts(member_id bigint, as_of timestamptz, known_at timesta
 	OUT home bigint, OUT badge text, OUT level integer, OUT earned_at timestamptz, OUT given_at timestamptz) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT x.member_id, x.badge, x.level, x.earned_at, CASE WHEN x.given > 0 THEN x.given_at END
-	FROM (SELECT b.member_id, b.badge, b.level,
-			-- merges count as they stand now, whenever it is asked about
-			min(b.earned_at) FILTER (WHERE b.act = 'earned' AND NOT EXISTS (SELECT FROM loyalty.member_badge l
-				WHERE l.member_id = b.member_id AND l.act_id > b.act_id AND l.badge = b.badge AND l.level = b.level AND l.act = 'lost' AND l.earned_at = b.earned_at)) AS earned_at,
-			count(*) FILTER (WHERE b.act = 'given') - count(*) FILTER (WHERE b.act = 'taken') AS given,
-			min(b.earned_at) FILTER (WHERE b.act = 'given') AS given_at
-		FROM loyalty.member_badge b
-		WHERE b.member_id = ANY (loyalty.member_tree(loyalty.canonical_member($1))) AND b.at <= coalesce($2, 'infinity') AND b.recorded_at <= coalesce($3, 'infinity')
-		GROUP BY b.member_id, b.badge, b.level) x
+	SELECT b.member_id, b.badge, b.level,
+		-- merges count as they stand now, whenever it is asked about
+		min(b.earned_at) FILTER (WHERE b.act = 'earned' AND NOT EXISTS (SELECT FROM loyalty.member_badge l
+			WHERE l.member_id = b.member_id AND l.act_id > b.act_id AND l.badge = b.badge AND l.level = b.level AND l.act = 'lost' AND l.earned_at = b.earned_at)),
+		-- what was taken ends all that was given by then
+		min(b.earned_at) FILTER (WHERE b.act = 'given' AND NOT EXISTS (SELECT FROM loyalty.member_badge t
+			WHERE t.member_id = b.member_id AND t.badge = b.badge AND t.level = b.level AND t.act = 'taken' AND (t.at, t.act_id) > (b.at, b.act_id)
+				AND t.at <= coalesce($2, 'infinity') AND t.recorded_at <= coalesce($3, 'infinity')))
+	FROM loyalty.member_badge b
+	WHERE b.member_id = ANY (loyalty.member_tree(loyalty.canonical_member($1))) AND b.at <= coalesce($2, 'infinity') AND b.recorded_at <= coalesce($3, 'infinity')
+	GROUP BY b.member_id, b.badge, b.level
 $$;
 COMMENT ON FUNCTION badge_acts(bigint, timestamptz, timestamptz) IS
 'What the acts of member_badge come to, for each number of a member, badge and level: when it was earned by what the member did, and when it was given; NULL where it is not. Part of badges().';
@@ -148,10 +149,10 @@ BEGIN
 	END IF;
 	PERFORM loyalty.engagement_in_force('badge', badge, at);
 	PERFORM loyalty.lock_engagement(loyalty.canonical_member(member_id));
-	IF act = 'taken' AND NOT EXISTS (SELECT FROM loyalty.badge_acts(member_id, NULL, NULL) a
+	IF act = 'taken' AND NOT EXISTS (SELECT FROM loyalty.badge_acts(member_id, at, NULL) a
 		WHERE a.home = member_id AND a.badge = badge AND a.level = level AND a.given_at IS NOT NULL) THEN
 		RAISE EXCEPTION 'member % was not given level % of badge "%"', member_id, level, badge
-			USING ERRCODE = 'LY003', DETAIL = 'What was earned follows from what the member did.', HINT = 'See loyalty.badges() and loyalty.member_badge.';
+			USING ERRCODE = 'LY003', DETAIL = format('It has none at %s that was given; what was earned follows from what the member did.', at), HINT = 'See loyalty.badges() and loyalty.member_badge.';
 	END IF;
 	INSERT INTO loyalty.member_badge AS b (member_id, badge, level, act, earned_at, at, reason, recorded_at)
 	VALUES (member_id, badge, level, act, at, at, reason, clock_timestamp()) RETURNING b.act_id INTO act_id;
@@ -181,4 +182,4 @@ AS $$
 	SELECT * FROM loyalty.put_badge_act($1, $2, $3, 'taken', $4, $5, $6)
 $$;
 COMMENT ON FUNCTION take_badge(bigint, text, integer, timestamptz, text, text) IS
-'Takes back, from an instant on, a level that give_badge() gave; what was earned stays. Returns the number of the act, and whether it is the first result of a repeated idempotency_key. Errors: LY751 badge, LY003 it was not given, LY004, LY115.';
+'Takes back, from an instant on, a level that give_badge() gave by then, however often; what was earned, or is given later, stays. Returns the number of the act, and whether it is the first result of a repeated idempotency_key. Errors: LY751 badge, LY003 it was not given, LY004, LY115.';

@@ -67,8 +67,15 @@ SELECT is((SELECT replayed FROM loyalty.give_badge(6, 'founder', at => '2026-05-
 SELECT is((SELECT replayed FROM loyalty.give_badge(6, 'founder', at => '2026-05-01Z', idempotency_key => 'f')), true, 'once');
 SELECT is((SELECT replayed FROM loyalty.take_badge(6, 'founder', at => '2026-05-05Z')), false, 'and taken');
 SELECT is(held(6, 'founder', '2026-05-04Z') || ', ' || held(6, 'founder'), '1 on 1 May, none', 'from then on');
+-- once more, twice, and once taken; taken before it was given; before it was ever given
+SELECT loyalty.give_badge(6, 'founder', at => '2026-05-10Z'), loyalty.give_badge(6, 'founder', at => '2026-05-11Z') \g /dev/null
+SELECT is(held(6, 'founder', '2026-05-11Z') || ', ' || held(6, 'founder', '2026-05-04Z'), '1 on 10 May, 1 on 1 May', 'held since it was given again');
+SELECT is((SELECT replayed FROM loyalty.take_badge(6, 'founder', at => '2026-05-10 12:00Z')), false, 'taken late, before the second time');
+SELECT is(held(6, 'founder'), '1 on 11 May', 'what is given later stays');
+SELECT is((SELECT replayed FROM loyalty.take_badge(6, 'founder', at => '2026-05-12Z')), false, 'taken');
+SELECT is(held(6, 'founder'), 'none', 'all of it');
 SELECT throws_ok(c.call, c.state, NULL, c.call)
-FROM (VALUES ($$SELECT loyalty.take_badge(6, 'founder')$$, 'LY003'), ($$SELECT loyalty.give_badge(6, 'none')$$, 'LY751'), ($$SELECT loyalty.give_badge(NULL, 'founder')$$, 'LY003'),
+FROM (VALUES ($$SELECT loyalty.take_badge(6, 'founder', at => '2026-04-01Z')$$, 'LY003'), ($$SELECT loyalty.take_badge(6, 'founder')$$, 'LY003'), ($$SELECT loyalty.give_badge(6, 'none')$$, 'LY751'), ($$SELECT loyalty.give_badge(NULL, 'founder')$$, 'LY003'),
 	($$SELECT loyalty.give_badge(6, 'founder', 0)$$, 'LY003'), ($$SELECT loyalty.take_badge(1, 'regular')$$, 'LY003')) c (call, state);
 -- a version that asks more leaves what was earned; one that comes later is earned with the next activity, or when it is refreshed
 SELECT loyalty.define_badge('regular', '{"kind": "check_in", "levels": [10]}') \g /dev/null

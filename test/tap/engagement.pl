@@ -160,7 +160,7 @@ sub define
 # ---------------------------------------------------------------------------
 
 my @members;
-my (@facts, @freezes, @gifts, @entries, @club_acts, %taken, @trees, @merges, $now, @known_at, @log);
+my (@facts, @freezes, @gifts, @entries, @club_acts, %taken, @trees, @merges, @partings, $now, @known_at, @log);
 # the last step in which members who were one became two: what they kept is asked for as known since
 my $apart;
 
@@ -308,6 +308,19 @@ sub crossings
 	return map { $at[$_] } 0 .. $#{ $b->{levels} };
 }
 
+# Since when a number holds what was given to it by hand: taking ends all that was
+# given by then.  undef: it holds nothing.
+sub given_since
+{
+	my ($number, $as_of, $known) = @_;
+	my $since;
+	for my $g (sort { $a->{at} <=> $b->{at} || $a->{step} <=> $b->{step} } grep { $_->{member} == $number && $_->{at} <= $as_of && $_->{step} <= $known } @gifts)
+	{
+		$since = $g->{act} eq 'taken' ? undef : $since // $g->{at};
+	}
+	return $since;
+}
+
 sub badges_answer
 {
 	my ($m, $as_of, $known) = @_;
@@ -320,13 +333,14 @@ sub badges_answer
 		my @at = $badge{$name}{revocable} ? crossings(\@own, $name, $as_of, $known) : ();
 		if (!$badge{$name}{revocable})
 		{
-			# what was reached at any time, by those who are one now
+			# what was reached at any time, by those who are one now, and were not parted since
 			for my $step (0 .. $known)
 			{
 				my %trees;
 				push @{ $trees{ $trees[$step]{$_} } }, $_ for @members;
 				for my $numbers (grep { !grep { !$own{$_} } @$_ } values %trees)
 				{
+					next if grep { my $parted = $trees[$_]; $_ > $step && $_ <= $known && uniq(map { $parted->{$_} } @$numbers) > 1 } @partings;
 					my @then = crossings($numbers, $name, 1e8, $step);
 					for my $l (0 .. $#then) { $at[$l] = min(grep { defined } $at[$l], $then[$l]) if defined $then[$l] }
 				}
@@ -337,13 +351,8 @@ sub badges_answer
 	my @given;
 	for my $number (@own)
 	{
-		my ($n, $since) = (0);
-		for my $g (sort { $a->{at} <=> $b->{at} || $a->{step} <=> $b->{step} } grep { $_->{member} == $number && $_->{at} <= $as_of && $_->{step} <= $known } @gifts)
-		{
-			$since = $g->{at} if $g->{act} eq 'given' && $n == 0;
-			$n += $g->{act} eq 'given' ? 1 : -1;
-		}
-		push @given, $since if $n > 0;
+		my $since = given_since($number, $as_of, $known);
+		push @given, $since if defined $since;
 	}
 	push @rows, "given 1 " . min(@given) if @given;
 	return join ', ', sort @rows;
@@ -645,11 +654,7 @@ my @acts = (
 	},
 	sub {
 		my ($m, $h) = (some(@members), some_instant());
-		my $stands = grep { $_->{member} == $m } @gifts;
-		my $last = max(-1, map { $_->{at} } grep { $_->{member} == $m } @gifts);
-		$h = $last + 1 if $h <= $last;
-		my $n = sum0(map { $_->{act} eq 'given' ? 1 : -1 } grep { $_->{member} == $m } @gifts);
-		my $act = $n > 0 && rand() < 0.6 ? 'taken' : 'given';
+		my $act = defined given_since($m, $h, $now) && rand() < 0.6 ? 'taken' : 'given';
 		do_sql('SELECT loyalty.' . ($act eq 'given' ? 'give' : 'take') . "_badge($m, 'given', at => " . at($h) . ')');
 		push @gifts, { member => $m, at => $h, act => $act, step => $now + 1 };
 		push @log, "$act to $m at $h";
@@ -683,7 +688,7 @@ my @acts = (
 		{
 			my $merge = splice @merges, int rand @merges, 1;
 			do_sql("SELECT loyalty.unmerge_members($merge->{id})");
-			$apart = $now + 1;
+			push @partings, $apart = $now + 1;
 			push @log, "unmerging of $merge->{absorbed} from $merge->{survivor}";
 			return;
 		}
@@ -784,7 +789,7 @@ for my $history (1 .. $histories)
 	srand($seed * 1000 + $history);
 	$node->safe_psql('postgres', "CREATE DATABASE h$history TEMPLATE defined");
 	$wire = Wire->new(%server, database => "h$history");
-	@facts = @freezes = @gifts = @entries = @club_acts = @trees = @merges = @known_at = @log = ();
+	@facts = @freezes = @gifts = @entries = @club_acts = @trees = @merges = @partings = @known_at = @log = ();
 	%taken = ();
 	$now = $apart = -1;
 	known();
