@@ -61,10 +61,12 @@ BEGIN
 		FROM (SELECT CASE WHEN w.window_start IS NULL THEN w.member_id ELSE loyalty.canonical_member(w.member_id) END AS member_id,
 				CASE WHEN w.window_start IS NULL AND w.cause IS NULL THEN w.activity_id END AS activity_id, w.window_start, w.cause, w.currency,
 				sum(w.points) AS points,
+				-- all that is held counts by the version that decided last
+				(array_agg(v.definition ORDER BY w.award_id DESC))[1] #> ARRAY['limits', 'total', t.what] IS NOT NULL AS counts,
 				coalesce((array_agg(v.definition ORDER BY w.award_id DESC))[1] #>> '{limits,total,currency}', 'points') AS of_total
 			FROM loyalty.award w JOIN loyalty.campaign_version v ON v.campaign = w.campaign AND v.version = w.version
-			WHERE w.campaign = t.campaign AND v.definition #> ARRAY['limits', 'total', t.what] IS NOT NULL
-			GROUP BY 1, 2, 3, 4, 5) w WHERE w.points > 0) h
+			WHERE w.campaign = t.campaign
+			GROUP BY 1, 2, 3, 4, 5) w WHERE w.points > 0 AND w.counts) h
 	WHERE l.amount + h.amount <> t.total;
 END
 $$;

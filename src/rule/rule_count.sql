@@ -78,9 +78,10 @@ AS $$
 	SELECT format('campaign/%s/times', h.campaign), count(DISTINCT h.window_start)
 	FROM (SELECT w.campaign, w.window_start
 		FROM loyalty.award w JOIN loyalty.campaign_version v ON v.campaign = w.campaign AND v.version = w.version
-		WHERE w.member_id = ANY (members || others) AND w.window_start IS NOT NULL AND v.definition #> '{limits,total,times}' IS NOT NULL
+		WHERE w.member_id = ANY (members || others) AND w.window_start IS NOT NULL
 		GROUP BY w.campaign, w.window_start
-		HAVING sum(w.points) FILTER (WHERE w.member_id = ANY (members)) > 0 AND sum(w.points) FILTER (WHERE w.member_id = ANY (others)) > 0) h
+		HAVING (array_agg(v.definition ORDER BY w.award_id DESC))[1] #> '{limits,total,times}' IS NOT NULL
+			AND sum(w.points) FILTER (WHERE w.member_id = ANY (members)) > 0 AND sum(w.points) FILTER (WHERE w.member_id = ANY (others)) > 0) h
 	GROUP BY h.campaign ORDER BY 1
 $$;
 COMMENT ON FUNCTION windows_of_both(bigint[], bigint[]) IS

@@ -117,6 +117,18 @@ SELECT is(loyalty.campaign_budget_left('b'), 0::bigint, 'a budget');
 SELECT is((SELECT sum(points) FROM loyalty.award WHERE campaign = 'b' AND member_id = 41), 10::numeric, 'that ends');
 SELECT is_empty($$SELECT * FROM loyalty.check_rule()$$, 'all is well');
 
+-- A total that a version brings counts all that an activity holds once it is decided by that version, and not what was held before
+SELECT clear() \g /dev/null
+SELECT define('counts', '{"then": [{"points": {"give": 1, "per": 1}}]}') \g /dev/null
+SELECT loyalty.record_activity(50, 'order', '2026-07-01', 87.00), loyalty.record_activity(50, 'order', '2026-07-02', 9.00), loyalty.record_activity(51, 'order', '2026-07-02', 20.00) \g /dev/null
+SELECT define('counts', '{"limits": {"member": {"points": 50, "within": "day"}, "total": {"points": 100}}, "then": [{"points": {"give": 1, "per": 1}}]}') \g /dev/null
+SELECT is(loyalty.campaign_budget_left('counts'), 100::bigint, 'what was promised before is no part of it');
+SELECT is_empty($$SELECT * FROM loyalty.check_rule()$$, 'all is well');
+CALL loyalty.reapply_campaign('counts', '2026-07-01', 'infinity', 'new', take_back => true);
+SELECT is(held(50) || '; ' || held(51), 'counts v2 50 member_day, counts v2 9; counts v2 20', 'decided again');
+SELECT is(loyalty.campaign_budget_left('counts'), 21::bigint, 'and counted');
+SELECT is_empty($$SELECT * FROM loyalty.check_rule()$$, 'all is well');
+
 -- Who may not
 CREATE ROLE reapply_clerk;
 SELECT loyalty.grant_access('reapply_clerk', 'app') \g /dev/null
