@@ -51,29 +51,6 @@ OfQuery(TimestampTz as_of)
 }
 
 /*
- * The code of the level that is a member's own; NULL for none.
- */
-const char *
-OwnLevel(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked)
-{
-	TierMachine machine;
-
-	if (asked->known_at == TIMESTAMP_INFINITY)
-	{
-		StoredTier	stored;
-
-		/* between the last step and the next one there is nothing to compute */
-		ReadStored(member_id, ladder, STORED_AS_OF_QUERY, &stored);
-		if (stored.evaluated && asked->as_of >= stored.event_at && asked->as_of < stored.columns.next_at &&
-			(asked->as_of >= stored.evaluated_at || stored.event_at != TIMESTAMP_MINUS_INFINITY) &&
-			stored.versions == ladder->versions->nversions)
-			return stored.columns.level;
-	}
-	MachineAsOf(ladder, member_id, asked, &machine);
-	return CodeOfRank(machine.definition, machine.state.effective);
-}
-
-/*
  * The code of a member's level on a ladder, as the query sees it, in the current
  * memory context; NULL for none.
  */

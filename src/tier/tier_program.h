@@ -117,11 +117,11 @@ typedef int (*HouseholdReader) (int64 member_id, TimestampTz as_of, TimestampTz 
 
 extern void RegisterHouseholds(HouseholdReader reader);
 extern bool LadderAsksHousehold(const CachedLadder *ladder);
+extern const char *OwnLevel(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked);
 extern const char *BestTier(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, const char *own);
 extern void OverlayHouseholds(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked, TierLog **logs, int *nlogs);
 
 /* tier_program.c */
-extern const char *OwnLevel(const CachedLadder *ladder, int64 member_id, const TierAsOf *asked);
 extern char *LevelOf(int64 member_id, const char *ladder_code, TimestampTz as_of, TimestampTz known_at);
 extern char *LevelNow(int64 member_id, const char *ladder_code, TimestampTz as_of);
 

@@ -99,7 +99,7 @@ if (my $objects = $ENV{LOYALTY_OBJECTS})
 
 # A copy of the sources, with what was compiled of them.
 make_path($copy);
-run('cp', '-R', (map { "$top/$_" } qw(Makefile README.md CHANGELOG.md META.json loyalty.control src test)), $copy) or die;
+run('cp', '-R', (map { "$top/$_" } qw(Makefile README.md LICENSE NOTICE CHANGELOG.md META.json loyalty.control doc src test)), $copy) or die;
 my $compiled = $ENV{LOYALTY_OBJECTS};
 if (defined $compiled && -d $compiled)
 {
