@@ -162,15 +162,20 @@ BEGIN
 			SELECT DISTINCT unnest(percentile_disc((SELECT array_agg(i / ceil(large.n / 500.0)) FROM generate_series(1, ceil(large.n / 500.0)::integer - 1) i)::float8[])
 				WITHIN GROUP (ORDER BY l.score)) AS lower FROM live l
 			UNION SELECT large.lower
-		), span AS (
-			SELECT c.lower, lead(c.lower) OVER (ORDER BY c.lower) AS upper FROM cut c
+		), cuts AS MATERIALIZED (
+			SELECT array_agg(c.lower ORDER BY c.lower) AS lowers FROM cut c
+		), counted AS (
+			SELECT width_bucket(l.score, k.lowers) AS i, count(*) AS n FROM live l, cuts k GROUP BY 1
+		), changed AS (
+			SELECT width_bucket(x.score, k.lowers) AS i, sum(x.n) AS n
+			FROM (SELECT c.score, 1 AS n FROM loyalty.board_change c WHERE c.board = fold_board.board AND c.period_start = fold_board.period_start UNION ALL
+				SELECT c.was, -1 FROM loyalty.board_change c WHERE c.board = fold_board.board AND c.period_start = fold_board.period_start) x, cuts k
+			WHERE x.score >= large.lower AND x.score < coalesce(large.upper, 'NaN') GROUP BY 1
 		)
 		INSERT INTO loyalty.board_bucket AS b (board, period_start, lower, n, tried)
-		SELECT board, period_start, s.lower, x.n, x.n
-		FROM span s, LATERAL (SELECT (SELECT count(*) FROM live l WHERE l.score >= s.lower AND (s.upper IS NULL OR l.score < s.upper))
-			- (SELECT count(*) FILTER (WHERE c.score >= s.lower AND (coalesce(s.upper, large.upper) IS NULL OR c.score < coalesce(s.upper, large.upper)))
-				- count(*) FILTER (WHERE c.was >= s.lower AND (coalesce(s.upper, large.upper) IS NULL OR c.was < coalesce(s.upper, large.upper)))
-				FROM loyalty.board_change c WHERE c.board = fold_board.board AND c.period_start = fold_board.period_start) AS n) x
+		SELECT board, period_start, k.lowers[i.i], x.n, x.n
+		FROM cuts k, generate_subscripts(k.lowers, 1) i (i) LEFT JOIN counted l ON l.i = i.i LEFT JOIN changed c ON c.i = i.i,
+			LATERAL (SELECT coalesce(l.n, 0) - coalesce(c.n, 0) AS n) x
 		ON CONFLICT ON CONSTRAINT board_bucket_pkey DO UPDATE SET n = excluded.n, tried = excluded.tried;
 	END LOOP;
 END
