@@ -294,7 +294,8 @@ OpenWalletOf(Backfill *state, int64 member_id, const char *code)
 
 	InitPosting(&posting, ENTRY_EARN, member_id);
 	posting.currency = state->currency;
-	if (OpenWallet(&posting))
+	/* whoever waits for one that we have opened keeps others from opening it */
+	if (!LockWallet(member_id, code) && OpenWallet(&posting))
 	{
 		old = MemoryContextSwitchTo(state->wallet_context);
 		InitBalance(&state->balance, state->currency.fold.order);
