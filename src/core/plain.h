@@ -37,6 +37,8 @@
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
+#include "core/core.h"
+
 #define PLAIN_MAX_COLUMNS	32
 #define PLAIN_MAX_KEYS		3
 #define PLAIN_KEY_COLUMNS	3
@@ -135,7 +137,7 @@ extern bool UpdatePlainRow(const PlainAccess *access, HeapTuple row, int ncolumn
 extern HeapTuple FormPlainRow(const PlainAccess *access, const Datum *values, const bool *nulls);
 extern bool InsertNewPlainRow(const PlainAccess *access, HeapTuple row);
 extern void InsertPlainRows(const PlainAccess *access, int nrows, HeapTuple *rows, int *at);
-extern bool CountInPlainRow(const PlainTable *table, int64 member_id);
+extern void LockMemberRow(const PlainTable *table, KeptPlan *otherwise, int64 member_id);
 extern void WaitForDirtyRow(const PlainAccess *access, HeapTuple row, const SnapshotData *dirty);
 
 #endif							/* LOYALTY_PLAIN_H */

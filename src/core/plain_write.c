@@ -308,12 +308,10 @@ TryToCount(const PlainAccess *access, int64 member_id, bool *is_made)
 }
 
 /*
- * Counts in a table that has a row for each member, its number and a bigint: one
- * more, or a row with 1.  So the row is locked until the transaction ends.  False,
- * and nothing is done, when the table is not plain, or another session is making
- * the row: a statement can wait for it.
+ * By table access; false, and nothing is done, when the table is not plain, or
+ * another session is making the row: a statement can wait for it.
  */
-bool
+static bool
 CountInPlainRow(const PlainTable *table, int64 member_id)
 {
 	PlainAccess access;
@@ -334,6 +332,20 @@ CountInPlainRow(const PlainTable *table, int64 member_id)
 	ClosePlain(&access);
 	CommandCounterIncrement();
 	return done;
+}
+
+/*
+ * Counts in a table that has a row for each member, its number and a bigint: one
+ * more, or a row with 1.  So the row is locked until the transaction ends.
+ * otherwise is the statement that does it, of the member.  Needs an SPI connection.
+ */
+void
+LockMemberRow(const PlainTable *table, KeptPlan *otherwise, int64 member_id)
+{
+	Datum		value = Int64GetDatum(member_id);
+
+	if (!CountInPlainRow(table, member_id))
+		RunPlan(otherwise, &value, NULL, 0);
 }
 
 /*

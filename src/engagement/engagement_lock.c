@@ -45,10 +45,8 @@ LockEngagement(int64 member_id)
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
-	Datum		value = Int64GetDatum(member_id);
 
-	if (!CountInPlainRow(&state_table, member_id))
-		RunPlan(&plan, &value, NULL, 0);
+	LockMemberRow(&state_table, &plan, member_id);
 }
 
 /*

@@ -364,36 +364,22 @@ QueueEarn(const Posting *posting)
 		.argtypes = QUEUED_TYPES
 	};
 	Datum		values[QUEUED_ARGUMENTS] = {0};
+	bool		is_null[QUEUED_ARGUMENTS] = {false};
 	char		nulls[QUEUED_ARGUMENTS];
 	bool		isnull;
 	bool		same;
 	int64		queued_id;
 
-	memset(nulls, 'n', sizeof(nulls));
-	nulls[QUEUED_MEMBER] = nulls[QUEUED_CURRENCY] = nulls[QUEUED_POINTS] = ' ';
 	values[QUEUED_MEMBER] = Int64GetDatum(posting->asked_id);
 	values[QUEUED_CURRENCY] = CStringGetTextDatum(posting->currency.code);
 	values[QUEUED_POINTS] = Int64GetDatum(posting->entry.requested);
-	if (!posting->effective_now)
-	{
-		values[QUEUED_EFFECTIVE_AT] = TimestampTzGetDatum(posting->entry.effective_at);
-		nulls[QUEUED_EFFECTIVE_AT] = ' ';
-	}
-	if (posting->reference != NULL)
-	{
-		values[QUEUED_REFERENCE] = CStringGetTextDatum(posting->reference);
-		nulls[QUEUED_REFERENCE] = ' ';
-	}
-	if (posting->idempotency_key != NULL)
-	{
-		values[QUEUED_KEY] = CStringGetTextDatum(posting->idempotency_key);
-		nulls[QUEUED_KEY] = ' ';
-	}
-	if (posting->details != 0)
-	{
-		values[QUEUED_DETAILS] = posting->details;
-		nulls[QUEUED_DETAILS] = ' ';
-	}
+	values[QUEUED_EFFECTIVE_AT] = TimestampTzGetDatum(posting->entry.effective_at);
+	is_null[QUEUED_EFFECTIVE_AT] = posting->effective_now;
+	PutText(values, is_null, QUEUED_REFERENCE, posting->reference);
+	PutText(values, is_null, QUEUED_KEY, posting->idempotency_key);
+	values[QUEUED_DETAILS] = posting->details;
+	is_null[QUEUED_DETAILS] = posting->details == 0;
+	(void) NullFlags(is_null, QUEUED_ARGUMENTS, nulls);
 
 	for (;;)
 	{

@@ -102,8 +102,7 @@ CREATE FUNCTION queued_points(member_id bigint, currency text DEFAULT 'points') 
 LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT coalesce(sum(q.points), 0)::bigint FROM loyalty.queued_earn q
-	WHERE q.member_id = ANY (loyalty.member_kin($1)) AND q.currency = $2 AND q.refused IS NULL
-		AND loyalty.canonical_member(q.member_id) = loyalty.canonical_member($1)
+	WHERE q.member_id = ANY (loyalty.numbers_of($1)) AND q.currency = $2 AND q.refused IS NULL
 $$;
 COMMENT ON FUNCTION queued_points(bigint, text) IS
 'The points that wait in the queue for a member and everybody it stands for: in no balance yet, and refused ones not counted. 0 where there are none.';
