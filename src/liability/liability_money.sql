@@ -185,6 +185,36 @@ $$;
 COMMENT ON FUNCTION recognised_revenue(text, date, date) IS
 'What was earned by points in each month, from one to another: what is recognised since the beginning as of its end, less the same of the month before. Of a closed month as known when it was closed, so that what came later is in the month after, once; of others as known now. At most 1200 months. Errors: LY821, LY102, LY003.';
 
+CREATE FUNCTION expected_point_cost(currency text DEFAULT 'points', as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL) RETURNS numeric
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	price CONSTANT record := loyalty.point_value_at(currency, as_of, known_at);
+	estimate CONSTANT record := loyalty.estimate_at(currency, as_of, known_at);
+BEGIN
+	PERFORM loyalty.zone_of_currency(currency);
+	RETURN price.cost * coalesce(estimate.rate, loyalty.redeemed_share(estimate.hazards, estimate.tail, 0, NULL), 1);
+END
+$$;
+COMMENT ON FUNCTION expected_point_cost(text, timestamptz, timestamptz) IS
+'What a point that is given costs in the end, as of an instant and as known at another (NULL of either: now): what a redeemed point costs times the part of all points that will be redeemed, by the estimate in force; all of them where there is none. NULL where nobody has said what a point costs. Error: LY102.';
+
+CREATE FUNCTION backtest_cost(definitions jsonb, from_at timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity', kinds text[] DEFAULT NULL,
+	currency text DEFAULT 'points', OUT points_now bigint, OUT points_then bigint, OUT cost_now numeric, OUT cost_then numeric) RETURNS record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	SELECT s.value_now, s.value_then INTO points_now, points_then
+	FROM loyalty.backtest_summary(definitions, from_at, until, kinds, currency) s WHERE s.measure = 'points';
+	cost_now := round(points_now * loyalty.expected_point_cost(currency), 2);
+	cost_then := round(points_then * loyalty.expected_point_cost(currency), 2);
+END
+$$;
+COMMENT ON FUNCTION backtest_cost(jsonb, timestamptz, timestamptz, text[], text) IS
+'What backtest_summary() costs: the points that the campaigns would have given, and that times expected_point_cost() of now, to hundredths; cost_now and cost_then are NULL where nobody has said what a point costs. Errors: as of backtest_campaigns().';
+
 CREATE FUNCTION campaign_cost(campaign text, currency text DEFAULT 'points', as_of timestamptz DEFAULT NULL, known_at timestamptz DEFAULT NULL,
 	OUT issued bigint, OUT outstanding bigint, OUT redeemed bigint, OUT expired bigint, OUT expected_points numeric, OUT cost numeric) RETURNS record
 LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off

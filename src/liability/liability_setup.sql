@@ -97,9 +97,9 @@ DECLARE
 	value_id bigint;
 BEGIN
 	PERFORM loyalty.zone_of_currency(currency);
-	IF (value >= 0 AND value < 'Infinity') IS NOT TRUE OR NOT (coalesce(cost, 0) >= 0 AND coalesce(cost, 0) < 'Infinity') OR NOT isfinite(valid_from) THEN
-		RAISE EXCEPTION 'value and cost of a point must not be negative'
-			USING ERRCODE = 'LY003', DETAIL = format('They are %s and %s.', coalesce(value::text, 'NULL'), coalesce(cost::text, 'NULL')), HINT = 'Give finite numbers, and a finite valid_from or none.';
+	IF (value >= 0 AND value < 1e15) IS NOT TRUE OR NOT (coalesce(cost, 0) >= 0 AND coalesce(cost, 0) < 1e15) OR NOT isfinite(valid_from) THEN
+		RAISE EXCEPTION 'value and cost of a point must be from 0 to less than 1e15'
+			USING ERRCODE = 'LY003', DETAIL = format('They are %s and %s.', coalesce(value::text, 'NULL'), coalesce(cost::text, 'NULL')), HINT = 'Give such numbers, and a finite valid_from or none.';
 	END IF;
 	PERFORM loyalty.lock_key('point_value ' || currency);
 	SELECT v.* INTO last FROM loyalty.point_value v WHERE v.currency = set_point_value.currency AND v.valid_from IS NOT DISTINCT FROM set_point_value.valid_from ORDER BY v.value_id DESC LIMIT 1;

@@ -109,7 +109,7 @@ BEGIN
 		WHEN starts_at IS NULL OR NOT isfinite(starts_at) THEN 'starts_at must be a finite instant.'
 		WHEN valid_until <= starts_at THEN 'It must end after it starts.'
 		WHEN NOT isfinite(valid_until) THEN 'ends_at is finite, or NULL for no end.'
-		WHEN fee IS NULL OR fee < 0 OR fee IN ('NaN', 'Infinity') THEN 'fee must be finite and not negative.'
+		WHEN (fee >= 0 AND fee < 1e15) IS NOT TRUE THEN 'fee must be from 0 to less than 1e15.'
 		WHEN fee > 0 AND kind <> 'paid' THEN 'Only a paid grant has a fee.'
 		WHEN kind = 'paid' AND valid_until IS NULL THEN 'A paid grant needs period or ends_at.' END;
 	IF missing IS NOT NULL THEN

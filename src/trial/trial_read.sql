@@ -138,8 +138,7 @@ BEGIN
 		-- at the cost that is given, or that of a redeemed point and the part that will be
 		SELECT a.arm, sum(a.points) AS points, sum(a.points * p.cost) AS cost
 		FROM (SELECT w.arm, w.currency, sum(w.points) AS points FROM awarded w WHERE w.currency IS NOT NULL GROUP BY w.arm, w.currency) a,
-			LATERAL (SELECT coalesce(cost_per_point, v.cost * coalesce(e.rate, loyalty.redeemed_share(e.hazards, e.tail, 0, NULL), 1)) AS cost
-				FROM loyalty.point_value_at(a.currency, until) v, loyalty.estimate_at(a.currency, until) e) p
+			LATERAL (SELECT coalesce(cost_per_point, loyalty.expected_point_cost(a.currency, until)) AS cost) p
 		GROUP BY a.arm
 	), coupons AS (
 		-- what each takes off each of its orders, by the last that was said

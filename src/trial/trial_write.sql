@@ -117,8 +117,8 @@ DECLARE
 	last record;
 	cost_id bigint;
 BEGIN
-	IF coalesce(channel, '') = '' OR amount IS NULL OR amount IN ('NaN', 'Infinity', '-Infinity') OR NOT isfinite(from_at) OR NOT isfinite(until) OR (from_at < until) IS NOT TRUE THEN
-		RAISE EXCEPTION 'channel, a period and a finite amount must be given'
+	IF coalesce(channel, '') = '' OR (abs(amount) < 1e15) IS NOT TRUE OR NOT isfinite(from_at) OR NOT isfinite(until) OR (from_at < until) IS NOT TRUE THEN
+		RAISE EXCEPTION 'channel, a period and an amount below 1e15 must be given'
 			USING ERRCODE = 'LY003', DETAIL = format('They are %s, %s to %s, %s.', coalesce(channel, 'NULL'), coalesce(from_at::text, 'NULL'), coalesce(until::text, 'NULL'), coalesce(amount::text, 'NULL')),
 				HINT = 'A period begins before it ends.';
 	END IF;

@@ -233,6 +233,17 @@ SELECT is(cost(at::timestamptz), want, 'as of ' || at)
 FROM (VALUES ('2026-03-09', '0: 0 there, 0 redeemed, 0 gone'), ('2026-03-10', '100: 100 there, 0 redeemed, 0 gone'), ('2026-03-13', '100: 60 there, 40 redeemed, 0 gone'),
 	('2026-03-15', '100: 100 there, 0 redeemed, 0 gone'), ('2026-03-17', '100: 60 there, 40 redeemed, 0 gone')) v (at, want);
 
+-- a back-test costs what its points would: those that will be redeemed
+SELECT results_eq($$SELECT * FROM loyalty.backtest_cost('{"cost": {"on": ["review"], "then": [{"points": {"give": 3, "per": 1}, "currency": "cc"}]}}', kinds => '{review}', currency => 'cc')$$,
+	$$VALUES (100::bigint, 300::bigint, 100.00, 300.00)$$, 'all of them, where nothing is estimated');
+SELECT loyalty.set_redemption_estimate('cc', 0.25) \g /dev/null
+SELECT is((SELECT (cost_now, cost_then) FROM loyalty.backtest_cost('{"cost": null}', kinds => '{review}', currency => 'cc')), (25.00, 0.00), 'a quarter of them; without the campaign none');
+SELECT is(loyalty.expected_point_cost('ahead'), NULL::numeric, 'nobody has said what a point costs');
+SELECT loyalty.set_point_value('ahead', 0.02, cost => 0.01) \g /dev/null
+SELECT is(loyalty.expected_point_cost('ahead'), 0.005, 'half of them at a hundredth');
+SELECT is((SELECT (points_now, cost_now) FROM loyalty.backtest_cost('{}', currency => 'ahead')), (0::bigint, 0.00), 'nothing costs nothing');
+SELECT throws_ok($$SELECT loyalty.expected_point_cost('gems')$$, 'LY102', NULL, 'no such currency');
+
 -- by campaign, what is owed is of none
 SELECT is((SELECT sum(owed) FROM loyalty.liability(by => 'campaign')), 10::numeric, 'by campaign: owed, too');
 
@@ -249,6 +260,7 @@ SELECT loyalty.set_point_value('points', 0.02, '2026-06-01') \g /dev/null
 SELECT is((SELECT value FROM loyalty.point_value_at('points', '2026-05-31')), 0.01, 'until then');
 SELECT is((SELECT value FROM loyalty.point_value_at('points', '2026-06-01')), 0.02, 'from then on');
 SELECT throws_ok($$SELECT loyalty.set_point_value('points', -1)$$, 'LY003', NULL, 'less than nothing');
+SELECT throws_ok(format($$SELECT loyalty.set_point_value('points', 1, cost => %L)$$, cost), 'LY003', NULL, left('cost ' || cost, 40)) FROM unnest('{1e15,1e131071,NaN,-0.01}'::numeric[]) cost;
 SELECT throws_ok($$SELECT loyalty.set_point_value('gold', 1)$$, 'LY102', NULL, 'no such currency');
 CREATE ROLE liability_reader;
 CREATE ROLE liability_app;

@@ -97,6 +97,7 @@ SELECT is(loyalty.set_channel_cost('app', '2026-06-01', '2026-07-01', 30.00), :f
 SELECT isnt(loyalty.set_channel_cost('app', '2026-06-01', '2026-07-01', 20.00), :first::bigint, 'corrected');
 SELECT loyalty.set_channel_cost('e_mail', '2026-06-01', '2026-07-01', 7.00) \g /dev/null
 SELECT throws_ok($$SELECT loyalty.set_channel_cost('app', '2026-07-01', '2026-06-01', 1)$$, 'LY003', NULL, 'a period that ends before it begins');
+SELECT throws_ok(format($$SELECT loyalty.set_channel_cost('app', '2026-06-01', '2026-07-01', %L)$$, amount), 'LY003', NULL, left('amount ' || amount, 40)) FROM unnest('{1e15,-1e131071,NaN,Infinity}'::numeric[]) amount;
 SELECT throws_ok($$SELECT loyalty.set_channel_cost('app', '2026-06-01', '2026-07-01', 'NaN')$$, 'LY003', NULL, 'no amount');
 SELECT throws_ok($$UPDATE loyalty.channel_cost SET amount = 1$$, 'LY005', NULL, 'append-only');
 SELECT results_eq($$SELECT channel, arm, exposures, members, cost, cost_per_member FROM loyalty.channel_report('autumn')$$,

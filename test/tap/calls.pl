@@ -360,12 +360,12 @@ my %valid_of = (
 	(map { ("$_.definition" => ['{"when": {"all": [{"amount": {">=": 5}}, {"count": {"kind": "order", "within": "month", ">=": 0}}]}, "limits": {"member": {"points": 50, "within": "day"}, "total": {"points": 1000}}, "then": [{"points": {"give": 1, "per": 1}}]}']) }
 		qw(check_campaign define_campaign require_campaign campaign_totals campaign_limits store_campaign_version)),
 	(map { ("$_.definitions" => [ '{"base": {"then": [{"points": {"give": 1, "per": 1}}]}, "tea": {"lane": "bonus", "when": {"lines": {"sku": ["T"]}}, "then": [{"multiply": 2, "lane": "base", "over": "matching_lines"}]}}', '{}' ]) }
-		qw(evaluate_campaigns campaign_points preview_activity backtest_campaigns backtest_summary)),
+		qw(evaluate_campaigns campaign_points preview_activity backtest_campaigns backtest_summary backtest_cost)),
 	(map { ("$_.activity" => ['{"amount": 30, "at": "2024-05-01T10:00:00Z", "lines": [{"sku": "T", "quantity": 2, "amount": 8.5}]}'], "$_.member" => ['{"held": {"base": [5]}, "used": {"base/day": 5}}']) } qw(evaluate_campaigns campaign_points)),
 	(map { ("$_.campaign" => ['base']) } qw(define_campaign end_campaign require_campaign campaign_limits campaign_budget_left store_campaign_version)), 'campaign_budget_left.what' => ['points'],
 	(map { ("$_.member_id" => [5], "$_.activity_id" => column("SELECT activity_id FROM loyalty.activity WHERE member_id = 5 AND external_id = 'o5'")) } qw(explain_award award_violations)),
 	'preview_activity.kind' => ['order'], 'preview_activity.lines' => [ undef, '[{"sku": "T", "quantity": 2, "amount": 8.5}]' ], 'preview_activity.money' => ['EUR'], 'preview_activity.document' => [ undef, '{"a": 1}' ],
-	(map { ("$_.kinds" => [undef], "$_.from_at" => ['-infinity'], "$_.until" => ['infinity'], "$_.currency" => ['points']) } qw(backtest_campaigns backtest_summary)), 'campaign_points.currency' => ['points'],
+	(map { ("$_.kinds" => [undef], "$_.from_at" => ['-infinity'], "$_.until" => ['infinity'], "$_.currency" => ['points']) } qw(backtest_campaigns backtest_summary backtest_cost)), 'campaign_points.currency' => ['points'],
 	'define_campaign.effective_from' => [undef], 'store_campaign_version.effective_from' => [undef], 'end_campaign.at' => [undef],
 	'impersonal_lines.lines' => [ '[{"sku": "T", "note": "x"}]', undef ],
 	'issue_coupon.benefit' => [ 'tea', 'drawn' ], 'put_coupon.benefit' => ['tea'], 'issue_coupon.valid_until' => [ undef, '2040-01-01' ], 'add_codes.benefit' => [ 'drawn', 'generic' ], 'add_codes.codes' => ['{n1,n2}'],
