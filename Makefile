@@ -15,6 +15,7 @@
 #   make bench           measure it against hand-written SQL
 #   make installcheck    run the golden tests against a running server on which
 #                        it is installed (PGHOST, PGPORT, PGUSER as for psql)
+#   make freeze          keep what this version installs, when it is released
 #   make dist            an archive of the last commit, for PGXN
 #   make clean           remove what was built, and the private clusters
 #
@@ -47,7 +48,10 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(HERE)/loya
 # upgraded go on with theirs when a new package is installed beside it.
 MODULE_big = loyalty-$(EXTVERSION)
 OBJS = $(patsubst $(HERE)/%.c,%.o,$(foreach room,$(ROOMS),$(sort $(wildcard $(HERE)/src/$(room)/*.c))))
-DATA_built = loyalty--$(EXTVERSION).sql
+# Of each version that was released its install script is kept, and an update
+# script from it to this one is made.
+RELEASED = $(filter-out $(EXTVERSION),$(patsubst $(HERE)/upgrade/released/loyalty--%.sql,%,$(wildcard $(HERE)/upgrade/released/loyalty--*.sql)))
+DATA_built = loyalty--$(EXTVERSION).sql $(patsubst %,loyalty--%--$(EXTVERSION).sql,$(RELEASED))
 DOCS = README.md LICENSE NOTICE CHANGELOG.md $(patsubst $(HERE)/%,%,$(wildcard $(HERE)/doc/*.md $(HERE)/doc/*.png))
 # a folder of its own among the documents of extensions
 override docmoduledir = loyalty
@@ -109,7 +113,7 @@ FORCE:
 # can be run in a database of any encoding.
 ESCAPED = perl -CI -pe 's/([^\x00-\x7f])/sprintf "\\u%04x", ord $$1/ge'
 
-$(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
+loyalty--$(EXTVERSION).sql: $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
 	( printf '%s\n' '\echo Use "CREATE EXTENSION loyalty" to load this file. \quit'; \
 	  sed 's|MODULE_PATHNAME|$$libdir/$(MODULE_big)|' $(ROOM_SQL) | $(ESCAPED); \
 	  printf '%s\n' '' \
@@ -118,6 +122,10 @@ $(DATA_built): $(ROOM_SQL) $(HERE)/loyalty.control $(HERE)/Makefile
 		"RETURN '{$(subst $(space),$(comma),$(ROOMS))}'::text[];" \
 		"COMMENT ON FUNCTION loyalty.rooms() IS 'The rooms of this extension, in install order.';" \
 	) > $@.tmp
+	mv $@.tmp $@
+
+loyalty--%--$(EXTVERSION).sql: $(HERE)/upgrade/released/loyalty--%.sql loyalty--$(EXTVERSION).sql $(HERE)/upgrade/update_script.pl $(wildcard $(HERE)/upgrade/by_hand/*.sql)
+	perl $(HERE)/upgrade/update_script.pl $< loyalty--$(EXTVERSION).sql $(wildcard $(HERE)/upgrade/by_hand/$*.sql) > $@.tmp
 	mv $@.tmp $@
 
 clean: clean-clusters
@@ -159,6 +167,9 @@ bench:
 mutants:
 	@$(PREPARE) test $(HERE)/test/mutate.pl
 
+freeze:
+	@$(PREPARE) demo $(AGAIN) run-freeze
+
 run-demo: all
 	@$(HERE)/test/demo/run.sh
 run-dashboard: all
@@ -172,6 +183,9 @@ run-soak: all
 run-bench: all
 	@$(HERE)/test/bench/run.sh
 
+run-freeze: all
+	@$(HERE)/upgrade/freeze.sh
+
 # The archive has what is committed, under the name that PGXN expects.
 dist:
 	git -C $(HERE) archive --format=zip --prefix=loyalty-$(EXTVERSION)/ -o '$(CURDIR)/loyalty-$(EXTVERSION).zip' HEAD
@@ -182,4 +196,4 @@ clean-clusters:
 		for name in demo test bench; do $(HERE)/test/cluster.sh $$name remove; done; \
 	fi
 
-.PHONY: FORCE installcheck dist demo psql dashboard test soak bench mutants clean-clusters run-demo run-psql run-dashboard run-test run-soak run-bench
+.PHONY: FORCE installcheck dist freeze run-freeze demo psql dashboard test soak bench mutants clean-clusters run-demo run-psql run-dashboard run-test run-soak run-bench

@@ -195,7 +195,7 @@ copy_checkout()
 {
 	rm -rf "$base/checkout" "$base/objects"
 	mkdir "$base/checkout" "$base/objects"
-	(cd "$HERE" && cp -R Makefile README.md LICENSE NOTICE CONTRIBUTING.md CHANGELOG.md META.json loyalty.control doc examples src test "$base/checkout/")
+	(cd "$HERE" && cp -R Makefile README.md LICENSE NOTICE CONTRIBUTING.md CHANGELOG.md META.json loyalty.control doc examples src test upgrade "$base/checkout/")
 	(cd "$HERE" && tar cf - --exclude=node_modules --exclude=dist --exclude=.observablehq dashboard) | tar xf - -C "$base/checkout"
 	find "$base/checkout" \( -name '*.o' -o -name '*.d' \) -delete
 	tar cf - .built-for src/*/*.o | tar xf - -C "$base/objects"

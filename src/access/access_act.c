@@ -33,7 +33,8 @@
 
 #define MAX_ACTOR_LENGTH	200
 
-static char *actor_setting = NULL;
+static char *actor_here = NULL;
+static char *const *actor_setting = &actor_here;
 
 /* The request whose act is being done, with the approval of another; or 0 */
 static int64 approved_request = 0;
@@ -74,9 +75,9 @@ CheckActor(char **newval, void **extra, GucSource source)
 static const char *
 NamedActor(void)
 {
-	if (actor_setting == NULL || actor_setting[0] == '\0' || !ChangedInTransaction("loyalty.actor"))
+	if (*actor_setting == NULL || (*actor_setting)[0] == '\0' || !ChangedInTransaction("loyalty.actor"))
 		return NULL;
-	return actor_setting;
+	return *actor_setting;
 }
 
 /*
@@ -375,8 +376,14 @@ loyalty_perform_act(PG_FUNCTION_ARGS)
 void
 ActInit(void)
 {
-	DefineCustomStringVariable("loyalty.actor",
-							   "The person for whom this transaction acts; counts for roles that trust_actors() trusts.",
-							   NULL, &actor_setting, "", PGC_USERSET, 0, CheckActor, NULL, NULL);
+	const struct config_generic *defined = FindSetting("loyalty.actor");
+
+	/* by the library of another version, before an update in this session */
+	if (defined != NULL)
+		actor_setting = ((const struct config_string *) defined)->variable;
+	else
+		DefineCustomStringVariable("loyalty.actor",
+								   "The person for whom this transaction acts; counts for roles that trust_actors() trusts.",
+								   NULL, &actor_here, "", PGC_USERSET, 0, CheckActor, NULL, NULL);
 	KeepActHook = RecordAct;
 }

@@ -61,6 +61,8 @@ BEGIN
 				subscribe, unsubscribe, define_notice, drop_notice}'),
 			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger, due_notices}')) l (before, names),
 			unnest(l.names) n (name) LEFT JOIN pg_proc p ON p.proname = n.name AND p.pronamespace = 'loyalty'::regnamespace
+		-- after an update most of them stand behind already
+		WHERE p.prosrc IS DISTINCT FROM 'loyalty_' || l.before
 	LOOP
 		EXECUTE format('ALTER FUNCTION loyalty.%I(%s) SET SCHEMA %I', f.name, f.identity, f.schema);
 		EXECUTE format('CREATE FUNCTION loyalty.%I(%s) RETURNS %s LANGUAGE c %s %s %s %s AS %L, %L',

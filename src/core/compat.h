@@ -42,31 +42,39 @@
 #endif
 
 /*
- * Whether this transaction has changed a setting: with its end it would be
- * changed back, or the change kept for the session.  16 finds a setting by its
- * name.
+ * A setting that is defined in this session, or NULL.  16 finds it by its name.
  */
 #include "utils/guc_tables.h"
+static inline struct config_generic *
+FindSetting(const char *name)
+{
 #if PG_VERSION_NUM >= 160000
-static inline bool
-ChangedInTransaction(const char *name)
-{
-	return find_option(name, false, false, ERROR)->stack != NULL;
-}
+	struct config_generic *setting = find_option(name, false, true, ERROR);
+
+	return setting != NULL && (setting->flags & GUC_CUSTOM_PLACEHOLDER) == 0 ? setting : NULL;
 #else
-static inline bool
-ChangedInTransaction(const char *name)
-{
 	struct config_generic **settings = get_guc_variables();
 
 	for (int i = 0; i < GetNumConfigOptions(); i++)
 	{
 		if (strcmp(settings[i]->name, name) == 0)
-			return settings[i]->stack != NULL;
+			return (settings[i]->flags & GUC_CUSTOM_PLACEHOLDER) == 0 ? settings[i] : NULL;
 	}
-	return false;
-}
+	return NULL;
 #endif
+}
+
+/*
+ * Whether this transaction has changed a setting: with its end it would be
+ * changed back, or the change kept for the session.
+ */
+static inline bool
+ChangedInTransaction(const char *name)
+{
+	struct config_generic *setting = FindSetting(name);
+
+	return setting != NULL && setting->stack != NULL;
+}
 
 /* 17 gave the infinite timestamps function-like names of their own */
 #ifndef TIMESTAMP_INFINITY

@@ -37,7 +37,8 @@
 #define DATETIME_BTREE_FAM_OID	434
 
 static HTAB *leaves = NULL;
-static bool table_access = true;
+static bool table_access_here = true;
+static const bool *table_access = &table_access_here;
 
 static void
 ForgetLeaf(Oid relid)
@@ -72,10 +73,16 @@ ForgetLeaf(Oid relid)
 void
 PlainInit(void)
 {
-	DefineCustomBoolVariable("loyalty.table_access",
-							 "Reads and writes plain tables of loyalty without statements.",
-							 "Off: always by statements, so that tools that watch statements see all of them.",
-							 &table_access, true, PGC_USERSET, 0, NULL, NULL, NULL);
+	const struct config_generic *defined = FindSetting("loyalty.table_access");
+
+	/* by the library of another version, before an update in this session */
+	if (defined != NULL)
+		table_access = ((const struct config_bool *) defined)->variable;
+	else
+		DefineCustomBoolVariable("loyalty.table_access",
+								 "Reads and writes plain tables of loyalty without statements.",
+								 "Off: always by statements, so that tools that watch statements see all of them.",
+								 &table_access_here, true, PGC_USERSET, 0, NULL, NULL, NULL);
 	OnTableChange(ForgetLeaf);
 }
 
@@ -438,7 +445,7 @@ OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUs
 	Oid			relid = LoyaltyTable(table->name);
 	PlainLeaf  *leaf;
 
-	if (!table_access || !OidIsValid(relid) || ExecutorCheckPerms_hook != NULL ||
+	if (!*table_access || !OidIsValid(relid) || ExecutorCheckPerms_hook != NULL ||
 		(use == PLAIN_WRITE && (XactReadOnly || IsInParallelMode())))
 		return false;
 

@@ -7,53 +7,13 @@ use strict;
 use warnings;
 
 use File::Basename qw(dirname);
-use File::Path qw(make_path);
+use FindBin;
+use lib $FindBin::Bin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $top = $ENV{LOYALTY_TOP} || '.';
-chomp(my $pg_config = `command -v '@{[ $ENV{PG_CONFIG} || 'pg_config' ]}'`);	# PATH will be another
-my $work = PostgreSQL::Test::Utils::tempdir;
-my $copy = "$work/copy";
-delete @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES LOYALTY_MAKEFILE LOYALTY_ROOMS)};
-$ENV{CCACHE_DISABLE} = 1;		# its directory may be another user's
-
-sub slurp
-{
-	my ($file) = @_;
-	open my $handle, '<', $file or die "cannot read $file: $!";
-	local $/;
-	return scalar <$handle>;
-}
-
-sub spill
-{
-	my ($file, $text) = @_;
-	make_path(dirname($file));
-	open my $handle, '>', $file or die "cannot write $file: $!";
-	print $handle $text;
-	close $handle or die "cannot write $file: $!";
-}
-
-sub change
-{
-	my ($file, $from, $to) = @_;
-	my $text = slurp("$copy/$file");
-	$text =~ s/$from/$to->()/e or die "$file has nothing like $from";
-	spill("$copy/$file", $text);
-}
-
-sub run
-{
-	my (@command) = @_;
-	my ($stdout, $stderr) = ('', '');
-	my $done = IPC::Run::run(\@command, '<', \'', '>', \$stdout, '2>', \$stderr);
-	diag("@command\n$stdout$stderr") unless $done;
-	return $done;
-}
-
-sub config { chomp(my $answer = `'$pg_config' --$_[0]`); return $answer }
+use SourceCopy;
 
 # Which file of C leans on which: a room on rooms to its left only, and no files
 # on each other in a circle.
@@ -97,18 +57,7 @@ if (my $objects = $ENV{LOYALTY_OBJECTS})
 	is(join(' ', sort keys %$leans), '', 'no files lean on each other in a circle');
 }
 
-# A copy of the sources, with what was compiled of them.
-make_path($copy);
-run('cp', '-R', (map { "$top/$_" } qw(Makefile README.md LICENSE NOTICE CHANGELOG.md META.json loyalty.control doc src test)), $copy) or die;
-my $compiled = $ENV{LOYALTY_OBJECTS};
-if (defined $compiled && -d $compiled)
-{
-	run('cp', '-R', "$compiled/.", $copy) or die;
-	my $now = time + 2;			# newer than their sources
-	utime $now - 1, $now - 1, "$copy/.built-for";
-	utime $now, $now, glob "$copy/src/*/*.o";
-	sleep 3;
-}
+copy_sources();
 
 # The room, as the page says.
 my $page = slurp("$top/CONTRIBUTING.md");
@@ -119,18 +68,9 @@ spill("$copy/$_", $file{$_}) for keys %file;
 change('Makefile', qr/^(ROOMS = .*) access$/m, sub { "$1 visit access" });
 change('src/access/access_rights.sql', qr/(\('may_post', '\{)/, sub { "$1record_visit, " });
 
-# A copy of PostgreSQL's programs, at the same places below a directory.
-my @make = ('make', '-s', '-j2', '-C', $copy, "PG_CONFIG=$pg_config", 'WERROR=1');
-for my $dir (map { config($_) } qw(bindir pkglibdir sharedir))
-{
-	make_path("$work/pg" . dirname($dir));
-	run('cp', '-R', $dir, "$work/pg" . dirname($dir)) or die unless -d "$work/pg$dir";
-}
-sub build { return run(@make) && run(@make, 'install', "DESTDIR=$work/pg") }
+copy_programs();
 ok(build(), 'it is built and installed') or BAIL_OUT('there is nothing to test');
 
-# From here on, those programs.
-$ENV{PATH} = "$work/pg" . config('bindir') . ":$ENV{PATH}";
 my $node = PostgreSQL::Test::Cluster->new('frame');
 $node->init;
 $node->append_conf('postgresql.conf', "timezone = 'UTC'");
