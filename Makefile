@@ -71,7 +71,7 @@ endif
 LIBCRYPTO = $(if $(filter -lcrypto,$(LIBS)),$(shell echo '\#include <openssl/evp.h>' | $(CC) -E - >/dev/null 2>&1 && echo -lcrypto))
 PG_CFLAGS += $(if $(LIBCRYPTO),-DHAVE_LIBCRYPTO)
 SHLIB_LINK = -lm $(LIBCRYPTO) $(if $(filter linux,$(PORTNAME)),-Wl$(comma)-Bsymbolic-functions)
-EXTRA_CLEAN = $(OBJS:.o=.d) .built-for tmp_check loyalty-$(EXTVERSION).zip $(addprefix $(HERE)/dashboard/,dist node_modules src/.observablehq)
+EXTRA_CLEAN = $(OBJS:.o=.d) .built-for tmp_check loyalty-$(EXTVERSION).zip $(addprefix $(HERE)/dashboard/,dist node_modules src/.observablehq) $(HERE)/examples/node_modules
 
 ifneq ($(wildcard $(PGXS)),)
 

@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import time
 
-import psycopg2
+import psycopg
 
 
 def open_receiver(file, slot):
@@ -42,23 +42,22 @@ def store(receiver, slot, events):
 def consume(dsn, consumer, slot, file):
     """Polls, stores, acknowledges; and waits for more to be committed."""
     receiver, last = open_receiver(file, slot)
-    source = psycopg2.connect(dsn)
-    source.autocommit = True
-    cursor = source.cursor()
-    cursor.execute("LISTEN loyalty_event")
+    source = psycopg.connect(dsn, autocommit=True)
+    woken = []
+    source.add_notify_handler(woken.append)
+    source.execute("LISTEN loyalty_event")
     while True:
-        cursor.execute("SELECT event_id, member_id, kind, at, payload FROM loyalty.poll_events(%s, 500, %s)", (consumer, slot))
-        events = cursor.fetchall()
+        woken.clear()
+        events = source.execute("SELECT event_id, member_id, kind, at, payload FROM loyalty.poll_events(%s, 500, %s)",
+                                (consumer, slot)).fetchall()
         fresh = [event for event in events if event[0] > last]
         if fresh:
             store(receiver, slot, fresh)
             last = fresh[-1][0]
         # nothing there: move over what is not for this slot
-        cursor.execute("SELECT loyalty.acknowledge(%s, %s, %s)", (consumer, events[-1][0] if events else None, slot))
-        if not events:
-            select.select([source], [], [], 5)
-            source.poll()
-            source.notifies.clear()
+        source.execute("SELECT loyalty.acknowledge(%s, %s, %s)", (consumer, events[-1][0] if events else None, slot))
+        if not events and not woken:
+            select.select([source], [], [], 5)      # what has come is read with the next answer
 
 
 def main():
@@ -66,8 +65,8 @@ def main():
     while True:
         try:
             consume(dsn, consumer, int(slot), file)
-        except (psycopg2.Error, sqlite3.OperationalError) as error:
-            if getattr(error, "pgcode", None) and not isinstance(error, psycopg2.OperationalError):
+        except (psycopg.Error, sqlite3.OperationalError) as error:
+            if getattr(error, "sqlstate", None) and not isinstance(error, psycopg.OperationalError):
                 raise               # the server refuses: nothing that passes
             print("again in a second:", error, file=sys.stderr)
             time.sleep(1)

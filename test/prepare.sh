@@ -7,9 +7,9 @@
 # What is missing is installed through apt, as root or with sudo, and named
 # before.  No cluster is created by that.  Nothing missing: nothing done.
 # Where the distribution has them, more come along: for test, libphonenumber, with
-# which telephone numbers are compared, and psycopg2 for the examples; for long
-# tests, Node.js and Chromium, in which the page of make dashboard is looked at; for
-# bench, pgRouting as a rival.
+# which telephone numbers are compared, and psycopg for the examples; for long tests,
+# the other languages of the examples, and Chromium, in which the page of make dashboard
+# is looked at; for bench, pgRouting as a rival.
 set -euo pipefail
 
 target=$1
@@ -76,9 +76,13 @@ wishes()
 	case $target in
 		test)
 			has_module phonenumbers || wish python3-phonenumbers
-			has_module psycopg2 || wish python3-psycopg2
-			# long tests look at the page of make dashboard
+			has_module psycopg || wish python3-psycopg
+			# long tests run all examples, and look at the page of make dashboard
 			[ -z "${LOYALTY_SOAK:-}" ] || {
+				command -v javac >/dev/null || wish default-jdk-headless
+				[ -r /usr/share/java/postgresql.jar ] || wish libpostgresql-jdbc-java
+				command -v go >/dev/null || wish golang-go
+				[ -d /usr/share/gocode/src/github.com/jackc/pgx/v4 ] || wish golang-github-jackc-pgx-v4-dev
 				command -v node >/dev/null || wish nodejs
 				command -v npm >/dev/null || wish npm
 				[ -x /usr/bin/chromium ] || wish chromium

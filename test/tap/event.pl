@@ -88,7 +88,7 @@ sub crash
 	BAIL_OUT('the server does not start after a crash');
 }
 
-my ($python) = grep { !system "$_ -c 'import psycopg2' 2>/dev/null" } '/usr/bin/python3', 'python3';
+my ($python) = grep { !system "$_ -c 'import psycopg' 2>/dev/null" } '/usr/bin/python3', 'python3';
 my @outside;
 
 sub start_outside
@@ -139,7 +139,7 @@ is($node->safe_psql('postgres', 'SELECT * FROM loyalty.check_event()'), '', 'che
 
 SKIP:
 {
-	skip 'psycopg2 (python3-psycopg2) is not installed', 4 unless $python;
+	skip 'psycopg (python3-psycopg) is not installed', 4 unless $python;
 	my $behind = 1;
 	for (1 .. 300)
 	{
