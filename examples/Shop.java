@@ -4,6 +4,7 @@ import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.time.Instant;
 import java.time.OffsetDateTime;
 import java.time.ZoneOffset;
@@ -116,14 +117,17 @@ public class Shop {
         });
     }
 
-    /** Sets points aside while something else is paid.  Nobody has to release them: a hold lapses by itself. */
-    Posted hold(long memberId, long points, String key) throws SQLException {
-        try (PreparedStatement s = connection.prepareStatement("""
-                SELECT entry_id, available
-                  FROM loyalty.hold(?, ?, now() + interval '15 minutes', idempotency_key => ?)""")) {
+    /**
+     * Sets points aside while something else is paid.  Nobody has to release them: a hold lapses by itself.  Until when
+     * is an argument, and not now() + ... in the call: that would be another one when the call is repeated (LY004).
+     */
+    Posted hold(long memberId, long points, Instant until, String key) throws SQLException {
+        try (PreparedStatement s = connection.prepareStatement(
+                "SELECT entry_id, available FROM loyalty.hold(?, ?, ?, idempotency_key => ?)")) {
             s.setLong(1, memberId);
             s.setLong(2, points);
-            s.setString(3, key);
+            s.setObject(3, until.atOffset(ZoneOffset.UTC));
+            s.setString(4, key);
             return posted(s);
         }
     }
@@ -208,7 +212,7 @@ public class Shop {
         }
         System.out.println(orders);
 
-        Posted hold = hold(memberId, 100, "hold for order 1003");
+        Posted hold = hold(memberId, 100, Instant.now().plus(Duration.ofMinutes(15)), "hold for order 1003");
         System.out.println("held 100, " + hold.available() + " available");
         Posted capture = capture(memberId, hold.entryId(), 60, "payment of order 1003");
         System.out.println("captured 60, " + capture.available() + " available");

@@ -186,10 +186,12 @@ func tell(ctx context.Context, conn *pgx.Conn) error {
 	}
 
 	// Points are set aside while something else is paid, then taken; what is not taken is free again.  Nobody has
-	// to release a hold: it lapses by itself.
+	// to release a hold: it lapses by itself.  Until when is reckoned here, once, and not by now() in the call: that
+	// would be another argument when the call is repeated, which is refused (LY004).
+	until := time.Now().Add(15 * time.Minute)
 	var hold int64
-	err = conn.QueryRow(ctx, `SELECT entry_id, available FROM loyalty.hold($1, $2, now() + interval '15 minutes', idempotency_key => $3)`,
-		memberID, 100, "hold for order 1003").Scan(&hold, &available)
+	err = conn.QueryRow(ctx, `SELECT entry_id, available FROM loyalty.hold($1, $2, $3, idempotency_key => $4)`,
+		memberID, 100, until, "hold for order 1003").Scan(&hold, &available)
 	if err != nil {
 		return err
 	}

@@ -102,10 +102,12 @@ const { rows: orders } = await pool.query('SELECT order_id, total FROM shop_orde
 console.log(`orders: ${orders.map((order) => `${order.order_id} of ${order.total}`).join(', ')}`);
 
 // Points are set aside while something else is paid, then taken; what is not taken is free again.  Nobody has
-// to release a hold: it lapses by itself.
+// to release a hold: it lapses by itself.  Until when is reckoned here, once, and not by now() in the call: that
+// would be another argument when the call is repeated, which is refused (LY004).
+const until = new Date(Date.now() + 15 * 60_000);
 const { rows: [hold] } = await pool.query(
-  `SELECT entry_id, available FROM loyalty.hold($1, $2, now() + interval '15 minutes', idempotency_key => $3)`,
-  [memberId, 100, 'hold for order 1003']);
+  `SELECT entry_id, available FROM loyalty.hold($1, $2, $3, idempotency_key => $4)`,
+  [memberId, 100, until, 'hold for order 1003']);
 console.log(`held 100, ${hold.available} available`);
 const { rows: [capture] } = await pool.query(
   `SELECT available FROM loyalty.capture($1, $2, $3, idempotency_key => $4)`,

@@ -92,10 +92,12 @@ def main():
         print(f"orders: {', '.join(f'{order.order_id} of {order.total}' for order in orders)}")
 
         # Points are set aside while something else is paid, then taken; what is not taken is free again.  Nobody
-        # has to release a hold: it lapses by itself.
+        # has to release a hold: it lapses by itself.  Until when is reckoned here, once, and not by now() in the
+        # call: that would be another argument when the call is repeated, which is refused (LY004).
+        until = datetime.now(timezone.utc) + timedelta(minutes=15)
         hold = conn.execute(
-            "SELECT entry_id, available FROM loyalty.hold(%s, %s, now() + %s, idempotency_key => %s)",
-            (member_id, 100, timedelta(minutes=15), "hold for order 1003")).fetchone()
+            "SELECT entry_id, available FROM loyalty.hold(%s, %s, %s, idempotency_key => %s)",
+            (member_id, 100, until, "hold for order 1003")).fetchone()
         print(f"held 100, {hold.available} available")
         capture = conn.execute(
             "SELECT available FROM loyalty.capture(%s, %s, %s, idempotency_key => %s)",

@@ -3,7 +3,8 @@
 --
 --	createdb shop && psql -X -v ON_ERROR_STOP=1 -f examples/shop.sql shop
 --
--- It may be run again, as any migration.
+-- It may be run again, as any migration.  Each program expects the database as this
+-- file leaves it; another run wants another database.
 CREATE EXTENSION IF NOT EXISTS loyalty CASCADE;
 SELECT loyalty.setup();
 SELECT loyalty.configure_program(time_zone => 'Europe/London');

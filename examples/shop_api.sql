@@ -61,11 +61,11 @@ LANGUAGE sql STABLE AS $$
 $$;
 COMMENT ON FUNCTION shop_api.statement IS 'A member''s entries.';
 
-CREATE OR REPLACE FUNCTION shop_api.hold(member_id bigint, points bigint, key text, OUT hold_id bigint, OUT available bigint)
+CREATE OR REPLACE FUNCTION shop_api.hold(member_id bigint, points bigint, until timestamptz, key text, OUT hold_id bigint, OUT available bigint)
 LANGUAGE sql VOLATILE AS $$
-	SELECT r.entry_id, r.available FROM loyalty.hold($1, $2, now() + interval '15 minutes', idempotency_key => $3) r;
+	SELECT r.entry_id, r.available FROM loyalty.hold($1, $2, $3, idempotency_key => $4) r;
 $$;
-COMMENT ON FUNCTION shop_api.hold IS 'Sets points aside for a quarter of an hour. Nobody has to release them: a hold lapses by itself.';
+COMMENT ON FUNCTION shop_api.hold IS 'Sets points aside until an instant. Nobody has to release them: a hold lapses by itself.';
 
 CREATE OR REPLACE FUNCTION shop_api.capture(member_id bigint, hold_id bigint, points bigint, key text) RETURNS bigint
 LANGUAGE sql VOLATILE AS $$

@@ -97,7 +97,7 @@ console.log(`orders: ${orders.nodes.map((order) => `${order.orderId} of ${order.
 
 const { hold } = await ask(
   `mutation ($hold: HoldInput!) { hold(input: $hold) { result { holdId available } } }`,
-  { hold: { memberId, points: '100', key: 'hold for order 1003' } });
+  { hold: { memberId, points: '100', until: new Date(Date.now() + 15 * 60_000), key: 'hold for order 1003' } });
 console.log(`held 100, ${hold.result.available} available`);
 const { capture } = await ask(
   `mutation ($capture: CaptureInput!) { capture(input: $capture) { result } }`,
