@@ -5,6 +5,10 @@
 #	make demo								a data set made from a fixed seed
 #	make demo DATA=orders.csv.gz			order lines of one's own, CSV or gzip
 #
+# They have a header and the columns InvoiceNo, StockCode, Description, Quantity,
+# InvoiceDate, UnitPrice, CustomerID, Country; an invoice number that begins with C
+# is a return.
+#
 # Each step is one file of SQL beside this one; the last line that it prints
 # is its result.  The cluster stays, for make psql; make clean removes it.
 set -euo pipefail
