@@ -219,13 +219,13 @@ DECLARE
 	other bigint;
 BEGIN
 	replayed := idempotency_key IS NOT NULL AND loyalty.claim_request('join_household', ARRAY[loyalty.canonical_member(household_id)], idempotency_key,
-		jsonb_build_array(member_id, role, may_spend, period, extract(epoch FROM nullif(at, statement_timestamp())))) IS NOT NULL;
+		jsonb_build_array(member_id, role, may_spend, period, extract(epoch FROM nullif(at, statement_timestamp()))), member_id) IS NOT NULL;
 	IF replayed THEN
 		RETURN;
 	END IF;
 	PERFORM loyalty.require_allowance(role, may_spend, period, at), loyalty.require_members(ARRAY[member_id]);
 	household := loyalty.take_household(household_id);
-	PERFORM loyalty.lock_benefit(member_id, 'household');
+	PERFORM loyalty.lock_benefit(member_id, 'household'), loyalty.require_not_forgotten(ARRAY[member_id]);
 	-- in one household at a time, now and whenever it joined one since
 	SELECT m.household_id INTO other FROM loyalty.memberships(NULL, loyalty.numbers_of(member_id), 'infinity') m LIMIT 1;
 	IF other IS NOT NULL OR EXISTS (SELECT FROM loyalty.household_act a WHERE a.person_id = ANY (loyalty.numbers_of(member_id)) AND a.kind <> 'allowed' AND a.at > at)
@@ -236,12 +236,12 @@ BEGIN
 	END IF;
 	PERFORM loyalty.keep_household_act(household, member_id, 'joined', role, may_spend, period, at);
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM loyalty.finish_request('join_household', household, idempotency_key, '{}');
+		PERFORM loyalty.finish_request('join_household', household, idempotency_key, '{}', member_id);
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION join_household(bigint, bigint, text, bigint, text, timestamptz, text) IS
-'A person joins a household: as head or person, and may spend so many of its points, of each currency, in each calendar period (NULL: as many as there are; see set_allowance()). Returns whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618 no such household, LY619 the person is in one, LY202 no such member, LY003, LY004.';
+'A person joins a household: as head or person, and may spend so many of its points, of each currency, in each calendar period (NULL: as many as there are; see set_allowance()). Returns whether this is the first result of a repeated idempotency_key (which belongs to the household). Errors: LY618 no such household, LY619 the person is in one, LY202 no such member, LY203 forgotten, LY003, LY004.';
 
 CREATE FUNCTION create_household(name text, head_id bigint, at timestamptz DEFAULT statement_timestamp(), idempotency_key text DEFAULT NULL,
 	OUT household_id bigint, OUT replayed boolean) RETURNS record
@@ -303,7 +303,7 @@ DECLARE
 	m record;
 BEGIN
 	replayed := idempotency_key IS NOT NULL AND loyalty.claim_request('set_allowance', ARRAY[loyalty.canonical_member(household_id)], idempotency_key,
-		jsonb_build_array(member_id, may_spend, period, role, currency, extract(epoch FROM nullif(at, statement_timestamp())))) IS NOT NULL;
+		jsonb_build_array(member_id, may_spend, period, role, currency, extract(epoch FROM nullif(at, statement_timestamp()))), member_id) IS NOT NULL;
 	IF replayed THEN
 		RETURN;
 	END IF;
@@ -318,7 +318,7 @@ BEGIN
 	PERFORM loyalty.keep_household_act(household, m.person_id, 'allowed', coalesce(role, x.role), may_spend, period, at, currency)
 	FROM loyalty.memberships(ARRAY[household], ARRAY[m.person_id], at) x;
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM loyalty.finish_request('set_allowance', household, idempotency_key, '{}');
+		PERFORM loyalty.finish_request('set_allowance', household, idempotency_key, '{}', member_id);
 	END IF;
 END
 $$;
@@ -332,8 +332,9 @@ AS $$
 		-- a lot has the number of the entry that earned it
 		SELECT coalesce((SELECT e.counterparty_id FROM loyalty.all_entries() e, loyalty.unnest_lots(e.lots) x
 				WHERE e.member_id = $1 AND e.currency = $3 AND e.kind = 'transfer_in' AND x.lot_id = l.lot_id ORDER BY e.entry_id DESC LIMIT 1),
-			(SELECT (e.details ->> 'person_id')::bigint FROM loyalty.all_entries() e
-				WHERE e.member_id = $1 AND e.entry_id = l.lot_id AND e.kind = 'earn')) AS person_id) b
+			-- whatever others have written there
+			(SELECT n FROM unnest(loyalty.numbers_of($2)) n, loyalty.all_entries() e
+				WHERE e.member_id = $1 AND e.entry_id = l.lot_id AND e.kind = 'earn' AND e.details -> 'person_id' = to_jsonb(n))) AS person_id) b
 	WHERE l.state IN ('available', 'pending') AND b.person_id = ANY (loyalty.numbers_of($2))
 $$;
 COMMENT ON FUNCTION own_lots(bigint, bigint, text) IS
@@ -353,7 +354,7 @@ BEGIN
 	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request('leave_household', ARRAY[loyalty.canonical_member(household_id)], idempotency_key,
-			jsonb_build_array(member_id, take, extract(epoch FROM nullif(at, statement_timestamp()))));
+			jsonb_build_array(member_id, take, extract(epoch FROM nullif(at, statement_timestamp()))), member_id);
 		IF earlier IS NOT NULL THEN
 			points := earlier ->> 'points'; replayed := true;
 			RETURN;
@@ -382,7 +383,7 @@ BEGIN
 	PERFORM loyalty.keep_household_act(household, x.person_id, 'left', NULL, NULL, NULL, at)
 	FROM loyalty.memberships(ARRAY[household], loyalty.numbers_of(member_id), at) x;
 	IF idempotency_key IS NOT NULL THEN
-		PERFORM loyalty.finish_request('leave_household', household, idempotency_key, jsonb_build_object('points', points));
+		PERFORM loyalty.finish_request('leave_household', household, idempotency_key, jsonb_build_object('points', points), member_id);
 	END IF;
 END
 $$;
@@ -405,7 +406,7 @@ BEGIN
 	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request('redeem_for', ARRAY[loyalty.canonical_member(household_id)], idempotency_key,
-			jsonb_build_array(member_id, trim_scale(points), currency, extract(epoch FROM nullif(effective_at, statement_timestamp())), reference));
+			jsonb_build_array(member_id, trim_scale(points), currency, extract(epoch FROM nullif(effective_at, statement_timestamp())), reference), member_id);
 		IF earlier IS NOT NULL THEN
 			entry_id := earlier ->> 'entry_id'; available := earlier ->> 'available'; allowance_left := earlier ->> 'allowance_left'; replayed := true;
 			RETURN;
@@ -429,7 +430,7 @@ BEGIN
 	allowance_left := m.may_spend - spent - points;
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('redeem_for', household, idempotency_key,
-			jsonb_build_object('entry_id', entry_id, 'available', available, 'allowance_left', allowance_left));
+			jsonb_build_object('entry_id', entry_id, 'available', available, 'allowance_left', allowance_left), member_id);
 	END IF;
 END
 $$;
@@ -444,6 +445,26 @@ AS $$
 $$;
 COMMENT ON FUNCTION forget_memberships(bigint[]) IS
 'Members who are forgotten leave their households, and take nothing. Part of forget_member().';
+
+CREATE FUNCTION erase_shared_entries(member_ids bigint[]) RETURNS bigint
+LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	-- their keys are in the table request, and marked as erased: no call is booked again
+	SELECT loyalty.erase_entries(array_agg(s.member_id), array_agg(s.entry_id)) FROM (
+		SELECT e.member_id, e.entry_id
+		FROM (SELECT DISTINCT a.member_id FROM loyalty.household_act a WHERE a.person_id = ANY ($1)) h,
+			LATERAL (SELECT x.* FROM loyalty.all_entries() x WHERE x.member_id = h.member_id OFFSET 0) e
+		WHERE e.details -> 'person_id' IN (SELECT to_jsonb(m) FROM unnest($1) m) AND e.idempotency_key IS NULL
+		UNION ALL
+		SELECT x.member_id, x.entry_id
+		FROM (SELECT DISTINCT e.member_id, e.counterparty_id FROM unnest($1) m,
+				LATERAL (SELECT o.* FROM loyalty.all_entries() o WHERE o.member_id = m OFFSET 0) e
+			WHERE e.kind = 'transfer_in' AND EXISTS (SELECT FROM loyalty.gift_card c WHERE c.member_id = e.counterparty_id)) c,
+			LATERAL (SELECT o.* FROM loyalty.all_entries() o WHERE o.member_id = c.counterparty_id OFFSET 0) x
+		WHERE x.kind = 'transfer_out' AND x.counterparty_id = c.member_id AND x.idempotency_key IS NULL) s
+$$;
+COMMENT ON FUNCTION erase_shared_entries(bigint[]) IS
+'Erases what calls for a person have written into wallets that are not its own: of households, what it spent and what they were given for what it did; of gift cards, what it claimed. Returns how many entries had any. Part of forget_member().';
 
 CREATE FUNCTION merge_benefits(merge_id bigint, survivor_id bigint, absorbed_id bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -489,6 +510,10 @@ AS $$
 	SELECT 'allowance', s.member_id, s.currency, s.entry_id, format('person %s spent %s, and its entry has %s', s.person_id, s.points, coalesce(e.points::text, 'not been posted'))
 	FROM loyalty.household_spend s LEFT JOIN loyalty.all_entries() e ON e.member_id = s.member_id AND e.entry_id = s.entry_id
 	WHERE e.points IS DISTINCT FROM -s.points
+	UNION ALL
+	SELECT 'erased', s.member_id, s.currency, s.entry_id, format('its texts are erased, and person %s is not forgotten', s.person_id)
+	FROM loyalty.household_spend s JOIN loyalty.all_entries() e ON e.member_id = s.member_id AND e.entry_id = s.entry_id
+	WHERE e.texts_hash IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = s.person_id AND m.status = 'forgotten')
 $$;
 COMMENT ON FUNCTION check_households() IS
 'Invariants of households: a row for each violation; part of check_benefit(). Acts alternate; a person is in one household; nobody has spent more than it might, by what was recorded before; households and gift cards have no identifiers.';

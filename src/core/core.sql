@@ -251,7 +251,7 @@ COMMENT ON FUNCTION configure_program(text, boolean) IS
  * as interval_send().
  */
 
-CREATE FUNCTION claim_request(call text, member_ids bigint[], idempotency_key text, arguments jsonb) RETURNS jsonb
+CREATE FUNCTION claim_request(call text, member_ids bigint[], idempotency_key text, arguments jsonb, person_id bigint DEFAULT NULL) RETURNS jsonb
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -286,9 +286,9 @@ BEGIN
 		WHERE r.member_id = ANY (claimed) AND r.call = claim_request.call AND r.idempotency_key = claim_request.idempotency_key
 			AND NOT (is_first AND r.member_id = member_ids[1]);
 	END IF;
-	IF is_first AND EXISTS (SELECT FROM loyalty.request r WHERE r.member_id = ANY (member_ids) AND r.call = 'forget_member' AND r.idempotency_key = '') THEN
+	IF is_first AND EXISTS (SELECT FROM loyalty.request r WHERE r.member_id = ANY (member_ids || person_id) AND r.call = 'forget_member' AND r.idempotency_key = '') THEN
 		RAISE EXCEPTION 'whether idempotency key "%" was used cannot be told', idempotency_key
-			USING ERRCODE = 'LY115', DETAIL = format('Member %s was forgotten, and its keys were erased.', member_ids[1]),
+			USING ERRCODE = 'LY115', DETAIL = format('Member %s was forgotten, and its keys were erased.', coalesce(person_id, member_ids[1])),
 				HINT = 'If you know that this call was never made, make it without a key.';
 	ELSIF is_first THEN
 		RETURN NULL;
@@ -304,8 +304,8 @@ BEGIN
 	RETURN coalesce(earlier.result, '{}');
 END
 $$;
-COMMENT ON FUNCTION claim_request(text, bigint[], text, jsonb) IS
-'What an earlier call of a function with this idempotency key returned, for any of these numbers of a member, of which the first is the one addressed (0: none); NULL when this is the first call. Waits for one that is under way. Errors: LY004 its arguments were others, LY115 keys of the member were erased by forget_requests(), so that nobody can tell, LY003 an empty or too long key. Part of the writing functions.';
+COMMENT ON FUNCTION claim_request(text, bigint[], text, jsonb, bigint) IS
+'What an earlier call of a function with this idempotency key returned, for any of these numbers of a member, of which the first is the one addressed (0: none); person_id: for whom it is, where that is a household. NULL when this is the first call. Waits for one that is under way. Errors: LY004 its arguments were others, LY115 keys of the member were erased by forget_requests(), so that nobody can tell, LY003 an empty or too long key. Part of the writing functions.';
 
 CREATE FUNCTION finish_request(call text, member_id bigint, idempotency_key text, result jsonb, result_member_id bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

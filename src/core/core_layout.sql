@@ -177,7 +177,7 @@ BEGIN
 		COMMENT ON COLUMN loyalty.request.idempotency_key IS 'Unique within member and function, for ever; empty for the mark that keys of the member were erased.';
 		COMMENT ON COLUMN loyalty.request.fingerprint IS 'SHA-256 of the arguments.';
 		COMMENT ON COLUMN loyalty.request.result IS 'What the first call returned.';
-		COMMENT ON COLUMN loyalty.request.result_member_id IS 'The member that it returned, where it addresses none.';
+		COMMENT ON COLUMN loyalty.request.result_member_id IS 'The member that it returned, where it addresses none; of a call for a household, the person.';
 		COMMENT ON COLUMN loyalty.request.recorded_at IS 'When the first call was made.';
 
 		CREATE TABLE loyalty.escrow (

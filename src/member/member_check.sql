@@ -116,13 +116,14 @@ BEGIN
 	UNION ALL
 	SELECT c.invariant, c.member_id, NULL, NULL, c.detail FROM loyalty.check_persons(behind, up_to) c;
 
-	-- copies in entries of others are erased as well, of a transfer and of what refers to an entry
+	-- copies in entries of others are erased as well, of a transfer and of what refers to an entry; and what is a person's in
+	-- the wallet of who is none, such as a household
 	RETURN QUERY
 	SELECT 'erased', e.member_id, e.currency, e.entry_id, format('its texts are erased, and member %s is not forgotten', coalesce(e.home_id, e.member_id))
 	FROM loyalty.all_entries() e
 	WHERE (behind IS NULL OR e.member_id > behind) AND (up_to IS NULL OR e.member_id <= up_to)
 		AND e.texts_hash IS NOT NULL AND e.kind <> 'transfer_in' AND e.target_entry_id IS NULL
-		AND NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = coalesce(e.home_id, e.member_id) AND m.status = 'forgotten');
+		AND NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = coalesce(e.home_id, e.member_id) AND m.status IN ('forgotten', 'no_person'));
 
 	RETURN QUERY
 	WITH wallet AS MATERIALIZED (

@@ -243,6 +243,34 @@ SELECT loyalty.forget_member(id('k')) \g /dev/null
 SELECT is(persons('J', now()) || '; ' || persons('J', '2026-07-22'), 'i head, j 200; i, j 200, k head', 'who is forgotten has left');
 SELECT is(answer($$SELECT spent('J', 'k', 1, now())$$) || ' ' || (loyalty.balance(home('J'))).available, 'LY619 1000', 'and the points stay');
 
+-- What calls for a person have written leaves with it, in whosever wallet and under whosever number it stands: nothing of it
+-- is in any table, and a call that is repeated books nothing again.  Whatever somebody writes into the details of an entry of
+-- a household, its persons may leave.
+CREATE FUNCTION tables_with(word text) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_class c
+	WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p')
+		AND xpath_exists('//hit', query_to_xml(format('SELECT 1 AS hit FROM loyalty.%I x WHERE x::text LIKE %L LIMIT 1', c.relname, '%' || word || '%'), false, false, ''))
+$$;
+INSERT INTO person SELECT n, (SELECT member_id FROM loyalty.resolve_member(jsonb_build_object('email', n || '@example.com'))) FROM unnest('{m2,n2}'::text[]) n;
+INSERT INTO home SELECT 'M2', household_id FROM loyalty.create_household('Home', id('m2'), '2026-01-01');
+SELECT loyalty.join_household(home('M2'), id('n2'), at => '2026-01-02', idempotency_key => 'hush join'), loyalty.set_allowance(home('M2'), id('n2'), 100, at => '2026-01-03', idempotency_key => 'hush allowance'),
+	loyalty.define_campaign('shared', '{"to": "household", "then": [{"points": {"give": 1, "per": 1}}]}', '2026-01-01'), loyalty.define_benefit('card', '{"kind": "card", "currency": "points"}') \g /dev/null
+SELECT loyalty.record_activity(id('n2'), 'order', '2026-02-01', 120, external_id => 'hush order'), loyalty.earn(home('M2'), 5, details => '{"person_id": "nobody"}') \g /dev/null
+SELECT loyalty.redeem_for(home('M2'), id('n2'), 50, effective_at => '2026-03-01', reference => 'hush purchase', idempotency_key => 'hush purchase'), loyalty.end_campaign('shared') \g /dev/null
+SELECT loyalty.claim_card(id('n2'), code, reference => 'hush card', idempotency_key => 'hush card') FROM loyalty.issue_card('card', 5) \g /dev/null
+SELECT is(tables_with('hush'), 'activity ledger request', 'what calls for a person have written');
+SELECT is(loyalty.export_member(id('n2')) #>> '{tables,request,0,idempotency_key}' LIKE 'hush%' AND jsonb_array_length(loyalty.export_member(id('n2')) #> '{tables,request}') = 4, true, 'its keys with a household are among what is kept of it');
+SELECT loyalty.forget_member(id('n2')) \g /dev/null
+SELECT is(tables_with('hush'), NULL, 'is forgotten with it');
+SELECT is(answer(s.statement), s.expected, format('forgotten: %s', s.statement)) FROM (VALUES
+	(1, $$SELECT loyalty.join_household(home('M2'), id('n2'), at => '2026-01-02', idempotency_key => 'hush join')$$, 'LY115'),
+	(2, $$SELECT loyalty.redeem_for(home('M2'), id('n2'), 50, effective_at => '2026-03-01', reference => 'hush purchase', idempotency_key => 'hush purchase')$$, 'LY115'),
+	(3, $$SELECT loyalty.join_household(home('M2'), id('n2'))$$, 'LY203'),
+	(4, $$SELECT loyalty.set_allowance(home('M2'), id('n2'), 5)$$, 'LY619'),
+	(5, $$SELECT (loyalty.balance(home('M2'))).available$$, '75'),
+	(6, $$SELECT points FROM loyalty.leave_household(home('M2'), id('m2'), 'own')$$, '0')) s (n, statement, expected) ORDER BY s.n;
+SELECT is((SELECT count(*) FROM loyalty.check_all()), 0::bigint, 'and all is well');
+
 -- An allowance is of each currency, none counted against another; one may have its own.
 SELECT is(answer(s.statement), s.expected, format('currencies %s: %s', s.n, s.statement)) FROM (VALUES
 	(1, $$SELECT spent('J', 'j', 150, '2026-08-01')$$, '850 50'),
