@@ -9,7 +9,10 @@
 #                        (DATABASE='host=... dbname=...': over your own)
 #   make test            run every test on a private, throw-away cluster
 #                        (ONLY=pattern: those whose name matches)
+#   make versions        the same on each of several servers, a line for each
+#                        (PG_CONFIGS='/path/to/pg_config ...'; see test/versions.sh)
 #   make soak            run the long tests
+#   make lint            let tools that look for faults read the C (see test/lint.sh)
 #   make mutants         change single lines at random and list what no test
 #                        notices (ROOM=rfm N=300 SEED=1; see test/mutate.pl)
 #   make bench           measure it against hand-written SQL
@@ -17,9 +20,11 @@
 #                        it is installed (PGHOST, PGPORT, PGUSER as for psql)
 #   make freeze          keep what this version installs, when it is released
 #   make dist            an archive of the last commit, for PGXN
+#   make deb             Debian packages, built and tried in clean chroots
+#                        (SUITE=trixie: of another release; see test/package.sh)
 #   make clean           remove what was built, and the private clusters
 #
-# demo, dashboard, test, soak, bench and mutants install through apt what they miss, and say so.
+# demo, dashboard, test, lint, soak, bench, deb and mutants install through apt what they miss, and say so.
 #
 # Sets of members need the library CRoaring, with its headers (libroaring-dev).
 #
@@ -164,6 +169,10 @@ soak:
 	@LOYALTY_SOAK=1 $(PREPARE) test $(AGAIN) WERROR=1 run-$@
 bench:
 	@$(PREPARE) bench $(AGAIN) run-$@
+lint:
+	@$(PREPARE) lint $(AGAIN) WERROR=1 run-$@
+versions:
+	@$(HERE)/test/versions.sh $(PG_CONFIGS)
 mutants:
 	@$(PREPARE) test $(HERE)/test/mutate.pl
 
@@ -180,6 +189,8 @@ run-test: all
 	@$(HERE)/test/run.sh
 run-soak: all
 	@LOYALTY_SOAK=1 $(HERE)/test/run.sh
+run-lint: all
+	@$(HERE)/test/lint.sh
 run-bench: all
 	@$(HERE)/test/bench/run.sh
 
@@ -191,9 +202,14 @@ dist:
 	git -C $(HERE) archive --format=zip --prefix=loyalty-$(EXTVERSION)/ -o '$(CURDIR)/loyalty-$(EXTVERSION).zip' HEAD
 	@echo 'loyalty-$(EXTVERSION).zip'
 
+# Debian packages, of the release that runs here unless another is named.
+SUITE = $(or $(shell . /etc/os-release 2>/dev/null && echo $$VERSION_CODENAME),bookworm)
+deb:
+	@$(PREPARE) deb $(HERE)/test/package.sh $(SUITE)
+
 clean-clusters:
 	@if $(PG_CONFIG) --bindir >/dev/null 2>&1; then \
 		for name in demo test bench; do $(HERE)/test/cluster.sh $$name remove; done; \
 	fi
 
-.PHONY: FORCE installcheck dist freeze run-freeze demo psql dashboard test soak bench mutants clean-clusters run-demo run-psql run-dashboard run-test run-soak run-bench
+.PHONY: FORCE installcheck dist deb freeze run-freeze demo psql dashboard test lint versions soak bench mutants clean-clusters run-demo run-psql run-dashboard run-test run-lint run-soak run-bench

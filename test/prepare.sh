@@ -41,6 +41,11 @@ find_pg_config()
 missing()
 {
 	local bindir sharedir pgxs_test
+	# packages are built in a system of their own
+	if [ "$target" = deb ]; then
+		command -v debootstrap >/dev/null || echo debootstrap
+		return
+	fi
 	command -v gcc >/dev/null || command -v cc >/dev/null || echo gcc
 	[ -e /usr/include/stdio.h ] || echo libc6-dev
 	has_library roaring || echo libroaring-dev
@@ -57,6 +62,7 @@ missing()
 		[ "$target" != test ] || [ -f "$sharedir/extension/pgtap.control" ] || echo pgtap
 		[ "$target" != test ] || [ -x "$pgxs_test/isolation/pg_isolation_regress" ] || echo server-dev
 	fi
+	[ "$target" != lint ] || { command -v cppcheck >/dev/null || echo cppcheck; command -v clang-tidy >/dev/null || echo clang-tidy; }
 	[ "$target" != dashboard ] || { command -v node >/dev/null || echo nodejs; command -v npm >/dev/null || echo npm; }
 	[ "$target" != test ] || perl -MIPC::Run -MTest::More -e 1 2>/dev/null || echo libipc-run-perl
 }

@@ -195,7 +195,7 @@ copy_checkout()
 {
 	rm -rf "$base/checkout" "$base/objects"
 	mkdir "$base/checkout" "$base/objects"
-	(cd "$HERE" && cp -R Makefile README.md LICENSE NOTICE CONTRIBUTING.md CHANGELOG.md META.json loyalty.control doc src test upgrade "$base/checkout/")
+	(cd "$HERE" && cp -R Makefile README.md LICENSE NOTICE CONTRIBUTING.md CHANGELOG.md META.json loyalty.control debian doc src test upgrade "$base/checkout/")
 	(cd "$HERE" && tar cf - --exclude=node_modules --exclude=dist --exclude=.observablehq dashboard examples) | tar xf - -C "$base/checkout"
 	[ ! -d "$HERE/examples/node_modules" ] || ln -s "$HERE/examples/node_modules" "$base/checkout/examples/node_modules"
 	find "$base/checkout" \( -name '*.o' -o -name '*.d' \) -delete

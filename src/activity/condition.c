@@ -717,4 +717,3 @@ ParseLineSelector(const Place *place)
 	ReadSelector(place, condition);
 	return condition;
 }
-

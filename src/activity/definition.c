@@ -26,7 +26,7 @@ WholeDefinition(Place *place, const Jsonb *json, const char *path, Problems *pro
 	place->value.val.binary.len = (int) VARSIZE(json) - VARHDRSZ;
 }
 
-static void
+static void pg_attribute_printf(4, 0)
 AddProblem(Problems *problems, const char *path, bool is_error, const char *format, va_list args)
 {
 	Problem    *problem = palloc(sizeof(Problem));

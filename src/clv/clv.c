@@ -220,7 +220,8 @@ RequireSpendPart(const ClvModel *model)
 static double
 HorizonIn(const Interval *horizon, double unit_days)
 {
-	double		days = (horizon->month / 12) * 365.25 + (horizon->month % 12) * 30.0 +
+	int			years = horizon->month / 12;
+	double		days = years * 365.25 + (horizon->month % 12) * 30.0 +
 		(double) horizon->day + (double) horizon->time / CLV_USECS_PER_DAY;
 
 	if (!(days >= 0.0 && days <= MAX_HORIZON_DAYS))

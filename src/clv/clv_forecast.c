@@ -226,11 +226,13 @@ OrdersIfAlive(const ClvCountModel *model, double x, double t, double horizon)
 		return shape / (theta[1] + t) * (theta[3] + t) *
 			Relax(theta[2] - 1.0, log1p(horizon / (theta[3] + t)));
 
-	f.shape = shape;
-	f.z = horizon / (theta[1] + t);
-	f.a = theta[2];
-	f.b = theta[3] + Chances(model, x);
-	f.poll = model->poll;
+	f = (Future) {
+		.shape = shape,
+		.z = horizon / (theta[1] + t),
+		.a = theta[2],
+		.b = theta[3] + Chances(model, x),
+		.poll = model->poll,
+	};
 	return SumOrIntegrate(&f, false);
 }
 
@@ -271,13 +273,14 @@ DiscountedRate(double y, const void *arg)
 		rate *= exp(-theta[2] * log1p(u / (theta[3] + d->t)));
 	else
 	{
-		Future		f;
+		Future		f = {
+			.shape = shape + 1.0,
+			.z = u / (theta[1] + d->t),
+			.a = theta[2],
+			.b = theta[3] + Chances(d->model, d->x),
+			.poll = d->model->poll,
+		};
 
-		f.shape = shape + 1.0;
-		f.z = u / (theta[1] + d->t);
-		f.a = theta[2];
-		f.b = theta[3] + Chances(d->model, d->x);
-		f.poll = d->model->poll;
 		rate *= SumOrIntegrate(&f, true);
 	}
 	return rate * exp(-d->discount * u) * (d->scale + u);

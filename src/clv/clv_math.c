@@ -244,6 +244,7 @@ SolvePositive(int n, double m[CLV_MAX_PARAMS][CLV_MAX_PARAMS], const double *g,
 
 		for (int i = 0; i < n; i++)
 		{
+			/* cppcheck-suppress nullPointer ; column begins at 0 where there is no g */
 			double		sum = column < 0 ? g[i] : (i == column ? 1.0 : 0.0);
 
 			for (int k = 0; k < i; k++)

@@ -74,7 +74,7 @@ PutString(uint8 *to, const char *text)
 	Size		length = strlen(text);
 
 	to = Put32(to, (uint32) length);
-	memcpy(to, text, length);
+	memcpy(to, text, length);	/* NOLINT: its length stands before it, no zero after it */
 	return to + length;
 }
 

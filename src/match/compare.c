@@ -266,6 +266,7 @@ JaroWinklerShort(const uint8 *a, int na, const uint8 *b, int nb)
 	for (int j = 0; j < nb; j++)
 		places[b[j]] = 0;
 	for (int k = 0; used != 0; k++, used &= used - 1)
+		/* cppcheck-suppress uninitvar ; as many are common as bits are used */
 		moved += b[pg_rightmost_one_pos64(used)] != common[k];
 	return RaiseJaro(a, na, b, nb, ncommon, moved, false);
 }

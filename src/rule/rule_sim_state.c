@@ -466,4 +466,3 @@ FrozenOf(SimBook *book, const Activity *activity, HASHACTION action)
 		frozen->inputs = NIL;
 	return frozen;
 }
-

@@ -22,6 +22,14 @@ my $meta = decode_json(slurp("$top/META.json"));
 is($meta->{version}, $version, 'META.json has it');
 is($meta->{provides}{loyalty}{version}, $version, 'and for the extension');
 
+ok(-f "$top/$meta->{provides}{loyalty}{$_}", "META.json names a $_ that is there") for qw(file docfile);
+my ($requires) = slurp("$top/loyalty.control") =~ /^requires\s*=\s*'([^']+)'/m;
+is_deeply([sort grep { $_ ne 'PostgreSQL' } keys %{ $meta->{prereqs}{runtime}{requires} }], [sort split /[ ,]+/, $requires],
+	'and the extensions that loyalty.control requires');
+
+my ($packaged) = slurp("$top/debian/changelog") =~ /^postgresql-loyalty \((\d+\.\d+\.\d+)-\d+\)/;
+is($packaged, $version, 'debian/changelog has the version');
+
 my ($newest) = slurp("$top/CHANGELOG.md") =~ /^## (\d+\.\d+\.\d+)/m;
 is($newest, $version, 'and it stands first in CHANGELOG.md');
 
