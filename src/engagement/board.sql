@@ -382,6 +382,7 @@ BEGIN
 		WHERE x.member_id = ANY (member_ids) AND x.board = split_part(scope, ' ', 1) AND x.period_start = split_part(scope, ' ', 2)::date AND x.activity_id IS NULL
 		ORDER BY x.member_id FOR UPDATE
 	LOOP
+		CONTINUE WHEN loyalty.is_forgotten(ARRAY[p.member_id, loyalty.canonical_member(p.member_id)]);
 		UPDATE loyalty.board_place x SET activity_id = (SELECT r.activity_id FROM loyalty.record_activity(p.member_id, 'board_place',
 			loyalty.board_end(loyalty.board_in_force(p.board, p.period_start), p.period_start), external_id => scope,
 			document => jsonb_build_object('board', p.board, 'period_start', p.period_start, 'place', p.place, 'score', p.score)) r)
@@ -392,7 +393,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION close_board_of(bigint[], timestamptz, text) IS
-'Records the places of some members on a board that was closed; returns how many. Part of close_board(), by run_batch().';
+'Records the places of some members on a board that was closed, but for those who are forgotten; returns how many. Part of close_board(), by run_batch().';
 
 CREATE FUNCTION next_close_board(run_id bigint, behind bigint, as_of timestamptz, batch_size integer, scope text, busy bigint[],
 	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record

@@ -184,8 +184,7 @@ DECLARE
 	name text;
 	d record;
 BEGIN
-	-- keys of what a forgotten member had are gone
-	IF EXISTS (SELECT FROM loyalty.activity a WHERE a.member_id = ANY (numbers) AND a.kind = 'challenge' AND a.external_id IS NULL) THEN
+	IF loyalty.is_forgotten(numbers) THEN
 		RETURN;
 	END IF;
 	FOREACH name IN ARRAY challenges LOOP

@@ -36,8 +36,8 @@ BEGIN
 			AND a.external_id = format('referral %s', s.referral_id) AND NOT a.cancelled) i
 	WHERE (behind IS NULL OR r.member_id > behind) AND (up_to IS NULL OR r.member_id <= up_to) AND s.referee_id = r.member_id
 		AND i.n <> CASE WHEN s.order_id IS NOT NULL THEN 2 ELSE 0 END
-		-- those of forgotten members have no names any more
-		AND NOT EXISTS (SELECT FROM loyalty.activity a WHERE a.kind = 'invite' AND a.member_id IN (s.referee_id, s.referrer_id) AND a.external_id IS NULL);
+		-- those of forgotten members have no names any more, or were never made
+		AND NOT loyalty.is_forgotten(ARRAY[s.referee_id, s.referrer_id, loyalty.canonical_member(s.referee_id), loyalty.canonical_member(s.referrer_id)]);
 	-- spins are numbered, and not more than granted
 	RETURN QUERY
 	SELECT 'spin', s.member_id, NULL::text, NULL::bigint, format('draw "%s": %s spins, up to number %s', s.draw, count(*), max(s.nonce))

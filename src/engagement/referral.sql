@@ -141,6 +141,7 @@ BEGIN
 		stands := s.order_id IS NOT NULL;
 		-- both in one transaction, members ascending
 		FOR side IN SELECT x.* FROM (VALUES (s.referee_id, 'referee'), (s.referrer_id, 'referrer')) x (member_id, role) ORDER BY loyalty.canonical_member(x.member_id), x.role LOOP
+			CONTINUE WHEN loyalty.is_forgotten(ARRAY[side.member_id, loyalty.canonical_member(side.member_id)]);
 			SELECT a.* INTO had FROM loyalty.activity a
 			WHERE a.member_id = side.member_id AND a.kind = 'invite' AND a.external_id = format('referral %s', s.referral_id);
 			IF NOT FOUND THEN
@@ -157,7 +158,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION put_referrals(bigint) IS
-'Records the invitations of those referrals of a member that qualify now, and cancels those of others. Part of engage().';
+'Records the invitations of those referrals of a member that qualify now, and cancels those of others; a side that is forgotten gets none. Part of engage().';
 
 CREATE FUNCTION referral_refusal(referee_id bigint, referrer_id bigint, referral text, at timestamptz) RETURNS text
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -156,6 +156,15 @@ END
 $$;
 COMMENT ON FUNCTION require_not_forgotten(bigint[]) IS 'LY203 when one of the members is forgotten. Part of the writing functions.';
 
+CREATE FUNCTION is_forgotten(member_ids bigint[]) RETURNS boolean
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = ANY (member_ids) AND m.status = 'forgotten');
+END
+$$;
+COMMENT ON FUNCTION is_forgotten(bigint[]) IS 'Whether one of the members is forgotten: what it did is kept without keys, so that nothing more can be recorded for it under a key of ours. Part of room engagement.';
+
 /* attributes */
 
 CREATE FUNCTION surviving_attributes(member_ids bigint[]) RETURNS jsonb
