@@ -18,6 +18,7 @@
 #
 # ONLY=pattern runs those whose kind/name matches.  LOYALTY_SOAK=1 makes long
 # tests long (they look at it).  KEEP=1 leaves the cluster for a look.
+# PARTITIONS=8 lets pgTAP files have tables in 8 partitions.
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -149,9 +150,10 @@ run_goldens()
 
 run_pgtap()
 {
-	local file name
+	local file name files=$HERE/test/pgtap
 	mkdir -p "$out/pgtap"
-	for file in "$HERE"/test/pgtap/*.sql; do
+	[ -z "${PARTITIONS:-}" ] || partition_pgtap
+	for file in "$files"/*.sql; do
 		name=$(basename "$file" .sql)
 		[ -f "$file" ] && wanted "pgtap/$name" || continue
 		heading "pgtap/$name"
@@ -160,6 +162,15 @@ run_pgtap()
 			-v data="$data" -d "pgtap_$name" -f "$file") >"$out/pgtap/$name" 2>&1 </dev/null
 		tap_verdict "$out/pgtap/$name" $?
 	done
+}
+
+# Copies of the pgTAP files, in which the first setup() is followed by partition_tables().
+partition_pgtap()
+{
+	cp -R "$files" "$out/pgtap.partitioned"
+	files=$out/pgtap.partitioned
+	sed -i "0,/^SELECT .*loyalty\\.setup()/{/^SELECT .*loyalty\\.setup()/a SELECT * FROM loyalty.partition_tables($PARTITIONS) \\\\g /dev/null
+	}" "$files"/*.sql
 }
 
 run_isolation()

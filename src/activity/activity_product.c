@@ -25,7 +25,7 @@
 static bool
 CatalogueIsEmpty(void)
 {
-	Relation	rel = table_open(LoyaltyTable("product"), AccessShareLock);
+	Relation	rel = OpenLoyaltyTable("product", AccessShareLock);
 	bool		is_empty = rel->rd_rel->relkind == RELKIND_RELATION && RelationGetNumberOfBlocks(rel) == 0;
 
 	table_close(rel, AccessShareLock);

@@ -204,3 +204,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_activity(integer) IS 'Creates and migrates the tables of room activity; called by setup().';
+
+CREATE FUNCTION activity_growing() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{activity, activity_revision}'::text[]
+$$;
+COMMENT ON FUNCTION activity_growing() IS 'The tables of room activity that grow with members and what they do; see growing_tables(). Part of partition_tables().';

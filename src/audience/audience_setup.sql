@@ -113,3 +113,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_audience(integer) IS 'Creates and migrates the tables of room audience; called by setup().';
+
+CREATE FUNCTION audience_growing() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{audience_change}'::text[]
+$$;
+COMMENT ON FUNCTION audience_growing() IS 'The tables of room audience that grow with members and what they do; see growing_tables(). Part of partition_tables().';

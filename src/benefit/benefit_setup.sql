@@ -164,3 +164,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_benefit(integer) IS 'Creates and migrates the tables of room benefit; called by setup().';
+
+CREATE FUNCTION benefit_growing() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{coupon, coupon_act, entitlement_act, reward_order, reward_act}'::text[]
+$$;
+COMMENT ON FUNCTION benefit_growing() IS 'The tables of room benefit that grow with members and what they do; see growing_tables(). Part of partition_tables().';

@@ -74,6 +74,7 @@ extern Oid	RequireTables(void);
 typedef void (*TableChangeCallback) (Oid relid);
 
 extern Oid	LoyaltyTable(const char *name);
+extern Relation OpenLoyaltyTable(const char *name, LOCKMODE mode);
 extern LOCKTAG NamedLock(const char *table, int64 member_id, const char *name);
 extern void OnTableChange(TableChangeCallback callback);
 

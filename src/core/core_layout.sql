@@ -294,7 +294,8 @@ SET quote_all_identifiers = off SET standard_conforming_strings = on SET interva
 SET bytea_output = hex SET extra_float_digits = 1
 AS $$
 	WITH our_table AS (
-		SELECT c.oid, c.relname FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p')
+		SELECT c.oid, c.relname FROM pg_class c
+		WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT (c.relispartition AND loyalty.is_part_of_ours(c.oid))
 	), object (table_name, kind, name, definition) AS (
 		SELECT t.relname, 'table', t.relname, '' FROM our_table t
 		UNION ALL
@@ -303,6 +304,13 @@ AS $$
 		UNION ALL
 		SELECT t.relname, 'constraint', o.conname, pg_get_constraintdef(o.oid)
 		FROM our_table t JOIN pg_constraint o ON o.conrelid = t.oid WHERE o.contype IN ('p', 'u', 'x', 'c', 'f')
+		UNION ALL
+		-- rows are excluded by each partition, where it has those of a member
+		SELECT t.relname, 'constraint', min(o.conname), pg_get_constraintdef(o.oid)
+		FROM our_table t CROSS JOIN LATERAL pg_partition_tree(t.oid) p JOIN pg_constraint o ON o.conrelid = p.relid AND o.contype = 'x'
+		WHERE p.isleaf AND p.relid <> t.oid
+		GROUP BY t.oid, t.relname, pg_get_constraintdef(o.oid)
+		HAVING count(DISTINCT p.relid) = (SELECT count(*) FROM pg_partition_tree(t.oid) l WHERE l.isleaf)
 		UNION ALL
 		SELECT t.relname, 'index', i.relname, replace(pg_get_indexdef(i.oid), ' ON ONLY ', ' ON ')
 		FROM our_table t JOIN pg_index x ON x.indrelid = t.oid JOIN pg_class i ON i.oid = x.indexrelid
@@ -361,8 +369,16 @@ AS $$
 		SELECT n.*, CASE n.kind WHEN 'index' THEN loyalty.index_essence(n.definition) WHEN 'constraint' THEN n.definition ELSE n.name END AS essence
 		FROM jsonb_to_recordset(loyalty.objects_in_catalog()) n (table_name text, kind text, name text, definition text)
 	), missing AS (
-		SELECT o.*, to_regclass(format('loyalty.%I', o.table_name)) AS relation
-		FROM loyalty.program_object o
+		SELECT o.*, r.relation, r.is_part
+		FROM loyalty.program_object o, to_regclass(format('loyalty.%I', o.table_name)) top,
+			LATERAL (
+				SELECT top AS relation, false AS is_part
+				WHERE o.definition NOT LIKE 'EXCLUDE %' OR (SELECT c.relkind FROM pg_class c WHERE c.oid = top) IS DISTINCT FROM 'p'
+				UNION ALL
+				SELECT p.relid, true FROM pg_partition_tree(top) p
+				WHERE o.definition LIKE 'EXCLUDE %' AND p.isleaf AND p.relid <> top
+					AND NOT EXISTS (SELECT FROM pg_constraint x WHERE x.conrelid = p.relid AND pg_get_constraintdef(x.oid) = o.definition)
+			) r
 		WHERE o.kind <> 'sequence' AND NOT EXISTS (SELECT FROM there h WHERE h.table_name = o.table_name AND h.kind = o.kind
 			AND h.essence = CASE o.kind WHEN 'index' THEN loyalty.index_essence(o.definition) WHEN 'constraint' THEN o.definition ELSE o.name END)
 	)
@@ -374,7 +390,7 @@ AS $$
 		nullif(concat(CASE WHEN n.kind = 'constraint' THEN format('ALTER TABLE %s DROP CONSTRAINT %I; ', m.relation, n.name)
 				WHEN n.kind = 'index' THEN format('DROP INDEX loyalty.%I; ', n.name) END,
 			CASE m.kind WHEN 'column' THEN 'ALTER TABLE ' || m.relation || ' ALTER ' || quote_ident(a.attname) || ' SET NOT NULL'
-				WHEN 'constraint' THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s', m.relation, m.name, m.definition)
+				WHEN 'constraint' THEN format('ALTER TABLE %s ADD %s%s', m.relation, CASE WHEN NOT m.is_part THEN format('CONSTRAINT %I ', m.name) END, m.definition)
 				ELSE m.definition END), '')
 	FROM missing m LEFT JOIN there n ON n.table_name = m.table_name AND n.kind = m.kind AND n.name = m.name AND n.kind IN ('constraint', 'index')
 	LEFT JOIN pg_attribute a ON a.attrelid = m.relation AND a.attname = m.name AND m.kind = 'column'

@@ -442,17 +442,19 @@ bool
 OpenPlain(PlainAccess *access, const PlainTable *table, int64 member_id, PlainUse use)
 {
 	LOCKMODE	mode = LockOf(use);
-	Oid			relid = LoyaltyTable(table->name);
 	PlainLeaf  *leaf;
+	Oid			relid;
 
-	if (!*table_access || !OidIsValid(relid) || ExecutorCheckPerms_hook != NULL ||
+	if (!*table_access || ExecutorCheckPerms_hook != NULL ||
 		(use == PLAIN_WRITE && (XactReadOnly || IsInParallelMode())))
 		return false;
 
 	access->table = table;
 	access->use = use;
 	access->top = NULL;
-	access->rel = table_open(relid, mode);
+	access->rel = OpenLoyaltyTable(table->name, mode);
+	if (access->rel == NULL)
+		return false;
 	leaf = LeafOf(access->rel, table);
 	if ((use == PLAIN_READ ? leaf->readable : leaf->writable) && !access->rel->rd_rel->relispartition &&
 		MayUse(access->rel, leaf, use))

@@ -9,11 +9,13 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -139,6 +141,27 @@ LoyaltyTable(const char *name)
 		nknown_tables = Max(nknown_tables, i + 1);
 	}
 	return relid;
+}
+
+/*
+ * Opens a table in our schema; NULL where there is none.  One that was put in
+ * its place while we waited for the lock is the one that is opened, as by a
+ * statement.  The name must be a constant.
+ */
+Relation
+OpenLoyaltyTable(const char *name, LOCKMODE mode)
+{
+	for (;;)
+	{
+		Oid			relid = LoyaltyTable(name);
+
+		if (!OidIsValid(relid))
+			return NULL;
+		LockRelationOid(relid, mode);
+		if (LoyaltyTable(name) == relid)
+			return table_open(relid, NoLock);
+		UnlockRelationOid(relid, mode);
+	}
 }
 
 /*

@@ -367,3 +367,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_engagement(integer) IS 'Creates and migrates the tables of room engagement; called by setup().';
+
+CREATE FUNCTION engagement_growing() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{engagement_state, board_score, draw_spin}'::text[]
+$$;
+COMMENT ON FUNCTION engagement_growing() IS 'The tables of room engagement that grow with members and what they do; see growing_tables(). Part of partition_tables().';

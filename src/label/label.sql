@@ -118,3 +118,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_label(integer) IS 'Creates and migrates the tables of room label; called by setup().';
+
+CREATE FUNCTION label_growing() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{member_label}'::text[]
+$$;
+COMMENT ON FUNCTION label_growing() IS 'The tables of room label that grow with members and what they do; see growing_tables(). Part of partition_tables().';

@@ -35,8 +35,8 @@
 static char *
 ColumnsToMove(void)
 {
-	Relation	ledger = table_open(LoyaltyTable("ledger"), RowExclusiveLock);
-	Relation	archive = table_open(LoyaltyTable("ledger_archive"), RowExclusiveLock);
+	Relation	ledger = OpenLoyaltyTable("ledger", RowExclusiveLock);
+	Relation	archive = OpenLoyaltyTable("ledger_archive", RowExclusiveLock);
 	TupleDesc	tupdesc = RelationGetDescr(ledger);
 	StringInfoData columns;
 

@@ -180,7 +180,7 @@ loyalty_lock_wallets(PG_FUNCTION_ARGS)
 static int64
 ReplaceByMoved(int64 member_id)
 {
-	Relation	rel = table_open(LoyaltyTable("wallet"), RowExclusiveLock);
+	Relation	rel = OpenLoyaltyTable("wallet", RowExclusiveLock);
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	StringInfoData columns;
 	StringInfoData query;

@@ -338,3 +338,10 @@ END
 $$;
 COMMENT ON FUNCTION create_currency(text, text, text, interval, text, integer, integer, interval, text, text, interval, text[], text, text) IS
 'Creates a kind of points. expiry_policy: none; rolling (expiry_interval after the earn, rounded up by expiry_rounding to the end of a day, month, quarter, year or named month); calendar (the end of day expiry_month/expiry_day, after at least minimum_life); sliding (expiry_interval after the last entry of qualifying_kinds). Calendar arithmetic is in time_zone (default: the program''s). life_from: the life of points that wait for a date or for activate() is counted from when they become available, or from when they were earned. refund_grace: how long a refund lets points live that had expired meanwhile. Returns the code; with the same arguments it may be repeated. Errors: LY111 exists with other policies, LY003 invalid policy.';
+
+CREATE FUNCTION ledger_growing() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{wallet, ledger, ledger_archive}'::text[]
+$$;
+COMMENT ON FUNCTION ledger_growing() IS 'The tables of room ledger that grow with members and what they do; see growing_tables(). Part of partition_tables().';

@@ -71,7 +71,7 @@ static const PlainTable member_table = {
 bool
 NobodyWasMerged(void)
 {
-	Relation	rel = table_open(LoyaltyTable("member_alias"), AccessShareLock);
+	Relation	rel = OpenLoyaltyTable("member_alias", AccessShareLock);
 	bool		is_empty = rel->rd_rel->relkind == RELKIND_RELATION && RelationGetNumberOfBlocks(rel) == 0;
 
 	table_close(rel, AccessShareLock);

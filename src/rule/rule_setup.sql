@@ -127,3 +127,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_rule(integer) IS 'Creates and migrates the tables of room rule; called by setup().';
+
+CREATE FUNCTION rule_growing() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{award_state, award_counter, award}'::text[]
+$$;
+COMMENT ON FUNCTION rule_growing() IS 'The tables of room rule that grow with members and what they do; see growing_tables(). Part of partition_tables().';

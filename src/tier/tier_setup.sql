@@ -266,3 +266,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_tier(integer) IS 'Creates and migrates the tables of room tier; called by setup().';
+
+CREATE FUNCTION tier_growing() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{tier_event, tier_state, tier_history}'::text[]
+$$;
+COMMENT ON FUNCTION tier_growing() IS 'The tables of room tier that grow with members and what they do; see growing_tables(). Part of partition_tables().';

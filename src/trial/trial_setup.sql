@@ -110,3 +110,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION setup_trial(integer) IS 'Creates and migrates the tables of room trial; called by setup().';
+
+CREATE FUNCTION trial_growing() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT '{trial_exposure}'::text[]
+$$;
+COMMENT ON FUNCTION trial_growing() IS 'The tables of room trial that grow with members and what they do; see growing_tables(). Part of partition_tables().';

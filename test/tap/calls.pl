@@ -133,7 +133,7 @@ SELECT n.nspname, p.proname, p.prokind, p.provariadic <> 0,
 		WHERE p.proargmodes[i] IN ('o', 'b', 't')), ''),
 	obj_description(p.oid, 'pg_proc') ~ 'Part of |; part of |called by setup',
 	EXISTS (SELECT FROM pg_aggregate a WHERE p.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn)),
-	n.nspname = 'loyalty' AND (p.prokind = 'p' OR p.proname IN ('setup', 'backfill', 'grant_access', 'revoke_access')
+	n.nspname = 'loyalty' AND (p.prokind = 'p' OR p.proname IN ('setup', 'partition_tables', 'backfill', 'grant_access', 'revoke_access')
 		OR EXISTS (SELECT FROM pg_proc q WHERE q.proname = p.proname AND q.pronamespace = 'loyalty_as_owner'::regnamespace)),
 	p.provolatile = 'v' AND p.prorettype <> 'trigger'::regtype
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -258,6 +258,7 @@ my %valid_of = (
 	'ladder_moves.definition_now' => $ladders, 'ladder_moves.definition_then' => $ladders,
 	(map { ("$_.kind" => [ 'earn', 'redeem' ]) } qw(ledger_agg ledger_entry)), (map { ("$_.model" => [ 'bg/nbd', 'mbg/nbd' ]) } qw(make_clv_model clv_fit)),
 	(map { ("$_.models" => ['{bg/nbd,mbg/nbd}']) } qw(clv_compare clv_backtest)), 'measure_function.name' => ['shop.visits'],
+	'partition_tables.partitions' => [8], 'partition_tables.tables' => [ '{award_counter}', undef ],
 	'stored_function.name' => ['shop.visits'], 'stored_function.arguments' => ['bigint,timestamptz'], 'post_many.member_ids' => ['{5,6}'], 'post_many.kinds' => ['{earn,redeem}'], 'post_many.points' => ['{10,2}'],
 	(map { ("post_many.$_" => [undef]) } qw(currencies effective_ats available_ats expires_ats hold_untils target_entry_ids reasons refs idempotency_keys details pending)),
 	(map { my $f = $_; ("$f.tables" => ['{brought}'], "$f.merge_function" => [ undef, 'shop.on_merge' ], map { ("$f.$_" => [undef]) } qw(unmerge_function preview_function forget_function)) } qw(put_merge_handler register_merge_handler)),
