@@ -39,13 +39,13 @@ $$;
 COMMENT ON FUNCTION growing_tables() IS
 'The tables that grow with members and what they do, from the <room>_growing() of all rooms: those that partition_tables() partitions unless others are named. Part of partition_tables().';
 
-CREATE FUNCTION is_part_of_ours(relation oid) RETURNS boolean
+CREATE FUNCTION is_part_of_ours(relation regclass) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT EXISTS (SELECT FROM pg_partition_ancestors($1) a JOIN pg_class c ON c.oid = a.relid
 		WHERE a.relid <> $1 AND c.relnamespace = 'loyalty'::regnamespace)
 $$;
-COMMENT ON FUNCTION is_part_of_ours(oid) IS 'Whether a table is a partition of one in our schema. Part of setup() and grant_access().';
+COMMENT ON FUNCTION is_part_of_ours(regclass) IS 'Whether a table is a partition of one in our schema. Part of setup() and grant_access().';
 
 CREATE FUNCTION partition_column(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
