@@ -79,6 +79,9 @@ FetchRows(const PlainAccess *access, int key, int ncolumns, const Datum *values,
 	int			size = Min(limit, 32);
 	int			n = 0;
 
+	/* otherwise rows would be missed */
+	if (access->top != NULL && (columns->column[0] != 0 || !HasPlainRowsOf(access, DatumGetInt64(values[0]))))
+		elog(ERROR, "rows are looked for that are not all in \"%s\"", RelationGetRelationName(access->rel));
 	*rows = palloc(size * sizeof(HeapTuple));
 	for (int i = 0; i < ncolumns; i++)
 	{

@@ -197,6 +197,9 @@ FormPlainRow(const PlainAccess *access, const Datum *values, const bool *nulls)
 	Datum		row_values[MaxHeapAttributeNumber];
 	bool		row_nulls[MaxHeapAttributeNumber];
 
+	if (!HasPlainRowsOf(access, DatumGetInt64(values[0])))
+		elog(ERROR, "a row of member " INT64_FORMAT " does not belong into \"%s\"", DatumGetInt64(values[0]),
+			 RelationGetRelationName(access->rel));
 	memset(row_nulls, true, desc->natts * sizeof(bool));
 	for (int i = 0; i < access->table->ncolumns; i++)
 	{

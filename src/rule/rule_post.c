@@ -447,7 +447,10 @@ StoreByStatement(Datum *values, const bool *nulls)
 	RunPlan(&plan, values, NullFlags(nulls, AWARD_NCOLUMNS, flags), 0);
 }
 
-/* Stores the rows: plainly, all at once, or by statements. */
+/*
+ * Stores the rows: plainly, all at once, or by statements.  Those of other
+ * numbers of the person may be in another partition.
+ */
 static void
 StoreRows(const PostingFor *what, const AwardRows *rows)
 {
@@ -456,6 +459,7 @@ StoreRows(const PostingFor *what, const AwardRows *rows)
 	int64		award_id = 0;
 	PlainAccess access;
 	bool		is_plain = rows->n > 0 && OpenPlain(&access, &award_table, what->member_id, PLAIN_WRITE);
+	int			ntuples = 0;
 	int			at = 0;
 
 	for (int i = 0; i < rows->n; i++)
@@ -469,14 +473,15 @@ StoreRows(const PostingFor *what, const AwardRows *rows)
 		if (i % AWARD_IDS == 0)
 			award_id = nextval_internal(LoyaltyTable("award_award_id_seq"), true) - (AWARD_IDS - 1);
 		AwardValues(what, &rows->rows[i], award_id + i % AWARD_IDS, is_last, now, values, nulls);
-		if (is_plain)
-			tuples[i] = FormPlainRow(&access, values, nulls);
+		if (is_plain && HasPlainRowsOf(&access, DatumGetInt64(values[AWARD_MEMBER_ID])))
+			tuples[ntuples++] = FormPlainRow(&access, values, nulls);
 		else
 			StoreByStatement(values, nulls);
 	}
 	if (is_plain)
 	{
-		InsertPlainRows(&access, rows->n, tuples, &at);
+		if (ntuples > 0)
+			InsertPlainRows(&access, ntuples, tuples, &at);
 		ClosePlain(&access);
 		CommandCounterIncrement();
 	}

@@ -72,6 +72,17 @@ sub same
 	diag("expected only: $_") for grep { defined } (grep { ($got{$_} // 0) != ($expected{$_} // 0) } sort keys %expected)[0 .. 5];
 }
 
+# Rows that are not where a statement looks for them.
+sub misplaced
+{
+	my ($database) = @_;
+	return join ' ', grep { !/ 0\z/ } split /\n/, told($database, <<'SQL');
+\pset tuples_only on
+SELECT format('SELECT %L || count(*) FROM %s WHERE NOT (%s)', c.relname || ' ', c.oid::regclass, pg_get_partition_constraintdef(c.oid))
+FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind = 'r' AND c.relispartition \gexec
+SQL
+}
+
 # What a page of doc/ has one type.
 sub input_of
 {
@@ -106,6 +117,7 @@ for my $page (@pages)
 	cmp_ok(length $told{whole}, '>', 100, "$page.md tells something");
 	same($told{parts}, $told{whole}, "$page.md: the same answers");
 	same(contents('page_parts'), contents('page_whole'), "$page.md: the same rows");
+	is(misplaced('page_parts'), '', "$page.md: each row is in its partition");
 	sql('postgres', $_) for 'DROP DATABASE page_whole', 'DROP DATABASE page_parts';
 }
 # Every kind of posting, and what goes over all members; members 1 to 24 are in all
@@ -157,6 +169,12 @@ SELECT r.revision, r.points FROM bought a, revise_activity(a.member_id, a.activi
 SELECT * FROM merge_members(5, 6);
 SELECT * FROM merge_members(5, 13);
 SELECT available FROM earn(6, 60, 'stars', effective_at => '2024-06-02Z');
+SELECT define_campaign('gift', '{"on": ["tier_changed"], "when": {"reached": {"club": ["black"]}}, "then": [{"points": 50}]}', '2024-06-02 00:00Z');
+SELECT r.points FROM record_activity(7, 'order', '2024-06-02 10:00Z', 5) r;
+SELECT r.points FROM record_activity(8, 'order', '2024-06-02 11:00Z', 2000, external_id => 'big') r;
+SELECT merge_id IS NOT NULL FROM merge_members(7, 8);
+SELECT r.points FROM bought a, record_return(a.member_id, a.activity_id, at => '2024-06-03Z') r WHERE a.external_id = 'big';
+SELECT merge_id IS NOT NULL FROM unmerge_members((SELECT max(merge_id) FROM member_merge)), member_merge WHERE false;
 SELECT * FROM forget_member(22, 'asked for it');
 SELECT q.* FROM generate_series(1, 24, 5) i, record_qualification(i, 'spend', 10 * i, '2024-03-09Z', reference => 'bill') q;
 SELECT define_trial('spring', '{"shares": [0.5, 0.5]}', '2024-06-01Z', '2024-07-01Z');
@@ -219,6 +237,7 @@ for my $kind (qw(parts later))
 {
 	same($told{$kind}, $told{whole}, "$kind: the same answers for the rest of the life");
 	same(contents("life_$kind"), contents('life_whole'), "$kind: the same rows");
+	is(misplaced("life_$kind"), '', "$kind: each row is in its partition");
 	is(sql("life_$kind", 'SELECT * FROM loyalty.check_all()'), '', "$kind: check_all() finds nothing");
 }
 
@@ -322,7 +341,8 @@ SELECT 'column', a.attrelid::regclass, a.attname, format_type(a.atttypid, a.attt
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
 WHERE c.relnamespace IN ('loyalty'::regnamespace, 'public'::regnamespace) AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
 UNION ALL
-SELECT 'table', c.oid::regclass, NULL, c.relowner::regrole::text, c.relrowsecurity, NULL, NULL, CASE WHEN c.oid = 'loyalty.ledger'::regclass THEN NULL ELSE c.relreplident END, NULL, NULL, NULL, c.relacl, NULL, obj_description(c.oid), c.relforcerowsecurity::text
+SELECT 'table', c.oid::regclass, NULL, c.relowner::regrole::text, c.relrowsecurity, NULL, NULL, CASE WHEN c.oid = 'loyalty.ledger'::regclass THEN NULL ELSE c.relreplident END, NULL, NULL, NULL, 
+	(SELECT array_agg(x ORDER BY x::text) FROM unnest(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) x), NULL, obj_description(c.oid), c.relforcerowsecurity::text
 FROM pg_class c WHERE c.relnamespace IN ('loyalty'::regnamespace, 'public'::regnamespace) AND c.relkind IN ('r', 'p', 'v', 'S') AND NOT c.relispartition
 UNION ALL
 SELECT x.kind, x.relation, x.name, x.definition, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, x.comment, x.more FROM pg_class c, LATERAL (
