@@ -39,7 +39,8 @@ measured 'resolve_member(), new, three identifiers' 1 "SELECT count(r.member_id)
 measured 'record_activity(), two lines, two earns, tier' 12 "SELECT count(r.activity_id) FROM generate_series(\$1 + 1, \$2) i, record_activity(i, 'order', timestamptz '2025-01-01' + \$3 * interval '30 days' + i % 29 * interval '1 day', lines => jsonb_build_array(jsonb_build_object('sku', 'TEA', 'category', 'tea', 'amount', 5 + i % 50), jsonb_build_object('sku', 'CUP', 'category', 'cups', 'amount', 10 + (i + \$3) % 7)), external_id => 'order ' || \$3 * 100000000 + i) r"
 measured 'redeem(), with a key' 3 "SELECT count(r.entry_id) FROM generate_series(\$1 + 1, \$2) i, redeem(i, 20, effective_at => timestamptz '2026-01-01' + \$3 * interval '1 day', reference => 'basket', idempotency_key => 'basket ' || \$3) r"
 measured 'earn(), with a key' 3 "SELECT count(r.entry_id) FROM generate_series(\$1 + 1, \$2) i, earn(i, 20, effective_at => timestamptz '2026-02-01' + \$3 * interval '1 day', reference => 'order 4711', idempotency_key => 'order ' || \$3) r"
-psql -Xq -d sizes -c 'VACUUM ANALYZE' -P footer=off -P pager=off -v members="$members" <<-'SQL'
+psql -Xq -d sizes -c 'VACUUM ANALYZE'
+psql -Xq -d sizes -P footer=off -P pager=off -v members="$members" <<-'SQL'
 	SELECT what, calls, round(bytes / calls) AS "WAL bytes a call" FROM wal ORDER BY what;
 	SELECT c.relname AS "table", c.reltuples::bigint AS rows, round(c.reltuples::numeric / :members, 1) AS "a member", round((pg_table_size(c.oid) / c.reltuples)::numeric) AS "bytes a row",
 		round((pg_indexes_size(c.oid) / c.reltuples)::numeric) AS "and in indexes", round(pg_total_relation_size(c.oid)::numeric / :members) AS "bytes a member"
