@@ -413,7 +413,7 @@ DECLARE
 BEGIN
 	IF partitions IS NULL OR partitions NOT BETWEEN 2 AND 1024 THEN
 		RAISE EXCEPTION 'partitions is %, not 2 to 1024', coalesce(partitions::text, 'NULL')
-			USING ERRCODE = 'LY003', HINT = 'Each posting goes to one partition; 8 to 64 keep each of them small enough to be vacuumed and indexed.';
+			USING ERRCODE = 'LY003', DETAIL = 'It is the number of partitions of each table.', HINT = 'Each posting goes to one partition; 8 to 64 keep each of them small enough to be vacuumed and indexed.';
 	END IF;
 	PERFORM loyalty.require_own_schema();
 	PERFORM loyalty.lock_key('setup');
@@ -422,7 +422,7 @@ BEGIN
 	WHERE NOT EXISTS (SELECT FROM loyalty.program_object o WHERE o.kind = 'table' AND o.table_name = x AND to_regclass(format('loyalty.%I', x)) IS NOT NULL);
 	IF table_name IS NOT NULL OR array_position(chosen, NULL) IS NOT NULL THEN
 		RAISE EXCEPTION 'loyalty has no table "%"', coalesce(table_name, 'NULL')
-			USING ERRCODE = 'LY003', HINT = format('Those that grow with members and what they do: %s.', array_to_string(loyalty.growing_tables(), ', '));
+			USING ERRCODE = 'LY003', DETAIL = 'setup() has made no table of this name.', HINT = format('Those that grow with members and what they do: %s.', array_to_string(loyalty.growing_tables(), ', '));
 	END IF;
 	SELECT array_agg(x ORDER BY array_position(loyalty.growing_tables(), x), x) INTO whole
 	FROM (SELECT DISTINCT u AS x FROM unnest(chosen) u) d JOIN pg_class c ON c.oid = format('loyalty.%I', d.x)::regclass WHERE c.relkind <> 'p';

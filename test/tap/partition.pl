@@ -390,8 +390,8 @@ sub refusal
 }
 my $no = 'LY003 / table loyalty.wallet cannot be partitioned by member / ';
 for my $case (
-	[ 'partition_tables(1)', '', 'LY003 / partitions is 1, not 2 to 1024 /  / Each posting goes to one partition; 8 to 64 keep each of them small enough to be vacuumed and indexed.' ],
-	[ q{partition_tables(8, '{nothing}')}, '', qr{^LY003 / loyalty has no table "nothing" /  / Those that grow with members and what they do: request, wallet, ledger, } ],
+	[ 'partition_tables(1)', '', 'LY003 / partitions is 1, not 2 to 1024 / It is the number of partitions of each table. / Each posting goes to one partition; 8 to 64 keep each of them small enough to be vacuumed and indexed.' ],
+	[ q{partition_tables(8, '{nothing}')}, '', qr{^LY003 / loyalty has no table "nothing" / setup\(\) has made no table of this name. / Those that grow with members and what they do: request, wallet, ledger, } ],
 	[ q{partition_tables(8, '{currency}')}, '', 'LY003 / table loyalty.currency cannot be partitioned by member / Its primary key does not begin with a member. / Only tables with the rows of members can be partitioned by them.' ],
 	[ q{partition_tables(8, '{identifier}')}, '', qr{^LY003 / table loyalty.identifier cannot be partitioned by member / Its index "identifier_\w+" is unique among all members. /} ],
 	[ 'partition_tables(8)', 'CREATE TABLE loyalty.wallet_p7 ()', $no . 'There is a table loyalty.wallet_p7. / Rename it: the partition would have that name.' ],
