@@ -220,4 +220,4 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE refresh_summaries(integer) IS
-'Adds to the sums behind loyalty_bi.points_by_day what was posted since the last time, batch_size ids of entries at a time, each committed. The view is right without it, and faster after it. Can be stopped at any time; the next call goes on where it was. Errors: LY006 it is running already, 25001 inside a transaction, 0A000 on distributed tables.';
+'Adds to the sums behind loyalty_bi.points_by_day what was posted since the last time, batch_size ids of entries at a time, each committed. The view is right without it, and faster after it. Can be stopped at any time; the next call goes on where it was. Errors: LY006 it is running already, 25001 inside a transaction, LY007 on distributed tables.';

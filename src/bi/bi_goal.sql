@@ -288,7 +288,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE evaluate_goals(integer) IS
-'Evaluates all goals, batch_size between two commits: see evaluate_goal(). As often as somebody wants to know; a crossing is told once. Errors: LY006 it is running already, 25001 inside a transaction, 0A000 on distributed tables.';
+'Evaluates all goals, batch_size between two commits: see evaluate_goal(). As often as somebody wants to know; a crossing is told once. Errors: LY006 it is running already, 25001 inside a transaction, LY007 on distributed tables.';
 
 CREATE FUNCTION check_goals(OUT invariant text, OUT detail text) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -28,6 +28,7 @@ typedef struct Behind
 	Oid			called;
 	Oid			function;
 	bool		in_c;			/* it says itself what its errors are about */
+	bool		of_member;		/* the first argument, whose rows it writes */
 } Behind;
 
 /* Those that were called, until any function is changed */
@@ -38,6 +39,7 @@ typedef struct Call
 {
 	FmgrInfo	function;
 	bool		in_c;
+	bool		of_member;
 } Call;
 
 static void
@@ -83,6 +85,7 @@ LookUpBehind(Oid called, const char *schema)
 	behind.in_c = proc->prolang == ClanguageId;
 	ReleaseSysCache(found);
 	ReleaseSysCache(tuple);
+	behind.of_member = IsOfMember(called);
 	return behind;
 }
 
@@ -106,9 +109,18 @@ PrepareCall(FmgrInfo *called, const char *schema)
 		*behind = found;
 	}
 	call->in_c = behind->in_c;
+	call->of_member = behind->of_member;
 	fmgr_info_cxt(behind->function, &call->function, called->fn_mcxt);
 	call->function.fn_expr = called->fn_expr;
 	return call;
+}
+
+static Call *
+CallOf(FmgrInfo *called, const char *schema)
+{
+	if (called->fn_extra == NULL)
+		called->fn_extra = PrepareCall(called, schema);
+	return called->fn_extra;
 }
 
 /*
@@ -116,15 +128,13 @@ PrepareCall(FmgrInfo *called, const char *schema)
  * of PL/pgSQL in which a refusal came up are nothing to its reader.
  */
 static Datum
-RunBehind(FunctionCallInfo fcinfo, const char *schema, Oid role)
+RunBehind(FunctionCallInfo fcinfo, Oid role, bool spread)
 {
 	FmgrInfo   *called = fcinfo->flinfo;
 	MemoryContext context = CurrentMemoryContext;
 	Oid			outer;
 	volatile Datum result = 0;
 
-	if (called->fn_extra == NULL)
-		called->fn_extra = PrepareCall(called, schema);
 	fcinfo->flinfo = &((Call *) called->fn_extra)->function;
 	outer = ChangeCaller(role);
 	PG_TRY();
@@ -135,6 +145,8 @@ RunBehind(FunctionCallInfo fcinfo, const char *schema, Oid role)
 	{
 		fcinfo->flinfo = called;
 		(void) ChangeCaller(outer);
+		if (spread)
+			RethrowUnplanned(context, get_func_name(called->fn_oid));
 		if (((Call *) called->fn_extra)->in_c)
 			PG_RE_THROW();
 		RethrowRefusal(context);
@@ -146,18 +158,29 @@ RunBehind(FunctionCallInfo fcinfo, const char *schema, Oid role)
 }
 
 /*
- * The same, as the owner of the tables, which must have the layout of now.
+ * The same, as the owner of the tables, which must have the layout of now; of a
+ * member whose rows are on another machine, there.
  */
 static Datum
 RunAsOwner(FunctionCallInfo fcinfo, Right right)
 {
 	Actor		before;
 	Oid			role = GetUserId();
+	Call	   *call = CallOf(fcinfo->flinfo, "loyalty_as_owner");
+	bool		spread;
 	Datum		result;
 
 	ActAsOwner(&before, role, right);
 	RequireWritable();
-	result = RunBehind(fcinfo, "loyalty_as_owner", role);
+	spread = TablesAreSpread();
+	if (unlikely(spread) && call->of_member)
+	{
+		ActAsBefore(&before);
+		if (RunElsewhere(fcinfo, &result))
+			return result;
+		ActAsOwner(&before, role, right);
+	}
+	result = RunBehind(fcinfo, role, spread);
 	ActAsBefore(&before);
 	return result;
 }
@@ -218,5 +241,6 @@ PG_FUNCTION_INFO_V1(loyalty_as_caller);
 Datum
 loyalty_as_caller(PG_FUNCTION_ARGS)
 {
-	return RunBehind(fcinfo, "loyalty_as_caller", GetUserId());
+	(void) CallOf(fcinfo->flinfo, "loyalty_as_caller");
+	return RunBehind(fcinfo, GetUserId(), false);
 }

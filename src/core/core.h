@@ -97,6 +97,14 @@ typedef struct Settings
 
 extern bool KnowSettings(Settings *settings);
 
+/* Tables spread over several machines: see spread.c. */
+extern bool TablesAreSpread(void);
+extern void DrawOnEachMachine(const char *sequence);
+extern void RequirePreparedMachine(void);
+extern bool IsOfMember(Oid function);
+extern bool RunElsewhere(FunctionCallInfo fcinfo, Datum *result);
+extern void RethrowUnplanned(MemoryContext context, const char *name);
+
 /* Who may write, and as whom: see rights.c. */
 typedef enum Right
 {
@@ -212,6 +220,7 @@ extern void TablesInit(void);
 extern void LayoutInit(void);
 extern void BehindInit(void);
 extern void OwnTriggersInit(void);
+extern void SpreadInit(void);
 
 /*
  * What a room sets up once per session, in its file <room>_init.c; called by

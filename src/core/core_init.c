@@ -19,6 +19,7 @@ ROOM_INIT(Core)
 	LayoutInit();
 	BehindInit();
 	OwnTriggersInit();
+	SpreadInit();
 	PlainInit();
 }
 

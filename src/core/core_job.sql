@@ -65,13 +65,13 @@ BEGIN
 		WHERE c.relnamespace = 'loyalty'::regnamespace$q$ INTO spread;
 	IF spread IS NOT NULL THEN
 		RAISE EXCEPTION '%() cannot work on distributed tables', caller
-			USING ERRCODE = 'feature_not_supported', DETAIL = format('Table loyalty.%s is spread over several machines, and one of them does not see what the others do.', spread),
+			USING ERRCODE = 'LY007', DETAIL = format('Table loyalty.%s is spread over several machines, and one of them does not see what the others do.', spread),
 				HINT = 'Call functions of single members, or bring the tables back to one machine (undistribute_table()).';
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION refuse_distributed(text) IS
-'Refuses a function that goes over all members where a distributed engine has spread our tables: it would be right for a part only. Error: 0A000. Part of the jobs and of ledger_digest().';
+'Refuses a function that goes over all members where a distributed engine has spread our tables: it would be right for a part only. Error: LY007. Part of the jobs and of ledger_digest().';
 
 CREATE FUNCTION past_instant(as_of timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

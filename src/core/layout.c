@@ -135,7 +135,8 @@ loyalty_require_setup(PG_FUNCTION_ARGS)
 
 /*
  * Raises a precise error unless this session may write the program's tables:
- * not on a standby, not before setup(), not with another table layout.  After
+ * not on a standby, not before setup(), not with another table layout, not on a
+ * machine of several that distribute() has not prepared.  After
  * the first call it costs a few instructions.
  */
 void
@@ -149,6 +150,8 @@ RequireWritable(void)
 				 errmsg("loyalty cannot write on a standby server"),
 				 errhint("Send writing calls to the primary; every reading function works here.")));
 
+	if (unlikely(TablesAreSpread()))
+		RequirePreparedMachine();
 	if (OidIsValid(checked_layout_relid))
 		return;
 

@@ -111,6 +111,28 @@ IsOutdated(SPIPlanPtr plan)
 	return false;
 }
 
+/*
+ * A statement as a distributed engine can plan it: it plans what is in views, and
+ * not what is in functions that return rows.
+ */
+static char *
+OverViews(const char *query)
+{
+	static const char function[] = "loyalty.all_entries()";
+	StringInfoData result;
+	const char *next;
+
+	initStringInfo(&result);
+	while ((next = strstr(query, function)) != NULL)
+	{
+		appendBinaryStringInfo(&result, query, (int) (next - query));
+		appendStringInfoString(&result, "loyalty.every_entry");
+		query = next + strlen(function);
+	}
+	appendStringInfoString(&result, query);
+	return result.data;
+}
+
 static int
 RunKept(KeptPlan *kept, Datum *values, const char *nulls, SeenRows seen, long limit)
 {
@@ -122,7 +144,7 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, SeenRows seen, long li
 	if (kept->plan == NULL)
 	{
 		bool		generic = !NeedsParameters();
-		SPIPlanPtr	plan = SPI_prepare_cursor(kept->query, kept->nargs, kept->argtypes,
+		SPIPlanPtr	plan = SPI_prepare_cursor(TablesAreSpread() ? OverViews(kept->query) : kept->query, kept->nargs, kept->argtypes,
 											  generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 
 		if (plan == NULL)

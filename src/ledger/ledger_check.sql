@@ -393,7 +393,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ledger_digest(text, integer, bigint) IS
-'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it; with up_to only those with ids up to it, so that a large ledger is digested piece by piece. More blocks make a longer digest that locates a difference more closely. Errors: LY113 previous is no digest, or of another ledger, LY003 blocks, 0A000 outside READ COMMITTED, 25006 on a standby.';
+'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it; with up_to only those with ids up to it, so that a large ledger is digested piece by piece. More blocks make a longer digest that locates a difference more closely. Errors: LY113 previous is no digest, or of another ledger, LY003 blocks, LY007 on distributed tables, 0A000 outside READ COMMITTED, 25006 on a standby.';
 
 CREATE FUNCTION read_digest(digest text, OUT after bigint, OUT up_to bigint, OUT entries bigint,
 	OUT width bigint, OUT previous_hash text, OUT total_hash text, OUT blocks text) RETURNS record

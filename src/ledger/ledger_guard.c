@@ -173,15 +173,23 @@ loyalty_guard(PG_FUNCTION_ARGS)
 										   FIRED_BY_UPDATE | FIRED_BY_DELETE | FIRED_BY_TRUNCATE);
 	TriggerEvent event = trigdata->tg_event;
 
-	if (!TakePermit())
+	if (TakePermit())
+		return PointerGetDatum(NULL);
+	if (TablesAreSpread() && RelationGetRelid(trigdata->tg_relation) != LoyaltyTable("wallet") &&
+		RelationGetRelid(trigdata->tg_relation) != LoyaltyTable("ledger"))
 		ereport(ERROR,
-				(errcode(ERRCODE_LY_APPEND_ONLY),
-				 errmsg("direct %s on \"%s\" is refused",
-						TRIGGER_FIRED_BY_INSERT(event) ? "INSERT" :
-						TRIGGER_FIRED_BY_UPDATE(event) ? "UPDATE" :
-						TRIGGER_FIRED_BY_DELETE(event) ? "DELETE" : "TRUNCATE",
-						RelationGetRelationName(trigdata->tg_relation)),
-				 errdetail("Only the functions of loyalty write points into this table."),
-				 errhint("Use loyalty.earn(), loyalty.adjust() and the like; restore a data-only dump with --disable-triggers.")));
+				(errcode(ERRCODE_LY_SPREAD),
+				 errmsg("points of a member are written on the machine of the member only"),
+				 errdetail("A statement of another machine has reached \"%s\".", RelationGetRelationName(trigdata->tg_relation)),
+				 errhint("Call functions of single members, with a constant or parameter for the member; triggers post for members whose rows fire them, in tables that are spread like loyalty.wallet.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_APPEND_ONLY),
+			 errmsg("direct %s on \"%s\" is refused",
+					TRIGGER_FIRED_BY_INSERT(event) ? "INSERT" :
+					TRIGGER_FIRED_BY_UPDATE(event) ? "UPDATE" :
+					TRIGGER_FIRED_BY_DELETE(event) ? "DELETE" : "TRUNCATE",
+					RelationGetRelationName(trigdata->tg_relation)),
+			 errdetail("Only the functions of loyalty write points into this table."),
+			 errhint("Use loyalty.earn(), loyalty.adjust() and the like; restore a data-only dump with --disable-triggers.")));
 	return PointerGetDatum(NULL);
 }

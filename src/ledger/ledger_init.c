@@ -12,6 +12,7 @@
 ROOM_INIT(Ledger)
 {
 	ExpectLayout("ledger", 1);
+	DrawOnEachMachine("ledger_entry_id_seq");
 	CurrencyInit();
 	RegisterState(&entry_run_state);
 }

@@ -81,7 +81,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION fit_match(text) IS
-'Fits a model to the members as they are, and keeps it as the one that find_duplicates() weighs by from now on. Reads all members; decisions of reviewers stay what they are. Returns its number, the verdict of match_report(), and how many pairs are expected to be one person. Errors: LY840 match; LY841 a key that too many members share; LY843 swapped; 0A000 the tables are distributed.';
+'Fits a model to the members as they are, and keeps it as the one that find_duplicates() weighs by from now on. Reads all members; decisions of reviewers stay what they are. Returns its number, the verdict of match_report(), and how many pairs are expected to be one person. Errors: LY840 match; LY841 a key that too many members share; LY843 swapped; LY007 the tables are distributed.';
 
 CREATE FUNCTION members_changed_since(since timestamptz) RETURNS bigint[]
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

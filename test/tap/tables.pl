@@ -99,7 +99,7 @@ for my $call ('SELECT loyalty.ledger_digest()', "SELECT * FROM loyalty.verify_le
 	'CALL loyalty.run_checks()')
 {
 	my $error = $other->query($call)->{error};
-	is($error->{C}, '0A000', "$call is refused where the ledger is spread");
+	is($error->{C}, 'LY007', "$call is refused where the ledger is spread");
 	like($error->{M}, qr/^\w+\(\) cannot work on distributed tables\z/, 'by name');
 }
 is_deeply(rows($other, 'SELECT available FROM loyalty.balance(1)'), [ [5] ], 'functions of a member work');

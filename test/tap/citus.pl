@@ -1,0 +1,381 @@
+# The program on Citus: three machines, a coordinator and two workers, beside a
+# twin, a copy of the same database on one machine.
+#
+# Every function that spread_functions() knows is called from each machine, for
+# members of both workers.  It answers as the twin does, to the bit (ids that are
+# drawn in the call apart), or is refused with LY007 by name.  Any other answer,
+# error or difference fails.  Then: calls that stay, in one order, on both; a
+# shard that moves between postings; settings that another session changes on
+# another machine; all aggregates; memory over 2,000 postings.
+#
+# LOYALTY_CITUS_PGBENCH=seconds also measures postings by pgbench, and says so.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::Bin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use Wire;
+
+chomp(my $library_dir = qx(pg_config --pkglibdir));
+plan skip_all => "no citus.so in $library_dir" unless -e "$library_dir/citus.so";
+
+my @machines = qw(coordinator worker_1 worker_2);
+my %node;
+for my $name (@machines)
+{
+	$node{$name} = PostgreSQL::Test::Cluster->new($name);
+	$node{$name}->init;
+	$node{$name}->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = 'citus'", 'citus.enable_unsafe_triggers = on', 'wal_level = logical',
+		'max_prepared_transactions = 100', 'max_connections = 100', 'max_locks_per_transaction = 256', "timezone = 'UTC'", 'autovacuum = off',
+		'citus.enable_statistics_collection = off');
+	$node{$name}->start;
+}
+
+my %session;
+
+# A session with a database; kept.
+sub session
+{
+	my ($name, $database) = @_;
+	return $session{"$name/$database"} //= Wire->new(host => $node{$name}->host, port => $node{$name}->port, user => scalar getpwuid($<), database => $database);
+}
+
+# Rows of the last of some statements, which must work.
+sub rows
+{
+	my ($session, @statements) = @_;
+	my $answer;
+	for my $sql (@statements)
+	{
+		$answer = $session->query($sql) or BAIL_OUT("connection lost: $sql");
+		BAIL_OUT("$sql: $answer->{error}{C} $answer->{error}{M} $answer->{error}{D}") if $answer->{error};
+	}
+	return @{ $answer->{rows} };
+}
+
+sub value { return (rows(@_))[0][0] }
+
+# ---------------------------------------------------------------------------
+# One program, twice
+# ---------------------------------------------------------------------------
+
+for my $name (@machines) { $node{$name}->safe_psql('postgres', 'CREATE DATABASE program') }
+{
+	my $one = session('coordinator', 'program');
+	rows($one, split /;\n+/, <<'SQL');
+SET client_min_messages = warning;
+CREATE EXTENSION loyalty CASCADE;
+SELECT loyalty.setup();
+SET search_path = loyalty, public;
+SELECT create_currency('miles', 'Miles', 'rolling', '12 months', 'month');
+SELECT create_currency('slide', expiry_policy => 'sliding', expiry_interval => '1 year', refund_grace => '10 days');
+SELECT configure_namespace('shop', max_per_member => 2), configure_namespace('tablet', shared => true);
+SELECT member_id FROM generate_series(1, 40) i, resolve_member(jsonb_build_array(jsonb_build_object('namespace', 'email', 'value', format('m%s@x.example', i), 'verified', true),
+	jsonb_build_object('namespace', 'shop', 'value', format('s%s', i)), jsonb_build_object('namespace', 'tablet', 'value', 't')), 'till', jsonb_build_object('name', format('Member %s', i)));
+SELECT define_measure('miles_points', 'points', 'miles'), define_measure('spend', 'event');
+SELECT define_ladder('club', '{"measures": [{"measure": "miles_points", "window": "rolling", "interval": "12 months"}, {"measure": "spend", "window": "lifetime"}],
+	"validity": "interval", "validity_interval": "12 months", "at_end": "soft_landing", "grace": "30 days",
+	"levels": [{"level": "blue"}, {"level": "silver", "any": {"miles_points": 100, "spend": 50}}, {"level": "gold", "any": {"miles_points": 1000, "spend": 500}}]}');
+SELECT entry_id FROM unnest('{points,miles,slide}'::text[]) c, generate_series(1, 40) m, generate_series(1, 3) i, earn(m, 100 * i + m, c, timestamptz '2024-01-01' + i * interval '40 days' + m * interval '1 hour', idempotency_key => 'k' || i);
+SELECT entry_id FROM unnest('{points,miles}'::text[]) c, generate_series(1, 40) m, earn(m, 50, c, '2024-05-01', pending => true);
+SELECT entry_id FROM unnest('{points,miles}'::text[]) c, generate_series(1, 40) m, redeem(m, 30 + m, c, '2024-06-01', idempotency_key => 'r');
+SELECT entry_id FROM unnest('{points,miles}'::text[]) c, generate_series(1, 40) m, generate_series(1, 2) i, hold(m, 10, '2040-01-01', c, effective_at => '2024-06-15');
+SELECT record_qualification(m, 'spend', 100 * m, '2024-02-01', reference => 'order ' || m) FROM generate_series(3, 8) m;
+SELECT grant_tier(m, 'club', 'gold', 'paid', '2024-01-01', '2041-01-01', fee => 365) FROM generate_series(5, 8) m;
+SELECT define_product('T', 'drinks/tea', 'zeta', 'a');
+SELECT define_campaign('base', '{"then": [{"points": {"give": 1, "per": 1}}]}', '2024-01-01'), define_campaign('often', '{"when": {"count": {"kind": "order", "within": "month", ">=": 1}}, "limits": {"member": {"points": 50, "within": "month"}}, "then": [{"points": {"give": 7, "per": 10}}]}', '2024-01-01');
+SELECT record_activity(m, 'order', timestamptz '2024-02-01' + m * interval '1 hour', lines => '[{"sku": "T", "quantity": 3, "amount": 10}, {"sku": "B", "price": 2.5, "quantity": 2}]', external_id => 'o' || m, money => 'EUR', idempotency_key => 'a' || m) FROM generate_series(1, 40) m;
+SELECT define_benefit('tea', '{"kind": "coupon", "discount": {"percent": 10}, "valid": "60 years"}'), define_benefit('drawn', '{"kind": "coupon", "discount": {"amount": 5, "every": 20}, "codes": "pool"}'), define_benefit('generic', '{"kind": "coupon", "discount": {"free": {"sku": "T"}}, "codes": "generic", "times": 3, "total": 1000}');
+SELECT add_codes('drawn', '{D1,D2,D3,D4,D5,D6,D7,D8}'), add_codes('generic', '{GENERIC}');
+SELECT issue_coupon(m, b, '2024-01-01') FROM generate_series(1, 8) m, unnest('{tea,generic}'::text[]) b;
+SELECT define_benefit('uses', '{"kind": "entitlement", "quota": 100}'), define_benefit('lounge', '{"kind": "access"}'), define_benefit('mall', '{"kind": "payment", "points": 1, "worth": 1, "money": "EUR"}'),
+	define_benefit('mug', '{"kind": "reward", "points": 1}'), define_benefit('kettle', '{"kind": "reward", "points": 1, "price": 5, "money": "EUR", "hold": "60 years"}'),
+	define_benefit('member_day', '{"kind": "gift", "window": {"welcome": {"after": 3600}}, "gives": {"points": 1}}'), define_benefit('card', '{"kind": "card", "currency": "slide"}');
+SELECT use_entitlement(m, 'uses', 2, '2024-01-01', u) FROM generate_series(5, 8) m, unnest('{2040-01-01,NULL}'::timestamptz[]) u;
+SELECT order_reward(m, r, 2, at => '2024-07-01') FROM generate_series(5, 8) m, unnest('{mug,kettle}'::text[]) r;
+SELECT r.entry_id FROM issue_card('card', 500, '2024-01-01') c, redeem_card(c.code, 5, '2024-01-02') r;
+SELECT join_household(household_id, 6, at => '2023-01-02'), earn(household_id, 100, effective_at => '2023-02-01') FROM create_household('Home', 5, '2023-01-01');
+SELECT define_badge('founder', '{}'), define_badge('buyer', '{"kind": "order", "levels": [1, 2]}'), define_board('top', '{"kind": "order", "measure": "amount", "period": "month", "time_zone": "UTC"}');
+SELECT give_badge(m, 'founder', at => '2023-12-01') FROM generate_series(5, 8) m;
+SELECT define_label('vegan'), define_label('city', 'single'), define_purpose('news', '{"*": "opt_out"}'), define_list('guests', '{5,6,7}', at => '2023-01-01');
+SELECT set_label(m, 'vegan', valid_from => '2023-01-01'), set_consent(m, 'email', 'news', m % 2 = 0, '2023-01-01') FROM generate_series(5, 8) m;
+SELECT define_audience('vip', '{"label": "vegan"} | guests', '2023-01-01');
+SELECT define_trial('spring', '{"shares": [0.5, 0.5]}', '2023-01-01', '2025-01-01');
+SELECT set_point_value('points', 0.01), set_redemption_estimate('points', 0.8);
+CREATE TABLE public.orders (order_id bigint, member_id bigint, amount numeric, at timestamptz, PRIMARY KEY (member_id, order_id));
+INSERT INTO orders SELECT i, 1 + i % 40, (i * 37 % 100) + 0.5, timestamptz '2024-01-01' + i * interval '7 hours' FROM generate_series(1, 2000) i;
+CALL evaluate_tiers();
+CALL book_expiries('2025-01-01');
+SELECT count(*) FROM check_all();
+SQL
+	is(value($one, 'SELECT count(*) FROM loyalty.check_all()'), 0, 'check_all() finds nothing before');
+	undef $session{'coordinator/program'};
+	$one->{socket}->close;
+}
+$node{coordinator}->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'program'});
+$node{coordinator}->safe_psql('postgres', 'CREATE DATABASE twin TEMPLATE program');
+
+# What it needs is asked for before anything is spread.
+my $spread = 'CALL loyalty.distribute(shard_count => 4)';
+sub state_of
+{
+	my ($session, $sql) = @_;
+	my $answer = $session->query($sql) or BAIL_OUT("connection lost: $sql");
+	return $answer->{error} ? "$answer->{error}{C} $answer->{error}{M}" . (defined $answer->{error}{D} ? ": $answer->{error}{D}" : '') : '';
+}
+my $twin = session('coordinator', 'twin');
+like(state_of($twin, $spread), qr/^LY007 .*no Citus/, 'without Citus there is nothing to spread');
+rows(session($_, 'program'), 'CREATE EXTENSION citus') for @machines;
+my %at = map { $_ => session($_, 'program') } @machines;
+like(state_of($at{coordinator}, $spread), qr/^LY007 .*address/, 'the coordinator has no address');
+rows($at{coordinator}, sprintf "SELECT citus_set_coordinator_host('%s', %d)", $node{coordinator}->host, $node{coordinator}->port);
+rows($at{coordinator}, sprintf "SELECT citus_add_node('%s', %d)", $node{$_}->host, $node{$_}->port) for qw(worker_1 worker_2);
+$node{worker_2}->append_conf('postgresql.conf', 'citus.enable_unsafe_triggers = off');
+$node{worker_2}->reload;
+like(state_of($at{coordinator}, $spread), qr/^LY007 .*enable_unsafe_triggers/, 'triggers are not allowed');
+$node{worker_2}->append_conf('postgresql.conf', 'citus.enable_unsafe_triggers = on');
+$node{worker_2}->reload;
+$at{coordinator}->query('SELECT pg_sleep(1)');
+
+is(state_of($at{coordinator}, $spread), '', 'the tables are spread');
+is(state_of($at{coordinator}, $spread), '', 'and nothing happens to those that are');
+rows($at{coordinator}, "SELECT create_distributed_table('public.orders', 'member_id', colocate_with => 'loyalty.wallet')");
+%session = ();
+$twin = session('coordinator', 'twin');
+%at = map { $_ => session($_, 'program') } @machines;
+for my $session ($twin, values %at) { rows($session, 'SET search_path = loyalty, public', "SET timezone = 'UTC'", 'SET client_min_messages = error') }
+like(state_of($at{worker_1}, $spread), qr/^LY007 .*not the coordinator/, 'a worker spreads nothing');
+
+my %member;	# of each machine
+push @{ $member{ $_->[1] } }, $_->[0] for rows($at{coordinator}, q{SELECT m, (SELECT nodeport FROM citus_shards s
+	WHERE s.shardid = get_shard_id_for_distribution_column('loyalty.wallet', m)) FROM generate_series(1, 40) m});
+my @members = map { $member{ $node{$_}->port }[0] } qw(worker_1 worker_2);
+is(scalar(keys %member), 2, "both workers have members, $members[0] and $members[1] for two");
+
+# ---------------------------------------------------------------------------
+# Every function from every machine
+# ---------------------------------------------------------------------------
+
+my %valid = (
+	member_id => '{m}', household_id => '(SELECT member_id FROM loyalty.household)', referee_id => 9, survivor_id => '{m}', absorbed_id => 11, from_member_id => '{m}', to_member_id => 12,
+	a => 1, b => 2, member_ids => "'{1,2}'", merge_id => 1, grant_id => '{g}', entry_id => '{e}', target_entry_id => '{e}', activity_id => '{o}', coupon_id => '{c}', use_id => '{u}', order_id => '{r}', points => 5, amount => 12.5,
+	kind => "'order'", at => "'2024-07-15'", as_of => "'2030-01-01'", until => "'2040-01-01'", from_at => "'2023-06-01'", effective_at => "'2024-07-15'", currency => "'points'", measure => "'spend'", ladder => "'club'", level => "'gold'",
+	definition => "'{}'", definitions => q{'{"base": {"then": [{"points": {"give": 1, "per": 1}}]}}'}, activity => q{'{"amount": 30, "at": "2024-05-01T10:00:00Z"}'}, identifiers => q{'{"email": "m3@x.example"}'},
+	campaign => "'base'", benefit => "'uses'", reward => "'mug'", gift => "'member_day'", payment => "'mall'", code => "'generic'", codes => "'{generic}'", basket => "'b'", label => "'vegan'", purpose => "'news'", channel => "'email'", given => 'true',
+	audience => "'vip'", audiences => "'{vip,guests}'", expression => "'guests'", trial => "'spring'", club => "'runners'", act => "'promote'", badge => "'founder'", challenge => "'sprint'", streak => "'daily'", board => "'top'", draw => "'wheel'",
+	journey => "'welcome'", step => "'b'", referral => "'friends'", consumer => "'reader'", kinds => "'{points_changed}'", notice => "'soon'", about => "'birthday'", lead => "'30 days'", event_id => 1, goal => "'watched'", figure => q{'{"view": "wallet", "column": "available"}'},
+	thresholds => "'{1000}'", namespace => "'shop'", value => "'fresh'", reason => "'a reason'", condition => q{'{"amount": {">=": 5}}'}, month => "'2024-02-01'", from_month => "'2023-11-01'", until_month => "'2024-01-01'", period_start => "'2024-02-01'",
+	ticket => 1, sku => "'T'", list_price => 10, lines => q{'[{"sku": "T", "quantity": 2, "amount": 8.5}]'}, number => 1, request_id => 1, role => "'nobody'", act_no => 1, idempotency_key => 'NULL', name => "'x'", arguments => "'{}'",
+	hold_until => "'2040-01-01'", joined_at => "'2023-01-01'", match => "'person'", other_id => 9, decision => "'accept'", digest => "'x'", to_id => 40, from_id => 1, scheme => "'cn_8_quadrant'", holidays => "'h'", days => "'{2024-12-25}'",
+	time_zone => "'UTC'", language => "'en'", what => "'badge'", starts_at => "'2024-08-01'", ends_at => "'2040-01-01'", before => "'2020-01-01'", keep => "'100 years'", patience => "'0'", room => "'shop'", tables => "'{}'", argument => "'{}'",
+	orders => "'orders'", member_column => "'member_id'", at_column => "'at'", amount_column => "'amount'", from_as_of => "'2024-06-01'", to_as_of => "'2024-12-01'", valid_from => "'2023-01-01'", notices => 'NULL', job => "'book_expiries'", shares => "'{0.5,0.5}'",
+	'reverse.target_entry_id' => '{first}', 'explain_entry.entry_id' => '{first}', 'activate.target_entry_id' => '{pending}', 'capture.target_entry_id' => '{held}', 'release.target_entry_id' => '{held}',
+	'revise_activity.activity_id' => '{o}', 'record_return.lines' => q{'[{"line": 1, "quantity": 1}]'}, 'record_return.at' => "'2026-01-01'", 'find_activity.external_id' => "'o5'", 'what campaign_budget_left' => "'points'", 'campaign_budget_left.what' => "'points'",
+	'has_access.benefit' => "'lounge'", 'issue_coupon.benefit' => "'tea'", 'card_balance.code' => '(SELECT code FROM loyalty.gift_card)', 'engagement_in_force.name' => "'founder'", 'give_badge.at' => "'2024-01-01'", 'price_basket.definitions' => q{'[{"kind": "coupon", "discount": {"percent": 10}}]'},
+	'link_identifier.namespace' => "'email'", 'link_identifier.value' => "'new\@x.example'", 'unlink_identifier.value' => "'s5'", 'member_of.value' => "'s5'", 'confirm_use.use_id' => '{reserved}', 'pay_reward.order_id' => '{unpaid}', 'expose.at' => "'2023-06-01'",
+	'is_in_club.at' => "'2024-01-01'", 'join_club.member_id' => 20, 'enrol.member_id' => 20, 'create_currency.code' => "'new'", 'create_currency.name' => "'New'", 'escrow_left.name' => "'campaign/base/points'", 'resolve_member.identifiers' => q{'{"email": "m3@x.example"}'},
+	'rfm_segment.r' => 1, 'rfm_segment.f' => 1, 'rfm_segment.m' => 1, 'adjust.reason' => "'a gift'", 'block_identifier.value' => "'blocked'", 'use_entitlement.quantity' => 1, 'grant_tier.kind' => "'manual'", 'end_grant.at' => "'2040-01-01'", 'record_activity.at' => "'2024-08-01'",
+	'why_merged.a' => 1, 'why_merged.b' => 2, 'change_list.audience' => "'guests'", 'draw.at' => "'2024-02-02'", 'claim_gift.at' => "'2024-02-02'", 'review_referral.referee_id' => 7, 'due_at.at' => "'2024-02-02'");
+
+# What some arguments are for a member
+my %of_member = (
+	first => "SELECT min(entry_id) FROM ledger WHERE member_id = {m} AND currency = 'points' AND kind = 'earn'", e => "SELECT min(entry_id) FROM ledger WHERE member_id = {m} AND currency = 'points' AND kind = 'earn'",
+	pending => "SELECT min(entry_id) FROM ledger WHERE member_id = {m} AND currency = 'points' AND kind = 'earn' AND available_at IS NULL", held => "SELECT min(entry_id) FROM ledger WHERE member_id = {m} AND currency = 'points' AND kind = 'hold'",
+	o => 'SELECT min(activity_id) FROM activity WHERE member_id = {m}', g => 'SELECT min(grant_id) FROM tier_grant WHERE member_id = {m}', c => 'SELECT min(coupon_id) FROM coupon WHERE member_id = {m}',
+	u => 'SELECT min(use_id) FROM entitlement_act WHERE member_id = {m}', reserved => 'SELECT max(use_id) FROM entitlement_act WHERE member_id = {m} AND reserved_until IS NOT NULL', r => "SELECT min(order_id) FROM reward_order WHERE member_id = {m} AND reward = 'mug'",
+	unpaid => "SELECT min(order_id) FROM reward_order WHERE member_id = {m} AND reward = 'kettle'");
+my %known;
+
+sub argument
+{
+	my ($function, $name, $type, $member) = @_;
+	my $value = $valid{"$function.$name"} // $valid{$name} // 'NULL';
+	$value =~ s/\{m\}/$member/g;
+	if ($value =~ /^\{(\w+)\}$/) { my $of = $1; my $query = $of_member{$of} =~ s/\{m\}/$member/r; $value = $known{"$of/$member"} //= value($twin, $query) // 'NULL' }
+	return "$name => $value\::$type";
+}
+
+# The answer of a call, in a transaction that is taken back: an error or rows,
+# without ids that were drawn in it.
+sub outcome
+{
+	my ($session, $call, $writes, @columns) = @_;
+	my $alone = $call =~ /^CALL/;
+	rows($session, 'BEGIN') unless $alone;
+	my $answer = $session->query($call) or return "connection lost: $call";
+	rows($session, 'ROLLBACK') unless $alone;
+	return "$answer->{error}{C} $answer->{error}{M}" . (defined $answer->{error}{D} ? ": $answer->{error}{D}" : "") if $answer->{error};
+	my @rows;
+	for my $row (@{ $answer->{rows} })
+	{
+		my @values = map { $_ // 'NULL' } @$row;
+		if ($writes)
+		{
+			for my $i (0 .. $#values)
+			{
+				$values[$i] = '...' if @columns ? $columns[$i] =~ /(?:_ids?|_no|position|recorded_at|code|ticket)$/ : $values[$i] =~ /^[0-9]+$/;
+				$values[$i] =~ s/("\w*_?(?:ids?|no|position|recorded_at|code|ticket)": )("[^"]*"|[0-9]+|\[[^\]]*\])/$1.../g;
+			}
+		}
+		push @rows, join ' | ', @values;
+	}
+	return join "\n", @rows;
+}
+
+my (%refused, %right, @wrong, @odd);
+my @functions = rows($at{coordinator}, q{
+	SELECT p.proname, f.place, p.prokind, p.provolatile, array_to_string(CASE WHEN t.typtype = 'c' THEN ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = t.typrelid AND attnum > 0 ORDER BY attnum)
+			ELSE ARRAY(SELECT p.proargnames[i] FROM generate_series(1, cardinality(p.proargmodes)) i WHERE p.proargmodes[i] IN ('o', 't') ORDER BY i) END, ';'),
+		array_to_string(ARRAY(SELECT coalesce(p.proargnames[i], '') || '=' || format_type((p.proargtypes::oid[])[i - 1], NULL) FROM generate_series(1, p.pronargs) i
+			WHERE i <= p.pronargs - p.pronargdefaults OR p.proargnames[i] IN ('at', 'as_of', 'effective_at', 'until', 'starts_at')), ';')
+	FROM loyalty.spread_functions() f JOIN pg_proc p ON p.oid = f.function JOIN pg_type t ON t.oid = p.prorettype ORDER BY 1});
+cmp_ok(scalar @functions, '>', 250, scalar(@functions) . ' functions');
+for my $f (@functions)
+{
+	my ($name, $place, $kind, $volatile, $columns, $arguments) = @$f;
+	my @columns = split /;/, $columns;
+	for my $member ($arguments =~ /\bmember_id=|survivor_id=/ ? @members : $members[0])
+	{
+		my $call = "loyalty.$name(" . join(', ', map { argument($name, split(/=/, $_, 2), $member) } split /;/, $arguments) . ')';
+		$call = $kind eq 'p' ? "CALL $call" : "SELECT * FROM $call";
+		# a job changes the twin; it is refused elsewhere
+		my $expected = $kind eq 'p' ? 'a job' : outcome($twin, $call, $volatile eq 'v', @columns);
+		for my $machine (@machines)
+		{
+			my $got = outcome($at{$machine}, $call, $volatile eq 'v', @columns);
+			if ($got =~ /^LY007 (.*)/)
+			{
+				$refused{$name}{$machine}++;
+				push @wrong, "$name from $machine: refused, though it is for $place: $got" if $place eq 'everywhere' || $place eq 'member' || $place eq 'coordinator' && $machine eq 'coordinator';
+			}
+			elsif ($got eq $expected || $expected =~ /^([0-9A-Z]{5}) / && $got =~ /^$1 /) { $right{$name}{$machine}++; push @odd, "$name: $expected" if $expected =~ /^[0-9A-Z]{5} / }
+			else { push @wrong, "$name from $machine for $member: $call\n    twin: " . substr($expected, 0, 300) . "\n    here: " . substr($got, 0, 300) }
+		}
+	}
+}
+is(join("\n", @wrong), '', 'every function is right from every machine, or refused');
+note(scalar(grep { keys %{ $right{$_} } == 3 } keys %right), ' functions are right from every machine: ', join ' ', sort grep { keys %{ $right{$_} } == 3 } keys %right);
+note(scalar(keys %refused), ' are refused somewhere: ', join ' ', map { my $f = $_; $right{$f} ? "$f (but from " . join(' and ', sort keys %{ $right{$f} }) . ')' : $f } sort keys %refused);
+note('errors of the call on both: ', join "\n", do { my %seen; grep { !$seen{$_}++ } @odd });
+
+# ---------------------------------------------------------------------------
+# Calls that stay, in one order
+# ---------------------------------------------------------------------------
+
+# A call on a machine and on the twin: the same answer, but for ids that were drawn.
+sub alike
+{
+	my ($machine, $call, $what) = @_;
+	my ($here, $there) = map {
+		my $answer = $_->query($call) or BAIL_OUT("connection lost: $call");
+		$answer->{error} ? "$answer->{error}{C} $answer->{error}{M}" : join "\n", map { join ' | ', map { $_ // 'NULL' } @$_ } @{ $answer->{rows} }
+	} $at{$machine}, $twin;
+	return is($here, $there, $what // "$call from $machine");
+}
+
+my @calls;
+for my $m (@members)
+{
+	push @calls, "SELECT available FROM earn($m, 70, effective_at => '2024-08-01', idempotency_key => 'again')", "SELECT available, replayed FROM earn($m, 70, effective_at => '2024-08-01', idempotency_key => 'again')",
+		"SELECT available FROM redeem($m, 20, effective_at => '2024-08-02')", "SELECT available FROM adjust($m, -3, 'test', effective_at => '2024-08-03')", "SELECT available FROM redeem($m, 1000000)",
+		"SELECT available FROM hold($m, 5, '2040-01-01', effective_at => '2024-08-04')", "SELECT points FROM record_activity($m, 'order', '2024-08-05', 33, external_id => 'late')", "SELECT m, (earn(m, 4, 'miles', '2024-08-06')).available FROM unnest(ARRAY[$members[0], $members[1]]) m",
+		"SELECT * FROM tier_of($m, 'club', '2030-01-01')", "SELECT e.available FROM (VALUES ($m)) v (m), LATERAL earn(v.m, 6, effective_at => '2024-08-07') e";
+}
+{
+	my $turn = 0;
+	my $good = 0;
+	subtest 'calls that stay' => sub { alike($machines[ $turn++ % 3 ], $_) for @calls };
+}
+for my $machine (@machines)
+{
+	rows($at{$machine}, 'BEGIN', map { "SELECT * FROM earn($_, 1, effective_at => '2024-08-08')" } @members);
+	rows($at{$machine}, 'COMMIT');
+	rows($twin, map { "SELECT * FROM earn($_, 1, effective_at => '2024-08-08')" } @members);
+	rows($at{$machine}, 'BEGIN', "SELECT * FROM earn($members[0], 1)");
+	like(state_of($at{$machine}, "SELECT * FROM redeem($members[1], 1000000)"), qr/^LY101 /, "refused within a transaction from $machine");
+	rows($at{$machine}, 'ROLLBACK', "DO \$\$ BEGIN PERFORM loyalty.earn($members[0], 2, effective_at => '2024-08-09'); END \$\$");
+	rows($twin, "SELECT * FROM earn($members[0], 2, effective_at => '2024-08-09')");
+}
+
+# What is known of the two then, but for the ids.
+sub agree
+{
+	my ($when) = @_;
+	my $good = 1;
+	for my $machine (@machines)
+	{
+		for my $m (@members)
+		{
+			for my $reading ("balance($m, 'points', '2030-01-01')", "balance($m, 'miles', '2030-01-01')", "expiring($m, 'miles', NULL, '2024-09-01')", "tier_of($m, 'club', '2030-01-01')", "labels($m, '2030-01-01')")
+			{
+				$good &= alike($machine, "SELECT * FROM $reading", "$when: $reading from $machine");
+			}
+			$good &= alike($machine, "SELECT effective_at, kind, points, available, reference FROM statement($m)", "$when: statement of $m from $machine");
+			$good &= alike($machine, "SELECT points, state, earned_at, available_at, expires_at FROM lots($m, 'points', '2030-01-01')", "$when: lots of $m from $machine");
+		}
+	}
+	return $good;
+}
+subtest 'readings after them' => sub { agree('then') };
+
+# Settings that another session changes on another machine
+rows($at{$_}, "SELECT * FROM earn($members[0], 1, 'slide', '2024-08-10')") for @machines;
+rows($twin, "SELECT * FROM earn($members[0], 1, 'slide', '2024-08-10')") for @machines;
+rows($_, q{UPDATE loyalty.currency SET expiry_interval = '2 years' WHERE code = 'slide'}) for $at{coordinator}, $twin;
+rows($at{$_}, "SELECT * FROM earn($members[0], 1, 'slide', '2024-08-11')") for @machines;
+rows($twin, "SELECT * FROM earn($members[0], 1, 'slide', '2024-08-11')") for @machines;
+alike($_, "SELECT points, expires_at FROM lots($members[0], 'slide', '2024-08-12')", "settings changed by another session, from $_") for @machines;
+rows($at{coordinator}, q{SELECT define_campaign('more', '{"then": [{"points": {"give": 2, "per": 1}}]}', '2024-08-12')});
+rows($twin, q{SELECT define_campaign('more', '{"then": [{"points": {"give": 2, "per": 1}}]}', '2024-08-12')});
+alike($machines[ $_ % 3 ], "SELECT points FROM record_activity($members[0], 'order', '2024-08-13', 10, external_id => 'defined $_')") for 0 .. 2;
+
+# ---------------------------------------------------------------------------
+# A shard moves between postings
+# ---------------------------------------------------------------------------
+
+sub move
+{
+	my ($from, $to) = @_;
+	my $shard = value($at{coordinator}, "SELECT get_shard_id_for_distribution_column('loyalty.wallet', $members[0])");
+	return state_of($at{coordinator}, sprintf "SELECT citus_move_shard_placement(%d, '%s', %d, '%s', %d, 'block_writes')",
+		$shard, $node{$from}->host, $node{$from}->port, $node{$to}->host, $node{$to}->port);
+}
+for my $turn ([qw(worker_1 worker_2)], [qw(worker_2 worker_1)])
+{
+	is(move(@$turn), '', "the member moves from $turn->[0] to $turn->[1]");
+	alike($machines[ $_ % 3 ], "SELECT available FROM earn($members[0], 5, effective_at => '2024-08-14')") for 0 .. 2;
+}
+subtest 'readings after it' => sub { agree('moved') };
+is(value($at{coordinator}, q{SELECT count(*) FROM (SELECT entry_id, lag(entry_id) OVER (PARTITION BY member_id, currency ORDER BY recorded_at, entry_id) AS before FROM ledger) x WHERE entry_id <= before}), 0, 'ids rise within a wallet');
+is(value($at{coordinator}, 'SELECT count(*) - count(DISTINCT entry_id) FROM ledger'), 0, 'and are unique among all machines');
+is(value($at{coordinator}, 'SELECT sum(available(w.balance, timestamptz $$2030-01-01$$)) FROM wallet w'), value($twin, 'SELECT sum(available(w.balance, timestamptz $$2030-01-01$$)) FROM wallet w'), 'all points together');
+
+# ---------------------------------------------------------------------------
+# Aggregates over a table of users, and memory
+# ---------------------------------------------------------------------------
+
+my $per_member = 'SELECT member_id, loyalty.rfm_agg(at, amount) AS r, loyalty.activity_agg(at, $$month$$, $$UTC$$) AS a FROM public.orders GROUP BY member_id';
+alike('coordinator', $_) for 'SELECT rfm_agg(at, amount)::text FROM public.orders', "SELECT rollup(r)::text FROM ($per_member) x", 'SELECT member_id, rfm_agg(at, amount)::text FROM public.orders GROUP BY 1 ORDER BY 1',
+	"SELECT activity_rollup(a)::text FROM ($per_member) x", "SELECT retention_agg(a)::text FROM ($per_member) x", "SELECT repurchase_agg(a)::text FROM ($per_member) x", "SELECT clv_agg(r, '2026-01-01')::text FROM ($per_member) x",
+	"SELECT rfm_breaks(r, '2026-01-01', rfm_method(bins => 3))::text FROM ($per_member) x", 'SELECT concentration_agg(amount)::text FROM public.orders', 'SELECT member_set_agg(member_id)::text FROM public.orders',
+	"SELECT retention_events_agg(member_id, at, 'month', 'UTC')::text FROM public.orders", 'SELECT ledger_length(ledger_agg(kind, points, effective_at, available_at, expires_at, hold_until, target_entry_id, extends_to, lots ORDER BY entry_id)) FROM ledger WHERE entry_id < 100';
+
+sub memory { my ($session) = @_; my $pid = value($session, 'SELECT pg_backend_pid()'); open my $status, '<', "/proc/$pid/status" or return 0; return (map { /^VmRSS:\s+(\d+)/ ? $1 : () } <$status>)[0] }
+for my $machine (qw(worker_1 coordinator))
+{
+	my $session = $at{$machine};
+	rows($session, "SELECT * FROM earn($members[0], 1)") for 1 .. 200;
+	my $before = memory($session);
+	rows($session, "SELECT * FROM earn($members[0], 1)") for 1 .. 2000;
+	my $after = memory($session);
+	cmp_ok($after - $before, '<', 8000, "a session of $machine with $before kB has $after kB after 2,000 postings");
+}
+
+# What concerns all members is refused, and not wrong
+like(state_of($at{$_->[0]}, $_->[1]), qr/^LY007 /, "$_->[1] from $_->[0]") for map { my $m = $_; map { [ $m, $_ ] } 'SELECT ledger_digest()', "SELECT * FROM verify_ledger('x')", 'SELECT * FROM check_all()', 'SELECT * FROM check_wallets()', 'CALL book_expiries()', 'CALL run_checks()',
+	"SELECT transfer($members[0], $members[1], 1)", "SELECT merge_members($members[0], $members[1])", "SELECT * FROM post_many(ARRAY[$members[0]], '{earn}', '{1}')" } @machines;
+done_testing();
