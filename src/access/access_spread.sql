@@ -33,9 +33,9 @@ AS $$
 		CASE
 			WHEN p.proname = ANY ('{merge_members, unmerge_members, forget_member, transfer_coupon, post_queued_earns,
 				link_identifier, unlink_identifier, create_referral_code, rebuild_member_wallets,
-				configure_namespace, subscribe, activities, explain_entry, export_member, member_card, card_rows, member_history, who_did, refresh_attributes,
+				configure_namespace, subscribe, revise_activity, record_return, activities, explain_entry, export_member, member_card, card_rows, member_history, who_did, refresh_attributes,
 				available_gifts, claim_gift, consents, may_contact, preview_tier, tier_problem, card_balance,
-				define_challenge, define_club, define_draw, define_journey, define_referral, define_streak, reveal_draw, refresh_engagement,
+				define_badge, define_challenge, define_club, define_draw, define_journey, define_referral, define_streak, reveal_draw, refresh_engagement,
 				enrol, grant_freeze, streak_of, progress, journeys, join_club, leave_club, club_act, draw, grant_spin, spins_left}'::text[]) THEN 'one machine'
 			WHEN p.proname = ANY ('{
 				audience_state, board_period, campaign_budget_left, canonical_member, current_channel_costs, declared_happenings,
@@ -64,9 +64,11 @@ COMMENT ON FUNCTION spread_functions() IS
 CREATE FUNCTION require_cluster() RETURNS void
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_variable
 DECLARE
 	problem text;
 	repair text;
+	is_spread boolean;
 BEGIN
 	PERFORM loyalty.require_owner();
 	IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
@@ -89,20 +91,29 @@ BEGIN
 			UNION ALL
 			SELECT format('citus.enable_unsafe_triggers is off on node %s', r.nodeid), 'Set it on every machine: our tables have triggers.'
 			FROM pg_catalog.run_command_on_all_nodes('SHOW citus.enable_unsafe_triggers') r WHERE r.result <> 'on'
-			UNION ALL
-			SELECT format('table %s is partitioned', t.relation), 'Spread are ordinary tables; Citus makes the parts.'
-			FROM loyalty.spread_tables() t JOIN pg_catalog.pg_class c ON c.oid = t.relation WHERE c.relkind = 'p' OR c.relispartition
-			UNION ALL
-			SELECT 'there are members who are merged', 'A merge concerns two members, who may be on two machines: this works on one machine only.'
-			WHERE EXISTS (SELECT FROM loyalty.member_alias)
-			UNION ALL
-			SELECT format('there is a %s', v.what), 'Of engagement, badges and boards work on several machines.'
-			FROM loyalty.engagement_version v WHERE v.what NOT IN ('badge', 'board')
-			UNION ALL
-			SELECT 'there are consumers of events', 'Their positions hold on one machine only: SELECT loyalty.unsubscribe(consumer) FROM loyalty.event_consumer;'
-			WHERE EXISTS (SELECT FROM loyalty.event_consumer)
 			LIMIT 1$q$
 		INTO problem, repair;
+		EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid = ''loyalty.wallet''::pg_catalog.regclass)' INTO is_spread;
+		IF problem IS NULL AND NOT is_spread THEN
+			SELECT x.problem, x.repair INTO problem, repair
+			FROM (
+				SELECT format('table %s is partitioned', t.relation), 'Spread are ordinary tables; Citus makes the parts.'
+				FROM loyalty.spread_tables() t JOIN pg_class c ON c.oid = t.relation WHERE c.relkind = 'p' OR c.relispartition
+				UNION ALL
+				SELECT 'there are members who are merged', 'A merge concerns two members, who may be on two machines: this works on one machine only.'
+				WHERE EXISTS (SELECT FROM loyalty.member_alias)
+				UNION ALL
+				SELECT format('there is a %s', v.what), 'Of engagement, boards and badges that are given by hand work on several machines.'
+				FROM loyalty.engagement_version v WHERE v.what <> 'board' AND (v.what <> 'badge' OR v.definition ? 'kind')
+				UNION ALL
+				SELECT 'there are points of members who are not known',
+					'INSERT INTO loyalty.member (member_id) SELECT DISTINCT member_id FROM loyalty.wallet ON CONFLICT DO NOTHING;'
+				WHERE EXISTS (SELECT FROM loyalty.wallet w WHERE NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = w.member_id))
+				UNION ALL
+				SELECT 'there are consumers of events', 'Their positions hold on one machine only: SELECT loyalty.unsubscribe(consumer) FROM loyalty.event_consumer;'
+				WHERE EXISTS (SELECT FROM loyalty.event_consumer)
+				LIMIT 1) x (problem, repair);
+		END IF;
 	END IF;
 	IF problem IS NOT NULL THEN
 		RAISE EXCEPTION 'the tables cannot be spread over several machines'
@@ -156,7 +167,10 @@ BEGIN
 		array_to_string(ARRAY(SELECT quote_ident(r.proargnames[i]) FROM generate_series(1, cardinality(r.proargmodes)) i
 			WHERE r.proargmodes[i] IN ('o', 'b') ORDER BY i), ', ') AS columns,
 		(SELECT count(DISTINCT a) = count(a) FROM unnest(r.proargnames) a WHERE a <> '') AS distinct_names
-	INTO p FROM pg_proc r JOIN pg_language l ON l.oid = r.prolang WHERE r.oid = function;
+	INTO p FROM pg_proc r JOIN pg_language l ON l.oid = r.prolang WHERE r.oid = function AND r.prokind = 'f';
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
 	body := replace(p.prosrc, 'loyalty.all_entries()', 'loyalty.every_entry');
 	-- nobody is merged with anybody, so everybody is one by himself: known while the statement is planned
 	body := regexp_replace(body, 'loyalty\.canonical_member\((\$1|\w+(?:\.\w+)?)\)', '\1', 'g');
@@ -298,4 +312,4 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE distribute(integer) IS
-'Spreads the tables over the machines of Citus: rows of members by member_id in so many shards, all of a member on one machine, everything else on every machine. Called on the coordinator, after setup() and again after each setup() and each machine that is added; goes on where it was stopped. From then on functions of a member work from every machine, and whatever concerns several members is refused (LY007). Errors: LY007 no Citus, a worker, triggers not allowed (citus.enable_unsafe_triggers), merged members or consumers of events that are there; 25001 inside a transaction; 42501.';
+'Spreads the tables over the machines of Citus: rows of members by member_id in so many shards, all of a member on one machine, everything else on every machine. Called on the coordinator, after setup() and again after each setup() and each machine that is added; goes on where it was stopped. From then on members must be in the table member (LY202), functions of a member work from every machine, and whatever concerns several members is refused (LY007). Errors: LY007 no Citus, a worker, triggers not allowed (citus.enable_unsafe_triggers), merged or unknown members, or consumers of events that are there; 25001 inside a transaction; 42501.';

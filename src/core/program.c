@@ -11,6 +11,7 @@
 #include "core/core.h"
 
 static Program program;
+static bool says_known_only = false; /* what the row says */
 
 /*
  * Where setup() did not run, or has no row, those of a new program.
@@ -19,6 +20,7 @@ static void
 SetDefaults(void)
 {
 	memset(&program, 0, sizeof(program));
+	says_known_only = false;
 	strlcpy(program.time_zone, "UTC", sizeof(program.time_zone));
 }
 
@@ -36,13 +38,14 @@ ReadProgram(void)
 		return;
 	strlcpy(program.time_zone, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
 			sizeof(program.time_zone));
-	program.known_members_only = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	says_known_only = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
 }
 
 /*
  * The settings of the program; those of a new one where setup() did not run,
  * so that what needs no tables works without.  Stays where it is until the
- * caller runs a statement.
+ * caller runs a statement.  Of several machines none knows which numbers the
+ * others' callers give to members, so that these have to be known.
  */
 const Program *
 GetProgram(void)
@@ -51,6 +54,7 @@ GetProgram(void)
 
 	if (!KnowSettings(&settings))
 		SetDefaults();
+	program.known_members_only = says_known_only || TablesAreSpread();
 	return &program;
 }
 

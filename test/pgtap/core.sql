@@ -74,7 +74,7 @@ SELECT is_empty(
 		AND p.proname NOT IN ('balance', 'all_entries', 'entry_counts', 'as_long_before', 'points_available_at', 'reversed_points', 'archive_entries', 'backfill_activities', 'book_expiries', 'book_tiers', 'evaluate_tiers', 'rebuild_wallets', 'run_checks', 'run_job',
 			'activities_between', 'refresh_audience', 'refresh_labels', 'reapply_campaign',
 			'book_gifts', 'close_board', 'refresh_engagements', 'take_steps', 'refresh_summaries', 'evaluate_goals', 'movement_of',
-			'find_duplicates',
+			'find_duplicates', 'distribute',
 			'prune_events', 'slot_of', 'due_at', 'written_events', 'points_events', 'due_points_expiring', 'due_hold_lapsing', 'due_tier_falling', 'due_birthday', 'due_coupon_ending')
 		AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c
 						WHERE c ~ '^search_path=' AND c ~ '[ =,]"?pg_temp"?$')

@@ -885,8 +885,9 @@ for my $kind ('a connection lost', 'a call that does not end', 'an error that is
 }
 
 # Functions of aggregates do only within one.  These refuse whoever calls them
-# by themselves: parts of statements of ours, and what a procedure asks.
-my %never = map { $_ => 1 } qw(posted_lots require_autocommit step_tier wallet_apply wallet_unapply);
+# by themselves: parts of statements of ours, and what a procedure asks; and
+# distribute() wants machines.
+my %never = map { $_ => 1 } qw(distribute posted_lots require_autocommit step_tier wallet_apply wallet_unapply);
 my @failed = grep { $_->{returns} ne 'trigger' && !$_->{of_aggregate} && !$succeeded{ $_->{name} } && !$never{ $_->{name} }++ } @callables;
 if (!defined $only_round)
 {
