@@ -111,8 +111,8 @@ my %arguments_of = (archive_entries => 'now()', backfill_activities => "'history
 $wire->query(q{SELECT loyalty.define_match('person', '{"fields": {"given": "name", "surname": "name", "born": "date"}}')});
 # where a body of PL/pgSQL calls one that returns values, these need variables
 my %in_body = (refresh_audience => [ 'DECLARE m bigint; e bigint; g bigint; ', "'everybody', members => m, entered => e, gone => g" ]);
-# run_job() is what they have in common
-for my $job (grep { $_ ne 'run_job' } map { $_->{name} } grep { $_->{kind} eq 'p' } @callables)
+# run_job() is what they have in common; distribute() wants several machines
+for my $job (grep { $_ ne 'run_job' && $_ ne 'distribute' } map { $_->{name} } grep { $_->{kind} eq 'p' } @callables)
 {
 	my $call = "CALL loyalty.$job(" . ($arguments_of{$job} // '') . ')';
 	my ($declared, $arguments) = $in_body{$job} ? @{ $in_body{$job} } : ('', $arguments_of{$job} // '');
