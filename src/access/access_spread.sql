@@ -32,7 +32,7 @@ AS $$
 	SELECT p.oid,
 		CASE
 			WHEN p.proname = ANY ('{merge_members, unmerge_members, forget_member, transfer_coupon, post_queued_earns,
-				link_identifier, unlink_identifier, create_referral_code, rebuild_member_wallets,
+				link_identifier, unlink_identifier, create_referral_code, rebuild_member_wallets, end_grant,
 				configure_namespace, subscribe, revise_activity, record_return, activities, explain_entry, export_member, member_card, card_rows, member_history, who_did, refresh_attributes,
 				available_gifts, claim_gift, consents, may_contact, preview_tier, tier_problem, card_balance,
 				define_badge, define_challenge, define_club, define_draw, define_journey, define_referral, define_streak, reveal_draw, refresh_engagement,
