@@ -12,7 +12,8 @@
 #   make versions        the same on each of several servers, a line for each
 #                        (PG_CONFIGS='/path/to/pg_config ...'; see test/versions.sh)
 #   make soak            run the long tests
-#   make lint            let tools that look for faults read the C (see test/lint.sh)
+#   make lint            let tools that look for faults read the C (DEEP=1: longer;
+#                        see test/lint.sh)
 #   make mutants         change single lines at random and list what no test
 #                        notices (ROOM=rfm N=300 SEED=1; see test/mutate.pl)
 #   make bench           measure it against hand-written SQL

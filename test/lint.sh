@@ -3,7 +3,8 @@
 # as errors, then calls this:
 #
 #	cppcheck		warnings and portability
-#	clang-tidy		the checks chosen in .clang-tidy
+#	clang-tidy		the checks chosen in .clang-tidy; with DEEP=1 also those of
+#					clang's analyzer, which takes ten times as long
 #	layout			what pgindent's layout has that needs no knowledge of C
 #
 # ONLY=pattern: files whose name matches.  What is no fault is marked in its
@@ -39,12 +40,14 @@ run_cppcheck()
 		--template='{file}:{line}: {severity}: {message} [{id}]' -I src --file-list=-)
 }
 
+deep=${DEEP:+,clang-analyzer-core.*,clang-analyzer-deadcode.*,clang-analyzer-security.FloatLoopCounter,clang-analyzer-unix.*}
+
 # clang-tidy reads the flags of each file where make says them.
 run_clang_tidy()
 {
 	"${MAKE:-make}" -nB -f "${LOYALTY_MAKEFILE:-$HERE/Makefile}" all PG_CONFIG="$PG_CONFIG" |
 		"$HERE/test/compile_commands.pl" "$PWD" >"$out/compile_commands.json"
-	(cd "$HERE" && printf '%s\n' $files | xargs -P "$(nproc)" -n 4 clang-tidy -p "$out" --quiet 2>&1) |
+	(cd "$HERE" && printf '%s\n' $files | xargs -P "$(nproc)" -n 4 clang-tidy -p "$out" --quiet ${deep:+--checks="$deep"} 2>&1) |
 		grep -vE '^[0-9]+ warnings? (generated|treated as errors?)|^Suppressed |^Use -header-filter' || true
 }
 
@@ -58,6 +61,7 @@ run_layout()
 		/\r/				{ say("carriage return") }
 		/^\t* {4,}[^ *]/		{ say("blanks where a tab belongs") }
 		/^[ \t]*(if|for|while|switch) .*\) \{$/	{ say("opening brace on the line of its statement") }
+		/pg_attribute_noreturn/	{ say("gone in PostgreSQL 18: write pg_noreturn in front") }
 		/\/\/ /&& !/"[^"]*\/\/ /	{ say("comment with //") }
 		FNR == 1001 && FILENAME !~ /_plans\.c$/	{ say("more than a thousand lines") }
 							{ tail = $0 }

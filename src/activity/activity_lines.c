@@ -60,7 +60,7 @@ RefuseLine(int place, const char *what, const char *detail)
 }
 
 /* What of a line is not what it should be: its value says so. */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 RefuseValue(int place, const char *key, const JsonbValue *value, const char *should)
 {
 	JsonbValue	copy = *value;
