@@ -59,7 +59,7 @@ run_layout()
 		FNR == 1			{ if (last != "" && tail == "") printf "%s: ends with an empty line\n", last; last = FILENAME }
 		/[ \t]$/			{ say("trailing blank") }
 		/\r/				{ say("carriage return") }
-		/^\t* {4,}[^ *]/		{ say("blanks where a tab belongs") }
+		/^\t*    +[^ *]/		{ say("blanks where a tab belongs") }
 		/^[ \t]*(if|for|while|switch) .*\) \{$/	{ say("opening brace on the line of its statement") }
 		/pg_attribute_noreturn/	{ say("gone in PostgreSQL 18: write pg_noreturn in front") }
 		/\/\/ /&& !/"[^"]*\/\/ /	{ say("comment with //") }
