@@ -205,7 +205,7 @@ BeginsWith(const pg_wchar *chars, int n, const char *prefix)
  * What stands in ASCII for a character beyond it in a telephone number; '?' if
  * it has no place there.
  */
-static char
+static pg_wchar
 AsciiOfPhone(pg_wchar c)
 {
 	if (IsSpace(c))
@@ -216,7 +216,7 @@ AsciiOfPhone(pg_wchar c)
 		return '~';
 	for (int i = 0; i < (int) lengthof(digit_zeros); i++)
 		if (c >= digit_zeros[i] && c <= digit_zeros[i] + 9)
-			return (char) ('0' + (c - digit_zeros[i]));
+			return '0' + (c - digit_zeros[i]);
 	return '?';
 }
 
