@@ -339,6 +339,8 @@ my %odd = (
 	interval => [ '0', '-1 day', '1 day', '1 microsecond', '-1 microsecond', '178000000 years', '-178000000 years', '2147483647 days', '-2147483648 days', '1 mon -30 days', '1 mon', '2562047788 hours', '1 year 1 day 1 hour' ],
 	bytea => [ '', '\x00', '\x', '\xffffffffffffffffffff', '\x0100000000000000' ],
 	jsonb => [ 'null', '{}', '[]', '1', '"x"', 'true', '[null]', '[[]]', '{"": null}', '[' x 3000 . ']' x 3000, '{"a":' x 500 . '1' . '}' x 500, '[1e400, -1e400]', '{"email": null}', '{"email": {"email": "x"}}', '[{"namespace": 1}]' ],
+	aclitem => [ 'calls_clerk=r/calls_owner', '=arwdDxt/calls_owner', 'calls_stranger=r*w*/calls_clerk' ],
+	regprocedure => [ 'loyalty.rooms()', 'loyalty.member_kin(bigint)', 'loyalty.rfm_agg(timestamptz,numeric)', 'shop.visits(bigint,timestamptz)', 'pg_catalog.now()', 0, 4294967295, 1 ],
 	regclass => [ 'shop.history', 'shop.orders', 'loyalty.ledger', 'loyalty.wallet', 'loyalty.job_run', 'pg_catalog.pg_class', 'pg_catalog.pg_stat_activity', 'loyalty.ledger_entry_id_seq', 'pg_catalog.pg_class_oid_index', 0, 4294967295, 1 ],
 	regrole => [ 'calls_owner', 'calls_stranger', 'postgres', 0, 4294967295 ],
 	cstring => \@odd_texts, text => \@odd_texts);
@@ -457,7 +459,7 @@ sub valid_value
 	$values //= $corpus{$type};
 	$values //= $valid{"$name $type"} // $valid{$name} if length $name;
 	$values //= $type =~ /^(.*)\[\]$/ ? ['{1}'] : { bigint => [ 1, 5 ], integer => [ 1, 2 ], numeric => [ 1, 2.5 ], 'double precision' => [ 1, 0.5 ], boolean => [ 't', 'f' ], text => ['x'], cstring => ['x'],
-		'timestamp with time zone' => $instants, date => ['2024-06-01'], interval => ['1 day'], bytea => ['\x'], jsonb => ['{}'], regclass => ['shop.orders'], regrole => ['calls_owner'] }->{$type};
+		'timestamp with time zone' => $instants, date => ['2024-06-01'], interval => ['1 day'], bytea => ['\x'], jsonb => ['{}'], regclass => ['shop.orders'], regrole => ['calls_owner'], regprocedure => ['loyalty.rooms()'], 'aclitem[]' => ['{calls_clerk=r/calls_owner}'] }->{$type};
 	die "no values for $f->{name}.$name of type $type" unless $values;
 	my $value = one_of(@$values);
 	return { type => $type, inline => substr $value, 1 } if defined $value && !ref $value && $value =~ /^=/;
