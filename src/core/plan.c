@@ -189,22 +189,6 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, SeenRows seen, long li
 }
 
 /*
- * A snapshot of this moment for RunPlanReadOnly(), to be popped.  What a session
- * keeps of settings is read with it, since that is read again when other
- * sessions have changed them, which the snapshot of a transaction or statement
- * may be too old to see.
- *
- * GetLatestSnapshot() refuses in a parallel query, where all processes have to
- * see the same rows.  Settings are no such rows: they are seen as catalogs
- * are, from the moment that somebody commits.
- */
-void
-PushLatestSnapshot(void)
-{
-	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
-}
-
-/*
  * Runs a kept statement that writes, or that must see what other sessions
  * have committed up to now (a fresh snapshot in READ COMMITTED).  Needs an
  * SPI connection; results are in SPI_tuptable and SPI_processed.

@@ -3,13 +3,8 @@
  *		Tables that a distributed engine (Citus) has spread over several machines.
  *
  * distribute() spreads them: rows of members go to the machine of their member,
- * small tables of settings are everywhere.  What a function of a member reads
- * and writes is then on one machine, and there it runs: its statements find all
- * they need in the same session, so that locks, guards and what a statement of
- * ours computes are what they are on one machine.  The engine sends a call there
- * when it sees one with a constant or parameter for the member; called otherwise
- * (by another function, in a join, by PERFORM) the function finds itself on the
- * wrong machine, and sends the call itself.
+ * small tables of settings are everywhere.  Functions of a member run where it is
+ * (spread_call.c).
  *
  * What is not right yet on several machines is refused (LY007).  Functions know
  * nothing of that, and pay nothing for it on one machine: distribute() gives
@@ -146,173 +141,10 @@ CheckOnlyOn(char **newval, void **extra, GucSource source)
 void
 SpreadInit(void)
 {
-	DefineCustomStringVariable("loyalty.only_on",
-							   "Where a function works, once tables are spread over several machines.",
-							   "Set by loyalty.distribute(), for functions.",
-							   &only_on, "", PGC_USERSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL, CheckOnlyOn, NULL, NULL);
-}
-
-/*
- * Whether the first argument of a function is the member whose function it is.
- */
-bool
-IsOfMember(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	char	  **names;
-	char	   *modes;
-	Oid		   *types;
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
-	result = get_func_arg_info(tuple, &types, &names, &modes) > 0 && types[0] == INT8OID && names != NULL &&
-		strcmp(names[0], "member_id") == 0 && (modes == NULL || modes[0] == PROARGMODE_IN);
-	ReleaseSysCache(tuple);
-	return result;
-}
-
-/*
- * Whether the rows of a member are on this machine.
- */
-static bool
-IsHere(int64 member_id)
-{
-	static KeptPlan plan = {
-		.query = "SELECT FROM pg_catalog.pg_dist_placement p JOIN pg_catalog.pg_dist_local_group l "
-		"ON p.groupid OPERATOR(pg_catalog.=) l.groupid "
-		"WHERE p.shardid OPERATOR(pg_catalog.=) pg_catalog.get_shard_id_for_distribution_column('loyalty.wallet', $1)",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
-	Datum		value = Int64GetDatum(member_id);
-	bool		found;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	RunPlan(&plan, &value, NULL, 1);
-	found = SPI_processed > 0;
-	SPI_finish();
-	return found;
-}
-
-pg_noreturn static void
-RefuseElsewhere(const char *name, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_SPREAD),
-			 errmsg("%s() cannot be sent to the machine of the member from here", name),
-			 errdetail("%s", detail),
-			 errhint("Call it by itself, as SELECT * FROM loyalty.%s(...), with a constant or parameter for the member; reconnect where a statement of the session has failed before.", name)));
-}
-
-/*
- * Calls a function with the arguments that it was called with, such that the
- * engine sends the call to the machine of the member.
- */
-static Datum
-SendCall(FunctionCallInfo fcinfo, const char *name)
-{
-	StringInfoData query;
-	TupleDesc	tupdesc;
-	bool		is_row = get_call_result_type(fcinfo, NULL, &tupdesc) == TYPEFUNC_COMPOSITE;
-	Oid			types[FUNC_MAX_ARGS];
-	Datum		values[FUNC_MAX_ARGS];
-	char		nulls[FUNC_MAX_ARGS];
-	MemoryContext context = CurrentMemoryContext;
-	Datum		result;
-	Oid		   *argtypes;
-	int			nargs;
-
-	(void) get_func_signature(fcinfo->flinfo->fn_oid, &argtypes, &nargs);
-	initStringInfo(&query);
-	/* in FROM: the engine does not look into what PL/pgSQL takes for an expression */
-	appendStringInfo(&query, "SELECT * FROM loyalty.%s(", quote_identifier(name));
-	for (int i = 0; i < nargs; i++)
-	{
-		appendStringInfo(&query, "%s$%d", i > 0 ? ", " : "", i + 1);
-		types[i] = argtypes[i];
-		values[i] = fcinfo->args[i].value;
-		nulls[i] = fcinfo->args[i].isnull ? 'n' : ' ';
-	}
-	appendStringInfoChar(&query, ')');
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(query.data, nargs, types, values, nulls, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "\"%s\" returned no row", query.data);
-	if (is_row)
-	{
-		Datum	   *columns = palloc(tupdesc->natts * sizeof(Datum));
-		bool	   *isnull = palloc(tupdesc->natts * sizeof(bool));
-		MemoryContext old;
-
-		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, columns, isnull);
-		old = MemoryContextSwitchTo(context);
-		result = HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), columns, isnull));
-		MemoryContextSwitchTo(old);
-		fcinfo->isnull = false;
-	}
-	else
-	{
-		Oid			type = SPI_gettypeid(SPI_tuptable->tupdesc, 1);
-
-		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &fcinfo->isnull);
-		if (!fcinfo->isnull && type != VOIDOID)
-			result = SPI_datumTransfer(result, get_typbyval(type), get_typlen(type));
-	}
-	SPI_finish();
-	return result;
-}
-
-/*
- * Of tables that are spread: a function of a member that was called where its
- * rows are not.  Runs it where they are, and answers true; false when it can run
- * here.
- */
-bool
-RunElsewhere(FunctionCallInfo fcinfo, Datum *result)
-{
-	static bool sending = false;
-	const char *name;
-
-	if (fcinfo->nargs == 0 || PG_ARGISNULL(0) || IsHere(PG_GETARG_INT64(0)))
-		return false;
-	name = get_func_name(fcinfo->flinfo->fn_oid);
-	if (fcinfo->flinfo->fn_retset)
-		RefuseElsewhere(name, "It returns rows, and was called for a member of another machine.");
-	if (sending)
-		RefuseElsewhere(name, "The engine did not send it: it does not send what is called by a call that it sent.");
-	PG_TRY();
-	{
-		sending = true;
-		*result = SendCall(fcinfo, name);
-	}
-	PG_FINALLY();
-	{
-		sending = false;
-	}
-	PG_END_TRY();
-	return true;
-}
-
-/*
- * In the handler of an error, where tables are spread: what the engine cannot
- * plan is refused like all that does not work there.  Returns for any other.
- */
-void
-RethrowUnplanned(MemoryContext context, const char *name)
-{
-	ErrorData  *error;
-
-	if (geterrcode() != ERRCODE_FEATURE_NOT_SUPPORTED)
-		return;
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_SPREAD),
-			 errmsg("%s() cannot do this on tables that are spread over several machines", name),
-			 errdetail("The engine says: %s.", error->message),
-			 errhint("Bring the tables back to one machine (undistribute_table()), or do without what this call needs.")));
+	/* in a session that was there before an update, by the library of then */
+	if (FindSetting("loyalty.only_on") == NULL)
+		DefineCustomStringVariable("loyalty.only_on",
+								   "Where a function works, once tables are spread over several machines.",
+								   "Set by loyalty.distribute(), for functions.",
+								   &only_on, "", PGC_USERSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL, CheckOnlyOn, NULL, NULL);
 }

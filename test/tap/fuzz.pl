@@ -75,7 +75,7 @@ for my $type (sort keys %Values::types)
 		my $again = $connect->();
 		for ($wire, $again) { $_->prepare($_ == $wire ? $sql : $again_sql, $_ == $wire ? $binary : 1) and die "cannot prepare" }
 
-		while (time < $until && @bad < 10)
+		while ((time < $until || !%tried) && @bad < 10)	# a batch at least, however busy the machine is
 		{
 			my @batch = map {
 				my $sample = $corpus[ pick(scalar @corpus) ][ $binary ? 1 : 0 ];
