@@ -197,7 +197,7 @@ AS $$
 	WHERE (c.coupon_id IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.coupon k WHERE k.member_id = c.member_id AND k.coupon_id = c.coupon_id))
 		OR (c.use_id IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.entitlement_act a WHERE a.member_id = c.member_id AND a.use_id = c.use_id AND a.kind = 'granted'))
 		OR (c.entry_id IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.all_entries() e
-			WHERE e.member_id = ANY (loyalty.member_tree(loyalty.canonical_member(c.member_id))) AND e.entry_id = c.entry_id AND e.kind = 'earn'))
+			WHERE e.member_id = ANY (loyalty.member_kin(c.member_id)) AND e.entry_id = c.entry_id AND e.kind = 'earn'))
 	UNION ALL
 	SELECT 'gift', c.member_id, NULL, NULL, format('gift "%s" of %s was claimed outside its window', c.gift, c.period_key)
 	FROM loyalty.gift_claim c WHERE c.at < c.opens_at OR c.at >= c.closes_at

@@ -279,7 +279,7 @@ AS $$
 	UNION ALL
 	SELECT 'order points', c.member_id, c.currency, c.entry_id, format('order %s has %s points, and its entry %s', c.order_id, c.points, coalesce(e.points::text, 'is not there'))
 	FROM come_to c LEFT JOIN LATERAL (SELECT max(abs(e.requested)) AS points FROM loyalty.all_entries() e
-		WHERE e.member_id = ANY (loyalty.member_tree(loyalty.canonical_member(c.member_id))) AND e.entry_id = c.entry_id) e ON true
+		WHERE e.member_id = ANY (loyalty.member_kin(c.member_id)) AND e.entry_id = c.entry_id) e ON true
 	WHERE c.points > 0 AND e.points IS DISTINCT FROM c.points
 	UNION ALL
 	SELECT 'stock', NULL, NULL, NULL, format('reward "%s": %s are left and %s ordered, of %s', s.benefit, e.n, o.n, s.stock)

@@ -155,7 +155,7 @@ COMMENT ON FUNCTION check_awards() IS
 
 CREATE FUNCTION member_kin(member_id bigint) RETURNS bigint[]
 LANGUAGE c STABLE STRICT PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_member_kin';
-COMMENT ON FUNCTION member_kin(bigint) IS 'The members who were ever merged with a member, and itself. Part of check_ledger().';
+COMMENT ON FUNCTION member_kin(bigint) IS 'The members who were ever merged with a member, and itself: in whose wallets an entry of the member may be. Part of checks.';
 
 CREATE FUNCTION check_ledger(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL, OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record

@@ -142,6 +142,8 @@ SELECT results_eq($$SELECT p.name, e.effective_at, e.points FROM loyalty.ledger 
 SELECT born('twin', '1990-05-10') \g /dev/null
 SELECT loyalty.merge_members(id('may'), id('twin')) \g /dev/null
 SELECT is(answer($$SELECT claimed('twin', 'birthday', '2026-05-10')$$), 'LY615', 'the person has it already');
+SELECT loyalty.define_benefit('october', '{"kind": "gift", "time_zone": "Europe/Berlin", "window": {"yearly": {"on": "10-10", "before": 3, "after": 3}}, "gives": {"points": 5}}') \g /dev/null
+SELECT is(claimed('twin', 'october', '2026-10-10'), '2026 points', 'under the other number, in the wallet of both');
 SELECT loyalty.unmerge_members(max(merge_id)) FROM loyalty.member_merge \g /dev/null
 SELECT is(answer($$SELECT claimed('twin', 'birthday', '2026-05-10')$$), '2026 coupon', 'and each its own');
 SELECT throws_ok('UPDATE loyalty.gift_claim SET at = now()', 'LY005', NULL, 'claims are never changed');

@@ -245,8 +245,12 @@ SELECT throws_ok(format('SELECT loyalty.order_reward(%s, ''special'')', a), 'LY6
 SELECT is((loyalty.cancel_reward(a, last_order(b))).points_back, 1::bigint, 'cancelled under the other number') FROM pair;
 SELECT is((loyalty.balance(a)).available, 1000::bigint, 'back where the points are now') FROM pair;
 SELECT is((loyalty.order_reward(a, 'mug')).points_taken, 300::bigint, 'as the survivor') FROM pair;
+SELECT is((loyalty.order_reward(b, 'mug')).points_taken, 300::bigint, 'under the other number') FROM pair;
 SELECT loyalty.unmerge_members(max(merge_id)) FROM loyalty.member_merge \g /dev/null
-SELECT is(orders(a) || '; ' || orders(b), 'mug 1 300 paid; special 0 0 cancelled', 'each has its own') FROM pair;
+SELECT is(orders(a) || '; ' || orders(b), 'mug 1 300 paid; special 0 0 cancelled, mug 1 300 paid', 'each has its own') FROM pair;
+SELECT is_empty('SELECT * FROM loyalty.check_benefit()', 'what was paid from the wallet of both stays there');
+SELECT is((loyalty.cancel_reward(b, last_order(b))).points_back, 300::bigint, 'and comes back there') FROM pair;
+SELECT is((loyalty.balance(a)).available + (loyalty.balance(b)).available, 700::bigint, 'with whom it was paid') FROM pair;
 SELECT loyalty.forget_member(b) FROM pair \g /dev/null
 SELECT is_empty('SELECT FROM loyalty.reward_order WHERE reference IS NOT NULL UNION ALL SELECT FROM loyalty.reward_act WHERE reference IS NOT NULL', 'nothing is left of the reference');
 SELECT throws_ok('UPDATE loyalty.reward_act SET quantity = 0', 'LY005', NULL, 'acts are never changed');
