@@ -9,7 +9,8 @@
 #	TAP			test/tap/*.pl, as the server's user				its assertions
 #
 # Two lanes run side by side: TAP tests, which start servers of their own, and
-# the others, one after another in the private cluster.
+# the others, one after another in the private cluster.  Who has ended first
+# takes TAP tests from the other.
 #
 # Real data beside the checkout: pgTAP files find its directory in the psql
 # variable data, TAP tests in LOYALTY_DATA; empty where there is none.  TAP
@@ -217,12 +218,10 @@ copy_checkout()
 run_tap()
 {
 	local file name work data=$data
-	copy_checkout
 	[ -z "$data" ] || as_server test -r "$data/README.md" || data=
-	mkdir -p "$out/tap"
 	for file in "$HERE"/test/tap/*.pl; do
 		name=$(basename "$file" .pl)
-		[ -f "$file" ] && wanted "tap/$name" || continue
+		[ -f "$file" ] && wanted "tap/$name" && mkdir "$out/tap/$name.taken" 2>/dev/null || continue
 		heading "tap/$name"
 		work=$base/tap/$name
 		as_server mkdir -p "$work"
@@ -274,9 +273,11 @@ install_extension || exit 1
 rm -rf "$out"
 mkdir -p "$out"
 "$cluster" test start || exit 1
+copy_checkout
+mkdir -p "$out/tap"
 
 lane run_tap
-lane run_goldens run_pgtap run_isolation
+lane run_goldens run_pgtap run_isolation run_tap
 join_lanes run_tap run_goldens
 [ $((passed + failed)) -eq 0 ] || check_server_log
 finished=1
