@@ -11,7 +11,7 @@
 #                        (ONLY=pattern: those whose name matches)
 #   make versions        the same on each of several servers, a line for each
 #                        (PG_CONFIGS='/path/to/pg_config ...'; see test/versions.sh)
-#   make soak            run the long tests
+#   make soak            run the long tests, within two hours
 #   make lint            let tools that look for faults read the C (DEEP=1: longer;
 #                        see test/lint.sh)
 #   make mutants         change single lines at random and list what no test

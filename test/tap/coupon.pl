@@ -5,7 +5,7 @@
 # recorded must be such as the rules allow, with the states, the limits and the
 # discounts that follow from them.
 #
-# A history is one member's; LOYALTY_SOAK=1 tries 20,000.
+# A history is one member's; LOYALTY_SOAK=1 goes on for forty minutes.
 use strict;
 use warnings;
 
@@ -18,13 +18,13 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
+use Soak;
 use Wire;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
-my $rounds = $ENV{LOYALTY_ROUNDS} || ($ENV{LOYALTY_SOAK} ? 200 : 2);
+my $rounds = 0;
 my $members = $ENV{LOYALTY_SOAK} ? 100 : 20;
 my $steps = $ENV{LOYALTY_SOAK} ? 1500 : 500;
-my $crashes = $ENV{LOYALTY_SOAK} ? 60 : 6;
 srand $seed;
 note "LOYALTY_SEED=$seed";
 
@@ -360,8 +360,10 @@ sub undo_new
 }
 
 my $redeemed = 0;
-for my $round (1 .. $rounds)
+my $next = Soak::rounds(2, 30, $ENV{LOYALTY_ROUNDS});
+while (my $round = $next->())
 {
+	$rounds = $round;
 	$database = "round$round";
 	$node->safe_psql('template1', "CREATE DATABASE $database TEMPLATE made");
 	define($database);
@@ -453,7 +455,8 @@ sub start_again
 	return 0;
 }
 
-for my $round (1 .. $crashes)
+$next = Soak::rounds(6, 10);
+while (my $round = $next->())
 {
 	my @pids;
 	for my $client (1 .. 6)

@@ -13,9 +13,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use Soak;
 use Wire;
 
-my $crashes = $ENV{LOYALTY_SOAK} ? 300 : 20;
+my $crashes = 0;
 my $clients = 6;
 my $members = 40;
 
@@ -84,8 +85,10 @@ sub start_again
 }
 
 my (%acknowledged, %hanging, @wrong);
-for my $round (1 .. $crashes)
+my $next = Soak::rounds(20, 15);
+while (my $round = $next->())
 {
+	$crashes = $round;
 	my @pids;
 	for my $client (1 .. $clients)
 	{

@@ -17,10 +17,11 @@ use Time::HiRes qw(time);
 use FindBin;
 use lib $FindBin::Bin;
 
+use Soak;
 use Wire;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
-my $histories = $ENV{LOYALTY_HISTORIES} || ($ENV{LOYALTY_SOAK} ? 200 : 4);
+my $histories = 0;
 my $steps = $ENV{LOYALTY_STEPS} || 60;
 my $questions = $ENV{LOYALTY_QUESTIONS} || 40;
 my $seconds = $ENV{LOYALTY_SECONDS} || ($ENV{LOYALTY_SOAK} ? 60 : 3);
@@ -784,8 +785,10 @@ define();
 @members = 1 .. 5;
 do_sql('INSERT INTO loyalty.member (member_id) SELECT generate_series(1, 5)');
 undef $wire;
-for my $history (1 .. $histories)
+my $next = Soak::rounds(4, 8, $ENV{LOYALTY_HISTORIES});
+while (my $history = $next->())
 {
+	$histories = $history;
 	srand($seed * 1000 + $history);
 	$node->safe_psql('postgres', "CREATE DATABASE h$history TEMPLATE defined");
 	$wire = Wire->new(%server, database => "h$history");

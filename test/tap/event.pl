@@ -13,9 +13,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use Soak;
 use Wire;
 
-my $crashes = $ENV{LOYALTY_SOAK} ? 60 : 6;
+my $crashes = 0;
 my $members = 200;
 
 my $node = PostgreSQL::Test::Cluster->new('event');
@@ -102,8 +103,10 @@ sub start_outside
 }
 
 @outside = map { start_outside($_) } 0 .. 1 if $python;
-for my $round (1 .. $crashes)
+my $next = Soak::rounds(6, 6);
+while (my $round = $next->())
 {
+	$crashes = $round;
 	my $until = time + 20;
 	my @children = map { my $n = $_; start_child(sub { load($n, $until) }) } 1 .. 3;
 	push @children, map { my $slot = $_; start_child(sub { worker($slot, $until, '1 second') }) } 0 .. 3;

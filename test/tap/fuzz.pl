@@ -16,7 +16,7 @@ use Values;
 use Wire;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
-my $seconds = $ENV{LOYALTY_FUZZ_SECONDS} || ($ENV{LOYALTY_SOAK} ? 1200 : 20);
+my $seconds = $ENV{LOYALTY_FUZZ_SECONDS} || ($ENV{LOYALTY_SOAK} ? 900 : 20);
 my %server = (host => $ENV{LOYALTY_TEST_HOST}, port => $ENV{LOYALTY_TEST_PORT} || 5432, user => 'postgres');
 my $database = 'fuzz_inputs';
 

@@ -11,8 +11,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use Soak;
+
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
-my $rounds = $ENV{LOYALTY_SOAK} ? 200 : 4;
 srand $seed;
 note "LOYALTY_SEED=$seed";
 
@@ -34,7 +35,8 @@ my @sources = qw(self operator model model:b import crm rule:x);
 sub rank_of { my ($label, $source) = @_; return 0 if $label eq 'single' && $source eq 'crm'; $source =~ s/:.*//; return $rank{$source} // 99 }
 
 my $member = 0;
-for my $round (1 .. $rounds)
+my $next = Soak::rounds(4, 5);
+while (my $round = $next->())
 {
 	# two members, who become one on day 50 of what is recorded, or do not
 	my @m = ($member + 1, $member + 2);

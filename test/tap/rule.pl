@@ -5,7 +5,7 @@
 # is defined gives what was given; in the end check_all() is empty.
 #
 # A history is one member's.  LOYALTY_SEED=n LOYALTY_ROUNDS=1 tries round n
-# alone; LOYALTY_SOAK=1 tries more than 20,000 histories, from a seed of the day.
+# alone; LOYALTY_SOAK=1 goes on for half an hour, from a seed of the day.
 use strict;
 use warnings;
 
@@ -16,9 +16,9 @@ use List::Util qw(sum0);
 use Test::More;
 
 use RuleReference;
+use Soak;
 
 my $members = 20;
-my $rounds = $ENV{LOYALTY_ROUNDS} || ($ENV{LOYALTY_SOAK} ? 1320 : 100);
 my $first_seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? int(time / 86400) * 10_000 : 1);
 my @psql = ('psql', '-h', $ENV{LOYALTY_TEST_HOST}, '-p', $ENV{LOYALTY_TEST_PORT} || 5432, '-U', 'postgres', '-XqAt', '-v', 'ON_ERROR_STOP=1');
 my $database = 'rule';
@@ -369,8 +369,10 @@ SQL
 my $failed = 0;
 my $steps = 0;
 my $histories = 0;
-for my $round ($first_seed .. $first_seed + $rounds - 1)
+my $next = Soak::rounds(100, 30, $ENV{LOYALTY_ROUNDS});
+while (my $n = $next->())
 {
+	my $round = $first_seed + $n - 1;
 	my ($sql, $expected, $lives) = random_round($round);
 	$histories += $lives;
 	my $base = $round * $members;

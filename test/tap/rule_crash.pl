@@ -18,9 +18,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
+use Soak;
 use Wire;
 
-my $crashes = $ENV{LOYALTY_SOAK} ? 100 : 6;
+my $crashes = 0;
 my $clients = 6;
 my $members = 12;
 my $budget = $ENV{LOYALTY_SOAK} ? 40_000 : 3_000;
@@ -167,8 +168,10 @@ sub start_again
 	return 0;
 }
 
-for my $round (1 .. $crashes)
+my $next = Soak::rounds(6, 8);
+while (my $round = $next->())
 {
+	$crashes = $round;
 	my @pids;
 	for my $client (1 .. $clients)
 	{
