@@ -211,7 +211,7 @@ $$;
 COMMENT ON FUNCTION parse_expression(text) IS 'An audience''s expression as a tree, with its names as they are understood now. Error: LY705, with the place. Part of define_audience().';
 
 CREATE FUNCTION term_sql(tree jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
 	EXECUTE format('SELECT t.* FROM loyalty.%I($1) t', 'audience_term_' || (tree ->> 'term')) INTO members, test, why, now_only USING tree -> 'argument';
@@ -221,7 +221,7 @@ $$;
 COMMENT ON FUNCTION term_sql(jsonb) IS 'The SQL of a term of a tree, as its room has it. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_sql(tree jsonb, of_set boolean) RETURNS text
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
 	IF tree ? 'op' THEN

@@ -3,7 +3,7 @@
  */
 
 CREATE FUNCTION require_audience(audience text) RETURNS text
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
 	kind text;
@@ -19,7 +19,7 @@ $$;
 COMMENT ON FUNCTION require_audience(text) IS 'The kind of an audience; LY703 when there is none.';
 
 CREATE FUNCTION audience_tree(audience text, as_of timestamptz, OUT version integer, OUT tree jsonb) RETURNS record
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
 	IF loyalty.require_audience(audience) = 'list' THEN
@@ -68,7 +68,7 @@ COMMENT ON FUNCTION in_audience(bigint, text, timestamptz, timestamptz) IS
 'Whether a member, under whichever number, is in an audience at an instant (NULL: now), as known at another (NULL: now): from the facts, by the version in force at that instant. Late facts count. What refreshes recorded is in audience_members(). Errors: LY703 audience, LY705 a term has no history and known_at is given, LY003.';
 
 CREATE FUNCTION live_members(audience text, from_id bigint, to_id bigint, as_of timestamptz, known_at timestamptz) RETURNS member_set
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 DECLARE
 	tree CONSTANT jsonb := (loyalty.audience_tree(audience, as_of)).tree;

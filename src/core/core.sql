@@ -173,7 +173,7 @@ COMMENT ON FUNCTION program_time_zone() IS
 'The time zone of the program, as configure_program() set it: that of every currency, ladder and analysis by periods that names none of its own. UTC until it is set, and before setup().';
 
 CREATE FUNCTION require_time_zone(time_zone text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = require_time_zone.time_zone) THEN

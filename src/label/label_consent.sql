@@ -22,7 +22,7 @@ COMMENT ON FUNCTION define_purpose(text, jsonb) IS
 'Defines what members are written to for, or changes what holds where they said nothing. defaults, by channel (* for the others): opt_in, no; opt_out, yes; always, whatever they said, as of receipts. Returns the purpose. Error: LY707.';
 
 CREATE FUNCTION consent_value(channel text, purpose text) RETURNS text
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 BEGIN
 	IF purpose IS NULL OR purpose <> '*' AND NOT EXISTS (SELECT FROM loyalty.consent_purpose p WHERE p.purpose = $2) THEN
@@ -45,7 +45,7 @@ $$;
 COMMENT ON FUNCTION values_covering(text) IS 'The values of consent that cover a channel and purpose. Part of may_contact() and consents().';
 
 CREATE FUNCTION own_addresses(member_id bigint, address jsonb) RETURNS bigint[]
-LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	SELECT CASE WHEN $2 IS NOT NULL THEN array(
 		SELECT i.identifier_id FROM loyalty.read_identifiers($2) g JOIN loyalty.identifier i ON i.namespace = g.namespace AND i.value = g.value

@@ -73,7 +73,7 @@ $$;
 COMMENT ON FUNCTION setup_liability(integer) IS 'Creates and migrates the tables of room liability; called by setup().';
 
 CREATE FUNCTION zone_of_currency(currency text) RETURNS text
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	zone text;

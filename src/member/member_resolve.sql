@@ -48,7 +48,7 @@ COMMENT ON TYPE weighed_identifier IS
 'What is known of an identifier that resolve_member() was given, and what it is worth: proven, it shows that the member is whoever gave it; owned, something of the member was verified; contested, it was verified now, and the member that has it is somebody else''s. The table of rules is in src/member/member.h.';
 
 CREATE FUNCTION require_identifiers(identifiers jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -94,7 +94,7 @@ COMMENT ON FUNCTION require_identifiers(jsonb) IS
 'Identifiers as an application passes them, as an array of objects. Errors: LY003 malformed, LY210 unknown namespace. Part of resolve_member().';
 
 CREATE FUNCTION read_identifiers(identifiers jsonb) RETURNS SETOF given_identifier
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	identifiers := loyalty.require_identifiers(identifiers);

@@ -36,7 +36,7 @@ COMMENT ON FUNCTION try_to_lock_members(bigint[], boolean) IS
 'Locks members and those who stand for them (whole_trees: with all who are absorbed in those), ascending, and returns the latter in the order of the argument. restart_call() when others stand for them once they are locked: the caller''s subtransaction, which must be that of the call itself, gives the locks back. Part of the writing functions.';
 
 CREATE FUNCTION numbers_of(member_id bigint) RETURNS bigint[]
-LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT $1 || array_remove(loyalty.member_tree(loyalty.canonical_member($1)), $1)
 $$;

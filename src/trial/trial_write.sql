@@ -3,7 +3,7 @@
  */
 
 CREATE FUNCTION require_trial(trial text) RETURNS text
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM loyalty.trial t WHERE t.trial = $1) THEN

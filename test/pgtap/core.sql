@@ -137,6 +137,13 @@ SELECT is_empty(
 	  ORDER BY 1$$,
 	'every aggregate is parallel, with combine and, over internal, serialize');
 
+-- What a parallel worker may call calls nothing that it may not (names in texts of messages apart).
+SELECT is_empty(
+	$$WITH ours AS (SELECT p.proname, p.proparallel, regexp_replace(p.prosrc, '''[^'']*''', '', 'g') AS body FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace)
+	  SELECT DISTINCT f.proname, g.proname FROM ours f JOIN ours g ON f.body ~ ('loyalty\.' || g.proname || '\(')
+	  WHERE f.proparallel = 's' AND g.proparallel <> 's' ORDER BY 1, 2$$,
+	'functions that are parallel safe call none that are not');
+
 -- setup()
 SELECT lives_ok('SELECT loyalty.setup()', 'setup() creates the tables');
 
