@@ -1,5 +1,5 @@
 #!/usr/bin/env perl
-# Writes specs/pairs_<level>.spec and specs/transfers_<level>.spec, one of each
+# Writes specs/ledger_pairs_<level>.spec and specs/ledger_transfers_<level>.spec, one of each
 # for every isolation level: every pair of writers on one wallet, the second
 # starting while the first has not committed, and transfers in opposite
 # directions.  Run it in test/isolation after a change of the tables below, run
@@ -79,7 +79,7 @@ sub session
 sub write_spec
 {
 	my ($name, $title, @parts) = @_;
-	open my $file, '>', "specs/$name.spec" or die "specs/$name.spec: $!";
+	open my $file, '>', "specs/ledger_$name.spec" or die "specs/ledger_$name.spec: $!";
 	print $file "# $title\n# Written by make_pairs.pl.\n\n", @parts;
 	close $file or die $!;
 }
