@@ -1,3 +1,3 @@
 -- Room benefit, coupons, by statements instead of table access: the same results.
 SET loyalty.table_access = off;
-\ir coupon.sql
+\ir benefit_coupon.sql

@@ -317,8 +317,8 @@ SELECT is((SELECT count(*) FROM member_act WHERE act = 'forgotten' AND member_id
 SELECT is((SELECT format('%s %s', cardinality(members), identifiers) FROM forget_member(:u)), '2 0', 'again');
 SELECT is((SELECT count(*) FROM member_act WHERE act = 'forgotten' AND member_id IN (:u, :v)), 2::bigint, 'and is noted once');
 SELECT is_empty(format('SELECT 1 FROM identifier WHERE home_member_id IN (%s, %s) UNION ALL SELECT 1 FROM member_fact WHERE home_member_id IN (%1$s, %2$s)', :u, :v), 'no identifier and no attribute is left');
-SELECT is_empty($$SELECT t.relname FROM (VALUES ('member'), ('identifier'), ('member_fact'), ('member_act'), ('member_merge'), ('member_merge_item'), ('request')) t (relname),
-	LATERAL query_to_xml(format('SELECT * FROM loyalty.%I', t.relname), true, false, '') x WHERE x::text ~ '[uv]@b.example|asked for it'$$, 'nor a copy anywhere');
+SELECT is_empty(format($$SELECT x FROM loyalty.%I x WHERE x::text ~ '[uv]@b.example|asked for it'$$, t), 'nor a copy in ' || t)
+FROM unnest('{member,identifier,member_fact,member_act,member_merge,member_merge_item,request}'::text[]) t;
 SELECT throws_ok(format('SELECT unmerge_members(%s)', :m), 'LY203', NULL, 'its merges stay: LY203');
 SELECT member_id AS x FROM resolve_member('{"email": "x@b.example"}') \gset
 SELECT member_id AS y FROM resolve_member('{"email": "y@b.example"}') \gset

@@ -38,9 +38,8 @@ sub contents
 {
 	my ($database) = @_;
 	return $node->safe_psql($database, q{
-		SELECT string_agg(c.relname || xpath('/table/row', query_to_xml(
-			format('SELECT t::text AS line FROM %s t ORDER BY 1', c.oid::regclass), true, false, ''))::text, E'\n' ORDER BY c.relname)
-		FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p')});
+		SELECT format('SELECT %L AS relation, t::text FROM %s t ORDER BY 2', c.relname, c.oid::regclass)
+		FROM pg_class c WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.relname \gexec});
 }
 my $before = contents('source');
 like($before, qr/ours/, 'the source has rows');
