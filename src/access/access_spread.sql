@@ -42,6 +42,7 @@ AS $$
 				engagement_in_force, escrow_left, estimate_at, existing_ladder, find_rfm_scheme, member_of, notice_source, point_value_at,
 				program_time_zone, require_audience, require_consumer, require_goal, require_notices, rfm_segment, rfm_segment_of, reward_stock,
 				stored_function, numbers_of, why_merged, check_rfm, has_rows, heard_since,
+				ledger_digest, verify_ledger,
 				rfm_members, rfm_reading, rfm_segment_sizes, rfm_table, rfm_transitions, next_best, product_affinity,
 				check_definition, check_benefit_definition, check_draw_definition, check_engagement_definition, check_rfm_bins, check_orders_column,
 				evaluate_campaigns, campaign_points, price_basket, prize_of_ticket, fact_holds, term_since,
@@ -198,13 +199,15 @@ AS $$
 DECLARE
 	command text;
 	failed text;
-	bodies CONSTANT text := (SELECT string_agg(d.definition || E';\n', '' ORDER BY g.oid::regprocedure::text)
-		FROM pg_proc g CROSS JOIN LATERAL loyalty.spread_definition(g.oid) d (definition)
-		WHERE g.pronamespace::regnamespace IN ('loyalty', 'loyalty_as_owner', 'loyalty_as_caller') AND g.prokind = 'f'
-			AND g.prolang IN (SELECT l.oid FROM pg_language l WHERE l.lanname IN ('sql', 'plpgsql'))
-			AND g.proname NOT IN ('spread_definition', 'prepare_machines', 'spread_views') AND d.definition IS NOT NULL);
+	last bigint;
 BEGIN
 	PERFORM loyalty.require_owner();
+	EXECUTE $q$SELECT pg_catalog.replicate_reference_tables('block_writes')$q$;
+	-- beyond whatever is drawn: up to there a digest may say that there is nothing more
+	SELECT max(a.answer::bigint) INTO last FROM loyalty.ask_machines($q$
+		SELECT CASE WHEN l.groupid = 0 OR q.seqincrement = 1024 AND s.last_value % 1024 = l.groupid THEN s.last_value ELSE 0 END
+		FROM loyalty.ledger_entry_id_seq s, pg_catalog.pg_sequence q, pg_catalog.pg_dist_local_group l WHERE q.seqrelid = 'loyalty.ledger_entry_id_seq'::regclass$q$) a;
+	SELECT greatest(last, max(e.entry_id)) INTO last FROM loyalty.every_entry e WHERE e.entry_id > last;
 	SELECT format($c$
 		DO $do$
 		DECLARE
@@ -212,24 +215,37 @@ BEGIN
 			f record;
 		BEGIN
 			PERFORM pg_catalog.set_config('citus.enable_ddl_propagation', 'off', true);
-			IF (SELECT s.seqincrement FROM pg_catalog.pg_sequence s WHERE s.seqrelid = 'loyalty.ledger_entry_id_seq'::regclass) <> 1024 THEN
-				EXECUTE pg_catalog.format('ALTER SEQUENCE loyalty.ledger_entry_id_seq INCREMENT 1024 MINVALUE 1 NO MAXVALUE RESTART %%s',
+			-- a machine that was added has got the increment of the others, and numbers of its own range
+			IF (SELECT q.seqincrement <> 1024 OR q.seqstart %% 1024 <> machine
+				FROM pg_catalog.pg_sequence q WHERE q.seqrelid = 'loyalty.ledger_entry_id_seq'::regclass) THEN
+				EXECUTE pg_catalog.format('ALTER SEQUENCE loyalty.ledger_entry_id_seq INCREMENT 1024 MINVALUE 1 NO MAXVALUE START %%1$s RESTART %%1$s',
 					%s + machine);
 			END IF;
-			%s
+			FOR f IN
+				SELECT d.definition FROM pg_catalog.pg_proc g CROSS JOIN LATERAL loyalty.spread_definition(g.oid) d (definition)
+				WHERE g.pronamespace::regnamespace IN ('loyalty', 'loyalty_as_owner', 'loyalty_as_caller') AND g.prokind = 'f'
+					AND g.prolang IN (SELECT l.oid FROM pg_catalog.pg_language l WHERE l.lanname IN ('sql', 'plpgsql'))
+					AND g.proname NOT IN ('spread_definition', 'prepare_machines', 'spread_views') AND d.definition IS NOT NULL
+				ORDER BY g.oid::regprocedure::text
+			LOOP
+				EXECUTE f.definition;
+			END LOOP;
+			FOR f IN
+				SELECT g.oid::regprocedure AS function FROM pg_catalog.pg_proc g
+				WHERE g.pronamespace::regnamespace IN ('loyalty', 'loyalty_as_owner', 'loyalty_as_caller') AND 'plan_cache_mode=force_generic_plan' = ANY (g.proconfig)
+			LOOP
+				EXECUTE pg_catalog.format('ALTER FUNCTION %%s SET plan_cache_mode = auto', f.function);
+			END LOOP;
 			%s
 		END
 		$do$
 		$c$,
-		((SELECT s.last_value FROM loyalty.ledger_entry_id_seq s) / 1024 + 1) * 1024, bodies,
+		(last / 1024 + 1) * 1024,
 		string_agg(format('ALTER %s %s SET loyalty.only_on = %L;', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, f.function,
 			f.place || ' ' || p.proname), '' ORDER BY f.function::text) FILTER (WHERE f.place IN ('coordinator', 'one machine')) ||
 		-- its statements run in those that the engine has put on the machine, and stay there
 		string_agg(format('ALTER FUNCTION %s SET citus.allow_nested_distributed_execution = on;', f.function), '' ORDER BY f.function::text)
-			FILTER (WHERE f.place = 'member') ||
-		(SELECT coalesce(string_agg(format('ALTER FUNCTION %s SET plan_cache_mode = auto;', g.oid::regprocedure), '' ORDER BY g.oid::regprocedure::text), '')
-			FROM pg_proc g WHERE g.pronamespace::regnamespace IN ('loyalty', 'loyalty_as_owner', 'loyalty_as_caller')
-				AND 'plan_cache_mode=force_generic_plan' = ANY (g.proconfig)))
+			FILTER (WHERE f.place = 'member'))
 	INTO command FROM loyalty.spread_functions() f JOIN pg_proc p ON p.oid = f.function;
 	EXECUTE 'SELECT min(format(''node %s: %s'', r.nodeid, r.result)) FROM pg_catalog.run_command_on_all_nodes($1) r WHERE NOT r.success'
 		INTO failed USING command;

@@ -202,4 +202,25 @@ InitReturnSet(FunctionCallInfo fcinfo)
 #define HoldsLock(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
+/*
+ * What a table is read with: the rights that are asked of whoever reads, and
+ * columns.  16 keeps them beside the entries of the range table, by the table's
+ * name, so that they stay when the entry becomes a subquery.
+ */
+#if PG_VERSION_NUM >= 160000
+#define PassRights(from, to)			((void) (from), (void) (to))
+#define PassRightsOfColumn(from, column, to, number) ((void) (from), (void) (to))
+#define DropRights(rte)					((rte)->relkind = RELKIND_VIEW)
+#else
+#define PassRights(from, to) \
+	((to)->requiredPerms = (from)->requiredPerms, (to)->checkAsUser = (from)->checkAsUser)
+#define PassRightsOfColumn(from, column, to, number) \
+	do { \
+		if (bms_is_member((column) - FirstLowInvalidHeapAttributeNumber, (from)->selectedCols)) \
+			(to)->selectedCols = bms_add_member((to)->selectedCols, (number) - FirstLowInvalidHeapAttributeNumber); \
+	} while (0)
+#define DropRights(rte) \
+	((rte)->relid = InvalidOid, (rte)->relkind = 0, (rte)->rellockmode = 0, (rte)->requiredPerms = 0, (rte)->selectedCols = NULL)
+#endif
+
 #endif							/* LOYALTY_COMPAT_H */

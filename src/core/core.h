@@ -103,6 +103,8 @@ extern void DrawOnEachMachine(const char *sequence);
 extern void RequirePreparedMachine(void);
 extern bool IsOfMember(Oid function);
 extern bool RunElsewhere(FunctionCallInfo fcinfo, Datum *result);
+extern bool SeesPart(void);
+extern const char *OverEntries(const char *query);
 extern void RethrowUnplanned(MemoryContext context, const char *name);
 
 /* Who may write, and as whom: see rights.c. */

@@ -112,16 +112,19 @@ IsOutdated(SPIPlanPtr plan)
 }
 
 /*
- * A statement as a distributed engine can plan it: it plans what is in views, and
- * not what is in functions that return rows.
+ * A statement over all_entries() as a distributed engine can plan it: it plans
+ * what is in views, and not what is in functions that return rows.  As it is on a
+ * single machine.
  */
-static char *
-OverViews(const char *query)
+const char *
+OverEntries(const char *query)
 {
 	static const char function[] = "loyalty.all_entries()";
 	StringInfoData result;
 	const char *next;
 
+	if (!TablesAreSpread())
+		return query;
 	initStringInfo(&result);
 	while ((next = strstr(query, function)) != NULL)
 	{
@@ -144,7 +147,7 @@ RunKept(KeptPlan *kept, Datum *values, const char *nulls, SeenRows seen, long li
 	if (kept->plan == NULL)
 	{
 		bool		generic = !NeedsParameters();
-		SPIPlanPtr	plan = SPI_prepare_cursor(TablesAreSpread() ? OverViews(kept->query) : kept->query, kept->nargs, kept->argtypes,
+		SPIPlanPtr	plan = SPI_prepare_cursor(OverEntries(kept->query), kept->nargs, kept->argtypes,
 											  generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 
 		if (plan == NULL)

@@ -39,7 +39,7 @@
 #define SPREAD_INCREMENT	1024
 
 static bool is_spread = false;
-static bool is_coordinator = false;
+static int	machine = 0;		/* its number; the coordinator is 0 */
 static const char *numbering = NULL;
 static char *only_on = NULL;
 
@@ -60,7 +60,12 @@ ReadSpread(void)
 	is_spread = OidIsValid(get_relname_relid("pg_dist_partition", PG_CATALOG_NAMESPACE)) &&
 		HasRows("SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid OPERATOR(pg_catalog.=) ANY (ARRAY["
 				"pg_catalog.to_regclass('loyalty.layout'), pg_catalog.to_regclass('loyalty.wallet')])");
-	is_coordinator = is_spread && HasRows("SELECT FROM pg_catalog.pg_dist_local_group WHERE groupid OPERATOR(pg_catalog.=) 0");
+	if (is_spread && HasRows("SELECT groupid FROM pg_catalog.pg_dist_local_group"))
+	{
+		bool		isnull;
+
+		machine = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	}
 }
 
 /*
@@ -91,13 +96,16 @@ void
 RequirePreparedMachine(void)
 {
 	HeapTuple	row = SearchSysCache1(SEQRELID, ObjectIdGetDatum(LoyaltyTable(numbering)));
-	int64		increment;
+	Form_pg_sequence sequence;
+	bool		prepared;
 
 	if (!HeapTupleIsValid(row))
 		elog(ERROR, "sequence \"%s\" does not exist", numbering);
-	increment = ((Form_pg_sequence) GETSTRUCT(row))->seqincrement;
+	sequence = (Form_pg_sequence) GETSTRUCT(row);
+	/* the engine gives a machine that is added the increment of the others */
+	prepared = sequence->seqincrement == SPREAD_INCREMENT && sequence->seqstart % SPREAD_INCREMENT == machine;
 	ReleaseSysCache(row);
-	if (increment != SPREAD_INCREMENT)
+	if (!prepared)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_SPREAD),
 				 errmsg("this machine is not prepared to write into tables that are spread over several"),
@@ -118,8 +126,9 @@ CheckOnlyOn(char **newval, void **extra, GucSource source)
 	bool		on_coordinator = strncmp(value, "coordinator ", strlen("coordinator ")) == 0;
 
 	(void) extra;
-	if (name == NULL || source == PGC_S_TEST || !IsTransactionState() || IsParallelWorker() || !TablesAreSpread() ||
-		(on_coordinator && is_coordinator))
+	/* whatever looks at one part is right for its members */
+	if (name == NULL || source == PGC_S_TEST || !IsTransactionState() || IsParallelWorker() || SeesPart() || !TablesAreSpread() ||
+		(on_coordinator && machine == 0))
 		return true;
 	if (on_coordinator)
 		ereport(ERROR,

@@ -69,16 +69,20 @@ DrawEntryId(int64 last_entry_id)
 }
 
 /*
- * The last id that was drawn, by whomever.  Needs an SPI connection.
+ * The last id that was drawn, by whomever on this machine; before the first, the
+ * one that would come before it.  Needs an SPI connection.
  */
 int64
 LastDrawnEntryId(void)
 {
 	static KeptPlan plan = {
-		.query = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM loyalty.ledger_entry_id_seq"
+		.query = "SELECT last_value, is_called FROM loyalty.ledger_entry_id_seq"
 	};
 	bool		isnull;
+	int64		last;
 
 	RunPlan(&plan, NULL, NULL, 1);
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	last = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)) ? last :
+		Max(0, last - IncrementOf(LoyaltyTable("ledger_entry_id_seq")));
 }

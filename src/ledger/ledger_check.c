@@ -56,7 +56,9 @@ typedef struct WalletScan
 	bool		rebuilding;		/* what is stored does not matter */
 	bool		skip_unsound;	/* a violation is no error: */
 	bool		unsound;		/* there was one in this wallet */
-	int64		up_to;			/* entries beyond this id do not count */
+	int64		up_to;			/* entries beyond this id do not count, */
+	const int64 *settled;		/* nor those beyond these, of the machine
+								 * that drew them */
 } WalletScan;
 
 static void
@@ -66,7 +68,7 @@ OpenSource(RowSource *source, const char *query, const NullableDatum *behind, co
 	Datum		values[2] = {behind->value, up_to->value};
 	char		nulls[2] = {behind->isnull ? 'n' : ' ', up_to->isnull ? 'n' : ' '};
 	/* planned with these bounds, since it is used once */
-	SPIPlanPtr	plan = SPI_prepare_cursor(query, 2, types, 0);
+	SPIPlanPtr	plan = SPI_prepare_cursor(OverEntries(query), 2, types, 0);
 
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare of \"%s\" failed: %s", query, SPI_result_code_string(SPI_result));
@@ -183,7 +185,7 @@ ScanEntry(WalletScan *scan, HeapTuple row, bool *chain_broken)
 	old = MemoryContextSwitchTo(scan->row_context);
 	ReadStoredEntry(row, scan->entries.table->tupdesc, true, &stored);
 
-	if (stored.row.entry_id > scan->up_to)
+	if (stored.row.entry_id > scan->up_to || !IsSettled(scan->settled, stored.row.entry_id))
 	{
 		MemoryContextSwitchTo(old);
 		return;
@@ -360,8 +362,9 @@ loyalty_check_wallets(PG_FUNCTION_ARGS)
 }
 
 /*
- * verify_chain(up_to): a row for each wallet whose chain is broken by an entry
- * with an id up to up_to, naming the first such entry.  Reads with a snapshot
+ * verify_chain(up_to, ahead): a row for each wallet whose chain is broken by an
+ * entry with an id up to up_to, and not beyond what ahead has for the machine
+ * that drew it (NULL: no such bound), naming the first such entry.  Reads with a snapshot
  * of its own: a digest that was taken in the same statement, or after this
  * transaction began, covers entries that the statement does not see.
  */
@@ -369,7 +372,7 @@ PG_FUNCTION_INFO_V1(loyalty_verify_chain);
 Datum
 loyalty_verify_chain(PG_FUNCTION_ARGS)
 {
-	WalletScan	scan = {.chain_only = true,.up_to = PG_GETARG_INT64(0)};
+	WalletScan	scan = {.chain_only = true,.up_to = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0),.settled = HorizonsArgument(fcinfo, 1)};
 	NullableDatum everybody = {.isnull = true};
 
 	InitReturnSet(fcinfo);

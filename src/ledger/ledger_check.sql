@@ -334,22 +334,22 @@ $$;
 COMMENT ON PROCEDURE rebuild_wallets(integer) IS
 'Makes every wallet the fold of its ledger entries again, where it is not. Wallets are compared without a lock; those that differ are computed again under their locks, and it commits after batch_size members. Members whose entries themselves are not sound are left as they are and counted in message. Can be stopped at any time; the same call goes on where it was. Progress is in the table job_run: result is the number of wallets that were changed. Errors: LY006 it is running already, 25001 inside a transaction, LY003.';
 
-CREATE FUNCTION verify_chain(up_to bigint, OUT invariant text, OUT member_id bigint, OUT currency text,
+CREATE FUNCTION verify_chain(up_to bigint, ahead bigint[] DEFAULT NULL, OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
-LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_verify_chain';
-COMMENT ON FUNCTION verify_chain(bigint) IS
-'Hashes every entry with an id up to up_to again; a row for the first broken entry of each wallet.';
+LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_verify_chain';
+COMMENT ON FUNCTION verify_chain(bigint, bigint[]) IS
+'Hashes every entry with an id up to up_to again, and not beyond what ahead has for the remainder of its id by 1024 (NULL: no such bound); a row for the first broken entry of each wallet. Part of verify_ledger().';
 
 CREATE FUNCTION settled_entry_id() RETURNS bigint
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_settled_entry_id';
 COMMENT ON FUNCTION settled_entry_id() IS
-'An entry id up to which nothing will be recorded any more: waits for the transactions that are posting at this moment, and blocks none. In READ COMMITTED only.';
+'An entry id up to which nothing will be recorded any more: waits for the transactions that are posting at this moment, and blocks none. Where tables are spread over several machines, of those that this one draws. In READ COMMITTED only. Part of ledger_digest().';
 
-CREATE FUNCTION block_digests(after bigint, up_to bigint, width bigint,
-	OUT block bigint, OUT entries bigint, OUT digest bytea) RETURNS SETOF record
-LANGUAGE c STABLE STRICT SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_block_digests';
-COMMENT ON FUNCTION block_digests(bigint, bigint, bigint) IS
-'SHA-256 over the hashes of the entries in each block of width ids behind after, as far as up_to, in the order of the ids; empty blocks are left out.';
+CREATE FUNCTION block_digests(after bigint, up_to bigint, width bigint, behind bigint[] DEFAULT NULL, ahead bigint[] DEFAULT NULL,
+	low integer DEFAULT NULL, high integer DEFAULT NULL, OUT block bigint, OUT entries bigint, OUT digest bytea) RETURNS SETOF record
+LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_block_digests';
+COMMENT ON FUNCTION block_digests(bigint, bigint, bigint, bigint[], bigint[], integer, integer) IS
+'SHA-256 over the hashes of the entries in each block of width ids behind after, as far as up_to, in the order of the ids; empty blocks are left out. behind and ahead: only those beyond the one and not beyond the other, which have an id for each remainder of ids by 1024; low and high: only of members whose hash lies there (NULL: all). Part of ledger_digest().';
 
 CREATE FUNCTION ledger_digest(previous text DEFAULT NULL, blocks integer DEFAULT 256, up_to bigint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
@@ -357,18 +357,25 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	after bigint := 0;
+	of_machines boolean;
 	settled bigint;
 	width bigint;
 	result text;
 BEGIN
-	PERFORM loyalty.refuse_distributed('ledger_digest');
 	IF blocks IS NULL OR blocks NOT BETWEEN 1 AND 65536 THEN
 		RAISE EXCEPTION 'blocks must be between 1 and 65536'
 			USING ERRCODE = 'LY003', DETAIL = format('It is %s.', coalesce(blocks::text, 'NULL')),
 				HINT = 'More blocks make a longer digest that locates a difference more closely.';
 	END IF;
+	IF loyalty.tables_are_spread() THEN
+		RETURN loyalty.spread_digest(previous, blocks, up_to);
+	END IF;
 	IF previous IS NOT NULL THEN
-		after := (loyalty.read_digest(previous)).up_to;
+		SELECT d.up_to, d.ahead IS NOT NULL INTO after, of_machines FROM loyalty.read_digest(previous) d;
+		IF of_machines THEN
+			RAISE EXCEPTION 'the previous digest is of several machines, and the tables are on one now'
+				USING ERRCODE = 'LY113', DETAIL = 'Each machine drew its own ids.', HINT = 'Verify it once more, and begin with a digest without a previous one.';
+		END IF;
 	END IF;
 	settled := loyalty.settled_entry_id();
 	IF after > settled THEN
@@ -393,26 +400,33 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ledger_digest(text, integer, bigint) IS
-'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it; with up_to only those with ids up to it, so that a large ledger is digested piece by piece. More blocks make a longer digest that locates a difference more closely. Errors: LY113 previous is no digest, or of another ledger, LY003 blocks, LY007 on distributed tables, 0A000 outside READ COMMITTED, 25006 on a standby.';
+'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it; with up_to only those with ids up to it, so that a large ledger is digested piece by piece. More blocks make a longer digest that locates a difference more closely. Where tables are spread over several machines it is of all of them, asked from any: each waits for those who post there. Errors: LY113 previous is no digest, or of another ledger, LY003 blocks, LY007 a machine does not answer, 25001 the transaction has used other machines, 0A000 outside READ COMMITTED, 25006 on a standby.';
 
 CREATE FUNCTION read_digest(digest text, OUT after bigint, OUT up_to bigint, OUT entries bigint,
-	OUT width bigint, OUT previous_hash text, OUT total_hash text, OUT blocks text) RETURNS record
+	OUT width bigint, OUT previous_hash text, OUT total_hash text, OUT blocks text, OUT behind text, OUT ahead text, OUT ranges text) RETURNS record
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	parts text[] := regexp_match(digest,
 		'^loyalty-digest-1:(\d{1,18}):(\d{1,18}):(\d{1,18}):([1-9]\d{0,17}):(-|[0-9a-f]{64}):([0-9a-f]{64}):((?:\d+=[0-9a-f]{16}(?:,|$))*)$');
 BEGIN
-	IF parts IS NULL OR parts[2]::bigint < parts[1]::bigint THEN
+	IF parts IS NULL THEN
+		parts := regexp_match(digest, '^loyalty-digest-2:((?:\d{1,18};?)(?:\d{1,4}=\d{1,18}(?:;|(?=:)))*):((?:\d{1,18};?)(?:\d{1,4}=\d{1,18}(?:;|(?=:)))*):'
+			'(\d{1,18}):([1-9]\d{0,17}):(-|[0-9a-f]{64}):([0-9a-f]{64}):((?:-?\d{1,10}/-?\d{1,10}(?:,|(?=:)))+):((?:\d+/\d+=[0-9a-f]{16}(?:,|$))*)$');
+		behind := parts[1]; ahead := parts[2]; ranges := parts[7];
+		parts := ARRAY[(SELECT min(b)::text FROM unnest(loyalty.read_horizons(behind)) b), (SELECT max(a)::text FROM unnest(loyalty.read_horizons(ahead)) a)]
+			|| parts[3:6] || parts[8];
+	END IF;
+	IF parts[1] IS NULL OR parts[2]::bigint < parts[1]::bigint THEN
 		RAISE EXCEPTION 'not a ledger digest: "%"', left(coalesce(digest, 'NULL'), 60)
-			USING ERRCODE = 'LY113', DETAIL = 'A digest begins with loyalty-digest-1.',
+			USING ERRCODE = 'LY113', DETAIL = 'A digest begins with loyalty-digest-1, or -2 where it is of several machines.',
 				HINT = 'Give a value that loyalty.ledger_digest() returned, whole.';
 	END IF;
 	after := parts[1]; up_to := parts[2]; entries := parts[3]; width := parts[4];
 	previous_hash := parts[5]; total_hash := parts[6]; blocks := parts[7];
 END
 $$;
-COMMENT ON FUNCTION read_digest(text) IS 'The parts of a ledger digest; LY113 when it is none.';
+COMMENT ON FUNCTION read_digest(text) IS 'The parts of a ledger digest; behind, ahead (see read_horizons()) and ranges only of one of several machines. LY113 when it is none.';
 
 CREATE FUNCTION verify_ledger(digest text, chains boolean DEFAULT true, OUT intact boolean, OUT first_entry_id bigint,
 	OUT member_id bigint, OUT currency text, OUT detail text) RETURNS record
@@ -425,25 +439,34 @@ DECLARE
 	bad record;
 	from_id bigint;
 	to_id bigint;
+	broken boolean := false;
 BEGIN
-	PERFORM loyalty.refuse_distributed('verify_ledger');
 	d := loyalty.read_digest(digest);
 	intact := true;
-	SELECT v.entry_id, v.member_id, v.currency, v.detail INTO bad
-	FROM loyalty.verify_chain(d.up_to) v WHERE coalesce(chains, true) ORDER BY v.entry_id LIMIT 1;
-	IF FOUND THEN
+	IF coalesce(chains, true) THEN
+		SELECT v.entry_id, v.member_id, v.currency, v.detail INTO bad FROM loyalty.broken_chains(d.up_to, d.ahead) v ORDER BY v.entry_id LIMIT 1;
+		broken := FOUND;
+	END IF;
+	IF broken THEN
 		intact := false;
 		first_entry_id := bad.entry_id; member_id := bad.member_id; currency := bad.currency;
 		detail := bad.detail;
 	END IF;
 
-	-- the blocks as they are now, against those of the digest
-	SELECT encode(sha256(coalesce(string_agg(int8send(n.block) || n.digest, ''::bytea ORDER BY n.block), ''::bytea)), 'hex'),
+	-- the blocks as they are now, against those of the digest: of the whole ledger, or of each range of members
+	WITH now AS MATERIALIZED (
+		SELECT 0::bigint AS part, b.block, b.digest FROM loyalty.block_digests(d.after, d.up_to, d.width) b WHERE d.ranges IS NULL
+		UNION ALL
+		SELECT array_position(string_to_array(d.ranges, ','), p.low || '/' || p.high) - 1, p.block, p.digest
+		FROM loyalty.part_digests(d.after, d.up_to, d.width, d.behind, d.ahead, d.ranges) p WHERE d.ranges IS NOT NULL AND p.block IS NOT NULL
+	)
+	SELECT encode(sha256(coalesce(string_agg(CASE WHEN d.ranges IS NULL THEN ''::bytea ELSE int8send(n.part) END || int8send(n.block) || n.digest,
+			''::bytea ORDER BY n.part, n.block), ''::bytea)), 'hex'),
 		min(coalesce(n.block, o.block)) FILTER (WHERE left(encode(n.digest, 'hex'), 16) IS DISTINCT FROM o.digest)
 	INTO total_hash, from_id
-	FROM loyalty.block_digests(d.after, d.up_to, d.width) n
-	FULL JOIN (SELECT split_part(b, '=', 1)::bigint AS block, split_part(b, '=', 2) AS digest
-		FROM unnest(string_to_array(nullif(d.blocks, ''), ',')) b) o ON o.block = n.block;
+	FROM now n FULL JOIN (SELECT CASE WHEN d.ranges IS NULL THEN 0 ELSE split_part(b, '/', 1)::bigint END AS part,
+			regexp_replace(b, '^\d+/|=.*$', '', 'g')::bigint AS block, split_part(b, '=', 2) AS digest
+		FROM unnest(string_to_array(nullif(d.blocks, ''), ',')) b) o ON o.part = n.part AND o.block = n.block;
 	IF total_hash <> d.total_hash THEN
 		intact := false;
 		to_id := least(d.up_to, d.after + (from_id + 1) * d.width);
@@ -461,4 +484,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION verify_ledger(text, boolean) IS
-'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. chains false: only the blocks of this digest are read, and not the chains of all wallets, which run_checks() hashes as well. Error: LY113 no digest.';
+'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. chains false: only the blocks of this digest are read, and not the chains of all wallets, which run_checks() hashes as well. Where tables are spread over several machines, each reads its own, whatever has moved since the digest was taken; one that was taken on a single machine is compared in this session. Errors: LY113 no digest, LY007 a machine does not answer.';

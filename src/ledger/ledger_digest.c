@@ -27,7 +27,9 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 
 #include "core/compat.h"
@@ -36,6 +38,42 @@
 #include "ledger/post.h"
 
 #define FETCH_ROWS	10000
+#define MACHINES	1024
+
+static LOCKTAG *
+LockOf(Oid relid)
+{
+	LOCKTAG    *tag = palloc(sizeof(LOCKTAG));
+
+	SET_LOCKTAG_RELATION(*tag, MyDatabaseId, relid);
+	return tag;
+}
+
+/*
+ * Of tables that are spread, whoever posts locks what this machine has of the
+ * wallets.
+ */
+static List *
+LocksOfParts(List *locks)
+{
+	static const char query[] =
+		"SELECT pg_catalog.to_regclass(pg_catalog.shard_name(s.logicalrelid, s.shardid)) FROM pg_catalog.pg_dist_shard s "
+		"JOIN pg_catalog.pg_dist_placement p ON p.shardid OPERATOR(pg_catalog.=) s.shardid "
+		"JOIN pg_catalog.pg_dist_local_group l ON l.groupid OPERATOR(pg_catalog.=) p.groupid "
+		"WHERE s.logicalrelid OPERATOR(pg_catalog.=) 'loyalty.wallet'::pg_catalog.regclass";
+
+	if (SPI_execute(query, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "\"%s\" failed", query);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Datum		relid = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+
+		if (!isnull)
+			locks = lappend(locks, LockOf(DatumGetObjectId(relid)));
+	}
+	return locks;
+}
 
 /*
  * settled_entry_id(): the horizon, an id such that whatever will ever be
@@ -46,8 +84,7 @@ Datum
 loyalty_settled_entry_id(PG_FUNCTION_ARGS)
 {
 	int64		horizon;
-	LOCKTAG		tag;
-	Oid			wallets;
+	List	   *locks = NIL;
 
 	(void) fcinfo;
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -61,9 +98,10 @@ loyalty_settled_entry_id(PG_FUNCTION_ARGS)
 				 errhint("Repeat it in a transaction of this isolation level.")));
 	horizon = LastDrawnEntryId();
 
-	wallets = LoyaltyTable("wallet");
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, wallets);
-	WaitForLockers(tag, ShareLock, false);
+	locks = lappend(locks, LockOf(LoyaltyTable("wallet")));
+	if (TablesAreSpread())
+		locks = LocksOfParts(locks);
+	WaitForLockersMultiple(locks, ShareLock, false);
 	SPI_finish();
 	PG_RETURN_INT64(horizon);
 }
@@ -124,10 +162,39 @@ AddToBlock(HashBlock *block, int64 number, int64 member_id, int64 entry_id, byte
 	block->count++;
 }
 
+/* An array with an id for each machine that may have drawn it; NULL: no bound */
+const int64 *
+HorizonsArgument(FunctionCallInfo fcinfo, int n)
+{
+	ArrayType  *array;
+
+	if (PG_ARGISNULL(n))
+		return NULL;
+	array = PG_GETARG_ARRAYTYPE_P(n);
+	if (ARR_NDIM(array) != 1 || ARR_DIMS(array)[0] != MACHINES || ARR_HASNULL(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("horizons must be %d ids", MACHINES),
+				 errhint("Each is of the ids with one remainder when divided by %d.", MACHINES)));
+	return (const int64 *) ARR_DATA_PTR(array);
+}
+
 /*
- * block_digests(after, up_to, width): the SHA-256 of each block of width ids,
- * the first of which begins after the id given, as far as up_to; blocks without
- * entries are left out.  Reads with a snapshot of its own, as verify_chain() does.
+ * Whether an entry is not beyond what is settled on the machine that drew it.
+ */
+bool
+IsSettled(const int64 *horizons, int64 entry_id)
+{
+	return horizons == NULL || entry_id <= horizons[entry_id % MACHINES];
+}
+
+/*
+ * block_digests(after, up_to, width, behind, ahead, low, high): the SHA-256 of
+ * each block of width ids, the first of which begins after the id given, as far
+ * as up_to; blocks without entries are left out.  behind, ahead: only entries that
+ * lie beyond the one and not beyond the other, of the machine that drew them; low
+ * and high: of members whose hash is from the one to the other; NULL: of all.
+ * Reads with a snapshot of its own, as verify_chain() does.
  */
 PG_FUNCTION_INFO_V1(loyalty_block_digests);
 Datum
@@ -136,25 +203,30 @@ loyalty_block_digests(PG_FUNCTION_ARGS)
 	int64		after = PG_GETARG_INT64(0);
 	int64		up_to = PG_GETARG_INT64(1);
 	int64		width = PG_GETARG_INT64(2);
+	const int64 *behind = HorizonsArgument(fcinfo, 3);
+	const int64 *ahead = HorizonsArgument(fcinfo, 4);
+	bool		of_all = PG_ARGISNULL(5) || PG_ARGISNULL(6);
 	Oid			types[2] = {INT8OID, INT8OID};
 	Datum		bounds[2] = {Int64GetDatum(after), Int64GetDatum(up_to)};
 	HashBlock	block = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
 	SPIPlanPtr	plan;
 	Portal		portal;
 
+	InitReturnSet(fcinfo);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		return (Datum) 0;
 	if (width <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("width of a block must be positive"),
 				 errdetail("It is " INT64_FORMAT ".", width),
 				 errhint("Give the number of ids in a block.")));
-	InitReturnSet(fcinfo);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	plan = SPI_prepare_cursor("SELECT member_id, entry_id, hash FROM loyalty.all_entries() "
-							  "WHERE entry_id OPERATOR(pg_catalog.>) $1 "
-							  "AND entry_id OPERATOR(pg_catalog.<=) $2 "
-							  "ORDER BY entry_id, member_id", 2, types, 0);
+	plan = SPI_prepare_cursor(OverEntries("SELECT member_id, entry_id, hash FROM loyalty.all_entries() "
+										  "WHERE entry_id OPERATOR(pg_catalog.>) $1 "
+										  "AND entry_id OPERATOR(pg_catalog.<=) $2 "
+										  "ORDER BY entry_id, member_id"), 2, types, 0);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -175,6 +247,15 @@ loyalty_block_digests(PG_FUNCTION_ARGS)
 
 			heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
 			entry_id = DatumGetInt64(values[1]);
+			if (!IsSettled(ahead, entry_id) || (behind != NULL && IsSettled(behind, entry_id)))
+				continue;
+			if (!of_all)
+			{
+				int32		hash = DatumGetInt32(DirectFunctionCall1(hashint8, values[0]));
+
+				if (hash < PG_GETARG_INT32(5) || hash > PG_GETARG_INT32(6))
+					continue;
+			}
 			number = (entry_id - after - 1) / width;
 			if (number != block.number)
 				CloseBlock(&block);

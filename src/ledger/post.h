@@ -191,6 +191,8 @@ extern void TellOfPosting(Posting *posting);
 /* entry_id.c */
 extern int64 DrawEntryId(int64 last_entry_id);
 extern int64 LastDrawnEntryId(void);
+extern const int64 *HorizonsArgument(FunctionCallInfo fcinfo, int n);
+extern bool IsSettled(const int64 *horizons, int64 entry_id);
 
 /* post_plain.c: into plain tables */
 extern bool StorePlainly(PostingRun *run, bool *found);

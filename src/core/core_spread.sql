@@ -1,0 +1,91 @@
+/*
+ * core: asking the machines that tables are spread over.
+ *
+ * Each machine is asked in a session of its own, as the role that asks: what it
+ * answers is what is committed.  Whatever looks at each member by itself is asked
+ * of each part of the members, where its rows are: see src/core/spread_part.c.
+ */
+
+CREATE FUNCTION see_part(low integer) RETURNS void
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_see_part';
+COMMENT ON FUNCTION see_part(integer) IS
+'Until the transaction ends, statements read the members of one part only, that from this hash on, as if there were no others, and write nothing; NULL: of all members again. Error: LY007 it is not on this machine. Part of ask_parts().';
+
+CREATE FUNCTION sees_part() RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_sees_part';
+COMMENT ON FUNCTION sees_part() IS 'Whether statements read the members of one part only, after see_part(). Part of the checks.';
+
+CREATE FUNCTION tables_are_spread() RETURNS boolean
+LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'loyalty_tables_are_spread';
+COMMENT ON FUNCTION tables_are_spread() IS 'Whether the tables are spread over several machines, and statements do not read one part only. Part of ledger_digest() and the checks.';
+
+CREATE FUNCTION ask_machines(query text, OUT machine text, OUT answer text) RETURNS SETOF record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	m record;
+BEGIN
+	FOR m IN EXECUTE $q$
+		SELECT coalesce(n.nodename || ':' || n.nodeport, 'node ' || r.nodeid) AS name, r.success, r.result
+		FROM pg_catalog.run_command_on_all_nodes($1) r LEFT JOIN pg_catalog.pg_dist_node n ON n.nodeid = r.nodeid ORDER BY n.groupid$q$ USING query
+	LOOP
+		IF NOT m.success THEN
+			RAISE EXCEPTION 'machine % did not answer', m.name
+				USING ERRCODE = 'LY007', DETAIL = format('It says: %s.', m.result), HINT = 'All machines are needed; ask again once it is there.';
+		END IF;
+		machine := m.name;
+		answer := m.result;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION ask_machines(text) IS
+'What each machine answers to a query of one row and column, in a session of its own. Error: LY007 a machine does not answer. Part of ask_parts().';
+
+CREATE FUNCTION answer_for_parts(query text) RETURNS jsonb
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	part record;
+	found jsonb;
+	answers jsonb := '[]';
+BEGIN
+	FOR part IN EXECUTE $q$
+		SELECT s.shardminvalue::integer AS low, s.shardmaxvalue::integer AS high
+		FROM pg_catalog.pg_dist_shard s JOIN pg_catalog.pg_dist_placement p ON p.shardid = s.shardid
+		JOIN pg_catalog.pg_dist_local_group l ON l.groupid = p.groupid
+		WHERE s.logicalrelid = 'loyalty.wallet'::regclass ORDER BY 1$q$
+	LOOP
+		PERFORM loyalty.see_part(part.low);
+		EXECUTE format('SELECT jsonb_agg(to_jsonb(x)) FROM (%s) x', query) INTO found USING part.low, part.high;
+		PERFORM loyalty.see_part(NULL);
+		answers := answers || jsonb_build_object('low', part.low, 'high', part.high, 'rows', coalesce(found, '[]'));
+	END LOOP;
+	RETURN answers;
+END
+$$;
+COMMENT ON FUNCTION answer_for_parts(text) IS
+'The rows of a query over the members of each part that is on this machine; $1 and $2 in it are the first and last hash of the part''s members. Part of ask_parts().';
+
+CREATE FUNCTION ask_parts(query text, OUT low integer, OUT high integer, OUT answer jsonb) RETURNS SETOF record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	answers jsonb := '[]';
+	expected jsonb;
+	m record;
+BEGIN
+	FOR m IN SELECT a.answer FROM loyalty.ask_machines(format('SELECT loyalty.answer_for_parts(%L)', query)) a LOOP
+		answers := answers || m.answer::jsonb;
+	END LOOP;
+	EXECUTE $q$SELECT jsonb_agg(s.shardminvalue::integer ORDER BY s.shardminvalue::integer)
+		FROM pg_catalog.pg_dist_shard s WHERE s.logicalrelid = 'loyalty.wallet'::regclass$q$ INTO expected;
+	IF expected <> (SELECT jsonb_agg(x -> 'low' ORDER BY (x ->> 'low')::integer) FROM jsonb_array_elements(answers) x) THEN
+		RAISE EXCEPTION 'members were being moved to another machine'
+			USING ERRCODE = 'LY007', DETAIL = 'Not every part of them was read once.', HINT = 'Ask again.';
+	END IF;
+	RETURN QUERY SELECT (x ->> 'low')::integer, (x ->> 'high')::integer, x -> 'rows' FROM jsonb_array_elements(answers) x ORDER BY 1;
+END
+$$;
+COMMENT ON FUNCTION ask_parts(text) IS
+'The rows that a query gives over the members of each part, on the machine where they are: each part once, whatever moves. Errors: LY007 a machine does not answer, or members are being moved. Part of ledger_digest() and the checks.';
