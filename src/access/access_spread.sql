@@ -32,13 +32,13 @@ AS $$
 	SELECT p.oid,
 		CASE
 			WHEN p.proname = ANY ('{merge_members, unmerge_members, forget_member, transfer_coupon, post_queued_earns,
-				link_identifier, unlink_identifier, create_referral_code, rebuild_member_wallets, end_grant,
+				link_identifier, unlink_identifier, create_referral_code, end_grant,
 				configure_namespace, subscribe, revise_activity, record_return, activities, explain_entry, export_member, member_card, card_rows, member_history, who_did, refresh_attributes,
 				available_gifts, claim_gift, consents, may_contact, preview_tier, tier_problem, card_balance,
 				define_badge, define_challenge, define_club, define_draw, define_journey, define_referral, define_streak, reveal_draw, refresh_engagement,
 				enrol, grant_freeze, streak_of, progress, journeys, join_club, leave_club, club_act, draw, grant_spin, spins_left}'::text[]) THEN 'one machine'
 			WHEN p.proname = ANY ('{
-				audience_state, board_period, campaign_budget_left, canonical_member, current_channel_costs, declared_happenings,
+				check_all, check_wallets, audience_state, board_period, campaign_budget_left, canonical_member, current_channel_costs, declared_happenings,
 				engagement_in_force, escrow_left, estimate_at, existing_ladder, find_rfm_scheme, member_of, notice_source, point_value_at,
 				program_time_zone, require_audience, require_consumer, require_goal, require_notices, rfm_segment, rfm_segment_of, reward_stock,
 				stored_function, numbers_of, why_merged, check_rfm, has_rows, heard_since,
@@ -56,7 +56,7 @@ AS $$
 	WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind IN ('f', 'p') AND p.provolatile <> 'i'
 		AND (p.prosupport = 'loyalty.require_setup'::regproc OR p.prokind = 'p' AND p.proname NOT IN ('distribute', 'run_job'))
 		-- what is called by those that work
-		AND p.proname <> ALL ('{all_entries, evaluate_tiers_of, label_holders, take_steps_of}'::text[])
+		AND p.proname <> ALL ('{all_entries, evaluate_tiers_of, rebuild_wallets_of, label_holders, take_steps_of}'::text[])
 		AND obj_description(p.oid, 'pg_proc') !~ 'Part of |; part of |see program_triggers\(\)|called by setup\(\)'
 $$;
 COMMENT ON FUNCTION spread_functions() IS
@@ -167,7 +167,10 @@ BEGIN
 	SELECT r.prosrc, r.proretset, r.prorettype, r.provolatile, r.prosupport, r.proname, l.lanname,
 		array_to_string(ARRAY(SELECT quote_ident(r.proargnames[i]) FROM generate_series(1, cardinality(r.proargmodes)) i
 			WHERE r.proargmodes[i] IN ('o', 'b') ORDER BY i), ', ') AS columns,
-		(SELECT count(DISTINCT a) = count(a) FROM unnest(r.proargnames) a WHERE a <> '') AS distinct_names
+		(SELECT count(DISTINCT a) = count(a) FROM unnest(r.proargnames) a WHERE a <> '') AS distinct_names,
+		-- what is wrong with members, whoever they are
+		r.pronargs, r.proname ~ '^check_' AND r.proname !~ '_totals$' AND r.pronargs IN (0, 2)
+			AND r.proargnames[r.pronargs + 1 :] = '{invariant,member_id,currency,entry_id,detail}' AS finds
 	INTO p FROM pg_proc r JOIN pg_language l ON l.oid = r.prolang WHERE r.oid = function AND r.prokind = 'f';
 	IF NOT FOUND THEN
 		RETURN NULL;
@@ -187,11 +190,15 @@ BEGIN
 					CASE given WHEN 'result' THEN ' result' ELSE '' END, CASE given WHEN 'result' THEN ' NULL' ELSE '' END) END;
 		definition := replace(definition, E'\n LANGUAGE sql\n', E'\n LANGUAGE plpgsql\n');
 	END IF;
+	IF p.finds AND strpos(body, 'loyalty.found_on_machines(') = 0 THEN
+		body := format(E'\n#variable_conflict use_column\nBEGIN\n\tIF NOT loyalty.sees_part() THEN\n\t\tRETURN QUERY SELECT f.invariant, f.member_id, f.currency, f.entry_id, f.detail FROM loyalty.found_on_machines(%L, %s) f;\n\t\tRETURN;\n\tEND IF;\n%s;\nEND\n',
+			p.proname, CASE p.pronargs WHEN 2 THEN '$1, $2' ELSE 'NULL, NULL' END, rtrim(regexp_replace(body, '#variable_conflict \w+', ''), E'; \t\n'));
+	END IF;
 	RETURN CASE WHEN body <> p.prosrc THEN replace(definition, p.prosrc, body) END;
 END
 $$;
 COMMENT ON FUNCTION spread_definition(regprocedure) IS
-'A function as Citus can plan what is in it: one in SQL in PL/pgSQL, since it plans with the values of parameters, which are known there; all entries by a view; members by their own numbers, since nobody is merged. NULL where it can as it is. Part of distribute().';
+'A function as Citus can plan what is in it: one in SQL in PL/pgSQL, since it plans with the values of parameters, which are known there; all entries by a view; members by their own numbers, since nobody is merged; checks by asking the machines (found_on_machines()), unless they read one part. NULL where it can as it is. Part of distribute().';
 
 CREATE FUNCTION prepare_machines() RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off

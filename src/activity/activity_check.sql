@@ -22,7 +22,7 @@ BEGIN
 			THEN format('%s is not the day of %s', a.local_day, a.at) END),
 		('revision', CASE WHEN r.n <> a.revision OR r.last <> a.revision OR r.last_at <> a.revised_at
 			THEN format('it is revision %s of %s, and of %s that are kept the last is %s of %s', a.revision, a.revised_at, r.n, r.last, r.last_at) END),
-		('moved', CASE WHEN a.moved_to IS DISTINCT FROM r.left_for OR a.moved_to IS NOT NULL AND NOT (a.cancelled AND EXISTS (
+		('moved', CASE WHEN a.moved_to IS DISTINCT FROM r.left_for OR a.moved_to IS NOT NULL AND loyalty.is_here(a.moved_to) AND NOT (a.cancelled AND EXISTS (
 			SELECT FROM loyalty.activity o WHERE o.member_id = a.moved_to AND o.activity_id = a.activity_id AND o.revision >= a.revision))
 			THEN format('it moved to member %s, who does not have it', a.moved_to) END),
 		('amount', CASE WHEN a.amount < 0 OR a.amount IN ('NaN', 'Infinity') THEN format('its amount is %s', a.amount) END),
@@ -42,3 +42,21 @@ END
 $$;
 COMMENT ON FUNCTION check_activity(bigint, bigint) IS
 'Every invariant of room activity, of members as check_all() takes them: a row for each violation. Kinds are defined; an activity is as its last revision left it, and each revision has its activity; what moved is where it moved to; local days are days of their instants; amounts and quantities are not negative. Part of check_all().';
+
+CREATE FUNCTION check_activity_totals(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	a record;
+BEGIN
+	invariant := 'moved';
+	FOR a IN SELECT x.member_id, x.activity_id, x.moved_to, x.revision, x.cancelled FROM loyalty.activity x WHERE x.moved_to IS NOT NULL LOOP
+		IF NOT (a.cancelled AND EXISTS (SELECT FROM loyalty.activity o WHERE o.member_id = a.moved_to AND o.activity_id = a.activity_id AND o.revision >= a.revision)) THEN
+			member_id := a.member_id;
+			detail := format('activity %s: it moved to member %s, who does not have it', a.activity_id, a.moved_to);
+			RETURN NEXT;
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION check_activity_totals() IS 'What members of several machines have together, once tables are spread: what moved is where it moved to. Part of check_activity().';

@@ -19,6 +19,31 @@ AS $$
 $$;
 COMMENT ON FUNCTION forget_audiences(bigint[]) IS 'What forget_member() means here: the members are taken out of lists, of what refreshes recorded, and of its changes.';
 
+CREATE FUNCTION check_audience_totals(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	WITH chunk AS (
+		SELECT DISTINCT ON (k.audience, k.chunk) k.audience, k.chunk, k.members FROM loyalty.audience_chunk k JOIN loyalty.audience a ON a.audience = k.audience AND k.snapshot <= a.snapshot
+		ORDER BY k.audience, k.chunk, k.snapshot DESC
+	), recorded AS MATERIALIZED (
+		SELECT a.audience, loyalty.member_set_rollup(c.members) AS members
+		FROM loyalty.audience a LEFT JOIN chunk c ON c.audience = a.audience WHERE a.snapshot > 0 GROUP BY a.audience
+	), inside AS MATERIALIZED (
+		SELECT x.audience, loyalty.member_set_agg(x.member_id) AS members
+		FROM (SELECT c.member_id, c.audience, (array_agg(c.entered ORDER BY c.snapshot DESC))[1] AS entered
+			FROM loyalty.audience_change c JOIN loyalty.audience a ON a.audience = c.audience AND c.snapshot <= a.snapshot GROUP BY c.member_id, c.audience) x
+		WHERE x.entered GROUP BY x.audience
+	)
+	SELECT 'change', NULL::bigint, NULL::text, NULL::bigint, format('audience "%s": %s members are in it, and %s by its changes', r.audience, loyalty.count_members(r.members), loyalty.count_members(c.members))
+	FROM recorded r, LATERAL (SELECT loyalty.member_set_rollup(i.members) AS members FROM inside i WHERE i.audience = r.audience) c
+	WHERE loyalty.member_set_ne(r.members, c.members);
+END
+$$;
+COMMENT ON FUNCTION check_audience_totals() IS 'What all members have together: an audience has those who entered and did not leave. Part of check_audience().';
+
 CREATE FUNCTION check_audience(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
@@ -29,8 +54,7 @@ AS $$
 		SELECT a.audience, a.members AS count, loyalty.member_set_rollup(c.members) AS members
 		FROM loyalty.audience a LEFT JOIN chunk c ON c.audience = a.audience WHERE a.snapshot > 0 GROUP BY a.audience, a.members
 	), change AS MATERIALIZED (
-		SELECT c.*, lag(c.entered) OVER (PARTITION BY c.member_id, c.audience ORDER BY c.snapshot) AS before,
-			lead(c.entered) OVER (PARTITION BY c.member_id, c.audience ORDER BY c.snapshot) IS NULL AS is_last
+		SELECT c.*, lag(c.entered) OVER (PARTITION BY c.member_id, c.audience ORDER BY c.snapshot) AS before
 		FROM loyalty.audience_change c JOIN loyalty.audience a ON a.audience = c.audience AND c.snapshot <= a.snapshot
 	)
 	SELECT 'chunk', NULL::bigint, NULL::text, NULL::bigint, format('audience "%s": chunk %s has members who belong elsewhere', k.audience, k.chunk)
@@ -42,9 +66,7 @@ AS $$
 	SELECT 'change', x.member_id, NULL, NULL, format('audience "%s": it %s twice in a row', x.audience, CASE WHEN x.entered THEN 'entered' ELSE 'left' END)
 	FROM change x WHERE x.entered = coalesce(x.before, false)
 	UNION ALL
-	SELECT 'change', NULL, NULL, NULL, format('audience "%s": %s members are in it, and %s by its changes', r.audience, loyalty.count_members(r.members), loyalty.count_members(c.members))
-	FROM recorded r, LATERAL (SELECT loyalty.member_set_agg(x.member_id) AS members FROM change x WHERE x.audience = r.audience AND x.is_last AND x.entered) c
-	WHERE loyalty.member_set_ne(r.members, c.members)
+	SELECT t.* FROM loyalty.check_audience_totals() t WHERE NOT loyalty.sees_part()
 	UNION ALL
 	SELECT 'forgotten', m.member_id, NULL, NULL, format('the member is forgotten, and in audience "%s"', r.audience)
 	FROM loyalty.member m JOIN recorded r ON loyalty.contains(r.members, m.member_id) WHERE m.status = 'forgotten'

@@ -25,6 +25,38 @@ $$;
 COMMENT ON FUNCTION forget_benefits(bigint[]) IS
 'What forget_member() means here: names of baskets, references and reasons are deleted, and who is in a household leaves it; so are texts of entries in wallets of households and gift cards that are the person''s. Coupons, codes, uses, orders, dates and amounts stay with the number of the member, as the ledger does.';
 
+CREATE FUNCTION check_benefit_totals(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	WITH latest AS (
+		SELECT DISTINCT ON (v.benefit) v.benefit, (v.definition ->> 'total')::numeric::bigint AS total, (v.definition ->> 'stock')::numeric::bigint AS stock
+		FROM loyalty.benefit_version v ORDER BY v.benefit, v.version DESC
+	), issued AS MATERIALIZED (
+		SELECT c.benefit, count(*) AS n FROM loyalty.coupon c WHERE NOT c.given_back AND c.from_coupon_id IS NULL GROUP BY c.benefit
+	), ordered AS MATERIALIZED (
+		SELECT o.reward, sum(o.quantity - o.cancelled) AS n FROM loyalty.reward_order o WHERE NOT o.stock_back GROUP BY o.reward
+	)
+	SELECT 'total', NULL::bigint, NULL::text, NULL::bigint, format('benefit "%s": %s are left and %s issued, of %s', l.benefit, e.n, c.n, l.total)
+	FROM latest l, LATERAL (SELECT coalesce(sum(e.remaining), 0) AS n FROM loyalty.escrow e WHERE e.name = format('benefit/%s/total', l.benefit)) e,
+		LATERAL (SELECT coalesce(sum(c.n), 0) AS n FROM issued c WHERE c.benefit = l.benefit) c
+	WHERE e.n + c.n <> l.total
+	UNION ALL
+	SELECT 'stock', NULL, NULL, NULL, format('reward "%s": %s are left and %s ordered, of %s', l.benefit, e.n, o.n, l.stock)
+	FROM latest l, LATERAL (SELECT coalesce(sum(e.remaining), 0) AS n FROM loyalty.escrow e WHERE e.name = format('benefit/%s/stock', l.benefit)) e,
+		LATERAL (SELECT coalesce(sum(o.n), 0) AS n FROM ordered o WHERE o.reward = l.benefit) o
+	WHERE e.n + o.n <> l.stock;
+
+	RETURN QUERY
+	SELECT 'household', a.person_id, NULL::text, NULL::bigint, format('it is in %s households', count(*))
+	FROM loyalty.memberships(NULL, NULL, 'infinity') a GROUP BY a.person_id HAVING count(*) > 1;
+END
+$$;
+COMMENT ON FUNCTION check_benefit_totals() IS
+'What all members have together: what is left of the total of a benefit and what was issued; what is left of a stock and what was ordered; a person is in one household. Part of check_benefit().';
+
 CREATE FUNCTION check_benefit(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
@@ -33,8 +65,7 @@ AS $$
 			coalesce(v.definition ->> 'codes', 'unique') AS codes
 		FROM loyalty.coupon c LEFT JOIN loyalty.benefit_version v ON v.benefit = c.benefit AND v.version = c.version
 	), latest AS MATERIALIZED (
-		SELECT DISTINCT ON (v.benefit) v.benefit, (v.definition ->> 'total')::numeric::bigint AS total, coalesce(v.definition ->> 'codes', 'unique') AS codes
-		FROM loyalty.benefit_version v ORDER BY v.benefit, v.version DESC
+		SELECT DISTINCT v.benefit FROM loyalty.benefit_version v
 	), used AS MATERIALIZED (
 		-- what each activity has of each coupon, by the last act
 		SELECT DISTINCT ON (a.activity_id, a.coupon_id) a.activity_id, a.coupon_id, a.member_id, a.kind, a.discount
@@ -63,10 +94,7 @@ AS $$
 	FROM coupon c WHERE NOT c.given_back AND c.from_coupon_id IS NULL
 	GROUP BY c.member_id, c.benefit HAVING count(*) > max(c.member_limit) AND bool_and(c.member_limit IS NOT NULL)
 	UNION ALL
-	SELECT 'total', NULL, NULL, NULL, format('benefit "%s": %s are left and %s issued, of %s', l.benefit, e.n, c.n, l.total)
-	FROM latest l, LATERAL (SELECT coalesce(sum(e.remaining), 0) AS n FROM loyalty.escrow e WHERE e.name = format('benefit/%s/total', l.benefit)) e,
-		LATERAL (SELECT count(*) AS n FROM coupon c WHERE c.benefit = l.benefit AND NOT c.given_back AND c.from_coupon_id IS NULL) c
-	WHERE e.n + c.n <> l.total
+	SELECT t.* FROM loyalty.check_benefit_totals() t WHERE NOT loyalty.sees_part()
 	UNION ALL
 	SELECT 'pool', NULL, NULL, NULL, format('benefit "%s": slot %s has %s codes, up to place %s, and counts %s', l.benefit, e.slot, k.n, k.last, e.remaining)
 	FROM latest l JOIN loyalty.escrow e ON e.name = format('benefit/%s/unused_codes', l.benefit),

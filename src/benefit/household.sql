@@ -495,9 +495,6 @@ AS $$
 	FROM (SELECT a.member_id, a.person_id, a.kind, lag(a.kind, 1, 'left') OVER (PARTITION BY a.member_id, a.person_id ORDER BY a.act) AS before
 		FROM loyalty.household_act a WHERE a.kind <> 'allowed') a WHERE a.kind = a.before
 	UNION ALL
-	SELECT 'household', a.person_id, NULL, NULL, format('it is in %s households', count(*))
-	FROM loyalty.memberships(NULL, NULL, 'infinity') a GROUP BY a.person_id HAVING count(*) > 1
-	UNION ALL
 	SELECT 'allowance', s.member_id, s.currency, s.entry_id, format('person %s had spent %s of %s', s.person_id, s.points + e.points, s.may_spend)
 	FROM loyalty.household_spend s, LATERAL (
 		SELECT coalesce(sum(f.points - r.points), 0) AS points FROM loyalty.household_spend f, LATERAL (
@@ -516,4 +513,4 @@ AS $$
 	WHERE e.texts_hash IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = s.person_id AND m.status = 'forgotten')
 $$;
 COMMENT ON FUNCTION check_households() IS
-'Invariants of households: a row for each violation; part of check_benefit(). Acts alternate; a person is in one household; nobody has spent more than it might, by what was recorded before; households and gift cards have no identifiers.';
+'Invariants of households: a row for each violation; part of check_benefit(). Acts alternate; nobody has spent more than it might, by what was recorded before; households and gift cards have no identifiers.';

@@ -281,13 +281,6 @@ AS $$
 	FROM come_to c LEFT JOIN LATERAL (SELECT max(abs(e.requested)) AS points FROM loyalty.all_entries() e
 		WHERE e.member_id = ANY (loyalty.member_kin(c.member_id)) AND e.entry_id = c.entry_id) e ON true
 	WHERE c.points > 0 AND e.points IS DISTINCT FROM c.points
-	UNION ALL
-	SELECT 'stock', NULL, NULL, NULL, format('reward "%s": %s are left and %s ordered, of %s', s.benefit, e.n, o.n, s.stock)
-	FROM (SELECT DISTINCT ON (v.benefit) v.benefit, (v.definition ->> 'stock')::numeric::bigint AS stock
-			FROM loyalty.benefit_version v ORDER BY v.benefit, v.version DESC) s,
-		LATERAL (SELECT coalesce(sum(e.remaining), 0) AS n FROM loyalty.escrow e WHERE e.name = format('benefit/%s/stock', s.benefit)) e,
-		LATERAL (SELECT coalesce(sum(o.quantity - o.cancelled), 0) AS n FROM loyalty.reward_order o WHERE o.reward = s.benefit AND NOT o.stock_back) o
-	WHERE e.n + o.n <> s.stock
 $$;
 COMMENT ON FUNCTION check_rewards() IS
-'Invariants of orders of rewards: a row for each violation; part of check_benefit(). What an order has come to are its acts; its points are those of its entry; what is left of a stock and what was ordered are the stock.';
+'Invariants of orders of rewards: a row for each violation; part of check_benefit(). What an order has come to are its acts; its points are those of its entry.';

@@ -130,6 +130,25 @@ END
 $$;
 COMMENT ON FUNCTION make_bi_schema() IS 'Makes schema loyalty_bi. Part of setup().';
 
+CREATE FUNCTION check_bi_totals(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT 'summary', NULL::bigint, coalesce(d.currency, e.currency), NULL::bigint,
+		format('points_day has %s entries and %s points for %s, %s; the ledger has %s and %s', coalesce(d.entries, 0), coalesce(d.points, 0),
+			coalesce(d.local_day, e.local_day), coalesce(d.movement, e.movement), coalesce(e.entries, 0), coalesce(e.points, 0))
+	FROM (SELECT s.currency, s.local_day, s.movement, s.entries, s.points FROM loyalty.points_day s, loyalty.points_day_to) d
+	FULL JOIN (SELECT p.currency, p.local_day, p.movement, p.entries, p.points
+		FROM loyalty.points_day_to t, loyalty.add_up_all_points(0, t.entry_id, t.time_zone) p) e
+		ON e.currency = d.currency AND e.local_day = d.local_day AND e.movement = d.movement
+	WHERE d.entries IS DISTINCT FROM e.entries OR d.points IS DISTINCT FROM e.points;
+END
+$$;
+COMMENT ON FUNCTION check_bi_totals() IS 'What all members have together: points_day is what the ledger adds up to. Part of check_bi().';
+
 CREATE FUNCTION check_bi(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text)
 RETURNS SETOF record
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET row_security = off
@@ -138,14 +157,7 @@ AS $$
 	FROM loyalty.bi_views() v
 	WHERE to_regnamespace('loyalty_bi') IS NOT NULL AND to_regclass('loyalty_bi.' || v) IS NULL
 	UNION ALL
-	SELECT 'summary', NULL, coalesce(d.currency, e.currency), NULL,
-		format('points_day has %s entries and %s points for %s, %s; the ledger has %s and %s', coalesce(d.entries, 0), coalesce(d.points, 0),
-			coalesce(d.local_day, e.local_day), coalesce(d.movement, e.movement), coalesce(e.entries, 0), coalesce(e.points, 0))
-	FROM (SELECT s.currency, s.local_day, s.movement, s.entries, s.points FROM loyalty.points_day s, loyalty.points_day_to) d
-	FULL JOIN (SELECT p.currency, p.local_day, p.movement, p.entries, p.points
-		FROM loyalty.points_day_to t, loyalty.add_up_points(0, t.entry_id, t.time_zone) p) e
-		ON e.currency = d.currency AND e.local_day = d.local_day AND e.movement = d.movement
-	WHERE d.entries IS DISTINCT FROM e.entries OR d.points IS DISTINCT FROM e.points
+	SELECT t.* FROM loyalty.check_bi_totals() t WHERE NOT loyalty.sees_part()
 	UNION ALL
 	SELECT g.invariant, NULL, NULL, NULL, g.detail FROM loyalty.check_goals() g
 $$;
@@ -165,6 +177,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION add_up_points(bigint, bigint, text) IS
 'What entries behind an id, up to another, add up to by currency, day in a time zone, and movement. Part of refresh_summaries() and check_bi().';
+
+CREATE FUNCTION add_up_all_points(behind bigint, up_to bigint, time_zone text,
+	OUT currency text, OUT local_day date, OUT movement text, OUT entries bigint, OUT points numeric) RETURNS SETOF record
+LANGUAGE plpgsql STABLE ROWS 1000 SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	IF loyalty.tables_are_spread() THEN
+		RETURN QUERY SELECT x.currency, x.local_day, x.movement, sum(x.entries)::bigint, sum(x.points)
+		FROM loyalty.ask_parts(format('SELECT * FROM loyalty.add_up_points(%s, %s, %L)', behind, up_to, time_zone)) p,
+			jsonb_to_recordset(p.answer) x (currency text, local_day date, movement text, entries bigint, points numeric) GROUP BY 1, 2, 3;
+	ELSE
+		RETURN QUERY SELECT * FROM loyalty.add_up_points(behind, up_to, time_zone);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION add_up_all_points(bigint, bigint, text) IS 'What add_up_points() does, of all machines together where tables are spread. Part of check_bi().';
 
 CREATE FUNCTION kind_of_target(member_id bigint, target_entry_id bigint) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -448,6 +448,11 @@ AS $$
 DECLARE
 	arguments text;
 BEGIN
+	IF loyalty.tables_are_spread() THEN
+		RETURN QUERY SELECT f.* FROM loyalty.found_on_machines('check_all', behind, up_to) f
+		ORDER BY array_position(loyalty.rooms(), f.room), f.invariant, f.member_id, f.currency, f.entry_id, f.detail;
+		RETURN;
+	END IF;
 	FOREACH room IN ARRAY loyalty.rooms() LOOP
 		arguments := CASE WHEN loyalty.room_function('check_' || room, 'bigint, bigint') IS NOT NULL THEN '$1, $2'
 			WHEN behind IS NULL AND loyalty.room_function('check_' || room, '') IS NOT NULL THEN '' END;

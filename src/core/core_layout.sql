@@ -431,7 +431,7 @@ DECLARE
 	q record;
 BEGIN
 	FOR q IN
-		SELECT t.relation, o.definition, x.sequence, s.max_value, coalesce(s.last_value, s.start_value - s.increment_by) AS last
+		SELECT t.relation, o.definition, x.sequence, s.max_value, s.increment_by, coalesce(s.last_value, s.start_value - s.increment_by) AS last
 		FROM loyalty.program_object o
 		CROSS JOIN LATERAL (SELECT to_regclass(format('loyalty.%I', o.table_name)) AS relation) t
 		CROSS JOIN LATERAL (SELECT coalesce(pg_get_serial_sequence(t.relation::text, o.definition)::regclass,
@@ -443,7 +443,9 @@ BEGIN
 			AND NOT EXISTS (SELECT FROM pg_subscription_rel r JOIN loyalty.tables_of_program() p ON p.relation = r.srrelid WHERE p.table_name = o.table_name)
 		ORDER BY o.table_name, o.name
 	LOOP
-		EXECUTE format('SELECT max(%1$I) FROM %2$s WHERE %1$I > $1 AND %1$I <= $2', q.definition, q.relation) INTO largest USING q.last, q.max_value;
+		-- of the numbers that it draws
+		EXECUTE format('SELECT max(%1$I) FROM %2$s WHERE %1$I > $1 AND %1$I <= $2 AND (%1$I - $1) %% $3 = 0', q.definition, q.relation)
+		INTO largest USING q.last, q.max_value, q.increment_by;
 		IF largest IS NOT NULL THEN
 			sequence := q.sequence; relation := q.relation; column_name := q.definition; last := q.last;
 			RETURN NEXT;

@@ -15,6 +15,10 @@ CREATE FUNCTION sees_part() RETURNS boolean
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_sees_part';
 COMMENT ON FUNCTION sees_part() IS 'Whether statements read the members of one part only, after see_part(). Part of the checks.';
 
+CREATE FUNCTION is_here(member_id bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_is_here';
+COMMENT ON FUNCTION is_here(bigint) IS 'Whether statements read the rows of a member: false only after see_part() of another part. Part of the checks.';
+
 CREATE FUNCTION tables_are_spread() RETURNS boolean
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'loyalty_tables_are_spread';
 COMMENT ON FUNCTION tables_are_spread() IS 'Whether the tables are spread over several machines, and statements do not read one part only. Part of ledger_digest() and the checks.';
@@ -42,7 +46,7 @@ $$;
 COMMENT ON FUNCTION ask_machines(text) IS
 'What each machine answers to a query of one row and column, in a session of its own. Error: LY007 a machine does not answer. Part of ask_parts().';
 
-CREATE FUNCTION answer_for_parts(query text) RETURNS jsonb
+CREATE FUNCTION answer_for_parts(query text, time_zone text) RETURNS jsonb
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -50,6 +54,7 @@ DECLARE
 	found jsonb;
 	answers jsonb := '[]';
 BEGIN
+	PERFORM set_config('TimeZone', time_zone, true);
 	FOR part IN EXECUTE $q$
 		SELECT s.shardminvalue::integer AS low, s.shardmaxvalue::integer AS high
 		FROM pg_catalog.pg_dist_shard s JOIN pg_catalog.pg_dist_placement p ON p.shardid = s.shardid
@@ -57,15 +62,15 @@ BEGIN
 		WHERE s.logicalrelid = 'loyalty.wallet'::regclass ORDER BY 1$q$
 	LOOP
 		PERFORM loyalty.see_part(part.low);
-		EXECUTE format('SELECT jsonb_agg(to_jsonb(x)) FROM (%s) x', query) INTO found USING part.low, part.high;
+		EXECUTE format('SELECT jsonb_agg(to_jsonb(x)) FROM (%s) x', query) INTO found;
 		PERFORM loyalty.see_part(NULL);
 		answers := answers || jsonb_build_object('low', part.low, 'high', part.high, 'rows', coalesce(found, '[]'));
 	END LOOP;
 	RETURN answers;
 END
 $$;
-COMMENT ON FUNCTION answer_for_parts(text) IS
-'The rows of a query over the members of each part that is on this machine; $1 and $2 in it are the first and last hash of the part''s members. Part of ask_parts().';
+COMMENT ON FUNCTION answer_for_parts(text, text) IS
+'The rows of a query over the members of each part that is on this machine, with instants in texts as in a time zone. Part of ask_parts().';
 
 CREATE FUNCTION ask_parts(query text, OUT low integer, OUT high integer, OUT answer jsonb) RETURNS SETOF record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -75,7 +80,7 @@ DECLARE
 	expected jsonb;
 	m record;
 BEGIN
-	FOR m IN SELECT a.answer FROM loyalty.ask_machines(format('SELECT loyalty.answer_for_parts(%L)', query)) a LOOP
+	FOR m IN SELECT a.answer FROM loyalty.ask_machines(format('SELECT loyalty.answer_for_parts(%L, %L)', query, current_setting('TimeZone'))) a LOOP
 		answers := answers || m.answer::jsonb;
 	END LOOP;
 	EXECUTE $q$SELECT jsonb_agg(s.shardminvalue::integer ORDER BY s.shardminvalue::integer)
@@ -89,3 +94,28 @@ END
 $$;
 COMMENT ON FUNCTION ask_parts(text) IS
 'The rows that a query gives over the members of each part, on the machine where they are: each part once, whatever moves. Errors: LY007 a machine does not answer, or members are being moved. Part of ledger_digest() and the checks.';
+
+CREATE FUNCTION found_on_machines(name text, behind bigint, up_to bigint,
+	OUT room text, OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	arguments CONSTANT text := CASE WHEN loyalty.room_function(name, 'bigint, bigint') IS NOT NULL THEN
+		format('%s, %s', coalesce(behind::text, 'NULL'), coalesce(up_to::text, 'NULL')) ELSE '' END;
+	totals text;
+BEGIN
+	SELECT coalesce(string_agg(format(' UNION SELECT %L, t.* FROM loyalty.%I() t', r.room, format('check_%s_totals', r.room)), ''), '') INTO totals
+	FROM unnest(loyalty.rooms()) r (room)
+	WHERE behind IS NULL AND name IN ('check_all', 'check_' || r.room) AND loyalty.room_function(format('check_%s_totals', r.room), '') IS NOT NULL;
+	-- what every machine has is found by each of them
+	RETURN QUERY EXECUTE format($q$
+		SELECT CASE WHEN %L = 'check_all' THEN x.room END, x.invariant, x.member_id, x.currency, x.entry_id, x.detail
+		FROM (SELECT x.* FROM loyalty.ask_parts(%L) p,
+				jsonb_to_recordset(p.answer) x (room text, invariant text, member_id bigint, currency text, entry_id bigint, detail text)
+			%s) x GROUP BY 1, 2, 3, 4, 5, 6$q$, name,
+		format('SELECT c.* FROM loyalty.%I(%s) c WHERE c.member_id IS NULL OR loyalty.is_here(c.member_id)', name, arguments), totals);
+END
+$$;
+COMMENT ON FUNCTION found_on_machines(text, bigint, bigint) IS
+'What check_all(), or one of the checks that it gathers, finds of tables that are spread: each member where it is, and in this session what members of several machines have together: check_<room>_totals(). Errors: LY007 a machine does not answer, or members are being moved. Part of check_all().';

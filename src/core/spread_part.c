@@ -26,6 +26,7 @@
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
 #include "storage/lmgr.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -43,6 +44,8 @@ typedef struct PartTable
 
 static PartTable *tables = NULL;
 static int	ntables = 0;
+static int32 low;				/* hashes of the part's members */
+static int32 high;
 static planner_hook_type next_planner = NULL;
 
 /*
@@ -191,7 +194,7 @@ Datum
 loyalty_see_part(PG_FUNCTION_ARGS)
 {
 	static const char query[] =
-		"SELECT d.logicalrelid, pg_catalog.to_regclass(pg_catalog.shard_name(d.logicalrelid, s.shardid)) "
+		"SELECT d.logicalrelid, pg_catalog.to_regclass(pg_catalog.shard_name(d.logicalrelid, s.shardid)), s.shardmaxvalue::pg_catalog.int4 "
 		"FROM pg_catalog.pg_dist_partition d JOIN pg_catalog.pg_dist_shard s ON s.logicalrelid OPERATOR(pg_catalog.=) d.logicalrelid "
 		"JOIN pg_catalog.pg_dist_placement p ON p.shardid OPERATOR(pg_catalog.=) s.shardid "
 		"JOIN pg_catalog.pg_dist_local_group l ON l.groupid OPERATOR(pg_catalog.=) p.groupid "
@@ -228,9 +231,14 @@ loyalty_see_part(PG_FUNCTION_ARGS)
 
 		found[nfound].table = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
 		found[nfound].part = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &gone));
-		nfound += !gone;
+		if (gone)
+			continue;
+		if (found[nfound].table == wallet)
+			high = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
+		nfound++;
 	}
 	SPI_finish();
+	low = PG_GETARG_INT32(0);
 	tables = found;
 	ntables = nfound;
 	if (!OidIsValid(PartOf(wallet)))
@@ -250,6 +258,22 @@ loyalty_see_part(PG_FUNCTION_ARGS)
 	}
 	ResetPlanCache();
 	PG_RETURN_VOID();
+}
+
+/*
+ * is_here(member_id bigint) -> boolean: whether statements read rows of this
+ * member; always, unless they read another part.
+ */
+PG_FUNCTION_INFO_V1(loyalty_is_here);
+Datum
+loyalty_is_here(PG_FUNCTION_ARGS)
+{
+	int32		hash;
+
+	if (!SeesPart())
+		PG_RETURN_BOOL(true);
+	hash = DatumGetInt32(DirectFunctionCall1(hashint8, PG_GETARG_DATUM(0)));
+	PG_RETURN_BOOL(hash >= low && hash <= high);
 }
 
 /*

@@ -19,7 +19,8 @@ DECLARE
 	last bigint;
 BEGIN
 	-- whoever may read all tables may lack the sequence
-	IF has_sequence_privilege('loyalty.ledger_entry_id_seq', 'SELECT') THEN
+	-- nor does one machine know how far others are
+	IF has_sequence_privilege('loyalty.ledger_entry_id_seq', 'SELECT') AND NOT loyalty.sees_part() THEN
 		SELECT CASE WHEN q.is_called THEN q.last_value ELSE 0 END INTO last FROM loyalty.ledger_entry_id_seq q;
 	END IF;
 	RETURN QUERY
@@ -64,3 +65,20 @@ END
 $$;
 COMMENT ON FUNCTION check_event() IS
 'Every invariant of room event: a row for each violation; part of check_all(). Positions are of ids that were drawn, and each slot has one; ids are of one event and no entry; payloads say their version, and are empty of forgotten members; of each act of a member that was recorded since somebody subscribed there is an event; notices were told when they were due, and once.';
+
+CREATE FUNCTION check_event_totals(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
+	SELECT 'event id', min(e.member_id), NULL::text, e.event_id, format('%s events have this id', count(*))
+	FROM loyalty.event e GROUP BY e.event_id HAVING count(*) > 1;
+
+	RETURN QUERY
+	WITH event AS MATERIALIZED (SELECT e.member_id, e.event_id FROM loyalty.event e)
+	SELECT 'event id', e.member_id, NULL::text, e.event_id, 'an entry has the same id'
+	FROM loyalty.all_entries() l JOIN event e ON e.event_id = l.entry_id;
+END
+$$;
+COMMENT ON FUNCTION check_event_totals() IS 'What members of several machines have together, once tables are spread: ids are of one event and no entry. Part of check_event().';

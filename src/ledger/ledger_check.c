@@ -126,12 +126,16 @@ Violation(WalletScan *scan, const char *invariant, int64 entry_id, char *detail)
 static void
 BeginScan(WalletScan *scan, const NullableDatum *behind, const NullableDatum *up_to)
 {
-#define IN_RANGE "WHERE ($1 IS NULL OR member_id OPERATOR(pg_catalog.>) $1) AND ($2 IS NULL OR member_id OPERATOR(pg_catalog.<=) $2) "
+	/* of one member the machine is known where tables are spread */
+	bool		of_one = !behind->isnull && !up_to->isnull && DatumGetInt64(behind->value) == DatumGetInt64(up_to->value) - 1;
+	const char *which = of_one ? "WHERE member_id OPERATOR(pg_catalog.=) $2 AND $1 OPERATOR(pg_catalog.<) $2" :
+		"WHERE ($1 IS NULL OR member_id OPERATOR(pg_catalog.>) $1) AND ($2 IS NULL OR member_id OPERATOR(pg_catalog.<=) $2)";
+
 	OpenSource(&scan->entries, psprintf("SELECT %s FROM loyalty.all_entries() "
-										IN_RANGE "ORDER BY member_id, currency COLLATE pg_catalog.\"C\", entry_id",
-										LedgerColumnList()), behind, up_to);
-	OpenSource(&scan->wallets, "SELECT member_id, currency, balance FROM loyalty.wallet "
-			   IN_RANGE "ORDER BY member_id, currency COLLATE pg_catalog.\"C\"", behind, up_to);
+										"%s ORDER BY member_id, currency COLLATE pg_catalog.\"C\", entry_id",
+										LedgerColumnList(), which), behind, up_to);
+	OpenSource(&scan->wallets, psprintf("SELECT member_id, currency, balance FROM loyalty.wallet "
+										"%s ORDER BY member_id, currency COLLATE pg_catalog.\"C\"", which), behind, up_to);
 	scan->context = AllocSetContextCreate(CurrentMemoryContext, "loyalty wallet scan",
 										  ALLOCSET_DEFAULT_SIZES);
 	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty row",

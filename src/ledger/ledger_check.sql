@@ -2,9 +2,17 @@
  * ledger: the proof.  check_all(), digests, and wallets made anew from the ledger.
  */
 
-CREATE FUNCTION check_wallets(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL, OUT invariant text, OUT member_id bigint, OUT currency text,
+CREATE FUNCTION unsound_wallets(behind bigint, up_to bigint, OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE c STABLE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_check_wallets';
+COMMENT ON FUNCTION unsound_wallets(bigint, bigint) IS 'What check_wallets() does, of the wallets that statements read. Part of check_wallets().';
+
+CREATE FUNCTION check_wallets(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL, OUT invariant text, OUT member_id bigint, OUT currency text,
+	OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT w.invariant, w.member_id, w.currency, w.entry_id, w.detail FROM loyalty.unsound_wallets($1, $2) w
+$$;
 COMMENT ON FUNCTION check_wallets(bigint, bigint) IS
 'Folds and hashes every entry of every wallet again, of members behind one and up to another (NULL: no bound); a row for each violation: chain, order, fold, entry, debt (available beside points that are owed), conservation, wallet.';
 
@@ -213,24 +221,26 @@ BEGIN
 		FROM loyalty.all_entries() e WHERE e.member_id = ANY (d.kin) AND e.target_entry_id = d.target_entry_id AND e.kind = 'reverse') r
 	WHERE r.points > abs(t.requested);
 
-	-- What went from one member to another came there in the same transaction. The sender's entry names whom he
-	-- addressed, who may be absorbed: those who were ever merged are one here. Said of the first who has such an entry.
-	RETURN QUERY
-	WITH pair AS MATERIALIZED (
-		SELECT DISTINCT d.member_id, d.currency, k.kin, o.kin AS others
-		FROM (SELECT DISTINCT e.member_id, e.currency, e.counterparty_id FROM loyalty.all_entries() e
-			WHERE e.kind IN ('transfer_in', 'transfer_out') AND (behind IS NULL OR e.member_id > behind) AND (up_to IS NULL OR e.member_id <= up_to)) d,
-			LATERAL (SELECT array_agg(m ORDER BY m) AS kin FROM unnest(loyalty.member_kin(d.member_id)) m) k,
-			LATERAL (SELECT coalesce(array_agg(m ORDER BY m), '{}') AS kin FROM unnest(loyalty.member_kin(d.counterparty_id)) m) o
-	)
-	SELECT 'transfer', p.member_id, p.currency, NULL::bigint, format('transfers between members %s and %s leave %s points that one of them alone has',
-		array_to_string(least(p.kin, p.others), ', '), array_to_string(greatest(p.kin, p.others), ', '), t.points)
-	FROM pair p
-	CROSS JOIN LATERAL (SELECT sum(e.points) AS points, min(e.member_id) AS first FROM loyalty.all_entries() e
-		WHERE e.member_id = ANY (p.kin || p.others) AND e.currency = p.currency AND e.kind IN ('transfer_in', 'transfer_out')
-			AND (e.member_id = ANY (p.kin) AND coalesce(e.counterparty_id = ANY (p.others), p.others = '{}')
-				OR e.member_id = ANY (p.others) AND e.counterparty_id = ANY (p.kin))) t
-	WHERE t.points <> 0 AND t.first = p.member_id;
+	IF NOT loyalty.sees_part() THEN
+		-- What went from one member to another came there in the same transaction. The sender's entry names whom he
+		-- addressed, who may be absorbed: those who were ever merged are one here. Said of the first who has such an entry.
+		RETURN QUERY
+		WITH pair AS MATERIALIZED (
+			SELECT DISTINCT d.member_id, d.currency, k.kin, o.kin AS others
+			FROM (SELECT DISTINCT e.member_id, e.currency, e.counterparty_id FROM loyalty.all_entries() e
+				WHERE e.kind IN ('transfer_in', 'transfer_out') AND (behind IS NULL OR e.member_id > behind) AND (up_to IS NULL OR e.member_id <= up_to)) d,
+				LATERAL (SELECT array_agg(m ORDER BY m) AS kin FROM unnest(loyalty.member_kin(d.member_id)) m) k,
+				LATERAL (SELECT coalesce(array_agg(m ORDER BY m), '{}') AS kin FROM unnest(loyalty.member_kin(d.counterparty_id)) m) o
+		)
+		SELECT 'transfer', p.member_id, p.currency, NULL::bigint, format('transfers between members %s and %s leave %s points that one of them alone has',
+			array_to_string(least(p.kin, p.others), ', '), array_to_string(greatest(p.kin, p.others), ', '), t.points)
+		FROM pair p
+		CROSS JOIN LATERAL (SELECT sum(e.points) AS points, min(e.member_id) AS first FROM loyalty.all_entries() e
+			WHERE e.member_id = ANY (p.kin || p.others) AND e.currency = p.currency AND e.kind IN ('transfer_in', 'transfer_out')
+				AND (e.member_id = ANY (p.kin) AND coalesce(e.counterparty_id = ANY (p.others), p.others = '{}')
+					OR e.member_id = ANY (p.others) AND e.counterparty_id = ANY (p.kin))) t
+		WHERE t.points <> 0 AND t.first = p.member_id;
+	END IF;
 
 	RETURN QUERY
 	SELECT 'queue', q.member_id, q.currency, NULL::bigint, format('queued earn %s of %s points was refused: %s', q.queued_id, q.points, q.refused)
@@ -244,6 +254,23 @@ END
 $$;
 COMMENT ON FUNCTION check_ledger(bigint, bigint) IS
 'Every invariant of room ledger, of members as check_all() takes them: a row for each violation. Awards are checked where no member is left out at the beginning. Part of check_all().';
+
+CREATE FUNCTION check_ledger_totals(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	-- nobody is merged there
+	RETURN QUERY
+	SELECT 'transfer', t.first, t.currency, NULL::bigint, format('transfers between members %s and %s leave %s points that one of them alone has',
+		CASE WHEN t.known THEN t.a::text ELSE '' END, t.b, t.points)
+	FROM (SELECT least(e.member_id, e.counterparty_id) AS a, greatest(e.member_id, e.counterparty_id) AS b, e.counterparty_id IS NOT NULL AS known, e.currency,
+			sum(e.points) AS points, min(e.member_id) AS first
+		FROM loyalty.all_entries() e WHERE e.kind IN ('transfer_in', 'transfer_out') GROUP BY 1, 2, 3, 4) t
+	WHERE t.points <> 0;
+END
+$$;
+COMMENT ON FUNCTION check_ledger_totals() IS 'What members of several machines have together, once tables are spread: what went from one to another came there. Part of check_ledger().';
 
 CREATE FUNCTION store_findings(run_id bigint, behind bigint, up_to bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -166,6 +166,8 @@ BEGIN
 			AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped)
 			AND c.relname NOT IN ('wallet', 'ledger', 'ledger_archive', 'queued_earn', 'member', 'member_alias', 'identifier', 'member_act', 'request', 'check_finding')
 			AND NOT EXISTS (SELECT FROM loyalty.merge_handler h WHERE c.relname = ANY (h.tables))
+			-- nor the parts of tables that are spread
+			AND NOT (loyalty.sees_part() AND EXISTS (SELECT FROM loyalty.tables_of_program() t WHERE c.relname ~ format('^%s_[0-9]+$', t.table_name)))
 		UNION ALL
 		SELECT 'handler', NULL, NULL, NULL, format('room "%s": %s', f.room, f.problem)
 		FROM (SELECT h.room, loyalty.stored_function_problem(x.name, x.arguments) AS problem

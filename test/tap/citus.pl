@@ -103,6 +103,7 @@ SELECT define_label('vegan'), define_label('city', 'single'), define_purpose('ne
 SELECT set_label(m, 'vegan', valid_from => '2023-01-01'), set_consent(m, 'email', 'news', m % 2 = 0, '2023-01-01') FROM generate_series(5, 8) m;
 SELECT define_audience('vip', '{"label": "vegan"} | guests', '2023-01-01');
 SELECT define_trial('spring', '{"shares": [0.5, 0.5]}', '2023-01-01', '2025-01-01');
+SELECT transfer(37, 38, 5, effective_at => '2024-06-20');
 SELECT set_point_value('points', 0.01), set_redemption_estimate('points', 0.8);
 CREATE TABLE public.orders (order_id bigint, member_id bigint, amount numeric, at timestamptz, PRIMARY KEY (member_id, order_id));
 INSERT INTO orders SELECT i, 1 + i % 40, (i * 37 % 100) + 0.5, timestamptz '2024-01-01' + i * interval '7 hours' FROM generate_series(1, 2000) i;
@@ -263,6 +264,68 @@ note(scalar(keys %refused), ' are refused somewhere: ', join ' ', map { my $f = 
 note('errors of the call on both: ', join "\n", do { my %seen; grep { !$seen{$_}++ } @odd });
 
 # ---------------------------------------------------------------------------
+# Checks, from every machine, of what is wrong on one
+# ---------------------------------------------------------------------------
+
+# Past guards and the engine, where the rows of a member are, and on the twin: a
+# statement in which {t} is the table.
+sub forge
+{
+	my ($table, $member, $statement) = @_;
+	my $place = (rows($at{coordinator}, "SELECT shard_name(s.logicalrelid, s.shardid), p.nodeport FROM pg_dist_shard s JOIN pg_dist_shard_placement p USING (shardid)
+		WHERE s.logicalrelid = 'loyalty.$table'::regclass AND (s.shardminvalue IS NULL OR worker_hash($member\::bigint) BETWEEN s.shardminvalue::integer AND s.shardmaxvalue::integer) ORDER BY p.nodeport"))[0];
+	my ($machine) = grep { $node{$_}->port == $place->[1] } @machines;
+	for my $of ([ session($machine, 'program'), $place->[0] ], [ $twin, $table ])
+	{
+		my ($session, $name) = @$of;
+		rows($session, "SET search_path = loyalty, public", 'SET session_replication_role = replica', $statement =~ s/\{t\}/$name/gr, 'RESET session_replication_role');
+	}
+	return;
+}
+
+my $turn = 0;
+my @checks = map { $_->[0] } rows($twin, q{SELECT proname FROM pg_proc WHERE pronamespace = 'loyalty'::regnamespace AND proname ~ '^check_'
+	AND proargnames[pronargs + 1 :] IN ('{invariant,member_id,currency,entry_id,detail}', '{room,invariant,member_id,currency,entry_id,detail}') ORDER BY proname = 'check_all' DESC, proname});
+cmp_ok(scalar(@checks), '>', 20, scalar(@checks) . ' checks');
+sub found { my ($session, $check) = @_; return join "\n", sort map { join ' | ', map { $_ // 'NULL' } @$_ } rows($session, "SELECT * FROM $check()") }
+is(found($at{$_}, 'check_all'), '', "nothing is wrong, from $_") for @machines;
+
+my @forged = ([ 'wallet', 'moved = true', 'moved = NULL' ], [ 'ledger', 'available = available + 1', 'available = available - 1', "kind = 'redeem'" ], [ 'member_label', 'confidence = confidence + 1', 'confidence = confidence - 1' ], [ 'activity', 'local_day = local_day + 5', 'local_day = local_day - 5' ],
+	[ 'activity', "moved_to = $members[1], cancelled = true", 'moved_to = NULL, cancelled = false' ], [ 'coupon', 'uses = uses + 1', 'uses = uses - 1' ], [ 'coupon', 'given_back = NOT given_back', 'given_back = NOT given_back', "benefit = 'generic'" ], [ 'award', 'points = points + 1', 'points = points - 1' ], [ 'reward_order', 'points = points + 1', 'points = points - 1' ],
+	[ 'entitlement_act', 'quantity = quantity + 200, granted = 0', 'quantity = quantity - 200, granted = 0' ], [ 'tier_grant', "level = 'none'", "level = 'gold'" ], [ 'tier_history', "ends_at = ends_at - interval '1 second'", "ends_at = ends_at + interval '1 second'", 'ends_at IS NOT NULL' ],
+	[ 'ledger', 'counterparty_id = 39', 'counterparty_id = 38', "kind = 'transfer_out'", 37 ]);
+for my $forgery (@forged)
+{
+	my ($table, $do, $undo, $more, $whose) = @$forgery;
+	my $member = $whose // $members[ $turn % 2 ];
+	my $which = "WHERE member_id = $member" . ($more ? " AND $more" : '');
+	forge($table, $member, "UPDATE {t} SET $do $which");
+	my $expected = found($twin, 'check_all');
+	isnt($expected, '', "$table of $member, $do: the twin finds something");
+	my $machine = $machines[ $turn++ % 3 ];
+	is(found($at{$machine}, 'check_all'), $expected, "and $machine the same");
+	forge($table, $member, "UPDATE {t} SET $undo $which");
+}
+# all at once, by each check from each machine
+forge($_->[0], $members[0], "UPDATE {t} SET $_->[1] WHERE member_id = $members[0]" . ($_->[3] ? " AND $_->[3]" : '')) for @forged[ 1 .. 3, 5 .. 11 ];
+for my $check (@checks)
+{
+	my $expected = found($twin, $check);
+	is(found($at{$_}, $check), $expected, "$check() from $_") for @machines;
+}
+forge($_->[0], $members[0], "UPDATE {t} SET $_->[2] WHERE member_id = $members[0]" . ($_->[3] ? " AND $_->[3]" : '')) for reverse @forged[ 1 .. 3, 5 .. 11 ];
+is(found($at{$_}, 'check_all'), '', "all is as it was, from $_") for @machines;
+
+# A wallet that is not what its entries say is made so again, on its machine
+for my $machine (@machines)
+{
+	forge('wallet', $members[0], "UPDATE {t} SET balance = (SELECT balance FROM {t} WHERE member_id = $members[0] AND currency = 'miles') WHERE member_id = $members[0] AND currency = 'points'");
+	like(found($at{$machine}, 'check_wallets'), qr/^wallet \| $members[0] \| points/, "a wallet that is another, from $machine");
+	is(value($_, "SELECT rebuild_member_wallets($members[0])"), 1, 'is rebuilt') for $at{$machine}, $twin;
+	is(found($at{$machine}, 'check_wallets'), '', 'and right');
+}
+
+# ---------------------------------------------------------------------------
 # Calls that stay, in one order
 # ---------------------------------------------------------------------------
 
@@ -286,7 +349,6 @@ for my $m (@members)
 		"SELECT * FROM tier_of($m, 'club', '2030-01-01')", "SELECT e.available FROM unnest(ARRAY[$m]) m, LATERAL earn(m, 6, effective_at => '2024-08-07') e";
 }
 {
-	my $turn = 0;
 	my $good = 0;
 	subtest 'calls that stay' => sub { alike($machines[ $turn++ % 3 ], $_) for @calls };
 }
@@ -388,6 +450,6 @@ for my $machine (@machines)
 like(state_of($at{$_}, 'SELECT * FROM earn(1000000, 1)'), qr/^LY202 /, "an unknown member from $_") for @machines;
 
 # What concerns all members is refused, and not wrong
-like(state_of($at{$_->[0]}, $_->[1]), qr/^LY007 /, "$_->[1] from $_->[0]") for map { my $m = $_; map { [ $m, $_ ] } 'SELECT * FROM check_all()', 'SELECT * FROM check_wallets()', 'CALL book_expiries()', 'CALL run_checks()',
+like(state_of($at{$_->[0]}, $_->[1]), qr/^LY007 /, "$_->[1] from $_->[0]") for map { my $m = $_; map { [ $m, $_ ] } 'CALL book_expiries()', 'CALL run_checks()',
 	"SELECT transfer($members[0], $members[1], 1)", "SELECT merge_members($members[0], $members[1])", "SELECT * FROM post_many(ARRAY[$members[0]], '{earn}', '{1}')" } @machines;
 done_testing();
