@@ -33,8 +33,8 @@ AS $$
 		CASE
 			WHEN p.proname = ANY ('{merge_members, unmerge_members, forget_member, transfer_coupon, post_queued_earns,
 				link_identifier, unlink_identifier, create_referral_code, end_grant,
-				configure_namespace, subscribe, revise_activity, record_return, activities, explain_entry, export_member, member_card, card_rows, member_history, who_did, refresh_attributes,
-				available_gifts, claim_gift, consents, may_contact, preview_tier, tier_problem, card_balance,
+				configure_namespace, subscribe, revise_activity, record_return, export_member, member_card, card_rows, member_history, who_did, refresh_attributes,
+				available_gifts, claim_gift, preview_tier, tier_problem, card_balance,
 				define_badge, define_challenge, define_club, define_draw, define_journey, define_referral, define_streak, reveal_draw, refresh_engagement,
 				enrol, grant_freeze, streak_of, progress, journeys, join_club, leave_club, club_act, draw, grant_spin, spins_left}'::text[]) THEN 'one machine'
 			WHEN p.proname = ANY ('{
@@ -193,6 +193,12 @@ BEGIN
 	IF p.finds AND strpos(body, 'loyalty.found_on_machines(') = 0 THEN
 		body := format(E'\n#variable_conflict use_column\nBEGIN\n\tIF NOT loyalty.sees_part() THEN\n\t\tRETURN QUERY SELECT f.invariant, f.member_id, f.currency, f.entry_id, f.detail FROM loyalty.found_on_machines(%L, %s) f;\n\t\tRETURN;\n\tEND IF;\n%s;\nEND\n',
 			p.proname, CASE p.pronargs WHEN 2 THEN '$1, $2' ELSE 'NULL, NULL' END, rtrim(regexp_replace(body, '#variable_conflict \w+', ''), E'; \t\n'));
+	END IF;
+	-- what the engine cannot plan, of a member alone: where its rows are, as if there were no others
+	IF p.proname = ANY ('{activities, explain_entry, consents, may_contact}'::text[]) AND p.lanname <> 'c' AND strpos(body, 'loyalty.see_part_of(') = 0 THEN
+		body := format(E'\n%s\nBEGIN\n\tPERFORM loyalty.see_part_of($1);\n%s;\nEND\n', substring(body from '#variable_conflict \w+'),
+			rtrim(regexp_replace(body, '#variable_conflict \w+', ''), E'; \t\n'));
+		definition := regexp_replace(definition, E'\nAS \\$', E'\n SET loyalty.part TO \'\'\nAS $');
 	END IF;
 	RETURN CASE WHEN body <> p.prosrc THEN replace(definition, p.prosrc, body) END;
 END

@@ -223,4 +223,13 @@ InitReturnSet(FunctionCallInfo fcinfo)
 	((rte)->relid = InvalidOid, (rte)->relkind = 0, (rte)->rellockmode = 0, (rte)->requiredPerms = 0, (rte)->selectedCols = NULL)
 #endif
 
+/* what a setting keeps beside its value: 16 has memory of its own for it */
+#if PG_VERSION_NUM >= 160000
+#define SETTING_ALLOC(size) guc_malloc(LOG, size)
+#define SETTING_FREE(memory) guc_free(memory)
+#else
+#define SETTING_ALLOC(size) malloc(size)
+#define SETTING_FREE(memory) free(memory)
+#endif
+
 #endif							/* LOYALTY_COMPAT_H */

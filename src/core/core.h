@@ -223,6 +223,7 @@ extern void LayoutInit(void);
 extern void BehindInit(void);
 extern void OwnTriggersInit(void);
 extern void SpreadInit(void);
+extern void SpreadPartInit(void);
 
 /*
  * What a room sets up once per session, in its file <room>_init.c; called by

@@ -20,6 +20,7 @@ ROOM_INIT(Core)
 	BehindInit();
 	OwnTriggersInit();
 	SpreadInit();
+	SpreadPartInit();
 	PlainInit();
 }
 

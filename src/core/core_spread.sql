@@ -9,7 +9,12 @@
 CREATE FUNCTION see_part(low integer) RETURNS void
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_see_part';
 COMMENT ON FUNCTION see_part(integer) IS
-'Until the transaction ends, statements read the members of one part only, that from this hash on, as if there were no others, and write nothing; NULL: of all members again. Error: LY007 it is not on this machine. Part of ask_parts().';
+'Until the transaction, or a function with the setting loyalty.part, ends, statements read the members of one part only, that from this hash on, as if there were no others, and write nothing; NULL: of all members again. Error: LY007 it is not on this machine. Part of ask_parts().';
+
+CREATE FUNCTION see_part_of(member_id bigint) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_see_part_of';
+COMMENT ON FUNCTION see_part_of(bigint) IS
+'see_part() of the part of a member; nothing where tables are on one machine, or statements read that part already. Error: LY007 the rows of the member are not on this machine. Part of distribute().';
 
 CREATE FUNCTION sees_part() RETURNS boolean
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_sees_part';

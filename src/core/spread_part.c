@@ -4,7 +4,7 @@
  *
  * A distributed engine (Citus) keeps the rows of members in parts, by the hash
  * of the member; all rows of a member, of whatever table, are in one part, and
- * a part is on one machine.  After see_part() the statements of a transaction
+ * a part is on one machine.  Where loyalty.part is set, statements
  * read, in the place of each table that is spread, what this machine has of it:
  * of one part, or all rows where the table is on every machine.  They are then
  * statements over tables of this machine, planned and run as on a single one: so
@@ -12,10 +12,13 @@
  * with no statement written for it.
  *
  * The tables are put in while a statement is planned, as the rewriter puts in
- * views.  Plans that are kept are made anew where a part is entered or left.
+ * views.  Plans that are kept are made anew where a part is entered or left.  A
+ * setting it is since the end of a function or transaction, by whatever error,
+ * then brings back what was before.
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/sysattr.h"
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
@@ -26,7 +29,9 @@
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
 #include "storage/lmgr.h"
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -42,10 +47,18 @@ typedef struct PartTable
 	Oid			part;
 } PartTable;
 
-static PartTable *tables = NULL;
-static int	ntables = 0;
-static int32 low;				/* hashes of the part's members */
-static int32 high;
+/* A part of the members: those whose hashes are from low to high */
+typedef struct Part
+{
+	int32		low;
+	int32		high;
+	int			ntables;
+	PartTable	tables[FLEXIBLE_ARRAY_MEMBER];
+} Part;
+
+/* that statements read, instead of all members; of the setting */
+static const Part *seen = NULL;
+static char *part_setting = NULL;
 static planner_hook_type next_planner = NULL;
 
 /*
@@ -54,16 +67,16 @@ static planner_hook_type next_planner = NULL;
 bool
 SeesPart(void)
 {
-	return ntables > 0;
+	return seen != NULL;
 }
 
 static Oid
 PartOf(Oid table)
 {
-	for (int i = 0; i < ntables; i++)
+	for (int i = 0; i < seen->ntables; i++)
 	{
-		if (tables[i].table == table)
-			return tables[i].part;
+		if (seen->tables[i].table == table)
+			return seen->tables[i].part;
 	}
 	return InvalidOid;
 }
@@ -138,6 +151,7 @@ PutParts(Node *node, void *context)
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("a part of the members is read, and not written"),
+				 errdetail("Statements read what this machine has of the tables that are spread over several."),
 				 errhint("Leave the part first, by loyalty.see_part(NULL).")));
 	foreach(cell, query->rtable)
 	{
@@ -159,39 +173,22 @@ PutParts(Node *node, void *context)
 static PlannedStmt *
 PlanOverPart(Query *parse, const char *query_string, int options, ParamListInfo params)
 {
-	if (ntables > 0)
+	if (seen != NULL)
+	{
 		(void) PutParts((Node *) parse, NULL);
+		/* a worker would not know of the part */
+		options &= ~CURSOR_OPT_PARALLEL_OK;
+	}
 	return next_planner != NULL ? next_planner(parse, query_string, options, params) :
 		standard_planner(parse, query_string, options, params);
 }
 
-static void
-LeavePart(void)
-{
-	if (tables == NULL)
-		return;
-	ntables = 0;
-	pfree(tables);
-	tables = NULL;
-	ResetPlanCache();
-}
-
-static void
-LeaveAtEnd(XactEvent event, void *arg)
-{
-	(void) arg;
-	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
-		LeavePart();
-}
-
 /*
- * see_part(low integer) -> void: until the transaction ends, or another part
- * is asked for, statements read the part that begins with this hash of members;
- * NULL: all rows again.  LY007 where it is not on this machine.
+ * What this machine has of the part that begins with a hash; NULL when it has
+ * not got it.  In memory of the setting.
  */
-PG_FUNCTION_INFO_V1(loyalty_see_part);
-Datum
-loyalty_see_part(PG_FUNCTION_ARGS)
+static Part *
+FindPart(int32 low)
 {
 	static const char query[] =
 		"SELECT d.logicalrelid, pg_catalog.to_regclass(pg_catalog.shard_name(d.logicalrelid, s.shardid)), s.shardmaxvalue::pg_catalog.int4 "
@@ -201,62 +198,139 @@ loyalty_see_part(PG_FUNCTION_ARGS)
 		"WHERE d.partmethod OPERATOR(pg_catalog.=) 'n' OR d.colocationid OPERATOR(pg_catalog.=) "
 		"(SELECT w.colocationid FROM pg_catalog.pg_dist_partition w WHERE w.logicalrelid OPERATOR(pg_catalog.=) 'loyalty.wallet'::pg_catalog.regclass) "
 		"AND s.shardminvalue::pg_catalog.int4 OPERATOR(pg_catalog.=) $1";
-	static bool begun = false;
 	Oid			types[1] = {INT4OID};
-	Datum		values[1] = {PG_GETARG_DATUM(0)};
-	PartTable  *found;
-	int			nfound = 0;
-	Oid			wallet;
+	Datum		values[1] = {Int32GetDatum(low)};
+	Oid			wallet = LoyaltyTable("wallet");
+	bool		found = false;
+	Part	   *part;
 
-	LeavePart();
-	if (PG_ARGISNULL(0))
-		PG_RETURN_VOID();
-	if (!TablesAreSpread())
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_SPREAD),
-				 errmsg("there are no parts"),
-				 errdetail("The tables are on this machine, whole."),
-				 errhint("Parts are made by loyalty.distribute().")));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args(query, 1, types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "\"%s\" failed", query);
-	wallet = LoyaltyTable("wallet");
-	found = MemoryContextAlloc(TopMemoryContext, (SPI_processed + 1) * sizeof(PartTable));
+	part = SETTING_ALLOC(offsetof(Part, tables) + SPI_processed * sizeof(PartTable));
+	if (part == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	part->low = low;
+	part->ntables = 0;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
+		PartTable  *table = &part->tables[part->ntables];
+		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		gone,
 					isnull;
-		HeapTuple	row = SPI_tuptable->vals[i];
 
-		found[nfound].table = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
-		found[nfound].part = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &gone));
+		table->table = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
+		table->part = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &gone));
 		if (gone)
 			continue;
-		if (found[nfound].table == wallet)
-			high = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
-		nfound++;
+		if (table->table == wallet)
+		{
+			found = true;
+			part->high = DatumGetInt32(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
+		}
+		part->ntables++;
 	}
 	SPI_finish();
-	low = PG_GETARG_INT32(0);
-	tables = found;
-	ntables = nfound;
-	if (!OidIsValid(PartOf(wallet)))
+	if (found)
+		return part;
+	SETTING_FREE(part);
+	return NULL;
+}
+
+/*
+ * What a setting of loyalty.part means: the first hash of the members that
+ * statements read; nothing for all members.
+ */
+static bool
+CheckPart(char **newval, void **extra, GucSource source)
+{
+	if (**newval == '\0' || source == PGC_S_TEST)
+		return true;
+	if (!IsTransactionState() || IsParallelWorker() || !TablesAreSpread())
 	{
-		LeavePart();
+		GUC_check_errdetail("There are parts of tables that loyalty.distribute() has spread, in transactions.");
+		return false;
+	}
+	*extra = FindPart(pg_strtoint32(*newval));
+	if (*extra == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_SPREAD),
-				 errmsg("the part of the members from hash %d on is not on this machine", PG_GETARG_INT32(0)),
-				 errhint("Ask again: it has been moved.")));
-	}
-	if (!begun)
+				 errmsg("the members from hash %s on are not on this machine", *newval),
+				 errdetail("Their rows are on another, where it has to be called."),
+				 errhint("Call functions of a member by themselves, as SELECT * FROM loyalty.f(...), with a constant or parameter for the member; ask again where they are being moved.")));
+	return true;
+}
+
+static void
+AssignPart(const char *newval, void *extra)
+{
+	(void) newval;
+	if (seen == extra)
+		return;
+	if (next_planner == NULL && planner_hook != PlanOverPart)
 	{
 		next_planner = planner_hook;
 		planner_hook = PlanOverPart;
-		RegisterXactCallback(LeaveAtEnd, NULL);
-		begun = true;
 	}
+	seen = extra;
+	/* plans that were made over something else */
 	ResetPlanCache();
+}
+
+static void
+SeePart(const char *part)
+{
+	(void) set_config_option("loyalty.part", part, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
+ * see_part(low integer) -> void: until the transaction, or a function that has
+ * the setting, ends, or another part is asked for, statements read the part that
+ * begins with this hash of members; NULL: all rows again.  LY007 where it is not on
+ * this machine.
+ */
+PG_FUNCTION_INFO_V1(loyalty_see_part);
+Datum
+loyalty_see_part(PG_FUNCTION_ARGS)
+{
+	SeePart(PG_ARGISNULL(0) ? "" : psprintf("%d", PG_GETARG_INT32(0)));
+	PG_RETURN_VOID();
+}
+
+static bool
+IsHere(int64 member_id)
+{
+	int32		hash = DatumGetInt32(DirectFunctionCall1(hashint8, Int64GetDatum(member_id)));
+
+	return seen == NULL || (hash >= seen->low && hash <= seen->high);
+}
+
+/*
+ * see_part_of(member_id bigint) -> void: the same of the part of a member; not
+ * where tables are on one machine.
+ */
+PG_FUNCTION_INFO_V1(loyalty_see_part_of);
+Datum
+loyalty_see_part_of(PG_FUNCTION_ARGS)
+{
+	static const char query[] =
+		"SELECT s.shardminvalue FROM pg_catalog.pg_dist_shard s "
+		"WHERE s.shardid OPERATOR(pg_catalog.=) pg_catalog.get_shard_id_for_distribution_column('loyalty.wallet', $1)";
+	Oid			types[1] = {INT8OID};
+	Datum		values[1] = {PG_GETARG_DATUM(0)};
+	MemoryContext context = CurrentMemoryContext;
+	char	   *low;
+
+	if (PG_ARGISNULL(0) || !TablesAreSpread() || (SeesPart() && IsHere(PG_GETARG_INT64(0))))
+		PG_RETURN_VOID();
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(query, 1, types, values, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "\"%s\" failed", query);
+	low = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	SPI_finish();
+	SeePart(low);
 	PG_RETURN_VOID();
 }
 
@@ -268,12 +342,7 @@ PG_FUNCTION_INFO_V1(loyalty_is_here);
 Datum
 loyalty_is_here(PG_FUNCTION_ARGS)
 {
-	int32		hash;
-
-	if (!SeesPart())
-		PG_RETURN_BOOL(true);
-	hash = DatumGetInt32(DirectFunctionCall1(hashint8, PG_GETARG_DATUM(0)));
-	PG_RETURN_BOOL(hash >= low && hash <= high);
+	PG_RETURN_BOOL(IsHere(PG_GETARG_INT64(0)));
 }
 
 /*
@@ -297,4 +366,17 @@ loyalty_tables_are_spread(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	PG_RETURN_BOOL(!SeesPart() && TablesAreSpread());
+}
+
+/*
+ * Part of CoreInit().
+ */
+void
+SpreadPartInit(void)
+{
+	if (FindSetting("loyalty.part") == NULL)
+		DefineCustomStringVariable("loyalty.part",
+								   "First hash of the members that statements read, of tables that are spread over several machines.",
+								   "Set by functions of loyalty; empty: of all members.",
+								   &part_setting, "", PGC_USERSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL, CheckPart, AssignPart, NULL);
 }

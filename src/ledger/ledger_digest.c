@@ -175,6 +175,7 @@ HorizonsArgument(FunctionCallInfo fcinfo, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("horizons must be %d ids", MACHINES),
+				 errdetail("The array has another size or dimension, or a NULL."),
 				 errhint("Each is of the ids with one remainder when divided by %d.", MACHINES)));
 	return (const int64 *) ARR_DATA_PTR(array);
 }

@@ -178,7 +178,7 @@ INSERT INTO call VALUES
 	('preview_ladder', $$d, '{"measures": [], "levels": [{"level": "base"}]}'$$), ('member_history', 'm'), ('who_did', 'm'), ('why_merged', 'm, ' || :m1),
 	('first_purchase_at', 'r'), ('last_purchase_at', 'r'), ('previous_purchase_at', 'r'), ('second_purchase_at', 'r'),
 	('first_active', 'a'), ('last_active', 'a'), ('active_dates', 'a'), ('streaks', 'a'),
-	('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now()$$), ('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now(), qualified => 'base'$$), ('add_up_points', $$0, 10, 'UTC'$$), ('tier_timeline', $$f, '{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}'$$),
+	('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now()$$), ('tier_evaluate', $$'{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}', now(), qualified => 'base'$$), ('add_up_points', $$0, 10, 'UTC'$$), ('add_up_all_points', $$0, 10, 'UTC'$$), ('tier_timeline', $$f, '{"measures": [{"measure": "n", "window": "lifetime"}], "levels": [{"level": "base"}]}'$$),
 	('retention_matrix', 'x'), ('activity_growth', 'x'), ('next_order', 'r, k'),
 	('due_notices', 'now()'), ('due_at', $$now(), '1 day'$$), ('due_points_expiring', $$now(), '99 years', NULL, m - 1, m$$), ('due_hold_lapsing', $$now(), '99 years', NULL, m - 1, m$$),
 	('due_tier_falling', $$now(), '99 years', NULL, m - 1, m$$), ('due_birthday', $$now(), '1 year', NULL, m - 1, m$$), ('due_coupon_ending', $$now(), '99 years', NULL, m - 1, m$$),
