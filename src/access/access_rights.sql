@@ -25,7 +25,7 @@ BEGIN
 			CASE WHEN l.before = 'as_caller' AND p.provolatile = 's' THEN 'STABLE' ELSE 'VOLATILE' END AS volatility,
 			CASE WHEN l.before <> 'as_caller' OR p.prosupport <> 0 THEN 'SUPPORT loyalty.require_setup' END AS support
 		FROM (VALUES
-			('may_post', '{earn, redeem, hold, capture, release, activate, transfer, post_many, queue_earn, post_queued_earns, resolve_member, record_qualification,
+			('may_post', '{earn, redeem, hold, capture, release, activate, transfer, take_wallet, post_transfer_out, post_transfer_in, post_many, queue_earn, post_queued_earns, resolve_member, record_qualification,
 				record_activity, record_many, revise_activity, record_return,
 				set_label, retract_label, set_consent,
 				expose,

@@ -32,9 +32,9 @@ AS $$
 	SELECT p.oid,
 		CASE
 			WHEN p.proname = ANY ('{merge_members, unmerge_members, forget_member, transfer_coupon, post_queued_earns,
-				link_identifier, unlink_identifier, create_referral_code, end_grant,
+				link_identifier, unlink_identifier, create_referral_code,
 				configure_namespace, subscribe, revise_activity, record_return, export_member, member_card, card_rows, member_history, who_did, refresh_attributes,
-				available_gifts, claim_gift, preview_tier, tier_problem, card_balance,
+				preview_tier, tier_problem, card_balance,
 				define_badge, define_challenge, define_club, define_draw, define_journey, define_referral, define_streak, reveal_draw, refresh_engagement,
 				enrol, grant_freeze, streak_of, progress, journeys, join_club, leave_club, club_act, draw, grant_spin, spins_left}'::text[]) THEN 'one machine'
 			WHEN p.proname = ANY ('{
@@ -49,6 +49,8 @@ AS $$
 				acting_person, put_access, put_engagement, resolve_member_fully, consent_question, limit_exceeded, audience_tree}'::text[])
 				OR p.proname LIKE 'audience\_term\_%' THEN 'everywhere'
 			WHEN (p.proargnames)[1] = 'member_id' AND (p.proargtypes)[0] = 'bigint'::regtype AND p.prokind = 'f' THEN 'member'
+			WHEN p.prokind = 'p' AND p.proname = ANY ('{book_expiries, book_tiers, evaluate_tiers, book_gifts, reapply_campaign}'::text[]) THEN 'coordinator'
+			WHEN p.proname = ANY ('{post_many, record_many, transfer}'::text[]) THEN 'everywhere'
 			WHEN p.proname = 'resolve_member' OR c.name = 'loyalty_may_define' OR p.proname = ANY ('{grant_access, revoke_access, trust_actors}'::text[]) THEN 'coordinator'
 			ELSE 'one machine'
 		END
@@ -56,8 +58,9 @@ AS $$
 	WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind IN ('f', 'p') AND p.provolatile <> 'i'
 		AND (p.prosupport = 'loyalty.require_setup'::regproc OR p.prokind = 'p' AND p.proname NOT IN ('distribute', 'run_job'))
 		-- what is called by those that work
-		AND p.proname <> ALL ('{all_entries, evaluate_tiers_of, rebuild_wallets_of, label_holders, take_steps_of}'::text[])
-		AND obj_description(p.oid, 'pg_proc') !~ 'Part of |; part of |see program_triggers\(\)|called by setup\(\)'
+		AND p.proname <> ALL ('{all_entries, evaluate_tiers_of, rebuild_wallets_of, reapply_terms, label_holders, take_steps_of}'::text[])
+		AND (obj_description(p.oid, 'pg_proc') !~ 'Part of |; part of |see program_triggers\(\)|called by setup\(\)'
+			OR obj_description(p.oid, 'pg_proc') ~ 'Sent to the machine of the member')
 $$;
 COMMENT ON FUNCTION spread_functions() IS
 'Where each function that is no part of another one works once tables are spread: with the member that is its first argument (member), on the coordinator, everywhere, or on one machine only: that is refused (LY007). Part of distribute().';
@@ -164,7 +167,7 @@ DECLARE
 	definition text;
 	given text;
 BEGIN
-	SELECT r.prosrc, r.proretset, r.prorettype, r.provolatile, r.prosupport, r.proname, l.lanname,
+	SELECT r.prosrc, r.provolatile = 'v' AND r.prosrc ~ '^\s*SELECT\s[^;]*$' AND r.prorettype <> 'void'::regtype AS volatile_query, r.proretset, r.prorettype, r.provolatile, r.prosupport, r.proname, l.lanname,
 		array_to_string(ARRAY(SELECT quote_ident(r.proargnames[i]) FROM generate_series(1, cardinality(r.proargmodes)) i
 			WHERE r.proargmodes[i] IN ('o', 'b') ORDER BY i), ', ') AS columns,
 		(SELECT count(DISTINCT a) = count(a) FROM unnest(r.proargnames) a WHERE a <> '') AS distinct_names,
@@ -181,7 +184,8 @@ BEGIN
 	body := regexp_replace(body, 'loyalty\.(?:member_tree|numbers_of|tier_numbers_of|member_kin)\((\$1|\w+(?:\.\w+)?)\)', 'ARRAY[\1]', 'g');
 	body := regexp_replace(body, '= ANY \(ARRAY\[(\$1|\w+(?:\.\w+)?)\]\)', '= \1', 'g');
 	definition := pg_get_functiondef(function);
-	IF p.lanname = 'sql' AND p.prosupport = 'loyalty.require_setup'::regproc AND p.provolatile = 's' AND p.proname <> 'all_entries' AND p.proname NOT LIKE 'spread\_%' AND p.distinct_names THEN
+	IF p.lanname = 'sql' AND (p.prosupport = 'loyalty.require_setup'::regproc AND p.provolatile = 's' OR p.volatile_query)
+		AND p.proname <> 'all_entries' AND p.proname NOT LIKE 'spread\_%' AND p.distinct_names THEN
 		body := rtrim(body, E'; \t\n') || E'\n';
 		given := coalesce(nullif(p.columns, ''), 'result');
 		body := E'\n#variable_conflict use_column\n' || CASE WHEN given = 'result' AND NOT p.proretset THEN format(E'DECLARE\n\tresult %s;\n', format_type(p.prorettype, NULL)) ELSE '' END
@@ -255,7 +259,7 @@ BEGIN
 		$c$,
 		(last / 1024 + 1) * 1024,
 		string_agg(format('ALTER %s %s SET loyalty.only_on = %L;', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, f.function,
-			f.place || ' ' || p.proname), '' ORDER BY f.function::text) FILTER (WHERE f.place IN ('coordinator', 'one machine')) ||
+			f.place || ' ' || p.proname), '' ORDER BY f.function::text) FILTER (WHERE f.place = 'one machine' OR f.place = 'coordinator' AND p.prokind = 'f') ||
 		-- its statements run in those that the engine has put on the machine, and stay there
 		string_agg(format('ALTER FUNCTION %s SET citus.allow_nested_distributed_execution = on;', f.function), '' ORDER BY f.function::text)
 			FILTER (WHERE f.place = 'member'))
@@ -341,4 +345,4 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE distribute(integer) IS
-'Spreads the tables over the machines of Citus: rows of members by member_id in so many shards, all of a member on one machine, everything else on every machine. Called on the coordinator, after setup() and again after each setup() and each machine that is added; goes on where it was stopped. From then on members must be in the table member (LY202), functions of a member work from every machine, and whatever concerns several members is refused (LY007). Errors: LY007 no Citus, a worker, triggers not allowed (citus.enable_unsafe_triggers), merged or unknown members, or consumers of events that are there; 25001 inside a transaction; 42501.';
+'Spreads the tables over the machines of Citus: rows of members by member_id in so many shards, all of a member on one machine, everything else on every machine. Called on the coordinator, after setup() and again after each setup() and each machine that is added; goes on where it was stopped. From then on members must be in the table member (LY202), functions of a member, post_many(), record_many() and transfer() work from every machine, jobs that book what is due from the coordinator, and what else concerns several members is refused (LY007). Errors: LY007 no Citus, a worker, triggers not allowed (citus.enable_unsafe_triggers), merged or unknown members, or consumers of events that are there; 25001 inside a transaction; 42501.';

@@ -160,7 +160,7 @@ DescribeElement(void *arg)
 {
 	const ElementContext *context = arg;
 
-	errcontext("element %d of %s()", context->at + 1, context->caller);
+	errcontext("element " INT64_FORMAT " of %s()", ElementNumber(context->at), context->caller);
 }
 
 /*
@@ -264,7 +264,7 @@ loyalty_record_many(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 	{
 		Datum		values[6] = {
-			Int64GetDatum(i + 1), Int64GetDatum(recordings[i].stored.activity.activity_id),
+			Int64GetDatum(ElementNumber(i)), Int64GetDatum(recordings[i].stored.activity.activity_id),
 			MicrosToNumeric(recordings[i].change.discount, recordings[i].stored.activity.decimals),
 			Int64GetDatum(recordings[i].change.points), Int32GetDatum(recordings[i].change.awards),
 			BoolGetDatum(recordings[i].outcome == RECORD_REPLAYED)

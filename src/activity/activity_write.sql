@@ -97,6 +97,22 @@ LANGUAGE c VOLATILE ROWS 100 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalt
 COMMENT ON FUNCTION record_many(bigint[], text[], timestamptz[], numeric[], jsonb[], text[], jsonb[], text[], text[], text[], boolean[], text[]) IS
 'Records one activity for each element, all or none, as record_activity() does; a NULL element means the default. Those of a member are recorded in the order given; what they could post to is locked first, by members ascending. Returns one row for each element, in the order given. Errors are those of record_activity().';
 
+CREATE FUNCTION record_many_apart(member_ids bigint[], kinds text[], ats timestamptz[], amounts numeric[],
+	lines jsonb[], channels text[], documents jsonb[], external_ids text[], moneys text[], time_zones text[], confirmed boolean[], idempotency_keys text[],
+	OUT ordinal bigint, OUT activity_id bigint, OUT discount numeric, OUT points bigint, OUT awards integer, OUT replayed boolean)
+RETURNS SETOF record
+LANGUAGE c VOLATILE ROWS 100 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_by_member';
+COMMENT ON FUNCTION record_many_apart(bigint[], text[], timestamptz[], numeric[], jsonb[], text[], jsonb[], text[], text[], text[], boolean[], text[]) IS
+'What record_many() does where tables are spread: record_many_of() for each member, ascending. Part of record_many().';
+
+CREATE FUNCTION record_many_of(member_id bigint, ordinals bigint[], kinds text[], ats timestamptz[], amounts numeric[],
+	lines jsonb[], channels text[], documents jsonb[], external_ids text[], moneys text[], time_zones text[], confirmed boolean[], idempotency_keys text[],
+	OUT ordinal bigint, OUT activity_id bigint, OUT discount numeric, OUT points bigint, OUT awards integer, OUT replayed boolean)
+RETURNS SETOF record
+LANGUAGE c VOLATILE ROWS 100 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_of_one_member';
+COMMENT ON FUNCTION record_many_of(bigint, bigint[], text[], timestamptz[], numeric[], jsonb[], text[], jsonb[], text[], text[], text[], boolean[], text[]) IS
+'record_many() with elements of one member, which have these numbers in the whole call. Sent to the machine of the member, where tables are spread. Part of record_many().';
+
 CREATE FUNCTION revise_activity(member_id bigint, activity_id bigint, amount numeric DEFAULT NULL, lines jsonb DEFAULT NULL,
 	document jsonb DEFAULT NULL, at timestamptz DEFAULT NULL, channel text DEFAULT NULL, money text DEFAULT NULL,
 	cancelled boolean DEFAULT NULL, confirmed boolean DEFAULT NULL, to_member_id bigint DEFAULT NULL, reference text DEFAULT NULL,

@@ -213,10 +213,15 @@ ReadInstant(TimestampTz *instant)
 bool
 JoinedAt(const Asker *asker, TimestampTz *joined_at)
 {
-	static KeptPlan plan = {
-		.query = "SELECT coalesce((SELECT j.joined_at FROM loyalty.tier_joined j WHERE j.member_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"ORDER BY j.joined_at LIMIT 1), (SELECT m.joined_at FROM loyalty.member m WHERE m.member_id OPERATOR(pg_catalog.=) ANY ($1) "
-		"ORDER BY m.joined_at LIMIT 1))",
+	static KeptPlan of_tiers = {
+		.query = "SELECT j.joined_at FROM loyalty.tier_joined j WHERE j.member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"ORDER BY j.joined_at LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
+	};
+	static KeptPlan of_member = {
+		.query = "SELECT m.joined_at FROM loyalty.member m WHERE m.member_id OPERATOR(pg_catalog.=) ANY ($1) "
+		"ORDER BY m.joined_at LIMIT 1",
 		.nargs = 1,
 		.argtypes = {INT8ARRAYOID}
 	};
@@ -225,8 +230,13 @@ JoinedAt(const Asker *asker, TimestampTz *joined_at)
 
 	if (!known->joined_was_read)
 	{
-		Run(asker, &plan, values, 1);
+		Run(asker, &of_tiers, values, 1);
 		known->has_joined = ReadInstant(&known->joined_at);
+		if (!known->has_joined)
+		{
+			Run(asker, &of_member, values, 1);
+			known->has_joined = ReadInstant(&known->joined_at);
+		}
 		known->joined_was_read = true;
 	}
 	*joined_at = known->joined_at;

@@ -53,16 +53,23 @@ COMMENT ON FUNCTION gift_windows(bigint, timestamptz, timestamptz) IS
 CREATE FUNCTION available_gifts(member_id bigint, as_of timestamptz DEFAULT NULL,
 	OUT gift text, OUT name text, OUT period_key text, OUT opens_at timestamptz, OUT closes_at timestamptz, OUT state text, OUT gives jsonb)
 RETURNS SETOF record
-LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT w.gift, b.name, w.period_key, w.opens_at, w.closes_at, CASE WHEN c.gift IS NULL THEN 'open' ELSE 'claimed' END, v.definition -> 'gives'
-	FROM (SELECT coalesce($2, statement_timestamp())) t (at), LATERAL loyalty.gift_windows($1, t.at, t.at) w
+#variable_conflict use_column
+DECLARE
+	moment CONSTANT timestamptz := coalesce(as_of, statement_timestamp());
+	claimed CONSTANT text[] := ARRAY(SELECT c.gift || ' ' || c.period_key FROM loyalty.gift_claim c
+		WHERE c.member_id = ANY (loyalty.numbers_of($1)) AND c.at <= moment);
+BEGIN
+	RETURN QUERY
+	SELECT w.gift, b.name, w.period_key, w.opens_at, w.closes_at, CASE WHEN c.is_claimed THEN 'claimed' ELSE 'open' END, v.definition -> 'gives'
+	FROM loyalty.gift_windows($1, moment, moment) w
 		JOIN loyalty.benefit b ON b.benefit = w.gift
 		JOIN loyalty.benefit_version v ON v.benefit = w.gift AND v.version = w.version
-		LEFT JOIN LATERAL (SELECT c.gift FROM loyalty.gift_claim c
-			WHERE c.member_id = ANY (loyalty.numbers_of($1)) AND c.gift = w.gift AND c.period_key = w.period_key AND c.at <= t.at LIMIT 1) c ON true
-	WHERE w.available OR c.gift IS NOT NULL
-	ORDER BY w.gift, w.opens_at
+		CROSS JOIN LATERAL (SELECT w.gift || ' ' || w.period_key = ANY (claimed)) c (is_claimed)
+	WHERE w.available OR c.is_claimed
+	ORDER BY w.gift, w.opens_at;
+END
 $$;
 COMMENT ON FUNCTION available_gifts(bigint, timestamptz) IS
 'The gifts whose window is open for a member, under whichever number, as of an instant (NULL: now), and which it may have: a right that follows from facts, so no job makes it. state: open or claimed.';
@@ -105,7 +112,11 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	earlier jsonb;
+	x record;
 	w record;
+	is_open boolean := false;
+	earlier_at timestamptz;
+	claimed_at timestamptz;
 BEGIN
 	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
@@ -118,13 +129,23 @@ BEGIN
 		END IF;
 	END IF;
 	PERFORM loyalty.lock_benefit(member_id, gift);
-	SELECT x.*, c.at AS claimed_at INTO w FROM loyalty.gift_windows(member_id, at, at) x
-		LEFT JOIN loyalty.gift_claim c ON c.member_id = ANY (loyalty.numbers_of(member_id)) AND c.gift = x.gift AND c.period_key = x.period_key
-	WHERE x.gift = claim_gift.gift AND (x.available OR c.at IS NOT NULL) ORDER BY c.at IS NOT NULL, x.opens_at LIMIT 1;
-	IF w.claimed_at IS NOT NULL THEN
-		RAISE EXCEPTION 'gift "%" of % was claimed before', gift, w.period_key
-			USING ERRCODE = 'LY615', DETAIL = format('It was at %s.', w.claimed_at), HINT = 'A gift is claimed once for each occasion.';
-	ELSIF w.gift IS NULL THEN
+	-- the first that is open, or one that was claimed
+	FOR x IN SELECT g.* FROM loyalty.gift_windows(member_id, at, at) g WHERE g.gift = claim_gift.gift ORDER BY g.opens_at LOOP
+		SELECT c.at INTO earlier_at FROM loyalty.gift_claim c
+		WHERE c.member_id = ANY (loyalty.numbers_of(member_id)) AND c.gift = x.gift AND c.period_key = x.period_key;
+		IF FOUND THEN
+			claimed_at := coalesce(claimed_at, earlier_at);
+			period_key := coalesce(period_key, x.period_key);
+		ELSIF x.available THEN
+			w := x;
+			is_open := true;
+			EXIT;
+		END IF;
+	END LOOP;
+	IF NOT is_open AND claimed_at IS NOT NULL THEN
+		RAISE EXCEPTION 'gift "%" of % was claimed before', gift, period_key
+			USING ERRCODE = 'LY615', DETAIL = format('It was at %s.', claimed_at), HINT = 'A gift is claimed once for each occasion.';
+	ELSIF NOT is_open THEN
 		PERFORM loyalty.has_access(member_id, gift, at);
 		RAISE EXCEPTION 'member % may not claim gift "%"', member_id, gift
 			USING ERRCODE = 'LY609', DETAIL = format('At %s no window of it is open, or its definition asks for something else.', at),
@@ -146,20 +167,23 @@ CREATE FUNCTION book_gifts_of(member_ids bigint[], as_of timestamptz, scope text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	m bigint;
 	w record;
 	given bigint := 0;
 BEGIN
-	FOR w IN
-		SELECT m.id AS member_id, x.* FROM unnest(member_ids) m (id), LATERAL loyalty.gift_windows(m.id, as_of - interval '366 days', as_of) x
-			JOIN loyalty.benefit_version v ON v.benefit = x.gift AND v.version = x.version
-		WHERE x.available AND v.definition #> '{gives,points}' IS NOT NULL AND x.opens_at > as_of - interval '366 days'
-		ORDER BY m.id, x.opens_at, x.gift
-	LOOP
-		PERFORM loyalty.lock_benefit(w.member_id, w.gift);
-		CONTINUE WHEN EXISTS (SELECT FROM loyalty.gift_claim c
-			WHERE c.member_id = ANY (loyalty.numbers_of(w.member_id)) AND c.gift = w.gift AND c.period_key = w.period_key);
-		PERFORM loyalty.give_gift(w.member_id, w.gift, w.version, w.period_key, w.opens_at, w.closes_at, w.opens_at, NULL);
-		given := given + 1;
+	FOREACH m IN ARRAY ARRAY(SELECT u FROM unnest(member_ids) u ORDER BY u) LOOP
+		FOR w IN
+			SELECT x.* FROM loyalty.gift_windows(m, as_of - interval '366 days', as_of) x
+			WHERE x.available AND x.opens_at > as_of - interval '366 days' ORDER BY x.opens_at, x.gift
+		LOOP
+			CONTINUE WHEN NOT EXISTS (SELECT FROM loyalty.benefit_version v
+				WHERE v.benefit = w.gift AND v.version = w.version AND v.definition #> '{gives,points}' IS NOT NULL);
+			PERFORM loyalty.lock_benefit(m, w.gift);
+			CONTINUE WHEN EXISTS (SELECT FROM loyalty.gift_claim c
+				WHERE c.member_id = ANY (loyalty.numbers_of(m)) AND c.gift = w.gift AND c.period_key = w.period_key);
+			PERFORM loyalty.give_gift(m, w.gift, w.version, w.period_key, w.opens_at, w.closes_at, w.opens_at, NULL);
+			given := given + 1;
+		END LOOP;
 	END LOOP;
 	RETURN given;
 END

@@ -29,6 +29,7 @@ typedef struct Behind
 	Oid			function;
 	bool		in_c;			/* it says itself what its errors are about */
 	bool		of_member;		/* the first argument, whose rows it writes */
+	Oid			apart;			/* what stands in for it where tables are spread, or none */
 } Behind;
 
 /* Those that were called, until any function is changed */
@@ -40,6 +41,7 @@ typedef struct Call
 	FmgrInfo	function;
 	bool		in_c;
 	bool		of_member;
+	FmgrInfo   *apart;
 } Call;
 
 static void
@@ -83,6 +85,8 @@ LookUpBehind(Oid called, const char *schema)
 	proc = (Form_pg_proc) GETSTRUCT(found);
 	behind.function = proc->oid;
 	behind.in_c = proc->prolang == ClanguageId;
+	behind.apart = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(psprintf("%s_apart", NameStr(proc->proname))),
+								   PointerGetDatum(&proc->proargtypes), ObjectIdGetDatum(get_namespace_oid("loyalty", false)));
 	ReleaseSysCache(found);
 	ReleaseSysCache(tuple);
 	behind.of_member = IsOfMember(called);
@@ -110,6 +114,12 @@ PrepareCall(FmgrInfo *called, const char *schema)
 	}
 	call->in_c = behind->in_c;
 	call->of_member = behind->of_member;
+	if (OidIsValid(behind->apart))
+	{
+		call->apart = MemoryContextAlloc(called->fn_mcxt, sizeof(FmgrInfo));
+		fmgr_info_cxt(behind->apart, call->apart, called->fn_mcxt);
+		call->apart->fn_expr = called->fn_expr;
+	}
 	fmgr_info_cxt(behind->function, &call->function, called->fn_mcxt);
 	call->function.fn_expr = called->fn_expr;
 	return call;
@@ -158,8 +168,32 @@ RunBehind(FunctionCallInfo fcinfo, Oid role, bool spread)
 }
 
 /*
+ * Runs what stands in for a function where tables are spread, as the caller: it
+ * calls functions of members, each of which checks its caller.
+ */
+static Datum
+RunApart(FunctionCallInfo fcinfo, Call *call)
+{
+	FmgrInfo   *called = fcinfo->flinfo;
+	volatile Datum result = 0;
+
+	fcinfo->flinfo = call->apart;
+	PG_TRY();
+	{
+		result = FunctionCallInvoke(fcinfo);
+	}
+	PG_FINALLY();
+	{
+		fcinfo->flinfo = called;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+/*
  * The same, as the owner of the tables, which must have the layout of now; of a
- * member whose rows are on another machine, there.
+ * member whose rows are on another machine, there; of several, by what stands in
+ * for it.
  */
 static Datum
 RunAsOwner(FunctionCallInfo fcinfo, Right right)
@@ -179,6 +213,11 @@ RunAsOwner(FunctionCallInfo fcinfo, Right right)
 		if (RunElsewhere(fcinfo, &result))
 			return result;
 		ActAsOwner(&before, role, right);
+	}
+	if (unlikely(spread) && call->apart != NULL && !IsForOneMember())
+	{
+		ActAsBefore(&before);
+		return RunApart(fcinfo, call);
 	}
 	result = RunBehind(fcinfo, role, spread);
 	ActAsBefore(&before);

@@ -105,7 +105,10 @@ extern bool IsOfMember(Oid function);
 extern bool RunElsewhere(FunctionCallInfo fcinfo, Datum *result);
 extern bool SeesPart(void);
 extern const char *OverEntries(const char *query);
+extern void RequireHere(int64 member_id, const char *name);
 extern void RethrowUnplanned(MemoryContext context, const char *name);
+extern bool IsForOneMember(void);
+extern int64 ElementNumber(int i);
 
 /* Who may write, and as whom: see rights.c. */
 typedef enum Right

@@ -73,6 +73,22 @@ $$;
 COMMENT ON FUNCTION refuse_distributed(text) IS
 'Refuses a function that goes over all members where a distributed engine has spread our tables: it would be right for a part only. Error: LY007. Part of the jobs and of ledger_digest().';
 
+CREATE FUNCTION require_job_place(job text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT loyalty.tables_are_spread() THEN
+		PERFORM loyalty.refuse_distributed(job);
+		RETURN;
+	END IF;
+	-- the setting refuses what it stands for, as it does for functions; a procedure that commits can have none
+	PERFORM set_config('loyalty.only_on', format('%s %s', f.place, job), true)
+	FROM loyalty.spread_functions() f JOIN pg_proc p ON p.oid = f.function WHERE p.proname = job AND p.prokind = 'p';
+END
+$$;
+COMMENT ON FUNCTION require_job_place(text) IS
+'Refuses a job where it does not work once tables are spread: LY007, on another machine than the coordinator, or on all. Part of the jobs.';
+
 CREATE FUNCTION past_instant(as_of timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -92,12 +108,14 @@ CREATE FUNCTION begin_job(job text, as_of timestamptz, batch_size integer, unit 
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+	moment CONSTANT timestamptz := clock_timestamp();
 BEGIN
 	IF job IS NULL OR unit IS NULL THEN
 		RAISE EXCEPTION 'job and unit must be given'
 			USING ERRCODE = 'LY003', DETAIL = 'A run is kept with its name and with what it counts.', HINT = 'CALL the procedure of a job.';
 	END IF;
-	PERFORM loyalty.refuse_distributed(job);
+	PERFORM loyalty.require_job_place(job);
 	until := loyalty.past_instant(as_of);
 	IF batch_size IS NULL OR batch_size <= 0 THEN
 		RAISE EXCEPTION 'batch_size must be positive'
@@ -116,7 +134,7 @@ BEGIN
 		WHERE r.job = begin_job.job AND r.status = 'running' AND r.arguments = begin_job.arguments)
 	RETURNING j.run_id, j.last_key INTO run_id, last_key;
 	resumed := FOUND;
-	UPDATE loyalty.job_run j SET status = 'interrupted', finished_at = clock_timestamp()
+	UPDATE loyalty.job_run j SET status = 'interrupted', finished_at = moment
 	WHERE j.job = begin_job.job AND j.status = 'running' AND j.run_id IS DISTINCT FROM begin_job.run_id;
 	IF NOT resumed THEN
 		INSERT INTO loyalty.job_run AS j (job, as_of, arguments, unit) VALUES (job, until, arguments, unit) RETURNING j.run_id INTO run_id;
@@ -131,59 +149,84 @@ CREATE FUNCTION note_job(run_id bigint, done bigint DEFAULT 0, last_key bigint D
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+	moment CONSTANT timestamptz := clock_timestamp();
 BEGIN
 	UPDATE loyalty.job_run j
 	SET done = j.done + coalesce(note_job.done, 0), last_key = coalesce(note_job.last_key, j.last_key),
 		result = coalesce(j.result + note_job.result, note_job.result, j.result),
-		total = coalesce(note_job.total, j.total), updated_at = clock_timestamp()
+		total = coalesce(note_job.total, j.total), updated_at = moment
 	WHERE j.run_id = note_job.run_id;
 END
 $$;
 COMMENT ON FUNCTION note_job(bigint, bigint, bigint, bigint, bigint) IS
 'Records a batch of a run: how much more is done, the last key, what more it brought about, how much there is to do in all. Part of the jobs.';
 
+CREATE FUNCTION run_for_member(member_id bigint, job text, as_of timestamptz, scope text, OUT result bigint, OUT busy boolean) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms'
+AS $$
+BEGIN
+	busy := false;
+	IF loyalty.room_function(job || '_of', 'bigint[], timestamp with time zone, text') IS NULL THEN
+		RAISE EXCEPTION 'there is no job "%"', job
+			USING ERRCODE = 'LY003', DETAIL = format('There is no function loyalty.%I().', job || '_of'), HINT = 'CALL the procedure of a job.';
+	END IF;
+	EXECUTE format('SELECT loyalty.%I($1, $2, $3)', job || '_of') INTO result USING ARRAY[member_id], as_of, scope;
+	result := coalesce(result, 0);
+EXCEPTION
+	WHEN lock_not_available THEN
+		result := 0;
+		busy := true;
+END
+$$;
+COMMENT ON FUNCTION run_for_member(bigint, text, timestamptz, text) IS
+'Runs <job>_of() for one member; busy: somebody else keeps it locked for longer than a moment, and nothing was done. Sent to the machine of the member, where tables are spread. Part of run_batch().';
+
 CREATE FUNCTION run_batch(job text, member_ids bigint[], as_of timestamptz DEFAULT NULL, scope text DEFAULT NULL,
 	OUT result bigint, OUT busy bigint[]) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms'
 AS $$
 DECLARE
-	call CONSTANT text := format('SELECT loyalty.%I($1, $2, $3)', job || '_of');
 	member_id bigint;
-	one bigint;
+	one record;
 BEGIN
 	busy := '{}';
-	BEGIN
-		EXECUTE call INTO result USING member_ids, as_of, scope;
-		RETURN;
-	EXCEPTION
-		WHEN lock_not_available THEN
-			result := 0;
-	END;
-	-- whose it was, only one at a time tells
-	FOREACH member_id IN ARRAY member_ids LOOP
+	IF NOT loyalty.tables_are_spread() THEN
 		BEGIN
-			EXECUTE call INTO one USING ARRAY[member_id], as_of, scope;
-			result := result + coalesce(one, 0);
+			EXECUTE format('SELECT loyalty.%I($1, $2, $3)', job || '_of') INTO result USING member_ids, as_of, scope;
+			RETURN;
 		EXCEPTION
 			WHEN lock_not_available THEN
-				busy := busy || member_id;
+				NULL;
 		END;
+	END IF;
+	-- whose it was, only one at a time tells
+	result := 0;
+	FOREACH member_id IN ARRAY member_ids LOOP
+		SELECT r.result, r.busy INTO one FROM loyalty.run_for_member(member_id, job, as_of, scope) r;
+		result := result + one.result;
+		IF one.busy THEN
+			busy := busy || member_id;
+		END IF;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION run_batch(text, bigint[], timestamptz, text) IS
-'Runs <job>_of() for a batch of members. Where somebody else keeps one of them locked for longer than a moment, such as a session that is idle in its transaction, it is run for each of them alone; busy are those whom it could not have. result is the sum. Part of the jobs.';
+'Runs <job>_of() for a batch of members. Where somebody else keeps one of them locked for longer than a moment, such as a session that is idle in its transaction, it is run for each of them alone, and so it is where tables are spread; busy are those whom it could not have. result is the sum. Part of the jobs.';
 
 CREATE FUNCTION end_job(run_id bigint, of_what text, busy bigint[] DEFAULT '{}', unsound bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	moment CONSTANT timestamptz := clock_timestamp();
+	brought CONSTANT bigint := coalesce((SELECT j.result FROM loyalty.job_run j WHERE j.run_id = end_job.run_id), 0);
+	said CONSTANT text := concat_ws('; ', format('%s %s', brought, of_what),
+		CASE WHEN unsound > 0 THEN format('%s members have entries that are not sound, see check_all()', unsound) END,
+		CASE WHEN cardinality(busy) > 0 THEN format('%s members stayed locked by other sessions, the first is %s: left to the next run',
+			cardinality(busy), busy[1]) END);
 BEGIN
 	UPDATE loyalty.job_run j
-	SET status = 'finished', finished_at = clock_timestamp(), updated_at = clock_timestamp(), total = j.done, result = coalesce(j.result, 0),
-		message = concat_ws('; ', format('%s %s', coalesce(j.result, 0), of_what),
-			CASE WHEN unsound > 0 THEN format('%s members have entries that are not sound, see check_all()', unsound) END,
-			CASE WHEN cardinality(busy) > 0 THEN format('%s members stayed locked by other sessions, the first is %s: left to the next run',
-				cardinality(busy), busy[1]) END)
+	SET status = 'finished', finished_at = moment, updated_at = moment, total = j.done, result = brought, message = said
 	WHERE j.run_id = end_job.run_id;
 END
 $$;
@@ -205,6 +248,9 @@ DECLARE
 	busy bigint[] := '{}';
 	busy_scopes text[] := '{}';
 	unsound bigint := 0;
+	-- a transaction is of one machine then: what is on every machine is written only by itself
+	is_spread CONSTANT boolean := loyalty.tables_are_spread();
+	not_noted bigint := 0;
 BEGIN
 	PERFORM loyalty.require_autocommit(job);
 	SELECT * INTO run FROM loyalty.begin_job(job, as_of, batch_size, unit, arguments);
@@ -213,10 +259,14 @@ BEGIN
 	LOOP
 		SELECT * INTO ahead FROM loyalty.next_of_job(job, run.run_id, run.last_key, run.until, batch_size, scope, busy);
 		PERFORM loyalty.note_job(run.run_id, total => ahead.total);
+		IF is_spread THEN
+			COMMIT;
+		END IF;
 		place := 1;
 		WHILE place OPERATOR(pg_catalog.<=) pg_catalog.cardinality(ahead.members) LOOP
 			-- a batch is of one scope
-			last := least(place::pg_catalog.int8 OPERATOR(pg_catalog.+) batch_size OPERATOR(pg_catalog.-) 1, pg_catalog.cardinality(ahead.members));
+			last := least(place::pg_catalog.int8 OPERATOR(pg_catalog.+) CASE WHEN is_spread THEN 1 ELSE batch_size END OPERATOR(pg_catalog.-) 1,
+				pg_catalog.cardinality(ahead.members));
 			WHILE ahead.scopes[last] OPERATOR(pg_catalog.<>) ahead.scopes[place] LOOP
 				last := last OPERATOR(pg_catalog.-) 1;
 			END LOOP;
@@ -224,8 +274,14 @@ BEGIN
 			busy := busy OPERATOR(pg_catalog.||) batch.busy;
 			busy_scopes := busy_scopes OPERATOR(pg_catalog.||)
 				pg_catalog.array_fill(coalesce(ahead.scopes[place], scope), ARRAY[pg_catalog.cardinality(batch.busy)]);
-			PERFORM loyalty.note_job(run.run_id, result => batch.result);
 			place := last OPERATOR(pg_catalog.+) 1;
+			not_noted := not_noted OPERATOR(pg_catalog.+) batch.result;
+			IF is_spread THEN
+				COMMIT;
+				CONTINUE WHEN last OPERATOR(pg_catalog.%) batch_size OPERATOR(pg_catalog.<>) 0 AND last OPERATOR(pg_catalog.<) pg_catalog.cardinality(ahead.members);
+			END IF;
+			PERFORM loyalty.note_job(run.run_id, result => not_noted);
+			not_noted := 0;
 			-- the last of them together with how far it is
 			IF place OPERATOR(pg_catalog.<=) pg_catalog.cardinality(ahead.members) THEN
 				COMMIT;
@@ -251,6 +307,9 @@ BEGIN
 			IF pg_catalog.cardinality(batch.busy) OPERATOR(pg_catalog.>) 0 THEN
 				busy := busy OPERATOR(pg_catalog.||) again[n];
 				busy_scopes := busy_scopes OPERATOR(pg_catalog.||) ARRAY[again_scopes[n]];
+			END IF;
+			IF is_spread THEN
+				COMMIT;
 			END IF;
 			PERFORM loyalty.note_job(run.run_id, result => batch.result);
 			COMMIT;
@@ -327,12 +386,16 @@ AS $$
 DECLARE
 	plan jsonb;
 BEGIN
+	-- no machine knows that of the others
+	IF loyalty.tables_are_spread() THEN
+		RETURN NULL;
+	END IF;
 	-- the planner knows partitions, and tables that were never analyzed
 	EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %s', relation) INTO plan;
 	RETURN plan #>> '{0,Plan,Plan Rows}';
 END
 $$;
-COMMENT ON FUNCTION estimated_rows(regclass) IS 'How many rows a table has, as the planner has it. Part of the jobs.';
+COMMENT ON FUNCTION estimated_rows(regclass) IS 'How many rows a table has, as the planner has it; NULL where tables are spread. Part of the jobs.';
 
 CREATE FUNCTION lock_against_writers(relation regclass) RETURNS void
 LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp

@@ -26,7 +26,7 @@ COMMENT ON FUNCTION is_here(bigint) IS 'Whether statements read the rows of a me
 
 CREATE FUNCTION tables_are_spread() RETURNS boolean
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'loyalty_tables_are_spread';
-COMMENT ON FUNCTION tables_are_spread() IS 'Whether the tables are spread over several machines, and statements do not read one part only. Part of ledger_digest() and the checks.';
+COMMENT ON FUNCTION tables_are_spread() IS 'Whether the tables are spread over several machines, and statements do not read one part only. Part of ledger_digest(), the checks and the jobs.';
 
 CREATE FUNCTION ask_machines(query text, OUT machine text, OUT answer text) RETURNS SETOF record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -24,6 +24,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/ilist.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -52,11 +53,35 @@ HasRows(const char *query)
 }
 
 /*
+ * A machine that is told to prepare what another one has begun there must not have
+ * begun anything itself on a third: the engine would forget that, so that what is
+ * on every machine (budgets, scores, codes) would differ from then on.
+ */
+static void
+RefuseToForget(XactEvent event, void *arg)
+{
+	dlist_head *begun;
+
+	(void) arg;
+	if (event != XACT_EVENT_PRE_PREPARE || !is_spread)
+		return;
+	begun = (dlist_head *) load_external_function("citus", "InProgressTransactions", false, NULL);
+	if (begun == NULL || !dlist_is_empty(begun))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_SPREAD),
+				 errmsg("a transaction over several machines cannot write what is on every machine"),
+				 errdetail("One of its calls has: a budget, a code, a score or the like."),
+				 errhint("Make each such call a transaction of its own.")));
+}
+
+/*
  * Reads anew what the engine has noted of our tables.
  */
 static void
 ReadSpread(void)
 {
+	static bool watching = false;
+
 	is_spread = OidIsValid(get_relname_relid("pg_dist_partition", PG_CATALOG_NAMESPACE)) &&
 		HasRows("SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid OPERATOR(pg_catalog.=) ANY (ARRAY["
 				"pg_catalog.to_regclass('loyalty.layout'), pg_catalog.to_regclass('loyalty.wallet')])");
@@ -65,6 +90,11 @@ ReadSpread(void)
 		bool		isnull;
 
 		machine = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	if (is_spread && !watching)
+	{
+		RegisterXactCallback(RefuseToForget, NULL);
+		watching = true;
 	}
 }
 

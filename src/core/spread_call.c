@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
@@ -22,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "core/core.h"
 #include "core/errors.h"
@@ -81,6 +83,16 @@ RefuseElsewhere(const char *name, const char *detail)
 }
 
 /*
+ * Refuses to run a function of a member on another machine than the member's.
+ */
+void
+RequireHere(int64 member_id, const char *name)
+{
+	if (TablesAreSpread() && !IsHere(member_id))
+		RefuseElsewhere(name, "The engine did not send it.");
+}
+
+/*
  * Calls a function with the arguments that it was called with, such that the
  * engine sends the call to the machine of the member.
  */
@@ -104,7 +116,12 @@ SendCall(FunctionCallInfo fcinfo, const char *name)
 	appendStringInfo(&query, "SELECT * FROM loyalty.%s(", quote_identifier(name));
 	for (int i = 0; i < nargs; i++)
 	{
-		appendStringInfo(&query, "%s$%d", i > 0 ? ", " : "", i + 1);
+		/* now is now there, too, and no instant that was given */
+		if (argtypes[i] == TIMESTAMPTZOID && !fcinfo->args[i].isnull &&
+			DatumGetTimestampTz(fcinfo->args[i].value) == GetCurrentStatementStartTimestamp())
+			appendStringInfo(&query, "%spg_catalog.statement_timestamp()", i > 0 ? ", " : "");
+		else
+			appendStringInfo(&query, "%s$%d", i > 0 ? ", " : "", i + 1);
 		types[i] = argtypes[i];
 		values[i] = fcinfo->args[i].value;
 		nulls[i] = fcinfo->args[i].isnull ? 'n' : ' ';

@@ -567,7 +567,7 @@ RequireElement(const Column *column, int i, const char *name)
 	if (!Given(column, i))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("element %d of \"%s\" must not be NULL", i + 1, name),
+				 errmsg("element " INT64_FORMAT " of \"%s\" must not be NULL", ElementNumber(i), name),
 				 errdetail("An entry cannot be made without it."),
 				 errhint("Give a value for it.")));
 }
@@ -641,7 +641,7 @@ DescribeElement(void *arg)
 	else if (element < 0 && many->run.n > 0 && many->run.at < many->run.n)
 		element = many->order[many->first + many->run.at].index;
 	if (element >= 0)
-		errcontext("element %d of post_many", element + 1);
+		errcontext("element " INT64_FORMAT " of post_many", ElementNumber(element));
 }
 
 /*
@@ -658,7 +658,7 @@ BeginElement(const Many *many, int i)
 	if (kind == 0 || kind == ENTRY_TRANSFER_OUT || kind == ENTRY_TRANSFER_IN || kind == ENTRY_EXPIRE)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_WRONG_KIND),
-				 errmsg("post_many cannot post kind \"%s\" of element %d", kind_name, i + 1),
+				 errmsg("post_many cannot post kind \"%s\" of element " INT64_FORMAT, kind_name, ElementNumber(i)),
 				 errdetail("Transfers take two wallets, and expiries are booked by a job."),
 				 errhint("The kinds are earn, redeem, hold, capture, release, reverse, activate and adjust.")));
 	if (kind == ENTRY_ADJUST)
@@ -942,7 +942,7 @@ loyalty_post_many(PG_FUNCTION_ARGS)
 		Datum		values[4];
 		bool		nulls[4] = {false};
 
-		values[0] = Int64GetDatum(i + 1);
+		values[0] = Int64GetDatum(ElementNumber(i));
 		values[1] = Int64GetDatum(posting->result.entry_id);
 		values[2] = Int64GetDatum(posting->result.available);
 		values[3] = BoolGetDatum(posting->result.outcome == POSTING_REPLAYED);

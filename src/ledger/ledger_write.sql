@@ -210,3 +210,74 @@ CREATE FUNCTION award_points() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_award_points';
 COMMENT ON FUNCTION award_points() IS
 'Trigger function (AFTER INSERT OR UPDATE OR DELETE, FOR EACH ROW): the member of a row has what the row is worth as it stands, in the same commit, whatever became of the row and in whatever order; what was taken back and is due again goes back into its lots. Arguments are terms ''name=value''; a value is a column or an expression over the row''s columns, found in pg_catalog and the table''s schema. source (needed): the name under which the rows are known, one for each trigger of a currency, never changed. member (needed): NULL is nobody. points (needed): cut off to whole ones, nothing where not positive. at: when the points are earned; NULL or not given is now, and so is what lies ahead, with the row''s own time in details. when: whether the row counts; NULL is false. available_at: from when the points can be used; while they are pending, a change of it moves them. currency: a code (points). key: what names the row in its source, one or several values, unique and lasting (the primary key, of the topmost partitioned table). Times without zone are in the currency''s. Errors: LY003 a term that is missing, not known, or a source that two triggers share; 42703, 42804 and the like name the term; those of earn() and reverse().';
+
+-- ---------------------------------------------------------------------------
+-- Program: where tables are spread over several machines
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION post_many_apart(member_ids bigint[], kinds text[], points numeric[], currencies text[],
+	effective_ats timestamptz[], available_ats timestamptz[], expires_ats timestamptz[], hold_untils timestamptz[],
+	target_entry_ids bigint[], reasons text[], refs text[], idempotency_keys text[], details jsonb[], pending boolean[],
+	OUT ordinal bigint, OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS SETOF record
+LANGUAGE c VOLATILE ROWS 100 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_by_member';
+COMMENT ON FUNCTION post_many_apart(bigint[], text[], numeric[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[], boolean[]) IS
+'What post_many() does where tables are spread: post_many_of() for each member, ascending. Part of post_many().';
+
+CREATE FUNCTION post_many_of(member_id bigint, ordinals bigint[], kinds text[], points numeric[], currencies text[],
+	effective_ats timestamptz[], available_ats timestamptz[], expires_ats timestamptz[], hold_untils timestamptz[],
+	target_entry_ids bigint[], reasons text[], refs text[], idempotency_keys text[], details jsonb[], pending boolean[],
+	OUT ordinal bigint, OUT entry_id bigint, OUT available bigint, OUT replayed boolean) RETURNS SETOF record
+LANGUAGE c VOLATILE ROWS 100 SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_of_one_member';
+COMMENT ON FUNCTION post_many_of(bigint, bigint[], text[], numeric[], text[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], bigint[], text[], text[], text[], jsonb[], boolean[]) IS
+'post_many() with elements of one member, which have these numbers in the whole call. Sent to the machine of the member, where tables are spread. Part of post_many().';
+
+CREATE FUNCTION take_wallet(member_id bigint, currency text) RETURNS void
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_take_wallet';
+COMMENT ON FUNCTION take_wallet(bigint, text) IS
+'Locks the wallet of a member before another one''s, or opens it. Sent to the machine of the member, where tables are spread. Part of transfer(). Errors: LY102 currency, LY202.';
+
+CREATE FUNCTION post_transfer_out(member_id bigint, to_member_id bigint, points numeric, currency text, effective_at timestamptz,
+	reference text, idempotency_key text, details jsonb,
+	OUT entry_id bigint, OUT available bigint, OUT replayed boolean, OUT happened_at timestamptz, OUT lots points_lots) RETURNS record
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_post_transfer_out';
+COMMENT ON FUNCTION post_transfer_out(bigint, bigint, numeric, text, timestamptz, text, text, jsonb) IS
+'The sender''s half of a transfer (effective_at NULL: now): its entry, and when it happened and which lots left, unless it is the first result of a repeated idempotency_key. Sent to the machine of the member, where tables are spread. Part of transfer().';
+
+CREATE FUNCTION post_transfer_in(member_id bigint, from_member_id bigint, points numeric, currency text, effective_at timestamptz, is_now boolean,
+	reference text, details jsonb, lots points_lots) RETURNS bigint
+LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_post_transfer_in';
+COMMENT ON FUNCTION post_transfer_in(bigint, bigint, numeric, text, timestamptz, boolean, text, jsonb, points_lots) IS
+'The receiver''s half of a transfer: its entry, with the lots that left. Sent to the machine of the member, where tables are spread. Part of transfer(). Error: LY003 the lots have other points.';
+
+CREATE FUNCTION transfer_apart(from_member_id bigint, to_member_id bigint, points numeric, currency text, effective_at timestamptz,
+	reference text, idempotency_key text, details jsonb) RETURNS posting_result
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	sent record;
+	result loyalty.posting_result;
+BEGIN
+	IF from_member_id = to_member_id THEN
+		RAISE EXCEPTION 'member % cannot transfer points to itself', from_member_id
+			USING ERRCODE = 'LY112', DETAIL = format('Member %s is the same as member %s.', to_member_id, from_member_id), HINT = 'Give two different members.';
+	ELSIF effective_at IS NULL THEN
+		RAISE EXCEPTION 'effective_at must not be NULL'
+			USING ERRCODE = 'LY003', DETAIL = 'An entry is effective from an instant on.', HINT = 'Leave it out for now.';
+	END IF;
+	IF to_member_id < from_member_id THEN
+		EXECUTE 'SELECT FROM loyalty.take_wallet($1, $2)' USING to_member_id, currency;
+	END IF;
+	EXECUTE 'SELECT * FROM loyalty.post_transfer_out($1, $2, $3, $4, $5, $6, $7, $8)' INTO sent
+	USING from_member_id, to_member_id, points, currency, nullif(effective_at, statement_timestamp()), reference, idempotency_key, details;
+	IF NOT sent.replayed THEN
+		EXECUTE 'SELECT FROM loyalty.post_transfer_in($1, $2, $3, $4, $5, $6, $7, $8, $9)'
+		USING to_member_id, from_member_id, points, currency, sent.happened_at, effective_at = statement_timestamp(), reference, details, sent.lots;
+	END IF;
+	result.entry_id := sent.entry_id;
+	result.available := sent.available;
+	result.replayed := sent.replayed;
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION transfer_apart(bigint, bigint, numeric, text, timestamptz, text, text, jsonb) IS
+'What transfer() does where tables are spread: its halves, each on the machine of its member, with wallets locked ascending. Part of transfer().';

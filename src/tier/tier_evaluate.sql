@@ -247,6 +247,46 @@ $$;
 COMMENT ON FUNCTION members_evaluated_alone(text, bigint, bigint) IS
 'Of the members behind one, as far as another, those whose tiers depend on more than their facts: grants, merges or a date of their own. Part of evaluate_tiers().';
 
+CREATE FUNCTION is_sampled(ladder text) RETURNS boolean
+LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
+		JOIN loyalty.tier_measure t ON t.measure = d->>'measure' AND t.source = 'function' WHERE v.ladder = $1)
+$$;
+COMMENT ON FUNCTION is_sampled(text) IS 'Whether a ladder counts a measure that is a function. Part of evaluate_tiers().';
+
+CREATE FUNCTION members_with_facts(ladder text, as_of timestamptz, behind bigint, up_to bigint) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+DECLARE
+	of_functions CONSTANT boolean := loyalty.is_sampled(ladder);
+	measures CONSTANT text[] := ARRAY(SELECT DISTINCT d ->> 'measure' FROM loyalty.ladder_version v, jsonb_array_elements(v.definition -> 'measures') d WHERE v.ladder = $1);
+	currencies CONSTANT text[] := ARRAY(SELECT m.currency FROM loyalty.tier_measure m WHERE m.measure = ANY (measures) AND m.source = 'points');
+	before_available CONSTANT text[] := ARRAY(SELECT m.currency FROM loyalty.tier_measure m WHERE m.measure = ANY (measures) AND m.source = 'points' AND m.pending);
+BEGIN
+	-- what is reversed stands with its member, and whose points wait for an event has them with the event
+	RETURN ARRAY(
+		SELECT e.member_id FROM loyalty.all_entries() e
+		WHERE (behind IS NULL OR e.member_id > behind) AND e.member_id <= up_to AND e.currency = ANY (currencies)
+			AND (e.kind IN ('earn', 'adjust') AND (e.available_at IS NOT NULL OR e.requested <= 0 OR e.currency = ANY (before_available)) OR e.kind = 'activate')
+		UNION
+		SELECT e.member_id FROM loyalty.tier_event e
+		WHERE (behind IS NULL OR e.member_id > behind) AND e.member_id <= up_to AND e.measure = ANY (measures)
+		UNION
+		SELECT s.member_id FROM loyalty.tier_state s WHERE (behind IS NULL OR s.member_id > behind) AND s.member_id <= up_to
+			AND (of_functions OR s.ladder = $1 AND (s.next_at <= as_of OR s.machine IS NULL))
+		UNION
+		SELECT w.member_id FROM loyalty.wallet w WHERE of_functions AND (behind IS NULL OR w.member_id > behind) AND w.member_id <= up_to
+		UNION
+		SELECT g.member_id FROM loyalty.tier_grant g WHERE g.ladder = $1 AND (behind IS NULL OR g.member_id > behind) AND g.member_id <= up_to
+		UNION
+		SELECT j.member_id FROM loyalty.tier_joined j WHERE (behind IS NULL OR j.member_id > behind) AND j.member_id <= up_to
+		ORDER BY 1);
+END
+$$;
+COMMENT ON FUNCTION members_with_facts(text, timestamptz, bigint, bigint) IS
+'Where tables are spread, of the members behind one, as far as another: those who have facts of a ladder, or whose tiers depend on more than these. What is stored of them is compared on the machine of each. Part of evaluate_tiers().';
+
 CREATE FUNCTION tiers_to_evaluate(ladder text, as_of timestamptz, behind bigint, up_to bigint) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_custom_plan SET jit = off
 -- statistics may be missing, as after backfill(): then a hash of the facts of all would not fit; and how many members have facts nobody
@@ -254,11 +294,15 @@ LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_t
 SET enable_hashagg = off SET enable_nestloop = off
 AS $$
 DECLARE
-	alone CONSTANT bigint[] := ARRAY(SELECT loyalty.members_evaluated_alone(ladder, behind, up_to));
+	alone bigint[];
 	plain record;
 	members text;
 	differing bigint[];
 BEGIN
+	IF loyalty.tables_are_spread() THEN
+		RETURN loyalty.members_with_facts(ladder, as_of, behind, up_to);
+	END IF;
+	alone := ARRAY(SELECT loyalty.members_evaluated_alone(ladder, behind, up_to));
 	SELECT p.differing, p.undecided INTO plain FROM loyalty.compare_plain_tiers(ladder, as_of, behind, up_to) p;
 	IF plain.undecided IS NULL OR cardinality(plain.undecided) > 0 THEN
 		members := CASE WHEN plain.undecided IS NULL THEN '($4 IS NULL OR %1$s.member_id > $4) AND %1$s.member_id <= $5'
@@ -293,22 +337,14 @@ $$;
 COMMENT ON FUNCTION tiers_to_evaluate(text, timestamptz, bigint, bigint) IS
 'Of the members behind one, as far as another: those whose stored tier on a ladder is, or may be, not what their facts give, and those of whom nothing is stored. Writes and locks nothing. Part of evaluate_tiers().';
 
-CREATE FUNCTION is_sampled(ladder text) RETURNS boolean
-LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT EXISTS (SELECT FROM loyalty.ladder_version v, jsonb_array_elements(v.definition->'measures') d
-		JOIN loyalty.tier_measure t ON t.measure = d->>'measure' AND t.source = 'function' WHERE v.ladder = $1)
-$$;
-COMMENT ON FUNCTION is_sampled(text) IS 'Whether a ladder counts a measure that is a function. Part of evaluate_tiers().';
-
 CREATE FUNCTION store_first_tiers(member_ids bigint[], ladder text, as_of timestamptz) RETURNS bigint[]
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET enable_hashagg = off
 AS $$
 DECLARE
 	stored bigint[];
 BEGIN
-	-- what changes is told of one at a time
-	IF loyalty.is_heard('tier_changed') THEN
+	-- what changes is told of one at a time; where tables are spread it is one
+	IF loyalty.is_heard('tier_changed') OR loyalty.tables_are_spread() THEN
 		RETURN '{}';
 	END IF;
 	-- Where somebody is faster, with a fact that this statement does not see, the
@@ -428,16 +464,16 @@ LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_t
 AS $$
 DECLARE
 	last bigint;
+	ladders CONSTANT text[] := ARRAY(SELECT l.ladder FROM loyalty.ladder l WHERE next_evaluate_tiers.ladder IS NULL OR l.ladder = next_evaluate_tiers.ladder);
 BEGIN
 	total := CASE WHEN behind IS NULL THEN loyalty.estimated_rows('loyalty.ledger') + loyalty.estimated_rows('loyalty.tier_event') END;
 	-- who has a wallet and no entry may be asked about, and has no facts otherwise
-	up_to := loyalty.next_members(behind, 400000, '{ledger,tier_event,tier_state,tier_grant}'::text[] || CASE WHEN EXISTS (SELECT FROM loyalty.ladder l
-		WHERE (next_evaluate_tiers.ladder IS NULL OR l.ladder = next_evaluate_tiers.ladder) AND loyalty.is_sampled(l.ladder)) THEN '{wallet}'::text[] END);
+	up_to := loyalty.next_members(behind, 400000, '{ledger,tier_event,tier_state,tier_grant}'::text[] || CASE WHEN EXISTS (SELECT FROM unnest(ladders) l (ladder)
+		WHERE loyalty.is_sampled(l.ladder)) THEN '{wallet}'::text[] END);
 	last := coalesce(up_to, 9223372036854775807);
 	seen := loyalty.rows_of_members(behind, last, '{ledger,tier_event}');
 	SELECT array_agg(m.id ORDER BY l.ladder, m.id), array_agg(l.ladder ORDER BY l.ladder, m.id) INTO members, scopes
-	FROM loyalty.ladder l, unnest(loyalty.tiers_to_evaluate(l.ladder, as_of, behind, last)) m (id)
-	WHERE next_evaluate_tiers.ladder IS NULL OR l.ladder = next_evaluate_tiers.ladder;
+	FROM unnest(ladders) l (ladder), unnest(loyalty.tiers_to_evaluate(l.ladder, as_of, behind, last)) m (id);
 END
 $$;
 COMMENT ON FUNCTION next_evaluate_tiers(bigint, bigint, timestamptz, integer, text, bigint[]) IS

@@ -239,6 +239,7 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+	moment CONSTANT timestamptz := clock_timestamp();
 	holder CONSTANT bigint := loyalty.grant_holder(member_id, grant_id);
 	g record;
 BEGIN
@@ -257,7 +258,7 @@ BEGIN
 	ended_at := least(greatest(at, g.starts_at), g.ends_at);
 	refunded := coalesce(loyalty.refund_due(g.fee, g.starts_at, g.ends_at, at, refund, g.fee_currency,
 		CASE WHEN g.fee_currency IS NULL THEN g.fee_decimals END), 0);
-	UPDATE loyalty.tier_grant t SET ended_at = end_grant.ended_at, ended_recorded_at = clock_timestamp(),
+	UPDATE loyalty.tier_grant t SET ended_at = end_grant.ended_at, ended_recorded_at = moment,
 		refunded = end_grant.refunded, end_reason = reason
 	WHERE t.member_id = holder AND t.grant_id = end_grant.grant_id;
 	PERFORM loyalty.keep_act('end_grant', holder, grant_id);
@@ -303,11 +304,12 @@ LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+	moment CONSTANT timestamptz := clock_timestamp();
 	holder CONSTANT bigint := loyalty.grant_holder(member_id, grant_id);
 	ended text;
 BEGIN
 	-- one that ended before, by itself or by hand, stays as it is
-	UPDATE loyalty.tier_grant t SET ended_at = greatest(take_grant_back.at, t.starts_at), ended_recorded_at = clock_timestamp(), refunded = 0, end_reason = campaign
+	UPDATE loyalty.tier_grant t SET ended_at = greatest(take_grant_back.at, t.starts_at), ended_recorded_at = moment, refunded = 0, end_reason = campaign
 	WHERE t.member_id = holder AND t.grant_id = take_grant_back.grant_id AND t.ended_at IS NULL AND (t.ends_at IS NULL OR t.ends_at > take_grant_back.at)
 	RETURNING t.ladder INTO ended;
 	IF FOUND THEN
