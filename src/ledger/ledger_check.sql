@@ -397,6 +397,7 @@ BEGIN
 	IF loyalty.tables_are_spread() THEN
 		RETURN loyalty.spread_digest(previous, blocks, up_to);
 	END IF;
+	PERFORM loyalty.refuse_distributed('ledger_digest');
 	IF previous IS NOT NULL THEN
 		SELECT d.up_to, d.ahead IS NOT NULL INTO after, of_machines FROM loyalty.read_digest(previous) d;
 		IF of_machines THEN
@@ -427,7 +428,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION ledger_digest(text, integer, bigint) IS
-'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it; with up_to only those with ids up to it, so that a large ledger is digested piece by piece. More blocks make a longer digest that locates a difference more closely. Where tables are spread over several machines it is of all of them, asked from any: each waits for those who post there. Errors: LY113 previous is no digest, or of another ledger, LY003 blocks, LY007 a machine does not answer, 25001 the transaction has used other machines, 0A000 outside READ COMMITTED, 25006 on a standby.';
+'A value to keep outside the database: proves later, by verify_ledger(), that no entry recorded before it was changed, removed or inserted. Waits for the transactions that are posting at this moment. With the previous digest it covers only the entries since, and is bound to it; with up_to only those with ids up to it, so that a large ledger is digested piece by piece. More blocks make a longer digest that locates a difference more closely. Where tables are spread over several machines it is of all of them, asked from any: each waits for those who post there. Errors: LY113 previous is no digest, or of another ledger, LY003 blocks, LY007 a machine does not answer, or tables are spread otherwise than by distribute(), 25001 the transaction has used other machines, 0A000 outside READ COMMITTED, 25006 on a standby.';
 
 CREATE FUNCTION read_digest(digest text, OUT after bigint, OUT up_to bigint, OUT entries bigint,
 	OUT width bigint, OUT previous_hash text, OUT total_hash text, OUT blocks text, OUT behind text, OUT ahead text, OUT ranges text) RETURNS record
@@ -468,6 +469,9 @@ DECLARE
 	to_id bigint;
 	broken boolean := false;
 BEGIN
+	IF NOT loyalty.tables_are_spread() THEN
+		PERFORM loyalty.refuse_distributed('verify_ledger');
+	END IF;
 	d := loyalty.read_digest(digest);
 	intact := true;
 	IF coalesce(chains, true) THEN
@@ -511,4 +515,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION verify_ledger(text, boolean) IS
-'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. chains false: only the blocks of this digest are read, and not the chains of all wallets, which run_checks() hashes as well. Where tables are spread over several machines, each reads its own, whatever has moved since the digest was taken; one that was taken on a single machine is compared in this session. Errors: LY113 no digest, LY007 a machine does not answer.';
+'Whether every entry that a digest covers is as it was: intact, or the first entry that is not. An edited entry, or the one behind a removed one, is named by its chain; where a chain was written anew, or its end removed, the id is the first of a block of ids, which detail gives. chains false: only the blocks of this digest are read, and not the chains of all wallets, which run_checks() hashes as well. Where tables are spread over several machines, each reads its own, whatever has moved since the digest was taken; one that was taken on a single machine is compared in this session. Errors: LY113 no digest, LY007 a machine does not answer, or tables are spread otherwise than by distribute().';
