@@ -49,7 +49,7 @@ AS $$
 				acting_person, put_access, put_engagement, resolve_member_fully, consent_question, limit_exceeded, audience_tree}'::text[])
 				OR p.proname LIKE 'audience\_term\_%' THEN 'everywhere'
 			WHEN (p.proargnames)[1] = 'member_id' AND (p.proargtypes)[0] = 'bigint'::regtype AND p.prokind = 'f' THEN 'member'
-			WHEN p.prokind = 'p' AND p.proname = ANY ('{book_expiries, book_tiers, evaluate_tiers, book_gifts, reapply_campaign}'::text[]) THEN 'coordinator'
+			WHEN p.prokind = 'p' AND p.proname = ANY ('{book_expiries, book_tiers, evaluate_tiers, book_gifts, reapply_campaign, run_checks, rebuild_wallets}'::text[]) THEN 'coordinator'
 			WHEN p.proname = ANY ('{post_many, record_many, transfer}'::text[]) THEN 'everywhere'
 			WHEN p.proname = 'resolve_member' OR c.name = 'loyalty_may_define' OR p.proname = ANY ('{grant_access, revoke_access, trust_actors}'::text[]) THEN 'coordinator'
 			ELSE 'one machine'
@@ -129,7 +129,7 @@ COMMENT ON FUNCTION require_cluster() IS
 'Raises LY007, with what to do, where distribute() cannot work; 42501 unless the caller is a superuser who has the rights of the owner of our tables. Part of distribute().';
 
 CREATE FUNCTION spread_table(relation regclass, distribution_column text, shard_count integer) RETURNS boolean
-LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
 AS $$
 DECLARE
 	is_spread boolean;
@@ -333,8 +333,10 @@ DECLARE
 BEGIN
 	PERFORM loyalty.require_autocommit('distribute');
 	PERFORM loyalty.require_cluster();
-	FOR t IN SELECT s.* FROM loyalty.spread_tables() s LOOP
-		PERFORM loyalty.spread_table(t.relation, t.distribution_column, shard_count);
+	FOR t IN SELECT s.*, row_number() OVER () AS n, count(*) OVER () AS of_n FROM loyalty.spread_tables() s LOOP
+		IF loyalty.spread_table(t.relation, t.distribution_column, shard_count) THEN
+			RAISE NOTICE 'table % of %: % is %', t.n, t.of_n, t.relation, coalesce('spread by ' || t.distribution_column, 'on every machine');
+		END IF;
 		COMMIT;
 	END LOOP;
 	PERFORM loyalty.spread_views();
@@ -342,7 +344,8 @@ BEGIN
 	PERFORM loyalty.send_functions();
 	COMMIT;
 	PERFORM loyalty.prepare_machines();
+	RAISE NOTICE 'views and functions are ready on every machine';
 END
 $$;
 COMMENT ON PROCEDURE distribute(integer) IS
-'Spreads the tables over the machines of Citus: rows of members by member_id in so many shards, all of a member on one machine, everything else on every machine. Called on the coordinator, after setup() and again after each setup() and each machine that is added; goes on where it was stopped. From then on members must be in the table member (LY202), functions of a member, post_many(), record_many() and transfer() work from every machine, jobs that book what is due from the coordinator, and what else concerns several members is refused (LY007). Errors: LY007 no Citus, a worker, triggers not allowed (citus.enable_unsafe_triggers), merged or unknown members, or consumers of events that are there; 25001 inside a transaction; 42501.';
+'Spreads the tables over the machines of Citus: rows of members by member_id in so many shards, all of a member on one machine, everything else on every machine. Called on the coordinator, after setup() and again after each setup() and each machine that is added; goes on where it was stopped, and says by notices how far it is. From then on members must be in the table member (LY202), functions of a member, post_many(), record_many() and transfer() work from every machine, jobs that book what is due from the coordinator, and what else concerns several members is refused (LY007). Errors: LY007 no Citus, a worker, triggers not allowed (citus.enable_unsafe_triggers), merged or unknown members, or consumers of events that are there; 25001 inside a transaction; 42501.';

@@ -273,14 +273,17 @@ $$;
 COMMENT ON FUNCTION check_ledger_totals() IS 'What members of several machines have together, once tables are spread: what went from one to another came there. Part of check_ledger().';
 
 CREATE FUNCTION store_findings(run_id bigint, behind bigint, up_to bigint) RETURNS bigint
-LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH stored AS (
-		INSERT INTO loyalty.check_finding (run_id, room, invariant, member_id, currency, entry_id, detail)
-		SELECT $1, c.room, c.invariant, c.member_id, c.currency, c.entry_id, c.detail FROM loyalty.check_all($2, $3) c
-		RETURNING 1
-	)
-	SELECT count(*) FROM stored
+#variable_conflict use_column
+DECLARE
+	found bigint;
+BEGIN
+	INSERT INTO loyalty.check_finding (run_id, room, invariant, member_id, currency, entry_id, detail)
+	SELECT $1, c.room, c.invariant, c.member_id, c.currency, c.entry_id, c.detail FROM loyalty.check_all($2, $3) c;
+	GET DIAGNOSTICS found = ROW_COUNT;
+	RETURN found;
+END
 $$;
 COMMENT ON FUNCTION store_findings(bigint, bigint, bigint) IS 'Keeps what check_all() finds of some members, and returns how much that is. Part of run_checks().';
 

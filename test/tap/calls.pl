@@ -252,7 +252,7 @@ my %valid_of = (
 	(map { ("$_.as_of" => ['9999-12-01'], "$_.until" => ['9999-12-02']) } map { $_->{name} } grep { ($_->{types}[0] // '') eq 'loyalty.points_balance' } @callables),
 	'end_grant.at' => ['2040-01-01'], 'join_members.cause' => ['operator'], 'unlink_identifier.member_id' => [5], 'unlink_identifier.value' => ['s5'], 'unlink_identifier.namespace' => ['shop'],
 	'link_identifier.value' => ['fresh'], 'block_identifier.value' => ['blocked'], 'claim_request.idempotency_key' => ['c'], 'lock_key.key' => ['k'],
-	(map { ("$_.as_of" => [ '2024-12-31', '2025-01-01' ]) } qw(begin_job run_job book_expiries book_tiers book_expiry book_expiries_of run_batch)),
+	(map { ("$_.as_of" => [ '2024-12-31', '2025-01-01' ]) } qw(begin_job run_job book_expiries book_gifts book_tiers evaluate_tiers book_expiry book_expiries_of run_batch)),
 	'check_orders_column.argument' => ['member_column'], 'check_orders_column.column_name' => ['member_id'], 'check_rfm_bins.method' => column('SELECT loyalty.rfm_method(bins => 2)'),
 	(map { ("$_.within" => ['90 days']) } qw(funnel_agg window_funnel_agg)), 'funnel_agg.mode' => ['strict_increase'], 'grant_access.level' => [ 'app', 'reader' ],
 	'ladder_moves.definition_now' => $ladders, 'ladder_moves.definition_then' => $ladders,
