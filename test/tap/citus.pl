@@ -265,6 +265,30 @@ note(scalar(grep { keys %{ $right{$_} } == 3 } keys %right), ' functions are rig
 note(scalar(keys %refused), ' are refused somewhere: ', join ' ', map { my $f = $_; $right{$f} ? "$f (but from " . join(' and ', sort keys %{ $right{$f} }) . ')' : $f } sort keys %refused);
 note('errors of the call on both: ', join "\n", do { my %seen; grep { !$seen{$_}++ } @odd });
 
+# Views for analysts: the same rows, or an error.  In sessions of their own: after
+# a statement that the engine cannot plan it sends no calls any more.
+{
+	my (@same, @refused, @wrong);
+	for my $view (map { "loyalty_bi.$_->[0]" } rows($twin, 'SELECT v FROM loyalty.bi_views() v ORDER BY 1'))
+	{
+		my $query = "SELECT x::text FROM $view x ORDER BY 1";
+		# how long ago a job ran
+		my $expected = outcome($twin, $query, 0) =~ s/"\d+ days [\d:.]+"//gr;
+		for my $machine (@machines)
+		{
+			my $analyst = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => scalar getpwuid($<), database => 'program');
+			rows($analyst, "SET timezone = 'UTC'");
+			my $got = outcome($analyst, $query, 0) =~ s/"\d+ days [\d:.]+"//gr;
+			if ($got eq $expected) { push @same, "$view from $machine" }
+			elsif ($got =~ /^(?:LY007|0A000) /) { push @refused, "$view from $machine: " . substr($got, 0, 200) }
+			else { push @wrong, "$view from $machine:\n    twin: " . substr($expected, 0, 300) . "\n    here: " . substr($got, 0, 300) }
+		}
+	}
+	is(join("\n", @wrong), '', 'views for analysts are right from every machine, or refused');
+	note(scalar @same, ' are right: ', join ', ', @same);
+	note(scalar @refused, ' are refused: ', join "\n", @refused);
+}
+
 # ---------------------------------------------------------------------------
 # Checks, from every machine, of what is wrong on one
 # ---------------------------------------------------------------------------
@@ -347,30 +371,6 @@ for my $machine (@machines)
 	is(value($_, q{SELECT status || ' ' || result || ' ' || message FROM job_run ORDER BY run_id DESC LIMIT 1}), 'finished 2 2 wallets rebuilt', 'rebuild_wallets() rebuilds both') for $at{coordinator}, $twin;
 	is(found($at{worker_1}, 'check_all'), '', 'and nothing is wrong then');
 	like(state_of($at{worker_2}, "CALL $_()"), qr/^LY007 .*coordinator only/, "$_() from a worker") for qw(run_checks rebuild_wallets);
-}
-
-# Views for analysts: the same rows, or an error.  In sessions of their own: after
-# a statement that the engine cannot plan it sends no calls any more.
-{
-	my (@same, @refused, @wrong);
-	for my $view (map { "loyalty_bi.$_->[0]" } rows($twin, 'SELECT v FROM loyalty.bi_views() v ORDER BY 1'))
-	{
-		my $query = "SELECT x::text FROM $view x ORDER BY 1";
-		# how long ago a job ran
-		my $expected = outcome($twin, $query, 0) =~ s/"\d+ days [\d:.]+"//gr;
-		for my $machine (@machines)
-		{
-			my $analyst = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => scalar getpwuid($<), database => 'program');
-			rows($analyst, "SET timezone = 'UTC'");
-			my $got = outcome($analyst, $query, 0) =~ s/"\d+ days [\d:.]+"//gr;
-			if ($got eq $expected) { push @same, "$view from $machine" }
-			elsif ($got =~ /^(?:LY007|0A000) /) { push @refused, "$view from $machine: " . substr($got, 0, 200) }
-			else { push @wrong, "$view from $machine:\n    twin: " . substr($expected, 0, 300) . "\n    here: " . substr($got, 0, 300) }
-		}
-	}
-	is(join("\n", @wrong), '', 'views for analysts are right from every machine, or refused');
-	note(scalar @same, ' are right: ', join ', ', @same);
-	note(scalar @refused, ' are refused: ', join "\n", @refused);
 }
 
 # ---------------------------------------------------------------------------
