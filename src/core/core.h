@@ -99,6 +99,7 @@ extern bool KnowSettings(Settings *settings);
 
 /* Tables spread over several machines: see spread.c. */
 extern bool TablesAreSpread(void);
+extern bool IsCoordinator(void);
 extern void DrawOnEachMachine(const char *sequence);
 extern void RequirePreparedMachine(void);
 extern bool IsOfMember(Oid function);
@@ -225,7 +226,7 @@ extern void TablesInit(void);
 extern void LayoutInit(void);
 extern void BehindInit(void);
 extern void OwnTriggersInit(void);
-extern void SpreadInit(void);
+extern void SpreadPlaceInit(void);
 extern void SpreadPartInit(void);
 
 /*

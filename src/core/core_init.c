@@ -19,7 +19,7 @@ ROOM_INIT(Core)
 	LayoutInit();
 	BehindInit();
 	OwnTriggersInit();
-	SpreadInit();
+	SpreadPlaceInit();
 	SpreadPartInit();
 	PlainInit();
 }

@@ -4,35 +4,22 @@
  *
  * distribute() spreads them: rows of members go to the machine of their member,
  * small tables of settings are everywhere.  Functions of a member run where it is
- * (spread_call.c).
- *
- * What is not right yet on several machines is refused (LY007).  Functions know
- * nothing of that, and pay nothing for it on one machine: distribute() gives
- * those that are to be refused a setting of their own, loyalty.only_on, which
- * cannot be set where tables are spread.
+ * (spread_call.c); what is not right on several machines is refused
+ * (spread_place.c).
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/parallel.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_sequence.h"
-#include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "lib/ilist.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/syscache.h"
 
-#include "core/compat.h"
 #include "core/core.h"
 #include "core/errors.h"
 
@@ -42,7 +29,6 @@
 static bool is_spread = false;
 static int	machine = 0;		/* its number; the coordinator is 0 */
 static const char *numbering = NULL;
-static char *only_on = NULL;
 
 static bool
 HasRows(const char *query)
@@ -110,6 +96,16 @@ TablesAreSpread(void)
 }
 
 /*
+ * Whether, of tables that are spread, this is the machine that knows where all
+ * is.
+ */
+bool
+IsCoordinator(void)
+{
+	return TablesAreSpread() && machine == 0;
+}
+
+/*
  * Of a room: each machine draws its own numbers from this sequence.
  */
 void
@@ -141,49 +137,4 @@ RequirePreparedMachine(void)
 				 errmsg("this machine is not prepared to write into tables that are spread over several"),
 				 errdetail("Its numbers of entries could be those of another machine."),
 				 errhint("CALL loyalty.distribute() on the coordinator, as also after a machine was added.")));
-}
-
-/*
- * What a setting of loyalty.only_on means: "coordinator post_many" for a
- * function that works there only, "one machine post_many" for one that does not
- * work where tables are spread.
- */
-static bool
-CheckOnlyOn(char **newval, void **extra, GucSource source)
-{
-	const char *value = *newval;
-	const char *name = strrchr(value, ' ');
-	bool		on_coordinator = strncmp(value, "coordinator ", strlen("coordinator ")) == 0;
-
-	(void) extra;
-	/* whatever looks at one part is right for its members */
-	if (name == NULL || source == PGC_S_TEST || !IsTransactionState() || IsParallelWorker() || SeesPart() || !TablesAreSpread() ||
-		(on_coordinator && machine == 0))
-		return true;
-	if (on_coordinator)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_SPREAD),
-				 errmsg("%s() works on the coordinator only", name + 1),
-				 errdetail("The tables are spread over several machines, and this is one of the others."),
-				 errhint("Call it in a session with the coordinator.")));
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_SPREAD),
-			 errmsg("%s() does not work on tables that are spread over several machines", name + 1),
-			 errdetail("It reads or writes what belongs to several members, and one machine does not see all of it."),
-			 errhint("Call functions of single members, or bring the tables back to one machine (undistribute_table()).")));
-	return false;
-}
-
-/*
- * Part of CoreInit().
- */
-void
-SpreadInit(void)
-{
-	/* in a session that was there before an update, by the library of then */
-	if (FindSetting("loyalty.only_on") == NULL)
-		DefineCustomStringVariable("loyalty.only_on",
-								   "Where a function works, once tables are spread over several machines.",
-								   "Set by loyalty.distribute(), for functions.",
-								   &only_on, "", PGC_USERSET, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL, CheckOnlyOn, NULL, NULL);
 }

@@ -269,16 +269,15 @@ note('errors of the call on both: ', join "\n", do { my %seen; grep { !$seen{$_}
 # a statement that the engine cannot plan it sends no calls any more.
 {
 	my (@same, @refused, @wrong);
-	for my $view (map { "loyalty_bi.$_->[0]" } rows($twin, 'SELECT v FROM loyalty.bi_views() v ORDER BY 1'))
+	for my $view (map { "loyalty_bi.$_->[0]" } rows($twin, q{SELECT v FROM loyalty.bi_views() v WHERE v <> 'job' ORDER BY 1}))		# other jobs have run there
 	{
 		my $query = "SELECT x::text FROM $view x ORDER BY 1";
-		# how long ago a job ran
-		my $expected = outcome($twin, $query, 0) =~ s/"\d+ days [\d:.]+"//gr;
+		my $expected = outcome($twin, $query, 0);
 		for my $machine (@machines)
 		{
 			my $analyst = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => scalar getpwuid($<), database => 'program');
 			rows($analyst, "SET timezone = 'UTC'");
-			my $got = outcome($analyst, $query, 0) =~ s/"\d+ days [\d:.]+"//gr;
+			my $got = outcome($analyst, $query, 0);
 			if ($got eq $expected) { push @same, "$view from $machine" }
 			elsif ($got =~ /^(?:LY007|0A000) /) { push @refused, "$view from $machine: " . substr($got, 0, 200) }
 			else { push @wrong, "$view from $machine:\n    twin: " . substr($expected, 0, 300) . "\n    here: " . substr($got, 0, 300) }
