@@ -235,14 +235,14 @@ RefuseWithoutApproval(const Act *act, const Who *who, const Policy *policy)
 static void
 RecordAct(const Act *act)
 {
-	/* the act of a request is that of the one who asked for it */
+	static KeptPlan asked = {
+		.query = "SELECT session_role, role, actor, person FROM loyalty.act_request WHERE request_id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
 	static KeptPlan plan = {
 		.query = "INSERT INTO loyalty.operator_act (act, member_id, object_id, currency, points, subject, "
-		"session_role, role, actor, person, request_id) "
-		"SELECT $1, $2, $3, $4, $5, $6, coalesce(r.session_role, $7), coalesce(r.role, $8), "
-		"CASE WHEN r.request_id IS NULL THEN $9 ELSE r.actor END, coalesce(r.person, $10), r.request_id "
-		"FROM (VALUES (1)) one (row) LEFT JOIN LATERAL "
-		"(SELECT * FROM loyalty.act_request q WHERE q.request_id OPERATOR(pg_catalog.=) $11) r ON true",
+		"session_role, role, actor, person, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
 		.nargs = 11,
 		.argtypes = {TEXTOID, INT8OID, INT8OID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID}
 	};
@@ -269,6 +269,21 @@ RecordAct(const Act *act)
 	values[8] = OrNull(who.actor, &nulls[8]);
 	values[9] = CStringGetTextDatum(who.person);
 	values[10] = Int64GetDatum(approved_request);
+	nulls[10] = approved_request == 0 ? 'n' : ' ';
+	if (approved_request != 0)
+	{
+		/* the act of a request is that of the one who asked for it */
+		RunPlan(&asked, &values[10], NULL, 1);
+		if (SPI_processed == 0)
+			elog(ERROR, "request " INT64_FORMAT " does not exist", approved_request);
+		for (int i = 0; i < 4; i++)
+		{
+			bool		isnull;
+
+			values[6 + i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull);
+			nulls[6 + i] = isnull ? 'n' : ' ';
+		}
+	}
 	if (act->member_id == 0)
 		nulls[1] = 'n';
 	if (act->object_id == 0)
@@ -276,6 +291,8 @@ RecordAct(const Act *act)
 	if (act->currency == NULL)
 		nulls[4] = 'n';
 	RunPlan(&plan, values, nulls, 0);
+	if (SPI_processed != 1)
+		elog(ERROR, "act \"%s\" was not kept", act->name);
 	SPI_finish();
 }
 

@@ -431,7 +431,10 @@ DECLARE
 	q record;
 BEGIN
 	FOR q IN
-		SELECT t.relation, o.definition, x.sequence, s.max_value, s.increment_by, coalesce(s.last_value, s.start_value - s.increment_by) AS last
+		SELECT t.relation, o.definition, x.sequence, s.increment_by,
+			-- the engine that has spread them gives each machine numbers of its own, by their upper 16 bits
+			CASE WHEN s.increment_by = 1 AND (loyalty.tables_are_spread() OR loyalty.sees_part()) THEN ((s.start_value >> 48) + 1) << 48 ELSE s.max_value END AS max_value,
+			coalesce(s.last_value, s.start_value - s.increment_by) AS last
 		FROM loyalty.program_object o
 		CROSS JOIN LATERAL (SELECT to_regclass(format('loyalty.%I', o.table_name)) AS relation) t
 		CROSS JOIN LATERAL (SELECT coalesce(pg_get_serial_sequence(t.relation::text, o.definition)::regclass,

@@ -425,6 +425,14 @@ CheckSource(TriggerData *data, const RowTerms *terms)
 	ActForTable(&writer, data->tg_relation);
 	RunPlan(&plan, values, NULL, 1);
 	ActAsBefore(&writer);
+	if (SPI_processed > 0 && TablesAreSpread())
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_SPREAD),
+				 errmsg("trigger \"%s\" does not work on a table that is spread over several machines", trigger->tgname),
+				 errdetail("Each part of the table has a trigger of its own, with the source \"%s\" of \"%s\" on %s.", terms->words[0],
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+						   SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2)),
+				 errhint("Drop it, and call the function of the member with the row, in the same transaction.")));
 	if (SPI_processed > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),

@@ -398,6 +398,8 @@ for my $m (@members)
 {
 	my $good = 0;
 	subtest 'calls that stay' => sub { alike($machines[ $turn++ % 3 ], $_) for @calls };
+	alike($_, q{SELECT act, member_id, points, person FROM operator_act WHERE act = 'adjust' ORDER BY 1, 2, 3}, "who did it, from $_") for @machines;
+	is(found($at{$_}, 'check_core'), '', "and nothing is wrong with sequences, from $_") for @machines;
 }
 for my $machine (@machines)
 {
@@ -647,6 +649,11 @@ for my $machine (qw(worker_1 coordinator))
 	my $after = memory($session);
 	cmp_ok($after - $before, '<', 8000, "a session of $machine with $before kB has $after kB after 2,000 postings");
 }
+
+# A trigger of a table that is spread is many
+rows($at{coordinator}, "CREATE TRIGGER award AFTER INSERT ON public.orders FOR EACH ROW EXECUTE FUNCTION award_points('source=orders', 'member=member_id', 'points=amount', 'at=at', 'currency=points')");
+like(state_of(Wire->new(host => $node{$_}->host, port => $node{$_}->port, user => scalar getpwuid($<), database => 'program'), "INSERT INTO public.orders VALUES (100000, $members[0], 1, '2024-08-01')"), qr/^LY007 /, "an order with a trigger from $_") for @machines;
+rows($at{coordinator}, 'DROP TRIGGER award ON public.orders');
 
 # Rights, granted on the coordinator, hold everywhere
 rows($at{coordinator}, 'CREATE ROLE till LOGIN', "SELECT grant_access('till', 'app')");
