@@ -5,7 +5,7 @@
  * the machine of their member, all of a member to the same; everything else,
  * settings and what must be unique among all members, is on every machine
  * (reference tables).  A function of a member then runs where the member is:
- * see src/core/spread.c.  What works elsewhere, and what does not work at all, is
+ * see src/core/spread_call.c.  What works elsewhere, and what does not work at all, is
  * said here, for all rooms: whatever is not named is refused (LY007).
  *
  * All that is asked of Citus is asked by statements made here, since neither its
@@ -51,10 +51,10 @@ AS $$
 			WHEN (p.proargnames)[1] = 'member_id' AND (p.proargtypes)[0] = 'bigint'::regtype AND p.prokind = 'f' THEN 'member'
 			WHEN p.prokind = 'p' AND p.proname = ANY ('{book_expiries, book_tiers, evaluate_tiers, book_gifts, reapply_campaign, run_checks, rebuild_wallets}'::text[]) THEN 'coordinator'
 			WHEN p.proname = ANY ('{post_many, record_many, transfer}'::text[]) THEN 'everywhere'
-			WHEN p.proname = 'resolve_member' OR c.name = 'loyalty_may_define' OR p.proname = ANY ('{grant_access, revoke_access, trust_actors}'::text[]) THEN 'coordinator'
+			WHEN p.proname = 'resolve_member' OR p.prosrc = 'loyalty_may_define' OR p.proname = ANY ('{grant_access, revoke_access, trust_actors}'::text[]) THEN 'coordinator'
 			ELSE 'one machine'
 		END
-	FROM pg_proc p CROSS JOIN LATERAL (SELECT p.prosrc AS name) c
+	FROM pg_proc p
 	WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind IN ('f', 'p') AND p.provolatile <> 'i'
 		AND (p.prosupport = 'loyalty.require_setup'::regproc OR p.prokind = 'p' AND p.proname NOT IN ('distribute', 'run_job'))
 		-- what is called by those that work
@@ -348,4 +348,4 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE distribute(integer) IS
-'Spreads the tables over the machines of Citus: rows of members by member_id in so many shards, all of a member on one machine, everything else on every machine. Called on the coordinator, after setup() and again after each setup() and each machine that is added; goes on where it was stopped, and says by notices how far it is. From then on members must be in the table member (LY202), functions of a member, post_many(), record_many() and transfer() work from every machine, jobs that book what is due from the coordinator, and what else concerns several members is refused (LY007). Errors: LY007 no Citus, a worker, triggers not allowed (citus.enable_unsafe_triggers), merged or unknown members, or consumers of events that are there; 25001 inside a transaction; 42501.';
+'Spreads the tables over the machines of Citus: rows of members by member_id in so many shards, all of a member on one machine, everything else on every machine. Called on the coordinator, after setup() and again after each setup() and each machine that is added; goes on where it was stopped, and says by notices how far it is. From then on members must be in the table member (LY202), functions of a member, post_many(), record_many(), transfer(), the checks and the proof work from every machine, definitions and some jobs on the coordinator, and what else concerns several members is refused (LY007); spread_functions() says it of each. Errors: LY007 no Citus, a worker, triggers not allowed (citus.enable_unsafe_triggers), merged or unknown members, or consumers of events that are there; 25001 inside a transaction; 42501.';
