@@ -31,12 +31,14 @@ passed=0
 failed=0
 finished=
 
-# However this script ends, it ends with the line and takes the cluster along.
+# However this script ends, it ends with what failed and the line, and takes the
+# cluster along.
 finish()
 {
 	[ -n "$finished" ] || { say "The test run died."; failed=$((failed + 1)); kill $(jobs -p) 2>/dev/null; }
 	[ -n "${KEEP:-}" ] || "$cluster" test remove
 	[ $((passed + failed)) -gt 0 ] || { say "No test was run."; failed=1; }
+	[ ! -s "$out/failed" ] || cat "$out/failed"
 	say "$passed passed, $failed failed"
 	exit $((failed > 0))		# a bare exit would repeat what led here
 }
@@ -77,7 +79,7 @@ verdict()
 	local broken=
 	passed=$((passed + $1))
 	failed=$((failed + $2))
-	[ "$2" -eq 0 ] || broken=", $2 FAILED"
+	[ "$2" -eq 0 ] || { broken=", $2 FAILED"; say "FAILED: $title${3:+  ($3)}" >>"$out/failed"; }
 	printf '%-32s %5d passed%s  %6s s%s\n' "$title" "$1" "$broken" "$(seconds_since "$began")" "${3:+  ($3)}"
 }
 
@@ -115,6 +117,7 @@ tap_verdict()
 	verdict "$p" "$f" "$note"
 	grep -hi '^ok.*# *skip\|^1\.\.0.*# *skip' "$1" | sed 's/^/    /' | sort -u | head -n 20
 	[ "$f" -eq 0 ] || {
+		grep '^not ok' "$1" | head -n 20 | sed 's/^/    /' >>"$out/failed"
 		grep -v '^ok' "$1" | tail -n 150 | sed 's/^/    /'
 		say "    (all of it: $1)"
 	}
@@ -128,6 +131,7 @@ regress_verdict()
 	verdict 0 1 "exit status $1"
 	if [ -s "$2/regression.diffs" ]; then
 		head -n 300 "$2/regression.diffs"
+		grep '^[-+]' "$2/regression.diffs" | head -n 20 | sed 's/^/    /' >>"$out/failed"
 	else
 		tail -n 50 "$2/output"
 	fi
