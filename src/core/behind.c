@@ -207,6 +207,8 @@ RunAsOwner(FunctionCallInfo fcinfo, Right right)
 	ActAsOwner(&before, role, right);
 	RequireWritable();
 	spread = TablesAreSpread();
+	if (unlikely(spread))
+		RequireTransmissible();
 	if (unlikely(spread) && call->of_member)
 	{
 		ActAsBefore(&before);

@@ -12,6 +12,7 @@
 #include "commands/trigger.h"
 #include "common/int.h"
 #include "executor/spi.h"
+#include "nodes/primnodes.h"
 #include "storage/lock.h"
 #include "pgtime.h"
 
@@ -103,6 +104,8 @@ extern bool IsCoordinator(void);
 extern void DrawOnEachMachine(const char *sequence);
 extern void RequirePreparedMachine(void);
 extern bool IsOfMember(Oid function);
+extern void RequireTransmissible(void);
+extern Node *KeepArgumentsHere(FuncExpr *call);
 extern bool RunElsewhere(FunctionCallInfo fcinfo, Datum *result);
 extern bool SeesPart(void);
 extern const char *OverEntries(const char *query);

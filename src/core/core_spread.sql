@@ -28,6 +28,11 @@ CREATE FUNCTION tables_are_spread() RETURNS boolean
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'loyalty_tables_are_spread';
 COMMENT ON FUNCTION tables_are_spread() IS 'Whether the tables are spread over several machines, and statements do not read one part only. Part of ledger_digest(), the checks and the jobs.';
 
+CREATE FUNCTION computed_here(value anyelement) RETURNS anyelement
+LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_computed_here';
+COMMENT ON FUNCTION computed_here(anyelement) IS
+'Its argument. Where tables are spread over several machines, the planner puts it around what a call of a function of a member leaves to compute, so that this machine does, with the settings of the session. Part of distribute().';
+
 CREATE FUNCTION ask_machines(query text, OUT machine text, OUT answer text) RETURNS SETOF record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$

@@ -122,15 +122,22 @@ RequireTables(void)
  * require_setup(internal): support function of every function that needs the
  * program's tables.  The planner asks it before it looks at the body of the
  * function, whatever its language, which would fail on a table or a row type
- * that is not there.
+ * that is not there.  Of tables that are spread, it is where a call becomes one
+ * that is right on any machine.
  */
 PG_FUNCTION_INFO_V1(loyalty_require_setup);
 Datum
 loyalty_require_setup(PG_FUNCTION_ARGS)
 {
-	if (IsA(PG_GETARG_POINTER(0), SupportRequestSimplify))
-		(void) RequireTables();
-	PG_RETURN_POINTER(NULL);	/* nothing to be simplified */
+	SupportRequestSimplify *request = (SupportRequestSimplify *) PG_GETARG_POINTER(0);
+
+	if (!IsA(request, SupportRequestSimplify))
+		PG_RETURN_POINTER(NULL);
+	(void) RequireTables();
+	if (likely(!TablesAreSpread()))
+		PG_RETURN_POINTER(NULL);	/* nothing to be simplified */
+	RequireTransmissible();
+	PG_RETURN_POINTER(KeepArgumentsHere(request->fcall));
 }
 
 /*

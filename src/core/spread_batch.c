@@ -22,6 +22,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "core/compat.h"
 #include "core/core.h"
@@ -133,6 +134,21 @@ OrderElements(const Elements *members)
 	return sent;
 }
 
+static char **
+NamesOfArguments(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	char	  **names;
+	char	   *modes;
+	Oid		   *types;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	(void) get_func_arg_info(tuple, &types, &names, &modes);
+	ReleaseSysCache(tuple);
+	return names;
+}
+
 /*
  * <function>_apart(member_ids bigint[], ...): what stands in for a function with
  * the same arguments.
@@ -143,6 +159,7 @@ loyalty_by_member(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	char	   *name = get_func_name(fcinfo->flinfo->fn_oid);
+	char	  **names = NamesOfArguments(fcinfo->flinfo->fn_oid);
 	Oid		   *argtypes;
 	Oid			types[FUNC_MAX_ARGS + 1];
 	Datum		values[FUNC_MAX_ARGS + 1];
@@ -165,7 +182,7 @@ loyalty_by_member(PG_FUNCTION_ARGS)
 		if (arrays[arg].given && arrays[arg].n != arrays[0].n)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-					 errmsg("argument %d has %d elements, \"member_ids\" has %d", arg + 1, arrays[arg].n, arrays[0].n),
+					 errmsg("array \"%s\" has %d elements, \"member_ids\" has %d", names[arg], arrays[arg].n, arrays[0].n),
 					 errdetail("There is one for each of member_ids."),
 					 errhint("All arrays that are given must have the same length.")));
 	}

@@ -8,6 +8,10 @@
  * The engine sends a call there when it sees one with a constant or parameter for
  * the member; called otherwise (by another function, in a join, by PERFORM) the
  * function finds itself on the wrong machine, and sends the call itself.
+ *
+ * The engine sends arguments as they are written, so that the other machine would
+ * compute them with its own settings: '2026-07-01'::date would be midnight there.
+ * What is more than a value, or the clock, is kept from it, and computed here.
  */
 #include "postgres.h"
 
@@ -19,7 +23,14 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_func.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -46,6 +57,96 @@ IsOfMember(Oid function)
 		strcmp(names[0], "member_id") == 0 && (modes == NULL || modes[0] == PROARGMODE_IN);
 	ReleaseSysCache(tuple);
 	return result;
+}
+
+/*
+ * Raises LY007 where instants, intervals and floating-point numbers, which the
+ * engine sends as texts, would be others on the machine that reads them.
+ */
+void
+RequireTransmissible(void)
+{
+	const char *name = NULL;
+	const char *needed = NULL;
+
+	if (DateStyle != USE_ISO_DATES)
+	{
+		name = "DateStyle";
+		needed = "ISO";
+	}
+	else if (IntervalStyle == INTSTYLE_SQL_STANDARD)
+	{
+		name = "IntervalStyle";
+		needed = "postgres";
+	}
+	else if (extra_float_digits < 1)
+	{
+		name = "extra_float_digits";
+		needed = "1";
+	}
+	if (name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_SPREAD),
+				 errmsg("with %s set to \"%s\", values cannot be sent between machines", name, GetConfigOption(name, false, false)),
+				 errdetail("The tables are spread over several, and the engine sends values as texts, which another machine would read as other values."),
+				 errhint("SET %s = %s;", name, needed)));
+}
+
+/*
+ * An expression with a constant in each place that asks the clock.
+ */
+static Node *
+StopClock(Node *node, void *context)
+{
+	if (node == NULL)
+		return NULL;
+	if ((IsA(node, FuncExpr) && (((FuncExpr *) node)->funcid == F_NOW || ((FuncExpr *) node)->funcid == F_STATEMENT_TIMESTAMP ||
+								 ((FuncExpr *) node)->funcid == F_TRANSACTION_TIMESTAMP)) ||
+		(IsA(node, SQLValueFunction) && ((SQLValueFunction *) node)->op == SVFOP_CURRENT_TIMESTAMP))
+		return (Node *) makeNullConst(TIMESTAMPTZOID, -1, InvalidOid);
+	return expression_tree_mutator(node, StopClock, context);
+}
+
+/*
+ * Of tables that are spread: a call of a function of a member such that the
+ * engine does not send it, where it would leave something to compute to the other
+ * machine.  NULL where it may send it as it is.
+ */
+Node *
+KeepArgumentsHere(FuncExpr *call)
+{
+	FuncExpr   *kept = NULL;
+	Oid			any = ANYELEMENTOID;
+	ListCell   *cell;
+
+	if (!IsOfMember(call->funcid))
+		return NULL;
+	foreach(cell, call->args)
+	{
+		Node	   *argument = lfirst(cell);
+
+		if (!contain_mutable_functions(StopClock(argument, NULL)) || contain_volatile_functions(argument))
+			continue;
+		if (kept == NULL)
+			kept = copyObject(call);
+		lfirst(list_nth_cell(kept->args, foreach_current_index(cell))) =
+			makeFuncExpr(LookupFuncName(list_make2(makeString("loyalty"), makeString("computed_here")), 1, &any, false),
+						 exprType(argument), list_make1(copyObject(argument)), InvalidOid, exprCollation(argument), COERCE_EXPLICIT_CALL);
+	}
+	return (Node *) kept;
+}
+
+/*
+ * computed_here(value anyelement) -> anyelement: its argument, of which the engine
+ * does not know that it could be computed elsewhere.
+ */
+PG_FUNCTION_INFO_V1(loyalty_computed_here);
+Datum
+loyalty_computed_here(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 }
 
 /*
@@ -79,7 +180,7 @@ RefuseElsewhere(const char *name, const char *detail)
 			(errcode(ERRCODE_LY_SPREAD),
 			 errmsg("%s() cannot be sent to the machine of the member from here", name),
 			 errdetail("%s", detail),
-			 errhint("Call it by itself, as SELECT * FROM loyalty.%s(...), with a constant or parameter for the member; reconnect where a statement of the session has failed before.", name)));
+			 errhint("Call it by itself, as SELECT * FROM loyalty.%s(...), with a constant or parameter for the member; repeat it where members are being moved, and reconnect where a statement of the session has failed before.", name)));
 }
 
 /*
@@ -130,9 +231,17 @@ SendCall(FunctionCallInfo fcinfo, const char *name)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(query.data, nargs, types, values, nulls, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
+	if (SPI_execute_with_args(query.data, nargs, types, values, nulls, false, 0) != SPI_OK_SELECT ||
+		(SPI_processed != 1 && !fcinfo->flinfo->fn_retset))
 		elog(ERROR, "\"%s\" returned no row", query.data);
-	if (is_row)
+	if (fcinfo->flinfo->fn_retset)
+	{
+		InitReturnSet(fcinfo);
+		for (uint64 i = 0; i < SPI_processed; i++)
+			tuplestore_puttuple(((ReturnSetInfo *) fcinfo->resultinfo)->setResult, SPI_tuptable->vals[i]);
+		result = (Datum) 0;
+	}
+	else if (is_row)
 	{
 		Datum	   *columns = palloc(tupdesc->natts * sizeof(Datum));
 		bool	   *isnull = palloc(tupdesc->natts * sizeof(bool));
@@ -170,8 +279,6 @@ RunElsewhere(FunctionCallInfo fcinfo, Datum *result)
 	if (fcinfo->nargs == 0 || PG_ARGISNULL(0) || IsHere(PG_GETARG_INT64(0)))
 		return false;
 	name = get_func_name(fcinfo->flinfo->fn_oid);
-	if (fcinfo->flinfo->fn_retset)
-		RefuseElsewhere(name, "It returns rows, and was called for a member of another machine.");
 	if (sending)
 		RefuseElsewhere(name, "The engine did not send it: it does not send what is called by a call that it sent.");
 	PG_TRY();

@@ -332,7 +332,7 @@ my %odd = (
 	integer => [ 0, -1, 1, 2, 3, 5, 31, 32, 33, 63, 64, 65, 1000, 65536, 1000000, 2147483647, -2147483648 ],
 	numeric => [ 0, -1, 1, '0.5', '1e-30', '12.50', '1e30', '9223372036854775807', '9223372036854775808', '-9223372036854775809', 'NaN', 'Infinity', '-Infinity', '1e131071', '1e-16383', '99999999999999999999999999999999999999' ],
 	'double precision' => [ 0, -1, 1, '0.5', '2', '-0', '1e-300', '1e-320', '1e15', '1e308', '-1e308', 'NaN', 'Infinity', '-Infinity' ],
-	boolean => [ 't', 'f' ],
+	boolean => [ 't', 'f' ], '"char"' => [ 'd', 'i', '', '\\', 'long', "\xc3\xbc" ],
 	'timestamp with time zone' => [ 'infinity', '-infinity', '4713-01-01 00:00+00 BC', '4714-11-24 00:00+00 BC', '294276-12-31 23:59:59.999999+00', '9999-12-31', '0001-01-01', '1970-01-01', '2000-01-01 00:00+00',
 		'1999-12-31 23:59:59.999999+00', '2024-03-29 01:30+00', '294270-01-01', 'now', '2024-02-29 12:00+00' ],
 	date => [ 'infinity', '-infinity', '4713-01-01 BC', '5874897-12-31', '2000-01-01', '2024-02-29', '0001-01-01', '294277-01-01' ],
@@ -485,6 +485,11 @@ sub literal
 	return $argument->{inline} if defined $argument->{inline};
 	return "NULL::$argument->{type}" unless defined $argument->{value};
 	return quote($argument->{value}) . "::$argument->{type}";
+}
+
+{
+	my %types = map { map { $_ => 1 } @{ $_->{types} } } @callables;
+	is(join("\n", map { eval { odd_value($_) } ? () : $@ } sort keys %types), '', 'there are values of every type');
 }
 
 # ---------------------------------------------------------------------------

@@ -12,56 +12,20 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::Bin;
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
+use Machines;
 use Wire;
 
-chomp(my $library_dir = qx(pg_config --pkglibdir));
-plan skip_all => "no citus.so in $library_dir" unless -e "$library_dir/citus.so";
+plan skip_all => has_citus() if has_citus();
 
 my @machines = qw(coordinator worker_1 worker_2);
-my %node;
-for my $name (@machines)
-{
-	$node{$name} = PostgreSQL::Test::Cluster->new($name);
-	$node{$name}->init;
-	$node{$name}->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = 'citus'", 'citus.enable_unsafe_triggers = on', 'wal_level = logical',
-		'max_prepared_transactions = 100', 'max_connections = 100', 'max_locks_per_transaction = 256', "timezone = 'UTC'", 'autovacuum = off',
-		'citus.enable_statistics_collection = off', "citus.local_hostname = '" . $node{$name}->host . "'");
-	$node{$name}->start;
-}
-
-my %session;
-
-# A session with a database; kept.
-sub session
-{
-	my ($name, $database) = @_;
-	return $session{"$name/$database"} //= Wire->new(host => $node{$name}->host, port => $node{$name}->port, user => scalar getpwuid($<), database => $database);
-}
-
-# Rows of the last of some statements, which must work.
-sub rows
-{
-	my ($session, @statements) = @_;
-	my $answer;
-	for my $sql (@statements)
-	{
-		$answer = $session->query($sql) or BAIL_OUT("connection lost: $sql");
-		BAIL_OUT("$sql: $answer->{error}{C} $answer->{error}{M} $answer->{error}{D}") if $answer->{error};
-	}
-	return @{ $answer->{rows} };
-}
-
-sub value { return (rows(@_))[0][0] }
+my %node = start_machines(@machines);
 
 # ---------------------------------------------------------------------------
 # One program, twice
 # ---------------------------------------------------------------------------
 
-for my $name (@machines) { $node{$name}->safe_psql('postgres', 'CREATE DATABASE program') }
 {
 	my $one = session('coordinator', 'program');
 	rows($one, split /;\n+/, <<'SQL');
@@ -113,27 +77,19 @@ CALL book_expiries('2025-01-01');
 SELECT count(*) FROM check_all();
 SQL
 	is(value($one, 'SELECT count(*) FROM loyalty.check_all()'), 0, 'check_all() finds nothing before');
-	undef $session{'coordinator/program'};
-	$one->{socket}->close;
+	close_sessions();
 }
 $node{coordinator}->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'program'});
 $node{coordinator}->safe_psql('postgres', 'CREATE DATABASE twin TEMPLATE program');
 
 # What it needs is asked for before anything is spread.
 my $spread = 'CALL loyalty.distribute(shard_count => 4)';
-sub state_of
-{
-	my ($session, $sql) = @_;
-	my $answer = $session->query($sql) or BAIL_OUT("connection lost: $sql");
-	return $answer->{error} ? "$answer->{error}{C} $answer->{error}{M}" . (defined $answer->{error}{D} ? ": $answer->{error}{D}" : '') : '';
-}
 my $twin = session('coordinator', 'twin');
 like(state_of($twin, $spread), qr/^LY007 .*no Citus/, 'without Citus there is nothing to spread');
 rows(session($_, 'program'), 'CREATE EXTENSION citus') for @machines;
 my %at = map { $_ => session($_, 'program') } @machines;
 like(state_of($at{coordinator}, $spread), qr/^LY007 .*address/, 'the coordinator has no address');
-rows($at{coordinator}, sprintf "SELECT citus_set_coordinator_host('%s', %d)", $node{coordinator}->host, $node{coordinator}->port);
-rows($at{coordinator}, sprintf "SELECT citus_add_node('%s', %d)", $node{$_}->host, $node{$_}->port) for qw(worker_1 worker_2);
+join_machine($at{coordinator}, $_) for @machines;
 $node{worker_2}->append_conf('postgresql.conf', 'citus.enable_unsafe_triggers = off');
 $node{worker_2}->reload;
 like(state_of($at{coordinator}, $spread), qr/^LY007 .*enable_unsafe_triggers/, 'triggers are not allowed');
@@ -144,7 +100,7 @@ $at{coordinator}->query('SELECT pg_sleep(1)');
 is(state_of($at{coordinator}, $spread), '', 'the tables are spread');
 is(state_of($at{coordinator}, $spread), '', 'and nothing happens to those that are');
 rows($at{coordinator}, "SELECT create_distributed_table('public.orders', 'member_id', colocate_with => 'loyalty.wallet')");
-%session = ();
+close_sessions();
 $twin = session('coordinator', 'twin');
 %at = map { $_ => session($_, 'program') } @machines;
 for my $session ($twin, values %at) { rows($session, 'SET search_path = loyalty, public', "SET timezone = 'UTC'", 'SET client_min_messages = error') }
@@ -432,6 +388,39 @@ sub agree
 	return $good;
 }
 subtest 'readings after them' => sub { agree('then') };
+
+# Arguments are computed in the session that calls, with its settings
+{
+	my @zoned = map { my $m = $_; map { "SELECT available FROM earn($m, 1, effective_at => $_->[0], details => jsonb_build_object('zone', current_setting('timezone')), idempotency_key => '$_->[1]')" }
+		[ q{'2024-08-09'::date}, 'date' ], [ q{timestamp '2024-08-09 01:00'}, 'timestamp' ], [ q{date_trunc('month', timestamptz '2024-08-09 20:00+00')}, 'month' ], [ q{'2024-08-08 22:00+00'::timestamptz + interval '1 month - 30 days'}, 'interval' ] } @members;
+	my @sessions = ($twin, values %at);
+	rows($_, q{SET timezone = 'Asia/Tokyo'}) for @sessions;
+	alike($machines[ $_ % 3 ], $zoned[$_]) for 0 .. $#zoned;
+	for my $session (@sessions)
+	{
+		rows($session, q{PREPARE zoned AS SELECT available FROM loyalty.earn($1, 1, effective_at => $2::timestamptz, idempotency_key => $3)});
+	}
+	alike($machines[ $_ % 3 ], "EXECUTE zoned($members[ $_ % 2 ], '2024-08-09 0$_:00', 'prepared $_')") for 0 .. 6;
+	alike($_, "SELECT count(*) FROM statement($members[0], from_at => '2024-08-09'::date, until_at => date_trunc('hour', timestamptz '2024-08-10 00:00'))", "readings, from $_") for @machines;
+	for my $machine (@machines)
+	{
+		rows($_, 'BEGIN') for $at{$machine}, $twin;
+		alike($machine, "SELECT c.benefit, c.replayed FROM unnest(ARRAY[$_]) m, LATERAL reserve_coupons(m, 'b', '{generic}', '2040-01-01'::date, at => '2024-08-09'::date) c") for @members;
+		rows($_, 'ROLLBACK') for $at{$machine}, $twin;
+	}
+	rows($_, q{SET timezone = 'UTC'}) for @sessions;
+	alike($_, q{SELECT member_id, effective_at, details ->> 'zone', idempotency_key FROM ledger WHERE details ? 'zone' OR idempotency_key LIKE 'prepared%' ORDER BY 1, 2, 4}, "instants of the caller's time zone, from $_") for @machines;
+	for my $setting ([ 'DateStyle', 'SQL, DMY' ], [ 'IntervalStyle', 'sql_standard' ], [ 'extra_float_digits', '0' ])
+	{
+		my ($name, $value) = @$setting;
+		for my $machine (@machines)
+		{
+			rows($at{$machine}, "SET $name = '$value'");
+			like(state_of($at{$machine}, $_), qr/^LY007 with $name set to "$value"/, "$_ with $name from $machine") for "SELECT balance($members[0], 'points', '2024-08-09 00:00')", "SELECT * FROM earn($members[0], 1)", "DO \$\$ BEGIN PERFORM loyalty.earn($members[1], 1); END \$\$";
+			rows($at{$machine}, "RESET $name");
+		}
+	}
+}
 
 # Settings that another session changes on another machine
 rows($at{$_}, "SELECT * FROM earn($members[0], 1, 'slide', '2024-08-10')") for @machines;
