@@ -12,7 +12,7 @@ use Test::More;
 
 use Wire;
 
-our @EXPORT = qw(has_citus start_machines session close_sessions rows value state_of join_machine);
+our @EXPORT = qw(has_citus start_machines session forget_session close_sessions rows value state_of join_machine);
 
 my (%node, %session);
 
@@ -46,6 +46,9 @@ sub session
 	my ($name, $database) = @_;
 	return $session{"$name/$database"} //= Wire->new(host => $node{$name}->host, port => $node{$name}->port, user => scalar getpwuid($<), database => $database);
 }
+
+# One whose server has ended.
+sub forget_session { my ($name, $database) = @_; delete $session{"$name/$database"}; return }
 
 sub close_sessions { $_->{socket}->close for values %session; %session = (); return }
 
