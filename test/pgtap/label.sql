@@ -342,6 +342,28 @@ SELECT throws_ok('SELECT * FROM loyalty.consent_secret', '42501', NULL, 'nor rea
 SET ROLE label_stranger;
 SELECT throws_ok($$SELECT loyalty.has_label(51, 'vegan')$$, '42501', NULL, 'a stranger does not');
 RESET ROLE;
+/* ---- ranks and the last word ---- */
+
+-- what is called crm:<name> has the rank of crm; a name as long is another one
+SELECT said('2026-01-01', $$set_label(51, 'town', 'A', 'operator', 1, '2026-01-01')$$);
+SELECT said('2026-01-01', $$set_label(51, 'town', 'B', 'crm:shop', 0.1, '2026-01-01')$$);
+SELECT is(says(51, 'town', '2026-01-05'), 'B', 'one of a kind that the label ranks');
+SELECT said('2026-01-01', $$set_label(52, 'town', 'A', 'import', 0.1, '2026-01-01')$$);
+SELECT said('2026-01-01', $$set_label(52, 'town', 'B', 'cms', 1, '2026-01-01')$$);
+SELECT is(says(52, 'town', '2026-01-05'), 'A', 'another source comes last');
+-- ranks of a label lie among the usual ones: model is 4, import 5
+SELECT loyalty.define_label('district', 'single', ranks => '{"crm": 4}') \g /dev/null
+SELECT said('2026-01-01', $$set_label(53, 'district', 'A', 'crm', 0.6, '2026-01-01')$$);
+SELECT said('2026-01-01', $$set_label(53, 'district', 'B', 'model', 0.5, '2026-01-01')$$);
+SELECT is(says(53, 'district', '2026-01-05'), 'A', 'as much as a model: by confidence');
+SELECT said('2026-01-01', $$set_label(53, 'district', 'C', 'rule', 0.1, '2026-01-01')$$);
+SELECT is(says(53, 'district', '2026-01-05'), 'C', 'less than a rule');
+-- of a set each value has its sources, and the last word of each
+SELECT said('2026-01-01', $$set_label(54, 'likes', 'tea', 'self', 1, '2026-01-01')$$);
+SELECT said('2026-01-02', $$set_label(54, 'likes', 'tea', 'import', 1, '2026-01-01')$$);
+SELECT said('2026-01-03', $$retract_label(54, 'likes', 'tea', source => 'self', at => '2026-01-03')$$);
+SELECT is(l.source, 'import', 'what was retracted does not speak, whatever others said since') FROM loyalty.labels(54, '2026-01-05') l WHERE l.label = 'likes';
+
 SELECT * FROM finish();
 DROP OWNED BY label_app, label_reader, label_stranger;
 DROP ROLE label_app, label_reader, label_stranger;

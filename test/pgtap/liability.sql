@@ -82,6 +82,55 @@ CREATE TABLE many AS SELECT '2020-01-01Z'::timestamptz + i * interval '7 hours' 
 SELECT is((SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, NULL, 'month', 'UTC' ORDER BY n)::text FROM many), (SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, NULL, 'month', 'UTC' ORDER BY at DESC)::text FROM many), 'any order');
 SELECT is((SELECT sum(c.redeemed) FROM unnest((SELECT loyalty.redemption_triangle_agg(at, NULL, at + n * interval '1 day', n, NULL, 'month', 'UTC') FROM many)) c), (SELECT sum(n)::numeric FROM many), 'nothing is lost');
 
+SELECT is(array_agg(c.age ORDER BY c.n), array_agg(c.age ORDER BY c.cohort, c.age), 'cells are in order')
+FROM unnest((SELECT loyalty.redemption_triangle_agg('2020-01-01Z', NULL, '2020-01-01Z'::timestamptz + (i * 37 % 101) * interval '31 days', 1, NULL, 'month', 'UTC') FROM generate_series(1, 101) i)) WITH ORDINALITY c (cohort, months, age, issued, redeemed, expired, n);
+
+-- ---- entries of the ledger: what each is to the triangle ----
+
+CREATE FUNCTION of_entry(kind text, points bigint, lots text DEFAULT NULL, of_kind text DEFAULT NULL, origin_at timestamptz DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(format('%s+%s: %s/%s', c.cohort, c.age, c.issued, c.redeemed), ' ' ORDER BY c.cohort, c.age)
+	FROM unnest((SELECT loyalty.entry_triangle_agg(kind, points, '2026-03-10Z', NULL, lots::loyalty.points_lots, of_kind, origin_at, 'month', 'UTC'))) c
+$$;
+SELECT is(of_entry(t.kind, t.points, t.lots, t.of_kind, t.origin_at::timestamptz), t.cells, t.what) FROM (VALUES
+	('earn', 0, NULL, NULL, NULL, NULL, 'nothing was earned'),
+	('earn', 1, NULL, NULL, NULL, '2026-03-01+0: 1/0', 'one point'),
+	('earn', 10, '[{"lot_id": 5, "points": 7, "earned_at": "2026-03-10Z"}]', NULL, NULL, '2026-03-01+0: 10/3', 'earned into debt of 3'),
+	('adjust', -4, '[{"lot_id": 1, "points": 4, "earned_at": "2026-01-10Z"}]', NULL, NULL, '2026-01-01+0: -4/0', 'corrected: never issued'),
+	('redeem', -5, '[{"lot_id": 1, "points": 5, "earned_at": "2026-01-10Z"}]', NULL, NULL, '2026-01-01+2: 0/5', 'redeemed two months later'),
+	('reverse', 5, '[{"lot_id": 1, "points": 5, "earned_at": "2026-01-10Z"}]', 'redeem', NULL, '2026-01-01+2: 0/-5', 'given back'),
+	('reverse', -5, '[{"lot_id": 1, "points": 5, "earned_at": "2026-01-10Z"}]', 'reverse', NULL, '2026-01-01+2: 0/5', 'redeemed all the same'),
+	('reverse', -5, '[{"lot_id": 1, "points": 5, "earned_at": "2026-01-10Z"}]', 'earn', '2026-01-10', '2026-01-01+0: -5/0', 'an earning that is undone'),
+	('reverse', -5, '[{"lot_id": 1, "points": 3, "earned_at": "2026-01-10Z"}]', 'earn', '2026-01-10', '2026-01-01+0: -5/0 2026-01-01+2: 0/-2', 'of which 2 were redeemed already: they are owed'),
+	('reverse', 1, NULL, 'reverse', '2026-01-10', '2026-01-01+0: 1/0 2026-01-01+2: 0/1', 'an earning that holds all the same, of which nothing is there'),
+	('expire', -5, '[{"lot_id": 1, "points": 5, "earned_at": "2026-01-10Z"}]', NULL, NULL, NULL, 'what expires follows from lots')) t (kind, points, lots, of_kind, origin_at, cells, what);
+SELECT throws_ok($$SELECT of_entry('earn', -9223372036854775808)$$, '22003', NULL, 'the least number has no size');
+
+-- ---- by workers ----
+
+CREATE TABLE spread AS SELECT timestamptz '2024-01-01Z' + (g % 900) * interval '1 day' AS at, g % 7 AS n, g % 2 = 0 AS issued, (g % 60) * interval '1 day' AS life, CASE g % 3 WHEN 0 THEN timestamptz '2026-12-01Z' END AS expires FROM generate_series(1, 100000) g;
+CREATE TABLE held AS SELECT loyalty.balance_agg(n, at, at + life + interval '1 year') AS balance, g FROM (SELECT *, row_number() OVER () / 50 AS g FROM spread WHERE n > 0) s GROUP BY g;
+INSERT INTO held SELECT NULL, -1 FROM generate_series(1, 20000);
+ANALYZE spread, held;
+CREATE TABLE asked (what text, query text);
+INSERT INTO asked VALUES
+	('a triangle', $q$SELECT loyalty.redemption_triangle_agg(at, CASE WHEN issued THEN n END, CASE WHEN NOT issued THEN at + life END, CASE WHEN NOT issued THEN n END, expires, 'month', 'UTC')::text FROM spread WHERE at < '2026-01-01'$q$),
+	('a triangle of entries', $q$SELECT loyalty.entry_triangle_agg('earn', n, at, expires, NULL, NULL, NULL, 'quarter', 'UTC')::text FROM spread$q$),
+	('what is outstanding', $q$SELECT loyalty.outstanding_agg(balance, '2027-01-01', 'month', 'UTC')::text FROM held$q$),
+	('nothing', $q$SELECT loyalty.outstanding_agg(balance, '2027-01-01', 'month', 'UTC')::text FROM held WHERE g = -1$q$);
+CREATE FUNCTION answer(query text, workers integer) RETURNS text LANGUAGE plpgsql SET parallel_setup_cost = 0 SET parallel_tuple_cost = 0 SET min_parallel_table_scan_size = 0 AS $$
+DECLARE
+	result text;
+	plan text := '';
+	line text;
+BEGIN
+	PERFORM set_config('max_parallel_workers_per_gather', workers::text, true);
+	FOR line IN EXECUTE 'EXPLAIN ' || query LOOP plan := plan || line; END LOOP;
+	IF (plan ~ 'Partial Aggregate') <> (workers > 0) THEN RAISE EXCEPTION 'another plan: %', plan; END IF;
+	EXECUTE query INTO result;
+	RETURN result;
+END $$;
+SELECT ok(answer(query, 3) = answer(query, 0), what || ' by workers') FROM asked;
+
 -- ---- what is outstanding ----
 
 CREATE TABLE b AS SELECT member, loyalty.balance_agg(points, at::timestamptz, expires::timestamptz) AS balance FROM (VALUES

@@ -111,12 +111,17 @@ SELECT is((SELECT round(((s.sxy / s.sxx))::numeric, 9) FROM (SELECT sum(sxy) AS 
 		JOIN (SELECT arm, avg(amount)::float8 AS mean, avg(coalesce(before, 0))::float8 AS before FROM many GROUP BY arm) c USING (arm), (SELECT avg(coalesce(before, 0))::float8 AS grand FROM many) g WHERE r.arm = 1),
 	'theta as regr_sxy() has it');
 SELECT ok(u::text::loyalty.uplift OPERATOR(loyalty.=) u, 'text and back') FROM (SELECT loyalty.uplift_agg_cuped(arm, amount, before) AS u FROM many UNION ALL SELECT loyalty.uplift_agg(1, true) UNION ALL SELECT loyalty.uplift_agg_amount(2, -1e30)) x;
+SELECT is(u::text, '{"v":1,"kind":"amount","decimals":0,"before_decimals":0,"arms":[[2,0,0,50,0,0]]}', 'amounts that make nothing together') FROM (SELECT (loyalty.uplift_agg_amount(0, a)::text)::loyalty.uplift AS u FROM (VALUES (5), (-5)) v (a)) x;
 SELECT is((SELECT u::text FROM (SELECT loyalty.uplift_agg_amount(arm, amount) AS u FROM spent) x),
 	'{"v":1,"kind":"amount","decimals":0,"before_decimals":0,"arms":[[4,100,0,2898,0,0],[4,112,0,3658,0,0]]}', 'what it looks like');
 SELECT throws_ok(format('SELECT %L::loyalty.uplift', value), '22P02', NULL, why)
 FROM (VALUES ('', 'nothing'), ('{"v":2}', 'another version'), ('{"v":1,"kind":"share","decimals":0,"before_decimals":0,"arms":[[1,2,0,0,0,0]]}', 'more hits than members'),
 	('{"v":1,"kind":"amount","decimals":0,"before_decimals":0,"arms":[[2,10,0,1,0,0]]}', 'squares that do not fit'),
 	('{"v":1,"kind":"amount","decimals":0,"before_decimals":0,"arms":[[0,0,0,0,0,0]]}', 'nobody'),
+	('{"v":1,"kind":"amount","decimals":0,"before_decimals":0,"arms":[[1,1,0,1,0,0],[0,0,0,1,0,0]]}', 'squares of nobody'),
+	-- 2^255, 2^256
+	('{"v":1,"kind":"amount","decimals":0,"before_decimals":0,"arms":[[1,1,0,57896044618658097711785492504343953926634992332820282019728792003956564819968,0,0]]}', 'squares beyond what can be held'),
+	('{"v":1,"kind":"amount","decimals":0,"before_decimals":0,"arms":[[1,1,0,115792089237316195423570985008687907853269984665640564039457584007913129639936,0,0]]}', 'far beyond'),
 	('{"v":1,"kind":"share","decimals":0,"before_decimals":0,"arms":[[99999999999999999999,0,0,0,0,0]]}', 'too many'),
 	('{"v":1,"kind":"share","decimals":0,"before_decimals":0,"arms":[[1,1,0,0,0,0]]} ', 'something behind'),
 	('{"v":1,"kind":"share","decimals":0,"before_decimals":0,"arms":[]}', 'no arm')) v (value, why);
