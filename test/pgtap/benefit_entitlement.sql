@@ -122,6 +122,12 @@ SELECT is(answer(s.statement), s.expected, format('carried %s: %s', s.n, s.state
 	(7, $$SELECT has(20, 'carried', '2026-04-01')$$, '3/0/3 open'),
 	(8, $$SELECT used(20, 'carried', '2026-04-01', 4)$$, 'LY612')) s (n, statement, expected) ORDER BY s.n;
 
+-- What is not available is not used, and says so
+SELECT loyalty.define_benefit('summer', '{"kind": "entitlement", "quota": 2, "available": {"between": ["2026-06-01", "2026-09-01"]}}', '2026-01-01') \g /dev/null
+SELECT is(has(20, 'summer', '2026-07-01'), '2/0/2 open', 'in summer');
+SELECT ok(has(20, 'summer', t) LIKE '% not_available', 'not at ' || t) FROM unnest('{2026-05-31 23:59,2026-09-01}'::timestamptz[]) t;
+SELECT is(answer($$SELECT used(20, 'summer', '2026-09-01')$$), 'LY609', 'nor used');
+
 -- A use that is recorded late leaves what later periods have used of what was carried to them; a reservation that is confirmed late does, too.
 SELECT is(answer(s.statement), s.expected, format('carried late %s: %s', s.n, s.statement)) FROM (VALUES
 	-- three of February's own, and the two that January left

@@ -240,6 +240,7 @@ SELECT throws_ok($$SELECT loyalty.price_of(1, 'T1', -1)$$, 'LY003', NULL, 'a neg
 CREATE TABLE pair AS SELECT (SELECT member_id FROM loyalty.resolve_member('{"email": "b@example.com"}')) AS a, (SELECT member_id FROM loyalty.resolve_member('{"email": "c@example.com"}')) AS b;
 SELECT loyalty.earn(a, 500, effective_at => '2026-01-01'), loyalty.earn(b, 500, effective_at => '2026-01-01') FROM pair \g /dev/null
 SELECT loyalty.order_reward(b, 'special', at => now(), reference => 'for Ann') FROM pair \g /dev/null
+SELECT is((SELECT array_agg(e.kind || ': ' || e.reference) FROM loyalty.ledger e WHERE e.member_id = pair.b AND e.kind <> 'earn'), '{"redeem: for Ann"}', 'its reference is that of the entry') FROM pair;
 SELECT loyalty.merge_members(a, b) FROM pair \g /dev/null
 SELECT throws_ok(format('SELECT loyalty.order_reward(%s, ''special'')', a), 'LY616', NULL, 'one a month, for both') FROM pair;
 SELECT is((loyalty.cancel_reward(a, last_order(b))).points_back, 1::bigint, 'cancelled under the other number') FROM pair;
