@@ -33,7 +33,7 @@ AS $$
 		CASE
 			WHEN p.proname = ANY ('{merge_members, unmerge_members, forget_member, transfer_coupon, post_queued_earns,
 				link_identifier, unlink_identifier, create_referral_code,
-				configure_namespace, subscribe, revise_activity, record_return, export_member, member_card, card_rows, member_history, who_did, refresh_attributes,
+				configure_namespace, subscribe, define_approval, revise_activity, record_return, export_member, member_card, card_rows, member_history, who_did, refresh_attributes,
 				preview_tier, tier_problem, card_balance,
 				define_badge, define_challenge, define_club, define_draw, define_journey, define_referral, define_streak, reveal_draw, refresh_engagement,
 				enrol, grant_freeze, streak_of, progress, journeys, join_club, leave_club, club_act, draw, grant_spin, spins_left}'::text[]) THEN 'one machine'
@@ -98,6 +98,15 @@ BEGIN
 			LIMIT 1$q$
 		INTO problem, repair;
 		EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid = ''loyalty.wallet''::pg_catalog.regclass)' INTO is_spread;
+		IF problem IS NULL THEN
+			EXECUTE $q$
+				SELECT format('table %s is not spread as loyalty.wallet is', t.relation), 'All rows of a member must be on one machine. Restore a dump into a database without Citus, and spread that.'
+				FROM loyalty.spread_tables() t JOIN pg_catalog.pg_dist_partition d ON d.logicalrelid = t.relation
+				WHERE t.distribution_column IS NOT NULL AND (d.partmethod <> 'h'
+					OR d.colocationid IS DISTINCT FROM (SELECT w.colocationid FROM pg_catalog.pg_dist_partition w WHERE w.logicalrelid = 'loyalty.wallet'::pg_catalog.regclass))
+				ORDER BY 1 LIMIT 1$q$
+			INTO problem, repair;
+		END IF;
 		IF problem IS NULL AND NOT is_spread THEN
 			SELECT x.problem, x.repair INTO problem, repair
 			FROM (
@@ -113,6 +122,9 @@ BEGIN
 				SELECT 'there are points of members who are not known',
 					'INSERT INTO loyalty.member (member_id) SELECT DISTINCT member_id FROM loyalty.wallet ON CONFLICT DO NOTHING;'
 				WHERE EXISTS (SELECT FROM loyalty.wallet w WHERE NOT EXISTS (SELECT FROM loyalty.member m WHERE m.member_id = w.member_id))
+				UNION ALL
+				SELECT format('%s needs approval', p.act), 'Requests work on one machine only: SELECT loyalty.drop_approval(act, currency) FROM loyalty.approval_policy;'
+				FROM loyalty.approval_policy p
 				UNION ALL
 				SELECT 'there are consumers of events', 'Their positions hold on one machine only: SELECT loyalty.unsubscribe(consumer) FROM loyalty.event_consumer;'
 				WHERE EXISTS (SELECT FROM loyalty.event_consumer)

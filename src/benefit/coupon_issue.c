@@ -84,7 +84,8 @@ IsWithinMemberLimit(int64 member_id, const Benefit *benefit)
 
 /*
  * Takes back coupons that were issued for a basket which has let its time pass,
- * some of them; whoever is using one is left alone.  Returns how many.
+ * some of them; whoever is using one is left alone, and all are where tables
+ * are spread: those of other members are on other machines.  Returns how many.
  */
 static int
 TakeBackLapsed(const Benefit *benefit, TimestampTz at)
@@ -102,6 +103,8 @@ TakeBackLapsed(const Benefit *benefit, TimestampTz at)
 	int64		ids[LAPSED_BATCH][2];
 	int			n;
 
+	if (TablesAreSpread())
+		return 0;
 	RunPlan(&plan, values, NULL, LAPSED_BATCH);
 	n = (int) SPI_processed;
 	for (int i = 0; i < n; i++)
@@ -134,6 +137,8 @@ CountLapsed(const Benefit *benefit, TimestampTz at)
 	Datum		values[2] = {CStringGetTextDatum(benefit->name), TimestampTzGetDatum(Min(at, GetCurrentTimestamp()))};
 	bool		isnull;
 
+	if (TablesAreSpread())
+		return 0;
 	RunPlan(&plan, values, NULL, 1);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }

@@ -226,7 +226,8 @@ OrderedBeside(const Asker *asker, const RewardOrder *order, const PeriodTerms *t
 
 /*
  * Takes back the stock of some orders whose time is over; returns how many
- * units.  Orders that somebody is using are left alone.
+ * units.  Orders that somebody is using are left alone; so are all where tables
+ * are spread, since those of other members are on other machines.
  */
 int64
 TakeBackLapsedOrders(const char *reward, TimestampTz at)
@@ -245,6 +246,8 @@ TakeBackLapsedOrders(const char *reward, TimestampTz at)
 	Datum		values[2] = {CStringGetTextDatum(reward), TimestampTzGetDatum(Min(at, GetCurrentTimestamp()))};
 	bool		isnull;
 
+	if (TablesAreSpread())
+		return 0;
 	RunPlan(&plan, values, NULL, 1);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }

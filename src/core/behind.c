@@ -208,11 +208,11 @@ RunAsOwner(FunctionCallInfo fcinfo, Right right)
 	RequireWritable();
 	spread = TablesAreSpread();
 	if (unlikely(spread))
-		RequireTransmissible();
+		RequireSpreadSettings();
 	if (unlikely(spread) && call->of_member)
 	{
 		ActAsBefore(&before);
-		if (RunElsewhere(fcinfo, &result))
+		if (RunElsewhere(fcinfo, right, &result))
 			return result;
 		ActAsOwner(&before, role, right);
 	}

@@ -104,9 +104,10 @@ extern bool IsCoordinator(void);
 extern void DrawOnEachMachine(const char *sequence);
 extern void RequirePreparedMachine(void);
 extern bool IsOfMember(Oid function);
-extern void RequireTransmissible(void);
-extern Node *KeepArgumentsHere(FuncExpr *call);
-extern bool RunElsewhere(FunctionCallInfo fcinfo, Datum *result);
+extern void RequireSpreadSettings(void);
+struct PlannerInfo;
+extern Node *KeepCallHere(struct PlannerInfo *root, FuncExpr *call);
+extern void SendWhoActs(const char *name);
 extern bool SeesPart(void);
 extern const char *OverEntries(const char *query);
 extern void RequireHere(int64 member_id, const char *name);
@@ -124,6 +125,8 @@ typedef enum Right
 								 * the two before */
 	RIGHT_DEFINE				/* define currencies, ladders and the like */
 } Right;
+
+extern bool RunElsewhere(FunctionCallInfo fcinfo, Right right, Datum *result);
 
 typedef struct Actor
 {

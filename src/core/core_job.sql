@@ -66,7 +66,7 @@ BEGIN
 	IF spread IS NOT NULL THEN
 		RAISE EXCEPTION '%() cannot work on distributed tables', caller
 			USING ERRCODE = 'LY007', DETAIL = format('Table loyalty.%s is spread over several machines, and one of them does not see what the others do.', spread),
-				HINT = 'Call functions of single members, or bring the tables back to one machine (undistribute_table()).';
+				HINT = 'Call functions of single members, or run the program on one machine.';
 	END IF;
 END
 $$;

@@ -105,6 +105,83 @@ $$;
 COMMENT ON FUNCTION ask_parts(text) IS
 'The rows that a query gives over the members of each part, on the machine where they are: each part once, whatever moves. Errors: LY007 a machine does not answer, or members are being moved. Part of ledger_digest() and the checks.';
 
+CREATE FUNCTION copies_here(buckets jsonb) RETURNS jsonb
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex'
+AS $$
+#variable_conflict use_variable
+DECLARE
+	t record;
+	found jsonb;
+	result jsonb := '{}';
+BEGIN
+	FOR t IN EXECUTE $q$
+		SELECT p.table_name, shard_name(s.logicalrelid, s.shardid) AS copy
+		FROM loyalty.tables_of_program() p JOIN pg_dist_partition d ON d.logicalrelid = p.relation AND d.partmethod = 'n'
+		JOIN pg_dist_shard s ON s.logicalrelid = d.logicalrelid ORDER BY 1$q$
+	LOOP
+		CONTINUE WHEN buckets IS NOT NULL AND NOT buckets ? t.table_name;
+		IF buckets IS NULL THEN
+			EXECUTE format('SELECT jsonb_object_agg(x.bucket, x.of_it) FROM (SELECT h.hash & 255 AS bucket, count(*) || '':'' || sum(h.hash::numeric) AS of_it
+				FROM %s r CROSS JOIN LATERAL hashtextextended(r::text, 0) h (hash) GROUP BY 1) x', t.copy) INTO found;
+		ELSE
+			EXECUTE format('SELECT jsonb_object_agg(h.hash, left(r::text, 300)) FROM %s r CROSS JOIN LATERAL hashtextextended(r::text, 0) h (hash) WHERE $1 ? (h.hash & 255)::text', t.copy)
+			INTO found USING buckets -> t.table_name;
+		END IF;
+		result := result || jsonb_build_object(t.table_name, coalesce(found, '{}'));
+	END LOOP;
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION copies_here(jsonb) IS
+'What this machine has of the tables that are on every machine: of each table how many rows and the sum of their hashes in each of 256 buckets; or, of buckets that are given ({"table": ["7", ...]}), the rows themselves, by their hashes. Part of check_core_totals().';
+
+CREATE FUNCTION differing_copies(OUT table_name text, OUT hash text, OUT row_text text, OUT machines text[], OUT others text[]) RETURNS SETOF record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	buckets jsonb;
+	asked integer;
+BEGIN
+	WITH m AS MATERIALIZED (SELECT a.machine, a.answer::jsonb AS answer FROM loyalty.ask_machines('SELECT loyalty.copies_here(NULL)') a),
+	bucket AS (SELECT t.key AS table_name, b.key AS bucket, b.value FROM m, jsonb_each(m.answer) t, jsonb_each_text(t.value) b)
+	SELECT jsonb_object_agg(x.table_name, x.buckets) INTO buckets
+	FROM (SELECT y.table_name, jsonb_agg(y.bucket ORDER BY y.bucket) AS buckets
+		FROM (SELECT b.table_name, b.bucket FROM bucket b GROUP BY 1, 2 HAVING count(*) <> (SELECT count(*) FROM m) OR min(b.value) <> max(b.value)) y GROUP BY 1) x;
+	IF buckets IS NOT NULL THEN
+		RETURN QUERY
+		WITH m AS MATERIALIZED (SELECT a.machine, a.answer::jsonb AS answer FROM loyalty.ask_machines(format('SELECT loyalty.copies_here(%L)', buckets)) a)
+		SELECT t.key, r.key, min(r.value), array_agg(m.machine ORDER BY m.machine), ARRAY(SELECT o.machine FROM m o EXCEPT SELECT unnest(array_agg(m.machine)) ORDER BY 1)
+		FROM m, jsonb_each(m.answer) t, jsonb_each_text(t.value) r GROUP BY 1, 2 HAVING count(*) <> (SELECT count(*) FROM m);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION differing_copies() IS
+'Rows of tables that are on every machine which some machines have and others have not, at the moment at which each was asked. Part of check_core_totals().';
+
+CREATE FUNCTION check_core_totals(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	seen text[];
+BEGIN
+	IF NOT loyalty.tables_are_spread() THEN
+		RETURN;
+	END IF;
+	SELECT array_agg(d.table_name || '/' || d.hash || '/' || d.machines::text) INTO seen FROM loyalty.differing_copies() d;
+	IF seen IS NULL THEN
+		RETURN;
+	END IF;
+	-- what was written meanwhile was on some machines before it was on others: what stays is otherwise
+	PERFORM pg_sleep(0.5);
+	RETURN QUERY SELECT 'copy', NULL::bigint, NULL::text, NULL::bigint,
+		format('table loyalty.%s: %s with a row that %s without: %s', d.table_name, array_to_string(d.machines, ', '), array_to_string(d.others, ', '), d.row_text)
+	FROM loyalty.differing_copies() d WHERE d.table_name || '/' || d.hash || '/' || d.machines::text = ANY (seen);
+END
+$$;
+COMMENT ON FUNCTION check_core_totals() IS 'What all machines have alike, once tables are spread: copy, the rows of each table that is on every machine. Part of check_core().';
+
 CREATE FUNCTION found_on_machines(name text, behind bigint, up_to bigint,
 	OUT room text, OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

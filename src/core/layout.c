@@ -136,8 +136,8 @@ loyalty_require_setup(PG_FUNCTION_ARGS)
 	(void) RequireTables();
 	if (likely(!TablesAreSpread()))
 		PG_RETURN_POINTER(NULL);	/* nothing to be simplified */
-	RequireTransmissible();
-	PG_RETURN_POINTER(KeepArgumentsHere(request->fcall));
+	RequireSpreadSettings();
+	PG_RETURN_POINTER(KeepCallHere(request->root, request->fcall));
 }
 
 /*

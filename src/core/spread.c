@@ -56,7 +56,7 @@ RefuseToForget(XactEvent event, void *arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_SPREAD),
 				 errmsg("a transaction over several machines cannot write what is on every machine"),
-				 errdetail("One of its calls has: a budget, a code, a score or the like."),
+				 errdetail("One of its calls has: a budget, a code, a score, who did an act by hand, or the like."),
 				 errhint("Make each such call a transaction of its own.")));
 }
 

@@ -93,6 +93,20 @@ PickElements(const Elements *elements, const Datum *picked, int n)
 											  elements->byval, elements->align));
 }
 
+/*
+ * Whether one of the kinds is an adjustment, which is kept with who does it.
+ */
+static bool
+HasActByHand(const Elements *kinds)
+{
+	for (int i = 0; i < kinds->n; i++)
+	{
+		if (!kinds->nulls[i] && strcmp(TextDatumGetCString(kinds->values[i]), "adjust") == 0)
+			return true;
+	}
+	return false;
+}
+
 /* An element, in the order in which they are sent */
 typedef struct SentElement
 {
@@ -188,6 +202,8 @@ loyalty_by_member(PG_FUNCTION_ARGS)
 	}
 	n = arrays[0].n;
 	sent = OrderElements(&arrays[0]);
+	if (HasActByHand(&arrays[1]))
+		SendWhoActs(psprintf("%.*s", (int) (strlen(name) - strlen("_apart")), name));
 	rows = palloc_extended(Max(n, 1) * sizeof(HeapTuple), MCXT_ALLOC_HUGE);
 
 	initStringInfo(&query);

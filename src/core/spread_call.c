@@ -25,19 +25,25 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/pathnodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_func.h"
+#include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "core/core.h"
 #include "core/errors.h"
+
+/* While a call of ours is sent, which the engine must not keep here */
+static bool sending = false;
 
 /*
  * Whether the first argument of a function is the member whose function it is.
@@ -60,36 +66,43 @@ IsOfMember(Oid function)
 }
 
 /*
- * Raises LY007 where instants, intervals and floating-point numbers, which the
- * engine sends as texts, would be others on the machine that reads them.
+ * Raises LY007 where a setting of the session would make values others on their
+ * way to another machine, which gets them as texts, or where the engine could not
+ * plan statements of ours: it finds the machine by the values of parameters.
  */
 void
-RequireTransmissible(void)
+RequireSpreadSettings(void)
 {
-	const char *name = NULL;
-	const char *needed = NULL;
+	static const struct
+	{
+		const char *name;
+		const char *needed;
+	}			settings[] = {
+		{"DateStyle", "ISO"},
+		{"IntervalStyle", "postgres"},
+		{"extra_float_digits", "1"},
+		{"standard_conforming_strings", "on"},
+		{"plan_cache_mode", "auto"}
+	};
+	bool		wrong[] = {
+		DateStyle != USE_ISO_DATES,
+		IntervalStyle == INTSTYLE_SQL_STANDARD,
+		extra_float_digits < 1,
+		!standard_conforming_strings,
+		plan_cache_mode == PLAN_CACHE_MODE_FORCE_GENERIC_PLAN
+	};
 
-	if (DateStyle != USE_ISO_DATES)
+	StaticAssertStmt(lengthof(settings) == lengthof(wrong), "a setting and whether it is wrong");
+	for (int i = 0; i < (int) lengthof(settings); i++)
 	{
-		name = "DateStyle";
-		needed = "ISO";
+		if (wrong[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_SPREAD),
+					 errmsg("%s cannot be \"%s\" where tables are spread over several machines",
+							settings[i].name, GetConfigOption(settings[i].name, false, false)),
+					 errdetail("Values go from one to the other as texts, and plans go by values: others would come of it."),
+					 errhint("SET %s = %s;", settings[i].name, settings[i].needed)));
 	}
-	else if (IntervalStyle == INTSTYLE_SQL_STANDARD)
-	{
-		name = "IntervalStyle";
-		needed = "postgres";
-	}
-	else if (extra_float_digits < 1)
-	{
-		name = "extra_float_digits";
-		needed = "1";
-	}
-	if (name != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_SPREAD),
-				 errmsg("with %s set to \"%s\", values cannot be sent between machines", name, GetConfigOption(name, false, false)),
-				 errdetail("The tables are spread over several, and the engine sends values as texts, which another machine would read as other values."),
-				 errhint("SET %s = %s;", name, needed)));
 }
 
 /*
@@ -108,30 +121,76 @@ StopClock(Node *node, void *context)
 }
 
 /*
- * Of tables that are spread: a call of a function of a member such that the
- * engine does not send it, where it would leave something to compute to the other
- * machine.  NULL where it may send it as it is.
+ * Whether a function does an act by hand, which is kept with who does it.
  */
-Node *
-KeepArgumentsHere(FuncExpr *call)
+static bool
+IsActByHand(Oid function)
 {
-	FuncExpr   *kept = NULL;
-	Oid			any = ANYELEMENTOID;
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		isnull;
+	char	   *source;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	source = TextDatumGetCString(SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull));
+	ReleaseSysCache(tuple);
+	return strcmp(source, "loyalty_may_operate") == 0 || strcmp(source, "loyalty_may_correct") == 0;
+}
+
+/*
+ * Whether there is something beside a function in a query, and no table.  The
+ * engine crashes where it sends the call of such a query.
+ */
+static bool
+HasCompany(PlannerInfo *root)
+{
 	ListCell   *cell;
 
-	if (!IsOfMember(call->funcid))
+	if (root == NULL || list_length(root->parse->rtable) < 2)
+		return false;
+	foreach(cell, root->parse->rtable)
+	{
+		if (((RangeTblEntry *) lfirst(cell))->rtekind == RTE_RELATION)
+			return false;
+	}
+	return true;
+}
+
+static Node *
+ComputedHere(Node *argument)
+{
+	Oid			any = ANYELEMENTOID;
+
+	return (Node *) makeFuncExpr(LookupFuncName(list_make2(makeString("loyalty"), makeString("computed_here")), 1, &any, false),
+								 exprType(argument), list_make1(copyObject(argument)), InvalidOid, exprCollation(argument), COERCE_EXPLICIT_CALL);
+}
+
+/*
+ * Of tables that are spread: a call of a function of a member such that the
+ * engine does not send it: where it would leave something to compute to the other
+ * machine, where who acts has to be sent along (see SendCall()), and where it
+ * would crash.  NULL where it may send it as it is.
+ */
+Node *
+KeepCallHere(PlannerInfo *root, FuncExpr *call)
+{
+	FuncExpr   *kept = NULL;
+	ListCell   *cell;
+
+	if (sending || !IsOfMember(call->funcid))
 		return NULL;
 	foreach(cell, call->args)
 	{
 		Node	   *argument = lfirst(cell);
+		bool		first = cell == list_head(call->args);
 
-		if (!contain_mutable_functions(StopClock(argument, NULL)) || contain_volatile_functions(argument))
+		if (contain_volatile_functions(argument) ||
+			!(contain_mutable_functions(StopClock(argument, NULL)) ||
+			  (first && (IsA(argument, Const) || IsA(argument, Param)) && (HasCompany(root) || IsActByHand(call->funcid)))))
 			continue;
 		if (kept == NULL)
 			kept = copyObject(call);
-		lfirst(list_nth_cell(kept->args, foreach_current_index(cell))) =
-			makeFuncExpr(LookupFuncName(list_make2(makeString("loyalty"), makeString("computed_here")), 1, &any, false),
-						 exprType(argument), list_make1(copyObject(argument)), InvalidOid, exprCollation(argument), COERCE_EXPLICIT_CALL);
+		lfirst(list_nth_cell(kept->args, foreach_current_index(cell))) = ComputedHere(argument);
 	}
 	return (Node *) kept;
 }
@@ -191,6 +250,34 @@ RequireHere(int64 member_id, const char *name)
 {
 	if (TablesAreSpread() && !IsHere(member_id))
 		RefuseElsewhere(name, "The engine did not send it.");
+}
+
+/*
+ * Before a call that does an act by hand: the machine of the member gets to know
+ * who acts, which is the role that logged in there, or whom this transaction has
+ * named.  The engine repeats there what SET LOCAL sets here.
+ */
+void
+SendWhoActs(const char *name)
+{
+	const char *actor = ChangedInTransaction("loyalty.actor") ? GetConfigOption("loyalty.actor", true, false) : NULL;
+	int			level;
+
+	if (GetSessionUserId() != GetUserId())
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_SPREAD),
+				 errmsg("%s() for a member of another machine works only in a session of the role that calls it", name),
+				 errdetail("It is kept who did it, and there that would be \"%s\" instead of \"%s\".",
+						   GetUserNameFromId(GetUserId(), false), GetUserNameFromId(GetSessionUserId(), false)),
+				 errhint("Log in as \"%s\", or call it on the machine of the member.", GetUserNameFromId(GetUserId(), false))));
+	level = NewGUCNestLevel();
+	(void) set_config_option("citus.propagate_set_commands", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(psprintf("SET LOCAL loyalty.actor = %s", quote_literal_cstr(actor != NULL ? actor : "")), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "SET LOCAL failed");
+	SPI_finish();
+	AtEOXact_GUC(true, level);
 }
 
 /*
@@ -271,9 +358,8 @@ SendCall(FunctionCallInfo fcinfo, const char *name)
  * here.
  */
 bool
-RunElsewhere(FunctionCallInfo fcinfo, Datum *result)
+RunElsewhere(FunctionCallInfo fcinfo, Right right, Datum *result)
 {
-	static bool sending = false;
 	const char *name;
 
 	if (fcinfo->nargs == 0 || PG_ARGISNULL(0) || IsHere(PG_GETARG_INT64(0)))
@@ -281,6 +367,8 @@ RunElsewhere(FunctionCallInfo fcinfo, Datum *result)
 	name = get_func_name(fcinfo->flinfo->fn_oid);
 	if (sending)
 		RefuseElsewhere(name, "The engine did not send it: it does not send what is called by a call that it sent.");
+	if (right == RIGHT_OPERATE || right == RIGHT_CORRECT)
+		SendWhoActs(name);
 	PG_TRY();
 	{
 		sending = true;
@@ -312,5 +400,5 @@ RethrowUnplanned(MemoryContext context, const char *name)
 			(errcode(ERRCODE_LY_SPREAD),
 			 errmsg("%s() cannot do this on tables that are spread over several machines", name),
 			 errdetail("The engine says: %s.", error->message),
-			 errhint("Bring the tables back to one machine (undistribute_table()), or do without what this call needs.")));
+			 errhint("Do without what this call needs, or run the program on one machine.")));
 }

@@ -46,7 +46,7 @@ CheckOnlyOn(char **newval, void **extra, GucSource source)
 			(errcode(ERRCODE_LY_SPREAD),
 			 errmsg("%s() does not work on tables that are spread over several machines", name + 1),
 			 errdetail("It reads or writes what belongs to several members, and one machine does not see all of it."),
-			 errhint("Call functions of single members, or bring the tables back to one machine (undistribute_table()).")));
+			 errhint("Call functions of single members, or run the program on one machine.")));
 	return false;
 }
 

@@ -130,8 +130,10 @@ CREATE FUNCTION kept_members(member_ids bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	-- of all acts only forget_member() changes a column that a key could refer to
-	PERFORM FROM loyalty.member m WHERE m.member_id = ANY (member_ids) ORDER BY m.member_id FOR KEY SHARE;
+	-- of all acts only forget_member() changes a column that a key could refer to; there is none where tables are spread
+	IF NOT loyalty.tables_are_spread() THEN
+		PERFORM FROM loyalty.member m WHERE m.member_id = ANY (member_ids) ORDER BY m.member_id FOR KEY SHARE;
+	END IF;
 	RETURN member_ids;
 END
 $$;
