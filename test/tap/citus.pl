@@ -97,6 +97,9 @@ $node{worker_2}->append_conf('postgresql.conf', 'citus.enable_unsafe_triggers = 
 $node{worker_2}->reload;
 $at{coordinator}->query('SELECT pg_sleep(1)');
 
+rows($at{coordinator}, q{SELECT loyalty.define_approval('adjust')});
+like(state_of($at{coordinator}, $spread), qr/^LY007 .*Adjust needs approval/, 'an act needs approval');
+rows($at{coordinator}, q{SELECT loyalty.drop_approval('adjust')});
 is(state_of($at{coordinator}, $spread), '', 'the tables are spread');
 is(state_of($at{coordinator}, $spread), '', 'and nothing happens to those that are');
 rows($at{coordinator}, "SELECT create_distributed_table('public.orders', 'member_id', colocate_with => 'loyalty.wallet')");
@@ -298,6 +301,17 @@ for my $check (@checks)
 forge($_->[0], $members[0], "UPDATE {t} SET $_->[2] WHERE member_id = $members[0]" . ($_->[3] ? " AND $_->[3]" : '')) for reverse @forged[ 1 .. 3, 5 .. 11 ];
 is(found($at{$_}, 'check_all'), '', "all is as it was, from $_") for @machines;
 
+# What is on every machine, and is otherwise on one
+{
+	my ($copy) = map { $_->[0] } rows($at{coordinator}, "SELECT shard_name(logicalrelid, shardid) FROM pg_dist_shard WHERE logicalrelid = 'loyalty.operator_act'::regclass");
+	my $session = Wire->new(host => $node{worker_2}->host, port => $node{worker_2}->port, user => scalar getpwuid($<), database => 'program');
+	my $port = $node{worker_2}->port;
+	rows($session, 'SET session_replication_role = replica', 'SET search_path = loyalty', "UPDATE $copy SET person = 'nobody' WHERE act_id = (SELECT min(act_id) FROM $copy)");
+	like(found($at{$_}, 'check_core'), qr/^copy \|.*table loyalty\.operator_act: \S*:$port with a row that .* without: .*nobody/m, "a copy that is otherwise, from $_") for @machines;
+	rows($session, "UPDATE $copy SET person = session_role WHERE person = 'nobody'");
+	is(found($at{$_}, 'check_core'), '', "and not any more, from $_") for @machines;
+}
+
 # A wallet that is not what its entries say is made so again, on its machine
 for my $machine (@machines)
 {
@@ -413,16 +427,87 @@ subtest 'readings after them' => sub { agree('then') };
 	}
 	rows($_, q{SET timezone = 'UTC'}) for @sessions;
 	alike($_, q{SELECT member_id, effective_at, details ->> 'zone', idempotency_key FROM ledger WHERE details ? 'zone' OR idempotency_key LIKE 'prepared%' ORDER BY 1, 2, 4}, "instants of the caller's time zone, from $_") for @machines;
-	for my $setting ([ 'DateStyle', 'SQL, DMY' ], [ 'IntervalStyle', 'sql_standard' ], [ 'extra_float_digits', '0' ])
+	for my $setting ([ 'DateStyle', 'SQL, DMY' ], [ 'IntervalStyle', 'sql_standard' ], [ 'extra_float_digits', '0' ], [ 'standard_conforming_strings', 'off' ], [ 'plan_cache_mode', 'force_generic_plan' ])
 	{
 		my ($name, $value) = @$setting;
 		for my $machine (@machines)
 		{
 			rows($at{$machine}, "SET $name = '$value'");
-			like(state_of($at{$machine}, $_), qr/^LY007 with $name set to "$value"/, "$_ with $name from $machine") for "SELECT balance($members[0], 'points', '2024-08-09 00:00')", "SELECT * FROM earn($members[0], 1)", "DO \$\$ BEGIN PERFORM loyalty.earn($members[1], 1); END \$\$";
+			like(state_of($at{$machine}, $_), qr/^LY007 $name cannot be "$value"/, "$_ with $name from $machine") for "SELECT balance($members[0], 'points', '2024-08-09 00:00')", "SELECT * FROM earn($members[0], 1)", "DO \$\$ BEGIN PERFORM loyalty.earn($members[1], 1); END \$\$";
 			rows($at{$machine}, "RESET $name");
 		}
 	}
+}
+
+# Beside something else in a query, which the engine does not send
+for my $machine (@machines)
+{
+	alike($machine, $_) for map { ("SELECT available FROM (SELECT 1) x, balance($_, 'points', '2030-01-01')", "SELECT available FROM (SELECT $_\::bigint AS m) v, balance(v.m, 'points', '2030-01-01')") } @members;
+}
+
+# Who did an act by hand, wherever the member is
+{
+	rows($at{coordinator}, 'CREATE ROLE clerk LOGIN', 'CREATE ROLE onlooker LOGIN', 'CREATE ROLE desk LOGIN', 'GRANT clerk TO onlooker');
+	rows($_, "SELECT grant_access('clerk', 'clerk'), grant_access('onlooker', 'reader'), grant_access('desk', 'clerk')", "SELECT trust_actors('desk')") for $at{coordinator}, $twin;
+	my $as = sub { my ($machine, $role, $database) = @_; my $session = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => $role, database => $database); rows($session, 'SET search_path = loyalty, public'); return $session };
+	my $n = 1000;
+	for my $machine (@machines)
+	{
+		my %both = map { $_ => [ $as->($machine, $_, 'program'), $as->('coordinator', $_, 'twin') ] } qw(clerk onlooker desk);
+		for my $member (@members)
+		{
+			my $adjust = sub { $n++; return "SELECT * FROM adjust($member, $n, 'a reason', effective_at => '2024-08-10')" };
+			for my $way (q{SET LOCAL loyalty.actor = 'alice'}, q{SELECT set_config('loyalty.actor', 'dora', true)}, q{SET LOCAL loyalty.actor = ''})
+			{
+				for my $role (qw(clerk desk))
+				{
+					my $call = $adjust->();
+					next if $role eq 'desk' && $way =~ /''/;
+					rows($_, 'BEGIN', $way, $call, 'COMMIT') for @{ $both{$role} };
+				}
+			}
+			my $call = $adjust->();
+			rows($_, $call) for @{ $both{clerk} };
+			like(state_of($both{desk}[0], $adjust->()), qr/^LY024 /, "nobody is named, from $machine");
+			my $here = value($at{$machine}, "SELECT groupid FROM pg_dist_local_group") == value($at{$machine}, "SELECT groupid FROM pg_dist_placement WHERE shardid = get_shard_id_for_distribution_column('loyalty.wallet', $member)");
+			$call = $adjust->();
+			rows($_, 'SET ROLE clerk') for @{ $both{onlooker} };
+			if ($here) { rows($_, $call) for @{ $both{onlooker} } }
+			else { like(state_of($both{onlooker}[0], $call), qr/^LY007 adjust\(\) for a member of another machine works only in a session of the role/, "another role has logged in, from $machine") }
+			rows($_, 'RESET ROLE') for @{ $both{onlooker} };
+		}
+	}
+	alike($_, 'SELECT member_id, points, person, actor, session_role FROM operator_act WHERE points > 1000 ORDER BY points', "who did it, from $_") for @machines;
+	cmp_ok(value($twin, q{SELECT count(DISTINCT person) FROM operator_act WHERE points > 1000}), '==', 4, 'four persons');
+	like(state_of($at{coordinator}, q{SELECT define_approval('adjust')}), qr/^LY007 /, 'approvals need one machine');
+}
+
+# What is sold out says so, and the session goes on
+rows($_, q{SELECT define_benefit('few', '{"kind": "reward", "points": 1, "stock": 3}'), define_benefit('scarce', '{"kind": "coupon", "discount": {"amount": 1}, "valid": "60 years", "total": 2}')}, map { "SELECT issue_coupon($_, 'scarce')" } @members) for $at{coordinator}, $twin;
+for my $machine (@machines)
+{
+	for my $member (@members)
+	{
+		alike($machine, $_, "$_ from $machine") for "SELECT * FROM order_reward($member, 'few', 5)", "SELECT * FROM issue_coupon($member, 'scarce')", map { "SELECT available FROM earn($_, 1, effective_at => '2024-08-11')" } @members;
+	}
+}
+
+# Calls with keys do not stand in each other's way
+{
+	my @busy = map { my $machine = $_; my $s = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => scalar getpwuid($<), database => 'program'); rows($s, 'SET search_path = loyalty, public'); $s } @machines;
+	my @errors;
+	for my $turn (1 .. 20)
+	{
+		my $m = 20 + $turn;
+		for my $call ("set_label($m, 'vegan', idempotency_key => 'turn $turn of %d')", "use_entitlement($m, 'uses', idempotency_key => 'turn $turn of %d')", "order_reward($m, 'mug', idempotency_key => 'turn $turn of %d')")
+		{
+			$busy[$_]->put(Wire::typed('Q', sprintf("SELECT * FROM $call\0", $_))) for 0 .. $#busy;
+			for my $session (@busy) { my $answer = $session->answer; push @errors, "$answer->{error}{C} $answer->{error}{M}" if $answer->{error} }
+			for my $i (0 .. $#busy) { rows($twin, sprintf "SELECT * FROM $call", $i) }
+		}
+	}
+	is(join("\n", @errors), '', 'calls with keys, from all machines at once');
+	alike($_, "SELECT member_id, count(*), count(DISTINCT use_id) FROM entitlement_act WHERE member_id BETWEEN 21 AND 40 GROUP BY 1 ORDER BY 1", "each once, from $_") for @machines;
 }
 
 # Settings that another session changes on another machine
@@ -662,4 +747,28 @@ like(state_of($at{$_}, 'SELECT * FROM earn(1000000, 1)'), qr/^LY202 /, "an unkno
 # What concerns all members is refused, and not wrong
 like(state_of($at{$_->[0]}, $_->[1]), qr/^LY007 /, "$_->[1] from $_->[0]") for map { my $m = $_; map { [ $m, $_ ] } 'CALL refresh_summaries()',
 	"SELECT merge_members($members[0], $members[1])" } @machines;
+# ---------------------------------------------------------------------------
+# The way back
+# ---------------------------------------------------------------------------
+
+rows($at{coordinator}, q{UPDATE pg_dist_partition SET colocationid = colocationid + 1000 WHERE logicalrelid = 'loyalty.member_label'::regclass});
+like(state_of($at{coordinator}, $spread), qr/^LY007 .*Table loyalty\.member_label is not spread as loyalty\.wallet is/, 'tables that are spread in two ways');
+rows($at{coordinator}, q{UPDATE pg_dist_partition SET colocationid = colocationid - 1000 WHERE logicalrelid = 'loyalty.member_label'::regclass});
+{
+	my $dump = "$ENV{TESTDATADIR}/program.dump";
+	$node{coordinator}->command_ok([ 'pg_dump', '-Fc', '-n', 'loyalty', '-n', 'loyalty_bi', '-e', 'loyalty', '-e', 'btree_gist', '-f', $dump, 'program' ], 'a dump of the coordinator');
+	$node{coordinator}->safe_psql('postgres', 'CREATE DATABASE back');
+	$node{coordinator}->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'back', $dump ], 'is restored where Citus is not');
+	my $back = session('coordinator', 'back');
+	rows($back, 'SET search_path = loyalty, public', "SET timezone = 'UTC'", 'SELECT setup()');
+	for my $finding (rows($back, 'SELECT detail FROM check_all()'))
+	{
+		like($finding->[0], qr/SELECT setval\(/, $finding->[0]);
+		rows($back, $finding->[0] =~ /(SELECT setval.*)/);
+	}
+	is(value($back, 'SELECT count(*) FROM check_all()'), 0, 'nothing is wrong then');
+	is(join("\n", map { join ' | ', map { $_ // 'NULL' } @$_ } rows($back, $_)), join("\n", map { join ' | ', map { $_ // 'NULL' } @$_ } rows($at{coordinator}, $_)), (/FROM (\w+)\b(?! f)/)[0] . ' is there') for @stored;
+	like(state_of($back, "SELECT merge_members($members[0], $members[1])"), qr/^(?:$|LY207 )/, 'and what needs one machine works');
+}
+
 done_testing();
