@@ -63,6 +63,10 @@ SELECT is(earns('{"a": {"exclusive": {"group": "g", "pick": "first"}, "then": [{
 SELECT is(earns('{"a": {"exclusive": {"group": "g", "pick": "first"}, "limits": {"total": {"points": 10}}, "then": [{"points": 5}]}, "b": {"exclusive": {"group": "g", "pick": "first"}, "then": [{"points": 50}]}}',
 	'{"amount": 1}', '{"used": {"a/total": 10}}'), 'a:0 lost to b, b:50', 'one of which nothing is left is no candidate');
 
+SELECT is(total('{"base": {"then": [{"points": {"give": 1, "per": 1}}]}, "a": {"lane": "bonus", "exclusive": {"group": "g"}, "then": [{"points": 100}]},
+	"x": {"lane": "bonus", "exclusive": {"group": "g"}, "then": [{"multiply": 3, "lane": "base"}]}}', format('{"amount": %s}', amount)::jsonb), points::bigint, 'what multiplies, by what it adds: of ' || amount)
+FROM (VALUES (40, 140), (60, 180)) v (amount, points);
+
 -- 7. Stop, only if it gave
 SELECT is(earns('{"x": {"stop": true, "priority": 1, "limits": {"total": {"points": 100}}, "then": [{"points": 10}]}, "y": {"then": [{"points": 7}]}}',
 	'{"amount": 1}', format('{"used": {"x/total": %s}}', used)::jsonb), given, format('stop with %s of 100 used', used))
@@ -291,6 +295,10 @@ FROM (VALUES
 	('{"limits": {"member": {"points": 5, "times": 1, "within": "day"}}, "then": [{"points": 1}]}', 'error limits.member'),
 	('{"limits": {"member": {"times": 1, "within": "300 days"}}, "then": [{"points": 1}]}', ''),
 	('{"limits": {"member": {"times": 1, "within": "3 months"}}, "then": [{"points": 1}]}', 'error limits.member.within'),
+	('{"limits": {"member": {"times": 1, "within": "300 days", "name": "shared"}}, "then": [{"points": 1}]}', 'error limits.member.within'),
+	('{"limits": {"award": {"times": 1}}, "then": [{"points": 1}]}', 'error limits.award.times'),
+	('{"limits": {"member": [{"points": 5, "within": "day"}, {"points": 9, "within": "day"}]}, "then": [{"points": 1}]}', 'error limits'),
+	('{"limits": {"member": [{"points": 5, "within": "day"}, {"times": 9, "within": "day"}, {"points": 50, "within": "month"}], "total": {"points": 500, "times": 50}}, "then": [{"points": 1}]}', ''),
 	('{"exclusive": {"pick": "best"}, "then": [{"points": 1}]}', 'error exclusive'),
 	('{"exclusive": {"group": "g", "scope": "line"}, "then": [{"points": 1}]}', 'error then[0]'),
 	('{"available_after": "soon", "then": [{"points": 1}]}', 'error available_after')
@@ -299,6 +307,8 @@ SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"a": {"exclusive":
 	'LY521', 'invalid definition of campaign "b"', 'campaigns of a group that do not agree');
 SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"a": {"lane": "bonus", "then": [{"multiply": 2, "lane": "base"}]}, "b": {"lane": "bonus", "then": [{"multiply": 2, "lane": "base", "combine": "max"}]}}', '{}')$$,
 	'LY521', 'invalid definition of campaign "b"', 'multipliers that combine differently');
+SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"a": {"limits": {"member": {"points": 5, "within": "day", "name": "shared"}}, "then": [{"points": 1}]}, "b": {"limits": {"member": {"times": 5, "within": "day", "name": "shared"}}, "then": [{"points": 1}]}}', '{}')$$,
+	'LY521', 'invalid definition of campaign "b"', 'a limit that two share, and count otherwise');
 SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"b": {"limits": {"total": {"points": 100}}, "then": [{"points": 5, "currency": "miles"}]}}', '{}')$$,
 	'LY521', 'invalid definition of campaign "b"', 'a limit of a currency that is not given');
 SELECT throws_ok($$SELECT * FROM loyalty.evaluate_campaigns('{"b": {"limits": {"award": 100}, "then": [{"points": 5, "currency": "miles"}]}}', '{}')$$,
