@@ -160,7 +160,10 @@ FROM (VALUES ($$SELECT loyalty.commit_seed('0g')$$, 'LY003'), ($$SELECT loyalty.
 	($$SELECT loyalty.commit_seed(NULL)$$, 'LY003'), ($$SELECT loyalty.draw_ticket('00', 'd', 1, 1, 0)$$, 'LY003'), ($$SELECT loyalty.draw_ticket('00', 'd', NULL, 1, 9)$$, 'LY003'),
 	($$SELECT loyalty.draw_ticket('00', 'd', 1, 1, 9, repeat('x', 65))$$, 'LY003'), ($$SELECT loyalty.shuffle_deck('00', 'd', 1000001)$$, 'LY003'),
 	($$SELECT loyalty.ticket_of_bits('\x00', 3)$$, 'LY003'), ($$SELECT loyalty.prize_of_ticket(terms, 10000) FROM wheel$$, 'LY003'),
-	($$SELECT loyalty.verify_draw('d', '{"prizes": [{"prize": "a", "weight": 1}]}', '', '00', '{1}', '{}', '{0}', '{a}', '{a}')$$, 'LY003')) c (call, state);
+	($$SELECT loyalty.verify_draw('d', '{"prizes": [{"prize": "a", "weight": 1}]}', '', '00', '{1}', '{}', '{0}', '{a}', '{a}')$$, 'LY003'),
+	($$SELECT loyalty.verify_draw(NULL, '{"prizes": [{"prize": "a", "weight": 1}]}', '', '00', '{1}', '{1}', '{0}', '{a}', '{a}')$$, 'LY003'),
+	($$SELECT loyalty.verify_draw('d', '{"prizes": [{"prize": "a", "weight": 1}]}', '', '00', NULL, '{1}', '{0}', '{a}', '{a}')$$, 'LY003'),
+	($$SELECT loyalty.fact_holds('{"amount": {">=": 5}}', 'order', NULL)$$, 'LY003'), ($$SELECT loyalty.fact_holds('{"amount": {">=": 5}}', NULL, '2026-05-02 12:00Z')$$, 'LY003')) c (call, state);
 -- definitions of draws: each mistake with its place
 CREATE FUNCTION complaint(call text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE d text;
@@ -202,6 +205,8 @@ FROM (VALUES
 	('journey', '{"start": {"kind": "registration"}, "steps": []}', 'LY752 steps must have from 1 to 100 steps.'),
 	('journey', '{"start": {"kind": "registration"}, "while": {"kind": "order"}, "steps": [{"step": "a", "do": [{}]}]}',
 		'LY752 while has neither "at_least" nor "at_most"; steps[0] has no "after"; steps[0].do[0] must have one of coupon, points, badge, freeze and spin.'),
+	('badge', '{"kind": "a", "levels": [1], "revocable": "yes"}', 'LY752 revocable must be true or false.'),
+	('journey', '{"start": {"kind": "registration"}, "while": {"kind": "order", "at_most": 0, "at_mots": 1}, "steps": [{"step": "a", "after": "1 day", "do": [{"coupon": "x"}]}]}', 'LY752 while.at_mots is not known here.'),
 	-- nothing counts what it brings about, or what comes after that
 	('challenge', '{"kind": ["check_in", "challenge"], "target": 1}', 'LY752 kind is "challenge", which follows from it: it would go on without end.'),
 	('challenge', '{"kind": "journey", "target": 1}', 'LY752 kind is "journey", which follows from it: it would go on without end.'),
