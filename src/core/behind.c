@@ -208,7 +208,11 @@ RunAsOwner(FunctionCallInfo fcinfo, Right right)
 	RequireWritable();
 	spread = TablesAreSpread();
 	if (unlikely(spread))
+	{
 		RequireSpreadSettings();
+		if (XactReadOnly)
+			PreventCommandIfReadOnly(psprintf("%s()", get_func_name(fcinfo->flinfo->fn_oid)));
+	}
 	if (unlikely(spread) && call->of_member)
 	{
 		ActAsBefore(&before);

@@ -117,7 +117,8 @@ BEGIN
 	FOR t IN EXECUTE $q$
 		SELECT p.table_name, shard_name(s.logicalrelid, s.shardid) AS copy
 		FROM loyalty.tables_of_program() p JOIN pg_dist_partition d ON d.logicalrelid = p.relation AND d.partmethod = 'n'
-		JOIN pg_dist_shard s ON s.logicalrelid = d.logicalrelid ORDER BY 1$q$
+		JOIN pg_dist_shard s ON s.logicalrelid = d.logicalrelid
+		WHERE has_table_privilege(p.relation, 'SELECT') ORDER BY 1$q$
 	LOOP
 		CONTINUE WHEN buckets IS NOT NULL AND NOT buckets ? t.table_name;
 		IF buckets IS NULL THEN
@@ -133,7 +134,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION copies_here(jsonb) IS
-'What this machine has of the tables that are on every machine: of each table how many rows and the sum of their hashes in each of 256 buckets; or, of buckets that are given ({"table": ["7", ...]}), the rows themselves, by their hashes. Part of check_core_totals().';
+'What this machine has of the tables that are on every machine, and that the caller may read: of each table how many rows and the sum of their hashes in each of 256 buckets; or, of buckets that are given ({"table": ["7", ...]}), the rows themselves, by their hashes. Part of check_core_totals().';
 
 CREATE FUNCTION differing_copies(OUT table_name text, OUT hash text, OUT row_text text, OUT machines text[], OUT others text[]) RETURNS SETOF record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -180,7 +181,7 @@ BEGIN
 	FROM loyalty.differing_copies() d WHERE d.table_name || '/' || d.hash || '/' || d.machines::text = ANY (seen);
 END
 $$;
-COMMENT ON FUNCTION check_core_totals() IS 'What all machines have alike, once tables are spread: copy, the rows of each table that is on every machine. Part of check_core().';
+COMMENT ON FUNCTION check_core_totals() IS 'What all machines have alike, once tables are spread: copy, the rows of each table that is on every machine and that the caller may read. Part of check_core().';
 
 CREATE FUNCTION found_on_machines(name text, behind bigint, up_to bigint,
 	OUT room text, OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record

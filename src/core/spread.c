@@ -57,7 +57,7 @@ RefuseToForget(XactEvent event, void *arg)
 				(errcode(ERRCODE_LY_SPREAD),
 				 errmsg("a transaction over several machines cannot write what is on every machine"),
 				 errdetail("One of its calls has: a budget, a code, a score, who did an act by hand, or the like."),
-				 errhint("Make each such call a transaction of its own.")));
+				 errhint("Make each such call a transaction of its own; and leave preparing transactions to the engine.")));
 }
 
 /*

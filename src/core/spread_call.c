@@ -168,17 +168,20 @@ ComputedHere(Node *argument)
 /*
  * Of tables that are spread: a call of a function of a member such that the
  * engine does not send it: where it would leave something to compute to the other
- * machine, where who acts has to be sent along (see SendCall()), and where it
- * would crash.  NULL where it may send it as it is.
+ * machine, where who acts has to be sent along (see SendWhoActs()), where it is to
+ * be refused, since the engine does not say there that the transaction reads only,
+ * and where it would crash.  NULL where it may send it as it is.
  */
 Node *
 KeepCallHere(PlannerInfo *root, FuncExpr *call)
 {
 	FuncExpr   *kept = NULL;
+	bool		stays;
 	ListCell   *cell;
 
 	if (sending || !IsOfMember(call->funcid))
 		return NULL;
+	stays = HasCompany(root) || IsActByHand(call->funcid) || (XactReadOnly && func_volatile(call->funcid) == PROVOLATILE_VOLATILE);
 	foreach(cell, call->args)
 	{
 		Node	   *argument = lfirst(cell);
@@ -186,7 +189,7 @@ KeepCallHere(PlannerInfo *root, FuncExpr *call)
 
 		if (contain_volatile_functions(argument) ||
 			!(contain_mutable_functions(StopClock(argument, NULL)) ||
-			  (first && (IsA(argument, Const) || IsA(argument, Param)) && (HasCompany(root) || IsActByHand(call->funcid)))))
+			  (stays && first && (IsA(argument, Const) || IsA(argument, Param)))))
 			continue;
 		if (kept == NULL)
 			kept = copyObject(call);

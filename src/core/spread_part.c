@@ -59,6 +59,7 @@ typedef struct Part
 /* that statements read, instead of all members; of the setting */
 static const Part *seen = NULL;
 static char *part_setting = NULL;
+static bool asked_for = false;	/* by SeePart() */
 static planner_hook_type next_planner = NULL;
 
 /*
@@ -247,9 +248,9 @@ CheckPart(char **newval, void **extra, GucSource source)
 {
 	if (**newval == '\0' || source == PGC_S_TEST)
 		return true;
-	if (!IsTransactionState() || IsParallelWorker() || !TablesAreSpread())
+	if (!asked_for || !IsTransactionState() || IsParallelWorker() || !TablesAreSpread())
 	{
-		GUC_check_errdetail("There are parts of tables that loyalty.distribute() has spread, in transactions.");
+		GUC_check_errdetail("Functions of loyalty set it, until they end, where tables are spread over several machines.");
 		return false;
 	}
 	*extra = FindPart(pg_strtoint32(*newval));
@@ -281,7 +282,16 @@ AssignPart(const char *newval, void *extra)
 static void
 SeePart(const char *part)
 {
-	(void) set_config_option("loyalty.part", part, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	PG_TRY();
+	{
+		asked_for = true;
+		(void) set_config_option("loyalty.part", part, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	}
+	PG_FINALLY();
+	{
+		asked_for = false;
+	}
+	PG_END_TRY();
 }
 
 /*

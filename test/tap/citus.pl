@@ -477,9 +477,28 @@ for my $machine (@machines)
 			rows($_, 'RESET ROLE') for @{ $both{onlooker} };
 		}
 	}
+	is(found($as->($_, 'onlooker', 'program'), 'check_all'), '', "a reader may check, from $_") for @machines;
 	alike($_, 'SELECT member_id, points, person, actor, session_role FROM operator_act WHERE points > 1000 ORDER BY points', "who did it, from $_") for @machines;
 	cmp_ok(value($twin, q{SELECT count(DISTINCT person) FROM operator_act WHERE points > 1000}), '==', 4, 'four persons');
 	like(state_of($at{coordinator}, q{SELECT define_approval('adjust')}), qr/^LY007 /, 'approvals need one machine');
+}
+
+# A transaction that reads only, wherever the member is
+for my $machine (@machines)
+{
+	my $call = join '; ', map { "PERFORM loyalty.earn($_, 1)" } @members;
+	my @writing = ((map { ("SELECT * FROM earn($_, 1)", "SELECT earn($_, 1)", "SELECT * FROM issue_coupon($_, 'tea')", "SELECT * FROM adjust($_, 1, 'x')") } @members), "SELECT * FROM transfer($members[0], $members[1], 1)",
+		"SELECT * FROM post_many('{$members[0],$members[1]}', '{earn,earn}', '{1,1}')", "DO \$\$ BEGIN $call; END \$\$");
+	for my $way ([ 'BEGIN', 'SET TRANSACTION READ ONLY' ], ['BEGIN READ ONLY'], [ 'SET default_transaction_read_only = on', 'BEGIN' ])
+	{
+		for my $statement (@writing)
+		{
+			rows($at{$machine}, @$way);
+			like(state_of($at{$machine}, $statement), qr/^25006 /, "$way->[-1], $statement from $machine");
+			rows($at{$machine}, 'ROLLBACK', 'RESET default_transaction_read_only');
+		}
+	}
+	like(state_of($at{$machine}, q{SET loyalty.part = '0'}), qr/^22023 /, "nobody else looks at a part, from $machine");
 }
 
 # What is sold out says so, and the session goes on
