@@ -75,7 +75,7 @@ static const int repeated_columns[REPEATED_COLUMNS] = {
 typedef struct RecordedActivity
 {
 	OrderedRecord head;			/* by revised_at, at, activity_id */
-	int8		decimals;
+	int16		decimals;
 	bool		has_amount;
 	bool		confirmed;
 	bool		has_lines;

@@ -15,7 +15,7 @@ typedef struct LadderVersion
 {
 	TimestampTz from;			/* -infinity of the first one, usually */
 	LadderDefinition *definition;
-	int8		slot[VERSIONS_MAX_MEASURES];	/* of each measure; -1: none */
+	int16		slot[VERSIONS_MAX_MEASURES];	/* of each measure; -1: none */
 } LadderVersion;
 
 /* A ladder through time: its versions, and the measures of all of them. */
