@@ -33,8 +33,7 @@
 
 #define MAX_ACTOR_LENGTH	200
 
-static char *actor_here = NULL;
-static char *const *actor_setting = &actor_here;
+static char *actor_setting = NULL;
 
 /* The request whose act is being done, with the approval of another; or 0 */
 static int64 approved_request = 0;
@@ -67,17 +66,6 @@ CheckActor(char **newval, void **extra, GucSource source)
 		}
 	}
 	return true;
-}
-
-/*
- * The actor that this transaction has named, or NULL.
- */
-static const char *
-NamedActor(void)
-{
-	if (*actor_setting == NULL || (*actor_setting)[0] == '\0' || !ChangedInTransaction("loyalty.actor"))
-		return NULL;
-	return *actor_setting;
 }
 
 /*
@@ -393,14 +381,10 @@ loyalty_perform_act(PG_FUNCTION_ARGS)
 void
 ActInit(void)
 {
-	const struct config_generic *defined = FindSetting("loyalty.actor");
-
-	/* by the library of another version, before an update in this session */
-	if (defined != NULL)
-		actor_setting = ((const struct config_string *) defined)->variable;
-	else
+	/* in a session that was there before an update, by the library of then */
+	if (FindSetting("loyalty.actor") == NULL)
 		DefineCustomStringVariable("loyalty.actor",
 								   "The person for whom this transaction acts; counts for roles that trust_actors() trusts.",
-								   NULL, &actor_here, "", PGC_USERSET, 0, CheckActor, NULL, NULL);
+								   NULL, &actor_setting, "", PGC_USERSET, 0, CheckActor, NULL, NULL);
 	KeepActHook = RecordAct;
 }

@@ -161,6 +161,7 @@ typedef struct Act
 } Act;
 
 extern void KeepAct(const Act *act);
+extern const char *NamedActor(void);
 extern void (*KeepActHook) (const Act *act);
 
 /* The row of loyalty.program: what holds for the whole program. */

@@ -142,7 +142,6 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	buckets jsonb;
-	asked integer;
 BEGIN
 	WITH m AS MATERIALIZED (SELECT a.machine, a.answer::jsonb AS answer FROM loyalty.ask_machines('SELECT loyalty.copies_here(NULL)') a),
 	bucket AS (SELECT t.key AS table_name, b.key AS bucket, b.value FROM m, jsonb_each(m.answer) t, jsonb_each_text(t.value) b)

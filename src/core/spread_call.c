@@ -263,7 +263,7 @@ RequireHere(int64 member_id, const char *name)
 void
 SendWhoActs(const char *name)
 {
-	const char *actor = ChangedInTransaction("loyalty.actor") ? GetConfigOption("loyalty.actor", true, false) : NULL;
+	const char *actor = NamedActor();
 	int			level;
 
 	if (GetSessionUserId() != GetUserId())
