@@ -12,7 +12,7 @@ use Test::More;
 
 use Wire;
 
-our @EXPORT = qw(has_citus start_machines session forget_session close_sessions rows value state_of join_machine);
+our @EXPORT = qw(has_citus start_machines connect_to session forget_session close_sessions rows value state_of join_machine);
 
 my (%node, %session);
 
@@ -40,11 +40,18 @@ sub start_machines
 	return %node;
 }
 
-# A session with a database; kept.
+# A session with a database, of whoever runs the test or another role.
+sub connect_to
+{
+	my ($name, $database, $role) = @_;
+	return Wire->new(host => $node{$name}->host, port => $node{$name}->port, user => $role // scalar getpwuid($<), database => $database);
+}
+
+# One that is kept.
 sub session
 {
 	my ($name, $database) = @_;
-	return $session{"$name/$database"} //= Wire->new(host => $node{$name}->host, port => $node{$name}->port, user => scalar getpwuid($<), database => $database);
+	return $session{"$name/$database"} //= connect_to($name, $database);
 }
 
 # One whose server has ended.

@@ -234,7 +234,7 @@ note('errors of the call on both: ', join "\n", do { my %seen; grep { !$seen{$_}
 		my $expected = outcome($twin, $query, 0);
 		for my $machine (@machines)
 		{
-			my $analyst = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => scalar getpwuid($<), database => 'program');
+			my $analyst = connect_to($machine, 'program');
 			rows($analyst, "SET timezone = 'UTC'");
 			my $got = outcome($analyst, $query, 0);
 			if ($got eq $expected) { push @same, "$view from $machine" }
@@ -304,7 +304,7 @@ is(found($at{$_}, 'check_all'), '', "all is as it was, from $_") for @machines;
 # What is on every machine, and is otherwise on one
 {
 	my ($copy) = map { $_->[0] } rows($at{coordinator}, "SELECT shard_name(logicalrelid, shardid) FROM pg_dist_shard WHERE logicalrelid = 'loyalty.operator_act'::regclass");
-	my $session = Wire->new(host => $node{worker_2}->host, port => $node{worker_2}->port, user => scalar getpwuid($<), database => 'program');
+	my $session = connect_to('worker_2', 'program');
 	my $port = $node{worker_2}->port;
 	rows($session, 'SET session_replication_role = replica', 'SET search_path = loyalty', "UPDATE $copy SET person = 'nobody' WHERE act_id = (SELECT min(act_id) FROM $copy)");
 	like(found($at{$_}, 'check_core'), qr/^copy \|.*table loyalty\.operator_act: \S*:$port with a row that .* without: .*nobody/m, "a copy that is otherwise, from $_") for @machines;
@@ -449,7 +449,7 @@ for my $machine (@machines)
 {
 	rows($at{coordinator}, 'CREATE ROLE clerk LOGIN', 'CREATE ROLE onlooker LOGIN', 'CREATE ROLE desk LOGIN', 'GRANT clerk TO onlooker');
 	rows($_, "SELECT grant_access('clerk', 'clerk'), grant_access('onlooker', 'reader'), grant_access('desk', 'clerk')", "SELECT trust_actors('desk')") for $at{coordinator}, $twin;
-	my $as = sub { my ($machine, $role, $database) = @_; my $session = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => $role, database => $database); rows($session, 'SET search_path = loyalty, public'); return $session };
+	my $as = sub { my ($machine, $role, $database) = @_; my $session = connect_to($machine, $database, $role); rows($session, 'SET search_path = loyalty, public'); return $session };
 	my $n = 1000;
 	for my $machine (@machines)
 	{
@@ -513,7 +513,7 @@ for my $machine (@machines)
 
 # Calls with keys do not stand in each other's way
 {
-	my @busy = map { my $machine = $_; my $s = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => scalar getpwuid($<), database => 'program'); rows($s, 'SET search_path = loyalty, public'); $s } @machines;
+	my @busy = map { my $machine = $_; my $s = connect_to($machine, 'program'); rows($s, 'SET search_path = loyalty, public'); $s } @machines;
 	my @errors;
 	for my $turn (1 .. 20)
 	{
@@ -617,7 +617,7 @@ same_rows('after the same jobs once more');
 rows($_, map { "SELECT * FROM earn($_, 11, 'miles', '2025-06-02', expires_at => '2025-07-01')" } @members, 20) for $at{coordinator}, $twin;
 {
 	my $busy = session('worker_1', 'program');
-	rows($_, 'BEGIN', "SELECT * FROM loyalty.hold($members[1], 1, '2040-01-01', 'miles', '2025-06-02')") for $busy, my $twin_busy = Wire->new(host => $node{coordinator}->host, port => $node{coordinator}->port, user => scalar getpwuid($<), database => 'twin');
+	rows($_, 'BEGIN', "SELECT * FROM loyalty.hold($members[1], 1, '2040-01-01', 'miles', '2025-06-02')") for $busy, my $twin_busy = connect_to('coordinator', 'twin');
 	job(q{CALL book_expiries('2025-08-01')});
 	like((rows($at{coordinator}, $last_run))[0][5], qr/1 members stayed locked by other sessions, the first is $members[1]/, 'a member who is locked elsewhere is left out');
 	rows($_, 'ROLLBACK') for $busy, $twin_busy;
@@ -627,7 +627,7 @@ rows($_, map { "SELECT * FROM earn($_, 11, 'miles', '2025-06-02', expires_at => 
 
 # One run of a job at a time, and postings beside it
 {
-	my @other = map { Wire->new(host => $node{$_}->host, port => $node{$_}->port, user => scalar getpwuid($<), database => 'program') } qw(coordinator worker_2);
+	my @other = map { connect_to($_, 'program') } qw(coordinator worker_2);
 	rows($_, 'SET search_path = loyalty, public') for @other;
 	rows($_, "SELECT * FROM earn($members[1], 12, 'miles', '2025-06-02', expires_at => '2025-07-01')") for $at{worker_2}, $twin;
 	rows($other[1], 'BEGIN', "SELECT * FROM earn($members[1], 1, 'miles', '2025-08-02')");
@@ -652,7 +652,7 @@ rows($_, map { "SELECT * FROM earn($_, 11, 'miles', '2025-06-02', expires_at => 
 		CREATE TRIGGER dies BEFORE UPDATE ON $shard FOR EACH ROW WHEN (NEW.member_id = $members[1]) EXECUTE FUNCTION public.die()");
 	my $of_it = "SELECT count(*) FROM ledger WHERE member_id = $members[1]";
 	my $before = value($at{coordinator}, $of_it);
-	my $session = Wire->new(host => $node{coordinator}->host, port => $node{coordinator}->port, user => scalar getpwuid($<), database => 'program');
+	my $session = connect_to('coordinator', 'program');
 	isnt(state_of($session, q{CALL loyalty.book_expiries('2025-10-01')}), '', 'the session of a worker dies');
 	is(value($at{coordinator}, $of_it), $before, 'nothing is booked of the member whose it was');
 	is(value($at{coordinator}, 'SELECT status FROM job_run ORDER BY run_id DESC LIMIT 1'), 'running', 'the run was stopped');
@@ -715,7 +715,7 @@ for my $n (0 .. 2)
 is(value($at{$_}, 'SELECT count(*) FROM board_change'), value($at{coordinator}, 'SELECT count(*) FROM board_change'), "the same on $_") for qw(worker_1 worker_2);
 {
 	# two who send to each other
-	my @other = map { Wire->new(host => $node{$_}->host, port => $node{$_}->port, user => scalar getpwuid($<), database => 'program') } qw(worker_1 worker_2);
+	my @other = map { connect_to($_, 'program') } qw(worker_1 worker_2);
 	for my $turn (1 .. 10)
 	{
 		$other[$_]->put(Wire::typed('Q', "SELECT * FROM loyalty.transfer($members[$_], $members[1 - $_], 1, effective_at => '2025-11-07')\0")) for 0, 1;
@@ -748,14 +748,14 @@ for my $machine (qw(worker_1 coordinator))
 
 # A trigger of a table that is spread is many
 rows($at{coordinator}, "CREATE TRIGGER award AFTER INSERT ON public.orders FOR EACH ROW EXECUTE FUNCTION award_points('source=orders', 'member=member_id', 'points=amount', 'at=at', 'currency=points')");
-like(state_of(Wire->new(host => $node{$_}->host, port => $node{$_}->port, user => scalar getpwuid($<), database => 'program'), "INSERT INTO public.orders VALUES (100000, $members[0], 1, '2024-08-01')"), qr/^LY007 /, "an order with a trigger from $_") for @machines;
+like(state_of(connect_to($_, 'program'), "INSERT INTO public.orders VALUES (100000, $members[0], 1, '2024-08-01')"), qr/^LY007 /, "an order with a trigger from $_") for @machines;
 rows($at{coordinator}, 'DROP TRIGGER award ON public.orders');
 
 # Rights, granted on the coordinator, hold everywhere
 rows($at{coordinator}, 'CREATE ROLE till LOGIN', "SELECT grant_access('till', 'app')");
 for my $machine (@machines)
 {
-	my $till = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => 'till', database => 'program');
+	my $till = connect_to($machine, 'program', 'till');
 	rows($till, "SELECT * FROM loyalty.earn($_, 1)", "SELECT * FROM loyalty.balance($_)") for @members;
 	like(state_of($till, "SELECT * FROM loyalty.adjust($_, 1, 'x')"), qr/^42501 /, "a role that may post from $machine may do nothing else") for @members;
 }

@@ -95,8 +95,8 @@ rows($at{coordinator}, 'ROLLBACK');
 # Who posts at this moment is waited for, on whatever machine, and nobody else
 for my $machine (@here)
 {
-	my $posting = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => scalar getpwuid($<), database => 'program');
-	my $digesting = Wire->new(host => $node{coordinator}->host, port => $node{coordinator}->port, user => scalar getpwuid($<), database => 'program');
+	my $posting = connect_to($machine, 'program');
+	my $digesting = connect_to('coordinator', 'program');
 	my $before = value($at{coordinator}, 'SELECT count(*) FROM loyalty.every_entry');
 	rows($posting, 'BEGIN', map { "SELECT * FROM loyalty.earn($_, 3)" } 1 .. 4);
 	$digesting->put(Wire::typed('Q', "SELECT loyalty.ledger_digest()\0"));
@@ -125,7 +125,7 @@ sub forge
 	my ($machine, $member, @statements) = @_;
 	my $shards = sub { value($at{coordinator}, sprintf q{SELECT shard_name(s.logicalrelid, s.shardid) FROM pg_dist_shard s WHERE s.logicalrelid = 'loyalty.%s'::regclass
 		AND worker_hash(%d::bigint) BETWEEN s.shardminvalue::integer AND s.shardmaxvalue::integer}, $_[0], $member) };
-	my $session = Wire->new(host => $node{$machine}->host, port => $node{$machine}->port, user => scalar getpwuid($<), database => 'program');
+	my $session = connect_to($machine, 'program');
 	rows($session, 'SET session_replication_role = replica', "SET search_path = loyalty, public", 'BEGIN', map { s/\{(\w+)\}/$shards->($1)/ger } @statements);
 	rows($session, 'COMMIT');
 	return;
