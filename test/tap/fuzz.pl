@@ -3,7 +3,7 @@
 # out and goes in again as the same bytes, both ways; never a crash, a hang or
 # an internal error.  What is accepted is also read with the type's functions.
 #
-# LOYALTY_SEED=n repeats a run; LOYALTY_SOAK=1 runs twenty minutes from a new seed.
+# LOYALTY_SEED=n repeats a run; LOYALTY_SOAK=1 runs ten minutes from a new seed.
 use strict;
 use warnings;
 
@@ -16,7 +16,7 @@ use Values;
 use Wire;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
-my $seconds = $ENV{LOYALTY_FUZZ_SECONDS} || ($ENV{LOYALTY_SOAK} ? 900 : 20);
+my $seconds = $ENV{LOYALTY_FUZZ_SECONDS} || ($ENV{LOYALTY_SOAK} ? 600 : 20);
 my %server = (host => $ENV{LOYALTY_TEST_HOST}, port => $ENV{LOYALTY_TEST_PORT} || 5432, user => 'postgres');
 my $database = 'fuzz_inputs';
 
