@@ -10,7 +10,7 @@
 SET client_min_messages = warning;
 SET jit = off;
 \set soak `test -n "$LOYALTY_SOAK" && echo true || echo false`
-\if :soak \set sequences 4000 \else \set sequences 1000 \endif
+\if :soak \set sequences 2000 \else \set sequences 1000 \endif
 -- LOYALTY_SEED=2 and so on: others than the usual ones
 \set seed `echo "${LOYALTY_SEED:-1}"`
 CREATE EXTENSION IF NOT EXISTS pgtap;

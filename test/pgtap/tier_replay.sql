@@ -1,6 +1,6 @@
 -- tier: states kept by triggers, states evaluated in one go, and replays of
 -- the raw facts agree, whatever happened in whatever order.
-\set members `echo ${LOYALTY_SOAK:+10000}`
+\set members `echo ${LOYALTY_SOAK:+4000}`
 CREATE EXTENSION pgtap;
 CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;

@@ -1,7 +1,7 @@
 -- tier: postings that change no tier leave its state alone, and every answer is
 -- what a replay of the facts gives: at random instants of random histories, for
 -- each kind of window, validity and end.
-\set members `echo ${LOYALTY_SOAK:+60}`
+\set members `echo ${LOYALTY_SOAK:+36}`
 CREATE EXTENSION pgtap;
 CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, pg_catalog;

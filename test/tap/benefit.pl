@@ -19,8 +19,8 @@ use Time::Local qw(timegm);
 use Wire;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
-my $steps = $ENV{LOYALTY_SOAK} ? 20000 : 1500;
-my $crashes = $ENV{LOYALTY_SOAK} ? 60 : 5;
+my $steps = $ENV{LOYALTY_SOAK} ? 8000 : 1500;
+my $crashes = $ENV{LOYALTY_SOAK} ? 20 : 5;
 srand $seed;
 note "LOYALTY_SEED=$seed";
 

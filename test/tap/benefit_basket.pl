@@ -13,7 +13,7 @@ use JSON::PP;
 use Test::More;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
-my $worlds = $ENV{LOYALTY_SOAK} ? 100 : 4;
+my $worlds = $ENV{LOYALTY_SOAK} ? 30 : 4;
 my $steps = $ENV{LOYALTY_SOAK} ? 400 : 150;
 srand $seed;
 note "LOYALTY_SEED=$seed";

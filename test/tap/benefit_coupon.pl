@@ -5,7 +5,7 @@
 # recorded must be such as the rules allow, with the states, the limits and the
 # discounts that follow from them.
 #
-# A history is one member's; LOYALTY_SOAK=1 goes on for half an hour.
+# A history is one member's; LOYALTY_SOAK=1 goes on for twenty minutes.
 use strict;
 use warnings;
 
@@ -360,7 +360,7 @@ sub undo_new
 }
 
 my $redeemed = 0;
-my $next = Soak::rounds(2, 20, $ENV{LOYALTY_ROUNDS});
+my $next = Soak::rounds(2, 14, $ENV{LOYALTY_ROUNDS});
 while (my $round = $next->())
 {
 	$rounds = $round;
@@ -455,7 +455,7 @@ sub start_again
 	return 0;
 }
 
-$next = Soak::rounds(6, 8);
+$next = Soak::rounds(6, 6);
 while (my $round = $next->())
 {
 	my @pids;

@@ -19,7 +19,7 @@
 # passed to a new function has to be known here, by the name of the argument.
 #
 # LOYALTY_SEED=n LOYALTY_ROUND=m repeats one round, LOYALTY_CALLS_SECONDS=s and
-# LOYALTY_SOAK=1 (a quarter of an hour, from a new seed) are how long.  The statements of a
+# LOYALTY_SOAK=1 (ten minutes, from a new seed) are how long.  The statements of a
 # round that fails stand in the log directory, to be pasted into psql.
 use strict;
 use warnings;
@@ -39,7 +39,7 @@ use Wire;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? CORE::time() : 1);
 my $only_round = $ENV{LOYALTY_ROUND};
-my $seconds = $ENV{LOYALTY_CALLS_SECONDS} || ($ENV{LOYALTY_SOAK} ? 900 : 40);
+my $seconds = $ENV{LOYALTY_CALLS_SECONDS} || ($ENV{LOYALTY_SOAK} ? 600 : 40);
 my %server = (host => $ENV{LOYALTY_TEST_HOST}, port => $ENV{LOYALTY_TEST_PORT} || 5432);
 my $log_dir = $ENV{TESTLOGDIR} || '.';
 make_path($log_dir);

@@ -85,7 +85,7 @@ sub start_again
 }
 
 my (%acknowledged, %hanging, @wrong);
-my $next = Soak::rounds(20, 12);
+my $next = Soak::rounds(20, 10);
 while (my $round = $next->())
 {
 	$crashes = $round;

@@ -785,7 +785,7 @@ define();
 @members = 1 .. 5;
 do_sql('INSERT INTO loyalty.member (member_id) SELECT generate_series(1, 5)');
 undef $wire;
-my $next = Soak::rounds(4, 8, $ENV{LOYALTY_HISTORIES});
+my $next = Soak::rounds(4, 6, $ENV{LOYALTY_HISTORIES});
 while (my $history = $next->())
 {
 	$histories = $history;

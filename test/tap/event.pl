@@ -103,7 +103,7 @@ sub start_outside
 }
 
 @outside = map { start_outside($_) } 0 .. 1 if $python;
-my $next = Soak::rounds(6, 6);
+my $next = Soak::rounds(6, 5);
 while (my $round = $next->())
 {
 	$crashes = $round;

@@ -3,7 +3,13 @@
 # out and goes in again as the same bytes, both ways; never a crash, a hang or
 # an internal error.  What is accepted is also read with the type's functions.
 #
-# LOYALTY_SEED=n repeats a run; LOYALTY_SOAK=1 runs ten minutes from a new seed.
+# An input that gets an answer of its own (an error whose words, but for names and
+# numbers, no other input got) is kept while the test runs, and changed further:
+# so it finds its way past one check after the other.  fuzz_corpus.txt has those
+# of earlier runs, which are tried first.
+#
+# LOYALTY_SEED=n repeats a run; LOYALTY_SOAK=1 runs eight minutes from a new seed;
+# LOYALTY_CORPUS=file writes there what is then known, to be kept as fuzz_corpus.txt.
 use strict;
 use warnings;
 
@@ -16,7 +22,7 @@ use Values;
 use Wire;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
-my $seconds = $ENV{LOYALTY_FUZZ_SECONDS} || ($ENV{LOYALTY_SOAK} ? 600 : 20);
+my $seconds = $ENV{LOYALTY_FUZZ_SECONDS} || ($ENV{LOYALTY_SOAK} ? 480 : 20);
 my %server = (host => $ENV{LOYALTY_TEST_HOST}, port => $ENV{LOYALTY_TEST_PORT} || 5432, user => 'postgres');
 my $database = 'fuzz_inputs';
 
@@ -49,6 +55,37 @@ my $proper = qr/^(?:LY...|22...|08P01|54001|54000)$/;
 
 *pick = \&RandomHistory::pick;
 
+# What is known: for each type and format, the shortest input for each answer.  A
+# line is type, format and input, with \x.. for what does not print.
+my %known;
+my $listed = 0;
+sub remember
+{
+	my ($type, $format, $input, $error) = @_;
+	my $answer = $error ? "$error->{C} " . ($error->{M} =~ s/"[^"]*"|-?\d[\d.]*/?/gr) : 'accepted';
+	my $kept = \$known{$type}{$format}{$answer};
+	return 0 if length $input > 1000 || defined $$kept && length $$kept <= length $input;
+	my $new = !defined $$kept;
+	$$kept = $input;
+	return $new;
+}
+sub listed
+{
+	open my $file, '<', "$FindBin::Bin/fuzz_corpus.txt" or die "fuzz_corpus.txt: $!";
+	my %inputs;
+	while (<$file>)
+	{
+		next if /^#/;
+		my ($type, $format, $input) = /^(\w+) (text|binary) (.*)\n/ or die "fuzz_corpus.txt, line $.: $_";
+		push @{ $inputs{$type}{$format} }, $input =~ s/\\x(..)/chr hex $1/ger;
+		$listed++;
+	}
+	return %inputs;
+}
+my %listed = listed();
+cmp_ok($listed, '>', 0, 'there are inputs of earlier runs');
+is(join(' ', grep { !$Values::types{$_} } sort keys %listed), '', 'they are of types that there are');
+
 my $share = $seconds / (2 * keys %Values::types);
 for my $type (sort keys %Values::types)
 {
@@ -62,6 +99,8 @@ for my $type (sort keys %Values::types)
 		  . ($Values::types{$type}{reads} =~ s/\$1/v/gr) . " FROM (SELECT $value AS v OFFSET 0) x";
 		my $again_sql = "SELECT loyalty.${type}_send(\$1::loyalty.$type)::text";
 		my (%tried, @bad);
+		my @first = @{ $listed{$type}{$format} || [] };
+		my @found = @first;
 		my $until = time + $share;
 		RandomHistory::seed($seed * 31 + ord $format);
 
@@ -75,16 +114,17 @@ for my $type (sort keys %Values::types)
 		my $again = $connect->();
 		for ($wire, $again) { $_->prepare($_ == $wire ? $sql : $again_sql, $_ == $wire ? $binary : 1) and die "cannot prepare" }
 
-		while ((time < $until || !%tried) && @bad < 10)	# a batch at least, however busy the machine is
+		while ((time < $until || @first || !%tried) && @bad < 10)	# a batch at least, however busy the machine is
 		{
-			my @batch = map {
-				my $sample = $corpus[ pick(scalar @corpus) ][ $binary ? 1 : 0 ];
+			my @batch = splice @first, 0, 100;
+			push @batch, map {
+				my $sample = @found && !pick(4) ? $found[ pick(scalar @found) ] : $corpus[ pick(scalar @corpus) ][ $binary ? 1 : 0 ];
 				my $other = $corpus[ pick(scalar @corpus) ][ $binary ? 1 : 0 ];
 				my $what = pick(20);
 				$what == 0 ? $sample
 				  : $what == 1 ? ($binary ? Values::random_bytes() : Values::random_bytes() =~ s/\0/ /gr)
 				  : $binary ? Values::mutate_bytes($sample, $other) : Values::mutate_text($sample, $other);
-			} 1 .. 100;
+			} @batch ? () : 1 .. 100;
 			my @answers = $wire->run(map { [$_] } @batch);
 			if (@answers < @batch)
 			{
@@ -97,6 +137,7 @@ for my $type (sort keys %Values::types)
 			{
 				my $error = $answers[$i]{error};
 				$tried{ $error ? $error->{C} : 'accepted' }++;
+				push @found, $batch[$i] if remember($type, $format, $batch[$i], $error);
 				if ($error)
 				{
 					push @bad, [ $batch[$i], "$error->{C}: $error->{M}" ] unless $error->{C} =~ $proper;
@@ -120,6 +161,20 @@ for my $type (sort keys %Values::types)
 		note("$tried tried: ", join ', ', map { "$_ $tried{$_}" } sort keys %tried);
 		cmp_ok($tried{accepted} // 0, '>', $tried / 100, "$type: $format: some of it was accepted");
 	}
+}
+
+if ($ENV{LOYALTY_CORPUS})
+{
+	open my $file, '>', $ENV{LOYALTY_CORPUS} or die "$ENV{LOYALTY_CORPUS}: $!";
+	print $file "# Inputs that each got an answer of its own: type, format, input.  Written by fuzz.pl.\n";
+	for my $type (sort keys %known)
+	{
+		for my $format (sort keys %{ $known{$type} })
+		{
+			print $file "$type $format ", s/([^\x20-\x5b\x5d-\x7e])/sprintf '\\x%02x', ord $1/ger, "\n" for sort values %{ $known{$type}{$format} };
+		}
+	}
+	close $file or die "$ENV{LOYALTY_CORPUS}: $!";
 }
 
 run_sql('postgres', "DROP DATABASE $database WITH (FORCE)");

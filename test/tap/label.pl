@@ -35,7 +35,7 @@ my @sources = qw(self operator model model:b import crm rule:x);
 sub rank_of { my ($label, $source) = @_; return 0 if $label eq 'single' && $source eq 'crm'; $source =~ s/:.*//; return $rank{$source} // 99 }
 
 my $member = 0;
-my $next = Soak::rounds(4, 5);
+my $next = Soak::rounds(4, 4);
 while (my $round = $next->())
 {
 	# two members, who become one on day 50 of what is recorded, or do not

@@ -13,7 +13,7 @@ use Test::More;
 use FoldReference;
 use RandomHistory;
 
-my $groups = $ENV{LOYALTY_SOAK} ? 100_000 : 8_000;
+my $groups = $ENV{LOYALTY_SOAK} ? 40_000 : 8_000;
 my @psql = ('psql', '-h', $ENV{LOYALTY_TEST_HOST}, '-p', $ENV{LOYALTY_TEST_PORT} || 5432, '-U', 'postgres', '-XqAt', '-v', 'ON_ERROR_STOP=1');
 my $database = 'aggregates';
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 7);

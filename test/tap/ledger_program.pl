@@ -13,7 +13,7 @@ use Test::More;
 use FoldReference;
 use RandomHistory;
 
-my $histories = $ENV{LOYALTY_HISTORIES} || ($ENV{LOYALTY_SOAK} ? 20_000 : 2_500);
+my $histories = $ENV{LOYALTY_HISTORIES} || ($ENV{LOYALTY_SOAK} ? 8_000 : 2_500);
 my $first_seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
 my @psql = ('psql', '-h', $ENV{LOYALTY_TEST_HOST}, '-p', $ENV{LOYALTY_TEST_PORT} || 5432, '-U', 'postgres', '-XqAt', '-v', 'ON_ERROR_STOP=1');
 my $database = 'program';

@@ -9,7 +9,7 @@ use IPC::Run;
 use List::Util qw(min max sum0);
 use Test::More;
 
-my $rounds = $ENV{LOYALTY_SOAK} ? 60 : 8;
+my $rounds = $ENV{LOYALTY_SOAK} ? 30 : 8;
 my @psql = ('psql', '-h', $ENV{LOYALTY_TEST_HOST}, '-p', 5432, '-U', 'postgres', '-XqAt', '-v', 'ON_ERROR_STOP=1');
 
 sub ask

@@ -12,7 +12,7 @@ use IPC::Run;
 use Test::More;
 
 my $database = 'phone';
-my $how_many = $ENV{LOYALTY_SOAK} ? 400 : 10;		# of each kind in each country
+my $how_many = $ENV{LOYALTY_SOAK} ? 100 : 10;		# of each kind in each country
 my $seed = $ENV{LOYALTY_SEED} || 1;
 my @psql = ('psql', '-h', $ENV{LOYALTY_TEST_HOST}, '-p', $ENV{LOYALTY_TEST_PORT} || 5432, '-U', 'postgres', '-XqAt', '-v', 'ON_ERROR_STOP=1');
 

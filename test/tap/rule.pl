@@ -5,7 +5,7 @@
 # is defined gives what was given; in the end check_all() is empty.
 #
 # A history is one member's.  LOYALTY_SEED=n LOYALTY_ROUNDS=1 tries round n
-# alone; LOYALTY_SOAK=1 goes on for twenty minutes, from a seed of the day.
+# alone; LOYALTY_SOAK=1 goes on for a quarter of an hour, from a seed of the day.
 use strict;
 use warnings;
 
@@ -369,7 +369,7 @@ SQL
 my $failed = 0;
 my $steps = 0;
 my $histories = 0;
-my $next = Soak::rounds(100, 20, $ENV{LOYALTY_ROUNDS});
+my $next = Soak::rounds(100, 15, $ENV{LOYALTY_ROUNDS});
 while (my $n = $next->())
 {
 	my $round = $first_seed + $n - 1;

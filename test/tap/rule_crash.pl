@@ -168,7 +168,7 @@ sub start_again
 	return 0;
 }
 
-my $next = Soak::rounds(6, 8);
+my $next = Soak::rounds(6, 6);
 while (my $round = $next->())
 {
 	$crashes = $round;

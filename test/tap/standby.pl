@@ -113,7 +113,7 @@ if (!$load_pid)
 {
 	open STDOUT, '>', $log;
 	open STDERR, '>&', \*STDOUT;
-	exec 'pgbench', '-n', '-c', '3', '-t', $ENV{LOYALTY_SOAK} ? 1000 : 50, '-f', $script, '-d', $node->connstr('postgres');
+	exec 'pgbench', '-n', '-c', '3', '-t', $ENV{LOYALTY_SOAK} ? 300 : 50, '-f', $script, '-d', $node->connstr('postgres');
 }
 my ($rounds, $failed, $posting) = (0, '', 1);
 while ($posting || $rounds < 2)
