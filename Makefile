@@ -14,6 +14,7 @@
 #   make soak            run the long tests, within two hours
 #   make lint            let tools that look for faults read the C (DEEP=1: longer;
 #                        see test/lint.sh)
+#   make sanitize        run tests with the compiler's sanitizers (see test/sanitize.sh)
 #   make mutants         change single lines at random and list what no test
 #                        notices (ROOM=rfm N=300 SEED=1; see test/mutate.pl)
 #   make bench           measure it against hand-written SQL
@@ -25,7 +26,7 @@
 #                        (SUITE=trixie: of another release; see test/package.sh)
 #   make clean           remove what was built, and the private clusters
 #
-# demo, dashboard, test, lint, soak, bench, deb and mutants install through apt what they miss, and say so.
+# demo, dashboard, test, lint, soak, bench, deb, mutants and sanitize install through apt what they miss, and say so.
 #
 # Sets of members need the library CRoaring, with its headers (libroaring-dev).
 #
@@ -86,8 +87,13 @@ override with_llvm = no
 include $(PGXS)
 override with_llvm = no
 
-# A VPATH build has no src/<room> folders of its own yet.  (Absolute names, so
-# that make does not find those of the source instead.)
+# Built out of tree, only C is looked for among the sources: not the objects of
+# a build that was made there.  (A PostgreSQL that was itself built in its own
+# tree says nothing of VPATH.)
+VPATH :=
+vpath %.c $(HERE)
+
+# Such a build has no src/<room> folders of its own yet.
 FOLDERS = $(addprefix $(CURDIR)/,$(sort $(dir $(OBJS))))
 $(OBJS): | $(FOLDERS)
 $(FOLDERS):
@@ -176,6 +182,8 @@ versions:
 	@$(HERE)/test/versions.sh $(PG_CONFIGS)
 mutants:
 	@$(PREPARE) test $(HERE)/test/mutate.pl
+sanitize:
+	@$(PREPARE) test $(HERE)/test/sanitize.sh
 
 freeze:
 	@$(PREPARE) demo $(AGAIN) run-freeze
@@ -213,4 +221,4 @@ clean-clusters:
 		for name in demo test bench; do $(HERE)/test/cluster.sh $$name remove; done; \
 	fi
 
-.PHONY: FORCE installcheck dist deb freeze run-freeze demo psql dashboard test lint versions soak bench mutants clean-clusters run-demo run-psql run-dashboard run-test run-lint run-soak run-bench
+.PHONY: FORCE installcheck dist deb freeze run-freeze demo psql dashboard test lint versions soak bench mutants sanitize clean-clusters run-demo run-psql run-dashboard run-test run-lint run-soak run-bench

@@ -80,7 +80,10 @@ typedef struct Foreseen
 	const Ruling *ruling;
 } Foreseen;
 
-/* Calls show for each effect; of a campaign that does not match, for the first. */
+/*
+ * Calls show for each effect; of a campaign that does not match, for the first,
+ * and for those that something is taken back of: its window may end to hold.
+ */
 static void
 ForEachForeseen(const Settlement *settlement, void (*show) (const Foreseen *it, ReturnSetInfo *rsinfo), ReturnSetInfo *rsinfo)
 {
@@ -88,11 +91,12 @@ ForEachForeseen(const Settlement *settlement, void (*show) (const Foreseen *it, 
 	{
 		const Candidate *candidate = settlement->candidates[c];
 
-		for (int e = 0; e < candidate->campaign->neffects && (candidate->matched || e == 0); e++)
+		for (int e = 0; e < candidate->campaign->neffects; e++)
 		{
 			const Ruling *ruling = &candidate->rulings[e];
 
-			show(&(Foreseen) {candidate, e, &candidate->campaign->effects[e], ruling->given - ruling->held.points, ruling}, rsinfo);
+			if (candidate->matched || e == 0 || ruling->given != ruling->held.points)
+				show(&(Foreseen) {candidate, e, &candidate->campaign->effects[e], ruling->given - ruling->held.points, ruling}, rsinfo);
 		}
 	}
 }

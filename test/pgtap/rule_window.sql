@@ -134,4 +134,17 @@ SELECT is((SELECT points FROM loyalty.record_return(:w, :a)), -20::bigint, 'take
 SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
 SELECT is((SELECT points FROM loyalty.record_activity(m, 'survey', '2026-03-09', 5, external_id => 'small')), 0::bigint, 'nothing for nothing') FROM (VALUES (:v), (:w)) v (m);
 SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is well');
+
+-- An activity with which a window is not enough any more: each effect is foreseen, and taken back
+SELECT define('second', '{"on": ["survey"], "window": "month", "when": {"count": {"kind": "survey", "within": "lifetime", "=": 1}}, "having": {"amount": {">=": 100}}, "then": [{"points": 20}, {"points": 7}, {"coupon": "ten"}]}') \g /dev/null
+SELECT member_id AS x FROM loyalty.resolve_member('{"email": "e@example.com"}') \gset
+SELECT loyalty.record_activity(:x, 'survey', '2026-03-01', 1, external_id => 'first') \g /dev/null
+SELECT loyalty.record_activity(:x, 'survey', '2026-03-10', 150, external_id => 'second') \g /dev/null
+SELECT is(held(:x, 'second'), 28::bigint, 'the second has 20 and 7 points, and a coupon');
+SELECT results_eq(format($$SELECT effect, points, why FROM loyalty.preview_activity(%s, 'survey', '2026-03-05', 10) WHERE campaign = 'second' ORDER BY effect$$, :x),
+	$$VALUES (1, -20::bigint, 'does not match: having.amount'), (2, -7, 'does not match: having.amount'), (3, NULL, 'does not match: having.amount')$$, 'one that comes between is the second, and is not enough');
+SELECT loyalty.record_activity(:x, 'survey', '2026-03-05', 10, external_id => 'between') \g /dev/null
+SELECT is(held(:x, 'second'), 0::bigint, 'and so it is recorded');
+SELECT is((SELECT count(*) FROM loyalty.preview_activity(:x, 'survey', '2026-03-06', 10) WHERE campaign = 'second'), 1::bigint, 'one that takes back nothing has one row');
+SELECT is_empty($$SELECT * FROM loyalty.check_all() WHERE room <> 'member'$$, 'all is well');
 SELECT * FROM finish();
