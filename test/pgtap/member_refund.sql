@@ -176,8 +176,8 @@ SELECT is(pg_temp.story('earn a 10 2, earn b 50 1, merge a b, ' || steps), have,
 -- Five members, whose points are given back in the end: everybody has what he
 -- has earned himself, wherever it was spent and whoever stood for him then.
 \set soak `test -n "$LOYALTY_SOAK" && echo true || echo false`
-\if :soak \set stories 800 \else \set stories 120 \endif
-\set seed `echo "${LOYALTY_SEED:-1}"`
+\if :soak \set stories 300 \else \set stories 120 \endif
+\set seed `echo "${LOYALTY_SEED:-$(test -n "$LOYALTY_SOAK" && date +%j || echo 1)}"`
 CREATE FUNCTION pg_temp.someone() RETURNS bigint LANGUAGE sql VOLATILE AS
 	$$ SELECT member_id FROM loyalty.member ORDER BY random() LIMIT 1 $$;
 CREATE FUNCTION pg_temp.act() RETURNS void LANGUAGE plpgsql AS $$

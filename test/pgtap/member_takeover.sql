@@ -151,8 +151,8 @@ SELECT is(pg_temp.story(VARIADIC regexp_split_to_array(steps, ', ')), regexp_spl
 -- that somebody earned with a proof are never another's, and who proves only
 -- what is his own gets an answer, and it is his.
 \set soak `test -n "$LOYALTY_SOAK" && echo true || echo false`
-\if :soak \set stories 1000 \else \set stories 100 \endif
-\set seed `echo "${LOYALTY_SEED:-1}"`
+\if :soak \set stories 300 \else \set stories 100 \endif
+\set seed `echo "${LOYALTY_SEED:-$(test -n "$LOYALTY_SOAK" && date +%j || echo 1)}"`
 CREATE FUNCTION pg_temp.value(person int, n int) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
 	SELECT jsonb_build_object('namespace', (ARRAY['email', 'openid', 'phone', 'card'])[n],
 		'value', format((ARRAY['p%s@x.example', 'o%s', '+4930123450%s', 'c%s'])[n], person), 'verified', true)
