@@ -28,6 +28,15 @@ static const char *const combinations[] = {"add", "multiply", "max", NULL};
  * ---------------------------------------------------------------------------
  */
 
+/* A currency; after a complaint any, so that the rest can be read. */
+static const char *
+ReadCurrency(const Place *place)
+{
+	const char *currency = ReadText(place);
+
+	return currency != NULL ? currency : DEFAULT_CURRENCY;
+}
+
 /* {"give": 1, "per": 1}, per "unit", or {"give": 50, "every": 300} */
 static void
 ReadRate(const Place *place, Effect *effect)
@@ -224,7 +233,7 @@ ReadEffect(const Place *place, Effect *effect, Campaign *campaign)
 	if (GetPart(place, "round_at", &part))
 		effect->round_by_line = ReadChoice(&part, places) == 1;
 	if (GetPart(place, "currency", &part))
-		effect->currency = ReadText(&part);
+		effect->currency = ReadCurrency(&part);
 	if (effect->kind == EFFECT_FIXED && effect->of_lines)
 		Complain(place, "gives a fixed number: say no \"over\"");
 }
@@ -277,7 +286,7 @@ ReadLimit(const Place *place, LimitScope scope, Campaign *campaign)
 		return;
 	RefuseUnknownKeys(place, scope == LIMIT_MEMBER ? known : known_of_total);
 	if (GetPart(place, "currency", &part))
-		currency = ReadText(&part);
+		currency = ReadCurrency(&part);
 	if (scope == LIMIT_MEMBER)
 	{
 		if (GetPart(place, "name", &part))
@@ -416,7 +425,7 @@ ReadGroup(const Place *place, Campaign *campaign)
 	if (GetPart(place, "scope", &part))
 		campaign->group_by_line = ReadChoice(&part, scopes) == 1;
 	if (GetPart(place, "currency", &part))
-		campaign->group_currency = ReadText(&part);
+		campaign->group_currency = ReadCurrency(&part);
 }
 
 static void
