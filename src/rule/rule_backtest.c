@@ -98,7 +98,7 @@ PutBudgets(ReturnSetInfo *rsinfo, const Simulation *simulation)
 	int			place = 0;
 
 	while (NextSimBudget(simulation, &place, &budget))
-		PutMeasure(rsinfo, psprintf("budget %s", budget.campaign), budget.left, budget.ended_at);
+		PutMeasure(rsinfo, psprintf("budget %s", budget.name), budget.left, budget.ended_at);
 }
 
 /*

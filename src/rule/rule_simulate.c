@@ -57,7 +57,6 @@ FindSimInForce(Simulation *simulation, SimBook *book, SimInForce *in_force, cons
 			in_force->limit_names[c][i] = campaign->limits[i].scope == LIMIT_AWARD ? -1 : NameNumber(simulation, campaign->limits[i].counter);
 	}
 	MemoryContextSwitchTo(old);
-	CountNames(simulation, book);
 }
 
 /*
@@ -144,7 +143,6 @@ GiveBackOfSim(Simulation *simulation, SimBook *book, const SimEvent *event, cons
 		else if (currency != NULL && strcmp(limit->currency, currency) == 0)
 			points = held->points;
 		name = NameNumber(simulation, limit->counter);
-		CountNames(simulation, book);
 		if (limit->scope == LIMIT_TOTAL)
 			BudgetOf(book, name, limit)->counter.used -= points;
 		else
@@ -352,7 +350,6 @@ AddWindow(Simulation *simulation, SimBook *book, const SimEvent *event, const Ca
 	limit_names = palloc(Max(1, campaign->nlimits) * sizeof(int32));
 	for (int i = 0; i < campaign->nlimits; i++)
 		limit_names[i] = NameNumber(simulation, campaign->limits[i].counter);
-	CountNames(simulation, book);
 	MatchInSim(simulation, book, event, candidate, limit_names, window.start, facts);
 }
 
@@ -485,6 +482,7 @@ CounterOfSim(Simulation *simulation, SimBook *book, int32 name, const CampaignLi
 static void
 FindCounters(Simulation *simulation, SimBook *book, const SimEvent *event)
 {
+	CountNames(simulation, book);
 	for (int c = 0; c < book->n; c++)
 	{
 		const Campaign *campaign = book->candidates[c]->campaign;
@@ -731,6 +729,7 @@ NextSimBudget(const Simulation *simulation, int *place, SimBudget *budget)
 	for (; *place < simulation->nnames; (*place)++)
 	{
 		const char *name = simulation->names[*place];
+		const char *rest;
 		bool		any = false;
 
 		for (int s = 0; s < 2; s++)
@@ -748,7 +747,9 @@ NextSimBudget(const Simulation *simulation, int *place, SimBudget *budget)
 		}
 		if (any)
 		{
-			budget->campaign = pnstrdup(name, strlen(name) - strlen("/total"));
+			/* of a currency other than points, or of times, that stands behind */
+			rest = strstr(name, "/total");
+			budget->name = psprintf("%.*s%s", (int) (rest - name), name, rest + strlen("/total"));
 			(*place)++;
 			return true;
 		}

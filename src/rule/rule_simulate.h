@@ -45,7 +45,7 @@ typedef struct SimTotals
 /* A budget: what is left of it, and when it ended; of each book */
 typedef struct SimBudget
 {
-	const char *campaign;
+	const char *name;
 	int64		left[2];		/* -1: it has none */
 	TimestampTz ended_at[2];	/* 0: it has not */
 } SimBudget;
