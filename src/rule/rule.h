@@ -80,7 +80,14 @@ typedef struct Facts
 } Facts;
 
 extern void InitFacts(Facts *facts, int64 member_id, Datum numbers);
-extern void ThawFacts(Facts *facts, const Jsonb *inputs, const char *campaign);
+/* To whom it is known what was frozen, where nothing else was before. */
+typedef enum KnownTo
+{
+	KNOWN_TO_ALL,
+	KNOWN_TO_ONE				/* it was decided anew */
+} KnownTo;
+
+extern void ThawFacts(Facts *facts, const Jsonb *inputs, const char *campaign, KnownTo known_to);
 extern void ReadMemberFact(const FactQuestion *question, const Activity *activity, DateADT day,
 						   FactAnswer *answer, void *facts);
 extern void BeginAsking(Facts *facts, const char *campaign);

@@ -58,11 +58,11 @@ SameAnswer(const FactAnswer *a, const FactAnswer *b)
 }
 
 /*
- * Takes over what was frozen for a campaign.  Where it was decided anew, with
- * other knowledge than before, that is known to it alone.
+ * Takes over what was frozen for a campaign.  Where it was decided anew, by what
+ * was known later, that is known to it alone.
  */
 void
-ThawFacts(Facts *facts, const Jsonb *inputs, const char *campaign)
+ThawFacts(Facts *facts, const Jsonb *inputs, const char *campaign, KnownTo known_to)
 {
 	JsonbIterator *it = JsonbIteratorInit(unconstify(JsonbContainer *, &inputs->root));
 	JsonbValue	v;
@@ -98,7 +98,7 @@ ThawFacts(Facts *facts, const Jsonb *inputs, const char *campaign)
 		if (fact != NULL && SameAnswer(&fact->answer, &thawed.answer))
 			continue;
 		if (fact == NULL || fact->campaign == NULL)
-			fact = AddFact(facts, key, thawed.kind, fact == NULL ? NULL : campaign);
+			fact = AddFact(facts, key, thawed.kind, fact == NULL && known_to == KNOWN_TO_ALL ? NULL : campaign);
 		fact->answer = thawed.answer;
 	}
 }

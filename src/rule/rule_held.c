@@ -20,13 +20,13 @@
 
 #define AWARD_COLUMNS \
 	"SELECT campaign, version, effect, kind, currency, points, limited_by, cause, window_start, entry_id, of_entry_id, item, item_id, " \
-	"at, local_day, inputs, kept_because, member_id, wallet_id FROM loyalty.award "
+	"at, local_day, inputs, kept_because, member_id, wallet_id, reason FROM loyalty.award "
 
 enum
 {
 	COL_CAMPAIGN = 1, COL_VERSION, COL_EFFECT, COL_KIND, COL_CURRENCY, COL_POINTS, COL_LIMITED_BY, COL_CAUSE, COL_WINDOW_START,
 	COL_ENTRY_ID, COL_OF_ENTRY_ID, COL_ITEM, COL_ITEM_ID, COL_AT, COL_LOCAL_DAY, COL_INPUTS, COL_KEPT_BECAUSE,
-	COL_MEMBER_ID, COL_WALLET_ID
+	COL_MEMBER_ID, COL_WALLET_ID, COL_REASON
 };
 
 static HeldAward *
@@ -145,7 +145,8 @@ TakeRows(HeldAwards *held, TimestampTz at, Facts *facts)
 		}
 		value = SPI_getbinval(tuple, tupdesc, COL_INPUTS, &isnull);
 		if (!isnull && of_now && facts != NULL)
-			ThawFacts(facts, DatumGetJsonbP(value), award->campaign);
+			ThawFacts(facts, DatumGetJsonbP(value), award->campaign,
+					  SPI_getvalue(tuple, tupdesc, COL_REASON) == NULL ? KNOWN_TO_ALL : KNOWN_TO_ONE);
 	}
 }
 

@@ -618,7 +618,7 @@ SimulateOf(Simulation *simulation, SimBook *book, const SimEvent *event)
 		ListCell   *lc;
 
 		foreach(lc, frozen->inputs)
-			ThawFacts(&facts, lfirst(lc), NULL);
+			ThawFacts(&facts, lfirst(lc), NULL, KNOWN_TO_ALL);
 	}
 	GatherInSim(simulation, book, event, in_force, before, &facts);
 	FindCounters(simulation, book, event);
