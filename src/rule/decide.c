@@ -230,12 +230,9 @@ Worth(const Candidate *candidate, const Effect *effect)
 	if (effect->kind == EFFECT_RATE)
 		return MakeExact(AmountOf(candidate, effect) * effect->give, (int128) effect->per * MICROS_PER_UNIT);
 	worth = RestWorth(candidate, effect);
-	if (CountsLines(effect))
-	{
-		for (int i = 0; i < activity->nlines; i++)
-			worth = AddExact(worth, LineWorth(candidate, effect, i));
-	}
-	return worth.num < 0 ? EXACT_ZERO : worth;
+	for (int i = 0; i < activity->nlines; i++)
+		worth = AddExact(worth, LineWorth(candidate, effect, i));
+	return worth;
 }
 
 /* The points of an additive effect, rounded where it says. */
@@ -287,7 +284,7 @@ Multiply(Factors *factors, const Candidate *candidate, const Effect *effect)
 			*factor = AddExact(*factor, MakeExact(by.num - by.den, by.den));
 		else if (factors->combination == COMBINE_MULTIPLY)
 			*factor = MultiplyExact(*factor, by);
-		else if (CompareExact(by, *factor) > 0)
+		else if (ExceedsExact(by, *factor))
 			*factor = by;
 	}
 }
@@ -727,7 +724,7 @@ PickByLine(const Decision *decision, Candidate **members, int n)
 			Exact		worth = LineAlone(decision, members[c], line);
 
 			if (worth.num > 0 &&
-				(winners[line] < 0 || (!members[c]->campaign->pick_first && CompareExact(worth, best) > 0)))
+				(winners[line] < 0 || (!members[c]->campaign->pick_first && ExceedsExact(worth, best))))
 			{
 				best = worth;
 				winners[line] = c;

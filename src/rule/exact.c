@@ -90,14 +90,12 @@ MultiplyExact(Exact a, Exact b)
 }
 
 /*
- * -1, 0 or 1
+ * Whether a is more than b.
  */
-int
-CompareExact(Exact a, Exact b)
+bool
+ExceedsExact(Exact a, Exact b)
 {
-	Exact		difference = AddExact(a, MakeExact(-b.num, b.den));
-
-	return difference.num < 0 ? -1 : difference.num > 0;
+	return AddExact(a, MakeExact(-b.num, b.den)).num > 0;
 }
 
 /*

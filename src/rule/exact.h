@@ -38,7 +38,7 @@ MakeExact(int128 num, int128 den)
 extern Exact ReduceExact(Exact a);
 extern Exact AddExact(Exact a, Exact b);
 extern Exact MultiplyExact(Exact a, Exact b);
-extern int	CompareExact(Exact a, Exact b);
+extern bool ExceedsExact(Exact a, Exact b);
 extern int64 RoundExact(Exact a, Rounding rounding);
 
 #endif							/* LOYALTY_EXACT_H */
