@@ -316,6 +316,22 @@ GivesTruth(Datum jsonpath)
 	return gives;
 }
 
+/* Whether a path has !(...), which holds where the field is missing, and looks at that nowhere. */
+static bool
+IsLaxNegation(const char *path)
+{
+	static const char blank[] = " \t\r\n";
+
+	if (strncmp(path + strspn(path, blank), "strict", strlen("strict")) == 0 || strstr(path, "exists") != NULL)
+		return false;
+	for (const char *c = strchr(path, '!'); c != NULL; c = strchr(c + 1, '!'))
+	{
+		if (c[1 + strspn(c + 1, blank)] == '(')
+			return true;
+	}
+	return false;
+}
+
 static void
 ReadPath(const Place *place, Condition *condition)
 {
@@ -330,14 +346,8 @@ ReadPath(const Place *place, Condition *condition)
 	}
 	if (!GivesTruth(condition->jsonpath))
 		Complain(place, "is no predicate: it must be true or false");
-	for (const char *c = strchr(text, '!'); c != NULL; c = strchr(c + 1, '!'))
-	{
-		if (c[1] != '=' && strstr(c, "exists") == NULL)
-		{
-			Warn(place, "has a negation that holds where the field is missing; ask exists() as well, or use \"strict\"");
-			break;
-		}
-	}
+	if (IsLaxNegation(text))
+		Warn(place, "has a negation that holds where the field is missing; ask exists() as well, or use \"strict\"");
 }
 
 /* {"name": [texts]}, for tiers and attributes */
