@@ -160,7 +160,6 @@ OffsetOf(pg_tz *zone, pg_time_t at)
 		int			is_dst;
 		pg_time_t	change;
 
-		known->zone = NULL;
 		if (tm == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),

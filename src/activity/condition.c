@@ -14,8 +14,11 @@
 #include "activity/condition_tree.h"
 #include "core/compat.h"
 
-/* What reading it costs: the cheap ones are looked at first. */
+/* What reading it costs: the cheap ones are looked at first.  Lists cost what their parts do. */
 static const int costs[] = {
+	[CONDITION_ALL] = 0,
+	[CONDITION_ANY] = 0,
+	[CONDITION_NOT] = 0,
 	[CONDITION_AMOUNT] = 1,
 	[CONDITION_ACTIVITIES] = 1,
 	[CONDITION_CHANNEL] = 1,
@@ -41,8 +44,7 @@ MakeCondition(ConditionKind kind, const Place *place, bool negated)
 	condition->kind = kind;
 	condition->path = place->path;
 	condition->negated = negated;
-	if (kind != CONDITION_ALL && kind != CONDITION_ANY && kind != CONDITION_NOT)
-		condition->cost = costs[kind];
+	condition->cost = costs[kind];
 	return condition;
 }
 

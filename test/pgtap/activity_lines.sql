@@ -110,6 +110,13 @@ FROM (VALUES ('[{"quantity": 3, "amount": 10}]', 12::numeric, ARRAY['amount => 2
 	('[{"quantity": 3, "amount": 10}]', NULL, ARRAY[$$'[{"line": 1, "amount": 10.01}]'$$], 'LY504'), ('[{"quantity": 3}]', NULL, ARRAY[$$'[{"line": 1, "amount": 0.01}]'$$], 'LY504'), (NULL, 10, ARRAY['', 'amount => 1'], 'LY504'), ('[{"quantity": 3}]', NULL, ARRAY[$$'[{"line": 2}]'$$], 'LY503'),
 	('[{"quantity": 3}]', NULL, ARRAY[$$'[5]'$$], 'LY505'), ('[{"quantity": 3}]', NULL, ARRAY[$$'[[]]'$$], 'LY505'), ('[{"quantity": 3}]', NULL, ARRAY[$$'5'$$], 'LY505'), ('[{"quantity": 3}]', NULL, ARRAY[$$'{"line": 1}'$$], 'LY505'), ('[{"quantity": 3}]', NULL, ARRAY[$$'[{"line": 1}, {"sku": 1}]'$$], 'LY505')) v (lines, amount, returned, state);
 
+-- what a coupon took off was never sold: what is left is a share of the rest
+SELECT loyalty.create_currency('points'), loyalty.define_benefit('ten', '{"kind": "coupon", "discount": {"percent": 10}, "class": "lines", "codes": "generic"}'), loyalty.add_codes('ten', '{TEN}') \g /dev/null
+SELECT activity_id AS a FROM loyalty.record_activity(5, 'order', '2026-01-05', lines => '[{"quantity": 3, "amount": 30.00}, {"quantity": 2, "amount": 5.00, "sold": {"quantity": 3, "amount": 7.50}}]', codes => '{TEN}') \gset
+SELECT is((SELECT lines FROM loyalty.activity WHERE activity_id = :a), '[{"quantity": 3, "amount": 27.00, "coupon_discount": 3.00}, {"quantity": 2, "amount": 4.50, "coupon_discount": 0.50, "sold": {"quantity": 3, "amount": 7.50}}]', 'a coupon');
+SELECT loyalty.record_return(5, :a, '[{"line": 1, "quantity": 1}]') \g /dev/null
+SELECT is((SELECT amount FROM loyalty.activity_line WHERE activity_id = :a AND line = 1), 18.00, 'two of three');
+
 -- ---------------------------------------------------------------------------
 -- Word of it
 -- ---------------------------------------------------------------------------

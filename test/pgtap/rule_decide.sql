@@ -51,7 +51,11 @@ FROM (VALUES
 	-- less than its lines, and less than what of them earns nothing
 	(:'rate', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20}]}', 'c:10'), (:'rate', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20, "earns": false}]}', ''), ('{"points": {"give": 1, "every": 1}}', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20, "earns": false}]}', ''),
 	('{"points": {"give": 1, "per": 1}, "round_at": "line"}', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20}]}', 'c:10'), ('{"points": {"give": 1, "per": 1}, "round_at": "line"}', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20, "earns": false}]}', ''),
-	(:'lines_rate', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20}]}', 'c:20')
+	(:'lines_rate', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20}]}', 'c:20'),
+	-- the rest, -10.50, down to -11, or up to -10; halves go up, or to the even one
+	('{"points": {"give": 1, "per": 1}, "round_at": "line"}', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20.50}]}', 'c:9'), ('{"points": {"give": 1, "per": 1}, "round_at": "line", "round": "ceil"}', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20.50}]}', 'c:11'),
+	('{"points": {"give": 1, "per": 1}, "round_at": "line", "round": "half_up"}', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20.50}]}', 'c:11'), ('{"points": {"give": 1, "per": 1}, "round_at": "line", "round": "half_even"}', '{"amount": 10, "lines": [{"sku": "tea", "amount": 20.50}]}', 'c:10'),
+	('{"points": {"give": 1, "per": 1}, "round_at": "line", "round": "half_even"}', '{"amount": 10, "lines": [{"sku": "tea", "amount": 21.50}]}', 'c:10')
 ) v (effect, activity, expected);
 -- halves, also of what is negative before it is added up, and of many digits
 SELECT is(earns(format('"c": {"then": [{"points": {"give": %s, "per": 1}, "round": "%s"}]}', give, round), format('{"amount": %s}', amount)), 'c:' || expected, format('%s of %s, %s', give, amount, round))
@@ -59,11 +63,12 @@ FROM (VALUES (0.5, 'half_up', '1', 1::bigint), (0.5, 'ceil', '1', 1), (0.5, 'hal
 	(1000000, 'floor', '4611686018427.387903', 4611686018427387903), (0.5, 'half_up', '9000000000000', 4500000000000), (333333.333333, 'ceil', '3.000003', 1000001), (333333.333333, 'half_even', '4500000000000', 1499999999998500000)) v (give, round, amount, expected);
 -- what cannot be computed is refused
 SELECT throws_ok(format('SELECT earns(%L, %L)', definitions, activity), 'LY109', 'what an activity is worth is out of range', name)
-FROM (VALUES ('rounded', '"c": {"then": [{"points": {"give": 1000000, "per": 1}}]}', '{"amount": 4611686018427.387904}'),
+FROM (VALUES ('less than nothing', '"c": {"then": [{"points": {"give": 1000000, "per": 1}, "round_at": "line"}]}', '{"amount": 0, "lines": [{"amount": 9000000000000, "earns": false}]}'), ('rounded', '"c": {"then": [{"points": {"give": 1000000, "per": 1}}]}', '{"amount": 4611686018427.387904}'),
 	('multiplied', '"a": {"then": [{"points": {"give": 999999999999.999999, "per": 999999999999.999998}}]}, "m": {"lane": "bonus", "then": [{"multiply": 999999999999, "lane": "base"}]}', '{"amount": 9000000000000}'),
 	('added', '"a": {"then": [{"points": {"give": 1, "per": 999999999999.999989}}, {"points": {"give": 1, "per": 999999999999.999961}}, {"points": {"give": 1, "per": 999999999999.999937}}]}, "m": {"lane": "bonus", "then": [{"multiply": 2, "lane": "base"}]}', '{"amount": 9000000000000}')) v (name, definitions, activity);
 SELECT is(earns('"a": {"then": [{"points": {"give": 999999999999, "per": 999999999999}}]}, "m": {"lane": "bonus", "then": [{"multiply": 1000, "lane": "base"}]}', '{"amount": 9000000000000}'), 'a:9000000000000, m:8991000000000000', 'in lowest terms it fits');
 SELECT is(earns('"a": {"then": [{"points": {"give": 1, "per": 999999999999.999989}}, {"points": {"give": 1, "per": 999999999999.999961}}]}, "m": {"lane": "bonus", "then": [{"multiply": 2, "lane": "base"}]}', '{"amount": 9000000000000}'), 'a:9, a:9, m:18', 'and so do sums');
+SELECT is(earns('"a": {"then": [{"points": {"give": 999999999999, "per": 999999999999}}]}, "m": {"lane": "bonus", "then": [{"multiply": 1000, "lane": "base"}]}', '{"amount": 1, "lines": [{"amount": 9000000000000}]}'), 'a:1, m:999', 'also where the rest is less than nothing');
 SELECT throws_ok($$SELECT loyalty.campaign_points('{"c": {"then": [{"points": {"give": 1000000, "per": 1}}, {"points": {"give": 1000000, "per": 1}}, {"points": {"give": 1000000, "per": 1}}]}}', '{"amount": 4000000000000}')$$, '22003', NULL, 'sums of campaigns, too');
 
 -- ---------------------------------------------------------------------------
