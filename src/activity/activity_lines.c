@@ -253,14 +253,16 @@ static void
 CheckNumbers(const Activity *activity)
 {
 	int32	   *numbers = palloc(activity->nlines * sizeof(int32));
+	int32		before = 0;		/* which no line has */
 
 	for (int i = 0; i < activity->nlines; i++)
 		numbers[i] = activity->lines[i].number;
 	qsort(numbers, activity->nlines, sizeof(int32), CompareNumbers);
-	for (int i = 1; i < activity->nlines; i++)
+	for (int i = 0; i < activity->nlines; i++)
 	{
-		if (numbers[i] == numbers[i - 1])
+		if (numbers[i] == before)
 			RefuseLine(numbers[i], "is there twice", "The number of a line is its \"line\", or else its place.");
+		before = numbers[i];
 	}
 	pfree(numbers);
 }
