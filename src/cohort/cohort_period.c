@@ -168,15 +168,15 @@ PeriodStart(const Period *period, int32 number, bool *isnull)
 	{
 		int64		d = (int64) number * period->step + FIRST_DAY(period);
 
-		*isnull = d < DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE ||
-			d >= DATE_END_JULIAN - POSTGRES_EPOCH_JDATE;
+		*isnull = !IS_VALID_DATE(d);
 		return DateADTGetDatum((DateADT) d);
 	}
 
 	months = (int64) number * period->step;
 	year = (int) FloorDiv(months, 12);
 	month = (int) (months - (int64) year * 12) + 1;
-	*isnull = !IS_VALID_JULIAN(year, month, 1);
+	/* some months that have a Julian day begin on no date */
+	*isnull = !IS_VALID_JULIAN(year, month, 1) || !IS_VALID_DATE(date2j(year, month, 1) - POSTGRES_EPOCH_JDATE);
 	return DateADTGetDatum(date2j(year, month, 1) - POSTGRES_EPOCH_JDATE);
 }
 

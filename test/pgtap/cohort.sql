@@ -33,7 +33,7 @@ FROM (VALUES
 	('2011-08-31 12:00+00', ' 2 Quarters ', '2011-07-01'), ('2011-08-31 12:00+00', '5 years', '2010-01-01'),
 	('0044-03-15 12:00+00 BC', 'month', '0044-03-01 BC'), ('4713-01-01 00:00+00 BC', 'year', '4713-01-01 BC'),
 	('0001-01-01 12:00+00', 'year', '0001-01-01'), ('0001-12-31 12:00+00 BC', 'year', '0001-01-01 BC'),
-	('294276-12-31 23:59+00', 'quarter', '294276-10-01')) v(at, period, want)
+	('294276-12-31 23:59+00', 'quarter', '294276-10-01'), ('4714-11-24 00:00+00 BC', 'day', '4714-11-24 BC'), ('4714-11-24 00:00+00 BC', 'month', NULL)) v(at, period, want)
 GROUP BY at, period, want;
 
 SELECT is(first_active(activity_agg(at::timestamptz, 'day', zone)), want::date, at || ' in ' || coalesce(zone, 'NULL'))
