@@ -240,13 +240,16 @@ ReadTexts(const Place *place, int *n)
 	return texts;
 }
 
+/*
+ * true or false, which it also is after a complaint.
+ */
 bool
-ReadBoolean(const Place *place, bool otherwise)
+ReadBoolean(const Place *place)
 {
 	if (place->value.type == jbvBool)
 		return place->value.val.boolean;
 	Complain(place, "must be true or false");
-	return otherwise;
+	return false;
 }
 
 /*

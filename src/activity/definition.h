@@ -55,7 +55,7 @@ extern void RefuseUnknownKeys(const Place *object, const char *const *known);
 
 extern char *ReadText(const Place *place);
 extern char **ReadTexts(const Place *place, int *n);
-extern bool ReadBoolean(const Place *place, bool otherwise);
+extern bool ReadBoolean(const Place *place);
 extern bool ReadDecimal(const Place *place, Micros *number);
 extern bool ReadWhole(const Place *place, int64 least, int64 most, int64 *number);
 extern int	ReadChoice(const Place *place, const char *const *choices);

@@ -140,7 +140,7 @@ ParseCoupon(const Place *whole, Benefit *benefit)
 		Complain(whole, "takes of shipping a percentage or an amount");
 	terms->minimum = ReadAmount(whole, "minimum");
 	if (GetPart(whole, "minimum_after", &part))
-		terms->minimum_after = ReadBoolean(&part, false);
+		terms->minimum_after = ReadBoolean(&part);
 	benefit->reevaluate = ReadKeyword(whole, "on_return", returns, 0) == 1;
 
 	benefit->valid = ReadInterval(whole, "valid");

@@ -37,7 +37,7 @@ ReadBoard(const Jsonb *definition)
 	if (GetPart(&whole, "measure", &part))
 		board->measure = (Measure) ReadChoice(&part, measures);
 	if (GetPart(&whole, "whole", &part))
-		board->whole = ReadBoolean(&part, false);
+		board->whole = ReadBoolean(&part);
 	if (GetPart(&whole, "period", &part))
 		board->period = (Period) ReadChoice(&part, period_names);
 	board->time_zone = pstrdup(GetProgram()->time_zone);

@@ -120,7 +120,7 @@ ReadField(const Place *place, const char *name, MatchDefinition *definition)
 		else
 			Complain(place, "has no kind");
 		if (GetPart(place, "frequencies", &part))
-			field->frequencies = ReadBoolean(&part, true);
+			field->frequencies = ReadBoolean(&part);
 	}
 	else
 		kind = ReadChoice(place, match_kinds);

@@ -300,7 +300,7 @@ ReadFieldHead(const Place *place, MatchCounts *counts, int f)
 	if (GetPart(place, "kind", &part))
 		counts->kinds[f] = ReadChoice(&part, match_kinds);
 	if (GetPart(place, "frequencies", &part))
-		counts->frequencies[f] = ReadBoolean(&part, false);
+		counts->frequencies[f] = ReadBoolean(&part);
 	if (counts->kinds[f] >= 0)
 		counts->nlevels[f] = MatchLevels(counts->kinds[f]);
 	ReadNumberAt(place, "present", 0.0, 1.0, &counts->summary[f].counts.present);
@@ -361,7 +361,7 @@ ReadBlocksOf(const Place *whole, MatchCounts *counts)
 	Place		element;
 
 	if (GetPart(whole, "keys", &part))
-		counts->has_keys = ReadBoolean(&part, false);
+		counts->has_keys = ReadBoolean(&part);
 	if (!GetPart(whole, "blocks", &part) || !RequireArray(&part))
 		return;
 	if (CountElements(&part) > MATCH_MAX_BLOCKS)
@@ -614,7 +614,7 @@ ReadMatchModel(Jsonb *json, FittedModel *model)
 		ReadNumberAt(&whole, "iterations", 0.0, 1e9, &number);
 		model->fit.iterations = (int) number;
 		if (GetPart(&whole, "converged", &part))
-			model->fit.converged = ReadBoolean(&part, false);
+			model->fit.converged = ReadBoolean(&part);
 		model->fitted = GetPart(&whole, "remarks", &part) && RequireArray(&part);
 		for (int i = 0; model->fitted && i < CountElements(&part) && i < (int) lengthof(model->remarks); i++)
 		{

@@ -582,7 +582,7 @@ ParseCampaign(const char *code, const Place *place)
 	if (GetPart(place, "exclusive", &part))
 		ReadGroup(&part, campaign);
 	if (GetPart(place, "stop", &part))
-		campaign->stop = ReadBoolean(&part, false);
+		campaign->stop = ReadBoolean(&part);
 	if (GetPart(place, "between", &part))
 		ReadSpanOfCampaign(&part, campaign);
 	if (GetPart(place, "time_zone", &part))
