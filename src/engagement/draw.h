@@ -32,7 +32,7 @@ typedef struct Prize
 	bool		has_stock;
 	int64		stock;
 	int64		points;			/* 0: none */
-	const char *currency;
+	const char *currency;		/* of the points */
 	const char *benefit;		/* NULL: none */
 } Prize;
 

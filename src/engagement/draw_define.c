@@ -43,7 +43,7 @@ ParsePrize(const Place *place, bool is_deck, Prize *prize)
 		if (prize->points == 0)
 			Complain(&part, "needs \"points\" beside it");
 	}
-	else if (prize->points > 0)
+	else
 		prize->currency = "points";
 	if (GetPart(place, "benefit", &part))
 		prize->benefit = ReadText(&part);
@@ -96,7 +96,7 @@ ParseDraw(const Jsonb *definition, Problems *problems)
 		terms->tickets = (int32) tickets;
 	if (GetPart(&whole, "client_seed", &part))
 	{
-		terms->client_seed = ReadBoolean(&part, false);
+		terms->client_seed = ReadBoolean(&part);
 		if (terms->client_seed && tickets > 0)
 			Complain(&part, "is of no use in a deck, which was shuffled before");
 	}

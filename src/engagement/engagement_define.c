@@ -107,13 +107,12 @@ Choice(const Place *object, const char *key, Need need, const char *const *choic
 		(void) ReadChoice(&part, choices);
 }
 
-static void
+static bool
 Flag(const Place *object, const char *key)
 {
 	Place		part;
 
-	if (GetPart(object, key, &part))
-		(void) ReadBoolean(&part, false);
+	return GetPart(object, key, &part) && ReadBoolean(&part);
 }
 
 static void
@@ -164,9 +163,10 @@ Facts(const Place *object, Need need)
 	Text(object, "money", OPTIONAL);
 	if (GetPart(object, "when", &part))
 	{
+		int			before = part.problems->nerrors;
 		Condition  *condition = ParseCondition(&part);
 
-		if (condition != NULL && part.problems->nerrors == 0)
+		if (part.problems->nerrors == before)
 			ForEachQuestion(condition, RefuseQuestion, &part);
 	}
 }
@@ -188,11 +188,11 @@ static void
 RefuseOwnKinds(const Place *object, Follower follower)
 {
 	static const char *const brought_about[] = {[REFERRALS] = "invite",[CHALLENGES] = "challenge",[JOURNEYS] = "journey"};
-	Problems	known = {NULL, 0};
+	Problems	known = {.list = NIL};
 	Place		part;
 	Place		again;
 	char	  **kinds;
-	int			n = 0;
+	int			n;
 
 	if (!GetPart(object, "kind", &part))
 		return;
@@ -200,7 +200,7 @@ RefuseOwnKinds(const Place *object, Follower follower)
 	again = part;
 	again.problems = &known;
 	kinds = ReadTexts(&again, &n);
-	for (int i = 0; i < n && known.nerrors == 0; i++)
+	for (int i = 0; i < n; i++)
 	{
 		for (int j = follower; j < (int) lengthof(brought_about); j++)
 		{
@@ -217,7 +217,7 @@ Measure(const Place *object, Need need)
 
 	Facts(object, need);
 	Choice(object, "measure", OPTIONAL, measures);
-	Flag(object, "whole");
+	(void) Flag(object, "whole");
 }
 
 static const char *const periods[] = {"day", "week", "month", "quarter", "year", NULL};
@@ -254,7 +254,7 @@ CheckStreak(const Place *whole)
 	Span(whole, "max_gap", OPTIONAL);
 	Whole(whole, "free", OPTIONAL, 1, 1000);
 	Choice(whole, "per", GetPart(whole, "free", &part) ? REQUIRED : OPTIONAL, periods + 1);
-	Flag(whole, "counts");
+	(void) Flag(whole, "counts");
 	Span(whole, "repair_within", OPTIONAL);
 }
 
@@ -298,7 +298,7 @@ CheckBadge(const Place *whole)
 	CheckLevels(whole);
 	if ((of_streak || of_facts) && !GetPart(whole, "levels", &part))
 		Complain(whole, "has no \"levels\", its thresholds");
-	Flag(whole, "revocable");
+	(void) Flag(whole, "revocable");
 }
 
 static void
@@ -307,6 +307,7 @@ CheckChallenge(const Place *whole)
 	static const char *const keys[] = {
 		MEASURE_KEYS, "target", "from", "until", "time_zone", "within", "enrol", "period", "times", NULL
 	};
+	bool		enrols;
 	Place		part;
 
 	RefuseUnknownKeys(whole, keys);
@@ -316,7 +317,7 @@ CheckChallenge(const Place *whole)
 	LocalTimes(whole);
 	Zone(whole);
 	Span(whole, "within", OPTIONAL);
-	Flag(whole, "enrol");
+	enrols = Flag(whole, "enrol");
 	Choice(whole, "period", OPTIONAL, periods);
 	Whole(whole, "times", OPTIONAL, 1, 1000);
 	if (GetPart(whole, "within", &part))
@@ -325,7 +326,7 @@ CheckChallenge(const Place *whole)
 
 		if (GetPart(whole, "period", &other))
 			Complain(&part, "and \"period\" exclude each other");
-		if (!GetPart(whole, "enrol", &other))
+		if (!enrols)
 			Complain(&part, "is counted from the enrolment: it needs \"enrol\": true");
 	}
 }
@@ -366,13 +367,12 @@ CheckReferral(const Place *whole)
 static void
 CheckClub(const Place *whole)
 {
-	static const char *const keys[] = {"join", "capacity", FACT_KEYS, NULL};
+	static const char *const keys[] = {"join", "capacity", NULL};
 	static const char *const joins[] = {"open", "invitation", "approval", NULL};
 
 	RefuseUnknownKeys(whole, keys);
 	Choice(whole, "join", OPTIONAL, joins);
 	Whole(whole, "capacity", OPTIONAL, 1, MOST);
-	Facts(whole, OPTIONAL);
 }
 
 /* A number of activities since the start of a run. */
@@ -430,7 +430,7 @@ CheckStep(const Place *step)
 		name = ReadText(&part);
 	Span(step, "after", REQUIRED);
 	CheckCounted(step, "if");
-	Flag(step, "list");
+	(void) Flag(step, "list");
 	if (GetPart(step, "do", &part) && RequireArray(&part))
 	{
 		for (int i = 0; i < CountElements(&part); i++)
