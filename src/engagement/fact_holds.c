@@ -34,14 +34,15 @@ ConditionArgument(FunctionCallInfo fcinfo, int n)
 	{
 		Problems	problems = {NULL, 0};
 		Place		place;
+		struct varlena *copy = palloc(VARSIZE_ANY(value));
 
-		known->value = palloc(VARSIZE_ANY(value));
-		memcpy(known->value, value, VARSIZE_ANY(value));
-		WholeDefinition(&place, DatumGetJsonbPCopy(PointerGetDatum(known->value)), "when", &problems);
+		memcpy(copy, value, VARSIZE_ANY(value));
+		WholeDefinition(&place, DatumGetJsonbPCopy(PointerGetDatum(copy)), "when", &problems);
 		known->condition = ParseCondition(&place);
-		MemoryContextSwitchTo(old);
+		/* one that is refused is not known: whoever catches that may call again */
+		known->value = NULL;
 		RefuseEngagement("condition", &problems);
-		return known->condition;
+		known->value = copy;
 	}
 	MemoryContextSwitchTo(old);
 	return known->condition;
@@ -55,7 +56,7 @@ PG_FUNCTION_INFO_V1(loyalty_fact_holds);
 Datum
 loyalty_fact_holds(PG_FUNCTION_ARGS)
 {
-	Activity	activity = {.confirmed = true};
+	Activity	activity;
 	ConditionSubject subject = {.activity = &activity};
 	const Condition *condition;
 
@@ -64,22 +65,21 @@ loyalty_fact_holds(PG_FUNCTION_ARGS)
 	RequireArgument(fcinfo, 1, "kind");
 	RequireArgument(fcinfo, 2, "at");
 	condition = ConditionArgument(fcinfo, 0);
-	activity.kind = TextArgument(fcinfo, 1);
-	activity.at = PG_GETARG_TIMESTAMPTZ(2);
-	if (TIMESTAMP_NOT_FINITE(activity.at))
+	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(2)))
 		PG_RETURN_BOOL(false);
-	activity.time_zone = FindTimeZone(TextArgument(fcinfo, 3));
+	activity = (Activity) {
+		.kind = TextArgument(fcinfo, 1),
+		.at = PG_GETARG_TIMESTAMPTZ(2),
+		.time_zone = FindTimeZone(TextArgument(fcinfo, 3)),
+		.channel = TextArgument(fcinfo, 4),
+		.has_amount = !PG_ARGISNULL(5),
+		.money = TextArgument(fcinfo, 6)
+	};
 	activity.local_day = LocalDay(activity.at, activity.time_zone);
-	activity.channel = TextArgument(fcinfo, 4);
-	activity.has_amount = !PG_ARGISNULL(5);
 	if (activity.has_amount)
 		activity.amount = MicrosFromNumeric(PG_GETARG_DATUM(5), "amount", &activity.decimals);
-	activity.money = TextArgument(fcinfo, 6);
 	if (!PG_ARGISNULL(7))
-	{
-		activity.lines_value = PG_GETARG_DATUM(7);
-		ReadLines(&activity, activity.lines_value);
-	}
+		ReadLines(&activity, PG_GETARG_DATUM(7));
 	if (!PG_ARGISNULL(8))
 		activity.document = PG_GETARG_DATUM(8);
 	PG_RETURN_BOOL(EvaluateCondition(condition, &subject) == TRUTH_YES);

@@ -9,7 +9,7 @@
 #include "engagement/streak.h"
 
 /*
- * The first day of a period.
+ * The first day of a period; infinite where dates do not reach so far.
  */
 DateADT
 FirstDayOfPeriod(const Period *period, int64 number)
@@ -18,6 +18,17 @@ FirstDayOfPeriod(const Period *period, int64 number)
 	Datum		day = PeriodStart(period, (int32) number, &isnull);
 
 	return isnull ? (number < 0 ? DATEVAL_NOBEGIN : DATEVAL_NOEND) : DatumGetDateADT(day);
+}
+
+/*
+ * The last day of a period.
+ */
+DateADT
+LastDayOfPeriod(const Period *period, int64 number)
+{
+	DateADT		next = FirstDayOfPeriod(period, number + 1);
+
+	return DATE_NOT_FINITE(next) ? next : next - 1;
 }
 
 /* Takes what lies before a day off an ascending list, and asks for the day. */
@@ -79,7 +90,7 @@ FreeLeft(const StreakTerms *terms, const FreeUse *use, DateADT day)
 {
 	if (terms->free == 0)
 		return 0;
-	return terms->free - (use->n > 0 && use->period == PeriodOfDate(&terms->free_per, day) ? use->n : 0);
+	return terms->free - (use->period == PeriodOfDate(&terms->free_per, day) ? use->n : 0);
 }
 
 /* Uses a freeze for a missed period; false where there is none. */
@@ -87,21 +98,21 @@ static bool
 UseFreeze(StreakTerms *terms, FreeUse *use, int32 number)
 {
 	DateADT		first = FirstDayOfPeriod(&terms->period, number);
-	DateADT		last = FirstDayOfPeriod(&terms->period, (int64) number + 1) - 1;
+	DateADT		last = LastDayOfPeriod(&terms->period, number);
 
 	/* a repair is for this one and no other */
 	for (int i = 0; i < terms->nfreezes; i++)
 	{
-		Freeze	   *freeze = &terms->freezes[i];
+		const Freeze *freeze = &terms->freezes[i];
 
-		if (freeze->is_repair && !freeze->is_used && freeze->for_day >= first && freeze->for_day <= last)
-			return freeze->is_used = true;
+		if (freeze->is_repair && freeze->for_day >= first && freeze->for_day <= last)
+			return true;
 	}
 	if (FreeLeft(terms, use, first) > 0)
 	{
 		int32		period = PeriodOfDate(&terms->free_per, first);
 
-		use->n = use->n > 0 && use->period == period ? use->n + 1 : 1;
+		use->n = use->period == period ? use->n + 1 : 1;
 		use->period = period;
 		return true;
 	}
@@ -119,7 +130,7 @@ UseFreeze(StreakTerms *terms, FreeUse *use, int32 number)
 static int32
 CountFreezes(const StreakTerms *terms, const FreeUse *use, int32 number)
 {
-	DateADT		last = FirstDayOfPeriod(&terms->period, (int64) number + 1) - 1;
+	DateADT		last = LastDayOfPeriod(&terms->period, number);
 	int32		n = FreeLeft(terms, use, FirstDayOfPeriod(&terms->period, number));
 
 	for (int i = 0; i < terms->nfreezes; i++)
@@ -140,8 +151,7 @@ typedef struct Walk
 	DayLists	lists;
 	FreeUse		use;
 	int32		today;			/* the period of the day */
-	int32		next;			/* the first period that was not walked */
-	bool		today_counts;
+	int32		next;			/* while there is a streak, the first period that was not walked */
 	bool		today_active;
 } Walk;
 
@@ -167,7 +177,6 @@ WalkMissed(Walk *walk, int32 until)
 		else if (walk->terms->count_frozen)
 			Add(walk, walk->next);
 	}
-	walk->next = Max(walk->next, until);
 }
 
 static void
@@ -179,9 +188,6 @@ BeginWalk(Walk *walk, StreakTerms *terms, DateADT day, StreakState *state)
 	walk->state = state;
 	walk->lists = (DayLists) {terms->holidays, terms->nholidays, terms->bridged, terms->nbridged};
 	walk->today = PeriodOfDate(&terms->period, day);
-	walk->next = PG_INT32_MIN;
-	for (int i = 0; i < terms->nfreezes; i++)
-		terms->freezes[i].is_used = false;
 }
 
 /* Walks to an active period and over it; false where that lies after the day. */
@@ -224,8 +230,8 @@ EndWalk(Walk *walk)
 
 /*
  * How the streak stands on a day.  active are the periods with activity,
- * ascending, each once; lengths, where it is given, gets how long the streak was
- * in each of them (0 after the day).
+ * ascending, each once; lengths gets how long the streak was in each of them (0
+ * after the day).  Uses the freezes.
  */
 void
 WalkStreak(StreakTerms *terms, const int32 *active, int nactive, DateADT day, StreakState *state, int32 *lengths)
@@ -234,14 +240,7 @@ WalkStreak(StreakTerms *terms, const int32 *active, int nactive, DateADT day, St
 
 	BeginWalk(&walk, terms, day, state);
 	for (int i = 0; i < nactive; i++)
-	{
-		bool		walked = WalkActive(&walk, active[i]);
-
-		if (lengths != NULL)
-			lengths[i] = walked ? state->length : 0;
-		else if (!walked)
-			break;
-	}
+		lengths[i] = WalkActive(&walk, active[i]) ? state->length : 0;
 	EndWalk(&walk);
 }
 

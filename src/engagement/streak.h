@@ -58,5 +58,6 @@ extern void WalkStreak(StreakTerms *terms, const int32 *active, int nactive, Dat
 					   StreakState *state, int32 *lengths);
 extern void WalkSummary(StreakTerms *terms, const ActivitySummary *summary, DateADT day, StreakState *state);
 extern DateADT FirstDayOfPeriod(const Period *period, int64 number);
+extern DateADT LastDayOfPeriod(const Period *period, int64 number);
 
 #endif							/* LOYALTY_STREAK_H */

@@ -62,15 +62,17 @@ IntegersArgument(FunctionCallInfo fcinfo, int n, const char *name, int *count)
 	return (int32 *) ARR_DATA_PTR(array);
 }
 
-/* Days, ascending. */
+/* Days, ascending; NULL is no days. */
 static const DateADT *
 DaysArgument(FunctionCallInfo fcinfo, int n, const char *name, int *count)
 {
 	const DateADT *given = IntegersArgument(fcinfo, n, name, count);
-	DateADT    *days = palloc(Max(1, *count) * sizeof(DateADT));
+	DateADT    *days;
 
-	if (*count > 0)
-		memcpy(days, given, *count * sizeof(DateADT));
+	if (given == NULL)
+		return NULL;
+	days = palloc(*count * sizeof(DateADT));
+	memcpy(days, given, *count * sizeof(DateADT));
 	qsort(days, *count, sizeof(DateADT), CompareDays);
 	return days;
 }
@@ -109,7 +111,7 @@ static Period
 PeriodArgument(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	char	   *text = TextArgument(fcinfo, n);
-	Period		period = {0};
+	Period		period = {.base = PERIOD_DAYS};
 
 	if (text == NULL || !ParsePeriod(text, strlen(text), &period))
 		ereport(ERROR,
@@ -125,7 +127,7 @@ static void
 HoldFreezes(StreakTerms *terms, int32 n)
 {
 	terms->nfreezes = n;
-	terms->freezes = palloc0(Max(1, n) * sizeof(Freeze));
+	terms->freezes = palloc0(n * sizeof(Freeze));
 	for (int i = 0; i < n; i++)
 	{
 		terms->freezes[i].from = DATEVAL_NOBEGIN;
@@ -151,7 +153,7 @@ PG_FUNCTION_INFO_V1(loyalty_streak_at);
 Datum
 loyalty_streak_at(PG_FUNCTION_ARGS)
 {
-	StreakTerms terms = {0};
+	StreakTerms terms = {.count_frozen = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3)};
 	StreakState state;
 	const ActivitySummary *summary;
 	DateADT		day;
@@ -162,13 +164,8 @@ loyalty_streak_at(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	summary = PG_GETARG_ACTIVITY_SUMMARY(0);
 	day = DayArgument(fcinfo, 1, "on_date");
-	/* of no event nothing is known of its period */
-	if (summary->nblocks > 0)
-		terms.period = ActivitySummaryPeriod(summary);
-	else
-		terms.period = (Period) {.base = PERIOD_DAYS, .step = 1};
+	terms.period = ActivitySummaryPeriod(summary);
 	HoldFreezes(&terms, CountArgument(fcinfo, 2, "freezes"));
-	terms.count_frozen = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 	terms.weekdays = WeekdaysArgument(fcinfo, 4);
 	terms.holidays = DaysArgument(fcinfo, 5, "holidays", &terms.nholidays);
 	WalkSummary(&terms, summary, day, &state);
@@ -219,7 +216,7 @@ FreezesArgument(FunctionCallInfo fcinfo, int n, StreakTerms *terms)
 static int32 *
 PeriodsOfDays(const Period *period, const DateADT *days, int ndays, int *nperiods)
 {
-	int32	   *periods = palloc(Max(1, ndays) * sizeof(int32));
+	int32	   *periods = palloc(ndays * sizeof(int32));
 	int			n = 0;
 
 	for (int i = 0; i < ndays; i++)
@@ -252,7 +249,7 @@ PG_FUNCTION_INFO_V1(loyalty_walk_streak);
 Datum
 loyalty_walk_streak(PG_FUNCTION_ARGS)
 {
-	StreakTerms terms = {0};
+	StreakTerms terms = {.count_frozen = !PG_ARGISNULL(11) && PG_GETARG_BOOL(11)};
 	StreakState state;
 	int			ndays;
 	int			nactive;
@@ -273,14 +270,13 @@ loyalty_walk_streak(PG_FUNCTION_ARGS)
 	terms.free = CountArgument(fcinfo, 9, "free");
 	if (terms.free > 0)
 		terms.free_per = PeriodArgument(fcinfo, 10, "free_per");
-	terms.count_frozen = !PG_ARGISNULL(11) && PG_GETARG_BOOL(11);
 
 	active = PeriodsOfDays(&terms.period, days, ndays, &nactive);
-	lengths = palloc0(Max(1, nactive) * sizeof(int32));
+	lengths = palloc0(nactive * sizeof(int32));
 	WalkStreak(&terms, active, nactive, day, &state, lengths);
 
-	starts = palloc(Max(1, nactive) * sizeof(Datum));
-	counts = palloc(Max(1, nactive) * sizeof(Datum));
+	starts = palloc(nactive * sizeof(Datum));
+	counts = palloc(nactive * sizeof(Datum));
 	for (int i = 0; i < nactive; i++)
 	{
 		starts[i] = DateADTGetDatum(FirstDayOfPeriod(&terms.period, active[i]));
@@ -291,7 +287,7 @@ loyalty_walk_streak(PG_FUNCTION_ARGS)
 	values[2] = BoolGetDatum(state.length > 0);
 	PutDay(values, nulls, 3, FirstDayOfPeriod(&terms.period, state.last), state.length == 0);
 	values[4] = Int32GetDatum(state.freezes_left);
-	PutDay(values, nulls, 5, FirstDayOfPeriod(&terms.period, (int64) state.due + 1) - 1, state.length == 0);
+	PutDay(values, nulls, 5, LastDayOfPeriod(&terms.period, state.due), state.length == 0);
 	values[6] = PointerGetDatum(construct_array(starts, nactive, DATEOID, sizeof(DateADT), true, TYPALIGN_INT));
 	values[7] = PointerGetDatum(construct_array(counts, nactive, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 	PG_RETURN_DATUM(Row(fcinfo, values, nulls));
