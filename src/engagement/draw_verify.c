@@ -237,7 +237,7 @@ static void
 Report(const Verification *verification, const Spin *spin, const char *problem)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) verification->fcinfo->resultinfo;
-	Datum		values[3] = {0, 0, CStringGetTextDatum(problem)};
+	Datum		values[3] = {[2] = CStringGetTextDatum(problem)};
 	bool		nulls[3] = {spin == NULL, spin == NULL, false};
 
 	if (spin != NULL)
@@ -269,12 +269,8 @@ ReadSpins(Verification *verification)
 
 	for (int i = 0; i < 6; i++)
 	{
-		counts[i] = 0;
 		if (i == 5 && PG_ARGISNULL(9))
-		{
-			counts[i] = counts[0];
-			continue;
-		}
+			break;
 		columns[i] = i < 3 ? ColumnArgument(fcinfo, 4 + i, names[i], INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE, &nulls[i], &counts[i]) :
 			ColumnArgument(fcinfo, 4 + i, names[i], TEXTOID, -1, false, TYPALIGN_INT, &nulls[i], &counts[i]);
 		if (counts[i] != counts[0])
@@ -282,7 +278,7 @@ ReadSpins(Verification *verification)
 					   "Give an element of each for each spin.");
 	}
 	verification->n = counts[0];
-	verification->spins = palloc0(Max(1, counts[0]) * sizeof(Spin));
+	verification->spins = palloc0(counts[0] * sizeof(Spin));
 	for (int s = 0; s < counts[0]; s++)
 	{
 		Spin	   *spin = &verification->spins[s];
@@ -409,7 +405,7 @@ VerifyDeck(const Verification *verification)
 {
 	const DrawTerms *terms = verification->terms;
 	int32	   *deck = DeckOf(&verification->seed, verification->draw, terms->tickets);
-	Spin	  **by_place = palloc(Max(1, verification->n) * sizeof(Spin *));
+	Spin	  **by_place = palloc(verification->n * sizeof(Spin *));
 
 	for (int i = 0; i < verification->n; i++)
 		by_place[i] = &verification->spins[i];

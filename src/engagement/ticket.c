@@ -24,15 +24,14 @@ HmacSha256(const uint8 *key, int key_length, const uint8 *data, int length, uint
 
 	if (key_length > SHA256_BLOCK)
 		Sha256(key, key_length, block);
-	else if (key_length > 0)
+	else
 		memcpy(block, key, key_length);
 	for (int i = 0; i < SHA256_BLOCK; i++)
 	{
 		inner[i] = block[i] ^ 0x36;
 		outer[i] = block[i] ^ 0x5c;
 	}
-	if (length > 0)
-		memcpy(inner + SHA256_BLOCK, data, length);
+	memcpy(inner + SHA256_BLOCK, data, length);
 	Sha256(inner, SHA256_BLOCK + length, outer + SHA256_BLOCK);
 	Sha256(outer, sizeof(outer), mac);
 	pfree(inner);
@@ -148,7 +147,7 @@ void
 ReadSeed(const char *hex, TicketSeed *seed)
 {
 	Size		length = strlen(hex);
-	uint8	   *bytes = palloc(Max(1, length / 2));
+	uint8	   *bytes = palloc(length / 2);
 	bool		valid = length > 0 && length % 2 == 0 && length / 2 <= MAX_SEED;
 
 	for (Size i = 0; valid && i < length; i += 2)
