@@ -133,7 +133,7 @@ SetContains(SetBytes set, int64 member_id)
 	while (NextBucket(&reader))
 	{
 		if (reader.bucket.high == (uint32) (member_id >> 32))
-			return member_id >= 0 && BucketContains(&reader.bucket, member_id);
+			return BucketContains(&reader.bucket, member_id);
 	}
 	return false;
 }

@@ -18,7 +18,7 @@
  *
  * Of the forms that the specification allows we write this one only, and never
  * an empty chunk or bucket: so a set has one form, and equal sets have equal
- * bytes.  Ids are not negative.
+ * bytes.  Ids are not negative, so no high half is that of a negative one.
  *
  * The bytes come from the library CRoaring: building and algebra are its own, a
  * bitmap for each bucket, since as Debian has it (0.2.66) it knows no sets of 64
@@ -52,6 +52,8 @@
 #define BITMAP_WORDS	(BITMAP_BYTES / 8)
 #define ROARING_COOKIE	12346
 #define ROARING_COOKIE_WITH_RUNS	12347
+#define HasRuns(cookie)		(((cookie) & 0xFFFF) == ROARING_COOKIE_WITH_RUNS)
+#define CHUNKS_WITH_OFFSETS	4	/* so many have them beside runs, too */
 
 #define SET_HEAD_BYTES		8
 #define BUCKET_HEAD_BYTES	12	/* high half, cookie, count */

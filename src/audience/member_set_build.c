@@ -193,6 +193,87 @@ AddMember(SetBuilder *builder, int64 member_id)
 	builder->waiting[builder->nwaiting++] = member_id;
 }
 
+/* Adds a bucket without runs that starts, with its cookie, at an address, and returns where it ends. */
+static const char *
+AddBucket(SetBuilder *builder, uint32 high, const char *at, Size size)
+{
+	OpenBucket *bucket = FindBucket(builder, high);
+	roaring_bitmap_t *bitmap = RequireBitmap(builder->library->portable_deserialize_safe(at, size));
+
+	if (bucket->bitmap == NULL)
+		bucket->bitmap = bitmap;
+	else
+	{
+		builder->library->or_inplace(bucket->bitmap, bitmap);
+		builder->library->free(bitmap);
+	}
+	return at + builder->library->portable_deserialize_size(at, size);
+}
+
+/* What runs are as an array or as bits, of which bytes has room for either. */
+static void
+ExpandRuns(const char *runs, int nruns, bool as_bits, char *bytes)
+{
+	memset(bytes, 0, BITMAP_BYTES);
+	for (int r = 0; r < nruns; r++)
+	{
+		int			first = GetUint16(runs + 4 * r);
+		int			last = first + GetUint16(runs + 4 * r + 2);
+
+		for (int low = first; low <= last; low++)
+		{
+			if (as_bits)
+				bytes[low >> 3] |= (char) (1 << (low & 7));
+			else
+			{
+				memcpy(bytes, &(uint16) {low}, 2);
+				bytes += 2;
+			}
+		}
+	}
+}
+
+/*
+ * The same of a bucket with runs.  The library is not given them: version 0.2.66
+ * writes beyond its memory where it takes a run apart that has few members and
+ * ends with the last one of its chunk.
+ */
+static const char *
+AddBucketWithRuns(SetBuilder *builder, uint32 high, const char *start)
+{
+	int			count = (int) (GetUint32(start) >> 16) + 1;
+	const char *is_run = start + 4;
+	const char *keys = is_run + (count + 7) / 8;
+	/* short lists have no offsets */
+	const char *at = keys + (count < CHUNKS_WITH_OFFSETS ? 4 : 8) * count;
+	char		bytes[BITMAP_BYTES];
+
+	for (int i = 0; i < count; i++)
+	{
+		Chunk		chunk;
+		bytea	   *set;
+
+		CHECK_FOR_INTERRUPTS();
+		chunk.chunk = ((int64) high << 16) | GetUint16(keys + 4 * i);
+		chunk.count = GetUint16(keys + 4 * i + 2) + 1;
+		if (HasBit(is_run, i))
+		{
+			ExpandRuns(at + 2, GetUint16(at), IsBitmap(chunk.count), bytes);
+			chunk.bytes = bytes;
+			at += 2 + 4 * GetUint16(at);
+		}
+		else
+		{
+			chunk.bytes = at;
+			at += ChunkBytes(chunk.count);
+		}
+		set = SetOfChunk(&chunk);
+		AddBucket(builder, high, VARDATA(set) + SET_HEAD_BYTES + 4, VARSIZE(set) - VARHDRSZ - SET_HEAD_BYTES - 4);
+		pfree(set);
+	}
+	return at;
+}
+
 /*
  * Adds the members of a set, in whichever form that the specification allows.
  */
@@ -204,30 +285,19 @@ AddSet(SetBuilder *builder, SetBytes set)
 
 	while (at < end)
 	{
-		OpenBucket *bucket = FindBucket(builder, GetUint32(at));
-		roaring_bitmap_t *bitmap;
+		uint32		high = GetUint32(at);
 
 		CHECK_FOR_INTERRUPTS();
 		at += 4;
-		bitmap = RequireBitmap(builder->library->portable_deserialize_safe(at, end - at));
-		if (bucket->bitmap == NULL)
-			bucket->bitmap = bitmap;
-		else
-		{
-			builder->library->or_inplace(bucket->bitmap, bitmap);
-			builder->library->free(bitmap);
-		}
-		at += builder->library->portable_deserialize_size(at, end - at);
+		at = HasRuns(GetUint32(at)) ? AddBucketWithRuns(builder, high, at) : AddBucket(builder, high, at, end - at);
 	}
 }
 
 static int
 CompareBuckets(const void *a, const void *b)
 {
-	uint32		x = (*(OpenBucket *const *) a)->high;
-	uint32		y = (*(OpenBucket *const *) b)->high;
-
-	return (x > y) - (x < y);
+	/* each half is there once */
+	return (*(OpenBucket *const *) a)->high < (*(OpenBucket *const *) b)->high ? -1 : 1;
 }
 
 /*
@@ -236,8 +306,7 @@ CompareBuckets(const void *a, const void *b)
 bytea *
 FinishSet(SetBuilder *builder)
 {
-	OpenBucket **list;
-	SetBuilder *small = NULL;
+	OpenBucket **list = NULL;
 	OpenBucket *bucket;
 	int			n = 0;
 	Size		size = VARHDRSZ + SET_HEAD_BYTES;
@@ -246,30 +315,32 @@ FinishSet(SetBuilder *builder)
 
 	if (builder->buckets == NULL && builder->nwaiting > 0)
 	{
-		/* among many small groups none shall keep memory of the library */
-		small = MakeBuilder(CurrentMemoryContext);
+		/* among many small groups none shall keep memory of the library: what is made here goes with that of the call */
+		SetBuilder *small = MakeBuilder(CurrentMemoryContext);
+
 		small->waiting = builder->waiting;
 		small->nwaiting = builder->nwaiting;
 		builder = small;
 	}
 	AddWaiting(builder);
-	list = palloc((builder->buckets == NULL ? 1 : builder->buckets->members) * sizeof(OpenBucket *));
 	if (builder->buckets != NULL)
 	{
 		buckets_iterator it;
 
+		list = palloc(builder->buckets->members * sizeof(OpenBucket *));
 		buckets_start_iterate(builder->buckets, &it);
 		while ((bucket = buckets_iterate(builder->buckets, &it)) != NULL)
 		{
-			/* other writers may write empty ones, and runs */
-			if (bucket->bitmap == NULL || builder->library->is_empty(bucket->bitmap))
+			/* other writers may write empty ones */
+			if (builder->library->is_empty(bucket->bitmap))
 				continue;
+			/* a chunk that is full may have become a run */
 			(void) builder->library->remove_run_compression(bucket->bitmap);
 			list[n++] = bucket;
 			size += 4 + builder->library->portable_size_in_bytes(bucket->bitmap);
 		}
+		qsort(list, n, sizeof(OpenBucket *), CompareBuckets);
 	}
-	qsort(list, n, sizeof(OpenBucket *), CompareBuckets);
 	result = palloc(size);
 	SET_VARSIZE(result, size);
 	at = VARDATA(result);
@@ -281,9 +352,8 @@ FinishSet(SetBuilder *builder)
 		memcpy(at, &list[i]->high, 4);
 		at += 4 + builder->library->portable_serialize(list[i]->bitmap, at + 4);
 	}
-	pfree(list);
-	if (small != NULL)
-		ReleaseBitmaps(small);
+	if (list != NULL)
+		pfree(list);
 	return result;
 }
 

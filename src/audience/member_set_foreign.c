@@ -80,7 +80,7 @@ WhyNoBucket(Foreign *from)
 	const char *start = from->at;
 	const char *head = Take(from, 4);
 	uint32		cookie = head == NULL ? 0 : GetUint32(head);
-	bool		runs = (cookie & 0xFFFF) == ROARING_COOKIE_WITH_RUNS;
+	bool		runs = HasRuns(cookie);
 	const char *is_run = NULL;
 	const char *keys;
 	const char *offsets = NULL;
@@ -104,7 +104,7 @@ WhyNoBucket(Foreign *from)
 	if ((keys = Take(from, 4 * (Size) count)) == NULL)
 		return ends_early;
 	/* with runs, short lists have no offsets */
-	if ((!runs || count >= 4) && (offsets = Take(from, 4 * (Size) count)) == NULL)
+	if ((!runs || count >= CHUNKS_WITH_OFFSETS) && (offsets = Take(from, 4 * (Size) count)) == NULL)
 		return ends_early;
 	for (uint32 i = 0; i < count; i++)
 	{

@@ -73,7 +73,7 @@ loyalty_overlap(PG_FUNCTION_ARGS)
 	bytea	   *both = CombineSets(a, b, SET_AND);
 	int64		in_both = CountMembers((SetBytes) {.bytes = VARDATA(both),.size = VARSIZE(both) - VARHDRSZ});
 	int64		in_either = CountMembers(a) + CountMembers(b) - in_both;
-	Datum		values[3] = {Int64GetDatum(in_both), Int64GetDatum(in_either), (Datum) 0};
+	Datum		values[3] = {Int64GetDatum(in_both), Int64GetDatum(in_either)};
 	bool		nulls[3] = {false, false, in_either == 0};
 	TupleDesc	tupdesc;
 
@@ -114,7 +114,7 @@ KeepSet(KeptSet *kept, struct varlena *packed)
 	old = MemoryContextSwitchTo(kept->context);
 	kept->unpacked = pg_detoast_datum(packed);
 	OpenSet(&reader, (SetBytes) {.bytes = VARDATA(kept->unpacked)});
-	kept->buckets = MemoryContextAllocHuge(kept->context, Max(reader.left, 1) * sizeof(Bucket));
+	kept->buckets = MemoryContextAllocHuge(kept->context, reader.left * sizeof(Bucket));
 	kept->nbuckets = 0;
 	while (NextBucket(&reader))
 		kept->buckets[kept->nbuckets++] = reader.bucket;
@@ -168,7 +168,7 @@ loyalty_contains(PG_FUNCTION_ARGS)
 	if (kept->packed == NULL || VARSIZE_ANY(kept->packed) != VARSIZE_ANY(value) ||
 		memcmp(kept->packed, value, VARSIZE_ANY(value)) != 0)
 		KeepSet(kept, value);
-	PG_RETURN_BOOL(member_id >= 0 && KeptSetContains(kept, member_id));
+	PG_RETURN_BOOL(KeptSetContains(kept, member_id));
 }
 
 PG_FUNCTION_INFO_V1(loyalty_split_set);
