@@ -96,12 +96,13 @@ FROM (
 	SELECT 'high', 9223372036854775807 - g * g FROM generate_series(0::bigint, 300) g
 ) x GROUP BY k;
 SELECT is_empty($$
-	SELECT x.k, y.k, o.name FROM kind x, kind y,
-		LATERAL (VALUES ('&', x.set & y.set, array(SELECT unnest(x.members) INTERSECT SELECT unnest(y.members) ORDER BY 1)),
-			('|', x.set | y.set, array(SELECT unnest(x.members) UNION SELECT unnest(y.members) ORDER BY 1)),
-			('-', x.set - y.set, array(SELECT unnest(x.members) EXCEPT SELECT unnest(y.members) ORDER BY 1)),
-			('#', x.set # y.set, array((SELECT unnest(x.members) EXCEPT SELECT unnest(y.members)) UNION (SELECT unnest(y.members) EXCEPT SELECT unnest(x.members)) ORDER BY 1))) o (name, got, wanted)
-	WHERE o.got <> array_remove(o.wanted, NULL)::member_set OR o.got::bigint[] <> array_remove(o.wanted, NULL)$$, 'every operation on every pair of kinds');
+	SELECT x.k, y.k, o.name
+	FROM kind x, kind y, LATERAL (
+			SELECT array_agg(a ORDER BY a) FILTER (WHERE a = b) AS of_both, array_agg(a ORDER BY a) FILTER (WHERE b IS NULL) AS of_x,
+				array_agg(coalesce(a, b) ORDER BY coalesce(a, b)) AS of_either, array_agg(coalesce(a, b) ORDER BY coalesce(a, b)) FILTER (WHERE a IS NULL OR b IS NULL) AS of_one
+			FROM unnest(array_remove(x.members, NULL)) a FULL JOIN unnest(array_remove(y.members, NULL)) b ON a = b) w,
+		LATERAL (VALUES ('&', x.set & y.set, w.of_both), ('|', x.set | y.set, w.of_either), ('-', x.set - y.set, w.of_x), ('#', x.set # y.set, w.of_one)) o (name, got, wanted)
+	WHERE o.got <> coalesce(o.wanted, '{}')::member_set OR o.got::bigint[] <> coalesce(o.wanted, '{}')$$, 'every operation on every pair of kinds');
 
 /* ---- contains ---- */
 
