@@ -27,6 +27,7 @@ FROM (VALUES
 	('streak', '{"kind": "a", "per": "decade"}', 'per is "decade", and must be one of: week, month, quarter, year'),
 	('streak', '{"kind": "a", "at_least": 1, "free": 1, "per": "year", "counts": false}', 'none'),
 	('streak', '{"kind": "a", "amount": "x"}', 'amount must be a number'),
+	('streak', '{"kind": "a", "amount": 0.000001}', 'none'),
 	-- a condition: its own mistakes, or that it asks for the member, whatever else is wrong
 	('streak', '{"kind": 1, "when": {"tier": {"club": ["gold"]}}}', 'kind must be a text; when asks for the member (tier:club); what counts is decided by the activity alone'),
 	('streak', '{"kind": "a", "when": {"tier": {"club": []}}}', 'when.tier.club is empty, so nothing can ever be in it'),
@@ -39,6 +40,7 @@ FROM (VALUES
 	('badge', '{"streak": "a"}', 'the definition has no "levels", its thresholds'),
 	('badge', '{"streak": "a", "levels": [0.5, 1]}', 'none'),
 	('badge', '{"levels": [1], "revocable": true, "measure": "days", "whole": true}', 'none'),
+	('badge', '{"kind": "a", "levels": [0.000001, 0.000002]}', 'none'),
 	('badge', '{"kind": "a", "levels": []}', 'levels must have from 1 to 1000 thresholds'),
 	('badge', format('{"kind": "a", "levels": %s}', many('$', 1000)), 'none'),
 	('badge', format('{"kind": "a", "levels": %s}', many('$', 1001)), 'levels must have from 1 to 1000 thresholds'),

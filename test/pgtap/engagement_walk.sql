@@ -19,6 +19,7 @@ END $$;
 
 -- days in any order, as often as they come; what lies after the day counts for nothing
 SELECT is(line(loyalty.walk_streak(may(3, 1, 2, 2), '2026-05-03')), '3,3,t,2026-05-03,0,2026-05-04,"{2026-05-01,2026-05-02,2026-05-03}","{1,2,3}"', 'in any order');
+SELECT is(line(loyalty.walk_streak(may(2, 1, 1), '2026-05-02')), '2,2,t,2026-05-02,0,2026-05-03,"{2026-05-01,2026-05-02}","{1,2}"', 'the first of them twice');
 SELECT is(line(loyalty.walk_streak(may(1, 2, 5, 6), '2026-05-02')), '2,2,t,2026-05-02,0,2026-05-03,"{2026-05-01,2026-05-02,2026-05-05,2026-05-06}","{1,2,0,0}"', 'not after the day');
 SELECT is(line(loyalty.walk_streak('{}', '2026-05-02')), '0,0,f,,0,,{},{}', 'of no days');
 SELECT is(line(loyalty.walk_streak(NULL, '2026-05-02', free => 2, free_per => 'week')), '0,0,f,,2,,{},{}', 'nobody, who has free freezes');
