@@ -60,6 +60,7 @@ typedef struct Wide
 } Wide;
 
 extern void WideAdd(Wide *sum, const Wide *more);
+extern void WideNegate(Wide *number);
 extern void WideAddProduct(Wide *sum, int128 a, int128 b);
 extern void WideMultiply(Wide *number, uint64 factor);
 extern double WideToDouble(const Wide *number);

@@ -17,6 +17,7 @@
 
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -196,12 +197,6 @@ ReadExperiment(Experiment *experiment, text *name, ArrayType *shares, text *hash
 	}
 }
 
-static bool
-SameBytes(const struct varlena *a, const struct varlena *b)
-{
-	return VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0;
-}
-
 /*
  * The experiment of a call, which is read once for all calls with the same
  * arguments.
@@ -219,7 +214,7 @@ ExperimentOfCall(FunctionCallInfo fcinfo)
 	for (int i = 0; i < 3; i++)
 	{
 		arguments[i] = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(places[i]));
-		same = same && SameBytes(arguments[i], known->arguments[i]);
+		same = same && datumIsEqual(PointerGetDatum(arguments[i]), PointerGetDatum(known->arguments[i]), false, -1);
 	}
 	if (same)
 		return known;

@@ -37,7 +37,7 @@ WideAdd(Wide *sum, const Wide *more)
 		WideOverflow();
 }
 
-static void
+void
 WideNegate(Wide *number)
 {
 	uint128		carry = 1;
@@ -48,6 +48,12 @@ WideNegate(Wide *number)
 		number->part[i] = (uint64) carry;
 		carry >>= 64;
 	}
+}
+
+static uint128
+Magnitude(int128 number)
+{
+	return number < 0 ? -(uint128) number : (uint128) number;
 }
 
 /*
@@ -69,8 +75,8 @@ WideAddProduct(Wide *sum, int128 a, int128 b)
 	}
 	else
 	{
-		uint128		x = a < 0 ? -(uint128) a : (uint128) a;
-		uint128		y = b < 0 ? -(uint128) b : (uint128) b;
+		uint128		x = Magnitude(a);
+		uint128		y = Magnitude(b);
 		uint128		low = (uint128) (uint64) x * (uint64) y;
 		uint128		high = (x >> 64) * (y >> 64);
 		uint128		one = (x >> 64) * (uint64) y;
@@ -82,7 +88,7 @@ WideAddProduct(Wide *sum, int128 a, int128 b)
 		product.part[1] = (uint64) middle;
 		product.part[2] = (uint64) high;
 		product.part[3] = (uint64) (high >> 64);
-		if ((a < 0) != (b < 0))
+		if ((a ^ b) < 0)
 			WideNegate(&product);
 	}
 	WideAdd(sum, &product);

@@ -32,10 +32,13 @@ PowerOfTen(int n)
 static double
 Codeviation(int64 members, int128 a, int128 b, const Wide *products, int scale)
 {
-	Wide		exact = *products;
+	Wide		exact = {{0}};
+	Wide		all = *products;
 
-	WideMultiply(&exact, (uint64) members);
-	WideAddProduct(&exact, -a, b);
+	WideAddProduct(&exact, a, b);
+	WideNegate(&exact);
+	WideMultiply(&all, (uint64) members);
+	WideAdd(&exact, &all);
 	return WideToDouble(&exact) / PowerOfTen(scale) / (double) members;
 }
 
@@ -71,8 +74,7 @@ DescribeArms(const Uplift *u, ArmFigures *figures)
 		/* nobody differs from others: there is nothing to adjust by */
 		if (alone > 0)
 			theta = together / alone;
-		if (members > 0)
-			before_mean = RfmUnitsToDouble(before, u->before_decimals) / (double) members;
+		before_mean = RfmUnitsToDouble(before, u->before_decimals) / (double) members;
 	}
 
 	for (int i = 0; i < u->narms; i++)
@@ -114,11 +116,8 @@ ScoreInterval(double share, double n, double z, double *low, double *high)
 	double		middle = share + square / (2 * n);
 	double		half = z * sqrt(share * (1 - share) / n + square / (4 * n * n));
 
-	*low = Max(0, (middle - half) / (1 + square / n));
-	*high = Min(1, (middle + half) / (1 + square / n));
-	/* where rounding would leave the share outside */
-	*low = Min(*low, share);
-	*high = Max(*high, share);
+	*low = (middle - half) / (1 + square / n);
+	*high = (middle + half) / (1 + square / n);
 }
 
 static void
@@ -137,12 +136,13 @@ CompareShares(const ArmFigures *arm, const ArmFigures *control, double z, ArmDif
 	ScoreInterval(control->mean, n2, z, &low2, &high2);
 	result->low = result->difference - hypot(arm->mean - low1, high2 - control->mean);
 	result->high = result->difference + hypot(high1 - arm->mean, control->mean - low2);
-	if (error > 0)
-		result->p_value = 2 * NormalBeyond(fabs(result->difference / error));
+	result->p_value = 2 * NormalBeyond(fabs(result->difference / error));
 }
 
 /*
- * An arm against the control, with intervals of a level such as .95.
+ * An arm against the control, with intervals of a level such as .95.  What
+ * cannot be told comes out as NaN: nobody has no mean, one has no variance, and
+ * where nobody differs it is 0 / 0.
  */
 void
 CompareArms(UpliftKind kind, const ArmFigures *arm, const ArmFigures *control, double level, ArmDifference *result)
@@ -153,14 +153,10 @@ CompareArms(UpliftKind kind, const ArmFigures *arm, const ArmFigures *control, d
 	double		quantile = NormalQuantile((1 - level) / 2);
 
 	result->difference = arm->mean - control->mean;
-	result->low = result->high = result->p_value = NAN;
 	result->relative = result->relative_low = result->relative_high = NAN;
-	if (arm->members == 0 || control->members == 0)
-		return;
-
 	if (kind == UPLIFT_SHARE)
 		CompareShares(arm, control, quantile, result);
-	else if (error > 0)
+	else
 	{
 		double		df = (part1 + part2) * (part1 + part2) /
 			(part1 * part1 / (double) (arm->members - 1) + part2 * part2 / (double) (control->members - 1));
@@ -178,10 +174,7 @@ CompareArms(UpliftKind kind, const ArmFigures *arm, const ArmFigures *control, d
 		double		relative_error = sqrt(part1 / (arm->mean * arm->mean) + part2 / (control->mean * control->mean));
 
 		result->relative = ratio - 1;
-		if (kind == UPLIFT_SHARE || error > 0)
-		{
-			result->relative_low = ratio * exp(-quantile * relative_error) - 1;
-			result->relative_high = ratio * exp(quantile * relative_error) - 1;
-		}
+		result->relative_low = ratio * exp(-quantile * relative_error) - 1;
+		result->relative_high = ratio * exp(quantile * relative_error) - 1;
 	}
 }

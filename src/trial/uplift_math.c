@@ -29,28 +29,23 @@ NormalBeyond(double z)
 
 /*
  * The z beyond which a normal number is with a probability, on one side; 0 <
- * beyond < 1.
+ * beyond <= 0.5.  By Newton's method, which climbs from 0 without stepping over,
+ * since the density only falls.
  */
 double
 NormalQuantile(double beyond)
 {
-	bool		left = beyond > 0.5;
-	double		p = left ? 1 - beyond : beyond;
-	double		t = sqrt(-2 * log(p));
-	double		z = t - (2.30753 + 0.27061 * t) / (1 + t * (0.99229 + 0.04481 * t));	/* 26.2.22 */
+	double		z = 0;
+	double		step;
 
-	for (int i = 0; i < 50; i++)
+	do
 	{
 		double		density = exp(-z * z / 2) * 0.39894228040143267794;
-		double		step = (NormalBeyond(z) - p) / density;
 
-		/* by Halley's method */
-		step /= 1 - step * z / 2;
+		step = (NormalBeyond(z) - beyond) / density;
 		z += step;
-		if (fabs(step) <= 1e-15 * fabs(z))
-			break;
-	}
-	return left ? -z : z;
+	} while (step > 1e-15 * z);
+	return z;
 }
 
 static double
@@ -80,7 +75,7 @@ BetaFraction(double x, double a, double b)
 		c = NotZero(1 + odd / c);
 		change = d * c;
 		f *= change;
-		if (fabs(change - 1) < 1e-15)
+		if (!(fabs(change - 1) >= 1e-15))
 			break;
 	}
 	return f;
@@ -90,13 +85,8 @@ BetaFraction(double x, double a, double b)
 static double
 BetaShare(double x, double y, double a, double b)
 {
-	double		front;
+	double		front = exp(a * log(x) + b * log(y) - ClvLogBeta(a, b));
 
-	if (x <= 0)
-		return 0;
-	if (y <= 0)
-		return 1;
-	front = exp(a * log(x) + b * log(y) - ClvLogBeta(a, b));
 	if (x < (a + 1) / (a + b + 2))
 		return front * BetaFraction(x, a, b) / a;
 	return 1 - front * BetaFraction(y, b, a) / b;
@@ -117,41 +107,24 @@ StudentBeyond(double t, double df)
 
 /*
  * The t beyond which one of Student's numbers is with a probability, on both
- * sides together; 0 < beyond < 1.
+ * sides together; 0 < beyond < 1.  By Newton's method from that of a normal
+ * number, which is never beyond it.
  */
 double
 StudentQuantile(double beyond, double df)
 {
-	double		low = 0;
-	double		high = 1;
-	double		t;
+	double		t = NormalQuantile(beyond / 2);
+	double		step;
 
 	if (df > MOST_DF)
-		return NormalQuantile(beyond / 2);
-	while (StudentBeyond(high, df) > beyond && high < 1e300)
+		return t;
+	do
 	{
-		low = high;
-		high *= 2;
-	}
-	/* Newton's method, kept between the two */
-	t = Min(Max(NormalQuantile(beyond / 2), low), high);
-	for (int i = 0; i < 200; i++)
-	{
-		double		above = StudentBeyond(t, df) - beyond;
 		double		density = exp(-ClvLogBeta(df / 2, 0.5) - (df + 1) / 2 * log1p(t * t / df)) / sqrt(df);
-		double		next;
 
-		if (above > 0)
-			low = t;
-		else
-			high = t;
-		next = t + above / (2 * density);
-		if (!(next > low && next < high))
-			next = (low + high) / 2;
-		if (fabs(next - t) <= 1e-15 * t)
-			break;
-		t = next;
-	}
+		step = (StudentBeyond(t, df) - beyond) / (2 * density);
+		t += step;
+	} while (step > 1e-15 * t);
 	return t;
 }
 
@@ -166,8 +139,6 @@ ChiSquareBeyond(double x, double df)
 	double		front;
 
 	x /= 2;
-	if (x <= 0)
-		return 1;
 	front = exp(a * log(x) - x - lgamma(a));
 	if (x < a + 1)
 	{

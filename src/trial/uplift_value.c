@@ -54,7 +54,7 @@ RaiseDecimals(Uplift *u, int decimals)
 		int			next = Min(decimals, RfmScale(u->decimals) + 4);
 		uint64		factor = ScaleFactor(u->decimals, next);
 
-		for (int i = 0; factor > 1 && i < u->narms; i++)
+		for (int i = 0; i < u->narms; i++)
 		{
 			UpliftArm  *arm = &u->arms[i];
 
@@ -74,7 +74,7 @@ RaiseDecimalsBefore(Uplift *u, int decimals)
 		int			next = Min(decimals, RfmScale(u->before_decimals) + 4);
 		uint64		factor = ScaleFactor(u->before_decimals, next);
 
-		for (int i = 0; factor > 1 && i < u->narms; i++)
+		for (int i = 0; i < u->narms; i++)
 		{
 			UpliftArm  *arm = &u->arms[i];
 
@@ -95,11 +95,8 @@ UpliftAddMember(Uplift *u, int arm, int128 units, int decimals, int128 before, i
 {
 	UpliftArm  *a = &u->arms[arm];
 
-	if (decimals > u->decimals)
-		RaiseDecimals(u, decimals);
-	else if (decimals < u->decimals)
-		units = RfmRescale(units, decimals, u->decimals);
-
+	RaiseDecimals(u, decimals);
+	units = RfmRescale(units, decimals, u->decimals);
 	a->members = AddCounts(a->members, 1);
 	if (units != 0)
 	{
@@ -110,10 +107,8 @@ UpliftAddMember(Uplift *u, int arm, int128 units, int decimals, int128 before, i
 	if (u->kind != UPLIFT_CUPED)
 		return;
 
-	if (before_decimals > u->before_decimals)
-		RaiseDecimalsBefore(u, before_decimals);
-	else if (before_decimals < u->before_decimals)
-		before = RfmRescale(before, before_decimals, u->before_decimals);
+	RaiseDecimalsBefore(u, before_decimals);
+	before = RfmRescale(before, before_decimals, u->before_decimals);
 	if (before != 0)
 	{
 		a->before = RfmAddUnits(a->before, before);
@@ -173,7 +168,7 @@ SquaresFit(int64 members, int128 sum, const Wide *squares)
 {
 	double		of_sum = (double) sum * (double) sum;
 
-	return !WideIsNegative(squares) && (sum != 0 || members > 0 || WideIsZero(squares)) &&
+	return !WideIsNegative(squares) &&
 		(double) members * WideToDouble(squares) >= of_sum * (1 - 1e-12);
 }
 
@@ -208,7 +203,8 @@ UpliftProblem(const Uplift *u)
 			return "more members have converted than there are";
 		if (u->kind != UPLIFT_CUPED && (a->before != 0 || !WideIsZero(&a->before_squares) || !WideIsZero(&a->products)))
 			return "there is something before, and it is no value of uplift_agg_cuped()";
-		if (a->members == 0 && (a->sum != 0 || a->before != 0 || !WideIsZero(&a->products)))
+		if (a->members == 0 && (a->sum != 0 || a->before != 0 || !WideIsZero(&a->squares) ||
+								!WideIsZero(&a->before_squares) || !WideIsZero(&a->products)))
 			return "there is an amount but no member";
 		if (u->kind != UPLIFT_SHARE &&
 			(!SquaresFit(a->members, a->sum, &a->squares) || !SquaresFit(a->members, a->before, &a->before_squares)))
