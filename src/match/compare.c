@@ -254,7 +254,7 @@ JaroWinklerShort(const uint8 *a, int na, const uint8 *b, int nb)
 		uint64		near = places[a[i]] & ~used;
 
 		if (first > 0)
-			near = first < 64 ? near & (~UINT64CONST(0) << first) : 0;
+			near &= ~UINT64CONST(0) << first;
 		if (last < 63)
 			near &= (UINT64CONST(1) << (last + 1)) - 1;
 		if (near != 0)
@@ -384,39 +384,22 @@ CompareChineseAddresses(const uint32 *a, int na, const uint32 *b, int nb)
  * Dates are eight digits, year first, or what somebody wrote instead.
  */
 static int
-CompareDates(const uint32 *a, int na, const uint32 *b, int nb)
+CompareDates(const uint8 *a, int na, const uint8 *b, int nb)
 {
 	bool		year;
 	bool		month;
 	bool		day;
 
-	if (IsOneError(a, na, b, nb))
+	if (DifferByOne(a, na, b, nb, false))
 		return 2;
 	if (na != 8 || nb != 8)
 		return 0;
-	year = memcmp(a, b, 4 * sizeof(uint32)) == 0;
-	month = memcmp(a + 4, b + 4, 2 * sizeof(uint32)) == 0;
-	day = memcmp(a + 6, b + 6, 2 * sizeof(uint32)) == 0;
-	if (year && memcmp(a + 4, b + 6, 2 * sizeof(uint32)) == 0 && memcmp(a + 6, b + 4, 2 * sizeof(uint32)) == 0)
+	year = memcmp(a, b, 4) == 0;
+	month = memcmp(a + 4, b + 4, 2) == 0;
+	day = memcmp(a + 6, b + 6, 2) == 0;
+	if (year && memcmp(a + 4, b + 6, 2) == 0 && memcmp(a + 6, b + 4, 2) == 0)
 		return 2;
 	return year + month + day == 2 ? 1 : 0;
-}
-
-/*
- * Whether dates have enough digits in the same places, or in another order.
- */
-static bool
-MayDatesBeSimilar(const MatchValue *a, const MatchValue *b, const char *texts)
-{
-	const uint8 *p = (const uint8 *) texts + a->at;
-	const uint8 *q = (const uint8 *) texts + b->at;
-	int			parts;
-
-	if (a->wide || b->wide || a->nchars != 8 || b->nchars != 8)
-		return true;
-	parts = (memcmp(p, q, 4) == 0) + (memcmp(p + 4, q + 4, 2) == 0) + (memcmp(p + 6, q + 6, 2) == 0);
-	/* exchanged digits, or day and month, are the same digits */
-	return parts >= 2 || pg_popcount64(a->letters & b->letters) + Min(a->more, b->more) >= 7;
 }
 
 /*
@@ -432,19 +415,16 @@ CompareMatchValues(MatchKind kind, const MatchValue *a, const MatchValue *b, con
 
 	if (kind >= MATCH_CATEGORY)
 		return 0;
-	if (kind >= MATCH_CODE && (na - nb > 1 || nb - na > 1 ||
-							   pg_popcount64(a->letters & b->letters) + Min(a->more, b->more) < Max(na, nb) - 1))
-		return 0;
-	if (kind == MATCH_DATE && MayDatesBeSimilar(a, b, texts) == false)
-		return 0;
 	/* of Chinese the order says more than how much they have in common */
 	if (kind <= MATCH_ADDRESS && !(a->wide && b->wide) && !MayBeSimilar(a, b))
 		return 0;
-	if (!a->wide && !b->wide && kind != MATCH_DATE)
+	if (!a->wide && !b->wide)
 	{
 		const uint8 *p = (const uint8 *) texts + a->at;
 		const uint8 *q = (const uint8 *) texts + b->at;
 
+		if (kind == MATCH_DATE)
+			return CompareDates(p, na, q, nb);
 		return kind <= MATCH_ADDRESS ? CompareLatinBytes(p, na, q, nb) : DifferByOne(p, na, q, nb, false);
 	}
 	ReadCharacters(a, texts, x);
@@ -452,15 +432,15 @@ CompareMatchValues(MatchKind kind, const MatchValue *a, const MatchValue *b, con
 	switch (kind)
 	{
 		case MATCH_NAME:
-			if (a->wide && b->wide && AreChinese(x, na) && AreChinese(y, nb))
+			if (AreChinese(x, na) && AreChinese(y, nb))
 				return CompareChineseNames(x, na, y, nb);
 			return CompareLatin(x, na, y, nb);
 		case MATCH_ADDRESS:
-			if (a->wide && b->wide && IsChinese(x[0]) && IsChinese(y[0]))
+			if (IsChinese(x[0]) && IsChinese(y[0]))
 				return CompareChineseAddresses(x, na, y, nb);
 			return CompareLatin(x, na, y, nb);
 		case MATCH_DATE:
-			return CompareDates(x, na, y, nb);
+			return IsOneError(x, na, y, nb) ? 2 : 0;
 		default:
 			return IsOneError(x, na, y, nb);
 	}

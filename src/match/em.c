@@ -185,19 +185,25 @@ Expect(const MatchProblem *problem, const MatchModel *model, Outside *outside, S
 }
 
 /*
- * Puts the highest level between bounds; the others keep their proportions.
+ * Sets the share of the highest level; the others keep their proportions.
  */
-static void
-Clip(double *share, int nlevels, const double *clip)
+void
+SetHighest(double *share, int nlevels, double highest)
 {
-	double		top = Min(Max(share[nlevels - 1], clip[0]), clip[1]);
 	double		rest = 0.0;
 
 	for (int l = 0; l < nlevels - 1; l++)
 		rest += share[l];
 	for (int l = 0; l < nlevels - 1; l++)
-		share[l] = rest > 0.0 ? share[l] * (1.0 - top) / rest : (1.0 - top) / (nlevels - 1);
-	share[nlevels - 1] = top;
+		share[l] = rest > 0.0 ? share[l] * (1.0 - highest) / rest : (1.0 - highest) / (nlevels - 1);
+	share[nlevels - 1] = highest;
+}
+
+/* Puts it between bounds. */
+static void
+Clip(double *share, int nlevels, const double *clip)
+{
+	SetHighest(share, nlevels, Min(Max(share[nlevels - 1], clip[0]), clip[1]));
 }
 
 /*
@@ -370,10 +376,6 @@ LevelWeight(const MatchModel *model, int f, int level)
 	}
 	if (m <= 0.0 && u <= 0.0)
 		return 0.0;
-	if (m <= 0.0)
-		return least;
-	if (u <= 0.0)
-		return most;
 	return Min(Max(log2(m / u), least), most);
 }
 
@@ -383,30 +385,5 @@ LevelWeight(const MatchModel *model, int f, int level)
 double
 PriorWeight(const MatchModel *model)
 {
-	if (model->lambda <= 0.0)
-		return -1074.0;
-	if (model->lambda >= 1.0)
-		return 1074.0;
-	return log2(model->lambda / (1.0 - model->lambda));
-}
-
-double
-PatternWeight(const MatchModel *model, MatchPattern pattern)
-{
-	double		weight = PriorWeight(model);
-
-	for (int f = 0; f < model->nfields; f++)
-	{
-		int			level = PatternLevel(pattern, model->nfields, f);
-
-		if (level != MATCH_MISSING)
-			weight += LevelWeight(model, f, level);
-	}
-	return weight;
-}
-
-double
-WeightProbability(double weight)
-{
-	return weight >= 0.0 ? 1.0 / (1.0 + exp2(-weight)) : exp2(weight) / (1.0 + exp2(weight));
+	return Min(Max(log2(model->lambda / (1.0 - model->lambda)), -1074.0), 1074.0);
 }

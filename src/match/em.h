@@ -108,12 +108,11 @@ typedef struct MatchTogether
 } MatchTogether;
 
 extern void CountTogether(const MatchProblem *problem, const MatchModel *model, MatchTogether *together);
+extern void SetHighest(double *share, int nlevels, double highest);
 extern void FitMatchModel(const MatchProblem *problem, const MatchModel *start, MatchFit *fit);
 
 /* The weight of a level in bits; see em.c for the bounds. */
 extern double LevelWeight(const MatchModel *model, int f, int level);
 extern double PriorWeight(const MatchModel *model);
-extern double PatternWeight(const MatchModel *model, MatchPattern pattern);
-extern double WeightProbability(double weight);
 
 #endif							/* LOYALTY_MATCH_EM_H */

@@ -217,6 +217,7 @@ typedef struct MatchFieldSummary
 extern MatchPattern ComparePair(const MatchRecords *records, uint32 a, uint32 b);
 extern void CountMatchPatterns(const MatchRecords *records, MatchCells *cells);
 extern void SummarizeMatchField(const MatchRecords *records, int field, MatchFieldSummary *summary);
+extern int	CompareMatchCells(const void *a, const void *b);
 extern char *MatchPatternText(MatchPattern pattern, int nfields, char *text);
 
 /* match_json.c: counts of patterns, and models, as jsonb */
@@ -252,7 +253,6 @@ typedef struct FittedModel
 
 typedef struct FitOptions
 {
-	bool		has_m;
 	bool		has_u;
 	double		m;
 	double		u;
@@ -294,7 +294,6 @@ extern void MakeMatchWeigher(const MatchModel *model, MatchWeigher *weigher);
 extern MicroBits WeighPattern(const MatchWeigher *weigher, MatchPattern pattern);
 extern MicroBits FrequencyPart(const MatchWeigher *weigher, const MatchModel *model, int f, double share);
 extern Datum WeightNumeric(MicroBits weight);
-extern double ProbabilityOf(MicroBits weight);
 extern Datum ProbabilityNumeric(MicroBits weight);
 extern Datum PartsJsonb(const FittedModel *model, const MatchWeigher *weigher, MatchPattern pattern, const MicroBits *frequencies);
 

@@ -262,8 +262,8 @@ TakeCandidates(MatchDefinition *definition, Candidate *candidates, int n, int64 
 	{
 		if (*pairs + candidates[i].pairs > most || definition->nblocks == MATCH_MAX_BLOCKS)
 			return;
-		if (AddMatchBlock(definition, candidates[i].fields, candidates[i].nfields))
-			*pairs += candidates[i].pairs;
+		AddMatchBlock(definition, candidates[i].fields, candidates[i].nfields);
+		*pairs += candidates[i].pairs;
 	}
 }
 

@@ -129,8 +129,9 @@ CountPair(void *arg, uint32 a, uint32 b, int block)
 	cell->taken += records->definition->blocks[block].by_levels || LevelBlockTakes(records, a, b);
 }
 
-static int
-CompareCells(const void *a, const void *b)
+/* By pattern. */
+int
+CompareMatchCells(const void *a, const void *b)
 {
 	const MatchCell *x = a;
 	const MatchCell *y = b;
@@ -149,7 +150,7 @@ CountMatchPatterns(const MatchRecords *records, MatchCells *cells)
 	memset(cells, 0, sizeof(*cells));
 	GrowCells(cells);
 	ForEachMatchPair(records, CountPair, &counting);
-	qsort(cells->cells, cells->ncells, sizeof(MatchCell), CompareCells);
+	qsort(cells->cells, cells->ncells, sizeof(MatchCell), CompareMatchCells);
 }
 
 /* ---------------------------------------------------------------------------

@@ -218,10 +218,12 @@ ReadParts(const Place *whole, MatchDefinition *definition)
 		ReadWhole(&part, 2, 1000000, &definition->largest_key);
 	if (GetPart(whole, "oversized", &part))
 		definition->skip_oversized = ReadChoice(&part, oversized) == 1;
-	if (GetPart(whole, "garbage", &part) && RequireArray(&part) && CountElements(&part) == 0)
+	if (GetPart(whole, "garbage", &part) && RequireArray(&part))
+	{
 		definition->ngarbage = 0;
-	else if (GetPart(whole, "garbage", &part))
-		definition->garbage = ReadTexts(&part, &definition->ngarbage);
+		if (CountElements(&part) > 0)
+			definition->garbage = ReadTexts(&part, &definition->ngarbage);
+	}
 	if (GetPart(whole, "link", &part))
 		ReadProbability(&part, &definition->link);
 	if (GetPart(whole, "review", &part) && ReadProbability(&part, &definition->review) && definition->review > definition->link)

@@ -40,21 +40,6 @@ Poll(void)
 }
 
 /*
- * Divides what the highest level leaves among the others, as they are now.
- */
-static void
-SetHighest(double *share, int nlevels, double highest)
-{
-	double		rest = 0.0;
-
-	for (int l = 0; l < nlevels - 1; l++)
-		rest += share[l];
-	for (int l = 0; l < nlevels - 1; l++)
-		share[l] = rest > 0.0 ? share[l] * (1.0 - highest) / rest : (1.0 - highest) / (nlevels - 1);
-	share[nlevels - 1] = highest;
-}
-
-/*
  * Where a fit begins: equal is what matches mostly are, nearly equal is more
  * likely than different, and others are as all pairs are.
  */

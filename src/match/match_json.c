@@ -294,7 +294,12 @@ ReadFieldHead(const Place *place, MatchCounts *counts, int f)
 	if (!RequireObject(place))
 		return;
 	if (GetPart(place, "field", &part))
-		counts->names[f] = ReadText(&part);
+	{
+		const char *name = ReadText(&part);
+
+		if (name != NULL)
+			counts->names[f] = name;
+	}
 	else
 		Complain(place, "has no \"field\", its name");
 	if (GetPart(place, "kind", &part))
@@ -376,8 +381,6 @@ ReadBlocksOf(const Place *whole, MatchCounts *counts)
 
 		GetElementPlace(&part, b, &element);
 		names = ReadTexts(&element, &nnames);
-		if (nnames == 0)
-			Complain(&element, "is empty");
 		counts->nblocks++;
 		for (int i = 0; i < nnames; i++)
 		{
@@ -409,15 +412,6 @@ ReadMatchPattern(const char *text, size_t len, int nfields, MatchPattern *patter
 		*pattern = *pattern << 4 | (MatchPattern) (text[i] == '-' ? MATCH_MISSING : text[i] - '0');
 	}
 	return true;
-}
-
-static int
-ComparePatterns(const void *a, const void *b)
-{
-	const MatchCell *x = a;
-	const MatchCell *y = b;
-
-	return x->pattern < y->pattern ? -1 : x->pattern > y->pattern ? 1 : 0;
 }
 
 /*
@@ -489,7 +483,7 @@ ReadPatterns(const Place *whole, MatchCounts *counts)
 	}
 	for (int f = 0; f < counts->nfields; f++)
 		counts->nlevels[f] = Max(counts->nlevels[f], 2);
-	qsort(counts->cells, counts->ncells, sizeof(MatchCell), ComparePatterns);
+	qsort(counts->cells, counts->ncells, sizeof(MatchCell), CompareMatchCells);
 }
 
 static void
@@ -644,7 +638,7 @@ ReadFitOptions(Jsonb *json, FitOptions *options)
 	{
 		RefuseUnknownKeys(&whole, known);
 		ReadNumberAt(&whole, "lambda", 1e-18, 1.0, &options->lambda);
-		options->has_m = GetPart(&whole, "m", &part) && ReadNumber(&part, 0.0, 1.0, &options->m);
+		ReadNumberAt(&whole, "m", 0.0, 1.0, &options->m);
 		options->has_u = GetPart(&whole, "u", &part) && ReadNumber(&part, 0.0, 1.0, &options->u);
 		ReadNumberAt(&whole, "tolerance", 0.0, 1.0, &options->tolerance);
 		ReadNumberAt(&whole, "max_iterations", 1.0, 1000000.0, &number);

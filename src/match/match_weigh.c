@@ -74,16 +74,12 @@ WeightNumeric(MicroBits weight)
 	return NumericGetDatum(int64_div_fast_to_numeric(weight, MICRO_BITS_DECIMALS));
 }
 
-double
-ProbabilityOf(MicroBits weight)
-{
-	return WeightProbability(weight / 1e6);
-}
-
 Datum
 ProbabilityNumeric(MicroBits weight)
 {
-	return NumericGetDatum(int64_div_fast_to_numeric(llrint(ProbabilityOf(weight) * 1e9), PROBABILITY_DECIMALS));
+	double		probability = 1.0 / (1.0 + exp2(-weight / 1e6));
+
+	return NumericGetDatum(int64_div_fast_to_numeric(llrint(probability * 1e9), PROBABILITY_DECIMALS));
 }
 
 static char *

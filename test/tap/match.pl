@@ -5,9 +5,13 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::Bin;
 use IPC::Run;
-use List::Util qw(min max sum0);
+use List::Util qw(max sum0);
 use Test::More;
+
+use MatchReference;
 
 my $rounds = $ENV{LOYALTY_SOAK} ? 30 : 8;
 my @psql = ('psql', '-h', $ENV{LOYALTY_TEST_HOST}, '-p', 5432, '-U', 'postgres', '-XqAt', '-v', 'ON_ERROR_STOP=1');
@@ -24,63 +28,8 @@ ask('DROP DATABASE IF EXISTS match_tap', 'postgres');
 ask('CREATE DATABASE match_tap', 'postgres');
 ask('SET client_min_messages = warning; CREATE EXTENSION loyalty CASCADE');
 
-# Levels
-
-sub one_error
-{
-	my ($x, $y) = @_;
-	return 0 if abs(length($x) - length $y) > 1;
-	for my $i (0 .. length $x)
-	{
-		my ($head, $tail) = (substr($x, 0, $i), substr $x, $i);
-		return 1 if length $tail && $head . substr($tail, 1) eq $y;
-		return 1 if length $y > length $x && length $y > $i && $head . substr($y, $i, 1) . $tail eq $y;
-		return 1 if length $tail && length $y == length $x && $head . substr($y, $i, 1) . substr($tail, 1) eq $y;
-		return 1 if length $tail > 1 && $head . reverse(substr $tail, 0, 2) . substr($tail, 2) eq $y;
-	}
-	return 0;
-}
-
-sub jaro_winkler
-{
-	my @x = split //, $_[0];
-	my @y = split //, $_[1];
-	my $window = max(0, int(max(scalar @x, scalar @y) / 2) - 1);
-	my (@of_x, @used);
-	for my $i (0 .. $#x)
-	{
-		for my $j (max(0, $i - $window) .. min($#y, $i + $window))
-		{
-			next if $used[$j] || $x[$i] ne $y[$j];
-			$used[$j] = 1;
-			push @of_x, $x[$i];
-			last;
-		}
-	}
-	return 0 unless @of_x;
-	my @of_y = map { $y[$_] } grep { $used[$_] } 0 .. $#y;
-	my $moved = grep { $of_x[$_] ne $of_y[$_] } 0 .. $#of_x;
-	my $m = @of_x;
-	my $jaro = ($m / @x + $m / @y + ($m - $moved / 2) / $m) / 3;
-	my $prefix = 0;
-	$prefix++ while $prefix < 4 && $prefix < @x && $prefix < @y && $x[$prefix] eq $y[$prefix];
-	return $jaro + $prefix * .1 * (1 - $jaro);
-}
-
-sub level
-{
-	my ($kind, $x, $y) = @_;
-	return '-' if $x eq '' || $y eq '';
-	return { name => 3, code => 2, category => 1 }->{$kind} if $x eq $y;
-	return 0 if $kind eq 'category';
-	return one_error($x, $y) if $kind eq 'code';
-	return 2 if one_error($x, $y);
-	my $s = jaro_winkler($x, $y);
-	return $s >= .92 - 1e-9 ? 2 : $s >= .8 - 1e-9 ? 1 : 0;
-}
-
 my @kinds = ([ a => 'name' ], [ b => 'name' ], [ c => 'code' ], [ d => 'category' ]);
-my %levels = (name => 4, code => 3, category => 2);
+my %levels = %MatchReference::levels;
 
 sub records
 {
@@ -124,7 +73,7 @@ for my $round (1 .. $rounds)
 	{
 		for my $j ($i + 1 .. $n - 1)
 		{
-			my @l = map { level($kinds[$_][1], $record[$i][$_], $record[$j][$_]) } 0 .. 3;
+			my @l = map { MatchReference::level($kinds[$_][1], $record[$i][$_], $record[$j][$_]) } 0 .. 3;
 			for my $f (0 .. 3) { next if $l[$f] eq '-'; $present[$f]++; $on[$f][ $l[$f] ]++ }
 			my $p = join '', @l;
 			next unless covered($p, @blocks);
