@@ -5,6 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION loyalty CASCADE;
 SET search_path = public, loyalty, pg_catalog;
 SET jit = off;
+\pset fieldsep '\n'
 SELECT no_plan();
 
 -- What a query answers, or the SQLSTATE and the DETAIL with which it ends.

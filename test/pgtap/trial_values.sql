@@ -3,6 +3,7 @@
 CREATE EXTENSION pgtap;
 CREATE EXTENSION loyalty CASCADE;
 SET search_path = loyalty, public, pg_catalog;
+\pset fieldsep '\n'
 SELECT no_plan();
 
 -- What a query answers, or the SQLSTATE, the message (where it says more than what it is about) and the DETAIL with which it ends.
