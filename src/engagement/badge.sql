@@ -89,7 +89,7 @@ $$;
 COMMENT ON FUNCTION badges(bigint, timestamptz, timestamptz) IS
 'The badges of a member, under whichever number, at an instant (NULL: now), as known at another (NULL: now): a row for each level, with the instant of the activity that crossed its line, or at which it was given.';
 
-CREATE FUNCTION put_badges(member_id bigint, badges text[], merged_at timestamptz DEFAULT NULL) RETURNS void
+CREATE FUNCTION put_badges(member_id bigint, badges text[], merge_id bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -104,8 +104,11 @@ BEGIN
 			CONTINUE;
 		END IF;
 		INSERT INTO loyalty.member_badge (member_id, badge, level, act, earned_at, at)
-		SELECT b.member_id, name, b.level, 'lost', b.earned_at, b.earned_at FROM loyalty.member_badge b
-		WHERE b.member_id = ANY (loyalty.member_tree(loyalty.canonical_member(member_id))) AND b.badge = name AND b.act = 'earned' AND b.recorded_at >= merged_at
+		SELECT b.member_id, name, b.level, 'lost', b.earned_at, b.earned_at FROM loyalty.member_merge x, loyalty.member_badge b
+		WHERE x.merge_id = put_badges.merge_id AND b.recorded_at >= x.recorded_at
+			-- by those whom the merge joined, and not by others who came later
+			AND b.member_id = loyalty.canonical_then(x.absorbed_id, b.recorded_at)
+			AND b.member_id = ANY (loyalty.member_tree(loyalty.canonical_member(member_id))) AND b.badge = name AND b.act = 'earned'
 			AND NOT EXISTS (SELECT FROM loyalty.badge_crossings(member_id, definition, NULL, NULL) c WHERE c.level = b.level AND c.earned_at = b.earned_at)
 		ORDER BY b.act_id;
 		FOR new IN
@@ -122,8 +125,8 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION put_badges(bigint, text[], timestamptz) IS
-'Keeps levels of badges that a member''s activities reach, at the earliest instant at which they ever did, but for revocable ones, which badges() reads from the activities. merged_at: of a merge that is undone; what was earned since, and is not reached now, is lost. Part of engage().';
+COMMENT ON FUNCTION put_badges(bigint, text[], bigint) IS
+'Keeps levels of badges that a member''s activities reach, at the earliest instant at which they ever did, but for revocable ones, which badges() reads from the activities. merge_id: a merge that is undone; what those whom it joined earned since, and what is not reached now, is lost. Part of engage().';
 
 CREATE FUNCTION put_badge_act(member_id bigint, badge text, level integer, act text, at timestamptz, reason text, idempotency_key text,
 	OUT act_id bigint, OUT replayed boolean) RETURNS record

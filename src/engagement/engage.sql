@@ -105,7 +105,7 @@ BEGIN
 	END LOOP;
 	FOREACH m IN ARRAY ARRAY[least(canonical_id, member_id), greatest(canonical_id, member_id)] LOOP
 		-- what both together earned was neither's
-		PERFORM loyalty.put_badges(m, b.names, merged_at)
+		PERFORM loyalty.put_badges(m, b.names, merge_id)
 		FROM (SELECT array_agg(DISTINCT b.badge) AS names FROM loyalty.member_badge b
 			WHERE b.member_id = ANY (loyalty.member_tree(m)) AND b.act = 'earned' AND b.recorded_at >= merged_at) b WHERE b.names IS NOT NULL;
 		PERFORM loyalty.engage(m, NULL);

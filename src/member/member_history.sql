@@ -34,6 +34,20 @@ $$;
 COMMENT ON FUNCTION why_merged(bigint, bigint) IS
 'Why two members are one: the merges that join them, from a to b, each with the identifiers (by number) and namespaces it stands on, or the operator''s reason. weakest marks the link to doubt first: an unverified identifier, then the one of the lowest priority, then an operator''s act; unmerge_members(merge_id) cuts it. No rows when they are not one, or a is b.';
 
+CREATE FUNCTION canonical_then(member_id bigint, known_at timestamptz) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE climb (depth, id) AS (
+		SELECT 0, $1
+		UNION ALL
+		SELECT c.depth + 1, m.survivor_id
+		FROM climb c JOIN loyalty.member_merge m ON m.absorbed_id = c.id AND m.recorded_at <= $2 AND coalesce(m.unmerged_at, 'infinity') > $2
+	)
+	SELECT c.id FROM climb c ORDER BY c.depth DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION canonical_then(bigint, timestamptz) IS
+'The member who stood for a member at an instant, by the merges that stood then. Part of unmerge_members().';
+
 CREATE FUNCTION member_history(member_id bigint)
 RETURNS TABLE (recorded_at timestamptz, effective_at timestamptz, member_id bigint, act text, other_member_id bigint,
 	merge_id bigint, identifier_id bigint, namespace text, value text, channel text, reason text)

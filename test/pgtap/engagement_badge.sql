@@ -6,7 +6,7 @@ CREATE EXTENSION loyalty CASCADE;
 SELECT no_plan();
 SELECT loyalty.setup() \g /dev/null
 SET TimeZone = 'Asia/Kathmandu';
-INSERT INTO loyalty.member (member_id) SELECT generate_series(1, 50);
+INSERT INTO loyalty.member (member_id) SELECT generate_series(1, 60);
 
 SELECT loyalty.define_badge('regular', '{"kind": "check_in", "levels": [1, 5, 25]}') \g /dev/null
 SELECT loyalty.define_badge('spender', '{"kind": "order", "measure": "amount", "levels": [100], "revocable": true}') \g /dev/null
@@ -107,6 +107,16 @@ SELECT loyalty.revise_activity(44, (SELECT activity_id FROM loyalty.activities(4
 SELECT loyalty.unmerge_members(:merge_id) \g /dev/null
 SELECT is((SELECT array_agg(level || ' ' || (earned_at AT TIME ZONE 'UTC')::date ORDER BY level) FROM loyalty.badges(44) WHERE badge = 'reader'), '{"1 2026-05-05"}', 'what it had before');
 SELECT is((SELECT array_agg(level || ' ' || (earned_at AT TIME ZONE 'UTC')::date ORDER BY level) FROM loyalty.badges(45) WHERE badge = 'reader'), '{"1 2026-05-03","2 2026-05-04"}', 'and the other');
+-- nor what it earned alone before it joined those whom another merge had joined, when that is undone
+SELECT merge_id AS first FROM loyalty.merge_members(56, 57) \gset
+SELECT activity_id AS a FROM loyalty.record_activity(58, 'review', '2026-05-06Z') \gset
+SELECT loyalty.revise_activity(58, :a, cancelled => true) \g /dev/null
+SELECT merge_id FROM loyalty.merge_members(58, 56) \gset
+SELECT loyalty.record_activity(57, 'review', '2026-05-01Z'), loyalty.record_activity(58, 'review', '2026-05-09Z') \g /dev/null
+SELECT is((SELECT array_agg(level || ' ' || (earned_at AT TIME ZONE 'UTC')::date ORDER BY level) FROM loyalty.badges(57) WHERE badge = 'reader'), '{"1 2026-05-01","2 2026-05-09"}', 'the three of them');
+SELECT loyalty.unmerge_members(:first) \g /dev/null
+SELECT is((SELECT array_agg(level || ' ' || (earned_at AT TIME ZONE 'UTC')::date ORDER BY level) FROM loyalty.badges(58) WHERE badge = 'reader'), '{"1 2026-05-06"}', 'without one of the first two: as before');
+SELECT is((SELECT array_agg(level || ' ' || (earned_at AT TIME ZONE 'UTC')::date ORDER BY level) FROM loyalty.badges(57) WHERE badge = 'reader'), '{"1 2026-05-01"}', 'who has its own');
 -- challenges: five check-ins in May
 SELECT loyalty.create_currency('stars') \g /dev/null
 SELECT loyalty.define_campaign('prize', '{"on": ["challenge"], "then": [{"points": 100, "currency": "stars"}]}', effective_from => '2026-01-01Z') \g /dev/null
