@@ -186,18 +186,14 @@ MakeCandidates(KeptCampaigns *kept)
 static KeptCampaigns *
 KeepCampaigns(FunctionCallInfo fcinfo, const Jsonb *definitions)
 {
-	KeptCampaigns *kept = fcinfo->flinfo->fn_extra;
+	KeptCampaigns *before = fcinfo->flinfo->fn_extra;
+	KeptCampaigns *kept;
 	MemoryContext context;
 	MemoryContext old;
 
-	if (kept != NULL && VARSIZE(kept->source) == VARSIZE(definitions) &&
-		memcmp(kept->source, definitions, VARSIZE(definitions)) == 0)
-		return kept;
-	if (kept != NULL)
-	{
-		fcinfo->flinfo->fn_extra = NULL;
-		MemoryContextDelete(kept->context);
-	}
+	if (before != NULL && VARSIZE(before->source) == VARSIZE(definitions) &&
+		memcmp(before->source, definitions, VARSIZE(definitions)) == 0)
+		return before;
 	context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "campaigns", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
 	kept = palloc0(sizeof(KeptCampaigns));
@@ -207,6 +203,8 @@ KeepCampaigns(FunctionCallInfo fcinfo, const Jsonb *definitions)
 	MakeCandidates(kept);
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = kept;
+	if (before != NULL)
+		MemoryContextDelete(before->context);
 	return kept;
 }
 

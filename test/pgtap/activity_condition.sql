@@ -112,6 +112,7 @@ FROM (VALUES
 	('{"birthday": {"before": 181}}', 'when.birthday.before: must be a whole number from 0 to 180'), ('{"birthday": {"after": 181}}', 'when.birthday.after: must be a whole number from 0 to 180'),
 	('{"birthday": {"leap_day": "mar2"}}', 'when.birthday.leap_day: is "mar2", and must be one of: feb28, mar1'),
 	('{"birthday": {"befor": 1}}', 'when.birthday.befor: is not known here'),
+	('{"audience": 5}', 'when.audience: must be a text'), ('{"trial": {}}', 'when.trial: is empty'),
 	-- paths
 	('{"path": 5}', 'when.path: must be a text'), ('{"path": "$.a >"}', 'when.path: is no jsonpath: $.a >'), ('{"path": "$.a"}', 'when.path: is no predicate: it must be true or false'),
 	('{"path": "$.a > 1"}', 'good'), ('{"path": "$.a != 1"}', 'good'), ('{"path": "!exists($.a)"}', 'good'), ('{"path": "exists($.a) && !($.a > 1)"}', 'good'),
@@ -233,6 +234,9 @@ FROM (VALUES
 	('{"spent": {"kind": "order", ">": 2}}', '{}', '{"spent": {"order": {"lifetime": 2.01}}}', 'yes'), ('{"spent": {"kind": "order", ">": 2, "within": "week"}}', '{}', '{"spent": {"order": {"week": 2}}}', 'no'),
 	('{"holiday": "de"}', '{"at": "2026-12-25T12:00Z"}', '{"holidays": {"de": ["2026-12-25", "2026-12-26"]}}', 'yes'), ('{"holiday": "de"}', '{"at": "2026-12-24T12:00Z"}', '{"holidays": {"de": ["2026-12-25", 5]}}', 'no'),
 	('{"holiday": "de"}', '{"at": "2026-12-25T12:00Z"}', '{"holidays": {"fr": ["2026-12-25"]}}', 'unknown'),
+	-- what other rooms ask, by the name that stands for it where it is kept
+	('{"audience": "vip"}', '{}', '{}', 'unknown'), ('{"audience": "vip"}', '{}', '{"facts": {"audience:audience vip": true}}', 'yes'), ('{"audience": "vip"}', '{}', '{"facts": {"audience:audience vip": false}}', 'no'), ('{"audience": "vip"}', '{}', '{"facts": {"audience:audience vip": "true"}}', 'unknown'),
+	('{"audience": "vip"}', '{}', '{"facts": {"audience:audience vip": null, "audience:audience all": true}}', 'unknown'), ('{"trial": "spring"}', '{}', '{"facts": {"trial:spring": true}}', 'yes'), ('{"trial": "spring"}', '{}', '{"facts": ["trial:spring"]}', 'unknown'),
 	-- birthdays, over the end of a year and in years without a leap day
 	('{"birthday": {}}', '{"at": "2026-05-02T12:00Z"}', '{"attributes": {"birthday": "1990-05-02"}}', 'yes'), ('{"birthday": {}}', '{"at": "2026-05-03T12:00Z"}', '{"attributes": {"birthday": "1990-05-02"}}', 'no'),
 	('{"birthday": {}}', '{"at": "2026-05-01T12:00Z"}', '{"attributes": {"birthday": "1990-05-02"}}', 'no'), ('{"birthday": {"before": 1}}', '{"at": "2026-05-01T12:00Z"}', '{"attributes": {"birthday": "1990-05-02"}}', 'yes'),

@@ -58,6 +58,23 @@ SELECT is((SELECT points FROM loyalty.revise_activity(:m, :d, amount => 30)), 10
 SELECT is((SELECT sum(points) FROM loyalty.award WHERE member_id = :m AND campaign = 'anew'), 0::numeric, 'but not to the one that was decided anew');
 SELECT is((SELECT points FROM loyalty.revise_activity(:m, :d, channel => 'app')), 0::bigint, 'once and for all');
 
+-- whatever of an answer is another one now: that there is one, a text, a number, or a truth
+SELECT define('keeper', '{"on": ["game"], "when": {"any": [{"attribute": {"city": "Bonn"}}, {"tier": {"club": "silver"}}, {"count": {"kind": "order", ">=": 1}}, {"spent": {"kind": "order", ">": 5}}, {"birthday": {}}, {"count": {"kind": "game", "=": 0}}]}, "then": [{"points": 1}]}'),
+	define('r_known', '{"on": ["game"], "when": {"not": {"attribute": {"city": "Bonn"}}}, "then": [{"points": 10}]}'), define('r_text', '{"on": ["game"], "when": {"tier": {"club": "silver"}}, "then": [{"points": 20}]}'), define('r_count', '{"on": ["game"], "when": {"count": {"kind": "order", ">=": 1}}, "then": [{"points": 40}]}'),
+	define('r_spent', '{"on": ["game"], "when": {"spent": {"kind": "order", ">": 5}}, "then": [{"points": 80}]}'), define('r_truth', '{"on": ["game"], "when": {"birthday": {}}, "then": [{"points": 160}]}') \g /dev/null
+SELECT member_id AS p FROM loyalty.resolve_member('{"email": "c@example.com"}', attributes => '{"birthday": "1990-01-01"}', effective_at => '2025-01-01') \gset
+SELECT activity_id AS g, points AS first FROM loyalty.record_activity(:p, 'game', '2026-05-03 12:00') \gset
+SELECT is(:first::bigint, 1::bigint, 'then nobody knew');
+SELECT is(known(:p, 'keeper'), '{"attribute:city:Bonn": null, "tier:club": "", "count:order:lifetime": 0, "spent:order:lifetime": 0, "birthday:0:0:feb28": false, "count:game:lifetime": 0}', 'all of that');
+SELECT loyalty.resolve_member('{"email": "c@example.com"}', attributes => '{"city": "Ulm", "birthday": "1990-05-03"}'), loyalty.earn(:p, 600, 'status', '2026-01-02'), loyalty.record_activity(:p, 'order', '2026-04-01', 50) \g /dev/null
+CALL loyalty.reapply_campaign('r_known', '2026-05-01', 'infinity', 'known');
+CALL loyalty.reapply_campaign('r_text', '2026-05-01', 'infinity', 'known');
+CALL loyalty.reapply_campaign('r_count', '2026-05-01', 'infinity', 'known');
+CALL loyalty.reapply_campaign('r_spent', '2026-05-01', 'infinity', 'known');
+CALL loyalty.reapply_campaign('r_truth', '2026-05-01', 'infinity', 'known');
+SELECT is((SELECT string_agg(campaign || ' ' || points, ', ' ORDER BY campaign) FROM loyalty.award WHERE activity_id = :g), 'keeper 1, r_count 40, r_known 10, r_spent 80, r_text 20, r_truth 160', 'now it is known to each that was decided anew');
+SELECT is((SELECT points FROM loyalty.revise_activity(:p, :g, cancelled => c)), points, 'and stays: cancelled ' || c) FROM (VALUES (1, true, -311::bigint), (2, false, 311)) v (n, c, points);
+
 -- By another clock it is another day, and another question
 SELECT define('tokyo', '{"on": ["like"], "time_zone": "Asia/Tokyo", "when": {"all": [{"birthday": {}}, {"not": {"holiday": "de"}}, {"count": {"kind": "like", "=": 0}}]}, "then": [{"points": 3}]}'), define('here', '{"on": ["like"], "when": {"all": [{"not": {"birthday": {}}}, {"holiday": "de"}]}, "then": [{"points": 4}]}') \g /dev/null
 SELECT loyalty.resolve_member('{"email": "b@example.com"}', attributes => '{"birthday": "1990-05-03"}') \g /dev/null
