@@ -254,13 +254,14 @@ BudgetOf(SimBook *book, int32 name, const CampaignLimit *limit)
 SimDays *
 DaysOfSim(Simulation *simulation, SimBook *book, int64 member_id, const char *campaign, const char *currency)
 {
-	SimDaysKey	key = {0};
+	SimDaysKey	key = {
+		.member_id = member_id,
+		.campaign = NameNumber(simulation, campaign),
+		.currency = currency == NULL ? -1 : NameNumber(simulation, currency)
+	};
 	SimDays    *days;
 	bool		found;
 
-	key.member_id = member_id;
-	key.campaign = NameNumber(simulation, campaign);
-	key.currency = currency == NULL ? -1 : NameNumber(simulation, currency);
 	days = hash_search(book->days, &key, HASH_ENTER, &found);
 	if (!found)
 		memset((char *) days + sizeof(SimDaysKey), 0, sizeof(SimDays) - sizeof(SimDaysKey));
