@@ -16,6 +16,7 @@ use Test::More;
 use Time::HiRes qw(sleep);
 use Time::Local qw(timegm);
 
+use Crash;
 use Wire;
 
 my $seed = $ENV{LOYALTY_SEED} || ($ENV{LOYALTY_SOAK} ? time : 1);
@@ -303,17 +304,6 @@ sub client
 	}
 }
 
-sub start_again
-{
-	for (1 .. 100)
-	{
-		$node->{_pid} = undef;
-		return 1 if $node->start(fail_ok => 1);
-		sleep 0.1;
-	}
-	return 0;
-}
-
 for my $round (1 .. $crashes)
 {
 	my @pids;
@@ -328,11 +318,7 @@ for my $round (1 .. $crashes)
 		push @pids, $pid;
 	}
 	sleep 0.8 + rand 0.7;
-	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	my @backends = $round % 2 ? () : split ' ', `ps -o pid= --ppid $postmaster`;
-	kill KILL => $postmaster, @backends;
-	waitpid $_, 0 for @pids;
-	start_again() or BAIL_OUT('the server does not start after a crash');
+	crash($node, $round % 2, @pids);
 }
 my $unexpected = $node->data_dir . '/../wrong';
 is(-e $unexpected ? slurp_file($unexpected) : '', '', 'nothing but business answers');

@@ -18,6 +18,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
+use Crash;
 use Soak;
 use Wire;
 
@@ -444,17 +445,6 @@ sub client
 	}
 }
 
-sub start_again
-{
-	for (1 .. 100)
-	{
-		$node->{_pid} = undef;
-		return 1 if $node->start(fail_ok => 1);
-		sleep 0.1;
-	}
-	return 0;
-}
-
 $next = Soak::rounds(6, 6);
 while (my $round = $next->())
 {
@@ -470,11 +460,7 @@ while (my $round = $next->())
 		push @pids, $pid;
 	}
 	sleep 0.7 + rand 0.7;
-	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	my @backends = $round % 2 ? () : split ' ', `ps -o pid= --ppid $postmaster`;
-	kill KILL => $postmaster, @backends;
-	waitpid $_, 0 for @pids;
-	start_again() or BAIL_OUT('the server does not start after a crash');
+	crash($node, $round % 2, @pids);
 }
 my $unexpected = $node->data_dir . '/../wrong';
 is(-e $unexpected ? slurp_file($unexpected) : '', '', 'nothing but business answers');

@@ -13,6 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use Crash;
 use Soak;
 use Wire;
 
@@ -72,18 +73,6 @@ sub client
 	}
 }
 
-sub start_again
-{
-	# backends that outlive the postmaster hold its memory for a moment
-	for (1 .. 100)
-	{
-		$node->{_pid} = undef;
-		return 1 if $node->start(fail_ok => 1);
-		sleep 0.1;
-	}
-	return 0;
-}
-
 my (%acknowledged, %hanging, @wrong);
 my $next = Soak::rounds(20, 10);
 while (my $round = $next->())
@@ -102,11 +91,7 @@ while (my $round = $next->())
 	}
 	sleep 0.3 + rand 0.5;
 
-	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	my @backends = $round % 2 ? () : split ' ', `ps -o pid= --ppid $postmaster`;
-	kill KILL => $postmaster, @backends;
-	waitpid $_, 0 for @pids;
-	start_again() or BAIL_OUT('the server does not start after a crash');
+	crash($node, $round % 2, @pids);
 }
 is(scalar @wrong, 0, 'the server came back every time');
 

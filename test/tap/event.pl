@@ -13,6 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use Crash;
 use Soak;
 use Wire;
 
@@ -76,19 +77,6 @@ sub worker
 	}
 }
 
-sub crash
-{
-	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	kill KILL => $postmaster, split ' ', `ps -o pid= --ppid $postmaster`;
-	for (1 .. 100)
-	{
-		$node->{_pid} = undef;
-		return 1 if $node->start(fail_ok => 1);
-		sleep 0.1;
-	}
-	BAIL_OUT('the server does not start after a crash');
-}
-
 my ($python) = grep { !system "$_ -c 'import psycopg' 2>/dev/null" } '/usr/bin/python3', 'python3';
 my @outside;
 
@@ -120,7 +108,7 @@ while (my $round = $next->())
 		waitpid $outside[$slot], 0;
 		$outside[$slot] = start_outside($slot);
 	}
-	crash();
+	crash($node, 0);
 	waitpid $_, 0 for @children;
 	# three workers, four, three, ...
 	$node->safe_psql('postgres', "SELECT loyalty.subscribe('inside', '{points_changed,member_created}', " . (3 + $round % 2) . ')');

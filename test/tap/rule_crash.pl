@@ -18,6 +18,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
+use Crash;
 use Soak;
 use Wire;
 
@@ -156,18 +157,6 @@ sub client
 	}
 }
 
-sub start_again
-{
-	# backends that outlive the postmaster hold its memory for a moment
-	for (1 .. 100)
-	{
-		$node->{_pid} = undef;
-		return 1 if $node->start(fail_ok => 1);
-		sleep 0.1;
-	}
-	return 0;
-}
-
 my $next = Soak::rounds(6, 6);
 while (my $round = $next->())
 {
@@ -184,11 +173,7 @@ while (my $round = $next->())
 		push @pids, $pid;
 	}
 	sleep 0.5 + rand 1;
-	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	my @backends = $round % 2 ? () : split ' ', `ps -o pid= --ppid $postmaster`;
-	kill KILL => $postmaster, @backends;
-	waitpid $_, 0 for @pids;
-	start_again() or BAIL_OUT('the server does not start after a crash');
+	crash($node, $round % 2, @pids);
 }
 
 my (%acknowledged, %hanging, @wrong);
