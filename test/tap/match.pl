@@ -109,7 +109,8 @@ for my $round (1 .. $rounds)
 		return $x;
 	};
 	my $matches = 0;
-	for (1 .. 500)
+	# some worlds converge slowly
+	for (1 .. 5000)
 	{
 		my @sum;
 		my $expect = sub {
@@ -129,7 +130,7 @@ for my $round (1 .. $rounds)
 		my $out = $left * sum0(@x) / (sum0(@x) + sum0(@y));
 		$expect->($outside[$_], $out * $x[$_] / sum0(@x)) for grep { sum0(@x) > 0 } 0 .. $#outside;
 		$matches += $out;
-		my $before = join ' ', $lambda, map { @$_ } @m;
+		my @before = ($lambda, map { @$_ } @m);
 		$lambda = $matches / $pairs;
 		for my $f (0 .. 3)
 		{
@@ -138,7 +139,8 @@ for my $round (1 .. $rounds)
 			# (the floor of u is half a pair)
 			$u[$f][$_] = max(($a[$f][$_] - $lambda * $m[$f][$_]) / (1 - $lambda), 0) for 0 .. $#{ $m[$f] };
 		}
-		last if $before eq join ' ', $lambda, map { @$_ } @m;
+		my @after = ($lambda, map { @$_ } @m);
+		last if !grep { abs($after[$_] - $before[$_]) > 1e-13 } 0 .. $#after;
 	}
 
 	my $rows = join ",\n", map { my $i = $_; "($i, " . join(', ', map { "'$_'" } @{ $record[$i] }) . ')' } sort { rand() <=> .5 } 0 .. $n - 1;
