@@ -15,7 +15,8 @@ my @kinds = map { my ($kind, $weight) = @$_; ($kind) x $weight } (
 
 # Perl's own generator differs between builds; this one does not.
 my $state;
-sub seed { $state = ($_[0] * 2654435761 + 12345) & 0xffffffff; pick(2) for 1 .. 5 }
+# (of a large seed the low bits, since a product above 64 bits would be the same for all)
+sub seed { $state = (($_[0] & 0xffffffff) * 2654435761 + 12345) & 0xffffffff; pick(2) for 1 .. 5 }
 
 # A whole number from 0 up to, and without, n.
 sub pick
