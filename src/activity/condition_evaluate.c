@@ -245,7 +245,7 @@ EvaluateFact(const Condition *condition, ConditionSubject *subject)
 	switch (question->kind)
 	{
 		case FACT_TIER:
-			return TruthOf(IsOneOf(&condition->texts, answer.text));
+			return answer.text == NULL ? TRUTH_UNKNOWN : TruthOf(IsOneOf(&condition->texts, answer.text));
 		case FACT_COUNT:
 		case FACT_SPENT:
 			return TruthOf(IsInRange(&condition->range, answer.number));
