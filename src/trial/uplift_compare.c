@@ -116,8 +116,11 @@ ScoreInterval(double share, double n, double z, double *low, double *high)
 	double		middle = share + square / (2 * n);
 	double		half = z * sqrt(share * (1 - share) / n + square / (4 * n * n));
 
-	*low = (middle - half) / (1 + square / n);
-	*high = (middle + half) / (1 + square / n);
+	*low = Max(0, (middle - half) / (1 + square / n));
+	*high = Min(1, (middle + half) / (1 + square / n));
+	/* where rounding would leave the share outside */
+	*low = Min(*low, share);
+	*high = Max(*high, share);
 }
 
 static void
