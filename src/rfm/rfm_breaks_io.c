@@ -10,7 +10,7 @@
  * keys where ntile parted ties by them, and time_zone null where none was
  * named.
  */
-#include "rfm/rfm_score.h"
+#include "rfm/rfm_breaks.h"
 
 #include <math.h>
 

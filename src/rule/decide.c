@@ -608,7 +608,7 @@ GaveSomething(const Candidate *candidate)
 
 /* Effects of one campaign, in the state of counters as it is. */
 static void
-Settle(const Decision *decision, Candidate *candidate, bool alone)
+GrantEffects(const Decision *decision, Candidate *candidate, bool alone)
 {
 	const char *used_up = candidate->held_out ? "holdout" : TimesUsedUp(candidate);
 
@@ -658,7 +658,7 @@ GivesAlone(const Decision *decision, Candidate *candidate, int64 *points)
 				candidate->counters[i]->used += Counted(&candidate->rulings[e].held);
 		}
 	}
-	Settle(decision, candidate, true);
+	GrantEffects(decision, candidate, true);
 	any = GaveSomething(candidate);
 	*points = 0;
 	for (int e = 0; e < campaign->neffects; e++)
@@ -910,7 +910,7 @@ Decide(Candidate *const *candidates, int n)
 			continue;
 		}
 		if (!candidate->fixed)
-			Settle(&decision, candidate, false);
+			GrantEffects(&decision, candidate, false);
 		if (stopper == NULL && candidate->campaign->stop && GaveSomething(candidate))
 			stopper = candidate->campaign->code;
 	}

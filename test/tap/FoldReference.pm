@@ -1,5 +1,5 @@
 # The rules of points once more: slow, obvious, and written from the design,
-# not from src/ledger/fold.c.  What the C says is compared with what this says.
+# not from src/ledger/fold_apply.c.  What the C says is compared with what this says.
 #
 # Instants are whole numbers ("ticks"); FOREVER stands for infinity.  A wallet
 # is a plain list of parts of lots; every question walks all of it.

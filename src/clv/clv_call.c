@@ -1,5 +1,5 @@
 /*
- * clv.c
+ * clv_call.c
  *		Customer value in SQL: fits of a sample, forecasts of a member, the
  *		test of a model against a holdout.
  *

@@ -1,5 +1,5 @@
 /*
- * rfm_breaks.c
+ * rfm_breaks_agg.c
  *		Aggregates that find cut points: rfm_breaks(summary, as_of, method) and
  *		rfm_breaks_keyed(summary, as_of, method, member_key).
  *

@@ -1,5 +1,5 @@
 /*
- * fold.c
+ * fold_apply.c
  *		How entries become a balance.  See fold.h for the rules.
  */
 #include "postgres.h"
