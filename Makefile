@@ -162,6 +162,7 @@ endif
 # What runs on a private cluster first sees to what the machine lacks.
 PREPARE = PG_CONFIG='$(PG_CONFIG)' $(HERE)/test/prepare.sh
 AGAIN = $(MAKE) -s --no-print-directory -f $(firstword $(MAKEFILE_LIST))
+CORES := $(shell nproc 2>/dev/null || echo 1)
 export LOYALTY_MAKEFILE := $(firstword $(MAKEFILE_LIST))
 export LOYALTY_ROOMS := $(ROOMS)
 export PG_CONFIG
@@ -188,22 +189,26 @@ sanitize:
 freeze:
 	@$(PREPARE) demo $(AGAIN) run-freeze
 
-run-demo: all
+# Built on all cores; what follows runs by itself.
+built:
+	@$(AGAIN) -j$(CORES) all
+
+run-demo: built
 	@$(HERE)/test/demo/run.sh
-run-dashboard: all
+run-dashboard: built
 	@$(HERE)/dashboard/run.sh
 run-psql:
 	@$(HERE)/test/demo/psql.sh
-run-test: all
+run-test: built
 	@$(HERE)/test/run.sh
-run-soak: all
+run-soak: built
 	@LOYALTY_SOAK=1 $(HERE)/test/run.sh
-run-lint: all
+run-lint: built
 	@$(HERE)/test/lint.sh
-run-bench: all
+run-bench: built
 	@$(HERE)/test/bench/run.sh
 
-run-freeze: all
+run-freeze: built
 	@$(HERE)/upgrade/freeze.sh
 
 # The archive has what is committed, under the name that PGXN expects.
@@ -221,4 +226,4 @@ clean-clusters:
 		for name in demo test bench; do $(HERE)/test/cluster.sh $$name remove; done; \
 	fi
 
-.PHONY: FORCE installcheck dist deb freeze run-freeze demo psql dashboard test lint versions soak bench mutants sanitize clean-clusters run-demo run-psql run-dashboard run-test run-lint run-soak run-bench
+.PHONY: FORCE built installcheck dist deb freeze run-freeze demo psql dashboard test lint versions soak bench mutants sanitize clean-clusters run-demo run-psql run-dashboard run-test run-lint run-soak run-bench

@@ -17,7 +17,7 @@ mkdir -p "$released"
 {
 	pg_dump --no-owner --no-privileges -d released | grep -v '^\\\(un\)\?restrict '
 	printf '\n-- what members have\n'
-	psql -XqAt -d released -c "SELECT '-- ' || concat_ws('|', member_id, currency, available, pending, held) FROM loyalty.wallet w, loyalty.balance(w.member_id, w.currency, as_of => '2026-01-01') b ORDER BY member_id, currency"
+	psql -XqAt -d released -f "$HERE/upgrade/figures.sql" | sed 's/^/-- /'
 } > "$released/program--$version.sql"
 cp "loyalty--$version.sql" "$released/"
 say "Kept: $(cd "$released" && ls -- *"--$version.sql" | tr '\n' ' ')"

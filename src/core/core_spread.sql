@@ -44,7 +44,7 @@ BEGIN
 		FROM pg_catalog.run_command_on_all_nodes($1) r LEFT JOIN pg_catalog.pg_dist_node n ON n.nodeid = r.nodeid ORDER BY n.groupid$q$ USING query
 	LOOP
 		IF NOT m.success THEN
-			RAISE EXCEPTION 'machine % did not answer', m.name
+			RAISE EXCEPTION 'machine % could not answer', m.name
 				USING ERRCODE = 'LY007', DETAIL = format('It says: %s.', m.result), HINT = 'All machines are needed; ask again once it is there.';
 		END IF;
 		machine := m.name;

@@ -187,7 +187,7 @@ sub move
 }
 join_machine($at{coordinator}, 'worker_2');
 reconnect(@machines);
-like(state_of($at{coordinator}, 'SELECT ledger_digest()'), qr/^LY007 machine \S+ did not answer: .*not prepared/, 'a machine that is not prepared is said');
+like(state_of($at{coordinator}, 'SELECT ledger_digest()'), qr/^LY007 machine \S+ could not answer: .*not prepared/, 'a machine that is not prepared is said');
 is(state_of($at{coordinator}, 'CALL loyalty.distribute()'), '', 'another machine');
 @here = @machines;
 reconnect(@here);
@@ -209,6 +209,6 @@ intact('undone', 'of three');
 
 # A machine that does not answer is named
 $node{worker_2}->stop('immediate');
-like(state_of($at{coordinator}, "SELECT * FROM verify_ledger('$digest{whole}')"), qr/^LY007 machine \S*:${\ $node{worker_2}->port} did not answer/, 'a machine that does not answer');
+like(state_of($at{coordinator}, "SELECT * FROM verify_ledger('$digest{whole}')"), qr/^LY007 machine \S*:${\ $node{worker_2}->port} could not answer/, 'a machine that does not answer');
 
 done_testing();

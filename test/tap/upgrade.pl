@@ -107,8 +107,7 @@ sub difference
 	return join "\n", map { ($count{$_} > 0 ? 'missing: ' : 'more: ') . $_ } grep { $count{$_} } sort keys %count;
 }
 
-# What members have, as figures that no version answers otherwise.
-my $figures = q{SELECT member_id, currency, available, pending, held FROM loyalty.wallet w, loyalty.balance(w.member_id, w.currency, as_of => '2026-01-01') b ORDER BY 1, 2};
+my $figures = slurp("$top/upgrade/figures.sql");
 
 sub is_new
 {
