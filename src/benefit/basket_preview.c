@@ -49,6 +49,8 @@ typedef struct Shown
 	CodePreview *preview;
 	Coupon		coupon;
 	bool		is_crowded;		/* others of this basket leave none of its benefit */
+	bool		is_of_no_use;	/* beside others that were candidates then */
+	bool		applies;
 	PriceCoupon priced;
 	Cause		cause;			/* of its refusal */
 } Shown;
@@ -301,11 +303,11 @@ LookAtCodes(Preview *preview, int ncodes, CodePreview *previews)
  */
 
 /*
- * Candidates whose pricing came to nothing are refused for that, and are none any
- * more.  Returns whether there were any.
+ * Takes away the candidates whose pricing came to nothing, alone or beside others.
+ * Returns whether there were any.
  */
 static bool
-DropThoseOfNoUse(Preview *preview, PriceCoupon *priced)
+DropThoseOfNoUse(Preview *preview, PriceCoupon *priced, bool alone)
 {
 	int			n = 0;
 	bool		any = false;
@@ -321,11 +323,55 @@ DropThoseOfNoUse(Preview *preview, PriceCoupon *priced)
 			preview->candidates[n++] = shown;
 			continue;
 		}
-		Refuse(shown, (Cause) {.kind = OF_NO_USE,.coupon = &shown->coupon,.priced = &shown->priced});
+		if (alone)
+			Refuse(shown, (Cause) {.kind = OF_NO_USE,.coupon = &shown->coupon,.priced = &shown->priced});
+		else
+			shown->is_of_no_use = true;
 		any = true;
 	}
 	preview->ncandidates = n;
 	return any;
+}
+
+/*
+ * What came to nothing beside others may have done so beside some that came to
+ * nothing in turn.  So it is looked at beside those that apply: it applies, too, or
+ * is refused as a call with all their codes would be.
+ */
+static void
+LookAgain(const Preview *preview, const ActivityBasket *made, Shown *shown)
+{
+	PriceCoupon *priced = palloc0(preview->nshown * sizeof(PriceCoupon));
+	Shown	  **together = palloc(preview->nshown * sizeof(Shown *));
+	int			n = 0;
+
+	for (int i = 0; i < preview->nshown; i++)
+	{
+		Shown	   *one = &preview->shown[i];
+
+		if (one != shown && !one->applies)
+			continue;
+		if (one != shown && AreExclusive(one->coupon.benefit, shown->coupon.benefit))
+		{
+			Refuse(shown, (Cause) {.kind = NOT_COMBINABLE,.coupon = &shown->coupon,.other = &one->coupon});
+			return;
+		}
+		SetTerms(&priced[n], made, one->coupon.benefit, one->coupon.coupon_id);
+		together[n++] = one;
+	}
+	PriceCoupons(&made->basket, n, priced);
+	for (int i = 0; i < n; i++)
+	{
+		if (priced[i].verdict != PRICE_APPLIES)
+		{
+			shown->priced = priced[i];
+			Refuse(shown, (Cause) {.kind = OF_NO_USE,.coupon = &together[i]->coupon,.priced = &shown->priced});
+			return;
+		}
+	}
+	for (int i = 0; i < n; i++)
+		together[i]->priced = priced[i];
+	shown->applies = true;
 }
 
 /*
@@ -345,19 +391,25 @@ PriceCandidates(Preview *preview, const ActivityBasket *made)
 		SetTerms(&priced[i], made, coupon->benefit, coupon->coupon_id);
 		PriceCoupons(&made->basket, 1, &priced[i]);
 	}
-	(void) DropThoseOfNoUse(preview, priced);
+	(void) DropThoseOfNoUse(preview, priced, true);
 	do
 	{
 		ChooseCoupons(&made->basket, preview->ncandidates, priced);
-	} while (DropThoseOfNoUse(preview, priced));
+	} while (DropThoseOfNoUse(preview, priced, false));
 	for (int i = 0; i < preview->ncandidates; i++)
 	{
 		Shown	   *shown = preview->candidates[i];
 
-		if (shown->priced.verdict == PRICE_EXCLUDED)
+		shown->applies = shown->priced.verdict == PRICE_APPLIES;
+		if (!shown->applies)
 			Refuse(shown, (Cause) {
 				   .kind = NOT_COMBINABLE,.coupon = &shown->coupon,.other = &preview->candidates[shown->priced.lost_to]->coupon
 				   });
+	}
+	for (int i = 0; i < preview->nshown; i++)
+	{
+		if (preview->shown[i].is_of_no_use)
+			LookAgain(preview, made, &preview->shown[i]);
 	}
 }
 
@@ -408,11 +460,11 @@ PreviewCodes(Activity *activity, const char *basket, int ncodes, const char *con
 			RefuseCrowded(&preview, &preview.shown[i]);
 	}
 	AddUpAmount(activity, beyond);
-	for (int i = 0; i < preview.ncandidates; i++)
+	for (int i = 0; i < preview.nshown; i++)
 	{
-		const Shown *shown = preview.candidates[i];
+		const Shown *shown = &preview.shown[i];
 
-		if (shown->preview->refusal != NULL)
+		if (!shown->applies)
 			continue;
 		shown->preview->discount = shown->priced.discount;
 		shown->preview->spread = SpreadValue(&made, &shown->priced);

@@ -94,7 +94,24 @@ FROM (VALUES
 SELECT loyalty.define_benefit('first_free', '{"kind": "coupon", "discount": {"percent": 100}, "class": "lines", "lines": {"sku": ["A"]}, "exclusive": null, "priority": 1}') \g /dev/null
 SELECT loyalty.define_benefit('a_10', '{"kind": "coupon", "discount": {"amount": 10}, "class": "lines", "lines": {"sku": ["A"]}}') \g /dev/null
 SELECT is(codes(format($$1, at => '2026-05-02', lines => '[{"sku": "A", "amount": 20}, {"amount": 50}]', codes => %L$$, ARRAY[coupon(1, 'first_free'), coupon(1, 'a_10'), coupon(1, 'five')])),
-	'20.00 LY609 5.00', 'chosen again');
+	'20.00 LY611 5.00', 'chosen again, and shuts the best out');
+
+-- what came to nothing beside one that comes to nothing in turn has its turn, too: rest takes all before order_100 and rest_5
+-- can; a_30 then has the turn of order_100, and leaves rest too little, and something for rest_5
+SELECT loyalty.define_benefit(d.benefit, '{"kind": "coupon", "lines": {"sku": ["A"]}}' || d.definition) FROM (VALUES
+	('a_30', '{"discount": {"amount": 30}, "class": "lines"}'::jsonb),
+	('order_100', '{"discount": {"percent": 100}, "priority": 200}'),
+	('rest', '{"discount": {"amount": 60}, "minimum": 40, "minimum_after": true, "exclusive": null, "priority": 1}'),
+	('rest_5', '{"discount": {"amount": 5}, "exclusive": null, "priority": 200}')) d (benefit, definition) \g /dev/null
+SELECT array_agg(coupon(1, b)) AS four FROM unnest('{rest_5,rest,order_100,a_30}'::text[]) b \gset
+SELECT is(codes(format($$1, at => '2026-05-02', lines => '[{"sku": "A", "amount": 60}]', codes => %L$$, :'four')),
+	'5.00 LY610 LY611 30.00', 'so it applies');
+SELECT throws_ok(format($$SELECT loyalty.record_activity(1, 'order', '2026-05-02', lines => '[{"sku": "A", "amount": 60}]', codes => %L)$$, (:'four'::text[])[1:2] || (:'four'::text[])[4]),
+	'LY610', NULL, 'as it is recorded: too little is left for the one');
+SELECT throws_ok(format($$SELECT loyalty.record_activity(1, 'order', '2026-05-02', lines => '[{"sku": "A", "amount": 60}]', codes => %L)$$, (:'four'::text[])[1:1] || (:'four'::text[])[3:4]),
+	'LY611', NULL, 'and the other is shut out');
+SELECT results_eq(format($$SELECT discount FROM loyalty.record_activity(1, 'order', '2026-05-02', lines => '[{"sku": "A", "amount": 60}]', codes => %L)$$, (:'four'::text[])[1:1] || (:'four'::text[])[4:4]),
+	'VALUES (35.00)', 'and two are redeemed');
 
 -- ---------------------------------------------------------------------------
 -- Why a code does not apply: as record_activity() refuses it
