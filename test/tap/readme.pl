@@ -1,20 +1,16 @@
 # What README.md and the pages in doc/ show is what happens.  The blocks fenced
-# as ```psql and ```sql run in order, in one session, in a fresh database named
-# loyalty.  README.md makes the extension itself; a page of doc/ finds what
-# README's quick start leaves: the extension, its tables, the time zone
-# Europe/London, and search_path = public, loyalty.
+# as ```sql run in order, in one session, in a fresh database named loyalty.
+# README.md makes the extension itself; a page of doc/ finds what README's quick
+# start leaves: the extension, its tables and the time zone Europe/London.
 #
-# - in ```psql, a line that begins with a prompt (loyalty=# and its
-#   continuations, such as loyalty-# and loyalty(#) is input, everything else
-#   is what psql must print; an ellipsis (U+2026) stands for anything within a
-#   line, on a line of its own for any lines;
-# - ```sql is input only, and must raise no error.
+# A block must raise no error, unless the block ```text answer that follows it
+# says so, which is what psql prints for all of it; an ellipsis (U+2026) stands
+# for anything within a line, on a line of its own for any lines.
 #
-# Blocks fenced as ```sql orders are for copying into other tools: no prompts,
-# and no semicolon at the end.  They run in order, in one session of a database
-# of their own with a table orders made of the Online Retail data; the block
-# ```text answer that follows one is what psql prints.  Without that data they
-# run on orders that are made up, and only must raise no error.
+# Blocks fenced as ```sql orders are for copying into other tools: no semicolon
+# at the end.  They run in order, in one session of a database of their own with
+# a table orders made of the Online Retail data.  Without that data they run on
+# orders that are made up, and only must raise no error.
 use strict;
 use warnings;
 use utf8;
@@ -33,7 +29,6 @@ SET client_min_messages = warning;
 SELECT loyalty.setup() \g /dev/null
 SELECT loyalty.configure_program(time_zone => 'Europe/London') \g /dev/null
 RESET client_min_messages;
-SET search_path = public, loyalty;
 SQL
 
 my @questions;	# {page, line, input, expected} of blocks fenced as "sql orders"
@@ -92,36 +87,20 @@ sub read_page
 		{
 			if (defined $kind) { undef $kind; next }
 			$kind = $1;
-			undef $step;
-			my $new = { page => $page, line => $. + 1, input => [], expected => undef };
-			push @steps, $step = $new if $kind eq 'sql';
-			push @questions, $step = $new if $kind eq 'sql orders';
-			if ($kind eq 'text answer')
+			if ($kind =~ /^sql( orders)?$/)
 			{
-				$step = $questions[-1] or die "$page:$.: an answer without a question";
-				die "$page:$.: a second answer" if $step->{expected};
+				$step = { page => $page, line => $. + 1, input => [], expected => undef };
+				push @{ $1 ? \@questions : \@steps }, $step;
+			}
+			elsif ($kind eq 'text answer')
+			{
+				die "$page:$.: an answer without a question" unless $step && !$step->{expected};
 				$step->{expected} = [];
 			}
 		}
 		elsif (!defined $kind) { }
 		elsif ($kind eq 'text answer') { push @{ $step->{expected} }, $line }
-		elsif ($kind eq 'sql' || $kind eq 'sql orders')
-		{
-			push @{ $step->{input} }, $line;
-		}
-		elsif ($kind eq 'psql')
-		{
-			if ($line =~ /^loyalty=[#>] ?(.*)/)
-			{
-				push @steps, $step = { page => $page, line => $., input => [$1], expected => [] };
-			}
-			elsif ($step && !@{ $step->{expected} } && $line =~ /^loyalty[-(*'"\$!^][#>] ?(.*)/)
-			{
-				push @{ $step->{input} }, $1;
-			}
-			elsif ($step) { push @{ $step->{expected} }, $line }
-			else { fail("$page:$.: a psql block begins with a prompt") }
-		}
+		elsif ($kind =~ /^sql/) { push @{ $step->{input} }, $line }
 	}
 	close $file;
 	return @steps;
@@ -191,6 +170,8 @@ WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'loyalty') 
 ORDER BY 1 \gexec
 SQL
 	is($infinite, '', "database $database: no column holds an infinite instant");
+	IPC::Run::run([ @psql, '-d', $database, '-At', '-c', 'SELECT * FROM loyalty.check_all()' ], '>', \my $violations);
+	is($violations, '', "$steps[0]{page}: all is well") if $database eq 'loyalty';
 
 	IPC::Run::run([ @psql, '-d', 'postgres', '-c', "DROP DATABASE $database" ]);
 }
