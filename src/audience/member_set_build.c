@@ -210,11 +210,12 @@ AddBucket(SetBuilder *builder, uint32 high, const char *at, Size size)
 	return at + builder->library->portable_deserialize_size(at, size);
 }
 
-/* What runs are as an array or as bits, of which bytes has room for either. */
+/* Writes what runs are, as an array or as bits. */
 static void
-ExpandRuns(const char *runs, int nruns, bool as_bits, char *bytes)
+ExpandRuns(const char *runs, int nruns, bool as_bits, char *to)
 {
-	memset(bytes, 0, BITMAP_BYTES);
+	if (as_bits)
+		memset(to, 0, BITMAP_BYTES);
 	for (int r = 0; r < nruns; r++)
 	{
 		int			first = GetUint16(runs + 4 * r);
@@ -223,54 +224,61 @@ ExpandRuns(const char *runs, int nruns, bool as_bits, char *bytes)
 		for (int low = first; low <= last; low++)
 		{
 			if (as_bits)
-				bytes[low >> 3] |= (char) (1 << (low & 7));
+				to[low >> 3] |= (char) (1 << (low & 7));
 			else
 			{
-				memcpy(bytes, &(uint16) {low}, 2);
-				bytes += 2;
+				memcpy(to, &(uint16) {low}, 2);
+				to += 2;
 			}
 		}
 	}
 }
 
 /*
- * The same of a bucket with runs.  The library is not given them: version 0.2.66
- * writes beyond its memory where it takes a run apart that has few members and
- * ends with the last one of its chunk.
+ * The same of a bucket with runs, written without them first.  The library is
+ * not given them: version 0.2.66 writes beyond its memory where it takes a run
+ * apart that has few members and ends with the last one of its chunk.
  */
 static const char *
 AddBucketWithRuns(SetBuilder *builder, uint32 high, const char *start)
 {
-	int			count = (int) (GetUint32(start) >> 16) + 1;
+	uint32		count = (GetUint32(start) >> 16) + 1;
 	const char *is_run = start + 4;
 	const char *keys = is_run + (count + 7) / 8;
 	/* short lists have no offsets */
 	const char *at = keys + (count < CHUNKS_WITH_OFFSETS ? 4 : 8) * count;
-	char		bytes[BITMAP_BYTES];
+	Size		size = 8 + CHUNK_HEAD_BYTES * (Size) count;
+	char	   *plain;
+	char	   *offsets;
+	char	   *to;
 
-	for (int i = 0; i < count; i++)
+	for (uint32 i = 0; i < count; i++)
+		size += ChunkBytes(GetUint16(keys + 4 * i + 2) + 1);
+	plain = MemoryContextAllocHuge(CurrentMemoryContext, size);
+	memcpy(plain, (uint32[]) {ROARING_COOKIE, count}, 8);
+	memcpy(plain + 8, keys, 4 * (Size) count);
+	offsets = plain + 8 + 4 * count;
+	to = offsets + 4 * count;
+	for (uint32 i = 0; i < count; i++)
 	{
-		Chunk		chunk;
-		bytea	   *set;
+		int			members = GetUint16(keys + 4 * i + 2) + 1;
 
 		CHECK_FOR_INTERRUPTS();
-		chunk.chunk = ((int64) high << 16) | GetUint16(keys + 4 * i);
-		chunk.count = GetUint16(keys + 4 * i + 2) + 1;
+		memcpy(offsets + 4 * i, &(uint32) {to - plain}, 4);
 		if (HasBit(is_run, i))
 		{
-			ExpandRuns(at + 2, GetUint16(at), IsBitmap(chunk.count), bytes);
-			chunk.bytes = bytes;
+			ExpandRuns(at + 2, GetUint16(at), IsBitmap(members), to);
 			at += 2 + 4 * GetUint16(at);
 		}
 		else
 		{
-			chunk.bytes = at;
-			at += ChunkBytes(chunk.count);
+			memcpy(to, at, ChunkBytes(members));
+			at += ChunkBytes(members);
 		}
-		set = SetOfChunk(&chunk);
-		AddBucket(builder, high, VARDATA(set) + SET_HEAD_BYTES + 4, VARSIZE(set) - VARHDRSZ - SET_HEAD_BYTES - 4);
-		pfree(set);
+		to += ChunkBytes(members);
 	}
+	(void) AddBucket(builder, high, plain, size);
+	pfree(plain);
 	return at;
 }
 

@@ -44,6 +44,11 @@ FROM (VALUES
 		'{0,65536,131072,196608,262144,327680,393216,458752,524293,524294}', 'a run after eight arrays')) c (bytes, set, what);
 SELECT is(decode(whole(1, runs(65536, u16(1, 0, 65535))), 'hex')::member_set, (SELECT member_set_agg(g) FROM generate_series(0, 65535) g), 'a run of all');
 SELECT is(s.set::bytea::member_set, s.set, 'as many chunks as a bucket may have') FROM (SELECT member_set_agg(g << 16) AS set FROM generate_series(0::bigint, 65535) g) s;
+-- 1024 chunks: each is a run of its last member, but every 256th is an array of its last two
+SELECT is(decode(whole(1, u32(0) || u16(12347, 1023) || repeat('fe' || repeat('ff', 31), 4) || string_agg(u16(k, (k % 256 = 0)::integer), '' ORDER BY k) ||
+		string_agg(u32(4 + 128 + 8 * 1024 + 6 * k - 2 * ((k + 255) / 256)), '' ORDER BY k) || string_agg(CASE WHEN k % 256 = 0 THEN u16(65534, 65535) ELSE u16(1, 65535, 0) END, '' ORDER BY k)), 'hex')::member_set,
+	(SELECT member_set_agg((g << 16) + l) FROM generate_series(0::bigint, 1023) g, generate_series(65534, 65535) l WHERE l = 65535 OR g % 256 = 0), 'many chunks, of runs and arrays')
+FROM generate_series(0, 1023) k;
 
 SELECT is(complaint(format('SELECT %L::bytea::member_set', '\x' || c.bytes)), 'LY706 Its bytes are no set: ' || c.why || '.', c.what)
 FROM (VALUES
