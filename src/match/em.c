@@ -230,7 +230,8 @@ Maximize(const MatchProblem *problem, const Sums *sums, const MatchModel *before
 			if (sum > 0.0)
 				new->m[l] = sums->on_level[f][l] / sum;
 			new->u[l] = (counts->agreement[l] - after->lambda * new->m[l]) / (1.0 - after->lambda);
-			new->u[l] = Max(new->u[l], counts->resolution[l]);
+			/* a share, also where nearly all pairs match and rounding decides */
+			new->u[l] = Min(Max(new->u[l], counts->resolution[l]), 1.0);
 		}
 		if (problem->clip[0] > 0.0 || problem->clip[1] < 1.0)
 		{
@@ -272,12 +273,13 @@ FitMatchModel(const MatchProblem *problem, const MatchModel *start, MatchFit *fi
 		fit->iterations++;
 	}
 	Expect(problem, &fit->model, &outside, &sums);
-	fit->model.lambda = problem->pairs > 0.0 ? sums.matches / problem->pairs : 0.0;
 	fit->matches_inside = sums.inside;
 	fit->matches_outside = sums.outside;
 	fit->recall = sums.matches > 0.0 ? sums.inside / sums.matches : 1.0;
-	fit->model.expected = sums.matches;
-	fit->model.others = problem->pairs - sums.matches;
+	/* sums may be a last digit above */
+	fit->model.expected = Min(sums.matches, problem->pairs);
+	fit->model.lambda = problem->pairs > 0.0 ? fit->model.expected / problem->pairs : 0.0;
+	fit->model.others = problem->pairs - fit->model.expected;
 }
 
 /*

@@ -599,6 +599,8 @@ ReadMatchModel(Jsonb *json, FittedModel *model)
 		model->head.records = (int64) number;
 		ReadNumberAt(&whole, "pairs", 0.0, 1e30, &model->head.pairs);
 		ReadNumberAt(&whole, "expected_matches", 0.0, 1e30, &model->fit.model.expected);
+		if (model->fit.model.expected > model->head.pairs)
+			Complain(&whole, "expects more matches than it has pairs");
 		ReadNumberAt(&whole, "matches_in_blocks", 0.0, 1e30, &model->fit.matches_inside);
 		ReadNumberAt(&whole, "pairs_in_blocks", 0.0, 1e30, &model->fit.pairs_inside);
 		ReadNumberAt(&whole, "matches_outside", 0.0, 1e30, &model->fit.matches_outside);

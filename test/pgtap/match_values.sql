@@ -104,6 +104,9 @@ SELECT is(outcome(format('SELECT match_report(%L)', m)), 'LY003 ' || want, left(
 	('{"lambda": 0.1, "x": 1, "fields": [' || :'a' || ']}', 'x is not known here.'), ('{"lambda": 0.1, "remarks": "x", "fields": [' || :'a' || ']}', 'remarks must be an array.'), ('{"lambda": 0.1, "remarks": [5], "fields": [' || :'a' || ']}', 'remarks[0] must be a text.'), ('{"lambda": 0.1, "converged": 5, "fields": [' || :'a' || ']}', 'converged must be true or false.')) v (m, want)
 UNION ALL SELECT is(outcome(format('SELECT match_report(%L)', format('{"lambda": 0.1, "%s": %s, "fields": [%s]}', key, number, :'a'))), format('LY003 %s must be from 0 to %s.', key, most), key) FROM (VALUES ('records', '-1', '1e+15'), ('pairs', '-1', '1e+30'), ('expected_matches', '-1', '1e+30'),
 	('matches_in_blocks', '-1', '1e+30'), ('pairs_in_blocks', '-1', '1e+30'), ('matches_outside', '-1', '1e+30'), ('recall_of_blocks', '1.1', '1'), ('iterations', '-1', '1e+09')) v (key, number, most);
+SELECT is(outcome(format('SELECT match_report(%L)', format('{"lambda": 0.1, %s, "fields": [%s]}', part, :'a'))), 'LY003 It expects more matches than it has pairs.', part) FROM unnest('{"\"pairs\": 9, \"expected_matches\": 9.5","\"expected_matches\": 1"}'::text[]) part;
+-- of nine pairs that are all expected to match no other is left, so that an equal value says nothing
+SELECT is((match_weight(format('{"lambda": 1, "pairs": 9, "expected_matches": 9, "fields": [%s]}', :'a')::jsonb, v.pattern)).parts -> 'fields' -> 'a' ->> 'weight', v.weight, 'nobody else, ' || v.pattern) FROM (VALUES ('1', '0.000000'), ('0', '-3.169925')) v (pattern, weight);
 SELECT is(outcome(format('SELECT match_fit(%L, %L)', '{"patterns": {"111": 5}}', o)), 'LY003 ' || want, o::text) FROM (VALUES
 	('[]'::jsonb, 'It must be an object.'), ('{"x": 1}', 'x is not known here.'), ('{"lambda": 0}', 'lambda must be from 1e-18 to 1.'), ('{"lambda": 1.1}', 'lambda must be from 1e-18 to 1.'), ('{"m": 1.1}', 'm must be from 0 to 1.'), ('{"m": -0.1}', 'm must be from 0 to 1.'), ('{"u": 1.1}', 'u must be from 0 to 1.'), ('{"u": "x"}', 'u must be a number.'),
 	('{"tolerance": 1.1}', 'tolerance must be from 0 to 1.'), ('{"tolerance": -1}', 'tolerance must be from 0 to 1.'), ('{"max_iterations": 0}', 'max_iterations must be from 1 to 1e+06.'), ('{"max_iterations": 1000001}', 'max_iterations must be from 1 to 1e+06.'), ('{"clip": 5}', 'clip must be an array.'),
@@ -131,6 +134,23 @@ SELECT is(outcome(format('SELECT weight FROM match_weight(%L, %L, %L)', '{"lambd
 	('2', NULL, 'LY003 It has 1 fields.'), ('11', NULL, 'LY003 It has 1 fields.'), ('', NULL, 'LY003 It has 1 fields.'), ('x', NULL, 'LY003 It has 1 fields.')) v (p, f, want);
 -- models may change from row to row
 SELECT is(array_agg((match_weight(m::jsonb, '1')).weight ORDER BY o), '{3.169925,0.000000,3.169925,-3.169925}', 'other models') FROM (VALUES (1, '{"lambda": 0.5, "fields": [' || :'a' || ']}'), (2, '{"lambda": 0.1, "fields": [' || :'a' || ']}'), (3, '{"lambda": 0.5, "fields": [' || :'a' || ']}'), (4, '{"lambda": 0.1, "fields": [{"field": "a", "m": [0.5, 0.5], "u": [0.5, 0.5]}]}')) v (o, m);
+
+-- ---- counts that no model has, where a fit begins with nothing but matches: its shares are shares, or it is refused
+
+CREATE FUNCTION fit_or_null(counts jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN match_fit(counts, '{"lambda": 1, "m": 0.99}');
+EXCEPTION WHEN SQLSTATE 'LY843' THEN
+	RETURN NULL;
+END $$;
+CREATE TEMPORARY TABLE odd AS
+SELECT n, fit_or_null(jsonb_build_object('pairs', 100 + 7 * n, 'fields', c.fields, 'blocks', '[["a"], ["b", "c"]]'::jsonb, 'patterns', jsonb_build_object('111', n % 13 + 1, '110', n % 7 * 3, '101', 3, '011', n % 5))) AS model
+FROM generate_series(1, 200) n, LATERAL (SELECT jsonb_agg(jsonb_build_object('field', f.name, 'present', f.present, 'agreement', jsonb_build_array(1 - f.agree, f.agree))) AS fields FROM (VALUES
+	('a', n % 7 / 10.0 + 0.2, n % 9 / 10.0 + 0.1), ('b', 1, n % 11 / 12.0 + 0.05), ('c', n % 5 / 10.0 + 0.1, n % 8 / 10.0 + 0.2)) f (name, present, agree)) c;
+SELECT ok(count(model) >= 100, 'odd counts are fitted') FROM odd;
+SELECT is_empty($$SELECT n, x.share FROM odd, LATERAL (SELECT model -> 'lambda' AS share UNION ALL SELECT s FROM jsonb_array_elements(model -> 'fields') f, jsonb_array_elements((f -> 'm') || (f -> 'u')) s) x
+	WHERE NOT (x.share::double precision BETWEEN 0 AND 1)$$, 'lambda, m and u of odd counts');
+SELECT is_empty($$SELECT n FROM odd WHERE model IS NOT NULL AND outcome(format('SELECT match_report(%L)', model)) LIKE 'LY%'$$, 'a model of odd counts can be read');
 
 -- ---- what a fit says of itself
 
