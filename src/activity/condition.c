@@ -318,20 +318,16 @@ GivesTruth(Datum jsonpath)
 	return gives;
 }
 
-/* Whether a path has !(...), which holds where the field is missing, and looks at that nowhere. */
+/*
+ * Whether a path has !(...), which holds where the field is missing, and looks
+ * at that nowhere.  PostgreSQL writes it without blanks, comments and capitals.
+ */
 static bool
-IsLaxNegation(const char *path)
+IsLaxNegation(Datum jsonpath)
 {
-	static const char blank[] = " \t\r\n";
+	const char *path = DatumGetCString(DirectFunctionCall1(jsonpath_out, jsonpath));
 
-	if (strncmp(path + strspn(path, blank), "strict", strlen("strict")) == 0 || strstr(path, "exists") != NULL)
-		return false;
-	for (const char *c = strchr(path, '!'); c != NULL; c = strchr(c + 1, '!'))
-	{
-		if (c[1 + strspn(c + 1, blank)] == '(')
-			return true;
-	}
-	return false;
+	return strncmp(path, "strict ", strlen("strict ")) != 0 && strstr(path, "!(") != NULL && strstr(path, "exists (") == NULL;
 }
 
 static void
@@ -348,7 +344,7 @@ ReadPath(const Place *place, Condition *condition)
 	}
 	if (!GivesTruth(condition->jsonpath))
 		Complain(place, "is no predicate: it must be true or false");
-	if (IsLaxNegation(text))
+	if (IsLaxNegation(condition->jsonpath))
 		Warn(place, "has a negation that holds where the field is missing; ask exists() as well, or use \"strict\"");
 }
 

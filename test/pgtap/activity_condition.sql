@@ -117,6 +117,9 @@ FROM (VALUES
 	('{"path": 5}', 'when.path: must be a text'), ('{"path": "$.a >"}', 'when.path: is no jsonpath: $.a >'), ('{"path": "$.a"}', 'when.path: is no predicate: it must be true or false'),
 	('{"path": "$.a > 1"}', 'good'), ('{"path": "$.a != 1"}', 'good'), ('{"path": "!exists($.a)"}', 'good'), ('{"path": "exists($.a) && !($.a > 1)"}', 'good'),
 	('{"path": "strict !($.a > 1)"}', 'good'), ('{"path": "$.a == \"so!\""}', 'good'),
+	('{"path": "STRICT !($.a > 1)"}', 'good'), ('{"path": "/* all of it */ strict !($.a > 1)"}', 'good'), ('{"path": "EXISTS($.a) && !($.a > 1)"}', 'good'),
+	-- a field of that name is no question
+	('{"path": "!($.exists > 1)"}', 'warning when.path: has a negation that holds where the field is missing; ask exists() as well, or use "strict"'),
 	('{"path": "$.a != 1 && ! ($.b > 1)"}', 'warning when.path: has a negation that holds where the field is missing; ask exists() as well, or use "strict"')
 ) v (condition, problems);
 -- of a window
