@@ -113,7 +113,7 @@ SELECT is_empty('SELECT * FROM loyalty.check_tier()', 'as a replay has it');
 
 CREATE PROCEDURE live(rounds integer) LANGUAGE plpgsql AS $$
 DECLARE
-	t timestamptz := '2018-12-01';
+	t timestamptz := '2010-12-01';	-- so that also ten years of a long run are over
 	addressed bigint;
 	m bigint;
 	l text;
@@ -146,13 +146,14 @@ BEGIN
 		ELSIF what < 0.89 THEN
 			PERFORM loyalty.earn(m, 1 + (size * 100)::bigint, l, t, CASE WHEN n % 2 = 0 THEN t + size * interval '40 days' END, pending => n % 2 = 1);
 		ELSIF what < 0.91 THEN
+			-- of his own: what came while another was merged with him went with that one
 			PERFORM loyalty.reverse(m, e.entry_id, effective_at => greatest(t, e.effective_at))
-			FROM (SELECT x.entry_id, x.effective_at FROM loyalty.ledger x WHERE x.member_id = m AND x.currency = l AND x.kind = 'earn'
+			FROM (SELECT x.entry_id, x.effective_at FROM loyalty.ledger x WHERE x.member_id = m AND x.currency = l AND x.kind = 'earn' AND loyalty.canonical_member(coalesce(x.home_id, m)) = m
 					AND NOT EXISTS (SELECT FROM loyalty.ledger r WHERE r.member_id = m AND r.target_entry_id = x.entry_id)
 					AND (n % 3 <> 0 OR x.available_at IS NOT NULL) ORDER BY x.entry_id DESC LIMIT 1) e;
 		ELSIF what < 0.92 THEN
 			PERFORM loyalty.activate(m, e.entry_id, greatest(t, e.effective_at))
-			FROM (SELECT x.entry_id, x.effective_at FROM loyalty.ledger x WHERE x.member_id = m AND x.currency = l AND x.kind = 'earn' AND x.available_at IS NULL
+			FROM (SELECT x.entry_id, x.effective_at FROM loyalty.ledger x WHERE x.member_id = m AND x.currency = l AND x.kind = 'earn' AND x.available_at IS NULL AND loyalty.canonical_member(coalesce(x.home_id, m)) = m
 					AND NOT EXISTS (SELECT FROM loyalty.ledger r WHERE r.member_id = m AND r.target_entry_id = x.entry_id) LIMIT 1) e;
 		ELSIF what < 0.93 THEN
 			PERFORM loyalty.grant_tier(m, l, (SELECT x.level FROM loyalty.tier_level x WHERE x.ladder = l ORDER BY random() LIMIT 1), 'manual',
