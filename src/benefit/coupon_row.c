@@ -537,7 +537,7 @@ RefuseCoupon(CouponAnswer answer, const Coupon *coupon, TimestampTz at)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_COUPON_USED),
 					 errmsg("%s is used", name),
-					 errdetail("It may be redeemed %d times, and was.", coupon->terms.times),
+					 errdetail("It was redeemed %d of %d times.", coupon->state.uses, coupon->terms.times),
 					 errhint("It can be used again when an order that used it is cancelled.")));
 		case COUPON_IS_RESERVED:
 			ereport(ERROR,

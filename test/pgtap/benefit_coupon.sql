@@ -316,6 +316,21 @@ SELECT is(answer(s.statement), s.expected, format('%s: %s', s.n, s.statement)) F
 	(14, 'SELECT loyalty.transfer_coupon(80, 81, last_coupon(80))', 'LY608'),
 	(15, 'SELECT loyalty.transfer_coupon(20, 20, last_coupon(20))', 'LY003')) s (n, statement, expected) ORDER BY s.n;
 
+-- used in part
+SELECT loyalty.define_benefit('thrice', '{"kind": "coupon", "discount": {"amount": 5}, "times": 3}') \g /dev/null
+SELECT loyalty.record_activity(84, 'order', amount => 50, codes => ARRAY[i.code]) FROM loyalty.issue_coupon(84, 'thrice') i \g /dev/null
+CREATE FUNCTION pg_temp.detail(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	said text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS said = PG_EXCEPTION_DETAIL;
+	RETURN said;
+END$$;
+SELECT is(pg_temp.detail('SELECT loyalty.transfer_coupon(84, 85, last_coupon(84))'), 'It was redeemed 1 of 3 times.', 'one that was used in part stays, and says so');
+
 -- keys
 CREATE TABLE issued AS SELECT i.* FROM generate_series(1, 2) n, LATERAL loyalty.issue_coupon(83, 'once', idempotency_key => left('k', n)) i;
 SELECT results_eq('SELECT coupon_id, code, replayed FROM issued ORDER BY replayed', 'SELECT c.coupon_id, c.code, r FROM loyalty.coupon c, unnest(''{f,t}''::boolean[]) r WHERE c.member_id = 83 ORDER BY r', 'issued once');
