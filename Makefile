@@ -59,7 +59,10 @@ OBJS = $(patsubst $(HERE)/%.c,%.o,$(foreach room,$(ROOMS),$(sort $(wildcard $(HE
 # script from it to this one is made.
 RELEASED = $(filter-out $(EXTVERSION),$(patsubst $(HERE)/upgrade/released/loyalty--%.sql,%,$(wildcard $(HERE)/upgrade/released/loyalty--*.sql)))
 DATA_built = loyalty--$(EXTVERSION).sql $(patsubst %,loyalty--%--$(EXTVERSION).sql,$(RELEASED))
-DOCS = README.md LICENSE NOTICE CHANGELOG.md $(patsubst $(HERE)/%,%,$(wildcard $(HERE)/doc/*.md $(HERE)/doc/*.png))
+DOCS = README.md CONTRIBUTING.md LICENSE NOTICE CHANGELOG.md
+# Pages and examples keep their folders, so that links between them lead somewhere.
+PAGES = $(wildcard $(HERE)/doc/*.md $(HERE)/doc/*.png)
+EXAMPLES = $(wildcard $(HERE)/examples/*.*)
 # a folder of its own among the documents of extensions
 override docmoduledir = loyalty
 ROOM_SQL = $(foreach room,$(ROOMS),$(HERE)/src/$(room)/$(room).sql $(sort $(filter-out %/$(room).sql,$(wildcard $(HERE)/src/$(room)/*.sql))))
@@ -141,6 +144,20 @@ loyalty--%--$(EXTVERSION).sql: $(HERE)/upgrade/released/loyalty--%.sql loyalty--
 	mv $@.tmp $@
 
 clean: clean-clusters
+
+ifdef docdir
+DOC_FOLDER = $(DESTDIR)$(docdir)/$(docmoduledir)
+install: install-pages
+uninstall: uninstall-pages
+install-pages:
+	$(MKDIR_P) '$(DOC_FOLDER)/doc' '$(DOC_FOLDER)/examples'
+	$(INSTALL_DATA) $(PAGES) '$(DOC_FOLDER)/doc/'
+	$(INSTALL_DATA) $(EXAMPLES) '$(DOC_FOLDER)/examples/'
+uninstall-pages:
+	rm -f $(patsubst $(HERE)/%,'$(DOC_FOLDER)/%',$(PAGES) $(EXAMPLES))
+	rmdir '$(DOC_FOLDER)/doc' '$(DOC_FOLDER)/examples' 2>/dev/null || true
+.PHONY: install-pages uninstall-pages
+endif
 
 # Each golden test makes the extension itself, in a database of its own.
 GOLDENS = $(patsubst $(HERE)/sql/%.sql,%,$(wildcard $(HERE)/sql/*.sql))

@@ -425,7 +425,7 @@ sub copy_checkout
 	make_path($copy);
 	chmod 0755, $base;
 	# with what has been built, and its times: only what is changed is built again
-	run('cp', '-Rp', (grep { -e } map { "$here/$_" } qw(Makefile README.md LICENSE NOTICE CHANGELOG.md META.json loyalty.control .built-for doc src sql expected test)), $copy);
+	run('cp', '-Rp', (grep { -e } map { "$here/$_" } qw(Makefile README.md CONTRIBUTING.md LICENSE NOTICE CHANGELOG.md META.json loyalty.control .built-for doc examples src sql expected test)), $copy);
 	for my $dir (map { config($_) } qw(bindir pkglibdir sharedir))
 	{
 		make_path("$base/pg" . dirname($dir));

@@ -13,6 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use Links;
 use SourceCopy;
 
 # Which file of C leans on which: a room on rooms to its left only, and no files
@@ -70,6 +71,13 @@ change('src/access/access_rights.sql', qr/(\('may_post', '\{)/, sub { "$1record_
 
 copy_programs();
 ok(build(), 'it is built and installed') or BAIL_OUT('there is nothing to test');
+
+# The pages that were installed link to what was installed.
+my $documents = "$work/pg" . config('docdir') . '/loyalty';
+my @pages = map { s{^\Q$documents\E/}{}r } glob "$documents/*.md $documents/doc/*.md";
+my ($links, @dead) = dead_links($documents, @pages);
+cmp_ok($links, '>', 100, 'pages are installed');
+is(join("\n", @dead), '', 'their links lead to what is installed');
 
 my $node = PostgreSQL::Test::Cluster->new('frame');
 $node->init;
