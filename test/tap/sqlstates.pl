@@ -29,16 +29,18 @@ while ($header =~ /^#define\s+ERRCODE_LY_(\w+)\s+MAKE_SQLSTATE\(([^)]*)\)/mg)
 cmp_ok(scalar keys %defined, '>', 0, 'errors.h defines SQLSTATEs');
 
 # | `LY001` | `not_set_up` | ...
-my %documented;
+my (%documented, @documented);
 my $page = slurp("$top/doc/errors.md");
 while ($page =~ /^\|\s*`(LY\w{3})`\s*\|\s*`(\w+)`\s*\|(.*)\|\s*$/mg)
 {
 	my ($code, $name, $rest) = ($1, $2, $3);
 	ok(!exists $documented{$code}, "$code is documented once");
 	$documented{$code} = $name;
+	push @documented, $code;
 	unlike($rest, qr/^\s*\||\|\s*$/, "$code has its meaning and its remedy");
 }
 
+is(join(' ', @documented), join(' ', sort @documented), 'in their order');
 is_deeply(\%documented, \%defined, 'doc/errors.md documents exactly the codes of errors.h');
 
 # Signals within the house (class LX) are no answers: what catches one names what
