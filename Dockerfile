@@ -9,7 +9,10 @@ FROM postgres:${POSTGRES} AS build
 RUN apt-get update && apt-get install -y --no-install-recommends make gcc libc6-dev libssl-dev libroaring-dev postgresql-server-dev-${PG_MAJOR}
 COPY . /loyalty
 RUN make -C /loyalty && make -C /loyalty install DESTDIR=/installed
+# the library, which has another name in each release of Debian
+RUN dpkg-query -W -f '${Package}\n' 'libroaring[0-9]*' > /library
 
 FROM postgres:${POSTGRES}
-RUN apt-get update && apt-get install -y --no-install-recommends libroaring0 && rm -rf /var/lib/apt/lists/*
+COPY --from=build /library /tmp/library
+RUN apt-get update && apt-get install -y --no-install-recommends $(cat /tmp/library) && rm -rf /var/lib/apt/lists/* /tmp/library
 COPY --from=build /installed /

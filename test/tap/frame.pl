@@ -113,6 +113,8 @@ like(answer('SELECT room, detail FROM loyalty.check_all()'), qr/^core\|trigger "
 answer('SELECT loyalty.setup()');
 is(answer('SELECT * FROM loyalty.check_all()'), '', 'and setup() puts it back');
 
+is(answer("SELECT 'visit' = ANY (loyalty.growing_tables())"), 't', 'its table is among those that are partitioned');
+
 # rights
 answer("CREATE ROLE frame_$_; SELECT loyalty.grant_access('frame_$_', '$_')") for qw(reader app);
 is(refusal('SELECT loyalty.record_visit(1)', 'frame_reader'), '42501', 'a reader may not write');
