@@ -61,8 +61,7 @@ RELEASED = $(filter-out $(EXTVERSION),$(patsubst $(HERE)/upgrade/released/loyalt
 DATA_built = loyalty--$(EXTVERSION).sql $(patsubst %,loyalty--%--$(EXTVERSION).sql,$(RELEASED))
 DOCS = README.md CONTRIBUTING.md LICENSE NOTICE CHANGELOG.md
 # Pages and examples keep their folders, so that links between them lead somewhere.
-PAGES = $(wildcard $(HERE)/doc/*.md $(HERE)/doc/*.png)
-EXAMPLES = $(wildcard $(HERE)/examples/*.*)
+PAGES = $(patsubst $(HERE)/%,%,$(wildcard $(addprefix $(HERE)/,doc/*.md doc/*.png examples/*.* dashboard/queries/*)))
 # a folder of its own among the documents of extensions
 override docmoduledir = loyalty
 ROOM_SQL = $(foreach room,$(ROOMS),$(HERE)/src/$(room)/$(room).sql $(sort $(filter-out %/$(room).sql,$(wildcard $(HERE)/src/$(room)/*.sql))))
@@ -150,12 +149,12 @@ DOC_FOLDER = $(DESTDIR)$(docdir)/$(docmoduledir)
 install: install-pages
 uninstall: uninstall-pages
 install-pages:
-	$(MKDIR_P) '$(DOC_FOLDER)/doc' '$(DOC_FOLDER)/examples'
-	$(INSTALL_DATA) $(PAGES) '$(DOC_FOLDER)/doc/'
-	$(INSTALL_DATA) $(EXAMPLES) '$(DOC_FOLDER)/examples/'
+	for page in $(PAGES); do \
+		$(MKDIR_P) "$(DOC_FOLDER)/$${page%/*}" && $(INSTALL_DATA) "$(HERE)/$$page" "$(DOC_FOLDER)/$$page" || exit; \
+	done
 uninstall-pages:
-	rm -f $(patsubst $(HERE)/%,'$(DOC_FOLDER)/%',$(PAGES) $(EXAMPLES))
-	rmdir '$(DOC_FOLDER)/doc' '$(DOC_FOLDER)/examples' 2>/dev/null || true
+	rm -f $(patsubst %,'$(DOC_FOLDER)/%',$(PAGES))
+	-rmdir $(patsubst %,'$(DOC_FOLDER)/%',$(sort $(dir $(PAGES))) dashboard) 2>/dev/null
 .PHONY: install-pages uninstall-pages
 endif
 

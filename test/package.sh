@@ -84,6 +84,10 @@ try_it()
 	mkdir "$base/clean/source"
 	git -C "$HERE" archive HEAD | tar xf - -C "$base/clean/source"
 	inside "$base/clean" 'cd /source && debian/tests/program'
+	# pages keep the names by which they link to each other
+	inside "$base/clean" 'for folder in /usr/share/doc/postgresql-doc-*/loyalty; do
+		ls "$folder/README.md" "$folder/CONTRIBUTING.md" "$folder/doc/points.md" "$folder/examples/shop.py" >/dev/null
+	done'
 }
 
 golden()

@@ -67,7 +67,7 @@ sub config { chomp(my $answer = `'$pg_config' --$_[0]`); return $answer }
 sub copy_sources
 {
 	make_path($copy);
-	run('cp', '-R', (map { "$top/$_" } qw(Makefile README.md CONTRIBUTING.md LICENSE NOTICE CHANGELOG.md META.json loyalty.control doc examples src test upgrade)), $copy) or die;
+	run('cp', '-R', (map { "$top/$_" } qw(Makefile README.md CONTRIBUTING.md LICENSE NOTICE CHANGELOG.md META.json loyalty.control dashboard doc examples src test upgrade)), $copy) or die;
 	my $compiled = $ENV{LOYALTY_OBJECTS};
 	return unless defined $compiled && -d $compiled;
 	run('cp', '-R', "$compiled/.", $copy) or die;
