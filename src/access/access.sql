@@ -98,11 +98,11 @@ BEGIN
 		COMMENT ON TABLE loyalty.operator_act IS 'Who did what by hand: one row for each act, written in its transaction, never changed. Read it with who_did().';
 		COMMENT ON COLUMN loyalty.operator_act.act_id IS 'Number of the act.';
 		COMMENT ON COLUMN loyalty.operator_act.act IS 'The function that did it, such as adjust; grant_tier for renewals, too.';
-		COMMENT ON COLUMN loyalty.operator_act.member_id IS 'The member concerned: whose wallet, grant or identifier, who was absorbed or forgotten.';
-		COMMENT ON COLUMN loyalty.operator_act.object_id IS 'The entry (adjust, reverse), the merge (merge_members, unmerge_members), the grant (grant_tier, end_grant) or the identifier.';
+		COMMENT ON COLUMN loyalty.operator_act.member_id IS 'The member concerned: whose wallet, grant, badge or identifier, who was absorbed, referred or forgotten.';
+		COMMENT ON COLUMN loyalty.operator_act.object_id IS 'The entry (adjust, reverse), the merge (merge_members, unmerge_members), the grant (grant_tier, end_grant), the identifier, the coupon, or the row in which the act is kept: of member_badge, draw_grant, club_membership, referral, audience_list or match_review.';
 		COMMENT ON COLUMN loyalty.operator_act.currency IS 'Currency of points.';
 		COMMENT ON COLUMN loyalty.operator_act.points IS 'Points adjusted (signed) or reversed.';
-		COMMENT ON COLUMN loyalty.operator_act.subject IS 'What else it is about: the role, currency, ladder, namespace or table.';
+		COMMENT ON COLUMN loyalty.operator_act.subject IS 'What else it is about: the role, table, or what is defined; the badge and its level, the draw and how many spins, the list and on or off, the club and what it did, the board or currency and the period that was closed.';
 		COMMENT ON COLUMN loyalty.operator_act.session_role IS 'The role that had logged in.';
 		COMMENT ON COLUMN loyalty.operator_act.role IS 'The role that acted: the same, or the one that SET ROLE chose.';
 		COMMENT ON COLUMN loyalty.operator_act.actor IS 'The actor that the transaction had named (loyalty.actor).';
@@ -282,7 +282,7 @@ BEGIN
 	RETURN format('%s: %s', grantee, level);
 END
 $$;
-COMMENT ON FUNCTION put_access(text, text) IS 'Gives a role a level: what grant_access() does, and setup() again for tables that are new.';
+COMMENT ON FUNCTION put_access(text, text) IS 'Gives a role a level: what grant_access() does, and setup() again for tables that are new. Part of grant_access() and setup().';
 
 CREATE FUNCTION grant_access(role text, level text) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -16,6 +16,8 @@ CREATE FUNCTION approvable_acts(OUT act text, OUT function_name text, OUT has_po
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES ('adjust', 'adjust', true, false), ('reverse', 'reverse', true, false), ('merge_members', 'merge_members', false, true),
+		('give_badge', 'give_badge', false, false), ('take_badge', 'take_badge', false, false), ('grant_spin', 'grant_spin', false, false),
+		('review_referral', 'review_referral', false, false),
 		('unmerge_members', 'unmerge_members', false, true), ('forget_member', 'forget_member', false, true),
 		('grant_tier', 'grant_tier', false, false), ('grant_tier', 'renew_grant', false, false), ('end_grant', 'end_grant', false, false),
 		('link_identifier', 'link_identifier', false, true), ('unlink_identifier', 'unlink_identifier', false, true)
@@ -47,7 +49,8 @@ BEGIN
 				HINT = 'Give the code of a currency, or * for all that have no policy of their own.';
 	END IF;
 	INSERT INTO loyalty.approval_policy AS p (act, currency, above, within) VALUES (act, currency, above, within)
-	ON CONFLICT ON CONSTRAINT approval_policy_pkey DO UPDATE SET above = excluded.above, within = excluded.within;
+	ON CONFLICT ON CONSTRAINT approval_policy_pkey DO UPDATE SET above = excluded.above, within = excluded.within
+	WHERE (p.above, p.within) IS DISTINCT FROM (excluded.above, excluded.within);
 	RETURN act;
 END
 $$;
@@ -66,7 +69,7 @@ COMMENT ON FUNCTION drop_approval(text, text) IS 'Drops a policy that define_app
 
 CREATE FUNCTION who_did(member_id bigint DEFAULT NULL, entry_id bigint DEFAULT NULL, merge_id bigint DEFAULT NULL, grant_id bigint DEFAULT NULL)
 RETURNS TABLE (act_id bigint, recorded_at timestamptz, act text, member_id bigint, object_id bigint, currency text, points bigint,
-	person text, session_role text, role text, actor text, reason text, request_id bigint, approved_by text, approved_at timestamptz)
+	person text, session_role text, role text, actor text, reason text, request_id bigint, approved_by text, approved_at timestamptz, subject text)
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT a.act_id, a.recorded_at, a.act, a.member_id, a.object_id, a.currency, a.points,
@@ -77,8 +80,14 @@ AS $$
 			WHEN a.act = 'grant_tier' THEN (SELECT g.reason FROM loyalty.tier_grant g WHERE g.member_id = a.member_id AND g.grant_id = a.object_id)
 			WHEN a.act = 'end_grant' THEN (SELECT g.end_reason FROM loyalty.tier_grant g WHERE g.member_id = a.member_id AND g.grant_id = a.object_id)
 			WHEN a.act = 'unlink_identifier' THEN (SELECT h.reason FROM loyalty.member_act h WHERE h.member_id = a.member_id AND h.act = 'unlinked'
-				AND h.identifier_id = a.object_id ORDER BY h.act_id DESC LIMIT 1) END,
-		a.request_id, r.decided_person, r.decided_at
+				AND h.identifier_id = a.object_id ORDER BY h.act_id DESC LIMIT 1)
+			WHEN a.act = 'revoke_coupon' THEN (SELECT c.reference FROM loyalty.coupon_act c WHERE c.member_id = ANY (loyalty.numbers_of(a.member_id))
+				AND c.coupon_id = a.object_id AND c.kind = 'revoked' ORDER BY c.act DESC LIMIT 1)
+			WHEN a.act IN ('give_badge', 'take_badge') THEN (SELECT b.reason FROM loyalty.member_badge b WHERE b.member_id = a.member_id AND b.act_id = a.object_id)
+			WHEN a.act = 'club_act' THEN (SELECT c.reason FROM loyalty.club_membership c WHERE c.member_id = ANY (loyalty.numbers_of(a.member_id)) AND c.act_no = a.object_id)
+			WHEN a.act = 'review_referral' THEN (SELECT f.decision_reason FROM loyalty.referral f WHERE f.member_id = a.member_id)
+			WHEN a.act = 'review_pair' THEN (SELECT v.reason FROM loyalty.match_review v WHERE v.decision_no = a.object_id) END,
+		a.request_id, r.decided_person, r.decided_at, a.subject
 	FROM loyalty.operator_act a LEFT JOIN loyalty.act_request r ON r.request_id = a.request_id
 	WHERE ($1 IS NOT NULL OR $2 IS NOT NULL OR $3 IS NOT NULL OR $4 IS NOT NULL)
 		AND ($1 IS NULL OR a.member_id = $1 OR a.act IN ('merge_members', 'unmerge_members')
@@ -89,7 +98,7 @@ AS $$
 	ORDER BY a.act_id
 $$;
 COMMENT ON FUNCTION who_did(bigint, bigint, bigint, bigint) IS
-'Who did what by hand to a member, an entry, a merge or a grant, oldest first: the person, the role that had logged in, the one that acted, the actor that was named, the reason as the act keeps it, and who approved it. No rows for what nobody did by hand. Of several arguments all must fit.';
+'Who did what by hand to a member, an entry, a merge or a grant, oldest first: the person, the role that had logged in, the one that acted, the actor that was named, the reason as the act keeps it, who approved it, and what it was about, where no number tells: the badge and its level, the list and on or off, the club and what it did. No rows for what nobody did by hand. Of several arguments all must fit.';
 
 CREATE FUNCTION forget_member_requests(member_ids bigint[]) RETURNS void
 LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -100,4 +109,4 @@ AS $$
 			AND (r.arguments IS NOT NULL OR r.reason IS NOT NULL OR r.decision_reason IS NOT NULL OR r.result IS NOT NULL)$q$, $1)
 $$;
 COMMENT ON FUNCTION forget_member_requests(bigint[]) IS
-'What forget_member() means here: arguments, reasons and results of requests are deleted, and those that are open can no longer be approved. Who did what stays, by numbers and names of those who acted.';
+'What forget_member() means here: arguments, reasons and results of requests are deleted, and those that are open can no longer be approved. Who did what stays, by numbers and names of those who acted. Part of forget_member().';

@@ -127,7 +127,7 @@ DECLARE
 	earlier jsonb;
 BEGIN
 	PERFORM loyalty.require_right_of(act);
-	SELECT coalesce((read ->> 'member_id')::bigint, (read ->> 'survivor_id')::bigint, m.survivor_id) AS member_id,
+	SELECT coalesce((read ->> 'member_id')::bigint, (read ->> 'survivor_id')::bigint, (read ->> 'referee_id')::bigint, m.survivor_id) AS member_id,
 		coalesce((read ->> 'absorbed_id')::bigint, m.absorbed_id) AS other_member_id
 	INTO subject
 	FROM (VALUES (1)) one (row) LEFT JOIN loyalty.member_merge m ON m.merge_id = (read ->> 'merge_id')::bigint;
@@ -232,7 +232,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION decide_request(bigint, text, text) IS 'Decides a request: approved, refused or withdrawn. What approve_act(), refuse_act() and withdraw_act() do.';
+COMMENT ON FUNCTION decide_request(bigint, text, text) IS 'Decides a request: approved, refused or withdrawn. What approve_act(), refuse_act() and withdraw_act() do. Part of approve_act(), refuse_act() and withdraw_act().';
 
 CREATE FUNCTION approve_act(request_id bigint, OUT result jsonb, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

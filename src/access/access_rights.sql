@@ -40,7 +40,7 @@ BEGIN
 				grant_tier, renew_grant, end_grant, set_joined, evaluate_member_tiers, evaluate_tiers_of, book_tiers_of, tiers_to_evaluate, maintain_tier,
 				prune_batch,
 				change_list, next_refresh_audience, next_refresh_labels,
-				reapply_campaign_of,
+				reapply_terms, reapply_campaign_of,
 				revoke_coupon, book_gifts_of,
 				fit_match, find_duplicates_of, review_pair, merge_match, merge_matches,
 				give_badge, take_badge, grant_spin, club_act, review_referral, begin_closing, close_board_of, refresh_engagements_of,
@@ -59,7 +59,7 @@ BEGIN
 				define_goal, drop_goal,
 				define_approval, drop_approval,
 				subscribe, unsubscribe, define_notice, drop_notice}'),
-			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger, due_notices}')) l (before, names),
+			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger, due_notices, liability, liability_members, recognised_revenue}')) l (before, names),
 			unnest(l.names) n (name) LEFT JOIN pg_proc p ON p.proname = n.name AND p.pronamespace = 'loyalty'::regnamespace
 		-- after an update most of them stand behind already
 		WHERE p.prosrc IS DISTINCT FROM 'loyalty_' || l.before

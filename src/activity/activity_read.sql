@@ -63,7 +63,7 @@ AS $$
 		WHERE r.member_id = ANY ($1)$q$, $1)
 $$;
 COMMENT ON FUNCTION forget_activities(bigint[]) IS
-'What forget_member() means here: documents, external ids, references and keys are deleted, and of lines all but what loyalty knows of them. Kinds, instants, channels, products and amounts stay with the number of the member, as the ledger does.';
+'What forget_member() means here: documents, external ids, references and keys are deleted, and of lines all but what loyalty knows of them. Kinds, instants, channels, products and amounts stay with the number of the member, as the ledger does. Part of forget_member().';
 
 CREATE FUNCTION impersonal_lines(lines jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

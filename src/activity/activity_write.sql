@@ -19,7 +19,9 @@ BEGIN
 	INSERT INTO loyalty.activity_kind AS k (kind, name, same_when)
 	VALUES (kind, coalesce(name, kind), coalesce(same_when, 'external_id'))
 	ON CONFLICT ON CONSTRAINT activity_kind_pkey DO UPDATE SET name = coalesce(define_activity_kind.name, k.name),
-		same_when = coalesce(define_activity_kind.same_when, k.same_when);
+		same_when = coalesce(define_activity_kind.same_when, k.same_when)
+	-- asked for again
+	WHERE define_activity_kind.name <> k.name OR define_activity_kind.same_when <> k.same_when;
 	RETURN kind;
 END
 $$;
@@ -43,6 +45,9 @@ BEGIN
 	SELECT p.* INTO last FROM loyalty.product p WHERE p.sku = define_product.sku ORDER BY p.version DESC LIMIT 1;
 	IF FOUND THEN
 		from_at := coalesce(effective_from, now());
+		IF last.effective_from IS NOT DISTINCT FROM effective_from AND (last.category, last.brand, last.grade, last.earns) IS NOT DISTINCT FROM (category, brand, grade, earns) THEN
+			RETURN last.version;
+		END IF;
 		IF last.effective_from > from_at THEN
 			RAISE EXCEPTION 'version % of product "%" would begin before version %', last.version + 1, sku, last.version
 				USING ERRCODE = 'LY003', DETAIL = format('That begins at %s.', last.effective_from), HINT = 'Give that instant to replace it, or a later one.';

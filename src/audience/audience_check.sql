@@ -17,7 +17,7 @@ AS $$
 		FROM (SELECT DISTINCT ON (k.chunk) k.members FROM loyalty.audience_chunk k WHERE k.audience = a.audience AND k.snapshot <= a.snapshot ORDER BY k.chunk, k.snapshot DESC) c)
 	WHERE EXISTS (SELECT FROM without w WHERE w.audience = a.audience AND w.snapshot <= a.snapshot)
 $$;
-COMMENT ON FUNCTION forget_audiences(bigint[]) IS 'What forget_member() means here: the members are taken out of lists, of what refreshes recorded, and of its changes.';
+COMMENT ON FUNCTION forget_audiences(bigint[]) IS 'What forget_member() means here: the members are taken out of lists, of what refreshes recorded, and of its changes. Part of forget_member().';
 
 CREATE FUNCTION check_audience_totals(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

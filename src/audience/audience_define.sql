@@ -331,13 +331,12 @@ $$;
 COMMENT ON FUNCTION define_audience(text, text, timestamptz, text) IS
 'Defines an audience by an expression, or a new version of it from effective_from on (default: from ever, of the first; now, of a later one). Names are of audiences, lists and labels, as they are understood now; name = value and name >= number ask for values of labels; members is everybody who is known. Operators: & and, - and not, from left to right; | or, which binds less; parentheses. Terms: {"label": "vegan"}, {"label": {"city": ["Bonn"]}}, {"label": {"share": {">=": 0.3}}}; {"tier": {"club": ["gold"]}}; {"attribute": {"city": ["Bonn"]}} (as it is now); {"joined": {"via": ["app"], "within": "30 days"}}; {"count": {"kind": "order", "within": "90 days", "channel": ["app"], ">=": 2}}; {"spent": {...}}; {"bought": {"sku": [...], "category": [...], "brand": [...], "grade": [...], "within": ..., ">=": 1}}; {"contacts": {"channel": "*", "purpose": "news", "within": "7 days", "<": 2}}; {"stage": {"in": ["dormant"], "policy": {}}}; {"segment": {"in": ["Champions"], "breaks": {...}, "scheme": "code125"}}; {"value": {"model": {...}, "read": "value", "horizon": "365 days", ">=": 100}}; {"measure": {"of": "visits", "within": "1 year", ">=": 10}}. Numbers: ">=", ">", "<=", "<", "="; none: at least 1. Returns the version; the same again makes no new one. Errors: LY705 with the place, LY704 it would be in itself, LY003.';
 
-CREATE FUNCTION change_list(audience text, add bigint[] DEFAULT '{}', remove bigint[] DEFAULT '{}', at timestamptz DEFAULT statement_timestamp(),
-	OUT added bigint, OUT removed bigint) RETURNS record
+CREATE FUNCTION put_list(audience text, add bigint[], remove bigint[], at timestamptz, OUT member_id bigint, OUT change_no bigint, OUT listed boolean) RETURNS SETOF record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 #variable_conflict use_variable
 BEGIN
-	IF (SELECT a.kind FROM loyalty.audience a WHERE a.audience = change_list.audience FOR UPDATE) IS DISTINCT FROM 'list' THEN
+	IF (SELECT a.kind FROM loyalty.audience a WHERE a.audience = put_list.audience FOR UPDATE) IS DISTINCT FROM 'list' THEN
 		RAISE EXCEPTION 'there is no list "%"', coalesce(audience, 'NULL')
 			USING ERRCODE = 'LY703', DETAIL = 'The table loyalty.audience has no list with this name.', HINT = 'Make it with loyalty.define_list().';
 	ELSIF at IS NULL OR NOT isfinite(at) OR array_position(add || remove, NULL) IS NOT NULL OR EXISTS (SELECT FROM unnest(add || remove) m WHERE m < 0) THEN
@@ -345,9 +344,10 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = 'Members have numbers from 0 on; at is a finite instant.', HINT = 'Give both.';
 	END IF;
 	PERFORM loyalty.require_not_forgotten(loyalty.kept_members(array(SELECT DISTINCT m FROM unnest(add || remove) m ORDER BY m)));
+	RETURN QUERY
 	WITH now_on AS (
 		SELECT l.member_id FROM (SELECT DISTINCT ON (x.member_id) x.member_id, x.listed FROM loyalty.audience_list x
-			WHERE x.audience = change_list.audience AND x.member_id = ANY (add || remove) AND x.at <= change_list.at
+			WHERE x.audience = put_list.audience AND x.member_id = ANY (add || remove) AND x.at <= put_list.at
 			ORDER BY x.member_id, x.at DESC, x.recorded_at DESC, x.change_no DESC) l WHERE l.listed
 	), put AS (
 		INSERT INTO loyalty.audience_list AS x (member_id, audience, at, listed)
@@ -356,13 +356,30 @@ BEGIN
 			UNION ALL SELECT DISTINCT r, false FROM unnest(remove) r) m
 		WHERE m.listed <> EXISTS (SELECT FROM now_on n WHERE n.member_id = m.id)
 		ORDER BY m.id
-		RETURNING x.listed
+		RETURNING x.member_id, x.change_no, x.listed
 	)
-	SELECT count(*) FILTER (WHERE p.listed), count(*) FILTER (WHERE NOT p.listed) INTO added, removed FROM put p;
+	SELECT p.member_id, p.change_no, p.listed FROM put p;
+END
+$$;
+COMMENT ON FUNCTION put_list(text, bigint[], bigint[], timestamptz) IS
+'Puts members on a list and takes others off; a row for each whom that changed. Errors: LY703 no such list, LY003, LY203. Part of change_list() and define_list().';
+
+CREATE FUNCTION change_list(audience text, add bigint[] DEFAULT '{}', remove bigint[] DEFAULT '{}', at timestamptz DEFAULT statement_timestamp(),
+	OUT added bigint, OUT removed bigint) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+DECLARE
+	change record;
+BEGIN
+	added := 0; removed := 0;
+	FOR change IN SELECT p.* FROM loyalty.put_list($1, $2, $3, $4) p LOOP
+		added := added + change.listed::integer; removed := removed + (NOT change.listed)::integer;
+		PERFORM loyalty.keep_act('change_list', change.member_id, change.change_no, format('%s %s', $1, CASE WHEN change.listed THEN 'on' ELSE 'off' END));
+	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION change_list(text, bigint[], bigint[], timestamptz) IS
-'Puts members on a list and takes others off, from an instant on; who is in both arrays is taken off. Returns how many that changed; again, none. Errors: LY703 no such list, LY003, LY203.';
+'Puts members on a list and takes others off, from an instant on; who is in both arrays is taken off. An act by hand for each of them whom that changes. Returns how many these are; again, none. Errors: LY703 no such list, LY003, LY203.';
 
 CREATE FUNCTION define_list(audience text, member_ids bigint[] DEFAULT '{}', name text DEFAULT NULL, at timestamptz DEFAULT statement_timestamp(),
 	OUT added bigint, OUT removed bigint) RETURNS record
@@ -372,8 +389,8 @@ AS $$
 BEGIN
 	PERFORM loyalty.lock_key('audience');
 	PERFORM loyalty.put_audience(audience, 'list', name);
-	SELECT c.added, c.removed INTO added, removed
-	FROM loyalty.change_list(audience, member_ids, array(SELECT DISTINCT l.member_id FROM loyalty.audience_list l WHERE l.audience = define_list.audience AND l.member_id <> ALL (member_ids)), at) c;
+	SELECT count(*) FILTER (WHERE p.listed), count(*) FILTER (WHERE NOT p.listed) INTO added, removed
+	FROM loyalty.put_list(audience, member_ids, array(SELECT DISTINCT l.member_id FROM loyalty.audience_list l WHERE l.audience = define_list.audience AND l.member_id <> ALL (member_ids)), at) p;
 END
 $$;
 COMMENT ON FUNCTION define_list(text, bigint[], text, timestamptz) IS

@@ -41,7 +41,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION term_keys(text, jsonb, text[]) IS 'Refuses (LY705) an argument of a term that is no object, or has other keys than these.';
+COMMENT ON FUNCTION term_keys(text, jsonb, text[]) IS 'Refuses (LY705) an argument of a term that is no object, or has other keys than these. Part of define_audience().';
 
 CREATE FUNCTION term_texts(kind text, argument jsonb, given jsonb) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -55,7 +55,7 @@ BEGIN
 	RETURN ARRAY(SELECT t FROM jsonb_array_elements_text(given) t);
 END
 $$;
-COMMENT ON FUNCTION term_texts(text, jsonb, jsonb) IS 'A text, or an array of texts, in a term of an audience; LY705 for another value.';
+COMMENT ON FUNCTION term_texts(text, jsonb, jsonb) IS 'A text, or an array of texts, in a term of an audience; LY705 for another value. Part of define_audience().';
 
 CREATE FUNCTION term_range(kind text, argument jsonb, given jsonb, value text, OUT condition text, OUT has_zero boolean) RETURNS record
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -100,7 +100,7 @@ BEGIN
 	RETURN format('loyalty.due_at($3, %L::pg_catalog.interval)', span);
 END
 $$;
-COMMENT ON FUNCTION term_since(text, jsonb) IS 'When the window "within" of a term began, behind which it looks. Error: LY705.';
+COMMENT ON FUNCTION term_since(text, jsonb) IS 'When the window "within" of a term began, behind which it looks. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION term_members() RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -160,7 +160,7 @@ BEGIN
 	now_only := false;
 END
 $$;
-COMMENT ON FUNCTION audience_term_members(jsonb) IS 'Term members of audiences: everybody who is known.';
+COMMENT ON FUNCTION audience_term_members(jsonb) IS 'Term members of audiences: everybody who is known. Part of define_audience().';
 
 CREATE FUNCTION audience_term_label(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -205,7 +205,7 @@ BEGIN
 	now_only := false;
 END
 $$;
-COMMENT ON FUNCTION audience_term_label(jsonb) IS 'Term {"label": "vegan"}, {"label": {"city": ["Bonn"]}} or {"label": {"discount_share": {">=": 0.3}}} of audiences. Error: LY705.';
+COMMENT ON FUNCTION audience_term_label(jsonb) IS 'Term {"label": "vegan"}, {"label": {"city": ["Bonn"]}} or {"label": {"discount_share": {">=": 0.3}}} of audiences. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_term_list(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -253,7 +253,7 @@ BEGIN
 	now_only := false;
 END
 $$;
-COMMENT ON FUNCTION audience_term_tier(jsonb) IS 'Term {"tier": {"club": ["gold"]}} of audiences. Error: LY705.';
+COMMENT ON FUNCTION audience_term_tier(jsonb) IS 'Term {"tier": {"club": ["gold"]}} of audiences. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_term_attribute(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -271,7 +271,7 @@ BEGIN
 	now_only := true;
 END
 $$;
-COMMENT ON FUNCTION audience_term_attribute(jsonb) IS 'Term {"attribute": {"city": ["Bonn"]}} of audiences: attributes as they are now. Error: LY705.';
+COMMENT ON FUNCTION audience_term_attribute(jsonb) IS 'Term {"attribute": {"city": ["Bonn"]}} of audiences: attributes as they are now. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_term_joined(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -284,7 +284,7 @@ BEGIN
 	now_only := false;
 END
 $$;
-COMMENT ON FUNCTION audience_term_joined(jsonb) IS 'Term {"joined": {"via": ["app"], "within": "30 days"}} of audiences: who joined by a channel, or lately. Error: LY705.';
+COMMENT ON FUNCTION audience_term_joined(jsonb) IS 'Term {"joined": {"via": ["app"], "within": "30 days"}} of audiences: who joined by a channel, or lately. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION term_over_activities(kind text, argument jsonb, selection text, condition text, has_zero boolean, value text, unit text,
 	OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
@@ -327,7 +327,7 @@ BEGIN
 	SELECT * INTO members, test, why, now_only FROM loyalty.term_of_activities('count', argument, 'pg_catalog.count(*)', coalesce(argument ->> 'kind', 'order'), NULL);
 END
 $$;
-COMMENT ON FUNCTION audience_term_count(jsonb) IS 'Term {"count": {"kind": "order", "within": "90 days", "channel": ["app"], ">=": 2}} of audiences: how many activities. Error: LY705.';
+COMMENT ON FUNCTION audience_term_count(jsonb) IS 'Term {"count": {"kind": "order", "within": "90 days", "channel": ["app"], ">=": 2}} of audiences: how many activities. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_term_spent(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -337,7 +337,7 @@ BEGIN
 	SELECT * INTO members, test, why, now_only FROM loyalty.term_of_activities('spent', argument, 'coalesce(pg_catalog.sum(x.amount), 0)', 'spent', NULL);
 END
 $$;
-COMMENT ON FUNCTION audience_term_spent(jsonb) IS 'Term {"spent": {"kind": "order", "within": "1 year", ">=": 500}} of audiences: the sum of amounts. Error: LY705.';
+COMMENT ON FUNCTION audience_term_spent(jsonb) IS 'Term {"spent": {"kind": "order", "within": "1 year", ">=": 500}} of audiences: the sum of amounts. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_term_bought(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -355,7 +355,7 @@ BEGIN
 		' AND EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(x.lines) l WHERE true' || wanted || ')');
 END
 $$;
-COMMENT ON FUNCTION audience_term_bought(jsonb) IS 'Term {"bought": {"sku": ["85123A"], "category": ["tea"], "within": "90 days", ">=": 2}} of audiences: how many orders have such a line. Error: LY705.';
+COMMENT ON FUNCTION audience_term_bought(jsonb) IS 'Term {"bought": {"sku": ["85123A"], "category": ["tea"], "within": "90 days", ">=": 2}} of audiences: how many orders have such a line. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_term_contacts(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -367,7 +367,7 @@ BEGIN
 			loyalty.term_texts('contacts', argument, argument -> 'purpose')) END);
 END
 $$;
-COMMENT ON FUNCTION audience_term_contacts(jsonb) IS 'Term {"contacts": {"channel": "*", "purpose": "news", "within": "7 days", "<": 2}} of audiences: how often members were written to (activities of kind contact). Error: LY705.';
+COMMENT ON FUNCTION audience_term_contacts(jsonb) IS 'Term {"contacts": {"channel": "*", "purpose": "news", "within": "7 days", "<": 2}} of audiences: how often members were written to (activities of kind contact). Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_term_stage(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -391,4 +391,4 @@ BEGIN
 		format('%s OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.text[])', stage, stages), 'prospect' = ANY (stages), stage, '');
 END
 $$;
-COMMENT ON FUNCTION audience_term_stage(jsonb) IS 'Term {"stage": {"in": ["dormant"], "kind": "order", "policy": {}}} of audiences: the stage of life by lifecycle_stage(). Error: LY705.';
+COMMENT ON FUNCTION audience_term_stage(jsonb) IS 'Term {"stage": {"in": ["dormant"], "kind": "order", "policy": {}}} of audiences: the stage of life by lifecycle_stage(). Error: LY705. Part of define_audience().';

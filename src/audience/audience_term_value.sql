@@ -35,7 +35,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION audience_term_segment(jsonb) IS
-'Term {"segment": {"in": ["Champions"], "breaks": {...}, "scheme": "code125", "kind": "order"}} of audiences: the segment of rfm, by cut points that were found once (rfm_breaks()) or given (rfm_thresholds()). Error: LY705.';
+'Term {"segment": {"in": ["Champions"], "breaks": {...}, "scheme": "code125", "kind": "order"}} of audiences: the segment of rfm, by cut points that were found once (rfm_breaks()) or given (rfm_thresholds()). Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_term_value(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -74,7 +74,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION audience_term_value(jsonb) IS
-'Term {"value": {"model": {...}, "read": "value", "horizon": "365 days", ">=": 100}} of audiences: what a model of customer value expects: value (lifetime_value()), orders (expected_orders()) or alive (p_alive()), by a model that was fitted once; 0 without an order. Error: LY705.';
+'Term {"value": {"model": {...}, "read": "value", "horizon": "365 days", ">=": 100}} of audiences: what a model of customer value expects: value (lifetime_value()), orders (expected_orders()) or alive (p_alive()), by a model that was fitted once; 0 without an order. Error: LY705. Part of define_audience().';
 
 CREATE FUNCTION audience_term_measure(argument jsonb, OUT members text, OUT test text, OUT why text, OUT now_only boolean) RETURNS record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -105,4 +105,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION audience_term_measure(jsonb) IS
-'Term {"measure": {"of": "visits", "within": "1 year", ">=": 10}} of audiences: a measure of tiers (define_measure()): the sum of its facts, or of points; of a function what evaluate_tiers() found last. Error: LY705.';
+'Term {"measure": {"of": "visits", "within": "1 year", ">=": 10}} of audiences: a measure of tiers (define_measure()): the sum of its facts, or of points; of a function what evaluate_tiers() found last. Error: LY705. Part of define_audience().';

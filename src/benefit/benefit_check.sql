@@ -23,7 +23,7 @@ AS $$
 	SELECT loyalty.erase_benefit_texts($1)
 $$;
 COMMENT ON FUNCTION forget_benefits(bigint[]) IS
-'What forget_member() means here: names of baskets, references and reasons are deleted, and who is in a household leaves it; so are texts of entries in wallets of households and gift cards that are the person''s. Coupons, codes, uses, orders, dates and amounts stay with the number of the member, as the ledger does.';
+'What forget_member() means here: names of baskets, references and reasons are deleted, and who is in a household leaves it; so are texts of entries in wallets of households and gift cards that are the person''s. Coupons, codes, uses, orders, dates and amounts stay with the number of the member, as the ledger does. Part of forget_member().';
 
 CREATE FUNCTION check_benefit_totals(OUT invariant text, OUT member_id bigint, OUT currency text, OUT entry_id bigint, OUT detail text) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

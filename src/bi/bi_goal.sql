@@ -184,7 +184,9 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT goal_pkey DO UPDATE SET name = coalesce(define_goal.name, g.name), figure = excluded.figure, thresholds = excluded.thresholds, at_most = excluded.at_most,
 		version = g.version + ((g.figure, g.thresholds, g.at_most) IS DISTINCT FROM (excluded.figure, excluded.thresholds, excluded.at_most))::integer,
 		evaluated_at = CASE WHEN (g.figure, g.thresholds, g.at_most) IS DISTINCT FROM (excluded.figure, excluded.thresholds, excluded.at_most) THEN NULL ELSE g.evaluated_at END
-	RETURNING g.version INTO version;
+	-- asked for again
+	WHERE (g.name, g.figure, g.thresholds, g.at_most) IS DISTINCT FROM (coalesce(define_goal.name, g.name), excluded.figure, excluded.thresholds, excluded.at_most);
+	SELECT g.version INTO version FROM loyalty.goal g WHERE g.goal = define_goal.goal;
 	RETURN version;
 END
 $$;
@@ -202,7 +204,7 @@ BEGIN
 	RETURN goal;
 END
 $$;
-COMMENT ON FUNCTION require_goal(text) IS 'Answers with the goal; LY003 when there is none of this name.';
+COMMENT ON FUNCTION require_goal(text) IS 'Answers with the goal; LY003 when there is none of this name. Part of evaluate_goal() and drop_goal().';
 
 CREATE FUNCTION drop_goal(goal text) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

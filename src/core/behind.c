@@ -11,8 +11,11 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_language_d.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type_d.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -259,18 +262,50 @@ loyalty_may_correct(PG_FUNCTION_ARGS)
 }
 
 /*
+ * How many rows of our tables this transaction has written so far; -1 where
+ * nobody counts them.
+ */
+static int64
+CountWritten(void)
+{
+	static KeptPlan plan = {
+		.query = "SELECT coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) OPERATOR(pg_catalog.+) "
+		"pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)), 0)::bigint "
+		"FROM pg_catalog.pg_class c WHERE c.relnamespace OPERATOR(pg_catalog.=) $1 AND c.relkind OPERATOR(pg_catalog.=) 'r'",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	Datum		schema = ObjectIdGetDatum(get_namespace_oid("loyalty", false));
+	bool		isnull;
+	int64		written;
+
+	if (!pgstat_track_counts || TablesAreSpread())
+		return -1;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	RunPlanReadOnly(&plan, &schema, NULL, 1);
+	written = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return written;
+}
+
+/*
  * What defines something is an act by itself, kept with the first argument,
- * which names what is defined.
+ * which names what is defined.  Said again, so that nothing is written, it is
+ * none.
  */
 PG_FUNCTION_INFO_V1(loyalty_may_define);
 Datum
 loyalty_may_define(PG_FUNCTION_ARGS)
 {
 	Oid			function = fcinfo->flinfo->fn_oid;
+	int64		written = CountWritten();
 	Datum		result = RunAsOwner(fcinfo, RIGHT_DEFINE);
 	Act			act = {.name = get_func_name(function)};
 	Actor		before;
 
+	if (written >= 0 && CountWritten() == written)
+		return result;
 	if (fcinfo->nargs > 0 && !PG_ARGISNULL(0))
 		act.subject = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	ActAsOwner(&before, GetUserId(), RIGHT_DEFINE);

@@ -66,7 +66,7 @@ AS $$
 	WHERE p.proname = $1 AND oidvectortypes(p.proargtypes) = $2 AND p.pronamespace = 'loyalty'::regnamespace
 $$;
 COMMENT ON FUNCTION room_function(text, text) IS
-'A function of the extension that a room may have, found by its name and the types of its arguments; NULL where there is none: what somebody else has put into our schema is not run.';
+'A function of the extension that a room may have, found by its name and the types of its arguments; NULL where there is none: what somebody else has put into our schema is not run. Part of setup() and check_all().';
 
 CREATE FUNCTION stored_function(name text, arguments text) RETURNS regproc
 LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -155,7 +155,7 @@ AS $$
 	WHERE stored -> g.key IS DISTINCT FROM g.value
 $$;
 COMMENT ON FUNCTION list_differences(jsonb, jsonb) IS
-'In which of the given settings a definition that is given again differs from what is stored, in words; NULL where it is the same.';
+'In which of the given settings a definition that is given again differs from what is stored, in words; NULL where it is the same. Part of functions that define.';
 
 CREATE FUNCTION restart_call(why text) RETURNS void
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_restart_call';
@@ -214,14 +214,13 @@ BEGIN
 	IF time_zone IS NOT NULL THEN
 		time_zone := loyalty.require_time_zone(time_zone);
 	END IF;
-	UPDATE loyalty.program p
-	SET time_zone = coalesce(configure_program.time_zone, p.time_zone),
-		known_members_only = coalesce(configure_program.known_members_only, p.known_members_only)
-	RETURNING p.time_zone, p.known_members_only INTO configure_program.time_zone, configure_program.known_members_only;
+	UPDATE loyalty.program p SET time_zone = configure_program.time_zone WHERE p.time_zone <> configure_program.time_zone;
+	UPDATE loyalty.program p SET known_members_only = configure_program.known_members_only WHERE p.known_members_only <> configure_program.known_members_only;
+	SELECT p.time_zone, p.known_members_only INTO configure_program.time_zone, configure_program.known_members_only FROM loyalty.program p;
 END
 $$;
 COMMENT ON FUNCTION configure_program(text, boolean) IS
-'Changes the settings of the program that are given, and returns all of them. time_zone: that of every currency, ladder and analysis by periods that names none of its own; currencies and ladders keep the one that they were defined with, so set it first. known_members_only: nobody who is not in loyalty.member gets points (LY202). Errors: LY003 unknown time zone; LY202 somebody unknown has points already.';
+'Changes the settings of the program that are given, and returns all of them. time_zone: that of every currency, ladder and analysis by periods that names none of its own. Ladders, and currencies whose points expire, keep the one that they were defined with, so set it first; a currency without expiry keeps none, and its months follow the program. known_members_only: nobody who is not in loyalty.member gets points (LY202). Errors: LY003 unknown time zone; LY202 somebody unknown has points already.';
 
 /*
  * Idempotency.  A call with an idempotency_key that was used before returns

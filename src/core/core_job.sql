@@ -101,7 +101,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION past_instant(timestamptz) IS
-'The instant as of which something is done that is stored: as_of, NULL: now. Error: LY003 an infinite one, or one in the future.';
+'The instant as of which something is done that is stored: as_of, NULL: now. Error: LY003 an infinite one, or one in the future. Part of the jobs.';
 
 CREATE FUNCTION begin_job(job text, as_of timestamptz, batch_size integer, unit text, arguments jsonb DEFAULT '{}',
 	OUT run_id bigint, OUT until timestamptz, OUT last_key bigint, OUT resumed boolean) RETURNS record

@@ -167,22 +167,28 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION put_badge_act(bigint, text, integer, text, timestamptz, text, text) IS 'What give_badge() and take_badge() do.';
+COMMENT ON FUNCTION put_badge_act(bigint, text, integer, text, timestamptz, text, text) IS 'Keeps that a badge is given or taken. Part of give_badge(), of take_badge(), and of what campaigns and journeys give.';
 
 CREATE FUNCTION give_badge(member_id bigint, badge text, level integer DEFAULT 1, at timestamptz DEFAULT statement_timestamp(), reason text DEFAULT NULL,
 	idempotency_key text DEFAULT NULL, OUT act_id bigint, OUT replayed boolean) RETURNS record
-LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT * FROM loyalty.put_badge_act($1, $2, $3, 'given', $4, $5, $6)
+BEGIN
+	SELECT a.act_id, a.replayed INTO act_id, replayed FROM loyalty.put_badge_act($1, $2, $3, 'given', $4, $5, $6) a;
+	PERFORM loyalty.keep_act('give_badge', $1, act_id, format('%s %s', $2, $3)) WHERE NOT replayed;
+END
 $$;
 COMMENT ON FUNCTION give_badge(bigint, text, integer, timestamptz, text, text) IS
-'Gives a level of a badge to a member, whatever it did; it is kept until take_badge(). Returns the number of the act, and whether it is the first result of a repeated idempotency_key. Errors: LY751 badge, LY003, LY004, LY115.';
+'Gives a level of a badge to a member, whatever it did; it is kept until take_badge(). An act by hand, which may need approval. Returns the number of the act, and whether it is the first result of a repeated idempotency_key. Errors: LY751 badge, LY003, LY004, LY115.';
 
 CREATE FUNCTION take_badge(member_id bigint, badge text, level integer DEFAULT 1, at timestamptz DEFAULT statement_timestamp(), reason text DEFAULT NULL,
 	idempotency_key text DEFAULT NULL, OUT act_id bigint, OUT replayed boolean) RETURNS record
-LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT * FROM loyalty.put_badge_act($1, $2, $3, 'taken', $4, $5, $6)
+BEGIN
+	SELECT a.act_id, a.replayed INTO act_id, replayed FROM loyalty.put_badge_act($1, $2, $3, 'taken', $4, $5, $6) a;
+	PERFORM loyalty.keep_act('take_badge', $1, act_id, format('%s %s', $2, $3)) WHERE NOT replayed;
+END
 $$;
 COMMENT ON FUNCTION take_badge(bigint, text, integer, timestamptz, text, text) IS
-'Takes back, from an instant on, a level that give_badge() gave by then, however often; what was earned, or is given later, stays. Returns the number of the act, and whether it is the first result of a repeated idempotency_key. Errors: LY751 badge, LY003 it was not given, LY004, LY115.';
+'Takes back, from an instant on, a level that give_badge() gave by then, however often; what was earned, or is given later, stays. An act by hand, which may need approval. Returns the number of the act, and whether it is the first result of a repeated idempotency_key. Errors: LY751 badge, LY003 it was not given, LY004, LY115.';

@@ -356,6 +356,7 @@ BEGIN
 	END IF;
 	INSERT INTO loyalty.board_close AS c (board, period_start, known_at, places)
 	VALUES (board, period_start, known_at, coalesce((definition ->> 'places')::numeric, 0)) ON CONFLICT DO NOTHING RETURNING c.places INTO n;
+	PERFORM loyalty.keep_act('close_board', subject => format('%s %s', board, period_start)) WHERE n IS NOT NULL;
 	IF n > 0 THEN
 		INSERT INTO loyalty.board_place (member_id, board, period_start, place, score)
 		SELECT t.member_id, board, period_start, t.rank, t.score

@@ -87,24 +87,26 @@ AS $$
 $$;
 COMMENT ON FUNCTION club_members(text, timestamptz) IS 'The members of a club at an instant (NULL: now), ascending.';
 
-CREATE FUNCTION put_club_act(member_id bigint, club text, act text, at timestamptz, role text, reason text) RETURNS void
+CREATE FUNCTION put_club_act(member_id bigint, club text, act text, at timestamptz, role text, reason text) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
 	names text[];
+	act_no bigint;
 BEGIN
 	INSERT INTO loyalty.club_membership AS a (member_id, club, act, club_role, at, reason)
-	VALUES (member_id, club, act, role, at, reason);
+	VALUES (member_id, club, act, role, at, reason) RETURNING a.act_no INTO act_no;
 	IF act IN ('join', 'approve') THEN
 		PERFORM loyalty.record_activity(member_id, 'club', at, document => jsonb_build_object('club', club, 'role', role));
 	END IF;
 	-- boards of the club are of whoever is in it
 	SELECT array_agg(DISTINCT v.name) INTO names FROM loyalty.engagement_version v WHERE v.what = 'board' AND v.definition ->> 'club' = club;
 	PERFORM loyalty.put_scores(loyalty.canonical_member(member_id), names) WHERE names IS NOT NULL;
+	RETURN act_no;
 END
 $$;
-COMMENT ON FUNCTION put_club_act(bigint, text, text, timestamptz, text, text) IS 'Keeps an act of a member and a club. Part of join_club(), leave_club() and club_act().';
+COMMENT ON FUNCTION put_club_act(bigint, text, text, timestamptz, text, text) IS 'Keeps an act of a member and a club; returns its number. Part of join_club(), leave_club() and club_act().';
 
 CREATE FUNCTION require_club_act(member_id bigint, club text, at timestamptz) RETURNS jsonb
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -182,22 +184,24 @@ AS $$
 $$;
 COMMENT ON FUNCTION is_banned(bigint, text) IS 'Whether a member, under any of its numbers, is banned from a club. Part of join_club().';
 
-CREATE FUNCTION end_club_membership(member_id bigint, club text, act text, at timestamptz, reason text) RETURNS void
+CREATE FUNCTION end_club_membership(member_id bigint, club text, act text, at timestamptz, reason text) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
 	h bigint;
+	act_no bigint;
 	capacity CONSTANT boolean := loyalty.engagement_in_force('club', club, at) ->> 'capacity' IS NOT NULL;
 BEGIN
 	-- under each number under which it is in
 	FOR h IN SELECT DISTINCT s.home FROM loyalty.club_spans(member_id, club, at, NULL) s WHERE s.left_at IS NULL ORDER BY 1 LOOP
-		PERFORM loyalty.put_club_act(h, club, act, at, NULL, reason);
+		act_no := loyalty.put_club_act(h, club, act, at, NULL, reason);
 		PERFORM loyalty.put_into_escrow('club/' || club, 1) WHERE capacity;
 	END LOOP;
+	RETURN act_no;
 END
 $$;
-COMMENT ON FUNCTION end_club_membership(bigint, text, text, timestamptz, text) IS 'A member leaves a club, under each of its numbers; its place is free. Part of leave_club().';
+COMMENT ON FUNCTION end_club_membership(bigint, text, text, timestamptz, text) IS 'A member leaves a club, under each of its numbers; its place is free. Returns the number of the last act. Part of leave_club().';
 
 CREATE FUNCTION leave_club(member_id bigint, club text, at timestamptz DEFAULT statement_timestamp(), reason text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -221,6 +225,7 @@ AS $$
 DECLARE
 	definition CONSTANT jsonb := loyalty.require_club_act(member_id, club, at);
 	inside CONSTANT boolean := loyalty.is_in_club(member_id, club, at);
+	act_no bigint;
 BEGIN
 	IF coalesce(act NOT IN ('invite', 'approve', 'remove', 'ban', 'lift', 'promote'), true)
 		OR (act = 'promote') IS DISTINCT FROM (role IS NOT NULL) OR role NOT IN ('member', 'host', 'moderator') THEN
@@ -235,13 +240,14 @@ BEGIN
 			USING ERRCODE = 'LY758', DETAIL = format('It has %s members.', definition ->> 'capacity'), HINT = 'Let somebody leave, or define a version with a larger capacity.';
 	END IF;
 	IF act = 'remove' THEN
-		PERFORM loyalty.end_club_membership(member_id, club, act, at, reason);
+		act_no := loyalty.end_club_membership(member_id, club, act, at, reason);
 	ELSE
 		IF act = 'ban' THEN
 			PERFORM loyalty.end_club_membership(member_id, club, 'remove', at, reason);
 		END IF;
-		PERFORM loyalty.put_club_act(member_id, club, act, at, CASE act WHEN 'approve' THEN 'member' ELSE role END, reason);
+		act_no := loyalty.put_club_act(member_id, club, act, at, CASE act WHEN 'approve' THEN 'member' ELSE role END, reason);
 	END IF;
+	PERFORM loyalty.keep_act('club_act', member_id, act_no, concat_ws(' ', club, act, role));
 END
 $$;
 COMMENT ON FUNCTION club_act(bigint, text, text, text, timestamptz, text) IS

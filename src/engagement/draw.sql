@@ -53,6 +53,26 @@ END
 $$;
 COMMENT ON FUNCTION engagement_benefit(text) IS 'Refuses a benefit that there is not, or that is no coupon. Error: LY601. Part of define_draw() and define_journey().';
 
+CREATE FUNCTION put_spin(member_id bigint, draw text, quantity integer, at timestamptz, reference text) RETURNS bigint
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	grant_id bigint;
+BEGIN
+	IF member_id IS NULL OR at IS NULL OR NOT isfinite(at) OR coalesce(quantity NOT BETWEEN 1 AND 1000000, true) THEN
+		RAISE EXCEPTION 'a grant of spins needs a member, an instant and a quantity from 1 to 1000000'
+			USING ERRCODE = 'LY003', DETAIL = format('%s at %s.', quantity, at), HINT = 'Correct the argument.';
+	END IF;
+	PERFORM loyalty.refuse_distributed('grant_spin');
+	PERFORM loyalty.engagement_in_force('draw', draw, 'infinity');
+	INSERT INTO loyalty.draw_grant AS g (member_id, draw, quantity, at, reference) VALUES (member_id, draw, quantity, at, reference) RETURNING g.grant_id INTO grant_id;
+	RETURN grant_id;
+END
+$$;
+COMMENT ON FUNCTION put_spin(bigint, text, integer, timestamptz, text) IS
+'Keeps spins that a member is granted; returns the number of the grant. Errors: LY751 draw, LY003. Part of grant_spin(), and of what campaigns and journeys give.';
+
 CREATE FUNCTION grant_spin(member_id bigint, draw text, quantity integer DEFAULT 1, at timestamptz DEFAULT statement_timestamp(), reference text DEFAULT NULL,
 	idempotency_key text DEFAULT NULL, OUT grant_id bigint, OUT spins_left bigint, OUT replayed boolean) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -61,10 +81,6 @@ AS $$
 DECLARE
 	earlier jsonb;
 BEGIN
-	IF member_id IS NULL OR at IS NULL OR NOT isfinite(at) OR coalesce(quantity NOT BETWEEN 1 AND 1000000, true) THEN
-		RAISE EXCEPTION 'a grant of spins needs a member, an instant and a quantity from 1 to 1000000'
-			USING ERRCODE = 'LY003', DETAIL = format('%s at %s.', quantity, at), HINT = 'Correct the argument.';
-	END IF;
 	replayed := false;
 	IF idempotency_key IS NOT NULL THEN
 		earlier := loyalty.claim_request('grant_spin', loyalty.kept_members(loyalty.numbers_of(member_id)), idempotency_key,
@@ -74,8 +90,8 @@ BEGIN
 			RETURN;
 		END IF;
 	END IF;
-	PERFORM loyalty.engagement_in_force('draw', draw, 'infinity');
-	INSERT INTO loyalty.draw_grant AS g (member_id, draw, quantity, at, reference) VALUES (member_id, draw, quantity, at, reference) RETURNING g.grant_id INTO grant_id;
+	grant_id := loyalty.put_spin(member_id, draw, quantity, at, reference);
+	PERFORM loyalty.keep_act('grant_spin', member_id, grant_id, format('%s %s', draw, quantity));
 	spins_left := loyalty.spins_left(member_id, draw);
 	IF idempotency_key IS NOT NULL THEN
 		PERFORM loyalty.finish_request('grant_spin', member_id, idempotency_key, jsonb_build_object('grant_id', grant_id, 'spins_left', spins_left));
@@ -83,7 +99,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION grant_spin(bigint, text, integer, timestamptz, text, text) IS
-'Grants spins of a draw to a member. Returns the number of the grant, how many spins the member has left, and whether this is the first result of a repeated idempotency_key. Errors: LY751 draw, LY003, LY004, LY115.';
+'Grants spins of a draw to a member. An act by hand, which may need approval. Returns the number of the grant, how many spins the member has left, and whether this is the first result of a repeated idempotency_key. Errors: LY751 draw, LY003, LY004, LY115.';
 
 CREATE FUNCTION spins_left(member_id bigint, draw text) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE SUPPORT require_setup SET search_path = pg_catalog, pg_temp

@@ -102,7 +102,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION put_engagement(text, text, jsonb, timestamptz) IS
-'What define_streak() and the like do: a new version from effective_from on (NULL: always, of the first; now, of a later one); the same again makes none. Returns its number. Errors: LY003, LY752, and those of require_named().';
+'What define_streak() and the like do: a new version from effective_from on (NULL: always, of the first; now, of a later one); the same again makes none. Returns its number. Errors: LY003, LY752, and those of require_named(). Part of define_streak(), define_badge() and the like.';
 
 CREATE FUNCTION engagement_facts(member_id bigint, definition jsonb, as_of timestamptz, known_at timestamptz,
 	OUT activity_id bigint, OUT at timestamptz, OUT local_day date, OUT time_zone text, OUT value numeric, OUT amount numeric, OUT recorded_at timestamptz)
@@ -145,4 +145,4 @@ AS $$
 		UPDATE loyalty.club_membership a SET reason = NULL WHERE a.member_id = ANY ($1) AND a.reason IS NOT NULL$q$, $1)
 $$;
 COMMENT ON FUNCTION forget_engagement(bigint[]) IS
-'What forget_member() means here: references, reasons and evidence are deleted. Numbers, days and places stay with the number of the member, as the ledger does.';
+'What forget_member() means here: references, reasons and evidence are deleted. Numbers, days and places stay with the number of the member, as the ledger does. Part of forget_member().';

@@ -155,7 +155,7 @@ static bool
 GiveSpin(EffectItem *item)
 {
 	static KeptPlan plan = {
-		.query = "SELECT grant_id FROM loyalty.grant_spin($1, $2, $3, $4, $5)",
+		.query = "SELECT loyalty.put_spin($1, $2, $3, $4, $5)",
 		GIVE_ARGUMENTS
 	};
 

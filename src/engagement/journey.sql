@@ -105,11 +105,11 @@ BEGIN
 	ELSIF effect ->> 'coupon' IS NOT NULL THEN
 		SELECT c.coupon_id INTO coupon_id FROM loyalty.issue_coupon($1, effect ->> 'coupon', $3) c;
 	ELSIF effect ->> 'badge' IS NOT NULL THEN
-		PERFORM loyalty.give_badge($1, effect ->> 'badge', coalesce((effect ->> 'level')::numeric::integer, 1), $3);
+		PERFORM loyalty.put_badge_act($1, effect ->> 'badge', coalesce((effect ->> 'level')::numeric::integer, 1), 'given', $3, NULL, NULL);
 	ELSIF effect ->> 'freeze' IS NOT NULL THEN
 		PERFORM loyalty.grant_freeze($1, effect ->> 'freeze', at => $3);
 	ELSIF effect ->> 'spin' IS NOT NULL THEN
-		PERFORM loyalty.grant_spin($1, effect ->> 'spin', at => $3);
+		PERFORM loyalty.put_spin($1, effect ->> 'spin', 1, $3, NULL);
 	END IF;
 END
 $$;
@@ -158,7 +158,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION take_steps_of(bigint[], timestamptz, text) IS
-'Takes the steps of journeys of some members that are due by an instant, and not later than now: gives what they do, as of the instants at which they are due. Returns how many. Writing functions that concern a journey do this for their member; for all see take_steps().';
+'Takes the steps of journeys of some members that are due by an instant, and not later than now: gives what they do, as of the instants at which they are due. Returns how many. Writing functions that concern a journey do this for their member; for all see take_steps(). Part of take_steps().';
 
 CREATE FUNCTION next_take_steps(run_id bigint, behind bigint, as_of timestamptz, batch_size integer, scope text, busy bigint[],
 	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record

@@ -262,6 +262,7 @@ BEGIN
 		RAISE EXCEPTION 'the referral of member % was reviewed already', referee_id
 			USING ERRCODE = 'LY754', DETAIL = format('It was decided: %s.', (SELECT x.decision FROM loyalty.referral x WHERE x.member_id = r.member_id)), HINT = 'A decision stands.';
 	END IF;
+	PERFORM loyalty.keep_act('review_referral', r.member_id, r.referral_id, decision);
 	PERFORM loyalty.put_referrals(r.member_id);
 	SELECT s.status INTO answer FROM loyalty.referral_states(r.member_id, statement_timestamp()) s WHERE s.referral_id = r.referral_id;
 	RETURN answer;

@@ -148,4 +148,4 @@ AS $$
 	SELECT loyalty.erase_rows('DELETE FROM loyalty.notice n WHERE n.member_id = ANY ($1)', $1)
 $$;
 COMMENT ON FUNCTION forget_events(bigint[]) IS
-'What forget_member() means here: payloads of events are emptied, and what was told of the member is deleted. That something happened stays, with its id.';
+'What forget_member() means here: payloads of events are emptied, and what was told of the member is deleted. That something happened stays, with its id. Part of forget_member().';

@@ -133,7 +133,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION require_batch(integer) IS 'LY003 unless it is a number of rows to return.';
+COMMENT ON FUNCTION require_batch(integer) IS 'LY003 unless it is a number of rows to return. Part of poll_events().';
 
 CREATE FUNCTION poll_events(consumer text, batch integer DEFAULT 100, slot integer DEFAULT 0, patience interval DEFAULT '1 second',
 	OUT event_id bigint, OUT member_id bigint, OUT kind text, OUT at timestamptz, OUT recorded_at timestamptz, OUT payload jsonb) RETURNS SETOF record

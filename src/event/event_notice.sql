@@ -122,7 +122,7 @@ BEGIN
 	RETURN notices;
 END
 $$;
-COMMENT ON FUNCTION require_notices(text[]) IS 'Answers with the notices; LY654 when one is not defined.';
+COMMENT ON FUNCTION require_notices(text[]) IS 'Answers with the notices; LY654 when one is not defined. Part of due_notices().';
 
 CREATE FUNCTION require_until(until timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -136,7 +136,7 @@ BEGIN
 	RETURN until;
 END
 $$;
-COMMENT ON FUNCTION require_until(timestamptz) IS 'The instant as of which notices are due, now where it is NULL; LY003 an infinite one.';
+COMMENT ON FUNCTION require_until(timestamptz) IS 'The instant as of which notices are due, now where it is NULL; LY003 an infinite one. Part of due_notices().';
 
 CREATE FUNCTION member_before(member_id bigint) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp

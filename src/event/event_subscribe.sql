@@ -14,7 +14,7 @@ BEGIN
 	RETURN consumer;
 END
 $$;
-COMMENT ON FUNCTION require_consumer(text) IS 'Answers with the consumer; LY651 when there is none of this name.';
+COMMENT ON FUNCTION require_consumer(text) IS 'Answers with the consumer; LY651 when there is none of this name. Part of poll_events() and acknowledge().';
 
 CREATE FUNCTION has_rows(kind text) RETURNS boolean
 LANGUAGE sql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -34,6 +34,7 @@ DECLARE
 	settled bigint;
 	last record;
 	begins bigint;
+	changed boolean;
 BEGIN
 	IF coalesce(consumer, '') !~ '^[a-z][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name of a consumer: "%"', coalesce(consumer, 'NULL')
@@ -62,11 +63,13 @@ BEGIN
 	PERFORM loyalty.lock_against_writers('loyalty.event_subscription');
 
 	INSERT INTO loyalty.event_consumer AS c (consumer, slots, wake) VALUES (consumer, slots, wake)
-	ON CONFLICT ON CONSTRAINT event_consumer_pkey DO UPDATE SET slots = excluded.slots, wake = excluded.wake;
+	ON CONFLICT ON CONSTRAINT event_consumer_pkey DO UPDATE SET slots = excluded.slots, wake = excluded.wake
+	WHERE (c.slots, c.wake) IS DISTINCT FROM (excluded.slots, excluded.wake);
+	changed := FOUND;
 	DELETE FROM loyalty.event_subscription s WHERE s.consumer = subscribe.consumer AND s.kind <> ALL (kinds);
 	INSERT INTO loyalty.event_subscription (consumer, kind) SELECT DISTINCT consumer, k FROM unnest(kinds) k ON CONFLICT DO NOTHING;
 	-- for sessions that know who is to be woken
-	UPDATE loyalty.event_subscription s SET kind = s.kind WHERE s.consumer = subscribe.consumer;
+	UPDATE loyalty.event_subscription s SET kind = s.kind WHERE changed AND s.consumer = subscribe.consumer;
 
 	SELECT max(p.generation) AS generation, max(p.slots) AS slots, max(p.done_to) AS done_to, min(p.done_to) AS least INTO last
 	FROM loyalty.event_position p
@@ -128,7 +131,8 @@ BEGIN
 	END IF;
 	INSERT INTO loyalty.notice_definition AS d (notice, about, lead, scope, channel, purpose) VALUES (notice, about, lead, scope, channel, purpose)
 	ON CONFLICT ON CONSTRAINT notice_definition_pkey DO UPDATE SET about = excluded.about, lead = excluded.lead, scope = excluded.scope,
-		channel = excluded.channel, purpose = excluded.purpose;
+		channel = excluded.channel, purpose = excluded.purpose
+	WHERE (d.about, d.lead, d.scope, d.channel, d.purpose) IS DISTINCT FROM (excluded.about, excluded.lead, excluded.scope, excluded.channel, excluded.purpose);
 	RETURN notice;
 END
 $$;

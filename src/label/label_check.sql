@@ -8,7 +8,7 @@ AS $$
 	SELECT loyalty.keep_withdrawals($1);
 	SELECT loyalty.erase_rows('DELETE FROM loyalty.member_label m WHERE m.member_id = ANY ($1)', $1)
 $$;
-COMMENT ON FUNCTION forget_labels(bigint[]) IS 'What forget_member() means here: what was said of the members is deleted, consent included; what they withdrew is kept under hashes of their identifiers.';
+COMMENT ON FUNCTION forget_labels(bigint[]) IS 'What forget_member() means here: what was said of the members is deleted, consent included; what they withdrew is kept under hashes of their identifiers. Part of forget_member().';
 
 CREATE FUNCTION check_label(behind bigint DEFAULT NULL, up_to bigint DEFAULT NULL, OUT invariant text, OUT member_id bigint, OUT currency text,
 	OUT entry_id bigint, OUT detail text) RETURNS SETOF record

@@ -14,7 +14,7 @@ BEGIN
 				HINT = 'Give opt_in, opt_out or always by channel, and * for the others, such as {"*": "opt_in", "post": "opt_out"}.';
 	END IF;
 	INSERT INTO loyalty.consent_purpose AS p (purpose, defaults) VALUES (purpose, defaults)
-	ON CONFLICT ON CONSTRAINT consent_purpose_pkey DO UPDATE SET defaults = excluded.defaults;
+	ON CONFLICT ON CONSTRAINT consent_purpose_pkey DO UPDATE SET defaults = excluded.defaults WHERE p.defaults <> excluded.defaults;
 	RETURN purpose;
 END
 $$;

@@ -28,7 +28,9 @@ BEGIN
 	VALUES (label, kind, allowed, ranks, at_least, coalesce(name, initcap(replace(label, '_', ' '))))
 	ON CONFLICT ON CONSTRAINT label_pkey DO UPDATE SET allowed = excluded.allowed, ranks = excluded.ranks, at_least = excluded.at_least,
 		name = coalesce(define_label.name, l.name)
-	RETURNING l.kind INTO before;
+	-- asked for again
+	WHERE (l.allowed, l.ranks, l.at_least, l.name) IS DISTINCT FROM (excluded.allowed, excluded.ranks, excluded.at_least, coalesce(define_label.name, l.name));
+	SELECT l.kind INTO before FROM loyalty.label l WHERE l.label = define_label.label;
 	IF before <> kind THEN
 		RAISE EXCEPTION 'label "%" is a %', label, before
 			USING ERRCODE = 'LY702', DETAIL = 'What was said of members was said of that kind.', HINT = 'Define another label.';

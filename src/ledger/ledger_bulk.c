@@ -369,7 +369,8 @@ RequireNewKey(const Posting *posting)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("idempotency key \"%s\" was used before", posting->idempotency_key),
-				 errdetail("Member " INT64_FORMAT " has an entry with it, which is archived.", posting->member_id)));
+				 errdetail("Member " INT64_FORMAT " has an entry with it, which is archived.", posting->member_id),
+				 errhint(USED_KEY_HINT)));
 }
 
 /*

@@ -324,7 +324,7 @@ COMMENT ON FUNCTION rebuilt_balance(bytea) IS 'A balance from its binary format;
 CREATE FUNCTION rebuild_wallets_of(member_ids bigint[], as_of timestamptz DEFAULT NULL, scope text DEFAULT NULL) RETURNS bigint
 LANGUAGE c VOLATILE SUPPORT require_setup SET row_security = off AS 'MODULE_PATHNAME', 'loyalty_rebuild_wallets_of';
 COMMENT ON FUNCTION rebuild_wallets_of(bigint[], timestamptz, text) IS
-'Makes the wallets of some members the fold of their ledger entries again, and returns how many had to be changed. Postings to them wait meanwhile. Where the entries themselves are not sound it is an error, XX001, or, with scope sound, leaves that wallet alone. What rebuild_wallets() does by run_batch().';
+'Makes the wallets of some members the fold of their ledger entries again, and returns how many had to be changed. Postings to them wait meanwhile. Where the entries themselves are not sound it is an error, XX001, or, with scope sound, leaves that wallet alone. What rebuild_wallets() does by run_batch(). Part of rebuild_wallets() and rebuild_member_wallets().';
 
 CREATE FUNCTION rebuild_member_wallets(member_id bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -457,7 +457,7 @@ BEGIN
 	previous_hash := parts[5]; total_hash := parts[6]; blocks := parts[7];
 END
 $$;
-COMMENT ON FUNCTION read_digest(text) IS 'The parts of a ledger digest; behind, ahead (see read_horizons()) and ranges only of one of several machines. LY113 when it is none.';
+COMMENT ON FUNCTION read_digest(text) IS 'The parts of a ledger digest; behind, ahead (see read_horizons()) and ranges only of one of several machines. LY113 when it is none. Part of verify_ledger() and ledger_digest().';
 
 CREATE FUNCTION verify_ledger(digest text, chains boolean DEFAULT true, OUT intact boolean, OUT first_entry_id bigint,
 	OUT member_id bigint, OUT currency text, OUT detail text) RETURNS record

@@ -186,11 +186,31 @@ EndMemberRows(LedgerInsert *insert)
 }
 
 /*
+ * In the handler of an error: throws it on, and says what to do where a key was
+ * used before.
+ */
+static void
+RethrowUsedKey(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || error->constraint_name == NULL ||
+		strstr(error->constraint_name, "idempotency_key") == NULL)
+		PG_RE_THROW();
+	FlushErrorState();
+	error->hint = pstrdup(USED_KEY_HINT);
+	ThrowErrorData(error);
+}
+
+/*
  * Puts the rows that were added into the ledger.
  */
 void
 FlushLedgerRows(LedgerInsert *insert)
 {
+	MemoryContext context = CurrentMemoryContext;
 	MemoryContext old;
 	int			at;
 
@@ -198,20 +218,28 @@ FlushLedgerRows(LedgerInsert *insert)
 	CommandCounterIncrement();
 	for (; insert->nstored < insert->nposted; insert->nstored++)
 		insert->posted[insert->nstored].command = GetCurrentCommandId(false);
-	if (insert->nrows > 0)
+	PG_TRY();
 	{
-		old = MemoryContextSwitchTo(insert->context);
-		InsertPlainRows(&insert->ledger, insert->nrows, insert->rows, &at);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(insert->context);
-		insert->nrows = 0;
+		if (insert->nrows > 0)
+		{
+			old = MemoryContextSwitchTo(insert->context);
+			InsertPlainRows(&insert->ledger, insert->nrows, insert->rows, &at);
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(insert->context);
+			insert->nrows = 0;
+		}
+		if (insert->count > 0)
+		{
+			RunGuarded(&insert->statement, NULL, NULL, NULL);
+			tuplestore_clear(insert->gathered);
+			insert->count = 0;
+		}
 	}
-	if (insert->count > 0)
+	PG_CATCH();
 	{
-		RunGuarded(&insert->statement, NULL, NULL, NULL);
-		tuplestore_clear(insert->gathered);
-		insert->count = 0;
+		RethrowUsedKey(context);
 	}
+	PG_END_TRY();
 	CommandCounterIncrement();
 }
 

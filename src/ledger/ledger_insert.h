@@ -9,6 +9,9 @@
 
 #include "ledger/post.h"
 
+/* Of a key that was used before (23505) */
+#define USED_KEY_HINT	"Leave out the rows whose entries are there already: a row of a history has a key of its own."
+
 typedef struct LedgerInsert LedgerInsert;
 
 extern LedgerInsert *BeginLedgerInsert(void);

@@ -124,4 +124,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION forget_queued_earns(bigint[]) IS
-'What forget_member() means here: what waits is posted, while keys are known; what was refused is deleted.';
+'What forget_member() means here: what waits is posted, while keys are known; what was refused is deleted. Part of forget_member().';

@@ -156,7 +156,7 @@ COMMENT ON PROCEDURE book_expiries(timestamptz, integer) IS
 CREATE FUNCTION archive_entries_of(member_ids bigint[], before timestamptz, scope text DEFAULT NULL) RETURNS bigint
 LANGUAGE c VOLATILE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_archive_entries_of';
 COMMENT ON FUNCTION archive_entries_of(bigint[], timestamptz, text) IS
-'Moves the entries of some members that were recorded before an instant to ledger_archive; returns how many. Postings to them wait meanwhile. Errors: 42501 not the owner of the tables, LY003 the archive lacks a column. What archive_entries() does by run_batch().';
+'Moves the entries of some members that were recorded before an instant to ledger_archive; returns how many. Postings to them wait meanwhile. Errors: 42501 not the owner of the tables, LY003 the archive lacks a column. What archive_entries() does by run_batch(). Part of archive_entries().';
 
 CREATE FUNCTION next_archive_entries(run_id bigint, behind bigint, before timestamptz, batch_size integer, scope text, busy bigint[],
 	OUT up_to bigint, OUT seen bigint, OUT members bigint[], OUT scopes text[], OUT result bigint, OUT unsound bigint, OUT total bigint) RETURNS record
@@ -194,7 +194,7 @@ COMMENT ON PROCEDURE archive_entries(timestamptz, integer) IS
 CREATE FUNCTION trigger_term(arguments bytea, term text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_trigger_term';
 COMMENT ON FUNCTION trigger_term(bytea, text) IS
-'The value of a term that a trigger gives award_points(), out of pg_trigger.tgargs; NULL where it does not give it.';
+'The value of a term that a trigger gives award_points(), out of pg_trigger.tgargs; NULL where it does not give it. Part of check_all().';
 
 CREATE FUNCTION row_key(source text, VARIADIC key text[]) RETURNS text
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_row_key';

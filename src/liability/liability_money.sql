@@ -137,6 +137,7 @@ BEGIN
 	figures := loyalty.liability_figures(currency, first, known_at);
 	INSERT INTO loyalty.liability_close (currency, month, known_at, figures, digest)
 	VALUES (currency, first, known_at, figures, loyalty.close_digest(currency, first, known_at, figures, last.digest));
+	PERFORM loyalty.keep_act('close_month', subject => format('%s %s', currency, to_char(first, 'YYYY-MM')));
 	replayed := false;
 END
 $$;

@@ -59,7 +59,7 @@ $$;
 COMMENT ON FUNCTION define_match(text, jsonb) IS
 'Defines how members are found who are one person, or a new version of it: a definition as find_matches() takes it, without id and in; its fields are attributes of members. Returns the version; the same again makes no new one. A version needs a model of its own: fit_match(), or the next find_duplicates(). Errors: LY844 a mistake, with its place; LY842 fewer than three fields; LY003.';
 
-CREATE FUNCTION fit_match(match text, OUT model_no integer, OUT verdict text, OUT expected_matches numeric) RETURNS record
+CREATE FUNCTION put_match_model(match text, OUT model_no integer, OUT verdict text, OUT expected_matches numeric) RETURNS record
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -74,10 +74,20 @@ BEGIN
 	counted := loyalty.match_patterns('loyalty.member', m.definition);
 	fitted := loyalty.match_fit(counted);
 	INSERT INTO loyalty.match_model AS x (match, model_no, version, model, patterns)
-	VALUES (match, coalesce((SELECT max(y.model_no) FROM loyalty.match_model y WHERE y.match = fit_match.match), 0) + 1, m.version, fitted, counted)
+	VALUES (match, coalesce((SELECT max(y.model_no) FROM loyalty.match_model y WHERE y.match = put_match_model.match), 0) + 1, m.version, fitted, counted)
 	RETURNING x.model_no INTO model_no;
 	verdict := (SELECT r.remark FROM loyalty.match_report(fitted) r WHERE r.item = 'verdict');
 	expected_matches := fitted ->> 'expected_matches';
+END
+$$;
+COMMENT ON FUNCTION put_match_model(text) IS 'Fits a model to the members, and keeps it. Part of fit_match() and find_duplicates().';
+
+CREATE FUNCTION fit_match(match text, OUT model_no integer, OUT verdict text, OUT expected_matches numeric) RETURNS record
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT m.* INTO model_no, verdict, expected_matches FROM loyalty.put_match_model($1) m;
+	PERFORM loyalty.keep_act('fit_match', subject => format('%s %s', $1, model_no));
 END
 $$;
 COMMENT ON FUNCTION fit_match(text) IS
@@ -114,7 +124,7 @@ BEGIN
 	SELECT x.model_no, x.model INTO used FROM loyalty.match_model x
 	WHERE x.match = find_duplicates_of.match AND x.version = m.version AND refit IS NOT TRUE ORDER BY x.model_no DESC LIMIT 1;
 	IF NOT FOUND THEN
-		PERFORM loyalty.fit_match(match);
+		PERFORM loyalty.put_match_model(match);
 		SELECT x.model_no, x.model INTO used FROM loyalty.match_model x
 		WHERE x.match = find_duplicates_of.match ORDER BY x.model_no DESC LIMIT 1;
 	END IF;
@@ -144,7 +154,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION find_duplicates_of(text, timestamptz, boolean) IS
-'What find_duplicates() does, in one transaction: how many pairs there are now (since: with a member who is new or changed), how many of them are new or weigh otherwise, and how many are no longer any. Errors: as of find_duplicates().';
+'What find_duplicates() does, in one transaction: how many pairs there are now (since: with a member who is new or changed), how many of them are new or weigh otherwise, and how many are no longer any. Errors: as of find_duplicates(). Part of find_duplicates().';
 
 CREATE PROCEDURE find_duplicates(match text, since timestamptz DEFAULT NULL, refit boolean DEFAULT false)
 LANGUAGE plpgsql
@@ -362,4 +372,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION forget_matches(bigint[]) IS
-'What forget_member() means here: pairs with the members are deleted, reasons of decisions about them and the evidence of their merges are erased. Decisions and weights stay with the numbers of the members. Waits for find_duplicates() while it writes.';
+'What forget_member() means here: pairs with the members are deleted, reasons of decisions about them and the evidence of their merges are erased. Decisions and weights stay with the numbers of the members. Waits for find_duplicates() while it writes. Part of forget_member().';

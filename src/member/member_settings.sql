@@ -61,7 +61,15 @@ BEGIN
 		personal = coalesce(configure_namespace.personal, i.personal),
 		shared_above = CASE WHEN configure_namespace.shared_above IS NULL THEN i.shared_above
 			ELSE nullif(configure_namespace.shared_above, 0) END
-	WHERE i.namespace = configure_namespace.namespace;
+	WHERE i.namespace = configure_namespace.namespace
+		-- asked for again
+		AND (coalesce(configure_namespace.kind, i.kind), coalesce(upper(configure_namespace.default_country), i.default_country),
+			coalesce(configure_namespace.provider_rules, i.provider_rules), coalesce(configure_namespace.fold_case, i.fold_case),
+			coalesce(configure_namespace.priority, i.priority), coalesce(configure_namespace.max_per_member, i.max_per_member, 0),
+			coalesce(configure_namespace.shared, i.shared), coalesce(configure_namespace.merge_unverified, i.merge_unverified),
+			coalesce(configure_namespace.personal, i.personal), coalesce(configure_namespace.shared_above, i.shared_above, 0))
+		IS DISTINCT FROM (i.kind, i.default_country, i.provider_rules, i.fold_case, i.priority, coalesce(i.max_per_member, 0),
+			i.shared, i.merge_unverified, i.personal, coalesce(i.shared_above, 0));
 	-- values that are of too many already; whoever was joined by one that is verified had verified it
 	UPDATE loyalty.identifier i SET exclusive = false
 	FROM loyalty.members_by_value() v
@@ -131,7 +139,7 @@ BEGIN
 	END IF;
 	blocked := coalesce(blocked, lower(btrim(value)));
 	INSERT INTO loyalty.blocked_identifier AS b (namespace, value, reason) VALUES (namespace, blocked, reason)
-	ON CONFLICT ON CONSTRAINT blocked_identifier_pkey DO UPDATE SET reason = excluded.reason;
+	ON CONFLICT ON CONSTRAINT blocked_identifier_pkey DO UPDATE SET reason = excluded.reason WHERE b.reason IS DISTINCT FROM excluded.reason;
 	RETURN blocked;
 END
 $$;

@@ -80,7 +80,7 @@ BEGIN
 	END IF;
 	INSERT INTO loyalty.campaign AS c (campaign, name)
 	VALUES (campaign, coalesce(name, initcap(replace(campaign, '_', ' '))))
-	ON CONFLICT ON CONSTRAINT campaign_pkey DO UPDATE SET name = define_campaign.name WHERE define_campaign.name IS NOT NULL;
+	ON CONFLICT ON CONSTRAINT campaign_pkey DO UPDATE SET name = define_campaign.name WHERE c.name <> define_campaign.name;
 	RETURN loyalty.store_campaign_version(campaign, definition,
 		CASE WHEN effective_from IS NULL AND NOT EXISTS (SELECT FROM loyalty.campaign_version v WHERE v.campaign = define_campaign.campaign) THEN clock_timestamp()
 			ELSE effective_from END);
@@ -156,7 +156,7 @@ COMMENT ON FUNCTION next_reapply_campaign(bigint, bigint, timestamptz, integer, 
 'The next members with activities, and those with any in the span that is asked for. Part of reapply_campaign(), by run_job().';
 
 CREATE FUNCTION reapply_terms(campaign text, from_at timestamptz, until timestamptz, reason text, take_back boolean) RETURNS jsonb
-LANGUAGE plpgsql STABLE SUPPORT require_setup SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF NOT EXISTS (SELECT FROM loyalty.campaign c WHERE c.campaign = $1) THEN
@@ -167,10 +167,11 @@ BEGIN
 			USING ERRCODE = 'LY003', DETAIL = format('from_at is %s, until is %s, reason is %s.', coalesce(from_at::text, 'NULL'), coalesce(until::text, 'NULL'), coalesce(quote_literal(reason), 'NULL')),
 				HINT = 'Name a span of time, and why history is changed.';
 	END IF;
+	PERFORM loyalty.keep_act('reapply_campaign', subject => campaign);
 	RETURN jsonb_build_object('campaign', campaign, 'from_at', from_at, 'until', until, 'reason', reason, 'take_back', take_back);
 END
 $$;
-COMMENT ON FUNCTION reapply_terms(text, timestamptz, timestamptz, text, boolean) IS 'The arguments of reapply_campaign(), checked. Errors: LY522, LY003.';
+COMMENT ON FUNCTION reapply_terms(text, timestamptz, timestamptz, text, boolean) IS 'The arguments of reapply_campaign(), checked; who calls it is kept. Errors: LY522, LY003. Part of reapply_campaign().';
 
 CREATE PROCEDURE reapply_campaign(campaign text, from_at timestamptz, until timestamptz, reason text, take_back boolean DEFAULT false, batch_size integer DEFAULT 100)
 LANGUAGE plpgsql
@@ -197,4 +198,4 @@ AS $$
 	SELECT loyalty.erase_rows($q$UPDATE loyalty.award a SET inputs = NULL WHERE a.member_id = ANY ($1) AND a.inputs IS NOT NULL$q$, $1)
 $$;
 COMMENT ON FUNCTION forget_awards(bigint[]) IS
-'What forget_member() means here: what was known of the member is deleted; what was given stays, by number.';
+'What forget_member() means here: what was known of the member is deleted; what was given stays, by number. Part of forget_member().';

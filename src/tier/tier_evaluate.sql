@@ -438,7 +438,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION evaluate_tiers_of(bigint[], timestamptz, text) IS
-'Computes the tiers of some members on a ladder (scope; NULL: on each) and stores what differs; returns how many states that were. What evaluate_member_tiers() does, and evaluate_tiers() by run_batch().';
+'Computes the tiers of some members on a ladder (scope; NULL: on each) and stores what differs; returns how many states that were. What evaluate_member_tiers() does, and evaluate_tiers() by run_batch(). Part of evaluate_tiers() and evaluate_member_tiers().';
 
 CREATE FUNCTION evaluate_member_tiers(member_id bigint, ladder text DEFAULT NULL, as_of timestamptz DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

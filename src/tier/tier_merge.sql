@@ -72,7 +72,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION merge_member_tiers(bigint, bigint, bigint) IS
-'merge_tier(), as merge_members() calls it; returns in how many ladders the absorbed member had a state.';
+'merge_tier(), as merge_members() calls it; returns in how many ladders the absorbed member had a state. Part of merge_members().';
 
 CREATE FUNCTION unmerge_member_tiers(merge_id bigint, canonical_id bigint, member_id bigint, tree bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
@@ -83,7 +83,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION unmerge_member_tiers(bigint, bigint, bigint, bigint[]) IS
-'unmerge_tier(), as unmerge_members() calls it; returns in how many ladders the separated member has a state.';
+'unmerge_tier(), as unmerge_members() calls it; returns in how many ladders the separated member has a state. Part of unmerge_members().';
 
 CREATE FUNCTION tier_if_merged(survivor_id bigint, absorbed_id bigint, ladder text, as_of timestamptz DEFAULT NULL) RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE SUPPORT require_setup AS 'MODULE_PATHNAME', 'loyalty_tier_if_merged';
@@ -116,4 +116,4 @@ AS $$
 	SELECT loyalty.erase_tier_events($1)
 $$;
 COMMENT ON FUNCTION forget_member_tiers(bigint[]) IS
-'What forget_member() means here: reasons of grants and references of facts are deleted. Levels, dates and amounts stay with the number of the member, as the ledger does.';
+'What forget_member() means here: reasons of grants and references of facts are deleted. Levels, dates and amounts stay with the number of the member, as the ledger does. Part of forget_member().';

@@ -140,4 +140,4 @@ LANGUAGE sql SUPPORT require_setup SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT loyalty.erase_rows('DELETE FROM loyalty.trial_exposure e WHERE e.member_id = ANY ($1)', $1)
 $$;
-COMMENT ON FUNCTION forget_exposures(bigint[]) IS 'What forget_member() means here: the exposures are deleted.';
+COMMENT ON FUNCTION forget_exposures(bigint[]) IS 'What forget_member() means here: the exposures are deleted. Part of forget_member().';

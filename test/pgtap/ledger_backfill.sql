@@ -121,6 +121,18 @@ END $$;
 SELECT * FROM refused();
 SELECT backfilled(98);
 SELECT throws_ok('SELECT backfilled(98)', '23505', NULL, 'a key that was used');
+CREATE FUNCTION hint_of(sql text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	hint text;
+BEGIN
+	EXECUTE sql;
+	RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RETURN SQLSTATE || ' ' || hint;
+END
+$$;
+SELECT is(hint_of('SELECT backfilled(98)'), '23505 Leave out the rows whose entries are there already: a row of a history has a key of its own.', 'and what to do');
 
 -- Rights of whoever calls, who reads the history; policies of the owner, who
 -- writes it

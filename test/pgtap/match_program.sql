@@ -196,5 +196,13 @@ SELECT throws_ok($$SELECT * FROM loyalty.match_candidates('person')$$, '42501', 
 RESET ROLE;
 SELECT throws_ok($$UPDATE match_review SET decision = 'same'$$, 'LY005', NULL, 'decisions are not changed');
 SELECT throws_ok($$DELETE FROM match_model$$, 'LY005', NULL, 'nor models lost');
+-- a model is somebody's, and one that a job fits is nobody's
+SELECT define_match('kept', '{"fields": {"given": "name", "surname": "name", "born": "date", "street": "address", "city": "category"}}') \g /dev/null
+SELECT find_duplicates_of('kept') \g /dev/null
+SELECT is_empty($$SELECT FROM operator_act WHERE act = 'fit_match'$$, 'a job fits a model');
+SET ROLE match_clerk;
+SELECT is(model_no, 2, 'a clerk fits another') FROM fit_match('kept');
+RESET ROLE;
+SELECT results_eq($$SELECT subject, role FROM operator_act WHERE act = 'fit_match'$$, $$VALUES ('kept 2', 'match_clerk')$$, 'which is kept');
 
 SELECT * FROM finish();
