@@ -295,7 +295,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION grant_access(text, text) IS
-'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables but seeds of draws), consumer (and poll and consume events), app (and post points, resolve members), clerk (a reader who may also adjust, reverse, merge, grant, forget, link identifiers and run jobs), operator (app and clerk), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner, or the schema is somebody else''s, who has to grant its use.';
+'Gives a role a level, in place of the one that it had: reader (balances, tiers, statements, all our tables but seeds of draws), consumer (and poll and consume events), app (and post points, record activities, use coupons, benefits, clubs and draws, set labels, resolve members), clerk (a reader who may also act by hand: adjust, reverse, merge, grant, forget, link identifiers, give badges, review; and run jobs), operator (app and clerk), admin (and define). These are grants on tables, made by their owner, who calls it. Errors: 42704 no such role, LY003 no such level, 42501 the caller is not the owner, or the schema is somebody else''s, who has to grant its use.';
 
 CREATE FUNCTION revoke_access(role text) RETURNS text
 LANGUAGE plpgsql SUPPORT require_setup SET search_path = pg_catalog, pg_temp

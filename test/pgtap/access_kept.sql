@@ -97,7 +97,7 @@ INSERT INTO none VALUES
 	('tiers_to_evaluate', 'reads'), ('maintain_tier', 'computes'), ('prune_batch', 'a job: deletes what consumers have seen'), ('next_refresh_audience', 'a job: computes'),
 	('next_refresh_labels', 'a job: computes'), ('reapply_campaign_of', 'a job: who began it is kept'), ('book_gifts_of', 'a job: books what has lapsed'), ('find_duplicates_of', 'a job: computes'),
 	('merge_matches', 'each merge is kept, as merge_match() does it'), ('close_board_of', 'a job: who began it is kept'), ('refresh_engagements_of', 'a job: computes'),
-	('add_to_summaries', 'a job: computes'), ('evaluate_goal', 'computes'), ('fit_match', 'kept with the match; see match_program.sql'), ('refund_card', 'is a reversal, kept as that; below'),
+	('take_steps_of', 'a job: gives what is due'), ('add_to_summaries', 'a job: computes'), ('evaluate_goal', 'computes'), ('fit_match', 'kept with the match; see match_program.sql'), ('refund_card', 'is a reversal, kept as that; below'),
 	('request_act', 'kept in act_request'), ('approve_act', 'kept in act_request'), ('refuse_act', 'kept in act_request'), ('withdraw_act', 'kept in act_request');
 SELECT results_eq($$SELECT p.proname::text COLLATE "C" FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prosrc IN ('loyalty_may_operate', 'loyalty_may_correct') ORDER BY 1$$,
 	$$SELECT function_name COLLATE "C" FROM did UNION SELECT function_name FROM none ORDER BY 1$$, 'every function above the level app keeps an act, or it is said why not');
