@@ -59,7 +59,7 @@ BEGIN
 				define_goal, drop_goal,
 				define_approval, drop_approval,
 				subscribe, unsubscribe, define_notice, drop_notice}'),
-			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger, due_notices, liability, liability_members, recognised_revenue}')) l (before, names),
+			('as_caller', '{rfm_table, rfm_transitions, preview_merge, export_member, preview_ladder, verify_ledger, due_notices}')) l (before, names),
 			unnest(l.names) n (name) LEFT JOIN pg_proc p ON p.proname = n.name AND p.pronamespace = 'loyalty'::regnamespace
 		-- after an update most of them stand behind already
 		WHERE p.prosrc IS DISTINCT FROM 'loyalty_' || l.before
