@@ -37,14 +37,14 @@ my %value = (
 	household_id => '(SELECT max(member_id) FROM loyalty.household)', merge_id => 1, direction => q{'merge'}, a => 1, b => 2, code => '(SELECT code FROM loyalty.gift_card LIMIT 1)', amount => 10, list_price => 10,
 	sku => q{'T'}, lines => q{'[{"sku": "T", "price": 10}]'}, digest => q{current_setting('test.digest')}, audiences => q{'{vip,guests}'}, take_back => 'true', reason => q{'why'}, about => q{'soon'}, notices => q{'{soon}'},
 	from_id => 0, to_id => 100, members => q{'{5}'}, name => q{'club'}, what => q{'streak'}, 'engagement_in_force.name' => q{'daily'}, 'escrow_left.name' => q{'benefit/mug/stock'}, arguments => q{'bigint,timestamptz'},
-	'stored_function.name' => q{'shop.visits'}, map({ ("audience_term_$_->[0].argument" => "'$_->[1]'") } [ members => '[5]' ], [ label => '"vegan"' ], [ tier => '{"club": ["gold"]}' ], [ attribute => '{"name": "Member 5"}' ],
+	'stored_function.name' => q{'shop.visits'}, map({ ("audience_term_$_->[0].argument" => "'$_->[1]'") } [ members => '[5]' ], [ label => '"vegan"' ], [ list => '"guests"' ], [ tier => '{"club": ["gold"]}' ], [ attribute => '{"name": "Member 5"}' ],
 		[ joined => '{"within": "90 days"}' ], [ count => '{}' ], [ spent => '{">=": 5}' ], [ bought => '{"sku": ["T"]}' ], [ contacts => '{">=": 1}' ], [ stage => '["new"]' ], [ segment => '{"in": ["Loyal"]}' ], [ value => '{">=": 1}' ],
 		[ measure => '{"measure": "spend", ">=": 1}' ]));
 my (@reads, @missing);
 for (split /\n/, $node->safe_psql('postgres', q{
 	SELECT p.oid::regproc, p.proretset, array_to_string(p.proargnames[1:p.pronargs - p.pronargdefaults], ',') FROM pg_proc p
 	WHERE p.pronamespace = 'loyalty'::regnamespace AND p.provolatile = 's' AND p.prokind = 'f' AND p.prorettype <> 'trigger'::regtype AND p.prosupport <> 0
-		AND obj_description(p.oid, 'pg_proc') !~ 'Part of |; part of |called by setup' ORDER BY 1}))
+		AND (obj_description(p.oid, 'pg_proc') !~ 'Part of |; part of |called by setup' OR p.proname ~ '^audience_term_') ORDER BY 1}))
 {
 	my ($function, $set, $names) = split /\|/, $_, -1;
 	my ($name) = $function =~ /(\w+)$/;
