@@ -201,7 +201,7 @@ RethrowUsedKey(MemoryContext context)
 		PG_RE_THROW();
 	FlushErrorState();
 	error->hint = pstrdup(USED_KEY_HINT);
-	ThrowErrorData(error);
+	ReThrowError(error);
 }
 
 /*
